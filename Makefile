@@ -1,0 +1,29 @@
+# Two commands do all the set-up: `make report` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+RUN := quick-$(shell date -u +%Y%m%d-%H%M%S)
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: report test lint bench
+
+report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
+	$(BIN)/convsweep run --grid quick --out results/$(RUN)
+	$(BIN)/convsweep report results/$(RUN) --out reports/$(RUN)
+
+test: .venv/installed  ## pass the tests; time nothing
+	$(BIN)/pytest
+
+lint: .venv/installed  ## format, lint and types, without changing a file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/installed  ## time the bench suites with pytest-benchmark
+	$(BIN)/pytest --benchmark-only
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,36 @@
+"""Windows gathered into columns, then one matrix product a group (Chellapilla et al. 2006)."""
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from convsweep.backend import Backend, Conv, Weights
+from convsweep.problem import ConvProblem
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Flatten the kernels to one matrix a group."""
+    rank = problem.rank
+    margins = [p for side in reversed(problem.padding) for p in (side, side)]
+    matrix = weights.dense.flatten(1).unflatten(0, (problem.groups, -1))  # (G, C_out/G, taps)
+    # (N, C_in, *output_size, *kernel_size) -> (N, C_in, *kernel_size, *output_size)
+    kernel_first = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
+
+    def conv(x: Tensor) -> Tensor:
+        windows = pad(x, margins)
+        axes = zip(problem.kernel_size, problem.dilation, problem.stride, strict=True)
+        for axis, (k, d, s) in enumerate(axes, start=2):
+            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
+        columns = windows.permute(kernel_first).reshape(  # the copy: every pixel up to taps times
+            problem.batch_size, problem.groups, problem.taps, -1
+        )
+        y = (matrix @ columns).reshape(problem.output_shape)
+        return y if weights.bias is None else y + weights.bias.view(-1, *[1] * rank)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="im2col",
+    prepare=prepare,
+    source="Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks",
+)

@@ -1,0 +1,35 @@
+"""1x1 convolution as one matrix product over pixels (Lin et al. 2013, Network In Network)."""
+
+from torch import Tensor
+
+from convsweep.backend import Backend, Conv, Weights
+from convsweep.problem import ConvProblem
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """It is a fully connected layer at every pixel: no neighbours, no padding, no groups."""
+    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
+        return None
+    return "needs kernel_size 1, no padding, groups=1"
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """The kernels are the matrix."""
+    matrix = weights.dense.flatten(1)  # (C_out, C_in)
+
+    def conv(x: Tensor) -> Tensor:
+        pixels = problem.strided(x).flatten(2)  # (N, C_in, prod(output_size))
+        y = matrix @ pixels  # (N, C_out, prod(output_size))
+        if weights.bias is not None:
+            y = y + weights.bias[:, None]
+        return y.unflatten(2, problem.output_size)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="pointwise",
+    prepare=prepare,
+    unsupported=unsupported,
+    source="Lin, Chen & Yan 2013, Network In Network; Dive into Deep Learning, section 7.4.3",
+)

@@ -1,0 +1,62 @@
+"""MobileNet's layer: a depthwise convolution, then a 1x1 convolution (Howard et al. 2017)."""
+
+import math
+
+from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
+
+from convsweep.backend import Backend, Conv, Weights, direct_sum_bound
+from convsweep.problem import ConvProblem
+
+_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """A weight of one group factors; a 1x1 kernel has nothing to separate."""
+    if problem.groups != 1 or problem.is_pointwise:
+        return "needs groups=1 and a kernel above 1"
+    return None
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Take the two factors of the weight in place of the weight."""
+    assert weights.factors is not None
+    depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
+    convolve = _BY_RANK[problem.rank]
+
+    def conv(x: Tensor) -> Tensor:
+        x = convolve(  # (N, C_in, *output_size)
+            x,
+            depthwise,
+            None,
+            problem.stride,
+            problem.padding,
+            problem.dilation,
+            groups=problem.in_channels,
+        )
+        return convolve(x, pointwise, weights.bias)  # (N, C_out, *output_size)
+
+    return conv
+
+
+def macs(problem: ConvProblem) -> int:
+    """Both halves: 1 / C_out + 1 / prod(kernel_size) of the standard layer's."""
+    pixels = problem.batch_size * math.prod(problem.output_size)
+    taps = math.prod(problem.kernel_size) + problem.out_channels
+    return pixels * problem.in_channels * taps
+
+
+def error_bound(problem: ConvProblem) -> float:
+    """Two sums, and a product of factors that the dense weight rounds."""
+    return direct_sum_bound(problem) + 2
+
+
+BACKEND = Backend(
+    name="separable",
+    prepare=prepare,
+    unsupported=unsupported,
+    macs=macs,
+    error_bound=error_bound,
+    source="Howard et al. 2017, MobileNets; Sifre 2014",
+    needs_factors=True,
+)

@@ -1,0 +1,43 @@
+"""PyTorch's own convolution, whichever algorithm its library picks for the shape."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
+
+from convsweep.backend import Backend, Conv, Weights
+from convsweep.problem import ConvProblem
+
+_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Nothing to prepare: PyTorch takes the weights as they are, at every call."""
+    convolve = _BY_RANK[problem.rank]
+
+    def conv(x: Tensor) -> Tensor:
+        return convolve(
+            x,
+            weights.dense,
+            weights.bias,
+            problem.stride,
+            problem.padding,
+            problem.dilation,
+            problem.groups,
+        )
+
+    return conv
+
+
+def error_bound(problem: ConvProblem) -> float:
+    """cuDNN may choose Winograd, whose transforms F(4x4, 3x3) cost a digit and a half."""
+    return 64.0
+
+
+BACKEND = Backend(
+    name="torch_conv",
+    prepare=prepare,
+    error_bound=error_bound,
+    source="torch.nn.functional.conv1d, conv2d, conv3d",
+    version=f"torch {torch.__version__}",
+    direct=False,
+)

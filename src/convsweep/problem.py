@@ -1,0 +1,248 @@
+"""The shape of one convolution, and what follows from it: output size, work, bytes, label."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+Size = tuple[int, ...]
+
+_LABEL = re.compile(
+    r"n(?P<batch_size>\d+)_ci(?P<in_channels>\d+)_co(?P<out_channels>\d+)"
+    r"_i(?P<input_size>[\dx]+)_k(?P<kernel_size>[\dx]+)_s(?P<stride>[\dx]+)"
+    r"_p(?P<padding>[\dx]+)_d(?P<dilation>[\dx]+)_g(?P<groups>\d+)_b(?P<bias>[01])",
+    re.ASCII,
+)
+
+
+def format_size(size: Size) -> str:
+    """`(56, 56)` as `56x56`."""
+    return "x".join(map(str, size))
+
+
+def parse_size(text: str) -> Size:
+    """`56x56` as `(56, 56)`; raises `ValueError` that names anything else."""
+    if not re.fullmatch(r"\d{1,9}(x\d{1,9})*", text, re.ASCII):
+        raise ValueError(f"{text!r} is not a size such as 56 or 56x56")
+    return tuple(map(int, text.split("x")))
+
+
+class _Sliceable(Protocol):
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+_Array = TypeVar("_Array", bound=_Sliceable)
+
+
+@dataclass(frozen=True, init=False)
+class ConvProblem:
+    """One convolution's shape in 1, 2 or 3 spatial dimensions, as PyTorch names its parts.
+
+    A whole number given for `kernel_size`, `stride`, `padding` or `dilation` holds for every
+    spatial dimension. An impossible problem raises `ValueError` that says why.
+    """
+
+    in_channels: int
+    out_channels: int
+    input_size: Size
+    kernel_size: Size
+    batch_size: int
+    stride: Size
+    padding: Size
+    dilation: Size
+    groups: int
+    bias: bool
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        input_size: Sequence[int],
+        kernel_size: int | Sequence[int],
+        *,
+        batch_size: int = 1,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        if isinstance(input_size, int) or not 1 <= len(input_size) <= 3:
+            raise ValueError(f"input_size must be 1, 2 or 3 whole numbers, not {input_size!r}")
+        if bias not in (0, 1):
+            raise ValueError(f"bias must be true or false, not {bias!r}")
+        rank = len(input_size)
+        values = {
+            "in_channels": _whole("in_channels", in_channels),
+            "out_channels": _whole("out_channels", out_channels),
+            "input_size": _size("input_size", input_size, rank),
+            "kernel_size": _size("kernel_size", kernel_size, rank),
+            "batch_size": _whole("batch_size", batch_size),
+            "stride": _size("stride", stride, rank),
+            "padding": _size("padding", padding, rank, least=0),
+            "dilation": _size("dilation", dilation, rank),
+            "groups": _whole("groups", groups),
+            "bias": bool(bias),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._reject_the_impossible()
+
+    def _reject_the_impossible(self) -> None:
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) % self.groups:
+                raise ValueError(
+                    f"groups={self.groups} does not divide {name}={getattr(self, name)}"
+                )
+        if min(self.output_size) < 1:
+            spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
+            padded = (i + 2 * p for i, p in zip(self.input_size, self.padding, strict=True))
+            raise ValueError(
+                f"kernel_size {format_size(self.kernel_size)} at dilation "
+                f"{format_size(self.dilation)} spans {format_size(tuple(spans))}, larger than the "
+                f"padded input {format_size(tuple(padded))}"
+            )
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial dimensions: 1, 2 or 3."""
+        return len(self.input_size)
+
+    @property
+    def output_size(self) -> Size:
+        """(H_out, W_out) in 2-D."""
+        return tuple(
+            (i + 2 * p - d * (k - 1) - 1) // s + 1
+            for i, k, s, p, d in zip(
+                self.input_size,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+
+    @property
+    def input_shape(self) -> Size:
+        """(N, C_in, H, W) in 2-D."""
+        return (self.batch_size, self.in_channels, *self.input_size)
+
+    @property
+    def weight_shape(self) -> Size:
+        """(C_out, C_in / groups, K_h, K_w) in 2-D."""
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    @property
+    def output_shape(self) -> Size:
+        """(N, C_out, H_out, W_out) in 2-D."""
+        return (self.batch_size, self.out_channels, *self.output_size)
+
+    @property
+    def taps(self) -> int:
+        """Products summed into one output element: C_in / groups * prod(kernel_size)."""
+        return math.prod(self.weight_shape[1:])
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the definition, padded taps counted."""
+        return math.prod(self.output_shape) * self.taps
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-accumulate."""
+        return 2 * self.macs
+
+    def min_bytes(self, itemsize: int = 4) -> int:
+        """Least bytes moved: each input element that is used, weight and output element once.
+
+        A stride beyond the kernel's reach leaves input elements unused: a 1x1 convolution at
+        stride 2 reads a quarter of its input.
+        """
+        used = self.batch_size * self.in_channels * math.prod(map(self._used, range(self.rank)))
+        weights = math.prod(self.weight_shape) + self.out_channels * self.bias
+        return itemsize * (used + weights + math.prod(self.output_shape))
+
+    def _used(self, dim: int) -> int:
+        """How many input positions along one spatial dimension some output element reads."""
+        first = range(
+            -self.padding[dim], self.output_size[dim] * self.stride[dim] - self.padding[dim],
+            self.stride[dim],
+        )  # fmt: skip
+        reach = range(0, self.kernel_size[dim] * self.dilation[dim], self.dilation[dim])
+        positions = {start + offset for start in first for offset in reach}
+        return len(positions.intersection(range(self.input_size[dim])))
+
+    def arithmetic_intensity(self, itemsize: int = 4) -> float:
+        """Flops a byte at best: `flops / min_bytes`."""
+        return self.flops / self.min_bytes(itemsize)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the kernel is 1 in every dimension: one matrix product over pixels."""
+        return all(k == 1 for k in self.kernel_size)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every input channel is convolved on its own."""
+        return 1 < self.groups == self.in_channels
+
+    def strided(self, x: _Array) -> _Array:
+        """`x` (N, C, *input_size) at every stride-th pixel, as a view."""
+        view: _Array = x[(..., *(slice(None, None, s) for s in self.stride))]
+        return view
+
+    @property
+    def label(self) -> str:
+        """The canonical name, complete, such as `n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0`."""
+        return (
+            f"n{self.batch_size}_ci{self.in_channels}_co{self.out_channels}"
+            f"_i{format_size(self.input_size)}_k{format_size(self.kernel_size)}"
+            f"_s{format_size(self.stride)}_p{format_size(self.padding)}"
+            f"_d{format_size(self.dilation)}_g{self.groups}_b{int(self.bias)}"
+        )
+
+    @classmethod
+    def parse(cls, label: str) -> ConvProblem:
+        """The problem that `label` names; raises `ValueError` where it names none."""
+        match = _LABEL.fullmatch(label)
+        if match is None:
+            raise ValueError(
+                f"{label!r} is not a problem's label such as "
+                "n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0"
+            )
+        part = match.groupdict()
+        return cls(
+            in_channels=int(part["in_channels"]),
+            out_channels=int(part["out_channels"]),
+            input_size=parse_size(part["input_size"]),
+            kernel_size=parse_size(part["kernel_size"]),
+            batch_size=int(part["batch_size"]),
+            stride=parse_size(part["stride"]),
+            padding=parse_size(part["padding"]),
+            dilation=parse_size(part["dilation"]),
+            groups=int(part["groups"]),
+            bias=part["bias"] == "1",
+        )
+
+
+def _whole(name: str, value: int, least: int = 1) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return number
+
+
+def _size(name: str, value: int | Sequence[int], rank: int, least: int = 1) -> Size:
+    if not isinstance(value, Sequence):
+        return (_whole(name, value, least),) * rank
+    if len(value) != rank or isinstance(value, str):
+        raise ValueError(f"{name} must have {rank} numbers as input_size does, not {value!r}")
+    return tuple(_whole(name, number, least) for number in value)
