@@ -35,9 +35,8 @@ SUMMARY_COLUMNS = (
     "speedup_ci_low",
     "speedup_ci_high",
     "verdict",
-    "macs",
-    "backend_macs",
 )
+"""The columns of summary.csv; `summarize` adds `macs` and `backend_macs` behind them."""
 
 
 class Interval(NamedTuple):
@@ -100,7 +99,7 @@ def summarize(measurements: DataFrame, baseline: str = "torch_conv") -> DataFram
             _summary_row(passes, times, baseline)
             for _, passes in cases.groupby("backend", sort=False)
         ]
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, "macs", "backend_macs"]).astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 

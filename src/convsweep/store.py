@@ -79,7 +79,6 @@ PROBLEM_COLUMNS = tuple(
 )
 
 _PANDAS_TYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
-_NEEDED = frozenset(COLUMNS)
 
 
 def pandas_types() -> dict[str, str]:

@@ -11,7 +11,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix a group."""
     rank = problem.rank
     margins = [p for side in reversed(problem.padding) for p in (side, side)]
-    matrix = weights.dense.flatten(1).unflatten(0, (problem.groups, -1))  # (G, C_out/G, taps)
+    matrix = weights.dense.reshape(problem.groups, -1, problem.taps)  # (G, C_out / G, taps)
     # (N, C_in, *output_size, *kernel_size) -> (N, C_in, *kernel_size, *output_size)
     kernel_first = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
 

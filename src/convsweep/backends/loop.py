@@ -25,9 +25,7 @@ def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1))
     return y
 
 
-def corr2d_multi_in(
-    x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)
-) -> Tensor:
+def corr2d_multi_in(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
     """Several input channels (C_in, H, W) and as many kernels: one result a channel, summed."""
     channels = zip(x, k, strict=True)
     return torch.stack([corr2d(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)

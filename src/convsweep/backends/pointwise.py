@@ -22,7 +22,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         y = matrix @ pixels  # (N, C_out, prod(output_size))
         if weights.bias is not None:
             y = y + weights.bias[:, None]
-        return y.unflatten(2, problem.output_size)
+        return y.reshape(problem.output_shape)
 
     return conv
 

@@ -29,7 +29,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 
 def error_bound(problem: ConvProblem) -> float:
-    """cuDNN may choose Winograd, whose transforms F(4x4, 3x3) cost a digit and a half."""
+    """Room for a library that picks Winograd: F(4x4, 3x3) costs it a digit and a half."""
     return 64.0
 
 

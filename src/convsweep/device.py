@@ -1,0 +1,160 @@
+"""Devices: which there are, and how to time work on one. No other file knows about devices.
+
+Everything goes through `torch.accelerator` and `torch.Event`, so that CUDA, XPU, MPS and devices
+registered by a package (`vulkan`) take one path.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Protocol, cast
+
+import torch
+
+Work = Callable[[], object]
+Clock = Callable[[Work], float]
+"""Seconds from the start of some work until the device has finished it."""
+
+# Device types that a package registers with torch when it is imported.
+_REGISTERED_BY = {"vulkan": "torchvulkan"}
+
+
+class Event(Protocol):
+    """The part of `torch.Event` that timing needs."""
+
+    def record(self) -> None:
+        """Mark this place in the device's queue."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has reached the mark."""
+
+    def elapsed_time(self, end: Event, /) -> float:
+        """Milliseconds from this mark to `end`."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where cases run."""
+
+    name: str
+    """As torch spells it: cpu, cuda, cuda:1, vulkan."""
+    description: str
+    """The product's name."""
+    synchronize: Callable[[], None]
+    """Wait until all work handed to the device is done."""
+    clock: Clock
+    reset_peak_memory: Callable[[], None] | None = None
+    peak_memory_bytes: Callable[[], int] | None = None
+    """The most memory allocated since the reset; None where the device does not tell."""
+
+    def clock_overhead_s(self) -> float:
+        """What the clock itself adds to a reading: the median of 31 readings of no work."""
+        return statistics.median(self.clock(lambda: None) for _ in range(31))
+
+
+def device_names() -> list[str]:
+    """Every name that `find_device` takes here."""
+    names = ["cpu"]
+    if torch.accelerator.current_accelerator(check_available=True) is None:
+        for module in filter(find_spec, _REGISTERED_BY.values()):
+            import_module(module)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        count = torch.accelerator.device_count()
+        names.append(accelerator.type)
+        names += [f"{accelerator.type}:{index}" for index in range(count) if count > 1]
+    return names
+
+
+def find_device(name: str) -> Device:
+    """The device of that name, made current.
+
+    Raises:
+        ValueError: it is not there; names those that are.
+    """
+    if name == "cpu":
+        return Device("cpu", cpu_name(), lambda: None, host_clock(lambda: None))
+    there = device_names()
+    if name not in there:
+        raise ValueError(f"device {name!r} is not on this machine; there is {', '.join(there)}")
+    kind, _, index = name.partition(":")
+    device = torch.device(kind, int(index or 0))
+    torch.accelerator.set_device_index(device)
+
+    def synchronize() -> None:
+        torch.accelerator.synchronize(device)
+
+    def event() -> Event:
+        return cast(Event, torch.Event(device, enable_timing=True))
+
+    clock = event_clock(event, synchronize) if has_events(event) else host_clock(synchronize)
+    module = torch.get_device_module(device)
+    return Device(
+        name,
+        getattr(module, "get_device_name", lambda index: name)(device.index),
+        synchronize,
+        clock,
+        getattr(module, "reset_peak_memory_stats", None),
+        getattr(module, "max_memory_allocated", None),
+    )
+
+
+def host_clock(synchronize: Callable[[], None]) -> Clock:
+    """The host's clock around work and its completion; without `synchronize`, launches alone."""
+
+    def seconds(work: Work) -> float:
+        synchronize()
+        start = perf_counter_ns()
+        work()
+        synchronize()
+        return (perf_counter_ns() - start) * 1e-9
+
+    return seconds
+
+
+def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> Clock:
+    """The device's own clock: events queued before and after the work."""
+
+    def seconds(work: Work) -> float:
+        start, end = event(), event()
+        synchronize()
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) * 1e-3
+
+    return seconds
+
+
+def has_events(event: Callable[[], Event]) -> bool:
+    """Whether the device times events; some only run."""
+    try:
+        event_clock(event, lambda: None)(lambda: None)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+def use_full_precision() -> None:
+    """Turn TF32 off in convolutions and matrix products alike, and fix what cuDNN may choose."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = False
+
+
+def cpu_name() -> str:
+    """The processor's product name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,158 @@
+"""What machine this is, which versions run on it, and what makes its timings shaky."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from convsweep import __version__
+
+_PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmark", "torchvulkan")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+# glibc's malloc.h: trim the heap's top, keep beyond it, map blocks of their own.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may run on."""
+    with suppress(AttributeError):  # Linux alone tells which are allowed
+        allowed = len(os.sched_getaffinity(0))
+        return min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return psutil.cpu_count(logical=False) or 1
+
+
+def steady_allocator() -> str:
+    """Keep freed memory in the process; "steady", or "system" where that can't be had.
+
+    glibc gives large blocks back to the kernel, and a convolution that allocates its output then
+    page-faults at every call: that, not arithmetic, decides a comparison.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return "system"
+    largest = 2**31 - 1
+    settings = ((_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
+    accepted = [mallopt(*setting) for setting in settings]
+    return "steady" if all(accepted) else "system"
+
+
+@contextmanager
+def thread_variables(threads: int) -> Iterator[None]:
+    """Processes started within get pools of `threads` threads."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+class Usage(NamedTuple):
+    """What the system has counted for this process so far."""
+
+    page_faults: int
+    context_switches: int
+    """Involuntary ones: somebody else wanted the core."""
+
+
+def usage() -> Usage | None:
+    """The counts up to now; None on systems that keep none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    counts = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(counts.ru_minflt + counts.ru_majflt, counts.ru_nivcsw)
+
+
+def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) -> Usage | None:
+    """`total` and what was used from `before` to `after`; None where nobody counts."""
+    if total is None or before is None or after is None:
+        return None
+    return Usage(
+        total.page_faults + after.page_faults - before.page_faults,
+        total.context_switches + after.context_switches - before.context_switches,
+    )
+
+
+def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
+    """Machine, versions, devices and warnings, ready for `environment.json`."""
+    machine = {
+        "cpu": device_descriptions.get("cpu", platform.machine()),
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+        "cores_usable": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": platform.platform(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "hypervisor": _hypervisor(),
+    }
+    versions = {"python": platform.python_version(), "convsweep": __version__}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    stable = {"machine": machine, "versions": versions, "devices": dict(device_descriptions)}
+    digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()
+    return {
+        "environment_id": digest[:12],
+        **stable,
+        "commit": _commit(),
+        "warnings": shaky(),
+    }
+
+
+def shaky() -> list[str]:
+    """What about this machine, right now, makes its timings unsteady; one sentence each."""
+    found = []
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor not in (None, "performance"):
+        found.append(f"The clock governor is {governor!r}; set it to 'performance'.")
+    if governor is None:
+        found.append("The clock speed can't be read or fixed here.")
+    if _hypervisor():
+        found.append("A virtual machine: other guests share its cores and caches.")
+    load, cores = psutil.getloadavg()[0], usable_cores()
+    if load > 0.5:
+        found.append(f"Other work is running: load {load:.1f} on {cores} cores.")
+    if cores <= 2:
+        found.append(f"Only {cores} cores: the system's own work lands on the ones that are timed.")
+    return found
+
+
+def _hypervisor() -> bool:
+    return " hypervisor" in (_read("/proc/cpuinfo") or "")
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs, `-dirty` where it was edited since."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(
+            [*git, "--exclude=*", "--abbrev=12"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

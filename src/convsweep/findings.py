@@ -1,0 +1,142 @@
+"""What a run's numbers say, and how surely: the fastest of each problem, means, network totals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from convsweep.labels import label_cases
+from convsweep.statistics import Interval, geometric_interval, verdict
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+
+class Run(NamedTuple):
+    """What is drawn and told: one row a case, and each case's seconds in each pass."""
+
+    cases: DataFrame
+    pass_times: DataFrame
+    """Index (setting, label, backend), one column a pass; only cases that are ok in all passes."""
+    baseline: str
+
+    @property
+    def backends(self) -> list[str]:
+        """The backends of the run, the baseline first."""
+        return sorted(set(self.cases["backend"]), key=lambda name: (name != self.baseline, name))
+
+    @property
+    def settings(self) -> list[str]:
+        """Device, dtype and so on, in whose bounds times are compared."""
+        return list(dict.fromkeys(self.cases["setting"]))
+
+    def within(self, setting: str) -> Run:
+        """The part of the run that was measured in one setting."""
+        cases = self.cases[self.cases["setting"] == setting]
+        return self._replace(cases=cases, pass_times=self.pass_times.loc[[setting]])
+
+
+def read_run(measurements: DataFrame, summary: DataFrame) -> Run:
+    """Label the cases of a run, whose `summary` comes from `statistics.summarize`."""
+    cases = label_cases(summary)
+    rows = label_cases(measurements)
+    rows["median_s"] = rows["median_s"].where(rows["status"] == "ok")
+    by_case = ["setting", "label", "backend"]
+    times = rows.pivot_table(
+        index=by_case, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
+        observed=True,
+    )  # fmt: skip
+    ok = cases.loc[cases["status"] == "ok", by_case]
+    keys = pd.MultiIndex.from_frame(ok)
+    baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
+    return Run(cases, times.reindex(keys), baseline)
+
+
+def fastest(run: Run) -> DataFrame:
+    """One row for each problem that two backends timed: `setting, label, backend, decided`.
+
+    It is decided where the interval of every other backend's time over its time clears 1.
+    """
+    rows = []
+    for (setting, label), times in run.pass_times.groupby(["setting", "label"], sort=False):
+        if len(times) < 2:
+            continue
+        logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
+        winner = int(np.nanmean(logs, axis=1).argmin())
+        others = np.delete(logs - logs[winner], winner, axis=0)
+        decided = all(verdict(_interval(ratios)) == "faster" for ratios in np.exp(others))
+        backend = times.index.get_level_values("backend")[winner]
+        rows.append({"setting": setting, "label": label, "backend": backend, "decided": decided})
+    return pd.DataFrame(rows, columns=["setting", "label", "backend", "decided"])
+
+
+def _interval(ratios: NDArray[np.float64]) -> Interval:
+    """The mean of ratios paired by pass, without the passes that lack one of the two times."""
+    return geometric_interval(ratios[~np.isnan(ratios)])
+
+
+class MeanSpeedup(NamedTuple):
+    """A geometric mean over the problems that both backends timed."""
+
+    interval: Interval
+    problems: int
+
+
+def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
+    """Geometric mean of the speedups over the baseline, in one setting, over passes."""
+    times = run.pass_times.droplevel("setting")
+    if run.cases.empty or not {backend, run.baseline} <= set(times.index.unique("backend")):
+        return MeanSpeedup(geometric_interval(np.array([])), 0)
+    backends = times.index.get_level_values("backend")
+    own, base = (times[backends == b].droplevel("backend") for b in (backend, run.baseline))
+    speedups = (base / own).dropna(how="all")  # a row a problem, a column a pass
+    complete = speedups.dropna(axis=1)
+    if complete.empty:  # no pass timed every problem: a mean, and nobody knows how sure
+        means = np.log(speedups).mean(axis=1).to_numpy()
+        value = float(np.exp(means.mean())) if len(means) else np.nan
+        return MeanSpeedup(Interval(value, np.nan, np.nan), len(speedups))
+    passes = np.exp(np.log(complete).mean(axis=0)).to_numpy(dtype="float64")
+    return MeanSpeedup(geometric_interval(passes), len(complete))
+
+
+def promised_speedup(run: Run) -> Series:
+    """What the arithmetic alone promises: MACs of the definition / MACs of the backend."""
+    return run.cases["macs"] / run.cases["backend_macs"]
+
+
+def thrifty_backends(run: Run) -> list[str]:
+    """The backends, baseline apart, that multiply less than the definition in some problem."""
+    saves = run.cases["backend_macs"] < run.cases["macs"]
+    names = set(run.cases.loc[saves & run.cases["speedup"].notna(), "backend"])
+    return [name for name in run.backends if name in names - {run.baseline}]
+
+
+def undecided(cases: DataFrame) -> Series:
+    """Which cases have a speedup that nobody can call faster, slower or same."""
+    return (cases["verdict"] == "undecided").fillna(False).astype(bool)
+
+
+class Total(NamedTuple):
+    """One backend's time for a network: each layer as often as it occurs."""
+
+    time: Interval
+    layers: int
+
+
+def network_totals(run: Run, workload: str) -> dict[str, Total]:
+    """Each backend's total over the layers that it timed, in one setting."""
+    cases = run.cases[(run.cases["workload"] == workload).fillna(False)]
+    totals = {}
+    for backend in run.backends:
+        layers = cases[(cases["backend"] == backend) & (cases["status"] == "ok")]
+        if layers.empty:
+            continue
+        keys = pd.MultiIndex.from_frame(layers[["setting", "label", "backend"]])
+        times = run.pass_times.loc[keys].mul(layers["count"].astype(float).to_numpy(), axis=0)
+        passes = times.dropna(axis=1).sum(axis=0).to_numpy(dtype="float64")
+        if len(passes):
+            totals[backend] = Total(geometric_interval(passes), len(layers))
+    return totals

@@ -1,0 +1,82 @@
+"""How long cases will take: a rough forecast before a sweep, a prediction from smaller cases."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+
+from convsweep.backend import Backend
+from convsweep.grid import Case
+from convsweep.sampling import Effort, make_plan
+
+START_S = 3.0
+"""A measuring process until its first case: most of it is the import of torch."""
+_REFERENCE_MACS_PER_S = 5e9
+_FIXED_S = 0.01
+_CALL_OVERHEAD_S = 20e-6
+_CLOCK_OVERHEAD_S = 1e-7
+
+_Family = tuple[str, str, str, str, int]
+"""What cases share whose times grow alike: all but the problem."""
+
+
+def nominal_s(
+    case: Case, backend: Backend, *, effort: Effort, case_timeout_s: float, timed: bool = True
+) -> float:
+    """About how long one case takes in one pass, in seconds, from nominal rates of a CPU core."""
+    problem = case.problem
+    call_s = _CALL_OVERHEAD_S + backend.macs(problem) / backend.nominal_macs_per_s
+    calls_s = 3 * call_s
+    if timed:
+        calls_s += effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).calls * call_s
+    return _FIXED_S + problem.macs / _REFERENCE_MACS_PER_S + min(calls_s, case_timeout_s)
+
+
+class Predictor:
+    """Seconds of a call, predicted from the same backend's smaller problems in this run."""
+
+    def __init__(self) -> None:
+        self._seen: dict[_Family, list[tuple[Case, float]]] = defaultdict(list)
+
+    def learn(self, case: Case, call_s: float) -> None:
+        """Note a measured call; calls below a millisecond are mostly overhead and tell nothing."""
+        if call_s >= 1e-3:
+            self._seen[_family(case)].append((case, call_s))
+
+    def at_least_s(self, case: Case) -> tuple[float, Case] | None:
+        """Seconds of a call at the best rate that a smaller problem reached, and that problem."""
+        smaller: Sequence[tuple[float, Case]] = [
+            (call_s * case.problem.macs / other.problem.macs, other)
+            for other, call_s in self._seen[_family(case)]
+            if other.problem.macs <= case.problem.macs
+        ]
+        return min(smaller, key=lambda found: found[0], default=None)
+
+
+def _family(case: Case) -> _Family:
+    return (case.backend, case.device, case.dtype, case.memory_format, case.threads)
+
+
+class Countdown:
+    """The time left of a sweep: the time spent, scaled by the forecast of what is left."""
+
+    def __init__(
+        self,
+        forecast_s: Mapping[Case, float],
+        passes: int,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self.done = 0
+        self._forecast_s, self._now_s, self._started_s = forecast_s, now_s, now_s()
+        self._total_s = passes * sum(forecast_s.values())
+        self._seen_s = 0.0
+
+    def tick(self, case: Case) -> float:
+        """One more case is done; about how many seconds are left."""
+        self.done += 1
+        self._seen_s += self._forecast_s[case]
+        if self._seen_s == 0:
+            return self._total_s
+        spent_s = self._now_s() - self._started_s
+        return max(0.0, spent_s * (self._total_s - self._seen_s) / self._seen_s)

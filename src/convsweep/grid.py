@@ -1,0 +1,137 @@
+"""What is swept: named grids, and the cases that problems span with backends and devices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from convsweep.axes import parse_axis, span
+from convsweep.problem import ConvProblem
+from convsweep.workloads import Layer
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+MEMORY_FORMATS = ("contiguous", "channels_last")
+WEIGHT_KINDS = ("separable", "dense")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time: a problem on one backend, device, dtype, memory format, thread count."""
+
+    layer: Layer
+    weight_kind: str
+    device: str
+    dtype: str
+    memory_format: str
+    threads: int
+    backend: str
+
+    @property
+    def problem(self) -> ConvProblem:
+        """The shape to compute."""
+        return self.layer.problem
+
+    @property
+    def group(self) -> Case:
+        """What it shares with the cases that it is compared and interleaved with."""
+        return replace(self, backend="")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Named problems: each line of axes spans a block of them."""
+
+    about: str
+    axes: tuple[str, ...]
+    passes: int = 5
+    case_timeout_s: float = 10.0
+    backends: tuple[str, ...] | None = None
+    """The backends that answer its question; None: all."""
+
+    def layers(self) -> list[Layer]:
+        """The problems of all lines, each once."""
+        spans = (span(map(parse_axis, line.split())) for line in self.axes)
+        return [Layer(problem) for problem in dict.fromkeys(itertools.chain(*spans))]
+
+
+_CHANNELS = ("in_channels=4:512:*2 size=28 kernel_size=1,3",)
+_SIZES = ("in_channels=64 size=7:224:*2 kernel_size=1,3",)
+_KERNELS = ("in_channels=32,128 size=28,56 kernel_size=1,3,5,7",)
+_BATCH = ("batch_size=1:32:*2 in_channels=64 size=28 kernel_size=1,3",)
+_DEPTHWISE = (
+    # Eight layers of MobileNetV1's shapes, then a surface of channels by size.
+    "in_channels=32 size=112 out_channels=64",
+    "in_channels=64,128 size=56 out_channels=128",
+    "in_channels=128 size=28 out_channels=256 stride=2",
+    "in_channels=256 size=28 out_channels=256",
+    "in_channels=256,512 size=14 out_channels=512",
+    "in_channels=512 size=7 out_channels=1024",
+    "in_channels=8:512:*4 size=7:56:*2 kernel_size=3,5",
+)
+_FURTHER = (
+    "in_channels=32 size=28 stride=1,2 dilation=1,2 bias=0,1",
+    "in_channels=64 size=28 groups=1,2,4,depthwise",
+    "in_channels=32 size=28 padding=0,1,2",
+    "in_channels=16,64 size=1024x kernel_size=9",
+    "in_channels=8,32 size=14x14x14",
+)
+
+GRIDS = {
+    "smoke": Grid(
+        "every backend on the smallest problems, in seconds",
+        ("in_channels=4,8 size=6 kernel_size=1,3",),
+        passes=2,
+        case_timeout_s=2.0,
+    ),
+    "quick": Grid(
+        "channels by size by kernel, all five backends, in about a minute",
+        ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),
+        case_timeout_s=1.0,
+    ),
+    "channels": Grid("time against the number of channels", _CHANNELS),
+    "sizes": Grid("time against the image's size", _SIZES),
+    "kernels": Grid("time against the kernel's size", _KERNELS),
+    "depthwise": Grid(
+        "standard against depthwise-separable layers",
+        _DEPTHWISE,
+        backends=("torch_conv", "im2col", "separable"),
+    ),
+    "batch": Grid("time against the batch's size", _BATCH),
+    "full": Grid(
+        "all of the above, and strides, dilation, groups, bias, padding, 1-D and 3-D",
+        (*_CHANNELS, *_SIZES, *_KERNELS, *_DEPTHWISE, *_BATCH, *_FURTHER),
+    ),
+}
+
+
+def cross(
+    layers: Sequence[Layer],
+    backends: Sequence[str],
+    *,
+    devices: Sequence[str] = ("cpu",),
+    dtypes: Sequence[str] = ("float32",),
+    memory_formats: Sequence[str] = ("contiguous",),
+    threads: Sequence[int] = (1,),
+    weight_kind: str = "separable",
+) -> list[Case]:
+    """Every layer on everything it is to be timed on, the backends of one problem together."""
+    return [
+        Case(
+            layer,
+            _weight_kind(layer.problem, weight_kind),
+            device,
+            dtype,
+            memory_format,
+            thread_count,
+            backend,
+        )
+        for layer, device, dtype, memory_format, thread_count, backend in itertools.product(
+            layers, devices, dtypes, memory_formats, threads, backends
+        )
+    ]
+
+
+def _weight_kind(problem: ConvProblem, wanted: str) -> str:
+    """`separable` where the problem's weight can factor: one group, a kernel above 1."""
+    return wanted if problem.groups == 1 and not problem.is_pointwise else "dense"

@@ -1,0 +1,165 @@
+"""Speedup over the baseline as a heat map: a row a problem, a column a backend, white is 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from convsweep import labels
+from convsweep.findings import Run, undecided
+from convsweep.plots.style import GREY, Picture, new_figure, short_seconds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+MOST_ROWS = 40  # in one block; two blocks of up to six backends fit beside each other
+STRONGEST = 4.0  # log2: colours end at 16 times faster or slower
+
+# Brown is slower, blue-green faster: told apart with any colour vision.
+_COLORS = colormaps["BrBG"]
+_WORDS = {"skipped": "–", "out_of_memory": "memory", "mismatch": "wrong"}
+
+
+def draw(run: Run) -> Picture | None:
+    """All speedups of one setting; None where no case but the baseline's own has one."""
+    compared = run.cases[(run.cases["backend"] != run.baseline) & run.cases["speedup"].notna()]
+    if compared.empty:
+        return None
+    problems = list(dict.fromkeys(run.cases["label"]))
+    blocks = 2 if len(problems) > MOST_ROWS and len(run.backends) <= 6 else 1
+    shown = _choose(run.cases, problems, MOST_ROWS * blocks)
+    rows = math.ceil(len(shown) / blocks)
+    title = finding(run)
+    figure = new_figure(1.7 + 0.24 * max(rows, 4), title)
+    axes = figure.subplots(1, blocks, squeeze=False)[0]
+    strongest = min(STRONGEST, max(0.25, float(np.log2(compared["speedup"]).abs().max())))
+    colors = ScalarMappable(Normalize(-strongest, strongest), _COLORS)
+    for i, ax in enumerate(axes):
+        _block(ax, run, shown[i * rows : (i + 1) * rows], colors)
+    _colorbar(figure, colors, list(axes), run.baseline, clipped=strongest == STRONGEST)
+    left_out = len(problems) - len(shown)
+    return Picture("speedup", figure, title, _alt(run), _caption(run, left_out))
+
+
+def _choose(cases: DataFrame, problems: list[str], most: int) -> list[str]:
+    """The problems themselves, or so many of them evenly over their work."""
+    if len(problems) <= most:
+        return problems
+    macs = cases.groupby("label")["macs"].first()
+    by_work = sorted(problems, key=lambda label: macs[label])
+    kept = {by_work[round(i * (len(by_work) - 1) / (most - 1))] for i in range(most)}
+    return [label for label in problems if label in kept]
+
+
+def _block(ax: Axes, run: Run, problems: Sequence[str], colors: ScalarMappable) -> None:
+    """One table of coloured cells: the number on its colour, a word where there is none."""
+    backends = run.backends
+    for _, case in run.cases[run.cases["label"].isin(problems)].iterrows():
+        x, y = backends.index(case["backend"]), problems.index(case["label"])
+        speedup = float(case["speedup"])
+        measured = case["backend"] != run.baseline and not math.isnan(speedup)
+        color = colors.to_rgba(math.log2(speedup)) if measured else (0.96, 0.96, 0.96, 1.0)
+        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, linewidth=0)
+        luminance = float(np.dot(color[:3], (0.299, 0.587, 0.114)))
+        ink = GREY if not measured else "white" if luminance < 0.5 else "black"
+        ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=ink, fontsize=9)
+    ax.set_xticks(range(len(backends)), [_head(name, run.baseline) for name in backends])
+    ax.set_yticks(range(len(problems)), problems)
+    ax.set(xlim=(-0.5, len(backends) - 0.5), ylim=(len(problems) - 0.5, -0.5))
+    ax.set_yticks(np.arange(1, len(problems)) - 0.5, minor=True)
+    ax.grid(visible=False)
+    ax.grid(visible=True, axis="y", which="minor", color="white")
+    ax.tick_params(length=0, which="both")
+    ax.tick_params(axis="x", labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+
+
+def _head(backend: str, baseline: str) -> str:
+    return f"{backend}\n(time)" if backend == baseline else backend
+
+
+def _cell(case: Series, baseline: str) -> str:
+    """`4.8`, `1.01?` where undecided; the baseline's time; what happened where there is no time."""
+    if case["status"] != "ok":
+        return _WORDS.get(case["status"], str(case["status"]))
+    if case["backend"] == baseline:
+        return labels.seconds(case["median_s"])
+    if math.isnan(case["speedup"]):
+        return "no base"
+    return brief(case["speedup"]) + ("?" if case["verdict"] == "undecided" else "")
+
+
+def brief(speedup: float) -> str:
+    """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
+    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
+        if speedup >= least:
+            return f"{speedup:.{digits}f}"
+    return f"{float(f'{speedup:.1g}'):f}".rstrip("0") if speedup >= 1e-5 else f"{speedup:.0e}"
+
+
+def _colorbar(
+    figure: Figure, colors: ScalarMappable, axes: list[Axes], baseline: str, *, clipped: bool
+) -> None:
+    bar = figure.colorbar(
+        colors, ax=axes, location="bottom", extend="both" if clipped else "neither",
+        fraction=0.03, aspect=50, pad=0.02, ticks=MaxNLocator(6, integer=clipped),
+    )  # fmt: skip
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: brief(2.0**power)))
+    bar.set_label(f"speedup over {baseline} (times; above 1 is faster)")
+    bar.ax.grid(visible=False)
+
+
+def finding(run: Run) -> str:
+    """Who beats the baseline, how often and by how much."""
+    compared = run.cases[(run.cases["backend"] != run.baseline) & run.cases["speedup"].notna()]
+    beats = compared[compared["verdict"].eq("faster").fillna(False)]
+    if beats.empty:
+        if undecided(compared).all():
+            return f"No speedup over {run.baseline} is decided"
+        doubt = int(undecided(compared).sum())
+        said = f"No backend is faster than {run.baseline}"
+        return f"{said} where it is decided; {doubt} of {len(compared)} are not" if doubt else said
+    said = []
+    for backend, wins in sorted(beats.groupby("backend"), key=lambda group: -len(group[1])):
+        of = int((compared["backend"] == backend).sum())
+        by = labels.times(wins["speedup"].min(), wins["speedup"].max())
+        said.append(f"{backend} in {len(wins)} of {of} ({by})")
+    return f"Faster than {run.baseline}: {', '.join(said[:3])}"
+
+
+def _alt(run: Run) -> str:
+    said = []
+    for backend in run.backends[1:]:
+        speedups = run.cases.loc[run.cases["backend"] == backend, "speedup"].dropna()
+        if len(speedups):
+            said.append(f"{backend} {labels.times(speedups.min(), speedups.max())}")
+    return f"Heat map of the speedup over {run.baseline} for each problem: {'; '.join(said)}."
+
+
+def _caption(run: Run, left_out: int) -> str:
+    said = [
+        f"Speedup over {run.baseline} on {run.settings[0]}: its time over the backend's time; "
+        f"above 1, blue-green, is faster. The grey column is {run.baseline}'s own time."
+    ]
+    if undecided(run.cases).any():
+        said.append("A question mark: the interval does not settle faster, slower or same.")
+    statuses = set(run.cases["status"])
+    if "skipped" in statuses:
+        said.append("A dash: the backend can't compute this problem.")
+    if statuses & {"timeout", "out_of_memory", "mismatch", "crash", "error"}:
+        said.append("A word in place of a number says why there is no time.")
+    if left_out:
+        said.append(
+            f"{labels.count(left_out, 'problem')} more are in the table only: "
+            "these are picked evenly over their MACs."
+        )
+    return " ".join(said)

@@ -1,0 +1,138 @@
+"""The float64 truth, and the gate that every case passes before it is timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
+
+from convsweep.backend import Conv
+from convsweep.inputs import Inputs
+from convsweep.problem import ConvProblem
+
+_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the right answer is, computed in float64 on the CPU from the same rounded inputs."""
+
+    y: Tensor  # (N, C_out, *output_size)
+    negated: Tensor  # the answer to -x
+    scale: float  # max(conv(|x|, |w|) + |bias|), what rounding errors are measured in
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the gate saw; `reason` is None where the backend passed."""
+
+    max_abs_err: float | None = None
+    error_ratio: float | None = None
+    reason: str | None = None
+
+
+def reference(problem: ConvProblem, inputs: Inputs) -> Truth:
+    """The convolution of `inputs` in float64, and the scale of its rounding errors."""
+    x, w = inputs.x.cpu().double(), inputs.weights.dense.cpu().double()
+    bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
+
+    def conv(x: Tensor, w: Tensor) -> Tensor:
+        return _BY_RANK[problem.rank](
+            x, w, None, problem.stride, problem.padding, problem.dilation, problem.groups
+        )
+
+    y, size = conv(x, w), conv(x.abs(), w.abs())
+    if bias is None:
+        return Truth(y, -y, float(size.max()))
+    bias = bias.view(-1, *[1] * problem.rank)
+    return Truth(y + bias, bias - y, float((size + bias.abs()).max()))
+
+
+def gate(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: float) -> Finding:
+    """Hold a prepared backend to the truth on the very tensors that are timed; three calls.
+
+    Two calls on `x`, the first answer ruined in between, and one on `-x` in the same memory: an
+    answer that was kept instead of computed can't be right in all three.
+
+    Args:
+        conv: what the backend's `prepare` returned.
+        problem: its shape.
+        inputs: the tensors to be timed.
+        truth: `reference(problem, inputs)`.
+        bound: the largest error allowed, in units of eps * truth.scale.
+    """
+    given = _given(inputs)
+    before = [tensor.clone() for tensor in given]
+    try:
+        finding = _hold(conv, problem, inputs, truth, bound)
+        if finding.reason is None and not all(map(torch.equal, given, before)):
+            return Finding(reason="changes its input or its weights")
+        return finding
+    finally:
+        for tensor, value in zip(given, before, strict=True):
+            tensor.copy_(value)
+
+
+def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: float) -> Finding:
+    original = inputs.x.clone()
+    first = conv(inputs.x)
+    if reason := _form(first, problem, inputs):
+        return Finding(reason=reason)
+    if not torch.equal(inputs.x, original):
+        return Finding(reason="changes its input")
+    finding = _compare(first, truth.y, truth.scale, bound)
+    if finding.reason:
+        return finding
+    first.fill_(torch.nan)
+    second = conv(inputs.x)
+    inputs.x.neg_()
+    third = conv(inputs.x)
+    inputs.x.neg_()
+    if len({tensor.untyped_storage().data_ptr() for tensor in (first, second, third)}) < 3:
+        return Finding(reason="returns the same memory from two calls")
+    return Finding(finding.max_abs_err, finding.error_ratio, _repeats(second, third, truth, bound))
+
+
+def _given(inputs: Inputs) -> list[Tensor]:
+    """Every tensor that the backend was given."""
+    weights = inputs.weights
+    optional = (inputs.x, weights.dense, weights.bias, *(weights.factors or ()))
+    return [tensor for tensor in optional if tensor is not None]
+
+
+def _form(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
+    """What is wrong with the answer before its values are looked at."""
+    x = inputs.x
+    if not isinstance(y, Tensor):
+        return f"returns a {type(y).__name__}, not a tensor"
+    if tuple(y.shape) != problem.output_shape:
+        return f"returns shape {tuple(y.shape)}, not {problem.output_shape}"
+    if y.dtype != x.dtype:
+        return f"returns {y.dtype}, not {x.dtype}"
+    if y.device != x.device:
+        return f"returns a tensor on {y.device}, not on {x.device}"
+    if y.untyped_storage().data_ptr() in {t.untyped_storage().data_ptr() for t in _given(inputs)}:
+        return "returns the memory of its input or weights"
+    return None
+
+
+def _compare(y: Tensor, expected: Tensor, scale: float, bound: float) -> Finding:
+    values = y.cpu().double()
+    if not bool(values.isfinite().all()):
+        return Finding(reason="returns values that are not finite")
+    error = float((values - expected).abs().max())
+    unit = torch.finfo(y.dtype).eps * scale
+    ratio = error / unit if unit else float(error > 0) * float("inf")
+    if ratio > bound:
+        return Finding(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
+    return Finding(error, ratio)
+
+
+def _repeats(second: Tensor, third: Tensor, truth: Truth, bound: float) -> str | None:
+    if reason := _compare(second, truth.y, truth.scale, bound).reason:
+        return f"second call: {reason}"
+    if reason := _compare(third, truth.negated, truth.scale, bound).reason:
+        return f"another input in the same memory: {reason}"
+    return None

@@ -1,0 +1,69 @@
+"""Every strategy there is: the built-in files, and other packages' entry points."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from convsweep import __version__
+from convsweep.backend import Backend, Conv, Weights
+from convsweep.problem import ConvProblem
+
+ENTRY_POINT_GROUP = "convsweep.backends"
+
+
+@cache
+def backends() -> dict[str, Backend]:
+    """All backends by name; one that can't be imported says so for every problem."""
+    found: dict[str, Backend] = {}
+    built_in = import_module("convsweep.backends")
+    for module in pkgutil.iter_modules(built_in.__path__):
+        path = f"{built_in.__name__}.{module.name}:BACKEND"
+        backend = _load(EntryPoint(module.name, path, ENTRY_POINT_GROUP), __version__)
+        found[backend.name] = backend
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP)):
+        backend = _load(point, point.dist.version if point.dist else "")
+        if backend.name in found:
+            taken = f"the name {backend.name!r} belongs to another backend"
+            backend = unavailable(f"{backend.name}@{point.value}", taken)
+        found[backend.name] = backend
+    return found
+
+
+def _load(point: EntryPoint, version: str) -> Backend:
+    try:
+        backend = point.load()
+    except Exception as error:  # whatever a foreign module does at import, others still run
+        return unavailable(point.name, f"can't be imported: {type(error).__name__}: {error}")
+    if not isinstance(backend, Backend):
+        kind = type(backend).__name__
+        return unavailable(point.name, f"{point.value} is a {kind}, not a convsweep.Backend")
+    return backend if backend.version else replace(backend, version=version)
+
+
+def unavailable(name: str, reason: str) -> Backend:
+    """A backend of which nothing is known but why it can't run."""
+
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        raise RuntimeError(reason)
+
+    return Backend(name, prepare, unsupported=lambda problem: reason)
+
+
+def why_skipped(
+    backend: Backend, problem: ConvProblem, *, weight_kind: str, device: str, dtype: str
+) -> str | None:
+    """Why the backend can't take part in a case, in words, or None."""
+    device_type = device.partition(":")[0]
+    if backend.device_types is not None and device_type not in backend.device_types:
+        return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
+    if backend.dtypes is not None and dtype not in backend.dtypes:
+        return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
+    if reason := backend.unsupported(problem):
+        return reason
+    if backend.needs_factors and weight_kind != "separable":
+        return "needs a weight that factors: --weight-kind separable"
+    return None

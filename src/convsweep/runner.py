@@ -1,0 +1,258 @@
+"""The whole sweep: passes in fresh processes, the order of cases, time limits, faults."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Protocol
+
+from convsweep.backend import Backend
+from convsweep.environment import thread_variables
+from convsweep.forecast import START_S, Countdown, Predictor, nominal_s
+from convsweep.grid import Case
+from convsweep.inputs import why_no_format
+from convsweep.record import Outcome
+from convsweep.registry import why_skipped
+from convsweep.worker import Finished, Settings, fewest_calls, serve
+
+START_LIMIT_S = 300.0
+"""The longest that a measuring process may be silent before its first case."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a sweep stands."""
+
+    done: int
+    total: int
+    """Cases times passes."""
+    case: Case
+    """The case last worked on."""
+    remaining_s: float
+
+
+class Failed(Exception):
+    """The case that a measuring process worked on ended it, or was ended with it."""
+
+    def __init__(self, case: Case, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.case, self.outcome = case, outcome
+
+
+class Measurer(Protocol):
+    """Whoever measures groups of cases: a child process, or a fake one in tests."""
+
+    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        """Each case's outcome as it comes; raises `Failed` where one ended the process."""
+
+    def close(self) -> None:
+        """End it at once."""
+
+
+Launch = Callable[[Settings], Measurer]
+
+
+class Child:
+    """A measuring process, watched: a case that outlasts its limit ends with the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._limit_s = settings.case_timeout_s
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, settings), daemon=True)
+        with thread_variables(settings.threads):
+            self._process.start()
+        theirs.close()
+
+    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        """Each case's outcome as it comes; raises `Failed` where one ended the process."""
+        connection: Connection = self._connection
+        current: int | None = None
+        spent_s = [0.0] * len(cases)
+        left = set(range(len(cases)))
+        try:
+            connection.send(cases)
+            while left:
+                limit_s = START_LIMIT_S if current is None else self._limit_s - spent_s[current]
+                started = monotonic()
+                if not connection.poll(max(0.0, limit_s)):
+                    raise Failed(cases[current or 0], self._cut_off(current))
+                message = connection.recv()
+                if current is not None:
+                    spent_s[current] += monotonic() - started
+                current = message.index
+                if isinstance(message, Finished):
+                    left.discard(message.index)
+                    current = None
+                    yield cases[message.index], message.outcome
+        except (EOFError, ConnectionError):
+            raise Failed(cases[current or min(left)], self._crash()) from None
+
+    def _cut_off(self, current: int | None) -> Outcome:
+        if current is None:
+            return Outcome("error", f"the measuring process was silent for {START_LIMIT_S:g} s")
+        return Outcome("timeout", f"cut off at the limit of {self._limit_s:g} s")
+
+    def _crash(self) -> Outcome:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return Outcome("crash", f"killed by {signal.Signals(-code).name}")
+        return Outcome("crash", f"the measuring process ended with exit code {code}")
+
+    def close(self) -> None:
+        """End the process at once."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+
+
+class _Crew:
+    """Measures with one child after another: a new one where the last one failed."""
+
+    def __init__(self, settings: Settings, launch: Launch) -> None:
+        self._settings, self._launch = settings, launch
+        self._measurer: Measurer | None = None
+
+    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        waiting = dict.fromkeys(cases)
+        while waiting:
+            self._measurer = self._measurer or self._launch(self._settings)
+            try:
+                for case, outcome in self._measurer.measure(tuple(waiting)):
+                    del waiting[case]
+                    yield case, outcome
+            except Failed as failed:
+                self.close()
+                del waiting[failed.case]
+                yield failed.case, failed.outcome
+
+    def close(self) -> None:
+        if self._measurer is not None:
+            self._measurer.close()
+            self._measurer = None
+
+
+def sweep(
+    cases: Sequence[Case],
+    backends: Mapping[str, Backend],
+    settings: Settings,
+    *,
+    passes: int,
+    record: Callable[[int, Case, Outcome], None],
+    observe: Callable[[Progress], None] = lambda progress: None,
+    launch: Launch = Child,
+) -> None:
+    """Visit every case once a pass, and record one outcome each time.
+
+    The first pass goes from small problems to large ones, so that what can't end in time is
+    predicted; later ones go in random order. What did not end well in the first pass is not
+    tried again: its outcome is recorded again.
+
+    Args:
+        cases: what to measure; the backends of one group are interleaved.
+        backends: by name, at least those of the cases.
+        settings: of every measuring process; its threads are the cases' own.
+        passes: visits to every case, each in fresh processes.
+        record: called with the pass, the case and its outcome, as soon as it is known.
+        observe: called whenever something has moved on.
+        launch: makes a measuring process.
+    """
+    groups = _groups(cases)
+    rng = random.Random(settings.seed)
+    settled = {case: skip for case in cases if (skip := _skip(case, backends[case.backend]))}
+    predictor = Predictor()
+    countdown = Countdown({case: _forecast_s(case, backends, settings) for case in cases}, passes)
+    for pass_index in range(passes):
+        order = sorted(groups, key=lambda group: group[0].problem.macs)
+        if pass_index:
+            rng.shuffle(order)
+        for threads in sorted({case.threads for case in cases}):
+            own = replace(settings, threads=threads, seed=rng.randrange(2**32))
+            with closing(_Crew(own, launch)) as crew:
+                for group in (g for g in order if g[0].threads == threads):
+                    for case, outcome in _visit(group, crew, settled, predictor, settings):
+                        record(pass_index, case, outcome)
+                        remaining_s = countdown.tick(case)
+                        observe(Progress(countdown.done, passes * len(cases), case, remaining_s))
+
+
+def _visit(
+    group: Sequence[Case],
+    crew: _Crew,
+    settled: dict[Case, Outcome],
+    predictor: Predictor,
+    settings: Settings,
+) -> Iterator[tuple[Case, Outcome]]:
+    """The outcome of every case of a group; what fails is settled for the passes to come."""
+    for case in group:
+        if case not in settled and (outcome := _too_long(case, predictor, settings)):
+            settled[case] = outcome
+    known = [(case, settled[case]) for case in group if case in settled]
+    yield from known
+    for case, outcome in crew.measure([case for case in group if case not in settled]):
+        if outcome.status != "ok":
+            settled[case] = outcome
+        if (call_s := outcome.median_s or outcome.first_call_s) is not None:
+            predictor.learn(case, call_s)
+        yield case, outcome
+
+
+def _groups(cases: Iterable[Case]) -> list[list[Case]]:
+    groups: dict[Case, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    return list(groups.values())
+
+
+def _skip(case: Case, backend: Backend) -> Outcome | None:
+    reason = why_no_format(case.problem, case.memory_format) or why_skipped(
+        backend,
+        case.problem,
+        weight_kind=case.weight_kind,
+        device=case.device,
+        dtype=case.dtype,
+    )
+    return Outcome("skipped", reason) if reason else None
+
+
+def forecast_s(
+    cases: Iterable[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
+) -> float:
+    """About how long a sweep takes on one core of a CPU, in seconds, from nominal rates."""
+    cases = list(cases)
+    processes = passes * len({case.threads for case in cases})
+    return processes * START_S + passes * sum(_forecast_s(c, backends, settings) for c in cases)
+
+
+def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
+    backend = backends[case.backend]
+    if _skip(case, backend):
+        return 0.0
+    return nominal_s(
+        case,
+        backend,
+        effort=settings.effort,
+        case_timeout_s=settings.case_timeout_s,
+        timed=settings.timed,
+    )
+
+
+def _too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
+    found = predictor.at_least_s(case)
+    needed = fewest_calls(settings.timed)
+    if found is None or needed * found[0] <= settings.case_timeout_s:
+        return None
+    call_s, smaller = found
+    return Outcome(
+        "timeout",
+        f"predicted from {smaller.problem.label}: at least {call_s:.3g} s a call and {needed} are "
+        f"needed, over the limit of {settings.case_timeout_s:g} s",
+    )

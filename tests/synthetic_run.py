@@ -1,0 +1,194 @@
+"""Made-up runs: times from a simple model of each backend, written through the store as a real run's."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from convsweep.problem import ConvProblem, format_size
+from convsweep.store import Measurements, Row, write_environment
+
+BACKENDS = ("loop", "im2col", "pointwise", "torch_conv", "separable")
+
+# Seconds of overhead and multiply-accumulates a second.
+SPEEDS = {
+    "loop": (2e-5, 2e6),
+    "im2col": (3e-6, 1.6e10),
+    "pointwise": (2e-6, 4e10),
+    "torch_conv": (5e-6, 4.5e10),
+    "separable": (9e-6, 2.5e10),
+}
+
+
+def square(channels: int, size: int, kernel: int, **more: int) -> ConvProblem:
+    return ConvProblem(channels, channels, (size, size), kernel, padding=kernel // 2, **more)
+
+
+def grid(
+    channels: Iterable[int] = (4, 16, 64, 256),
+    sizes: Iterable[int] = (7, 14, 28, 56),
+    kernels: Iterable[int] = (1, 3),
+) -> list[ConvProblem]:
+    sizes, kernels = tuple(sizes), tuple(kernels)
+    return [square(c, s, k) for c in channels for s in sizes for k in kernels]
+
+
+def work(problem: ConvProblem, backend: str) -> int:
+    """What the backend multiplies; a separable layer's depthwise and pointwise parts."""
+    if backend != "separable":
+        return problem.macs
+    pixels = problem.batch_size * math.prod(problem.output_size)
+    return pixels * (
+        problem.in_channels * math.prod(problem.kernel_size)
+        + problem.in_channels * problem.out_channels
+    )
+
+
+def modelled_s(problem: ConvProblem, backend: str, device: str) -> float:
+    overhead_s, macs_per_s = SPEEDS.get(backend, (4e-6, 3e10))
+    factor = {"cpu": 1.0, "cuda": 0.1}.get(device, 30.0)
+    return overhead_s + factor * work(problem, backend) / macs_per_s
+
+
+def outcome(problem: ConvProblem, backend: str, seconds: float) -> tuple[str, str | None]:
+    """A status and its reason, as the run wing gives them."""
+    if backend == "pointwise" and not problem.is_pointwise:
+        return "skipped", "needs kernel_size 1, no padding, groups=1"
+    if backend == "separable" and (problem.is_pointwise or problem.groups > 1):
+        return "skipped", "needs groups=1 and a kernel above 1"
+    if seconds > 10:
+        return "timeout", f"predicted {seconds:.3g} s, over the limit of 10 s"
+    return "ok", None
+
+
+def rows(
+    problems: Iterable[ConvProblem],
+    *,
+    backends: Iterable[str] = BACKENDS,
+    passes: int = 5,
+    device: str = "cpu",
+    seconds: Callable[[ConvProblem, str, str], float] = modelled_s,
+    judge: Callable[[ConvProblem, str, float], tuple[str, str | None]] = outcome,
+    noise: float = 0.02,
+    seed: int = 0,
+) -> list[Row]:
+    """The rows of a run over `problems`, with noise of a few percent from pass to pass."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for pass_index in range(passes):
+        for problem in problems:
+            for backend in backends:
+                true_s = seconds(problem, backend, device)
+                status, reason = judge(problem, backend, true_s)
+                measured_s = true_s * math.exp(generator.normal(0, noise))
+                row = _row(problem, backend, pass_index, device)
+                if status == "ok":
+                    row = replace(row, **_times(measured_s))
+                made.append(replace(row, status=status, reason=reason))
+    return made
+
+
+def _row(problem: ConvProblem, backend: str, pass_index: int, device: str) -> Row:
+    return Row(
+        run_id="synthetic",
+        pass_index=pass_index,
+        started_at="2026-11-22T10:00:00+00:00",
+        environment_id="e0",
+        problem=problem.label,
+        batch_size=problem.batch_size,
+        in_channels=problem.in_channels,
+        out_channels=problem.out_channels,
+        input_size=format_size(problem.input_size),
+        kernel_size=format_size(problem.kernel_size),
+        stride=format_size(problem.stride),
+        padding=format_size(problem.padding),
+        dilation=format_size(problem.dilation),
+        groups=problem.groups,
+        bias=problem.bias,
+        weight_kind="dense" if problem.is_pointwise or problem.groups > 1 else "separable",
+        backend=backend,
+        device=device,
+        device_name={"cpu": "AMD EPYC 7B13"}.get(device),
+        dtype="float32",
+        memory_format="contiguous",
+        threads=1,
+        status="ok",
+        macs=problem.macs,
+        backend_macs=work(problem, backend),
+        min_bytes=problem.min_bytes(),
+    )
+
+
+def _times(median_s: float) -> dict[str, float | int]:
+    return {
+        "max_abs_err": 3e-6,
+        "error_ratio": 1.5,
+        "prepare_s": 1e-5,
+        "first_call_s": 4 * median_s,
+        "samples": 30,
+        "iterations": 10,
+        "min_s": 0.97 * median_s,
+        "p05_s": 0.98 * median_s,
+        "median_s": median_s,
+        "p95_s": 1.05 * median_s,
+        "mad_s": 0.01 * median_s,
+        "page_faults_per_call": 0.0,
+        "context_switches": 1,
+    }
+
+
+def network(passes: int = 5) -> list[Row]:
+    """A small MobileNet: a stem, then depthwise and pointwise layers, some of them repeated."""
+    layers = [("stem", 1, ConvProblem(3, 32, (112, 112), 3, stride=2, padding=1))]
+    for block, (channels, size, count) in enumerate([(32, 56, 1), (128, 28, 2), (512, 14, 5)], 1):
+        depthwise = square(channels, size, 3, groups=channels)
+        layers += [(f"block{block}.dw", count, depthwise)]
+        layers += [
+            (f"block{block}.pw", count, ConvProblem(channels, 2 * channels, (size, size), 1))
+        ]
+    backends = ("im2col", "pointwise", "torch_conv")
+    return [
+        replace(row, workload="mobilenet_small", layer=layer, count=count)
+        for layer, count, problem in layers
+        for row in rows([problem], backends=backends, passes=passes, seed=len(layer))
+    ]
+
+
+def write(run_dir: Path, made: Iterable[Row], environment: dict[str, object] | None = None) -> Path:
+    """Write the rows, and the environment where there is one, as a run does."""
+    measurements = Measurements(run_dir)
+    for row in made:
+        measurements.append(row)
+    measurements.close()
+    if environment is not None:
+        write_environment(run_dir, environment)
+    return run_dir
+
+
+ENVIRONMENT: dict[str, object] = {
+    "run_id": "synthetic",
+    "command": "convsweep run --grid quick --passes 5",
+    "started_at": "2026-11-22T10:00:00+00:00",
+    "baseline": "torch_conv",
+    "environment_id": "e0",
+    "machine": {
+        "cpu": "AMD EPYC 7B13",
+        "cores_physical": 1,
+        "cores_logical": 2,
+        "memory_bytes": 8_340_000_000,
+        "os": "Linux 6.1",
+    },
+    "versions": {"python": "3.11.4", "torch": "2.13.0+cpu", "numpy": "2.4.6", "convsweep": "0.1.0"},
+    "settings": {
+        "passes": 5,
+        "threads": 1,
+        "allocator": {"MALLOC_TRIM_THRESHOLD_": "2147483648"},
+        "tf32": False,
+        "case_timeout_s": 10.0,
+    },
+    "devices": {"cpu": "AMD EPYC 7B13"},
+    "warnings": ["The CPU's frequency can't be read."],
+    "commit": None,
+}
