@@ -116,7 +116,7 @@ def thrifty_backends(run: Run) -> list[str]:
 
 def undecided(cases: DataFrame) -> Series:
     """Which cases have a speedup that nobody can call faster, slower or same."""
-    return (cases["verdict"] == "undecided").fillna(False).astype(bool)
+    return cases["verdict"] == "undecided"
 
 
 class Total(NamedTuple):

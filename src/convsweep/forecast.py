@@ -8,6 +8,7 @@ from time import monotonic
 
 from convsweep.backend import Backend
 from convsweep.grid import Case
+from convsweep.problem import Size
 from convsweep.sampling import Effort, make_plan
 
 START_S = 3.0
@@ -17,18 +18,18 @@ _FIXED_S = 0.01
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 
-_Family = tuple[str, str, str, str, int]
-"""What cases share whose times grow alike: all but the problem."""
+_Family = tuple[str, Size, str, str, str, int]
+"""What cases share whose times grow alike with their MACs: all but channels and sizes."""
 
 
 def nominal_s(
-    case: Case, backend: Backend, *, effort: Effort, case_timeout_s: float, timed: bool = True
+    case: Case, backend: Backend, *, effort: Effort | None, case_timeout_s: float
 ) -> float:
     """About how long one case takes in one pass, in seconds, from nominal rates of a CPU core."""
     problem = case.problem
     call_s = _CALL_OVERHEAD_S + backend.macs(problem) / backend.nominal_macs_per_s
     calls_s = 3 * call_s
-    if timed:
+    if effort:
         calls_s += effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).calls * call_s
     return _FIXED_S + problem.macs / _REFERENCE_MACS_PER_S + min(calls_s, case_timeout_s)
 
@@ -55,7 +56,8 @@ class Predictor:
 
 
 def _family(case: Case) -> _Family:
-    return (case.backend, case.device, case.dtype, case.memory_format, case.threads)
+    kernel_size = case.problem.kernel_size
+    return (case.backend, kernel_size, case.device, case.dtype, case.memory_format, case.threads)
 
 
 class Countdown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ class Inputs:
 
     x: Tensor  # (N, C_in, *input_size)
     weights: Weights
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`"float32"` as torch's own object."""
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def why_no_format(problem: ConvProblem, memory_format: str) -> str | None:
@@ -50,12 +57,12 @@ def make_inputs(
     def draw(shape: Size, taps: int = 1) -> Tensor:
         if integers:
             return torch.randint(-2, 3, shape, generator=generator).double()
-        return torch.randn(shape, generator=generator, dtype=torch.float64) / taps**0.5
+        return torch.randn(shape, generator=generator, dtype=torch.float64) / math.sqrt(taps)
 
     def place(tensor: Tensor) -> Tensor:
-        placed: Tensor = tensor.to(getattr(torch, dtype)).to(device)
+        placed = tensor.to(torch_dtype(dtype)).to(device)
         if memory_format == "channels_last" and placed.dim() > 1:
-            return placed.to(memory_format=_CHANNELS_LAST[placed.dim()])
+            placed = placed.contiguous(memory_format=_CHANNELS_LAST[placed.dim()])
         return placed
 
     x = place(draw(problem.input_shape))
@@ -76,4 +83,4 @@ def make_inputs(
 
 def _rounded(tensor: Tensor, dtype: str) -> Tensor:
     """The values that `dtype` can hold, still in float64."""
-    return tensor.to(getattr(torch, dtype)).double()
+    return tensor.to(torch_dtype(dtype)).double()

@@ -33,12 +33,16 @@ _NUMBERS = (
 def label_cases(frame: DataFrame) -> DataFrame:
     """The rows with a short `label` of problem and `setting`, in an order that reads well.
 
-    Numbers become floats in which a missing one is NaN. Two problems never share a label.
+    Numbers become floats in which a missing one is NaN; a missing verdict or reason is empty.
+    Two problems never share a label.
     """
     frame = frame.copy()
     for name in _NUMBERS:
         if name in frame:
             frame[name] = frame[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)
+    for name in ("verdict", "reason"):
+        if name in frame:
+            frame[name] = frame[name].fillna("").astype(str)
     frame["label"] = _problem_labels(frame)
     frame["setting"] = _setting_labels(frame)
     order = sorted(range(len(frame)), key=list(map(_place, frame.to_dict("records"))).__getitem__)
@@ -64,6 +68,10 @@ def _compact(size: str) -> str:
     return sides.pop() if len(sides) == 1 else size
 
 
+def _unless_one(letter: str, size: str) -> str:
+    return "" if _compact(size) == "1" else letter + _compact(size)
+
+
 def _channels(row: dict[str, object]) -> str:
     if row["in_channels"] == row["out_channels"]:
         return f"C{row['in_channels']}"
@@ -83,8 +91,8 @@ _TOKENS: _Words = {
     "channels": _channels,
     "input_size": lambda row: str(row["input_size"]),
     "kernel_size": lambda row: f"k{_compact(str(row['kernel_size']))}",
-    "stride": lambda row: f"s{_compact(str(row['stride']))}",
-    "dilation": lambda row: f"d{_compact(str(row['dilation']))}",
+    "stride": lambda row: _unless_one("s", str(row["stride"])),
+    "dilation": lambda row: _unless_one("d", str(row["dilation"])),
     "groups": _groups,
     "bias": lambda row: "bias" if row["bias"] else "",
 }
@@ -164,9 +172,28 @@ def size_in_bytes(value: float) -> str:
     return _scaled(value, ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")))
 
 
+def brief(speedup: float) -> str:
+    """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
+    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
+        if speedup >= least:
+            return f"{speedup:.{digits}f}"
+    return f"{float(f'{speedup:.1g}'):f}".rstrip("0") if speedup >= 1e-5 else f"{speedup:.0e}"
+
+
+def times(low: float, high: float) -> str:
+    """`1.9 to 4.6 times`."""
+    ends = dict.fromkeys((brief(low), brief(high)))
+    return f"{' to '.join(ends)} times"
+
+
 def with_interval(value: str, low: str, high: str) -> str:
     """`1.92 [1.85, 1.99]`; the value alone where it has no interval."""
     return value if NOT_MEASURED in (value, low, high) else f"{value} [{low}, {high}]"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Three numbers as `1.92 [1.85, 1.99]`."""
+    return with_interval(digits(value), digits(low), digits(high))
 
 
 def count(number: int, noun: str) -> str:

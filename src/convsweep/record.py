@@ -11,6 +11,7 @@ import torch
 
 from convsweep.backend import Backend
 from convsweep.grid import Case
+from convsweep.inputs import torch_dtype
 from convsweep.problem import format_size
 from convsweep.store import Row
 
@@ -102,6 +103,6 @@ def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: O
         driver=run.driver,
         macs=problem.macs,
         backend_macs=None if outcome.status == "skipped" else backend.macs(problem),
-        min_bytes=problem.min_bytes(getattr(torch, case.dtype).itemsize),
+        min_bytes=problem.min_bytes(torch_dtype(case.dtype).itemsize),
         **asdict(outcome),
     )

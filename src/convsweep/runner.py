@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from time import monotonic
 from typing import Protocol
 
 from convsweep.backend import Backend
-from convsweep.environment import thread_variables
+from convsweep.child import Child, Failed
+from convsweep.contest import fewest_calls
 from convsweep.forecast import START_S, Countdown, Predictor, nominal_s
 from convsweep.grid import Case
 from convsweep.inputs import why_no_format
 from convsweep.record import Outcome
 from convsweep.registry import why_skipped
-from convsweep.worker import Finished, Settings, fewest_calls, serve
-
-START_LIMIT_S = 300.0
-"""The longest that a measuring process may be silent before its first case."""
+from convsweep.worker import Settings
 
 
 @dataclass(frozen=True)
@@ -35,14 +29,6 @@ class Progress:
     case: Case
     """The case last worked on."""
     remaining_s: float
-
-
-class Failed(Exception):
-    """The case that a measuring process worked on ended it, or was ended with it."""
-
-    def __init__(self, case: Case, outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.case, self.outcome = case, outcome
 
 
 class Measurer(Protocol):
@@ -58,60 +44,9 @@ class Measurer(Protocol):
 Launch = Callable[[Settings], Measurer]
 
 
-class Child:
-    """A measuring process, watched: a case that outlasts its limit ends with the process."""
-
-    def __init__(self, settings: Settings) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._limit_s = settings.case_timeout_s
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, settings), daemon=True)
-        with thread_variables(settings.threads):
-            self._process.start()
-        theirs.close()
-
-    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        """Each case's outcome as it comes; raises `Failed` where one ended the process."""
-        connection: Connection = self._connection
-        current: int | None = None
-        spent_s = [0.0] * len(cases)
-        left = set(range(len(cases)))
-        try:
-            connection.send(cases)
-            while left:
-                limit_s = START_LIMIT_S if current is None else self._limit_s - spent_s[current]
-                started = monotonic()
-                if not connection.poll(max(0.0, limit_s)):
-                    raise Failed(cases[current or 0], self._cut_off(current))
-                message = connection.recv()
-                if current is not None:
-                    spent_s[current] += monotonic() - started
-                current = message.index
-                if isinstance(message, Finished):
-                    left.discard(message.index)
-                    current = None
-                    yield cases[message.index], message.outcome
-        except (EOFError, ConnectionError):
-            raise Failed(cases[current or min(left)], self._crash()) from None
-
-    def _cut_off(self, current: int | None) -> Outcome:
-        if current is None:
-            return Outcome("error", f"the measuring process was silent for {START_LIMIT_S:g} s")
-        return Outcome("timeout", f"cut off at the limit of {self._limit_s:g} s")
-
-    def _crash(self) -> Outcome:
-        self._process.join(timeout=5)
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            return Outcome("crash", f"killed by {signal.Signals(-code).name}")
-        return Outcome("crash", f"the measuring process ended with exit code {code}")
-
-    def close(self) -> None:
-        """End the process at once."""
-        self._connection.close()
-        self._process.kill()
-        self._process.join()
-        self._process.close()
+def launch_child(settings: Settings) -> Measurer:
+    """A measuring process of its own."""
+    return Child(settings)
 
 
 class _Crew:
@@ -148,7 +83,7 @@ def sweep(
     passes: int,
     record: Callable[[int, Case, Outcome], None],
     observe: Callable[[Progress], None] = lambda progress: None,
-    launch: Launch = Child,
+    launch: Launch = launch_child,
 ) -> None:
     """Visit every case once a pass, and record one outcome each time.
 
@@ -241,13 +176,12 @@ def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings)
         backend,
         effort=settings.effort,
         case_timeout_s=settings.case_timeout_s,
-        timed=settings.timed,
     )
 
 
 def _too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
     found = predictor.at_least_s(case)
-    needed = fewest_calls(settings.timed)
+    needed = fewest_calls(settings.effort)
     if found is None or needed * found[0] <= settings.case_timeout_s:
         return None
     call_s, smaller = found

@@ -184,6 +184,7 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
             raise ValueError(
                 f"its schema is version {newer.iloc[0]}, this convsweep reads {SCHEMA_VERSION}"
             )
+        frame["bias"] = frame["bias"].map({"True": True, "False": False})
         return frame[list(COLUMNS)].astype(types)
     except (ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from convsweep import labels
-from convsweep.findings import Run, read_run
-from convsweep.plots import sweeps
+from convsweep.findings import Run, read_run, thrifty_backends
+from convsweep.plots import devices, heatmap, layers, promise, sweeps
 from convsweep.plots.style import Picture, png, style
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Picture", "figures", "png"]
+__all__ = ["MOST_SETTINGS", "Picture", "figures", "png"]
+
+MOST_SETTINGS = 6
 
 
 def figures(measurements: DataFrame, summary: DataFrame) -> list[Picture]:
+    """Every figure that the data carry, in the order of the report.
+
+    Where there are several settings (device, dtype, memory format, threads) each has figures of
+    its own, up to six settings: times of two settings never lie on one line.
+    """
     run = read_run(measurements, summary)
-    out = []
     with style():
-        for setting in run.settings:
-            for sweep in (sweeps.CHANNELS, sweeps.SIZE):
-                p = sweeps.draw(run.within(setting), sweep)
-                if p:
-                    out.append(p)
-    return out
+        pictures = [
+            picture.of(setting) if len(run.settings) > 1 else picture
+            for setting in run.settings[:MOST_SETTINGS]
+            for picture in _of_one_setting(run.within(setting))
+        ]
+        return [picture.with_title_drawn() for picture in pictures + devices.draw(run)]
+
+
+def _of_one_setting(run: Run) -> Iterator[Picture]:
+    drawn = [sweeps.draw(run, sweeps.CHANNELS), sweeps.draw(run, sweeps.SIZE), heatmap.draw(run)]
+    drawn += [promise.draw(run, backend) for backend in thrifty_backends(run)]
+    networks = run.cases["workload"].dropna().unique()
+    drawn += [layers.draw(run, str(workload)) for workload in networks]
+    yield from (picture for picture in drawn if picture is not None)

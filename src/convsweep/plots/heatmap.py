@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import labels
 from convsweep.findings import Run, undecided
-from convsweep.plots.style import GREY, Picture, new_figure, short_seconds
+from convsweep.plots.style import GREY, Picture, new_figure
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -26,7 +26,8 @@ STRONGEST = 4.0  # log2: colours end at 16 times faster or slower
 
 # Brown is slower, blue-green faster: told apart with any colour vision.
 _COLORS = colormaps["BrBG"]
-_WORDS = {"skipped": "–", "out_of_memory": "memory", "mismatch": "wrong"}
+_NO_NUMBER = (1.0, 1.0, 1.0, 1.0)
+_WORDS = {"skipped": "\N{EN DASH}", "out_of_memory": "memory", "mismatch": "wrong"}
 
 
 def draw(run: Run) -> Picture | None:
@@ -39,12 +40,12 @@ def draw(run: Run) -> Picture | None:
     shown = _choose(run.cases, problems, MOST_ROWS * blocks)
     rows = math.ceil(len(shown) / blocks)
     title = finding(run)
-    figure = new_figure(1.7 + 0.24 * max(rows, 4), title)
+    figure = new_figure(1.7 + 0.24 * max(rows, 4))
     axes = figure.subplots(1, blocks, squeeze=False)[0]
     strongest = min(STRONGEST, max(0.25, float(np.log2(compared["speedup"]).abs().max())))
     colors = ScalarMappable(Normalize(-strongest, strongest), _COLORS)
     for i, ax in enumerate(axes):
-        _block(ax, run, shown[i * rows : (i + 1) * rows], colors)
+        _block(ax, run, shown[i * rows : (i + 1) * rows], strongest)
     _colorbar(figure, colors, list(axes), run.baseline, clipped=strongest == STRONGEST)
     left_out = len(problems) - len(shown)
     return Picture("speedup", figure, title, _alt(run), _caption(run, left_out))
@@ -60,14 +61,14 @@ def _choose(cases: DataFrame, problems: list[str], most: int) -> list[str]:
     return [label for label in problems if label in kept]
 
 
-def _block(ax: Axes, run: Run, problems: Sequence[str], colors: ScalarMappable) -> None:
+def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> None:
     """One table of coloured cells: the number on its colour, a word where there is none."""
     backends = run.backends
     for _, case in run.cases[run.cases["label"].isin(problems)].iterrows():
         x, y = backends.index(case["backend"]), problems.index(case["label"])
         speedup = float(case["speedup"])
         measured = case["backend"] != run.baseline and not math.isnan(speedup)
-        color = colors.to_rgba(math.log2(speedup)) if measured else (0.96, 0.96, 0.96, 1.0)
+        color = _color(speedup, strongest) if measured else _NO_NUMBER
         ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, linewidth=0)
         luminance = float(np.dot(color[:3], (0.299, 0.587, 0.114)))
         ink = GREY if not measured else "white" if luminance < 0.5 else "black"
@@ -77,10 +78,15 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], colors: ScalarMappable) 
     ax.set(xlim=(-0.5, len(backends) - 0.5), ylim=(len(problems) - 0.5, -0.5))
     ax.set_yticks(np.arange(1, len(problems)) - 0.5, minor=True)
     ax.grid(visible=False)
-    ax.grid(visible=True, axis="y", which="minor", color="white")
+    ax.grid(visible=True, axis="y", which="minor", color="white", linewidth=1)
+    ax.set_axisbelow(False)
     ax.tick_params(length=0, which="both")
     ax.tick_params(axis="x", labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
+
+
+def _color(speedup: float, strongest: float) -> tuple[float, float, float, float]:
+    return _COLORS(0.5 + math.log2(speedup) / (2 * strongest))
 
 
 def _head(backend: str, baseline: str) -> str:
@@ -95,15 +101,7 @@ def _cell(case: Series, baseline: str) -> str:
         return labels.seconds(case["median_s"])
     if math.isnan(case["speedup"]):
         return "no base"
-    return brief(case["speedup"]) + ("?" if case["verdict"] == "undecided" else "")
-
-
-def brief(speedup: float) -> str:
-    """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
-    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
-        if speedup >= least:
-            return f"{speedup:.{digits}f}"
-    return f"{float(f'{speedup:.1g}'):f}".rstrip("0") if speedup >= 1e-5 else f"{speedup:.0e}"
+    return labels.brief(case["speedup"]) + ("?" if case["verdict"] == "undecided" else "")
 
 
 def _colorbar(
@@ -113,7 +111,7 @@ def _colorbar(
         colors, ax=axes, location="bottom", extend="both" if clipped else "neither",
         fraction=0.03, aspect=50, pad=0.02, ticks=MaxNLocator(6, integer=clipped),
     )  # fmt: skip
-    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: brief(2.0**power)))
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: labels.brief(2.0**power)))
     bar.set_label(f"speedup over {baseline} (times; above 1 is faster)")
     bar.ax.grid(visible=False)
 
@@ -121,19 +119,19 @@ def _colorbar(
 def finding(run: Run) -> str:
     """Who beats the baseline, how often and by how much."""
     compared = run.cases[(run.cases["backend"] != run.baseline) & run.cases["speedup"].notna()]
-    beats = compared[compared["verdict"].eq("faster").fillna(False)]
+    beats = compared[compared["verdict"] == "faster"]
     if beats.empty:
         if undecided(compared).all():
             return f"No speedup over {run.baseline} is decided"
         doubt = int(undecided(compared).sum())
         said = f"No backend is faster than {run.baseline}"
         return f"{said} where it is decided; {doubt} of {len(compared)} are not" if doubt else said
-    said = []
+    wins_of = []
     for backend, wins in sorted(beats.groupby("backend"), key=lambda group: -len(group[1])):
         of = int((compared["backend"] == backend).sum())
         by = labels.times(wins["speedup"].min(), wins["speedup"].max())
-        said.append(f"{backend} in {len(wins)} of {of} ({by})")
-    return f"Faster than {run.baseline}: {', '.join(said[:3])}"
+        wins_of.append(f"{backend} in {len(wins)} of {of} ({by})")
+    return f"Faster than {run.baseline}: {', '.join(wins_of[:3])}"
 
 
 def _alt(run: Run) -> str:
@@ -148,7 +146,7 @@ def _alt(run: Run) -> str:
 def _caption(run: Run, left_out: int) -> str:
     said = [
         f"Speedup over {run.baseline} on {run.settings[0]}: its time over the backend's time; "
-        f"above 1, blue-green, is faster. The grey column is {run.baseline}'s own time."
+        f"above 1, blue-green, is faster. The first column is {run.baseline}'s own time."
     ]
     if undecided(run.cases).any():
         said.append("A question mark: the interval does not settle faster, slower or same.")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from convsweep.labels import seconds
+from convsweep.labels import seconds, slug
+
+if TYPE_CHECKING:
+    from pandas import Series
+
+    Values = Sequence[float] | Series[float]
 
 WIDTH = 9.0  # inches; at 150 dots an inch twice what a README shows
 DPI = 150
@@ -27,7 +34,7 @@ COLORS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 GREY = "#6b6b6b"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "axes.titlesize": 10,
@@ -58,9 +65,19 @@ class Picture:
     alt: str
     caption: str
 
-    def called(self, name: str) -> Picture:
-        """The same picture under another file name."""
-        return replace(self, name=name)
+    def of(self, setting: str) -> Picture:
+        """The same picture, named and titled after the setting that it shows."""
+        return replace(
+            self, name=f"{self.name}_{slug(setting)}", title=f"On {setting}: {self.title}"
+        )
+
+    def with_title_drawn(self) -> Picture:
+        """The same picture, its title on top of the figure."""
+        self.figure.suptitle(textwrap.fill(self.title, 86), x=0.01, ha="left", fontweight="bold")
+        return self
+
+
+LineStyle = Literal["-", "--", ":", "none"]
 
 
 class Look(NamedTuple):
@@ -68,44 +85,62 @@ class Look(NamedTuple):
 
     color: str
     marker: str
-    linestyle: str
+    linestyle: LineStyle
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each name; past eight names the colours come again with other markers."""
-    dashes = ("-", "--", ":")
+    dashes: tuple[LineStyle, ...] = ("-", "--", ":")
     return {
         name: Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], dashes[i // len(COLORS) % 3])
         for i, name in enumerate(names)
     }
 
 
-def style() -> matplotlib.RcParams | object:
+def style() -> AbstractContextManager[None]:
     """The context in which figures are made and saved."""
     return matplotlib.rc_context(_STYLE)
 
 
-def new_figure(height: float, title: str) -> Figure:
-    """An empty figure with the finding on top."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(textwrap.fill(title, 86), x=0.01, ha="left", fontweight="bold")
-    return figure
+def new_figure(height: float) -> Figure:
+    """An empty figure as wide as a page."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def legend(figure: Figure, shown: dict[str, Look], *, joined: bool = True) -> None:
-    """One legend for all panels, below them."""
+def legend(
+    figure: Figure, shown: dict[str, Look], *, joined: bool = True, lines: Sequence[Line2D] = ()
+) -> None:
+    """One legend for all panels, below them; `lines` are what else is drawn and labelled."""
     handles = [
         Line2D([], [], color=look.color, marker=look.marker,
                linestyle=look.linestyle if joined else "none", label=name)
         for name, look in shown.items()
     ]  # fmt: skip
+    handles += lines
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
 
 
-def log_seconds(axis: Axis) -> None:
+def lay_panels(figure: Figure, number: int, x_label: str, y_label: str = "") -> list[Axes]:
+    """So many panels on common axes, at most three a row; the lowest of each column is labelled."""
+    columns = 2 if number == 4 else min(3, number)
+    grid = figure.subplots(
+        math.ceil(number / columns), columns, sharex=True, sharey=True, squeeze=False
+    )
+    for ax in grid[:, 0]:
+        ax.set_ylabel(y_label)
+    for ax in grid.flat[number:]:
+        ax.set_axis_off()
+    for ax in grid.flat[max(0, number - columns) : number]:
+        ax.tick_params(labelbottom=True)
+        ax.set_xlabel(x_label)
+    return list(grid.flat[:number])
+
+
+def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
     """A logarithmic axis of seconds, ticked as 10 µs, 1 ms, 1 s."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(10, numticks=12))
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_seconds(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -116,14 +151,13 @@ def short_seconds(value: float) -> str:
     return f"{float(number.replace(',', '')):g} {unit}"
 
 
-def log_ticks_at(axis: Axis, values: Iterable[float]) -> None:
-    """A logarithmic axis ticked at the measured values, thinned to what fits."""
+def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
+    """A logarithmic x axis ticked at the measured values, thinned to what fits."""
     ticks = sorted(set(values))
-    step = -(-len(ticks) // 7)
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(FixedLocator(ticks[::step]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(FixedLocator([]))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 7)]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(FixedLocator([]))
 
 
 def png(figure: Figure) -> bytes:
@@ -135,16 +169,13 @@ def png(figure: Figure) -> bytes:
 
 
 def error_bars(
-    ax: Axes, x: Sequence[float], y: Sequence[float], low: Sequence[float], high: Sequence[float],
-    look: Look, *, along: str = "y",
-) -> None:  # fmt: skip
+    ax: Axes, x: Values, y: Values, low: Values, high: Values, look: Look, *, along: str = "y"
+) -> None:
     """Markers with their intervals along one axis; no bar where there is no interval."""
-    center = y if along == "y" else x
-    spread = [
-        [c - a for c, a in zip(center, low, strict=True)],
-        [b - c for c, b in zip(center, high, strict=True)],
-    ]
+    center = np.asarray(y if along == "y" else x, dtype=float)
+    spread = np.stack([center - np.asarray(low), np.asarray(high) - center])
     ax.errorbar(
-        x, y, **{f"{along}err": spread}, color=look.color, marker=look.marker, linestyle="none",
-        markersize=6, capsize=2.5, elinewidth=1.2, alpha=0.9,
+        x, y, xerr=spread if along == "x" else None, yerr=spread if along == "y" else None,
+        color=look.color, marker=look.marker, linestyle="none", markersize=6, capsize=2.5,
+        elinewidth=1.2, alpha=0.9,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Time against channels and against size: a line a backend, small multiples over what else varies."""
+"""Time against channels and against size: a line a backend, a panel for what else varies."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from convsweep.findings import Run, fastest
 from convsweep.plots.style import (
     Look,
     Picture,
+    lay_panels,
     legend,
     log_seconds,
     log_ticks_at,
@@ -67,22 +68,15 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     drawn = pd.concat(panels.values())
     title = finding(run, drawn, sweep)
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
-    columns = min(3, len(panels))
-    lines = math.ceil(len(panels) / columns)
-    figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4, title)
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for ax, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+    lines = math.ceil(len(panels) / 3)
+    figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
+    grid = lay_panels(figure, len(panels), sweep.axis_label, "time of one call")
+    for ax, (name, panel) in zip(grid, panels.items(), strict=True):
         ax.set_title(name, loc="left")
         for backend, look in shown.items():
             _line(ax, panel[panel["backend"] == backend], sweep.column, look)
-    for ax in list(grid.flat)[len(panels) :]:
-        ax.set_axis_off()
-    log_seconds(grid[0, 0].yaxis)
-    log_ticks_at(grid[0, 0].xaxis, drawn[sweep.column])
-    for ax in grid[-1]:
-        ax.set_xlabel(sweep.axis_label)
-    for ax in grid[:, 0]:
-        ax.set_ylabel("time of one call")
+    log_seconds(grid[0], "y")
+    log_ticks_at(grid[0], drawn[sweep.column])
     legend(figure, shown)
     return Picture(
         name=f"time_by_{sweep.name}",
@@ -206,9 +200,11 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: int) -> str:
     else:
         said.append("One pass gives no interval.")
     here = run.cases[run.cases["label"].isin(drawn["label"])]
-    absent = here[here["status"] != "ok"].groupby(["backend", "status"]).size()
+    absent = here.loc[here["status"] != "ok", ["backend", "status"]].value_counts(sort=False)
     if len(absent):
-        gone = [f"{backend} {n} ({status})" for (backend, status), n in absent.items()]
+        gone = [
+            f"{backend} {n} ({status})" for backend, status, n in absent.reset_index().to_numpy()
+        ]
         said.append(f"Points that are missing: {', '.join(gone)}.")
     if left_out:
         said.append(f"{labels.count(left_out, 'panel')} more, alike, are in the table only.")

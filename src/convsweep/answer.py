@@ -1,0 +1,85 @@
+"""The answer first: what a run says, in plain sentences; only what its numbers carry."""
+
+from __future__ import annotations
+
+from convsweep import labels
+from convsweep.findings import (
+    Run,
+    fastest,
+    mean_speedup,
+    promised_speedup,
+    thrifty_backends,
+    undecided,
+)
+
+
+def answer(run: Run) -> list[str]:
+    """A few sentences: who is the fastest how often, what fewer MACs bring, what is open."""
+    if (run.cases["status"] != "ok").all():
+        return ["No case has a time, so nothing can be said about speed."]
+    said = []
+    for setting in run.settings:
+        part = run.within(setting)
+        prefix = f"On {setting}: " if len(run.settings) > 1 else ""
+        said += [prefix + sentence for sentence in _answer_of_setting(part)]
+    return [*said, *_doubts(run)]
+
+
+def _answer_of_setting(run: Run) -> list[str]:
+    best = fastest(run)
+    said = []
+    if best.empty:
+        said.append("No problem was timed with two backends, so none can be called the fastest.")
+    else:
+        wins = best.loc[best["decided"], "backend"].value_counts()
+        counts = [f"{name} in {n}" for name, n in wins.items()]
+        who = f"the fastest backend is {labels.join(counts)}" if counts else "none is decided"
+        open_ = len(best) - int(best["decided"].sum())
+        rest = f"; in {open_} no backend is clearly the fastest" if open_ and counts else ""
+        problems = labels.count(len(best), "problem")
+        said.append(f"Of {problems} that two or more backends computed, {who}{rest}.")
+    if run.baseline not in run.backends:
+        said.append(f"The baseline {run.baseline} is not in this run, so there are no speedups.")
+    return [*said, *(_against_baseline(run, backend) for backend in thrifty_backends(run))]
+
+
+def _against_baseline(run: Run, backend: str) -> str:
+    """How a backend that multiplies less does against the baseline, and what MACs promise."""
+    cases = run.cases[(run.cases["backend"] == backend) & run.cases["speedup"].notna()]
+    mean = mean_speedup(run, backend)
+    counts = cases["verdict"].value_counts()
+    verdicts = [f"{n} {name}" for name, n in counts.items()]
+    promised = promised_speedup(run).loc[cases.index]
+    by_speedup = cases.sort_values("speedup")
+    ends = ["speedup", "speedup_ci_low", "speedup_ci_high"]
+    low, high = (labels.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
+    first, last = (by_speedup["label"].iloc[i] for i in (0, -1))
+    return (
+        f"{backend} against {run.baseline}: speedup {labels.interval(*mean.interval)} in the geometric "
+        f"mean of {labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), from "
+        f"{low} at {first} to {high} at {last}; "
+        f"MACs alone promise {labels.times(promised.min(), promised.max())}."
+    )
+
+
+def _doubts(run: Run) -> list[str]:
+    """How much is undecided, wrong or without a time."""
+    said = []
+    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
+    doubt = int(undecided(compared).sum())
+    if doubt:
+        why = ""
+        if compared["speedup_ci_low"].isna().all():
+            why = ": one pass gives no interval"
+        said.append(f"{doubt} of {len(compared)} speedups over {run.baseline} are undecided{why}.")
+    elif len(compared):
+        said.append(f"All {len(compared)} speedups over {run.baseline} are decided.")
+    wrong = int((run.cases["status"] == "mismatch").sum())
+    if wrong:
+        said.append(f"{labels.count(wrong, 'case')} did not match the reference and have no time.")
+    absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
+    if len(absent):
+        parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
+        of = f"{int(absent.sum())} of {len(run.cases)} cases"
+        said.append(f"{of} have no time: {labels.join(parts)}; the last section says why.")
+    return said

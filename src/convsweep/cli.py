@@ -1,0 +1,245 @@
+"""The command line; the only file that prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from convsweep import __version__
+
+_FAILED = ("mismatch", "crash", "error")
+_WRONG_REQUEST, _INTERRUPTED = 2, 130
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Run the command line; a wrong request is one line on stderr and exit code 2."""
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except (click.Abort, KeyboardInterrupt):
+        print("convsweep: interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        print(f"convsweep: {' '.join(error.format_message().split())}", file=sys.stderr)
+        sys.exit(_WRONG_REQUEST)
+
+
+@contextmanager
+def _requested() -> Iterator[None]:
+    """Whatever is wrong with a request, or with a file that it names, ends the command."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="convsweep")
+def cli() -> None:
+    """Which convolution strategy is faster here, by how much, and how sure is that?"""
+
+
+def _sweep_options(command: _Command) -> _Command:
+    """The options that say which cases, and on what; `run` and `check` share them."""
+    for option in reversed(
+        [
+            click.option("--grid", metavar="NAME", help="A named grid: convsweep list grids."),
+            click.option(
+                "--workload",
+                "workloads",
+                metavar="NAME",
+                multiple=True,
+                help="A network's layers: convsweep list workloads.",
+            ),
+            click.option(
+                "--problems",
+                metavar="FILE.csv",
+                type=_PATH,
+                help="Problems from a CSV with the workload files' columns.",
+            ),
+            click.option(
+                "--axis",
+                "axes",
+                metavar="NAME=VALUES",
+                multiple=True,
+                help="Such as in_channels=16:512:*2, size=8:64:+8, kernel_size=1,3.",
+            ),
+            click.option("--backend", "backends", metavar="NAME", multiple=True),
+            click.option(
+                "--device",
+                "devices",
+                metavar="NAME",
+                multiple=True,
+                help="cpu (the default), cuda, vulkan: convsweep list devices.",
+            ),
+            click.option(
+                "--dtype",
+                "dtypes",
+                metavar="NAME",
+                multiple=True,
+                help="float32 (the default), float64, float16 or bfloat16.",
+            ),
+            click.option(
+                "--memory-format",
+                "memory_formats",
+                metavar="NAME",
+                multiple=True,
+                help="contiguous (the default) or channels_last.",
+            ),
+            click.option(
+                "--threads",
+                metavar="N",
+                type=int,
+                multiple=True,
+                help="Threads of torch's pool; 1 by default.",
+            ),
+            click.option(
+                "--weight-kind",
+                metavar="KIND",
+                default="separable",
+                help="separable (the default): weights that factor where the problem allows, so "
+                "that the separable layer computes the same function; or dense.",
+            ),
+            click.option(
+                "--case-timeout",
+                metavar="TIME",
+                help="The longest that one case may take in a pass, such as 10s or 500ms.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_sweep_options
+@click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
+@click.option("--baseline", metavar="NAME", help="What speedups divide by: torch_conv.")
+@click.option("--out", metavar="DIR", type=_PATH, help="A new folder: results/NAME-TIME.")
+@click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
+def run(out: Path | None, dry_run: bool, **words: Any) -> int:
+    """Measure a sweep.
+
+    Give --grid, --workload, --problems or --axis; without any it is --grid quick. Options with a
+    NAME or N may be repeated. Writes measurements.csv, summary.csv and environment.json.
+    """
+    from rich.console import Console
+
+    from convsweep import session, terminal
+    from convsweep.request import Options, read_request
+    from convsweep.runner import forecast_s
+    from convsweep.store import refuse_unless_new
+
+    with _requested():
+        request = read_request(Options(**words))
+        run_id = session.new_run_id(request.name)
+        out = out or session.RESULTS / run_id
+        refuse_unless_new(out)
+    settings = session.measuring(request)
+    forecast = forecast_s(request.cases, request.backends, settings, request.passes)
+    print(terminal.plan(request, forecast), flush=True)
+    if dry_run:
+        return 0
+    command = shlex.join(["convsweep", *sys.argv[1:]])
+    try:
+        with terminal.progress(Console(stderr=True)) as observe:
+            session.carry_out(request, out, run_id, command, observe)
+    except OSError as error:
+        raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
+    return _tell(out, request.baseline)
+
+
+def _tell(out: Path, baseline: str) -> int:
+    """Print a run's answer; the exit code says whether any case failed."""
+    from rich.console import Console
+
+    from convsweep import terminal
+    from convsweep.statistics import summarize
+    from convsweep.store import load
+
+    summary = summarize(load(out), baseline)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for table in terminal.answer(summary):
+        console.print(table)
+    failed = summary[summary["status"].isin(_FAILED)]
+    for _, case in failed.iterrows():
+        print(f"{case['status']}: {case['backend']} on {case['problem']}: {case['reason']}")
+    print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
+    return int(len(failed) > 0)
+
+
+@cli.command()
+@_sweep_options
+def check(**words: Any) -> int:
+    """Hold every case to the truth, without timing any.
+
+    Takes the same cases as run. Exit code 1 where a backend is wrong.
+    """
+    from rich.console import Console
+
+    from convsweep import session, terminal
+    from convsweep.request import Options, read_request
+
+    with _requested():
+        request = read_request(Options(**words))
+    with terminal.progress(Console(stderr=True)) as observe:
+        found = session.check(request, observe)
+    Console(width=None if sys.stdout.isatty() else 120).print(terminal.outcomes(found))
+    failed = [(case, outcome) for case, outcome in found if outcome.status in _FAILED]
+    for case, outcome in failed:
+        print(f"{outcome.status}: {case.backend} on {case.problem.label}: {outcome.reason}")
+    mismatches = sum(outcome.status == "mismatch" for _, outcome in found)
+    print(f"{len(found)} cases, {mismatches} mismatches")
+    return int(len(failed) > 0)
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN_DIR", type=_PATH)
+@click.option("--out", metavar="DIR", type=_PATH, help="By default reports/ and the run's name.")
+def report(run_dir: Path, out: Path | None) -> int:
+    """Draw a run and write its report, from its CSV alone."""
+    from convsweep.report import write_report
+
+    with _requested():
+        page = write_report(run_dir, out or Path("reports") / run_dir.resolve().name)
+    print(f"Report: {page}")
+    return 0
+
+
+@cli.command("list")
+@click.argument("what", metavar="backends | grids | workloads | devices")
+def list_(what: str) -> int:
+    """Show which backends, grids, workloads or devices there are."""
+    from rich.console import Console
+
+    from convsweep import catalogue, terminal
+
+    with _requested():
+        columns, rows = catalogue.entries(what)
+    Console(width=None if sys.stdout.isatty() else 120).print(terminal.listing(columns, rows))
+    return 0
+
+
+@cli.command()
+def env() -> int:
+    """Show what this machine is, and what makes its timings shaky."""
+    from convsweep.device import device_names, find_device
+    from convsweep.environment import describe
+
+    found = describe({name: find_device(name).description for name in device_names()})
+    for part in ("machine", "versions", "devices"):
+        print(part)
+        for name, value in found[part].items():
+            print(f"  {name}: {'not known' if value is None else value}")
+    print("what makes timings shaky here")
+    for warning in found["warnings"] or ["nothing that can be seen"]:
+        print(f"  {warning}")
+    return 0

@@ -1,0 +1,116 @@
+"""A run's report, from its files alone: report.md, a self-contained report.html, figures."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from convsweep import plots, store, tables
+from convsweep.answer import answer as sentences
+from convsweep.findings import Run, read_run
+from convsweep.labels import label_cases
+from convsweep.statistics import summarize
+
+BASELINE = "torch_conv"
+
+
+def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
+    """Write the report of the run in `run_dir` to `out`, over an older one; give its HTML page.
+
+    Args:
+        run_dir: the run's folder; its measurements are enough.
+        out: the report's folder.
+        baseline: the backend that speedups divide by; by default the run's own.
+
+    Raises:
+        ValueError: in one line, where `run_dir` is no run or `out` can't be written; then
+            nothing is written.
+    """
+    measurements = store.load(run_dir)
+    if measurements.empty:
+        raise ValueError(f"{str(run_dir)!r} has no measurements to report")
+    environment = store.read_environment(run_dir)
+    refuse_unless_writable(out)
+    chosen = baseline or str(environment.get("baseline") or BASELINE)
+    summary = summarize(measurements, baseline=chosen)
+    pictures = plots.figures(measurements, summary)
+    images = {picture.name: plots.png(picture.figure) for picture in pictures}
+    context = _context(read_run(measurements, summary), label_cases(measurements), environment)
+    context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
+    inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
+    texts = {
+        "report.md": _templates(html=False).get_template("report.md.j2").render(context),
+        "report.html": _templates(html=True)
+        .get_template("report.html.j2")
+        .render(context, images=inline),
+    }
+    return _write(out, texts, images)
+
+
+def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[str, Any]:
+    """What both pages tell, in their order."""
+    return {
+        "answer": sentences(run),
+        "answer_table": tables.answer_table(run),
+        "command": environment.get("command"),
+        "what_was_run": tables.what_was_run(run, measurements),
+        "environment": tables.environment_table(environment),
+        "warnings": environment.get("warnings") or [],
+        "summary": tables.summary_table(run),
+        "correctness": tables.correctness_table(run, measurements),
+        "disturbances": tables.disturbance_table(run, measurements),
+        "absent": tables.absent_table(run),
+    }
+
+
+def _templates(*, html: bool) -> Environment:
+    templates = Environment(
+        loader=PackageLoader("convsweep"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters["cell"] = escape_markdown
+    return templates
+
+
+def escape_markdown(text: object) -> str:
+    """Text that stays text in a line or a table's cell of Markdown."""
+    line = " ".join(str(text).split())
+    for character in "\\`*[]|":
+        line = line.replace(character, f"\\{character}")
+    return line.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def refuse_unless_writable(out: Path) -> None:
+    """Raise `ValueError` where a report can't be written to `out`; write nothing."""
+    parent = out
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ValueError(f"{str(out)!r} can't be a report's folder: {str(parent)!r} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{str(out)!r} can't be written: no permission in {str(parent)!r}")
+
+
+def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> Path:
+    """Write figures, then pages; figures of an older report that are no more are removed."""
+    try:
+        folder = out / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.png"):
+            if old.stem not in images:
+                old.unlink()
+        for name, image in images.items():
+            (folder / f"{name}.png").write_bytes(image)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{str(out)!r} can't be written: {error.strerror}") from error
+    return out / "report.html"

@@ -1,0 +1,149 @@
+"""What a user asks to sweep, checked before anything is measured or written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsweep.axes import parse_axis, span
+from convsweep.backend import Backend
+from convsweep.device import find_device
+from convsweep.environment import usable_cores
+from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
+from convsweep.registry import backends
+from convsweep.workloads import Layer, read_problems, workloads
+
+DEFAULT_GRID = "quick"
+DEFAULT_BASELINE = "torch_conv"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
+_UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The words of the command line, unchecked; empty means not given."""
+
+    grid: str | None = None
+    workloads: Sequence[str] = ()
+    problems: Path | None = None
+    axes: Sequence[str] = ()
+    backends: Sequence[str] = ()
+    devices: Sequence[str] = ()
+    dtypes: Sequence[str] = ()
+    memory_formats: Sequence[str] = ()
+    threads: Sequence[int] = ()
+    weight_kind: str = "separable"
+    passes: int | None = None
+    case_timeout: str | None = None
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep that can be run."""
+
+    name: str
+    """What the problems are, in a word: the grid's, the workload's or the file's name."""
+    cases: Sequence[Case]
+    backends: Mapping[str, Backend]
+    device_descriptions: Mapping[str, str]
+    """The product's name of each device that takes part."""
+    passes: int
+    case_timeout_s: float
+    baseline: str
+
+
+def read_request(options: Options) -> Request:
+    """Check every word, and say in one line what is wrong with the first that is.
+
+    Raises:
+        ValueError: names the value and what is allowed.
+    """
+    name, layers, grid = _layers(options)
+    known = backends()
+    names = _each("backend", options.backends or grid.backends or tuple(known), known)
+    devices = dict.fromkeys(options.devices or ("cpu",))
+    baseline = options.baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0])
+    _one("baseline", baseline, names)
+    cases = cross(
+        layers,
+        names,
+        devices=tuple(devices),
+        dtypes=_each("dtype", options.dtypes or ("float32",), DTYPES),
+        memory_formats=_each(
+            "memory format", options.memory_formats or ("contiguous",), MEMORY_FORMATS
+        ),
+        threads=_threads(options.threads),
+        weight_kind=_one("weight kind", options.weight_kind, WEIGHT_KINDS),
+    )
+    passes = grid.passes if options.passes is None else options.passes
+    if passes < 1:
+        raise ValueError(f"--passes {passes} is not a whole number of at least 1")
+    limit = options.case_timeout
+    return Request(
+        name=name,
+        cases=cases,
+        backends={name: known[name] for name in names},
+        device_descriptions={name: find_device(name).description for name in devices},
+        passes=passes,
+        case_timeout_s=grid.case_timeout_s if limit is None else seconds(limit),
+        baseline=baseline,
+    )
+
+
+def seconds(text: str) -> float:
+    """`90s`, `500ms`, `2m`, `1h` or `90` in seconds; raises `ValueError` that names the text."""
+    match = _DURATION.fullmatch(text)
+    value = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
+    if not 0 < value < 1e7:
+        raise ValueError(f"{text!r} is not a time above zero such as 10s, 500ms or 2m")
+    return value
+
+
+def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
+    """The problems, a word for them, and the grid whose passes and time limit hold."""
+    chosen = {
+        "--grid": options.grid,
+        "--workload": options.workloads,
+        "--problems": options.problems,
+        "--axis": options.axes,
+    }
+    given = [option for option, value in chosen.items() if value]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
+    plain = Grid("", ())
+    if options.workloads:
+        found = _each("workload", options.workloads, workloads())
+        return "+".join(found), [x for name in found for x in workloads()[name]], plain
+    if options.problems:
+        return options.problems.stem, read_problems(options.problems), plain
+    if options.axes:
+        problems = span([parse_axis(text) for text in options.axes])
+        return "axes", [Layer(problem) for problem in problems], plain
+    name = _one("grid", options.grid or DEFAULT_GRID, GRIDS)
+    return name, GRIDS[name].layers(), GRIDS[name]
+
+
+def _one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:
+    if value not in allowed:
+        raise ValueError(f"unknown {what} {value!r}; there is {', '.join(allowed)}")
+    return value
+
+
+def _each(
+    what: str, values: Sequence[str], allowed: Sequence[str] | Mapping[str, object]
+) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_one(what, value, allowed) for value in values))
+
+
+def _threads(values: Sequence[int]) -> tuple[int, ...]:
+    cores = usable_cores()
+    for value in values:
+        if not 1 <= value <= cores:
+            raise ValueError(
+                f"--threads {value} is not a whole number from 1 to {cores}, the cores"
+            )
+    return tuple(dict.fromkeys(values)) or (1,)

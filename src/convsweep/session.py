@@ -1,0 +1,122 @@
+"""A request carried out: sweep, results on disk, summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsweep import store
+from convsweep.environment import describe
+from convsweep.grid import Case
+from convsweep.record import Outcome, Run, make_row, utc_now
+from convsweep.request import Request
+from convsweep.runner import Launch, Progress, launch_child, sweep
+from convsweep.sampling import Effort
+from convsweep.statistics import SUMMARY_COLUMNS, summarize
+from convsweep.worker import Settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+RESULTS = Path("results")
+
+Observe = Callable[[Progress], None]
+
+
+def new_run_id(name: str) -> str:
+    """`quick-20261122-231502`: what was run and when, fit for a folder's name."""
+    word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
+    return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def measuring(request: Request) -> Settings:
+    """How `request` is measured."""
+    return Settings(case_timeout_s=request.case_timeout_s)
+
+
+def checking(request: Request) -> Settings:
+    """How `request` goes through the gate alone."""
+    return Settings(case_timeout_s=request.case_timeout_s, effort=None)
+
+
+def carry_out(
+    request: Request,
+    out: Path,
+    run_id: str,
+    command: str,
+    observe: Observe,
+    launch: Launch = launch_child,
+) -> None:
+    """Measure everything, each row on the disk as soon as it is known, and write the summary.
+
+    An interrupt leaves a whole run of the rows that there are, and goes on to the caller.
+    """
+    settings = measuring(request)
+    environment = describe(request.device_descriptions)
+    run = Run(run_id, environment["environment_id"], dict(request.device_descriptions))
+    with closing(store.Measurements(out)) as measurements:
+        told = {
+            "run_id": run_id,
+            "command": command,
+            "started_at": utc_now(),
+            "baseline": request.baseline,
+        }
+        threads = sorted({case.threads for case in request.cases})
+        chosen = {
+            "passes": request.passes,
+            "threads": threads,
+            "case_timeout_s": settings.case_timeout_s,
+            "seed": settings.seed,
+            "allocator": "steady",
+            "tf32": False,
+            "cudnn_benchmark": False,
+            "flush_denormal": False,
+            **asdict(settings.effort or Effort()),
+        }
+        store.write_environment(out, told | environment | {"settings": chosen})
+
+        def record(pass_index: int, case: Case, outcome: Outcome) -> None:
+            backend = request.backends[case.backend]
+            measurements.append(make_row(run, case, backend, pass_index, outcome))
+
+        try:
+            sweep(
+                request.cases,
+                request.backends,
+                settings,
+                passes=request.passes,
+                record=record,
+                observe=observe,
+                launch=launch,
+            )
+        finally:
+            write_summary(out, request.baseline)
+
+
+def write_summary(run_dir: Path, baseline: str) -> DataFrame:
+    """Derive `summary.csv` from `measurements.csv` alone."""
+    summary = summarize(store.load(run_dir), baseline)
+    store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
+    return summary
+
+
+def check(
+    request: Request, observe: Observe, launch: Launch = launch_child
+) -> list[tuple[Case, Outcome]]:
+    """What the gate says of every case, without timing any."""
+    found: list[tuple[Case, Outcome]] = []
+    sweep(
+        request.cases,
+        request.backends,
+        checking(request),
+        passes=1,
+        record=lambda _, case, outcome: found.append((case, outcome)),
+        observe=observe,
+        launch=launch,
+    )
+    return found

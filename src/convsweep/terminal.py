@@ -1,0 +1,168 @@
+"""What the terminal shows: progress while a sweep runs, and its answer as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from convsweep import labels
+from convsweep.grid import Case
+from convsweep.record import Outcome
+from convsweep.request import Request
+from convsweep.runner import Progress
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+_PLAIN_EVERY_S = 10.0
+_MOST_ROWS = 60
+
+
+def duration(seconds: float) -> str:
+    """`75` as `1 min 15 s`; whole seconds, rounded up."""
+    whole = int(seconds) + 1
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def plan(request: Request, forecast_s: float) -> str:
+    """What a sweep will do, in a line."""
+    return (
+        f"{labels.count(len(request.cases), 'case')} on "
+        f"{labels.count(len({case.problem for case in request.cases}), 'problem')}, "
+        f"{request.passes} {'pass' if request.passes == 1 else 'passes'}: "
+        f"about {duration(forecast_s)}"
+    )
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A function to tell of progress: a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _plain_lines(console)
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.description}", table_column=None),
+    )
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None, left="")
+
+        def observe(now: Progress) -> None:
+            bar.update(
+                task,
+                completed=now.done,
+                total=now.total,
+                description=_case(now.case),
+                left=f"{duration(now.remaining_s)} left",
+            )
+
+        yield observe
+
+
+def _plain_lines(console: Console) -> Callable[[Progress], None]:
+    last_s = monotonic()
+
+    def observe(now: Progress) -> None:
+        nonlocal last_s
+        if monotonic() - last_s >= _PLAIN_EVERY_S or now.done == now.total:
+            last_s = monotonic()
+            left = f"about {duration(now.remaining_s)} left" if now.done < now.total else "done"
+            line = f"{now.done}/{now.total} measured, {left}: {_case(now.case)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return observe
+
+
+def _case(case: Case) -> str:
+    return f"{case.backend} on {case.problem.label}, {case.device}"
+
+
+def answer(summary: DataFrame) -> list[Table]:
+    """Time and speedup of every backend on every problem, a table for each setting."""
+    cases = labels.label_cases(summary)
+    return [
+        _table(setting, group, str(summary["baseline"].iloc[0]))
+        for setting, group in cases.groupby("setting", sort=False)
+    ]
+
+
+def _table(setting: object, cases: DataFrame, baseline: str) -> Table:
+    backends = sorted(set(cases["backend"]), key=lambda name: (name != baseline, name))
+    table = Table(
+        title=f"Median time, and speedup over {baseline}, on {setting}",
+        caption="? undecided   - does not apply",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("problem", no_wrap=True)
+    for backend in backends:
+        table.add_column(backend, justify="right", no_wrap=True)
+    for label, rows in list(cases.groupby("label", sort=False))[:_MOST_ROWS]:
+        by_backend = {row["backend"]: row for _, row in rows.iterrows()}
+        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in backends))
+    left_out = cases["label"].nunique() - _MOST_ROWS
+    if left_out > 0:
+        table.add_row(f"and {left_out} more in summary.csv")
+    return table
+
+
+def _cell(row: Series | None) -> Text:
+    if row is None or row["status"] == "skipped":
+        return Text("-", style="dim")
+    if row["status"] != "ok":
+        return Text(str(row["status"]), style="dim" if row["status"] == "timeout" else "bold red")
+    text = Text(labels.seconds(row["median_s"]))
+    if pd.notna(row["speedup"]) and row["verdict"] != "baseline":
+        mark = "?" if row["verdict"] == "undecided" else " "
+        style = {"faster": "green", "slower": "magenta"}.get(str(row["verdict"]), "")
+        text.append(f"  {labels.brief(row['speedup']):>4}x{mark}", style=style)
+    return text
+
+
+def outcomes(found: Sequence[tuple[Case, Outcome]]) -> Table:
+    """How many cases of each backend passed the gate, and how the others fared."""
+    counts = Counter((case.backend, outcome.status) for case, outcome in found)
+    statuses = list(dict.fromkeys(["ok", *(outcome.status for _, outcome in found)]))
+    worst: dict[str, float] = {}
+    for case, outcome in found:
+        if outcome.error_ratio is not None:
+            worst[case.backend] = max(worst.get(case.backend, 0.0), outcome.error_ratio)
+    table = Table(
+        title="The gate: cases by backend and status",
+        caption="largest error in units of eps * max(conv(|x|, |w|))",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("backend", *statuses, "largest error"):
+        table.add_column(column, justify="left" if column == "backend" else "right")
+    for backend in dict.fromkeys(case.backend for case, _ in found):
+        numbers = (str(counts[backend, status]) for status in statuses)
+        table.add_row(backend, *numbers, f"{worst[backend]:.2f}" if backend in worst else "-")
+    return table
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table of text."""
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
