@@ -1,4 +1,4 @@
-"""Made-up runs: times from a simple model of each backend, written through the store as a real run's."""
+"""Made-up runs: times from a simple model of each backend, written through the store."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -55,9 +55,9 @@ def _against_baseline(run: Run, backend: str) -> str:
     low, high = (labels.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
     first, last = (by_speedup["label"].iloc[i] for i in (0, -1))
     return (
-        f"{backend} against {run.baseline}: speedup {labels.interval(*mean.interval)} in the geometric "
-        f"mean of {labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), from "
-        f"{low} at {first} to {high} at {last}; "
+        f"{backend} against {run.baseline}: speedup {labels.interval(*mean.interval)} in the "
+        f"geometric mean of {labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), "
+        f"from {low} at {first} to {high} at {last}; "
         f"MACs alone promise {labels.times(promised.min(), promised.max())}."
     )
 

@@ -117,17 +117,56 @@ def hold(contest: Contest, rng: random.Random, tell: Tell) -> None:
     contestants: list[_Contestant] = []
     for index in rng.sample(range(len(contest.cases)), len(contest.cases)):
         tell(Working(index))
-        try:
-            entered = _enter(contest, index)
-        except OverTime as error:
-            entered = Outcome("timeout", str(error), first_call_s=error.first_call_s)
-        except Exception as error:  # whatever a backend does wrong, the others still run
-            entered = failure(error)
-        if isinstance(entered, Outcome):
-            tell(Finished(index, entered))
+        admitted = admit(contest, index)
+        if contest.effort is None or isinstance(admitted, Outcome):
+            done = admitted if isinstance(admitted, Outcome) else admitted.outcome
+            tell(Finished(index, done))
         else:
-            contestants.append(entered)
+            contestants.append(_warmed_up(index, admitted, contest.device, contest.effort))
     _compete(contestants, contest.device, rng, tell)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A backend that passed the gate: its call on the contest's input, and about how long."""
+
+    call: Callable[[], Tensor]
+    call_s: float
+    outcome: Outcome
+
+
+def admit(contest: Contest, index: int) -> Admitted | Outcome:
+    """Prepare one backend and hold it to the truth; whatever it does wrong is its outcome."""
+    try:
+        return _through_the_gate(contest, index)
+    except OverTime as error:
+        return Outcome("timeout", str(error), first_call_s=error.first_call_s)
+    except Exception as error:
+        return failure(error)
+
+
+def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
+    case, device, inputs = contest.cases[index], contest.device, contest.inputs
+    backend = backends()[case.backend]
+    started = perf_counter()
+    conv = backend.prepare(case.problem, inputs.weights)
+    device.synchronize()
+    prepare_s = perf_counter() - started
+    timed = _TimedConv(conv, contest)
+    bound = backend.error_bound(case.problem)
+    finding = gate(timed, case.problem, inputs, contest.truth, bound)
+    if finding.reason:
+        return Outcome("mismatch", finding.reason, finding.max_abs_err, finding.error_ratio)
+    if contest.effort is None and (wrong := _exact(case, backend)):
+        return wrong
+    outcome = Outcome(
+        "ok",
+        max_abs_err=finding.max_abs_err,
+        error_ratio=finding.error_ratio,
+        prepare_s=prepare_s,
+        first_call_s=timed.seconds[0],
+    )
+    return Admitted(lambda: conv(inputs.x), min(timed.seconds), outcome)
 
 
 def _inputs(case: Case, integers: bool = False) -> Inputs:
@@ -141,41 +180,9 @@ def _inputs(case: Case, integers: bool = False) -> Inputs:
     )
 
 
-def _enter(contest: Contest, index: int) -> _Contestant | Outcome:
-    """Prepare, gate and warm up one backend: a contestant, or why it is none."""
-    case, device, inputs = contest.cases[index], contest.device, contest.inputs
-    backend = backends()[case.backend]
-    started = perf_counter()
-    conv = backend.prepare(case.problem, inputs.weights)
-    device.synchronize()
-    prepare_s = perf_counter() - started
-    timed = _TimedConv(conv, contest)
-    bound = backend.error_bound(case.problem)
-    finding = gate(timed, case.problem, inputs, contest.truth, bound)
-    if finding.reason:
-        return Outcome("mismatch", finding.reason, finding.max_abs_err, finding.error_ratio)
-    outcome = Outcome(
-        "ok",
-        max_abs_err=finding.max_abs_err,
-        error_ratio=finding.error_ratio,
-        prepare_s=prepare_s,
-        first_call_s=timed.seconds[0],
-    )
-    if contest.effort is None:
-        return _exact(case, backend) or outcome
-    call_s = min(timed.seconds)
-    return _warmed_up(index, lambda: conv(inputs.x), call_s, outcome, device, contest.effort)
-
-
-def _warmed_up(
-    index: int,
-    call: Callable[[], Tensor],
-    call_s: float,
-    outcome: Outcome,
-    device: Device,
-    effort: Effort,
-) -> _Contestant:
-    """A gated backend whose calls take about `call_s`, with the plan to time it by."""
+def _warmed_up(index: int, admitted: Admitted, device: Device, effort: Effort) -> _Contestant:
+    """An admitted backend, warm, with the plan to time it by."""
+    call, call_s, outcome = admitted.call, admitted.call_s, admitted.outcome
     if call_s < effort.warm_up_s:
         call_s = warm_up(device.clock, call, effort)
     if device.reset_peak_memory and device.peak_memory_bytes:

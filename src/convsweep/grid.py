@@ -59,16 +59,15 @@ _CHANNELS = ("in_channels=4:512:*2 size=28 kernel_size=1,3",)
 _SIZES = ("in_channels=64 size=7:224:*2 kernel_size=1,3",)
 _KERNELS = ("in_channels=32,128 size=28,56 kernel_size=1,3,5,7",)
 _BATCH = ("batch_size=1:32:*2 in_channels=64 size=28 kernel_size=1,3",)
-_DEPTHWISE = (
-    # Eight layers of MobileNetV1's shapes, then a surface of channels by size.
+_MOBILENET = (
     "in_channels=32 size=112 out_channels=64",
     "in_channels=64,128 size=56 out_channels=128",
     "in_channels=128 size=28 out_channels=256 stride=2",
     "in_channels=256 size=28 out_channels=256",
     "in_channels=256,512 size=14 out_channels=512",
     "in_channels=512 size=7 out_channels=1024",
-    "in_channels=8:512:*4 size=7:56:*2 kernel_size=3,5",
 )
+_DEPTHWISE = (*_MOBILENET, "in_channels=8:512:*4 size=7:56:*2 kernel_size=3,5")
 _FURTHER = (
     "in_channels=32 size=28 stride=1,2 dilation=1,2 bias=0,1",
     "in_channels=64 size=28 groups=1,2,4,depthwise",
@@ -92,6 +91,11 @@ GRIDS = {
     "channels": Grid("time against the number of channels", _CHANNELS),
     "sizes": Grid("time against the image's size", _SIZES),
     "kernels": Grid("time against the kernel's size", _KERNELS),
+    "mobilenet": Grid(
+        "eight of MobileNetV1's layers, standard against separable",
+        _MOBILENET,
+        backends=("torch_conv", "separable"),
+    ),
     "depthwise": Grid(
         "standard against depthwise-separable layers",
         _DEPTHWISE,

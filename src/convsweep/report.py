@@ -59,7 +59,6 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
         "command": environment.get("command"),
         "what_was_run": tables.what_was_run(run, measurements),
         "environment": tables.environment_table(environment),
-        "warnings": environment.get("warnings") or [],
         "summary": tables.summary_table(run),
         "correctness": tables.correctness_table(run, measurements),
         "disturbances": tables.disturbance_table(run, measurements),
@@ -83,7 +82,8 @@ def _templates(*, html: bool) -> Environment:
 def escape_markdown(text: object) -> str:
     """Text that stays text in a line or a table's cell of Markdown."""
     line = " ".join(str(text).split())
-    for character in "\\`*[]|":
+    special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
+    for character in special:
         line = line.replace(character, f"\\{character}")
     return line.replace("&", "&amp;").replace("<", "&lt;")
 

@@ -102,7 +102,7 @@ def sweep(
     """
     groups = _groups(cases)
     rng = random.Random(settings.seed)
-    settled = {case: skip for case in cases if (skip := _skip(case, backends[case.backend]))}
+    settled = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
     predictor = Predictor()
     countdown = Countdown({case: _forecast_s(case, backends, settings) for case in cases}, passes)
     for pass_index in range(passes):
@@ -128,7 +128,7 @@ def _visit(
 ) -> Iterator[tuple[Case, Outcome]]:
     """The outcome of every case of a group; what fails is settled for the passes to come."""
     for case in group:
-        if case not in settled and (outcome := _too_long(case, predictor, settings)):
+        if case not in settled and (outcome := too_long(case, predictor, settings)):
             settled[case] = outcome
     known = [(case, settled[case]) for case in group if case in settled]
     yield from known
@@ -147,7 +147,8 @@ def _groups(cases: Iterable[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def _skip(case: Case, backend: Backend) -> Outcome | None:
+def why_not(case: Case, backend: Backend) -> Outcome | None:
+    """`skipped`, with the reason, where the backend can't take part in the case."""
     reason = why_no_format(case.problem, case.memory_format) or why_skipped(
         backend,
         case.problem,
@@ -169,7 +170,7 @@ def forecast_s(
 
 def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
     backend = backends[case.backend]
-    if _skip(case, backend):
+    if why_not(case, backend):
         return 0.0
     return nominal_s(
         case,
@@ -179,7 +180,8 @@ def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings)
     )
 
 
-def _too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
+def too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
+    """`timeout`, where smaller cases tell that this one can't end in time."""
     found = predictor.at_least_s(case)
     needed = fewest_calls(settings.effort)
     if found is None or needed * found[0] <= settings.case_timeout_s:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 
+FIXED = {
+    "allocator": "steady",
+    "tf32": False,
+    "cudnn_benchmark": False,
+    "deterministic": False,
+    "flush_denormal": False,
+}
+"""What every measuring process sets, as environment.json tells it."""
+
 Observe = Callable[[Progress], None]
 
 
@@ -34,14 +43,44 @@ def new_run_id(name: str) -> str:
     return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def measuring(request: Request) -> Settings:
-    """How `request` is measured."""
-    return Settings(case_timeout_s=request.case_timeout_s)
+class Recording:
+    """A new run's folder: its environment, a row for each outcome, the summary at the end."""
 
+    def __init__(
+        self,
+        request: Request,
+        out: Path,
+        *,
+        run_id: str,
+        command: str,
+        settings: Mapping[str, object],
+        driver: str = "convsweep",
+    ) -> None:
+        devices = dict(request.device_descriptions)
+        environment = describe(devices)
+        self._request, self._out = request, out
+        self._run = Run(run_id, environment["environment_id"], devices, driver)
+        self._measurements = store.Measurements(out)
+        told = {
+            "run_id": run_id,
+            "command": command,
+            "started_at": utc_now(),
+            "baseline": request.baseline,
+        }
+        threads = sorted({case.threads for case in request.cases})
+        store.write_environment(
+            out, told | environment | {"settings": {"threads": threads, **settings}}
+        )
 
-def checking(request: Request) -> Settings:
-    """How `request` goes through the gate alone."""
-    return Settings(case_timeout_s=request.case_timeout_s, effort=None)
+    def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
+        """Put one outcome on the disk."""
+        backend = self._request.backends[case.backend]
+        self._measurements.append(make_row(self._run, case, backend, pass_index, outcome))
+
+    def close(self) -> None:
+        """Derive the summary of the rows that there are."""
+        self._measurements.close()
+        write_summary(self._out, self._request.baseline)
 
 
 def carry_out(
@@ -57,45 +96,29 @@ def carry_out(
     An interrupt leaves a whole run of the rows that there are, and goes on to the caller.
     """
     settings = measuring(request)
-    environment = describe(request.device_descriptions)
-    run = Run(run_id, environment["environment_id"], dict(request.device_descriptions))
-    with closing(store.Measurements(out)) as measurements:
-        told = {
-            "run_id": run_id,
-            "command": command,
-            "started_at": utc_now(),
-            "baseline": request.baseline,
-        }
-        threads = sorted({case.threads for case in request.cases})
-        chosen = {
-            "passes": request.passes,
-            "threads": threads,
-            "case_timeout_s": settings.case_timeout_s,
-            "seed": settings.seed,
-            "allocator": "steady",
-            "tf32": False,
-            "cudnn_benchmark": False,
-            "flush_denormal": False,
-            **asdict(settings.effort or Effort()),
-        }
-        store.write_environment(out, told | environment | {"settings": chosen})
+    told = {
+        "passes": request.passes,
+        "case_timeout_s": settings.case_timeout_s,
+        "seed": settings.seed,
+        **FIXED,
+        **asdict(settings.effort or Effort()),
+    }
+    recording = Recording(request, out, run_id=run_id, command=command, settings=told)
+    with closing(recording):
+        sweep(
+            request.cases,
+            request.backends,
+            settings,
+            passes=request.passes,
+            record=recording.add,
+            observe=observe,
+            launch=launch,
+        )
 
-        def record(pass_index: int, case: Case, outcome: Outcome) -> None:
-            backend = request.backends[case.backend]
-            measurements.append(make_row(run, case, backend, pass_index, outcome))
 
-        try:
-            sweep(
-                request.cases,
-                request.backends,
-                settings,
-                passes=request.passes,
-                record=record,
-                observe=observe,
-                launch=launch,
-            )
-        finally:
-            write_summary(out, request.baseline)
+def measuring(request: Request) -> Settings:
+    """How `request` is measured."""
+    return Settings(case_timeout_s=request.case_timeout_s)
 
 
 def write_summary(run_dir: Path, baseline: str) -> DataFrame:
@@ -113,7 +136,7 @@ def check(
     sweep(
         request.cases,
         request.backends,
-        checking(request),
+        Settings(case_timeout_s=request.case_timeout_s, effort=None),
         passes=1,
         record=lambda _, case, outcome: found.append((case, outcome)),
         observe=observe,

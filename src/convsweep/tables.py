@@ -39,12 +39,12 @@ def answer_table(run: Run) -> Table:
     verdicts = ("faster", "same", "slower", "undecided")
     speedup = f"mean speedup over {run.baseline} [95 %]"
     heads = ("setting", "backend", "cases timed", "fastest in", speedup, "over problems", *verdicts)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for setting in run.settings:
         part = run.within(setting)
         best = fastest(part)
-        for backend, cases in part.cases.groupby("backend"):
-            name = str(backend)
+        for name in part.backends:
+            cases = part.cases[part.cases["backend"] == name]
             timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
             wins = ((best["backend"] == name) & best["decided"]).sum()
             row = (setting, name, timed, f"{wins} of {len(best)}")
@@ -102,7 +102,7 @@ def summary_table(run: Run) -> Table:
     """Every case: its time, rate, speedup and verdict."""
     speedup = f"speedup over {run.baseline} [95 %]"
     numbers = ("time [95 %]", "GFLOP/s", speedup)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
         ends = (labels.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
         ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
@@ -123,7 +123,7 @@ def summary_table(run: Run) -> Table:
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:
     """The worst error of each backend against the float64 reference."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for backend in run.backends:
         own = measurements[measurements["backend"] == backend]
         checked = own[own["error_ratio"].notna()]
@@ -147,7 +147,7 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
     columns = ["peak_memory_bytes", "page_faults_per_call", "context_switches"]
     if measurements[columns].isna().all(axis=None):
         return None
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for backend in run.backends:
         own = measurements.loc[measurements["backend"] == backend, columns]
         if own.isna().all(axis=None):
@@ -173,7 +173,7 @@ def absent_table(run: Run) -> Table | None:
     absent["reason"] = absent["reason"].replace("", "no reason given")
     absent["skeleton"] = absent["reason"].map(lambda reason: _NUMBER.sub("#", reason))
     groups = ["setting", "backend", "status", "skeleton"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for _, cases in absent.groupby(groups, sort=False):
         first = cases.iloc[0]
         rows.append((

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_PANELS = 6
+MOST_GROUPS = 3  # of panels, that a title can speak of
 
 
 class Sweep(NamedTuple):
@@ -36,10 +37,20 @@ class Sweep(NamedTuple):
     column: str
     axis_label: str
     noun: str
+    every: str
 
 
-CHANNELS = Sweep("channels", "in_channels", "input channels", "channels")
-SIZE = Sweep("size", "side", "input size (pixels a side)", "pixels a side")
+CHANNELS = Sweep("channels", "in_channels", "input channels", "channels", "number of channels")
+SIZE = Sweep("size", "side", "input size (pixels a side)", "pixels a side", "size")
+
+
+class Panel(NamedTuple):
+    """The points of one panel; `group` is the part of its name that a row of panels shares."""
+
+    group: str
+    name: str
+    points: DataFrame
+
 
 # The other axes of a grid, which set the panels: (column, how a panel's title says its value).
 _PANEL_AXES = {
@@ -65,16 +76,16 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     if points.empty:
         return None
     panels, left_out = _choose_panels(points, axes)
-    drawn = pd.concat(panels.values())
+    drawn = pd.concat([panel.points.assign(group=panel.group) for panel in panels])
     title = finding(run, drawn, sweep)
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
     lines = math.ceil(len(panels) / 3)
     figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
     grid = lay_panels(figure, len(panels), sweep.axis_label, "time of one call")
-    for ax, (name, panel) in zip(grid, panels.items(), strict=True):
-        ax.set_title(name, loc="left")
+    for ax, panel in zip(grid, panels, strict=True):
+        ax.set_title(panel.name, loc="left")
         for backend, look in shown.items():
-            _line(ax, panel[panel["backend"] == backend], sweep.column, look)
+            _line(ax, panel.points[panel.points["backend"] == backend], sweep.column, look)
     log_seconds(grid[0], "y")
     log_ticks_at(grid[0], drawn[sweep.column])
     legend(figure, shown)
@@ -82,7 +93,7 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
         name=f"time_by_{sweep.name}",
         figure=figure,
         title=title,
-        alt=_alt(panels, shown, sweep),
+        alt=_alt(drawn, shown, len(panels), sweep),
         caption=_caption(run, drawn, sweep, left_out),
     )
 
@@ -105,7 +116,7 @@ def _points(run: Run, sweep: Sweep) -> DataFrame:
     return cases
 
 
-def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[dict[str, DataFrame], int]:
+def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], int]:
     """At most six panels, evenly over the axes that vary, and how many are left out."""
     varying = {name: list(dict.fromkeys(points[name])) for name in axes}
     varying = {name: values for name, values in varying.items() if len(values) > 1}
@@ -120,14 +131,14 @@ def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[dict[str, DataFr
     order = sorted(
         varying, key=lambda name: len(varying[name])
     )  # the longest axis lies along a row
-    panels = {}
+    panels = []
     for values in itertools.product(*(varying[name] for name in order)):
         chosen = points
         for name, value in zip(order, values, strict=True):
             chosen = chosen[chosen[name] == value]
         if len(chosen):
             said = [_PANEL_AXES[n].format(v) for n, v in zip(order, values, strict=True)]
-            panels[", ".join(said)] = chosen
+            panels.append(Panel("".join(said[:1]), ", ".join(said), chosen))
     return panels, whole - len(panels)
 
 
@@ -149,45 +160,50 @@ def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
 
 def finding(run: Run, drawn: DataFrame, sweep: Sweep) -> str:
     """Which backend is the fastest along the axis, as far as that is decided."""
+    problems = drawn.drop_duplicates("label").set_index("label")
     best = fastest(run)
-    best = best[best["label"].isin(drawn["label"])]
+    best = best[best["label"].isin(problems.index)]
     if not best["decided"].any():
         return f"Time against {sweep.noun}: no backend is clearly the fastest"
-    value = drawn.drop_duplicates("label").set_index("label")[sweep.column]
-    best = best.assign(value=best["label"].map(value))
     sure = best["backend"].where(best["decided"], "")
-    alone = sure.groupby(best["value"]).agg(
-        lambda names: names.iloc[0] if names.nunique() == 1 else ""
-    )
-    if len(alone) > 1 and (upper := alone.iloc[-1]):
-        start = max((i + 1 for i, name in enumerate(alone) if name != upper), default=0)
-        if start == 0:
-            return f"{upper} is the fastest at every number of {sweep.noun} measured"
-        if start < len(alone) - 1 or alone.iloc[0]:
-            lower = alone.iloc[0]
-            until = next(i for i, name in enumerate([*alone, None]) if name != lower) - 1
-            below = f"{lower} up to {alone.index[until]:g}" if lower else "below that it depends"
-            return f"{upper} is the fastest from {alone.index[start]:g} {sweep.noun} on; {below}"
-    wins = sure[sure != ""].value_counts()
-    said = [f"{name} in {n}" for name, n in wins.items()]
-    said[0] = (
-        f"{wins.index[0]} is the fastest in {wins.iloc[0]} of {labels.count(len(best), 'problem')}"
-    )
-    open_ = len(best) - int(best["decided"].sum())
-    return f"{', '.join(said[:4])}" + (f"; {open_} undecided" if open_ else "")
+    best = best.assign(sure=sure, value=best["label"].map(problems[sweep.column]))
+    groups = best["label"].map(problems["group"])
+    if groups.nunique() > MOST_GROUPS:
+        groups = groups.map(lambda _: "")
+    found = {str(group): _along(part, sweep) for group, part in best.groupby(groups, sort=False)}
+    said = [f"{words} ({group})" if group else words for group, words in found.items() if words]
+    if said:
+        rest = "; otherwise it depends" if len(said) < len(found) else ""
+        return f"Fastest: {'; '.join(said)}{rest}"
+    wins = [f"{name!s} in {n}" for name, n in sure[sure != ""].value_counts().items()]
+    doubt = f"; {(sure == '').sum()} undecided" if (sure == "").any() else ""
+    return f"Fastest of {labels.count(len(best), 'problem')}: {', '.join(wins[:4])}{doubt}"
 
 
-def _alt(panels: dict[str, DataFrame], shown: dict[str, Look], sweep: Sweep) -> str:
-    ends = []
-    for backend in shown:
-        cases = pd.concat(panels.values())
-        times = cases.loc[cases["backend"] == backend, "median_s"]
-        ends.append(
-            f"{backend} from {labels.seconds(times.min())} to {labels.seconds(times.max())}"
-        )
+def _along(best: DataFrame, sweep: Sweep) -> str:
+    """`a up to 16, b from 64 channels on`; empty where neither end of the axis has one winner."""
+    winners = best.groupby("value")["sure"].agg(lambda s: s.iloc[0] if s.nunique() == 1 else "")
+    names, values = list(winners), [f"{value:g}" for value in winners.index]
+    first, last = names[0], names[-1]
+    if set(names) == {last} and last:
+        return f"{last} at every {sweep.every}"
+    said = []
+    if first:
+        until = next(i for i, name in enumerate(names) if name != first) - 1
+        said.append(f"{first} {'up to' if until else 'at'} {values[until]} {sweep.noun}")
+    if last:
+        start = max(i for i, name in enumerate(names) if name != last) + 1
+        on = f"from {values[start]} {sweep.noun} on"
+        said.append(f"{last} {on if start < len(names) - 1 else f'at {values[-1]} {sweep.noun}'}")
+    return ", ".join(said)
+
+
+def _alt(drawn: DataFrame, shown: dict[str, Look], panels: int, sweep: Sweep) -> str:
+    times = drawn.groupby("backend")["median_s"].agg(["min", "max"]).map(labels.seconds)
+    said = [f"{b} from {times.loc[b, 'min']} to {times.loc[b, 'max']}" for b in shown]
     return (
-        f"Line chart of time against {sweep.noun}, {labels.count(len(panels), 'panel')}, "
-        f"both axes logarithmic: {'; '.join(ends)}."
+        f"Line chart of time against {sweep.noun}, {labels.count(panels, 'panel')}, "
+        f"both axes logarithmic: {'; '.join(said)}."
     )
 
 

@@ -1,0 +1,249 @@
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_run as made
+from matplotlib.figure import Figure
+
+from convsweep import load, plots
+from convsweep.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
+from convsweep.problem import ConvProblem
+from convsweep.statistics import summarize
+
+SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
+
+
+def draw(tmp_path: Path, rows: list, baseline: str = "torch_conv") -> dict[str, plots.Picture]:
+    measurements = load(made.write(tmp_path / "run", rows))
+    pictures = plots.figures(measurements, summarize(measurements, baseline=baseline))
+    assert len({picture.name for picture in pictures}) == len(pictures)
+    return {picture.name: picture for picture in pictures}
+
+
+def lines_with_markers(figure: Figure) -> list[tuple]:
+    return [
+        (line.get_color(), line.get_marker())
+        for ax in figure.axes
+        for line in ax.lines
+        if line.get_marker() != "None" and len(line.get_xdata())
+    ]
+
+
+def cells(figure: Figure) -> list[str]:
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_a_grid_gives_the_four_figures_of_one_setting_in_order(tmp_path):
+    pictures = draw(tmp_path, made.rows(SMALL))
+    assert list(pictures) == ["time_by_channels", "time_by_size", "speedup", "promise_of_separable"]
+
+
+def test_every_figure_draws_without_a_warning_and_says_what_it_is(tmp_path):
+    for picture in draw(tmp_path, made.rows(SMALL)).values():
+        assert plots.png(picture.figure).startswith(b"\x89PNG")
+        assert picture.title
+        assert picture.caption
+        assert len(picture.alt) > 20
+        drawn = picture.figure.get_suptitle().replace("\n", " ")
+        assert drawn == picture.title
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    first, second = (
+        draw(tmp_path / name, made.rows(SMALL))["speedup"].figure for name in ("a", "b")
+    )
+    assert plots.png(first) == plots.png(second)
+
+
+def test_one_size_has_no_figure_against_size(tmp_path):
+    assert "time_by_size" not in draw(tmp_path, made.rows(made.grid((4, 16), (14,), (3,))))
+
+
+def test_a_line_a_backend_each_with_a_marker_and_colour_of_its_own(tmp_path):
+    figure = draw(tmp_path, made.rows(made.grid((4, 16, 64), (14,), (3,))))[
+        "time_by_channels"
+    ].figure
+    looks = lines_with_markers(figure)
+    assert len(looks) == 4  # pointwise can't do a 3x3 kernel: no line
+    assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 4
+
+
+def test_a_timeout_leaves_no_point_and_the_caption_counts_it(tmp_path):
+    problems = made.grid((4, 256), (56,), (3,))
+    picture = draw(tmp_path, made.rows(problems))["time_by_channels"]
+    assert "loop 1 (timeout)" in picture.caption
+    points = [len(line.get_xdata()) for line in picture.figure.axes[0].lines]
+    assert sorted(points) == [1, 2, 2, 2]
+
+
+def test_panels_are_at_most_six_and_the_caption_counts_the_rest(tmp_path):
+    problems = made.grid((4, 16), (7, 9, 14, 28, 56), (1, 3))
+    picture = draw(tmp_path, made.rows(problems, passes=2))["time_by_channels"]
+    assert len(picture.figure.axes) == 6
+    assert "4 panels more" in picture.caption
+
+
+def test_seconds_read_as_units_on_the_axis(tmp_path):
+    figure = draw(tmp_path, made.rows(SMALL))["time_by_channels"].figure
+    plots.png(figure)
+    ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert {"10 µs", "100 µs", "1 ms"} <= set(ticks)
+
+
+@pytest.mark.parametrize("name", ["time_by_channels", "speedup", "promise_of_separable"])
+def test_other_data_give_another_title(tmp_path, name):
+    def slow_separable(problem: ConvProblem, backend: str, device: str) -> float:
+        return made.modelled_s(problem, backend, device) * (50 if backend == "separable" else 1)
+
+    usual = draw(tmp_path / "a", made.rows(SMALL))[name].title
+    other = draw(tmp_path / "b", made.rows(SMALL, seconds=slow_separable))[name].title
+    assert usual != other
+
+
+def test_titles_say_the_finding(tmp_path):
+    pictures = draw(tmp_path, made.rows(made.grid((4, 64, 256), (14, 28), (3,)), noise=1e-4))
+    assert pictures["promise_of_separable"].title == (
+        "separable is 3.6 to 4.7 times as fast as torch_conv from 64 channels on; "
+        "MACs promise 7.9 to 8.7 times there"
+    )
+    assert pictures["speedup"].title.startswith("Faster than torch_conv: separable in 4 of 6")
+    assert "separable from 64 channels on" in pictures["time_by_channels"].title
+
+
+def test_a_title_never_claims_what_is_not_decided(tmp_path):
+    pictures = draw(tmp_path, made.rows(SMALL, passes=1))
+    assert pictures["time_by_channels"].title == (
+        "Time against channels: no backend is clearly the fastest"
+    )
+    assert pictures["speedup"].title == "No speedup over torch_conv is decided"
+    assert pictures["promise_of_separable"].title.endswith("no difference is decided")
+    assert all("One pass gives no interval" in pictures[n].caption for n in
+               ("time_by_channels", "promise_of_separable"))  # fmt: skip
+
+
+def test_nothing_is_claimed_where_backends_are_alike(tmp_path):
+    rows = made.rows(SMALL, seconds=lambda *_: 1e-3, noise=0.05)
+    pictures = draw(tmp_path, rows)
+    assert "no backend is clearly the fastest" in pictures["time_by_channels"].title
+
+
+def test_missing_cells_are_words_and_undecided_ones_are_marked(tmp_path):
+    picture = draw(tmp_path, made.rows(made.grid(), passes=1))["speedup"]
+    said = cells(picture.figure)
+    assert "timeout" in said
+    assert "–" in said  # noqa: RUF001
+    assert any(text.endswith("?") for text in said)
+    assert not {"0", "0.0", "nan", "0?", "nan?"} & set(said)
+    assert "question mark" in picture.caption
+    assert "dash" in picture.caption
+
+
+def test_sixty_problems_are_all_drawn_and_two_hundred_are_picked_from(tmp_path):
+    sixty = made.grid((4, 8, 12, 16, 24, 32), (7, 9, 14, 20, 28), (1, 3))
+    picture = draw(tmp_path / "a", made.rows(sixty, passes=2))["speedup"]
+    assert len([ax for ax in picture.figure.axes if ax.get_yticklabels()]) >= 2
+    assert len(cells(picture.figure)) == 60 * 5
+    many = made.grid(range(4, 44), (7, 9, 14, 20, 28), (1,))
+    picture = draw(tmp_path / "b", made.rows(many, passes=2, backends=("im2col", "torch_conv")))[
+        "speedup"
+    ]
+    assert len(cells(picture.figure)) == 80 * 2
+    assert "120 problems more are in the table only" in picture.caption
+
+
+def test_all_skipped_draws_nothing(tmp_path):
+    rows = made.rows(SMALL, judge=lambda *_: ("skipped", "not here"))
+    assert draw(tmp_path, rows) == {}
+
+
+def test_without_its_baseline_a_run_has_times_and_no_speedups(tmp_path):
+    pictures = draw(tmp_path, made.rows(SMALL), baseline="absent")
+    assert list(pictures) == ["time_by_channels", "time_by_size"]
+
+
+def test_two_devices_have_figures_of_their_own_and_one_side_by_side(tmp_path):
+    problems = made.grid((16, 64), (14,), (3,))
+    rows = made.rows(problems) + made.rows(problems, device="cuda", seed=1)
+    pictures = draw(tmp_path, rows)
+    assert {"time_by_channels_cpu", "time_by_channels_cuda", "devices"} <= set(pictures)
+    assert pictures["devices"].title.startswith("cuda is ")
+    assert len(lines_with_markers(pictures["time_by_channels_cpu"].figure)) == 4
+
+
+def test_two_dtypes_never_share_a_line(tmp_path):
+    problems = made.grid((16, 64), (14,), (3,))
+    rows = made.rows(problems)
+    rows += [replace(row, dtype="float64") for row in made.rows(problems, seed=1)]
+    pictures = draw(tmp_path, rows)
+    assert {"time_by_channels_cpu_float32", "time_by_channels_cpu_float64"} <= set(pictures)
+    for name in ("time_by_channels_cpu_float32", "time_by_channels_cpu_float64"):
+        for line in pictures[name].figure.axes[0].lines:
+            assert len(set(line.get_xdata())) == len(line.get_xdata())
+
+
+def test_a_network_has_its_layers_and_totals_weighted_by_count(tmp_path):
+    pictures = draw(tmp_path, made.network())
+    assert "time_by_channels" not in pictures
+    picture = pictures["layers_of_mobilenet_small"]
+    assert picture.title.startswith("mobilenet_small: torch_conv is the fastest over all 7 layers")
+    assert "pointwise" in picture.alt
+    assert "3 of 7 layers" in picture.alt
+    names = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
+    assert len(names) == 7
+    assert any(name.endswith("x5") for name in names)
+
+
+def test_the_total_of_a_network_is_its_layers_as_often_as_they_occur(tmp_path):
+    rows = [replace(row, median_s=1e-3 if row.status == "ok" else None) for row in made.network()]
+    assert "torch_conv 17.0 ms" in draw(tmp_path, rows)["layers_of_mobilenet_small"].title
+
+
+def test_labels_hold_what_varies_and_are_unique(tmp_path):
+    problems = [*SMALL, made.square(16, 14, 3, stride=2), made.square(16, 14, 3, groups=16)]
+    measurements = load(made.write(tmp_path / "run", made.rows(problems, passes=1)))
+    labels = label_cases(measurements).drop_duplicates("problem")["label"]
+    assert labels.is_unique
+    assert {"C4 7x7 k1", "C16 14x14 k3 s2", "C16 14x14 k3 dw"} <= set(labels)
+
+
+def test_labels_leave_out_what_does_not_vary(tmp_path):
+    problems = made.grid((4, 16), (14,), (3,))
+    measurements = load(made.write(tmp_path / "run", made.rows(problems, passes=1)))
+    assert set(label_cases(measurements)["label"]) == {"C4", "C16"}
+
+
+def test_padding_and_weight_are_said_where_problems_would_share_a_label(tmp_path):
+    problem = made.square(16, 14, 3)
+    bare = ConvProblem(16, 16, (14, 14), 3)
+    rows = made.rows([problem, bare], passes=1)
+    rows += [replace(row, weight_kind="dense") for row in made.rows([bare], passes=1)]
+    labels = label_cases(load(made.write(tmp_path / "run", rows)))["label"]
+    assert set(labels) == {"p1 separable weight", "p0 separable weight", "p0 dense weight"}
+
+
+def test_numbers_have_three_digits_and_a_unit():
+    assert digits(1234.5) == "1,230"
+    assert digits(0.99951) == "1.00"
+    assert digits(math.nan) == seconds(math.nan) == "not measured"
+    assert seconds(1.234e-4) == "123 µs"
+    assert seconds(0.99999e-3) == "1.00 ms"
+    assert size_in_bytes(3 * 2**20) == "3.00 MiB"
+    assert [brief(x) for x in (48, 4.81, 0.482, 0.0482, 0.00012)] == [
+        "48",
+        "4.8",
+        "0.48",
+        "0.05",
+        "0.0001",
+    ]
+    assert slug("cuda:0, float16") == "cuda_0_float16"
+
+
+def test_plots_need_no_torch_and_no_pyplot():
+    code = (
+        "import sys, convsweep.report;"
+        "sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
