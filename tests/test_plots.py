@@ -47,7 +47,7 @@ def test_every_figure_draws_without_a_warning_and_says_what_it_is(tmp_path):
         assert picture.title
         assert picture.caption
         assert len(picture.alt) > 20
-        drawn = picture.figure.get_suptitle().replace("\n", " ")
+        drawn = picture.figure.get_suptitle().replace("\n", " ").replace("\xa0", " ")
         assert drawn == picture.title
 
 
@@ -106,7 +106,7 @@ def test_other_data_give_another_title(tmp_path, name):
 def test_titles_say_the_finding(tmp_path):
     pictures = draw(tmp_path, made.rows(made.grid((4, 64, 256), (14, 28), (3,)), noise=1e-4))
     assert pictures["promise_of_separable"].title == (
-        "separable is 3.6 to 4.7 times as fast as torch_conv from 64 channels on; "
+        "separable is 3.6 to 4.8 times as fast as torch_conv from 64 channels on; "
         "MACs promise 7.9 to 8.7 times there"
     )
     assert pictures["speedup"].title.startswith("Faster than torch_conv: separable in 4 of 6")
@@ -221,7 +221,19 @@ def test_padding_and_weight_are_said_where_problems_would_share_a_label(tmp_path
     rows = made.rows([problem, bare], passes=1)
     rows += [replace(row, weight_kind="dense") for row in made.rows([bare], passes=1)]
     labels = label_cases(load(made.write(tmp_path / "run", rows)))["label"]
-    assert set(labels) == {"p1 separable weight", "p0 separable weight", "p0 dense weight"}
+    assert set(labels) == {
+        f"C16 14x14 k3 {rest}"
+        for rest in ("p1 separable weight", "p0 separable weight", "p0 dense weight")
+    }
+
+
+def test_long_names_keep_their_end_and_leave_room_for_the_numbers(tmp_path):
+    rows = [replace(row, layer="features.block." * 4 + str(row.layer)) for row in made.network(2)]
+    figure = draw(tmp_path, rows)["speedup"].figure
+    plots.png(figure)
+    ax = figure.axes[0]
+    assert all(len(tick.get_text()) <= 36 for tick in ax.get_yticklabels())
+    assert ax.get_window_extent().width > 0.5 * figure.bbox.width
 
 
 def test_numbers_have_three_digits_and_a_unit():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -20,10 +20,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a wrong request is one line on stderr and exit code 2."""
     try:
-        sys.exit(cli(standalone_mode=False))
+        sys.exit(cli(args, standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
         print("convsweep: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)

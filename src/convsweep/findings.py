@@ -36,7 +36,8 @@ class Run(NamedTuple):
     def within(self, setting: str) -> Run:
         """The part of the run that was measured in one setting."""
         cases = self.cases[self.cases["setting"] == setting]
-        return self._replace(cases=cases, pass_times=self.pass_times.loc[[setting]])
+        here = self.pass_times.index.get_level_values("setting") == setting
+        return self._replace(cases=cases, pass_times=self.pass_times[here])
 
 
 def read_run(measurements: DataFrame, summary: DataFrame) -> Run:

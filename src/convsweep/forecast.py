@@ -18,44 +18,47 @@ _FIXED_S = 0.01
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 
-_Family = tuple[str, Size, str, str, str, int]
+Family = tuple[str, Size, str, str, str, int]
 """What cases share whose times grow alike with their MACs: all but channels and sizes."""
 
 
-def nominal_s(
-    case: Case, backend: Backend, *, effort: Effort | None, case_timeout_s: float
-) -> float:
-    """About how long one case takes in one pass, in seconds, from nominal rates of a CPU core."""
-    problem = case.problem
-    call_s = _CALL_OVERHEAD_S + backend.macs(problem) / backend.nominal_macs_per_s
+def nominal_call_s(case: Case, backend: Backend) -> float:
+    """About how long one call takes, in seconds, at the nominal rate of a CPU core."""
+    return _CALL_OVERHEAD_S + backend.macs(case.problem) / backend.nominal_macs_per_s
+
+
+def nominal_s(case: Case, backend: Backend, effort: Effort | None) -> float:
+    """About how long one case takes in one pass, in seconds, from nominal rates."""
+    call_s = nominal_call_s(case, backend)
     calls_s = 3 * call_s
     if effort:
         calls_s += effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).calls * call_s
-    return _FIXED_S + problem.macs / _REFERENCE_MACS_PER_S + min(calls_s, case_timeout_s)
+    return _FIXED_S + case.problem.macs / _REFERENCE_MACS_PER_S + calls_s
 
 
 class Predictor:
     """Seconds of a call, predicted from the same backend's smaller problems in this run."""
 
     def __init__(self) -> None:
-        self._seen: dict[_Family, list[tuple[Case, float]]] = defaultdict(list)
+        self._seen: dict[Family, list[tuple[Case, float]]] = defaultdict(list)
 
     def learn(self, case: Case, call_s: float) -> None:
         """Note a measured call; calls below a millisecond are mostly overhead and tell nothing."""
         if call_s >= 1e-3:
-            self._seen[_family(case)].append((case, call_s))
+            self._seen[family(case)].append((case, call_s))
 
     def at_least_s(self, case: Case) -> tuple[float, Case] | None:
         """Seconds of a call at the best rate that a smaller problem reached, and that problem."""
         smaller: Sequence[tuple[float, Case]] = [
             (call_s * case.problem.macs / other.problem.macs, other)
-            for other, call_s in self._seen[_family(case)]
+            for other, call_s in self._seen[family(case)]
             if other.problem.macs <= case.problem.macs
         ]
         return min(smaller, key=lambda found: found[0], default=None)
 
 
-def _family(case: Case) -> _Family:
+def family(case: Case) -> Family:
+    """What tells the case's family from others."""
     kernel_size = case.problem.kernel_size
     return (case.backend, kernel_size, case.device, case.dtype, case.memory_format, case.threads)
 

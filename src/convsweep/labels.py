@@ -139,6 +139,14 @@ def _text(value: object) -> str:
     return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
+def elide(label: str, most: int = 36) -> str:
+    """A long label without its beginning, cut at a dot if it has one: `…conv1 C64 56x56 k1`."""
+    if len(label) <= most:
+        return label
+    tail = label[1 - most :]
+    return "…" + (tail.partition(".")[2] or tail)
+
+
 def slug(text: str) -> str:
     """A part of a file name: `cuda:0, float16` as `cuda_0_float16`."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

@@ -11,7 +11,14 @@ from typing import Protocol
 from convsweep.backend import Backend
 from convsweep.child import Child, Failed
 from convsweep.contest import fewest_calls
-from convsweep.forecast import START_S, Countdown, Predictor, nominal_s
+from convsweep.forecast import (
+    START_S,
+    Countdown,
+    Predictor,
+    family,
+    nominal_call_s,
+    nominal_s,
+)
 from convsweep.grid import Case
 from convsweep.inputs import why_no_format
 from convsweep.record import Outcome
@@ -162,22 +169,32 @@ def why_not(case: Case, backend: Backend) -> Outcome | None:
 def forecast_s(
     cases: Iterable[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
 ) -> float:
-    """About how long a sweep takes on one core of a CPU, in seconds, from nominal rates."""
+    """About how long a sweep takes on one core of a CPU, in seconds, from nominal rates.
+
+    Of the cases that can't end in time, the smallest of a family is cut off and predicts the rest.
+    """
     cases = list(cases)
     processes = passes * len({case.threads for case in cases})
-    return processes * START_S + passes * sum(_forecast_s(c, backends, settings) for c in cases)
+    cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
+    return (
+        processes * START_S
+        + passes * sum(_forecast_s(case, backends, settings) for case in cases)
+        + len(cut_off) * settings.case_timeout_s
+    )
 
 
 def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
     backend = backends[case.backend]
-    if why_not(case, backend):
+    if why_not(case, backend) or not _ends_in_time(case, backend, settings):
         return 0.0
-    return nominal_s(
-        case,
-        backend,
-        effort=settings.effort,
-        case_timeout_s=settings.case_timeout_s,
-    )
+    return nominal_s(case, backend, settings.effort)
+
+
+def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
+    if why_not(case, backend):
+        return True
+    needed = fewest_calls(settings.effort)
+    return needed * nominal_call_s(case, backend) <= settings.case_timeout_s
 
 
 def too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:

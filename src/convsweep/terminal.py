@@ -40,10 +40,12 @@ def duration(seconds: float) -> str:
 
 
 def plan(request: Request, forecast_s: float) -> str:
-    """What a sweep will do, in a line."""
+    """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
+    macs = sum(layer.count * layer.problem.macs for layer in {case.layer for case in request.cases})
     return (
         f"{labels.count(len(request.cases), 'case')} on "
-        f"{labels.count(len({case.problem for case in request.cases}), 'problem')}, "
+        f"{labels.count(len({case.problem for case in request.cases}), 'problem')} "
+        f"({macs / 1e9:.3f} GMACs), "
         f"{request.passes} {'pass' if request.passes == 1 else 'passes'}: "
         f"about {duration(forecast_s)}"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from convsweep.findings import Run, read_run, thrifty_backends
 from convsweep.plots import devices, heatmap, layers, promise, sweeps
-from convsweep.plots.style import Picture, png, style
+from convsweep.plots.style import Picture, drawing_style, png
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,7 +24,7 @@ def figures(measurements: DataFrame, summary: DataFrame) -> list[Picture]:
     its own, up to six settings: times of two settings never lie on one line.
     """
     run = read_run(measurements, summary)
-    with style():
+    with drawing_style():
         pictures = [
             picture.of(setting) if len(run.settings) > 1 else picture
             for setting in run.settings[:MOST_SETTINGS]

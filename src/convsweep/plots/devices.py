@@ -54,7 +54,7 @@ def _picture(cases: DataFrame) -> Picture | None:
             error_bars(ax, part["median_s"], places, part["ci_low_s"], part["ci_high_s"], look,
                        along="x")  # fmt: skip
     log_seconds(grid[0], "x")
-    grid[0].set_yticks(range(len(shown)), shown)
+    grid[0].set_yticks(range(len(shown)), list(map(labels.elide, shown)))
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
     legend(figure, devices, joined=False)
     return Picture(

@@ -21,8 +21,9 @@ from convsweep.plots.style import GREY, Picture, new_figure
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-MOST_ROWS = 40  # in one block; two blocks of up to six backends fit beside each other
-STRONGEST = 4.0  # log2: colours end at 16 times faster or slower
+MOST_ROWS = 40  # in one block; two of up to six backends and short labels fit on a page
+SHORT_LABEL = 18
+WEAKEST, STRONGEST = 1.0, 4.0  # log2 of where colours end: from 2 to 16 times faster or slower
 
 # Brown is slower, blue-green faster: told apart with any colour vision.
 _COLORS = colormaps["BrBG"]
@@ -36,17 +37,18 @@ def draw(run: Run) -> Picture | None:
     if compared.empty:
         return None
     problems = list(dict.fromkeys(run.cases["label"]))
-    blocks = 2 if len(problems) > MOST_ROWS and len(run.backends) <= 6 else 1
+    narrow = len(run.backends) <= 6 and max(map(len, problems)) <= SHORT_LABEL
+    blocks = 2 if len(problems) > MOST_ROWS and narrow else 1
     shown = _choose(run.cases, problems, MOST_ROWS * blocks)
     rows = math.ceil(len(shown) / blocks)
     title = finding(run)
     figure = new_figure(1.7 + 0.24 * max(rows, 4))
     axes = figure.subplots(1, blocks, squeeze=False)[0]
-    strongest = min(STRONGEST, max(0.25, float(np.log2(compared["speedup"]).abs().max())))
+    strongest = min(STRONGEST, max(WEAKEST, float(np.log2(compared["speedup"]).abs().max())))
     colors = ScalarMappable(Normalize(-strongest, strongest), _COLORS)
     for i, ax in enumerate(axes):
         _block(ax, run, shown[i * rows : (i + 1) * rows], strongest)
-    _colorbar(figure, colors, list(axes), run.baseline, clipped=strongest == STRONGEST)
+    _colorbar(figure, colors, list(axes), run.baseline, rows, clipped=strongest == STRONGEST)
     left_out = len(problems) - len(shown)
     return Picture("speedup", figure, title, _alt(run), _caption(run, left_out))
 
@@ -74,7 +76,7 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> Non
         ink = GREY if not measured else "white" if luminance < 0.5 else "black"
         ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=ink, fontsize=9)
     ax.set_xticks(range(len(backends)), [_head(name, run.baseline) for name in backends])
-    ax.set_yticks(range(len(problems)), problems)
+    ax.set_yticks(range(len(problems)), list(map(labels.elide, problems)))
     ax.set(xlim=(-0.5, len(backends) - 0.5), ylim=(len(problems) - 0.5, -0.5))
     ax.set_yticks(np.arange(1, len(problems)) - 0.5, minor=True)
     ax.grid(visible=False)
@@ -105,11 +107,18 @@ def _cell(case: Series, baseline: str) -> str:
 
 
 def _colorbar(
-    figure: Figure, colors: ScalarMappable, axes: list[Axes], baseline: str, *, clipped: bool
+    figure: Figure,
+    colors: ScalarMappable,
+    axes: list[Axes],
+    baseline: str,
+    rows: int,
+    *,
+    clipped: bool,
 ) -> None:
     bar = figure.colorbar(
         colors, ax=axes, location="bottom", extend="both" if clipped else "neither",
-        fraction=0.03, aspect=50, pad=0.02, ticks=MaxNLocator(6, integer=clipped),
+        fraction=min(0.2, 0.15 / (0.24 * rows)), aspect=50, pad=0.02,
+        ticks=MaxNLocator(6, integer=clipped),
     )  # fmt: skip
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: labels.brief(2.0**power)))
     bar.set_label(f"speedup over {baseline} (times; above 1 is faster)")

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import labels
 from convsweep.findings import Run, promised_speedup, undecided
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_GROUPS = 6
-MOST_NAMES = 12
+NAME_WIDTH = 0.045  # of the axis
 
 
 def draw(run: Run, backend: str) -> Picture | None:
@@ -87,18 +87,23 @@ def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
     _name_columns(ax, cases)
     return [*promise, even]
 
 
 def _name_columns(ax: Axes, cases: DataFrame) -> None:
-    """Write the output channels on top of each column: the promise depends on them."""
+    """Write the output channels above the columns that depend on nothing else, where they fit."""
     columns = cases.groupby(cases["promised"].round(6))["out_channels"].agg(["first", "nunique"])
-    if len(columns) > MOST_NAMES or (columns["nunique"] > 1).any():
+    if (columns["nunique"] > 1).any():
         return
-    for promised, channels in columns["first"].items():
-        ax.annotate(f"C{channels}", (float(str(promised)), 1), xycoords=("data", "axes fraction"),
+    width = np.log(ax.get_xlim()[1] / ax.get_xlim()[0])
+    last = 0.0
+    for promised, channels in zip(columns.index.to_list(), columns["first"], strict=True):
+        if last and np.log(promised / last) < NAME_WIDTH * width:
+            continue
+        last = promised
+        ax.annotate(f"C{channels}", (promised, 1), xycoords=("data", "axes fraction"),
                     ha="center", va="bottom", fontsize=9, color=GREY)  # fmt: skip
 
 

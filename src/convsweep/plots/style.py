@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from convsweep.labels import seconds, slug
 
@@ -73,7 +74,8 @@ class Picture:
 
     def with_title_drawn(self) -> Picture:
         """The same picture, its title on top of the figure."""
-        self.figure.suptitle(textwrap.fill(self.title, 86), x=0.01, ha="left", fontweight="bold")
+        text = re.sub(r"(?<=\d) (?=(ns|µs|ms|s)\b)", "\N{NO-BREAK SPACE}", self.title)
+        self.figure.suptitle(textwrap.fill(text, 86), x=0.01, ha="left", fontweight="bold")
         return self
 
 
@@ -97,7 +99,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     }
 
 
-def style() -> AbstractContextManager[None]:
+def drawing_style() -> AbstractContextManager[None]:
     """The context in which figures are made and saved."""
     return matplotlib.rc_context(_STYLE)
 
@@ -142,7 +144,7 @@ def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_seconds(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def short_seconds(value: float) -> str:
@@ -157,13 +159,13 @@ def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 7)]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_locator(FixedLocator([]))
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG, the same bytes for the same figure."""
     file = io.BytesIO()
-    with style():
+    with drawing_style():
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
 

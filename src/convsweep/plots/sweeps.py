@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -175,9 +176,10 @@ def finding(run: Run, drawn: DataFrame, sweep: Sweep) -> str:
     if said:
         rest = "; otherwise it depends" if len(said) < len(found) else ""
         return f"Fastest: {'; '.join(said)}{rest}"
-    wins = [f"{name!s} in {n}" for name, n in sure[sure != ""].value_counts().items()]
+    counts = Counter(best.loc[best["decided"], "backend"].to_list())
+    wins = [f"{name} in {n}" for name, n in counts.most_common(4)]
     doubt = f"; {(sure == '').sum()} undecided" if (sure == "").any() else ""
-    return f"Fastest of {labels.count(len(best), 'problem')}: {', '.join(wins[:4])}{doubt}"
+    return f"Fastest of {labels.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"
 
 
 def _along(best: DataFrame, sweep: Sweep) -> str:
@@ -199,8 +201,11 @@ def _along(best: DataFrame, sweep: Sweep) -> str:
 
 
 def _alt(drawn: DataFrame, shown: dict[str, Look], panels: int, sweep: Sweep) -> str:
-    times = drawn.groupby("backend")["median_s"].agg(["min", "max"]).map(labels.seconds)
-    said = [f"{b} from {times.loc[b, 'min']} to {times.loc[b, 'max']}" for b in shown]
+    said = []
+    for backend in shown:
+        times = drawn.loc[drawn["backend"] == backend, "median_s"]
+        ends = labels.seconds(times.min()), labels.seconds(times.max())
+        said.append(f"{backend} from {' to '.join(ends)}")
     return (
         f"Line chart of time against {sweep.noun}, {labels.count(panels, 'panel')}, "
         f"both axes logarithmic: {'; '.join(said)}."

@@ -1,0 +1,232 @@
+"""The command line: what a user types, what comes back, and what a wrong request gets."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+import convsweep
+from convsweep import cli
+from convsweep.grid import GRIDS
+from convsweep.statistics import SUMMARY_COLUMNS
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Type a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def type_(*words: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["convsweep", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, words)))
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
+
+    return type_
+
+
+COLUMNS = (
+    "batch_size,in_channels,height,width,out_channels,kernel_h,kernel_w,stride_h,stride_w,"
+    "pad_h,pad_w,dilation_h,dilation_w,groups,bias\n"
+)
+FILES = {
+    "binary.csv": b"\x7fELF\x00\xff\xfe",
+    "no_column.csv": COLUMNS.replace("groups,", "").encode(),
+    "groups.csv": (COLUMNS + "1,8,9,9,8,3,3,1,1,1,1,1,1,3,0\n").encode(),
+    "kernel.csv": (COLUMNS + "1,8,2,2,8,7,7,1,1,0,0,1,1,1,0\n").encode(),
+    "words.csv": (COLUMNS + "1,eight,9,9,8,3,3,1,1,1,1,1,1,1,0\n").encode(),
+    "negative.csv": (COLUMNS + "1,-8,9,9,8,3,3,1,1,1,1,1,1,1,0\n").encode(),
+    "empty.csv": b"",
+    "good.csv": (COLUMNS + "1,4,9,9,8,3,3,1,1,1,1,1,1,1,1\n").encode(),
+}
+
+BAD = {
+    "run --grid nope": ["'nope'", "smoke"],
+    "run --workload resnet19": ["'resnet19'", "resnet18"],
+    "run --backend conv9": ["'conv9'", "torch_conv"],
+    "run --device tpu": ["'tpu'", "cpu"],
+    "run --device cuda:77": ["'cuda:77'", "cpu"],
+    "run --dtype int8": ["'int8'", "float32"],
+    "run --memory-format nchw": ["'nchw'", "channels_last"],
+    "run --weight-kind sparse": ["'sparse'", "dense"],
+    "run --baseline nope": ["'nope'", "torch_conv"],
+    "run --backend im2col --baseline torch_conv": ["'torch_conv'", "im2col"],
+    "run --axis channels=3": ["'channels=3'", "in_channels"],
+    "run --axis in_channels": ["'in_channels'", "NAME=VALUES"],
+    "run --axis in_channels=": ["in_channels=", "whole numbers"],
+    "run --axis in_channels=many": ["'many'", "whole numbers"],
+    "run --axis in_channels=0": ["'0'", "at least 1"],
+    "run --axis in_channels=-4": ["'-4'", "at least 1"],
+    "run --axis in_channels=64:8:*2": ["64:8:*2", "empty range"],
+    "run --axis size=8:64:+0": ["8:64:+0", "empty range"],
+    "run --axis in_channels=8 --axis groups=3": ["groups=3", "in_channels=8"],
+    "run --axis size=2 --axis kernel_size=7 --axis padding=0": ["7x7", "2x2"],
+    "run --axis size=1:9999999:+1": ["10000"],
+    "run --grid smoke --axis size=8": ["--grid and --axis"],
+    "run --passes 0": ["0", "at least 1"],
+    "run --passes few": ["'few'"],
+    "run --threads 0": ["0", "1 to"],
+    "run --threads 100000": ["100000", "1 to"],
+    "run --case-timeout soon": ["'soon'", "10s"],
+    "run --case-timeout 0s": ["'0s'", "10s"],
+    "run --case-timeout -3s": ["-3s", "10s"],
+    "run --fast": ["--fast"],
+    "run --problems missing.csv": ["missing.csv"],
+    "run --problems .": ["'.'"],
+    "run --problems binary.csv": ["binary.csv", "CSV"],
+    "run --problems no_column.csv": ["'groups'"],
+    "run --problems groups.csv": ["line 2", "groups=3"],
+    "run --problems kernel.csv": ["line 2", "7x7"],
+    "run --problems words.csv": ["in_channels='eight'"],
+    "run --problems negative.csv": ["in_channels='-8'"],
+    "run --problems empty.csv": ["batch_size"],
+    "run --grid smoke --out good.csv": ["good.csv"],
+    "run --grid smoke --out good.csv/below": ["good.csv"],
+    "run --grid smoke --out full": ["'full'"],
+    "check --grid nope": ["'nope'", "smoke"],
+    "report nowhere": ["nowhere"],
+    "report full": ["'full'", "measurements.csv"],
+    "list planets": ["'planets'", "backends"],
+    "fly": ["fly"],
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_a_wrong_request_is_one_line_and_writes_nothing(
+    words: str, command: Command, tmp_path: Path
+) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    before = sorted(tmp_path.rglob("*"))
+    said = command(*words.split())
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("convsweep: ")
+    for word in BAD[words]:
+        assert word in said.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_waits_for_no_heavy_package() -> None:
+    code = (
+        "import sys; from convsweep.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "run" in done.stdout
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_dry_run_says_how_much_and_measures_nothing(
+    grid: str, command: Command, tmp_path: Path
+) -> None:
+    said = command("run", "--grid", grid, "--dry-run")
+    assert said.code == 0
+    problems = len(set(GRIDS[grid].layers()))
+    assert f"on {problems} problems (" in said.out
+    assert f" GMACs), {GRIDS[grid].passes} passes: about" in said.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workloads_dry_run_tells_its_multiply_accumulates(command: Command) -> None:
+    said = command("run", "--workload", "mobilenetv1_100", "--dry-run")
+    assert "19 problems (0.568 GMACs)" in said.out
+
+
+@pytest.mark.parametrize("what", ["backends", "grids", "workloads", "devices"])
+def test_list_shows_everything_there_is(what: str, command: Command) -> None:
+    expected = {
+        "backends": convsweep.backends(),
+        "grids": GRIDS,
+        "workloads": ["mobilenetv1_100", "resnet50", "convbench_sample"],
+        "devices": ["cpu"],
+    }
+    said = command("list", what)
+    assert said.code == 0
+    for name in expected[what]:
+        assert name in said.out
+
+
+def test_env_tells_the_machine_and_what_is_shaky(command: Command) -> None:
+    said = command("env")
+    assert said.code == 0
+    for word in ("cpu", "torch", "shaky"):
+        assert word in said.out
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    done = subprocess.run(
+        [sys.executable, "-m", "convsweep", "run", "--grid", "smoke", "--out", out],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "speedup over torch_conv" in done.stdout
+    return out
+
+
+def test_a_run_measures_all_five_backends(smoke: Path) -> None:
+    rows = convsweep.load(smoke)
+    ok = rows[rows["status"] == "ok"]
+    assert set(ok["backend"]) == {"loop", "im2col", "pointwise", "torch_conv", "separable"}
+    assert set(rows["status"]) == {"ok", "skipped"}
+    assert len(rows) == 2 * 4 * 5
+    assert (ok["error_ratio"] < 10).all()
+    assert (ok["min_s"] <= ok["median_s"]).all()
+    assert (ok["median_s"] <= ok["p95_s"]).all()
+    assert rows.loc[rows["status"] == "skipped", "median_s"].isna().all()
+
+
+def test_a_run_leaves_the_three_files(smoke: Path) -> None:
+    assert sorted(path.name for path in smoke.iterdir()) == [
+        "environment.json",
+        "measurements.csv",
+        "summary.csv",
+    ]
+    summary = pd.read_csv(smoke / "summary.csv")
+    assert list(summary.columns) == list(SUMMARY_COLUMNS)
+    assert len(summary) == 4 * 5
+    assert set(summary.loc[summary["backend"] == "torch_conv", "verdict"]) == {"baseline"}
+
+
+def test_a_second_run_never_lands_in_the_first_ones_folder(smoke: Path, command: Command) -> None:
+    before = (smoke / "measurements.csv").read_bytes()
+    said = command("run", "--grid", "smoke", "--out", smoke)
+    assert said.code == 2
+    assert (smoke / "measurements.csv").read_bytes() == before
+
+
+def test_a_report_is_made_from_the_csv_alone(smoke: Path, command: Command, tmp_path: Path) -> None:
+    said = command("report", smoke, "--out", tmp_path / "report")
+    assert said.code == 0
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "report" / "report.md").is_file()
+
+
+def test_check_passes_every_backend(command: Command) -> None:
+    said = command("check", "--grid", "smoke")
+    assert said.code == 0
+    assert "20 cases, 0 mismatches" in said.out

@@ -1,0 +1,219 @@
+"""The gate catches every backend that lies, and lets the honest one through."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from convsweep import ConvProblem, Weights
+from convsweep.backend import Conv, direct_sum_bound
+from convsweep.inputs import Inputs, make_inputs
+from convsweep.reference import Finding, gate, reference
+
+PROBLEM = ConvProblem(
+    in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
+)
+Prepare = Callable[[ConvProblem, Weights], Conv]
+
+
+def honest(problem: ConvProblem, weights: Weights) -> Conv:
+    def conv(x: Tensor) -> Tensor:
+        return conv2d(
+            x,
+            weights.dense,
+            weights.bias,
+            problem.stride,
+            problem.padding,
+            problem.dilation,
+            problem.groups,
+        )
+
+    return conv
+
+
+def pads_wrongly(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(replace_padding(problem), weights)
+    return lambda x: inner(pad(x, [1, 1, 1, 1], mode="replicate"))
+
+
+def replace_padding(problem: ConvProblem) -> ConvProblem:
+    rows, columns = problem.input_size
+    return replace(problem, input_size=(rows + 2, columns + 2), padding=0)
+
+
+def drops_the_bias(problem: ConvProblem, weights: Weights) -> Conv:
+    return honest(problem, replace(weights, bias=None))
+
+
+def adds_a_bias(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+    return lambda x: inner(x) + 0.01
+
+
+def ignores_groups(problem: ConvProblem, weights: Weights) -> Conv:
+    whole = replace(weights, dense=weights.dense.repeat(1, problem.groups, 1, 1))
+    return honest(replace(problem, groups=1), whole)
+
+
+def returns_nan(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+    return lambda x: inner(x).index_fill(3, torch.tensor([4]), torch.nan)
+
+
+def returns_the_wrong_shape(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+    return lambda x: inner(x)[..., :-1].clone()
+
+
+def returns_the_wrong_dtype(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+    return lambda x: inner(x).double()
+
+
+def computes_in_half(problem: ConvProblem, weights: Weights) -> Conv:
+    assert weights.bias is not None
+    inner = honest(problem, Weights(weights.dense.half(), weights.bias.half()))
+    return lambda x: inner(x.half()).to(x.dtype)
+
+
+def gets_a_corner_wrong(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+
+    def conv(x: Tensor) -> Tensor:
+        y = inner(x)
+        y[-1, -1, -1, -1] += 0.001
+        return y
+
+    return conv
+
+
+def returns_one_buffer_twice(problem: ConvProblem, weights: Weights) -> Conv:
+    inner, buffer = honest(problem, weights), torch.empty(problem.output_shape)
+    return lambda x: buffer.copy_(inner(x))
+
+
+def remembers_by_address(problem: ConvProblem, weights: Weights) -> Conv:
+    inner, answers = honest(problem, weights), {}
+
+    def conv(x: Tensor) -> Tensor:
+        if x.data_ptr() not in answers:
+            answers[x.data_ptr()] = inner(x)
+        return answers[x.data_ptr()].clone()
+
+    return conv
+
+
+def remembers_its_first_answer(problem: ConvProblem, weights: Weights) -> Conv:
+    inner, answers = honest(problem, weights), []
+
+    def conv(x: Tensor) -> Tensor:
+        answers.append(inner(x) if not answers else answers[0])
+        return answers[0]
+
+    return conv
+
+
+def changes_its_input(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+
+    def conv(x: Tensor) -> Tensor:
+        y = inner(x)
+        x[0, 0, 0, 0] += 1
+        return y
+
+    return conv
+
+
+def changes_its_weights(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+
+    def conv(x: Tensor) -> Tensor:
+        y = inner(x)
+        weights.dense.mul_(1 + 1e-7)
+        return y
+
+    return conv
+
+
+def returns_its_input(problem: ConvProblem, weights: Weights) -> Conv:
+    return lambda x: x
+
+
+def returns_no_tensor(problem: ConvProblem, weights: Weights) -> Conv:
+    inner = honest(problem, weights)
+    return lambda x: inner(x).tolist()
+
+
+LIARS: dict[Prepare, str] = {
+    pads_wrongly: "over its bound",
+    drops_the_bias: "over its bound",
+    adds_a_bias: "over its bound",
+    ignores_groups: "over its bound",
+    returns_nan: "not finite",
+    returns_the_wrong_shape: "shape (1, 8, 9, 8), not (1, 8, 9, 9)",
+    returns_the_wrong_dtype: "torch.float64, not torch.float32",
+    computes_in_half: "over its bound",
+    gets_a_corner_wrong: "over its bound",
+    returns_one_buffer_twice: "same memory",
+    remembers_by_address: "another input in the same memory",
+    remembers_its_first_answer: "same memory",
+    changes_its_input: "changes its input",
+    changes_its_weights: "changes its input or its weights",
+    returns_its_input: "memory of its input",
+    returns_no_tensor: "returns a list",
+}
+
+
+def hold(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[Finding, Inputs]:
+    inputs = make_inputs(problem)
+    truth = reference(problem, inputs)
+    conv = prepare(problem, inputs.weights)
+    return gate(conv, problem, inputs, truth, direct_sum_bound(problem)), inputs
+
+
+def test_an_honest_backend_passes_with_its_error_told() -> None:
+    finding, _ = hold(honest)
+    assert finding.reason is None
+    assert finding.max_abs_err is not None
+    assert finding.error_ratio is not None
+    assert 0 <= finding.error_ratio < direct_sum_bound(PROBLEM)
+
+
+@pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
+def test_a_liar_is_caught_for_its_lie(lie: Prepare) -> None:
+    finding, _ = hold(lie)
+    assert finding.reason is not None
+    assert LIARS[lie] in finding.reason
+
+
+@pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
+def test_a_liar_leaves_nothing_behind_for_the_next_backend(lie: Prepare) -> None:
+    _, inputs = hold(lie)
+    fresh = make_inputs(PROBLEM)
+    assert torch.equal(inputs.x, fresh.x)
+    assert torch.equal(inputs.weights.dense, fresh.weights.dense)
+
+
+def test_what_a_backend_raises_leaves_its_input_as_it_was() -> None:
+    inputs = make_inputs(PROBLEM)
+    calls = []
+
+    def raises_at_the_third_call(x: Tensor) -> Tensor:
+        calls.append(x)
+        if len(calls) == 3:
+            raise RuntimeError("out of patience")
+        return honest(PROBLEM, inputs.weights)(x)
+
+    with pytest.raises(RuntimeError, match="out of patience"):
+        gate(raises_at_the_third_call, PROBLEM, inputs, reference(PROBLEM, inputs), 10.0)
+    assert torch.equal(inputs.x, make_inputs(PROBLEM).x)
+
+
+@pytest.mark.parametrize("channels", [1, 16, 256, 1024])
+def test_half_precision_stands_out_however_long_the_sum(channels: int) -> None:
+    problem = ConvProblem(channels, 16, (7, 7), 3, padding=1, bias=True)
+    assert hold(honest, problem)[0].reason is None
+    assert "over its bound" in str(hold(computes_in_half, problem)[0].reason)

@@ -1,0 +1,72 @@
+"""Backends are found, the package's own and others', and none can keep the others from it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import outside
+import pytest
+
+import convsweep
+from convsweep import Backend, ConvProblem, registry
+
+PROBLEM = ConvProblem(4, 4, (6, 6), 3)
+
+
+@pytest.fixture
+def with_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Backend]]:
+    monkeypatch.syspath_prepend(str(outside.install(tmp_path)))
+    registry.backends.cache_clear()
+    yield convsweep.backends()
+    registry.backends.cache_clear()
+
+
+def test_an_outside_backend_is_found_with_its_distributions_version(
+    with_outside: dict[str, Backend],
+) -> None:
+    assert with_outside["outside_good"].version == "2.5"
+    assert with_outside["outside_good"].unsupported(PROBLEM) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "outside_broken",
+            "ModuleNotFoundError: No module named 'a_library_that_is_not_installed'",
+        ),
+        ("outside_missing", "AttributeError"),
+        ("outside_string", "is a str, not a convsweep.Backend"),
+        ("torch_conv@convsweep_outside:TAKEN", "belongs to another backend"),
+    ],
+)
+def test_one_that_cannot_be_had_says_why_for_every_problem(
+    with_outside: dict[str, Backend], name: str, words: str
+) -> None:
+    assert words in str(with_outside[name].unsupported(PROBLEM))
+
+
+def test_no_outside_backend_takes_a_built_in_ones_place(with_outside: dict[str, Backend]) -> None:
+    assert with_outside["torch_conv"].source.startswith("torch.nn.functional")
+
+
+def test_backends_is_a_folder_and_a_function() -> None:
+    import convsweep.backends.loop as loop
+
+    assert convsweep.backends()["loop"] is not None
+    assert loop.BACKEND.name == "loop"
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        (Backend("b", None, device_types=("cuda",)), "runs on cuda, not on cpu"),
+        (Backend("b", None, dtypes=("float16",)), "computes in float16, not in float32"),
+        (Backend("b", None, needs_factors=True), "--weight-kind separable"),
+        (Backend("b", None, unsupported=lambda problem: "not today"), "not today"),
+    ],
+)
+def test_every_skip_has_its_reason(backend: Backend, words: str) -> None:
+    reason = registry.why_skipped(
+        backend, PROBLEM, weight_kind="dense", device="cpu", dtype="float32"
+    )
+    assert words in str(reason)

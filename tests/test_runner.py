@@ -1,0 +1,212 @@
+"""The sweep's order, predictions and faults, with a measurer that measures nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from convsweep import Backend
+from convsweep.child import Failed
+from convsweep.forecast import START_S, Countdown, Predictor
+from convsweep.grid import GRIDS, Case, cross
+from convsweep.record import Outcome
+from convsweep.runner import Progress, forecast_s, sweep
+from convsweep.worker import Settings
+
+Behaviour = Callable[[Case], Outcome]
+
+
+def ok(case: Case) -> Outcome:
+    return Outcome("ok", median_s=1e-4, first_call_s=1e-4)
+
+
+@dataclass
+class Fakes:
+    """Fake measuring processes, and what they were asked."""
+
+    behave: Behaviour = ok
+    started: list[Settings] = field(default_factory=list)
+    closed: int = 0
+    measured: list[tuple[int, Case]] = field(default_factory=list)
+
+    def launch(self, settings: Settings) -> "FakeMeasurer":
+        self.started.append(settings)
+        return FakeMeasurer(self, len(self.started) - 1)
+
+
+@dataclass
+class FakeMeasurer:
+    fakes: Fakes
+    number: int
+
+    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        for case in cases:
+            self.fakes.measured.append((self.number, case))
+            outcome = self.fakes.behave(case)
+            if outcome.status in ("crash", "timeout"):
+                raise Failed(case, outcome)
+            yield case, outcome
+
+    def close(self) -> None:
+        self.fakes.closed += 1
+
+
+BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in ("a", "b")}
+CASES = cross(GRIDS["quick"].layers(), tuple(BACKENDS))
+
+
+@dataclass
+class Swept:
+    fakes: Fakes
+    rows: list[tuple[int, Case, Outcome]]
+    progress: list[Progress]
+
+
+def swept(
+    behave: Behaviour = ok,
+    *,
+    cases: Sequence[Case] = CASES,
+    passes: int = 3,
+    settings: Settings | None = None,
+) -> Swept:
+    fakes, rows, progress = Fakes(behave), [], []
+    sweep(
+        cases,
+        BACKENDS,
+        settings or Settings(),
+        passes=passes,
+        record=lambda *row: rows.append(row),
+        observe=progress.append,
+        launch=fakes.launch,
+    )
+    return Swept(fakes, rows, progress)
+
+
+def test_every_case_has_one_row_a_pass() -> None:
+    found = Counter((pass_index, case) for pass_index, case, _ in swept().rows)
+    assert found == Counter((p, case) for p in range(3) for case in CASES)
+
+
+def test_every_pass_is_a_fresh_process_that_is_ended() -> None:
+    fakes = swept().fakes
+    assert len(fakes.started) == fakes.closed == 3
+    assert len({settings.seed for settings in fakes.started}) == 3
+
+
+def test_thread_counts_never_share_a_process() -> None:
+    cases = cross(GRIDS["smoke"].layers(), tuple(BACKENDS), threads=(1, 2))
+    fakes = swept(cases=cases, passes=2).fakes
+    assert [settings.threads for settings in fakes.started] == [1, 2, 1, 2]
+    for number, case in fakes.measured:
+        assert fakes.started[number].threads == case.threads
+
+
+def test_backends_of_one_problem_are_measured_together() -> None:
+    measured = [case.group for _, case in swept(passes=2).fakes.measured]
+    runs = [
+        group for before, group in zip([None, *measured], measured, strict=False) if group != before
+    ]
+    assert len(runs) == 2 * len(set(measured))
+
+
+def test_the_first_pass_grows_and_later_ones_are_shuffled() -> None:
+    rows = swept().rows
+    orders = [[case.problem.macs for p, case, _ in rows if p == n] for n in range(3)]
+    assert orders[0] == sorted(orders[0])
+    assert orders[1] != orders[0]
+    assert orders[1] != orders[2]
+
+
+def test_what_does_not_apply_is_skipped_without_a_process() -> None:
+    shy = {"a": Backend("a", lambda p, w: None, unsupported=lambda problem: "too shy")}
+    fakes, rows = Fakes(), []
+    cases = cross(GRIDS["smoke"].layers(), ("a",))
+    sweep(
+        cases,
+        shy,
+        Settings(),
+        passes=2,
+        record=lambda *row: rows.append(row),
+        launch=fakes.launch,
+    )
+    assert not fakes.started
+    assert [outcome for _, _, outcome in rows] == [Outcome("skipped", "too shy")] * 2 * len(cases)
+
+
+@pytest.mark.parametrize("status", ["crash", "timeout"])
+def test_a_case_that_ends_its_process_costs_no_other_case(status: str) -> None:
+    bad = CASES[7]
+
+    def behave(case: Case) -> Outcome:
+        return Outcome(status, "as it happens") if case == bad else ok(case)
+
+    found = swept(behave)
+    assert {case for _, case, outcome in found.rows if outcome.status != "ok"} == {bad}
+    assert Counter(p for p, _, _ in found.rows) == Counter({0: 64, 1: 64, 2: 64})
+    assert len(found.fakes.started) == found.fakes.closed == 4
+
+
+@pytest.mark.parametrize("status", ["mismatch", "error", "out_of_memory", "crash", "timeout"])
+def test_what_failed_is_not_tried_again_but_told_in_every_pass(status: str) -> None:
+    bad = CASES[3]
+    failed = Outcome(status, "as it happens")
+    found = swept(lambda case: failed if case == bad else ok(case))
+    assert [outcome for _, case, outcome in found.rows if case == bad] == [failed] * 3
+    assert sum(case == bad for _, case in found.fakes.measured) == 1
+
+
+def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None:
+    def slow(case: Case) -> Outcome:
+        return Outcome("ok", median_s=case.problem.macs * 1e-6 if case.backend == "a" else 1e-5)
+
+    found = swept(slow, settings=Settings(case_timeout_s=10.0))
+    late = {case for _, case, outcome in found.rows if outcome.status == "timeout"}
+    assert late == {c for c in CASES if c.backend == "a" and 4 * c.problem.macs * 1e-6 > 10}
+    assert late
+    assert not late.intersection(case for _, case in found.fakes.measured)
+    assert all("predicted from n1_" in o.reason for _, c, o in found.rows if c in late and o.reason)
+
+
+def test_calls_that_are_mostly_overhead_predict_nothing() -> None:
+    predictor = Predictor()
+    small, large = CASES[0], CASES[-2]
+    predictor.learn(small, 5e-4)
+    assert predictor.at_least_s(large) is None
+
+
+def test_a_prediction_takes_the_best_rate_of_the_same_kernel_size() -> None:
+    cases = cross(GRIDS["channels"].layers(), ("a",))
+    threes = [case for case in cases if case.problem.kernel_size == (3, 3)]
+    predictor = Predictor()
+    predictor.learn(threes[2], 0.3)
+    predictor.learn(threes[3], 0.4)
+    expected = 0.4 * threes[5].problem.macs / threes[3].problem.macs
+    assert predictor.at_least_s(threes[5]) == (pytest.approx(expected), threes[3])
+    assert predictor.at_least_s(threes[1]) is None
+    assert predictor.at_least_s(cases[-2]) is None
+
+
+def test_progress_counts_to_the_end() -> None:
+    progress = swept().progress
+    assert [now.done for now in progress] == list(range(1, 3 * len(CASES) + 1))
+    assert {now.total for now in progress} == {3 * len(CASES)}
+    assert progress[-1].remaining_s == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_time_left_scales_what_was_spent() -> None:
+    now_s = iter([0.0, 10.0, 40.0])
+    countdown = Countdown({CASES[0]: 1.0, CASES[1]: 3.0}, passes=1, now_s=lambda: next(now_s))
+    assert countdown.tick(CASES[0]) == pytest.approx(30.0)
+    assert countdown.tick(CASES[1]) == 0.0
+
+
+def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() -> None:
+    backends, settings = BACKENDS, Settings()
+    one = forecast_s(CASES, backends, settings, passes=1)
+    assert forecast_s(CASES, backends, settings, passes=2) == pytest.approx(2 * one)
+    assert forecast_s(CASES[:10], backends, settings, passes=1) < one
+    slow = {"a": Backend("a", lambda p, w: None, nominal_macs_per_s=1.0)}
+    late = [case for case in CASES if case.backend == "a" and case.problem.kernel_size == (3, 3)]
+    capped = forecast_s(late, slow, settings, passes=1)
+    assert capped == pytest.approx(START_S + settings.case_timeout_s)

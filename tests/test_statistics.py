@@ -1,0 +1,345 @@
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from convsweep.problem import ConvProblem, format_size
+from convsweep.statistics import (
+    CONFIDENCE,
+    MARGIN,
+    STATUSES,
+    SUMMARY_COLUMNS,
+    Interval,
+    geometric_interval,
+    summarize,
+    verdict,
+)
+from convsweep.store import Measurements, Row, load
+
+DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
+    kernel_size, stride, padding, dilation, groups, bias, weight_kind, workload, layer, count, backend,
+    backend_version, device, device_name, dtype, memory_format, threads, driver, status, reason,
+    passes, median_s, ci_low_s, ci_high_s, flops_per_s, roofline_fraction, baseline, speedup,
+    speedup_ci_low, speedup_ci_high, verdict"""
+TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
+SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
+
+PROBLEM = ConvProblem(4, 8, (9, 9), 3, padding=1)
+
+seconds = st.floats(1e-7, 1e3)
+
+
+def row(backend: str, pass_index: int, median_s: float | None, **changed: object) -> Row:
+    made = Row(
+        run_id="made-up",
+        pass_index=pass_index,
+        started_at="2026-11-22T10:00:00.000+00:00",
+        environment_id="e0",
+        problem=PROBLEM.label,
+        batch_size=PROBLEM.batch_size,
+        in_channels=PROBLEM.in_channels,
+        out_channels=PROBLEM.out_channels,
+        input_size=format_size(PROBLEM.input_size),
+        kernel_size=format_size(PROBLEM.kernel_size),
+        stride=format_size(PROBLEM.stride),
+        padding=format_size(PROBLEM.padding),
+        dilation=format_size(PROBLEM.dilation),
+        groups=PROBLEM.groups,
+        bias=PROBLEM.bias,
+        weight_kind="separable",
+        backend=backend,
+        device="cpu",
+        dtype="float32",
+        memory_format="contiguous",
+        threads=1,
+        status="ok" if median_s is not None else "error",
+        median_s=median_s,
+        macs=PROBLEM.macs,
+        backend_macs=PROBLEM.macs,
+        min_bytes=PROBLEM.min_bytes(),
+    )
+    return replace(made, **changed)
+
+
+def rows(backend: str, medians_s: Iterable[float | None], **changed: object) -> list[Row]:
+    """One row a pass."""
+    return [row(backend, index, median_s, **changed) for index, median_s in enumerate(medians_s)]
+
+
+@pytest.fixture(scope="module")
+def measure(tmp_path_factory: pytest.TempPathFactory):
+    """The measurements of a run that consists of these rows."""
+
+    def measure(made: Iterable[Row]) -> pd.DataFrame:
+        run_dir: Path = tmp_path_factory.mktemp("run")
+        measurements = Measurements(run_dir)
+        for one in made:
+            measurements.append(one)
+        measurements.close()
+        return load(run_dir)
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def summary(measure):
+    """The summary of a run that consists of these rows, by backend."""
+
+    def summary(made: Iterable[Row], **how: str) -> pd.DataFrame:
+        return summarize(measure(made), **how).set_index("backend", drop=False)
+
+    return summary
+
+
+def test_the_columns_are_those_that_other_programs_know() -> None:
+    assert tuple("".join(DESIGNED.split()).split(",")) == SUMMARY_COLUMNS
+
+
+@given(st.lists(seconds, min_size=2, max_size=12))
+def test_the_interval_is_students_of_the_logarithms(values: list[float]) -> None:
+    logs = np.log(values)
+    low, high = stats.t.interval(
+        CONFIDENCE, len(logs) - 1, loc=logs.mean(), scale=max(stats.sem(logs), 1e-300)
+    )
+    found = geometric_interval(np.array(values))
+    assert found.value == pytest.approx(stats.gmean(values))
+    assert (found.low, found.high) == pytest.approx((np.exp(low), np.exp(high)))
+    assert found.low <= found.value <= found.high
+
+
+@given(st.lists(seconds, min_size=2, max_size=8))
+def test_swapping_who_is_divided_by_whom_turns_the_interval_over(values: list[float]) -> None:
+    there, back = geometric_interval(np.array(values)), geometric_interval(1 / np.array(values))
+    assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx(there)
+
+
+@given(seconds)
+def test_one_value_gives_no_interval(value: float) -> None:
+    found = geometric_interval(np.array([value]))
+    assert found.value == pytest.approx(value)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_no_value_gives_nothing_at_all() -> None:
+    assert all(math.isnan(part) for part in geometric_interval(np.array([])))
+
+
+@pytest.mark.parametrize("passes", [2, 3, 5, 10])
+def test_nineteen_of_twenty_intervals_hold_the_truth(passes: int) -> None:
+    generator = np.random.default_rng(passes)
+    runs = 2e-3 * np.exp(generator.normal(0, 0.03, size=(4000, passes)))
+    intervals = [geometric_interval(run) for run in runs]
+    held = np.mean([interval.low <= 2e-3 <= interval.high for interval in intervals])
+    assert 0.93 < held < 0.97
+
+
+NAN = math.nan
+SLOWEST, FASTEST = 1 / (1 + MARGIN), 1 + MARGIN
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [
+        ((2.0, 1.9, 2.1), "faster"),
+        ((1.1, FASTEST + 1e-9, 1.2), "faster"),
+        ((1.1, FASTEST, 1.2), "undecided"),
+        ((0.5, 0.4, 0.6), "slower"),
+        ((0.9, 0.8, SLOWEST - 1e-9), "slower"),
+        ((0.9, 0.8, SLOWEST), "undecided"),
+        ((1.0, 0.99, 1.01), "same"),
+        ((1.0, 1.0, 1.0), "same"),
+        ((1.0, SLOWEST, FASTEST), "same"),
+        ((FASTEST, FASTEST, FASTEST), "same"),
+        ((1.0, SLOWEST - 1e-9, 1.0), "undecided"),
+        ((1.0, 1.0, FASTEST + 1e-9), "undecided"),
+        ((1.5, 0.9, 2.5), "undecided"),
+        ((7.0, NAN, NAN), "undecided"),
+        ((NAN, NAN, NAN), None),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval_beyond_the_margin(
+    interval: tuple[float, float, float], says: str | None
+) -> None:
+    assert verdict(Interval(*interval)) == says
+
+
+@given(st.tuples(seconds, seconds, seconds).map(sorted), st.floats(0, 0.5))
+def test_being_faster_one_way_is_being_slower_the_other(bounds: list[float], margin: float) -> None:
+    low, value, high = bounds
+    there = verdict(Interval(value, low, high), margin)
+    back = verdict(Interval(1 / value, 1 / high, 1 / low), margin)
+    edges = {1 + margin, 1 / (1 + margin)}
+    near = any(math.isclose(bound, edge) for bound in bounds for edge in edges)
+    opposite = {"faster": "slower", "slower": "faster"}
+    assert near or back == opposite.get(str(there), there)
+
+
+@settings(deadline=None, max_examples=25)
+@given(medians=st.lists(st.tuples(seconds, seconds), min_size=2, max_size=5))
+def test_a_speedup_is_the_geometric_mean_of_the_passes_ratios(
+    summary, medians: list[tuple[float, float]]
+) -> None:
+    baseline, own = zip(*medians, strict=True)
+    found = summary(rows("torch_conv", baseline) + rows("loop", own)).loc["loop"]
+    ratios = geometric_interval(np.array(baseline) / np.array(own))
+    assert tuple(found[SPEEDUPS]) == pytest.approx(tuple(ratios))
+    assert found["verdict"] == verdict(ratios)
+    assert tuple(found[TIMES[:3]]) == pytest.approx(tuple(geometric_interval(np.array(own))))
+    assert found["flops_per_s"] == pytest.approx(PROBLEM.flops / found["median_s"])
+    assert found["passes"] == len(medians)
+
+
+def test_a_machine_that_drifts_from_pass_to_pass_leaves_the_speedup_sharp(summary) -> None:
+    drifting = [1e-3, 2e-3, 4e-3, 8e-3]
+    made = rows("torch_conv", drifting) + rows("loop", [2 * s for s in drifting])
+    random.Random(0).shuffle(made)
+    found = summary(made).loc["loop"]
+    assert tuple(found[SPEEDUPS]) == pytest.approx((0.5, 0.5, 0.5))
+    assert found["verdict"] == "slower"
+    assert found["ci_high_s"] > 2 * found["ci_low_s"]
+
+
+def test_passes_that_one_of_the_two_has_missed_do_not_count(summary) -> None:
+    made = rows("torch_conv", [1.0, 1.0, 9.0]) + rows("loop", [0.5, 0.5])
+    found = summary(made)
+    assert tuple(found.loc["loop", SPEEDUPS]) == pytest.approx((2.0, 2.0, 2.0))
+    assert tuple(found["passes"]) == (3, 2)
+
+
+def test_the_baseline_is_one_and_has_no_interval_of_its_own(summary) -> None:
+    found = summary(rows("torch_conv", [1.0, 1.1]) + rows("loop", [1.0, 1.1])).loc["torch_conv"]
+    assert found["speedup"] == 1
+    assert found["verdict"] == "baseline"
+    assert found[["speedup_ci_low", "speedup_ci_high"]].isna().all()
+    assert found[TIMES].notna().all()
+
+
+@pytest.mark.parametrize("baseline", ["torch_conv", "loop"])
+def test_every_row_names_the_baseline_that_it_is_divided_by(summary, baseline: str) -> None:
+    made = rows("torch_conv", [1.0, 1.0]) + rows("loop", [2.0, 2.0]) + rows("im2col", [None, None])
+    found = summary(made, baseline=baseline)
+    assert set(found["baseline"]) == {baseline}
+    assert found.loc[baseline, "verdict"] == "baseline"
+    other, speedup = {"torch_conv": ("loop", 0.5), "loop": ("torch_conv", 2.0)}[baseline]
+    assert found.loc[other, "speedup"] == pytest.approx(speedup)
+
+
+@pytest.mark.parametrize("worst", range(len(STATUSES)))
+@pytest.mark.parametrize("other", range(len(STATUSES)))
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_status_of_a_case_is_that_of_its_worst_pass(
+    summary, worst: int, other: int, first: int
+) -> None:
+    made = [
+        row("loop", index, 1.0 if status == "ok" else None, status=status, reason=f"why {status}")
+        for index, status in enumerate([STATUSES[worst], STATUSES[other]][:: 1 - 2 * first])
+    ]
+    found = summary(made).loc["loop"]
+    status = STATUSES[min(worst, other)]
+    assert (found["status"], found["reason"]) == (status, f"why {status}")
+    assert bool(found[TIMES].notna().all()) == (status == "ok")
+
+
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
+@pytest.mark.parametrize("failed", ["loop", "torch_conv"])
+def test_a_case_that_failed_in_one_pass_has_no_times(summary, status: str, failed: str) -> None:
+    made = rows("torch_conv", [1.0, 1.0, 1.0]) + rows("loop", [2.0, 2.0, 2.0])
+    made = [
+        replace(one, status=status, median_s=None)
+        if (one.backend, one.pass_index) == (failed, 1)
+        else one
+        for one in made
+    ]
+    found = summary(made)
+    missing = found.loc[failed, [*TIMES, *SPEEDUPS, "verdict", "roofline_fraction"]]
+    assert missing.isna().all()
+    assert found.loc["loop", SPEEDUPS].isna().all()
+    assert found.loc["loop", [*SPEEDUPS, "verdict"]].isna().all()
+    assert set(found["baseline"]) == {"torch_conv"}
+
+
+def test_what_is_missing_stays_missing_and_is_never_zero(summary) -> None:
+    made = rows("torch_conv", [1.0, 1.0]) + rows("loop", [None, None])
+    found = summary([replace(one, backend_macs=None) for one in made])
+    assert found.loc["loop", [*TIMES, *SPEEDUPS, "verdict"]].isna().all()
+    columns = ["workload", "layer", "backend_version", "device_name", "reason"]
+    assert found[[*columns, "roofline_fraction", "backend_macs"]].isna().all(axis=None)
+
+
+def test_without_a_baseline_there_are_times_and_no_speedups(summary) -> None:
+    found = summary(rows("loop", [1.0, 1.0]) + rows("im2col", [2.0, 2.0]))
+    assert found[TIMES].notna().all(axis=None)
+    assert found[[*SPEEDUPS, "verdict"]].isna().all(axis=None)
+
+
+def test_one_pass_has_values_and_no_intervals(summary) -> None:
+    found = summary(rows("torch_conv", [1.0]) + rows("loop", [4.0])).loc["loop"]
+    assert (found["median_s"], found["speedup"], found["passes"]) == (4.0, 0.25, 1)
+    assert found[["ci_low_s", "ci_high_s", "speedup_ci_low", "speedup_ci_high"]].isna().all()
+    assert found["verdict"] == "undecided"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"threads": 2},
+        {"device": "cuda"},
+        {"dtype": "float64"},
+        {"memory_format": "channels_last"},
+        {"weight_kind": "dense"},
+        {"driver": "pytest-benchmark"},
+        {"environment_id": "e1"},
+        {"workload": "a-network"},
+        {"layer": "conv1"},
+        {"problem": "n2_ci4_co8_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0", "batch_size": 2},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_only_cases_of_one_group_are_divided_by_each_other(
+    summary, elsewhere: dict[str, object]
+) -> None:
+    made = rows("torch_conv", [1.0, 1.0]) + rows("loop", [2.0, 2.0], **elsewhere)
+    found = summary(made)
+    assert found.loc["loop", [*SPEEDUPS, "verdict"]].isna().all()
+    both = summary(made + rows("torch_conv", [8.0, 8.0], **elsewhere))
+    assert both.loc["loop", "speedup"] == pytest.approx(4.0)
+    assert sorted(both.loc["torch_conv", "median_s"]) == pytest.approx([1.0, 8.0])
+
+
+@pytest.mark.parametrize("named", [{"backend_version": "9.1"}, {"device_name": "the same card"}])
+def test_what_a_backend_says_of_itself_sets_no_group_apart(
+    summary, named: dict[str, object]
+) -> None:
+    found = summary(rows("torch_conv", [1.0, 1.0]) + rows("loop", [2.0, 2.0], **named))
+    assert found.loc["loop", "speedup"] == pytest.approx(0.5)
+
+
+def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
+    names = ["loop", "torch_conv", "im2col"]
+    made = [row(name, index, 1.0) for index in range(3) for name in names]
+    found = summary(made)
+    assert list(found["backend"]) == names
+    assert tuple(found.columns)[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
+    assert list(found.columns)[len(SUMMARY_COLUMNS) :] == ["macs", "backend_macs"]
+
+
+def test_no_rows_make_a_summary_of_no_rows(measure) -> None:
+    found = summarize(measure([]))
+    assert len(found) == 0
+    assert tuple(found.columns)[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
+
+
+def test_measurements_are_left_as_they_were(measure) -> None:
+    measurements = measure(rows("torch_conv", [1.0, 2.0]) + rows("loop", [2.0, None]))
+    before = measurements.copy(deep=True)
+    summarize(measurements)
+    pd.testing.assert_frame_equal(measurements, before)
