@@ -137,7 +137,7 @@ def test_a_size_says_how_many_dimensions_there_are(size: str, input_size: tuple)
 
 
 def test_one_list_may_hold_sizes_of_every_rank() -> None:
-    assert [problem.rank for problem in problems("size=16x,16,16x16,8x8x8")] == [1, 2, 2, 3]
+    assert [problem.rank for problem in problems("size=16x,16,16x9,8x8x8")] == [1, 2, 2, 3]
 
 
 def test_each_dimension_may_have_its_own_value() -> None:

@@ -54,13 +54,18 @@ READ_WING = (
 ABOVE_BOTH = ("session", "terminal", "cli", "__main__")
 FACE = "__init__"  # the package itself: everyone may ask for its version
 
-# On what floor each module stands, and the modules below it.
-BELOW = {
-    module: {*FOUNDATION[:number]} if module in FOUNDATION else {*FOUNDATION, *floor[:number]}
-    for floor in (FOUNDATION, RUN_WING, READ_WING, FOUNDATION + RUN_WING + READ_WING + ABOVE_BOTH)
-    for number, module in enumerate(floor)
-    if floor in (FOUNDATION, RUN_WING, READ_WING) or module in ABOVE_BOTH
-}
+
+def stairs(modules: tuple[str, ...], ground: tuple[str, ...] = ()) -> dict[str, set[str]]:
+    """The modules that stand below each of these, and below them all the ground."""
+    return {module: {*ground, *modules[:step]} for step, module in enumerate(modules)}
+
+
+BELOW = (
+    stairs(FOUNDATION)
+    | stairs(RUN_WING, FOUNDATION)
+    | stairs(READ_WING, FOUNDATION)
+    | stairs(ABOVE_BOTH, FOUNDATION + RUN_WING + READ_WING)
+)
 
 NUMBERS_ONLY = (*FOUNDATION, *READ_WING)  # none of these waits for torch
 NEVER = {"bench", "pytest", "pytest_benchmark", "_pytest", "hypothesis"}

@@ -27,20 +27,26 @@ def report(tmp_path: Path, rows: list[Row], baseline: str | None = None) -> tupl
     return markdown, page.read_text(encoding="utf-8"), page.parent
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """The report on five backends over a small grid."""
+    return report(tmp_path_factory.mktemp("usual"), made.rows(SMALL, noise=1e-3))
+
+
 def headings(markdown: str) -> list[str]:
     return re.findall(r"^## (.*)$", markdown, re.MULTILINE)
 
 
-def test_the_answer_comes_first_and_the_cases_without_a_time_last(tmp_path):
-    markdown, html, _ = report(tmp_path, made.rows(SMALL))
+def test_the_answer_comes_first_and_the_cases_without_a_time_last(usual):
+    markdown, html, _ = usual
     order = ["The answer", "What was run", "On what", "Evidence", "Every case", "Correctness",
              "Memory and disturbances", "Cases without a time"]  # fmt: skip
     assert headings(markdown) == order
     assert re.findall(r"<h2>(.*?)</h2>", html) == order
 
 
-def test_the_answer_counts_what_the_table_holds(tmp_path):
-    markdown, _, _ = report(tmp_path, made.rows(SMALL, noise=1e-3))
+def test_the_answer_counts_what_the_table_holds(usual):
+    markdown, _, _ = usual
     answer = markdown.split("## What was run")[0]
     assert "Of 12 problems that two or more backends computed" in answer
     wins = sum(int(n) for n in re.findall(r"(\d+) of 12 \|", answer)[1::2])
@@ -50,8 +56,8 @@ def test_the_answer_counts_what_the_table_holds(tmp_path):
     assert "12 of 60 cases have no time: 12 skipped" in answer
 
 
-def test_every_figure_is_a_file_a_link_and_an_inline_picture(tmp_path):
-    markdown, html, out = report(tmp_path, made.rows(SMALL))
+def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
+    markdown, html, out = usual
     files = sorted(path.name for path in (out / "figures").iterdir())
     linked = re.findall(r"^!\[(.{20,})\]\(figures/(\S+)\)$", markdown, re.MULTILINE)
     assert sorted(name for _, name in linked) == files
@@ -61,8 +67,8 @@ def test_every_figure_is_a_file_a_link_and_an_inline_picture(tmp_path):
     assert {base64.b64decode(data) for data, _ in inline} == images
 
 
-def test_all_cases_are_in_the_table(tmp_path):
-    markdown, html, _ = report(tmp_path, made.rows(SMALL))
+def test_all_cases_are_in_the_table(usual):
+    markdown, html, _ = usual
     section = markdown.split("## Every case")[1].split("## Correctness")[0]
     assert section.count("\n| C") == len(SMALL) * len(made.BACKENDS)
     assert html.count("<details>") == 1
@@ -120,7 +126,7 @@ def test_markdown_is_escaped_once():
 
 
 def test_the_csv_alone_is_enough(tmp_path):
-    run_dir = made.write(tmp_path / "run", made.rows(SMALL))
+    run_dir = made.write(tmp_path / "run", made.rows(SMALL, passes=2))
     page = write_report(run_dir, tmp_path / "out")
     assert "no environment.json" in page.read_text(encoding="utf-8")
 
@@ -156,7 +162,7 @@ def test_what_is_missing_is_never_a_zero(tmp_path):
 
 
 def test_another_baseline_gives_another_answer(tmp_path):
-    markdown, _, _ = report(tmp_path, made.rows(SMALL), baseline="im2col")
+    markdown, _, _ = report(tmp_path, made.rows(SMALL, passes=2), baseline="im2col")
     assert "mean speedup over im2col" in markdown
     assert "separable against im2col" in markdown
 
@@ -184,7 +190,7 @@ def test_a_network_is_reported(tmp_path):
 
 
 def test_a_newer_report_replaces_an_older_one_and_its_figures(tmp_path):
-    report(tmp_path / "a", made.rows(SMALL))
+    report(tmp_path / "a", made.rows(SMALL, passes=2))
     other = made.write(tmp_path / "other", made.rows(made.grid((4, 16), (14,), (3,))))
     write_report(other, tmp_path / "a" / "out")
     names = {path.stem for path in (tmp_path / "a" / "out" / "figures").iterdir()}

@@ -25,10 +25,10 @@ from convsweep.statistics import (
 from convsweep.store import Measurements, Row, load
 
 DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
-    kernel_size, stride, padding, dilation, groups, bias, weight_kind, workload, layer, count, backend,
-    backend_version, device, device_name, dtype, memory_format, threads, driver, status, reason,
-    passes, median_s, ci_low_s, ci_high_s, flops_per_s, roofline_fraction, baseline, speedup,
-    speedup_ci_low, speedup_ci_high, verdict"""
+    kernel_size, stride, padding, dilation, groups, bias, weight_kind, workload, layer, count,
+    backend, backend_version, device, device_name, dtype, memory_format, threads, driver, status,
+    reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s, roofline_fraction, baseline,
+    speedup, speedup_ci_low, speedup_ci_high, verdict"""
 TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
 SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 

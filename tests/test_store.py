@@ -22,6 +22,7 @@ from convsweep.store import (
     MEASUREMENTS,
     PROBLEM_COLUMNS,
     SCHEMA_VERSION,
+    STATUSES,
     SUMMARY,
     Measurements,
     Row,
@@ -49,6 +50,7 @@ VALUES = {
 drawn_rows = st.builds(
     Row,
     schema_version=st.just(SCHEMA_VERSION),
+    status=st.sampled_from(STATUSES),
     **{
         name: next(
             values if HINTS[name] is kind else st.none() | values
@@ -56,7 +58,7 @@ drawn_rows = st.builds(
             if HINTS[name] in (kind, kind | None)
         )
         for name in COLUMNS
-        if name != "schema_version"
+        if name not in ("schema_version", "status")
     },
 )
 
@@ -446,3 +448,7 @@ def test_what_is_no_environment_is_refused_by_name(tmp_path: Path, content: byte
 
 def test_every_field_of_a_row_has_a_type_in_the_table() -> None:
     assert list(store.pandas_types()) == [field.name for field in fields(Row)]
+
+
+def test_a_status_that_nobody_knows_is_refused(tmp_path: Path, text: str) -> None:
+    assert "'status'" in refusal(write_text(tmp_path / "run", text.replace(",ok,", ",fine,")))

@@ -81,5 +81,5 @@ def _doubts(run: Run) -> list[str]:
     if len(absent):
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
         of = f"{int(absent.sum())} of {len(run.cases)} cases"
-        said.append(f"{of} have no time: {labels.join(parts)}; the last section says why.")
+        said.append(f"{of} have no time: {labels.join(parts)}.")
     return said

@@ -29,8 +29,9 @@ DEFAULTS = {
 }
 """Every axis and its value where it is not given.
 
-`same` follows in_channels, or keeps the image's size; a size is one number for a square image, or
-one a dimension: `56x40`, `14x14x14`, and `1024x` for a signal of one dimension.
+`same` follows in_channels, or pads by half the kernel, which keeps the size for odd kernels; a
+size is one number for a square image, or one a dimension: `56x40`, `14x14x14`, and `1024x` for a
+signal of one dimension.
 """
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
@@ -81,11 +82,12 @@ def _count(text: str, value: str, allowed: str = "whole numbers of at least 1") 
 
 
 def _size(text: str, value: str, least: int = 1) -> None:
+    signal = text.startswith("size=") and value.endswith("x")
     try:
-        size = parse_size(value.removesuffix("x") if text.startswith("size=") else value)
+        size = parse_size(value.removesuffix("x") if signal else value)
     except ValueError:
         size = (-1,)
-    if min(size) < least or len(size) > 3:
+    if min(size) < least or len(size) > (1 if signal else 3):
         raise ValueError(
             f"axis {text!r}: {value!r} is not allowed, only whole numbers of at least {least}, "
             "or one a dimension such as 3x1"
@@ -130,7 +132,7 @@ _CHECKS: Mapping[str, Callable[[str, str], None]] = {
 
 
 def span(axes: Iterable[Axis]) -> list[ConvProblem]:
-    """Every combination of the axes' values, the last axis turning fastest.
+    """Every problem that the axes' values combine to, once, the last axis turning fastest.
 
     Raises:
         ValueError: an axis is given twice, or a combination is an impossible problem.
@@ -143,7 +145,8 @@ def span(axes: Iterable[Axis]) -> list[ConvProblem]:
     if math.prod(map(len, chosen.values())) > MOST_PROBLEMS:
         raise ValueError(f"axes {', '.join(chosen)} span more than {MOST_PROBLEMS} problems")
     combinations = itertools.product(*chosen.values())
-    return [_problem(dict(zip(chosen, values, strict=True))) for values in combinations]
+    problems = (_problem(dict(zip(chosen, values, strict=True))) for values in combinations)
+    return list(dict.fromkeys(problems))  # `3` and `3x3` are two spellings of one
 
 
 def _problem(chosen: Mapping[str, str]) -> ConvProblem:

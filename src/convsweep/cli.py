@@ -162,13 +162,19 @@ def _tell(out: Path, baseline: str) -> int:
     from rich.console import Console
 
     from convsweep import terminal
+    from convsweep.answer import answer
+    from convsweep.findings import read_run
     from convsweep.statistics import summarize
     from convsweep.store import load
 
-    summary = summarize(load(out), baseline)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    for table in terminal.answer(summary):
+    measurements = load(out)
+    summary = summarize(measurements, baseline)
+    run = read_run(measurements, summary)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in terminal.answer(run):
         console.print(table)
+    for sentence in answer(run):
+        console.print(sentence, markup=False, highlight=False)
     failed = summary[summary["status"].isin(_FAILED)]
     for _, case in failed.iterrows():
         print(f"{case['status']}: {case['backend']} on {case['problem']}: {case['reason']}")

@@ -71,7 +71,7 @@ class ConvProblem:
         groups: int = 1,
         bias: bool = False,
     ) -> None:
-        if isinstance(input_size, int) or not 1 <= len(input_size) <= 3:
+        if not isinstance(input_size, Sequence) or not 1 <= len(input_size) <= 3:
             raise ValueError(f"input_size must be 1, 2 or 3 whole numbers, not {input_size!r}")
         if bias not in (0, 1):
             raise ValueError(f"bias must be true or false, not {bias!r}")
@@ -168,14 +168,26 @@ class ConvProblem:
         return itemsize * (used + weights + math.prod(self.output_shape))
 
     def _used(self, dim: int) -> int:
-        """How many input positions along one spatial dimension some output element reads."""
-        first = range(
-            -self.padding[dim], self.output_size[dim] * self.stride[dim] - self.padding[dim],
-            self.stride[dim],
-        )  # fmt: skip
-        reach = range(0, self.kernel_size[dim] * self.dilation[dim], self.dilation[dim])
-        positions = {start + offset for start in first for offset in reach}
-        return len(positions.intersection(range(self.input_size[dim])))
+        """How many input positions along one spatial dimension some output element reads.
+
+        Tap j of output o reads position `o * stride + j * dilation - padding`. Taps whose offsets
+        leave the same remainder by the stride read the same positions, shifted: intervals that
+        are counted without their overlap.
+        """
+        stride, padding = self.stride[dim], self.padding[dim]
+        shifts: dict[int, list[int]] = {}
+        for tap in range(self.kernel_size[dim]):
+            shift, remainder = divmod(tap * self.dilation[dim], stride)
+            shifts.setdefault(remainder, []).append(shift)
+        used = 0
+        for remainder, starts in shifts.items():
+            reached = -((remainder - padding) // stride)  # the first one inside the image
+            end = (self.input_size[dim] - 1 - remainder + padding) // stride + 1
+            for start in starts:
+                stop = min(start + self.output_size[dim], end)
+                used += max(0, stop - max(start, reached))
+                reached = max(reached, stop)
+        return used
 
     def arithmetic_intensity(self, itemsize: int = 4) -> float:
         """Flops a byte at best: `flops / min_bytes`."""

@@ -13,10 +13,10 @@ from convsweep.device import find_device
 from convsweep.environment import usable_cores
 from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
 from convsweep.registry import backends
+from convsweep.store import BASELINE
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
-DEFAULT_BASELINE = "torch_conv"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
 _UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -66,8 +66,8 @@ def read_request(options: Options) -> Request:
     known = backends()
     names = _each("backend", options.backends or grid.backends or tuple(known), known)
     devices = dict.fromkeys(options.devices or ("cpu",))
-    baseline = options.baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE in names else names[0])
-    _one("baseline", baseline, names)
+    usual = BASELINE if BASELINE in names else names[0]
+    baseline = usual if options.baseline is None else _one("baseline", options.baseline, names)
     cases = cross(
         layers,
         names,
@@ -111,7 +111,7 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
         "--problems": options.problems,
         "--axis": options.axes,
     }
-    given = [option for option, value in chosen.items() if value]
+    given = [option for option, value in chosen.items() if value or value == ""]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
     plain = Grid("", ())
@@ -119,11 +119,12 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
         found = _each("workload", options.workloads, workloads())
         return "+".join(found), [x for name in found for x in workloads()[name]], plain
     if options.problems:
-        return options.problems.stem, read_problems(options.problems), plain
+        layers = list(dict.fromkeys(read_problems(options.problems)))
+        return options.problems.stem, layers, plain
     if options.axes:
         problems = span([parse_axis(text) for text in options.axes])
         return "axes", [Layer(problem) for problem in problems], plain
-    name = _one("grid", options.grid or DEFAULT_GRID, GRIDS)
+    name = _one("grid", DEFAULT_GRID if options.grid is None else options.grid, GRIDS)
     return name, GRIDS[name].layers(), GRIDS[name]
 
 

@@ -9,16 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from convsweep.store import CASE_COLUMNS, PROBLEM_COLUMNS
+from convsweep.store import BASELINE, CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 CONFIDENCE = 0.95
 MARGIN = 0.02
-
-# The worst status of a case's passes is the case's status.
-STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 
 SUMMARY_COLUMNS = (
     *CASE_COLUMNS,
@@ -82,7 +79,7 @@ def verdict(speedup: Interval, margin: float = MARGIN) -> str | None:
     return "undecided"
 
 
-def summarize(measurements: DataFrame, baseline: str = "torch_conv") -> DataFrame:
+def summarize(measurements: DataFrame, baseline: str = BASELINE) -> DataFrame:
     """One row a case: its time over the passes, and its speedup over `baseline`.
 
     A speedup is the geometric mean over passes of baseline seconds / these seconds, paired by

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, get_type_hints
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 SCHEMA_VERSION = 1
+STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
+"""How a case can end, the worst first."""
 MEASUREMENTS, SUMMARY, ENVIRONMENT = "measurements.csv", "summary.csv", "environment.json"
+BASELINE = "torch_conv"
+"""What speedups divide by where a run does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+_REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))
 
 # What makes two rows the same case, in the order of the file.
 CASE_COLUMNS = (*COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")],)
@@ -96,16 +103,16 @@ class Measurements:
     def __init__(self, run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = (run_dir / MEASUREMENTS).open("x", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
-        self._writer.writeheader()
-        self._flush()
+        self._write(COLUMNS)
 
     def append(self, row: Row) -> None:
         """Write one row and wait until the disk has it."""
-        self._writer.writerow({name: getattr(row, name) for name in COLUMNS})
-        self._flush()
+        self._write([getattr(row, name) for name in COLUMNS])
 
-    def _flush(self) -> None:
+    def _write(self, cells: Sequence[object]) -> None:
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow(cells)  # its own line end makes it quote both "\r" and "\n"
+        self._file.write(line.getvalue().removesuffix("\r\n") + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -116,13 +123,20 @@ class Measurements:
 
 def refuse_unless_new(run_dir: Path) -> None:
     """Raise `ValueError` where a run can't be written to `run_dir`; write nothing."""
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    if os.path.lexists(run_dir) and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise ValueError(f"{str(run_dir)!r} is not an empty or new folder: it may hold another run")
-    parent = run_dir
+    refuse_unless_writable(run_dir)
+
+
+def refuse_unless_writable(folder: Path) -> None:
+    """Raise `ValueError` where files can't be written to `folder`; write nothing."""
+    parent = folder
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"{str(run_dir)!r} can't be written: no permission in {str(parent)!r}")
+    if not parent.is_dir():
+        raise ValueError(f"{str(folder)!r} can't be a folder: {str(parent)!r} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{str(folder)!r} can't be written: no permission in {str(parent)!r}")
 
 
 def write_environment(run_dir: Path, environment: dict[str, Any]) -> None:
@@ -159,6 +173,14 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def _refuse_newer(versions: Series[str]) -> None:
+    newer = versions[versions.astype("Int64") > SCHEMA_VERSION]
+    if len(newer):
+        raise ValueError(
+            f"its schema is version {newer.iloc[0]}, this convsweep reads {SCHEMA_VERSION}"
+        )
+
+
 def load(run_dir: str | os.PathLike[str]) -> DataFrame:
     """Every row of a run, one column for each field of `Row`.
 
@@ -173,19 +195,24 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
     path = Path(run_dir) / MEASUREMENTS
     if not path.is_file():
         raise ValueError(f"{str(run_dir)!r} is not a run: it has no {MEASUREMENTS}")
-    types = pandas_types()
     try:
-        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+        whole = path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]  # a last line that was cut off was never a row
+        frame = pd.read_csv(
+            io.BytesIO(whole), dtype="string", keep_default_na=False, na_values=[""]
+        )
+        if "schema_version" in frame.columns:
+            _refuse_newer(frame["schema_version"])
         missing = [name for name in COLUMNS if name not in frame.columns]
         if missing:
             raise ValueError(f"no column {missing[0]!r}")
-        newer = frame["schema_version"][frame["schema_version"].astype("Int64") > SCHEMA_VERSION]
-        if len(newer):
-            raise ValueError(
-                f"its schema is version {newer.iloc[0]}, this convsweep reads {SCHEMA_VERSION}"
-            )
         frame["bias"] = frame["bias"].map({"True": True, "False": False})
-        return frame[list(COLUMNS)].astype(types)
+        frame = frame[list(COLUMNS)].astype(pandas_types())
+        frame["status"] = frame["status"].where(frame["status"].isin(STATUSES))
+        empty = [name for name in _REQUIRED if frame[name].isna().any()]
+        if empty:
+            raise ValueError(f"a cell of column {empty[0]!r} is empty or unknown")
+        return frame
     except (ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{str(path)!r} is not a measurements file: {reason}") from None

@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from convsweep import labels
+from convsweep.findings import Run, Total, network_totals
 from convsweep.grid import Case
 from convsweep.record import Outcome
 from convsweep.request import Request
 from convsweep.runner import Progress
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import Series
 
 _PLAIN_EVERY_S = 10.0
 _MOST_ROWS = 60
@@ -41,14 +42,22 @@ def duration(seconds: float) -> str:
 
 def plan(request: Request, forecast_s: float) -> str:
     """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
-    macs = sum(layer.count * layer.problem.macs for layer in {case.layer for case in request.cases})
+    layers = {case.layer for case in request.cases}
+    macs = sum(layer.count * layer.problem.macs for layer in layers)
     return (
         f"{labels.count(len(request.cases), 'case')} on "
         f"{labels.count(len({case.problem for case in request.cases}), 'problem')} "
-        f"({macs / 1e9:.3f} GMACs), "
+        f"({_macs(macs)}), "
         f"{request.passes} {'pass' if request.passes == 1 else 'passes'}: "
         f"about {duration(forecast_s)}"
     )
+
+
+def _macs(macs: int) -> str:
+    """Three digits: `0.568 GMACs`, `28.8 kMACs`."""
+    scales = ((1e8, 1e9, "GMACs"), (1e5, 1e6, "MMACs"), (0, 1e3, "kMACs"))
+    scale, unit = next((scale, unit) for least, scale, unit in scales if macs >= least)
+    return f"{labels.digits(macs / scale)} {unit}"
 
 
 @contextmanager
@@ -96,33 +105,39 @@ def _case(case: Case) -> str:
     return f"{case.backend} on {case.problem.label}, {case.device}"
 
 
-def answer(summary: DataFrame) -> list[Table]:
+def answer(run: Run) -> list[Table]:
     """Time and speedup of every backend on every problem, a table for each setting."""
-    cases = labels.label_cases(summary)
-    return [
-        _table(setting, group, str(summary["baseline"].iloc[0]))
-        for setting, group in cases.groupby("setting", sort=False)
-    ]
+    return [_table(setting, run.within(setting)) for setting in run.settings]
 
 
-def _table(setting: object, cases: DataFrame, baseline: str) -> Table:
-    backends = sorted(set(cases["backend"]), key=lambda name: (name != baseline, name))
+def _table(setting: str, run: Run) -> Table:
     table = Table(
-        title=f"Median time, and speedup over {baseline}, on {setting}",
+        title=f"Time, and speedup over {run.baseline}, on {setting}",
         caption="? undecided   - does not apply",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("problem", no_wrap=True)
-    for backend in backends:
+    for backend in run.backends:
         table.add_column(backend, justify="right", no_wrap=True)
-    for label, rows in list(cases.groupby("label", sort=False))[:_MOST_ROWS]:
+    problems = list(run.cases.groupby("label", sort=False))
+    for label, rows in problems[:_MOST_ROWS]:
         by_backend = {row["backend"]: row for _, row in rows.iterrows()}
-        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in backends))
-    left_out = cases["label"].nunique() - _MOST_ROWS
-    if left_out > 0:
-        table.add_row(f"and {left_out} more in summary.csv")
+        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in run.backends))
+    if len(problems) > _MOST_ROWS:
+        table.add_row(f"and {len(problems) - _MOST_ROWS} more in summary.csv")
+    for workload in run.cases["workload"].dropna().unique():
+        totals = network_totals(run, str(workload))
+        cells = (_total(totals.get(backend)) for backend in run.backends)
+        table.add_section()
+        table.add_row(f"{workload} in all", *cells)
     return table
+
+
+def _total(total: Total | None) -> str:
+    if total is None:
+        return "-"
+    return f"{labels.seconds(total.time.value)} for {labels.count(total.layers, 'layer')}"
 
 
 def _cell(row: Series | None) -> Text:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -19,7 +19,7 @@ from convsweep.findings import Run, undecided
 from convsweep.plots.style import GREY, Picture, new_figure
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 MOST_ROWS = 40  # in one block; two of up to six backends and short labels fit on a page
 SHORT_LABEL = 18
@@ -27,7 +27,7 @@ WEAKEST, STRONGEST = 1.0, 4.0  # log2 of where colours end: from 2 to 16 times f
 
 # Brown is slower, blue-green faster: told apart with any colour vision.
 _COLORS = colormaps["BrBG"]
-_NO_NUMBER = (1.0, 1.0, 1.0, 1.0)
+LUMINANCE = (0.299, 0.587, 0.114)
 _WORDS = {"skipped": "\N{EN DASH}", "out_of_memory": "memory", "mismatch": "wrong"}
 
 
@@ -66,15 +66,15 @@ def _choose(cases: DataFrame, problems: list[str], most: int) -> list[str]:
 def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> None:
     """One table of coloured cells: the number on its colour, a word where there is none."""
     backends = run.backends
-    for _, case in run.cases[run.cases["label"].isin(problems)].iterrows():
-        x, y = backends.index(case["backend"]), problems.index(case["label"])
-        speedup = float(case["speedup"])
-        measured = case["backend"] != run.baseline and not math.isnan(speedup)
-        color = _color(speedup, strongest) if measured else _NO_NUMBER
-        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, linewidth=0)
-        luminance = float(np.dot(color[:3], (0.299, 0.587, 0.114)))
-        ink = GREY if not measured else "white" if luminance < 0.5 else "black"
+    colors = np.ones((len(problems), len(backends), 4))  # white where there is no number
+    for case in run.cases[run.cases["label"].isin(problems)].to_dict("records"):
+        y, x = problems.index(case["label"]), backends.index(case["backend"])
+        ink = GREY
+        if case["backend"] != run.baseline and not math.isnan(case["speedup"]):
+            colors[y, x] = _COLORS(0.5 + math.log2(case["speedup"]) / (2 * strongest))
+            ink = "white" if np.dot(colors[y, x, :3], LUMINANCE) < 0.5 else "black"
         ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=ink, fontsize=9)
+    ax.imshow(colors, aspect="auto")
     ax.set_xticks(range(len(backends)), [_head(name, run.baseline) for name in backends])
     ax.set_yticks(range(len(problems)), list(map(labels.elide, problems)))
     ax.set(xlim=(-0.5, len(backends) - 0.5), ylim=(len(problems) - 0.5, -0.5))
@@ -87,15 +87,11 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> Non
     ax.spines[:].set_visible(False)
 
 
-def _color(speedup: float, strongest: float) -> tuple[float, float, float, float]:
-    return _COLORS(0.5 + math.log2(speedup) / (2 * strongest))
-
-
 def _head(backend: str, baseline: str) -> str:
     return f"{backend}\n(time)" if backend == baseline else backend
 
 
-def _cell(case: Series, baseline: str) -> str:
+def _cell(case: dict[Hashable, Any], baseline: str) -> str:
     """`4.8`, `1.01?` where undecided; the baseline's time; what happened where there is no time."""
     if case["status"] != "ok":
         return _WORDS.get(case["status"], str(case["status"]))
@@ -117,7 +113,7 @@ def _colorbar(
 ) -> None:
     bar = figure.colorbar(
         colors, ax=axes, location="bottom", extend="both" if clipped else "neither",
-        fraction=min(0.2, 0.15 / (0.24 * rows)), aspect=50, pad=0.02,
+        fraction=min(0.2, 0.1 / (0.24 * rows)), aspect=70, pad=0.02,
         ticks=MaxNLocator(6, integer=clipped),
     )  # fmt: skip
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: labels.brief(2.0**power)))

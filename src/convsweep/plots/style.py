@@ -163,7 +163,7 @@ def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG, the same bytes for the same figure."""
+    """The figure as a PNG; the same run gives the same bytes."""
     file = io.BytesIO()
     with drawing_style():
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})

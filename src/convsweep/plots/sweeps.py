@@ -129,9 +129,7 @@ def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], int
     while math.prod(map(len, varying.values())) > MOST_PANELS:
         longest = max(varying, key=lambda name: len(varying[name]))
         varying[longest] = _evenly(varying[longest], len(varying[longest]) - 1)
-    order = sorted(
-        varying, key=lambda name: len(varying[name])
-    )  # the longest axis lies along a row
+    order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
     panels = []
     for values in itertools.product(*(varying[name] for name in order)):
         chosen = points
@@ -217,7 +215,7 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: int) -> str:
         f"Median time of one call against {sweep.noun} on {run.settings[0]}, both axes logarithmic."
     ]
     if drawn["ci_low_s"].notna().any():
-        said.append("Bands are 95 % intervals over passes; most are narrower than a line.")
+        said.append("Bands are 95 % intervals over passes; one unseen is narrower than its line.")
     else:
         said.append("One pass gives no interval.")
     here = run.cases[run.cases["label"].isin(drawn["label"])]
