@@ -17,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, action="append", default=[], help=f"default: {default}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the bench suites read the same options
 def pytest_configure(config: pytest.Config) -> None:
     """Turn to the bench suites, and refuse a wrong request in a line before anything is timed."""
     if not config.getoption("benchmark_only"):

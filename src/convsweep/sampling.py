@@ -21,9 +21,9 @@ class Effort:
     """Calls before the first block, beside those of the gate."""
     block_s: float = 0.01
     """Samples of one case run back to back, before another backend has its turn."""
-    blocks: int = 6
+    blocks: int = 4
     """Blocks of a case in one pass."""
-    case_s: float = 0.15
+    case_s: float = 0.1
     """A case whose blocks take longer than this in one pass has fewer, and at least one."""
     clock_share: float = 1e-4
     """The largest part of a sample that the clock itself may cost."""
