@@ -50,7 +50,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         )
 
     def conv(x: Tensor) -> Tensor:
-        y = torch.stack([one_image(image) for image in pad(x, margins)])
+        y = torch.stack([one_image(image) for image in (pad(x, margins) if any(margins) else x)])
         return y if weights.bias is None else y + weights.bias.view(-1, *[1] * problem.rank)
 
     return conv

@@ -16,13 +16,14 @@ def unsupported(problem: ConvProblem) -> str | None:
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """The kernels are the matrix."""
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
+    output_shape = problem.output_shape
 
     def conv(x: Tensor) -> Tensor:
         pixels = problem.strided(x).flatten(2)  # (N, C_in, prod(output_size))
         y = matrix @ pixels  # (N, C_out, prod(output_size))
         if weights.bias is not None:
             y = y + weights.bias[:, None]
-        return y.reshape(problem.output_shape)
+        return y.reshape(output_shape)
 
     return conv
 
