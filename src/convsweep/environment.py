@@ -147,12 +147,17 @@ def _read(path: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that runs, `-dirty` where it was edited since."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        found = subprocess.run(
-            [*git, "--exclude=*", "--abbrev=12"], capture_output=True, text=True, timeout=5
+    """The commit of the source that runs, `-dirty` where it was edited since; None outside git."""
+    source = str(Path(__file__).parent)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", source, *words], capture_output=True, text=True, timeout=5, check=True
         )
-    except (OSError, subprocess.TimeoutExpired):
+        return done.stdout.strip()
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--", source) else ""
+        return git("rev-parse", "--short=12", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
