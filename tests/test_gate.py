@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
 from convsweep import ConvProblem, Weights
 from convsweep.backend import Conv, direct_sum_bound
+from convsweep.backends.torch_conv import prepare as honest
 from convsweep.inputs import Inputs, make_inputs
 from convsweep.reference import Finding, gate, reference
 
@@ -17,21 +18,6 @@ PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
 )
 Prepare = Callable[[ConvProblem, Weights], Conv]
-
-
-def honest(problem: ConvProblem, weights: Weights) -> Conv:
-    def conv(x: Tensor) -> Tensor:
-        return conv2d(
-            x,
-            weights.dense,
-            weights.bias,
-            problem.stride,
-            problem.padding,
-            problem.dilation,
-            problem.groups,
-        )
-
-    return conv
 
 
 def pads_wrongly(problem: ConvProblem, weights: Weights) -> Conv:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
-    refuse_unless_writable(out)
+    store.refuse_unless_writable(out)
     chosen = baseline or str(environment.get("baseline") or BASELINE)
     summary = summarize(measurements, baseline=chosen)
     pictures = plots.figures(measurements, summary)
@@ -86,17 +85,6 @@ def escape_markdown(text: object) -> str:
     for character in special:
         line = line.replace(character, f"\\{character}")
     return line.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def refuse_unless_writable(out: Path) -> None:
-    """Raise `ValueError` where a report can't be written to `out`; write nothing."""
-    parent = out
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise ValueError(f"{str(out)!r} can't be a report's folder: {str(parent)!r} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"{str(out)!r} can't be written: no permission in {str(parent)!r}")
 
 
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> Path:
