@@ -67,11 +67,22 @@ def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
     assert {base64.b64decode(data) for data, _ in inline} == images
 
 
+def test_what_made_timings_shaky_stands_in_the_open(tmp_path):
+    told = {"warnings": ["The clock can't be read.", "<b>Other</b> work | is running."]}
+    run_dir = made.write(tmp_path / "run", made.rows(SMALL), told)
+    page = write_report(run_dir, tmp_path / "out")
+    assert "- The clock can't be read." in (page.parent / "report.md").read_text(encoding="utf-8")
+    shown = page.read_text(encoding="utf-8").split("<details>")[0]
+    assert "<li>&lt;b&gt;Other&lt;/b&gt; work | is running.</li>" in shown
+
+
 def test_all_cases_are_in_the_table(usual):
     markdown, html, _ = usual
     section = markdown.split("## Every case")[1].split("## Correctness")[0]
     assert section.count("\n| C") == len(SMALL) * len(made.BACKENDS)
-    assert html.count("<details>") == 1
+    cases = f"{len(SMALL) * len(made.BACKENDS)} cases: times, speedups, verdicts"
+    assert f"<summary>{cases}</summary>" in html
+    assert f"<summary>{cases}</summary>" in markdown
 
 
 def test_every_case_without_a_time_is_named_with_its_reason(tmp_path):

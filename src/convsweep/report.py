@@ -58,11 +58,17 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
         "command": environment.get("command"),
         "what_was_run": tables.what_was_run(run, measurements),
         "environment": tables.environment_table(environment),
+        "warnings": _words(environment.get("warnings")),
         "summary": tables.summary_table(run),
         "correctness": tables.correctness_table(run, measurements),
         "disturbances": tables.disturbance_table(run, measurements),
         "absent": tables.absent_table(run),
     }
+
+
+def _words(value: object) -> list[str]:
+    """A list of texts from a file that anyone may have edited."""
+    return list(map(str, value)) if isinstance(value, list) else []
 
 
 def _templates(*, html: bool) -> Environment:
