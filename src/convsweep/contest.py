@@ -6,6 +6,7 @@ import gc
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 from torch import Tensor
@@ -166,7 +167,7 @@ def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
         prepare_s=prepare_s,
         first_call_s=timed.seconds[0],
     )
-    return Admitted(lambda: conv(inputs.x), min(timed.seconds), outcome)
+    return Admitted(partial(conv, inputs.x), min(timed.seconds), outcome)
 
 
 def _inputs(case: Case, integers: bool = False) -> Inputs:

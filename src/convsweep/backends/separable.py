@@ -1,6 +1,7 @@
 """MobileNet's layer: a depthwise convolution, then a 1x1 convolution (Howard et al. 2017)."""
 
 import math
+from functools import partial
 
 from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d
@@ -23,18 +24,18 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     assert weights.factors is not None
     depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
     convolve = _BY_RANK[problem.rank]
+    each_channel = partial(
+        convolve,
+        weight=depthwise,
+        stride=problem.stride,
+        padding=problem.padding,
+        dilation=problem.dilation,
+        groups=problem.in_channels,
+    )
+    across_channels = partial(convolve, weight=pointwise, bias=weights.bias)
 
     def conv(x: Tensor) -> Tensor:
-        x = convolve(  # (N, C_in, *output_size)
-            x,
-            depthwise,
-            None,
-            problem.stride,
-            problem.padding,
-            problem.dilation,
-            groups=problem.in_channels,
-        )
-        return convolve(x, pointwise, weights.bias)  # (N, C_out, *output_size)
+        return across_channels(each_channel(x))  # both (N, C, *output_size)
 
     return conv
 

@@ -1,7 +1,8 @@
 """PyTorch's own convolution, whichever algorithm its library picks for the shape."""
 
+from functools import partial
+
 import torch
-from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d
 
 from convsweep.backend import Backend, Conv, Weights
@@ -12,20 +13,15 @@ _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Nothing to prepare: PyTorch takes the weights as they are, at every call."""
-    convolve = _BY_RANK[problem.rank]
-
-    def conv(x: Tensor) -> Tensor:
-        return convolve(
-            x,
-            weights.dense,
-            weights.bias,
-            problem.stride,
-            problem.padding,
-            problem.dilation,
-            problem.groups,
-        )
-
-    return conv
+    return partial(
+        _BY_RANK[problem.rank],
+        weight=weights.dense,
+        bias=weights.bias,
+        stride=problem.stride,
+        padding=problem.padding,
+        dilation=problem.dilation,
+        groups=problem.groups,
+    )
 
 
 def error_bound(problem: ConvProblem) -> float:
