@@ -15,6 +15,8 @@ from convsweep.inputs import torch_dtype
 from convsweep.problem import format_size
 from convsweep.store import Row
 
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator
+
 Status = Literal["ok", "skipped", "mismatch", "timeout", "out_of_memory", "crash", "error"]
 
 
@@ -53,8 +55,8 @@ class Run:
 def failure(error: BaseException) -> Outcome:
     """The outcome of a case that raised."""
     text = one_line(f"{type(error).__name__}: {error}")
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in text for words in _OUT_OF_MEMORY
     )
     return Outcome("out_of_memory" if out_of_memory else "error", text)
 
