@@ -1,7 +1,6 @@
 # Two commands do all the set-up: `make report` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-RUN := quick-$(shell date -u +%Y%m%d-%H%M%S)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -9,8 +8,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: report test lint bench
 
 report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
-	$(BIN)/convsweep run --grid quick --out results/$(RUN)
-	$(BIN)/convsweep report results/$(RUN) --out reports/$(RUN)
+	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
+	$(BIN)/convsweep run --grid quick --out results/$$run && \
+	$(BIN)/convsweep report results/$$run --out reports/$$run
 
 test: .venv/installed  ## pass the tests; time nothing
 	$(BIN)/pytest

@@ -15,7 +15,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from convsweep import session
-from convsweep.contest import Admitted, Contest, admit, open_contest
+from convsweep.admission import Admitted, Contest, admit, open_contest
 from convsweep.device import use_full_precision
 from convsweep.environment import steady_allocator
 from convsweep.forecast import Predictor
@@ -47,7 +47,11 @@ class BenchRun:
             self.out,
             run_id=run_id,
             command="pytest --benchmark-only",
-            settings={"passes": 1, "case_timeout_s": SETTINGS.case_timeout_s, **session.FIXED},
+            settings={
+                "passes": 1,
+                "case_timeout_s": SETTINGS.case_timeout_s,
+                **session.fixed_settings(),
+            },
             driver="pytest-benchmark",
         )
 

@@ -1,5 +1,6 @@
 """The command line: what a user types, what comes back, and what a wrong request gets."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,8 +79,14 @@ BAD = {
     "run --axis size=2 --axis kernel_size=7 --axis padding=0": ["7x7", "2x2"],
     "run --axis size=1:9999999:+1": ["10000"],
     "run --grid smoke --axis size=8": ["--grid and --axis"],
-    "run --passes 0": ["0", "at least 1"],
+    "run --passes 0": ["0", "from 1 to"],
     "run --passes few": ["'few'"],
+    "run --passes 99999999999999999999": ["99999999999999999999", "1000"],
+    "run --axis size=999999999": ["999999999", "largest allowed"],
+    "run --axis size=9999999 --axis in_channels=9999999": ["2**63"],
+    "run --axis size=8 --out ''": ["--out", "empty"],
+    "run --problems ''": ["--problems", "empty"],
+    "report full --out full": ["'full'"],
     "run --threads 0": ["0", "1 to"],
     "run --threads 100000": ["100000", "1 to"],
     "run --case-timeout soon": ["'soon'", "10s"],
@@ -115,7 +122,7 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     before = sorted(tmp_path.rglob("*"))
-    said = command(*words.split())
+    said = command(*shlex.split(words))
     assert said.code == 2
     assert said.out == ""
     assert said.err.count("\n") == 1
@@ -230,3 +237,23 @@ def test_check_passes_every_backend(command: Command) -> None:
     said = command("check", "--grid", "smoke")
     assert said.code == 0
     assert "20 cases, 0 mismatches" in said.out
+
+
+def test_a_report_removes_no_picture_but_its_own(
+    smoke: Path, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    assert command("report", smoke, "--out", out).code == 0
+    mine, older = out / "figures" / "mine.png", out / "figures" / "speedup_of_old.png"
+    mine.touch()
+    older.touch()
+    with (out / "report.md").open("a", encoding="utf-8") as page:
+        page.write("![an older figure](figures/speedup_of_old.png)\n")
+    assert command("report", smoke, "--out", out).code == 0
+    assert mine.exists()
+    assert not older.exists()
+    project = tmp_path / "project" / "figures"
+    project.mkdir(parents=True)
+    (project / "mine.png").touch()
+    assert command("report", smoke, "--out", project.parent).code == 2
+    assert [path.name for path in project.iterdir()] == ["mine.png"]

@@ -12,6 +12,9 @@ import outside
 import pytest
 
 from convsweep import store
+from convsweep.child import Child, Failed
+from convsweep.contest import Finished, Working
+from convsweep.record import Outcome
 
 COMMAND = [sys.executable, "-m", "convsweep"]
 AXES = ["--axis", "in_channels=2,3", "--axis", "size=5"]
@@ -135,3 +138,47 @@ def none_left(group: int, patience_s: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+class Silent:
+    """A connection that gives a few messages and then nothing more, or its end."""
+
+    def __init__(self, messages: list[object], end: type[Exception] | None) -> None:
+        self.messages, self.end = messages, end
+
+    def send(self, cases: object) -> None:
+        """Take the cases."""
+
+    def poll(self, seconds: float) -> bool:
+        return bool(self.messages) or self.end is not None
+
+    def recv(self) -> object:
+        if self.messages:
+            return self.messages.pop(0)
+        assert self.end is not None
+        raise self.end
+
+
+OK = Outcome("ok")
+
+
+@pytest.mark.parametrize("end", [None, EOFError])
+@pytest.mark.parametrize(
+    ("messages", "blamed"),
+    [
+        ([], ["a", "b", "c"]),
+        ([Working(1)], ["b"]),
+        ([Working(0), Finished(0, OK)], ["b"]),
+        ([Working(1), Finished(1, OK), Working(0)], ["a"]),
+        ([Working(0), Finished(0, OK), Working(1), Finished(1, OK)], ["c"]),
+    ],
+)
+def test_who_is_blamed_for_a_silence_or_an_end(
+    messages: list[object], blamed: list[str], end: type[Exception] | None
+) -> None:
+    child = Child.__new__(Child)
+    child._connection, child._limit_s = Silent(list(messages), end), 1.0
+    child._crash = lambda: Outcome("crash", "ended")
+    with pytest.raises(Failed) as failed:
+        list(child.measure(["a", "b", "c"]))
+    assert list(failed.value.cases) == blamed

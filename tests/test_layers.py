@@ -28,6 +28,7 @@ RUN_WING = (
     "sampling",
     "environment",
     "record",
+    "admission",
     "contest",
     "worker",
     "child",

@@ -204,6 +204,12 @@ def test_the_total_of_a_network_is_its_layers_as_often_as_they_occur(tmp_path):
     assert "torch_conv 17.0 ms" in draw(tmp_path, rows)["layers_of_mobilenet_small"].title
 
 
+def test_a_problem_without_what_varies_is_plain(tmp_path):
+    problems = [made.square(16, 14, 3), made.square(16, 14, 3, groups=16)]
+    measurements = load(made.write(tmp_path / "run", made.rows(problems, passes=1)))
+    assert set(label_cases(measurements)["label"]) == {"plain", "dw"}
+
+
 def test_labels_hold_what_varies_and_are_unique(tmp_path):
     problems = [*SMALL, made.square(16, 14, 3, stride=2), made.square(16, 14, 3, groups=16)]
     measurements = load(made.write(tmp_path / "run", made.rows(problems, passes=1)))

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from convsweep import Backend
+from convsweep.axes import parse_axis, span
 from convsweep.child import Failed
 from convsweep.forecast import START_S, Countdown, Predictor
 from convsweep.grid import GRIDS, Case, cross
 from convsweep.record import Outcome
 from convsweep.runner import Progress, forecast_s, sweep
 from convsweep.worker import Settings
+from convsweep.workloads import Layer
 
 Behaviour = Callable[[Case], Outcome]
 
@@ -45,7 +47,7 @@ class FakeMeasurer:
             self.fakes.measured.append((self.number, case))
             outcome = self.fakes.behave(case)
             if outcome.status in ("crash", "timeout"):
-                raise Failed(case, outcome)
+                raise Failed([case], outcome)
             yield case, outcome
 
     def close(self) -> None:
@@ -210,3 +212,12 @@ def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() ->
     late = [case for case in CASES if case.backend == "a" and case.problem.kernel_size == (3, 3)]
     capped = forecast_s(late, slow, settings, passes=1)
     assert capped == pytest.approx(START_S + settings.case_timeout_s)
+
+
+def test_a_depthwise_problem_predicts_no_dense_one() -> None:
+    axes = ["in_channels=512", "size=56", "groups=depthwise,1"]
+    depthwise, dense = cross([Layer(p) for p in span(map(parse_axis, axes))], ("a",))
+    predictor = Predictor()
+    predictor.learn(depthwise, 0.5)
+    assert predictor.at_least_s(dense) is None
+    assert predictor.at_least_s(depthwise) == (pytest.approx(0.5), depthwise)

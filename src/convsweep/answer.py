@@ -33,7 +33,11 @@ def _answer_of_setting(run: Run) -> list[str]:
     else:
         wins = best.loc[best["decided"], "backend"].value_counts()
         counts = [f"{name} in {n}" for name, n in wins.items()]
-        who = f"the fastest backend is {labels.join(counts)}" if counts else "none is decided"
+        who = (
+            f"the fastest backend is {labels.join(counts)}"
+            if counts
+            else "no backend is clearly the fastest"
+        )
         open_ = len(best) - int(best["decided"].sum())
         rest = f"; in {open_} no backend is clearly the fastest" if open_ and counts else ""
         problems = labels.count(len(best), "problem")
@@ -54,11 +58,14 @@ def _against_baseline(run: Run, backend: str) -> str:
     ends = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     low, high = (labels.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
     first, last = (by_speedup["label"].iloc[i] for i in (0, -1))
+    promise = f"MACs alone promise {labels.times(promised.min(), promised.max())}."
+    against = f"{backend} against {run.baseline}: speedup"
+    if len(cases) == 1:
+        return f"{against} {low} at {first} ({verdicts[0].removeprefix('1 ')}); {promise}"
     return (
-        f"{backend} against {run.baseline}: speedup {labels.interval(*mean.interval)} in the "
-        f"geometric mean of {labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), "
-        f"from {low} at {first} to {high} at {last}; "
-        f"MACs alone promise {labels.times(promised.min(), promised.max())}."
+        f"{against} {labels.interval(*mean.interval)} in the geometric mean of "
+        f"{labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), "
+        f"from {low} at {first} to {high} at {last}; {promise}"
     )
 
 

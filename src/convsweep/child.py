@@ -34,11 +34,20 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 class Failed(Exception):
-    """The case that a measuring process worked on ended it, or was ended with it."""
+    """The measuring process has ended, or had to be ended, over these cases."""
 
-    def __init__(self, case: Case, outcome: Outcome) -> None:
+    def __init__(self, cases: Sequence[Case], outcome: Outcome) -> None:
         super().__init__(outcome.reason)
-        self.case, self.outcome = case, outcome
+        self.cases, self.outcome = cases, outcome
+
+
+def _blamed(
+    cases: Sequence[Case], left: set[int], current: int | None, begun: bool
+) -> Sequence[Case]:
+    """The case that was worked on; before the first one, all: their inputs or truth failed."""
+    if not begun:
+        return cases
+    return [cases[min(left) if current is None else current]]
 
 
 class Child:
@@ -59,23 +68,24 @@ class Child:
         current: int | None = None
         spent_s = [0.0] * len(cases)
         left = set(range(len(cases)))
+        begun = False
         try:
             connection.send(cases)
             while left:
                 limit_s = START_LIMIT_S if current is None else self._limit_s - spent_s[current]
                 started = monotonic()
                 if not connection.poll(max(0.0, limit_s)):
-                    raise Failed(cases[current or 0], self._cut_off(current))
+                    raise Failed(_blamed(cases, left, current, begun), self._cut_off(current))
                 message = connection.recv()
                 if current is not None:
                     spent_s[current] += monotonic() - started
-                current = message.index
+                current, begun = message.index, True
                 if isinstance(message, Finished):
                     left.discard(message.index)
                     current = None
                     yield cases[message.index], message.outcome
         except (EOFError, ConnectionError):
-            raise Failed(cases[current or min(left)], self._crash()) from None
+            raise Failed(_blamed(cases, left, current, begun), self._crash()) from None
 
     def _cut_off(self, current: int | None) -> Outcome:
         if current is None:
@@ -86,7 +96,9 @@ class Child:
         self._process.join(timeout=5)
         code = self._process.exitcode
         if code is not None and code < 0:
-            return Outcome("crash", f"killed by {signal.Signals(-code).name}")
+            known = -code in set(signal.Signals)
+            name = signal.Signals(-code).name if known else f"signal {-code}"
+            return Outcome("crash", f"killed by {name}")
         return Outcome("crash", f"the measuring process ended with exit code {code}")
 
     def close(self) -> None:

@@ -17,7 +17,12 @@ _FAILED = ("mismatch", "crash", "error")
 _WRONG_REQUEST, _INTERRUPTED = 2, 130
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise click.BadParameter("an empty word names no file or folder")
+    return Path(text)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -62,7 +67,7 @@ def _sweep_options(command: _Command) -> _Command:
             click.option(
                 "--problems",
                 metavar="FILE.csv",
-                type=_PATH,
+                type=_path,
                 help="Problems from a CSV with the workload files' columns.",
             ),
             click.option(
@@ -123,7 +128,7 @@ def _sweep_options(command: _Command) -> _Command:
 @_sweep_options
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
 @click.option("--baseline", metavar="NAME", help="What speedups divide by: torch_conv.")
-@click.option("--out", metavar="DIR", type=_PATH, help="A new folder: results/NAME-TIME.")
+@click.option("--out", metavar="DIR", type=_path, help="A new folder: results/NAME-TIME.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
 def run(out: Path | None, dry_run: bool, **words: Any) -> int:
     """Measure a sweep.
@@ -141,6 +146,7 @@ def run(out: Path | None, dry_run: bool, **words: Any) -> int:
     with _requested():
         request = read_request(Options(**words))
         run_id = session.new_run_id(request.name)
+        run_id = run_id if out is None else out.resolve().name
         out = out or session.RESULTS / run_id
         refuse_unless_new(out)
     settings = session.measuring(request)
@@ -208,8 +214,8 @@ def check(**words: Any) -> int:
 
 
 @cli.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=_PATH)
-@click.option("--out", metavar="DIR", type=_PATH, help="By default reports/ and the run's name.")
+@click.argument("run_dir", metavar="RUN_DIR", type=_path)
+@click.option("--out", metavar="DIR", type=_path, help="By default reports/ and the run's name.")
 def report(run_dir: Path, out: Path | None) -> int:
     """Draw a run and write its report, from its CSV alone."""
     from convsweep.report import write_report

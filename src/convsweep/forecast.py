@@ -18,7 +18,7 @@ _FIXED_S = 0.01
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 
-Family = tuple[str, Size, str, str, str, int]
+Family = tuple[str, str, Size, str, str, str, int]
 """What cases share whose times grow alike with their MACs: all but channels and sizes."""
 
 
@@ -32,7 +32,9 @@ def nominal_s(case: Case, backend: Backend, effort: Effort | None) -> float:
     call_s = nominal_call_s(case, backend)
     calls_s = 3 * call_s
     if effort:
-        calls_s += effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).calls * call_s
+        calls_s += (
+            effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).all_calls * call_s
+        )
     return _FIXED_S + case.problem.macs / _REFERENCE_MACS_PER_S + calls_s
 
 
@@ -59,8 +61,17 @@ class Predictor:
 
 def family(case: Case) -> Family:
     """What tells the case's family from others."""
-    kernel_size = case.problem.kernel_size
-    return (case.backend, kernel_size, case.device, case.dtype, case.memory_format, case.threads)
+    problem = case.problem
+    kind = "depthwise" if problem.is_depthwise else "dense" if problem.groups == 1 else "grouped"
+    return (
+        case.backend,
+        kind,
+        problem.kernel_size,
+        case.device,
+        case.dtype,
+        case.memory_format,
+        case.threads,
+    )
 
 
 class Countdown:

@@ -119,7 +119,7 @@ def _problem_labels(frame: DataFrame) -> Series:
     for words in last.values():
         if len({*zip(*parts, strict=True)}) < len(rows) and len(set(words)) > 1:
             parts.append(words)
-    labels = [" ".join(filter(None, words)) for words in zip(*parts, strict=True)]
+    labels = [" ".join(filter(None, words)) or "plain" for words in zip(*parts, strict=True)]
     keys = zip(*(problems[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
     label_of = dict(zip(keys, labels, strict=True))
     every = zip(*(frame[name].map(_text) for name in SHAPE_COLUMNS), strict=True)

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 Size = tuple[int, ...]
 
+_LARGEST = 10**7  # of any size along one dimension
+_UNCOUNTABLE = 2**63  # what no column of whole numbers holds
+
 _LABEL = re.compile(
     r"n(?P<batch_size>\d+)_ci(?P<in_channels>\d+)_co(?P<out_channels>\d+)"
     r"_i(?P<input_size>[\dx]+)_k(?P<kernel_size>[\dx]+)_s(?P<stride>[\dx]+)"
@@ -98,6 +101,8 @@ class ConvProblem:
                 raise ValueError(
                     f"groups={self.groups} does not divide {name}={getattr(self, name)}"
                 )
+        if max(*self.input_size, *self.kernel_size, *self.padding, *self.dilation) > _LARGEST:
+            raise ValueError(f"{self.label} has a size above {_LARGEST}, the largest allowed")
         if min(self.output_size) < 1:
             spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
             padded = (i + 2 * p for i, p in zip(self.input_size, self.padding, strict=True))
@@ -106,6 +111,9 @@ class ConvProblem:
                 f"{format_size(self.dilation)} spans {format_size(tuple(spans))}, larger than the "
                 f"padded input {format_size(tuple(padded))}"
             )
+        elements = map(math.prod, (self.input_shape, self.weight_shape, self.output_shape))
+        if max(self.macs, 8 * sum(elements)) >= _UNCOUNTABLE:
+            raise ValueError(f"{self.label} has more multiply-accumulates or bytes than 2**63")
 
     @property
     def rank(self) -> int:

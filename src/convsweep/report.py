@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
-    store.refuse_unless_writable(out)
+    _refuse_unless_report(out)
     chosen = baseline or str(environment.get("baseline") or BASELINE)
     summary = summarize(measurements, baseline=chosen)
     pictures = plots.figures(measurements, summary)
@@ -93,14 +94,27 @@ def escape_markdown(text: object) -> str:
     return line.replace("&", "&amp;").replace("<", "&lt;")
 
 
+def _refuse_unless_report(out: Path) -> None:
+    """Raise `ValueError` where `out` holds anything but an older report; write nothing."""
+    store.refuse_unless_writable(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.md").is_file():
+        raise ValueError(f"{str(out)!r} is not an empty or new folder, nor an older report")
+
+
+def _older_figures(out: Path) -> set[str]:
+    """The figures that the report in `out` shows: what an earlier call wrote."""
+    page = out / "report.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    return set(re.findall(r"\]\(figures/(\w+)\.png\)", text))
+
+
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> Path:
     """Write figures, then pages; figures of an older report that are no more are removed."""
     try:
         folder = out / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.png"):
-            if old.stem not in images:
-                old.unlink()
+        for name in _older_figures(out) - set(images):
+            (folder / f"{name}.png").unlink(missing_ok=True)
         for name, image in images.items():
             (folder / f"{name}.png").write_bytes(image)
         for name, text in texts.items():

@@ -17,6 +17,7 @@ from convsweep.store import BASELINE
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
+MOST_PASSES = 1000
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
 _UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -80,8 +81,8 @@ def read_request(options: Options) -> Request:
         weight_kind=_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
     passes = grid.passes if options.passes is None else options.passes
-    if passes < 1:
-        raise ValueError(f"--passes {passes} is not a whole number of at least 1")
+    if not 1 <= passes <= MOST_PASSES:
+        raise ValueError(f"--passes {passes} is not a whole number from 1 to {MOST_PASSES}")
     limit = options.case_timeout
     return Request(
         name=name,
@@ -99,7 +100,9 @@ def seconds(text: str) -> float:
     match = _DURATION.fullmatch(text)
     value = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
     if not 0 < value < 1e7:
-        raise ValueError(f"{text!r} is not a time above zero such as 10s, 500ms or 2m")
+        raise ValueError(
+            f"{text!r} is not a time above zero such as 10s, 500ms or 2m: --case-timeout"
+        )
     return value
 
 

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from convsweep.admission import fewest_calls
 from convsweep.backend import Backend
 from convsweep.child import Child, Failed
-from convsweep.contest import fewest_calls
 from convsweep.forecast import (
     START_S,
     Countdown,
@@ -73,8 +73,9 @@ class _Crew:
                     yield case, outcome
             except Failed as failed:
                 self.close()
-                del waiting[failed.case]
-                yield failed.case, failed.outcome
+                for case in failed.cases:
+                    del waiting[case]
+                    yield case, failed.outcome
 
     def close(self) -> None:
         if self._measurer is not None:

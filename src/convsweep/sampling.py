@@ -44,8 +44,13 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """All calls of a pass."""
-        return self.blocks * (self.dropped + self.samples * self.iterations)
+        """The calls of a pass that are timed."""
+        return self.blocks * self.samples * self.iterations
+
+    @property
+    def all_calls(self) -> int:
+        """Those, and the ones that are dropped."""
+        return self.calls + self.blocks * self.dropped
 
 
 def make_plan(call_s: float, overhead_s: float, effort: Effort) -> Plan:
@@ -80,10 +85,14 @@ def warm_up(clock: Clock, call: Call, effort: Effort) -> float:
         times *= 2
 
 
-def time_block(clock: Clock, call: Call, plan: Plan) -> list[float]:
-    """Seconds a call, one value a sample, after the calls that settle the caches."""
+def settle(clock: Clock, call: Call, plan: Plan) -> None:
+    """The first calls of a block, which nobody counts."""
     if plan.dropped:
         clock(repeat(call, plan.dropped))
+
+
+def time_block(clock: Clock, call: Call, plan: Plan) -> list[float]:
+    """Seconds a call, one value a sample."""
     work = repeat(call, plan.iterations)
     return [clock(work) / plan.iterations for _ in range(plan.samples)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsweep import store
-from convsweep.environment import describe
+from convsweep.environment import describe, steady_allocator
 from convsweep.grid import Case
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 
-FIXED = {
-    "allocator": "steady",
-    "tf32": False,
-    "cudnn_benchmark": False,
-    "deterministic": False,
-    "flush_denormal": False,
-}
-"""What every measuring process sets, as environment.json tells it."""
+
+def fixed_settings() -> dict[str, object]:
+    """What every measuring process sets, as environment.json tells it."""
+    return {
+        "allocator": steady_allocator(),  # asked of this process, whose libc is the children's
+        "tf32": False,
+        "cudnn_benchmark": False,
+        "deterministic": False,
+        "flush_denormal": False,
+    }
+
 
 Observe = Callable[[Progress], None]
 
@@ -100,7 +103,7 @@ def carry_out(
         "passes": request.passes,
         "case_timeout_s": settings.case_timeout_s,
         "seed": settings.seed,
-        **FIXED,
+        **fixed_settings(),
         **asdict(settings.effort or Effort()),
     }
     recording = Recording(request, out, run_id=run_id, command=command, settings=told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -209,6 +210,9 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
         frame["bias"] = frame["bias"].map({"True": True, "False": False})
         frame = frame[list(COLUMNS)].astype(pandas_types())
         frame["status"] = frame["status"].where(frame["status"].isin(STATUSES))
+        timed = frame.loc[(frame["status"] == "ok") & frame["median_s"].notna(), "median_s"]
+        if not ((timed > 0) & (timed < math.inf)).all():
+            raise ValueError("a median_s is not a time above zero")
         empty = [name for name in _REQUIRED if frame[name].isna().any()]
         if empty:
             raise ValueError(f"a cell of column {empty[0]!r} is empty or unknown")

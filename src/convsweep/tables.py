@@ -101,7 +101,7 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 def summary_table(run: Run) -> Table:
     """Every case: its time, rate, speedup and verdict."""
     speedup = f"speedup over {run.baseline} [95 %]"
-    numbers = ("time [95 %]", "GFLOP/s", speedup)
+    numbers = ("time [95 %]", "effective GFLOP/s", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
         ends = (labels.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))

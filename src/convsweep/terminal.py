@@ -128,16 +128,19 @@ def _table(setting: str, run: Run) -> Table:
         table.add_row(f"and {len(problems) - _MOST_ROWS} more in summary.csv")
     for workload in run.cases["workload"].dropna().unique():
         totals = network_totals(run, str(workload))
-        cells = (_total(totals.get(backend)) for backend in run.backends)
+        layers = max(total.layers for total in totals.values()) if totals else 0
+        cells = (_total(totals.get(backend), layers) for backend in run.backends)
         table.add_section()
         table.add_row(f"{workload} in all", *cells)
     return table
 
 
-def _total(total: Total | None) -> str:
+def _total(total: Total | None, layers: int) -> str:
+    """A network's time, and of how many of its distinct layers where it is not of all."""
     if total is None:
         return "-"
-    return f"{labels.seconds(total.time.value)} for {labels.count(total.layers, 'layer')}"
+    time = labels.seconds(total.time.value)
+    return time if total.layers == layers else f"{time}, {total.layers} of {layers} layers"
 
 
 def _cell(row: Series | None) -> Text:

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from convsweep.contest import Finished, Tell, hold, open_contest
+from convsweep.admission import open_contest
+from convsweep.contest import Finished, Tell, hold
 from convsweep.device import use_full_precision
 from convsweep.environment import steady_allocator
 from convsweep.grid import Case

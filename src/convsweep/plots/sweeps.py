@@ -226,5 +226,5 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: int) -> str:
         ]
         said.append(f"Points that are missing: {', '.join(gone)}.")
     if left_out:
-        said.append(f"{labels.count(left_out, 'panel')} more, alike, are in the table only.")
+        said.append(f"{labels.count(left_out, 'panel')} more: see the table of every case.")
     return " ".join(said)

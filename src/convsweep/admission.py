@@ -1,0 +1,169 @@
+"""The gate that a backend passes before it is timed: prepared, held to the truth, in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+
+import psutil
+from torch import Tensor
+
+from convsweep.backend import Backend, Conv
+from convsweep.device import Device, find_device
+from convsweep.grid import Case
+from convsweep.inputs import Inputs, make_inputs
+from convsweep.problem import ConvProblem
+from convsweep.record import Outcome, failure
+from convsweep.reference import Truth, gate, reference
+from convsweep.registry import backends
+from convsweep.sampling import Effort
+
+_EXACT_BELOW = 2**24  # sums of whole numbers that float32 holds exactly
+_LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that two such factors compose
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One problem's cases, and what they share while they are compared."""
+
+    cases: Sequence[Case]
+    device: Device
+    inputs: Inputs
+    truth: Truth
+    case_timeout_s: float
+    effort: Effort | None
+    """None: the gate alone, which then tries whole numbers too."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A backend that passed the gate."""
+
+    call: Callable[[], Tensor]
+    """Computes the contest's input."""
+    call_s: float
+    """About how long that takes."""
+    bound: float
+    """How far its answers may be off."""
+    outcome: Outcome
+
+
+class OverTime(Exception):
+    """A case that would take longer than it may; its first call took `first_call_s`."""
+
+    def __init__(self, reason: str, first_call_s: float) -> None:
+        super().__init__(reason)
+        self.first_call_s = first_call_s
+
+
+class _TimedConv:
+    """A prepared backend whose calls are timed, and stopped when the case can't end in time."""
+
+    def __init__(self, conv: Conv, contest: Contest) -> None:
+        self.conv, self.clock = conv, contest.device.clock
+        self.limit_s, self.needed = contest.case_timeout_s, fewest_calls(contest.effort)
+        self.seconds: list[float] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        answers: list[Tensor] = []
+        self.seconds.append(self.clock(lambda: answers.append(self.conv(x))))
+        call_s = min(self.seconds)  # the first call may pay for more than the others
+        if sum(self.seconds) + call_s * (self.needed - len(self.seconds)) > self.limit_s:
+            raise OverTime(
+                f"one call takes {call_s:.3g} s and {self.needed} are needed, "
+                f"over the limit of {self.limit_s:g} s",
+                self.seconds[0],
+            )
+        return answers[0]
+
+
+def fewest_calls(effort: Effort | None) -> int:
+    """How often the slowest case is called in a pass.
+
+    Three times by the gate, then for one sample, or three times more on whole numbers.
+    """
+    return 4 if effort else 6
+
+
+def open_contest(cases: Sequence[Case], *, case_timeout_s: float, effort: Effort | None) -> Contest:
+    """Draw the inputs and compute the truth.
+
+    Raises:
+        MemoryError: they would not fit into the memory that is free now.
+    """
+    problem = cases[0].problem
+    needed, free = _bytes_needed(problem), psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryError(
+            f"inputs and truth need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
+        )
+    device = find_device(cases[0].device)
+    inputs = _inputs(cases[0])
+    return Contest(cases, device, inputs, reference(problem, inputs), case_timeout_s, effort)
+
+
+def _bytes_needed(problem: ConvProblem) -> int:
+    """Of the largest tensors that are alive at once, in float64: x, |x| padded, y thrice, w."""
+    x, w, y = map(math.prod, (problem.input_shape, problem.weight_shape, problem.output_shape))
+    return 8 * (3 * x + 3 * w + 4 * y)
+
+
+def _inputs(case: Case, integers: bool = False) -> Inputs:
+    return make_inputs(
+        case.problem,
+        weight_kind=case.weight_kind,
+        dtype=case.dtype,
+        device=case.device,
+        memory_format=case.memory_format,
+        integers=integers,
+    )
+
+
+def admit(contest: Contest, index: int) -> Admitted | Outcome:
+    """Prepare one backend and hold it to the truth; whatever it does wrong is its outcome."""
+    try:
+        return _through_the_gate(contest, index)
+    except OverTime as error:
+        return Outcome("timeout", str(error), first_call_s=error.first_call_s)
+    except Exception as error:
+        return failure(error)
+
+
+def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
+    case, device, inputs = contest.cases[index], contest.device, contest.inputs
+    backend = backends()[case.backend]
+    started = perf_counter()
+    conv = backend.prepare(case.problem, inputs.weights)
+    device.synchronize()
+    prepare_s = perf_counter() - started
+    timed = _TimedConv(conv, contest)
+    bound = backend.error_bound(case.problem)
+    finding = gate(timed, case.problem, inputs, contest.truth, bound)
+    if finding.reason:
+        return Outcome("mismatch", finding.reason, finding.max_abs_err, finding.error_ratio)
+    if contest.effort is None and (wrong := _exact(case, backend)):
+        return wrong
+    outcome = Outcome(
+        "ok",
+        max_abs_err=finding.max_abs_err,
+        error_ratio=finding.error_ratio,
+        prepare_s=prepare_s,
+        first_call_s=timed.seconds[0],
+    )
+    return Admitted(partial(conv, inputs.x), min(timed.seconds), bound, outcome)
+
+
+def _exact(case: Case, backend: Backend) -> Outcome | None:
+    """Hold a direct method to whole numbers, without any tolerance; None where it passes."""
+    largest = case.problem.taps * _LARGEST_PRODUCT
+    if not backend.direct or case.dtype not in ("float32", "float64") or largest >= _EXACT_BELOW:
+        return None
+    inputs = _inputs(case, integers=True)
+    conv = backend.prepare(case.problem, inputs.weights)
+    finding = gate(conv, case.problem, inputs, reference(case.problem, inputs), bound=0.0)
+    if finding.reason is None:
+        return None
+    return Outcome("mismatch", f"on whole numbers: {finding.reason}", finding.max_abs_err)

@@ -1,0 +1,122 @@
+"""A contest of backends in one process: what goes wrong after the gate is noticed as well."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from convsweep import Backend, ConvProblem, Weights, admission
+from convsweep.admission import open_contest
+from convsweep.backend import Conv
+from convsweep.backends.torch_conv import prepare as honest
+from convsweep.contest import Finished, Working, hold
+from convsweep.grid import cross
+from convsweep.record import Outcome
+from convsweep.sampling import Effort
+from convsweep.workloads import Layer
+
+PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)
+BRIEF = Effort(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
+
+
+def from_the_fourth_call(then: Callable[[list[Tensor]], Tensor]) -> Callable[..., Conv]:
+    """Honest for as long as the gate looks; `then` answers from the calls' own answers."""
+
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        inner, answers = honest(problem, weights), []
+
+        def conv(x: Tensor) -> Tensor:
+            answers.append(inner(x) if len(answers) < 3 else then(answers))
+            return answers[-1]
+
+        return conv
+
+    return prepare
+
+
+def ring_of_three(problem: ConvProblem, weights: Weights) -> Conv:
+    inner, calls = honest(problem, weights), []
+    buffers = [torch.empty(problem.output_shape) for _ in range(3)]
+
+    def conv(x: Tensor) -> Tensor:
+        calls.append(None)
+        return buffers[len(calls) % 3].copy_(inner(x))
+
+    return conv
+
+
+def give_up(answers: list[Tensor]) -> Tensor:
+    raise RuntimeError("had enough")
+
+
+LATE = {
+    "remembers": (
+        from_the_fourth_call(lambda answers: answers[1].clone()),
+        "mismatch",
+        "after timing: error ratio",
+    ),
+    "ring": (ring_of_three, "mismatch", "after timing: returns the same memory"),
+    "raises": (from_the_fourth_call(give_up), "error", "RuntimeError: had enough"),
+}
+
+
+@pytest.fixture
+def contest(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Outcome]]:
+    """Hold backends against each other; the outcome of each."""
+
+    def held(backends: dict[str, Callable[..., Conv]], **options: object) -> dict[str, Outcome]:
+        made = {name: Backend(name, prepare) for name, prepare in backends.items()}
+        monkeypatch.setattr(admission, "backends", lambda: made)
+        cases = cross([Layer(PROBLEM)], tuple(made))
+        told: list[Working | Finished] = []
+        with torch.no_grad():
+            opened = open_contest(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
+            hold(opened, random.Random(0), told.append)
+        finished = [message for message in told if isinstance(message, Finished)]
+        assert sorted(message.index for message in finished) == list(range(len(cases)))
+        return {cases[message.index].backend: message.outcome for message in finished}
+
+    return held
+
+
+def test_an_honest_backend_has_every_measurement(
+    contest: Callable[..., dict[str, Outcome]],
+) -> None:
+    outcome = contest({"honest": honest})["honest"]
+    assert outcome.status == "ok"
+    assert outcome.samples
+    assert outcome.iterations
+    assert outcome.median_s
+    assert outcome.prepare_s is not None
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_goes_wrong_after_the_gate_costs_the_time_and_nobody_else(
+    name: str, contest: Callable[..., dict[str, Outcome]]
+) -> None:
+    prepare, status, words = LATE[name]
+    outcomes = contest({"late": prepare, "honest": honest})
+    assert outcomes["late"].status == status
+    assert words in str(outcomes["late"].reason)
+    assert outcomes["late"].median_s is None
+    assert outcomes["honest"].status == "ok"
+
+
+def test_the_gate_alone_times_nothing(contest: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = contest({"honest": honest}, effort=None)["honest"]
+    assert outcome.status == "ok"
+    assert outcome.median_s is None
+
+
+def test_a_call_over_the_limit_is_a_timeout(contest: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = contest({"honest": honest}, case_timeout_s=1e-9)["honest"]
+    assert outcome.status == "timeout"
+    assert "one call takes" in str(outcome.reason)
+
+
+def test_a_problem_beyond_the_memory_is_refused_before_it_is_drawn() -> None:
+    huge = cross([Layer(ConvProblem(64, 64, (100_000, 100_000), 3))], ("torch_conv",))
+    with pytest.raises(MemoryError, match="GiB are free"):
+        open_contest(huge, case_timeout_s=1.0, effort=BRIEF)
