@@ -15,8 +15,6 @@ from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.statistics import summarize
 
-BASELINE = "torch_conv"
-
 
 def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     """Write the report of the run in `run_dir` to `out`, over an older one; give its HTML page.
@@ -35,7 +33,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
     _refuse_unless_report(out)
-    chosen = baseline or str(environment.get("baseline") or BASELINE)
+    chosen = baseline or str(environment.get("baseline") or store.BASELINE)
     summary = summarize(measurements, baseline=chosen)
     pictures = plots.figures(measurements, summary)
     images = {picture.name: plots.png(picture.figure) for picture in pictures}

@@ -21,7 +21,7 @@ from convsweep.statistics import SUMMARY_COLUMNS, summarize
 from convsweep.worker import Settings
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    pass
 
 RESULTS = Path("results")
 
@@ -124,11 +124,10 @@ def measuring(request: Request) -> Settings:
     return Settings(case_timeout_s=request.case_timeout_s)
 
 
-def write_summary(run_dir: Path, baseline: str) -> DataFrame:
+def write_summary(run_dir: Path, baseline: str) -> None:
     """Derive `summary.csv` from `measurements.csv` alone."""
     summary = summarize(store.load(run_dir), baseline)
     store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
-    return summary
 
 
 def check(
