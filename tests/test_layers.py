@@ -14,7 +14,7 @@ import convsweep
 SOURCE = Path(convsweep.__file__).parent
 
 # Each module imports only what stands before it in its own wing, and the foundation.
-FOUNDATION = ("problem", "store")
+FOUNDATION = ("problem", "quantities", "store")
 RUN_WING = (
     "axes",
     "workloads",

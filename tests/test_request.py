@@ -9,8 +9,9 @@ from convsweep.device import cpu_name
 from convsweep.environment import usable_cores
 from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS
 from convsweep.problem import ConvProblem
+from convsweep.quantities import seconds
 from convsweep.registry import backends
-from convsweep.request import DEFAULT_GRID, Options, Request, read_request, seconds
+from convsweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.workloads import PROBLEM_COLUMNS, workloads
 
 SMOKE = Options(grid="smoke")

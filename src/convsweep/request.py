@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,13 @@ from convsweep.backend import Backend
 from convsweep.device import find_device
 from convsweep.environment import usable_cores
 from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
+from convsweep.quantities import seconds
 from convsweep.registry import backends
 from convsweep.store import BASELINE
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
 MOST_PASSES = 1000
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
-_UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -93,17 +90,6 @@ def read_request(options: Options) -> Request:
         case_timeout_s=grid.case_timeout_s if limit is None else seconds(limit),
         baseline=baseline,
     )
-
-
-def seconds(text: str) -> float:
-    """`90s`, `500ms`, `2m`, `1h` or `90` in seconds; raises `ValueError` that names the text."""
-    match = _DURATION.fullmatch(text)
-    value = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
-    if not 0 < value < 1e7:
-        raise ValueError(
-            f"{text!r} is not a time above zero such as 10s, 500ms or 2m: --case-timeout"
-        )
-    return value
 
 
 def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
