@@ -1,0 +1,178 @@
+"""samples.csv.gz: every sample behind every row, so that all can be computed again.
+
+Columns `row, block, seconds`: the row of measurements.csv counted from 0, the block within its
+pass, and seconds a call. The header and each row's samples are one gzip member each, and members
+that follow each other are one gzip file, which pandas and zcat read. A row's samples are in the
+file before the row is in measurements.csv, so after any end there is at most one member too many.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from convsweep.journal import Journal
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SAMPLES = "samples.csv.gz"
+HEADER = b"row,block,seconds\n"
+LONGEST_MEMBER = 8_388_608
+"""Bytes of one row's samples as text: a quarter of a million samples."""
+MOST_SAMPLES = 8_000_000
+"""What `load_samples` takes into memory, at 24 bytes each."""
+
+_GZIP = 31  # zlib's window bits for a gzip member with a checksum
+_READ = 65_536  # bytes
+_AT_ONCE = 1_048_576  # bytes of text that are parsed together
+
+
+class Samples:
+    """The open `samples.csv.gz` of a run; complete whenever `append` has returned."""
+
+    def __init__(self, run_dir: Path, resume: bool = False, rows: int = 0) -> None:
+        """Make the file, or with `resume` go on with the samples of the first `rows` rows.
+
+        Raises:
+            ValueError: in one line, where `resume` finds a damaged file.
+        """
+        path = run_dir / SAMPLES
+        going_on = resume and os.path.lexists(path)
+        end = _end_of(path, rows) if going_on else 0
+        self._journal = Journal(path, end if going_on else None)
+        if not end:
+            self._journal.append(_member(HEADER), sync=False)
+
+    def append(self, row_number: int, blocks: Sequence[Sequence[float]]) -> None:
+        """Write the samples of one row, before the row itself; none is nothing.
+
+        Raises:
+            OSError: as a full disk gives it; the file is then as it was before.
+        """
+        lines = [
+            f"{row_number},{block},{float(seconds)!r}\n"
+            for block, samples in enumerate(blocks)
+            for seconds in samples
+        ]
+        if lines:
+            self._journal.append(_member("".join(lines).encode()), sync=False)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()
+
+
+def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
+    """Every sample of a run: `row`, `block`, `seconds`; a run that kept none gives no rows.
+
+    Raises:
+        ValueError: in one line, where the file is damaged or holds more than `MOST_SAMPLES`.
+    """
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
+    path = Path(run_dir) / SAMPLES
+    parts = [_table(HEADER)]
+    if os.path.lexists(path):
+        with _told_of(path):
+            count = 0
+            for text in _joined(member.text for member in _members(path)):
+                parts.append(_table(HEADER + text))
+                count += len(parts[-1])
+                if count > MOST_SAMPLES:
+                    raise ValueError(f"more than {MOST_SAMPLES} samples")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _end_of(path: Path, rows: int) -> int:
+    """Where the samples of the first `rows` rows end."""
+    with _told_of(path):
+        kept = takewhile(lambda member: member.row < rows, _members(path))
+        return max((member.end for member in kept), default=0)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """What goes wrong with the file at `path`, as a `ValueError` of one line that names it."""
+    try:
+        yield
+    except (ValueError, OverflowError, OSError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise ValueError(f"{str(path)!r} is not a samples file: {reason}") from None
+
+
+@dataclass(frozen=True)
+class _Member:
+    """The text of one gzip member, and the bytes of the file up to its end."""
+
+    text: bytes
+    end: int
+
+    @property
+    def row(self) -> int:
+        """The row whose samples these are; the header stands before them all."""
+        return -1 if self.text == HEADER else int(self.text.partition(b",")[0])
+
+
+def _member(text: bytes) -> bytes:
+    gzip = zlib.compressobj(wbits=_GZIP)
+    return gzip.compress(text) + gzip.flush()
+
+
+_MAGIC = _member(b"")[:8]  # it holds no time and no name, so every member begins alike
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    """Every whole member; a last one that was cut off is left out."""
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        end = 0
+        while (text := _unzipped(file)) is not None:
+            if (text == HEADER) != (end == 0):
+                raise ValueError("its header is not at its head")
+            end = file.tell()
+            yield _Member(text, end)
+        file.seek(end + 1)
+        if _MAGIC in file.read(2 * LONGEST_MEMBER):
+            raise ValueError("one of its members is damaged")
+
+
+def _unzipped(file: BinaryIO) -> bytes | None:
+    """The text of the member that begins here, or None where it doesn't end."""
+    gzip = zlib.decompressobj(_GZIP)
+    text = b""
+    while not gzip.eof:
+        packed = gzip.unconsumed_tail or file.read(_READ)
+        if not packed:
+            return None
+        text += gzip.decompress(packed, LONGEST_MEMBER + 1 - len(text))
+        if len(text) > LONGEST_MEMBER:
+            raise ValueError(f"more than {LONGEST_MEMBER} bytes for one row")
+    file.seek(-len(gzip.unused_data), os.SEEK_CUR)
+    return text
+
+
+def _joined(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """The texts below the header, several at a time: one call to pandas costs more than a row."""
+    joined = bytearray()
+    for text in texts:
+        joined += text if text != HEADER else b""
+        if len(joined) > _AT_ONCE:
+            yield bytes(joined)
+            joined.clear()
+    yield bytes(joined)
+
+
+def _table(text: bytes) -> DataFrame:
+    import pandas as pd
+
+    types = {"row": "int64", "block": "int64", "seconds": "float64"}
+    return pd.read_csv(io.BytesIO(text), dtype=types, float_precision="round_trip")
