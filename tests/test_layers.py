@@ -14,7 +14,7 @@ import convsweep
 SOURCE = Path(convsweep.__file__).parent
 
 # Each module imports only what stands before it in its own wing, and the foundation.
-FOUNDATION = ("problem", "quantities", "store")
+FOUNDATION = ("problem", "quantities", "journal", "lines", "lock", "store", "samples")
 RUN_WING = (
     "axes",
     "workloads",
@@ -124,7 +124,8 @@ def test_a_module_imports_only_what_stands_below_it(module: str) -> None:
 
 
 def test_the_store_and_the_problem_know_neither_wing() -> None:
-    assert siblings("store") == siblings("problem") == set()
+    assert siblings("store") <= set(FOUNDATION)
+    assert siblings("problem") == set()
 
 
 def test_the_packages_face_imports_nothing_until_it_is_asked() -> None:
