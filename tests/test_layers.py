@@ -14,7 +14,18 @@ import convsweep
 SOURCE = Path(convsweep.__file__).parent
 
 # Each module imports only what stands before it in its own wing, and the foundation.
-FOUNDATION = ("problem", "quantities", "journal", "lines", "lock", "store", "samples")
+FOUNDATION = (
+    "problem",
+    "quantities",
+    "journal",
+    "lines",
+    "refusal",
+    "lock",
+    "rows",
+    "reading",
+    "store",
+    "samples",
+)
 RUN_WING = (
     "axes",
     "workloads",

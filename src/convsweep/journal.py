@@ -10,13 +10,23 @@ from pathlib import Path
 class Journal:
     """A file open for appending; a record that couldn't be written leaves the file as it was."""
 
-    def __init__(self, path: Path, end: int | None = None) -> None:
-        """Make a new file, or go on with one after its first `end` bytes; the rest is cut off."""
+    def __init__(self, path: Path, header: bytes, end: int | None = None) -> None:
+        """Make a new file, or go on with one after its first `end` bytes; the rest is cut off.
+
+        Raises:
+            OSError: where there is a file though a new one was asked for, or none can be written.
+        """
         if end is None:
             path.open("xb").close()
         self._file = path.open("ab", buffering=0)
         self._end = end or 0
-        self._cut()
+        try:
+            self._cut()
+            if not end:
+                self.append(header, sync=True)
+        except BaseException:
+            self._file.close()
+            raise
 
     def append(self, record: bytes, *, sync: bool) -> None:
         """Write one record, and where `sync` is set wait until the disk has it.

@@ -18,8 +18,6 @@ from typing import BinaryIO
 CHECKSUM = "checksum"
 LONGEST_LINE = 65_536
 """Bytes. Rows of convsweep have about 500; whatever is longer is no row."""
-LARGEST_FILE = 268_435_456
-"""Bytes: half a million rows."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ENDS_A_CHECKED_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
@@ -87,17 +85,11 @@ class Lines:
     """
 
     def __init__(self, file: BinaryIO, checked_columns: Sequence[str]) -> None:
-        """Read the header, which says whether the lines have checksums.
-
-        Raises:
-            ValueError: where there is no header, or the file is larger than any run's.
-        """
+        """Read the header, which says whether the lines have checksums."""
         self._file = file
         self._left = os.fstat(file.fileno()).st_size  # a file that grows is read up to here
         if not self._left:
             raise ValueError("it is empty")
-        if self._left > LARGEST_FILE:
-            raise ValueError(f"its {self._left} bytes are more than {LARGEST_FILE}")
         self.checked = False
         self.end, self._number = 0, 1
         line = self._next()

@@ -32,7 +32,8 @@ def locked(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise ValueError(f"{str(run_dir)!r} can't be written: {error.strerror}") from None
     try:
-        path.write_text(f"{os.getpid()}\n")
+        with suppress(OSError):  # on a full disk the lock holds without it
+            path.write_text(f"{os.getpid()}\n")
         yield
     finally:
         with suppress(OSError):  # one that stays behind locks nothing

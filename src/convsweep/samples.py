@@ -12,24 +12,27 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from convsweep.journal import Journal
+from convsweep.refusal import opened
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 SAMPLES = "samples.csv.gz"
 HEADER = b"row,block,seconds\n"
+LARGEST_FILE = 1_073_741_824
+"""Bytes; no reader holds them at once."""
 LONGEST_MEMBER = 8_388_608
 """Bytes of one row's samples as text: a quarter of a million samples."""
 MOST_SAMPLES = 8_000_000
 """What `load_samples` takes into memory, at 24 bytes each."""
 
+_KIND = "a samples file"
 _GZIP = 31  # zlib's window bits for a gzip member with a checksum
 _READ = 65_536  # bytes
 _AT_ONCE = 1_048_576  # bytes of text that are parsed together
@@ -45,11 +48,7 @@ class Samples:
             ValueError: in one line, where `resume` finds a damaged file.
         """
         path = run_dir / SAMPLES
-        going_on = resume and os.path.lexists(path)
-        end = _end_of(path, rows) if going_on else 0
-        self._journal = Journal(path, end if going_on else None)
-        if not end:
-            self._journal.append(_member(HEADER), sync=False)
+        self._journal = Journal(path, _member(HEADER), _end_of(path, rows) if resume else None)
 
     def append(self, row_number: int, blocks: Sequence[Sequence[float]]) -> None:
         """Write the samples of one row, before the row itself; none is nothing.
@@ -79,33 +78,25 @@ def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
     path = Path(run_dir) / SAMPLES
-    parts = [_table(HEADER)]
-    if os.path.lexists(path):
-        with _told_of(path):
-            count = 0
-            for text in _joined(member.text for member in _members(path)):
-                parts.append(_table(HEADER + text))
-                count += len(parts[-1])
-                if count > MOST_SAMPLES:
-                    raise ValueError(f"more than {MOST_SAMPLES} samples")
+    if not os.path.lexists(path):
+        return _table(HEADER)
+    parts, count = [], 0
+    with opened(path, _KIND, LARGEST_FILE) as file:
+        for text in _joined(member.text for member in _members(file)):
+            parts.append(_table(HEADER + text))
+            count += len(parts[-1])
+            if count > MOST_SAMPLES:
+                raise ValueError(f"more than {MOST_SAMPLES} samples")
     return pd.concat(parts, ignore_index=True)
 
 
 def _end_of(path: Path, rows: int) -> int:
-    """Where the samples of the first `rows` rows end."""
-    with _told_of(path):
-        kept = takewhile(lambda member: member.row < rows, _members(path))
+    """Where the samples of the first `rows` rows end; 0 where the header isn't whole."""
+    if not os.path.lexists(path):
+        return 0
+    with opened(path, _KIND, LARGEST_FILE) as file:
+        kept = takewhile(lambda member: member.row < rows, _members(file))
         return max((member.end for member in kept), default=0)
-
-
-@contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """What goes wrong with the file at `path`, as a `ValueError` of one line that names it."""
-    try:
-        yield
-    except (ValueError, OverflowError, OSError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        raise ValueError(f"{str(path)!r} is not a samples file: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -129,20 +120,17 @@ def _member(text: bytes) -> bytes:
 _MAGIC = _member(b"")[:8]  # it holds no time and no name, so every member begins alike
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def _members(file: BinaryIO) -> Iterator[_Member]:
     """Every whole member; a last one that was cut off is left out."""
-    if not path.is_file():
-        raise ValueError("it is no regular file")
-    with path.open("rb") as file:
-        end = 0
-        while (text := _unzipped(file)) is not None:
-            if (text == HEADER) != (end == 0):
-                raise ValueError("its header is not at its head")
-            end = file.tell()
-            yield _Member(text, end)
-        file.seek(end + 1)
-        if _MAGIC in file.read(2 * LONGEST_MEMBER):
-            raise ValueError("one of its members is damaged")
+    end = 0
+    while (text := _unzipped(file)) is not None:
+        if (text == HEADER) != (end == 0):
+            raise ValueError("its header is not at its head")
+        end = file.tell()
+        yield _Member(text, end)
+    file.seek(end + 1)
+    if _MAGIC in file.read(2 * LONGEST_MEMBER):
+        raise ValueError("one of its members is damaged")
 
 
 def _unzipped(file: BinaryIO) -> bytes | None:

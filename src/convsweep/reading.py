@@ -1,0 +1,141 @@
+"""measurements.csv as a table, read line by line; what can't have come from a run is refused."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsweep.lines import CHECKSUM, Lines, header
+from convsweep.refusal import opened
+from convsweep.rows import ADDED, COLUMNS, REQUIRED, SCHEMA_VERSION, STATUSES, pandas_types
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LARGEST_FILE = 268_435_456
+"""Bytes: half a million rows."""
+_KIND = "a measurements file"
+_AT_ONCE = 10_000  # lines that are text in memory
+
+
+def read(path: Path) -> tuple[DataFrame, Lines]:
+    """All rows of the file at `path`, and its lines, read to their end.
+
+    Raises:
+        ValueError: in one line that names the file and what is wrong with it.
+    """
+    with opened(path, _KIND, LARGEST_FILE) as file:
+        lines = Lines(file, COLUMNS)
+        return _table(lines), lines
+
+
+def read_begun(path: Path) -> tuple[DataFrame, int]:
+    """All rows of a file that is to be gone on with, and the bytes up to the end of the last one.
+
+    A run that ended before its header was whole has no rows and no bytes.
+
+    Raises:
+        ValueError: as `read`, and where the schema is an older one.
+    """
+    if not os.path.lexists(path) or _ended_in_its_header(path):
+        return _typed([], COLUMNS), 0
+    frame, lines = read(path)
+    if not lines.checked:
+        raise ValueError(
+            f"{str(path)!r} is of schema version 1: no row of version {SCHEMA_VERSION} fits into it"
+        )
+    return frame, lines.end
+
+
+def _ended_in_its_header(path: Path) -> bool:
+    whole = header(COLUMNS)
+    with opened(path, _KIND, LARGEST_FILE) as file:
+        begun = file.read(len(whole))
+    return begun != whole and whole.startswith(begun)
+
+
+def _table(lines: Lines) -> DataFrame:
+    """All lines as one table; only `_AT_ONCE` of them are text at a time."""
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
+    rows = _cells(lines)
+    first = list(islice(rows, _AT_ONCE))
+    parts = [_typed(first, lines.columns)]
+    while some := list(islice(rows, _AT_ONCE)):
+        parts.append(_typed(some, lines.columns))
+    frame = pd.concat(parts, ignore_index=True)
+    _refuse_bad_values(frame, SCHEMA_VERSION if lines.checked else 1)
+    return frame
+
+
+def _cells(lines: Lines) -> Iterator[list[str]]:
+    """The cells of every line, once nothing speaks against it."""
+    rest = iter(lines)
+    first = next(rest, None)
+    if first is not None:  # a newer schema may have other columns
+        _refuse_newer(lines.columns, first.cells)
+    _refuse_other_columns(lines)
+    for line in chain([] if first is None else [first], rest):
+        cells = line.cells
+        _refuse_newer(lines.columns, cells)
+        line.refuse_damaged(checked=lines.checked)
+        if len(cells) != len(lines.columns):
+            raise ValueError(f"line {line.number} has {len(cells)} cells, not {len(lines.columns)}")
+        yield cells
+
+
+def _refuse_newer(columns: Sequence[str], cells: Sequence[str]) -> None:
+    versions = [c for name, c in zip(columns, cells, strict=False) if name == "schema_version"]
+    newer = [
+        version for version in versions if version.isdecimal() and int(version) > SCHEMA_VERSION
+    ]
+    if newer:
+        raise ValueError(f"its schema is version {newer[0]}, this convsweep reads {SCHEMA_VERSION}")
+
+
+def _refuse_other_columns(lines: Lines) -> None:
+    """Raise `ValueError` where the header is that of no schema version."""
+    if lines.checked:
+        return
+    names = lines.columns
+    first_schema = tuple(name for name in COLUMNS if name not in ADDED)
+    expected = (*COLUMNS, CHECKSUM) if {*ADDED, CHECKSUM} & {*names} else first_schema
+    if missing := [name for name in expected if name not in names]:
+        raise ValueError(f"no column {missing[0]!r}")
+    if unknown := [name for name in names if name not in expected]:
+        raise ValueError(f"a column {unknown[0]!r} that no schema version has")
+    if names != first_schema:
+        raise ValueError("its columns are in another order, or some are there twice")
+
+
+def _typed(rows: Sequence[Sequence[str]], names: Sequence[str]) -> DataFrame:
+    """Rows of text as a table of `Row`'s columns and types."""
+    import pandas as pd
+
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    shared: dict[str, str] = {}  # most cells of a run say what others say: one text is enough
+
+    def texts(name: str) -> list[str | None]:
+        cells = columns.get(name) or [ADDED.get(name)] * len(rows)
+        return [shared.setdefault(cell, cell) if cell else None for cell in cells]
+
+    frame = pd.DataFrame({name: pd.array(texts(name), dtype="string") for name in COLUMNS})
+    frame["bias"] = frame["bias"].map({"True": True, "False": False})
+    return frame.astype(pandas_types())
+
+
+def _refuse_bad_values(frame: DataFrame, schema_version: int) -> None:
+    """Raise `ValueError` where a cell can't have come from a run."""
+    frame["status"] = frame["status"].where(frame["status"].isin(STATUSES))
+    empty = [name for name in REQUIRED if frame[name].isna().any()]
+    if empty:
+        raise ValueError(f"a cell of column {empty[0]!r} is empty or unknown")
+    if (frame["schema_version"] != schema_version).any():
+        raise ValueError(f"a row is not of schema version {schema_version}, as its header is")
+    timed = frame.loc[(frame["status"] == "ok") & frame["median_s"].notna(), "median_s"]
+    if not ((timed > 0) & (timed < math.inf)).all():
+        raise ValueError("a median_s is not a time above zero")
