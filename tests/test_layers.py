@@ -49,6 +49,8 @@ RUN_WING = (
     "catalogue",
 )
 READ_WING = (
+    "cases",
+    "estimates",
     "statistics",
     "labels",
     "findings",

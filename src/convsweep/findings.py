@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from convsweep.estimates import Interval, estimate, interval, weighted_mean
 from convsweep.labels import label_cases
-from convsweep.statistics import Interval, geometric_interval, verdict
+from convsweep.statistics import CLAIMS, hold, p_values
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -59,24 +59,20 @@ def read_run(measurements: DataFrame, summary: DataFrame) -> Run:
 def fastest(run: Run) -> DataFrame:
     """One row for each problem that two backends timed: `setting, label, backend, decided`.
 
-    It is decided where the interval of every other backend's time over its time clears 1.
+    It is decided where it is faster than each of the others, corrected for so many problems.
     """
-    rows = []
+    rows, doubts = [], []
     for (setting, label), times in run.pass_times.groupby(["setting", "label"], sort=False):
         if len(times) < 2:
             continue
         logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
         winner = int(np.nanmean(logs, axis=1).argmin())
-        others = np.delete(logs - logs[winner], winner, axis=0)
-        decided = all(verdict(_interval(ratios)) == "faster" for ratios in np.exp(others))
+        others = estimate(np.delete(logs - logs[winner], winner, axis=0))
+        doubts.append(p_values(others)[CLAIMS.index("faster")].max())
         backend = times.index.get_level_values("backend")[winner]
-        rows.append({"setting": setting, "label": label, "backend": backend, "decided": decided})
-    return pd.DataFrame(rows, columns=["setting", "label", "backend", "decided"])
-
-
-def _interval(ratios: NDArray[np.float64]) -> Interval:
-    """The mean of ratios paired by pass, without the passes that lack one of the two times."""
-    return geometric_interval(ratios[~np.isnan(ratios)])
+        rows.append({"setting": setting, "label": label, "backend": backend})
+    found = pd.DataFrame(rows, columns=["setting", "label", "backend"])
+    return found.assign(decided=hold(np.array(doubts, dtype="float64")))
 
 
 class MeanSpeedup(NamedTuple):
@@ -87,20 +83,21 @@ class MeanSpeedup(NamedTuple):
 
 
 def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
-    """Geometric mean of the speedups over the baseline, in one setting, over passes."""
+    """Geometric mean of the speedups over the baseline, in one setting; every problem weighs alike.
+
+    Each problem's speedup is the mean over the passes that it has, few or many.
+    """
     times = run.pass_times.droplevel("setting")
     if run.cases.empty or not {backend, run.baseline} <= set(times.index.unique("backend")):
-        return MeanSpeedup(geometric_interval(np.array([])), 0)
+        return MeanSpeedup(Interval(np.nan, np.nan, np.nan), 0)
     backends = times.index.get_level_values("backend")
     own, base = (times[backends == b].droplevel("backend") for b in (backend, run.baseline))
     speedups = (base / own).dropna(how="all")  # a row a problem, a column a pass
-    complete = speedups.dropna(axis=1)
-    if complete.empty:  # no pass timed every problem: a mean, and nobody knows how sure
-        means = np.log(speedups).mean(axis=1).to_numpy()
-        value = float(np.exp(means.mean())) if len(means) else np.nan
-        return MeanSpeedup(Interval(value, np.nan, np.nan), len(speedups))
-    passes = np.exp(np.log(complete).mean(axis=0)).to_numpy(dtype="float64")
-    return MeanSpeedup(geometric_interval(passes), len(complete))
+    problems = len(speedups)
+    if not problems:
+        return MeanSpeedup(Interval(np.nan, np.nan, np.nan), 0)
+    logs = np.log(speedups.to_numpy(dtype="float64"))
+    return MeanSpeedup(interval(weighted_mean(logs, np.full(problems, 1 / problems))), problems)
 
 
 def promised_speedup(run: Run) -> Series:
@@ -136,8 +133,9 @@ def network_totals(run: Run, workload: str) -> dict[str, Total]:
         if layers.empty:
             continue
         keys = pd.MultiIndex.from_frame(layers[["setting", "label", "backend"]])
-        times = run.pass_times.loc[keys].mul(layers["count"].astype(float).to_numpy(), axis=0)
-        passes = times.dropna(axis=1).sum(axis=0).to_numpy(dtype="float64")
-        if len(passes):
-            totals[backend] = Total(geometric_interval(passes), len(layers))
+        logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
+        times = layers["count"].to_numpy(dtype="float64") * np.exp(estimate(logs).mean)
+        # To first order, a total's relative error is that of its layers, weighed by their time.
+        found = weighted_mean(logs, times / times.sum())._replace(mean=np.log(times.sum()))
+        totals[backend] = Total(interval(found), len(layers))
     return totals

@@ -1,20 +1,22 @@
-"""Intervals, speedups and verdicts, from the passes of a run."""
+"""Speedups and verdicts, from the passes of a run; docs/statistics.md says why so."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_left
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from convsweep.store import BASELINE, CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
+from convsweep.cases import read_cases
+from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, estimate
+from convsweep.store import BASELINE, CASE_COLUMNS
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
-CONFIDENCE = 0.95
 MARGIN = 0.02
 
 SUMMARY_COLUMNS = (
@@ -33,94 +35,123 @@ SUMMARY_COLUMNS = (
     "speedup_ci_high",
     "verdict",
 )
-"""The columns of summary.csv; `summarize` adds `macs` and `backend_macs` behind them."""
+"""The columns of summary.csv; `summarize` adds `macs`, `backend_macs` and `flags` behind them."""
+
+CLAIMS = ("faster", "slower", "same")
+_MOST_PASSES = 10**9
+
+_K = TypeVar("_K", bound=Hashable)
 
 
-class Interval(NamedTuple):
-    """A value and where its true one lies with 95 % confidence; NaN where nobody can say."""
+def p_values(speedups: Estimate, margin: float = MARGIN) -> Numbers:
+    """How well each of `CLAIMS` is supported, a row a claim; 1 where there is no interval.
 
-    value: float
-    low: float
-    high: float
-
-
-def geometric_interval(values: NDArray[np.float64]) -> Interval:
-    """Geometric mean of positive values with Student's interval of their logarithms.
-
-    The values are one a pass: passes are independent, samples within a pass are not (Kalibera &
-    Jones 2013, Rigorous Benchmarking in Reasonable Time). One value gives no interval.
+    One of three is true: above 1 by the margin, below 1 by it, or between the two, for which both
+    ends are tested (Schuirmann 1987). Values count both sides: at 5 %, a claim holds where the
+    95 % interval lies wholly on its side of the margin.
     """
-    if len(values) == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    logs = np.log(values)
-    center = float(logs.mean())
-    if len(values) == 1:
-        return Interval(float(np.exp(center)), np.nan, np.nan)
-    standard_error = float(logs.std(ddof=1)) / np.sqrt(len(values))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * standard_error
-    low, value, high = np.exp([center - half, center, center + half])
-    return Interval(float(value), float(low), float(high))
+    mean, standard_error, degrees = map(np.asarray, speedups)
+    edge = np.log1p(margin)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above, below = (mean - edge) / standard_error, (mean + edge) / standard_error
+    t = stats.t(degrees)
+    one_sided = np.stack([t.sf(above), t.cdf(below), np.maximum(t.cdf(above), t.sf(below))])
+    return np.asarray(np.minimum(2 * np.nan_to_num(one_sided, nan=1), 1))
 
 
-def verdict(speedup: Interval, margin: float = MARGIN) -> str | None:
-    """What an interval of a speedup says: `faster`, `slower`, `same` or `undecided`.
+def hold(p: Numbers) -> NDArray[np.bool_]:
+    """Which of many claims are made, so that 5 % of those may be false.
 
-    None where there is no speedup. A speedup without an interval is `undecided`.
+    Benjamini & Hochberg 1995, over all the comparisons that one answer rests on.
     """
-    if np.isnan(speedup.value):
+    adjusted = stats.false_discovery_control(p) if len(p) else p
+    return np.asarray(adjusted <= 1 - CONFIDENCE)
+
+
+def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
+    """`faster`, `slower`, `same` or `undecided` for each of a run's comparisons."""
+    p = p_values(speedups, margin)
+    return np.where(hold(p.min(axis=0)), np.array(CLAIMS)[p.argmin(axis=0)], "undecided")
+
+
+def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[_K]:
+    """The cases whose verdict holds although one looks after every pass, and stops when it holds.
+
+    Look number i has 1 / (i (i + 1)) of the 5 %, which adds up to 5 % over all the looks that
+    there may ever be. What is settled once, and gets no more passes, is in the verdicts of the
+    whole run too, whatever becomes of the other cases.
+
+    Args:
+        log_ratios: for every case of the run the logarithms of its speedup, one a pass; those
+            settled at an earlier look have fewer.
+        margin: as for `summarize`.
+        looks: how many looks there have been, this one counted.
+    """
+    if not log_ratios:
+        return set()
+    each = [estimate(np.asarray(values, dtype="float64")) for values in log_ratios.values()]
+    found = Estimate(*map(np.array, zip(*each, strict=True)))
+    p = p_values(found, margin).min(axis=0)
+    # A case that was left alone has been looked at as often as it had passes.
+    look = np.maximum(looks - (found.degrees.max() - found.degrees), 1)
+    held = hold(np.minimum(p * look * (look + 1), 1))
+    return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
+
+
+def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
+    """About how many passes in all until the interval clears the margin, if it stays as it is.
+
+    None where it never will, the estimate lying on the margin, or where fewer than two passes
+    can't tell. The correction for many comparisons may ask for some more.
+    """
+    found = estimate(np.asarray(log_ratios, dtype="float64"))
+    distance = abs(abs(float(found.mean)) - np.log1p(margin))
+    deviation = float(found.standard_error) * np.sqrt(float(found.degrees) + 1)
+    if np.isnan(deviation) or distance <= 1e-9:
         return None
-    slowest, fastest = 1 / (1 + margin), 1 + margin
-    if speedup.low > fastest:
-        return "faster"
-    if speedup.high < slowest:
-        return "slower"
-    if speedup.low >= slowest and speedup.high <= fastest:
-        return "same"
-    return "undecided"
+
+    def clears(passes: int) -> bool:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, passes - 1) * deviation / np.sqrt(passes)
+        return bool(half <= distance)
+
+    return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
 
 
-def summarize(measurements: DataFrame, baseline: str = BASELINE) -> DataFrame:
+def summarize(
+    measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
+) -> DataFrame:
     """One row a case: its time over the passes, and its speedup over `baseline`.
 
     A speedup is the geometric mean over passes of baseline seconds / these seconds, paired by
-    pass, since one pass times both in turn.
+    pass, since one pass times both in turn. Its interval is a plain one of 95 %; its verdict is
+    corrected for the number of speedups in the run, and so stricter.
     """
-    rows: list[dict[str, object]] = []
-    for _, cases in measurements.groupby(list(PROBLEM_COLUMNS), dropna=False, sort=False):
-        times = {
-            str(backend): passes.set_index("pass_index")["median_s"].dropna()
-            for backend, passes in cases.groupby("backend", sort=False)
-            if set(passes["status"]) == {"ok"}
-        }
-        rows += [
-            _summary_row(passes, times, baseline)
-            for _, passes in cases.groupby("backend", sort=False)
-        ]
-    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, "macs", "backend_macs"]).astype(
+    cases = read_cases(measurements, baseline)
+    summary = cases.told.copy()
+    summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
+    _put(summary, ("median_s", "ci_low_s", "ci_high_s"), estimate(cases.log_s))
+    summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
+    summary["roofline_fraction"] = np.nan
+    summary["baseline"] = baseline
+    speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
+    _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
+    summary["verdict"] = _told_verdicts(speedups, margin)
+    timed = cases.is_baseline & (summary["passes"] > 0)
+    summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
+    return summary[[*SUMMARY_COLUMNS, "macs", "backend_macs", "flags"]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 
 
-def _summary_row(
-    passes: DataFrame, times: dict[str, Series[float]], baseline: str
-) -> dict[str, object]:
-    """The summary of one case, whose rows are `passes`."""
-    statuses = passes["status"]
-    worst = min(range(len(passes)), key=lambda i: STATUSES.index(statuses.iloc[i]))
-    first = passes.iloc[worst]
-    backend = str(first["backend"])
-    own = times.get(backend, pd.Series(dtype="float64"))
-    time = geometric_interval(own.to_numpy(dtype="float64"))
-    row: dict[str, object] = {name: first[name] for name in (*CASE_COLUMNS, "status", "reason")}
-    row |= {"macs": first["macs"], "backend_macs": first["backend_macs"]}
-    row |= {"passes": len(own), "median_s": time.value}
-    row |= {"ci_low_s": time.low, "ci_high_s": time.high}
-    row |= {"flops_per_s": 2 * first["macs"] / time.value, "baseline": baseline}
-    if backend == baseline and len(own):
-        return row | {"speedup": 1.0, "verdict": "baseline"}
-    if baseline in times:
-        paired = (times[baseline] / own).dropna()
-        speedup = geometric_interval(paired.to_numpy(dtype="float64"))
-        row |= {"speedup": speedup.value, "verdict": verdict(speedup)}
-        row |= {"speedup_ci_low": speedup.low, "speedup_ci_high": speedup.high}
-    return row
+def _put(summary: DataFrame, names: Sequence[str], found: Estimate) -> None:
+    """Value, low and high end, as columns."""
+    for name, ends in zip(names, bounds(found), strict=True):
+        summary[name] = ends
+
+
+def _told_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
+    """The verdicts of the run's speedups; None where there is no speedup."""
+    compared = ~np.isnan(speedups.mean)
+    told = np.full(compared.shape, None, dtype=object)
+    told[compared] = verdicts(Estimate(*(part[compared] for part in speedups)), margin)
+    return told
