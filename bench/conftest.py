@@ -16,11 +16,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from convsweep import session
 from convsweep.admission import Admitted, Contest, admit, open_contest
+from convsweep.conditions import fix_threads, steady_allocator
 from convsweep.device import use_full_precision
-from convsweep.environment import steady_allocator
+from convsweep.environment import describe
 from convsweep.forecast import Predictor
 from convsweep.grid import Case
-from convsweep.record import Outcome
+from convsweep.record import Outcome, utc_now
 from convsweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.runner import too_long, why_not
 from convsweep.sampling import quantiles
@@ -45,12 +46,17 @@ class BenchRun:
         return session.Recording(
             self._request,
             self.out,
-            run_id=run_id,
-            command="pytest --benchmark-only",
-            settings={
-                "passes": 1,
-                "case_timeout_s": SETTINGS.case_timeout_s,
-                **session.fixed_settings(),
+            told={
+                "run_id": run_id,
+                "command": "pytest --benchmark-only",
+                "started_at": utc_now(),
+                "baseline": self._request.baseline,
+                **describe(dict(self._request.device_descriptions)),
+                "settings": {
+                    "case_timeout_s": SETTINGS.case_timeout_s,
+                    "allocator": steady_allocator(),
+                    **session.precision_settings(),
+                },
             },
             driver="pytest-benchmark",
         )
@@ -90,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set this process up as `convsweep run` sets up its measuring processes."""
     steady_allocator()
     use_full_precision()
-    torch.set_num_threads(SETTINGS.threads)
+    fix_threads(SETTINGS.threads)
     config.stash[_RUN] = BenchRun(read_options(config, config.getoption("--grid") or DEFAULT_GRID))
 
 

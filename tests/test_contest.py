@@ -1,17 +1,16 @@
 """A contest of backends in one process: what goes wrong after the gate is noticed as well."""
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from convsweep import Backend, ConvProblem, Weights, admission
+from convsweep import Backend, ConvProblem, Weights, twins
 from convsweep.admission import open_contest
 from convsweep.backend import Conv
 from convsweep.backends.torch_conv import prepare as honest
-from convsweep.contest import Finished, Working, hold
+from convsweep.contest import Stage
 from convsweep.grid import cross
 from convsweep.record import Outcome
 from convsweep.sampling import Effort
@@ -63,22 +62,34 @@ LATE = {
 
 
 @pytest.fixture
-def contest(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Outcome]]:
+def contest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Outcome]]]:
     """Hold backends against each other; the outcome of each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a measuring process does: two may wait long for each other
 
-    def held(backends: dict[str, Callable[..., Conv]], **options: object) -> dict[str, Outcome]:
+    def held(
+        backends: dict[str, Callable[..., Conv]], cache: str = "hot", **options: object
+    ) -> dict[str, Outcome]:
         made = {name: Backend(name, prepare) for name, prepare in backends.items()}
-        monkeypatch.setattr(admission, "backends", lambda: made)
-        cases = cross([Layer(PROBLEM)], tuple(made))
-        told: list[Working | Finished] = []
+        monkeypatch.setattr(twins, "backends", lambda: made)
+        cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
             opened = open_contest(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
-            hold(opened, random.Random(0), told.append)
-        finished = [message for message in told if isinstance(message, Finished)]
-        assert sorted(message.index for message in finished) == list(range(len(cases)))
-        return {cases[message.index].backend: message.outcome for message in finished}
+            stage = Stage(opened)
+            return {case.backend: outcome(stage, i) for i, case in enumerate(cases)}
 
-    return held
+    def outcome(stage: Stage, index: int) -> Outcome:
+        admitted = stage.admit(index)
+        if admitted.status != "ok" or stage.contest.effort is None:
+            return admitted
+        blocks = stage.warm_up(index)
+        if isinstance(blocks, Outcome):
+            return blocks
+        failed = [found for _ in range(blocks) if (found := stage.time_block(index))]
+        return failed[0] if failed else stage.finish(index)
+
+    yield held
+    torch.set_num_threads(before)
 
 
 def test_an_honest_backend_has_every_measurement(
@@ -120,3 +131,47 @@ def test_a_problem_beyond_the_memory_is_refused_before_it_is_drawn() -> None:
     huge = cross([Layer(ConvProblem(64, 64, (100_000, 100_000), 3))], ("torch_conv",))
     with pytest.raises(MemoryError, match="GiB are free"):
         open_contest(huge, case_timeout_s=1.0, effort=BRIEF)
+
+
+def test_cold_samples_are_single_calls(contest: Callable[..., dict[str, Outcome]]) -> None:
+    hot, cold = (contest({"honest": honest}, cache=cache)["honest"] for cache in ("hot", "cold"))
+    assert cold.status == "ok"
+    assert cold.iterations == 1
+    assert hot.samples
+    assert cold.samples
+
+
+def test_every_sample_is_kept_block_by_block(contest: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = contest({"honest": honest})["honest"]
+    assert 1 <= len(outcome.blocks) <= BRIEF.blocks
+    samples = [sample for block in outcome.blocks for sample in block]
+    assert len(samples) == outcome.samples
+    assert min(samples) == outcome.min_s
+
+
+def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
+
+    def counting(problem: ConvProblem, weights: Weights) -> Conv:
+        inner = honest(problem, weights)
+
+        def conv(x: Tensor) -> Tensor:
+            calls.append(None)
+            return inner(x)
+
+        return conv
+
+    monkeypatch.setattr(twins, "backends", lambda: {"plain": Backend("plain", counting)})
+    cases = cross([Layer(PROBLEM)], ("plain", twins.twin("plain"), twins.busier("plain", 5)))
+    made = []
+    with torch.no_grad():
+        stage = Stage(open_contest(cases, case_timeout_s=10.0, effort=BRIEF))
+        for index in range(3):
+            assert stage.admit(index).status == "ok"
+            blocks = stage.warm_up(index)
+            assert isinstance(blocks, int)
+            plan = stage.plan(index)
+            before = len(calls)
+            assert stage.time_block(index) is None
+            made.append((len(calls) - before - plan.dropped) / (plan.samples * plan.iterations))
+    assert made == [1.0, 1.0, 1.05]

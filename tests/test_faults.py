@@ -12,9 +12,6 @@ import outside
 import pytest
 
 from convsweep import store
-from convsweep.child import Child, Failed
-from convsweep.contest import Finished, Working
-from convsweep.record import Outcome
 
 COMMAND = [sys.executable, "-m", "convsweep"]
 AXES = ["--axis", "in_channels=2,3", "--axis", "size=5"]
@@ -102,29 +99,81 @@ def test_check_finds_the_liar_alone(environment: dict[str, str]) -> None:
     assert done.stdout.count("mismatch: outside_wrong on") == 2
 
 
-def test_an_interrupt_keeps_the_rows_and_leaves_no_process(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    words = ["--backend", "torch_conv", "--backend", "outside_hangs", "--case-timeout", "100s"]
-    running = subprocess.Popen(
-        [*COMMAND, "run", *AXES, *words, "--baseline", "torch_conv", "--out", str(out)],
+def start(out: Path, backend: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A run that goes on for long, in a process group of its own."""
+    words = ["--backend", "torch_conv", "--backend", backend, "--case-timeout", "100s"]
+    more = ["--baseline", "torch_conv", "--passes", "1000", "--out", str(out)]
+    return subprocess.Popen(
+        [*COMMAND, "run", *AXES, *words, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
         start_new_session=True,
     )
-    while not (out / store.ENVIRONMENT).exists():
+
+
+def wait_for_rows(out: Path, number: int) -> None:
+    while not (out / store.MEASUREMENTS).exists() or len(store.load(out)) < number:
+        time.sleep(0.1)
+
+
+def test_one_interrupt_ends_a_run_after_the_row_and_it_can_be_resumed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_good", environment)
+    wait_for_rows(out, 8)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.strip().splitlines()[-1].endswith("the same command with --resume goes on")
+    assert none_left(running.pid)
+    rows = store.load(out)
+    assert (rows["status"] == "ok").all()
+    assert (out / store.SUMMARY).exists()
+
+    command = json.loads((out / store.ENVIRONMENT).read_text())["command"].split()[1:]
+    again = subprocess.Popen(
+        [*COMMAND, *command, "--resume"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    wait_for_rows(out, len(rows) + 4)
+    os.killpg(again.pid, signal.SIGINT)
+    again.communicate(timeout=60)
+    both = store.load(out)
+    assert not both.duplicated(["problem", "backend", "pass_index"]).any()
+    assert both.iloc[: len(rows)].equals(rows)
+
+    fewer = [word if word != "1000" else "999" for word in command]
+    refused = subprocess.run(
+        [*COMMAND, *fewer, "--resume"], capture_output=True, text=True, env=environment
+    )
+    assert refused.returncode == 2
+    assert "request.passes was 1000 and is 999 now" in refused.stderr
+    assert store.load(out).equals(both)
+
+
+def test_a_second_interrupt_ends_a_run_at_once(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_hangs", environment)
+    while not (out / store.MEASUREMENTS).exists():
         time.sleep(0.05)
-    time.sleep(4)
+    time.sleep(2)
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(0.5)
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
     assert errors.strip().splitlines()[-1] == "convsweep: interrupted"
     assert "Traceback" not in errors
     store.load(out)
-    assert json.loads((out / store.ENVIRONMENT).read_text())["run_id"]
     assert none_left(running.pid)
 
 
@@ -138,47 +187,3 @@ def none_left(group: int, patience_s: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     return False
-
-
-class Silent:
-    """A connection that gives a few messages and then nothing more, or its end."""
-
-    def __init__(self, messages: list[object], end: type[Exception] | None) -> None:
-        self.messages, self.end = messages, end
-
-    def send(self, cases: object) -> None:
-        """Take the cases."""
-
-    def poll(self, seconds: float) -> bool:
-        return bool(self.messages) or self.end is not None
-
-    def recv(self) -> object:
-        if self.messages:
-            return self.messages.pop(0)
-        assert self.end is not None
-        raise self.end
-
-
-OK = Outcome("ok")
-
-
-@pytest.mark.parametrize("end", [None, EOFError])
-@pytest.mark.parametrize(
-    ("messages", "blamed"),
-    [
-        ([], ["a", "b", "c"]),
-        ([Working(1)], ["b"]),
-        ([Working(0), Finished(0, OK)], ["b"]),
-        ([Working(1), Finished(1, OK), Working(0)], ["a"]),
-        ([Working(0), Finished(0, OK), Working(1), Finished(1, OK)], ["c"]),
-    ],
-)
-def test_who_is_blamed_for_a_silence_or_an_end(
-    messages: list[object], blamed: list[str], end: type[Exception] | None
-) -> None:
-    child = Child.__new__(Child)
-    child._connection, child._limit_s = Silent(list(messages), end), 1.0
-    child._crash = lambda: Outcome("crash", "ended")
-    with pytest.raises(Failed) as failed:
-        list(child.measure(["a", "b", "c"]))
-    assert list(failed.value.cases) == blamed

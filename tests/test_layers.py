@@ -32,19 +32,25 @@ RUN_WING = (
     "backend",
     "registry",
     "backends",
+    "twins",
     "grid",
     "inputs",
     "reference",
     "device",
     "sampling",
     "environment",
+    "conditions",
     "record",
+    "steadiness",
     "admission",
     "contest",
     "worker",
     "child",
+    "conductor",
     "forecast",
     "runner",
+    "resuming",
+    "interrupts",
     "request",
     "catalogue",
 )
@@ -65,7 +71,7 @@ READ_WING = (
     "plots",
     "report",
 )
-ABOVE_BOTH = ("session", "terminal", "cli", "__main__")
+ABOVE_BOTH = ("stopping", "session", "terminal", "cli", "__main__")
 FACE = "__init__"  # the package itself: everyone may ask for its version
 
 

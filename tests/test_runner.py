@@ -1,19 +1,30 @@
 """The sweep's order, predictions and faults, with a measurer that measures nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from convsweep import Backend
 from convsweep.axes import parse_axis, span
-from convsweep.child import Failed
+from convsweep.child import Ended, Silent
 from convsweep.forecast import START_S, Countdown, Predictor
 from convsweep.grid import GRIDS, Case, cross
 from convsweep.record import Outcome
-from convsweep.runner import Progress, forecast_s, sweep
-from convsweep.worker import Settings
+from convsweep.runner import Progress, Stops, forecast_s, sweep
+from convsweep.worker import (
+    Admit,
+    Block,
+    Describe,
+    Finish,
+    Open,
+    Opened,
+    Reply,
+    Request,
+    Settings,
+    WarmUp,
+)
 from convsweep.workloads import Layer
 
 Behaviour = Callable[[Case], Outcome]
@@ -32,23 +43,41 @@ class Fakes:
     closed: int = 0
     measured: list[tuple[int, Case]] = field(default_factory=list)
 
-    def launch(self, settings: Settings) -> "FakeMeasurer":
+    def launch(self, settings: Settings) -> "FakeProcess":
         self.started.append(settings)
-        return FakeMeasurer(self, len(self.started) - 1)
+        return FakeProcess(self, len(self.started) - 1)
 
 
 @dataclass
-class FakeMeasurer:
+class FakeProcess:
     fakes: Fakes
     number: int
+    cases: Sequence[Case] = ()
 
-    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        for case in cases:
-            self.fakes.measured.append((self.number, case))
-            outcome = self.fakes.behave(case)
-            if outcome.status in ("crash", "timeout"):
-                raise Failed([case], outcome)
-            yield case, outcome
+    def ask(self, request: Request, limit_s: float) -> Reply:
+        match request:
+            case Describe():
+                return {}
+            case Open(cases, _):
+                self.cases = cases
+                return Opened(None)
+            case WarmUp(_):
+                return 2
+            case Block(_):
+                return None
+            case Finish(index):
+                return self.fakes.behave(self.cases[index])
+            case Admit(index):
+                return self.admitted(self.cases[index])
+
+    def admitted(self, case: Case) -> Outcome:
+        self.fakes.measured.append((self.number, case))
+        outcome = self.fakes.behave(case)
+        if outcome.status == "crash":
+            raise Ended(str(outcome.reason))
+        if outcome.status == "timeout":
+            raise Silent
+        return outcome
 
     def close(self) -> None:
         self.fakes.closed += 1
@@ -154,7 +183,9 @@ def test_what_failed_is_not_tried_again_but_told_in_every_pass(status: str) -> N
     bad = CASES[3]
     failed = Outcome(status, "as it happens")
     found = swept(lambda case: failed if case == bad else ok(case))
-    assert [outcome for _, case, outcome in found.rows if case == bad] == [failed] * 3
+    told = [outcome for _, case, outcome in found.rows if case == bad]
+    assert [outcome.status for outcome in told] == [status] * 3
+    assert len(set(told)) == 1
     assert sum(case == bad for _, case in found.fakes.measured) == 1
 
 
@@ -221,3 +252,80 @@ def test_a_depthwise_problem_predicts_no_dense_one() -> None:
     predictor.learn(depthwise, 0.5)
     assert predictor.at_least_s(dense) is None
     assert predictor.at_least_s(depthwise) == (pytest.approx(0.5), depthwise)
+
+
+@pytest.mark.parametrize("status", ["error", "out_of_memory"])
+def test_after_an_error_a_new_process_goes_on_since_the_device_may_be_broken(status: str) -> None:
+    bad = CASES[3]
+    found = swept(lambda case: Outcome(status, "no") if case == bad else ok(case))
+    assert len(found.fakes.started) == 4
+    numbers = {case: number for number, case in found.fakes.measured}
+    assert {case for _, case, outcome in found.rows if outcome.status == "ok"} == {*CASES} - {bad}
+    assert numbers[bad] == 0
+
+
+def test_what_is_known_is_not_visited_again_and_predicts() -> None:
+    known = {(0, case): ok(case) for case in CASES} | {(1, CASES[0]): ok(CASES[0])}
+    bad = CASES[5]
+    known[0, bad] = Outcome("mismatch", "wrong")
+    fakes, rows = Fakes(), []
+    sweep(
+        CASES,
+        BACKENDS,
+        Settings(),
+        passes=2,
+        record=lambda *row: rows.append(row),
+        known=known,
+        launch=fakes.launch,
+    )
+    assert {(p, case) for p, case, _ in rows} == {(1, case) for case in CASES[1:]}
+    assert bad not in {case for _, case in fakes.measured}
+    assert [outcome for _, case, outcome in rows if case == bad] == [known[0, bad]]
+
+
+def test_a_sweep_stops_between_groups_when_asked() -> None:
+    asked = iter([False] * 5 + [True] * 100)
+    rows: list[tuple[int, Case, Outcome]] = []
+    sweep(
+        CASES,
+        BACKENDS,
+        Settings(),
+        passes=2,
+        record=lambda *row: rows.append(row),
+        stops=Stops(now=lambda: next(asked)),
+        launch=Fakes().launch,
+    )
+    assert len(rows) == 5 * len(BACKENDS)
+    assert len({case.group for _, case, _ in rows}) == 5
+
+
+def test_only_cases_that_are_still_open_get_another_pass() -> None:
+    rows: list[tuple[int, Case, Outcome]] = []
+    open_ = {0: None, 1: CASES[:4], 2: ()}
+    sweep(
+        CASES,
+        BACKENDS,
+        Settings(),
+        passes=100,
+        record=lambda *row: rows.append(row),
+        stops=Stops(still_open=lambda pass_index: open_[pass_index]),
+        launch=Fakes().launch,
+    )
+    assert Counter(p for p, _, _ in rows) == Counter({0: len(CASES), 1: 4})
+
+
+def test_a_backend_with_threads_of_its_own_has_a_process_of_its_own() -> None:
+    backends = {"a": BACKENDS["a"], "b": replace(BACKENDS["b"], own_threads=True)}
+    fakes, rows = Fakes(), []
+    cases = cross(GRIDS["smoke"].layers(), tuple(backends))
+    sweep(
+        cases,
+        backends,
+        Settings(),
+        passes=2,
+        record=lambda *row: rows.append(row),
+        launch=fakes.launch,
+    )
+    assert len(rows) == 2 * len(cases)
+    homes = {(number, case.backend) for number, case in fakes.measured}
+    assert len(fakes.started) == fakes.closed == len(homes) == 4

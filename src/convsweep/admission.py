@@ -18,8 +18,8 @@ from convsweep.inputs import Inputs, make_inputs
 from convsweep.problem import ConvProblem
 from convsweep.record import Outcome, failure
 from convsweep.reference import Truth, gate, reference
-from convsweep.registry import backends
 from convsweep.sampling import Effort
+from convsweep.twins import find_backend
 
 _EXACT_BELOW = 2**24  # sums of whole numbers that float32 holds exactly
 _LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that two such factors compose
@@ -46,6 +46,8 @@ class Admitted:
     """Computes the contest's input."""
     call_s: float
     """About how long that takes."""
+    called_s: float
+    """Seconds that the gate's calls took, the first one apart: they warmed it up."""
     bound: float
     """How far its answers may be off."""
     outcome: Outcome
@@ -88,8 +90,14 @@ def fewest_calls(effort: Effort | None) -> int:
     return 4 if effort else 6
 
 
-def open_contest(cases: Sequence[Case], *, case_timeout_s: float, effort: Effort | None) -> Contest:
-    """Draw the inputs and compute the truth.
+def open_contest(
+    cases: Sequence[Case],
+    *,
+    case_timeout_s: float,
+    effort: Effort | None,
+    truth: Truth | None = None,
+) -> Contest:
+    """Draw the inputs and compute the truth, unless it is known from an earlier pass.
 
     Raises:
         MemoryError: they would not fit into the memory that is free now.
@@ -102,7 +110,8 @@ def open_contest(cases: Sequence[Case], *, case_timeout_s: float, effort: Effort
         )
     device = find_device(cases[0].device)
     inputs = _inputs(cases[0])
-    return Contest(cases, device, inputs, reference(problem, inputs), case_timeout_s, effort)
+    truth = truth or reference(problem, inputs)
+    return Contest(cases, device, inputs, truth, case_timeout_s, effort)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
@@ -134,7 +143,7 @@ def admit(contest: Contest, index: int) -> Admitted | Outcome:
 
 def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
     case, device, inputs = contest.cases[index], contest.device, contest.inputs
-    backend = backends()[case.backend]
+    backend = find_backend(case.backend)
     started = perf_counter()
     conv = backend.prepare(case.problem, inputs.weights)
     device.synchronize()
@@ -153,7 +162,8 @@ def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
         prepare_s=prepare_s,
         first_call_s=timed.seconds[0],
     )
-    return Admitted(partial(conv, inputs.x), min(timed.seconds), bound, outcome)
+    seconds = timed.seconds
+    return Admitted(partial(conv, inputs.x), min(seconds), sum(seconds[1:]), bound, outcome)
 
 
 def _exact(case: Case, backend: Backend) -> Outcome | None:

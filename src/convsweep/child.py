@@ -1,23 +1,91 @@
-"""One measuring process seen from outside: started, watched, and ended when it must be."""
+"""One measuring process seen from outside: started, asked, watched, and ended when it must be."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from threading import current_thread, main_thread
-from time import monotonic
+from typing import TYPE_CHECKING
 
-from convsweep.contest import Finished
-from convsweep.environment import thread_variables
-from convsweep.grid import Case
-from convsweep.record import Outcome
-from convsweep.worker import Settings, serve
+from convsweep.worker import Reply, Request, Settings, serve
 
-START_LIMIT_S = 300.0
-"""The longest that a measuring process may be silent before its first case."""
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Silent(Exception):
+    """The measuring process did not answer in time, and was ended."""
+
+
+class Ended(Exception):
+    """The measuring process has ended over a request; the text says how."""
+
+
+class Child:
+    """A fresh measuring process; one that is silent for too long is ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = _context()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, settings), daemon=True)
+        with _interrupts_ignored(), _variables(_SINGLE_THREADED):
+            self._process.start()
+        theirs.close()
+
+    def ask(self, request: Request, limit_s: float) -> Reply:
+        """The process's answer.
+
+        Raises:
+            Silent: there is none within `limit_s` seconds.
+            Ended: the process has ended.
+        """
+        try:
+            self._connection.send(request)
+            if self._connection.poll(max(0.0, limit_s)):
+                reply: Reply = self._connection.recv()
+                return reply
+        except (EOFError, ConnectionError):
+            how = self._how_it_ended()
+            self.close()
+            raise Ended(how) from None
+        self.close()
+        raise Silent
+
+    def _how_it_ended(self) -> str:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            known = -code in set(signal.Signals)
+            name = signal.Signals(-code).name if known else f"signal {-code}"
+            return f"killed by {name}"
+        return f"the measuring process ended with exit code {code}"
+
+    def close(self) -> None:
+        """End the process at once; more than once is no matter."""
+        if self._connection.closed:
+            return
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes start: forked off a server that has torch loaded, where there can be one.
+
+    The server runs nothing but imports, so that each process is as fresh as one that imports
+    everything itself, and there within milliseconds instead of seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convsweep.worker"])
+    return context
 
 
 @contextmanager
@@ -33,77 +101,15 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-class Failed(Exception):
-    """The measuring process has ended, or had to be ended, over these cases."""
-
-    def __init__(self, cases: Sequence[Case], outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.cases, self.outcome = cases, outcome
-
-
-def _blamed(
-    cases: Sequence[Case], left: set[int], current: int | None, begun: bool
-) -> Sequence[Case]:
-    """The case that was worked on; before the first one, all: their inputs or truth failed."""
-    if not begun:
-        return cases
-    return [cases[min(left) if current is None else current]]
-
-
-class Child:
-    """A measuring process, watched: a case that outlasts its limit ends with the process."""
-
-    def __init__(self, settings: Settings) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._limit_s = settings.case_timeout_s
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, settings), daemon=True)
-        with thread_variables(settings.threads), _interrupts_ignored():
-            self._process.start()
-        theirs.close()
-
-    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        """Each case's outcome as it comes; raises `Failed` where one ended the process."""
-        connection: Connection = self._connection
-        current: int | None = None
-        spent_s = [0.0] * len(cases)
-        left = set(range(len(cases)))
-        begun = False
-        try:
-            connection.send(cases)
-            while left:
-                limit_s = START_LIMIT_S if current is None else self._limit_s - spent_s[current]
-                started = monotonic()
-                if not connection.poll(max(0.0, limit_s)):
-                    raise Failed(_blamed(cases, left, current, begun), self._cut_off(current))
-                message = connection.recv()
-                if current is not None:
-                    spent_s[current] += monotonic() - started
-                current, begun = message.index, True
-                if isinstance(message, Finished):
-                    left.discard(message.index)
-                    current = None
-                    yield cases[message.index], message.outcome
-        except (EOFError, ConnectionError):
-            raise Failed(_blamed(cases, left, current, begun), self._crash()) from None
-
-    def _cut_off(self, current: int | None) -> Outcome:
-        if current is None:
-            return Outcome("error", f"the measuring process was silent for {START_LIMIT_S:g} s")
-        return Outcome("timeout", f"cut off at the limit of {self._limit_s:g} s")
-
-    def _crash(self) -> Outcome:
-        self._process.join(timeout=5)
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            known = -code in set(signal.Signals)
-            name = signal.Signals(-code).name if known else f"signal {-code}"
-            return Outcome("crash", f"killed by {name}")
-        return Outcome("crash", f"the measuring process ended with exit code {code}")
-
-    def close(self) -> None:
-        """End the process at once."""
-        self._connection.close()
-        self._process.kill()
-        self._process.join()
-        self._process.close()
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Processes started within see these; the server then has no threads when it forks."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

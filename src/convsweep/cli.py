@@ -107,6 +107,21 @@ def _sweep_options(command: _Command) -> _Command:
                 help="Threads of torch's pool; 1 by default.",
             ),
             click.option(
+                "--cache",
+                "caches",
+                metavar="KIND",
+                multiple=True,
+                help="hot (the default): calls find their input in the caches; or cold: caches are "
+                "flushed before each.",
+            ),
+            click.option(
+                "--allocator",
+                metavar="KIND",
+                default="steady",
+                help="steady (the default): freed memory stays in the process; system: as the "
+                "system's library has it, where large outputs page-fault at every call.",
+            ),
+            click.option(
                 "--weight-kind",
                 metavar="KIND",
                 default="separable",
@@ -127,40 +142,62 @@ def _sweep_options(command: _Command) -> _Command:
 @cli.command()
 @_sweep_options
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
+@click.option(
+    "--budget",
+    metavar="TIME",
+    help="Spend about this long, such as 90s, where the answer is still open.",
+)
+@click.option(
+    "--precision",
+    metavar="SHARE",
+    help="Go on until intervals are as narrow, such as 2%.",
+)
 @click.option("--baseline", metavar="NAME", help="What speedups divide by: torch_conv.")
 @click.option("--out", metavar="DIR", type=_path, help="A new folder: results/NAME-TIME.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
-def run(out: Path | None, dry_run: bool, **words: Any) -> int:
+def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     """Measure a sweep.
 
     Give --grid, --workload, --problems or --axis; without any it is --grid quick. Options with a
-    NAME or N may be repeated. Writes measurements.csv, summary.csv and environment.json.
+    NAME or N may be repeated. Writes measurements.csv, samples.csv.gz, summary.csv and
+    environment.json. Ctrl-C ends it after the row that is measured, a second one at once;
+    the same command with --resume goes on.
     """
     from rich.console import Console
 
     from convsweep import session, terminal
     from convsweep.request import Options, read_request
     from convsweep.runner import forecast_s
-    from convsweep.store import refuse_unless_new
+    from convsweep.store import refuse_unless_new, refuse_unless_run
 
     with _requested():
+        if resume and out is None:
+            raise ValueError("--resume needs --out, the folder of the run to go on with")
         request = read_request(Options(**words))
         run_id = session.new_run_id(request.name)
         run_id = run_id if out is None else out.resolve().name
         out = out or session.RESULTS / run_id
-        refuse_unless_new(out)
-    settings = session.measuring(request)
-    forecast = forecast_s(request.cases, request.backends, settings, request.passes)
+        (refuse_unless_run if resume else refuse_unless_new)(out)
+        settings = session.measuring(request)
+        passes = 1 if request.adaptive else request.passes
+        forecast = forecast_s(request.cases, request.backends, settings, passes)
     print(terminal.plan(request, forecast), flush=True)
     if dry_run:
         return 0
     command = shlex.join(["convsweep", *sys.argv[1:]])
     try:
-        with terminal.progress(Console(stderr=True)) as observe:
-            session.carry_out(request, out, run_id, command, observe)
+        with _requested(), terminal.progress(Console(stderr=True)) as observe:
+            ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
     except OSError as error:
         raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
-    return _tell(out, request.baseline)
+    failed = _tell(out, request.baseline)
+    if ending.unsettled:
+        print(terminal.unsettled(ending.unsettled))
+    if ending.interrupted:
+        print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return _INTERRUPTED
+    return failed
 
 
 def _tell(out: Path, baseline: str) -> int:

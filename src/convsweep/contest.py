@@ -1,134 +1,165 @@
-"""The backends of one problem, timed in turn, block by block."""
+"""One problem's backends in a measuring process: admitted, timed block by block, told.
+
+The parent asks for one step at a time, so that it knows who is at work, and can let backends of
+several processes take turns.
+"""
 
 from __future__ import annotations
 
 import gc
-import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
+import psutil
+
 from convsweep.admission import Admitted, Contest, admit
 from convsweep.device import Device
-from convsweep.environment import Usage, add_usage, usage
+from convsweep.environment import Usage, add_usage, core_clock_hz, usage
 from convsweep.record import Outcome, failure
 from convsweep.reference import hold_again
-from convsweep.sampling import Effort, Plan, make_plan, quantiles, settle, time_block, warm_up
+from convsweep.sampling import (
+    Effort,
+    Plan,
+    make_cold_plan,
+    make_plan,
+    quantiles,
+    settle,
+    time_block,
+    time_cold_block,
+    warm_up,
+)
+from convsweep.steadiness import flags
+from convsweep.twins import extra_work
 
-
-@dataclass(frozen=True)
-class Working:
-    """This case (an index into the contest's cases) is now worked on."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The case at this index is done."""
-
-    index: int
-    outcome: Outcome
-
-
-Tell = Callable[[Working | Finished], None]
+_CHEAP_CALL_S = 0.02  # five more of them are no matter
 
 
 @dataclass
 class _Contestant:
     """One backend while it is timed."""
 
-    index: int
     admitted: Admitted
     plan: Plan
-    outcome: Outcome
-    samples: list[float] = field(default_factory=list)
+    peak_memory_bytes: int | None
+    blocks: list[tuple[float, ...]] = field(default_factory=list)
     used: Usage | None = field(default_factory=lambda: Usage(0, 0))
+    clocks_hz: list[float | None] = field(default_factory=list)
 
 
-def hold(contest: Contest, rng: random.Random, tell: Tell) -> None:
-    """Gate and time all cases; every one gets one `Finished`."""
-    contestants: list[_Contestant] = []
-    for index in rng.sample(range(len(contest.cases)), len(contest.cases)):
-        tell(Working(index))
-        admitted = admit(contest, index)
-        if isinstance(admitted, Admitted) and contest.effort:
-            entered = _warmed_up(index, admitted, contest.device, contest.effort)
-        else:
-            entered = admitted.outcome if isinstance(admitted, Admitted) else admitted
-        if isinstance(entered, Outcome):
-            tell(Finished(index, entered))
-        else:
-            contestants.append(entered)
-    gc.collect()
+class Stage:
+    """The contest of one problem, as far as it takes place in this process."""
+
+    def __init__(self, contest: Contest) -> None:
+        self.contest = contest
+        self._admitted: dict[int, Admitted] = {}
+        self._contestants: dict[int, _Contestant] = {}
+
+    def admit(self, index: int) -> Outcome:
+        """Prepare one case's backend and hold it to the truth; `ok` without a time if it passes."""
+        admitted = admit(self.contest, index)
+        if isinstance(admitted, Outcome):
+            return admitted
+        self._admitted[index] = admitted
+        return admitted.outcome
+
+    def warm_up(self, index: int) -> int | Outcome:
+        """Warm an admitted backend up; how many blocks it is to be timed for."""
+        try:
+            contestant = _warmed_up(self.contest, index, self._admitted[index])
+        except Exception as error:
+            return failure(error)
+        self._contestants[index] = contestant
+        return contestant.plan.blocks
+
+    def plan(self, index: int) -> Plan:
+        """How a case that is warm is timed."""
+        return self._contestants[index].plan
+
+    def time_block(self, index: int) -> Outcome | None:
+        """Time one block; an outcome only where that failed."""
+        try:
+            _add_block(self._contestants[index], self.contest)
+        except Exception as error:
+            return failure(error)
+        return None
+
+    def finish(self, index: int) -> Outcome:
+        """What was measured, if the backend still answers as it did at the gate."""
+        try:
+            return _measured(self._contestants.pop(index), self.contest)
+        except Exception as error:
+            return failure(error)
+
+
+def _warmed_up(contest: Contest, index: int, admitted: Admitted) -> _Contestant:
+    """An admitted backend, warm, with the plan to time it by."""
+    case, device, call, call_s = (
+        contest.cases[index],
+        contest.device,
+        admitted.call,
+        admitted.call_s,
+    )
+    effort = contest.effort or Effort()
+    if admitted.called_s < effort.warm_up_s:
+        call_s = warm_up(device.clock, call, effort)
+    peak_memory_bytes = _peak_memory(device, call)
+    if case.cache == "cold":
+        plan = make_cold_plan(call_s, _seconds(device, device.flush_caches), effort)
+    else:
+        plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
+    return _Contestant(admitted, plan, peak_memory_bytes)
+
+
+def _seconds(device: Device, work: Callable[[], object]) -> float:
+    """How long it takes, once it has been done before."""
+    work()
+    return device.clock(work)
+
+
+def _peak_memory(device: Device, call: Callable[[], object]) -> int | None:
+    if not (device.reset_peak_memory and device.peak_memory_bytes):
+        return None
+    device.reset_peak_memory()
+    call()
+    device.synchronize()
+    return device.peak_memory_bytes()
+
+
+def _add_block(contestant: _Contestant, contest: Contest) -> None:
+    call, plan, device = contestant.admitted.call, contestant.plan, contest.device
+    cold = contest.cases[0].cache == "cold"
     gc.disable()
-    try:
-        _compete(contestants, contest.device, rng, tell)
-    finally:
-        gc.enable()
-    for contestant in contestants:
-        tell(Working(contestant.index))
-        tell(Finished(contestant.index, _measured(contestant, contest)))
-
-
-def _warmed_up(
-    index: int, admitted: Admitted, device: Device, effort: Effort
-) -> _Contestant | Outcome:
-    """An admitted backend, warm, with the plan to time it by; its outcome where it fails."""
-    call, call_s, outcome = admitted.call, admitted.call_s, admitted.outcome
-    try:
-        if call_s < effort.warm_up_s:
-            call_s = warm_up(device.clock, call, effort)
-        if device.reset_peak_memory and device.peak_memory_bytes:
-            device.reset_peak_memory()
-            call()
-            device.synchronize()
-            outcome = replace(outcome, peak_memory_bytes=device.peak_memory_bytes())
-    except Exception as error:
-        return failure(error)
-    plan = make_plan(call_s, device.clock_overhead_s(), effort)
-    return _Contestant(index, admitted, plan, outcome)
-
-
-def _compete(
-    contestants: list[_Contestant], device: Device, rng: random.Random, tell: Tell
-) -> None:
-    """Blocks of all contestants in turn, in a new random order every round."""
-    for round_index in range(max((c.plan.blocks for c in contestants), default=0)):
-        rng.shuffle(contestants)
-        for contestant in contestants:
-            if round_index < contestant.plan.blocks and contestant.outcome.status == "ok":
-                tell(Working(contestant.index))
-                _add_block(contestant, device)
-
-
-def _add_block(contestant: _Contestant, device: Device) -> None:
-    call, plan = contestant.admitted.call, contestant.plan
     try:
         settle(device.clock, call, plan)
         before = usage()
-        contestant.samples += time_block(device.clock, call, plan)
+        if cold:
+            samples = time_cold_block(device.clock, call, plan, device.flush_caches)
+        else:
+            samples = time_block(device.clock, call, plan)
         contestant.used = add_usage(contestant.used, before, usage())
-    except Exception as error:
-        contestant.outcome = failure(error)
+    finally:
+        gc.enable()
+    contestant.clocks_hz.append(core_clock_hz())
+    contestant.blocks.append(tuple(samples))
 
 
 def _measured(contestant: _Contestant, contest: Contest) -> Outcome:
-    """What was measured, if the backend still answers as it did at the gate."""
-    if contestant.outcome.status != "ok":
-        return contestant.outcome
     admitted, plan, used = contestant.admitted, contestant.plan, contestant.used
-    if contest.effort and admitted.call_s < contest.effort.warm_up_s:
-        try:
-            wrong = hold_again(admitted.call, contest.inputs, contest.truth, admitted.bound)
-        except Exception as error:
-            return failure(error)
+    if admitted.call_s < _CHEAP_CALL_S:
+        wrong = hold_again(admitted.call, contest.inputs, contest.truth, admitted.bound)
         if wrong:
             return Outcome("mismatch", wrong)
+    samples = [sample for block in contestant.blocks for sample in block]
     return replace(
-        contestant.outcome,
-        samples=len(contestant.samples),
+        admitted.outcome,
+        samples=len(samples),
         iterations=plan.iterations,
+        peak_memory_bytes=contestant.peak_memory_bytes,
         page_faults_per_call=used and used.page_faults / plan.calls,
         context_switches=used and used.context_switches,
-        **asdict(quantiles(contestant.samples)),
+        load=psutil.getloadavg()[0],
+        clock_hz=contestant.clocks_hz[-1],
+        flags="|".join(flags(contestant.blocks, contestant.clocks_hz)) or None,
+        blocks=tuple(contestant.blocks),
+        **asdict(quantiles(samples)),
     )

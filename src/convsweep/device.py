@@ -7,6 +7,7 @@ registered by a package (`vulkan`) take one path.
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import torch
 Work = Callable[[], object]
 Clock = Callable[[Work], float]
 """Seconds from the start of some work until the device has finished it."""
+
+_LEAST_CACHE_BYTES = 2**25  # also where a device does not tell how much it has
 
 # Device types that a package registers with torch when it is imported.
 _REGISTERED_BY = {"vulkan": "torchvulkan"}
@@ -50,6 +53,8 @@ class Device:
     synchronize: Callable[[], None]
     """Wait until all work handed to the device is done."""
     clock: Clock
+    flush_caches: Callable[[], None]
+    """Read and write more than all caches hold, so that nothing timed is left in them."""
     reset_peak_memory: Callable[[], None] | None = None
     peak_memory_bytes: Callable[[], int] | None = None
     """The most memory allocated since the reset; None where the device does not tell."""
@@ -80,7 +85,9 @@ def find_device(name: str) -> Device:
         ValueError: it is not there; names those that are.
     """
     if name == "cpu":
-        return Device("cpu", cpu_name(), lambda: None, host_clock(lambda: None))
+        return Device(
+            "cpu", cpu_name(), lambda: None, host_clock(lambda: None), flusher("cpu", _cpu_caches())
+        )
     there = device_names()
     if name not in there:
         raise ValueError(f"device {name!r} is not on this machine; there is {', '.join(there)}")
@@ -101,6 +108,7 @@ def find_device(name: str) -> Device:
         getattr(module, "get_device_name", lambda index: name)(device.index),
         synchronize,
         clock,
+        flusher(name, _accelerator_caches(module, device.index)),
         getattr(module, "reset_peak_memory_stats", None),
         getattr(module, "max_memory_allocated", None),
     )
@@ -132,6 +140,36 @@ def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> 
         return start.elapsed_time(end) * 1e-3
 
     return seconds
+
+
+def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
+    """Something that reads and writes twice what the caches hold; its memory is taken when used.
+
+    Not a plain fill: large stores go past the caches and would leave them as they are.
+    """
+    buffer: list[torch.Tensor] = []
+
+    def flush() -> None:
+        if not buffer:
+            buffer.append(torch.zeros(2 * cache_bytes // 4, dtype=torch.int32, device=device))
+        buffer[0].add_(1)
+
+    return flush
+
+
+def _cpu_caches() -> int:
+    """Bytes of the largest cache of a core, shared ones counted whole."""
+    sizes = [_LEAST_CACHE_BYTES]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        if match := re.fullmatch(r"(\d+)([KMG]?)", path.read_text(encoding="utf-8").strip()):
+            sizes.append(int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]])
+    return max(sizes)
+
+
+def _accelerator_caches(module: object, index: int) -> int:
+    """Bytes of the device's L2, where it tells."""
+    properties = getattr(module, "get_device_properties", lambda index: None)(index)
+    return max(_LEAST_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
 
 
 def has_events(event: Callable[[], Event]) -> bool:

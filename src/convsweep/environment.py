@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,6 @@ import psutil
 from convsweep import __version__
 
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmark", "torchvulkan")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-# glibc's malloc.h: trim the heap's top, keep beyond it, map blocks of their own.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def usable_cores() -> int:
@@ -31,36 +27,6 @@ def usable_cores() -> int:
         allowed = len(os.sched_getaffinity(0))
         return min(allowed, psutil.cpu_count(logical=False) or allowed)
     return psutil.cpu_count(logical=False) or 1
-
-
-def steady_allocator() -> str:
-    """Keep freed memory in the process; "steady", or "system" where that can't be had.
-
-    glibc gives large blocks back to the kernel, and a convolution that allocates its output then
-    page-faults at every call: that, not arithmetic, decides a comparison.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # not glibc
-        return "system"
-    largest = 2**31 - 1
-    settings = ((_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
-    accepted = [mallopt(*setting) for setting in settings]
-    return "steady" if all(accepted) else "system"
-
-
-@contextmanager
-def thread_variables(threads: int) -> Iterator[None]:
-    """Processes started within get pools of `threads` threads."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 class Usage(NamedTuple):
@@ -89,6 +55,16 @@ def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) ->
         total.page_faults + after.page_faults - before.page_faults,
         total.context_switches + after.context_switches - before.context_switches,
     )
+
+
+def core_clock_hz() -> float | None:
+    """The clock of the core that this runs on; None where the kernel does not tell."""
+    if sys.platform != "linux":
+        return None
+    stat = _read("/proc/self/stat")
+    core = stat.rpartition(")")[2].split()[36] if stat else "0"
+    khz = _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
+    return float(khz) * 1e3 if khz else None
 
 
 def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:

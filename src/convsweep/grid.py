@@ -13,6 +13,7 @@ from convsweep.workloads import Layer
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 WEIGHT_KINDS = ("separable", "dense")
+CACHES = ("hot", "cold")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Case:
     dtype: str
     memory_format: str
     threads: int
+    cache: str
+    """`hot`: every call finds its input where the last one left it; `cold`: in no cache."""
     backend: str
 
     @property
@@ -35,7 +38,11 @@ class Case:
     @property
     def group(self) -> Case:
         """What it shares with the cases that it is compared and interleaved with."""
-        return replace(self, backend="")
+        return self.on("")
+
+    def on(self, backend: str) -> Case:
+        """The same on another backend."""
+        return replace(self, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Grid:
 
     about: str
     axes: tuple[str, ...]
-    passes: int = 5
+    passes: int = 10
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
     """The backends that answer its question; None: all."""
@@ -80,7 +87,7 @@ GRIDS = {
     "smoke": Grid(
         "every backend on the smallest problems, in seconds",
         ("in_channels=4,8 size=6 kernel_size=1,3",),
-        passes=2,
+        passes=3,
         case_timeout_s=2.0,
     ),
     "quick": Grid(
@@ -117,6 +124,7 @@ def cross(
     dtypes: Sequence[str] = ("float32",),
     memory_formats: Sequence[str] = ("contiguous",),
     threads: Sequence[int] = (1,),
+    caches: Sequence[str] = ("hot",),
     weight_kind: str = "separable",
 ) -> list[Case]:
     """Every layer on everything it is to be timed on, the backends of one problem together."""
@@ -128,10 +136,11 @@ def cross(
             dtype,
             memory_format,
             thread_count,
+            cache,
             backend,
         )
-        for layer, device, dtype, memory_format, thread_count, backend in itertools.product(
-            layers, devices, dtypes, memory_formats, threads, backends
+        for layer, device, dtype, memory_format, thread_count, cache, backend in itertools.product(
+            layers, devices, dtypes, memory_formats, threads, caches, backends
         )
     ]
 

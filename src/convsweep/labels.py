@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 NOT_MEASURED = "not measured"
 
 # What two cases must share, besides the problem, before one figure or mean may hold both.
-SETTING_COLUMNS = ("device", "dtype", "memory_format", "threads", "driver", "environment_id")
+SETTING_COLUMNS = (
+    "device", "dtype", "memory_format", "threads", "cache", "driver", "environment_id",
+)  # fmt: skip
 # What makes a problem of its own: a layer's count weighs it, and its weight is one of two kinds.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "count")
 
@@ -130,6 +132,7 @@ def _setting_labels(frame: DataFrame) -> Series:
     """`cpu, float32, 2 threads`: the device, and what else varies."""
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
+    words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
     words["environment_id"] = words["environment_id"].map(lambda name: f"environment {name}")
     said = [words["device"], *(w for w in list(words.values())[1:] if w.nunique() > 1)]
     return pd.Series(map(", ".join, zip(*said, strict=True)), index=frame.index, dtype="str")

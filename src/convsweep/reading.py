@@ -7,17 +7,17 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsweep.lines import CHECKSUM, Lines, header
 from convsweep.refusal import opened
 from convsweep.rows import ADDED, COLUMNS, REQUIRED, SCHEMA_VERSION, STATUSES, pandas_types
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
-LARGEST_FILE = 268_435_456
-"""Bytes: half a million rows."""
+LARGEST_FILE = 134_217_728
+"""Bytes: a quarter of a million rows, which take half a gigabyte of memory."""
 _KIND = "a measurements file"
 _AT_ONCE = 10_000  # lines that are text in memory
 
@@ -42,7 +42,7 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
         ValueError: as `read`, and where the schema is an older one.
     """
     if not os.path.lexists(path) or _ended_in_its_header(path):
-        return _typed([], COLUMNS), 0
+        return _joined([_columns([], COLUMNS)]), 0
     frame, lines = read(path)
     if not lines.checked:
         raise ValueError(
@@ -60,14 +60,11 @@ def _ended_in_its_header(path: Path) -> bool:
 
 def _table(lines: Lines) -> DataFrame:
     """All lines as one table; only `_AT_ONCE` of them are text at a time."""
-    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
-
     rows = _cells(lines)
-    first = list(islice(rows, _AT_ONCE))
-    parts = [_typed(first, lines.columns)]
+    parts = [_columns(list(islice(rows, _AT_ONCE)), lines.columns)]
     while some := list(islice(rows, _AT_ONCE)):
-        parts.append(_typed(some, lines.columns))
-    frame = pd.concat(parts, ignore_index=True)
+        parts.append(_columns(some, lines.columns))
+    frame = _joined(parts)
     _refuse_bad_values(frame, SCHEMA_VERSION if lines.checked else 1)
     return frame
 
@@ -89,12 +86,10 @@ def _cells(lines: Lines) -> Iterator[list[str]]:
 
 
 def _refuse_newer(columns: Sequence[str], cells: Sequence[str]) -> None:
-    versions = [c for name, c in zip(columns, cells, strict=False) if name == "schema_version"]
-    newer = [
-        version for version in versions if version.isdecimal() and int(version) > SCHEMA_VERSION
-    ]
-    if newer:
-        raise ValueError(f"its schema is version {newer[0]}, this convsweep reads {SCHEMA_VERSION}")
+    place = columns.index("schema_version") if "schema_version" in columns else len(cells)
+    version = "".join(cells[place : place + 1])
+    if version.isdecimal() and int(version) > SCHEMA_VERSION:
+        raise ValueError(f"its schema is version {version}, this convsweep reads {SCHEMA_VERSION}")
 
 
 def _refuse_other_columns(lines: Lines) -> None:
@@ -112,20 +107,33 @@ def _refuse_other_columns(lines: Lines) -> None:
         raise ValueError("its columns are in another order, or some are there twice")
 
 
-def _typed(rows: Sequence[Sequence[str]], names: Sequence[str]) -> DataFrame:
-    """Rows of text as a table of `Row`'s columns and types."""
+def _columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, Series[Any]]:
+    """Rows of text as `Row`'s columns, each of its type."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    return {
+        name: _column(columns.get(name) or [ADDED.get(name) or ""] * len(rows), kind)
+        for name, kind in pandas_types().items()
+    }
+
+
+def _column(cells: Sequence[str], kind: str) -> Series[Any]:
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
+    if kind == "boolean":
+        return pd.Series([{"True": True, "False": False}.get(cell) for cell in cells], dtype=kind)
+    shared: dict[str, str] = {}  # most cells of a column say the same: one text in memory will do
+    texts = [shared.setdefault(cell, cell) or None for cell in cells]
+    return pd.Series(texts, dtype="string").astype(pd.api.types.pandas_dtype(kind))
+
+
+def _joined(parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
+    """Parts of a table below each other; they are taken apart, so that no cell is held twice."""
     import pandas as pd
 
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    shared: dict[str, str] = {}  # most cells of a run say what others say: one text is enough
-
-    def texts(name: str) -> list[str | None]:
-        cells = columns.get(name) or [ADDED.get(name)] * len(rows)
-        return [shared.setdefault(cell, cell) if cell else None for cell in cells]
-
-    frame = pd.DataFrame({name: pd.array(texts(name), dtype="string") for name in COLUMNS})
-    frame["bias"] = frame["bias"].map({"True": True, "False": False})
-    return frame.astype(pandas_types())
+    columns = {
+        name: pd.concat([part.pop(name) for part in parts], ignore_index=True) for name in COLUMNS
+    }
+    return pd.DataFrame(columns, copy=False)
 
 
 def _refuse_bad_values(frame: DataFrame, schema_version: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -40,6 +40,11 @@ class Outcome:
     peak_memory_bytes: int | None = None
     page_faults_per_call: float | None = None
     context_switches: int | None = None
+    load: float | None = None
+    clock_hz: float | None = None
+    flags: str | None = None
+    blocks: tuple[tuple[float, ...], ...] = ()
+    """Every sample, block by block, for the samples file; no column holds it."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def utc_now() -> str:
 def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: Outcome) -> Row:
     """The row of one case in one pass."""
     problem, layer = case.problem, case.layer
+    measured = {name: value for name, value in vars(outcome).items() if name != "blocks"}
     return Row(
         run_id=run.run_id,
         pass_index=pass_index,
@@ -102,9 +108,10 @@ def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: O
         dtype=case.dtype,
         memory_format=case.memory_format,
         threads=case.threads,
+        cache=case.cache,
         driver=run.driver,
         macs=problem.macs,
         backend_macs=None if outcome.status == "skipped" else backend.macs(problem),
         min_bytes=problem.min_bytes(torch_dtype(case.dtype).itemsize),
-        **asdict(outcome),
+        **measured,
     )

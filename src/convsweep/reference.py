@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
@@ -26,6 +28,29 @@ class Truth:
     y: Tensor  # (N, C_out, *output_size)
     negated: Tensor  # the answer to -x
     scale: float  # max(conv(|x|, |w|) + |bias|), what rounding errors are measured in
+
+
+@dataclass(frozen=True)
+class PackedTruth:
+    """A truth as it travels between processes, to be used in the passes to come."""
+
+    y: NDArray[np.float64]
+    negated: NDArray[np.float64]
+    scale: float
+
+    @classmethod
+    def pack(cls, truth: Truth) -> PackedTruth:
+        """The truth in arrays that hold their own memory."""
+        return cls(truth.y.numpy(), truth.negated.numpy(), truth.scale)
+
+    def unpack(self) -> Truth:
+        """The truth again."""
+        return Truth(torch.from_numpy(self.y), torch.from_numpy(self.negated), self.scale)
+
+    @property
+    def nbytes(self) -> int:
+        """What keeping it takes."""
+        return self.y.nbytes + self.negated.nbytes
 
 
 @dataclass(frozen=True)

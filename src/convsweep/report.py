@@ -14,6 +14,7 @@ from convsweep.answer import answer as sentences
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.statistics import summarize
+from convsweep.tables import escape_markdown
 
 
 def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
@@ -81,15 +82,6 @@ def _templates(*, html: bool) -> Environment:
     )
     templates.filters["cell"] = escape_markdown
     return templates
-
-
-def escape_markdown(text: object) -> str:
-    """Text that stays text in a line or a table's cell of Markdown."""
-    line = " ".join(str(text).split())
-    special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
-    for character in special:
-        line = line.replace(character, f"\\{character}")
-    return line.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _refuse_unless_report(out: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from convsweep.axes import parse_axis, span
 from convsweep.backend import Backend
+from convsweep.conditions import ALLOCATORS
 from convsweep.device import find_device
 from convsweep.environment import usable_cores
-from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
-from convsweep.quantities import seconds
+from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
+from convsweep.quantities import fraction, seconds
 from convsweep.registry import backends
 from convsweep.store import BASELINE
 from convsweep.workloads import Layer, read_problems, workloads
@@ -33,9 +35,13 @@ class Options:
     dtypes: Sequence[str] = ()
     memory_formats: Sequence[str] = ()
     threads: Sequence[int] = ()
+    caches: Sequence[str] = ()
     weight_kind: str = "separable"
     passes: int | None = None
+    budget: str | None = None
+    precision: str | None = None
     case_timeout: str | None = None
+    allocator: str = "steady"
     baseline: str | None = None
 
 
@@ -50,8 +56,38 @@ class Request:
     device_descriptions: Mapping[str, str]
     """The product's name of each device that takes part."""
     passes: int
+    """Visits to every case; with a budget or a precision the most of them."""
+    budget_s: float | None
+    """Seconds to spend where the answer is open; None: all passes."""
+    precision: float | None
+    """The relative half width of an interval that is narrow enough; None: what a verdict needs."""
     case_timeout_s: float
+    allocator: str
     baseline: str
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether cases drop out once their answer is settled."""
+        return self.budget_s is not None or self.precision is not None
+
+    def told(self) -> dict[str, object]:
+        """What was asked, as environment.json keeps it: all that rows of one run must share."""
+        labels = sorted({repr(case) for case in self.cases})
+        return {
+            "name": self.name,
+            "problems": len({case.layer for case in self.cases}),
+            "backends": list(self.backends),
+            "devices": list(self.device_descriptions),
+            "dtypes": sorted({case.dtype for case in self.cases}),
+            "memory_formats": sorted({case.memory_format for case in self.cases}),
+            "threads": sorted({case.threads for case in self.cases}),
+            "caches": sorted({case.cache for case in self.cases}),
+            "weight_kinds": sorted({case.weight_kind for case in self.cases}),
+            "cases": hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12],
+            "passes": self.passes,
+            "precision": self.precision,
+            "allocator": self.allocator,
+        }
 
 
 def read_request(options: Options) -> Request:
@@ -75,9 +111,15 @@ def read_request(options: Options) -> Request:
             "memory format", options.memory_formats or ("contiguous",), MEMORY_FORMATS
         ),
         threads=_threads(options.threads),
+        caches=_each("cache", options.caches or ("hot",), CACHES),
         weight_kind=_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
-    passes = grid.passes if options.passes is None else options.passes
+    budget_s, precision = (
+        _amount("--budget", options.budget, seconds),
+        _amount("--precision", options.precision, fraction),
+    )
+    most = grid.passes if budget_s is None and precision is None else MOST_PASSES
+    passes = most if options.passes is None else options.passes
     if not 1 <= passes <= MOST_PASSES:
         raise ValueError(f"--passes {passes} is not a whole number from 1 to {MOST_PASSES}")
     limit = options.case_timeout
@@ -87,7 +129,10 @@ def read_request(options: Options) -> Request:
         backends={name: known[name] for name in names},
         device_descriptions={name: find_device(name).description for name in devices},
         passes=passes,
-        case_timeout_s=grid.case_timeout_s if limit is None else seconds(limit),
+        budget_s=budget_s,
+        precision=precision,
+        case_timeout_s=_amount("--case-timeout", limit, seconds) or grid.case_timeout_s,
+        allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
     )
 
@@ -115,6 +160,16 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
         return "axes", [Layer(problem) for problem in problems], plain
     name = _one("grid", DEFAULT_GRID if options.grid is None else options.grid, GRIDS)
     return name, GRIDS[name].layers(), GRIDS[name]
+
+
+def _amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:
+    """The number that an option's text stands for; None where it was not given."""
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from None
 
 
 def _one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:

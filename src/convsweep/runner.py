@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from convsweep.admission import fewest_calls
 from convsweep.backend import Backend
-from convsweep.child import Child, Failed
+from convsweep.conductor import (
+    Company,
+    Conductor,
+    Launch,
+    Outcomes,
+    Truths,
+    launch_child,
+)
 from convsweep.forecast import (
     START_S,
     Countdown,
@@ -38,49 +45,32 @@ class Progress:
     remaining_s: float
 
 
-class Measurer(Protocol):
-    """Whoever measures groups of cases: a child process, or a fake one in tests."""
+@dataclass
+class Spent:
+    """Where the time of a sweep went, in seconds by phase."""
 
-    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        """Each case's outcome as it comes; raises `Failed` where one ended the process."""
+    phases_s: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=monotonic)
 
-    def close(self) -> None:
-        """End it at once."""
-
-
-Launch = Callable[[Settings], Measurer]
-
-
-def launch_child(settings: Settings) -> Measurer:
-    """A measuring process of its own."""
-    return Child(settings)
+    def told(self) -> dict[str, float]:
+        """Every phase, the rest, and the whole; as environment.json tells it."""
+        wall_s = monotonic() - self.started
+        rest_s = wall_s - sum(self.phases_s.values())
+        return {**self.phases_s, "rest_s": rest_s, "wall_s": wall_s}
 
 
-class _Crew:
-    """Measures with one child after another: a new one where the last one failed."""
+Visits = Mapping[tuple[int, Case], Outcome]
+"""What is known already: the outcome of a case in a pass."""
 
-    def __init__(self, settings: Settings, launch: Launch) -> None:
-        self._settings, self._launch = settings, launch
-        self._measurer: Measurer | None = None
 
-    def measure(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        waiting = dict.fromkeys(cases)
-        while waiting:
-            self._measurer = self._measurer or self._launch(self._settings)
-            try:
-                for case, outcome in self._measurer.measure(tuple(waiting)):
-                    del waiting[case]
-                    yield case, outcome
-            except Failed as failed:
-                self.close()
-                for case in failed.cases:
-                    del waiting[case]
-                    yield case, failed.outcome
+@dataclass(frozen=True)
+class Stops:
+    """When a sweep is over before its last pass; by default never."""
 
-    def close(self) -> None:
-        if self._measurer is not None:
-            self._measurer.close()
-            self._measurer = None
+    now: Callable[[], bool] = lambda: False
+    """Asked between groups of cases: whether to stop at once."""
+    still_open: Callable[[int], Collection[Case] | None] = lambda pass_index: None
+    """Asked before each pass: the cases that are worth another visit; None: all."""
 
 
 def sweep(
@@ -91,8 +81,10 @@ def sweep(
     passes: int,
     record: Callable[[int, Case, Outcome], None],
     observe: Callable[[Progress], None] = lambda progress: None,
+    stops: Stops | None = None,
+    known: Visits | None = None,
     launch: Launch = launch_child,
-) -> None:
+) -> Spent:
     """Visit every case once a pass, and record one outcome each time.
 
     The first pass goes from small problems to large ones, so that what can't end in time is
@@ -103,49 +95,75 @@ def sweep(
         cases: what to measure; the backends of one group are interleaved.
         backends: by name, at least those of the cases.
         settings: of every measuring process; its threads are the cases' own.
-        passes: visits to every case, each in fresh processes.
+        passes: visits to every case at most, each in fresh processes.
         record: called with the pass, the case and its outcome, as soon as it is known.
         observe: called whenever something has moved on.
+        stops: when to stop before that.
+        known: visits of an earlier, interrupted sweep; they are not made again.
         launch: makes a measuring process.
     """
-    groups = _groups(cases)
-    rng = random.Random(settings.seed)
-    settled = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
-    predictor = Predictor()
+    stops, spent = stops or Stops(), Spent()
+    book = _Book(cases, backends, settings, known or {})
+    rng, truths = random.Random(settings.seed), Truths()
     countdown = Countdown({case: _forecast_s(case, backends, settings) for case in cases}, passes)
     for pass_index in range(passes):
-        order = sorted(groups, key=lambda group: group[0].problem.macs)
+        worth = stops.still_open(pass_index)
+        if worth is not None and not worth:
+            break
+        groups = _groups(case for case in cases if worth is None or case in worth)
+        groups.sort(key=lambda group: group[0].problem.macs)
         if pass_index:
-            rng.shuffle(order)
+            rng.shuffle(groups)
         for threads in sorted({case.threads for case in cases}):
             own = replace(settings, threads=threads, seed=rng.randrange(2**32))
-            with closing(_Crew(own, launch)) as crew:
-                for group in (g for g in order if g[0].threads == threads):
-                    for case, outcome in _visit(group, crew, settled, predictor, settings):
+            company = Company(own, spent.phases_s, launch)
+            with closing(Conductor(company, backends, truths)) as conductor:
+                for group in (group for group in groups if group[0].threads == threads):
+                    if stops.now():
+                        return spent
+                    for case, outcome in book.visit(pass_index, group, conductor):
                         record(pass_index, case, outcome)
-                        remaining_s = countdown.tick(case)
-                        observe(Progress(countdown.done, passes * len(cases), case, remaining_s))
+                        left_s = countdown.tick(case)
+                        observe(Progress(countdown.done, passes * len(cases), case, left_s))
+    return spent
 
 
-def _visit(
-    group: Sequence[Case],
-    crew: _Crew,
-    settled: dict[Case, Outcome],
-    predictor: Predictor,
-    settings: Settings,
-) -> Iterator[tuple[Case, Outcome]]:
-    """The outcome of every case of a group; what fails is settled for the passes to come."""
-    for case in group:
-        if case not in settled and (outcome := too_long(case, predictor, settings)):
-            settled[case] = outcome
-    known = [(case, settled[case]) for case in group if case in settled]
-    yield from known
-    for case, outcome in crew.measure([case for case in group if case not in settled]):
+class _Book:
+    """What a sweep has learnt of its cases: what is known, what is settled, what takes too long."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        backends: Mapping[str, Backend],
+        settings: Settings,
+        known: Visits,
+    ) -> None:
+        self._settings, self._known = settings, known
+        self._settled = {c: skip for c in cases if (skip := why_not(c, backends[c.backend]))}
+        self._predictor = Predictor()
+        for (_, case), outcome in known.items():
+            self._learn(case, outcome)
+
+    def visit(self, pass_index: int, group: Sequence[Case], crew: Conductor) -> Outcomes:
+        """The outcome of every case of a group that is not known already."""
+        waiting = [case for case in group if (pass_index, case) not in self._known]
+        for case in waiting:
+            if case not in self._settled and (
+                late := too_long(case, self._predictor, self._settings)
+            ):
+                self._settled[case] = late
+        told = [(case, self._settled[case]) for case in waiting if case in self._settled]
+        yield from told
+        for case, outcome in crew.measure([c for c in waiting if c not in self._settled]):
+            self._learn(case, outcome)
+            yield case, outcome
+
+    def _learn(self, case: Case, outcome: Outcome) -> None:
+        """Note how fast it is; what failed is settled for the passes to come."""
         if outcome.status != "ok":
-            settled[case] = outcome
+            self._settled[case] = outcome
         if (call_s := outcome.median_s or outcome.first_call_s) is not None:
-            predictor.learn(case, call_s)
-        yield case, outcome
+            self._predictor.learn(case, call_s)
 
 
 def _groups(cases: Iterable[Case]) -> list[list[Case]]:

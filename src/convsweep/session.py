@@ -5,37 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import psutil
 
 from convsweep import store
-from convsweep.environment import describe, steady_allocator
+from convsweep.conductor import Launch, conditions, launch_child
+from convsweep.environment import describe
 from convsweep.grid import Case
+from convsweep.interrupts import Interrupts
+from convsweep.lock import locked
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
-from convsweep.runner import Launch, Progress, launch_child, sweep
+from convsweep.resuming import known_visits, refuse_unless_same
+from convsweep.runner import Progress, Spent, Stops, Visits, sweep
+from convsweep.samples import Samples
 from convsweep.sampling import Effort
 from convsweep.statistics import SUMMARY_COLUMNS, summarize
+from convsweep.stopping import Answered, Budget, Tally, Unsettled, unsettled
 from convsweep.worker import Settings
 
-if TYPE_CHECKING:
-    pass
-
 RESULTS = Path("results")
-
-
-def fixed_settings() -> dict[str, object]:
-    """What every measuring process sets, as environment.json tells it."""
-    return {
-        "allocator": steady_allocator(),  # asked of this process, whose libc is the children's
-        "tf32": False,
-        "cudnn_benchmark": False,
-        "deterministic": False,
-        "flush_denormal": False,
-    }
-
+_MEMORY_SHARE = 0.9  # of what is free: beyond, the whole machine would suffer
 
 Observe = Callable[[Progress], None]
 
@@ -47,43 +40,53 @@ def new_run_id(name: str) -> str:
 
 
 class Recording:
-    """A new run's folder: its environment, a row for each outcome, the summary at the end."""
+    """A run's folder: its environment, rows and samples as they come, the summary at the end."""
 
     def __init__(
         self,
         request: Request,
         out: Path,
         *,
-        run_id: str,
-        command: str,
-        settings: Mapping[str, object],
+        told: Mapping[str, object],
+        resume: bool = False,
         driver: str = "convsweep",
     ) -> None:
         devices = dict(request.device_descriptions)
-        environment = describe(devices)
         self._request, self._out = request, out
-        self._run = Run(run_id, environment["environment_id"], devices, driver)
-        self._measurements = store.Measurements(out)
-        told = {
-            "run_id": run_id,
-            "command": command,
-            "started_at": utc_now(),
-            "baseline": request.baseline,
-        }
-        threads = sorted({case.threads for case in request.cases})
-        store.write_environment(
-            out, told | environment | {"settings": {"threads": threads, **settings}}
-        )
+        run_id, environment_id = str(told["run_id"]), str(told["environment_id"])
+        self._run = Run(run_id, environment_id, devices, driver)
+        self._told = dict(told)
+        if not resume:
+            out.mkdir(parents=True, exist_ok=True)
+            store.write_environment(out, self._told)
+        self._measurements = store.Measurements(out, resume)
+        self._samples = Samples(out, resume, self._measurements.rows)
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
-        """Put one outcome on the disk."""
+        """Put one outcome on the disk, its samples first."""
         backend = self._request.backends[case.backend]
+        self._samples.append(self._measurements.rows, outcome.blocks)
         self._measurements.append(make_row(self._run, case, backend, pass_index, outcome))
+
+    def tell(self, more: Mapping[str, object]) -> None:
+        """Add to environment.json what is known at the end only."""
+        self._told |= more
+        store.write_environment(self._out, self._told)
 
     def close(self) -> None:
         """Derive the summary of the rows that there are."""
+        self._samples.close()
         self._measurements.close()
         write_summary(self._out, self._request.baseline)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run has ended."""
+
+    interrupted: bool
+    unsettled: Unsettled | None
+    """Of a run with a budget or a precision: what it leaves open."""
 
 
 def carry_out(
@@ -92,36 +95,119 @@ def carry_out(
     run_id: str,
     command: str,
     observe: Observe,
+    *,
+    resume: bool = False,
     launch: Launch = launch_child,
-) -> None:
+) -> Ending:
     """Measure everything, each row on the disk as soon as it is known, and write the summary.
 
-    An interrupt leaves a whole run of the rows that there are, and goes on to the caller.
+    The first interrupt finishes what is being measured; whatever ends it, `resume` goes on.
+
+    Raises:
+        ValueError: another run is writing to `out`, or what is there can't be gone on with.
     """
-    settings = measuring(request)
-    told = {
-        "passes": request.passes,
-        "case_timeout_s": settings.case_timeout_s,
-        "seed": settings.seed,
-        **fixed_settings(),
-        **asdict(settings.effort or Effort()),
-    }
-    recording = Recording(request, out, run_id=run_id, command=command, settings=told)
-    with closing(recording):
-        sweep(
+    with locked(out):
+        if not resume:
+            store.refuse_unless_new(out)
+        settings = measuring(request)
+        told = _told(request, settings, run_id, command, conditions(settings, launch))
+        visits: Visits = {}
+        if resume:
+            earlier = store.read_environment(out)
+            refuse_unless_same(earlier, told)
+            told = earlier
+            visits = known_visits(store.recorded(out), request.cases)
+        with closing(Recording(request, out, told=told, resume=resume)) as recording:
+            return _measure(request, settings, recording, observe, visits, launch)
+
+
+def _measure(
+    request: Request,
+    settings: Settings,
+    recording: Recording,
+    observe: Observe,
+    visits: Visits,
+    launch: Launch,
+) -> Ending:
+    tally, budget = Tally(request.baseline), Budget(request.budget_s)
+    answered = Answered(tally, request.precision)
+    for (pass_index, case), outcome in visits.items():
+        tally.add(pass_index, case, outcome)
+
+    def record(pass_index: int, case: Case, outcome: Outcome) -> None:
+        recording.add(pass_index, case, outcome)
+        tally.add(pass_index, case, outcome)
+
+    def watch(progress: Progress) -> None:
+        left_s = budget.left_s if request.adaptive else progress.remaining_s
+        observe(replace(progress, remaining_s=left_s))
+
+    with Interrupts() as interrupts:
+        spent: Spent = sweep(
             request.cases,
             request.backends,
             settings,
             passes=request.passes,
-            record=recording.add,
-            observe=observe,
+            record=record,
+            observe=watch,
+            stops=Stops(
+                lambda: interrupts.asked or budget.left_s <= 0,
+                answered.still_open if request.adaptive else lambda pass_index: None,
+            ),
+            known=visits,
             launch=launch,
         )
+    time_spent = spent.told()
+    recording.tell({"time_spent": time_spent})
+    left = unsettled(tally, time_spent["wall_s"]) if request.adaptive else None
+    return Ending(interrupts.asked, left)
+
+
+def _told(
+    request: Request,
+    settings: Settings,
+    run_id: str,
+    command: str,
+    found: Mapping[str, object],
+) -> dict[str, object]:
+    """What environment.json says from the start."""
+    return {
+        "run_id": run_id,
+        "command": command,
+        "started_at": utc_now(),
+        "baseline": request.baseline,
+        **describe(dict(request.device_descriptions)),
+        "request": request.told(),
+        "settings": {
+            "seed": settings.seed,
+            "case_timeout_s": settings.case_timeout_s,
+            **{name: value for name, value in found.items() if name != "memory_limit_bytes"},
+            **precision_settings(),
+            **asdict(settings.effort or Effort()),
+        },
+    }
+
+
+def precision_settings() -> dict[str, object]:
+    """What every measuring process asks of torch."""
+    return {
+        "tf32": False,
+        "cudnn_benchmark": False,
+        "deterministic": False,
+        "flush_denormal": False,
+    }
 
 
 def measuring(request: Request) -> Settings:
     """How `request` is measured."""
-    return Settings(case_timeout_s=request.case_timeout_s)
+    on_host = all(case.device in ("cpu", "vulkan") for case in request.cases)
+    free = psutil.virtual_memory().available
+    return Settings(
+        threads=min(case.threads for case in request.cases),
+        case_timeout_s=request.case_timeout_s,
+        allocator=request.allocator,
+        memory_limit_bytes=int(_MEMORY_SHARE * free) if on_host else None,
+    )
 
 
 def write_summary(run_dir: Path, baseline: str) -> None:
@@ -138,7 +224,7 @@ def check(
     sweep(
         request.cases,
         request.backends,
-        Settings(case_timeout_s=request.case_timeout_s, effort=None),
+        replace(measuring(request), effort=None),
         passes=1,
         record=lambda _, case, outcome: found.append((case, outcome)),
         observe=observe,

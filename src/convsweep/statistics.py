@@ -135,7 +135,7 @@ def summarize(
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
     _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
-    summary["verdict"] = _told_verdicts(speedups, margin)
+    summary["verdict"] = told_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     return summary[[*SUMMARY_COLUMNS, "macs", "backend_macs", "flags"]].astype(
@@ -149,7 +149,7 @@ def _put(summary: DataFrame, names: Sequence[str], found: Estimate) -> None:
         summary[name] = ends
 
 
-def _told_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
+def told_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
     """The verdicts of the run's speedups; None where there is no speedup."""
     compared = ~np.isnan(speedups.mean)
     told = np.full(compared.shape, None, dtype=object)

@@ -27,7 +27,23 @@ class Table(NamedTuple):
     right: frozenset[str] = frozenset()
 
 
-def _by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> Table:
+def escape_markdown(text: object) -> str:
+    """Text that stays text in a line or a table's cell of Markdown."""
+    line = " ".join(str(text).split())
+    special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
+    for character in special:
+        line = line.replace(character, f"\\{character}")
+    return line.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def markdown(table: Table) -> str:
+    """The table as a page shows it."""
+    rule = ("---:" if head in table.right else "---" for head in table.heads)
+    rows = [map(escape_markdown, table.heads), rule, *(map(escape_markdown, r) for r in table.rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> Table:
     """A table whose first column is the setting, left out where there is only one."""
     if len({row[0] for row in rows}) < 2:
         heads, rows = heads[1:], [row[1:] for row in rows]
@@ -56,7 +72,7 @@ def answer_table(run: Run) -> Table:
             rows.append(
                 (*row, labels.interval(*mean.interval), *map(str, (mean.problems, *counts)))
             )
-    return _by_setting(heads, rows, set(heads[2:]))
+    return by_setting(heads, rows, set(heads[2:]))
 
 
 def what_was_run(run: Run, measurements: DataFrame) -> Table:
@@ -118,7 +134,7 @@ def summary_table(run: Run) -> Table:
             str(case["passes"]),
         ))  # fmt: skip
     heads = ("setting", "problem", "backend", *numbers, "verdict", "passes")
-    return _by_setting(heads, rows, {*numbers, "passes"})
+    return by_setting(heads, rows, {*numbers, "passes"})
 
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:
@@ -185,7 +201,7 @@ def absent_table(run: Run) -> Table | None:
             ", ".join(cases["label"]),
         ))  # fmt: skip
     heads = ("setting", "backend", "status", "why", "cases", "problems")
-    return _by_setting(heads, rows, {"cases"})
+    return by_setting(heads, rows, {"cases"})
 
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d_x])")

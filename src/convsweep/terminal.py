@@ -21,6 +21,7 @@ from convsweep.grid import Case
 from convsweep.record import Outcome
 from convsweep.request import Request
 from convsweep.runner import Progress
+from convsweep.stopping import Unsettled
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -44,13 +45,29 @@ def plan(request: Request, forecast_s: float) -> str:
     """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
     layers = {case.layer for case in request.cases}
     macs = sum(layer.count * layer.problem.macs for layer in layers)
-    return (
+    what = (
         f"{labels.count(len(request.cases), 'case')} on "
         f"{labels.count(len({case.problem for case in request.cases}), 'problem')} "
         f"({_macs(macs)}), "
-        f"{request.passes} {'pass' if request.passes == 1 else 'passes'}: "
-        f"about {duration(forecast_s)}"
     )
+    if not request.adaptive:
+        passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
+        return f"{what}{passes}: about {duration(forecast_s)}"
+    if request.budget_s is None:
+        return f"{what}until precise: about {duration(forecast_s)} a pass"
+    return f"{what}within {duration(request.budget_s)}, a pass takes about {duration(forecast_s)}"
+
+
+def unsettled(left: Unsettled) -> str:
+    """What a run with a budget leaves undecided, and how much longer that would need."""
+    if not left.cases:
+        return "Every comparison is settled."
+    told = f"{labels.count(left.cases, 'comparison')} not settled yet"
+    if left.more_s:
+        told += f"; about {duration(left.more_s)} more would settle most of them"
+    if left.hopeless:
+        told += f"; {left.hopeless} so close to the margin that no time would"
+    return told + "."
 
 
 def _macs(macs: int) -> str:

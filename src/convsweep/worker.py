@@ -1,22 +1,27 @@
-"""A measuring process: one pass, its environment fixed, answering group after group of cases."""
+"""A measuring process: its conditions fixed, answering its parent's requests one by one."""
 
 from __future__ import annotations
 
 import gc
 import random
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from time import perf_counter
 
 import torch
 
+from convsweep import conditions
 from convsweep.admission import open_contest
-from convsweep.contest import Finished, Tell, hold
+from convsweep.contest import Stage
 from convsweep.device import use_full_precision
-from convsweep.environment import steady_allocator
 from convsweep.grid import Case
-from convsweep.record import failure
+from convsweep.record import Outcome, failure
+from convsweep.reference import PackedTruth
 from convsweep.sampling import Effort
+
+_CHEAP_TRUTH_S = 0.005  # computed again sooner than sent to and fro
 
 
 @dataclass(frozen=True)
@@ -28,31 +33,126 @@ class Settings:
     case_timeout_s: float = 10.0
     effort: Effort | None = field(default_factory=Effort)
     """None: the gate alone, no timing."""
+    allocator: str = "steady"
+    memory_limit_bytes: int | None = None
+    """The most memory that the process may take; None: as much as there is."""
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Asks under which conditions the process runs: a dictionary."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """Asks for a contest of these cases, the last one being over: `Opened`, or why it can't be."""
+
+    cases: Sequence[Case]
+    truth: PackedTruth | None = None
+    """What `Opened` gave in an earlier pass."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A contest is open; its truth where it is worth keeping."""
+
+    truth: PackedTruth | None
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Asks for the gate's word on the case at this index: an `Outcome`."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Asks to warm an admitted case up: how many blocks it wants, or an `Outcome`."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Asks to time one block: None, or an `Outcome` where that failed."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Asks what was measured: an `Outcome`."""
+
+    index: int
+
+
+Request = Describe | Open | Admit | WarmUp | Block | Finish
+Reply = dict[str, object] | Opened | Outcome | int | None
 
 
 def serve(connection: Connection, settings: Settings) -> None:
-    """Answer groups of cases until the connection closes; runs in a process of its own."""
-    steady_allocator()
-    use_full_precision()
-    torch.set_num_threads(settings.threads)
-    gc.freeze()  # what the imports made is never garbage, and looking it over takes 0.1 s a group
-    rng = random.Random(settings.seed)
+    """Answer requests until the connection closes; runs in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
+    worker = Worker(settings)
     try:
-        while True:
-            with torch.no_grad():
-                _answer(connection.recv(), settings, rng, connection.send)
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        with torch.no_grad():
+            while True:
+                connection.send(worker.answer(connection.recv()))
+    except (EOFError, ConnectionError):
         return
 
 
-def _answer(cases: Sequence[Case], settings: Settings, rng: random.Random, tell: Tell) -> None:
-    """Measure one group; where not even its inputs can be had, every case fails alike."""
-    try:
-        contest = open_contest(
-            cases, case_timeout_s=settings.case_timeout_s, effort=settings.effort
-        )
-    except Exception as error:
-        for index in range(len(cases)):
-            tell(Finished(index, failure(error)))
-    else:
-        hold(contest, rng, tell)
+class Worker:
+    """A measuring process from within."""
+
+    def __init__(self, settings: Settings) -> None:
+        conditions.end_with_parent()
+        steady = settings.allocator == "steady"
+        self._conditions: dict[str, object] = {
+            "allocator": conditions.steady_allocator() if steady else "system",
+            "cores": conditions.pin(settings.threads),
+            "niceness": conditions.take_priority(),
+            "address_randomization": conditions.address_randomization(),
+            "memory_limit_bytes": settings.memory_limit_bytes,
+        }
+        conditions.limit_memory(settings.memory_limit_bytes)
+        conditions.fix_threads(settings.threads)
+        use_full_precision()
+        gc.freeze()  # what the imports made is never garbage, and looking it over takes 0.1 s
+        self._kept = conditions.scatter(random.Random(settings.seed))
+        self._settings = settings
+        self._stage: Stage | None = None
+
+    def answer(self, request: Request) -> Reply:
+        """The reply to one request; what a backend does wrong is an outcome, never an exception."""
+        if isinstance(request, Describe):
+            return self._conditions
+        if isinstance(request, Open):
+            return self._open(request)
+        assert self._stage is not None, "no contest is open"
+        match request:
+            case Admit(index):
+                return self._stage.admit(index)
+            case WarmUp(index):
+                return self._stage.warm_up(index)
+            case Block(index):
+                return self._stage.time_block(index)
+            case Finish(index):
+                return self._stage.finish(index)
+
+    def _open(self, request: Open) -> Opened | Outcome:
+        self._stage = None  # its tensors make room
+        known, started = request.truth, perf_counter()
+        try:
+            contest = open_contest(
+                request.cases,
+                case_timeout_s=self._settings.case_timeout_s,
+                effort=self._settings.effort,
+                truth=known.unpack() if known else None,
+            )
+        except Exception as error:
+            return failure(error)
+        self._stage = Stage(contest)
+        costly = perf_counter() - started > _CHEAP_TRUTH_S
+        return Opened(PackedTruth.pack(contest.truth) if costly and not known else None)

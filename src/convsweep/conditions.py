@@ -1,0 +1,107 @@
+"""The conditions that a measuring process runs under, set by itself as it starts.
+
+What moves a timing without being asked about is fixed where it can be (threads, cores, allocator,
+priority) and drawn anew in every process where it can't (placement in memory): what is frozen by
+luck looks exact and is wrong (Curtsinger & Berger 2013, Stabilizer).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+ALLOCATORS = ("steady", "system")
+"""What `--allocator` takes."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_NICENESS = -10
+
+# glibc's malloc.h: trim the heap's top, keep beyond it, map blocks of their own.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_PADS, _LARGEST_PAD = 8, 2**20
+
+
+def steady_allocator() -> str:
+    """Keep freed memory in the process; "steady", or "system" where that can't be had.
+
+    glibc gives large blocks back to the kernel, and a convolution that allocates its output then
+    page-faults at every call: that, not arithmetic, decides a comparison.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return "system"
+    largest = 2**31 - 1
+    settings = ((_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
+    accepted = [mallopt(*setting) for setting in settings]
+    return "steady" if all(accepted) else "system"
+
+
+def fix_threads(threads: int) -> None:
+    """Pools of `threads` threads: torch's, and those that engines make from now on."""
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    torch.set_num_threads(threads)
+
+
+def pin(threads: int) -> list[int] | None:
+    """Stay on as many cores as there are threads; which, or None where that can't be had.
+
+    The last ones: the system's own work prefers the first.
+    """
+    with suppress(AttributeError, OSError):
+        cores = sorted(os.sched_getaffinity(0))[-threads:]
+        os.sched_setaffinity(0, cores)
+        return cores
+    return None
+
+
+def take_priority() -> int | None:
+    """Go before other work where that is allowed; the niceness, None where there is none."""
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    with suppress(AttributeError, OSError):
+        return os.getpriority(os.PRIO_PROCESS, 0)
+    return None
+
+
+def limit_memory(limit_bytes: int | None) -> None:
+    """Let allocations beyond the limit fail here, before the whole machine runs out."""
+    if limit_bytes is None:
+        return
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
+def end_with_parent() -> None:
+    """Be killed when the parent ends, however it ends; on Linux."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def scatter(rng: random.Random) -> list[torch.Tensor]:
+    """Memory of random sizes, to be kept: what is allocated from now on lies elsewhere each time.
+
+    A forked process would otherwise find every block of memory where its siblings found it.
+    """
+    return [torch.empty(rng.randrange(1, _LARGEST_PAD), dtype=torch.uint8) for _ in range(_PADS)]
+
+
+def address_randomization() -> str | None:
+    """What the kernel says of its randomising of addresses; None where it does not say."""
+    levels = {"0": "off", "1": "stack and libraries", "2": "stack, libraries and heap"}
+    with suppress(OSError):
+        level = Path("/proc/sys/kernel/randomize_va_space").read_text(encoding="utf-8").strip()
+        return levels.get(level, level)
+    return None

@@ -1,0 +1,84 @@
+"""Going on with a run: only with the same request on the same machine, and nothing done twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from convsweep.grid import Case
+from convsweep.record import Outcome
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_MUST_MATCH = ("environment_id", "baseline", "request", "settings")
+_MEASURED = tuple(field.name for field in fields(Outcome) if field.name != "blocks")
+
+
+def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, naming what differs, where a run can't be gone on with.
+
+    Args:
+        there: environment.json of the run.
+        here: what it would say if the run were begun now.
+    """
+    before, now = ({k: e.get(k) for k in _MUST_MATCH} for e in (there, here))
+    for name, value in _flat(now).items():
+        old = _flat(before).get(name)
+        if old != value:
+            raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+
+
+def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"settings": {"seed": 0}}` as `{"settings.seed": 0}`."""
+    found: dict[str, Any] = {}
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def known_visits(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
+    """The outcome of every case and pass that has a row.
+
+    Raises:
+        ValueError: a row is of no case, or two are of one case and pass.
+    """
+    by_key = {_key(case): case for case in cases}
+    known: dict[tuple[int, Case], Outcome] = {}
+    for row in rows.to_dict("records"):
+        case = by_key.get(tuple(_plain(row[name]) for name in _KEY))
+        if case is None:
+            raise ValueError(
+                f"can't resume: {row['backend']} on {row['problem']} is in the run alone"
+            )
+        visit = (int(row["pass_index"]), case)
+        if visit in known:
+            raise ValueError(f"can't resume: {row['backend']} on {row['problem']} is there twice")
+        known[visit] = Outcome(**{name: _plain(row[name]) for name in _MEASURED})
+    return known
+
+
+_KEY = ("problem", "weight_kind", "workload", "layer", "count", "backend", "device", "dtype",
+        "memory_format", "threads", "cache")  # fmt: skip
+
+
+def _key(case: Case) -> tuple[object, ...]:
+    layer = case.layer
+    return (
+        case.problem.label, case.weight_kind, layer.workload, layer.name, layer.count,
+        case.backend, case.device, case.dtype, case.memory_format, case.threads, case.cache,
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Python's own: missing is None, a whole number an int."""
+    import pandas as pd
+
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,125 @@
+"""When a sweep has answered: which cases are worth another pass, and when the budget is spent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+
+import numpy as np
+
+from convsweep.estimates import Numbers, bounds, estimate
+from convsweep.grid import Case
+from convsweep.record import Outcome
+from convsweep.statistics import MARGIN, passes_needed, settled
+
+FIRST_LOOK = 3
+"""Passes before the first case may drop out: fewer don't tell how much passes differ."""
+
+
+@dataclass
+class Tally:
+    """What is known so far of every case, pass by pass."""
+
+    baseline: str
+    median_s: dict[Case, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
+        """One more outcome."""
+        if outcome.status == "ok" and outcome.median_s is not None:
+            self.median_s[case][pass_index] = outcome.median_s
+
+    def log_speedups(self) -> dict[Case, Numbers]:
+        """For every case that is compared, the logarithms of its speedup, a value a pass."""
+        compared = {}
+        for case, times in self.median_s.items():
+            base = self.median_s.get(case.on(self.baseline), {})
+            both = sorted(times.keys() & base.keys())
+            if case.backend != self.baseline and both:
+                compared[case] = np.log([base[p] / times[p] for p in both])
+        return compared
+
+    def log_times(self) -> dict[Case, Numbers]:
+        """For every case with a time, its logarithms, a value a pass."""
+        return {case: np.log([*times.values()]) for case, times in self.median_s.items() if times}
+
+
+class Answered:
+    """Decides pass by pass who goes on.
+
+    With a precision, a case is done when the intervals of its time and its speedup are as narrow;
+    without one, when its verdict holds whatever may come. Cases that are compared with nothing
+    need their time as precisely as the verdict's margin.
+    """
+
+    def __init__(self, tally: Tally, precision: float | None) -> None:
+        self._tally, self._precision = tally, precision
+        self._looks = 0
+
+    def still_open(self, pass_index: int) -> Collection[Case] | None:
+        """The cases that are worth another pass; None: all."""
+        if pass_index < FIRST_LOOK:
+            return None
+        self._looks += 1
+        times, speedups = self._tally.log_times(), self._tally.log_speedups()
+        open_ = self._open_speedups(speedups)
+        compared = {case.group for case in speedups}
+        alone = {case: logs for case, logs in times.items() if case.group not in compared}
+        open_ |= _wide(alone, self._precision or MARGIN)
+        groups = {case.group for case in open_}
+        return {case for case in times if case.group in groups}
+
+    def _open_speedups(self, speedups: dict[Case, Numbers]) -> set[Case]:
+        if self._precision is not None:
+            return _wide(speedups, self._precision)
+        return set(speedups) - settled(speedups, MARGIN, self._looks)
+
+
+def _wide(logs: dict[Case, Numbers], precision: float) -> set[Case]:
+    """The cases whose interval reaches further than `precision` from its middle."""
+    wide = set()
+    for case, values in logs.items():
+        value, low, high = bounds(estimate(values))
+        if not (high - value <= precision * value and value - low <= precision * value):
+            wide.add(case)
+    return wide
+
+
+class Budget:
+    """The time that a sweep may take."""
+
+    def __init__(self, budget_s: float | None, now_s: Callable[[], float] = monotonic) -> None:
+        self._now_s, self._started_s = now_s, now_s()
+        self._budget_s = inf if budget_s is None else budget_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left of it; infinite where there is no limit, below zero where it is spent."""
+        return self._budget_s - (self._now_s() - self._started_s)
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """What a sweep leaves undecided."""
+
+    cases: int
+    hopeless: int
+    """How many of them lie on the margin itself: no time settles them."""
+    more_s: float
+    """About how much longer the others would need."""
+
+
+def unsettled(tally: Tally, wall_s: float) -> Unsettled:
+    """What has no verdict after `wall_s` seconds, and how much longer that would take."""
+    speedups = tally.log_speedups()
+    open_ = set(speedups) - settled(speedups, MARGIN, looks=1)
+    visits = sum(map(len, tally.median_s.values()))
+    more, hopeless = 0, 0
+    for case in open_:
+        needed = passes_needed(speedups[case], MARGIN)
+        hopeless += needed is None
+        more += max(1, needed - len(speedups[case])) if needed else 0
+    # A visit to a case is one to its baseline too, for the same group.
+    return Unsettled(len(open_), hopeless, 2 * more * wall_s / max(visits, 1))
