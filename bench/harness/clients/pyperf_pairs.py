@@ -1,0 +1,22 @@
+"""pyperf on the pairs: it starts this file once a worker process, and once as their leader."""
+
+from __future__ import annotations
+
+import pyperf
+import torch
+
+from bench.harness.layers import make_layer
+from bench.harness.pairs import LAYERS, asked_for
+
+
+def main() -> None:
+    """One benchmark a layer."""
+    torch.set_num_threads(1)
+    runner = pyperf.Runner()
+    for pair in asked_for():
+        for layer in LAYERS:
+            runner.bench_func(f"{pair.label} {layer}", make_layer(pair, layer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""pytest-benchmark on the pairs, with its defaults; pytest finds it by its path alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.harness.layers import make_layer
+from bench.harness.pairs import LAYERS, asked_for
+from convsweep.problem import ConvProblem
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("pair", asked_for(), ids=lambda pair: pair.label)
+def test_layer(pair: ConvProblem, layer: str, benchmark: BenchmarkFixture) -> None:
+    """One benchmark a layer."""
+    torch.set_num_threads(1)
+    benchmark.extra_info |= {"pair": pair.label, "layer": layer}
+    benchmark(make_layer(pair, layer))

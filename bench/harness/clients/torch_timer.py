@@ -1,0 +1,28 @@
+"""torch.utils.benchmark on the pairs: seconds of each layer, as JSON, into the file named first."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from torch.utils.benchmark import Timer
+
+from bench.harness.layers import make_layer
+from bench.harness.pairs import LAYERS, asked_for
+
+
+def main(out: str, autorange: str, min_run_time: str = "") -> None:
+    """Time all with one of Timer's autoranges; its own `min_run_time` unless told."""
+    options = {"min_run_time": float(min_run_time)} if min_run_time else {}
+    told: dict[str, dict[str, float]] = {}
+    for pair in asked_for():
+        for layer in LAYERS:
+            timer = Timer("call()", globals={"call": make_layer(pair, layer)})
+            measured = getattr(timer, autorange)(**options)
+            told.setdefault(pair.label, {})[layer] = measured.median
+    Path(out).write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,143 @@
+"""A run over so many cases that do next to nothing, in this process: what it takes beside timing.
+
+    python -m bench.harness.noop_sweep CASES FOLDER
+
+Prints its findings as JSON. `_carry_out` alone knows how convsweep carries out a run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import psutil
+
+from convsweep import session, store
+from convsweep.conductor import launch_child
+from convsweep.request import Options, Request, read_request
+from convsweep.sampling import Effort
+
+CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
+"""Numbers of cases, and how many values in_channels and out_channels take to make as many."""
+
+_NOTHING = Effort(warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, settle_s=0)
+_WATCH_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds now."""
+
+    rss_bytes: int
+    descriptors: int
+
+
+@dataclass
+class Watch:
+    """When rows came, and what the processes held meanwhile; its own looking is counted apart."""
+
+    rows: int = 0
+    first_row_s: float = 0.0
+    last_row_s: float = 0.0
+    watching_s: float = 0.0
+    parent: list[Footprint] = field(default_factory=list)
+    child: list[Footprint] = field(default_factory=list)
+    _looked_s: float = 0.0
+
+    def row(self, total: int) -> None:
+        """One more row of `total` is on the disk."""
+        now = perf_counter()
+        self.rows += 1
+        if self.rows == 1:
+            self.first_row_s = now
+        if self.rows in (1, total) or now - self._looked_s > _WATCH_EVERY_S:
+            self._look()
+            self._looked_s = perf_counter()
+            self.watching_s += self._looked_s - now
+        self.last_row_s = perf_counter()
+
+    def _look(self) -> None:
+        this = psutil.Process()
+        self.parent.append(_footprint(this))
+        children = [_footprint(child) for child in this.children(recursive=True)]
+        if children:  # the largest one measures; the other keeps multiprocessing's books
+            self.child.append(max(children, key=lambda found: found.rss_bytes))
+
+
+def _peak_bytes() -> int | None:
+    """The most that this process was ever resident; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+def _footprint(process: psutil.Process) -> Footprint:
+    return Footprint(process.memory_info().rss, process.num_fds())
+
+
+def noop_request(cases: int) -> Request:
+    """As many problems of one pixel, no two alike, on PyTorch's own convolution."""
+    ins, outs = CHANNELS[cases]
+    axes = (f"in_channels=1:{ins}:+1", f"out_channels=1:{outs}:+1", "size=1", "kernel_size=1")
+    return read_request(Options(axes=axes, backends=("torch_conv",), passes=1))
+
+
+def _carry_out(request: Request, out: Path, moved: Callable[[], None]) -> None:
+    """The run as the command line carries it out, but for the effort of timing."""
+    session.carry_out(
+        request,
+        out,
+        out.name,
+        "bench.harness.noop_sweep",
+        lambda progress: moved(),
+        launch=lambda settings: launch_child(replace(settings, effort=_NOTHING)),
+    )
+
+
+def measure(cases: int, out: Path) -> dict[str, float | int | None]:
+    """One row of `overhead.csv`."""
+    request, watch = noop_request(cases), Watch()
+    started = perf_counter()
+    _carry_out(request, out, lambda: watch.row(cases))
+    ended, peak_bytes = perf_counter(), _peak_bytes()
+    rows = store.load(out)
+    if len(rows) != cases or set(rows["status"]) != {"ok"}:
+        raise RuntimeError(f"{len(rows)} rows of {cases}: {sorted(set(rows['status']))}")
+    timing_s = float((rows["samples"] * rows["iterations"] * rows["median_s"]).sum())
+    return {
+        "cases": cases,
+        "wall_s": ended - started - watch.watching_s,
+        "start_s": watch.first_row_s - started,
+        "sweep_s": watch.last_row_s - watch.first_row_s - watch.watching_s,
+        "summary_s": ended - watch.last_row_s,
+        "timing_s": timing_s,
+        "parent_peak_bytes": peak_bytes,
+        **_told("parent", watch.parent),
+        **_told("child", watch.child),
+    }
+
+
+def _told(name: str, seen: list[Footprint]) -> dict[str, int | None]:
+    """The first, the last and the most of what a process held; None where nobody saw it."""
+    told: dict[str, int | None] = {}
+    for key in asdict(Footprint(0, 0)):
+        values = [getattr(footprint, key) for footprint in seen]
+        told[f"{name}_{key}_first"] = values[0] if values else None
+        told[f"{name}_{key}_last"] = values[-1] if values else None
+        told[f"{name}_{key}_most"] = max(values, default=None)
+    return told
+
+
+def main(cases: str, out: str) -> None:
+    """Measure, and tell."""
+    sys.stdout.write(json.dumps(measure(int(cases), Path(out))) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

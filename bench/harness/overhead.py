@@ -1,0 +1,90 @@
+"""What convsweep takes beside timing, as a grid of no-op cases grows; a row a size.
+
+    python -m bench.harness.overhead --out results/harness
+
+Not timing is all but samples x iterations x median of the rows: drawing inputs, the gate, warm-up,
+choosing a plan, telling the parent, a row on the disk, and the summary at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import pandas as pd
+from pandas import DataFrame
+
+from bench.harness.contestants import ROOT
+from convsweep.device import cpu_name
+from convsweep.environment import describe
+from convsweep.record import utc_now
+
+FILE = "overhead.csv"
+SIZES = (10, 100, 1_000, 10_000)
+
+LIMIT_S = 0.005
+"""What a case may cost beside timing."""
+LIMIT_BYTES = 20 * 2**20
+"""What a process may gain over ten thousand cases."""
+
+
+def measure_sizes(
+    sizes: Sequence[int], out: Path, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Measure every size in a fresh process; the file is written anew, row by row."""
+    out.mkdir(parents=True, exist_ok=True)
+    commit = describe({"cpu": cpu_name()})["commit"]
+    with (out / FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for cases in sizes:
+            row = {"started_at": utc_now(), "commit": commit, **_measure(cases)}
+            if cases == sizes[0]:
+                writer.writerow(row.keys())
+            writer.writerow(row.values())
+            file.flush()
+            say(f"{cases} cases: {row['wall_s']:.1f} s")
+
+
+def _measure(cases: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        command = [sys.executable, "-m", "bench.harness.noop_sweep", str(cases), f"{folder}/run"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{cases} cases: {done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def load(path: Path) -> DataFrame | None:
+    """The rows, and what a case costs; None where nothing was measured.
+
+    `further_case_s` is from row to row; `whole_case_s` includes process start and summary. Memory
+    is what a process held at most beyond its first row in the run of fewest cases.
+    """
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path).sort_values("cases", ignore_index=True)
+    table["further_case_s"] = (table["sweep_s"] - table["timing_s"]) / (table["cases"] - 1)
+    table["whole_case_s"] = (table["wall_s"] - table["timing_s"]) / table["cases"]
+    few = table.iloc[0]
+    table["child_gains_bytes"] = table["child_rss_bytes_most"] - few["child_rss_bytes_first"]
+    table["parent_gains_bytes"] = table["parent_rss_bytes_most"] - few["parent_rss_bytes_first"]
+    table["summary_gains_bytes"] = table["parent_peak_bytes"] - few["parent_rss_bytes_first"]
+    return table
+
+
+@click.command()
+@click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
+def main(out: Path) -> None:
+    """Measure what runs of no-op cases cost, from ten to ten thousand."""
+    measure_sizes(SIZES, out, say=click.echo)
+
+
+if __name__ == "__main__":
+    main()

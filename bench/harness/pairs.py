@@ -1,0 +1,63 @@
+"""The eight pairs that every tool times: a standard layer, and the separable one in its place."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from convsweep.problem import ConvProblem
+from convsweep.workloads import PROBLEM_COLUMNS
+
+VARIABLE = "HARNESS_PAIRS"
+"""The environment variable that tells a tool's process which pairs to time."""
+
+LAYERS = ("standard", "separable")
+
+
+def _pair(in_channels: int, size: int, out_channels: int, stride: int) -> ConvProblem:
+    return ConvProblem(in_channels, out_channels, (size, size), 3, stride=stride, padding=1)
+
+
+# MobileNetV1's shapes: channels rise as the image shrinks.
+PAIRS = (
+    _pair(32, 112, 64, 1),
+    _pair(64, 56, 128, 1),
+    _pair(128, 56, 128, 1),
+    _pair(128, 28, 256, 2),
+    _pair(256, 28, 256, 1),
+    _pair(256, 14, 512, 1),
+    _pair(512, 14, 512, 1),
+    _pair(512, 7, 1024, 1),
+)
+
+
+def short_name(label: str) -> str:
+    """`128 → 256, 28x28, stride 2` of a problem's label."""
+    problem = ConvProblem.parse(label)
+    stride = "" if problem.stride[0] == 1 else f", stride {problem.stride[0]}"
+    size = "x".join(map(str, problem.input_size))
+    return f"{problem.in_channels} → {problem.out_channels}, {size}{stride}"
+
+
+def to_variable(pairs: Sequence[ConvProblem]) -> dict[str, str]:
+    """The pairs as the environment of a tool's process."""
+    return {VARIABLE: " ".join(pair.label for pair in pairs)}
+
+
+def asked_for() -> list[ConvProblem]:
+    """The pairs that this process is to time: its environment's, all where that names none."""
+    labels = os.environ.get(VARIABLE, "").split()
+    return [ConvProblem.parse(label) for label in labels] or list(PAIRS)
+
+
+def write_problems(pairs: Sequence[ConvProblem], path: Path) -> None:
+    """The pairs as the CSV that `convsweep run --problems` reads."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PROBLEM_COLUMNS)
+        for pair in pairs:
+            sizes = (*pair.kernel_size, *pair.stride, *pair.padding, *pair.dilation)
+            channels = (pair.in_channels, *pair.input_size, pair.out_channels)
+            writer.writerow((pair.batch_size, *channels, *sizes, pair.groups, int(pair.bias)))
