@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 LARGEST_FILE = 134_217_728
-"""Bytes: a quarter of a million rows, which take half a gigabyte of memory."""
+"""Bytes. This and the two limits below keep `load` within half a gigabyte of memory."""
+MOST_ROWS = 300_000
+MOST_TEXTS = 500_000
+"""Different ones: the moment at which each row began, and a few that all rows share."""
 _KIND = "a measurements file"
 _AT_ONCE = 10_000  # lines that are text in memory
 
@@ -42,7 +45,7 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
         ValueError: as `read`, and where the schema is an older one.
     """
     if not os.path.lexists(path) or _ended_in_its_header(path):
-        return _joined([_columns([], COLUMNS)]), 0
+        return _joined([_columns([], COLUMNS, {})]), 0
     frame, lines = read(path)
     if not lines.checked:
         raise ValueError(
@@ -61,9 +64,14 @@ def _ended_in_its_header(path: Path) -> bool:
 def _table(lines: Lines) -> DataFrame:
     """All lines as one table; only `_AT_ONCE` of them are text at a time."""
     rows = _cells(lines)
-    parts = [_columns(list(islice(rows, _AT_ONCE)), lines.columns)]
+    texts: dict[str, str] = {}
+    parts = [_columns(list(islice(rows, _AT_ONCE)), lines.columns, texts)]
     while some := list(islice(rows, _AT_ONCE)):
-        parts.append(_columns(some, lines.columns))
+        parts.append(_columns(some, lines.columns, texts))
+        if len(parts) * _AT_ONCE > MOST_ROWS:
+            raise ValueError(f"more than {MOST_ROWS} rows")
+        if len(texts) > MOST_TEXTS:
+            raise ValueError(f"more than {MOST_TEXTS} different texts")
     frame = _joined(parts)
     _refuse_bad_values(frame, SCHEMA_VERSION if lines.checked else 1)
     return frame
@@ -107,23 +115,26 @@ def _refuse_other_columns(lines: Lines) -> None:
         raise ValueError("its columns are in another order, or some are there twice")
 
 
-def _columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, Series[Any]]:
-    """Rows of text as `Row`'s columns, each of its type."""
+def _columns(
+    rows: Sequence[Sequence[str]], names: Sequence[str], texts: dict[str, str]
+) -> dict[str, Series[Any]]:
+    """Rows of text as `Row`'s columns, each of its type; `texts` holds each text once."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return {
-        name: _column(columns.get(name) or [ADDED.get(name) or ""] * len(rows), kind)
+        name: _column(columns.get(name) or [ADDED.get(name) or ""] * len(rows), kind, texts)
         for name, kind in pandas_types().items()
     }
 
 
-def _column(cells: Sequence[str], kind: str) -> Series[Any]:
+def _column(cells: Sequence[str], kind: str, texts: dict[str, str]) -> Series[Any]:
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
     if kind == "boolean":
         return pd.Series([{"True": True, "False": False}.get(cell) for cell in cells], dtype=kind)
-    shared: dict[str, str] = {}  # most cells of a column say the same: one text in memory will do
-    texts = [shared.setdefault(cell, cell) or None for cell in cells]
-    return pd.Series(texts, dtype="string").astype(pd.api.types.pandas_dtype(kind))
+    if kind == "string":  # most rows say what others say
+        cells = [texts.setdefault(cell, cell) for cell in cells]
+    found = pd.Series([cell or None for cell in cells], dtype="string")
+    return found.astype(pd.api.types.pandas_dtype(kind))
 
 
 def _joined(parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
