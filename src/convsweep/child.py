@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import current_thread, main_thread
-from typing import TYPE_CHECKING
 
+from convsweep.starting import context, undisturbed
 from convsweep.worker import Reply, Request, Settings, serve
-
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
-
-_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Silent(Exception):
@@ -30,10 +20,10 @@ class Child:
     """A fresh measuring process; one that is silent for too long is ended."""
 
     def __init__(self, settings: Settings) -> None:
-        context = _context()
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, settings), daemon=True)
-        with _interrupts_ignored(), _variables(_SINGLE_THREADED):
+        processes = context()
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
+        with undisturbed():
             self._process.start()
         theirs.close()
 
@@ -73,43 +63,3 @@ class Child:
         self._process.kill()
         self._process.join()
         self._process.close()
-
-
-def _context() -> ForkServerContext | SpawnContext:
-    """How processes start: forked off a server that has torch loaded, where there can be one.
-
-    The server runs nothing but imports, so that each process is as fresh as one that imports
-    everything itself, and there within milliseconds instead of seconds.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["convsweep.worker"])
-    return context
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started within leave Ctrl-C to their parent, who ends them."""
-    if current_thread() is not main_thread():  # Python allows no other to set handlers
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    """Processes started within see these; the server then has no threads when it forks."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

@@ -164,6 +164,10 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     environment.json. Ctrl-C ends it after the row that is measured, a second one at once;
     the same command with --resume goes on.
     """
+    from convsweep import starting
+
+    if not dry_run:
+        starting.begin()
     from rich.console import Console
 
     from convsweep import session, terminal
@@ -232,6 +236,9 @@ def check(**words: Any) -> int:
 
     Takes the same cases as run. Exit code 1 where a backend is wrong.
     """
+    from convsweep import starting
+
+    starting.begin()
     from rich.console import Console
 
     from convsweep import session, terminal
@@ -251,6 +258,49 @@ def check(**words: Any) -> int:
 
 
 @cli.command()
+@_sweep_options
+@click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
+@click.option("--out", metavar="DIR", type=_path, help="A new folder: results/noise-TIME.")
+def noise(out: Path | None, **words: Any) -> int:
+    """Tell how far this machine's timings can be believed.
+
+    Times backends (torch_conv by default) against themselves, as if they were two, and against
+    themselves with 5 % more work, over --grid noise or other cases. What is found between equals
+    is false; what is missed of the 5 % is out of reach. Reports of this machine quote the answer.
+    """
+    from convsweep import starting
+
+    starting.begin()
+    from rich.console import Console
+
+    from convsweep import session, terminal
+    from convsweep.environment import shaky
+    from convsweep.noise import measure_noise, sentences
+    from convsweep.request import Options, against_itself, read_request
+    from convsweep.runner import forecast_s
+    from convsweep.store import load, refuse_unless_new
+
+    with _requested():
+        if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
+            words["grid"] = "noise"
+        words["backends"] = words["backends"] or ("torch_conv",)
+        request = against_itself(read_request(Options(**words)))
+        out = out or session.RESULTS / session.new_run_id("noise")
+        refuse_unless_new(out)
+        settings = session.measuring(request)
+        forecast = forecast_s(request.cases, request.backends, settings, request.passes)
+    print(terminal.plan(request, forecast), flush=True)
+    command = shlex.join(["convsweep", *sys.argv[1:]])
+    with _requested(), terminal.progress(Console(stderr=True)) as observe:
+        ending = session.carry_out(request, out, out.resolve().name, command, observe)
+        found = measure_noise(load(out))
+    for sentence in sentences(found, shaky()):
+        print(sentence)
+    print(f"Results: {out}")
+    return _INTERRUPTED if ending.interrupted else 0
+
+
+@cli.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=_path)
 @click.option("--out", metavar="DIR", type=_path, help="By default reports/ and the run's name.")
 def report(run_dir: Path, out: Path | None) -> int:
@@ -260,6 +310,73 @@ def report(run_dir: Path, out: Path | None) -> int:
     with _requested():
         page = write_report(run_dir, out or Path("reports") / run_dir.resolve().name)
     print(f"Report: {page}")
+    return 0
+
+
+@cli.command()
+@click.argument("old", metavar="OLD", type=_path)
+@click.argument("new", metavar="NEW", type=_path)
+@click.option("--margin", metavar="SHARE", default="2%", help="What counts as the same: 2%.")
+@click.option("--absolute", is_flag=True, help="Compare plain times, the machine's drift included.")
+@click.option("--across-machines", is_flag=True, help="Compare runs of other machines or settings.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "csv"]),
+    default="table",
+    help="markdown is a page for a pull request.",
+)
+def compare(
+    old: Path, new: Path, margin: str, absolute: bool, across_machines: bool, form: str
+) -> int:
+    """Say what is slower in the run NEW than in the run OLD, and how surely.
+
+    Compares times relative to the baseline's, because the machine's drift cancels out of those.
+    Exit code 1 where a case is slower, or was ok and failed.
+    """
+    from convsweep import changes
+    from convsweep.compare import compare as hold_against
+    from convsweep.quantities import fraction
+
+    with _requested():
+        share = fraction(margin)
+        found = hold_against(
+            old, new, margin=share, absolute=absolute, across_machines=across_machines
+        )
+    if form == "csv":
+        print(found.cases.to_csv(index=False, lineterminator="\n"), end="")
+    elif form == "markdown":
+        print(changes.page(found))
+    else:
+        _show(changes.sentences(found), changes.tables(found))
+    return int(found.cases["regression"].any())
+
+
+def _show(sentences: Sequence[str], tables: Sequence[Any]) -> None:
+    """Print what a terminal shows of a comparison."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in tables:
+        console.print(table, "")
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False)
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=_path)
+@click.option("--format", "form", metavar="FORMAT", required=True, help="pytest-benchmark or csv.")
+@click.option("--out", metavar="FILE", type=_path, help="A new file; by default it is printed.")
+def export(run_dir: Path, form: str, out: Path | None) -> int:
+    """Write a run as pytest-benchmark's JSON, or as one table for a dashboard."""
+    from convsweep.export import export as as_text
+    from convsweep.export import write_new
+
+    with _requested():
+        text = as_text(run_dir, form)
+        if out is not None:
+            write_new(out, text)
+    print(text, end="") if out is None else print(f"Export: {out}")
     return 0
 
 

@@ -109,6 +109,11 @@ GRIDS = {
         backends=("torch_conv", "im2col", "separable"),
     ),
     "batch": Grid("time against the batch's size", _BATCH),
+    "noise": Grid(
+        "from microseconds to milliseconds a call: what convsweep noise compares with itself",
+        ("in_channels=4,8,16,32 size=7,14,28,56 kernel_size=1,3", "in_channels=64 size=7,14,28"),
+        backends=("torch_conv",),
+    ),
     "full": Grid(
         "all of the above, and strides, dilation, groups, bias, padding, 1-D and 3-D",
         (*_CHANNELS, *_SIZES, *_KERNELS, *_DEPTHWISE, *_BATCH, *_FURTHER),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convsweep.axes import parse_axis, span
@@ -16,10 +16,13 @@ from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, 
 from convsweep.quantities import fraction, seconds
 from convsweep.registry import backends
 from convsweep.store import BASELINE
+from convsweep.twins import busier, find_backend, twin
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
 MOST_PASSES = 1000
+MORE_WORK = 5
+"""Percent that a twin is made slower by, to see whether that is found."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,20 @@ def read_request(options: Options) -> Request:
         case_timeout_s=_amount("--case-timeout", limit, seconds) or grid.case_timeout_s,
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
+    )
+
+
+def against_itself(request: Request) -> Request:
+    """The same problems, but each backend beside its twin, and beside one with 5 % more work."""
+    names = [
+        name for own in request.backends for name in (own, twin(own), busier(own, MORE_WORK))
+    ]
+    groups = dict.fromkeys(case.group for case in request.cases)
+    return replace(
+        request,
+        cases=[group.on(name) for group in groups for name in names],
+        backends={name: find_backend(name) for name in names},
+        baseline=next(iter(request.backends)),
     )
 
 

@@ -1,0 +1,127 @@
+"""How far this machine's timings can be believed, from backends that were timed against themselves.
+
+A backend and its twin are the same code: a verdict `faster` or `slower` between them is false. A
+twin with 5 % more work is 5 % slower: a verdict that misses it is blind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from convsweep import labels
+from convsweep.cases import read_cases
+from convsweep.estimates import CONFIDENCE, estimate
+from convsweep.statistics import MARGIN, summarize
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+AGAIN, BUSIER = "again", "5%"
+_POWER = 0.9
+_EFFECT = 0.05
+
+
+class Noise(NamedTuple):
+    """What an A/A run tells of its machine; shares and relative effects."""
+
+    passes: int
+    comparisons: int
+    """Of a backend with itself."""
+    false_alarms: int
+    """How many of them were called faster or slower."""
+    alarm_rate_high: float
+    """The most that the rate of false alarms may be, with 95 % confidence."""
+    trials: int
+    """Comparisons of a backend with itself at 5 % more work."""
+    found: int
+    """How many of them were called slower."""
+    spread: float
+    """Standard deviation of a speedup from pass to pass, the median over comparisons."""
+    smallest_effect: float
+    """An effect that nine of ten comparisons would find at nine of ten tries."""
+    passes_for_5_percent: int
+    """Passes for an effect of 5 % to be found so."""
+
+
+def measure_noise(measurements: DataFrame) -> Noise:
+    """The noise of a run of backends beside their twins.
+
+    Raises:
+        ValueError: no backend of the run was timed beside a twin.
+    """
+    same = _pairs(measurements, AGAIN)
+    same_cases, trials = _compared(same), _compared(_pairs(measurements, BUSIER))
+    if same_cases.empty:
+        raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
+    found = estimate(read_cases(same, "itself").log_speedup[same_cases.index])
+    passes = int(np.median(found.degrees)) + 1
+    deviations = found.standard_error * np.sqrt(found.degrees + 1)
+    alarms = int(same_cases["verdict"].isin(["faster", "slower"]).sum())
+    typical = float(np.nanquantile(deviations, _POWER))
+    return Noise(
+        passes=passes,
+        comparisons=len(same_cases),
+        false_alarms=alarms,
+        alarm_rate_high=float(
+            stats.binomtest(alarms, len(same_cases), alternative="less").proportion_ci().high
+        ),
+        trials=len(trials),
+        found=int((trials["verdict"] == "slower").sum()),
+        spread=float(np.nanmedian(deviations)),
+        smallest_effect=_detectable(typical, passes),
+        passes_for_5_percent=next(
+            (n for n in range(2, 1000) if _detectable(typical, n) <= _EFFECT), 1000
+        ),
+    )
+
+
+def _pairs(measurements: DataFrame, twin: str) -> DataFrame:
+    """The rows of backends and of that twin, as two backends on as many problems as there are."""
+    names = measurements["backend"].str.rpartition("+")
+    is_twin = names[2] == twin
+    has_twin = measurements["backend"].isin(names.loc[is_twin, 0])
+    rows = measurements[is_twin | has_twin].copy()
+    rows["layer"] = names[0].where(is_twin, measurements["backend"])
+    rows["backend"] = is_twin[rows.index].map({True: "twin", False: "itself"}).astype("string")
+    return rows
+
+
+def _compared(rows: DataFrame) -> DataFrame:
+    """The twins that have a speedup over their originals."""
+    summary = summarize(rows, "itself")
+    return summary[(summary["backend"] == "twin") & summary["speedup"].notna()]
+
+
+def _detectable(deviation: float, passes: int) -> float:
+    """The relative effect whose interval clears the margin at nine of ten tries."""
+    if passes < 2:
+        return float("nan")
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, passes - 1) + stats.t.ppf(_POWER, passes - 1)
+    return float(np.expm1(np.log1p(MARGIN) + reach * deviation / np.sqrt(passes)))
+
+
+def sentences(noise: Noise, shaky: list[str]) -> list[str]:
+    """What it means, in words, and what would help."""
+
+    def percent(share: float) -> str:
+        return "not measured" if np.isnan(share) else f"{share:.1%}"
+
+    said = [
+        f"Against themselves, backends were called faster or slower in {noise.false_alarms} of "
+        f"{labels.count(noise.comparisons, 'comparison')}: false alarms are below "
+        f"{percent(noise.alarm_rate_high)} (95 % confidence).",
+        f"From pass to pass a speedup moves by {percent(noise.spread)}; with "
+        f"{noise.passes} passes this machine can tell an effect of "
+        f"{percent(noise.smallest_effect)}.",
+    ]
+    if noise.trials:
+        said.append(
+            f"Of {labels.count(noise.trials, 'backend')} made 5 % slower on purpose, "
+            f"{noise.found} were found."
+        )
+    if noise.passes_for_5_percent > noise.passes:
+        said.append(f"To tell 5 % it needs about {noise.passes_for_5_percent} passes.")
+    return [*said, *shaky]
