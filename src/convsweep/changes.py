@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 VERDICTS = ("slower", "faster", "undecided", "same")
+_MOST_ROWS = 60
 _STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}
 
 
@@ -142,26 +143,36 @@ LEGEND = (
 
 def page(found: Comparison, most: int = 300) -> str:
     """The comparison in Markdown, for a pull request."""
-    table = cases_table(found, most)
-    counted = len(judged(found))
-    more = f"\nand {counted - most} more\n" if counted > most else ""
     return "\n".join((
         f"**{escape_markdown(headline(found))}**\n",
         *(f"- {escape_markdown(note)}" for note in notes(found)),
         f"\n{markdown(means_table(found))}",
-        f"<details>\n<summary>{labels.count(counted, 'case')}</summary>\n",
-        f"{markdown(table)}{more}",
+        f"<details>\n<summary>{labels.count(len(judged(found)), 'case')}</summary>\n",
+        f"{markdown(cases_table(found, most))}{_left_out(found, most)}",
         f"</details>\n\n{LEGEND}",
     ))  # fmt: skip
 
 
-def terminal_table(table: Table) -> rich.Table:
-    """The table as a terminal shows it."""
+def _left_out(found: Comparison, most: int) -> str:
+    more = len(judged(found)) - most
+    return f"\nand {more} more: `--format csv` has them all\n" if more > 0 else ""
+
+
+def sentences(found: Comparison) -> list[str]:
+    """What a terminal says below the tables, the headline last."""
+    return [LEGEND, _left_out(found, _MOST_ROWS).strip(), *notes(found), headline(found)]
+
+
+def tables(found: Comparison) -> list[rich.Table]:
+    """What a terminal shows first."""
+    return [_terminal(cases_table(found, _MOST_ROWS)), _terminal(means_table(found))]
+
+
+def _terminal(table: Table) -> rich.Table:
     shown = rich.Table(box=None, pad_edge=False)
     for number, head in enumerate(table.heads):
-        shown.add_column(
-            head, justify="right" if head in table.right else "left", no_wrap=not number
-        )
+        is_number = head in table.right
+        shown.add_column(head, justify="right" if is_number else "left", no_wrap=not number)
     for row in table.rows:
         shown.add_row(*map(Text, row), style=_STYLES.get(row[-1], ""))
     return shown

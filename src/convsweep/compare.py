@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
     cases: DataFrame
     """A row for each case of either run: `SHARED_COLUMNS, status_old, status_new, reason, label,
     setting, old_s, new_s, old_speedup, new_speedup, change, change_ci_low, change_ci_high, verdict,
-    regression`; a change above 1 is faster now."""
+    regression`. A change above 1 is faster now; what can't be compared has no verdict."""
     means: DataFrame
     """A row a setting and backend: `setting, backend, cases`, and the geometric mean of the
     changes as `change, change_ci_low, change_ci_high`; the baseline's is of its plain time."""
@@ -88,6 +88,8 @@ class _Run(NamedTuple):
 
 def _read(run_dir: Path) -> _Run:
     rows = store.load(run_dir)
+    if rows.empty:
+        raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:
         raise ValueError(f"{str(run_dir)!r} holds rows of {found} environments, not of one")
     return _Run(rows, store.read_environment(run_dir))
@@ -158,9 +160,9 @@ def _judge(
     found = Estimate(*(np.where(is_baseline[:, 0], np.nan, part) for part in found))
     for name, ends in zip(_CHANGE, bounds(found), strict=True):
         cases[name] = ends
-    cases["verdict"] = told_verdicts(found, margin)
     timed = cases["old_s"].notna() & cases["new_s"].notna()
-    cases.loc[timed & is_baseline[:, 0], "verdict"] = "baseline"
+    said = pd.Series(told_verdicts(found, margin)).fillna("")
+    cases["verdict"] = said.mask(timed & is_baseline[:, 0], "baseline")
     failed = (cases["status_old"] == "ok") & cases["status_new"].isin(_FAILED)
     cases["regression"] = ((cases["verdict"] == "slower") | failed).astype(bool)
     # The baseline's own change is not relative to anything.
