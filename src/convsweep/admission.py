@@ -36,6 +36,8 @@ class Contest:
     case_timeout_s: float
     effort: Effort | None
     """None: the gate alone, which then tries whole numbers too."""
+    is_first: bool = True
+    """Whether no earlier pass has held these cases to the truth."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def open_contest(
     case_timeout_s: float,
     effort: Effort | None,
     truth: Truth | None = None,
+    is_first: bool = True,
 ) -> Contest:
     """Draw the inputs and compute the truth, unless it is known from an earlier pass.
 
@@ -111,7 +114,7 @@ def open_contest(
     device = find_device(cases[0].device)
     inputs = _inputs(cases[0])
     truth = truth or reference(problem, inputs)
-    return Contest(cases, device, inputs, truth, case_timeout_s, effort)
+    return Contest(cases, device, inputs, truth, case_timeout_s, effort, is_first)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
@@ -161,6 +164,7 @@ def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
         error_ratio=finding.error_ratio,
         prepare_s=prepare_s,
         first_call_s=timed.seconds[0],
+        gate_calls_s=sum(timed.seconds),
     )
     seconds = timed.seconds
     return Admitted(partial(conv, inputs.x), min(seconds), sum(seconds[1:]), bound, outcome)

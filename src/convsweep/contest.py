@@ -31,7 +31,8 @@ from convsweep.sampling import (
 from convsweep.steadiness import flags
 from convsweep.twins import extra_work
 
-_CHEAP_CALL_S = 0.02  # five more of them are no matter
+_FREE_CALL_S, _CHEAP_CALL_S = 0.001, 0.02  # a few more are no matter; once they are none
+_KEPT_ANSWERS = 5
 
 
 @dataclass
@@ -146,7 +147,14 @@ def _add_block(contestant: _Contestant, contest: Contest) -> None:
 def _measured(contestant: _Contestant, contest: Contest) -> Outcome:
     admitted, plan, used = contestant.admitted, contestant.plan, contestant.used
     if admitted.call_s < _CHEAP_CALL_S:
-        wrong = hold_again(admitted.call, contest.inputs, contest.truth, admitted.bound)
+        often = contest.is_first or admitted.call_s < _FREE_CALL_S
+        wrong = hold_again(
+            admitted.call,
+            contest.inputs,
+            contest.truth,
+            admitted.bound,
+            times=_KEPT_ANSWERS if often else 1,
+        )
         if wrong:
             return Outcome("mismatch", wrong)
     samples = [sample for block in contestant.blocks for sample in block]

@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,6 +158,7 @@ def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
     return flush
 
 
+@cache
 def _cpu_caches() -> int:
     """Bytes of the largest cache of a core, shared ones counted whole."""
     sizes = [_LEAST_CACHE_BYTES]
@@ -189,6 +191,7 @@ def use_full_precision() -> None:
     torch.backends.cudnn.deterministic = False
 
 
+@cache
 def cpu_name() -> str:
     """The processor's product name, as far as the system tells."""
     try:

@@ -12,7 +12,9 @@ from convsweep.problem import Size
 from convsweep.sampling import Effort, make_plan
 
 START_S = 3.0
-"""A measuring process until its first case: most of it is the import of torch."""
+"""Until the first measuring process can start: most of it is the import of torch."""
+PASS_START_S = 0.1
+"""A measuring process until its first case."""
 _REFERENCE_MACS_PER_S = 5e9
 _FIXED_S = 0.01
 _CALL_OVERHEAD_S = 20e-6

@@ -12,6 +12,7 @@ from torch import Tensor
 from convsweep.backend import Weights
 from convsweep.problem import ConvProblem, Size
 
+_PART = 2**17  # elements that are composed at once
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -73,12 +74,25 @@ def make_inputs(
         pointwise = _rounded(
             draw((problem.out_channels, problem.in_channels, *ones), problem.taps), dtype
         )
-        dense = pointwise * depthwise.transpose(0, 1)  # (C_out, C_in, *kernel_size)
+        dense = _composed(depthwise, pointwise, dtype)
         factors = (place(depthwise), place(pointwise))
     else:
         dense = draw(problem.weight_shape, problem.taps)
     bias = draw((problem.out_channels,)) if problem.bias else None
     return Inputs(x, Weights(place(dense), None if bias is None else place(bias), factors))
+
+
+def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:
+    """The dense weight (C_out, C_in, *kernel_size), rounded to `dtype` a few channels at a time.
+
+    All of it in float64 would be the largest tensor there is.
+    """
+    shape = (pointwise.shape[0], *depthwise.transpose(0, 1).shape[1:])
+    dense = torch.empty(shape, dtype=torch_dtype(dtype))
+    few = max(1, _PART // math.prod(shape[1:]))
+    for part, factor in zip(torch.split(dense, few), torch.split(pointwise, few), strict=True):
+        part.copy_(factor * depthwise.transpose(0, 1))
+    return dense
 
 
 def _rounded(tensor: Tensor, dtype: str) -> Tensor:

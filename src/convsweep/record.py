@@ -43,8 +43,14 @@ class Outcome:
     load: float | None = None
     clock_hz: float | None = None
     flags: str | None = None
+    gate_calls_s: float = 0.0
+    """What the backend's calls at the gate took; no column holds it."""
     blocks: tuple[tuple[float, ...], ...] = ()
     """Every sample, block by block, for the samples file; no column holds it."""
+
+
+NO_COLUMNS = ("gate_calls_s", "blocks")
+"""What of an outcome is in no row."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def utc_now() -> str:
 def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: Outcome) -> Row:
     """The row of one case in one pass."""
     problem, layer = case.problem, case.layer
-    measured = {name: value for name, value in vars(outcome).items() if name != "blocks"}
+    measured = {name: value for name, value in vars(outcome).items() if name not in NO_COLUMNS}
     return Row(
         run_id=run.run_id,
         pass_index=pass_index,

@@ -18,7 +18,7 @@ from convsweep.problem import ConvProblem
 
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 _BAND_BYTES = 2**28
-_KEPT_ANSWERS = 5
+_PART = 2**15  # elements that are compared at once
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Truth:
     """What the right answer is, computed in float64 on the CPU from the same rounded inputs."""
 
     y: Tensor  # (N, C_out, *output_size)
-    negated: Tensor  # the answer to -x
+    negated: Tensor | None  # the answer to -x where a bias makes it another one than -y
     scale: float  # max(conv(|x|, |w|) + |bias|), what rounding errors are measured in
 
 
@@ -35,22 +35,24 @@ class PackedTruth:
     """A truth as it travels between processes, to be used in the passes to come."""
 
     y: NDArray[np.float64]
-    negated: NDArray[np.float64]
+    negated: NDArray[np.float64] | None
     scale: float
 
     @classmethod
     def pack(cls, truth: Truth) -> PackedTruth:
-        """The truth in arrays that hold their own memory."""
-        return cls(truth.y.numpy(), truth.negated.numpy(), truth.scale)
+        """The truth in arrays, which processes hand to each other."""
+        negated = None if truth.negated is None else truth.negated.numpy()
+        return cls(truth.y.numpy(), negated, truth.scale)
 
     def unpack(self) -> Truth:
         """The truth again."""
-        return Truth(torch.from_numpy(self.y), torch.from_numpy(self.negated), self.scale)
+        negated = None if self.negated is None else torch.from_numpy(self.negated)
+        return Truth(torch.from_numpy(self.y), negated, self.scale)
 
     @property
     def nbytes(self) -> int:
         """What keeping it takes."""
-        return self.y.nbytes + self.negated.nbytes
+        return self.y.nbytes + (0 if self.negated is None else self.negated.nbytes)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def reference(problem: ConvProblem, inputs: Inputs) -> Truth:
 
     y, size = _convolve(problem, x, w), _convolve(problem, x.abs(), w.abs())
     if bias is None:
-        return Truth(y, -y, float(size.max()))
+        return Truth(y, None, float(size.max()))
     bias = bias.view(-1, *[1] * problem.rank)
     return Truth(y + bias, bias - y, float((size + bias.abs()).max()))
 
@@ -93,20 +95,20 @@ def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
 
 
 def hold_again(
-    call: Callable[[], Tensor], inputs: Inputs, truth: Truth, bound: float
+    call: Callable[[], Tensor], inputs: Inputs, truth: Truth, bound: float, times: int
 ) -> str | None:
     """What is wrong with a backend's answer to `-x` once it has been timed, or None.
 
-    A few answers are kept at once, so that one that hands out old memory in turn is seen.
+    Where it is called some `times`, answers are kept, so that old memory in new turns is seen.
     """
     inputs.x.data.neg_()
     try:
-        answers = [call() for _ in range(_KEPT_ANSWERS)]
+        answers = [call() for _ in range(times)]
     finally:
         inputs.x.data.neg_()
-    if len({answer.untyped_storage().data_ptr() for answer in answers}) < _KEPT_ANSWERS:
+    if len({answer.untyped_storage().data_ptr() for answer in answers}) < times:
         return "after timing: returns the same memory from two calls"
-    reason = _compare(answers[-1], truth.negated, truth.scale, bound).reason
+    reason = _compare(answers[-1], truth, bound, negated=True).reason
     return reason and f"after timing: {reason}"
 
 
@@ -142,7 +144,7 @@ def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound:
         return Finding(reason=reason)
     if not torch.equal(inputs.x, original):
         return Finding(reason="changes its input")
-    finding = _compare(first, truth.y, truth.scale, bound)
+    finding = _compare(first, truth, bound)
     if finding.reason:
         return finding
     first.fill_(torch.nan)
@@ -178,12 +180,19 @@ def _form(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
     return None
 
 
-def _compare(y: Tensor, expected: Tensor, scale: float, bound: float) -> Finding:
-    values = y.cpu().double()
-    if not bool(values.isfinite().all()):
-        return Finding(reason="returns values that are not finite")
-    error = float((values - expected).abs().max())
-    unit = torch.finfo(y.dtype).eps * scale
+def _compare(y: Tensor, truth: Truth, bound: float, *, negated: bool = False) -> Finding:
+    """How far an answer to x, or to -x, is off; part by part, each small enough for a cache."""
+    flip = negated and truth.negated is None
+    expected = truth.negated if negated and truth.negated is not None else truth.y
+    error = 0.0
+    parts = (torch.split(tensor.reshape(-1), _PART) for tensor in (y.cpu(), expected))
+    for part, true in zip(*parts, strict=True):
+        values = part.double()
+        off = float((values.neg() if flip else values).sub(true).abs_().max())
+        if not math.isfinite(off):
+            return Finding(reason="returns values that are not finite")
+        error = max(error, off)
+    unit = torch.finfo(y.dtype).eps * truth.scale
     ratio = error / unit if unit else float(error > 0) * float("inf")
     if ratio > bound:
         return Finding(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
@@ -191,8 +200,8 @@ def _compare(y: Tensor, expected: Tensor, scale: float, bound: float) -> Finding
 
 
 def _repeats(second: Tensor, third: Tensor, truth: Truth, bound: float) -> str | None:
-    if reason := _compare(second, truth.y, truth.scale, bound).reason:
+    if reason := _compare(second, truth, bound).reason:
         return f"second call: {reason}"
-    if reason := _compare(third, truth.negated, truth.scale, bound).reason:
+    if reason := _compare(third, truth, bound, negated=True).reason:
         return f"another input in the same memory: {reason}"
     return None

@@ -8,13 +8,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from convsweep.grid import Case
-from convsweep.record import Outcome
+from convsweep.record import NO_COLUMNS, Outcome
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MUST_MATCH = ("environment_id", "baseline", "request", "settings")
-_MEASURED = tuple(field.name for field in fields(Outcome) if field.name != "blocks")
+_MEASURED = tuple(field.name for field in fields(Outcome) if field.name not in NO_COLUMNS)
 
 
 def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from convsweep.conductor import (
     launch_child,
 )
 from convsweep.forecast import (
+    PASS_START_S,
     START_S,
     Countdown,
     Predictor,
@@ -115,7 +116,8 @@ def sweep(
         if pass_index:
             rng.shuffle(groups)
         for threads in sorted({case.threads for case in cases}):
-            own = replace(settings, threads=threads, seed=rng.randrange(2**32))
+            seed = rng.randrange(2**32)
+            own = replace(settings, threads=threads, seed=seed, pass_index=pass_index)
             company = Company(own, spent.phases_s, launch)
             with closing(Conductor(company, backends, truths)) as conductor:
                 for group in (group for group in groups if group[0].threads == threads):
@@ -196,7 +198,8 @@ def forecast_s(
     processes = passes * len({case.threads for case in cases})
     cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
     return (
-        processes * START_S
+        START_S
+        + processes * PASS_START_S
         + passes * sum(_forecast_s(case, backends, settings) for case in cases)
         + len(cut_off) * settings.case_timeout_s
     )

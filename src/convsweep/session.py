@@ -14,13 +14,14 @@ import psutil
 from convsweep import store
 from convsweep.conductor import Launch, conditions, launch_child
 from convsweep.environment import describe
+from convsweep.forecast import START_S
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
 from convsweep.resuming import known_visits, refuse_unless_same
-from convsweep.runner import Progress, Spent, Stops, Visits, sweep
+from convsweep.runner import Progress, Spent, Stops, Visits, forecast_s, sweep
 from convsweep.samples import Samples
 from convsweep.sampling import Effort
 from convsweep.statistics import SUMMARY_COLUMNS, summarize
@@ -29,6 +30,8 @@ from convsweep.worker import Settings
 
 RESULTS = Path("results")
 _MEMORY_SHARE = 0.9  # of what is free: beyond, the whole machine would suffer
+_ENOUGH_PASSES, _FEWEST_PASSES = 20, 5  # that should fit into a budget
+_ROUGHLY = 2  # how far a forecast may be off
 
 Observe = Callable[[Progress], None]
 
@@ -205,9 +208,36 @@ def measuring(request: Request) -> Settings:
     return Settings(
         threads=min(case.threads for case in request.cases),
         case_timeout_s=request.case_timeout_s,
+        effort=_effort(request),
         allocator=request.allocator,
         memory_limit_bytes=int(_MEMORY_SHARE * free) if on_host else None,
     )
+
+
+def _effort(request: Request) -> Effort:
+    """How much of each case to time in a pass: with a budget so much that enough passes fit.
+
+    Raises:
+        ValueError: not even one thin pass fits into the budget.
+    """
+    if request.budget_s is None:
+        return Effort()
+
+    def pass_s(effort: Effort) -> float:
+        settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
+        return forecast_s(request.cases, request.backends, settings, passes=1) - START_S
+
+    for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
+        if _ENOUGH_PASSES * pass_s(effort) <= request.budget_s:
+            return effort
+    usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
+    if _FEWEST_PASSES * pass_s(usual) <= request.budget_s:
+        return usual
+    if (least_s := pass_s(thin)) > _ROUGHLY * request.budget_s:
+        raise ValueError(
+            f"--budget of {request.budget_s:g} s is less than one pass takes, about {least_s:.3g} s"
+        )
+    return thin
 
 
 def write_summary(run_dir: Path, baseline: str) -> None:

@@ -74,7 +74,8 @@ class Answered:
     def _open_speedups(self, speedups: dict[Case, Numbers]) -> set[Case]:
         if self._precision is not None:
             return _wide(speedups, self._precision)
-        return set(speedups) - settled(speedups, MARGIN, self._looks)
+        done: set[Case] = settled(speedups, MARGIN, self._looks)
+        return speedups.keys() - done
 
 
 def _wide(logs: dict[Case, Numbers], precision: float) -> set[Case]:
@@ -114,7 +115,8 @@ class Unsettled:
 def unsettled(tally: Tally, wall_s: float) -> Unsettled:
     """What has no verdict after `wall_s` seconds, and how much longer that would take."""
     speedups = tally.log_speedups()
-    open_ = set(speedups) - settled(speedups, MARGIN, looks=1)
+    done: set[Case] = settled(speedups, MARGIN, looks=1)
+    open_ = speedups.keys() - done
     visits = sum(map(len, tally.median_s.values()))
     more, hopeless = 0, 0
     for case in open_:

@@ -30,6 +30,7 @@ class Settings:
 
     threads: int = 1
     seed: int = 0
+    pass_index: int = 0
     case_timeout_s: float = 10.0
     effort: Effort | None = field(default_factory=Effort)
     """None: the gate alone, no timing."""
@@ -150,6 +151,7 @@ class Worker:
                 case_timeout_s=self._settings.case_timeout_s,
                 effort=self._settings.effort,
                 truth=known.unpack() if known else None,
+                is_first=self._settings.pass_index == 0,
             )
         except Exception as error:
             return failure(error)
