@@ -16,6 +16,7 @@ class Journal:
         Raises:
             OSError: where there is a file though a new one was asked for, or none can be written.
         """
+        path.parent.mkdir(parents=True, exist_ok=True)
         if end is None:
             path.open("xb").close()
         self._file = path.open("ab", buffering=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,7 @@ def locked(run_dir: Path) -> Iterator[None]:
         raise ValueError(f"{str(run_dir)!r} can't be written: {error.strerror}") from None
     try:
         with suppress(OSError):  # on a full disk the lock holds without it
-            path.write_text(f"{os.getpid()}\n")
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
         yield
     finally:
         with suppress(OSError):  # one that stays behind locks nothing
@@ -44,7 +45,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 def _owner(path: Path) -> str:
     """The number of the process that holds the lock, for a message; nothing where unknown."""
     try:
-        words = path.read_bytes()[:20].decode("ascii", errors="replace").strip()
-    except OSError:
+        number = re.fullmatch(r"(\d{1,10})\n", path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
         return ""
-    return f" (process {words})" if words.isdecimal() else ""
+    return f" (process {number[1]})" if number else ""

@@ -162,5 +162,6 @@ def _joined(texts: Iterable[bytes]) -> Iterator[bytes]:
 def _table(text: bytes) -> DataFrame:
     import pandas as pd
 
-    types = {"row": "int64", "block": "int64", "seconds": "float64"}
-    return pd.read_csv(io.BytesIO(text), dtype=types, float_precision="round_trip")
+    types = {"row": "int64", "block": "int64", "seconds": "string"}
+    frame = pd.read_csv(io.BytesIO(text), dtype=types)
+    return frame.astype({"seconds": "float64"})  # to the last bit, which reading as float is not

@@ -63,7 +63,6 @@ class Measurements:
         Raises:
             ValueError: in one line, where `resume` finds a file that it can't go on with.
         """
-        run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / MEASUREMENTS
         rows, end = read_begun(path) if resume else ((), None)
         self.rows = len(rows)
