@@ -200,7 +200,7 @@ def test_a_run_measures_all_five_backends(smoke: Path) -> None:
     ok = rows[rows["status"] == "ok"]
     assert set(ok["backend"]) == {"loop", "im2col", "pointwise", "torch_conv", "separable"}
     assert set(rows["status"]) == {"ok", "skipped"}
-    assert len(rows) == 2 * 4 * 5
+    assert len(rows) == GRIDS["smoke"].passes * 4 * 5
     assert (ok["error_ratio"] < 10).all()
     assert (ok["min_s"] <= ok["median_s"]).all()
     assert (ok["median_s"] <= ok["p95_s"]).all()

@@ -134,7 +134,12 @@ def _setting_labels(frame: DataFrame) -> Series:
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
     words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
     words["environment_id"] = words["environment_id"].map(lambda name: f"environment {name}")
-    said = [words["device"], *(w for w in list(words.values())[1:] if w.nunique() > 1)]
+    cold = (frame["cache"] == "cold").any()  # what is not the usual is named even if all have it
+    said = [
+        word
+        for name, word in words.items()
+        if name == "device" or word.nunique() > 1 or (name == "cache" and cold)
+    ]
     return pd.Series(map(", ".join, zip(*said, strict=True)), index=frame.index, dtype="str")
 
 

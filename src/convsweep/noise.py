@@ -19,6 +19,8 @@ from convsweep.statistics import MARGIN, summarize
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+NOISE = "noise"
+"""The name of the requests whose runs are such."""
 AGAIN, BUSIER = "again", "5%"
 _POWER = 0.9
 _EFFECT = 0.05
@@ -52,10 +54,10 @@ def measure_noise(measurements: DataFrame) -> Noise:
     Raises:
         ValueError: no backend of the run was timed beside a twin.
     """
-    same = _pairs(measurements, AGAIN)
-    same_cases, trials = _compared(same), _compared(_pairs(measurements, BUSIER))
-    if same_cases.empty:
+    same, busier = _pairs(measurements, AGAIN), _pairs(measurements, BUSIER)
+    if same.empty or busier.empty or (same_cases := _compared(same)).empty:
         raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
+    trials = _compared(busier)
     found = estimate(read_cases(same, "itself").log_speedup[same_cases.index])
     passes = int(np.median(found.degrees)) + 1
     deviations = found.standard_error * np.sqrt(found.degrees + 1)
@@ -83,10 +85,11 @@ def _pairs(measurements: DataFrame, twin: str) -> DataFrame:
     names = measurements["backend"].str.rpartition("+")
     is_twin = names[2] == twin
     has_twin = measurements["backend"].isin(names.loc[is_twin, 0])
-    rows = measurements[is_twin | has_twin].copy()
-    rows["layer"] = names[0].where(is_twin, measurements["backend"])
-    rows["backend"] = is_twin[rows.index].map({True: "twin", False: "itself"}).astype("string")
-    return rows
+    told = measurements.assign(
+        layer=names[0].where(is_twin, measurements["backend"]),
+        backend=is_twin.map({True: "twin", False: "itself"}).astype("string"),
+    )
+    return told[is_twin | has_twin]
 
 
 def _compared(rows: DataFrame) -> DataFrame:

@@ -13,6 +13,8 @@ from convsweep import plots, store, tables
 from convsweep.answer import answer as sentences
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
+from convsweep.noise import NOISE, measure_noise
+from convsweep.noise import sentences as sentences_of_noise
 from convsweep.statistics import summarize
 from convsweep.tables import escape_markdown
 
@@ -40,6 +42,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     images = {picture.name: plots.png(picture.figure) for picture in pictures}
     context = _context(read_run(measurements, summary), label_cases(measurements), environment)
     context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
+    context |= {"noise": _noise(run_dir, environment)}
     inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
     texts = {
         "report.md": _templates(html=False).get_template("report.md.j2").render(context),
@@ -48,6 +51,36 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         .render(context, images=inline),
     }
     return _write(out, texts, images)
+
+
+def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:
+    """What the latest A/A run beside this one, on the same machine, says of its timings."""
+    beside = [
+        (str(found.get("started_at")), path)
+        for path in run_dir.resolve().parent.iterdir()
+        if path.is_dir()
+        and _is_noise(found := _told_by(path))
+        and found.get("environment_id") == environment.get("environment_id")
+    ]
+    if not beside:
+        return []
+    _, latest = max(beside)
+    try:
+        return sentences_of_noise(measure_noise(store.load(latest)), [])
+    except ValueError:  # one that was interrupted or edited says nothing
+        return []
+
+
+def _is_noise(environment: dict[str, Any]) -> bool:
+    request = environment.get("request")
+    return isinstance(request, dict) and request.get("name") == NOISE
+
+
+def _told_by(path: Path) -> dict[str, Any]:
+    try:
+        return store.read_environment(path)
+    except (ValueError, OSError):
+        return {}
 
 
 def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[str, Any]:

@@ -142,12 +142,11 @@ def read_request(options: Options) -> Request:
 
 def against_itself(request: Request) -> Request:
     """The same problems, but each backend beside its twin, and beside one with 5 % more work."""
-    names = [
-        name for own in request.backends for name in (own, twin(own), busier(own, MORE_WORK))
-    ]
+    names = [name for own in request.backends for name in (own, twin(own), busier(own, MORE_WORK))]
     groups = dict.fromkeys(case.group for case in request.cases)
     return replace(
         request,
+        name="noise",
         cases=[group.on(name) for group in groups for name in names],
         backends={name: find_backend(name) for name in names},
         baseline=next(iter(request.backends)),

@@ -44,7 +44,7 @@ def begin() -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Processes started within ignore Ctrl-C, have no threads, and never run the caller's script."""
+    """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
     with _interrupts_ignored(), _variables(_SINGLE_THREADED), _no_script():
         yield
 

@@ -10,10 +10,10 @@ from time import monotonic
 
 import numpy as np
 
-from convsweep.estimates import Numbers, bounds, estimate
+from convsweep.estimates import Estimate, Numbers, bounds, estimate
 from convsweep.grid import Case
 from convsweep.record import Outcome
-from convsweep.statistics import MARGIN, passes_needed, settled
+from convsweep.statistics import MARGIN, passes_needed, settled, verdicts
 
 FIRST_LOOK = 3
 """Passes before the first case may drop out: fewer don't tell how much passes differ."""
@@ -115,8 +115,9 @@ class Unsettled:
 def unsettled(tally: Tally, wall_s: float) -> Unsettled:
     """What has no verdict after `wall_s` seconds, and how much longer that would take."""
     speedups = tally.log_speedups()
-    done: set[Case] = settled(speedups, MARGIN, looks=1)
-    open_ = speedups.keys() - done
+    each = [estimate(logs) for logs in speedups.values()]
+    told = verdicts(Estimate(*map(np.array, zip(*each, strict=True)))) if each else ()
+    open_ = [case for case, word in zip(speedups, told, strict=True) if word == "undecided"]
     visits = sum(map(len, tally.median_s.values()))
     more, hopeless = 0, 0
     for case in open_:

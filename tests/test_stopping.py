@@ -1,0 +1,88 @@
+"""Who goes on to another pass, and what a run with a budget leaves open."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from convsweep import ConvProblem
+from convsweep.grid import Case, cross
+from convsweep.record import Outcome
+from convsweep.stopping import FIRST_LOOK, Answered, Budget, Tally, unsettled
+from convsweep.workloads import Layer
+
+LAYERS = [Layer(ConvProblem(channels, channels, (8, 8), 3)) for channels in (1, 2, 3)]
+CASES = cross(LAYERS, ("torch_conv", "other"))
+
+
+def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> Tally:
+    """A problem for each speedup of `other` over the baseline."""
+    rng, kept = np.random.default_rng(3), Tally("torch_conv")
+    for case, speedup in zip(CASES[1::2], speedups, strict=False):
+        for pass_index in range(passes):
+            base, own = 1e-3 * np.exp(rng.normal(0, spread, 2))
+            kept.add(pass_index, case.on("torch_conv"), Outcome("ok", median_s=base))
+            kept.add(pass_index, case, Outcome("ok", median_s=own / speedup))
+    return kept
+
+
+def open_problems(kept: Tally, pass_index: int, precision: float | None = None) -> list[Case]:
+    found = Answered(kept, precision).still_open(pass_index)
+    assert found is not None
+    return sorted({case.on("") for case in found}, key=lambda case: case.problem.in_channels)
+
+
+def test_all_go_on_until_passes_can_be_compared() -> None:
+    answered = Answered(tally([2.0], passes=1), None)
+    assert [answered.still_open(p) for p in range(FIRST_LOOK)] == [None] * FIRST_LOOK
+
+
+def test_a_settled_problem_drops_out_with_its_baseline() -> None:
+    assert open_problems(tally([2.0, 1.02, 0.5]), 6) == [CASES[2].group]
+
+
+def test_a_precision_asks_for_narrow_intervals_whatever_the_verdict() -> None:
+    kept = tally([2.0, 1.0], spread=0.003)
+    assert open_problems(kept, 6, precision=0.02) == []
+    assert open_problems(kept, 6, precision=1e-4) == [CASES[0].group, CASES[2].group]
+
+
+def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
+    kept = Tally("torch_conv")
+    for pass_index, seconds in enumerate((1.0, 1.2, 0.8, 1.1)):
+        kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
+        kept.add(pass_index, CASES[3], Outcome("ok", median_s=1.0 + 1e-4 * pass_index))
+    assert open_problems(kept, 4) == [CASES[1].group]
+
+
+def test_what_failed_is_never_open() -> None:
+    kept = Tally("torch_conv")
+    kept.add(0, CASES[1], Outcome("crash", "killed"))
+    assert Answered(kept, None).still_open(FIRST_LOOK) == set()
+
+
+def test_speedups_are_paired_by_pass() -> None:
+    kept = Tally("torch_conv")
+    for pass_index, seconds in ((0, 1.0), (1, 2.0), (2, 4.0)):
+        kept.add(pass_index, CASES[0], Outcome("ok", median_s=seconds))
+    for pass_index, seconds in ((2, 2.0), (1, 1.0), (7, 9.0)):
+        kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
+    assert list(kept.log_speedups()) == [CASES[1]]
+    assert kept.log_speedups()[CASES[1]] == pytest.approx([np.log(2), np.log(2)])
+
+
+def test_a_budget_runs_out() -> None:
+    now_s = iter([0.0, 3.0, 12.0])
+    budget = Budget(10.0, now_s=lambda: next(now_s))
+    assert budget.left_s == 7.0
+    assert budget.left_s == -2.0
+    assert Budget(None).left_s == float("inf")
+
+
+def test_what_is_left_open_says_how_much_longer() -> None:
+    left = unsettled(tally([2.0, 1.03], spread=0.05), wall_s=12.0)
+    assert left.cases == 1
+    assert left.hopeless == 0
+    assert left.more_s > 0
+    assert unsettled(tally([2.0, 0.5]), wall_s=12.0).cases == 0
+    assert unsettled(Tally("torch_conv"), wall_s=1.0) == (type(left))(0, 0, 0.0)
