@@ -32,7 +32,7 @@ def flags(
     """
     found = []
     samples = np.concatenate([*map(np.asarray, blocks), np.empty(0)])
-    if len(samples) >= _FEWEST and samples.std() > 0:
+    if len(samples) >= _FEWEST and np.ptp(samples) > 0:
         if _drifts(samples):
             found.append("drift")
         if _resemble(blocks):
@@ -74,7 +74,7 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Pearson's coefficient in units of its standard deviation under independence."""
-    if first.std() == 0 or second.std() == 0:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1] * np.sqrt(len(first) - 1))
 
