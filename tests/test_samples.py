@@ -67,6 +67,15 @@ def test_many_samples_come_back(tmp_path: Path) -> None:
     assert read(keep(tmp_path, blocks)) == blocks
 
 
+def test_a_row_of_more_samples_than_one_member_takes_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "_IN_A_MEMBER", 7)
+    assert read(keep(tmp_path, BLOCKS)) == BLOCKS
+    keep(tmp_path, {1: [[7.0]]}, resume=True, rows=1)
+    assert read(tmp_path) == {0: BLOCKS[0], 1: [[7.0]]}
+
+
 def test_a_run_without_samples_has_none(tmp_path: Path) -> None:
     for run_dir in (tmp_path, keep(tmp_path, {})):
         assert load_samples(run_dir).dtypes.equals(load_samples(tmp_path).dtypes)

@@ -28,12 +28,13 @@ HEADER = b"row,block,seconds\n"
 LARGEST_FILE = 1_073_741_824
 """Bytes; no reader holds them at once."""
 LONGEST_MEMBER = 8_388_608
-"""Bytes of one row's samples as text: a quarter of a million samples."""
+"""Bytes of text that a reader takes of one gzip member."""
 MOST_SAMPLES = 8_000_000
-"""What `load_samples` takes into memory, at 24 bytes each."""
+"""What `load_samples` takes into memory, at 24 bytes each; pandas reads more, part by part."""
 
 _KIND = "a samples file"
 _GZIP = 31  # zlib's window bits for a gzip member with a checksum
+_IN_A_MEMBER = 100_000  # samples, far more than a row has
 _READ = 65_536  # bytes
 _AT_ONCE = 1_048_576  # bytes of text that are parsed together
 
@@ -61,8 +62,9 @@ class Samples:
             for block, samples in enumerate(blocks)
             for seconds in samples
         ]
-        if lines:
-            self._journal.append(_member("".join(lines).encode()), sync=False)
+        for first in range(0, len(lines), _IN_A_MEMBER):
+            text = "".join(lines[first : first + _IN_A_MEMBER])
+            self._journal.append(_member(text.encode()), sync=False)
 
     def close(self) -> None:
         """Close the file."""
@@ -143,7 +145,7 @@ def _unzipped(file: BinaryIO) -> bytes | None:
             return None
         text += gzip.decompress(packed, LONGEST_MEMBER + 1 - len(text))
         if len(text) > LONGEST_MEMBER:
-            raise ValueError(f"more than {LONGEST_MEMBER} bytes for one row")
+            raise ValueError(f"more than {LONGEST_MEMBER} bytes in one member")
     file.seek(-len(gzip.unused_data), os.SEEK_CUR)
     return text
 
