@@ -10,6 +10,7 @@ from convsweep.findings import (
     promised_speedup,
     thrifty_backends,
     undecided,
+    unsteady,
 )
 
 
@@ -89,4 +90,9 @@ def _doubts(run: Run) -> list[str]:
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
         of = f"{int(absent.sum())} of {len(run.cases)} cases"
         said.append(f"{of} have no time: {labels.join(parts)}.")
+    flags = unsteady(run.cases)
+    if len(flags):
+        parts = [f"{n} {flag}" for flag, n in flags.value_counts().items()]
+        of = f"{flags.index.nunique()} of {len(run.cases)} cases"
+        said.append(f"{of} were unsteady in at least half of their passes: {labels.join(parts)}.")
     return said

@@ -117,6 +117,12 @@ def undecided(cases: DataFrame) -> Series:
     return cases["verdict"] == "undecided"
 
 
+def unsteady(cases: DataFrame) -> Series[str]:
+    """The flags of the cases, a row a case and flag; without the cases that have none."""
+    words = cases["flags"].str.split("|").explode()
+    return words[words.notna() & (words != "")]
+
+
 class Total(NamedTuple):
     """One backend's time for a network: each layer as often as it occurs."""
 

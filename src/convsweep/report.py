@@ -95,6 +95,7 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
         "summary": tables.summary_table(run),
         "correctness": tables.correctness_table(run, measurements),
         "disturbances": tables.disturbance_table(run, measurements),
+        "unsteady": tables.unsteady_table(run),
         "absent": tables.absent_table(run),
     }
 

@@ -13,10 +13,15 @@ from convsweep.findings import (
     Run,
     fastest,
     mean_speedup,
+    unsteady,
 )
+from convsweep.steadiness import FLAGS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+_MOST_NAMES = 5
 
 
 class Table(NamedTuple):
@@ -179,6 +184,22 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
     heads = ("backend", "peak memory, largest", "page faults a call, median",
              "page faults a call, most", "context switches, in all")  # fmt: skip
     return Table(heads, rows, frozenset(heads[1:]))
+
+
+def unsteady_table(run: Run) -> Table | None:
+    """A row for each flag that at least half of a case's passes have; None where there is none."""
+    words = unsteady(run.cases)
+    rows: list[tuple[str, ...]] = []
+    for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
+        cases = run.cases.loc[of.index]
+        names = [f"{case['backend']} on {case['label']}" for _, case in cases.iterrows()]
+        more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+        means = FLAGS.get(str(word), "not known to this version")
+        which = labels.join([*names[:_MOST_NAMES], *more])
+        rows.append((str(setting), str(word), means, str(len(names)), which))
+    if not rows:
+        return None
+    return by_setting(("setting", "flag", "what it means", "cases", "which"), rows, {"cases"})
 
 
 def absent_table(run: Run) -> Table | None:
