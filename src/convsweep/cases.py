@@ -40,7 +40,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     log_s = _log_times(rows, case)
     log_s[told["status"] != "ok"] = np.nan
     is_baseline = (told["backend"] == baseline).to_numpy(dtype=bool)
-    log_speedup = _log_speedups(log_s, problem[worst].to_numpy(), is_baseline)
+    log_speedup = _log_speedups(log_s, problem[worst].to_numpy(dtype=np.intp), is_baseline)
     return Cases(told, log_s, log_speedup, is_baseline)
 
 

@@ -66,7 +66,7 @@ def fastest(run: Run) -> DataFrame:
         if len(times) < 2:
             continue
         logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
-        winner = int(np.nanmean(logs, axis=1).argmin())
+        winner = int(np.nanargmin(estimate(logs).mean))
         others = estimate(np.delete(logs - logs[winner], winner, axis=0))
         doubts.append(p_values(others)[CLAIMS.index("faster")].max())
         backend = times.index.get_level_values("backend")[winner]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from convsweep import labels
 from convsweep.cases import read_cases
-from convsweep.estimates import CONFIDENCE, estimate
+from convsweep.estimates import CONFIDENCE, degrees, estimate
 from convsweep.statistics import MARGIN, summarize
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Noise(NamedTuple):
     found: int
     """How many of them were called slower."""
     spread: float
-    """Standard deviation of a speedup from pass to pass, the median over comparisons."""
+    """Of a speedup from pass to pass, like a standard deviation; the median over comparisons."""
     smallest_effect: float
     """An effect that nine of ten comparisons would find at nine of ten tries."""
     passes_for_5_percent: int
@@ -58,9 +58,9 @@ def measure_noise(measurements: DataFrame) -> Noise:
     if same.empty or busier.empty or (same_cases := _compared(same)).empty:
         raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
     trials = _compared(busier)
-    found = estimate(read_cases(same, "itself").log_speedup[same_cases.index])
-    passes = int(np.median(found.degrees)) + 1
-    deviations = found.standard_error * np.sqrt(found.degrees + 1)
+    logs = read_cases(same, "itself").log_speedup[same_cases.index]
+    passes = int(np.median((~np.isnan(logs)).sum(axis=1)))
+    deviations = estimate(logs).standard_error * np.sqrt((~np.isnan(logs)).sum(axis=1))
     alarms = int(same_cases["verdict"].isin(["faster", "slower"]).sum())
     typical = float(np.nanquantile(deviations, _POWER))
     return Noise(
@@ -102,8 +102,10 @@ def _detectable(deviation: float, passes: int) -> float:
     """The relative effect whose interval clears the margin at nine of ten tries."""
     if passes < 2:
         return float("nan")
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, passes - 1) + stats.t.ppf(_POWER, passes - 1)
-    return float(np.expm1(np.log1p(MARGIN) + reach * deviation / np.sqrt(passes)))
+    sure, often = (
+        float(stats.t.ppf(share, degrees(passes))) for share in ((1 + CONFIDENCE) / 2, _POWER)
+    )
+    return float(np.expm1(np.log1p(MARGIN) + (sure + often) * deviation / np.sqrt(passes)))
 
 
 def sentences(noise: Noise, shaky: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from convsweep.cases import read_cases
-from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, estimate
+from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate
 from convsweep.store import BASELINE, CASE_COLUMNS
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[
     found = Estimate(*map(np.array, zip(*each, strict=True)))
     p = p_values(found, margin).min(axis=0)
     # A case that was left alone has been looked at as often as it had passes.
-    look = np.maximum(looks - (found.degrees.max() - found.degrees), 1)
+    passes = np.array([np.count_nonzero(~np.isnan(values)) for values in log_ratios.values()])
+    look = np.maximum(looks - (passes.max() - passes), 1)
     held = hold(np.minimum(p * look * (look + 1), 1))
     return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
 
@@ -104,14 +105,15 @@ def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
     None where it never will, the estimate lying on the margin, or where fewer than two passes
     can't tell. The correction for many comparisons may ask for some more.
     """
-    found = estimate(np.asarray(log_ratios, dtype="float64"))
+    logs = np.asarray(log_ratios, dtype="float64")
+    found = estimate(logs)
     distance = abs(abs(float(found.mean)) - np.log1p(margin))
-    deviation = float(found.standard_error) * np.sqrt(float(found.degrees) + 1)
+    deviation = float(found.standard_error) * np.sqrt(np.count_nonzero(~np.isnan(logs)))
     if np.isnan(deviation) or distance <= 1e-9:
         return None
 
     def clears(passes: int) -> bool:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, passes - 1) * deviation / np.sqrt(passes)
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, degrees(passes)) * deviation / np.sqrt(passes)
         return bool(half <= distance)
 
     return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
