@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def _log_times(rows: DataFrame, case: Series[int]) -> Numbers:
 
 
 def _log_speedups(
-    log_s: Numbers, problem: NDArray[np.intp], is_baseline: NDArray[np.bool_]
+    log_s: Numbers, problem: NDArray[np.integer[Any]], is_baseline: NDArray[np.bool_]
 ) -> Numbers:
     """Each problem's baseline less its cases; NaN where a problem has no baseline."""
     base = np.full((int(problem.max(initial=-1)) + 1, log_s.shape[1]), np.nan)
