@@ -77,7 +77,7 @@ READ_WING = (
     "plots",
     "report",
 )
-ABOVE_BOTH = ("stopping", "session", "terminal", "cli", "__main__")
+ABOVE_BOTH = ("stopping", "session", "terminal", "options", "cli", "__main__")
 FACE = "__init__"  # the package itself: everyone may ask for its version
 
 

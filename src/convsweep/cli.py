@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
 from convsweep import __version__
+from convsweep.options import path, sweep_options
 
 _FAILED = ("mismatch", "crash", "error")
 _WRONG_REQUEST, _INTERRUPTED = 2, 130
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise click.BadParameter("an empty word names no file or folder")
-    return Path(text)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -52,95 +45,8 @@ def cli() -> None:
     """Which convolution strategy is faster here, by how much, and how sure is that?"""
 
 
-def _sweep_options(command: _Command) -> _Command:
-    """The options that say which cases, and on what; `run` and `check` share them."""
-    for option in reversed(
-        [
-            click.option("--grid", metavar="NAME", help="A named grid: convsweep list grids."),
-            click.option(
-                "--workload",
-                "workloads",
-                metavar="NAME",
-                multiple=True,
-                help="A network's layers: convsweep list workloads.",
-            ),
-            click.option(
-                "--problems",
-                metavar="FILE.csv",
-                type=_path,
-                help="Problems from a CSV with the workload files' columns.",
-            ),
-            click.option(
-                "--axis",
-                "axes",
-                metavar="NAME=VALUES",
-                multiple=True,
-                help="Such as in_channels=16:512:*2, size=8:64:+8, kernel_size=1,3.",
-            ),
-            click.option("--backend", "backends", metavar="NAME", multiple=True),
-            click.option(
-                "--device",
-                "devices",
-                metavar="NAME",
-                multiple=True,
-                help="cpu (the default), cuda, vulkan: convsweep list devices.",
-            ),
-            click.option(
-                "--dtype",
-                "dtypes",
-                metavar="NAME",
-                multiple=True,
-                help="float32 (the default), float64, float16 or bfloat16.",
-            ),
-            click.option(
-                "--memory-format",
-                "memory_formats",
-                metavar="NAME",
-                multiple=True,
-                help="contiguous (the default) or channels_last.",
-            ),
-            click.option(
-                "--threads",
-                metavar="N",
-                type=int,
-                multiple=True,
-                help="Threads of torch's pool; 1 by default.",
-            ),
-            click.option(
-                "--cache",
-                "caches",
-                metavar="KIND",
-                multiple=True,
-                help="hot (the default): calls find their input in the caches; or cold: caches are "
-                "flushed before each.",
-            ),
-            click.option(
-                "--allocator",
-                metavar="KIND",
-                default="steady",
-                help="steady (the default): freed memory stays in the process; system: as the "
-                "system's library has it, where large outputs page-fault at every call.",
-            ),
-            click.option(
-                "--weight-kind",
-                metavar="KIND",
-                default="separable",
-                help="separable (the default): weights that factor where the problem allows, so "
-                "that the separable layer computes the same function; or dense.",
-            ),
-            click.option(
-                "--case-timeout",
-                metavar="TIME",
-                help="The longest that one case may take in a pass, such as 10s or 500ms.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
 @cli.command()
-@_sweep_options
+@sweep_options
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
 @click.option(
     "--budget",
@@ -152,8 +58,9 @@ def _sweep_options(command: _Command) -> _Command:
     metavar="SHARE",
     help="Go on until intervals are as narrow, such as 2%.",
 )
+@click.option("--margin", metavar="SHARE", help="What differs by less is the same: 2%.")
 @click.option("--baseline", metavar="NAME", help="What speedups divide by: torch_conv.")
-@click.option("--out", metavar="DIR", type=_path, help="A new folder: results/NAME-TIME.")
+@click.option("--out", metavar="DIR", type=path, help="A new folder: results/NAME-TIME.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
 def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
@@ -195,7 +102,7 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
             ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
     except OSError as error:
         raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
-    failed = _tell(out, request.baseline)
+    failed = _tell(out)
     if ending.unsettled:
         print(terminal.unsettled(ending.unsettled))
     if ending.interrupted:
@@ -204,18 +111,18 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     return failed
 
 
-def _tell(out: Path, baseline: str) -> int:
+def _tell(out: Path) -> int:
     """Print a run's answer; the exit code says whether any case failed."""
     from rich.console import Console
 
     from convsweep import terminal
     from convsweep.answer import answer
     from convsweep.findings import read_run
-    from convsweep.statistics import summarize
-    from convsweep.store import load
+    from convsweep.statistics import asked_in, summarize
+    from convsweep.store import load, read_environment
 
     measurements = load(out)
-    summary = summarize(measurements, baseline)
+    summary = summarize(measurements, *asked_in(read_environment(out)))
     run = read_run(measurements, summary)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in terminal.answer(run):
@@ -230,7 +137,7 @@ def _tell(out: Path, baseline: str) -> int:
 
 
 @cli.command()
-@_sweep_options
+@sweep_options
 def check(**words: Any) -> int:
     """Hold every case to the truth, without timing any.
 
@@ -258,9 +165,9 @@ def check(**words: Any) -> int:
 
 
 @cli.command()
-@_sweep_options
+@sweep_options
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
-@click.option("--out", metavar="DIR", type=_path, help="A new folder: results/noise-TIME.")
+@click.option("--out", metavar="DIR", type=path, help="A new folder: results/noise-TIME.")
 def noise(out: Path | None, **words: Any) -> int:
     """Tell how far this machine's timings can be believed.
 
@@ -301,8 +208,8 @@ def noise(out: Path | None, **words: Any) -> int:
 
 
 @cli.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=_path)
-@click.option("--out", metavar="DIR", type=_path, help="By default reports/ and the run's name.")
+@click.argument("run_dir", metavar="RUN_DIR", type=path)
+@click.option("--out", metavar="DIR", type=path, help="By default reports/ and the run's name.")
 def report(run_dir: Path, out: Path | None) -> int:
     """Draw a run and write its report, from its CSV alone."""
     from convsweep.report import write_report
@@ -314,8 +221,8 @@ def report(run_dir: Path, out: Path | None) -> int:
 
 
 @cli.command()
-@click.argument("old", metavar="OLD", type=_path)
-@click.argument("new", metavar="NEW", type=_path)
+@click.argument("old", metavar="OLD", type=path)
+@click.argument("new", metavar="NEW", type=path)
 @click.option("--margin", metavar="SHARE", default="2%", help="What counts as the same: 2%.")
 @click.option("--absolute", is_flag=True, help="Compare plain times, the machine's drift included.")
 @click.option("--across-machines", is_flag=True, help="Compare runs of other machines or settings.")
@@ -364,9 +271,9 @@ def _show(sentences: Sequence[str], tables: Sequence[Any]) -> None:
 
 
 @cli.command()
-@click.argument("run_dir", metavar="RUN", type=_path)
+@click.argument("run_dir", metavar="RUN", type=path)
 @click.option("--format", "form", metavar="FORMAT", required=True, help="pytest-benchmark or csv.")
-@click.option("--out", metavar="FILE", type=_path, help="A new file; by default it is printed.")
+@click.option("--out", metavar="FILE", type=path, help="A new file; by default it is printed.")
 def export(run_dir: Path, form: str, out: Path | None) -> int:
     """Write a run as pytest-benchmark's JSON, or as one table for a dashboard."""
     from convsweep.export import export as as_text

@@ -13,7 +13,8 @@ from convsweep import store
 from convsweep.cases import Cases, Numbers, read_cases
 from convsweep.estimates import Estimate, bounds, difference, estimate, interval, weighted_mean
 from convsweep.labels import label_cases
-from convsweep.statistics import MARGIN, told_verdicts
+from convsweep.statistics import told_verdicts
+from convsweep.store import MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame

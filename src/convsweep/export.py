@@ -14,7 +14,7 @@ import pandas as pd
 
 from convsweep import store
 from convsweep.cases import Numbers, read_cases
-from convsweep.statistics import summarize
+from convsweep.statistics import asked_in, summarize
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -61,7 +61,7 @@ def write_new(path: Path, text: str) -> None:
 
 def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
-    summary = summarize(measurements, _baseline(environment))
+    summary = summarize(measurements, *asked_in(environment))
     first = measurements.iloc[0]
     summary.insert(0, "run_id", first["run_id"])
     summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
@@ -69,17 +69,14 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     return summary.to_csv(index=False, lineterminator="\n")
 
 
-def _baseline(environment: Mapping[str, Any]) -> str:
-    return str(environment.get("baseline") or store.BASELINE)
-
-
 def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """A benchmark a case, a round a pass; what a round took is the median of its samples."""
-    summary = summarize(measurements, _baseline(environment))
+    asked = asked_in(environment)
+    summary = summarize(measurements, *asked)
     case = [*store.PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
     cases = summary.merge(calls, how="left", on=case)
-    times = np.exp(read_cases(measurements, _baseline(environment)).log_s)
+    times = np.exp(read_cases(measurements, asked.baseline).log_s)
     told = {
         "machine_info": _machine_info(environment),
         "commit_info": _commit_info(environment),

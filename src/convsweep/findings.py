@@ -10,6 +10,7 @@ import pandas as pd
 from convsweep.estimates import Interval, estimate, interval, weighted_mean
 from convsweep.labels import label_cases
 from convsweep.statistics import CLAIMS, hold, p_values
+from convsweep.store import MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -22,6 +23,7 @@ class Run(NamedTuple):
     pass_times: DataFrame
     """Index (setting, label, backend), one column a pass; only cases that are ok in all passes."""
     baseline: str
+    margin: float
 
     @property
     def backends(self) -> list[str]:
@@ -53,7 +55,8 @@ def read_run(measurements: DataFrame, summary: DataFrame) -> Run:
     ok = cases.loc[cases["status"] == "ok", by_case]
     keys = pd.MultiIndex.from_frame(ok)
     baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
-    return Run(cases, times.reindex(keys), baseline)
+    margin = float(cases["margin"].iloc[0]) if len(cases) else MARGIN
+    return Run(cases, times.reindex(keys), baseline, margin)
 
 
 def fastest(run: Run) -> DataFrame:
@@ -68,7 +71,7 @@ def fastest(run: Run) -> DataFrame:
         logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
         winner = int(np.nanargmin(estimate(logs).mean))
         others = estimate(np.delete(logs - logs[winner], winner, axis=0))
-        doubts.append(p_values(others)[CLAIMS.index("faster")].max())
+        doubts.append(p_values(others, run.margin)[CLAIMS.index("faster")].max())
         backend = times.index.get_level_values("backend")[winner]
         rows.append({"setting": setting, "label": label, "backend": backend})
     found = pd.DataFrame(rows, columns=["setting", "label", "backend"])

@@ -14,7 +14,8 @@ from scipy import stats
 from convsweep import labels
 from convsweep.cases import read_cases
 from convsweep.estimates import CONFIDENCE, degrees, estimate
-from convsweep.statistics import MARGIN, summarize
+from convsweep.statistics import summarize
+from convsweep.store import MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame

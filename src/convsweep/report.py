@@ -15,7 +15,7 @@ from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.noise import NOISE, measure_noise
 from convsweep.noise import sentences as sentences_of_noise
-from convsweep.statistics import summarize
+from convsweep.statistics import asked_in, summarize
 from convsweep.tables import escape_markdown
 
 
@@ -36,8 +36,8 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
     _refuse_unless_report(out)
-    chosen = baseline or str(environment.get("baseline") or store.BASELINE)
-    summary = summarize(measurements, baseline=chosen)
+    asked = asked_in(environment)
+    summary = summarize(measurements, baseline or asked.baseline, asked.margin)
     pictures = plots.figures(measurements, summary)
     images = {picture.name: plots.png(picture.figure) for picture in pictures}
     context = _context(read_run(measurements, summary), label_cases(measurements), environment)

@@ -15,7 +15,7 @@ from convsweep.environment import usable_cores
 from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
 from convsweep.quantities import fraction, seconds
 from convsweep.registry import backends
-from convsweep.store import BASELINE
+from convsweep.store import BASELINE, MARGIN
 from convsweep.twins import busier, find_backend, twin
 from convsweep.workloads import Layer, read_problems, workloads
 
@@ -43,6 +43,7 @@ class Options:
     passes: int | None = None
     budget: str | None = None
     precision: str | None = None
+    margin: str | None = None
     case_timeout: str | None = None
     allocator: str = "steady"
     baseline: str | None = None
@@ -64,6 +65,8 @@ class Request:
     """Seconds to spend where the answer is open; None: all passes."""
     precision: float | None
     """The relative half width of an interval that is narrow enough; None: what a verdict needs."""
+    margin: float
+    """Of a verdict: what differs by less is the same."""
     case_timeout_s: float
     allocator: str
     baseline: str
@@ -134,6 +137,7 @@ def read_request(options: Options) -> Request:
         passes=passes,
         budget_s=budget_s,
         precision=precision,
+        margin=_amount("--margin", options.margin, fraction) or MARGIN,
         case_timeout_s=_amount("--case-timeout", limit, seconds) or grid.case_timeout_s,
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,

@@ -13,7 +13,7 @@ from convsweep.record import NO_COLUMNS, Outcome
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MUST_MATCH = ("environment_id", "baseline", "request", "settings")
+_MUST_MATCH = ("environment_id", "baseline", "margin", "request", "settings")
 _MEASURED = tuple(field.name for field in fields(Outcome) if field.name not in NO_COLUMNS)
 
 

@@ -24,7 +24,7 @@ from convsweep.resuming import known_visits, refuse_unless_same
 from convsweep.runner import Progress, Spent, Stops, Visits, forecast_s, sweep
 from convsweep.samples import Samples
 from convsweep.sampling import Effort
-from convsweep.statistics import SUMMARY_COLUMNS, summarize
+from convsweep.statistics import SUMMARY_COLUMNS, asked_in, summarize
 from convsweep.stopping import Answered, Budget, Tally, Unsettled, unsettled
 from convsweep.worker import Settings
 
@@ -80,7 +80,7 @@ class Recording:
         """Derive the summary of the rows that there are."""
         self._samples.close()
         self._measurements.close()
-        write_summary(self._out, self._request.baseline)
+        write_summary(self._out)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _measure(
     launch: Launch,
 ) -> Ending:
     tally, budget = Tally(request.baseline), Budget(request.budget_s)
-    answered = Answered(tally, request.precision)
+    answered = Answered(tally, request.precision, request.margin)
     for (pass_index, case), outcome in visits.items():
         tally.add(pass_index, case, outcome)
 
@@ -162,7 +162,7 @@ def _measure(
         )
     time_spent = spent.told()
     recording.tell({"time_spent": time_spent})
-    left = unsettled(tally, time_spent["wall_s"]) if request.adaptive else None
+    left = unsettled(tally, time_spent["wall_s"], request.margin) if request.adaptive else None
     return Ending(interrupts.asked, left)
 
 
@@ -179,6 +179,7 @@ def _told(
         "command": command,
         "started_at": utc_now(),
         "baseline": request.baseline,
+        "margin": request.margin,
         **describe(dict(request.device_descriptions)),
         "request": request.told(),
         "settings": {
@@ -240,9 +241,9 @@ def _effort(request: Request) -> Effort:
     return thin
 
 
-def write_summary(run_dir: Path, baseline: str) -> None:
-    """Derive `summary.csv` from `measurements.csv` alone."""
-    summary = summarize(store.load(run_dir), baseline)
+def write_summary(run_dir: Path) -> None:
+    """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
+    summary = summarize(store.load(run_dir), *asked_in(store.read_environment(run_dir)))
     store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
 
 

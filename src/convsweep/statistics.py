@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,10 @@ from scipy import stats
 
 from convsweep.cases import read_cases
 from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate
-from convsweep.store import BASELINE, CASE_COLUMNS
+from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-MARGIN = 0.02
 
 SUMMARY_COLUMNS = (
     *CASE_COLUMNS,
@@ -35,7 +34,7 @@ SUMMARY_COLUMNS = (
     "speedup_ci_high",
     "verdict",
 )
-"""The columns of summary.csv; `summarize` adds `macs`, `backend_macs` and `flags` behind them."""
+"""The columns of summary.csv; `summarize` adds `macs, backend_macs, flags, margin` behind them."""
 
 CLAIMS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9
@@ -89,11 +88,11 @@ def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[
     """
     if not log_ratios:
         return set()
-    each = [estimate(np.asarray(values, dtype="float64")) for values in log_ratios.values()]
-    found = Estimate(*map(np.array, zip(*each, strict=True)))
-    p = p_values(found, margin).min(axis=0)
+    passes_first = [*zip_longest(*log_ratios.values(), fillvalue=np.nan)]
+    logs = np.array(passes_first, dtype="float64").reshape(-1, len(log_ratios)).T
+    p = p_values(estimate(logs), margin).min(axis=0)
     # A case that was left alone has been looked at as often as it had passes.
-    passes = np.array([np.count_nonzero(~np.isnan(values)) for values in log_ratios.values()])
+    passes = (~np.isnan(logs)).sum(axis=1)
     look = np.maximum(looks - (passes.max() - passes), 1)
     held = hold(np.minimum(p * look * (look + 1), 1))
     return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
@@ -119,6 +118,22 @@ def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
     return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
 
 
+class Asked(NamedTuple):
+    """What a run's verdicts are to be about."""
+
+    baseline: str = BASELINE
+    margin: float = MARGIN
+
+
+def asked_in(environment: Mapping[str, Any]) -> Asked:
+    """What was asked when the run was measured, from an environment.json that may be edited."""
+    baseline, margin = environment.get("baseline"), environment.get("margin")
+    return Asked(
+        baseline if isinstance(baseline, str) and baseline else BASELINE,
+        margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
+    )
+
+
 def summarize(
     measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
 ) -> DataFrame:
@@ -140,7 +155,8 @@ def summarize(
     summary["verdict"] = told_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
-    return summary[[*SUMMARY_COLUMNS, "macs", "backend_macs", "flags"]].astype(
+    summary["margin"] = margin
+    return summary[[*SUMMARY_COLUMNS, "macs", "backend_macs", "flags", "margin"]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 

@@ -13,7 +13,8 @@ import numpy as np
 from convsweep.estimates import Estimate, Numbers, bounds, estimate
 from convsweep.grid import Case
 from convsweep.record import Outcome
-from convsweep.statistics import MARGIN, passes_needed, settled, verdicts
+from convsweep.statistics import passes_needed, settled, verdicts
+from convsweep.store import MARGIN
 
 FIRST_LOOK = 3
 """Passes before the first case may drop out: fewer don't tell how much passes differ."""
@@ -54,8 +55,8 @@ class Answered:
     need their time as precisely as the verdict's margin.
     """
 
-    def __init__(self, tally: Tally, precision: float | None) -> None:
-        self._tally, self._precision = tally, precision
+    def __init__(self, tally: Tally, precision: float | None, margin: float = MARGIN) -> None:
+        self._tally, self._precision, self._margin = tally, precision, margin
         self._looks = 0
 
     def still_open(self, pass_index: int) -> Collection[Case] | None:
@@ -67,14 +68,14 @@ class Answered:
         open_ = self._open_speedups(speedups)
         compared = {case.group for case in speedups}
         alone = {case: logs for case, logs in times.items() if case.group not in compared}
-        open_ |= _wide(alone, self._precision or MARGIN)
+        open_ |= _wide(alone, self._precision or self._margin)
         groups = {case.group for case in open_}
         return {case for case in times if case.group in groups}
 
     def _open_speedups(self, speedups: dict[Case, Numbers]) -> set[Case]:
         if self._precision is not None:
             return _wide(speedups, self._precision)
-        done: set[Case] = settled(speedups, MARGIN, self._looks)
+        done: set[Case] = settled(speedups, self._margin, self._looks)
         return speedups.keys() - done
 
 
@@ -112,16 +113,16 @@ class Unsettled:
     """About how much longer the others would need."""
 
 
-def unsettled(tally: Tally, wall_s: float) -> Unsettled:
+def unsettled(tally: Tally, wall_s: float, margin: float = MARGIN) -> Unsettled:
     """What has no verdict after `wall_s` seconds, and how much longer that would take."""
     speedups = tally.log_speedups()
     each = [estimate(logs) for logs in speedups.values()]
-    told = verdicts(Estimate(*map(np.array, zip(*each, strict=True)))) if each else ()
+    told = verdicts(Estimate(*map(np.array, zip(*each, strict=True))), margin) if each else ()
     open_ = [case for case, word in zip(speedups, told, strict=True) if word == "undecided"]
     visits = sum(map(len, tally.median_s.values()))
     more, hopeless = 0, 0
     for case in open_:
-        needed = passes_needed(speedups[case], MARGIN)
+        needed = passes_needed(speedups[case], margin)
         hopeless += needed is None
         more += max(1, needed - len(speedups[case])) if needed else 0
     # A visit to a case is one to its baseline too, for the same group.

@@ -29,6 +29,7 @@ __all__ = [
     "CASE_COLUMNS",
     "COLUMNS",
     "ENVIRONMENT",
+    "MARGIN",
     "MEASUREMENTS",
     "PROBLEM_COLUMNS",
     "SCHEMA_VERSION",
@@ -52,6 +53,8 @@ LARGEST_ENVIRONMENT = 1_048_576
 _UNFINISHED = ".part"
 BASELINE = "torch_conv"
 """What speedups divide by where a run does not say."""
+MARGIN = 0.02
+"""What differs by less is the same, where a run does not say."""
 
 
 class Measurements:
