@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import struct
+import sys
+from multiprocessing.connection import Connection
 
 from convsweep.starting import context, undisturbed
 from convsweep.worker import Reply, Request, Settings, serve
+
+_STALL_S = 5
+"""The longest that a process may take to go on with a message, once it is under way."""
 
 
 class Silent(Exception):
@@ -26,6 +34,7 @@ class Child:
         with undisturbed():
             self._process.start()
         theirs.close()
+        _limit_stalls(self._connection)
 
     def ask(self, request: Request, limit_s: float) -> Reply:
         """The process's answer.
@@ -39,6 +48,8 @@ class Child:
             if self._connection.poll(max(0.0, limit_s)):
                 reply: Reply = self._connection.recv()
                 return reply
+        except BlockingIOError:  # stopped in the midst of a message
+            pass
         except (EOFError, ConnectionError):
             how = self._how_it_ended()
             self.close()
@@ -63,3 +74,11 @@ class Child:
         self._process.kill()
         self._process.join()
         self._process.close()
+
+
+def _limit_stalls(connection: Connection) -> None:
+    """Let sending and receiving fail where the other side is stopped and takes or gives nothing."""
+    if sys.platform != "win32":  # where pipes are no sockets
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                end.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", _STALL_S, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,17 @@ from typing import Any, NoReturn
 import click
 
 from convsweep import __version__
+from convsweep.interrupts import EXIT_CODE, ending_at_once
 from convsweep.options import path, sweep_options
 
 _FAILED = ("mismatch", "crash", "error")
-_WRONG_REQUEST, _INTERRUPTED = 2, 130
+_WRONG_REQUEST, _INTERRUPTED = 2, EXIT_CODE
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a wrong request is one line on stderr and exit code 2."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         sys.exit(cli(args, standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
@@ -75,14 +79,15 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
 
     if not dry_run:
         starting.begin()
-    from rich.console import Console
+    with ending_at_once():
+        from rich.console import Console
 
-    from convsweep import session, terminal
-    from convsweep.request import Options, read_request
-    from convsweep.runner import forecast_s
-    from convsweep.store import refuse_unless_new, refuse_unless_run
+        from convsweep import session, terminal
+        from convsweep.request import Options, read_request
+        from convsweep.runner import forecast_s
+        from convsweep.store import refuse_unless_new, refuse_unless_run
 
-    with _requested():
+    with ending_at_once(), _requested():
         if resume and out is None:
             raise ValueError("--resume needs --out, the folder of the run to go on with")
         request = read_request(Options(**words))
@@ -146,12 +151,13 @@ def check(**words: Any) -> int:
     from convsweep import starting
 
     starting.begin()
-    from rich.console import Console
+    with ending_at_once():
+        from rich.console import Console
 
-    from convsweep import session, terminal
-    from convsweep.request import Options, read_request
+        from convsweep import session, terminal
+        from convsweep.request import Options, read_request
 
-    with _requested():
+    with ending_at_once(), _requested():
         request = read_request(Options(**words))
     with terminal.progress(Console(stderr=True)) as observe:
         found = session.check(request, observe)
@@ -178,16 +184,17 @@ def noise(out: Path | None, **words: Any) -> int:
     from convsweep import starting
 
     starting.begin()
-    from rich.console import Console
+    with ending_at_once():
+        from rich.console import Console
 
-    from convsweep import session, terminal
-    from convsweep.environment import shaky
-    from convsweep.noise import measure_noise, sentences
-    from convsweep.request import Options, against_itself, read_request
-    from convsweep.runner import forecast_s
-    from convsweep.store import load, refuse_unless_new
+        from convsweep import session, terminal
+        from convsweep.environment import shaky
+        from convsweep.noise import measure_noise, sentences
+        from convsweep.request import Options, against_itself, read_request
+        from convsweep.runner import forecast_s
+        from convsweep.store import load, refuse_unless_new
 
-    with _requested():
+    with ending_at_once(), _requested():
         if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
             words["grid"] = "noise"
         words["backends"] = words["backends"] or ("torch_conv",)

@@ -28,6 +28,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _PADS, _LARGEST_PAD = 8, 2**20
+_SPARE_BYTES = 2**26
 
 
 def steady_allocator() -> str:
@@ -74,13 +75,27 @@ def take_priority() -> int | None:
 
 
 def limit_memory(limit_bytes: int | None) -> None:
-    """Let allocations beyond the limit fail here, before the whole machine runs out."""
+    """Let allocations beyond the limit fail here, before the whole machine runs out.
+
+    A little of it is kept back, for `use_spare_memory`; a lower limit of the user's holds.
+    """
     if limit_bytes is None:
         return
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most - _SPARE_BYTES, most))
+
+
+def use_spare_memory() -> None:
+    """Let a process whose memory is used up have what it needs to say so."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def end_with_parent() -> None:

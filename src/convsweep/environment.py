@@ -127,9 +127,9 @@ def _commit() -> str | None:
     source = str(Path(__file__).parent)
 
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", source, *words], capture_output=True, text=True, timeout=5, check=True
-        )
+        # No locks: git that is killed along with this process would leave one behind.
+        command = ["git", "--no-optional-locks", "-C", source, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.strip()
 
     try:

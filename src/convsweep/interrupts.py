@@ -1,11 +1,38 @@
-"""Ctrl-C during a sweep: the first one asks it to end, the second one ends it at once."""
+"""Ctrl-C: before a sweep it ends the process; during one the second does, the first one asks."""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
+
+EXIT_CODE = 130
+"""Of a process that an interrupt has ended."""
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Within, an interrupt ends the process: a library in the midst of its import may swallow it.
+
+    Only for when nothing has been written or started yet that would have to be ended first.
+    """
+    if current_thread() is not main_thread():  # Python allows no other to set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"convsweep: interrupted\n")
+    os._exit(EXIT_CODE)
 
 
 class Interrupts:

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import current_thread, main_thread
+from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -45,21 +45,25 @@ def begin() -> None:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
-    with _interrupts_ignored(), _variables(_SINGLE_THREADED), _no_script():
+    with _interrupts_held(), _variables(_SINGLE_THREADED), _no_script():
         yield
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C is for the parent, who ends them."""
-    if current_thread() is not main_thread():  # Python allows no other to set handlers
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is for the parent, who ends them: they start with it blocked, and it stays so.
+
+    One that comes meanwhile is taken afterwards.
+    """
+    if sys.platform == "win32":
         yield
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # as it starts it lets interrupts through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -99,7 +99,12 @@ def serve(connection: Connection, settings: Settings) -> None:
     try:
         with torch.no_grad():
             while True:
-                connection.send(worker.answer(connection.recv()))
+                request = connection.recv()
+                try:
+                    connection.send(worker.answer(request))
+                except MemoryError as error:  # a backend left too little to tell of it
+                    conditions.use_spare_memory()
+                    connection.send(failure(error))
     except (EOFError, ConnectionError):
         return
 
