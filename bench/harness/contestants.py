@@ -20,7 +20,7 @@ from convsweep.problem import ConvProblem
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"
 
-CONVSWEEP_OPTIONS = ("--passes", "5")
+CONVSWEEP_OPTIONS = ("--budget", "8s", "--precision", "0.5%")
 """What convsweep is told so that it takes no longer than pytest-benchmark does."""
 PYPERF_OPTIONS = ("--fast",)
 """By its defaults pyperf starts 20 processes a benchmark, and each of them imports torch."""

@@ -77,5 +77,5 @@ class Backend:
     """The extra of convsweep that installs what it needs."""
     own_threads: bool = False
     """Whether it brings a thread pool beside torch's."""
-    nominal_macs_per_s: float = 2e10
+    nominal_macs_per_s: float = 4e10
     """A rough rate on one core, to forecast how long a sweep takes; no result depends on it."""

@@ -96,8 +96,10 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
         out = out or session.RESULTS / run_id
         (refuse_unless_run if resume else refuse_unless_new)(out)
         settings = session.measuring(request)
-        passes = 1 if request.adaptive else request.passes
-        forecast = forecast_s(request.cases, request.backends, settings, passes)
+        if request.adaptive:
+            forecast = session.pass_s(request, settings.effort)
+        else:
+            forecast = forecast_s(request.cases, request.backends, settings, request.passes)
     print(terminal.plan(request, forecast), flush=True)
     if dry_run:
         return 0

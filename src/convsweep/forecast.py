@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from convsweep.backend import Backend
@@ -30,14 +30,20 @@ def nominal_call_s(case: Case, backend: Backend) -> float:
 
 
 def nominal_s(case: Case, backend: Backend, effort: Effort | None) -> float:
-    """About how long one case takes in one pass, in seconds, from nominal rates."""
+    """About how long one case takes in one pass, in seconds, its truth being known."""
     call_s = nominal_call_s(case, backend)
-    calls_s = 3 * call_s
+    calls_s = 4 * call_s
     if effort:
         calls_s += (
             effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).all_calls * call_s
         )
-    return _FIXED_S + case.problem.macs / _REFERENCE_MACS_PER_S + calls_s
+    return _FIXED_S + calls_s
+
+
+def truths_s(cases: Iterable[Case]) -> float:
+    """About how long the truths of cases take, in seconds; each is computed once in a sweep."""
+    problems = {(case.problem, case.weight_kind, case.dtype) for case in cases}
+    return sum(problem.macs for problem, _, _ in problems) / _REFERENCE_MACS_PER_S
 
 
 class Predictor:

@@ -26,6 +26,7 @@ from convsweep.forecast import (
     family,
     nominal_call_s,
     nominal_s,
+    truths_s,
 )
 from convsweep.grid import Case
 from convsweep.inputs import why_no_format
@@ -39,11 +40,12 @@ class Progress:
     """Where a sweep stands."""
 
     done: int
-    total: int
-    """Cases times passes."""
+    total: int | None
+    """Cases times passes; None where nobody knows how many passes there will be."""
     case: Case
     """The case last worked on."""
-    remaining_s: float
+    remaining_s: float | None
+    """Seconds left; None where nobody knows."""
 
 
 @dataclass
@@ -199,6 +201,7 @@ def forecast_s(
     cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
     return (
         START_S
+        + truths_s(case for case in cases if not why_not(case, backends[case.backend]))
         + processes * PASS_START_S
         + passes * sum(_forecast_s(case, backends, settings) for case in cases)
         + len(cut_off) * settings.case_timeout_s

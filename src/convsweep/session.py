@@ -14,7 +14,6 @@ import psutil
 from convsweep import store
 from convsweep.conductor import Launch, conditions, launch_child
 from convsweep.environment import describe
-from convsweep.forecast import START_S
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
@@ -142,8 +141,10 @@ def _measure(
         tally.add(pass_index, case, outcome)
 
     def watch(progress: Progress) -> None:
-        left_s = budget.left_s if request.adaptive else progress.remaining_s
-        observe(replace(progress, remaining_s=left_s))
+        if request.adaptive:
+            left_s = None if request.budget_s is None else max(0.0, budget.left_s)
+            progress = replace(progress, total=None, remaining_s=left_s)
+        observe(progress)
 
     with Interrupts() as interrupts:
         spent: Spent = sweep(
@@ -215,6 +216,13 @@ def measuring(request: Request) -> Settings:
     )
 
 
+def pass_s(request: Request, effort: Effort | None) -> float:
+    """About how long one more pass over all cases takes, in seconds."""
+    settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
+    one, two = (forecast_s(request.cases, request.backends, settings, n) for n in (1, 2))
+    return two - one
+
+
 def _effort(request: Request) -> Effort:
     """How much of each case to time in a pass: with a budget so much that enough passes fit.
 
@@ -223,18 +231,13 @@ def _effort(request: Request) -> Effort:
     """
     if request.budget_s is None:
         return Effort()
-
-    def pass_s(effort: Effort) -> float:
-        settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
-        return forecast_s(request.cases, request.backends, settings, passes=1) - START_S
-
     for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
-        if _ENOUGH_PASSES * pass_s(effort) <= request.budget_s:
+        if _ENOUGH_PASSES * pass_s(request, effort) <= request.budget_s:
             return effort
     usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
-    if _FEWEST_PASSES * pass_s(usual) <= request.budget_s:
+    if _FEWEST_PASSES * pass_s(request, usual) <= request.budget_s:
         return usual
-    if (least_s := pass_s(thin)) > _ROUGHLY * request.budget_s:
+    if (least_s := pass_s(request, thin)) > _ROUGHLY * request.budget_s:
         raise ValueError(
             f"--budget of {request.budget_s:g} s is less than one pass takes, about {least_s:.3g} s"
         )

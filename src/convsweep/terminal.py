@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ _MOST_ROWS = 60
 
 def duration(seconds: float) -> str:
     """`75` as `1 min 15 s`; whole seconds, rounded up."""
-    whole = int(seconds) + 1
+    whole = max(1, math.ceil(seconds))
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
@@ -93,12 +94,9 @@ def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("starting", total=None, left="")
 
         def observe(now: Progress) -> None:
+            left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
             bar.update(
-                task,
-                completed=now.done,
-                total=now.total,
-                description=_case(now.case),
-                left=f"{duration(now.remaining_s)} left",
+                task, completed=now.done, total=now.total, description=_case(now.case), left=left
             )
 
         yield observe
@@ -111,11 +109,19 @@ def _plain_lines(console: Console) -> Callable[[Progress], None]:
         nonlocal last_s
         if monotonic() - last_s >= _PLAIN_EVERY_S or now.done == now.total:
             last_s = monotonic()
-            left = f"about {duration(now.remaining_s)} left" if now.done < now.total else "done"
-            line = f"{now.done}/{now.total} measured, {left}: {_case(now.case)}"
+            line = f"{_standing(now)}: {_case(now.case)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return observe
+
+
+def _standing(now: Progress) -> str:
+    """`12/60 measured, about 9 s left`."""
+    if now.done == now.total:
+        return f"{now.done}/{now.total} measured, done"
+    done = f"{now.done} measured" if now.total is None else f"{now.done}/{now.total} measured"
+    left = "" if now.remaining_s is None else f", about {duration(now.remaining_s)} left"
+    return done + left
 
 
 def _case(case: Case) -> str:
