@@ -1,0 +1,228 @@
+"""Contests as their conductor leads them: who is asked what, in which turn, and who is blamed."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from convsweep import Backend
+from convsweep.child import Ended, Silent
+from convsweep.conductor import Company, Conductor, Truths, conditions
+from convsweep.grid import GRIDS, Case, cross
+from convsweep.record import Outcome
+from convsweep.reference import PackedTruth
+from convsweep.worker import (
+    Admit,
+    Block,
+    Describe,
+    Finish,
+    Open,
+    Opened,
+    Reply,
+    Request,
+    Settings,
+    WarmUp,
+)
+
+BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
+CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
+A, B, C = CASES
+TRUTH = PackedTruth(np.zeros(4), None, 1.0)
+OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25)
+Answer = Callable[[Request, Case | None], Reply]
+
+
+def answer(request: Request, case: Case | None) -> Reply:
+    """What a process says where nothing goes wrong."""
+    match request:
+        case Describe():
+            return {"cores": [1]}
+        case Open(_, truth):
+            return Opened(None if truth else TRUTH)
+        case WarmUp(_):
+            return 3
+        case Block(_):
+            return None
+    return OK
+
+
+@dataclass
+class Scene:
+    """Fake processes, and every request with the number of its process and its case."""
+
+    answer: Answer = answer
+    started: list[Settings] = field(default_factory=list)
+    closed: set[int] = field(default_factory=set)
+    asked: list[tuple[int, Request, Case | None]] = field(default_factory=list)
+    spent_s: dict[str, float] = field(default_factory=dict)
+    truths: Truths = field(default_factory=Truths)
+
+    def launch(self, settings: Settings) -> "FakeProcess":
+        self.started.append(settings)
+        return FakeProcess(self, len(self.started) - 1)
+
+    def measure(
+        self,
+        cases: Sequence[Case] = CASES,
+        backends: dict[str, Backend] = BACKENDS,
+        settings: Settings | None = None,
+    ) -> dict[Case, Outcome]:
+        company = Company(settings or Settings(), self.spent_s, self.launch)
+        conductor = Conductor(company, backends, self.truths)
+        told = list(conductor.measure(cases))
+        conductor.close()
+        assert len({case for case, _ in told}) == len(told)
+        return dict(told)
+
+    def steps(self, kind: type[Request]) -> list[Case | None]:
+        return [case for _, request, case in self.asked if isinstance(request, kind)]
+
+
+@dataclass
+class FakeProcess:
+    scene: Scene
+    number: int
+    cases: Sequence[Case] = ()
+
+    def ask(self, request: Request, limit_s: float) -> Reply:
+        if isinstance(request, Open):
+            self.cases = request.cases
+        case = self.cases[request.index] if hasattr(request, "index") else None
+        self.scene.asked.append((self.number, request, case))
+        return self.scene.answer(request, case)
+
+    def close(self) -> None:
+        self.scene.closed.add(self.number)
+
+
+def failing(kind: type[Request], at: Case | None, how: Exception | Outcome) -> Answer:
+    """As usual, but for one step of one case."""
+
+    def answers(request: Request, case: Case | None) -> Reply:
+        if isinstance(request, kind) and case == at:
+            if isinstance(how, Exception):
+                raise how
+            return how
+        return answer(request, case)
+
+    return answers
+
+
+def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
+    scene = Scene()
+    assert scene.measure() == dict.fromkeys(CASES, OK)
+    for kind, times in ((Admit, 1), (WarmUp, 1), (Block, 3), (Finish, 1)):
+        assert Counter(scene.steps(kind)) == Counter(dict.fromkeys(CASES, times))
+    assert len(scene.started) == 1
+    assert scene.closed == {0}
+
+
+def test_blocks_take_turns() -> None:
+    scene = Scene()
+    scene.measure()
+    blocks = scene.steps(Block)
+    for turn in range(3):
+        assert set(blocks[3 * turn : 3 * turn + 3]) == set(CASES)
+
+
+def test_the_turns_are_those_of_the_seed() -> None:
+    orders = set()
+    for seed in range(20):
+        scene = Scene()
+        scene.measure(settings=Settings(seed=seed))
+        orders.add(tuple(scene.steps(Block)[:3]))
+    assert len(orders) > 3
+
+
+def test_the_gate_alone_times_nothing() -> None:
+    scene = Scene()
+    assert scene.measure(settings=Settings(effort=None)) == dict.fromkeys(CASES, OK)
+    assert not scene.steps(WarmUp)
+    assert not scene.steps(Block)
+
+
+def test_a_truth_is_computed_once_and_handed_on() -> None:
+    scene = Scene()
+    scene.measure()
+    scene.measure()
+    given = [request.truth for _, request, _ in scene.asked if isinstance(request, Open)]
+    assert given == [None, TRUTH]
+
+
+def test_truths_that_do_not_fit_are_not_kept() -> None:
+    truths = Truths()
+    truths.keep(A, replace(TRUTH, y=np.broadcast_to(0.0, 2**27)))
+    assert truths.get(A) is None
+    truths.keep(A, TRUTH)
+    assert truths.get(A) is TRUTH
+
+
+@pytest.mark.parametrize("step", [Admit, WarmUp, Block, Finish])
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        (Silent(), "timeout", "cut off at the limit of 10 s"),
+        (Ended("killed by SIGSEGV"), "crash", "killed by SIGSEGV"),
+        (Outcome("error", "RuntimeError: no"), "error", "RuntimeError: no"),
+        (Outcome("out_of_memory", "too much"), "out_of_memory", "too much"),
+    ],
+)
+def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
+    step: type[Request], how: Exception | Outcome, status: str, reason: str
+) -> None:
+    scene = Scene(failing(step, B, how))
+    told = scene.measure()
+    assert (told[B].status, told[B].reason) == (status, reason)
+    assert told[A] == told[C] == OK
+    first = [n for n, _, case in scene.asked if case == B]
+    assert set(first) == {0}
+    assert scene.closed == set(range(len(scene.started)))
+
+
+def test_a_mismatch_leaves_the_process_as_it_is() -> None:
+    scene = Scene(failing(Admit, B, Outcome("mismatch", "wrong")))
+    assert scene.measure()[B].status == "mismatch"
+    assert len(scene.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        (Silent(), "error"),
+        (Ended("exit code 1"), "crash"),
+        (Outcome("out_of_memory", "not enough"), "out_of_memory"),
+    ],
+)
+def test_inputs_that_can_not_be_had_are_every_cases_failure(
+    how: Exception | Outcome, status: str
+) -> None:
+    told = Scene(failing(Open, None, how)).measure()
+    assert {case: outcome.status for case, outcome in told.items()} == dict.fromkeys(CASES, status)
+
+
+def test_an_engine_with_threads_of_its_own_takes_turns_from_its_own_process() -> None:
+    scene = Scene()
+    engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=True)}
+    assert scene.measure(backends=engine) == dict.fromkeys(CASES, OK)
+    homes = {case.backend: number for number, _, case in scene.asked if case}
+    assert homes["a"] == homes["c"] != homes["b"]
+    assert len(scene.started) == 2
+    blocks = scene.steps(Block)
+    assert all(set(blocks[3 * turn : 3 * turn + 3]) == set(CASES) for turn in range(3))
+
+
+def test_the_gates_own_calls_are_told_as_warm_up() -> None:
+    scene = Scene()
+    scene.measure()
+    assert scene.spent_s["warm_up_s"] == pytest.approx(0.75, abs=0.2)
+    assert {"start_s", "reference_s", "gate_s", "timing_s"} <= set(scene.spent_s)
+
+
+def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
+    scene = Scene()
+    assert conditions(Settings(), scene.launch) == {"cores": [1]}
+    assert scene.closed == {0}
+    with pytest.raises(RuntimeError, match="no measuring process can be started: gone"):
+        conditions(Settings(), Scene(failing(Describe, None, Ended("gone"))).launch)
