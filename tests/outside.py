@@ -2,24 +2,60 @@
 
 from pathlib import Path
 
+LOG = "CONVSWEEP_OUTSIDE_LOG"
+"""Variable: a file that is told when a backend prepares or acts, in lines of
+`prepare|act NAME PROBLEM PROCESS SECONDS`, the seconds of the system's monotonic clock."""
+
+FAULTS = {
+    "segfaults": "crash",
+    "aborts": "crash",
+    "exits": "crash",
+    "raises": "error",
+    "loops": "timeout",
+    "holds_the_gil": "timeout",
+    "grows": "out_of_memory",
+    "stops": "timeout",
+    "poisons": "error",
+}
+"""The nine kinds of fault, as backends `outside_KIND`, and the status that each must have."""
+
+MEMORY_LIMIT_BYTES = 2 * 2**30
+"""What a run with a backend that grows is given, so that its limit is soon reached."""
+
 MODULE = """
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
 import torch
 from torch.nn.functional import conv2d
 from convsweep import Backend
+
+def note(what, name, problem):
+    if path := os.environ.get("CONVSWEEP_OUTSIDE_LOG"):
+        with open(path, "a") as file:
+            file.write(f"{what} {name} {problem.label} {os.getpid()} {time.monotonic()}\\n")
 
 def honest(problem, weights):
     return lambda x: conv2d(x, weights.dense, weights.bias, problem.stride, problem.padding,
                             problem.dilation, problem.groups)
 
-def then(action):
+def bad(name, action):
     def prepare(problem, weights):
+        note("prepare", name, problem)
         inner = honest(problem, weights)
         def conv(x):
+            note("act", name, problem)
             action()
             return inner(x)
         return conv
-    return prepare
+    return Backend(name, prepare)
+
+def noted(name):
+    def prepare(problem, weights):
+        note("prepare", name, problem)
+        return honest(problem, weights)
+    return Backend(name, prepare)
+
+def kills_itself():
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 def raises():
     raise RuntimeError("no, | <b>not</b>\\ntoday")
@@ -28,30 +64,68 @@ def chatters():
     print("a backend may print")
     sys.stdout.flush()
 
+def loops():
+    while True:
+        pass
+
+kept = []
+
+def grows():
+    while True:
+        kept.append(bytes(1000))
+
+def grows_in_tensors():
+    while True:
+        kept.append(torch.ones(2**22))
+
+def grows_natively():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    while block := libc.malloc(2**24):
+        ctypes.memset(ctypes.c_void_p(block), 1, 2**24)
+    raise MemoryError("malloc has no more")
+
+def poisons():
+    def broken(*arguments, **options):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    for name in ("conv1d", "conv2d", "conv3d", "pad", "unfold"):
+        setattr(torch.nn.functional, name, broken)
+    torch.empty = torch.randn = torch.matmul = broken
+    broken()
+
 def off_by_a_little(problem, weights):
     inner = honest(problem, weights)
     return lambda x: inner(x) + 0.01
 
-GOOD = Backend("outside_good", honest)
-CHATTY = Backend("outside_chatty", then(chatters))
+GOOD = noted("outside_good")
+GOOD_TOO = noted("outside_good_too")
+CHATTY = bad("outside_chatty", chatters)
 WRONG = Backend("outside_wrong", off_by_a_little)
-RAISES = Backend("outside_raises", then(raises))
-EXITS = Backend("outside_exits", then(lambda: os._exit(3)))
-SEGFAULTS = Backend("outside_segfaults", then(lambda: os.kill(os.getpid(), signal.SIGSEGV)))
-HANGS = Backend("outside_hangs", then(lambda: time.sleep(600)))
+SEGFAULTS = bad("outside_segfaults", lambda: ctypes.string_at(0))
+KILLS_ITSELF = bad("outside_kills_itself", kills_itself)
+ABORTS = bad("outside_aborts", os.abort)
+EXITS = bad("outside_exits", lambda: os._exit(3))
+RAISES = bad("outside_raises", raises)
+HANGS = bad("outside_hangs", lambda: time.sleep(600))
+LOOPS = bad("outside_loops", loops)
+HOLDS_THE_GIL = bad("outside_holds_the_gil", lambda: ctypes.PyDLL(None).sleep(600))
+GROWS = bad("outside_grows", grows)
+GROWS_IN_TENSORS = bad("outside_grows_in_tensors", grows_in_tensors)
+GROWS_NATIVELY = bad("outside_grows_natively", grows_natively)
+STOPS = bad("outside_stops", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+POISONS = bad("outside_poisons", poisons)
 NOT_A_BACKEND = "a string"
 TAKEN = Backend("torch_conv", honest)
 """
 
-ENTRY_POINTS = """
+_GOOD_AND_BAD = (
+    "good", "good_too", "chatty", "wrong", "kills_itself", "hangs", "grows_in_tensors",
+    "grows_natively", *FAULTS,
+)  # fmt: skip
+
+ENTRY_POINTS = f"""
 [convsweep.backends]
-outside_good = convsweep_outside:GOOD
-outside_chatty = convsweep_outside:CHATTY
-outside_wrong = convsweep_outside:WRONG
-outside_raises = convsweep_outside:RAISES
-outside_exits = convsweep_outside:EXITS
-outside_segfaults = convsweep_outside:SEGFAULTS
-outside_hangs = convsweep_outside:HANGS
+{"".join(f"outside_{name} = convsweep_outside:{name.upper()}{chr(10)}" for name in _GOOD_AND_BAD)}
 outside_string = convsweep_outside:NOT_A_BACKEND
 outside_taken = convsweep_outside:TAKEN
 outside_broken = convsweep_outside_broken:BACKEND
