@@ -1,0 +1,117 @@
+"""Ways to make a 95 % interval from a few values, one a pass; each gives low and high ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+
+from convsweep.estimates import CONFIDENCE, Estimate, bounds, estimate
+
+Numbers = NDArray[np.float64]
+Ends = tuple[Numbers, Numbers]
+
+RESAMPLES = 999
+RUN_OF = 100
+"""Cases that share what they know of their variance, where a method lets them."""
+_TAIL = (1 - CONFIDENCE) / 2
+
+
+def trimmed(logs: Numbers) -> Ends:
+    """The trimmed mean, as `convsweep.estimates` has it."""
+    return _ends(estimate(logs))
+
+
+def mean_of(logs: Numbers) -> Estimate:
+    """The plain mean and its standard error."""
+    passes = np.full(logs.shape[:-1], logs.shape[-1])
+    return Estimate(logs.mean(axis=-1), np.asarray(stats.sem(logs, axis=-1)), passes - 1.0)
+
+
+def student(logs: Numbers) -> Ends:
+    """Student's t of the mean."""
+    return _ends(mean_of(logs))
+
+
+def _ends(found: Estimate) -> Ends:
+    _, low, high = np.log(bounds(found))
+    return low, high
+
+
+def _bootstrap(method: Literal["percentile", "BCa"]) -> Callable[[Numbers], Ends]:
+    def ends(logs: Numbers) -> Ends:
+        with np.errstate(all="ignore"):
+            found = stats.bootstrap(
+                (logs,), np.mean, axis=-1, n_resamples=RESAMPLES, batch=50, method=method,
+                confidence_level=CONFIDENCE, rng=np.random.default_rng(0),
+            ).confidence_interval  # fmt: skip
+        return np.asarray(found.low), np.asarray(found.high)
+
+    return ends
+
+
+def sign_test(logs: Numbers) -> Ends:
+    """Order statistics around the median."""
+    passes = logs.shape[-1]
+    outside = int(stats.binom.ppf(_TAIL, passes, 0.5))
+    outside -= stats.binom.cdf(outside, passes, 0.5) > _TAIL
+    return _inner(np.sort(logs, axis=-1), outside)
+
+
+def signed_rank(logs: Numbers) -> Ends:
+    """Hodges & Lehmann 1963: the means of all pairs, as far out as Wilcoxon's test allows."""
+    passes = logs.shape[-1]
+    one, other = np.triu_indices(passes)
+    pairs = np.sort((logs[..., one] + logs[..., other]) / 2, axis=-1)
+    ways = np.ones(1)
+    for rank in range(1, passes + 1):  # how many sets of ranks add up to each sum
+        ways = np.convolve(ways, np.concatenate([[1], np.zeros(rank - 1), [1]]))
+    outside = int((np.cumsum(ways) / ways.sum() <= _TAIL).sum()) - 1
+    return _inner(pairs, outside)
+
+
+def _inner(ordered: Numbers, outside: int) -> Ends:
+    """What is left without so many at either end; NaN where even all of them are too few."""
+    if outside < 0:
+        nothing = np.full(ordered.shape[:-1], np.nan)
+        return nothing, nothing
+    return ordered[..., outside], ordered[..., ordered.shape[-1] - 1 - outside]
+
+
+def moderate(found: Estimate) -> Estimate:
+    """Variances drawn towards what the cases of a run have in common (Smyth 2004)."""
+    if found.mean.size < 2:
+        return found
+    passes = found.degrees + 1
+    variance = found.standard_error**2 * passes
+    degrees = float(found.degrees.flat[0])
+    logs = np.log(variance) - special.digamma(degrees / 2) + np.log(degrees / 2)
+    excess = logs.var(ddof=1) - special.polygamma(1, degrees / 2)
+    if excess <= 0:
+        prior, common = 1e6, float(np.exp(logs.mean()))
+    else:
+        prior = 2 * float(optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e7))
+        common = float(np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2)))
+    shrunk = (prior * common + degrees * variance) / (prior + degrees)
+    return Estimate(found.mean, np.sqrt(shrunk / passes), found.degrees + prior)
+
+
+def moderated(logs: Numbers) -> Ends:
+    """Student's t with moderated variances, a run at a time."""
+    runs = np.split(logs, max(1, len(logs) // RUN_OF))
+    low, high = np.concatenate([_ends(moderate(mean_of(run))) for run in runs], axis=-1)
+    return low, high
+
+
+METHODS: Mapping[str, Callable[[Numbers], Ends]] = {
+    "trimmed mean": trimmed,
+    "mean": student,
+    "mean, moderated": moderated,
+    "bootstrap": _bootstrap("percentile"),
+    "BCa bootstrap": _bootstrap("BCa"),
+    "sign test": sign_test,
+    "signed rank": signed_rank,
+}

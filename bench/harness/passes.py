@@ -1,0 +1,119 @@
+"""Made-up passes whose truth is known, disturbed as much as those of real machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+Numbers = NDArray[np.float64]
+
+SAMPLES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What disturbs a baseline and a backend that are timed side by side; shares of a time."""
+
+    name: str
+    says: str
+    pass_deviation: tuple[float, float] = (0.01, 0.06)
+    """Between what the standard deviation from process to process lies, drawn for each backend."""
+    sample_deviation: float = 0.01
+    sample_correlation: float = 0.6
+    """Of one sample with the next."""
+    spiked_samples: float = 0.0
+    """So many samples take 10 to 50 % longer."""
+    slow_passes: float = 0.0
+    """In so many passes the baseline takes 10 to 50 % longer, the backend half of that to all."""
+    drift_deviation: float = 0.0
+    """The machine's speed wanders from pass to pass; the backend feels 80 to 100 % of it."""
+    drift_correlation: float = 0.8
+
+
+SCENARIOS = (
+    Scenario(name="calm", says="processes differ by 1 to 6 %"),
+    Scenario(name="spikes", says="and 5 % of samples take 10 to 50 % longer", spiked_samples=0.05),
+    Scenario(
+        name="slow passes",
+        says="and 5 % of passes take 10 to 50 % longer",
+        spiked_samples=0.03,
+        slow_passes=0.05,
+    ),
+    Scenario(
+        name="shared",
+        says="processes differ by 0.5 to 1.5 %, and 15 % of passes take 10 to 50 % longer",
+        pass_deviation=(0.005, 0.015),
+        spiked_samples=0.03,
+        slow_passes=0.15,
+    ),
+    Scenario(
+        name="drift",
+        says="processes differ by 1 to 6 %, and the machine's speed wanders by 5 %",
+        spiked_samples=0.03,
+        drift_deviation=0.05,
+    ),
+    Scenario(
+        name="rough",
+        says="and 15 % of passes take 10 to 50 % longer",
+        spiked_samples=0.05,
+        slow_passes=0.15,
+        drift_deviation=0.05,
+    ),
+)
+
+
+class Drawn(NamedTuple):
+    """Made-up runs: logarithms of seconds, a pass on the last axis, and how much passes differ."""
+
+    log_speedup: Numbers
+    log_time: Numbers
+    speedup_deviation: Numbers
+    """(runs): of process effects, which alone differ from run to run."""
+    time_deviation: Numbers
+
+
+def draw(scenario: Scenario, generator: np.random.Generator, runs: int, passes: int) -> Drawn:
+    """So many runs of so many passes; a pass has the median of its samples."""
+    logs, deviation = _logs(scenario, generator, runs, passes)
+    return Drawn(logs[0] - logs[1], logs[1], np.hypot(*deviation), deviation[1])
+
+
+def _logs(
+    scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
+) -> tuple[Numbers, Numbers]:
+    """(2, runs, passes) of the baseline and the backend; and their deviations, (2, runs)."""
+    shape = (2, runs, passes)
+    deviation = generator.uniform(*scenario.pass_deviation, size=(2, runs, 1))
+    logs = deviation * generator.normal(size=shape)
+    felt = np.stack([np.ones(runs), generator.uniform(0.8, 1, runs)])[..., np.newaxis]
+    logs += (
+        felt
+        * scenario.drift_deviation
+        * _wander(generator, (runs, passes), scenario.drift_correlation)
+    )
+    slow = generator.random((runs, passes)) < scenario.slow_passes
+    slowdown = slow * generator.uniform(0.1, 0.5, size=(runs, passes))
+    part = np.stack([np.ones((runs, passes)), generator.uniform(0.5, 1, (runs, passes))])
+    logs += np.log1p(part * slowdown) + _median_of_samples(scenario, generator, shape)
+    return logs, deviation[..., 0]
+
+
+def _median_of_samples(
+    scenario: Scenario, generator: np.random.Generator, shape: tuple[int, ...]
+) -> Numbers:
+    shape = (*shape, SAMPLES)
+    noise = _wander(generator, shape, scenario.sample_correlation)
+    spiked = generator.random(shape) < scenario.spiked_samples
+    spikes = np.log1p(spiked * generator.uniform(0.1, 0.5, shape))
+    return np.asarray(np.median(scenario.sample_deviation * noise + spikes, axis=-1))
+
+
+def _wander(generator: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Numbers:
+    """Normal numbers of deviation 1, each correlated with the one before it on the last axis."""
+    steps = generator.normal(size=shape)
+    steps[..., 1:] *= np.sqrt(1 - correlation**2)
+    return np.asarray(lfilter([1], [1, -correlation], steps))

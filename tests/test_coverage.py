@@ -1,0 +1,117 @@
+"""Intervals and verdicts over simulated passes, with the bounds that docs/statistics.md claims."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.harness import claims, coverage
+from bench.harness.candidates import METHODS, RUN_OF, mean_of, moderate, sign_test, signed_rank
+from bench.harness.passes import SAMPLES, SCENARIOS, Scenario, draw
+from convsweep.tables import markdown
+
+OURS = {coverage.OURS: METHODS[coverage.OURS]}
+WANDERING = {"drift", "rough"}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_nineteen_of_twenty_intervals_are_true(scenario: Scenario) -> None:
+    """But for plain times on a machine that wanders: no run knows how far it has come."""
+    rows = [row for passes in (5, 8, 10) for row in coverage.intervals(scenario, passes, OURS)]
+    for row in rows:
+        known = row["subject"] == "speedup" or scenario.name not in WANDERING
+        assert (0.93 <= row["coverage"] <= 0.97) == known, row
+
+
+@pytest.mark.parametrize("deviation", claims.DEVIATIONS)
+@pytest.mark.parametrize("truth", claims.TRUTHS)
+def test_verdicts_are_hardly_ever_false_and_find_five_percent(truth: str, deviation: str) -> None:
+    """On 4,000 comparisons; the effect where passes differ by 1 to 2 %, from eight passes on."""
+    for passes in (5, 8, 12):
+        rows = claims.corrections(truth, deviation, passes, runs=20)
+        how = ("Benjamini-Hochberg", coverage.OURS)
+        (row,) = (row for row in rows if (row["method"], row["estimator"]) == how)
+        assert not row["false_alarms"] > 0.01
+        assert row["wrong"] <= 0.01
+        if deviation == "1-2 %" and passes >= 8:
+            assert not row["found"] < 0.9
+
+
+@pytest.mark.parametrize("truth", ["all the same", "half twice as fast"])
+def test_looking_after_every_pass_raises_no_false_alarms(truth: str) -> None:
+    row = claims.looks(truth, "1-6 %", "its verdict is settled", runs=5)
+    assert row["false_alarms"] <= 0.01
+    assert row["used"] < claims.LAST_LOOK
+
+
+def test_made_up_passes_are_as_their_scenario_says() -> None:
+    calm = Scenario(name="", says="", pass_deviation=(0.03, 0.03), sample_deviation=0.0)
+    drawn = draw(calm, np.random.default_rng(0), runs=2000, passes=10)
+    assert drawn.log_time.std() == pytest.approx(0.03, rel=0.05)
+    assert drawn.log_speedup.std() == pytest.approx(0.03 * np.sqrt(2), rel=0.05)
+    assert drawn.speedup_deviation == pytest.approx(0.03 * np.sqrt(2))
+    slow = Scenario(name="", says="", pass_deviation=(0, 0), sample_deviation=0.0, slow_passes=0.1)
+    times = draw(slow, np.random.default_rng(0), runs=2000, passes=10).log_time
+    assert (times > 0).mean() == pytest.approx(0.1, rel=0.1)
+    assert times.max() <= np.log(1.5)
+    wandering = Scenario(
+        name="", says="", pass_deviation=(0, 0), sample_deviation=0.0, drift_deviation=0.05
+    )
+    times = draw(wandering, np.random.default_rng(0), runs=2000, passes=10).log_time
+    following = np.corrcoef(times[:, :-1].ravel(), times[:, 1:].ravel())[0, 1]
+    assert following == pytest.approx(wandering.drift_correlation, abs=0.05)
+    assert SAMPLES > 12
+
+
+@pytest.mark.parametrize("passes", [6, 8, 10, 20])
+def test_the_sign_tests_interval_is_scipys(passes: int) -> None:
+    values = np.random.default_rng(passes).normal(size=passes)
+    expected = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+    assert tuple(float(end) for end in sign_test(values)) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("passes", [3, 5, 6, 9, 12])
+def test_the_signed_rank_interval_is_what_wilcoxons_test_does_not_reject(passes: int) -> None:
+    values = np.random.default_rng(passes).normal(size=passes)
+    low, high = (float(end) for end in signed_rank(values))
+    if passes < 6:
+        assert np.isnan(low)
+        return
+    for end, inside in ((low, 1e-9), (high, -1e-9)):
+        assert stats.wilcoxon(values - end - inside, method="exact").pvalue > 0.05
+        assert stats.wilcoxon(values - end + inside, method="exact").pvalue <= 0.05
+
+
+def test_moderated_variances_are_drawn_together() -> None:
+    logs = np.random.default_rng(0).normal(0, 0.02, size=(RUN_OF, 5))
+    plain, shrunk = mean_of(logs), moderate(mean_of(logs))
+    assert shrunk.standard_error.std() < 0.5 * plain.standard_error.std()
+    assert (shrunk.degrees > plain.degrees).all()
+    alone = mean_of(logs[:1])
+    assert moderate(alone) is alone
+
+
+def test_the_page_shows_what_was_simulated() -> None:
+    root = Path(coverage.__file__).parents[2]
+    found = pd.read_csv(root / "results" / "harness" / coverage.FILE)
+    page = (root / "docs" / "statistics.md").read_text(encoding="utf-8")
+    shown = [name for name, table in coverage.tables(found).items() if markdown(table) in page]
+    assert shown == [*coverage.tables(found)]
+
+
+def test_every_study_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "SCENARIOS", [s for s in SCENARIOS if s.name == "shared"])
+    monkeypatch.setattr(coverage, "PASSES", (5, 8))
+    monkeypatch.setattr(coverage, "TRIALS", 200)
+    monkeypatch.setattr(coverage, "TRUTHS", ["half 5 % faster"])
+    monkeypatch.setattr(coverage, "DEVIATIONS", ["1-2 %"])
+    for name, few in (("intervals", {"trials": 200}), ("corrections", {"runs": 2})):
+        whole = getattr(coverage, name)
+        monkeypatch.setattr(coverage, name, lambda *a, whole=whole, few=few: whole(*a, **few))
+    monkeypatch.setattr(coverage, "looks", lambda *a: claims.looks(*a, runs=2))
+    found = coverage.simulate()
+    assert set(found["study"]) == {"intervals", "verdicts", "looks"}
+    pages = [markdown(table) for table in coverage.tables(found).values()]
+    assert all(page.count("\n") >= 3 and "nan" not in page for page in pages)
