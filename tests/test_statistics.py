@@ -514,7 +514,8 @@ def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
     found = summary(made)
     assert list(found["backend"]) == names
     assert tuple(found.columns)[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
-    assert list(found.columns)[len(SUMMARY_COLUMNS) :] == ["macs", "backend_macs", "flags", "margin"]
+    behind = ["macs", "backend_macs", "flags", "margin"]
+    assert list(found.columns)[len(SUMMARY_COLUMNS) :] == behind
 
 
 def test_the_flags_of_a_case_are_those_of_at_least_half_its_passes(summary) -> None:
