@@ -18,6 +18,8 @@ from convsweep.store import MARGIN
 
 FIRST_LOOK = 3
 """Passes before the first case may drop out: fewer don't tell how much passes differ."""
+FIRST_PRECISE_LOOK = 8
+"""The same with a precision: intervals that stop themselves early are too narrow."""
 
 
 @dataclass
@@ -57,25 +59,23 @@ class Answered:
 
     def __init__(self, tally: Tally, precision: float | None, margin: float = MARGIN) -> None:
         self._tally, self._precision, self._margin = tally, precision, margin
-        self._looks = 0
 
     def still_open(self, pass_index: int) -> Collection[Case] | None:
         """The cases that are worth another pass; None: all."""
-        if pass_index < FIRST_LOOK:
+        if pass_index < (FIRST_LOOK if self._precision is None else FIRST_PRECISE_LOOK):
             return None
-        self._looks += 1
         times, speedups = self._tally.log_times(), self._tally.log_speedups()
-        open_ = self._open_speedups(speedups)
+        open_ = self._open_speedups(speedups, pass_index - FIRST_LOOK + 1)
         compared = {case.group for case in speedups}
         alone = {case: logs for case, logs in times.items() if case.group not in compared}
         open_ |= _wide(alone, self._precision or self._margin)
         groups = {case.group for case in open_}
         return {case for case in times if case.group in groups}
 
-    def _open_speedups(self, speedups: dict[Case, Numbers]) -> set[Case]:
+    def _open_speedups(self, speedups: dict[Case, Numbers], looks: int) -> set[Case]:
         if self._precision is not None:
             return _wide(speedups, self._precision)
-        done: set[Case] = settled(speedups, self._margin, self._looks)
+        done: set[Case] = settled(speedups, self._margin, looks)
         return speedups.keys() - done
 
 
