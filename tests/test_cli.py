@@ -207,10 +207,11 @@ def test_a_run_measures_all_five_backends(smoke: Path) -> None:
     assert rows.loc[rows["status"] == "skipped", "median_s"].isna().all()
 
 
-def test_a_run_leaves_the_three_files(smoke: Path) -> None:
+def test_a_run_leaves_its_four_files(smoke: Path) -> None:
     assert sorted(path.name for path in smoke.iterdir()) == [
         "environment.json",
         "measurements.csv",
+        "samples.csv.gz",
         "summary.csv",
     ]
     summary = pd.read_csv(smoke / "summary.csv")

@@ -13,6 +13,7 @@ from convsweep.device import (
     device_names,
     event_clock,
     find_device,
+    flusher,
     has_events,
     host_clock,
 )
@@ -102,7 +103,7 @@ def test_a_clocks_overhead_is_a_reading_of_no_work(fake: FakeDevice) -> None:
     def synchronize() -> None:
         fake.now_s += 2e-6
 
-    costly = Device("fake", "a fake", synchronize, host_clock(synchronize))
+    costly = Device("fake", "a fake", synchronize, host_clock(synchronize), flusher("cpu", 4))
     assert costly.clock_overhead_s() == pytest.approx(2e-6, rel=1e-3)
 
 
@@ -168,3 +169,25 @@ def test_cuda_times_with_events_as_with_the_host_clock() -> None:
     device.clock(thousand)
     by_event, by_host = device.clock(thousand), host_clock(device.synchronize)(thousand)
     assert by_event == pytest.approx(by_host, rel=0.5)
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_a_flush_reads_and_writes_twice_what_the_caches_hold(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.Tensor] = []
+    zeros = torch.zeros
+
+    def remembered(*size: int, **how: object) -> torch.Tensor:
+        made.append(zeros(*size, **how))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "zeros", remembered)
+    flush = flusher(name, 4096)
+    assert not made  # nothing is taken before it is needed
+    flush()
+    flush()
+    (buffer,) = made
+    assert buffer.nbytes == 2 * 4096
+    assert buffer.device.type == name.partition(":")[0]
+    assert (buffer.cpu() == 2).all()
