@@ -53,7 +53,7 @@ def undisturbed() -> Iterator[None]:
 def _interrupts_held() -> Iterator[None]:
     """Ctrl-C is for the parent, who ends them: they start with it blocked, and it stays so.
 
-    One that comes meanwhile is taken afterwards.
+    One that comes meanwhile is not lost.
     """
     if sys.platform == "win32":
         yield
