@@ -224,5 +224,5 @@ def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
     scene = Scene()
     assert conditions(Settings(), scene.launch) == {"cores": [1]}
     assert scene.closed == {0}
-    with pytest.raises(RuntimeError, match="no measuring process can be started: gone"):
+    with pytest.raises(ValueError, match="no measuring process can be started: gone"):
         conditions(Settings(), Scene(failing(Describe, None, Ended("gone"))).launch)

@@ -54,6 +54,7 @@ RUN_WING = (
     "resuming",
     "interrupts",
     "request",
+    "pacing",
     "catalogue",
 )
 READ_WING = (

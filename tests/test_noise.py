@@ -91,14 +91,15 @@ def test_a_report_quotes_the_latest_noise_of_its_own_machine(
     page = write_report(plain, tmp_path / "report")
     assert "is not measured" in page.read_text(encoding="utf-8")
     asked = {"request": {"name": "noise"}}
-    run("older", rows(3, 0.005, problems=7), started_at="2026-01-01", **asked)
-    run("elsewhere", rows(3, 0.005, problems=8), environment_id="x", started_at="2027", **asked)
-    run("latest", rows(3, 0.005, problems=9), started_at="2026-02-02", **asked)
+    run("older", rows(3, 0.005, problems=27), started_at="2026-01-01", **asked)
+    run("elsewhere", rows(3, 0.005, problems=28), environment_id="x", started_at="2027", **asked)
+    run("latest", rows(3, 0.005, problems=29), started_at="2026-02-02", **asked)
+    run("tiny", rows(3, 0.005, problems=3), started_at="2026-03-03", **asked)
     run("broken", made)
     (tmp_path / "broken" / store.ENVIRONMENT).write_text("no object")
     page = write_report(plain, tmp_path / "report")
-    assert "in 0 of 9 comparisons" in page.read_text(encoding="utf-8")
-    assert "in 0 of 9 comparisons" in (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "in 0 of 29 comparisons" in page.read_text(encoding="utf-8")
+    assert "in 0 of 29 comparisons" in (page.parent / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_request_against_itself_has_two_twins_a_backend() -> None:

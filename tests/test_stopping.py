@@ -8,7 +8,7 @@ import pytest
 from convsweep import ConvProblem
 from convsweep.grid import Case, cross
 from convsweep.record import Outcome
-from convsweep.stopping import FIRST_LOOK, Answered, Budget, Tally, unsettled
+from convsweep.stopping import FIRST_LOOK, Answered, Budget, Tally, Unsettled, unsettled
 from convsweep.workloads import Layer
 
 LAYERS = [Layer(ConvProblem(channels, channels, (8, 8), 3)) for channels in (1, 2, 3)]
@@ -80,9 +80,13 @@ def test_a_budget_runs_out() -> None:
 
 
 def test_what_is_left_open_says_how_much_longer() -> None:
-    left = unsettled(tally([2.0, 1.03], spread=0.05), wall_s=12.0)
-    assert left.cases == 1
-    assert left.hopeless == 0
-    assert left.more_s > 0
-    assert unsettled(tally([2.0, 0.5]), wall_s=12.0).cases == 0
-    assert unsettled(Tally("torch_conv"), wall_s=1.0) == (type(left))(0, 0, 0.0)
+    left = unsettled(tally([2.0, 1.03], spread=0.05), visit_s=0.5)
+    assert (left.cases, left.early, left.on_the_margin) == (1, 0, 0)
+    assert left.more_s >= 1.0
+    assert unsettled(tally([2.0, 1.03], spread=0.05), visit_s=1.0).more_s == 2 * left.more_s
+    assert unsettled(tally([2.0, 0.5]), visit_s=1.0).cases == 0
+    assert unsettled(Tally("torch_conv"), visit_s=1.0) == Unsettled(0, 0, 0, 0.0)
+
+
+def test_one_pass_does_not_tell_how_much_longer() -> None:
+    assert unsettled(tally([2.0, 1.0], passes=1), visit_s=1.0) == Unsettled(2, 2, 0, 0.0)

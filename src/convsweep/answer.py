@@ -85,6 +85,11 @@ def _doubts(run: Run) -> list[str]:
     wrong = int((run.cases["status"] == "mismatch").sum())
     if wrong:
         said.append(f"{labels.count(wrong, 'case')} did not match the reference and have no time.")
+    if run.unreached:
+        said.append(
+            f"The run ended early: {run.unreached} of {run.unreached + len(run.cases)} cases were "
+            "not reached, and no total is of a whole network."
+        )
     absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
     if len(absent):
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]

@@ -18,6 +18,7 @@ from convsweep.options import path, sweep_options
 
 _FAILED = ("mismatch", "crash", "error")
 _WRONG_REQUEST, _INTERRUPTED = 2, EXIT_CODE
+_FEWEST_FOR_NOISE = 2  # passes
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -41,6 +42,17 @@ def _requested() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """A run that is refused, or can't be written on, ends the command; what is written is whole."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -71,8 +83,8 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     """Measure a sweep.
 
     Give --grid, --workload, --problems or --axis; without any it is --grid quick. Options with a
-    NAME or N may be repeated. Writes measurements.csv, samples.csv.gz, summary.csv and
-    environment.json. Ctrl-C ends it after the row that is measured, a second one at once;
+    NAME or KIND may be repeated. Writes measurements.csv, samples.csv.gz, summary.csv and
+    environment.json. Ctrl-C ends it after the problem that is measured, a second one at once;
     the same command with --resume goes on.
     """
     from convsweep import starting
@@ -83,6 +95,7 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
         from rich.console import Console
 
         from convsweep import session, terminal
+        from convsweep.pacing import measuring, pass_s
         from convsweep.request import Options, read_request
         from convsweep.runner import forecast_s
         from convsweep.store import refuse_unless_new, refuse_unless_run
@@ -95,27 +108,21 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
         run_id = run_id if out is None else out.resolve().name
         out = out or session.RESULTS / run_id
         (refuse_unless_run if resume else refuse_unless_new)(out)
-        settings = session.measuring(request)
+        settings = measuring(request)
         if request.adaptive:
-            forecast = session.pass_s(request, settings.effort)
+            forecast = pass_s(request, settings.effort)
         else:
             forecast = forecast_s(request.cases, request.backends, settings, request.passes)
     print(terminal.plan(request, forecast), flush=True)
     if dry_run:
         return 0
     command = shlex.join(["convsweep", *sys.argv[1:]])
-    try:
-        with _requested(), terminal.progress(Console(stderr=True)) as observe:
-            ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
-    except OSError as error:
-        raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
+    with _written(out), terminal.progress(Console(stderr=True)) as observe:
+        ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
     failed = _tell(out)
     if ending.unsettled:
         print(terminal.unsettled(ending.unsettled))
-    if ending.interrupted:
-        print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
-        return _INTERRUPTED
-    return failed
+    return _interrupted() if ending.interrupted else failed
 
 
 def _tell(out: Path) -> int:
@@ -129,8 +136,9 @@ def _tell(out: Path) -> int:
     from convsweep.store import load, read_environment
 
     measurements = load(out)
-    summary = summarize(measurements, *asked_in(read_environment(out)))
-    run = read_run(measurements, summary)
+    asked = asked_in(read_environment(out))
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    run = read_run(measurements, summary, asked.cases)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in terminal.answer(run):
         console.print(table)
@@ -176,7 +184,8 @@ def check(**words: Any) -> int:
 @sweep_options
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
 @click.option("--out", metavar="DIR", type=path, help="A new folder: results/noise-TIME.")
-def noise(out: Path | None, **words: Any) -> int:
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
+def noise(out: Path | None, resume: bool, **words: Any) -> int:
     """Tell how far this machine's timings can be believed.
 
     Times backends (torch_conv by default) against themselves, as if they were two, and against
@@ -192,28 +201,44 @@ def noise(out: Path | None, **words: Any) -> int:
         from convsweep import session, terminal
         from convsweep.environment import shaky
         from convsweep.noise import measure_noise, sentences
+        from convsweep.pacing import measuring
         from convsweep.request import Options, against_itself, read_request
         from convsweep.runner import forecast_s
-        from convsweep.store import load, refuse_unless_new
+        from convsweep.store import load, refuse_unless_new, refuse_unless_run
 
     with ending_at_once(), _requested():
+        if resume and out is None:
+            raise ValueError("--resume needs --out, the folder of the run to go on with")
         if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
             words["grid"] = "noise"
         words["backends"] = words["backends"] or ("torch_conv",)
         request = against_itself(read_request(Options(**words)))
+        if request.passes < _FEWEST_FOR_NOISE:
+            raise ValueError(
+                f"--passes {request.passes}: noise is what differs between passes, 2 at least"
+            )
         out = out or session.RESULTS / session.new_run_id("noise")
-        refuse_unless_new(out)
-        settings = session.measuring(request)
+        (refuse_unless_run if resume else refuse_unless_new)(out)
+        settings = measuring(request)
         forecast = forecast_s(request.cases, request.backends, settings, request.passes)
     print(terminal.plan(request, forecast), flush=True)
     command = shlex.join(["convsweep", *sys.argv[1:]])
-    with _requested(), terminal.progress(Console(stderr=True)) as observe:
-        ending = session.carry_out(request, out, out.resolve().name, command, observe)
+    run_id = out.resolve().name
+    with _written(out), terminal.progress(Console(stderr=True)) as observe:
+        ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
+    if ending.interrupted:
+        return _interrupted()
+    with _requested():
         found = measure_noise(load(out))
     for sentence in sentences(found, shaky()):
         print(sentence)
     print(f"Results: {out}")
-    return _INTERRUPTED if ending.interrupted else 0
+    return 0
+
+
+def _interrupted() -> int:
+    print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
+    return _INTERRUPTED
 
 
 @cli.command()
@@ -232,7 +257,7 @@ def report(run_dir: Path, out: Path | None) -> int:
 @cli.command()
 @click.argument("old", metavar="OLD", type=path)
 @click.argument("new", metavar="NEW", type=path)
-@click.option("--margin", metavar="SHARE", default="2%", help="What counts as the same: 2%.")
+@click.option("--margin", metavar="SHARE", help="What counts as the same; by default as in NEW.")
 @click.option("--absolute", is_flag=True, help="Compare plain times, the machine's drift included.")
 @click.option("--across-machines", is_flag=True, help="Compare runs of other machines or settings.")
 @click.option(
@@ -243,7 +268,7 @@ def report(run_dir: Path, out: Path | None) -> int:
     help="markdown is a page for a pull request.",
 )
 def compare(
-    old: Path, new: Path, margin: str, absolute: bool, across_machines: bool, form: str
+    old: Path, new: Path, margin: str | None, absolute: bool, across_machines: bool, form: str
 ) -> int:
     """Say what is slower in the run NEW than in the run OLD, and how surely.
 
@@ -252,10 +277,10 @@ def compare(
     """
     from convsweep import changes
     from convsweep.compare import compare as hold_against
-    from convsweep.quantities import fraction
+    from convsweep.quantities import fraction, named
 
     with _requested():
-        share = fraction(margin)
+        share = None if margin is None else named("--margin", fraction, margin)
         found = hold_against(
             old, new, margin=share, absolute=absolute, across_machines=across_machines
         )

@@ -13,8 +13,7 @@ from convsweep import store
 from convsweep.cases import Cases, Numbers, read_cases
 from convsweep.estimates import Estimate, bounds, difference, estimate, interval, weighted_mean
 from convsweep.labels import label_cases
-from convsweep.statistics import told_verdicts
-from convsweep.store import MARGIN
+from convsweep.statistics import asked_in, told_verdicts
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,7 +47,7 @@ def compare(
     old_dir: Path,
     new_dir: Path,
     *,
-    margin: float = MARGIN,
+    margin: float | None = None,
     absolute: bool = False,
     across_machines: bool = False,
 ) -> Comparison:
@@ -69,6 +68,7 @@ def compare(
             f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
             "--across-machines compares them all the same"
         )
+    margin = asked_in(now.told).margin if margin is None else margin
     baseline = None if absolute else _common_baseline(before, now)
     old, new = (read_cases(run.rows, baseline or "") for run in (before, now))
     cases = _pair(old, new)

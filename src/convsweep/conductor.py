@@ -68,12 +68,16 @@ def launch_child(settings: Settings) -> Process:
 
 
 def conditions(settings: Settings, launch: Launch = launch_child) -> dict[str, object]:
-    """What a measuring process says of the conditions that it runs under."""
+    """What a measuring process says of the conditions that it runs under.
+
+    Raises:
+        ValueError: none can be started.
+    """
     process = launch(settings)
     try:
         found = process.ask(Describe(), START_LIMIT_S)
     except (Silent, Ended) as error:
-        raise RuntimeError(f"no measuring process can be started: {error}") from None
+        raise ValueError(f"no measuring process can be started: {error}") from None
     finally:
         process.close()
     assert isinstance(found, dict), f"a measuring process answered {found!r}"

@@ -61,7 +61,8 @@ def write_new(path: Path, text: str) -> None:
 
 def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
-    summary = summarize(measurements, *asked_in(environment))
+    asked = asked_in(environment)
+    summary = summarize(measurements, asked.baseline, asked.margin)
     first = measurements.iloc[0]
     summary.insert(0, "run_id", first["run_id"])
     summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
@@ -72,7 +73,7 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
 def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """A benchmark a case, a round a pass; what a round took is the median of its samples."""
     asked = asked_in(environment)
-    summary = summarize(measurements, *asked)
+    summary = summarize(measurements, asked.baseline, asked.margin)
     case = [*store.PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
     cases = summary.merge(calls, how="left", on=case)

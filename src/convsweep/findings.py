@@ -24,6 +24,8 @@ class Run(NamedTuple):
     """Index (setting, label, backend), one column a pass; only cases that are ok in all passes."""
     baseline: str
     margin: float
+    unreached: int = 0
+    """Cases that the run ended before it came to them."""
 
     @property
     def backends(self) -> list[str]:
@@ -42,8 +44,11 @@ class Run(NamedTuple):
         return self._replace(cases=cases, pass_times=self.pass_times[here])
 
 
-def read_run(measurements: DataFrame, summary: DataFrame) -> Run:
-    """Label the cases of a run, whose `summary` comes from `statistics.summarize`."""
+def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> Run:
+    """Label the cases of a run, whose `summary` comes from `statistics.summarize`.
+
+    Where it is known how many cases were `planned`, those that are missing are told.
+    """
     cases = label_cases(summary)
     rows = label_cases(measurements)
     rows["median_s"] = rows["median_s"].where(rows["status"] == "ok")
@@ -56,7 +61,7 @@ def read_run(measurements: DataFrame, summary: DataFrame) -> Run:
     keys = pd.MultiIndex.from_frame(ok)
     baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
     margin = float(cases["margin"].iloc[0]) if len(cases) else MARGIN
-    return Run(cases, times.reindex(keys), baseline, margin)
+    return Run(cases, times.reindex(keys), baseline, margin, max(0, planned - len(cases)))
 
 
 def fastest(run: Run) -> DataFrame:

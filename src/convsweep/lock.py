@@ -21,7 +21,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout  # a tenth of a second that `--help` does not wait for
 
-    path = run_dir / LOCK
+    path, new = run_dir / LOCK, not run_dir.exists()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
@@ -40,6 +40,9 @@ def locked(run_dir: Path) -> Iterator[None]:
         with suppress(OSError):  # one that stays behind locks nothing
             path.unlink()
         lock.release()
+        if new:
+            with suppress(OSError):  # it goes only while nothing is in it
+                run_dir.rmdir()
 
 
 def _owner(path: Path) -> str:

@@ -25,6 +25,7 @@ NOISE = "noise"
 AGAIN, BUSIER = "again", "5%"
 _POWER = 0.9
 _EFFECT = 0.05
+_MOST_PASSES = 1000
 
 
 class Noise(NamedTuple):
@@ -56,6 +57,8 @@ def measure_noise(measurements: DataFrame) -> Noise:
         ValueError: no backend of the run was timed beside a twin.
     """
     same, busier = _pairs(measurements, AGAIN), _pairs(measurements, BUSIER)
+    if measurements["pass_index"].nunique() < 2:
+        raise ValueError("one pass does not tell how much passes differ")
     if same.empty or busier.empty or (same_cases := _compared(same)).empty:
         raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
     trials = _compared(busier)
@@ -76,7 +79,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
         spread=float(np.nanmedian(deviations)),
         smallest_effect=_detectable(typical, passes),
         passes_for_5_percent=next(
-            (n for n in range(2, 1000) if _detectable(typical, n) <= _EFFECT), 1000
+            (n for n in range(2, _MOST_PASSES) if _detectable(typical, n) <= _EFFECT), _MOST_PASSES
         ),
     )
 
@@ -128,6 +131,8 @@ def sentences(noise: Noise, shaky: list[str]) -> list[str]:
             f"Of {labels.count(noise.trials, 'backend')} made 5 % slower on purpose, "
             f"{noise.found} were found."
         )
-    if noise.passes_for_5_percent > noise.passes:
+    if noise.passes_for_5_percent >= _MOST_PASSES:
+        said.append(f"To tell 5 % it needs more than {_MOST_PASSES} passes.")
+    elif noise.passes_for_5_percent > noise.passes:
         said.append(f"To tell 5 % it needs about {noise.passes_for_5_percent} passes.")
     return [*said, *shaky]

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
 _UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?", re.ASCII)
+
+
+def named(option: str, read: Callable[[str], float], text: str) -> float:
+    """What `read` makes of an option's text; its error names the option too."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from None
 
 
 def seconds(text: str) -> float:
@@ -14,7 +23,9 @@ def seconds(text: str) -> float:
     match = _DURATION.fullmatch(text)
     value = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
     if not 0 < value < 1e7:
-        raise ValueError(f"{text!r} is not a time above zero such as 10s, 500ms or 2m")
+        raise ValueError(
+            f"{text!r} is not a time above zero and below 10,000,000 s, such as 10s, 500ms or 2m"
+        )
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from convsweep.noise import NOISE, measure_noise
 from convsweep.noise import sentences as sentences_of_noise
 from convsweep.statistics import asked_in, summarize
 from convsweep.tables import escape_markdown
+
+_ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
 
 
 def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
@@ -38,11 +41,13 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     _refuse_unless_report(out)
     asked = asked_in(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
-    pictures = plots.figures(measurements, summary)
+    pictures = plots.figures(measurements, summary, asked.cases)
     images = {picture.name: plots.png(picture.figure) for picture in pictures}
-    context = _context(read_run(measurements, summary), label_cases(measurements), environment)
+    run = read_run(measurements, summary, asked.cases)
+    context = _context(run, label_cases(measurements), environment)
     context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
     context |= {"noise": _noise(run_dir, environment)}
+    context["answer"] += _ending(environment)
     inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
     texts = {
         "report.md": _templates(html=False).get_template("report.md.j2").render(context),
@@ -62,13 +67,20 @@ def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:
         and _is_noise(found := _told_by(path))
         and found.get("environment_id") == environment.get("environment_id")
     ]
-    if not beside:
+    for _, path in sorted(beside, reverse=True):
+        with suppress(ValueError):  # one that was interrupted or edited says nothing
+            noise = measure_noise(store.load(path))
+            if noise.comparisons >= _ENOUGH_COMPARISONS:
+                return sentences_of_noise(noise, [])
+    return []
+
+
+def _ending(environment: dict[str, Any]) -> list[str]:
+    """A sentence where a run did not come to its end; runs of version 1 do not tell."""
+    if "request" not in environment or environment.get("ended") in ("passes", "settled", "budget"):
         return []
-    _, latest = max(beside)
-    try:
-        return sentences_of_noise(measure_noise(store.load(latest)), [])
-    except ValueError:  # one that was interrupted or edited says nothing
-        return []
+    how = "interrupted" if environment.get("ended") == "interrupted" else "cut off, or goes on"
+    return [f"This run was {how}: what is here is what there was by then."]
 
 
 def _is_noise(environment: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from convsweep.axes import parse_axis, span
@@ -13,13 +14,14 @@ from convsweep.conditions import ALLOCATORS
 from convsweep.device import find_device
 from convsweep.environment import usable_cores
 from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
-from convsweep.quantities import fraction, seconds
+from convsweep.quantities import fraction, named, seconds
 from convsweep.registry import backends
 from convsweep.store import BASELINE, MARGIN
 from convsweep.twins import busier, find_backend, twin
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
+_CASES_IN_BUDGET, _LEAST_TIMEOUT_S = 20, 0.5  # no case may take more of a budget, unless it is told
 MOST_PASSES = 1000
 MORE_WORK = 5
 """Percent that a twin is made slower by, to see whether that is found."""
@@ -81,6 +83,7 @@ class Request:
         labels = sorted({repr(case) for case in self.cases})
         return {
             "name": self.name,
+            "case_count": len(self.cases),
             "problems": len({case.layer for case in self.cases}),
             "backends": list(self.backends),
             "devices": list(self.device_descriptions),
@@ -138,7 +141,8 @@ def read_request(options: Options) -> Request:
         budget_s=budget_s,
         precision=precision,
         margin=_amount("--margin", options.margin, fraction) or MARGIN,
-        case_timeout_s=_amount("--case-timeout", limit, seconds) or grid.case_timeout_s,
+        case_timeout_s=_amount("--case-timeout", limit, seconds)
+        or min(grid.case_timeout_s, max(_LEAST_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
     )
@@ -184,12 +188,7 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
 
 def _amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:
     """The number that an option's text stands for; None where it was not given."""
-    if text is None:
-        return None
-    try:
-        return read(text)
-    except ValueError as error:
-        raise ValueError(f"{option} {error}") from None
+    return None if text is None else named(option, read, text)
 
 
 def _one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from convsweep.grid import Case
 from convsweep.record import NO_COLUMNS, Outcome
+from convsweep.sampling import Effort
+from convsweep.worker import Settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,11 +26,33 @@ def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> Non
         there: environment.json of the run.
         here: what it would say if the run were begun now.
     """
+    if not isinstance(there.get("run_id"), str):
+        raise ValueError("can't resume: environment.json names no run_id")
     before, now = ({k: e.get(k) for k in _MUST_MATCH} for e in (there, here))
     for name, value in _flat(now).items():
         old = _flat(before).get(name)
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+
+
+def earlier_settings(there: Mapping[str, Any], here: Settings) -> Settings:
+    """How much of a case the run has timed in a pass, and how long it might take, with a budget.
+
+    What is added is timed alike. Where environment.json does not tell it, it is that of `here`.
+    """
+    told = there.get("settings")
+    names = [field.name for field in fields(Effort)]
+    if not isinstance(told, Mapping) or not all(
+        _is_number(told, name) for name in (*names, "case_timeout_s")
+    ):
+        return here
+    effort = Effort(**{name: told[name] for name in names})
+    return replace(here, effort=effort, case_timeout_s=float(told["case_timeout_s"]))
+
+
+def _is_number(told: Mapping[str, Any], name: str) -> bool:
+    value = told.get(name)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,28 +9,24 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
 from convsweep import store
 from convsweep.conductor import Launch, conditions, launch_child
 from convsweep.environment import describe
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
+from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
-from convsweep.resuming import known_visits, refuse_unless_same
-from convsweep.runner import Progress, Spent, Stops, Visits, forecast_s, sweep
+from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
+from convsweep.runner import Progress, Spent, Stops, Visits, sweep
 from convsweep.samples import Samples
 from convsweep.sampling import Effort
 from convsweep.statistics import SUMMARY_COLUMNS, asked_in, summarize
-from convsweep.stopping import Answered, Budget, Tally, Unsettled, unsettled
+from convsweep.stopping import Stopping, Unsettled, unsettled
 from convsweep.worker import Settings
 
 RESULTS = Path("results")
-_MEMORY_SHARE = 0.9  # of what is free: beyond, the whole machine would suffer
-_ENOUGH_PASSES, _FEWEST_PASSES = 20, 5  # that should fit into a budget
-_ROUGHLY = 2  # how far a forecast may be off
 
 Observe = Callable[[Progress], None]
 
@@ -108,19 +104,38 @@ def carry_out(
     Raises:
         ValueError: another run is writing to `out`, or what is there can't be gone on with.
     """
-    with locked(out):
-        if not resume:
-            store.refuse_unless_new(out)
+    with locked(out), Interrupts() as interrupts:
         settings = measuring(request)
-        told = _told(request, settings, run_id, command, conditions(settings, launch))
         visits: Visits = {}
         if resume:
             earlier = store.read_environment(out)
+            if request.budget_s is not None:  # which may be another one now
+                settings = earlier_settings(earlier, settings)
+        else:
+            store.refuse_unless_new(out)
+        told = _told(request, settings, run_id, command, conditions(settings, launch))
+        if resume:
             refuse_unless_same(earlier, told)
-            told = earlier
             visits = known_visits(store.recorded(out), request.cases)
+            told = earlier | {"ended": None, "resumed": [*_list(earlier.get("resumed")), command]}
         with closing(Recording(request, out, told=told, resume=resume)) as recording:
-            return _measure(request, settings, recording, observe, visits, launch)
+            stopping = Stopping(request, interrupts, visits)
+            spent = _measure(request, settings, recording, observe, stopping, visits, launch)
+            total = _added(told.get("time_spent"), spent.told())
+            recording.tell({"time_spent": total, "ended": stopping.ended})
+        visit_s = total["wall_s"] / max(1, stopping.tally.visits)
+        left = unsettled(stopping.tally, visit_s, request.margin) if request.adaptive else None
+        return Ending(interrupts.asked, left)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _added(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of this session and of those that it has resumed."""
+    before = earlier if isinstance(earlier, Mapping) else {}
+    return {name: float(before.get(name, 0.0)) + seconds for name, seconds in now.items()}
 
 
 def _measure(
@@ -128,43 +143,31 @@ def _measure(
     settings: Settings,
     recording: Recording,
     observe: Observe,
+    stopping: Stopping,
     visits: Visits,
     launch: Launch,
-) -> Ending:
-    tally, budget = Tally(request.baseline), Budget(request.budget_s)
-    answered = Answered(tally, request.precision, request.margin)
-    for (pass_index, case), outcome in visits.items():
-        tally.add(pass_index, case, outcome)
-
+) -> Spent:
     def record(pass_index: int, case: Case, outcome: Outcome) -> None:
         recording.add(pass_index, case, outcome)
-        tally.add(pass_index, case, outcome)
+        stopping.tally.add(pass_index, case, outcome)
 
     def watch(progress: Progress) -> None:
         if request.adaptive:
-            left_s = None if request.budget_s is None else max(0.0, budget.left_s)
+            left_s = None if request.budget_s is None else max(0.0, stopping.budget.left_s)
             progress = replace(progress, total=None, remaining_s=left_s)
         observe(progress)
 
-    with Interrupts() as interrupts:
-        spent: Spent = sweep(
-            request.cases,
-            request.backends,
-            settings,
-            passes=request.passes,
-            record=record,
-            observe=watch,
-            stops=Stops(
-                lambda: interrupts.asked or budget.left_s <= 0,
-                answered.still_open if request.adaptive else lambda pass_index: None,
-            ),
-            known=visits,
-            launch=launch,
-        )
-    time_spent = spent.told()
-    recording.tell({"time_spent": time_spent})
-    left = unsettled(tally, time_spent["wall_s"], request.margin) if request.adaptive else None
-    return Ending(interrupts.asked, left)
+    return sweep(
+        request.cases,
+        request.backends,
+        settings,
+        passes=request.passes,
+        record=record,
+        observe=watch,
+        stops=Stops(stopping.now, stopping.still_open),
+        known=visits,
+        launch=launch,
+    )
 
 
 def _told(
@@ -203,50 +206,10 @@ def precision_settings() -> dict[str, object]:
     }
 
 
-def measuring(request: Request) -> Settings:
-    """How `request` is measured."""
-    on_host = all(case.device in ("cpu", "vulkan") for case in request.cases)
-    free = psutil.virtual_memory().available
-    return Settings(
-        threads=min(case.threads for case in request.cases),
-        case_timeout_s=request.case_timeout_s,
-        effort=_effort(request),
-        allocator=request.allocator,
-        memory_limit_bytes=int(_MEMORY_SHARE * free) if on_host else None,
-    )
-
-
-def pass_s(request: Request, effort: Effort | None) -> float:
-    """About how long one more pass over all cases takes, in seconds."""
-    settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
-    one, two = (forecast_s(request.cases, request.backends, settings, n) for n in (1, 2))
-    return two - one
-
-
-def _effort(request: Request) -> Effort:
-    """How much of each case to time in a pass: with a budget so much that enough passes fit.
-
-    Raises:
-        ValueError: not even one thin pass fits into the budget.
-    """
-    if request.budget_s is None:
-        return Effort()
-    for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
-        if _ENOUGH_PASSES * pass_s(request, effort) <= request.budget_s:
-            return effort
-    usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
-    if _FEWEST_PASSES * pass_s(request, usual) <= request.budget_s:
-        return usual
-    if (least_s := pass_s(request, thin)) > _ROUGHLY * request.budget_s:
-        raise ValueError(
-            f"--budget of {request.budget_s:g} s is less than one pass takes, about {least_s:.3g} s"
-        )
-    return thin
-
-
 def write_summary(run_dir: Path) -> None:
     """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
-    summary = summarize(store.load(run_dir), *asked_in(store.read_environment(run_dir)))
+    asked = asked_in(store.read_environment(run_dir))
+    summary = summarize(store.load(run_dir), asked.baseline, asked.margin)
     store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
 
 

@@ -123,14 +123,19 @@ class Asked(NamedTuple):
 
     baseline: str = BASELINE
     margin: float = MARGIN
+    cases: int = 0
+    """How many there were to be; 0 where nobody knows."""
 
 
 def asked_in(environment: Mapping[str, Any]) -> Asked:
     """What was asked when the run was measured, from an environment.json that may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
+    request = environment.get("request")
+    cases = request.get("case_count") if isinstance(request, Mapping) else None
     return Asked(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
+        cases if isinstance(cases, int) else 0,
     )
 
 

@@ -12,7 +12,10 @@ import numpy as np
 
 from convsweep.estimates import Estimate, Numbers, bounds, estimate
 from convsweep.grid import Case
+from convsweep.interrupts import Interrupts
 from convsweep.record import Outcome
+from convsweep.request import Request
+from convsweep.runner import Visits
 from convsweep.statistics import passes_needed, settled, verdicts
 from convsweep.store import MARGIN
 
@@ -20,6 +23,8 @@ FIRST_LOOK = 3
 """Passes before the first case may drop out: fewer don't tell how much passes differ."""
 FIRST_PRECISE_LOOK = 8
 """The same with a precision: intervals that stop themselves early are too narrow."""
+
+_OPEN = "undecided"
 
 
 @dataclass
@@ -33,6 +38,11 @@ class Tally:
         """One more outcome."""
         if outcome.status == "ok" and outcome.median_s is not None:
             self.median_s[case][pass_index] = outcome.median_s
+
+    @property
+    def visits(self) -> int:
+        """How many times were taken so far."""
+        return sum(map(len, self.median_s.values()))
 
     def log_speedups(self) -> dict[Case, Numbers]:
         """For every case that is compared, the logarithms of its speedup, a value a pass."""
@@ -102,28 +112,56 @@ class Budget:
         return self._budget_s - (self._now_s() - self._started_s)
 
 
+class Stopping:
+    """What is known of a run while it goes on, and why it ends."""
+
+    def __init__(self, request: Request, interrupts: Interrupts, visits: Visits) -> None:
+        self.tally = Tally(request.baseline)
+        self.budget = Budget(request.budget_s)
+        self.ended = "passes"
+        """What ended it: `passes`, `interrupted`, `budget` or `settled`."""
+        self._interrupts, self._adaptive = interrupts, request.adaptive
+        self._answered = Answered(self.tally, request.precision, request.margin)
+        for (pass_index, case), outcome in visits.items():
+            self.tally.add(pass_index, case, outcome)
+
+    def now(self) -> bool:
+        """Whether the sweep is to end before the next problem."""
+        if self._interrupts.asked:
+            self.ended = "interrupted"
+        elif self.budget.left_s <= 0:
+            self.ended = "budget"
+        return self.ended != "passes"
+
+    def still_open(self, pass_index: int) -> Collection[Case] | None:
+        """The cases that are worth another pass; None: all."""
+        cases = self._answered.still_open(pass_index) if self._adaptive else None
+        if cases is not None and not cases:
+            self.ended = "settled"
+        return cases
+
+
 @dataclass(frozen=True)
 class Unsettled:
     """What a sweep leaves undecided."""
 
     cases: int
-    hopeless: int
-    """How many of them lie on the margin itself: no time settles them."""
+    early: int
+    """How many of them have too few passes to tell how much longer they need."""
+    on_the_margin: int
+    """How many of them no time would settle."""
     more_s: float
     """About how much longer the others would need."""
 
 
-def unsettled(tally: Tally, wall_s: float, margin: float = MARGIN) -> Unsettled:
-    """What has no verdict after `wall_s` seconds, and how much longer that would take."""
+def unsettled(tally: Tally, visit_s: float, margin: float = MARGIN) -> Unsettled:
+    """What has no verdict, and how much longer that would take at `visit_s` seconds a visit."""
     speedups = tally.log_speedups()
     each = [estimate(logs) for logs in speedups.values()]
     told = verdicts(Estimate(*map(np.array, zip(*each, strict=True))), margin) if each else ()
-    open_ = [case for case, word in zip(speedups, told, strict=True) if word == "undecided"]
-    visits = sum(map(len, tally.median_s.values()))
-    more, hopeless = 0, 0
-    for case in open_:
-        needed = passes_needed(speedups[case], margin)
-        hopeless += needed is None
-        more += max(1, needed - len(speedups[case])) if needed else 0
-    # A visit to a case is one to its baseline too, for the same group.
-    return Unsettled(len(open_), hopeless, 2 * more * wall_s / max(visits, 1))
+    open_ = [logs for logs, word in zip(speedups.values(), told, strict=True) if word == _OPEN]
+    later = [logs for logs in open_ if len(logs) >= FIRST_LOOK]
+    needed = [passes_needed(logs, margin) for logs in later]
+    more = sum(max(1, n - len(logs)) for n, logs in zip(needed, later, strict=True) if n)
+    # A visit to a case is one to its baseline too.
+    return Unsettled(len(open_), len(open_) - len(later), needed.count(None), 2 * more * visit_s)

@@ -64,10 +64,12 @@ def unsettled(left: Unsettled) -> str:
     if not left.cases:
         return "Every comparison is settled."
     told = f"{labels.count(left.cases, 'comparison')} not settled yet"
+    if left.early:
+        told += f"; {left.early} with too few passes to tell how much longer they need"
     if left.more_s:
-        told += f"; about {duration(left.more_s)} more would settle most of them"
-    if left.hopeless:
-        told += f"; {left.hopeless} so close to the margin that no time would"
+        told += f"; about {duration(left.more_s)} more would settle most of them: --resume"
+    if left.on_the_margin:
+        told += f"; {left.on_the_margin} so close to the margin that no time would"
     return told + "."
 
 
@@ -154,7 +156,8 @@ def _table(setting: str, run: Run) -> Table:
         layers = max(total.layers for total in totals.values()) if totals else 0
         cells = (_total(totals.get(backend), layers) for backend in run.backends)
         table.add_section()
-        table.add_row(f"{workload} in all", *cells)
+        what = "as far as reached" if run.unreached else "in all"
+        table.add_row(f"{workload} {what}", *cells)
     return table
 
 

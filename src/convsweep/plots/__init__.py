@@ -17,13 +17,13 @@ __all__ = ["MOST_SETTINGS", "Picture", "figures", "png"]
 MOST_SETTINGS = 6
 
 
-def figures(measurements: DataFrame, summary: DataFrame) -> list[Picture]:
+def figures(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> list[Picture]:
     """Every figure that the data carry, in the order of the report.
 
     Where there are several settings (device, dtype, memory format, threads) each has figures of
     its own, up to six settings: times of two settings never lie on one line.
     """
-    run = read_run(measurements, summary)
+    run = read_run(measurements, summary, planned)
     with drawing_style():
         pictures = [
             picture.of(setting) if len(run.settings) > 1 else picture

@@ -38,7 +38,7 @@ def draw(run: Run, workload: str) -> Picture | None:
     layers = network["label"].nunique()
     shown = _costliest(timed)
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
-    title = finding(workload, totals, layers)
+    title = finding(workload, totals, layers, ended_early=bool(run.unreached))
     height = 2.2 + 0.22 * max(len(shown), 4) + 0.32 * len(used)
     figure = new_figure(height)
     upper, lower = figure.subplots(
@@ -98,20 +98,21 @@ def _draw_totals(ax: Axes, totals: dict[str, Total], layers: int, used: dict[str
     ax.set_xlabel("total over the layers")
 
 
-def finding(workload: str, totals: dict[str, Total], layers: int) -> str:
+def finding(workload: str, totals: dict[str, Total], layers: int, ended_early: bool = False) -> str:
     """The fastest backend that covers the network, where the intervals stay apart."""
+    scope = f"the {layers} layers reached" if ended_early else f"all {layers} layers"
     whole = {name: total for name, total in totals.items() if total.layers == layers}
     if not whole:
-        return f"{workload}: no backend has a time for all {layers} layers"
+        return f"{workload}: no backend has a time for {scope}"
     order = sorted(whole, key=lambda name: whole[name].time.value)
     said = [f"{name} {labels.seconds(whole[name].time.value)}" for name in order]
     if len(order) > 1 and whole[order[0]].time.high < whole[order[1]].time.low:
         best = labels.seconds(whole[order[0]].time.value)
         return (
-            f"{workload}: {order[0]} is the fastest over all {layers} layers, {best} against "
+            f"{workload}: {order[0]} is the fastest over {scope}, {best} against "
             f"{labels.join(said[1:])}"
         )
-    return f"{workload}, all {layers} layers: {labels.join(said)}"
+    return f"{workload}, {scope}: {labels.join(said)}"
 
 
 def _alt(workload: str, totals: dict[str, Total], layers: int) -> str:
@@ -132,6 +133,8 @@ def _caption(run: Run, workload: str, totals: dict[str, Total], layers: int, lef
         said.append(
             "A pale bar covers part of the network only: do not hold it against the others."
         )
+    if run.unreached:
+        said.append("The run ended before it came to all layers: no total is the network's.")
     if left_out:
         said.append(f"Of the layers, the {MOST_LAYERS} costliest are drawn; totals hold all.")
     return " ".join(said)

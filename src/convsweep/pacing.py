@@ -1,0 +1,58 @@
+"""How a request is measured: how much of each case in a pass, and within which limits."""
+
+from __future__ import annotations
+
+import psutil
+
+from convsweep.forecast import START_S
+from convsweep.request import Request
+from convsweep.runner import forecast_s
+from convsweep.sampling import Effort
+from convsweep.worker import Settings
+
+_MEMORY_SHARE = 0.9  # of what is free: beyond, the whole machine would suffer
+_ENOUGH_PASSES, _FEWEST_PASSES = 20, 5  # that should fit into a budget
+_ROUGHLY = 2  # how far a forecast may be off
+
+
+def measuring(request: Request) -> Settings:
+    """How `request` is measured."""
+    on_host = all(case.device in ("cpu", "vulkan") for case in request.cases)
+    free = psutil.virtual_memory().available
+    return Settings(
+        threads=min(case.threads for case in request.cases),
+        case_timeout_s=request.case_timeout_s,
+        effort=_effort(request),
+        allocator=request.allocator,
+        memory_limit_bytes=int(_MEMORY_SHARE * free) if on_host else None,
+    )
+
+
+def pass_s(request: Request, effort: Effort | None) -> float:
+    """About how long one more pass over all cases takes, in seconds."""
+    settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
+    one, two = (forecast_s(request.cases, request.backends, settings, n) for n in (1, 2))
+    return two - one
+
+
+def _effort(request: Request) -> Effort:
+    """How much of each case to time in a pass: with a budget so much that enough passes fit.
+
+    Raises:
+        ValueError: not even one thin pass fits into the budget.
+    """
+    if request.budget_s is None:
+        return Effort()
+    for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
+        if _ENOUGH_PASSES * pass_s(request, effort) <= request.budget_s:
+            return effort
+    usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
+    if _FEWEST_PASSES * pass_s(request, usual) <= request.budget_s:
+        return usual
+    settings = Settings(case_timeout_s=request.case_timeout_s, effort=thin)
+    first_s = forecast_s(request.cases, request.backends, settings, passes=1) - START_S
+    if first_s > _ROUGHLY * request.budget_s:
+        raise ValueError(
+            f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
+        )
+    return thin
