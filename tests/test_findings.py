@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_run as made
+from intervals import geometric_interval
 
 from convsweep.answer import answer
-from convsweep.estimates import estimate, geometric_interval
+from convsweep.estimates import estimate
 from convsweep.findings import Run, fastest, mean_speedup, network_totals, read_run
 from convsweep.report import write_report
 from convsweep.statistics import summarize

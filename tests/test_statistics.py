@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from intervals import geometric_interval
 from scipy import stats
 
 from convsweep.estimates import (
@@ -17,7 +18,6 @@ from convsweep.estimates import (
     bounds,
     difference,
     estimate,
-    geometric_interval,
     interval,
     weighted_mean,
 )

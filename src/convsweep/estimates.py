@@ -126,8 +126,3 @@ def interval(found: Estimate) -> Interval:
     """The interval of one number."""
     value, low, high = map(float, bounds(found))
     return Interval(value, low, high)
-
-
-def geometric_interval(values: Numbers) -> Interval:
-    """Geometric mean of positive values, one a pass; one value gives no interval."""
-    return interval(estimate(np.log(values)))
