@@ -58,8 +58,8 @@ RUN_WING = (
     "catalogue",
 )
 READ_WING = (
-    "cases",
     "estimates",
+    "cases",
     "statistics",
     "labels",
     "noise",

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from convsweep.estimates import Numbers
 from convsweep.store import CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
-
-Numbers = NDArray[np.float64]
 
 
 class Cases(NamedTuple):

@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from convsweep import __version__
 from convsweep.interrupts import EXIT_CODE, ending_at_once
 from convsweep.options import path, sweep_options
+
+if TYPE_CHECKING:
+    from convsweep.request import Request
+    from convsweep.session import Ending
 
 _FAILED = ("mismatch", "crash", "error")
 _WRONG_REQUEST, _INTERRUPTED = 2, EXIT_CODE
@@ -92,22 +96,14 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     if not dry_run:
         starting.begin()
     with ending_at_once():
-        from rich.console import Console
-
-        from convsweep import session, terminal
+        from convsweep import terminal
         from convsweep.pacing import measuring, pass_s
         from convsweep.request import Options, read_request
         from convsweep.runner import forecast_s
-        from convsweep.store import refuse_unless_new, refuse_unless_run
 
     with ending_at_once(), _requested():
-        if resume and out is None:
-            raise ValueError("--resume needs --out, the folder of the run to go on with")
         request = read_request(Options(**words))
-        run_id = session.new_run_id(request.name)
-        run_id = run_id if out is None else out.resolve().name
-        out = out or session.RESULTS / run_id
-        (refuse_unless_run if resume else refuse_unless_new)(out)
+        out = _folder(out, resume, request.name)
         settings = measuring(request)
         if request.adaptive:
             forecast = pass_s(request, settings.effort)
@@ -116,13 +112,39 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     print(terminal.plan(request, forecast), flush=True)
     if dry_run:
         return 0
-    command = shlex.join(["convsweep", *sys.argv[1:]])
-    with _written(out), terminal.progress(Console(stderr=True)) as observe:
-        ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
+    ending = _carry_out(request, out, resume)
     failed = _tell(out)
     if ending.unsettled:
         print(terminal.unsettled(ending.unsettled))
     return _interrupted() if ending.interrupted else failed
+
+
+def _folder(out: Path | None, resume: bool, name: str) -> Path:
+    """Where a run is to be written, or gone on with; raises `ValueError` where it can't be."""
+    from convsweep import session
+    from convsweep.store import refuse_unless_new, refuse_unless_run
+
+    if resume and out is None:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    out = out or session.RESULTS / session.new_run_id(name)
+    (refuse_unless_run if resume else refuse_unless_new)(out)
+    return out
+
+
+def _carry_out(request: Request, out: Path, resume: bool) -> Ending:
+    """Measure, and show how far it is."""
+    from rich.console import Console
+
+    from convsweep import session, terminal
+
+    command = shlex.join(["convsweep", *sys.argv[1:]])
+    with _written(out), terminal.progress(Console(stderr=True)) as observe:
+        return session.carry_out(request, out, out.resolve().name, command, observe, resume=resume)
+
+
+def _interrupted() -> int:
+    print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
+    return _INTERRUPTED
 
 
 def _tell(out: Path) -> int:
@@ -196,19 +218,15 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
 
     starting.begin()
     with ending_at_once():
-        from rich.console import Console
-
-        from convsweep import session, terminal
+        from convsweep import terminal
         from convsweep.environment import shaky
         from convsweep.noise import measure_noise, sentences
         from convsweep.pacing import measuring
         from convsweep.request import Options, against_itself, read_request
         from convsweep.runner import forecast_s
-        from convsweep.store import load, refuse_unless_new, refuse_unless_run
+        from convsweep.store import load
 
     with ending_at_once(), _requested():
-        if resume and out is None:
-            raise ValueError("--resume needs --out, the folder of the run to go on with")
         if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
             words["grid"] = "noise"
         words["backends"] = words["backends"] or ("torch_conv",)
@@ -217,16 +235,11 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
             raise ValueError(
                 f"--passes {request.passes}: noise is what differs between passes, 2 at least"
             )
-        out = out or session.RESULTS / session.new_run_id("noise")
-        (refuse_unless_run if resume else refuse_unless_new)(out)
+        out = _folder(out, resume, request.name)
         settings = measuring(request)
         forecast = forecast_s(request.cases, request.backends, settings, request.passes)
     print(terminal.plan(request, forecast), flush=True)
-    command = shlex.join(["convsweep", *sys.argv[1:]])
-    run_id = out.resolve().name
-    with _written(out), terminal.progress(Console(stderr=True)) as observe:
-        ending = session.carry_out(request, out, run_id, command, observe, resume=resume)
-    if ending.interrupted:
+    if _carry_out(request, out, resume).interrupted:
         return _interrupted()
     with _requested():
         found = measure_noise(load(out))
@@ -234,11 +247,6 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
         print(sentence)
     print(f"Results: {out}")
     return 0
-
-
-def _interrupted() -> int:
-    print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
-    return _INTERRUPTED
 
 
 @cli.command()

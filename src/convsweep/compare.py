@@ -10,8 +10,16 @@ import numpy as np
 import pandas as pd
 
 from convsweep import store
-from convsweep.cases import Cases, Numbers, read_cases
-from convsweep.estimates import Estimate, bounds, difference, estimate, interval, weighted_mean
+from convsweep.cases import Cases, read_cases
+from convsweep.estimates import (
+    Estimate,
+    Numbers,
+    bounds,
+    difference,
+    estimate,
+    interval,
+    weighted_mean,
+)
 from convsweep.labels import label_cases
 from convsweep.statistics import asked_in, told_verdicts
 
@@ -102,7 +110,7 @@ def _differences(old: _Run, new: _Run) -> Iterator[str]:
         yield f"{store.ENVIRONMENT}: only the {'old' if old.told else 'new'} run has one"
         return
     parts = ("machine", "versions", "devices", "settings")
-    before, now = (dict(_flat({part: run.told.get(part) for part in parts})) for run in (old, new))
+    before, now = (_recorded({part: run.told.get(part) for part in parts}) for run in (old, new))
     for name in sorted(before.keys() | now.keys()):
         if name.rpartition(".")[2] not in _FREE and before.get(name) != now.get(name):
             yield f"{name}: {_said(before, name)} against {_said(now, name)}"
@@ -110,12 +118,8 @@ def _differences(old: _Run, new: _Run) -> Iterator[str]:
         yield f"environment_id: {old.environment_id!r} against {new.environment_id!r}"
 
 
-def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in told.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value
+def _recorded(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in store.flat(told).items() if value is not None}
 
 
 def _said(told: Mapping[str, Any], name: str) -> str:

@@ -143,6 +143,7 @@ def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> 
     return seconds
 
 
+@cache
 def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
     """Something that reads and writes twice what the caches hold; its memory is taken when used.
 

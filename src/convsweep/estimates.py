@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +50,12 @@ def estimate(logs: Numbers) -> Estimate:
         variance = np.nansum((values - centre[..., np.newaxis]) ** 2, axis=-1) / (passes - 1)
         standard_error = np.sqrt(np.where(kept > 1, variance / passes, np.nan))
     return Estimate(np.asarray(centre), np.asarray(standard_error), np.asarray(kept - 1.0))
+
+
+def stacked(logs: Collection[Sequence[float] | Numbers]) -> Numbers:
+    """Cases with few passes or many as rows of one array; NaN is a pass without a value."""
+    passes_first = [*zip_longest(*logs, fillvalue=np.nan)]
+    return np.array(passes_first, dtype="float64").reshape(-1, len(logs)).T
 
 
 def degrees(passes: int) -> int:

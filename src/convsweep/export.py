@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from convsweep import store
-from convsweep.cases import Numbers, read_cases
+from convsweep.cases import read_cases
+from convsweep.estimates import Numbers
 from convsweep.statistics import asked_in, summarize
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convsweep.grid import Case
 from convsweep.record import NO_COLUMNS, Outcome
 from convsweep.sampling import Effort
+from convsweep.store import flat
 from convsweep.worker import Settings
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> Non
     if not isinstance(there.get("run_id"), str):
         raise ValueError("can't resume: environment.json names no run_id")
     before, now = ({k: e.get(k) for k in _MUST_MATCH} for e in (there, here))
-    for name, value in _flat(now).items():
-        old = _flat(before).get(name)
+    recorded = flat(before)
+    for name, value in flat(now).items():
+        old = recorded.get(name)
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
 
@@ -53,17 +55,6 @@ def earlier_settings(there: Mapping[str, Any], here: Settings) -> Settings:
 def _is_number(told: Mapping[str, Any], name: str) -> bool:
     value = told.get(name)
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"settings": {"seed": 0}}` as `{"settings.seed": 0}`."""
-    found: dict[str, Any] = {}
-    for key, value in told.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def known_visits(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:

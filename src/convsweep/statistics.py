@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from convsweep.cases import read_cases
-from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate
+from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate, stacked
 from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
@@ -88,8 +87,7 @@ def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[
     """
     if not log_ratios:
         return set()
-    passes_first = [*zip_longest(*log_ratios.values(), fillvalue=np.nan)]
-    logs = np.array(passes_first, dtype="float64").reshape(-1, len(log_ratios)).T
+    logs = stacked(log_ratios.values())
     p = p_values(estimate(logs), margin).min(axis=0)
     # A case that was left alone has been looked at as often as it had passes.
     passes = (~np.isnan(logs)).sum(axis=1)

@@ -10,7 +10,7 @@ from time import monotonic
 
 import numpy as np
 
-from convsweep.estimates import Estimate, Numbers, bounds, estimate
+from convsweep.estimates import Numbers, bounds, estimate, stacked
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.record import Outcome
@@ -157,8 +157,7 @@ class Unsettled:
 def unsettled(tally: Tally, visit_s: float, margin: float = MARGIN) -> Unsettled:
     """What has no verdict, and how much longer that would take at `visit_s` seconds a visit."""
     speedups = tally.log_speedups()
-    each = [estimate(logs) for logs in speedups.values()]
-    told = verdicts(Estimate(*map(np.array, zip(*each, strict=True))), margin) if each else ()
+    told = verdicts(estimate(stacked(speedups.values())), margin) if speedups else ()
     open_ = [logs for logs, word in zip(speedups.values(), told, strict=True) if word == _OPEN]
     later = [logs for logs in open_ if len(logs) >= FIRST_LOOK]
     needed = [passes_needed(logs, margin) for logs in later]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ __all__ = [
     "SUMMARY",
     "Measurements",
     "Row",
+    "flat",
     "load",
     "read_environment",
     "recorded",
@@ -133,6 +135,15 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
         if not isinstance(environment, dict):
             raise ValueError("no object in it")
         return environment
+
+
+def flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"settings": {"seed": 0}}` as `{"settings.seed": 0}`: what environments are compared by."""
+    found: dict[str, Any] = {}
+    for key, value in told.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
 
 
 def write_summary(run_dir: Path, summary: DataFrame) -> None:
