@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from convsweep.lines import CHECKSUM
-from convsweep.rows import ADDED
+from convsweep.rows import columns_of
 from convsweep.store import COLUMNS, MEASUREMENTS, Measurements, Row, load
 
-FIRST_SCHEMA = tuple(name for name in COLUMNS if name not in ADDED)
+FIRST_SCHEMA = columns_of(1)
 
 ROW = Row(
     run_id="a-run",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stored import FIRST_SCHEMA, ROW, load_rows, rows_of, write
 
 from convsweep.lines import CHECKSUM, LONGEST_LINE
-from convsweep.rows import pandas_types
+from convsweep.rows import columns_of, pandas_types
 from convsweep.store import (
     CASE_COLUMNS,
     COLUMNS,
@@ -32,7 +32,8 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     weight_kind, workload, layer, count, backend, backend_version, device, device_name, dtype,
     memory_format, threads, cache, driver, status, reason, max_abs_err, error_ratio, prepare_s,
     first_call_s, samples, iterations, min_s, p05_s, median_s, p95_s, mad_s, peak_memory_bytes,
-    page_faults_per_call, context_switches, load, clock_hz, flags, macs, backend_macs, min_bytes"""
+    page_faults_per_call, context_switches, load, clock_hz, flags, macs, backend_macs, min_bytes,
+    backend_bytes"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
@@ -66,7 +67,10 @@ def test_the_columns_are_those_that_other_programs_know() -> None:
 
 
 def test_the_first_schema_had_fewer_columns() -> None:
-    assert set(COLUMNS) - set(FIRST_SCHEMA) == {"cache", "load", "clock_hz", "flags"}
+    added = {"cache", "load", "clock_hz", "flags"}
+    assert set(columns_of(2)) - set(FIRST_SCHEMA) == added
+    assert set(COLUMNS) - set(FIRST_SCHEMA) == added | {"backend_bytes"}
+    assert columns_of(SCHEMA_VERSION) == COLUMNS
 
 
 def test_the_file_ends_each_line_with_a_checksum(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from stored import (
     write_text,
 )
 
-from convsweep.lines import CHECKSUM, LONGEST_LINE
+from convsweep.lines import CHECKSUM, LONGEST_LINE, encode, header
 from convsweep.reading import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
+from convsweep.rows import columns_of
 from convsweep.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row, load
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
@@ -56,6 +57,15 @@ def test_rows_of_the_first_schema_are_of_hot_caches(tmp_path: Path) -> None:
 def test_the_reference_run_is_read_whole() -> None:
     lines = (REFERENCE / MEASUREMENTS).read_text(encoding="utf-8").splitlines()
     assert len(load(REFERENCE)) == len(lines) - 1
+
+
+def test_a_file_of_the_second_schema_is_read_and_not_gone_on_with(tmp_path: Path) -> None:
+    columns, row = columns_of(2), replace(ROW, schema_version=2)
+    line = encode([getattr(row, name) for name in columns])
+    (tmp_path / MEASUREMENTS).write_bytes(header(columns) + line)
+    assert load_rows(tmp_path) == [replace(row, backend_bytes=None)]
+    with pytest.raises(ValueError, match=r"^[^\n]+of schema version 2[^\n]+$"):
+        Measurements(tmp_path, resume=True)
 
 
 def test_no_row_is_added_to_a_file_of_the_first_schema(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def direct_macs(problem: ConvProblem) -> int:
     return problem.macs
 
 
+def direct_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """Input, weight and output once."""
+    return problem.min_bytes(itemsize)
+
+
 def direct_sum_bound(problem: ConvProblem) -> float:
     """How far a direct sum may be off, in units of eps * max(conv(|x|, |w|)).
 
@@ -59,6 +64,8 @@ class Backend:
     """Why it can't compute the problem, or None."""
     macs: Callable[[ConvProblem], int] = direct_macs
     """What it really multiplies."""
+    min_bytes: Callable[[ConvProblem, int], int] = direct_bytes
+    """The least that it has to move, in bytes, at so many bytes an element."""
     error_bound: Callable[[ConvProblem], float] = direct_sum_bound
     """The largest error it may make, in units of eps * max(conv(|x|, |w|))."""
     source: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from convsweep.axes import parse_axis, span
 from convsweep.problem import ConvProblem
+from convsweep.separation import is_replaceable
 from convsweep.workloads import Layer
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -152,4 +153,4 @@ def cross(
 
 def _weight_kind(problem: ConvProblem, wanted: str) -> str:
     """`separable` where the problem's weight can factor: one group, a kernel above 1."""
-    return wanted if problem.groups == 1 and not problem.is_pointwise else "dense"
+    return wanted if is_replaceable(problem) else "dense"

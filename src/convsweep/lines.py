@@ -84,8 +84,13 @@ class Lines:
     A last line that was cut off was never a row: it is left out, and `end` stays before it.
     """
 
-    def __init__(self, file: BinaryIO, checked_columns: Sequence[str]) -> None:
-        """Read the header, which says whether the lines have checksums."""
+    def __init__(self, file: BinaryIO, checked_columns: Sequence[Sequence[str]]) -> None:
+        """Read the header, which says whether the lines have checksums.
+
+        Args:
+            file: opened to read bytes.
+            checked_columns: those of each schema whose lines have them.
+        """
         self._file = file
         self._left = os.fstat(file.fileno()).st_size  # a file that grows is read up to here
         if not self._left:
@@ -96,7 +101,7 @@ class Lines:
         if line is None:
             raise ValueError("it has no whole header line")
         text = line.text.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
-        self.checked = text == header(checked_columns)
+        self.checked = text in map(header, checked_columns)
         self.columns = tuple(Line(1, text).cells)
 
     def __iter__(self) -> Iterator[Line]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from convsweep.lines import CHECKSUM, Lines, header
 from convsweep.refusal import opened
-from convsweep.rows import ADDED, COLUMNS, REQUIRED, SCHEMA_VERSION, STATUSES, pandas_types
+from convsweep.rows import (
+    ADDED,
+    COLUMNS,
+    REQUIRED,
+    SCHEMA_VERSION,
+    STATUSES,
+    columns_of,
+    pandas_types,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -22,6 +30,9 @@ MOST_ROWS = 300_000
 MOST_TEXTS = 500_000
 """Different ones: the moment at which each row began, and a few that all rows share."""
 _KIND = "a measurements file"
+_VERSIONS = {columns_of(version): version for version in range(1, SCHEMA_VERSION + 1)}
+_CHECKED = [columns for columns, version in _VERSIONS.items() if version > 1]
+_EARLIER = {name: was or "" for names in ADDED.values() for name, was in names.items()}
 _AT_ONCE = 10_000  # lines that are text in memory
 
 
@@ -32,7 +43,7 @@ def read(path: Path) -> tuple[DataFrame, Lines]:
         ValueError: in one line that names the file and what is wrong with it.
     """
     with opened(path, _KIND, LARGEST_FILE) as file:
-        lines = Lines(file, COLUMNS)
+        lines = Lines(file, _CHECKED)
         return _table(lines), lines
 
 
@@ -47,9 +58,11 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
     if not os.path.lexists(path) or _ended_in_its_header(path):
         return _joined([_columns([], COLUMNS, {})]), 0
     frame, lines = read(path)
-    if not lines.checked:
+    version = _version(lines)
+    if version < SCHEMA_VERSION:
         raise ValueError(
-            f"{str(path)!r} is of schema version 1: no row of version {SCHEMA_VERSION} fits into it"
+            f"{str(path)!r} is of schema version {version}: no row of version {SCHEMA_VERSION} fits "
+            "into it"
         )
     return frame, lines.end
 
@@ -73,8 +86,12 @@ def _table(lines: Lines) -> DataFrame:
         if len(texts) > MOST_TEXTS:
             raise ValueError(f"more than {MOST_TEXTS} different texts")
     frame = _joined(parts)
-    _refuse_bad_values(frame, SCHEMA_VERSION if lines.checked else 1)
+    _refuse_bad_values(frame, _version(lines))
     return frame
+
+
+def _version(lines: Lines) -> int:
+    return _VERSIONS[tuple(name for name in lines.columns if name != CHECKSUM)]
 
 
 def _cells(lines: Lines) -> Iterator[list[str]]:
@@ -105,8 +122,8 @@ def _refuse_other_columns(lines: Lines) -> None:
     if lines.checked:
         return
     names = lines.columns
-    first_schema = tuple(name for name in COLUMNS if name not in ADDED)
-    expected = (*COLUMNS, CHECKSUM) if {*ADDED, CHECKSUM} & {*names} else first_schema
+    first_schema = columns_of(1)
+    expected = (*COLUMNS, CHECKSUM) if {*_EARLIER, CHECKSUM} & {*names} else first_schema
     if missing := [name for name in expected if name not in names]:
         raise ValueError(f"no column {missing[0]!r}")
     if unknown := [name for name in names if name not in expected]:
@@ -121,7 +138,7 @@ def _columns(
     """Rows of text as `Row`'s columns, each of its type; `texts` holds each text once."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return {
-        name: _column(columns.get(name) or [ADDED.get(name) or ""] * len(rows), kind, texts)
+        name: _column(columns.get(name) or [_EARLIER.get(name, "")] * len(rows), kind, texts)
         for name, kind in pandas_types().items()
     }
 

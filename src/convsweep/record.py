@@ -86,6 +86,8 @@ def utc_now() -> str:
 def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: Outcome) -> Row:
     """The row of one case in one pass."""
     problem, layer = case.problem, case.layer
+    itemsize = torch_dtype(case.dtype).itemsize
+    computes = outcome.status != "skipped"
     measured = {name: value for name, value in vars(outcome).items() if name not in NO_COLUMNS}
     return Row(
         run_id=run.run_id,
@@ -117,7 +119,8 @@ def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: O
         cache=case.cache,
         driver=run.driver,
         macs=problem.macs,
-        backend_macs=None if outcome.status == "skipped" else backend.macs(problem),
-        min_bytes=problem.min_bytes(torch_dtype(case.dtype).itemsize),
+        backend_macs=backend.macs(problem) if computes else None,
+        min_bytes=problem.min_bytes(itemsize),
+        backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
         **measured,
     )

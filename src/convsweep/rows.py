@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 """How a case can end, the worst first."""
+CEILINGS, HALVES = "roofline", "halves"
+"""Words for `workload`: rows that measure the machine, or one half of a separable layer alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +68,15 @@ class Row:
     macs: int
     backend_macs: int | None = None
     min_bytes: int
+    backend_bytes: int | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-ADDED = {"cache": "hot", "load": None, "clock_hz": None, "flags": None}
-"""What schema version 1 had no columns for, and how it was."""
+ADDED: Mapping[int, Mapping[str, str | None]] = {
+    2: {"cache": "hot", "load": None, "clock_hz": None, "flags": None},
+    3: {"backend_bytes": None},
+}
+"""What each schema version has columns for and the one before had not, and how it was."""
 REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))
 
 # What makes two rows the same case, in the order of the file.
@@ -78,6 +85,13 @@ CASE_COLUMNS = (*COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status
 PROBLEM_COLUMNS = tuple(
     c for c in CASE_COLUMNS if c not in ("backend", "backend_version", "device_name")
 )
+
+
+def columns_of(version: int) -> tuple[str, ...]:
+    """The columns of a schema version, in the order of the file."""
+    later = [name for since, names in ADDED.items() if since > version for name in names]
+    return tuple(name for name in COLUMNS if name not in later)
+
 
 _PANDAS_TYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
 

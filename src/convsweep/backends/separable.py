@@ -1,6 +1,5 @@
 """MobileNet's layer: a depthwise convolution, then a 1x1 convolution (Howard et al. 2017)."""
 
-import math
 from functools import partial
 
 from torch import Tensor
@@ -8,13 +7,14 @@ from torch.nn.functional import conv1d, conv2d, conv3d
 
 from convsweep.backend import Backend, Conv, Weights, direct_sum_bound
 from convsweep.problem import ConvProblem
+from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
 
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 def unsupported(problem: ConvProblem) -> str | None:
     """A weight of one group factors; a 1x1 kernel has nothing to separate."""
-    if problem.groups != 1 or problem.is_pointwise:
+    if not is_replaceable(problem):
         return "needs groups=1 and a kernel above 1"
     return None
 
@@ -42,9 +42,12 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 def macs(problem: ConvProblem) -> int:
     """Both halves: 1 / C_out + 1 / prod(kernel_size) of the standard layer's."""
-    pixels = problem.batch_size * math.prod(problem.output_size)
-    taps = math.prod(problem.kernel_size) + problem.out_channels
-    return pixels * problem.in_channels * taps
+    return depthwise_half(problem).macs + pointwise_half(problem).macs
+
+
+def min_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """Both halves: what lies between them is written and read."""
+    return sum(half(problem).min_bytes(itemsize) for half in (depthwise_half, pointwise_half))
 
 
 def error_bound(problem: ConvProblem) -> float:
@@ -57,6 +60,7 @@ BACKEND = Backend(
     prepare=prepare,
     unsupported=unsupported,
     macs=macs,
+    min_bytes=min_bytes,
     error_bound=error_bound,
     source="Howard et al. 2017, MobileNets; Sifre 2014",
     needs_factors=True,

@@ -1,0 +1,50 @@
+"""The command line; the only package that prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from convsweep import __version__
+from convsweep.cli import measuring, reading, showing
+from convsweep.interrupts import EXIT_CODE
+
+_WRONG_REQUEST = 2
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; a wrong request is one line on stderr and exit code 2."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        sys.exit(cli(args, standalone_mode=False))
+    except (click.Abort, KeyboardInterrupt):
+        print("convsweep: interrupted", file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    except click.ClickException as error:
+        print(f"convsweep: {' '.join(error.format_message().split())}", file=sys.stderr)
+        sys.exit(_WRONG_REQUEST)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="convsweep")
+def cli() -> None:
+    """Which convolution strategy is faster here, by how much, and how sure is that?"""
+
+
+for command in (
+    measuring.run,
+    measuring.check,
+    measuring.noise,
+    reading.report,
+    reading.compare,
+    reading.export,
+    showing.list_,
+    showing.env,
+):
+    cli.add_command(command)

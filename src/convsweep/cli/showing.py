@@ -1,0 +1,40 @@
+"""The commands that show what there is: list, env."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from convsweep.cli.requests import requested
+
+
+@click.command("list")
+@click.argument("what", metavar="backends | grids | workloads | devices")
+def list_(what: str) -> int:
+    """Show which backends, grids, workloads or devices there are."""
+    from rich.console import Console
+
+    from convsweep import catalogue, terminal
+
+    with requested():
+        columns, rows = catalogue.entries(what)
+    Console(width=None if sys.stdout.isatty() else 120).print(terminal.listing(columns, rows))
+    return 0
+
+
+@click.command()
+def env() -> int:
+    """Show what this machine is, and what makes its timings shaky."""
+    from convsweep.device import device_names, find_device
+    from convsweep.environment import describe
+
+    found = describe({name: find_device(name).description for name in device_names()})
+    for part in ("machine", "versions", "devices"):
+        print(part)
+        for name, value in found[part].items():
+            print(f"  {name}: {'not known' if value is None else value}")
+    print("what makes timings shaky here")
+    for warning in found["warnings"] or ["nothing that can be seen"]:
+        print(f"  {warning}")
+    return 0

@@ -1,0 +1,72 @@
+"""What commands that sweep share: a folder, the sweep itself, the answer in the terminal."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsweep.cli.requests import written
+from convsweep.interrupts import EXIT_CODE
+
+if TYPE_CHECKING:
+    from convsweep.request import Request
+    from convsweep.session import Ending
+
+FAILED = ("mismatch", "crash", "error")
+
+
+def folder(out: Path | None, resume: bool, name: str) -> Path:
+    """Where a run is to be written, or gone on with; raises `ValueError` where it can't be."""
+    from convsweep import session
+    from convsweep.store import refuse_unless_new, refuse_unless_run
+
+    if resume and out is None:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    out = out or session.RESULTS / session.new_run_id(name)
+    (refuse_unless_run if resume else refuse_unless_new)(out)
+    return out
+
+
+def carry_out(request: Request, out: Path, resume: bool) -> Ending:
+    """Measure, and show how far it is."""
+    from rich.console import Console
+
+    from convsweep import session, terminal
+
+    command = shlex.join(["convsweep", *sys.argv[1:]])
+    with written(out), terminal.progress(Console(stderr=True)) as observe:
+        return session.carry_out(request, out, out.resolve().name, command, observe, resume=resume)
+
+
+def interrupted() -> int:
+    """Say how an interrupted run goes on; the exit code."""
+    print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
+    return EXIT_CODE
+
+
+def tell(out: Path) -> int:
+    """Print a run's answer; the exit code says whether any case failed."""
+    from rich.console import Console
+
+    from convsweep import terminal
+    from convsweep.answer import answer
+    from convsweep.findings import read_run
+    from convsweep.statistics import asked_in, summarize
+    from convsweep.store import load, read_environment
+
+    measurements = load(out)
+    asked = asked_in(read_environment(out))
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    run = read_run(measurements, summary, asked.cases)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in terminal.answer(run):
+        console.print(table)
+    for sentence in answer(run):
+        console.print(sentence, markup=False, highlight=False)
+    failed = summary[summary["status"].isin(FAILED)]
+    for _, case in failed.iterrows():
+        print(f"{case['status']}: {case['backend']} on {case['problem']}: {case['reason']}")
+    print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
+    return int(len(failed) > 0)
