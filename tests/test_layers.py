@@ -71,6 +71,7 @@ READ_WING = (
     "changes",
     "export",
     "plots.style",
+    "sections",
     "plots.devices",
     "plots.heatmap",
     "plots.layers",

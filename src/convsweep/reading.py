@@ -61,8 +61,8 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
     version = _version(lines)
     if version < SCHEMA_VERSION:
         raise ValueError(
-            f"{str(path)!r} is of schema version {version}: no row of version {SCHEMA_VERSION} fits "
-            "into it"
+            f"{str(path)!r} is of schema version {version}: no row of version {SCHEMA_VERSION} "
+            "fits into it"
         )
     return frame, lines.end
 
