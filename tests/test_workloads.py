@@ -65,8 +65,8 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_fourteen_networks_and_the_convbench_sample_are_shipped() -> None:
-    assert len(NETWORKS) == 14
+def test_fourteen_networks_a_standard_twin_and_the_convbench_sample_are_shipped() -> None:
+    assert len(NETWORKS) == 14 + 1
     assert len(workloads()[CONVBENCH]) == 300
     assert {"mobilenetv1_100", "mobilenetv2_100", "resnet18", "resnet50", "vgg16"} <= set(NETWORKS)
 

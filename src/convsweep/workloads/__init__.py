@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +29,9 @@ PROBLEM_COLUMNS = (
     "bias",
 )
 CONVBENCH = "convbench_sample"
+MOBILENET = "mobilenetv1_100"
+STANDARD_TWIN = "mobilenetv1_100_standard"
+"""MobileNetV1 with a standard convolution in place of each pair (Howard et al. 2017, Table 4)."""
 MOST_FIELD_BYTES = 10_000
 
 
@@ -52,12 +55,46 @@ def workloads() -> Mapping[str, tuple[Layer, ...]]:
         for row in csv.DictReader(file):
             layer = Layer(_problem(row), row["model"], row["layer"], int(row["count"]))
             found.setdefault(row["model"], []).append(layer)
+    found[STANDARD_TWIN] = standard_twin(found[MOBILENET], STANDARD_TWIN)
     with folder.joinpath(f"{CONVBENCH}.csv").open(encoding="utf-8") as file:
         found[CONVBENCH] = [
             Layer(_problem(row), CONVBENCH, f"{row['kind']}.{number}", int(row["uses"]))
             for number, row in enumerate(csv.DictReader(file))
         ]
     return {name: tuple(layers) for name, layers in found.items()}
+
+
+def standard_twin(layers: Sequence[Layer], workload: str) -> list[Layer]:
+    """A separable network's layers, each pair `NAME.dw`, `NAME.pw` as the convolution it replaces.
+
+    That one goes from the depthwise half's input to the pointwise half's output; its name is NAME,
+    and it occurs as often as the pair. Other layers stay.
+    """
+    by_name = {layer.name: layer for layer in layers}
+    twins = []
+    for layer in layers:
+        name, _, half = (layer.name or "").rpartition(".")
+        if half == "dw":
+            problem = standard_of(layer.problem, by_name[f"{name}.pw"].problem)
+            twins.append(Layer(problem, workload, name, layer.count))
+        elif half != "pw":
+            twins.append(replace(layer, workload=workload))
+    return twins
+
+
+def standard_of(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
+    """The standard convolution whose separable replacement has these two halves."""
+    return ConvProblem(
+        depthwise.in_channels,
+        pointwise.out_channels,
+        depthwise.input_size,
+        depthwise.kernel_size,
+        batch_size=depthwise.batch_size,
+        stride=depthwise.stride,
+        padding=depthwise.padding,
+        dilation=depthwise.dilation,
+        bias=pointwise.bias,
+    )
 
 
 def read_problems(path: Path) -> list[Layer]:
