@@ -57,8 +57,10 @@ RUN_WING = (
     "request",
     "pacing",
     "catalogue",
+    "advice.factories",
 )
 READ_WING = (
+    "advice",
     "estimates",
     "cases",
     "statistics",
