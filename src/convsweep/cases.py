@@ -9,22 +9,43 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from convsweep.estimates import Numbers
+from convsweep.rows import CEILINGS, HALVES
 from convsweep.store import CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
+WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes")
+
+
 class Cases(NamedTuple):
     """A run's cases in the order of its measurements, a problem's backends side by side."""
 
     told: DataFrame
-    """The case columns, the worst pass' status and reason, `macs, backend_macs, flags`."""
+    """The case columns, the worst pass' status and reason, its work, and `flags`."""
     log_s: Numbers
     """(cases, passes); NaN where a pass has no time, and in cases that are not ok throughout."""
     log_speedup: Numbers
     """The same of baseline time / time, both of one pass."""
     is_baseline: NDArray[np.bool_]
+
+
+class Parts(NamedTuple):
+    """Rows by what they are for."""
+
+    asked: DataFrame
+    """The cases that were asked for."""
+    ceilings: DataFrame
+    """What the machine does at best."""
+    halves: DataFrame
+    """Halves of separable layers, each alone."""
+
+
+def split(rows: DataFrame) -> Parts:
+    """A run's rows, or its summary's, by what they are for."""
+    ceilings, halves = (rows["workload"].eq(word).fillna(False) for word in (CEILINGS, HALVES))
+    return Parts(rows[~(ceilings | halves)], rows[ceilings], rows[halves])
 
 
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:
@@ -34,7 +55,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     case = _number(problem, rows["backend"])
     rank = rows["status"].map(STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
-    told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", "macs", "backend_macs"]]
+    told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *WORK_COLUMNS]]
     told = told.reset_index(drop=True).assign(flags=_frequent_flags(rows, case))
     log_s = _log_times(rows, case)
     log_s[told["status"] != "ok"] = np.nan

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from convsweep import store
-from convsweep.cases import Cases, read_cases
+from convsweep.cases import Cases, read_cases, split
 from convsweep.estimates import (
     Estimate,
     Numbers,
@@ -96,7 +96,7 @@ class _Run(NamedTuple):
 
 
 def _read(run_dir: Path) -> _Run:
-    rows = store.load(run_dir)
+    rows = split(store.load(run_dir)).asked
     if rows.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:

@@ -54,6 +54,8 @@ class Device:
     synchronize: Callable[[], None]
     """Wait until all work handed to the device is done."""
     clock: Clock
+    cache_bytes: int
+    """Of its largest cache, shared ones counted whole."""
     flush_caches: Callable[[], None]
     """Read and write more than all caches hold, so that nothing timed is left in them."""
     reset_peak_memory: Callable[[], None] | None = None
@@ -86,8 +88,14 @@ def find_device(name: str) -> Device:
         ValueError: it is not there; names those that are.
     """
     if name == "cpu":
+        cache_bytes = _cpu_caches()
         return Device(
-            "cpu", cpu_name(), lambda: None, host_clock(lambda: None), flusher("cpu", _cpu_caches())
+            "cpu",
+            cpu_name(),
+            lambda: None,
+            host_clock(lambda: None),
+            cache_bytes,
+            flusher("cpu", cache_bytes),
         )
     there = device_names()
     if name not in there:
@@ -104,12 +112,14 @@ def find_device(name: str) -> Device:
 
     clock = event_clock(event, synchronize) if has_events(event) else host_clock(synchronize)
     module = torch.get_device_module(device)
+    cache_bytes = _accelerator_caches(module, device.index)
     return Device(
         name,
         getattr(module, "get_device_name", lambda index: name)(device.index),
         synchronize,
         clock,
-        flusher(name, _accelerator_caches(module, device.index)),
+        cache_bytes,
+        flusher(name, cache_bytes),
         getattr(module, "reset_peak_memory_stats", None),
         getattr(module, "max_memory_allocated", None),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from convsweep import store
-from convsweep.cases import read_cases
+from convsweep.cases import read_cases, split
 from convsweep.estimates import Numbers
 from convsweep.statistics import asked_in, summarize
 
@@ -36,7 +36,7 @@ def export(run_dir: Path, kind: str) -> str:
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown format {kind!r}; there is {', '.join(FORMATS)}")
-    measurements = store.load(run_dir)
+    measurements = split(store.load(run_dir)).asked
     if not (measurements["status"] == "ok").any():
         raise ValueError(f"{str(run_dir)!r} has no time to export")
     return FORMATS[kind](measurements, store.read_environment(run_dir))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from convsweep.cases import split
 from convsweep.estimates import Interval, estimate, interval, weighted_mean
 from convsweep.labels import label_cases
+from convsweep.roofline import MACHINE_COLUMNS
 from convsweep.statistics import CLAIMS, hold, p_values
 from convsweep.store import MARGIN
 
@@ -21,11 +23,16 @@ class Run(NamedTuple):
 
     cases: DataFrame
     pass_times: DataFrame
-    """Index (setting, label, backend), one column a pass; only cases that are ok in all passes."""
+    """Index (setting, label, backend), one column a pass; only what is ok in all its passes, halves
+    among them."""
     baseline: str
     margin: float
     unreached: int = 0
     """Cases that the run ended before it came to them."""
+    ceilings: DataFrame = pd.DataFrame()
+    """What the machine does at best: the same columns."""
+    halves: DataFrame = pd.DataFrame()
+    """Halves of separable layers, each timed alone; their `label` is that of the problem."""
 
     @property
     def backends(self) -> list[str]:
@@ -41,7 +48,15 @@ class Run(NamedTuple):
         """The part of the run that was measured in one setting."""
         cases = self.cases[self.cases["setting"] == setting]
         here = self.pass_times.index.get_level_values("setting") == setting
-        return self._replace(cases=cases, pass_times=self.pass_times[here])
+        machine, names = list(MACHINE_COLUMNS), cases.drop_duplicates(list(MACHINE_COLUMNS))
+        ceilings, halves = self.ceilings, self.halves
+        if len(ceilings):
+            ceilings = ceilings.merge(names[machine], on=machine)
+        if len(halves):
+            halves = halves[halves["setting"] == setting]
+        return self._replace(
+            cases=cases, pass_times=self.pass_times[here], ceilings=ceilings, halves=halves
+        )
 
 
 def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> Run:
@@ -49,19 +64,23 @@ def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> R
 
     Where it is known how many cases were `planned`, those that are missing are told.
     """
-    cases = label_cases(summary)
-    rows = label_cases(measurements)
+    cases, ceilings, halves = (label_cases(rows) for rows in split(summary))
+    halves["label"] = halves["problem"]
+    asked, _, parts = (label_cases(rows) for rows in split(measurements))
+    parts["label"] = parts["problem"]
+    rows = pd.concat([asked, parts])
     rows["median_s"] = rows["median_s"].where(rows["status"] == "ok")
     by_case = ["setting", "label", "backend"]
     times = rows.pivot_table(
         index=by_case, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
         observed=True,
     )  # fmt: skip
-    ok = cases.loc[cases["status"] == "ok", by_case]
-    keys = pd.MultiIndex.from_frame(ok)
+    every = pd.concat([cases, halves])
+    keys = pd.MultiIndex.from_frame(every.loc[every["status"] == "ok", by_case])
     baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
     margin = float(cases["margin"].iloc[0]) if len(cases) else MARGIN
-    return Run(cases, times.reindex(keys), baseline, margin, max(0, planned - len(cases)))
+    left = max(0, planned - len(cases))
+    return Run(cases, times.reindex(keys), baseline, margin, left, ceilings, halves)
 
 
 def fastest(run: Run) -> DataFrame:

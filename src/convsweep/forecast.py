@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from convsweep.backend import Backend
+from convsweep.ceilings import PASSES
 from convsweep.grid import Case
 from convsweep.problem import Size
+from convsweep.rows import CEILINGS
 from convsweep.sampling import Effort, make_plan
 
 START_S = 3.0
@@ -82,18 +84,23 @@ def family(case: Case) -> Family:
     )
 
 
+def visits(case: Case, passes: int) -> int:
+    """In how many of a sweep's passes the case is visited."""
+    return min(passes, PASSES) if case.layer.workload == CEILINGS else passes
+
+
 class Countdown:
     """The time left of a sweep: the time spent, scaled by the forecast of what is left."""
 
     def __init__(
         self,
         forecast_s: Mapping[Case, float],
-        passes: int,
+        visits: Callable[[Case], int],
         now_s: Callable[[], float] = monotonic,
     ) -> None:
         self.done = 0
         self._forecast_s, self._now_s, self._started_s = forecast_s, now_s, now_s()
-        self._total_s = passes * sum(forecast_s.values())
+        self._total_s = sum(visits(case) * seconds for case, seconds in forecast_s.items())
         self._seen_s = 0.0
 
     def tick(self, case: Case) -> float:

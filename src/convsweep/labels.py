@@ -25,7 +25,8 @@ SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "count")
 
 # fmt: off
 _NUMBERS = (
-    "median_s", "ci_low_s", "ci_high_s", "flops_per_s", "roofline_fraction", "speedup",
+    "median_s", "ci_low_s", "ci_high_s", "flops_per_s", "roofline_fraction",
+    "attainable_flops_per_s", "min_bytes", "backend_bytes", "speedup",
     "speedup_ci_low", "speedup_ci_high", "macs", "backend_macs", "max_abs_err", "error_ratio",
     "peak_memory_bytes", "page_faults_per_call", "context_switches",
 )
@@ -39,6 +40,8 @@ def label_cases(frame: DataFrame) -> DataFrame:
     Two problems never share a label.
     """
     frame = frame.copy()
+    if frame.empty:
+        return frame.assign(label="", setting="")
     for name in _NUMBERS:
         if name in frame:
             frame[name] = frame[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)

@@ -17,10 +17,10 @@ _ROUGHLY = 2  # how far a forecast may be off
 
 def measuring(request: Request) -> Settings:
     """How `request` is measured."""
-    on_host = all(case.device in ("cpu", "vulkan") for case in request.cases)
+    on_host = all(case.device in ("cpu", "vulkan") for case in request.every_case)
     free = psutil.virtual_memory().available
     return Settings(
-        threads=min(case.threads for case in request.cases),
+        threads=min(case.threads for case in request.every_case),
         case_timeout_s=request.case_timeout_s,
         effort=_effort(request),
         allocator=request.allocator,
@@ -31,7 +31,7 @@ def measuring(request: Request) -> Settings:
 def pass_s(request: Request, effort: Effort | None) -> float:
     """About how long one more pass over all cases takes, in seconds."""
     settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
-    one, two = (forecast_s(request.cases, request.backends, settings, n) for n in (1, 2))
+    one, two = (forecast_s(request.every_case, request.every_backend, settings, n) for n in (1, 2))
     return two - one
 
 
@@ -50,7 +50,7 @@ def _effort(request: Request) -> Effort:
     if _FEWEST_PASSES * pass_s(request, usual) <= request.budget_s:
         return usual
     settings = Settings(case_timeout_s=request.case_timeout_s, effort=thin)
-    first_s = forecast_s(request.cases, request.backends, settings, passes=1) - START_S
+    first_s = forecast_s(request.every_case, request.every_backend, settings, passes=1) - START_S
     if first_s > _ROUGHLY * request.budget_s:
         raise ValueError(
             f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from convsweep import plots, store, tables
 from convsweep.answer import answer as sentences
+from convsweep.cases import split
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.noise import NOISE, measure_noise
@@ -48,7 +49,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     sections = _sections(run)
     drawn = [*pictures, *(picture for section in sections for picture in section.pictures)]
     images = {picture.name: plots.png(picture.figure) for picture in drawn}
-    context = _context(run, label_cases(measurements), environment)
+    context = _context(run, label_cases(split(measurements).asked), environment)
     context |= {"sections": sections, "long_table": LONG_TABLE}
     context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
     context |= {"noise": _noise(run_dir, environment)}

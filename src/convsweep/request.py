@@ -10,10 +10,12 @@ from pathlib import Path
 
 from convsweep.axes import parse_axis, span
 from convsweep.backend import Backend
+from convsweep.ceilings import CEILING_BACKENDS
 from convsweep.conditions import ALLOCATORS
 from convsweep.device import find_device
 from convsweep.environment import usable_cores
 from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
+from convsweep.parts import ceiling_cases, half_cases
 from convsweep.quantities import fraction, named, seconds
 from convsweep.registry import backends
 from convsweep.store import BASELINE, MARGIN
@@ -72,6 +74,20 @@ class Request:
     case_timeout_s: float
     allocator: str
     baseline: str
+    ceilings: Sequence[Case] = ()
+    """What measures the machine, before anything else."""
+    halves: Sequence[Case] = ()
+    """The halves of separable layers, each alone."""
+
+    @property
+    def every_case(self) -> list[Case]:
+        """All that is visited."""
+        return [*self.ceilings, *self.cases, *self.halves]
+
+    @property
+    def every_backend(self) -> dict[str, Backend]:
+        """The backends of all that is visited, by name."""
+        return {**CEILING_BACKENDS, **self.backends}
 
     @property
     def adaptive(self) -> bool:
@@ -80,7 +96,7 @@ class Request:
 
     def told(self) -> dict[str, object]:
         """What was asked, as environment.json keeps it: all that rows of one run must share."""
-        labels = sorted({repr(case) for case in self.cases})
+        labels = sorted({repr(case) for case in self.every_case})
         return {
             "name": self.name,
             "case_count": len(self.cases),
@@ -145,6 +161,8 @@ def read_request(options: Options) -> Request:
         or min(grid.case_timeout_s, max(_LEAST_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
+        ceilings=ceiling_cases(cases),
+        halves=half_cases(cases) if grid.halves else (),
     )
 
 
@@ -158,6 +176,8 @@ def against_itself(request: Request) -> Request:
         cases=[group.on(name) for group in groups for name in names],
         backends={name: find_backend(name) for name in names},
         baseline=next(iter(request.backends)),
+        ceilings=(),
+        halves=(),
     )
 
 
@@ -172,7 +192,7 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
     given = [option for option, value in chosen.items() if value or value == ""]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
-    plain = Grid("", ())
+    plain = Grid("", (), halves=True)
     if options.workloads:
         found = _each("workload", options.workloads, workloads())
         return "+".join(found), [x for name in found for x in workloads()[name]], plain

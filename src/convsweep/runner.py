@@ -27,11 +27,13 @@ from convsweep.forecast import (
     nominal_call_s,
     nominal_s,
     truths_s,
+    visits,
 )
 from convsweep.grid import Case
 from convsweep.inputs import why_no_format
 from convsweep.record import Outcome
 from convsweep.registry import why_skipped
+from convsweep.rows import CEILINGS
 from convsweep.worker import Settings
 
 
@@ -41,7 +43,7 @@ class Progress:
 
     done: int
     total: int | None
-    """Cases times passes; None where nobody knows how many passes there will be."""
+    """All visits; None where nobody knows how many passes there will be."""
     case: Case
     """The case last worked on."""
     remaining_s: float | None
@@ -108,13 +110,17 @@ def sweep(
     stops, spent = stops or Stops(), Spent()
     book = _Book(cases, backends, settings, known or {})
     rng, truths = random.Random(settings.seed), Truths()
-    countdown = Countdown({case: _forecast_s(case, backends, settings) for case in cases}, passes)
+    due = {case: visits(case, passes) for case in cases}
+    forecast = {case: _forecast_s(case, backends, settings) for case in cases}
+    countdown, total = Countdown(forecast, due.__getitem__), sum(due.values())
     for pass_index in range(passes):
         worth = stops.still_open(pass_index)
         if worth is not None and not worth:
             break
-        groups = _groups(case for case in cases if worth is None or case in worth)
-        groups.sort(key=lambda group: group[0].problem.macs)
+        groups = _groups(
+            case for case in cases if pass_index < due[case] and (worth is None or case in worth)
+        )
+        groups.sort(key=_small_first)
         if pass_index:
             rng.shuffle(groups)
         for threads in sorted({case.threads for case in cases}):
@@ -128,7 +134,7 @@ def sweep(
                     for case, outcome in book.visit(pass_index, group, conductor):
                         record(pass_index, case, outcome)
                         left_s = countdown.tick(case)
-                        observe(Progress(countdown.done, passes * len(cases), case, left_s))
+                        observe(Progress(countdown.done, total, case, left_s))
     return spent
 
 
@@ -170,6 +176,12 @@ class _Book:
             self._predictor.learn(case, call_s)
 
 
+def _small_first(group: Sequence[Case]) -> tuple[bool, int]:
+    """By work, behind what measures the machine."""
+    layer = group[0].layer
+    return layer.workload != CEILINGS, layer.problem.macs
+
+
 def _groups(cases: Iterable[Case]) -> list[list[Case]]:
     groups: dict[Case, list[Case]] = {}
     for case in cases:
@@ -203,7 +215,7 @@ def forecast_s(
         START_S
         + truths_s(case for case in cases if not why_not(case, backends[case.backend]))
         + processes * PASS_START_S
-        + passes * sum(_forecast_s(case, backends, settings) for case in cases)
+        + sum(visits(case, passes) * _forecast_s(case, backends, settings) for case in cases)
         + len(cut_off) * settings.case_timeout_s
     )
 

@@ -62,7 +62,7 @@ class Recording:
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Put one outcome on the disk, its samples first."""
-        backend = self._request.backends[case.backend]
+        backend = self._request.every_backend[case.backend]
         self._samples.append(self._measurements.rows, outcome.blocks)
         self._measurements.append(make_row(self._run, case, backend, pass_index, outcome))
 
@@ -116,7 +116,7 @@ def carry_out(
         told = _told(request, settings, run_id, command, conditions(settings, launch))
         if resume:
             refuse_unless_same(earlier, told)
-            visits = known_visits(store.recorded(out), request.cases)
+            visits = known_visits(store.recorded(out), request.every_case)
             told = earlier | {"ended": None, "resumed": [*_list(earlier.get("resumed")), command]}
         with closing(Recording(request, out, told=told, resume=resume)) as recording:
             stopping = Stopping(request, interrupts, visits)
@@ -158,8 +158,8 @@ def _measure(
         observe(progress)
 
     return sweep(
-        request.cases,
-        request.backends,
+        request.every_case,
+        request.every_backend,
         settings,
         passes=request.passes,
         record=record,

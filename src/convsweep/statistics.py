@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from convsweep.cases import read_cases
+from convsweep.cases import WORK_COLUMNS, read_cases
 from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate, stacked
+from convsweep.roofline import attainable
 from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ SUMMARY_COLUMNS = (
     "speedup_ci_low",
     "speedup_ci_high",
     "verdict",
+    "attainable_flops_per_s",
+    "bound",
 )
-"""The columns of summary.csv; `summarize` adds `macs, backend_macs, flags, margin` behind them."""
+"""The columns of summary.csv; `summarize` adds the work, `flags` and `margin` behind them."""
 
 CLAIMS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9
@@ -151,7 +154,8 @@ def summarize(
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
     _put(summary, ("median_s", "ci_low_s", "ci_high_s"), estimate(cases.log_s))
     summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
-    summary["roofline_fraction"] = np.nan
+    told = attainable(summary)
+    summary[told.columns] = told
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
     _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
@@ -159,7 +163,7 @@ def summarize(
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
-    return summary[[*SUMMARY_COLUMNS, "macs", "backend_macs", "flags", "margin"]].astype(
+    return summary[[*SUMMARY_COLUMNS, *WORK_COLUMNS, "flags", "margin"]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 

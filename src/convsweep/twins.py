@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from convsweep.backend import Backend
+from convsweep.ceilings import CEILING_BACKENDS
 from convsweep.registry import backends
 
 AGAIN = "+again"
@@ -28,8 +29,8 @@ def busier(name: str, percent: int) -> str:
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of that name, which may be a twin's."""
-    known = backends()
+    """The backend of that name, which may be a twin's or measure a ceiling."""
+    known = {**CEILING_BACKENDS, **backends()}
     if name in known:
         return known[name]
     return replace(known[name.rpartition("+")[0]], name=name)

@@ -59,7 +59,9 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
         if request.adaptive:
             forecast = pass_s(request, settings.effort)
         else:
-            forecast = forecast_s(request.cases, request.backends, settings, request.passes)
+            forecast = forecast_s(
+                request.every_case, request.every_backend, settings, request.passes
+            )
     print(terminal.plan(request, forecast), flush=True)
     if dry_run:
         return 0
@@ -134,7 +136,7 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
             )
         out = folder(out, resume, request.name)
         settings = measuring(request)
-        forecast = forecast_s(request.cases, request.backends, settings, request.passes)
+        forecast = forecast_s(request.every_case, request.every_backend, settings, request.passes)
     print(terminal.plan(request, forecast), flush=True)
     if carry_out(request, out, resume).interrupted:
         return interrupted()

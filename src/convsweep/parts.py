@@ -1,0 +1,54 @@
+"""What a run measures beside its cases: the machine's ceilings, and halves of separable layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from convsweep.ceilings import ceilings
+from convsweep.device import find_device
+from convsweep.grid import Case
+from convsweep.inputs import torch_dtype
+from convsweep.rows import HALVES
+from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
+from convsweep.workloads import Layer
+
+_SEPARABLE, _STANDARD = "separable", "torch_conv"
+
+
+def ceiling_cases(cases: Iterable[Case]) -> list[Case]:
+    """The machine's ceilings on every device, dtype and thread count of the cases."""
+    settings = dict.fromkeys((case.device, case.dtype, case.threads) for case in cases)
+    return [
+        Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
+        for device, dtype, threads in settings
+        for layer, backend in ceilings(
+            device, torch_dtype(dtype).itemsize, find_device(device).cache_bytes
+        )
+    ]
+
+
+def half_cases(cases: Sequence[Case]) -> list[Case]:
+    """Both halves of every layer that is timed standard and separable, each as a case of its own.
+
+    They run on `torch_conv`, as in the separable layer; those of two layers may be the same.
+    """
+    compared = {case.group for case in cases if case.backend == _STANDARD}
+    halves = [
+        Case(
+            Layer(half, HALVES, name),
+            "dense",
+            case.device,
+            case.dtype,
+            case.memory_format,
+            case.threads,
+            case.cache,
+            _STANDARD,
+        )
+        for case in cases
+        if case.backend == _SEPARABLE and case.group in compared and is_replaceable(case.problem)
+        for name, half in (
+            ("depthwise", depthwise_half(case.problem)),
+            ("pointwise", pointwise_half(case.problem)),
+        )
+    ]
+    return list(dict.fromkeys(halves))
