@@ -56,6 +56,8 @@ class Grid:
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
     """The backends that answer its question; None: all."""
+    halves: bool = False
+    """Whether the halves of separable layers are timed alone, too."""
 
     def layers(self) -> list[Layer]:
         """The problems of all lines, each once."""
@@ -83,6 +85,28 @@ _FURTHER = (
     "in_channels=16,64 size=1024x kernel_size=9",
     "in_channels=8,32 size=14x14x14",
 )
+_LECTURE = (
+    "in_channels=8,64 size=14 bias=0,1",
+    "in_channels=64 size=28,56 bias=0,1",
+    "in_channels=64 size=28 kernel_size=1 bias=0,1",
+    "in_channels=64 size=14:56:*2 padding=0,1,2",
+    "in_channels=16:256:*4 size=14,28 kernel_size=1",
+    "in_channels=16 size=56",
+    "in_channels=32 size=28",
+    "in_channels=128 size=7",
+    "in_channels=32 size=112",
+    "in_channels=128 size=28",
+    "in_channels=256 size=14",
+    "in_channels=512 size=7",
+    "in_channels=32 size=56 kernel_size=1,3,5,7",
+    "in_channels=128 size=14 kernel_size=1,3,5,7",
+    "in_channels=32,64 out_channels=32,64 size=28",
+    "in_channels=128,256 out_channels=128,256 size=14",
+    "in_channels=48 out_channels=32 size=28,56",
+    "in_channels=16 out_channels=32 size=7x7x16,14x14x16",
+    "in_channels=192 out_channels=64 size=28",
+    "in_channels=64 out_channels=64 size=7x7x16",
+)
 
 GRIDS = {
     "smoke": Grid(
@@ -95,6 +119,7 @@ GRIDS = {
         "channels by size by kernel, all five backends, in about a minute",
         ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),
         case_timeout_s=1.0,
+        backends=("loop", "im2col", "pointwise", "torch_conv", "separable"),
     ),
     "channels": Grid("time against the number of channels", _CHANNELS),
     "sizes": Grid("time against the image's size", _SIZES),
@@ -103,13 +128,20 @@ GRIDS = {
         "eight of MobileNetV1's layers, standard against separable",
         _MOBILENET,
         backends=("torch_conv", "separable"),
+        halves=True,
     ),
     "depthwise": Grid(
         "standard against depthwise-separable layers",
         _DEPTHWISE,
         backends=("torch_conv", "im2col", "separable"),
+        halves=True,
     ),
     "batch": Grid("time against the batch's size", _BATCH),
+    "lecture": Grid(
+        "what a lecture on channels says of cost: bias, padding, 1x1, ladders, kernels, volumes",
+        _LECTURE,
+        backends=("torch_conv", "pointwise", "linear", "separable"),
+    ),
     "noise": Grid(
         "from microseconds to milliseconds a call: what convsweep noise compares with itself",
         ("in_channels=4,8,16,32 size=7,14,28,56 kernel_size=1,3", "in_channels=64 size=7,14,28"),
