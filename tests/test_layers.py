@@ -28,6 +28,8 @@ FOUNDATION = (
     "reading",
     "store",
     "samples",
+    "networks",
+    "networks.rows",
 )
 RUN_WING = (
     "axes",
@@ -45,6 +47,9 @@ RUN_WING = (
     "environment",
     "conditions",
     "record",
+    "advice.factories",
+    "networks.builders",
+    "networks.timing",
     "parts",
     "admission",
     "contest",
@@ -59,8 +64,9 @@ RUN_WING = (
     "request",
     "pacing",
     "catalogue",
-    "advice.factories",
+    "networks.visits",
     "advice.recording",
+    "advice.asking",
 )
 READ_WING = (
     "advice",

@@ -115,13 +115,17 @@ class Request:
         }
 
 
-def read_request(options: Options) -> Request:
+def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = None) -> Request:
     """Check every word, and say in one line what is wrong with the first that is.
+
+    Args:
+        options: the words.
+        model: a name and layers to sweep in place of those that `options` choose.
 
     Raises:
         ValueError: names the value and what is allowed.
     """
-    name, layers, grid = _layers(options)
+    name, layers, grid = (*model, Grid("", ())) if model else _layers(options)
     known = backends()
     names = _each("backend", options.backends or grid.backends or tuple(known), known)
     devices = dict.fromkeys(options.devices or ("cpu",))

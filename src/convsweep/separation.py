@@ -6,6 +6,9 @@ import math
 
 from convsweep.problem import ConvProblem
 
+SEPARABLE = "separable"
+"""The backend that computes the replacement."""
+
 
 def is_replaceable(problem: ConvProblem) -> bool:
     """Whether a separable layer can stand in its place: one group, a kernel above 1."""
