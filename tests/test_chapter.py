@@ -35,7 +35,7 @@ def test_every_direct_method_prints_what_the_chapter_prints(backend: str) -> Non
     assert y[0].tolist() == PRINTED
 
 
-@pytest.mark.parametrize("backend", [*DIRECT, "pointwise"])
+@pytest.mark.parametrize("backend", [*DIRECT, "pointwise", "linear"])
 def test_a_1x1_convolution_is_a_fully_connected_layer_at_every_pixel(backend: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(-4, 5, (1, 3, 3, 3), generator=generator).float()
@@ -47,7 +47,7 @@ def test_a_1x1_convolution_is_a_fully_connected_layer_at_every_pixel(backend: st
     assert torch.equal(corr2d_multi_in_out(x[0], k), fully_connected[0])
 
 
-@pytest.mark.parametrize("backend", [*DIRECT, "pointwise"])
+@pytest.mark.parametrize("backend", [*DIRECT, "pointwise", "linear"])
 def test_a_bias_adds_one_number_to_each_output_channel(backend: str) -> None:
     x, k, bias = torch.ones(1, 2, 4, 4), torch.ones(3, 2, 1, 1), torch.tensor([1.0, 2.0, 3.0])
     shape = {"in_channels": 2, "out_channels": 3, "input_size": (4, 4), "kernel_size": 1}
