@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,8 @@ from convsweep.environment import describe
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
+from convsweep.networks.visits import Origin, networks_of
+from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
@@ -118,9 +120,14 @@ def carry_out(
             refuse_unless_same(earlier, told)
             visits = known_visits(store.recorded(out), request.every_case)
             told = earlier | {"ended": None, "resumed": [*_list(earlier.get("resumed")), command]}
-        with closing(Recording(request, out, told=told, resume=resume)) as recording:
+        with (
+            closing(Recording(request, out, told=told, resume=resume)) as recording,
+            closing(_networks(request, settings, out, told, resume, launch)) as networks,
+        ):
             stopping = Stopping(request, interrupts, visits)
-            spent = _measure(request, settings, recording, observe, stopping, visits, launch)
+            spent = _measure(
+                request, settings, recording, observe, stopping, visits, networks, launch
+            )
             total = _added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended})
         visit_s = total["wall_s"] / max(1, stopping.tally.visits)
@@ -145,6 +152,7 @@ def _measure(
     observe: Observe,
     stopping: Stopping,
     visits: Visits,
+    networks: NetworkVisits,
     launch: Launch,
 ) -> Spent:
     def record(pass_index: int, case: Case, outcome: Outcome) -> None:
@@ -157,17 +165,39 @@ def _measure(
             progress = replace(progress, total=None, remaining_s=left_s)
         observe(progress)
 
-    return sweep(
+    def still_open(pass_index: int) -> Collection[Case] | None:
+        cases = stopping.still_open(pass_index)
+        if cases is None or cases:
+            networks.before_pass(pass_index, stopping.now)
+        return cases
+
+    spent = sweep(
         request.every_case,
         request.every_backend,
         settings,
         passes=request.passes,
         record=record,
         observe=watch,
-        stops=Stops(stopping.now, stopping.still_open),
+        stops=Stops(stopping.now, still_open),
         known=visits,
         launch=launch,
     )
+    spent.phases_s["networks_s"] = networks.spent_s
+    return spent
+
+
+def _networks(
+    request: Request,
+    settings: Settings,
+    out: Path,
+    told: Mapping[str, object],
+    resume: bool,
+    launch: Launch,
+) -> NetworkVisits:
+    """The visits to the whole networks whose layers are swept."""
+    origin = Origin(str(told["run_id"]), str(told["environment_id"]))
+    found = networks_of(request.cases)
+    return NetworkVisits(out, found, request.cases, settings, origin, resume=resume, launch=launch)
 
 
 def _told(

@@ -17,6 +17,7 @@ from convsweep.admission import open_contest
 from convsweep.contest import Stage
 from convsweep.device import use_full_precision
 from convsweep.grid import Case
+from convsweep.networks.timing import NetworkTimes, TimeNetwork, time_network
 from convsweep.record import Outcome, failure
 from convsweep.reference import PackedTruth
 from convsweep.sampling import Effort
@@ -88,8 +89,8 @@ class Finish:
     index: int
 
 
-Request = Describe | Open | Admit | WarmUp | Block | Finish
-Reply = dict[str, object] | Opened | Outcome | int | None
+Request = Describe | Open | Admit | WarmUp | Block | Finish | TimeNetwork
+Reply = dict[str, object] | Opened | Outcome | NetworkTimes | int | None
 
 
 def serve(connection: Connection, settings: Settings) -> None:
@@ -136,6 +137,8 @@ class Worker:
             return self._conditions
         if isinstance(request, Open):
             return self._open(request)
+        if isinstance(request, TimeNetwork):
+            return _time_network(request)
         assert self._stage is not None, "no contest is open"
         match request:
             case Admit(index):
@@ -163,3 +166,10 @@ class Worker:
         self._stage = Stage(contest)
         costly = perf_counter() - started > _CHEAP_TRUTH_S
         return Opened(PackedTruth.pack(contest.truth) if costly and not known else None)
+
+
+def _time_network(request: TimeNetwork) -> NetworkTimes | Outcome:
+    try:
+        return time_network(request)
+    except Exception as error:
+        return failure(error)

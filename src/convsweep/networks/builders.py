@@ -1,0 +1,199 @@
+"""Published networks as plain torch modules, with the layers of the workloads of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+IMAGE = (1, 3, 224, 224)
+"""The input of every network here: (N, C, H, W)."""
+CLASSES = 1000
+_SEED = 0
+
+
+def build(name: str) -> nn.Module:
+    """The network of that name, on the CPU, in evaluation mode, its weights seeded normals.
+
+    They keep the size of what flows through (He et al. 2015), so that nothing ends in denormals.
+    """
+    with torch.device("meta"):  # torch would draw weights of its own first
+        module = BUILDERS[name]()
+    module.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(_SEED)
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
+    return module.eval()
+
+
+def unit(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Callable[..., nn.Module] | None = nn.ReLU,
+) -> nn.Sequential:
+    """Convolution, batch norm and activation, the usual brick since Ioffe & Szegedy 2015."""
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        kernel_size // 2,
+        groups=groups,
+        bias=False,
+    )
+    last = [] if activation is None else [activation(inplace=True)]
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), *last)
+
+
+def classifier(channels: int) -> nn.Sequential:
+    """Mean over the image, and one linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
+
+
+class Residual(nn.Module):
+    """`last(body(x) + shortcut(x))` (He et al. 2016)."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut, self.last = body, shortcut, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum, once activated."""
+        y: Tensor = self.last(self.body(x) + self.shortcut(x))
+        return y
+
+
+_MOBILENETV1 = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
+    (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+"""Channels and stride of each pair, or of the convolution that it stands for."""
+
+
+def mobilenetv1_100() -> nn.Module:
+    """MobileNet (Howard et al. 2017, Table 1): depthwise and 1x1 convolutions in turn."""
+    layers, channels = [unit(3, 32, 3, 2)], 32
+    for wider, stride in _MOBILENETV1:
+        layers += [unit(channels, channels, 3, stride, groups=channels), unit(channels, wider, 1)]
+        channels = wider
+    return nn.Sequential(*layers, classifier(channels))
+
+
+def mobilenetv1_100_standard() -> nn.Module:
+    """The same with standard convolutions (Howard et al. 2017, Table 4, first line)."""
+    layers, channels = [unit(3, 32, 3, 2)], 32
+    for wider, stride in _MOBILENETV1:
+        layers.append(unit(channels, wider, 3, stride))
+        channels = wider
+    return nn.Sequential(*layers, classifier(channels))
+
+
+def mobilenetv2_100() -> nn.Module:
+    """MobileNetV2 (Sandler et al. 2018, Table 2): inverted residuals, linear bottlenecks."""
+
+    def block(channels: int, wider: int, stride: int, expansion: int) -> nn.Module:
+        inner = channels * expansion
+        body = nn.Sequential(
+            *([unit(channels, inner, 1, activation=nn.ReLU6)] if expansion > 1 else []),
+            unit(inner, inner, 3, stride, groups=inner, activation=nn.ReLU6),
+            unit(inner, wider, 1, activation=None),
+        )
+        keeps_shape = stride == 1 and channels == wider
+        return Residual(body, nn.Identity(), nn.Identity()) if keeps_shape else body
+
+    stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
+              (6, 160, 3, 2), (6, 320, 1, 1))  # fmt: skip
+    layers: list[nn.Module] = [unit(3, 32, 3, 2, activation=nn.ReLU6)]
+    channels = 32
+    for expansion, wider, repeats, first_stride in stages:
+        for stride in (first_stride, *[1] * (repeats - 1)):
+            layers.append(block(channels, wider, stride, expansion))
+            channels = wider
+    layers.append(unit(channels, 1280, 1, activation=nn.ReLU6))
+    return nn.Sequential(*layers, classifier(1280))
+
+
+def vgg16() -> nn.Module:
+    """VGG-16 (Simonyan & Zisserman 2015, column D), its first two linear layers as convolutions.
+
+    That is how timm builds it: 7x7 and 1x1 convolutions compute the same on a 7x7 image.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for wider, repeats in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(repeats):
+            layers += [nn.Conv2d(channels, wider, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = wider
+        layers.append(nn.MaxPool2d(2))
+    for kernel_size in (7, 1):
+        layers += [nn.Conv2d(channels, 4096, kernel_size), nn.ReLU(inplace=True)]
+        channels = 4096
+    return nn.Sequential(*layers, classifier(channels))
+
+
+def _basic(channels: int, width: int, stride: int) -> nn.Sequential:
+    """Two 3x3 convolutions."""
+    return nn.Sequential(unit(channels, width, 3, stride), unit(width, width, 3, activation=None))
+
+
+def _bottleneck(channels: int, width: int, stride: int) -> nn.Sequential:
+    """1x1, 3x3 and 1x1, the stride in the middle one as torch's own ResNet has it."""
+    return nn.Sequential(
+        unit(channels, width, 1),
+        unit(width, width, 3, stride),
+        unit(width, 4 * width, 1, activation=None),
+    )
+
+
+def _resnet(
+    body: Callable[[int, int, int], nn.Sequential], expansion: int, repeats: Sequence[int]
+) -> nn.Module:
+    """ResNet (He et al. 2016, Table 1) of four stages."""
+    layers: list[nn.Module] = [unit(3, 64, 7, 2), nn.MaxPool2d(3, 2, padding=1)]
+    channels = 64
+    for stage, times in enumerate(repeats):
+        width = 64 * 2**stage
+        for index in range(times):
+            stride = 2 if stage and not index else 1
+            wider = expansion * width
+            same = channels == wider and stride == 1
+            shortcut = nn.Identity() if same else unit(channels, wider, 1, stride, activation=None)
+            layers.append(Residual(body(channels, width, stride), shortcut, nn.ReLU(inplace=True)))
+            channels = wider
+    return nn.Sequential(*layers, classifier(channels))
+
+
+def resnet18() -> nn.Module:
+    """ResNet-18 (He et al. 2016)."""
+    return _resnet(_basic, 1, (2, 2, 2, 2))
+
+
+def resnet50() -> nn.Module:
+    """ResNet-50 (He et al. 2016)."""
+    return _resnet(_bottleneck, 4, (3, 4, 6, 3))
+
+
+BUILDERS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {
+        builder.__name__: builder
+        for builder in (
+            mobilenetv1_100,
+            mobilenetv1_100_standard,
+            mobilenetv2_100,
+            vgg16,
+            resnet18,
+            resnet50,
+        )
+    }
+)
+"""By the name of the workload whose layers each has."""

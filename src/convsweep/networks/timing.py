@@ -1,0 +1,236 @@
+"""One network's time: of the whole forward pass, and of each of its calls into torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from convsweep.advice.factories import load_model
+from convsweep.device import Clock, find_device
+from convsweep.inputs import torch_dtype
+from convsweep.networks.builders import BUILDERS, build
+from convsweep.networks.rows import CONVOLUTION, OTHER
+from convsweep.problem import ConvProblem, Size
+
+_SEED = 1
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 200
+_Measured = TypeVar("_Measured")
+
+# The kind of a call by a part of its function's name; the first that fits.
+_KINDS = {
+    "conv": CONVOLUTION,
+    "batch_norm": "batch norm",
+    "relu": "activation",
+    "hardtanh": "activation",
+    "hardswish": "activation",
+    "sigmoid": "activation",
+    "silu": "activation",
+    "gelu": "activation",
+    "softmax": "activation",
+    "max_pool": "pooling",
+    "avg_pool": "pooling",
+    "linear": "linear",
+    "matmul": "linear",
+}
+
+
+@dataclass(frozen=True)
+class TimeNetwork:
+    """Asks for one network's times: `NetworkTimes`, or an `Outcome` where that failed."""
+
+    maker: str
+    """A builder's name, or what `load_model` takes."""
+    input_shapes: Sequence[Size]
+    device: str
+    dtype: str
+    memory_format: str
+    round_s: float = 0.3
+    """How long it is timed whole, and as long in parts; three times at least."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The calls of one kind in a forward pass; of convolutions, those of one problem."""
+
+    kind: str
+    problem: ConvProblem | None
+    count: int
+    total_s: float
+    """Of all of them in one forward pass: the sum of each one's median."""
+
+
+@dataclass(frozen=True)
+class NetworkTimes:
+    """A network's forward pass as it is, and taken apart."""
+
+    whole_s: float
+    instrumented_s: float
+    """The forward pass while its parts are timed; it is longer by what that costs."""
+    calls: int
+    """How often it was timed in either way, in turns."""
+    parts: Sequence[Part]
+
+
+def time_network(request: TimeNetwork) -> NetworkTimes:
+    """Make the network, warm it up, and time it whole and in parts in turns.
+
+    Raises:
+        ValueError: the network can't be made, or does something else in each forward pass.
+    """
+    clock = find_device(request.device).clock
+    module, inputs = _prepared(request)
+
+    def forward() -> None:
+        module(*inputs)
+
+    watch = _Watch(clock)
+    _rounds(request.round_s / 3, lambda: clock(forward))
+    whole_s, instrumented_s = zip(
+        *_rounds(2 * request.round_s, lambda: (clock(forward), watch.follow(forward))), strict=True
+    )
+    return NetworkTimes(median(whole_s), median(instrumented_s), len(whole_s), watch.parts())
+
+
+def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
+    """The network and seeded inputs, where and as they are timed."""
+    name, dtype = request.maker, torch_dtype(request.dtype)
+    module = build(name) if name in BUILDERS else load_model(name).eval()
+    generator = torch.Generator().manual_seed(_SEED)
+    inputs = [torch.randn(shape, generator=generator) for shape in request.input_shapes]
+    module = module.to(request.device, dtype)
+    inputs = [x.to(request.device, dtype) for x in inputs]
+    if request.memory_format == "channels_last":
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        inputs = [x.to(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs]
+    return module, inputs
+
+
+def _rounds(seconds: float, measure: Callable[[], _Measured]) -> list[_Measured]:
+    """What is measured again and again, until so long has passed and there is enough."""
+    found: list[_Measured] = []
+    until = perf_counter() + seconds
+    while len(found) < _FEWEST_ROUNDS or (perf_counter() < until and len(found) < _MOST_ROUNDS):
+        found.append(measure())
+    return found
+
+
+@dataclass
+class _Place:
+    """One call in the forward pass."""
+
+    kind: str
+    problem: ConvProblem | None
+    samples: list[float] = field(default_factory=list)
+
+
+class _Watch(TorchFunctionMode):
+    """Times every call that Python makes into torch, each to its end."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._places: list[_Place] = []
+        self._next = 0
+
+    def follow(self, forward: Callable[[], None]) -> float:
+        """Time the parts of one forward pass, whose calls must be those of the first; its own."""
+        self._next = 0
+        with self:
+            started = perf_counter()
+            forward()
+            seconds = perf_counter() - started  # each part was waited for
+        if self._next != len(self._places):
+            raise ValueError("the network does not make the same calls in each forward pass")
+        return seconds
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """The call's own result."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":  # an attribute, such as `x.shape`
+            return func(*args, **kwargs)
+        results: list[Any] = []
+        seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
+        kind = next((kind for part, kind in _KINDS.items() if part in name), OTHER)
+        if self._next == len(self._places):
+            is_convolution = kind == CONVOLUTION and "transpose" not in name
+            problem = called_problem(*args, **kwargs) if is_convolution else None
+            self._places.append(_Place(kind, problem))
+        place = self._places[self._next]
+        if place.kind != kind:
+            raise ValueError("the network does not make the same calls in each forward pass")
+        place.samples.append(seconds)
+        self._next += 1
+        return results[0]
+
+    def parts(self) -> list[Part]:
+        """Every kind, and of convolutions every problem, in the order of their first calls."""
+        found: dict[tuple[str, ConvProblem | None], list[float]] = {}
+        for place in self._places:
+            found.setdefault((place.kind, place.problem), []).append(median(place.samples))
+        return [
+            Part(kind, problem, len(times), sum(times)) for (kind, problem), times in found.items()
+        ]
+
+
+def called_problem(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Size = 1,
+    padding: str | int | Size = 0,
+    dilation: int | Size = 1,
+    groups: int = 1,
+) -> ConvProblem | None:
+    """The problem of a call of torch's `conv1d`, `conv2d` or `conv3d`; None where there is none.
+
+    Args:
+        input: (N, C_in, *input_size), or the same without N.
+        weight: (C_out, C_in / groups, *kernel_size).
+        bias: (C_out,) or None.
+        stride: one number for all dimensions, or one for each; so too what follows.
+        padding: also "valid" and "same", as torch has them.
+        dilation: distance of taps.
+        groups: of channels.
+    """
+    kernel_size = tuple(weight.shape[2:])
+    if padding == "same":
+        padding = _same(kernel_size, dilation)
+    try:
+        return ConvProblem(
+            weight.shape[1] * groups,
+            weight.shape[0],
+            tuple(input.shape[-len(kernel_size) :]),
+            kernel_size,
+            batch_size=input.shape[0] if input.dim() == weight.dim() else 1,
+            stride=_spread(stride),
+            padding=0 if isinstance(padding, str) else _spread(padding),
+            dilation=_spread(dilation),
+            groups=groups,
+            bias=bias is not None,
+        )
+    except ValueError:
+        return None
+
+
+def _same(kernel_size: Size, dilation: int | Size) -> Size:
+    """What keeps the size; even kernels get one row more behind, which no problem tells."""
+    steps = _spread(dilation)
+    each = (steps,) * len(kernel_size) if isinstance(steps, int) else steps
+    return tuple(step * (taps - 1) // 2 for step, taps in zip(each, kernel_size, strict=True))
+
+
+def _spread(values: int | Size) -> int | Size:
+    """One number for all dimensions, or one for each; torch takes a list of one, too."""
+    if isinstance(values, int):
+        return values
+    return values[0] if len(values) == 1 else tuple(values)
