@@ -12,6 +12,7 @@ import pytest
 
 import convsweep
 from convsweep import cli
+from convsweep.cases import split
 from convsweep.grid import GRIDS
 from convsweep.statistics import SUMMARY_COLUMNS
 
@@ -198,7 +199,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_measures_every_backend(smoke: Path) -> None:
-    rows = convsweep.load(smoke)
+    rows, ceilings, _ = split(convsweep.load(smoke))
+    assert set(ceilings["backend"]) == {"matmul", "copy"}
+    assert set(ceilings["status"]) == {"ok"}
     ok = rows[rows["status"] == "ok"]
     assert set(ok["backend"]) == set(convsweep.backends())
     assert set(rows["status"]) == {"ok", "skipped"}
@@ -218,8 +221,11 @@ def test_a_run_leaves_its_four_files(smoke: Path) -> None:
     ]
     summary = pd.read_csv(smoke / "summary.csv")
     assert list(summary.columns) == list(SUMMARY_COLUMNS)
-    assert len(summary) == SMOKE_CASES
-    assert set(summary.loc[summary["backend"] == "torch_conv", "verdict"]) == {"baseline"}
+    asked, ceilings, _ = split(summary)
+    assert len(asked) == SMOKE_CASES
+    assert set(asked.loc[asked["backend"] == "torch_conv", "verdict"]) == {"baseline"}
+    assert asked.loc[asked["status"] == "ok", "roofline_fraction"].gt(0).all()
+    assert ceilings["flops_per_s"].gt(0).all()
 
 
 def test_a_second_run_never_lands_in_the_first_ones_folder(smoke: Path, command: Command) -> None:

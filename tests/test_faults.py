@@ -46,7 +46,7 @@ def sweep(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     words = [word for name in backends for word in ("--backend", name)]
     options = ["--passes", "2", "--case-timeout", "3s", "--out", str(out)]
     running = subprocess.Popen(
-        [*COMMAND, "run", *ONE_PROBLEM, *words, *options],
+        [*COMMAND, "run", "--no-ceilings", *ONE_PROBLEM, *words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -155,7 +155,7 @@ def start(out: Path, backend: str, environment: dict[str, str]) -> subprocess.Po
     words = ["--backend", "torch_conv", "--backend", backend, "--case-timeout", "100s"]
     more = ["--baseline", "torch_conv", "--passes", "1000", "--out", str(out)]
     return subprocess.Popen(
-        [*COMMAND, "run", *AXES, *words, *more],
+        [*COMMAND, "run", "--no-ceilings", *AXES, *words, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -269,7 +269,7 @@ def test_a_second_run_on_a_folder_is_refused_in_a_line(
         (["--resume"], f"is being written by another run (process {running.pid})"),
     ):
         with pytest.raises(SystemExit) as ended:
-            cli.main(["run", *AXES, "--out", str(out), *words])
+            cli.main(["run", "--no-ceilings", *AXES, "--out", str(out), *words])
         assert ended.value.code == 2
         assert capsys.readouterr().err == f"convsweep: {str(out)!r} {told}\n"
     wait_for_rows(out, len(store.load(out)) + 2)  # it goes on

@@ -121,7 +121,7 @@ class Run:
         backends = [word for name in BACKENDS for word in ("--backend", name)]
         options = ["--baseline", BACKENDS[0], "--passes", str(PASSES), "--out", str(self.out)]
         resume = ["--resume"] if (self.out / "environment.json").exists() else []
-        return ["run", *axes, *backends, *options, *resume]
+        return ["run", "--no-ceilings", *axes, *backends, *options, *resume]
 
     def rows(self) -> list[bytes]:
         """The whole lines below the header."""

@@ -51,6 +51,7 @@ class Options:
     case_timeout: str | None = None
     allocator: str = "steady"
     baseline: str | None = None
+    ceilings: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
         or min(grid.case_timeout_s, max(_LEAST_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
-        ceilings=ceiling_cases(cases),
+        ceilings=ceiling_cases(cases) if options.ceilings else (),
         halves=half_cases(cases) if grid.halves else (),
     )
 

@@ -31,6 +31,11 @@ _FEWEST_PASSES = 2  # that noise can be seen between
 )
 @click.option("--margin", metavar="SHARE", help="What differs by less is the same: 2%.")
 @click.option("--baseline", metavar="NAME", help="What speedups divide by: torch_conv.")
+@click.option(
+    "--ceilings/--no-ceilings",
+    default=True,
+    help="Whether to measure first what the machine does at best, some seconds: on.",
+)
 @click.option("--out", metavar="DIR", type=path, help="A new folder: results/NAME-TIME.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
