@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from convsweep.problem import ConvProblem, format_size
+from convsweep.rows import CEILINGS, HALVES
+from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
 from convsweep.store import Measurements, Row, write_environment
 
 BACKENDS = ("loop", "im2col", "pointwise", "torch_conv", "separable")
@@ -44,6 +46,13 @@ def work(problem: ConvProblem, backend: str) -> int:
         problem.in_channels * math.prod(problem.kernel_size)
         + problem.in_channels * problem.out_channels
     )
+
+
+def moved(problem: ConvProblem, backend: str) -> int:
+    """What the backend reads and writes at least."""
+    if backend != "separable" or not is_replaceable(problem):
+        return problem.min_bytes()
+    return depthwise_half(problem).min_bytes() + pointwise_half(problem).min_bytes()
 
 
 def modelled_s(problem: ConvProblem, backend: str, device: str) -> float:
@@ -118,6 +127,7 @@ def _row(problem: ConvProblem, backend: str, pass_index: int, device: str) -> Ro
         macs=problem.macs,
         backend_macs=work(problem, backend),
         min_bytes=problem.min_bytes(),
+        backend_bytes=moved(problem, backend),
     )
 
 
@@ -137,6 +147,47 @@ def _times(median_s: float) -> dict[str, float | int]:
         "page_faults_per_call": 0.0,
         "context_switches": 1,
     }
+
+
+def with_ceilings(rows: list[Row], flops_per_s: float = 1e11) -> list[Row]:
+    """The rows behind those of a machine's ceilings: copies at half the rate from size to size."""
+    product = replace(_row(ConvProblem(256, 256, (256,), 1), "matmul", 0, "cpu"), layer="product")
+    product_s = 2 * product.macs / flops_per_s
+    copies = [
+        replace(_row(ConvProblem(1, 1, (size, 1024), 1), "copy", 0, "cpu"), layer=f"copy {size}")
+        for size in (64, 1024, 16384)
+    ]
+    rates = (8e10, 4e10, 2e10)
+    timed = [
+        (product, product_s),
+        *((copy, copy.min_bytes / rate) for copy, rate in zip(copies, rates, strict=True)),
+    ]
+    return [
+        replace(row, workload=CEILINGS, pass_index=index, **_times(seconds))
+        for index in range(3)
+        for row, seconds in timed
+    ] + rows
+
+
+def with_halves(
+    problems: Iterable[ConvProblem], more: Callable[[str], float] = lambda half: 1.0, **how: int
+) -> list[Row]:
+    """The rows of a run over `problems`, and of the halves of their separable layers.
+
+    `more` is the factor by which a half, `depthwise` or `pointwise`, takes longer than its work.
+    """
+    problems = list(problems)
+    found = rows(problems, **how)
+    for name, half in (("depthwise", depthwise_half), ("pointwise", pointwise_half)):
+        parts = dict.fromkeys(half(p) for p in problems if is_replaceable(p))
+        timed = rows(
+            parts,
+            backends=["torch_conv"],
+            seconds=lambda p, b, d, name=name: more(name) * modelled_s(p, b, d),
+            **how,
+        )
+        found += [replace(row, workload=HALVES, layer=name) for row in timed]
+    return found
 
 
 def network(passes: int = 5) -> list[Row]:
