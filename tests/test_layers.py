@@ -90,6 +90,9 @@ READ_WING = (
     "plots.promise",
     "plots.sweeps",
     "plots",
+    "advice.savings",
+    "advice.findings",
+    "advice.words",
     "report",
 )
 ABOVE_BOTH = (
@@ -102,6 +105,7 @@ ABOVE_BOTH = (
     "cli.measuring",
     "cli.reading",
     "cli.showing",
+    "cli.advise",
     "cli",
     "__main__",
 )

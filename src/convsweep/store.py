@@ -30,6 +30,7 @@ __all__ = [
     "CASE_COLUMNS",
     "COLUMNS",
     "ENVIRONMENT",
+    "LAYERS",
     "MARGIN",
     "MEASUREMENTS",
     "PROBLEM_COLUMNS",
@@ -46,10 +47,13 @@ __all__ = [
     "refuse_unless_run",
     "refuse_unless_writable",
     "write_environment",
+    "write_layers",
     "write_summary",
 ]
 
 MEASUREMENTS, SUMMARY, ENVIRONMENT = "measurements.csv", "summary.csv", "environment.json"
+LAYERS = "layers.csv"
+"""Of a run that advises on a model: one row a distinct layer."""
 LARGEST_ENVIRONMENT = 1_048_576
 """Bytes."""
 _UNFINISHED = ".part"
@@ -149,6 +153,11 @@ def flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def write_summary(run_dir: Path, summary: DataFrame) -> None:
     """Write `summary.csv` in one step."""
     _replace(run_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
+
+
+def write_layers(run_dir: Path, layers: DataFrame) -> None:
+    """Write `layers.csv` in one step."""
+    _replace(run_dir / LAYERS, layers.to_csv(index=False, lineterminator="\n"))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -57,9 +57,9 @@ def _but(recording: Recording) -> str:
     return "".join(f"; {why}, of which it has {count}" for why, count in reasons.items())
 
 
-def _name(workload: str, calls: Sequence[Recorded]) -> str:
-    """`layer1.0.conv1 and 3 more`: the modules that call it; the model itself by its own name."""
-    names = list(dict.fromkeys(one.module or workload for one in calls))
+def _name(model: str, calls: Sequence[Recorded]) -> str:
+    """`layer1.0.conv1 and 3 more`: the modules that call it; the model itself by its class."""
+    names = list(dict.fromkeys(one.module or model for one in calls))
     first = one_line(names[0])[:_LONGEST_NAME]
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 

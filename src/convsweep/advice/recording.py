@@ -50,6 +50,8 @@ class Unmeasured:
 class Recording:
     """What one call of the model executes, in its order."""
 
+    model: str
+    """The class of the model."""
     convolutions: list[Recorded] = field(default_factory=list)
     unmeasured: list[Unmeasured] = field(default_factory=list)
     macs: int = 0
@@ -89,7 +91,7 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
 
 
 def _watch(model: nn.Module, shapes: Sequence[Size], fake: FakeTensorMode | None) -> Recording:
-    found = Recording()
+    found = Recording(type(model).__name__)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
         torch.manual_seed(0)

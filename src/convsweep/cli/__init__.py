@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import measuring, reading, showing
+from convsweep.cli import advise, measuring, reading, showing
 from convsweep.interrupts import EXIT_CODE
 
 _WRONG_REQUEST = 2
@@ -41,6 +41,7 @@ for command in (
     measuring.run,
     measuring.check,
     measuring.noise,
+    advise.advise,
     reading.report,
     reading.compare,
     reading.export,

@@ -1,0 +1,110 @@
+"""What the files of a run say of a model: its layers' costs, and how much of it they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from convsweep import store
+from convsweep.advice.savings import LayerCost, layer_costs, layers_table
+from convsweep.findings import Run, read_run
+from convsweep.refusal import opened
+from convsweep.statistics import asked_in, summarize
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_LARGEST_TABLE = 2**22  # bytes of layers.csv
+
+
+class Model(NamedTuple):
+    """What environment.json tells of the model."""
+
+    name: str
+    inputs: Sequence[str]
+    convolutions: int
+    macs: int
+    """Of one call: convolutions, matrix products and attention."""
+    unmeasured: Sequence[tuple[str, int, int]]
+    """Convolutions that can't be measured: why, how many, their MACs."""
+    really_run: bool
+
+
+class Advice(NamedTuple):
+    """All that can be told of a model."""
+
+    run: Run
+    layers: Sequence[LayerCost]
+    model: Model | None
+    """None where the run's files don't tell."""
+
+
+def keep(run_dir: Path, model: Mapping[str, object], order: Sequence[str]) -> None:
+    """Add to a run's folder what its model is, and layers.csv, derived from its measurements.
+
+    Args:
+        run_dir: the run's folder, measured.
+        model: what environment.json is to tell of it.
+        order: the labels of the model's problems.
+    """
+    environment = store.read_environment(run_dir) | {"model": dict(model)}
+    found = advise(store.load(run_dir), environment, order)
+    store.write_environment(run_dir, environment)
+    store.write_layers(run_dir, layers_table(found.layers if found else []))
+
+
+def read_advice(run_dir: Path) -> Advice | None:
+    """The advice of a run's files; None where the run is of no model.
+
+    Raises:
+        ValueError: in one line, where a file is damaged.
+    """
+    path = run_dir / store.LAYERS
+    if not path.exists():
+        return None
+    with opened(path, "a table of layers", _LARGEST_TABLE) as file:
+        table = pd.read_csv(file)
+        if "problem" not in table:
+            raise ValueError("no column named problem")
+    return advise(
+        store.load(run_dir), store.read_environment(run_dir), [*map(str, table["problem"])]
+    )
+
+
+def advise(
+    measurements: DataFrame, environment: Mapping[str, Any], order: Sequence[str]
+) -> Advice | None:
+    """What a run says of a model; None where nothing was measured.
+
+    Args:
+        measurements: of one setting.
+        environment: as the run's folder keeps it.
+        order: the labels of the model's problems.
+    """
+    asked = asked_in(environment)
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    run = read_run(measurements, summary, asked.cases)
+    if not run.settings:
+        return None
+    run = run.within(run.settings[0])
+    return Advice(run, layer_costs(run, order), _model(environment.get("model")))
+
+
+def _model(told: object) -> Model | None:
+    """The model that environment.json tells of, which anyone may have edited."""
+    try:
+        assert isinstance(told, Mapping)
+        unmeasured = [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in told["unmeasured"]]
+        return Model(
+            str(told["name"]),
+            [*map(str, told["inputs"])],
+            int(told["convolutions"]),
+            int(told["macs"]),
+            unmeasured,
+            bool(told["really_run"]),
+        )
+    except (AssertionError, KeyError, TypeError, ValueError):
+        return None

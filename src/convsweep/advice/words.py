@@ -1,0 +1,268 @@
+"""Advice on a model in words: is a separable layer worth it there, and which strategy is faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from convsweep import labels
+from convsweep.advice.findings import Advice, read_advice
+from convsweep.advice.savings import (
+    FASTER,
+    SLOWER,
+    Contender,
+    LayerCost,
+    Saving,
+    fastest_strategies,
+    replacements,
+    saving,
+)
+from convsweep.estimates import Interval
+from convsweep.sections import Section
+from convsweep.separation import SEPARABLE, is_replaceable
+from convsweep.tables import Table
+
+TITLE = "Your model"
+RETRAINING = (
+    "A separable layer computes another function than the layer that it replaces: the model has to "
+    "be trained again, and may become less accurate. Another strategy computes the same function."
+)
+ISOLATED = (
+    "Every layer is timed alone, its input where the last call left it, and a total is the sum "
+    "over the layers, each as often as one call of the model executes it; what a model does "
+    "between its convolutions is not in it."
+)
+_MOST_NAMES = 3
+_UNITS_S = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+_LARGE = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
+
+
+def section(run_dir: Path) -> Section | None:
+    """The part of a report that advises; None where the run is of no model."""
+    found = read_advice(run_dir)
+    if found is None:
+        return None
+    return Section(
+        TITLE,
+        sentences(found),
+        [("Every distinct layer, in the order of the model's first call", layer_table(found))],
+        notes=notes(found),
+    )
+
+
+def notes(advice: Advice) -> list[str]:
+    """What the numbers leave out; of replacements only where there are some."""
+    return [ISOLATED, *([RETRAINING] if replacements(advice.layers) else [])]
+
+
+def sentences(advice: Advice) -> list[str]:
+    """The verdict first; then times, layers that matter, other strategies, what is not covered."""
+    run, layers = advice.run, advice.layers
+    now = saving(run, layers, {})
+    if np.isnan(now.time_s.value):
+        return [f"No layer was timed with {run.baseline}, so nothing can be advised.",
+                *_coverage(advice)]  # fmt: skip
+    return [
+        *_replaced(advice),
+        _total(advice, now),
+        *_strategies(advice),
+        *_coverage(advice),
+    ]
+
+
+def _named(advice: Advice) -> str:
+    return advice.model.name if advice.model else "the model"
+
+
+def _ratio(found: Saving | Contender) -> str:
+    return labels.interval(*found.speedup)
+
+
+def _replaced(advice: Advice) -> list[str]:
+    """Whether separable layers pay: all of them, and those that surely do."""
+    chosen = replacements(advice.layers)
+    if not chosen:
+        return [_why_none(advice)]
+    every = saving(advice.run, advice.layers, chosen)
+    what = (
+        f"Replacing the {labels.count(every.convolutions, 'convolution')} of {_named(advice)} that "
+        f"a separable layer can stand for"
+    )
+    speedup, promise = _ratio(every), f"MACs alone promise {labels.digits(every.promised)} times"
+    outcome = {
+        FASTER: "makes its convolutions faster on this machine",
+        SLOWER: "makes its convolutions slower on this machine",
+        "same": "leaves its convolutions' time on this machine as it is",
+    }.get(every.verdict, "may make its convolutions faster or slower on this machine: undecided")
+    said = f"{what} {outcome}: {speedup} times as fast, where {promise}."
+    return [said, *_by_layer(advice, every)]
+
+
+def _why_none(advice: Advice) -> str:
+    possible = any(is_replaceable(layer.problem) for layer in advice.layers)
+    if possible:
+        return f"No separable replacement of a layer of {_named(advice)} has a time yet."
+    return (
+        f"No convolution of {_named(advice)} can be replaced by a separable layer: each has groups "
+        "or a kernel of 1."
+    )
+
+
+def _by_layer(advice: Advice, every: Saving) -> list[str]:
+    """Where replacements pay and where not, and what is left where only those are done that do."""
+    chosen = replacements(advice.layers)
+    by = {word: [x for x in advice.layers if x.label in chosen and chosen[x.label].verdict == word]
+          for word in (FASTER, SLOWER, "same", "undecided")}  # fmt: skip
+    parts = [f"{len(of)} {word}" for word, of in by.items() if of]
+    ranked = sorted(chosen.items(), key=lambda item: item[1].speedup.value)
+    said = []
+    if len(chosen) > 1:
+        (least, low), (most, high) = ranked[0], ranked[-1]
+        said.append(
+            f"Layer by layer, of {len(chosen)} replacements {labels.join(parts)}: from "
+            f"{_ratio(low)} times as fast at {least} to {_ratio(high)} times at {most}."
+        )
+    if by[FASTER] and len(by[FASTER]) < len(chosen):
+        only = saving(advice.run, advice.layers, {x.label: chosen[x.label] for x in by[FASTER]})
+        said.append(
+            f"Replaced only where that is surely faster, in {len(by[FASTER])} of them: "
+            f"{_ratio(only)} times as fast, against {_ratio(every)} with all."
+        )
+    return said
+
+
+def _total(advice: Advice, now: Saving) -> str:
+    """Seconds now, and after."""
+    run, first = advice.run, advice.run.cases.iloc[0]
+    timed = [layer for layer in advice.layers if not np.isnan(layer.baseline_s.value)]
+    threads = labels.count(int(first["threads"]), "thread")
+    what = (
+        f"{labels.count(sum(x.count for x in timed), 'convolution')} "
+        f"({len(timed)} distinct) of one call"
+    )
+    if advice.model:
+        what += f" at input {' and '.join(advice.model.inputs)}"
+    said = (
+        f"The {what} take {_seconds(now)} now, with {run.baseline} on {first['device']}, "
+        f"{first['dtype']}, {threads}"
+    )
+    chosen = replacements(advice.layers)
+    if chosen:
+        said += f"; {_seconds(saving(run, advice.layers, chosen))} with the replacements"
+    return said + "."
+
+
+def _seconds(found: Saving) -> str:
+    return _time(found.time_s)
+
+
+def _time(time_s: Interval) -> str:
+    """`14.7 [12.3, 17.5] µs`."""
+    unit = labels.seconds(time_s.value).rpartition(" ")[2]
+    if unit not in _UNITS_S:
+        return labels.NOT_MEASURED
+    ends = (labels.digits(end / _UNITS_S[unit]) for end in time_s)
+    return f"{labels.with_interval(*ends)} {unit}"
+
+
+def _macs(macs: int) -> str:
+    """`1.82 billion`."""
+    scale, word = next((x for x in _LARGE if macs >= x[0]), _LARGE[-1])
+    return f"{labels.digits(macs / scale)} {word}"
+
+
+def _strategies(advice: Advice) -> list[str]:
+    """What the fastest strategy in each layer saves, the function kept."""
+    run, layers = advice.run, advice.layers
+    rivals = [name for name in run.backends if name not in (run.baseline, SEPARABLE)]
+    tried = [x for x in layers if x.best and not np.isnan(x.baseline_s.value)]
+    if not rivals or not tried:
+        return []
+    best = fastest_strategies(tried, run.baseline)
+    ahead = [x for x in tried if x.best and x.best.backend != run.baseline]
+    open_ = [x.label for x in ahead if x.label not in best]
+    doubt = ""
+    if open_:
+        few = labels.join([*open_[:_MOST_NAMES], *(["others"] if open_[_MOST_NAMES:] else [])])
+        doubt = f" In {len(open_)} another is ahead by estimate, but that is undecided: {few}."
+    if not best:
+        return [f"Of {labels.join(rivals)} none is surely faster than {run.baseline} in any of "
+                f"{labels.count(len(tried), 'distinct layer')}.{doubt}"]  # fmt: skip
+    wins: dict[str, int] = {}
+    for contender in best.values():
+        wins[contender.backend] = wins.get(contender.backend, 0) + 1
+    counts = [f"{name} in {n}" for name, n in sorted(wins.items(), key=lambda item: -item[1])]
+    found = saving(run, layers, best)
+    return [
+        f"The same function computed by the fastest strategy in each layer, {labels.join(counts)} "
+        f"of {labels.count(len(tried), 'distinct layer')}, takes {_seconds(found)}: "
+        f"{_ratio(found)} times as fast.{doubt}"
+    ]
+
+
+def _coverage(advice: Advice) -> list[str]:
+    """How much of the model was measured, what was not, and why."""
+    said = []
+    timed = [layer for layer in advice.layers if not np.isnan(layer.baseline_s.value)]
+    model = advice.model
+    if model and model.macs > 0:
+        share = sum(layer.macs for layer in timed) / model.macs
+        said.append(
+            f"These layers do {labels.percent(share)} of the {_macs(model.macs)} "
+            "multiply-accumulates of one call."
+        )
+        said += [
+            f"Not measured: {labels.count(number, 'convolution')} with "
+            f"{labels.percent(macs / model.macs)} of them; {why}."
+            for why, number, macs in model.unmeasured
+        ]
+    for layer in advice.layers:
+        if layer.why_no_time:
+            said.append(f"No time: {layer.label}, {layer.why_no_time}.")
+    if advice.run.unreached:
+        said.append(
+            f"The run ended early: {labels.count(advice.run.unreached, 'case')} of it "
+            "were not reached, so no total is of the whole model."
+        )
+    if model and model.really_run:
+        said.append(
+            "What this model executes depends on numbers: it was run once, on random ones, to see."
+        )
+    return said
+
+
+def layer_table(advice: Advice) -> Table:
+    """One row a distinct layer: its time, the fastest strategy, its replacement, the promise."""
+    baseline = advice.run.baseline
+    now = sum(x.count * x.baseline_s.value for x in advice.layers if x.baseline_s.value > 0)
+    rows = [
+        (
+            layer.label,
+            str(layer.count),
+            _time(layer.baseline_s),
+            labels.percent(layer.count * layer.baseline_s.value / now) if now else "",
+            _best(layer, baseline),
+            _cell(layer.separable),
+            "" if np.isnan(layer.predicted) else labels.digits(layer.predicted),
+        )
+        for layer in advice.layers
+    ]
+    heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
+             "separable, times as fast [95 %]", "promised")  # fmt: skip
+    return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
+
+
+def _best(layer: LayerCost, baseline: str) -> str:
+    if layer.best is None:
+        return labels.NOT_MEASURED
+    if layer.best.backend == baseline:
+        return baseline
+    return f"{layer.best.backend} {_cell(layer.best)}"
+
+
+def _cell(contender: Contender | None) -> str:
+    """`1.92 [1.85, 1.99]`, with a question mark where it is undecided."""
+    if contender is None:
+        return ""
+    return _ratio(contender) + (" ?" if contender.verdict == "undecided" else "")
