@@ -107,7 +107,7 @@ def load_networks(run_dir: str | os.PathLike[str]) -> DataFrame:
 def _read(path: Path) -> tuple[list[NetworkRow], int]:
     """The rows of all whole visits, and the bytes up to the end of the last one."""
     with opened(path, _KIND_OF_FILE, LARGEST_FILE) as file:
-        lines = Lines(file, COLUMNS)
+        lines = Lines(file, [COLUMNS])
         if not lines.checked:
             raise ValueError(f"its header is not that of version {SCHEMA_VERSION}")
         rows: list[NetworkRow] = []
