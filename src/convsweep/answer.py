@@ -12,18 +12,32 @@ from convsweep.findings import (
     undecided,
     unsteady,
 )
+from convsweep.reasons import short_reason
+from convsweep.verdict import verdict
 
 
 def answer(run: Run) -> list[str]:
-    """A few sentences: who is the fastest how often, what fewer MACs bring, what is open."""
+    """A few sentences: whether separable pays, who is the fastest how often, what is open."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time, so nothing can be said about speed."]
-    said = []
+    said = _worth(run)
     for setting in run.settings:
         part = run.within(setting)
         prefix = f"On {setting}: " if len(run.settings) > 1 else ""
         said += [prefix + sentence for sentence in _answer_of_setting(part)]
     return [*said, *_doubts(run)]
+
+
+def _worth(run: Run) -> list[str]:
+    """Whether separable layers pay in each setting, by how much, and why no more."""
+    alone = len(run.settings) == 1
+    said = []
+    for setting in run.settings:
+        part = run.within(setting)
+        prefix = "" if alone else f"On {setting}: "
+        said += verdict(part, alone=alone)
+        said += [prefix + sentence for sentence in short_reason(part)]
+    return said
 
 
 def _answer_of_setting(run: Run) -> list[str]:

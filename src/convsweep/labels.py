@@ -67,14 +67,14 @@ def _place(row: dict[Hashable, Any]) -> tuple[object, ...]:
     return (row["workload"], -pixels, *channels, kernel, layer)
 
 
-def _compact(size: str) -> str:
+def compact(size: str) -> str:
     """`3x3` as `3`, `3x5` as it is."""
     sides = set(size.split("x"))
     return sides.pop() if len(sides) == 1 else size
 
 
 def _unless_one(letter: str, size: str) -> str:
-    return "" if _compact(size) == "1" else letter + _compact(size)
+    return "" if compact(size) == "1" else letter + compact(size)
 
 
 def _channels(row: dict[str, object]) -> str:
@@ -95,7 +95,7 @@ _TOKENS: _Words = {
     "batch_size": lambda row: f"N{row['batch_size']}",
     "channels": _channels,
     "input_size": lambda row: str(row["input_size"]),
-    "kernel_size": lambda row: f"k{_compact(str(row['kernel_size']))}",
+    "kernel_size": lambda row: f"k{compact(str(row['kernel_size']))}",
     "stride": lambda row: _unless_one("s", str(row["stride"])),
     "dilation": lambda row: _unless_one("d", str(row["dilation"])),
     "groups": _groups,
@@ -103,7 +103,7 @@ _TOKENS: _Words = {
 }
 # Said only where two problems would share a label without it: padding mostly follows the kernel.
 _LAST_TOKENS: _Words = {
-    "padding": lambda row: f"p{_compact(str(row['padding']))}",
+    "padding": lambda row: f"p{compact(str(row['padding']))}",
     "weight_kind": lambda row: f"{row['weight_kind']} weight",
     "count": lambda row: f"{row['count']} times",
 }
@@ -191,6 +191,11 @@ def size_in_bytes(value: float) -> str:
     return _scaled(value, ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")))
 
 
+def operations(value: float) -> str:
+    """`115605504` as `116 M`."""
+    return _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))).rstrip()
+
+
 def brief(speedup: float) -> str:
     """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
     for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
@@ -213,6 +218,12 @@ def with_interval(value: str, low: str, high: str) -> str:
 def interval(value: float, low: float, high: float) -> str:
     """Three numbers as `1.92 [1.85, 1.99]`."""
     return with_interval(digits(value), digits(low), digits(high))
+
+
+def percent(share: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A share as `22.0 [20.1, 24.9] %`; the value alone where it has no interval."""
+    value, *ends = (digits(100 * end) for end in (share, low, high))
+    return f"{with_interval(value, *ends)} %" if value != NOT_MEASURED else value
 
 
 def count(number: int, noun: str) -> str:

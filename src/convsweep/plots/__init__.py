@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from convsweep.findings import Run, read_run, thrifty_backends
 from convsweep.plots import devices, heatmap, layers, promise, sweeps
 from convsweep.plots.style import Picture, drawing_style, png
+from convsweep.study import SEPARABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +36,8 @@ def figures(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> li
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:
     drawn = [sweeps.draw(run, sweeps.CHANNELS), sweeps.draw(run, sweeps.SIZE), heatmap.draw(run)]
-    drawn += [promise.draw(run, backend) for backend in thrifty_backends(run)]
+    others = (backend for backend in thrifty_backends(run) if backend != SEPARABLE)
+    drawn += [promise.draw(run, backend) for backend in others]  # separable has a study of its own
     networks = run.cases["workload"].dropna().unique()
     drawn += [layers.draw(run, str(workload)) for workload in networks]
     yield from (picture for picture in drawn if picture is not None)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 6
 NAME_WIDTH = 0.045  # of the axis
+APART = 0.008  # of the promise: how far problems of one promise stand apart, by size
+WIDE = 25  # from the one end of an axis to the other: fewer ticks
 
 
 def draw(run: Run, backend: str) -> Picture | None:
@@ -45,7 +47,8 @@ def draw(run: Run, backend: str) -> Picture | None:
     groups = _groups(cases)
     for size, look in groups.items():
         part = cases[cases["input_size"] == size] if size else cases
-        error_bars(ax, part["promised"], part["speedup"], part["speedup_ci_low"],
+        beside = (list(groups).index(size) - (len(groups) - 1) / 2) * APART
+        error_bars(ax, part["promised"] * (1 + beside), part["speedup"], part["speedup_ci_low"],
                    part["speedup_ci_high"], look)  # fmt: skip
     lines = _frame(ax, cases, backend, run.baseline)
     sizes = {f"input {size}": look for size, look in groups.items() if size}
@@ -84,8 +87,9 @@ def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line
     even = ax.axhline(1, color=GREY, linewidth=1, zorder=1, label=f"as fast as {baseline}")
     ax.set_xlabel(f"predicted: MACs of the convolution / MACs of {backend} (times)")
     ax.set_ylabel(f"measured speedup over {baseline} (times)")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+    for axis, span in ((ax.xaxis, right / left), (ax.yaxis, high / low)):
+        subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if span < WIDE else (1, 2, 5)
+        axis.set_major_locator(LogLocator(10, subs=subs))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
     _name_columns(ax, cases)
@@ -94,16 +98,18 @@ def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line
 
 def _name_columns(ax: Axes, cases: DataFrame) -> None:
     """Write the output channels above the columns that depend on nothing else, where they fit."""
-    columns = cases.groupby(cases["promised"].round(6))["out_channels"].agg(["first", "nunique"])
-    if (columns["nunique"] > 1).any():
+    columns = cases.groupby(cases["promised"].round(6))[["out_channels", "kernel_size"]]
+    if (columns.nunique() > 1).any(axis=None):
         return
-    width = np.log(ax.get_xlim()[1] / ax.get_xlim()[0])
+    several = cases["kernel_size"].nunique() > 1
+    room = NAME_WIDTH * (1.5 if several else 1) * np.log(ax.get_xlim()[1] / ax.get_xlim()[0])
     last = 0.0
-    for promised, channels in zip(columns.index.to_list(), columns["first"], strict=True):
-        if last and np.log(promised / last) < NAME_WIDTH * width:
+    for promised, channels, kernel in columns.first().reset_index().to_numpy():
+        if last and np.log(promised / last) < room:
             continue
         last = promised
-        ax.annotate(f"C{channels}", (promised, 1), xycoords=("data", "axes fraction"),
+        name = f"C{channels}" + (f" k{labels.compact(kernel)}" if several else "")
+        ax.annotate(name, (promised, 1), xycoords=("data", "axes fraction"),
                     ha="center", va="bottom", fontsize=9, color=GREY)  # fmt: skip
 
 
@@ -151,6 +157,8 @@ def _caption(run: Run, cases: DataFrame) -> str:
         f"A point a problem, on {run.settings[0]}; {below} of {len(cases)} lie below the dashed "
         "diagonal, where the speedup would be what the MACs promise."
     ]
+    if len(_groups(cases)) > 1:
+        said.append("Sizes of one promise stand side by side.")
     if cases["speedup_ci_low"].notna().any():
         said.append("Bars are 95 % intervals over passes.")
     else:

@@ -34,6 +34,7 @@ COLORS = (
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 GREY = "#6b6b6b"
+_HANDLE, _LETTER = 0.65, 0.078  # inches that a legend's mark and a letter take
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -119,7 +120,17 @@ def legend(
         for name, look in shown.items()
     ]  # fmt: skip
     handles += lines
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+    columns = fitting_columns([str(handle.get_label()) for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def fitting_columns(entries: Sequence[str]) -> int:
+    """How many columns of a legend fit on a page, at most six; each is as wide as it must be."""
+    for columns in range(min(6, len(entries)), 1, -1):
+        longest = [max(map(len, part)) for part in np.array_split(entries, columns)]
+        if sum(_HANDLE + _LETTER * letters for letters in longest) <= WIDTH:
+            return columns
+    return 1
 
 
 def lay_panels(figure: Figure, number: int, x_label: str, y_label: str = "") -> list[Axes]:

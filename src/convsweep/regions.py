@@ -1,0 +1,100 @@
+"""Where a separable layer pays: the side of an axis on which every problem is decided so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from convsweep.problem import format_size
+from convsweep.study import Replacement
+
+FASTER = "faster"
+_MOST_STEPS = 4
+
+
+class Region(NamedTuple):
+    """Problems of which every one pays, and how to speak of them and of those beyond."""
+
+    where: str
+    """`from 32 channels on`."""
+    beyond: str
+    """`below 32 channels`."""
+    inside: Sequence[int]
+    outside: Sequence[int]
+
+
+class _Axis(NamedTuple):
+    """What problems are ordered by, and how a place on it is named."""
+
+    place: Callable[[Replacement], int]
+    name: Callable[[Replacement], str]
+
+
+def _pixels(replacement: Replacement) -> int:
+    return math.prod(replacement.problem.input_size)
+
+
+_AXES = (
+    _Axis(lambda r: r.problem.in_channels, lambda r: f"{r.problem.in_channels} channels"),
+    _Axis(_pixels, lambda r: format_size(r.problem.input_size)),
+)
+
+
+def find_region(replacements: Sequence[Replacement]) -> Region | None:
+    """The largest end of an axis, channels or size, on which every problem is faster.
+
+    None where it would hold all problems, none, or less than half of those that are faster.
+    """
+    found = [region for axis in _AXES for region in _ends(replacements, axis)]
+    wins = sum(replacement.verdict == FASTER for replacement in replacements)
+    largest = max(found, key=lambda region: len(region.inside), default=None)
+    return largest if largest and 2 * len(largest.inside) >= wins else None
+
+
+def steps(replacements: Sequence[Replacement]) -> list[str] | None:
+    """For each number of channels, downwards, from where on it pays: `at 8 channels nowhere`.
+
+    None where there are more than `_MOST_STEPS`, or one of them pays here and there.
+    """
+    channels = sorted({r.problem.in_channels for r in replacements}, reverse=True)
+    if len(channels) > _MOST_STEPS:
+        return None
+    said = []
+    for count in channels:
+        part = [r for r in replacements if r.problem.in_channels == count]
+        wins = sum(r.verdict == FASTER for r in part)
+        found = find_region(part)
+        if 0 < wins < len(part) and (found is None or len(found.inside) < wins):
+            return None
+        where = found.where if found and wins else "everywhere" if wins else "nowhere"
+        said.append(f"at {count} channels {where}")
+    return said
+
+
+def _ends(replacements: Sequence[Replacement], axis: _Axis) -> Iterable[Region]:
+    """The upper and the lower end of one axis, where each is faster and something is beyond."""
+    names = {axis.place(replacement): axis.name(replacement) for replacement in replacements}
+    places = sorted(names)
+    lost = {axis.place(r) for r in replacements if r.verdict != FASTER}
+    if not lost or len(places) < 2:
+        return
+    low, high = (edge(lost) for edge in (min, max))
+    above = [place for place in places if place > high]
+    if above:
+        first = names[above[0]]
+        where = f"from {first} on" if len(above) > 1 else f"at {first}"
+        yield _region(replacements, axis, above, where, f"below {first}")
+    below = [place for place in places if place < low]
+    if below:
+        last = names[below[-1]]
+        where = f"up to {last}" if len(below) > 1 else f"at {last}"
+        yield _region(replacements, axis, below, where, f"above {last}")
+
+
+def _region(
+    replacements: Sequence[Replacement], axis: _Axis, places: Sequence[int], where: str, beyond: str
+) -> Region:
+    inside = [i for i, replacement in enumerate(replacements) if axis.place(replacement) in places]
+    outside = sorted(set(range(len(replacements))) - set(inside))
+    return Region(where, beyond, inside, outside)
