@@ -122,7 +122,7 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 def summary_table(run: Run) -> Table:
     """Every case: its time, rate, speedup and verdict."""
     speedup = f"speedup over {run.baseline} [95 %]"
-    numbers = ("time [95 %]", "effective GFLOP/s", speedup)
+    numbers = ("time [95 %]", "effective GFLOP/s", "of its ceiling", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
         ends = (labels.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
@@ -134,12 +134,18 @@ def summary_table(run: Run) -> Table:
             case["backend"],
             labels.with_interval(*ends),
             labels.digits(case["flops_per_s"] / 1e9),
+            _share(case["roofline_fraction"], case["bound"]),
             "1 (baseline)" if baseline else labels.interval(*ratio),
             case["verdict"] if case["status"] == "ok" else _words(case["status"]),
             str(case["passes"]),
         ))  # fmt: skip
     heads = ("setting", "problem", "backend", *numbers, "verdict", "passes")
     return by_setting(heads, rows, {*numbers, "passes"})
+
+
+def _share(fraction: float, bound: object) -> str:
+    """`91 % (compute)`: of the rate that arithmetic, or a copy, allows."""
+    return "" if np.isnan(fraction) else f"{100 * fraction:.0f} % ({bound})"
 
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:

@@ -49,7 +49,7 @@ def plan(request: Request, forecast_s: float) -> str:
     what = (
         f"{labels.count(len(request.cases), 'case')} on "
         f"{labels.count(len({case.problem for case in request.cases}), 'problem')} "
-        f"({_macs(macs)}), "
+        f"({_macs(macs)}){_beside(request)}, "
     )
     if not request.adaptive:
         passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
@@ -57,6 +57,14 @@ def plan(request: Request, forecast_s: float) -> str:
     if request.budget_s is None:
         return f"{what}until precise: about {duration(forecast_s)} a pass"
     return f"{what}within {duration(request.budget_s)}, a pass takes about {duration(forecast_s)}"
+
+
+def _beside(request: Request) -> str:
+    """`, 16 halves of separable layers, the machine's ceilings`: what else is measured."""
+    halves = len(request.halves)
+    parts = [f"{halves} halves of separable layers"] if halves else []
+    parts += ["the machine's ceilings"] if request.ceilings else []
+    return "".join(f", {part}" for part in parts)
 
 
 def unsettled(left: Unsettled) -> str:
