@@ -1,0 +1,211 @@
+"""An accuracy study carried out: trial after trial, each on the disk as soon as it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convsweep import store
+from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
+from convsweep.accuracy.process import carry_out_apart
+from convsweep.accuracy.rows import VARIANTS, Row
+from convsweep.accuracy.store import Records, Unit
+from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
+from convsweep.accuracy.trial import Outcome, Trial, all_alike
+from convsweep.device import cpu_name
+from convsweep.environment import describe, usable_cores
+from convsweep.interrupts import Interrupts
+from convsweep.lock import locked
+from convsweep.record import one_line, utc_now
+from convsweep.resuming import refuse_unless_same
+
+NAME = "accuracy"
+SEEDS = 5
+_MOST_SEEDS, _MOST_EPOCHS = 1000, 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be trained."""
+
+    sources: tuple[Source, ...]
+    seeds: int
+    threads: int
+    epochs: int | None
+    """None: each data set's own number."""
+
+    def epochs_of(self, source: Source) -> int:
+        """How often a network sees each of the data set's training samples."""
+        return self.epochs or source.epochs
+
+    @property
+    def units(self) -> list[Unit]:
+        """All data sets for one seed, then for the next: an early end leaves some of all."""
+        return [Unit(s.name, seed) for seed in range(self.seeds) for s in self.sources]
+
+
+def read_request(
+    datasets: Sequence[str] = (),
+    seeds: int = SEEDS,
+    threads: int = 1,
+    epochs: int | None = None,
+) -> Request:
+    """The request that these options make; without a name, every data set.
+
+    Raises:
+        ValueError: in one line that names the bad value and what is allowed.
+    """
+    names = tuple(dict.fromkeys(datasets)) or tuple(SOURCES)
+    for name in names:
+        if name not in SOURCES:
+            raise ValueError(f"--dataset {name!r} is not known; there is {', '.join(SOURCES)}")
+    _refuse_unless_within("seeds", seeds, _MOST_SEEDS)
+    _refuse_unless_within("threads", threads, usable_cores())
+    if epochs is not None:
+        _refuse_unless_within("epochs", epochs, _MOST_EPOCHS)
+    return Request(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
+
+
+def _refuse_unless_within(option: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise ValueError(f"--{option} {value} is not a whole number from 1 to {most}")
+
+
+class Progress(NamedTuple):
+    """A trial is over."""
+
+    done: int
+    total: int
+    rows: Sequence[Row]
+
+
+Observe = Callable[[Progress], None]
+CarryOut = Callable[[Trial, Callable[[], bool]], list[Outcome] | None]
+
+
+class Ending(NamedTuple):
+    """How a study has ended."""
+
+    interrupted: bool
+    failed: int
+    """Networks that crashed or raised, in this session."""
+
+
+def carry_out(
+    request: Request,
+    out: Path,
+    command: str,
+    observe: Observe,
+    *,
+    resume: bool = False,
+    trial: CarryOut = carry_out_apart,
+) -> Ending:
+    """Train everything that has no rows yet; whatever ends it, `resume` goes on.
+
+    Raises:
+        ValueError: another run is writing to `out`, or what is there can't be gone on with.
+    """
+    with locked(out), Interrupts() as interrupts:
+        if not resume:
+            store.refuse_unless_new(out)
+        loaded = {source.name: _loaded(source) for source in request.sources}
+        told = _told(request, loaded, out.resolve().name, command)
+        if resume:
+            told = _resumed(store.read_environment(out), told, command)
+        else:
+            store.write_environment(out, told)
+        with closing(Records(out, resume)) as records:
+            failed = 0
+            for done, unit in enumerate(request.units, 1):
+                if unit in records.done:
+                    continue
+                outcomes = _outcomes(request, unit, loaded[unit.dataset], trial, interrupts)
+                if outcomes is None or interrupts.asked:
+                    break
+                rows = [_row(told, request, unit, outcome) for outcome in outcomes]
+                records.append(rows)
+                failed += sum(row.status not in ("ok", "skipped") for row in rows)
+                observe(Progress(done, len(request.units), rows))
+        ended = "interrupted" if interrupts.asked else "done"
+        store.write_environment(out, {**told, "ended": ended})
+        return Ending(interrupts.asked, failed)
+
+
+def _outcomes(
+    request: Request,
+    unit: Unit,
+    data: Dataset | str,
+    trial: CarryOut,
+    interrupts: Interrupts,
+) -> list[Outcome] | None:
+    if isinstance(data, str):
+        return all_alike("skipped", data)
+    source = SOURCES[unit.dataset]
+    asked = Trial(data, unit.seed, source.width, request.epochs_of(source), request.threads)
+    return trial(asked, lambda: interrupts.asked)
+
+
+def _loaded(source: Source) -> Dataset | str:
+    """The data set, or why it is not there."""
+    if source.missing:
+        return source.missing
+    try:
+        return source.load()
+    except Exception as error:  # whatever another package raises, the other data sets go on
+        return one_line(f"{source.package} does not give it: {type(error).__name__}: {error}")
+
+
+def _told(
+    request: Request, loaded: Mapping[str, Dataset | str], run_id: str, command: str
+) -> dict[str, Any]:
+    """What environment.json says from the start."""
+    return {
+        "run_id": run_id,
+        "command": command,
+        "started_at": utc_now(),
+        **describe({"cpu": cpu_name()}),
+        "request": {
+            "name": NAME,
+            "datasets": {
+                name: data if isinstance(data, str) else digest(data.arrays)
+                for name, data in loaded.items()
+            },
+            "variants": list(VARIANTS),
+            "seeds": request.seeds,
+            "epochs": {source.name: request.epochs_of(source) for source in request.sources},
+            "threads": request.threads,
+        },
+        "settings": {
+            "widths": {source.name: source.width for source in request.sources},
+            "batch_size": BATCH_SIZE,
+            "learning_rate": LEARNING_RATE,
+            "deterministic": True,
+        },
+    }
+
+
+def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dict[str, Any]:
+    """What environment.json says of a run that is gone on with; `ValueError` where it can't be."""
+    refuse_unless_same(earlier, told)
+    before = earlier.get("resumed")
+    return {
+        **earlier,
+        "ended": None,
+        "resumed": [*(before if isinstance(before, list) else []), command],
+    }
+
+
+def _row(told: Mapping[str, Any], request: Request, unit: Unit, outcome: Outcome) -> Row:
+    return Row(
+        run_id=told["run_id"],
+        environment_id=told["environment_id"],
+        dataset=unit.dataset,
+        seed=unit.seed,
+        device="cpu",
+        dtype="float32",
+        threads=request.threads,
+        **vars(outcome),
+    )

@@ -1,0 +1,84 @@
+"""One network trained and judged; the same seed and threads give the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from convsweep.accuracy.datasets import Split
+
+BATCH_SIZE = 64
+LEARNING_RATE = 2e-2
+"""The largest, of Adam (Kingma & Ba 2015); it rises and falls once (Smith & Topin 2019)."""
+
+
+class Data(NamedTuple):
+    """A split's tensors."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+
+class Judgement(NamedTuple):
+    """What a network does with samples that it has not seen."""
+
+    accuracy: float
+    loss: float
+
+
+def tensors(split: Split) -> Data:
+    """The split as torch has it; they share its memory."""
+    return Data(*map(torch.from_numpy, split))
+
+
+def train(network: nn.Module, data: Data, epochs: int, generator: torch.Generator) -> None:
+    """So many times over the training samples, in an order that `generator` draws."""
+    network.train()
+    steps = epochs * -(-len(data.train) // BATCH_SIZE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, cycle_momentum=False
+    )
+    for batch in _batches(len(data.train), epochs, generator):
+        optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(network(data.train[batch]), data.train_labels[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+def _batches(samples: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
+    for _ in range(epochs):
+        yield from torch.split(torch.randperm(samples, generator=generator), BATCH_SIZE)
+
+
+def judge(network: nn.Module, data: Data) -> Judgement:
+    """Accuracy and mean cross-entropy over all test samples."""
+    network.eval()
+    right, loss = 0, 0.0
+    with torch.inference_mode():
+        for x, labels in zip(
+            torch.split(data.test, BATCH_SIZE),
+            torch.split(data.test_labels, BATCH_SIZE),
+            strict=True,
+        ):
+            scores = network(x)
+            right += int((scores.argmax(1) == labels).sum())
+            loss += float(cross_entropy(scores, labels, reduction="sum"))
+    return Judgement(right / len(data.test), loss / len(data.test))
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of every weight and running mean with its name, the first 16 digits."""
+    found = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        found.update(name.encode())
+        found.update(value.numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,165 @@
+"""One trial: every variant trained on one split of a data set from one seed, then timed in turns.
+
+It runs in a process of its own, under the conditions of a measuring process.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import torch
+from torch import nn
+
+from convsweep import conditions
+from convsweep.accuracy.datasets import Dataset
+from convsweep.accuracy.networks import Task, build, deployed, macs, width_of
+from convsweep.accuracy.rows import VARIANTS
+from convsweep.accuracy.timing import EFFORT, inference_s
+from convsweep.accuracy.training import BATCH_SIZE, Data, judge, tensors, train, weights_digest
+from convsweep.device import Device, find_device, use_full_precision
+from convsweep.problem import format_size
+from convsweep.record import failure, utc_now
+from convsweep.sampling import Effort
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained; `width` is that of the standard network."""
+
+    data: Dataset
+    seed: int
+    width: int
+    epochs: int
+    threads: int
+    effort: Effort = EFFORT
+    """How much is timed of a call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one variant went: what its row holds beside who, where and when."""
+
+    variant: str
+    started_at: str
+    status: str
+    reason: str | None = None
+    width: int | None = None
+    in_channels: int | None = None
+    input_size: str | None = None
+    classes: int | None = None
+    train_samples: int | None = None
+    test_samples: int | None = None
+    epochs: int | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    training_s: float | None = None
+    inference_s: float | None = None
+    batch_size: int | None = None
+    batch_inference_s: float | None = None
+    split_digest: str | None = None
+    weights_digest: str | None = None
+
+
+def all_alike(status: str, reason: str) -> list[Outcome]:
+    """The outcomes of a trial that gives no numbers."""
+    now = utc_now()
+    return [
+        Outcome(variant=variant, started_at=now, status=status, reason=reason)
+        for variant in VARIANTS
+    ]
+
+
+def carry_out(trial: Trial, device: Device) -> list[Outcome]:
+    """Train and time every variant; the order of training is drawn by the seed.
+
+    Weights and the order of samples are drawn by generators of their own, from the same seed for
+    every variant: a network's result does not depend on what was trained before it.
+    """
+    torch.use_deterministic_algorithms(True)
+    split = trial.data.split(trial.seed)
+    data = tensors(split)
+    task = Task(split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1)
+    rng = random.Random(trial.seed)
+    trained = {
+        variant: _trained(trial, task, variant, data, device)
+        for variant in rng.sample(VARIANTS, len(VARIANTS))
+    }
+    networks = {variant: deployed(trained[variant].network) for variant in VARIANTS}
+    single_s = inference_s(networks, data.test[:1], device, rng, trial.effort)
+    batch = data.test[:BATCH_SIZE]
+    batch_s = inference_s(networks, batch, device, rng, trial.effort)
+    return [
+        Outcome(
+            variant=variant,
+            started_at=trained[variant].started_at,
+            status="ok",
+            width=trained[variant].width,
+            in_channels=task.in_channels,
+            input_size=format_size((task.size, task.size)),
+            classes=task.classes,
+            train_samples=len(data.train),
+            test_samples=len(data.test),
+            epochs=trial.epochs,
+            accuracy=trained[variant].accuracy,
+            loss=trained[variant].loss,
+            parameters=sum(p.numel() for p in trained[variant].network.parameters()),
+            macs=macs(task, variant, trained[variant].width),
+            training_s=trained[variant].training_s,
+            inference_s=single_s[variant],
+            batch_size=len(batch),
+            batch_inference_s=batch_s[variant],
+            split_digest=split.digest,
+            weights_digest=trained[variant].weights_digest,
+        )
+        for variant in VARIANTS
+    ]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A network after its training."""
+
+    network: nn.Sequential
+    width: int
+    started_at: str
+    training_s: float
+    accuracy: float
+    loss: float
+    weights_digest: str
+
+
+def _trained(trial: Trial, task: Task, variant: str, data: Data, device: Device) -> _Trained:
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(trial.seed)
+
+    started_at, width = utc_now(), width_of(task, variant, trial.width)
+    network = build(task, variant, width, generator())
+    training_s = device.clock(lambda: train(network, data, trial.epochs, generator()))
+    found = judge(network, data)
+    return _Trained(
+        network, width, started_at, training_s, found.accuracy, found.loss, weights_digest(network)
+    )
+
+
+def serve(connection: Connection, trial: Trial) -> None:
+    """Send the outcomes of a trial, under the conditions of a measuring process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
+    conditions.end_with_parent()
+    conditions.steady_allocator()
+    conditions.pin(trial.threads)
+    conditions.take_priority()
+    conditions.fix_threads(trial.threads)
+    use_full_precision()
+    kept = conditions.scatter(random.Random(trial.seed))
+    try:
+        found = carry_out(trial, find_device("cpu"))
+    except Exception as error:
+        failed = failure(error)
+        found = all_alike(failed.status, failed.reason or "")
+    connection.send(found)
+    del kept
