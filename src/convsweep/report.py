@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from convsweep import plots, store, tables
 from convsweep.answer import answer as sentences
 from convsweep.cases import split
+from convsweep.contents import sections
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.noise import NOISE, measure_noise
 from convsweep.noise import sentences as sentences_of_noise
-from convsweep.plots.style import drawing_style
-from convsweep.sections import LONG_TABLE, Section
+from convsweep.sections import LONG_TABLE
 from convsweep.statistics import asked_in, summarize
 from convsweep.tables import escape_markdown
 
@@ -46,11 +46,11 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
     pictures = plots.figures(measurements, summary, asked.cases)
     run = read_run(measurements, summary, asked.cases)
-    sections = _sections(run)
-    drawn = [*pictures, *(picture for section in sections for picture in section.pictures)]
+    told = sections(run, run_dir)
+    drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
     images = {picture.name: plots.png(picture.figure) for picture in drawn}
     context = _context(run, label_cases(split(measurements).asked), environment)
-    context |= {"sections": sections, "long_table": LONG_TABLE}
+    context |= {"sections": told, "long_table": LONG_TABLE}
     context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
     context |= {"noise": _noise(run_dir, environment)}
     context["answer"] += _ending(environment)
@@ -62,17 +62,6 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         .render(context, images=inline),
     }
     return _write(out, texts, images)
-
-
-def _sections(run: Run) -> list[Section]:
-    """The parts that this run's data carry, in the order of the page."""
-    with drawing_style():
-        told: list[Section | None] = []
-        return [
-            section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
-            for section in told
-            if section is not None
-        ]
 
 
 def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:

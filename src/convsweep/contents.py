@@ -1,0 +1,39 @@
+"""The parts of a run's report, in the order of the page: those that its data carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convsweep import reality_in_words, roofline_section, study_section, sums_in_words
+from convsweep.advice import words as advice
+from convsweep.findings import Run
+from convsweep.lecture import page as lecture
+from convsweep.networks.rows import load_networks
+from convsweep.plots.style import drawing_style
+from convsweep.sections import Section
+
+
+def sections(run: Run, run_dir: Path) -> list[Section]:
+    """What is told between the answer and the evidence, each figure with its title drawn.
+
+    Args:
+        run: what was measured.
+        run_dir: its folder, for what lies beside the measurements.
+
+    Raises:
+        ValueError: in one line, where a file in the folder is damaged.
+    """
+    with drawing_style():
+        told = (
+            advice.section(run_dir),
+            study_section.section(run),
+            sums_in_words.section(run),
+            reality_in_words.section(run, load_networks(run_dir)),
+            roofline_section.section(run),
+            lecture.section(run),
+        )
+        return [_titled(section) for section in told if section is not None]
+
+
+def _titled(section: Section) -> Section:
+    return section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
