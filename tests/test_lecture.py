@@ -1,0 +1,308 @@
+"""The lecture's claims about cost: which pairs show them, what made-up times say of them."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import synthetic_run as made
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import conv_problems
+
+from convsweep.findings import Run, read_run
+from convsweep.grid import GRIDS
+from convsweep.labels import NOT_MEASURED
+from convsweep.lecture import pairs
+from convsweep.lecture.claims import CLAIMS
+from convsweep.lecture.evidence import FAILS, HOLDS, HOLDS_IN_PART, UNDECIDED, Evidence, weigh
+from convsweep.lecture.page import section
+from convsweep.lecture.words import named, sentence, whereabouts
+from convsweep.plots.style import drawing_style, png
+from convsweep.problem import ConvProblem
+from convsweep.sections import Section
+from convsweep.statistics import summarize
+from convsweep.store import Row, load
+
+BACKENDS = ("torch_conv", "pointwise", "linear", "separable")
+LECTURE = [layer.problem for layer in GRIDS["lecture"].layers()]
+MACS_PER_S, OVERHEAD_S = 4e10, 2e-5
+
+(
+    BIAS,
+    PADDING,
+    PADDING_PER_MAC,
+    PRODUCT,
+    CONNECTED,
+    LADDER,
+    CHANNELS,
+    KERNEL,
+    VOLUME,
+    CHEAP,
+    SHARE,
+) = (claim.says for claim in CLAIMS)
+
+Seconds = Callable[[ConvProblem, str, str], float]
+
+
+def as_lectured(problem: ConvProblem, backend: str, device: str) -> float:
+    """A machine on which time is work."""
+    return made.work(problem, backend) / MACS_PER_S
+
+
+def with_overhead(problem: ConvProblem, backend: str, device: str) -> float:
+    """A machine on which every call costs the same before it does any work."""
+    return OVERHEAD_S + as_lectured(problem, backend, device)
+
+
+def times_with_bias(factor: float) -> Seconds:
+    def seconds(problem: ConvProblem, backend: str, device: str) -> float:
+        return as_lectured(problem, backend, device) * (factor if problem.bias else 1)
+
+    return seconds
+
+
+def judge(problem: ConvProblem, backend: str, seconds: float) -> tuple[str, str | None]:
+    fits = {"pointwise": problem.is_pointwise, "linear": problem.is_pointwise,
+            "separable": not problem.is_pointwise}  # fmt: skip
+    return ("ok", None) if fits.get(backend, True) else ("skipped", "not of this kind")
+
+
+def measured(seconds: Seconds, problems: list[ConvProblem] = LECTURE, **how: object) -> list[Row]:
+    options = {"backends": BACKENDS, "noise": 0.003, "passes": 6, "judge": judge, **how}
+    return made.rows(problems, seconds=seconds, **options)
+
+
+Read = Callable[[list[Row]], Run]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    folders = (tmp_path / str(number) for number in itertools.count())
+
+    def read(rows: list[Row]) -> Run:
+        measurements = load(made.write(next(folders), rows))
+        return read_run(measurements, summarize(measurements))
+
+    return read
+
+
+def by_claim(run: Run) -> dict[str, Evidence]:
+    return {evidence.claim.says: evidence for evidence in weigh(run)}
+
+
+def page(run: Run) -> Section:
+    with drawing_style():
+        found = section(run)
+    assert found is not None
+    return found
+
+
+def test_where_time_is_work_the_lecture_is_right(read: Read) -> None:
+    found = {
+        says: evidence.verdict for says, evidence in by_claim(read(measured(as_lectured))).items()
+    }
+    assert found.pop(PADDING) == FAILS  # more padding is more output
+    assert set(found.values()) == {HOLDS}
+
+
+def test_where_calls_cost_something_it_is_right_of_large_problems_only(read: Read) -> None:
+    found = by_claim(read(measured(with_overhead)))
+    for says in (CHANNELS, KERNEL, SHARE):  # the one costs more work than the other
+        assert found[says].verdict in (HOLDS_IN_PART, FAILS)
+    for says in (BIAS, LADDER, VOLUME, PRODUCT):
+        assert found[says].verdict == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.0, HOLDS), (1.2, FAILS), (0.8, FAILS), (1.05, UNDECIDED)]
+)
+def test_a_bias_is_free_as_far_as_its_times_say(read: Read, factor: float, verdict: str) -> None:
+    evidence = by_claim(read(measured(times_with_bias(factor))))[BIAS]
+    assert evidence.verdict == verdict
+    assert evidence.mean.low < factor < evidence.mean.high
+
+
+def test_the_mean_is_of_measured_over_claimed(read: Read) -> None:
+    def sqrt_of_macs(problem: ConvProblem, backend: str, device: str) -> float:
+        return 1e-6 * problem.macs**0.5
+
+    evidence = by_claim(read(measured(sqrt_of_macs, noise=1e-6)))[KERNEL]
+    for each in evidence.compared:
+        assert each.ratio.value == pytest.approx(each.pair.claimed**0.5, rel=1e-4)
+        assert each.over_claimed.value == pytest.approx(each.pair.claimed**-0.5, rel=1e-4)
+    assert evidence.verdict == FAILS  # cheaper than claimed is not as claimed
+
+
+def test_one_pass_decides_nothing(read: Read) -> None:
+    run = read(measured(as_lectured, passes=1))
+    assert {evidence.verdict for evidence in weigh(run)} == {UNDECIDED}
+    said = page(run)
+    assert "11 are undecided" in said.sentences[0]
+    assert "no verdict" in said.pictures[0].caption
+
+
+def test_a_result_that_is_wrong_shows_nothing(read: Read) -> None:
+    rows = [
+        replace(row, status="mismatch", median_s=None, reason="error") if row.bias else row
+        for row in measured(as_lectured)
+    ]
+    assert by_claim(read(rows))[BIAS].verdict == NOT_MEASURED
+
+
+def test_a_slow_pass_that_is_slow_for_all_changes_nothing(read: Read) -> None:
+    rows = [
+        replace(row, median_s=row.median_s * (3 if row.pass_index == 1 else 1))
+        if row.median_s
+        else row
+        for row in measured(as_lectured, noise=0.0001)
+    ]
+    evidence = by_claim(read(rows))[LADDER]
+    assert evidence.verdict == HOLDS
+    assert evidence.mean.high / evidence.mean.low < 1.01
+
+
+def test_a_run_without_a_pair_has_no_page(read: Read) -> None:
+    rows = measured(as_lectured, [made.square(8, 14, 3)], backends=("torch_conv", "im2col"))
+    assert section(read(rows)) is None
+
+
+def test_a_run_without_its_baseline_has_no_page(read: Read) -> None:
+    assert section(read(measured(as_lectured, backends=("pointwise", "separable")))) is None
+
+
+def test_what_was_not_measured_is_told_and_gets_no_sentence(read: Read) -> None:
+    problems = [made.square(32, 14, 3), made.square(32, 14, 3, bias=1)]
+    said = page(read(measured(as_lectured, problems, backends=("torch_conv",))))
+    assert said.sentences[0] == "Of 11 claims about cost, 1 holds and 10 were not measured."
+    assert len(said.sentences) == 2
+    [claims, pairs_behind] = [table for _, table in said.tables]
+    assert [row[-1] for row in claims.rows] == [HOLDS, *[NOT_MEASURED] * 10]
+    assert len(pairs_behind.rows) == 1
+
+
+def test_different_times_give_different_words(read: Read) -> None:
+    runs = [measured(as_lectured), measured(with_overhead, seed=1)]
+    pages = [page(read(rows)) for rows in runs]
+    [one, other] = [said.sentences for said in pages]
+    assert one[0] != other[0]
+    assert not set(one) & set(other)
+    assert len({said.pictures[0].title for said in pages}) == 2
+    assert len({said.pictures[0].alt for said in pages}) == 2
+
+
+def test_an_exception_is_named_and_so_is_where_the_claim_begins(read: Read) -> None:
+    def dear_when_small(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.input_size == (7, 7)
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [made.square(32, size, 3, bias=b) for size in (7, 14, 28) for b in (0, 1)]
+    evidence = by_claim(read(measured(dear_when_small, problems)))[BIAS]
+    assert whereabouts(evidence) == "it holds from 14x14 on, in 2 of 3 pairs; not at C32 7x7"
+    told = sentence(evidence, "torch_conv")
+    assert told.startswith("Holds in part: “A bias costs next to nothing”. With a bias")
+    assert told.endswith("It holds from 14x14 on, in 2 of 3 pairs; not at C32 7x7.")
+
+
+def test_where_two_numbers_may_be_the_reason_none_is_told(read: Read) -> None:
+    def dear_when_small(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.in_channels == 8
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [
+        made.square(channels, size, 3, bias=b)
+        for channels, size in ((8, 7), (16, 14), (32, 28))
+        for b in (0, 1)
+    ]
+    evidence = by_claim(read(measured(dear_when_small, problems)))[BIAS]
+    assert whereabouts(evidence) == "it holds in 2 of 3 pairs; not at C8 7x7"
+
+
+def test_settings_are_told_apart(read: Read) -> None:
+    rows = measured(as_lectured) + measured(with_overhead, device="cuda")
+    said = page(read(rows))
+    assert all(line.startswith(("On cpu: ", "On cuda: ")) for line in said.sentences)
+    assert len({picture.name for picture in said.pictures}) == len(said.pictures) == 2
+    assert said.tables[0][1].heads[0] == "setting"
+    assert len(said.tables[0][1].rows) == 22
+
+
+def test_the_figure_names_every_claim_that_was_measured(read: Read) -> None:
+    [picture] = page(read(measured(as_lectured))).pictures
+    [axes] = picture.figure.axes
+    names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
+    assert names == [claim.says for claim in CLAIMS]
+    assert png(picture.figure).startswith(b"\x89PNG")
+    assert "10 hold and 1 does not hold" in picture.title
+
+
+def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> None:
+    found = weigh(read(measured(as_lectured, passes=2)))
+    assert min(len(evidence.compared) for evidence in found) >= 3
+    for evidence in found:
+        names = named(evidence)
+        assert len(set(names)) == len(names)
+
+
+several = st.lists(
+    conv_problems(max_channels=4, max_stride=2, max_extra=2), max_size=6, unique=True
+)
+
+
+def related(problem: ConvProblem) -> list[ConvProblem]:
+    """The problem with neighbours that some claim may pair it with."""
+    return [
+        problem,
+        replace(problem, bias=not problem.bias),
+        replace(problem, padding=tuple(p + 1 for p in problem.padding)),
+        replace(problem, padding=(0,) * problem.rank, kernel_size=(1,) * problem.rank),
+        replace(problem, in_channels=2 * problem.in_channels),
+        replace(problem, out_channels=2 * problem.out_channels),
+    ]
+
+
+def differing(one: ConvProblem, other: ConvProblem) -> set[str]:
+    names = (field.name for field in fields(ConvProblem))
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(several)
+def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
+    drawn: list[ConvProblem],
+) -> None:
+    problems = dict.fromkeys(each for problem in drawn for each in related(problem))
+    for find, parts in (
+        (pairs.biases, {"bias"}),
+        (pairs.paddings, {"padding"}),
+        (pairs.kernels, {"kernel_size", "padding"}),
+        (pairs.widenings, {"in_channels", "out_channels"}),
+        (pairs.rungs, {"in_channels", "out_channels", "input_size"}),
+    ):
+        for first, second in find(problems):
+            assert set() < differing(first, second) <= parts
+    assert all(second.bias and not first.bias for first, second in pairs.biases(problems))
+    assert all(first.output_size == second.output_size for first, second in pairs.kernels(problems))
+    assert all(
+        second.macs in (2 * first.macs, 4 * first.macs)
+        for first, second in pairs.widenings(problems)
+    )
+
+
+@pytest.mark.parametrize("find", [pairs.rungs, pairs.volumes])
+def test_rungs_and_volumes_do_exactly_equal_work(find: Callable[..., object]) -> None:
+    found = list(find(LECTURE))
+    assert len(found) >= 3
+    for first, second in found:
+        assert first.macs == second.macs
+    if find is pairs.volumes:
+        assert {(first.rank, second.rank) for first, second in found} == {(2, 3)}
+        assert all(first.taps == second.taps for first, second in found)
+
+
+def test_the_ladder_goes_from_112_to_7() -> None:
+    ladder = [
+        p.input_size[0] for first, p in pairs.rungs(LECTURE) if first.input_size == (112, 112)
+    ]
+    assert ladder == [56, 28, 14, 7]
