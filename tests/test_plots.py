@@ -8,8 +8,10 @@ import pytest
 import synthetic_run as made
 from matplotlib.figure import Figure
 
-from convsweep import load, plots
+from convsweep import load, plots, study_section
+from convsweep.findings import read_run
 from convsweep.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
+from convsweep.plots.style import drawing_style
 from convsweep.problem import ConvProblem
 from convsweep.statistics import summarize
 
@@ -18,7 +20,11 @@ SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
 
 def draw(tmp_path: Path, rows: list, baseline: str = "torch_conv") -> dict[str, plots.Picture]:
     measurements = load(made.write(tmp_path / "run", rows))
-    pictures = plots.figures(measurements, summarize(measurements, baseline=baseline))
+    summary = summarize(measurements, baseline=baseline)
+    with drawing_style():
+        study = study_section.section(read_run(measurements, summary))
+        drawn = [picture.with_title_drawn() for picture in study.pictures] if study else []
+    pictures = plots.figures(measurements, summary) + drawn
     assert len({picture.name for picture in pictures}) == len(pictures)
     return {picture.name: picture for picture in pictures}
 
@@ -42,8 +48,9 @@ def cells(figure: Figure) -> list[str]:
     return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
-def test_a_grid_gives_the_four_figures_of_one_setting_in_order(usual):
-    assert list(usual) == ["time_by_channels", "time_by_size", "speedup", "promise_of_separable"]
+def test_a_grid_gives_the_figures_of_one_setting_in_order(usual):
+    own = ["time_by_channels", "time_by_size", "speedup"]
+    assert list(usual) == [*own, "promise_of_separable", "crossover"]
 
 
 def test_every_figure_draws_without_a_warning_and_says_what_it_is(usual):
