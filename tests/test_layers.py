@@ -30,6 +30,9 @@ FOUNDATION = (
     "samples",
     "networks",
     "networks.rows",
+    "accuracy",
+    "accuracy.rows",
+    "accuracy.store",
 )
 RUN_WING = (
     "axes",
@@ -67,6 +70,13 @@ RUN_WING = (
     "networks.visits",
     "advice.recording",
     "advice.asking",
+    "accuracy.datasets",
+    "accuracy.networks",
+    "accuracy.training",
+    "accuracy.timing",
+    "accuracy.trial",
+    "accuracy.process",
+    "accuracy.session",
 )
 READ_WING = (
     "advice",
@@ -77,6 +87,8 @@ READ_WING = (
     "labels",
     "noise",
     "findings",
+    "totals",
+    "reality",
     "study",
     "explanation",
     "attainment",
@@ -95,6 +107,9 @@ READ_WING = (
     "lecture.words",
     "plots.style",
     "sections",
+    "plots.networks",
+    "sums_in_words",
+    "reality_in_words",
     "plots.devices",
     "plots.heatmap",
     "plots.layers",
@@ -112,6 +127,10 @@ READ_WING = (
     "advice.findings",
     "advice.words",
     "contents",
+    "accuracy.findings",
+    "accuracy.words",
+    "plots.pareto",
+    "accuracy.report",
     "report",
 )
 ABOVE_BOTH = (

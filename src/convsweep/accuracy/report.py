@@ -1,0 +1,91 @@
+"""An accuracy study as a part of a report, or as a page of its own."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convsweep import store
+from convsweep.accuracy import words
+from convsweep.accuracy.findings import Study, read_study
+from convsweep.accuracy.store import ACCURACY, load
+from convsweep.plots import pareto
+from convsweep.sections import Section
+
+TITLE = "What separable layers cost in accuracy"
+
+
+class Page(NamedTuple):
+    """All that a page of its own tells."""
+
+    title: str
+    sections: list[Section]
+    environment: dict[str, Any]
+
+
+def is_accuracy_run(run_dir: Path) -> bool:
+    """Whether the folder holds rows of trained networks."""
+    return (run_dir / ACCURACY).is_file()
+
+
+def section(run_dir: Path) -> Section | None:
+    """What the study in `run_dir` says; None where it has no row.
+
+    Raises:
+        ValueError: in one line, where the folder holds no such run or a damaged one.
+    """
+    rows = load(run_dir)
+    return None if rows.empty else _told(read_study(rows))
+
+
+def _told(study: Study) -> Section:
+    tables = [
+        ("Each network", words.quality_table(study)),
+        ("Against the standard network", words.comparison_table(study)),
+    ]
+    picture = pareto.draw(study)
+    return Section(
+        TITLE,
+        words.sentences(study),
+        [(caption, table) for caption, table in tables if table.rows],
+        [] if picture is None else [picture],
+        words.notes(study),
+    )
+
+
+def page(run_dir: Path) -> Page:
+    """The study in `run_dir` as a page.
+
+    Raises:
+        ValueError: as `section`, and where the run has no row.
+    """
+    found = section(run_dir)
+    if found is None:
+        raise ValueError(f"{str(run_dir)!r} has no networks to report")
+    return Page(TITLE, [found], store.read_environment(run_dir))
+
+
+def latest_beside(run_dir: Path) -> Path | None:
+    """The newest study beside a run, made in the same environment; None where there is none.
+
+    One that is empty, damaged or without any trained network says nothing.
+    """
+    here = _environment(run_dir).get("environment_id")
+    beside = [
+        (str(found.get("started_at")), path)
+        for path in run_dir.resolve().parent.iterdir()
+        if is_accuracy_run(path) and (found := _environment(path)).get("environment_id") == here
+    ]
+    for _, path in sorted(beside, reverse=True):
+        with suppress(ValueError):
+            if (load(path)["status"] == "ok").any():
+                return path
+    return None
+
+
+def _environment(run_dir: Path) -> dict[str, Any]:
+    try:
+        return store.read_environment(run_dir)
+    except (ValueError, OSError):
+        return {}
