@@ -24,6 +24,9 @@ STANDARD, REPLACED, FASTEST, FASTEST_OF_ALL = (
 )  # fmt: skip
 
 
+_LEAST_PROMISE = 1.1  # a network that is separable already has its first layer left
+
+
 class Sum(NamedTuple):
     """Seconds added up over layers, each as often as it occurs."""
 
@@ -64,6 +67,12 @@ class NetworkSum:
     def standard(self) -> Choice:
         """The baseline on every layer."""
         return self.choices[STANDARD]
+
+    @property
+    def replaced(self) -> Choice | None:
+        """The separable choice, where MACs promise enough of it to speak of."""
+        choice = self.choices.get(REPLACED)
+        return choice if choice and choice.promised >= _LEAST_PROMISE else None
 
 
 def summed(log_s: Numbers, counts: Numbers) -> Sum:
@@ -131,7 +140,8 @@ def _choices(run: Run, by_label: _Cases) -> dict[str, Choice]:
     if len({name for cases in by_label.values() for name in cases} - {SEPARABLE}) > 1:
         chosen[FASTEST] = same
     if REPLACED in chosen:
-        chosen[FASTEST_OF_ALL] = {label: _fastest(cases) for label, cases in by_label.items()}
+        of_all = {label: _fastest(cases) for label, cases in by_label.items()}
+        chosen |= {} if of_all in chosen.values() else {FASTEST_OF_ALL: of_all}
     base = _sum(run, by_label, standard)
     return {
         name: _choice(name, backends, by_label, base, _sum(run, by_label, backends))

@@ -1,0 +1,196 @@
+"""The report's part on whole networks: what a sum of layers tells of them, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsweep import labels
+from convsweep.estimates import Interval
+from convsweep.findings import Run
+from convsweep.plots.networks import draw_reality
+from convsweep.plots.style import Picture
+from convsweep.reality import BETWEEN, Absent, Reality, apart, realities
+from convsweep.sections import Section
+from convsweep.sums_in_words import pace
+from convsweep.tables import Table, by_setting
+from convsweep.totals import TWIN, Sum
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TITLE = "Whole networks against the sums of their layers"
+_MOST_LAYERS = 3
+_NOTABLE = 0.01  # of the whole: a smaller part is not named
+_KINDS = ("batch norm", "activation", "pooling", "linear", "other")
+
+
+def section(run: Run, networks: DataFrame) -> Section | None:
+    """What in-network timings say, in all settings; None where no network was run whole."""
+    several = len(run.settings) > 1
+    told: list[str] = []
+    pictures: list[Picture] = []
+    found: dict[str, list[Reality]] = {}
+    for setting in run.settings:
+        ran, absent = realities(run.within(setting), networks)
+        found[setting] = ran
+        where = f"On {setting}: " if several else ""
+        told += [where + sentence for sentence in (*sentences(ran), *map(_of_absent, absent))]
+        if picture := draw_reality(ran, picture_title(ran) if ran else ""):
+            pictures.append(picture.of(setting) if several else picture)
+    if not told:
+        return None
+    ran = [one for several_of in found.values() for one in several_of]
+    tables = [("Whole networks and their parts", parts_table(found))] if ran else []
+    tables += [
+        (f"Layers of {one.network}{f' on {setting}' if several else ''}, alone and inside it",
+         layers_table(one))
+        for setting, of_setting in found.items() for one in of_setting
+    ]  # fmt: skip
+    return Section(TITLE, told, tables, pictures, list(_notes(ran)))
+
+
+def sentences(found: Sequence[Reality]) -> list[str]:
+    """What there is to say of the networks of one setting."""
+    told = [sentence for one in found for sentence in _of_network(one)]
+    by_name = {one.network: one for one in found}
+    for name, one in by_name.items():
+        if twin := by_name.get(name + TWIN):
+            told.append(
+                f"End to end, {name} is {pace(apart(twin, one))} than {twin.network} "
+                f"({_time(one.whole)} against {_time(twin.whole)})."
+            )
+    return told
+
+
+def _of_network(one: Reality) -> Iterator[str]:
+    yield (
+        f"{one.network} takes {_time(one.whole)} end to end; its convolutions, each timed alone "
+        f"and added up, {_time(one.alone)}: {_percent(one.share)} of it."
+    )
+    yield _of_convolutions(one)
+    parts = {kind: part.time.value for kind, part in one.others.items()}
+    parts[BETWEEN] = one.between_s
+    named = {k: s for k, s in parts.items() if s > _NOTABLE * one.whole.time.value}
+    if named:
+        said = [f"{kind} {labels.seconds(s)}" for kind, s in named.items()]
+        share = 100 * sum(named.values()) / one.whole.time.value
+        yield f"No convolution in {one.network}: {labels.join(said)}, {share:.0f} % in all."
+
+
+def _of_convolutions(one: Reality) -> str:
+    """Whether convolutions take longer in the network than alone, and which of them."""
+    inside = f"Inside {one.network} the same convolutions take {_time(one.inside)}"
+    longer = one.longer
+    if np.isnan(longer.low) or longer.low <= 1 <= longer.high:
+        return f"{inside}, not to be told from alone ({_times(longer)} as long)."
+    if longer.high < 1:
+        return f"{inside}, less than alone ({_times(longer)} as long){_where(one, -1)}."
+    return (
+        f"{inside}, {_times(longer)} as long as alone{_where(one, 1)}: alone, each call finds its "
+        "weights and input where the last one left them; here other layers ran in between."
+    )
+
+
+def _where(one: Reality, sign: int) -> str:
+    """The layers whose interval says so, that make up the most of the difference."""
+    sure = [
+        layer
+        for layer in one.layers
+        if (layer.longer.low > 1 if sign > 0 else layer.longer.high < 1)
+    ]
+    sure.sort(key=lambda layer: -sign * layer.more_s)
+    words = [
+        f"{layer.layer} ({'+' if sign > 0 else '-'}{labels.seconds(abs(layer.more_s))})"
+        for layer in sure[:_MOST_LAYERS]
+    ]
+    return f", most of all {labels.join(words)}" if words else ""
+
+
+def _of_absent(one: Absent) -> str:
+    status = one.status.replace("_", " ")
+    return f"{one.network} could not be run whole: {status}{one.reason and f', {one.reason}'}."
+
+
+def _notes(found: Sequence[Reality]) -> Iterator[str]:
+    if not found:
+        return
+    overheads = sorted(one.overhead for one in found)
+    ends = dict.fromkeys(f"{100 * end:.1f}" for end in (overheads[0], overheads[-1]))
+    yield (
+        "Before each pass over the layers every network is built anew in a process of its own, "
+        "under the same conditions, and timed whole and in parts in turns. Timing the parts makes "
+        f"the forward pass longer, here by {' to '.join(ends)} %; the whole is timed without that."
+    )
+    yield "Weights are seeded normals; the networks are not trained."
+
+
+def picture_title(found: Sequence[Reality]) -> str:
+    """The least and the largest part of the whole that the layers alone tell."""
+    order = sorted(found, key=lambda one: one.share.value)
+    low, high = order[0], order[-1]
+    if len(order) == 1:
+        return f"Layers timed alone add up to {_percent(low.share)} of {low.network}, run whole"
+    return (
+        f"Layers alone add up to {100 * low.share.value:.0f} % ({low.network}) to "
+        f"{100 * high.share.value:.0f} % ({high.network}) of the whole network"
+    )
+
+
+def parts_table(found: dict[str, list[Reality]]) -> Table:
+    """One row a setting and network."""
+    numbers = (
+        "whole [95 %]", "layers alone [95 %]", "of the whole [95 %]", "inside [95 %]",
+        "inside / alone [95 %]", *_KINDS, BETWEEN, "passes",
+    )  # fmt: skip
+    rows = [
+        (
+            setting,
+            one.network,
+            _time(one.whole),
+            _time(one.alone),
+            _percent(one.share),
+            _time(one.inside),
+            labels.interval(*one.longer),
+            *(_seconds_of(one, kind) for kind in _KINDS),
+            labels.seconds(one.between_s),
+            str(one.passes),
+        )
+        for setting, of_setting in found.items()
+        for one in of_setting
+    ]
+    return by_setting(("setting", "network", *numbers), rows, set(numbers))
+
+
+def _seconds_of(one: Reality, kind: str) -> str:
+    return labels.seconds(one.others[kind].time.value) if kind in one.others else "none"
+
+
+def layers_table(one: Reality) -> Table:
+    """One row a distinct convolution, the one that changes most first."""
+    numbers = ("times", "alone [95 %]", "inside [95 %]", "inside / alone [95 %]")
+    rows = [
+        (
+            layer.layer,
+            str(layer.count),
+            _time(layer.alone),
+            _time(layer.inside),
+            labels.interval(*layer.longer),
+        )
+        for layer in sorted(one.layers, key=lambda layer: -abs(layer.more_s))
+    ]
+    return Table(("layer", *numbers), rows, frozenset(numbers))
+
+
+def _time(found: Sum) -> str:
+    return labels.with_interval(*map(labels.seconds, found.time))
+
+
+def _times(ratio: Interval) -> str:
+    return f"{labels.interval(*ratio)} times"
+
+
+def _percent(share: Interval) -> str:
+    return labels.percent(*share)
