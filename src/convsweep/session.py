@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from convsweep.environment import describe
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
-from convsweep.networks.visits import Origin, networks_of
+from convsweep.networks.visits import Network, Origin, networks_of
 from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
@@ -97,11 +97,13 @@ def carry_out(
     observe: Observe,
     *,
     resume: bool = False,
+    networks: Sequence[Network] | None = None,
     launch: Launch = launch_child,
 ) -> Ending:
     """Measure everything, each row on the disk as soon as it is known, and write the summary.
 
-    The first interrupt finishes what is being measured; whatever ends it, `resume` goes on.
+    The first interrupt finishes what is being measured; whatever ends it, `resume` goes on. Beside
+    it `networks` are run whole; by default those whose layers are swept, as far as they are known.
 
     Raises:
         ValueError: another run is writing to `out`, or what is there can't be gone on with.
@@ -120,13 +122,19 @@ def carry_out(
             refuse_unless_same(earlier, told)
             visits = known_visits(store.recorded(out), request.every_case)
             told = earlier | {"ended": None, "resumed": [*_list(earlier.get("resumed")), command]}
+        whole = networks_of(request.cases) if networks is None else networks
+        origin = Origin(str(told["run_id"]), str(told["environment_id"]))
         with (
             closing(Recording(request, out, told=told, resume=resume)) as recording,
-            closing(_networks(request, settings, out, told, resume, launch)) as networks,
+            closing(
+                NetworkVisits(
+                    out, whole, request.cases, settings, origin, resume=resume, launch=launch
+                )
+            ) as beside,
         ):
             stopping = Stopping(request, interrupts, visits)
             spent = _measure(
-                request, settings, recording, observe, stopping, visits, networks, launch
+                request, settings, recording, observe, stopping, visits, beside, launch
             )
             total = _added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended})
@@ -184,20 +192,6 @@ def _measure(
     )
     spent.phases_s["networks_s"] = networks.spent_s
     return spent
-
-
-def _networks(
-    request: Request,
-    settings: Settings,
-    out: Path,
-    told: Mapping[str, object],
-    resume: bool,
-    launch: Launch,
-) -> NetworkVisits:
-    """The visits to the whole networks whose layers are swept."""
-    origin = Origin(str(told["run_id"]), str(told["environment_id"]))
-    found = networks_of(request.cases)
-    return NetworkVisits(out, found, request.cases, settings, origin, resume=resume, launch=launch)
 
 
 def _told(

@@ -7,7 +7,13 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+)
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -92,7 +98,7 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
 
 def _watch(model: nn.Module, shapes: Sequence[Size], fake: FakeTensorMode | None) -> Recording:
     found = Recording(type(model).__name__)
-    with ExitStack() as stack:
+    with redirect_stdout(sys.stderr), ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
         torch.manual_seed(0)
         stack.enter_context(torch.no_grad())

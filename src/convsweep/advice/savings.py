@@ -100,6 +100,7 @@ def layer_costs(run: Run, order: Sequence[str]) -> list[LayerCost]:
 def _layer(rows: DataFrame, baseline: str) -> LayerCost:
     first = rows.iloc[0]
     timed = rows[rows["status"] == "ok"].sort_values("median_s")
+    timed = timed.sort_values("speedup", ascending=False, kind="stable")  # paired by pass, if it is
     contenders = {str(row["backend"]): _contender(row) for _, row in timed.iterrows()}
     own = [one for name, one in contenders.items() if name != SEPARABLE]
     base, absent = contenders.get(baseline), rows[rows["backend"] == baseline]

@@ -85,9 +85,10 @@ def _replaced(advice: Advice) -> list[str]:
     if not chosen:
         return [_why_none(advice)]
     every = saving(advice.run, advice.layers, chosen)
+    count = sum(layer.count for layer in advice.layers)
     what = (
-        f"Replacing the {labels.count(every.convolutions, 'convolution')} of {_named(advice)} that "
-        f"a separable layer can stand for"
+        f"Replacing {every.convolutions} of the {labels.count(count, 'convolution')} of "
+        f"{_named(advice)} by separable layers"
     )
     speedup, promise = _ratio(every), f"MACs alone promise {labels.digits(every.promised)} times"
     outcome = {
@@ -185,7 +186,7 @@ def _strategies(advice: Advice) -> list[str]:
     doubt = ""
     if open_:
         few = labels.join([*open_[:_MOST_NAMES], *(["others"] if open_[_MOST_NAMES:] else [])])
-        doubt = f" In {len(open_)} another is ahead by estimate, but that is undecided: {few}."
+        doubt = f" In {len(open_)} another is ahead by estimate, but not surely: {few}."
     if not best:
         return [f"Of {labels.join(rivals)} none is surely faster than {run.baseline} in any of "
                 f"{labels.count(len(tried), 'distinct layer')}.{doubt}"]  # fmt: skip
@@ -249,7 +250,7 @@ def layer_table(advice: Advice) -> Table:
         for layer in advice.layers
     ]
     heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
-             "separable, times as fast [95 %]", "promised")  # fmt: skip
+             "separable [95 %]", "promised")  # fmt: skip
     return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
 
 

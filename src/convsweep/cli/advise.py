@@ -59,8 +59,8 @@ def advise(
     name only what you trust.
 
     The convolutions that it executes are recorded without doing its arithmetic. Then each distinct
-    layer is measured on every strategy, and replaced by a separable one, as far as the budget
-    reaches. Files are those of a run, and layers.csv.
+    layer is measured on every strategy, and replaced by a separable one, and the whole model is
+    run beside them, as far as the budget reaches. Files are those of a run, and layers.csv.
     """
     from convsweep import starting
 
@@ -71,6 +71,7 @@ def advise(
         from convsweep.advice.factories import load_model, short_name
         from convsweep.advice.findings import keep
         from convsweep.advice.recording import record
+        from convsweep.networks.visits import Network
         from convsweep.pacing import measuring, pass_s
         from convsweep.request import Options
 
@@ -91,7 +92,11 @@ def advise(
         out = folder(out, resume, name)
         forecast = pass_s(request, measuring(request).effort)
     print(terminal.plan(request, forecast), flush=True)
-    ending = carry_out(request, out, resume)
+    first = request.cases[0]
+    whole = Network(
+        name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
+    )
+    ending = carry_out(request, out, resume, [whole])
     with written(out):
         told = asking.told(spec, shapes, recording, layers)
         keep(out, told, [layer.problem.label for layer in layers])

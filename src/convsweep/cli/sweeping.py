@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from convsweep.cli.requests import written
 from convsweep.interrupts import EXIT_CODE
 
 if TYPE_CHECKING:
+    from convsweep.networks.visits import Network
     from convsweep.request import Request
     from convsweep.session import Ending
 
@@ -29,15 +31,19 @@ def folder(out: Path | None, resume: bool, name: str) -> Path:
     return out
 
 
-def carry_out(request: Request, out: Path, resume: bool) -> Ending:
-    """Measure, and show how far it is."""
+def carry_out(
+    request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
+) -> Ending:
+    """Measure, and show how far it is; `networks` are run whole beside it, if they are given."""
     from rich.console import Console
 
     from convsweep import session, terminal
 
     command = shlex.join(["convsweep", *sys.argv[1:]])
     with written(out), terminal.progress(Console(stderr=True)) as observe:
-        return session.carry_out(request, out, out.resolve().name, command, observe, resume=resume)
+        return session.carry_out(
+            request, out, out.resolve().name, command, observe, resume=resume, networks=networks
+        )
 
 
 def interrupted() -> int:
