@@ -22,7 +22,9 @@ MOST_PASSES = 10
 """Visits to a network at most; more would tell little more of it."""
 LIMIT_S = 120.0
 """The longest that a visit may take once its process has started."""
-_ENOUGH_PASSES, _LARGEST_SHARE = 3, 1 / 3
+ENOUGH_PASSES = 3
+"""Visits that are made however long they take: fewer give no interval worth the name."""
+_LARGEST_SHARE = 1 / 3  # of the run's time
 
 Layers = Mapping[ConvProblem, str | None]
 """The workload's layer of each problem."""
@@ -150,17 +152,29 @@ class Visits:
         settings: Settings,
         origin: Origin,
         *,
+        least_passes: int = ENOUGH_PASSES,
         resume: bool = False,
         launch: Launch = launch_child,
     ) -> None:
         """Make the file, or with `resume` go on with it.
+
+        Args:
+            run_dir: the run's folder.
+            networks: what is visited.
+            cases: of the run, which tell the names of layers.
+            settings: of every measuring process.
+            origin: what all rows share.
+            least_passes: the first of them, in which all visits are made; later ones only while
+                visits took no more than a third of the run's time.
+            resume: go on behind the last visit that is there.
+            launch: makes a measuring process.
 
         Raises:
             ValueError: in one line, where there is a file that can't be gone on with.
         """
         self._networks, self._settings, self._origin = networks, settings, origin
         self._file = Networks(run_dir, resume) if networks else None
-        self._launch = launch
+        self._launch, self._least_passes = launch, least_passes
         self._layers = {
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
@@ -175,8 +189,7 @@ class Visits:
     def before_pass(self, pass_index: int, stop: Callable[[], bool]) -> None:
         """Make the visits that are due before this pass of the sweep, until `stop` says so.
 
-        A network that has failed is not tried again. From the fourth pass on all visits together
-        take at most a third of the run's time.
+        A network that has failed is not tried again.
         """
         for network in self._networks:
             if self._is_due(network, pass_index):
@@ -190,7 +203,9 @@ class Visits:
         if network.key in self._failed or pass_index <= self._reached.get(network.key, -1):
             return False
         share = self.spent_s / max(monotonic() - self._started, 1e-9)
-        return pass_index < _ENOUGH_PASSES or (pass_index < MOST_PASSES and share <= _LARGEST_SHARE)
+        return pass_index < self._least_passes or (
+            pass_index < MOST_PASSES and share <= _LARGEST_SHARE
+        )
 
     def _make(self, network: Network, pass_index: int) -> None:
         assert self._file is not None
