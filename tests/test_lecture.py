@@ -205,6 +205,22 @@ def test_an_exception_is_named_and_so_is_where_the_claim_begins(read: Read) -> N
     assert told.endswith("It holds from 14x14 on, in 2 of 3 pairs; not at C32 7x7.")
 
 
+def test_where_neither_size_nor_channels_tell_work_may(read: Read) -> None:
+    def dear_when_quick(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.macs < 10**6
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [
+        made.square(channels, size, 3, bias=b)
+        for channels, size in ((8, 28), (16, 7), (64, 7), (16, 28))
+        for b in (0, 1)
+    ]
+    evidence = by_claim(read(measured(dear_when_quick, problems)))[BIAS]
+    assert whereabouts(evidence) == (
+        "it holds from 1.81 million MACs on, in 2 of 4 pairs; not at C8 28x28 and C16 7x7"
+    )
+
+
 def test_where_two_numbers_may_be_the_reason_none_is_told(read: Read) -> None:
     def dear_when_small(problem: ConvProblem, backend: str, device: str) -> float:
         dear = problem.bias and problem.in_channels == 8

@@ -75,7 +75,7 @@ CLAIMS = (
     ),
     Claim(
         "A 1x1 convolution is a fully connected layer over pixels",
-        "linear (what nn.Linear does, channels moved last and back) against {baseline}",
+        "linear (nn.Linear's product; channels move last and back if need be) against {baseline}",
         "the fully connected layer takes {times} times as long as {baseline}",
         between_backends("linear"),
         _IN_PROPORTION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +63,7 @@ def weigh(run: Run) -> list[Evidence]:
     against both ends of the claim's band (Schuirmann 1987).
     """
     log_s = _log_times(run)
-    found = [(claim, list(claim.pairs(log_s, run.baseline))) for claim in CLAIMS]
+    found = [(claim, _in_one_pass(claim.pairs(log_s, run.baseline), log_s)) for claim in CLAIMS]
     logs = [_over_claimed(pairs, log_s, run.pass_times.shape[1]) for _, pairs in found]
     verdicts = _verdicts(CLAIMS, logs)
     measured = zip(found, logs, verdicts, strict=True)
@@ -77,6 +77,11 @@ def _log_times(run: Run) -> Mapping[Timing, Numbers]:
     logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
     timings = map(Timing, map(ConvProblem.parse, cases["problem"]), cases["backend"])
     return dict(zip(timings, logs, strict=True))
+
+
+def _in_one_pass(pairs: Iterable[Pair], log_s: Mapping[Timing, Numbers]) -> list[Pair]:
+    """The pairs both of which some pass has timed."""
+    return [p for p in pairs if not np.isnan(log_s[p.second] - log_s[p.first]).all()]
 
 
 def _over_claimed(pairs: Sequence[Pair], log_s: Mapping[Timing, Numbers], passes: int) -> Numbers:

@@ -30,7 +30,10 @@ _COUNTED = {
     NOT_MEASURED: ("was not measured", "were not measured"),
 }
 
-_FEATURES: tuple[tuple[Callable[[ConvProblem], int], Callable[[ConvProblem], str]], ...] = (
+_Feature = tuple[Callable[[ConvProblem], int], Callable[[ConvProblem], str]]
+"""A number, and the words for it."""
+
+_FEATURES: tuple[_Feature, ...] = (
     (lambda p: math.prod(p.input_size), lambda p: format_size(p.input_size)),
     (
         lambda p: min(p.in_channels, p.out_channels),
@@ -38,6 +41,7 @@ _FEATURES: tuple[tuple[Callable[[ConvProblem], int], Callable[[ConvProblem], str
     ),
     (lambda p: math.prod(p.kernel_size), lambda p: f"kernel {_side(p.kernel_size)}"),
 )
+_WORK: _Feature = (lambda p: p.macs, lambda p: f"{labels.digits(p.macs / 1e6)} million MACs")
 
 
 def tally(weighed: Sequence[Evidence]) -> str:
@@ -89,18 +93,24 @@ def _list(names: list[str]) -> str:
 def _rule(held: Sequence[Compared], failed: Sequence[Compared]) -> str:
     """`from 28x28 on, ` or `up to 64 channels, `, where one number tells those that hold apart.
 
-    Where two numbers do, these pairs can't tell which it is, and nothing is said.
+    Where two numbers do, these pairs can't tell which it is, and nothing is said; where neither
+    size, channels nor kernel does, the work may.
     """
     if not held or not failed or len(held) + len(failed) < _ENOUGH_PAIRS:
         return ""
     ours, theirs = ([each.pair.second.problem for each in some] for some in (held, failed))
-    rules = []
-    for number, word in _FEATURES:
-        if max(map(number, theirs)) < min(map(number, ours)):
-            rules.append(f"from {word(min(ours, key=number))} on, ")
-        if max(map(number, ours)) < min(map(number, theirs)):
-            rules.append(f"up to {word(max(ours, key=number))}, ")
-    return rules[0] if len(rules) == 1 else ""
+    rules = [_apart(ours, theirs, feature) for feature in _FEATURES]
+    said = [*filter(None, rules)] or [_apart(ours, theirs, _WORK)]
+    return said[0] if len(said) == 1 else ""
+
+
+def _apart(ours: list[ConvProblem], theirs: list[ConvProblem], feature: _Feature) -> str:
+    number, word = feature
+    if max(map(number, theirs)) < min(map(number, ours)):
+        return f"from {word(min(ours, key=number))} on, "
+    if max(map(number, ours)) < min(map(number, theirs)):
+        return f"up to {word(max(ours, key=number))}, "
+    return ""
 
 
 def named(evidence: Evidence) -> list[str]:
