@@ -144,6 +144,7 @@ ABOVE_BOTH = (
     "cli.reading",
     "cli.showing",
     "cli.advise",
+    "cli.accuracy",
     "cli",
     "__main__",
 )

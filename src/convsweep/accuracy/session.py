@@ -47,31 +47,39 @@ class Request:
         return [Unit(s.name, seed) for seed in range(self.seeds) for s in self.sources]
 
 
-def read_request(
-    datasets: Sequence[str] = (),
-    seeds: int = SEEDS,
-    threads: int = 1,
-    epochs: int | None = None,
-) -> Request:
+class Options(NamedTuple):
+    """What a user asks for; what is None or empty has a default."""
+
+    datasets: Sequence[str] = ()
+    seeds: int | None = None
+    threads: int | None = None
+    epochs: int | None = None
+
+
+def read_request(options: Options) -> Request:
     """The request that these options make; without a name, every data set.
 
     Raises:
         ValueError: in one line that names the bad value and what is allowed.
     """
-    names = tuple(dict.fromkeys(datasets)) or tuple(SOURCES)
+    names = tuple(dict.fromkeys(options.datasets)) or tuple(SOURCES)
     for name in names:
         if name not in SOURCES:
             raise ValueError(f"--dataset {name!r} is not known; there is {', '.join(SOURCES)}")
-    _refuse_unless_within("seeds", seeds, _MOST_SEEDS)
-    _refuse_unless_within("threads", threads, usable_cores())
+    seeds = _within("seeds", options.seeds, SEEDS, _MOST_SEEDS)
+    threads = _within("threads", options.threads, 1, usable_cores())
+    epochs = options.epochs
     if epochs is not None:
-        _refuse_unless_within("epochs", epochs, _MOST_EPOCHS)
+        _within("epochs", epochs, 1, _MOST_EPOCHS)
     return Request(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
 
 
-def _refuse_unless_within(option: str, value: int, most: int) -> None:
+def _within(option: str, value: int | None, default: int, most: int) -> int:
+    if value is None:
+        return default
     if not 1 <= value <= most:
         raise ValueError(f"--{option} {value} is not a whole number from 1 to {most}")
+    return value
 
 
 class Progress(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import advise, measuring, reading, showing
+from convsweep.cli import accuracy, advise, measuring, reading, showing
 from convsweep.interrupts import EXIT_CODE
 
 _WRONG_REQUEST = 2
@@ -42,6 +42,7 @@ for command in (
     measuring.check,
     measuring.noise,
     advise.advise,
+    accuracy.accuracy,
     reading.report,
     reading.compare,
     reading.export,
