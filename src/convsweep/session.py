@@ -15,7 +15,7 @@ from convsweep.environment import describe
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
-from convsweep.networks.visits import Network, Origin, networks_of
+from convsweep.networks.visits import ENOUGH_PASSES, Network, Origin, networks_of
 from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
@@ -128,7 +128,14 @@ def carry_out(
             closing(Recording(request, out, told=told, resume=resume)) as recording,
             closing(
                 NetworkVisits(
-                    out, whole, request.cases, settings, origin, resume=resume, launch=launch
+                    out,
+                    whole,
+                    request.cases,
+                    settings,
+                    origin,
+                    least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
+                    resume=resume,
+                    launch=launch,
                 )
             ) as beside,
         ):

@@ -23,6 +23,8 @@ _SEED = 1
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 200
 _Measured = TypeVar("_Measured")
 
+_OTHER_CALLS = "the network does not make the same calls in each forward pass"
+
 # The kind of a call by a part of its function's name; the first that fits.
 _KINDS = {
     "conv": CONVOLUTION,
@@ -137,7 +139,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self._clock = clock
         self._places: list[_Place] = []
-        self._next = 0
+        self._next, self._is_first = 0, True
 
     def follow(self, forward: Callable[[], None]) -> float:
         """Time the parts of one forward pass, whose calls must be those of the first; its own."""
@@ -146,8 +148,9 @@ class _Watch(TorchFunctionMode):
             started = perf_counter()
             forward()
             seconds = perf_counter() - started  # each part was waited for
+        self._is_first = False
         if self._next != len(self._places):
-            raise ValueError("the network does not make the same calls in each forward pass")
+            raise ValueError(_OTHER_CALLS)
         return seconds
 
     def __torch_function__(
@@ -161,13 +164,13 @@ class _Watch(TorchFunctionMode):
         results: list[Any] = []
         seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
         kind = next((kind for part, kind in _KINDS.items() if part in name), OTHER)
-        if self._next == len(self._places):
+        if self._is_first:
             is_convolution = kind == CONVOLUTION and "transpose" not in name
             problem = called_problem(*args, **kwargs) if is_convolution else None
             self._places.append(_Place(kind, problem))
-        place = self._places[self._next]
-        if place.kind != kind:
-            raise ValueError("the network does not make the same calls in each forward pass")
+        place = self._places[self._next] if self._next < len(self._places) else None
+        if place is None or place.kind != kind:
+            raise ValueError(_OTHER_CALLS)
         place.samples.append(seconds)
         self._next += 1
         return results[0]
