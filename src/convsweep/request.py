@@ -126,7 +126,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
     Raises:
         ValueError: names the value and what is allowed.
     """
-    name, layers, grid = (*model, Grid("", ())) if model else _layers(options)
+    name, layers, grid = (*model, Grid("", (), halves=True)) if model else _layers(options)
     known = backends()
     names = _each("backend", options.backends or grid.backends or tuple(known), known)
     devices = dict.fromkeys(options.devices or ("cpu",))

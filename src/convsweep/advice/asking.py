@@ -48,7 +48,10 @@ def distinct_layers(recording: Recording, workload: str) -> list[Layer]:
         calls.setdefault(one.problem, []).append(one)
     if not calls:
         raise ValueError(f"{workload} executes no convolution{_but(recording)}")
-    return [Layer(problem, workload, _name(workload, of), len(of)) for problem, of in calls.items()]
+    return [
+        Layer(problem, workload, _name(recording.model, of), len(of))
+        for problem, of in calls.items()
+    ]
 
 
 def _but(recording: Recording) -> str:

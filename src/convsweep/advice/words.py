@@ -33,6 +33,9 @@ ISOLATED = (
     "over the layers, each as often as one call of the model executes it; what a model does "
     "between its convolutions is not in it."
 )
+_FEW_PASSES = (
+    "A layer with one pass alone has no interval, and decides nothing: a longer --budget does."
+)
 _MOST_NAMES = 3
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _LARGE = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
@@ -95,9 +98,11 @@ def _replaced(advice: Advice) -> list[str]:
         FASTER: "makes its convolutions faster on this machine",
         SLOWER: "makes its convolutions slower on this machine",
         "same": "leaves its convolutions' time on this machine as it is",
-    }.get(every.verdict, "may make its convolutions faster or slower on this machine: undecided")
-    said = f"{what} {outcome}: {speedup} times as fast, where {promise}."
-    return [said, *_by_layer(advice, every)]
+    }.get(every.verdict, "may make its convolutions faster or slower on this machine (undecided)")
+    said = [f"{what} {outcome}: {speedup} times as fast, where {promise}."]
+    if np.isnan(every.speedup.low):
+        said.append(_FEW_PASSES)
+    return [*said, *_by_layer(advice, every)]
 
 
 def _why_none(advice: Advice) -> str:

@@ -112,11 +112,14 @@ def _tell(out: Path) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from convsweep import reality_in_words
     from convsweep.advice import words
     from convsweep.advice.findings import read_advice
+    from convsweep.networks.rows import load_networks
 
     found = read_advice(out)
     if found is None:
+        print(f"The budget was spent before any layer was measured. Results: {out}")
         return 0
     table = words.layer_table(found)
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -128,7 +131,9 @@ def _tell(out: Path) -> int:
     console.print(shown)
     if len(table.rows) > _MOST_ROWS:
         print(f"and {len(table.rows) - _MOST_ROWS} more in layers.csv")
-    for sentence in [*words.sentences(found), *words.notes(found)]:
+    whole = reality_in_words.section(found.run, load_networks(out))
+    real = whole.sentences if whole else ()
+    for sentence in [*words.sentences(found), *real, *words.notes(found)]:
         console.print(sentence, markup=False, highlight=False)
     failed = found.run.cases[found.run.cases["status"].isin(FAILED)]
     for _, case in failed.iterrows():
