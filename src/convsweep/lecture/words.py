@@ -20,7 +20,7 @@ from convsweep.lecture.pairs import Pair
 from convsweep.problem import ConvProblem, Size, format_size
 
 _MOST_NAMES = 3
-_ENOUGH_PAIRS = 3  # from which on a rule is more than the names of its pairs
+_ENOUGH_PAIRS = 2  # that hold, for a rule to be more than the name of one
 
 _COUNTED = {
     HOLDS: ("holds", "hold"),
@@ -96,7 +96,7 @@ def _rule(held: Sequence[Compared], failed: Sequence[Compared]) -> str:
     Where two numbers do, these pairs can't tell which it is, and nothing is said; where neither
     size, channels nor kernel does, the work may.
     """
-    if not held or not failed or len(held) + len(failed) < _ENOUGH_PAIRS:
+    if len(held) < _ENOUGH_PAIRS or not failed:
         return ""
     ours, theirs = ([each.pair.second.problem for each in some] for some in (held, failed))
     rules = [_apart(ours, theirs, feature) for feature in _FEATURES]
