@@ -55,10 +55,11 @@ def find_region(replacements: Sequence[Replacement]) -> Region | None:
 def steps(replacements: Sequence[Replacement]) -> list[str] | None:
     """For each number of channels, downwards, from where on it pays: `at 8 channels nowhere`.
 
-    None where there are more than `_MOST_STEPS`, or one of them pays here and there.
+    None where there are more than `_MOST_STEPS`, or one of them pays here and there; and for
+    networks, whose channels come with one size.
     """
     channels = sorted({r.problem.in_channels for r in replacements}, reverse=True)
-    if len(channels) > _MOST_STEPS:
+    if len(channels) > _MOST_STEPS or any(r.workload for r in replacements):
         return None
     said = []
     for count in channels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convsweep import labels
@@ -38,22 +38,32 @@ def verdict(run: Run, *, alone: bool) -> list[str]:
     return said
 
 
+_BY: tuple[Callable[[Replacement], tuple[object, ...]], ...] = (
+    lambda r: (r.workload, r.problem.batch_size, r.problem.kernel_size),
+    lambda r: (r.workload, r.problem.kernel_size),
+    lambda r: (r.workload, r.problem.batch_size),
+    lambda r: (r.workload,),
+)
+"""How problems are grouped, the finest first."""
+
+
 def groups(replacements: Sequence[Replacement]) -> list[list[Replacement]]:
-    """The problems as sentences take them: all, or each network, batch and kernel on its own.
+    """The problems as sentences take them: all, or each network, kernel and batch on its own.
 
     All where they are alike: everything pays, nothing does, or what pays ends at one place.
     """
     region = find_region(replacements)
     pays = [r.verdict == FASTER for r in replacements]
-    clean = region is not None and sum(pays) == len(region.inside)
-    parts: dict[tuple[object, ...], list[Replacement]] = {}
-    for r in replacements:
-        key = (r.workload, r.problem.batch_size, r.problem.kernel_size)
-        parts.setdefault(key, []).append(r)
-    networks = len({r.workload for r in replacements}) > 1
-    if ((clean or len(set(pays)) == 1) and not networks) or not 1 < len(parts) <= MOST_GROUPS:
-        return [list(replacements)]
-    return [*parts.values()]
+    alike = len(set(pays)) == 1 or (region is not None and sum(pays) == len(region.inside))
+    if alike and len({r.workload for r in replacements}) == 1:
+        return [[*replacements]]
+    for key_of in _BY:
+        parts: dict[tuple[object, ...], list[Replacement]] = {}
+        for r in replacements:
+            parts.setdefault(key_of(r), []).append(r)
+        if 1 < len(parts) <= MOST_GROUPS:
+            return [*parts.values()]
+    return [[*replacements]]
 
 
 @dataclass(frozen=True)

@@ -136,5 +136,8 @@ def _caption(run: Run, found: Sequence[Attainment]) -> str:
     if any(attained.name in HALF_LOOKS for attained in found):
         said.append("Hollow triangles are the halves of separable layers, each timed alone.")
     if any(attained.most > 1 for attained in found):
-        said.append("What lies above its roof found its data nearer than a copy of that size does.")
+        said.append(
+            "A point above its roof was faster than the ceiling as measured: in another shape, or "
+            "in a quieter moment."
+        )
     return " ".join(said)
