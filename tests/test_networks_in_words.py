@@ -13,7 +13,7 @@ import synthetic_run as made
 from convsweep import reality_in_words, sums_in_words
 from convsweep.estimates import Interval
 from convsweep.findings import Run, network_totals, read_run
-from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow
+from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow, load_networks
 from convsweep.plots import networks as drawing
 from convsweep.plots.style import drawing_style, png
 from convsweep.problem import ConvProblem
@@ -191,7 +191,7 @@ def test_a_network_that_is_not_all_there_has_no_total(read: Read, lack: str) -> 
 
 def test_the_whole_is_its_convolutions_its_other_calls_and_what_is_between(read: Read) -> None:
     run = read(rows("net", noise=0.0))
-    [one], absent = realities(run, frame(inside(slower=1.5)))
+    [one], absent = realities(run, frame(inside(slower=1.5)), run.settings[0])
     alone = modelled("net", "torch_conv")
     assert absent == []
     assert one.alone.time.value == pytest.approx(alone)
@@ -210,12 +210,46 @@ def test_the_whole_is_its_convolutions_its_other_calls_and_what_is_between(read:
 def test_only_the_setting_that_was_timed_is_compared(read: Read) -> None:
     run = read(rows("net"))
     other = [replace(row, threads=2) for row in inside()]
-    assert realities(run, frame(other)) == ([], [])
+    assert realities(run, frame(other), run.settings[0]) == ([], [])
+
+
+def test_a_network_with_more_convolutions_than_were_timed_is_told(read: Read) -> None:
+    run = read([row for row in rows("net") if row.layer != "dw"])
+    section = reality_in_words.section(run, frame(inside()))
+    assert section is not None
+    assert section.sentences == [
+        "net was run whole, but 1 of its 3 distinct convolutions have no time alone."
+    ]
+
+
+def test_convolutions_that_no_problem_stands_for_count_among_the_others(read: Read) -> None:
+    upward = [
+        replace(row, kind=CONVOLUTION, problem=None) for row in inside() if row.kind == "pooling"
+    ]
+    run = read(rows("net"))
+    usual, with_upward = (
+        realities(run, frame(own), run.settings[0])[0][0] for own in (inside(), upward + inside())
+    )
+    assert with_upward.inside.time == pytest.approx(usual.inside.time)
+    assert with_upward.others["other"].time == pytest.approx(usual.others["pooling"].time)
+
+
+@pytest.mark.parametrize(("factor", "between"), [(3.0, True), (1.1, False)])
+def test_layers_with_cold_caches_are_told_beside(read: Read, factor: float, between: bool) -> None:
+    def colder(problem: ConvProblem, backend: str, device: str) -> float:
+        return factor * made.modelled_s(problem, backend, device)
+
+    cold = [replace(row, cache="cold") for row in rows("net", seconds=colder)]
+    section = reality_in_words.section(read(rows("net") + cold), frame(inside(slower=1.5)))
+    assert section is not None
+    [said] = [text for text in section.sentences if "caches emptied" in text]
+    assert ("between hot and cold" in said) == between
+    assert len(section.pictures) == 1
 
 
 def test_fewer_visits_than_passes_are_compared_by_those_that_both_have(read: Read) -> None:
     run = read(rows("net", passes=9))
-    [one], _ = realities(run, frame(inside(passes=4)))
+    [one], _ = realities(run, frame(inside(passes=4)), run.settings[0])
     assert one.passes == 4
     assert np.isfinite(one.share).all()
 
@@ -260,10 +294,10 @@ def test_two_whole_networks_are_compared_end_to_end(read: Read) -> None:
     assert "than net_standard" in section.sentences[-1]
 
 
-def test_a_run_of_no_workload_has_neither_part(read: Read) -> None:
+def test_a_run_of_no_workload_has_neither_part(read: Read, tmp_path: Path) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
     assert sums_in_words.section(run) is None
-    assert reality_in_words.section(run, frame(inside())) is None
+    assert reality_in_words.section(run, load_networks(tmp_path)) is None
 
 
 def test_one_pass_gives_no_interval_and_no_claim(read: Read) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from convsweep.estimates import Interval, estimate, interval
+from convsweep.estimates import Interval, Numbers, estimate, interval
 from convsweep.findings import Run
-from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE
+from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
 from convsweep.store import BASELINE
 from convsweep.totals import Sum, ratio, summed
 
@@ -22,7 +22,7 @@ ALONE = BASELINE
 """The backend that computes a convolution as a network of torch modules does."""
 BETWEEN = "between calls"
 """What of the whole is in no call into torch: Python, and what else the network does."""
-_SETTING = ["device", "dtype", "memory_format", "threads", "environment_id"]
+_CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Reality:
     """The forward pass while its parts were timed."""
     layers: Sequence[LayerInside]
     passes: int
+    cold: Sum | None = None
+    """The convolutions alone, caches emptied before each call; None where that was not timed."""
 
     @property
     def share(self) -> Interval:
@@ -86,57 +88,61 @@ class Reality:
 
 @dataclass(frozen=True)
 class Absent:
-    """A network that could not be run as a whole."""
+    """A network that nothing can be said of."""
 
     network: str
-    status: str
-    reason: str
+    why: str
 
 
-def realities(run: Run, networks: DataFrame) -> tuple[list[Reality], list[Absent]]:
-    """The networks of one setting that were run whole, and those that could not be.
-
-    A network without a time alone for each of its convolutions is left out.
+def realities(run: Run, networks: DataFrame, setting: str) -> tuple[list[Reality], list[Absent]]:
+    """The networks of one setting that were run whole, and those that nothing can be said of.
 
     Args:
-        run: one setting of it.
+        run: all of it.
         networks: the rows of networks.csv, all of them.
+        setting: the one to tell of; where its caches are cold, there is nothing to tell.
     """
-    setting = run.cases.loc[run.cases["cache"] == "hot", _SETTING].drop_duplicates()
-    rows = networks.merge(setting, on=_SETTING) if len(setting) else networks.iloc[:0]
-    found: list[Reality] = []
-    absent: list[Absent] = []
-    for name, own in rows.groupby("network", sort=False):
-        failed = own[own["status"] != "ok"]
-        if len(failed):
-            last = failed.iloc[-1]
-            reason = "" if pd.isna(last["reason"]) else str(last["reason"])
-            absent.append(Absent(str(name), str(last["status"]), reason))
-        elif reality := _reality(run, str(name), own):
-            found.append(reality)
-    return found, absent
+    own, cold = run.within(setting), _with_cold_caches(run, setting)
+    conditions = own.cases.loc[own.cases["cache"] == "hot", _CONDITIONS].drop_duplicates()
+    by_name = networks.merge(conditions, on=_CONDITIONS).groupby("network", sort=False)
+    told = [_reality(own, cold, str(name), _with_others_apart(rows)) for name, rows in by_name]
+    return (
+        [one for one in told if isinstance(one, Reality)],
+        [one for one in told if isinstance(one, Absent)],
+    )
 
 
-def _reality(run: Run, name: str, rows: DataFrame) -> Reality | None:
-    alone = _alone(run, name)
+def _with_cold_caches(run: Run, setting: str) -> Run | None:
+    """The same setting with caches emptied before each call, where the run has it."""
+    where = run.cases.drop_duplicates("setting").set_index("setting")[[*_CONDITIONS, "cache"]]
+    beside = where[(where[_CONDITIONS] == where.loc[setting, _CONDITIONS]).all(axis=1)]
+    names = beside.index[beside["cache"] == "cold"]
+    return run.within(str(names[0])) if len(names) else None
+
+
+def _with_others_apart(rows: DataFrame) -> DataFrame:
+    """The rows with convolutions that no problem stands for, transposed ones, among the others."""
+    is_plain = (rows["kind"] != CONVOLUTION) | rows["problem"].notna()
+    return rows.assign(kind=rows["kind"].where(is_plain, OTHER))
+
+
+def _reality(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Reality | Absent:
+    failed = rows[rows["status"] != "ok"]
+    if len(failed):
+        last = failed.fillna({"reason": ""}).iloc[-1]
+        told = [str(last["status"]).replace("_", " "), str(last["reason"])]
+        return Absent(name, f"could not be run whole: {', '.join(filter(None, told))}")
     inside = rows[rows["kind"] == CONVOLUTION].drop_duplicates(["problem", "pass_index"])
-    problems = list(dict.fromkeys(inside["problem"]))
-    if not problems or not set(problems) <= set(alone.index):
-        return None
-    first = inside.drop_duplicates("problem")  # in the order of `problems`
-    counts = first["count"].to_numpy(dtype="float64")
+    first = inside.drop_duplicates("problem")
+    problems, counts = first["problem"].to_list(), first["count"].to_numpy(dtype="float64")
+    alone = _alone(run, name)
+    lacking = len(set(problems) - set(alone.index))
+    if lacking or not problems:
+        of = f"{lacking} of its {len(problems)} distinct convolutions"
+        return Absent(name, f"was run whole, but {of} have no time alone")
     log_alone = np.log(alone.loc[problems].to_numpy(dtype="float64"))
     log_inside = np.log(_by_pass(inside, "problem", run).loc[problems].to_numpy(dtype="float64"))
     once = np.ones(len(problems))
-    layers = [
-        LayerInside(
-            str(layer),
-            int(n),
-            summed(log_alone[[i]], n * once[:1]),
-            summed(log_inside[[i]], once[:1]),
-        )
-        for i, (layer, n) in enumerate(zip(first["layer"], counts, strict=True))
-    ]
     others = _others(run, rows)
     return Reality(
         network=name,
@@ -145,15 +151,37 @@ def _reality(run: Run, name: str, rows: DataFrame) -> Reality | None:
         alone=summed(log_alone, counts),
         inside=summed(log_inside, once),
         others=dict(sorted(others.items(), key=lambda item: -item[1].time.value)),
-        layers=layers,
+        layers=_layers(first, log_alone, log_inside),
         passes=int(rows["pass_index"].nunique()),
+        cold=_cold(cold, name, problems, counts),
     )
+
+
+def _layers(first: DataFrame, log_alone: Numbers, log_inside: Numbers) -> list[LayerInside]:
+    """Each problem on its own, a row of all three arguments."""
+    return [
+        LayerInside(
+            str(layer),
+            int(count),
+            summed(log_alone[[i]], np.array([float(count)])),
+            summed(log_inside[[i]], np.ones(1)),
+        )
+        for i, (layer, count) in enumerate(zip(first["layer"], first["count"], strict=True))
+    ]
+
+
+def _cold(run: Run | None, name: str, problems: list[str], counts: Numbers) -> Sum | None:
+    alone = None if run is None else _alone(run, name)
+    if alone is None or not set(problems) <= set(alone.index):
+        return None
+    return summed(np.log(alone.loc[problems].to_numpy(dtype="float64")), counts)
 
 
 def _alone(run: Run, workload: str) -> DataFrame:
     """Seconds of each layer on its own: a row a problem, a column a pass."""
     cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
     cases = cases[(cases["backend"] == ALONE) & (cases["status"] == "ok")]
+    cases = cases.drop_duplicates("problem")
     keys = pd.MultiIndex.from_frame(cases[["setting", "label", "backend"]])
     return run.pass_times.loc[keys].set_axis(cases["problem"].to_list(), axis=0)
 

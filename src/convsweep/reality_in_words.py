@@ -12,7 +12,7 @@ from convsweep.estimates import Interval
 from convsweep.findings import Run
 from convsweep.plots.networks import draw_reality
 from convsweep.plots.style import Picture
-from convsweep.reality import BETWEEN, Absent, Reality, apart, realities
+from convsweep.reality import BETWEEN, Reality, apart, realities
 from convsweep.sections import Section
 from convsweep.sums_in_words import pace
 from convsweep.tables import Table, by_setting
@@ -34,10 +34,13 @@ def section(run: Run, networks: DataFrame) -> Section | None:
     pictures: list[Picture] = []
     found: dict[str, list[Reality]] = {}
     for setting in run.settings:
-        ran, absent = realities(run.within(setting), networks)
+        ran, absent = realities(run, networks, setting)
         found[setting] = ran
         where = f"On {setting}: " if several else ""
-        told += [where + sentence for sentence in (*sentences(ran), *map(_of_absent, absent))]
+        told += [
+            where + sentence
+            for sentence in (*sentences(ran), *(f"{a.network} {a.why}." for a in absent))
+        ]
         if picture := draw_reality(ran, picture_title(ran) if ran else ""):
             pictures.append(picture.of(setting) if several else picture)
     if not told:
@@ -71,6 +74,8 @@ def _of_network(one: Reality) -> Iterator[str]:
         f"and added up, {_time(one.alone)}: {_percent(one.share)} of it."
     )
     yield _of_convolutions(one)
+    if one.cold is not None:
+        yield _of_cold_caches(one, one.cold)
     parts = {kind: part.time.value for kind, part in one.others.items()}
     parts[BETWEEN] = one.between_s
     named = {k: s for k, s in parts.items() if s > _NOTABLE * one.whole.time.value}
@@ -94,6 +99,17 @@ def _of_convolutions(one: Reality) -> str:
     )
 
 
+def _of_cold_caches(one: Reality, cold: Sum) -> str:
+    """Where the network lies between layers with hot caches and with cold ones."""
+    times = (one.alone.time.value, one.inside.time.value, cold.time.value)
+    said = (
+        f"With caches emptied before each call, the convolutions of {one.network} take "
+        f"{_time(cold)} alone"
+    )
+    lies_between = times[0] < times[1] < times[2]
+    return f"{said}: the network lies between hot and cold." if lies_between else f"{said}."
+
+
 def _where(one: Reality, sign: int) -> str:
     """The layers whose interval says so, that make up the most of the difference."""
     sure = [
@@ -107,11 +123,6 @@ def _where(one: Reality, sign: int) -> str:
         for layer in sure[:_MOST_LAYERS]
     ]
     return f", most of all {labels.join(words)}" if words else ""
-
-
-def _of_absent(one: Absent) -> str:
-    status = one.status.replace("_", " ")
-    return f"{one.network} could not be run whole: {status}{one.reason and f', {one.reason}'}."
 
 
 def _notes(found: Sequence[Reality]) -> Iterator[str]:
