@@ -125,12 +125,14 @@ READ_WING = (
     "roofline_section",
     "advice.savings",
     "advice.findings",
+    "plots.model",
     "advice.words",
-    "contents",
     "accuracy.findings",
     "accuracy.words",
     "plots.pareto",
     "accuracy.report",
+    "contents",
+    "pages",
     "report",
 )
 ABOVE_BOTH = (

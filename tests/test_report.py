@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import synthetic_run as made
 
-from convsweep.report import escape_markdown, write_report
+from convsweep.report import write_report
+from convsweep.tables import escape_markdown
 from convsweep.store import Row
 from convsweep.tables import merge_reasons
 

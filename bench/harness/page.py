@@ -17,7 +17,7 @@ from bench.harness import agreement, overhead, pictures, tools
 from bench.harness.pairs import short_name
 from convsweep import labels
 from convsweep.plots.style import png
-from convsweep.report import escape_markdown
+from convsweep.tables import escape_markdown
 from convsweep.tables import Table, environment_table
 
 PAGE = "report.md"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from convsweep import reality_in_words, roofline_section, study_section, sums_in_words
+from convsweep.accuracy import report as accuracy
+from convsweep.accuracy.report import latest_beside
 from convsweep.advice import words as advice
 from convsweep.findings import Run
 from convsweep.lecture import page as lecture
@@ -23,6 +26,7 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
     Raises:
         ValueError: in one line, where a file in the folder is damaged.
     """
+    study = latest_beside(run_dir)
     with drawing_style():
         told = (
             advice.section(run_dir),
@@ -31,9 +35,14 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
             reality_in_words.section(run, load_networks(run_dir)),
             roofline_section.section(run),
             lecture.section(run),
+            None if study is None else accuracy.section(study),
         )
-        return [_titled(section) for section in told if section is not None]
+        return titled([section for section in told if section is not None])
 
 
-def _titled(section: Section) -> Section:
-    return section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
+def titled(sections: Sequence[Section]) -> list[Section]:
+    """The sections, each figure with its title drawn."""
+    return [
+        section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
+        for section in sections
+    ]

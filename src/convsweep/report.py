@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from convsweep import plots, store, tables
+from convsweep.accuracy import report as accuracy
+from convsweep.accuracy.report import is_accuracy_run
 from convsweep.answer import answer as sentences
 from convsweep.cases import split
-from convsweep.contents import sections
+from convsweep.contents import sections, titled
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.noise import NOISE, measure_noise
 from convsweep.noise import sentences as sentences_of_noise
-from convsweep.sections import LONG_TABLE
+from convsweep.pages import refuse_unless_report, write_pages
+from convsweep.plots.style import drawing_style
 from convsweep.statistics import asked_in, summarize
-from convsweep.tables import escape_markdown
 
 _ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
 
@@ -37,31 +35,42 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         ValueError: in one line, where `run_dir` is no run or `out` can't be written; then
             nothing is written.
     """
+    if is_accuracy_run(run_dir):
+        return _write_study(run_dir, out)
     measurements = store.load(run_dir)
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
-    _refuse_unless_report(out)
+    refuse_unless_report(out)
     asked = asked_in(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
-    pictures = plots.figures(measurements, summary, asked.cases)
     run = read_run(measurements, summary, asked.cases)
     told = sections(run, run_dir)
-    drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
-    images = {picture.name: plots.png(picture.figure) for picture in drawn}
-    context = _context(run, label_cases(split(measurements).asked), environment)
-    context |= {"sections": told, "long_table": LONG_TABLE}
-    context |= {"pictures": pictures, "run": Path(run_dir).resolve().name}
-    context |= {"noise": _noise(run_dir, environment)}
-    context["answer"] += _ending(environment)
-    inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
-    texts = {
-        "report.md": _templates(html=False).get_template("report.md.j2").render(context),
-        "report.html": _templates(html=True)
-        .get_template("report.html.j2")
-        .render(context, images=inline),
+    pictures = plots.figures(measurements, summary, asked.cases)
+    context = _context(run, label_cases(split(measurements).asked), environment) | {
+        "title": f"Which convolution is faster: {run_dir.resolve().name}",
+        "sections": told,
+        "pictures": pictures,
+        "noise": _noise(run_dir, environment),
     }
-    return _write(out, texts, images)
+    context["answer"] += _ending(environment)
+    drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
+    return write_pages(out, "report", context, drawn)
+
+
+def _write_study(run_dir: Path, out: Path) -> Path:
+    """The page of a run that trained networks."""
+    refuse_unless_report(out)
+    with drawing_style():
+        found = accuracy.page(run_dir)
+        told = titled(found.sections)
+    context = {
+        "title": f"{found.title}: {run_dir.resolve().name}",
+        "command": found.environment.get("command"),
+        "sections": told,
+        "environment": tables.environment_table(found.environment),
+    }
+    return write_pages(out, "study", context, [p for section in told for p in section.pictures])
 
 
 def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:
@@ -121,46 +130,3 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
 def _words(value: object) -> list[str]:
     """A list of texts from a file that anyone may have edited."""
     return list(map(str, value)) if isinstance(value, list) else []
-
-
-def _templates(*, html: bool) -> Environment:
-    templates = Environment(
-        loader=PackageLoader("convsweep"),
-        autoescape=html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    templates.filters["cell"] = escape_markdown
-    return templates
-
-
-def _refuse_unless_report(out: Path) -> None:
-    """Raise `ValueError` where `out` holds anything but an older report; write nothing."""
-    store.refuse_unless_writable(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.md").is_file():
-        raise ValueError(f"{str(out)!r} is not an empty or new folder, nor an older report")
-
-
-def _older_figures(out: Path) -> set[str]:
-    """The figures that the report in `out` shows: what an earlier call wrote."""
-    page = out / "report.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    return set(re.findall(r"\]\(figures/(\w+)\.png\)", text))
-
-
-def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> Path:
-    """Write figures, then pages; figures of an older report that are no more are removed."""
-    try:
-        folder = out / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _older_figures(out) - set(images):
-            (folder / f"{name}.png").unlink(missing_ok=True)
-        for name, image in images.items():
-            (folder / f"{name}.png").write_bytes(image)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{str(out)!r} can't be written: {error.strerror}") from error
-    return out / "report.html"
