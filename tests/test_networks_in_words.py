@@ -20,7 +20,7 @@ from convsweep.problem import ConvProblem
 from convsweep.reality import BETWEEN, realities
 from convsweep.sections import Section
 from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.store import Measurements, Row, load
 from convsweep.sums_in_words import pace
 from convsweep.tables import markdown
 from convsweep.totals import (
@@ -62,10 +62,18 @@ def rows(
     ]
 
 
+def written(run_dir: Path, rows: list[Row]) -> pd.DataFrame:
+    """The rows as they are read back, written at once: the disk is waited for only once."""
+    measurements = Measurements(run_dir)
+    measurements.append(*rows)
+    measurements.close()
+    return load(run_dir)
+
+
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     def read(rows: list[Row], unreached: int = 0) -> Run:
-        measurements = load(made.write(tmp_path / "run", rows))
+        measurements = written(tmp_path / "run", rows)
         run = read_run(measurements, summarize(measurements))
         return run._replace(unreached=unreached)
 
@@ -334,7 +342,7 @@ def test_other_times_make_other_sentences(read: Read, tmp_path: Path) -> None:
         return made.modelled_s(problem, backend, device) * (40 if backend == "separable" else 1)
 
     usual = texts(sums_in_words.section(read(rows())))
-    measurements = load(made.write(tmp_path / "other", rows(seconds=slow_separable)))
+    measurements = written(tmp_path / "other", rows(seconds=slow_separable))
     other = texts(sums_in_words.section(read_run(measurements, summarize(measurements))))
     changed = "net_standard with separable layers in 2 of 2 layers"
     [before], [after] = (
