@@ -41,7 +41,7 @@ def draw(weighed: Sequence[Evidence], baseline: str) -> Picture:
     return Picture(
         name="lecture",
         figure=figure,
-        title=f"The lecture, measured. {tally(weighed)}",
+        title=tally(weighed),
         alt=_alt(shown),
         caption=_caption(shown, baseline),
     )
