@@ -19,6 +19,7 @@ from convsweep.advice.factories import load_model, short_name
 from convsweep.advice.findings import Advice, keep, read_advice
 from convsweep.advice.recording import record
 from convsweep.advice.savings import LAYER_COLUMNS, replacements, saving
+from convsweep.plots.model import MOST_LAYERS, draw_model
 from convsweep.problem import ConvProblem
 from convsweep.request import Options
 from convsweep.workloads import Layer
@@ -484,3 +485,43 @@ def test_what_is_told_of_the_model_is_all_of_it() -> None:
     assert (said["convolutions"], unmeasured["count"]) == (8, 1)
     measured = sum(one.macs for one in recording.convolutions)
     assert measured + unmeasured["macs"] <= recording.macs
+
+
+def test_the_picture_says_what_its_bars_say(tmp_path: Path) -> None:
+    titles = []
+    for name, times in {
+        "faster": {"torch_conv": 1.0, "separable": 0.2},
+        "slower": {"torch_conv": 1.0, "separable": 4.0},
+        "undecided": {"torch_conv": 1.0, "separable": 0.97},
+    }.items():
+        noise = 0.1 if name == "undecided" else 0.002
+        found = advice_on(tmp_path / name, times, noise=noise)
+        picture = draw_model(found.run, found.layers, "mine")
+        assert picture is not None
+        titles.append(picture.title)
+        [axes] = picture.figure.axes
+        assert len(axes.get_yticks()) == 3
+    assert ["(undecided)" in title for title in titles] == [False, False, True]
+    assert len(set(titles)) == 3
+
+
+def test_a_model_of_many_layers_shows_the_costliest(tmp_path: Path) -> None:
+    many = [ConvProblem(8, 8, (size, size), 3, padding=1) for size in range(8, 8 + 20)]
+    rows = [
+        replace(row, workload="mine", layer=f"conv{number}")
+        for number, problem in enumerate(many)
+        for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"))
+    ]
+    synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
+    keep(tmp_path, {}, [problem.label for problem in many])
+    found = read_advice(tmp_path)
+    assert found is not None
+    picture = draw_model(found.run, found.layers, "mine")
+    assert picture is not None
+    names = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
+    assert (len(names), names[-1]) == (MOST_LAYERS, "5 further layers")
+
+
+def test_nothing_is_drawn_where_nothing_can_be_replaced(tmp_path: Path) -> None:
+    found = advice_on(tmp_path, {"torch_conv": 1, "im2col": 1})
+    assert draw_model(found.run, found.layers, "mine") is None

@@ -19,6 +19,7 @@ from convsweep.advice.savings import (
     saving,
 )
 from convsweep.estimates import Interval
+from convsweep.plots.model import draw_model
 from convsweep.sections import Section
 from convsweep.separation import SEPARABLE, is_replaceable
 from convsweep.tables import Table
@@ -46,11 +47,13 @@ def section(run_dir: Path) -> Section | None:
     found = read_advice(run_dir)
     if found is None:
         return None
+    picture = draw_model(found.run, found.layers, _named(found))
     return Section(
         TITLE,
         sentences(found),
         [("Every distinct layer, in the order of the model's first call", layer_table(found))],
-        notes=notes(found),
+        [picture] if picture else [],
+        notes(found),
     )
 
 
