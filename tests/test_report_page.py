@@ -77,7 +77,7 @@ def test_every_picture_is_there_and_described(opened):
         "const all = [...document.images];"
         "return [all.map(i => i.complete && i.naturalWidth), all.map(i => i.alt)]"
     )
-    assert len(widths) == 4
+    assert len(widths) == 6
     assert all(width > 1000 for width in widths)
     assert all(alts)
 
@@ -97,7 +97,7 @@ def test_nothing_scrolls_sideways_but_tables_and_figures_in_their_boxes(opened):
 
 def test_there_is_no_script_and_hostile_text_is_shown_as_text(opened):
     assert opened.execute_script("return document.scripts.length") == 0
-    assert opened.title == "run: which convolution is faster"
+    assert opened.title == "Which convolution is faster: run"
     assert "onerror=alert(1)" in opened.execute_script("return document.body.innerText")
 
 
