@@ -62,6 +62,17 @@ def talkative() -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
 
 
+class Chatty(nn.Conv2d):
+    """Prints whenever it is called."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("called")  # noqa: T201
+        return super().forward(x)
+
+
 def without() -> nn.Module:
     return nn.Linear(4, 4)
 

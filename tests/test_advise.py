@@ -19,6 +19,7 @@ from convsweep.advice.factories import load_model, short_name
 from convsweep.advice.findings import Advice, keep, read_advice
 from convsweep.advice.recording import record
 from convsweep.advice.savings import LAYER_COLUMNS, replacements, saving
+from convsweep.networks.timing import TimeNetwork, time_network
 from convsweep.plots.model import MOST_LAYERS, draw_model
 from convsweep.problem import ConvProblem
 from convsweep.request import Options
@@ -82,6 +83,15 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
 def test_what_the_users_code_prints_is_not_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     load_model(f"{MODELS}:talkative")
     assert capsys.readouterr() == ("", "this model talks\n")
+
+
+def test_what_the_model_prints_at_every_call_is_not_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec, shape = f"{MODELS}:Chatty", (1, 4, 5, 5)
+    record(load_model(spec), [shape])
+    time_network(TimeNetwork(spec, [shape], "cpu", "float32", "contiguous", round_s=0.001))
+    assert capsys.readouterr() == ("", "called\n")
 
 
 BAD_MODELS = {
@@ -459,7 +469,7 @@ def test_advice_from_the_command_line(
 ) -> None:
     monkeypatch.setattr("convsweep.request.ceiling_cases", lambda cases: [])  # for their time
     words_typed = ("advise", f"{MODELS}:talkative", "--input", "1,4,9,9", "--backend", "im2col")
-    said = command(*words_typed, "--budget", "2s", "--out", "run")
+    said = command(*words_typed, "--budget", "4s", "--out", "run")
     assert said.code == 0
     run_dir = tmp_path / "run"
     table = pd.read_csv(run_dir / store.LAYERS)
