@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 ALONE = BASELINE
 """The backend that computes a convolution as a network of torch modules does."""
-BETWEEN = "between calls"
-"""What of the whole is in no call into torch: Python, and what else the network does."""
+BETWEEN = "in no call"
+"""What of the whole is in no call into torch: Python, and whatever interrupted a forward pass.
+
+A part is the sum of its calls' medians, and a short call is seldom interrupted.
+"""
 _CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
 
 

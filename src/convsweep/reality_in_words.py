@@ -80,9 +80,16 @@ def _of_network(one: Reality) -> Iterator[str]:
     parts[BETWEEN] = one.between_s
     named = {k: s for k, s in parts.items() if s > _NOTABLE * one.whole.time.value}
     if named:
-        said = [f"{kind} {labels.seconds(s)}" for kind, s in named.items()]
+        said = [f"{labels.seconds(s)} {_place(kind)}" for kind, s in named.items()]
         share = 100 * sum(named.values()) / one.whole.time.value
-        yield f"No convolution in {one.network}: {labels.join(said)}, {share:.0f} % in all."
+        yield (
+            f"Besides convolutions, {one.network} spends {labels.join(said)}: {share:.0f} % of its "
+            "time in all."
+        )
+
+
+def _place(kind: str) -> str:
+    return {BETWEEN: kind, "other": "in other calls"}.get(kind, f"in {kind}")
 
 
 def _of_convolutions(one: Reality) -> str:
@@ -111,7 +118,7 @@ def _of_cold_caches(one: Reality, cold: Sum) -> str:
 
 
 def _where(one: Reality, sign: int) -> str:
-    """The layers whose interval says so, that make up the most of the difference."""
+    """The layers whose own interval says so, those first that make up the most of it."""
     sure = [
         layer
         for layer in one.layers
@@ -122,7 +129,7 @@ def _where(one: Reality, sign: int) -> str:
         f"{layer.layer} ({'+' if sign > 0 else '-'}{labels.seconds(abs(layer.more_s))})"
         for layer in sure[:_MOST_LAYERS]
     ]
-    return f", most of all {labels.join(words)}" if words else ""
+    return f", for sure in {labels.join(words)}" if words else ""
 
 
 def _notes(found: Sequence[Reality]) -> Iterator[str]:
@@ -134,6 +141,10 @@ def _notes(found: Sequence[Reality]) -> Iterator[str]:
         "Before each pass over the layers every network is built anew in a process of its own, "
         "under the same conditions, and timed whole and in parts in turns. Timing the parts makes "
         f"the forward pass longer, here by {' to '.join(ends)} %; the whole is timed without that."
+    )
+    yield (
+        f"What is {BETWEEN} is Python, and on a disturbed machine what interrupted the forward "
+        "pass: a part adds up the medians of its calls, and a short call is seldom interrupted."
     )
     yield "Weights are seeded normals; the networks are not trained."
 

@@ -195,7 +195,7 @@ def draw_reality(realities: Sequence[Reality], title: str) -> Picture | None:
         alt=f"Stacked bars of networks: {'; '.join(said)}.",
         caption="Upper bar: every convolution timed alone, added up. Lower bar: the whole "
         "network, run end to end, divided among its calls. What is in no call is Python, and on a "
-        "disturbed machine what interrupted it. Intervals are in the table.",
+        "disturbed machine what interrupted the forward pass. Intervals are in the table.",
     )
 
 
