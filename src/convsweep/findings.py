@@ -64,14 +64,15 @@ def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> R
 
     Where it is known how many cases were `planned`, those that are missing are told.
     """
-    cases, ceilings, halves = (label_cases(rows) for rows in split(summary))
+    told, rows = split(summary), split(measurements)
+    cases, ceilings, halves = (label_cases(part, told.asked) for part in told)
     halves["label"] = halves["problem"]
-    asked, _, parts = (label_cases(rows) for rows in split(measurements))
+    asked, _, parts = (label_cases(part, rows.asked) for part in rows)
     parts["label"] = parts["problem"]
-    rows = pd.concat([asked, parts])
-    rows["median_s"] = rows["median_s"].where(rows["status"] == "ok")
+    timed = pd.concat([asked, parts])
+    timed["median_s"] = timed["median_s"].where(timed["status"] == "ok")
     by_case = ["setting", "label", "backend"]
-    times = rows.pivot_table(
+    times = timed.pivot_table(
         index=by_case, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
         observed=True,
     )  # fmt: skip

@@ -33,11 +33,12 @@ _NUMBERS = (
 # fmt: on
 
 
-def label_cases(frame: DataFrame) -> DataFrame:
+def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
     """The rows with a short `label` of problem and `setting`, in an order that reads well.
 
     Numbers become floats in which a missing one is NaN; a missing verdict or reason is empty.
-    Two problems never share a label.
+    Two problems never share a label. A setting is told by what differs `among` all these rows, by
+    default the same.
     """
     frame = frame.copy()
     if frame.empty:
@@ -49,7 +50,7 @@ def label_cases(frame: DataFrame) -> DataFrame:
         if name in frame:
             frame[name] = frame[name].fillna("").astype(str)
     frame["label"] = _problem_labels(frame)
-    frame["setting"] = _setting_labels(frame)
+    frame["setting"] = _setting_labels(frame, frame if among is None else among)
     order = sorted(range(len(frame)), key=list(map(_place, frame.to_dict("records"))).__getitem__)
     return frame.iloc[order].reset_index(drop=True)
 
@@ -131,18 +132,16 @@ def _problem_labels(frame: DataFrame) -> Series:
     return pd.Series([label_of[key] for key in every], index=frame.index, dtype="str")
 
 
-def _setting_labels(frame: DataFrame) -> Series:
+def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
     """`cpu, float32, 2 threads`: the device, and what else varies."""
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
     words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
     words["environment_id"] = words["environment_id"].map(lambda name: f"environment {name}")
-    cold = (frame["cache"] == "cold").any()  # what is not the usual is named even if all have it
-    said = [
-        word
-        for name, word in words.items()
-        if name == "device" or word.nunique() > 1 or (name == "cache" and cold)
-    ]
+    varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
+    if (among["cache"] == "cold").any():  # what is not the usual is named even if all have it
+        varied.add("cache")
+    said = [word for name, word in words.items() if name in varied | {"device"}]
     return pd.Series(map(", ".join, zip(*said, strict=True)), index=frame.index, dtype="str")
 
 
