@@ -178,9 +178,9 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
 
 def _pair(ok: DataFrame, dataset: str, variant: str) -> DataFrame:
     """A row a seed that both have: this one's columns, and the standard one's with a suffix."""
-    own = ok[ok["dataset"] == dataset].set_index("seed")
+    own = ok[ok["dataset"] == dataset]
     one, other = own[own["variant"] == variant], own[own["variant"] == STANDARD]
-    return one.join(other, how="inner", rsuffix="_standard")
+    return one.merge(other, on="seed", suffixes=("", "_standard"))
 
 
 def _difference(pair: DataFrame) -> Series:

@@ -50,8 +50,8 @@ def draw(study: Study) -> Picture | None:
     for dataset, ax in zip(datasets, grid[0], strict=True):
         ax.set_title(dataset, loc="left")
     for row in grid:
-        row[0].set_ylabel("accuracy on held-out samples, %")
-    line = Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="Pareto front")
+        row[0].set_ylabel("accuracy, %")
+    line = Line2D([], [], color=GREY, linestyle="--", linewidth=1.5, label="Pareto front")
     shown = {NAMES[v]: look for v, look in LOOKS.items() if _has(study, v)}
     legend(figure, shown, joined=False, lines=[line])
     return Picture(
@@ -60,7 +60,8 @@ def draw(study: Study) -> Picture | None:
         title=finding(study, batch_size),
         alt=_alt(study, calls),
         caption="Up and to the left is better. Bars are 95 % intervals over seeds; the front joins "
-        "the networks whose means no other one beats in both. Time axes begin at zero.",
+        "the networks whose means no other one beats in both. Networks share their splits, so "
+        "that a difference is surer than two bars tell: the table pairs them.",
     )
 
 
@@ -70,9 +71,6 @@ def _has(study: Study, variant: str) -> bool:
 
 def _panel(ax: Axes, qualities: Sequence[Quality], call: _Call) -> None:
     points = [(call.seconds(q).value, 100 * q.accuracy.value) for q in qualities]
-    best = front(points)
-    ax.step([points[i][0] for i in best], [points[i][1] for i in best], where="post",
-            color=GREY, linestyle="--", linewidth=1, zorder=1)  # fmt: skip
     for quality, (x, y) in zip(qualities, points, strict=True):
         look = LOOKS[quality.variant]
         low, high = (100 * end for end in quality.accuracy[1:])
@@ -81,8 +79,12 @@ def _panel(ax: Axes, qualities: Sequence[Quality], call: _Call) -> None:
             color=look.color, marker=look.marker, linestyle="none", markersize=7, capsize=2.5,
             elinewidth=1.2, alpha=0.9,
         )  # fmt: skip
-    ax.set_xlim(left=0)
     ax.margins(x=0.12)
+    ax.set_xlim(left=0)
+    best = [points[place] for place in front(points)]
+    right = (ax.get_xlim()[1], best[-1][1])
+    ax.step(*zip(*best, right, strict=True), where="post", color=GREY, linestyle="--",
+            linewidth=1.5, zorder=1, scalex=False)  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: short_seconds(value) if value > 0 else "0")
