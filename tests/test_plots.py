@@ -8,7 +8,8 @@ import pytest
 import synthetic_run as made
 from matplotlib.figure import Figure
 
-from convsweep import load, plots, study_section
+from convsweep import load, plots
+from convsweep.depthwise import section as study_section
 from convsweep.findings import read_run
 from convsweep.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
 from convsweep.plots.style import drawing_style

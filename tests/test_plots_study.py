@@ -10,7 +10,7 @@ import pytest
 import synthetic_run as made
 from matplotlib.figure import Figure
 
-from convsweep import study_section
+from convsweep.depthwise import section as study_section
 from convsweep.findings import Run, read_run
 from convsweep.plots import Picture, crossover, halves, png, promise, roofline
 from convsweep.plots.style import WIDTH, drawing_style, fitting_columns

@@ -7,9 +7,8 @@ import pytest
 import synthetic_run as made
 
 from convsweep.report import write_report
-from convsweep.tables import escape_markdown
 from convsweep.store import Row
-from convsweep.tables import merge_reasons
+from convsweep.tables import escape_markdown, merge_reasons
 
 SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
 HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'

@@ -12,15 +12,15 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.explanation import explain
+from convsweep.depthwise.explanation import explain
+from convsweep.depthwise.regions import FASTER, find_region
+from convsweep.depthwise.section import section
+from convsweep.depthwise.study import UNKNOWN, Part, Replacement, study
 from convsweep.findings import Run, read_run
-from convsweep.regions import FASTER, find_region
 from convsweep.roofline_section import section as roofline_section
 from convsweep.rows import CEILINGS, HALVES
 from convsweep.statistics import summarize
 from convsweep.store import Row, load
-from convsweep.study import UNKNOWN, Part, Replacement, study
-from convsweep.study_section import section
 
 PROBLEMS = made.grid((8, 64), (14, 56), (3, 5))
 Read = Callable[[list[Row]], Run]

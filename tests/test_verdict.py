@@ -10,13 +10,13 @@ import pytest
 import synthetic_run as made
 
 from convsweep.answer import answer
+from convsweep.depthwise.reasons import reasons, short_reason
+from convsweep.depthwise.verdict import verdict
 from convsweep.findings import Run, read_run
 from convsweep.problem import ConvProblem
-from convsweep.reasons import reasons, short_reason
 from convsweep.rows import CEILINGS
 from convsweep.statistics import summarize
 from convsweep.store import Row, load
-from convsweep.verdict import verdict
 
 Read = Callable[[list[Row]], Run]
 PROBLEMS = made.grid((8, 32, 128), (14, 28), (3,))

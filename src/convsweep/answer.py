@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from convsweep import labels
+from convsweep.depthwise.reasons import short_reason
+from convsweep.depthwise.verdict import verdict
 from convsweep.findings import (
     Run,
     fastest,
@@ -12,8 +14,6 @@ from convsweep.findings import (
     undecided,
     unsteady,
 )
-from convsweep.reasons import short_reason
-from convsweep.verdict import verdict
 
 
 def answer(run: Run) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsweep import reality_in_words, roofline_section, study_section, sums_in_words
+from convsweep import reality_in_words, roofline_section, sums_in_words
 from convsweep.accuracy import report as accuracy
 from convsweep.accuracy.report import latest_beside
 from convsweep.advice import words as advice
+from convsweep.depthwise import section as depthwise
 from convsweep.findings import Run
 from convsweep.lecture import page as lecture
 from convsweep.networks.rows import load_networks
@@ -30,7 +31,7 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
     with drawing_style():
         told = (
             advice.section(run_dir),
-            study_section.section(run),
+            depthwise.section(run),
             sums_in_words.section(run),
             reality_in_words.section(run, load_networks(run_dir)),
             roofline_section.section(run),

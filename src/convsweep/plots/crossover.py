@@ -16,12 +16,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import labels
+from convsweep.depthwise.regions import FASTER, find_region
+from convsweep.depthwise.study import SEPARABLE, Replacement, study
 from convsweep.findings import Run
 from convsweep.plots.heatmap import LUMINANCE, STRONGEST, WEAKEST
 from convsweep.plots.style import GREY, WIDTH, Picture, new_figure
 from convsweep.problem import ConvProblem, format_size
-from convsweep.regions import FASTER, find_region
-from convsweep.study import SEPARABLE, Replacement, study
 
 MOST_PANELS = 6
 LARGE, SMALL = 0.42, 0.31  # inches of a cell that a number of 9 and of 7 points needs

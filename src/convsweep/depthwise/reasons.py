@@ -8,10 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from convsweep import labels
+from convsweep.depthwise.explanation import Explanation, explain
+from convsweep.depthwise.study import (
+    DEPTHWISE,
+    POINTWISE,
+    SEPARABLE,
+    Replacement,
+    Study,
+    scaled,
+    study,
+)
 from convsweep.estimates import interval, weighted_mean
-from convsweep.explanation import Explanation, explain
 from convsweep.findings import Run
-from convsweep.study import DEPTHWISE, POINTWISE, SEPARABLE, Replacement, Study, scaled, study
 
 _NEAR = 0.03  # of the promise: so far from it, ceilings do not stand in its way
 

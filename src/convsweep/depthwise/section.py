@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convsweep import labels
+from convsweep.depthwise.reasons import reasons
+from convsweep.depthwise.study import DEPTHWISE, POINTWISE, SEPARABLE, Part, Replacement, study
 from convsweep.findings import Run
 from convsweep.plots import MOST_SETTINGS, crossover, halves, promise
 from convsweep.plots.style import Picture
-from convsweep.reasons import reasons
 from convsweep.sections import Section
-from convsweep.study import DEPTHWISE, POINTWISE, SEPARABLE, Part, Replacement, study
 from convsweep.tables import Table, by_setting
 
 _NOTES = (

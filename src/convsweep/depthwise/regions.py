@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from convsweep.depthwise.study import Replacement
 from convsweep.problem import format_size
-from convsweep.study import Replacement
 
 FASTER = "faster"
 _MOST_STEPS = 4

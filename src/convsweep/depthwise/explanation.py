@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.estimates import Interval, Numbers, interval, weighted_mean
-from convsweep.study import (
+from convsweep.depthwise.study import (
     DEPTHWISE,
     POINTWISE,
     SEPARABLE,
@@ -18,6 +17,7 @@ from convsweep.study import (
     Replacement,
     Study,
 )
+from convsweep.estimates import Interval, Numbers, interval, weighted_mean
 
 PARTS: Mapping[str, Callable[[Replacement], Part]] = {
     "standard": lambda replacement: replacement.standard,

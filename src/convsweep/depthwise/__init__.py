@@ -1,0 +1,1 @@
+"""Standard layers against their separable replacements: the study, and what it says."""
