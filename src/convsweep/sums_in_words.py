@@ -172,13 +172,15 @@ def pictures_of(sums: Sequence[NetworkSum]) -> list[Picture]:
 
 
 def _gains_title(gains: Sequence[Gain]) -> str:
-    """How much of the promise is kept, from the least to the most."""
-    kept = [gain.measured.value / gain.promised for gain in gains]
-    low, high = (labels.brief(100 * end) for end in (min(kept), max(kept)))
-    share = f"{low} %" if low == high else f"{low} to {high} %"
-    lost = sum(gain.measured.high < 1 for gain in gains)
-    more = f"; {lost} of {len(gains)} lose time" if lost else ""
-    return f"Separable networks keep {share} of the speedup that MACs promise{more}"
+    """The promises from the least to the most, and how far the measured intervals reach."""
+    ends = [end for gain in gains for end in gain.measured if not np.isnan(end)]
+    promised = [gain.promised for gain in gains]
+    measured = labels.times(min(ends), max(ends))
+    unsure = ", intervals counted" if len(ends) > len(gains) else ""
+    return (
+        f"Separable networks are {measured} as fast{unsure}, where MACs promise "
+        f"{labels.times(min(promised), max(promised))}"
+    )
 
 
 def totals_table(by_name: dict[str, list[NetworkSum]]) -> Table:
