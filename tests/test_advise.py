@@ -488,6 +488,15 @@ def test_advice_from_the_command_line(
     assert again.code == 0
 
 
+def test_a_budget_that_reaches_no_layer_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.stopping.Budget.left_s", -1.0)
+    said = command("advise", f"{MODELS}:ready", "--input", "1,4,5,5", "--out", "run")
+    assert (said.code, "No layer was measured" in said.out) == (0, True)
+    assert pd.read_csv(tmp_path / "run" / store.LAYERS).empty
+
+
 def test_what_is_told_of_the_model_is_all_of_it() -> None:
     recording = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
     said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"))

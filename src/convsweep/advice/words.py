@@ -203,10 +203,11 @@ def _strategies(advice: Advice) -> list[str]:
         wins[contender.backend] = wins.get(contender.backend, 0) + 1
     counts = [f"{name} in {n}" for name, n in sorted(wins.items(), key=lambda item: -item[1])]
     found = saving(run, layers, best)
+    little = ", too little to count" if found.verdict == "same" else ""
     return [
         f"The same function computed by the fastest strategy in each layer, {labels.join(counts)} "
         f"of {labels.count(len(tried), 'distinct layer')}, takes {_seconds(found)}: "
-        f"{_ratio(found)} times as fast.{doubt}"
+        f"{_ratio(found)} times as fast{little}.{doubt}"
     ]
 
 

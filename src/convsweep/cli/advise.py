@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from convsweep.cli.requests import requested, written
 from convsweep.cli.sweeping import FAILED, carry_out, folder, interrupted
 from convsweep.interrupts import ending_at_once
 from convsweep.options import path
+
+if TYPE_CHECKING:
+    from convsweep.advice.findings import Advice
 
 _MOST_ROWS = 60
 
@@ -69,7 +73,7 @@ def advise(
         from convsweep import terminal
         from convsweep.advice import asking
         from convsweep.advice.factories import load_model, short_name
-        from convsweep.advice.findings import keep
+        from convsweep.advice.findings import keep, read_advice
         from convsweep.advice.recording import record
         from convsweep.networks.visits import Network
         from convsweep.pacing import measuring, pass_s
@@ -100,13 +104,17 @@ def advise(
     with written(out):
         told = asking.told(spec, shapes, recording, layers)
         keep(out, told, [layer.problem.label for layer in layers])
-    failed = _tell(out)
+        found = read_advice(out)
+    if found is None:
+        print(f"No layer was measured: --resume with a longer --budget goes on. Results: {out}")
+        return interrupted() if ending.interrupted else 0
+    failed = _tell(found, out)
     if ending.unsettled:
         print(terminal.unsettled(ending.unsettled))
     return interrupted() if ending.interrupted else failed
 
 
-def _tell(out: Path) -> int:
+def _tell(found: Advice, out: Path) -> int:
     """Print the advice; the exit code says whether any case failed."""
     from rich.console import Console
     from rich.table import Table
@@ -114,13 +122,8 @@ def _tell(out: Path) -> int:
 
     from convsweep import reality_in_words
     from convsweep.advice import words
-    from convsweep.advice.findings import read_advice
     from convsweep.networks.rows import load_networks
 
-    found = read_advice(out)
-    if found is None:
-        print(f"The budget was spent before any layer was measured. Results: {out}")
-        return 0
     table = words.layer_table(found)
     console = Console(width=None if sys.stdout.isatty() else 140)
     shown = Table(title="Every distinct layer, ? is undecided", title_justify="left")
