@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.advice.recording import Recording, record
+from convsweep.advice.dispatch import Recording
+from convsweep.advice.recording import record
 from convsweep.problem import ConvProblem
 from tests.hand_written_model import EveryKind, ReadsNumbers
 from tests.problems import conv_problems

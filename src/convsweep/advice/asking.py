@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from convsweep.advice.recording import Recorded, Recording
+from convsweep.advice.dispatch import Recorded, Recording
 from convsweep.forecast import nominal_call_s
 from convsweep.grid import DTYPES
 from convsweep.problem import ConvProblem, Size, format_size

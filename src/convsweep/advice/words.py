@@ -8,21 +8,18 @@ import numpy as np
 
 from convsweep import labels
 from convsweep.advice.findings import Advice, read_advice
+from convsweep.advice.layer_table import layer_table, ratio_text, time_text
 from convsweep.advice.savings import (
     FASTER,
     SLOWER,
-    Contender,
-    LayerCost,
     Saving,
     fastest_strategies,
     replacements,
     saving,
 )
-from convsweep.estimates import Interval
 from convsweep.plots.model import draw_model
 from convsweep.sections import Section
 from convsweep.separation import SEPARABLE, is_replaceable
-from convsweep.tables import Table
 
 TITLE = "Your model"
 RETRAINING = (
@@ -38,7 +35,6 @@ _FEW_PASSES = (
     "A layer with one pass alone has no interval, and decides nothing: a longer --budget does."
 )
 _MOST_NAMES = 3
-_UNITS_S = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _LARGE = ((1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 
 
@@ -81,10 +77,6 @@ def _named(advice: Advice) -> str:
     return advice.model.name if advice.model else "the model"
 
 
-def _ratio(found: Saving | Contender) -> str:
-    return labels.interval(*found.speedup)
-
-
 def _replaced(advice: Advice) -> list[str]:
     """Whether separable layers pay: all of them, and those that surely do."""
     chosen = replacements(advice.layers)
@@ -96,7 +88,8 @@ def _replaced(advice: Advice) -> list[str]:
         f"Replacing {every.convolutions} of the {labels.count(count, 'convolution')} of "
         f"{_named(advice)} by separable layers"
     )
-    speedup, promise = _ratio(every), f"MACs alone promise {labels.digits(every.promised)} times"
+    speedup = ratio_text(every)
+    promise = f"MACs alone promise {labels.digits(every.promised)} times"
     outcome = {
         FASTER: "makes its convolutions faster on this machine",
         SLOWER: "makes its convolutions slower on this machine",
@@ -130,13 +123,13 @@ def _by_layer(advice: Advice, every: Saving) -> list[str]:
         (least, low), (most, high) = ranked[0], ranked[-1]
         said.append(
             f"Layer by layer, of {len(chosen)} replacements {labels.join(parts)}: from "
-            f"{_ratio(low)} times as fast at {least} to {_ratio(high)} times at {most}."
+            f"{ratio_text(low)} times as fast at {least} to {ratio_text(high)} times at {most}."
         )
     if by[FASTER] and len(by[FASTER]) < len(chosen):
         only = saving(advice.run, advice.layers, {x.label: chosen[x.label] for x in by[FASTER]})
         said.append(
             f"Replaced only where that is surely faster, in {len(by[FASTER])} of them: "
-            f"{_ratio(only)} times as fast, against {_ratio(every)} with all."
+            f"{ratio_text(only)} times as fast, against {ratio_text(every)} with all."
         )
     return said
 
@@ -163,16 +156,7 @@ def _total(advice: Advice, now: Saving) -> str:
 
 
 def _seconds(found: Saving) -> str:
-    return _time(found.time_s)
-
-
-def _time(time_s: Interval) -> str:
-    """`14.7 [12.3, 17.5] µs`."""
-    unit = labels.seconds(time_s.value).rpartition(" ")[2]
-    if unit not in _UNITS_S:
-        return labels.NOT_MEASURED
-    ends = (labels.digits(end / _UNITS_S[unit]) for end in time_s)
-    return f"{labels.with_interval(*ends)} {unit}"
+    return time_text(found.time_s)
 
 
 def _macs(macs: int) -> str:
@@ -207,7 +191,7 @@ def _strategies(advice: Advice) -> list[str]:
     return [
         f"The same function computed by the fastest strategy in each layer, {labels.join(counts)} "
         f"of {labels.count(len(tried), 'distinct layer')}, takes {_seconds(found)}: "
-        f"{_ratio(found)} times as fast{little}.{doubt}"
+        f"{ratio_text(found)} times as fast{little}.{doubt}"
     ]
 
 
@@ -240,39 +224,3 @@ def _coverage(advice: Advice) -> list[str]:
             "What this model executes depends on numbers: it was run once, on random ones, to see."
         )
     return said
-
-
-def layer_table(advice: Advice) -> Table:
-    """One row a distinct layer: its time, the fastest strategy, its replacement, the promise."""
-    baseline = advice.run.baseline
-    now = sum(x.count * x.baseline_s.value for x in advice.layers if x.baseline_s.value > 0)
-    rows = [
-        (
-            layer.label,
-            str(layer.count),
-            _time(layer.baseline_s),
-            labels.percent(layer.count * layer.baseline_s.value / now) if now else "",
-            _best(layer, baseline),
-            _cell(layer.separable),
-            "" if np.isnan(layer.predicted) else labels.digits(layer.predicted),
-        )
-        for layer in advice.layers
-    ]
-    heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
-             "separable [95 %]", "promised")  # fmt: skip
-    return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
-
-
-def _best(layer: LayerCost, baseline: str) -> str:
-    if layer.best is None:
-        return labels.NOT_MEASURED
-    if layer.best.backend == baseline:
-        return baseline
-    return f"{layer.best.backend} {_cell(layer.best)}"
-
-
-def _cell(contender: Contender | None) -> str:
-    """`1.92 [1.85, 1.99]`, with a question mark where it is undecided."""
-    if contender is None:
-        return ""
-    return _ratio(contender) + (" ?" if contender.verdict == "undecided" else "")

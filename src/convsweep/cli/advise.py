@@ -122,9 +122,10 @@ def _tell(found: Advice, out: Path) -> int:
 
     from convsweep import reality_in_words
     from convsweep.advice import words
+    from convsweep.advice.layer_table import layer_table
     from convsweep.networks.rows import load_networks
 
-    table = words.layer_table(found)
+    table = layer_table(found)
     console = Console(width=None if sys.stdout.isatty() else 140)
     shown = Table(title="Every distinct layer, ? is undecided", title_justify="left")
     for head in table.heads:

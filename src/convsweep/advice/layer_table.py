@@ -1,0 +1,63 @@
+"""A model's layers as a table: time, fastest strategy, separable replacement, promise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convsweep import labels
+from convsweep.advice.findings import Advice
+from convsweep.advice.savings import Contender, LayerCost, Saving
+from convsweep.estimates import Interval
+from convsweep.tables import Table
+
+_UNITS_S = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+
+
+def layer_table(advice: Advice) -> Table:
+    """One row a distinct layer: its time, the fastest strategy, its replacement, the promise."""
+    baseline = advice.run.baseline
+    now = sum(x.count * x.baseline_s.value for x in advice.layers if x.baseline_s.value > 0)
+    rows = [
+        (
+            layer.label,
+            str(layer.count),
+            time_text(layer.baseline_s),
+            labels.percent(layer.count * layer.baseline_s.value / now) if now else "",
+            _best(layer, baseline),
+            _cell(layer.separable),
+            "" if np.isnan(layer.predicted) else labels.digits(layer.predicted),
+        )
+        for layer in advice.layers
+    ]
+    heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
+             "separable [95 %]", "promised")  # fmt: skip
+    return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
+
+
+def _best(layer: LayerCost, baseline: str) -> str:
+    if layer.best is None:
+        return labels.NOT_MEASURED
+    if layer.best.backend == baseline:
+        return baseline
+    return f"{layer.best.backend} {_cell(layer.best)}"
+
+
+def _cell(contender: Contender | None) -> str:
+    """`1.92 [1.85, 1.99]`, with a question mark where it is undecided."""
+    if contender is None:
+        return ""
+    return ratio_text(contender) + (" ?" if contender.verdict == "undecided" else "")
+
+
+def ratio_text(found: Saving | Contender) -> str:
+    """`1.92 [1.85, 1.99]`."""
+    return labels.interval(*found.speedup)
+
+
+def time_text(time_s: Interval) -> str:
+    """`14.7 [12.3, 17.5] µs`."""
+    unit = labels.seconds(time_s.value).rpartition(" ")[2]
+    if unit not in _UNITS_S:
+        return labels.NOT_MEASURED
+    ends = (labels.digits(end / _UNITS_S[unit]) for end in time_s)
+    return f"{labels.with_interval(*ends)} {unit}"
