@@ -36,10 +36,17 @@ def section(run_dir: Path) -> Section | None:
         ValueError: in one line, where the folder holds no such run or a damaged one.
     """
     rows = load(run_dir)
-    return None if rows.empty else _told(read_study(rows))
+    return None if rows.empty else _told(read_study(rows), _ending(_environment(run_dir)))
 
 
-def _told(study: Study) -> Section:
+def _ending(environment: dict[str, Any]) -> list[str]:
+    """A sentence where a study did not come to its end."""
+    if environment.get("ended", "done") == "done":
+        return []
+    return ["This study did not come to its end: what is here is what there was by then."]
+
+
+def _told(study: Study, ending: list[str]) -> Section:
     tables = [
         ("Each network", words.quality_table(study)),
         ("Against the standard network", words.comparison_table(study)),
@@ -47,7 +54,7 @@ def _told(study: Study) -> Section:
     picture = pareto.draw(study)
     return Section(
         TITLE,
-        words.sentences(study),
+        [*words.sentences(study), *ending],
         [(caption, table) for caption, table in tables if table.rows],
         [] if picture is None else [picture],
         words.notes(study),

@@ -174,6 +174,7 @@ def _told(
         "run_id": run_id,
         "command": command,
         "started_at": utc_now(),
+        "ended": None,
         **describe({"cpu": cpu_name()}),
         "request": {
             "name": NAME,
