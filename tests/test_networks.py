@@ -5,9 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from problems import conv_problems
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from convsweep.networks import timing
 from convsweep.networks.builders import BUILDERS, IMAGE, build
 from convsweep.networks.rows import CONVOLUTION, OTHER
-from convsweep.networks.timing import NetworkTimes, TimeNetwork, called_problem, time_network
+from convsweep.networks.timing import (
+    NetworkTimes,
+    TimeNetwork,
+    called_problem,
+    middle_half,
+    time_network,
+)
 from convsweep.problem import ConvProblem
 from convsweep.workloads import workloads
 
@@ -203,9 +213,7 @@ def test_every_call_is_counted_once_under_its_kind(monkeypatch: pytest.MonkeyPat
     assert found.calls == 3
 
 
-def test_a_part_is_the_sum_of_its_calls_medians(
-    monkeypatch: pytest.MonkeyPatch, take_turns: None
-) -> None:
+def test_a_part_is_the_sum_of_its_calls(monkeypatch: pytest.MonkeyPatch, take_turns: None) -> None:
     module = nn.Sequential(nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU())
     found = times_of(monkeypatch, module, (1, 2, 3, 3))
     # Three forward passes warm up; then the whole and its three calls take turns, tick by tick.
@@ -213,6 +221,18 @@ def test_a_part_is_the_sum_of_its_calls_medians(
     assert found.whole_s == whole[1]
     seconds = {part.kind: part.total_s for part in found.parts}
     assert seconds == {"activation": 9.0 + 11.0, CONVOLUTION: 10.0}
+
+
+@given(arrays(np.float64, st.integers(1, 40), elements=st.floats(1e-6, 1e3)))
+def test_the_usual_half_leaves_out_as_many_fast_passes_as_slow_ones(
+    seconds: NDArray[np.float64],
+) -> None:
+    usual = middle_half(seconds)
+    kept, outside = seconds[usual], len(seconds) // 4
+    assert len(set(usual)) == len(seconds) - 2 * outside
+    assert (seconds <= kept.min()).sum() >= outside
+    assert (seconds >= kept.max()).sum() >= outside
+    assert len(seconds) < 4 or kept.max() <= np.sort(seconds)[-outside]
 
 
 def test_a_network_that_changes_from_call_to_call_is_refused(

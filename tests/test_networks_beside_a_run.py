@@ -131,7 +131,7 @@ def test_the_rows_of_a_visit_hold_every_part_and_end_with_the_whole() -> None:
     assert [row.kind for row in made] == [CONVOLUTION, "pooling", INSTRUMENTED, WHOLE]
     convolution, pooling, _, whole = made
     assert (convolution.problem, convolution.layer) == (PROBLEM.label, "conv1")
-    assert (convolution.count, convolution.median_s, convolution.total_s) == (2, 0.2, 0.4)
+    assert (convolution.count, convolution.call_s, convolution.total_s) == (2, 0.2, 0.4)
     assert (pooling.problem, pooling.layer) == (None, None)
     assert (whole.total_s, whole.calls, whole.status) == (0.5, 7, "ok")
 

@@ -10,20 +10,13 @@ import pandas as pd
 import pytest
 import synthetic_run as made
 
-from convsweep import reality_in_words, sums_in_words
 from convsweep.estimates import Interval
 from convsweep.findings import Run, network_totals, read_run
+from convsweep.networks import reality_in_words, sums_in_words
+from convsweep.networks.reality import BETWEEN, realities
 from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow, load_networks
-from convsweep.plots import networks as drawing
-from convsweep.plots.style import drawing_style, png
-from convsweep.problem import ConvProblem
-from convsweep.reality import BETWEEN, realities
-from convsweep.sections import Section
-from convsweep.statistics import summarize
-from convsweep.store import Measurements, Row, load
-from convsweep.sums_in_words import pace
-from convsweep.tables import markdown
-from convsweep.totals import (
+from convsweep.networks.sums_in_words import pace
+from convsweep.networks.totals import (
     FASTEST,
     FASTEST_OF_ALL,
     REPLACED,
@@ -32,6 +25,13 @@ from convsweep.totals import (
     pairs,
     ratio,
 )
+from convsweep.plots import networks as drawing
+from convsweep.plots.style import drawing_style, png
+from convsweep.problem import ConvProblem
+from convsweep.sections import Section
+from convsweep.statistics import summarize
+from convsweep.store import Measurements, Row, load
+from convsweep.tables import markdown
 
 PAIR = (made.square(64, 14, 3, groups=64), ConvProblem(64, 128, (14, 14), 1))
 LAYERS: Mapping[str, tuple[tuple[str, int, ConvProblem], ...]] = {
@@ -98,13 +98,13 @@ def inside(
             total_s += own_s
             found.append(
                 replace(whole, kind=CONVOLUTION, layer=layer, problem=problem.label, count=count,
-                        median_s=own_s / count, total_s=own_s)
+                        call_s=own_s / count, total_s=own_s)
             )  # fmt: skip
         for kind in ("batch norm", "pooling"):
-            found.append(replace(whole, kind=kind, count=3, median_s=others / 3, total_s=others))
+            found.append(replace(whole, kind=kind, count=3, call_s=others / 3, total_s=others))
         seconds = total_s + 2.5 * others
         for kind, own_s in ((INSTRUMENTED, 1.05 * seconds), (WHOLE, seconds)):
-            found.append(replace(whole, kind=kind, median_s=own_s, total_s=own_s))
+            found.append(replace(whole, kind=kind, call_s=own_s, total_s=own_s))
     return found
 
 

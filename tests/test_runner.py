@@ -229,9 +229,7 @@ def test_progress_counts_to_the_end() -> None:
 
 def test_the_time_left_scales_what_was_spent() -> None:
     now_s = iter([0.0, 10.0, 40.0])
-    countdown = Countdown(
-        {CASES[0]: 1.0, CASES[1]: 3.0}, lambda case: 1, now_s=lambda: next(now_s)
-    )
+    countdown = Countdown({CASES[0]: 1.0, CASES[1]: 3.0}, lambda case: 1, now_s=lambda: next(now_s))
     assert countdown.tick(CASES[0]) == pytest.approx(30.0)
     assert countdown.tick(CASES[1]) == 0.0
 

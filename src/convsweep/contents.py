@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsweep import reality_in_words, roofline_section, sums_in_words
+from convsweep import roofline_section
 from convsweep.accuracy import report as accuracy
 from convsweep.accuracy.report import latest_beside
 from convsweep.advice import words as advice
 from convsweep.depthwise import section as depthwise
 from convsweep.findings import Run
 from convsweep.lecture import page as lecture
+from convsweep.networks import reality_in_words, sums_in_words
 from convsweep.networks.rows import load_networks
 from convsweep.plots.style import drawing_style
 from convsweep.sections import Section
@@ -29,10 +30,11 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
     """
     study = latest_beside(run_dir)
     with drawing_style():
+        advised = advice.section(run_dir)
         told = (
-            advice.section(run_dir),
+            advised,
             depthwise.section(run),
-            sums_in_words.section(run),
+            None if advised else sums_in_words.section(run),  # advice adds layers up itself
             reality_in_words.section(run, load_networks(run_dir)),
             roofline_section.section(run),
             lecture.section(run),

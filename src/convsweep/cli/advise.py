@@ -120,9 +120,9 @@ def _tell(found: Advice, out: Path) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from convsweep import reality_in_words
     from convsweep.advice import words
     from convsweep.advice.layer_table import layer_table
+    from convsweep.networks import reality_in_words
     from convsweep.networks.rows import load_networks
 
     table = layer_table(found)

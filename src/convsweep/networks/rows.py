@@ -53,8 +53,8 @@ class NetworkRow:
     """Calls of this kind, and this problem, in one forward pass."""
     calls: int | None = None
     """Forward passes that were timed."""
-    median_s: float | None = None
-    """Of one call of this kind, in the mean over its places in the network."""
+    call_s: float | None = None
+    """Of one call of this kind, in the mean over its places and the usual half of the passes."""
     total_s: float | None = None
     """Of all of them in one forward pass."""
     status: str

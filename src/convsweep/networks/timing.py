@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
-from statistics import median
 from time import perf_counter
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -67,7 +68,7 @@ class Part:
     problem: ConvProblem | None
     count: int
     total_s: float
-    """Of all of them in one forward pass: the sum of each one's median."""
+    """Of all of them in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,24 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
     with redirect_stdout(StringIO()):  # a user's model may print at every call
         _rounds(request.round_s / 3, lambda: clock(forward))
         both = _rounds(2 * request.round_s, lambda: (clock(forward), watch.follow(forward)))
-    whole_s, instrumented_s = zip(*both, strict=True)
-    return NetworkTimes(median(whole_s), median(instrumented_s), len(whole_s), watch.parts())
+    whole_s, instrumented_s = (np.array(times) for times in zip(*both, strict=True))
+    usual = middle_half(instrumented_s)
+    return NetworkTimes(
+        float(whole_s[middle_half(whole_s)].mean()),
+        float(instrumented_s[usual].mean()),
+        len(whole_s),
+        watch.parts(usual),
+    )
+
+
+def middle_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which of many forward passes are usual ones: neither the fastest quarter nor the slowest.
+
+    A pass is kept with all its parts or left out with them, so that parts add up to the whole:
+    what interrupts a long pass in most of its calls spares each single call in most.
+    """
+    outside = len(seconds) // 4
+    return np.argsort(seconds, kind="stable")[outside : len(seconds) - outside]
 
 
 def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
@@ -177,11 +194,16 @@ class _Watch(TorchFunctionMode):
         self._next += 1
         return results[0]
 
-    def parts(self) -> list[Part]:
-        """Every kind, and of convolutions every problem, in the order of their first calls."""
+    def parts(self, usual: NDArray[np.intp]) -> list[Part]:
+        """Every kind, and of convolutions every problem, in the order of their first calls.
+
+        Args:
+            usual: which of the forward passes are counted.
+        """
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
         for place in self._places:
-            found.setdefault((place.kind, place.problem), []).append(median(place.samples))
+            own_s = float(np.array(place.samples)[usual].mean())
+            found.setdefault((place.kind, place.problem), []).append(own_s)
         return [
             Part(kind, problem, len(times), sum(times)) for (kind, problem), times in found.items()
         ]

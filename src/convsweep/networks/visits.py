@@ -124,7 +124,7 @@ def rows_of(
     seconds = {INSTRUMENTED: found.instrumented_s, WHOLE: found.whole_s}
     return [
         *(_part_row(whole, part, layers) for part in found.parts),
-        *(replace(whole, kind=k, median_s=s, total_s=s) for k, s in seconds.items()),
+        *(replace(whole, kind=k, call_s=s, total_s=s) for k, s in seconds.items()),
     ]
 
 
@@ -136,7 +136,7 @@ def _part_row(whole: NetworkRow, part: Part, layers: Layers) -> NetworkRow:
         layer=layers.get(problem) if problem else None,
         problem=problem.label if problem else None,
         count=part.count,
-        median_s=part.total_s / part.count,
+        call_s=part.total_s / part.count,
         total_s=part.total_s,
     )
 

@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import labels
 from convsweep.estimates import Interval
+from convsweep.networks.reality import BETWEEN, Reality
+from convsweep.networks.totals import REPLACED, STANDARD, Choice, NetworkSum
 from convsweep.plots.style import COLORS, GREY, Look, Picture, error_bars, log_seconds, new_figure
-from convsweep.reality import BETWEEN, Reality
-from convsweep.totals import REPLACED, STANDARD, Choice, NetworkSum
 
 _MOST_NAMED = 16  # more names would lie on each other
 _LOOKS = {STANDARD: Look(COLORS[1], "o", "none"), REPLACED: Look(COLORS[2], "D", "none")}

@@ -12,8 +12,8 @@ import pandas as pd
 from convsweep.estimates import Interval, Numbers, estimate, interval
 from convsweep.findings import Run
 from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
+from convsweep.networks.totals import Sum, ratio, summed
 from convsweep.store import BASELINE
-from convsweep.totals import Sum, ratio, summed
 
 if TYPE_CHECKING:
     from pandas import DataFrame

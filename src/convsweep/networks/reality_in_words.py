@@ -10,13 +10,13 @@ import numpy as np
 from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run
+from convsweep.networks.reality import BETWEEN, Reality, apart, realities
+from convsweep.networks.sums_in_words import pace
+from convsweep.networks.totals import TWIN, Sum
 from convsweep.plots.networks import draw_reality
 from convsweep.plots.style import Picture
-from convsweep.reality import BETWEEN, Reality, apart, realities
 from convsweep.sections import Section
-from convsweep.sums_in_words import pace
 from convsweep.tables import Table, by_setting
-from convsweep.totals import TWIN, Sum
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -143,10 +143,10 @@ def _notes(found: Sequence[Reality]) -> Iterator[str]:
         f"the forward pass longer, here by {' to '.join(ends)} %; the whole is timed without that."
     )
     yield (
-        f"What is {BETWEEN} is Python, and on a disturbed machine what interrupted the forward "
-        "pass: a part adds up the medians of its calls, and a short call is seldom interrupted."
+        "Times are means over the usual half of the forward passes, neither the fastest quarter "
+        f"nor the slowest, so that parts add up; what is {BETWEEN} is mostly Python."
     )
-    yield "Weights are seeded normals; the networks are not trained."
+    yield "Networks that convsweep builds have seeded weights; they are not trained."
 
 
 def picture_title(found: Sequence[Reality]) -> str:

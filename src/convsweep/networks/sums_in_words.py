@@ -10,12 +10,7 @@ import numpy as np
 from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run
-from convsweep.plots import networks as draw
-from convsweep.plots.networks import Gain
-from convsweep.plots.style import Picture
-from convsweep.sections import Section
-from convsweep.tables import Table, by_setting
-from convsweep.totals import (
+from convsweep.networks.totals import (
     FASTEST,
     FASTEST_OF_ALL,
     REPLACED,
@@ -26,6 +21,11 @@ from convsweep.totals import (
     pairs,
     ratio,
 )
+from convsweep.plots import networks as draw
+from convsweep.plots.networks import Gain
+from convsweep.plots.style import Picture
+from convsweep.sections import Section
+from convsweep.tables import Table, by_setting
 
 TITLE = "Networks, their layers added up"
 _NOTES = (
