@@ -9,10 +9,10 @@ from convsweep.device import find_device
 from convsweep.grid import Case
 from convsweep.inputs import torch_dtype
 from convsweep.rows import HALVES
-from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
+from convsweep.separation import HALF, SEPARABLE, is_replaceable
 from convsweep.workloads import Layer
 
-_SEPARABLE, _STANDARD = "separable", "torch_conv"
+_STANDARD = "torch_conv"
 
 
 def ceiling_cases(cases: Iterable[Case]) -> list[Case]:
@@ -35,7 +35,7 @@ def half_cases(cases: Sequence[Case]) -> list[Case]:
     compared = {case.group for case in cases if case.backend == _STANDARD}
     halves = [
         Case(
-            Layer(half, HALVES, name),
+            Layer(half(case.problem), HALVES, name),
             "dense",
             case.device,
             case.dtype,
@@ -45,10 +45,7 @@ def half_cases(cases: Sequence[Case]) -> list[Case]:
             _STANDARD,
         )
         for case in cases
-        if case.backend == _SEPARABLE and case.group in compared and is_replaceable(case.problem)
-        for name, half in (
-            ("depthwise", depthwise_half(case.problem)),
-            ("pointwise", pointwise_half(case.problem)),
-        )
+        if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)
+        for name, half in HALF.items()
     ]
     return list(dict.fromkeys(halves))

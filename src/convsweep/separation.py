@@ -8,6 +8,7 @@ from convsweep.problem import ConvProblem
 
 SEPARABLE = "separable"
 """The backend that computes the replacement."""
+DEPTHWISE, POINTWISE = "depthwise", "pointwise"
 
 
 def is_replaceable(problem: ConvProblem) -> bool:
@@ -40,6 +41,10 @@ def pointwise_half(problem: ConvProblem) -> ConvProblem:
         batch_size=problem.batch_size,
         bias=problem.bias,
     )
+
+
+HALF = {DEPTHWISE: depthwise_half, POINTWISE: pointwise_half}
+"""Each half's problem, by its name."""
 
 
 def predicted_share(problem: ConvProblem) -> float:

@@ -8,16 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.depthwise.study import (
-    DEPTHWISE,
-    POINTWISE,
-    SEPARABLE,
-    UNKNOWN,
-    Part,
-    Replacement,
-    Study,
-)
+from convsweep.depthwise.study import UNKNOWN, Part, Replacement, Study
 from convsweep.estimates import Interval, Numbers, interval, weighted_mean
+from convsweep.separation import DEPTHWISE, POINTWISE, SEPARABLE
 
 PARTS: Mapping[str, Callable[[Replacement], Part]] = {
     "standard": lambda replacement: replacement.standard,

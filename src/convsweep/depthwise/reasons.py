@@ -9,17 +9,10 @@ import numpy as np
 
 from convsweep import labels
 from convsweep.depthwise.explanation import Explanation, explain
-from convsweep.depthwise.study import (
-    DEPTHWISE,
-    POINTWISE,
-    SEPARABLE,
-    Replacement,
-    Study,
-    scaled,
-    study,
-)
+from convsweep.depthwise.study import Replacement, Study, scaled, study
 from convsweep.estimates import interval, weighted_mean
 from convsweep.findings import Run
+from convsweep.separation import DEPTHWISE, POINTWISE, SEPARABLE
 
 _NEAR = 0.03  # of the promise: so far from it, ceilings do not stand in its way
 

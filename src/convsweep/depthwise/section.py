@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from convsweep import labels
 from convsweep.depthwise.reasons import reasons
-from convsweep.depthwise.study import DEPTHWISE, POINTWISE, SEPARABLE, Part, Replacement, study
+from convsweep.depthwise.study import Part, Replacement, study
 from convsweep.findings import Run
 from convsweep.plots import MOST_SETTINGS, crossover, halves, promise
 from convsweep.plots.style import Picture
 from convsweep.sections import Section
+from convsweep.separation import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.tables import Table, by_setting
 
 _NOTES = (

@@ -12,20 +12,18 @@ from convsweep.estimates import Interval, Numbers, bounds, estimate
 from convsweep.findings import Run
 from convsweep.problem import ConvProblem
 from convsweep.separation import (
-    depthwise_half,
+    DEPTHWISE,
+    HALF,
+    POINTWISE,
+    SEPARABLE,
     is_replaceable,
-    pointwise_half,
     predicted_share,
 )
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SEPARABLE = "separable"
-DEPTHWISE, POINTWISE = "depthwise", "pointwise"
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
-
-_HALVES = {DEPTHWISE: depthwise_half, POINTWISE: pointwise_half}
 
 
 @dataclass(frozen=True)
@@ -122,12 +120,8 @@ def study(run: Run) -> Study:
             label=separable["label"],
             workload=separable["workload"] if isinstance(separable["workload"], str) else None,
             standard=_part(problem, standard, standard),
-            depthwise=_part(
-                depthwise_half(problem), halves.get(_key(DEPTHWISE, problem)), standard
-            ),
-            pointwise=_part(
-                pointwise_half(problem), halves.get(_key(POINTWISE, problem)), standard
-            ),
+            depthwise=_half(DEPTHWISE, problem, halves, standard),
+            pointwise=_half(POINTWISE, problem, halves, standard),
             separable=_interval_of(separable),
             separable_macs=int(separable["backend_macs"]),
             speedup=Interval(
@@ -162,13 +156,20 @@ def _pairs(cases: DataFrame, baseline: str) -> list[_Pair]:
 
 
 def _key(half: str, problem: ConvProblem) -> tuple[str, str]:
-    return half, _HALVES[half](problem).label
+    return half, HALF[half](problem).label
 
 
 def _timed_halves(halves: DataFrame) -> dict[tuple[str, str], _Case]:
     """The halves that were timed alone, by name and problem."""
     timed = halves[halves["status"] == "ok"] if len(halves) else halves
     return {(case["layer"], case["problem"]): case for case in timed.to_dict("records")}
+
+
+def _half(
+    name: str, problem: ConvProblem, halves: Mapping[tuple[str, str], _Case], standard: _Case
+) -> Part:
+    """The half of a layer's replacement, with its own row if it was timed."""
+    return _part(HALF[name](problem), halves.get(_key(name, problem)), standard)
 
 
 def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> Part:
@@ -208,10 +209,7 @@ def _log_times(
     return {
         "standard": rows(standard for _, standard, _ in pairs),
         SEPARABLE: rows(separable for _, _, separable in pairs),
-        **{
-            half: rows(halves.get(_key(half, problem)) for problem, _, _ in pairs)
-            for half in _HALVES
-        },
+        **{half: rows(halves.get(_key(half, problem)) for problem, _, _ in pairs) for half in HALF},
     }
 
 
@@ -219,6 +217,6 @@ def _shares(log_s: Mapping[str, Numbers]) -> dict[str, Numbers]:
     """Value, low and high end, a column a pair: of the replacement's time, paired by pass."""
     with np.errstate(invalid="ignore"):  # NaN where a half has no time
         both = np.logaddexp(log_s[DEPTHWISE], log_s[POINTWISE])
-    halves = {half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in _HALVES}
+    halves = {half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in HALF}
     value, low, high = bounds(estimate(both - log_s[SEPARABLE]))
     return {**halves, "rest": 1 - np.array([value, high, low])}

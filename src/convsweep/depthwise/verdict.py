@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from convsweep import labels
 from convsweep.depthwise.regions import FASTER, find_region, steps
-from convsweep.depthwise.study import SEPARABLE, Replacement, study
+from convsweep.depthwise.study import Replacement, study
 from convsweep.findings import Run
 from convsweep.problem import format_size
+from convsweep.separation import SEPARABLE
 
 MOST_GROUPS = 4  # that sentences of their own are for
 _MOST_NAMES = 3

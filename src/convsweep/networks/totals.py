@@ -13,9 +13,8 @@ import pandas as pd
 from convsweep.estimates import Interval, Numbers, estimate, interval, weighted_mean
 from convsweep.findings import Run
 from convsweep.problem import ConvProblem
+from convsweep.separation import SEPARABLE
 
-SEPARABLE = "separable"
-"""The backend that stands for another layer, not for another way to compute the same one."""
 TWIN = "_standard"
 """What the name of a workload ends with that is another one without its separable layers."""
 

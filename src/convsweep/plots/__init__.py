@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from convsweep.depthwise.study import SEPARABLE
 from convsweep.findings import Run, read_run, thrifty_backends
 from convsweep.plots import devices, heatmap, layers, promise, sweeps
 from convsweep.plots.style import Picture, drawing_style, png
+from convsweep.separation import SEPARABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,11 +17,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import labels
 from convsweep.depthwise.regions import FASTER, find_region
-from convsweep.depthwise.study import SEPARABLE, Replacement, study
+from convsweep.depthwise.study import Replacement, study
 from convsweep.findings import Run
 from convsweep.plots.heatmap import LUMINANCE, STRONGEST, WEAKEST
 from convsweep.plots.style import GREY, WIDTH, Picture, new_figure
 from convsweep.problem import ConvProblem, format_size
+from convsweep.separation import SEPARABLE
 
 MOST_PANELS = 6
 LARGE, SMALL = 0.42, 0.31  # inches of a cell that a number of 9 and of 7 points needs

@@ -12,9 +12,10 @@ from matplotlib.patches import Patch
 
 from convsweep import labels
 from convsweep.depthwise.explanation import Explanation, explain
-from convsweep.depthwise.study import DEPTHWISE, POINTWISE, SEPARABLE, Replacement, study
+from convsweep.depthwise.study import Replacement, study
 from convsweep.findings import Run
 from convsweep.plots.style import COLORS, GREY, Look, Picture, error_bars, log_seconds, new_figure
+from convsweep.separation import DEPTHWISE, POINTWISE, SEPARABLE
 
 MOST_ROWS = 24
 PART_COLORS = {DEPTHWISE: "#E69F00", POINTWISE: "#56B4E9", "rest": "#d0d0d0"}

@@ -14,12 +14,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from convsweep import labels
 from convsweep.attainment import Attainment, attainments, known_points
 from convsweep.depthwise.explanation import explain
-from convsweep.depthwise.study import DEPTHWISE, POINTWISE, study
+from convsweep.depthwise.study import study
 from convsweep.estimates import Numbers
 from convsweep.findings import Run
 from convsweep.plots.halves import PART_COLORS
 from convsweep.plots.style import Look, Picture, legend, looks, new_figure
 from convsweep.roofline import Roof, roofs
+from convsweep.separation import DEPTHWISE, POINTWISE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
