@@ -123,6 +123,16 @@ def weighted_mean(logs: Numbers, weights: Numbers) -> Estimate:
     return Estimate(mean, np.sqrt((errors**2).sum() * unbiased), left)
 
 
+def total(logs: Numbers, counts: Numbers) -> Estimate:
+    """The logarithm of a sum over cases, a row each of `logs`, each so many times.
+
+    To first order a sum's relative error is that of its parts, weighed by what they come to.
+    """
+    parts = counts * np.exp(estimate(logs).mean)
+    found = weighted_mean(logs, parts / parts.sum())
+    return found._replace(mean=np.asarray(np.log(parts.sum())))
+
+
 def bounds(found: Estimate) -> Numbers:
     """What logarithms stand for: value, low and high end of Student's 95 % interval."""
     half = stats.t.ppf((1 + CONFIDENCE) / 2, found.degrees) * found.standard_error

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from convsweep.cases import split
-from convsweep.estimates import Interval, estimate, interval, weighted_mean
+from convsweep.estimates import Interval, estimate, interval, total, weighted_mean
 from convsweep.labels import label_cases
 from convsweep.roofline import MACHINE_COLUMNS
 from convsweep.statistics import CLAIMS, hold, p_values
@@ -168,8 +168,6 @@ def network_totals(run: Run, workload: str) -> dict[str, Total]:
             continue
         keys = pd.MultiIndex.from_frame(layers[["setting", "label", "backend"]])
         logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
-        times = layers["count"].to_numpy(dtype="float64") * np.exp(estimate(logs).mean)
-        # To first order, a total's relative error is that of its layers, weighed by their time.
-        found = weighted_mean(logs, times / times.sum())._replace(mean=np.log(times.sum()))
-        totals[backend] = Total(interval(found), len(layers))
+        counts = layers["count"].to_numpy(dtype="float64")
+        totals[backend] = Total(interval(total(logs, counts)), len(layers))
     return totals

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from convsweep.estimates import Interval, Numbers, estimate, interval, weighted_mean
+from convsweep.estimates import Interval, Numbers, estimate, interval, total
 from convsweep.findings import Run
 from convsweep.problem import ConvProblem
 from convsweep.separation import SEPARABLE
@@ -75,15 +75,10 @@ class NetworkSum:
 
 
 def summed(log_s: Numbers, counts: Numbers) -> Sum:
-    """The sum over cases, a row each of `log_s` with a column a pass, times their counts.
-
-    To first order a sum's relative error is that of its parts, weighed by their time.
-    """
-    times = counts * np.exp(estimate(log_s).mean)
-    found = weighted_mean(log_s, times / times.sum())._replace(mean=np.log(times.sum()))
+    """The sum over cases, a row each of `log_s` with a column a pass, times their counts."""
     with np.errstate(invalid="ignore"):
         by_pass = np.log((counts[:, np.newaxis] * np.exp(log_s)).sum(axis=0))
-    return Sum(interval(found), by_pass)
+    return Sum(interval(total(log_s, counts)), by_pass)
 
 
 def ratio(one: Sum, other: Sum) -> Interval:
