@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic_run as made
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convsweep.estimates import Interval
 from convsweep.findings import Run, network_totals, read_run
@@ -26,6 +29,7 @@ from convsweep.networks.totals import (
     ratio,
 )
 from convsweep.plots import networks as drawing
+from convsweep.plots.networks import spread
 from convsweep.plots.style import drawing_style, png
 from convsweep.problem import ConvProblem
 from convsweep.sections import Section
@@ -376,3 +380,13 @@ def test_one_network_has_no_figure_of_several(read: Read) -> None:
     assert drawing.draw_work(network_sums(run), "") is None
     assert drawing.draw_reality([], "") is None
     assert drawing.draw_gains([], "") is None
+
+
+@given(st.lists(st.floats(0, 1), max_size=16).map(sorted), st.floats(0.001, 0.1))
+def test_names_keep_their_order_and_never_lie_on_each_other(
+    heights: list[float], least: float
+) -> None:
+    apart = spread(heights, least)
+    assert len(apart) == len(heights)
+    assert all(upper - lower >= least * 0.999 for lower, upper in pairwise(apart))
+    assert sum(apart) == pytest.approx(sum(heights))

@@ -47,7 +47,7 @@ def section(run: Run) -> Section | None:
     pictures: list[Picture] = []
     for setting, sums in by_name.items():
         where = f"On {setting}: " if several else ""
-        told += [where + sentence for sentence in sentences(sums, run.baseline)]
+        told += [where + sentence for sentence in sentences(sums, run.baseline, run.margin)]
         drawn = pictures_of(sums)
         pictures += [picture.of(setting) if several else picture for picture in drawn]
     table = totals_table(by_name)
@@ -69,14 +69,14 @@ def pace(speedup: Interval) -> str:
     return f"neither faster nor slower as far as can be told ({labels.interval(*speedup)} times)"
 
 
-def sentences(sums: Sequence[NetworkSum], baseline: str) -> list[str]:
+def sentences(sums: Sequence[NetworkSum], baseline: str, margin: float) -> list[str]:
     """What there is to say of the networks of one setting, the exchange of all layers first."""
     whole = [one for one in sums if one.choices]
     told = [_of_pair(one, twin) for one, twin in pairs(sums)]
     told += [
         _of_replacement(one, one.replaced, baseline) for one in whole if one.replaced is not None
     ]
-    told += _of_fastest(whole, baseline)
+    told += _of_fastest(whole, baseline, margin)
     if len(whole) > 1:
         told.append(_of_work(whole))
     if lacking := [one.workload for one in sums if not one.choices]:
@@ -106,13 +106,13 @@ def _of_replacement(one: NetworkSum, choice: Choice, baseline: str) -> str:
     )
 
 
-def _of_fastest(whole: Sequence[NetworkSum], baseline: str) -> list[str]:
+def _of_fastest(whole: Sequence[NetworkSum], baseline: str, margin: float) -> list[str]:
     """The networks that gain from another backend in some layers, and those that do not."""
     told, vain = [], []
     for one in whole:
         if not (choice := one.choices.get(FASTEST)):
             continue
-        if not choice.speedup.low > 1:
+        if not choice.speedup.low > 1 + margin:
             vain.append(one.workload)
             continue
         names = Counter(name for name in choice.backends.values() if name != baseline)
@@ -124,8 +124,8 @@ def _of_fastest(whole: Sequence[NetworkSum], baseline: str) -> list[str]:
         )
     if vain:
         told.append(
-            f"For {labels.join(vain)} choosing the fastest backend per layer gains nothing over "
-            f"{baseline} everywhere, as far as can be told."
+            f"For {labels.join(vain)} choosing the fastest backend per layer gains no more than "
+            f"{100 * margin:g} % over {baseline} everywhere, as far as can be told."
         )
     return told
 

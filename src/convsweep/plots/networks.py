@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -17,6 +18,7 @@ from convsweep.networks.reality import BETWEEN, Reality
 from convsweep.networks.totals import REPLACED, STANDARD, Choice, NetworkSum
 from convsweep.plots.style import COLORS, GREY, Look, Picture, error_bars, log_seconds, new_figure
 
+_NAME_HEIGHT = 0.045  # of the axes
 _MOST_NAMED = 16  # more names would lie on each other
 _LOOKS = {STANDARD: Look(COLORS[1], "o", "none"), REPLACED: Look(COLORS[2], "D", "none")}
 
@@ -50,7 +52,6 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
             ax.plot([c.macs for c in ends], [c.sum.time.value for c in ends], color=GREY,
                     linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, whole)
-    _name_points(ax, whole)
     ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: _macs(macs)))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
@@ -58,6 +59,7 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
     log_seconds(ax, "y")
     ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.set_ylabel("time of all convolutions, added up")
+    _name_points(figure, ax, whole)
     shown = [STANDARD, *([REPLACED] if any(one.replaced for one in whole) else [])]
     handles = [_marker(_LOOKS[name], name) for name in shown] + [rate]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -93,24 +95,32 @@ def _rate_line(ax: Axes, whole: Sequence[NetworkSum]) -> Line2D:
     return line
 
 
-def _name_points(ax: Axes, whole: Sequence[NetworkSum]) -> None:
-    """Names beside the points, the upper one to the left where two would lie on each other."""
-    placed: list[tuple[float, float]] = []
-    named = sorted(whole, key=lambda one: one.standard.sum.time.value)[:_MOST_NAMED]
-    for one in named:
-        place = (np.log10(one.standard.macs), np.log10(one.standard.sum.time.value))
-        near = any(abs(place[0] - x) < 0.35 and abs(place[1] - y) < 0.08 for x, y in placed)
-        placed.append(place)
+def _name_points(figure: Figure, ax: Axes, whole: Sequence[NetworkSum]) -> None:
+    """Names in a column on the right, in the order of the points that thin lines lead them to."""
+    named = sorted(whole, key=lambda one: one.standard.sum.time.value)[-_MOST_NAMED:]
+    points = [(one.standard.macs, one.standard.sum.time.value) for one in named]
+    figure.draw_without_rendering()  # so that places on the axes are known
+    to_axes = ax.transData + ax.transAxes.inverted()
+    heights = spread([float(to_axes.transform(point)[1]) for point in points], _NAME_HEIGHT)
+    for one, point, height in zip(named, points, heights, strict=True):
         ax.annotate(
             one.workload,
-            (one.standard.macs, one.standard.sum.time.value),
-            xytext=(-9 if near else 9, 0),
-            textcoords="offset points",
-            ha="right" if near else "left",
+            point,
+            xytext=(1.03, height),
+            textcoords="axes fraction",
             va="center",
             fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4},
         )
-    ax.margins(x=0.16, y=0.08)
+
+
+def spread(heights: Sequence[float], least: float) -> list[float]:
+    """Ascending heights moved as far apart as `least`, as little as a push up and down allows."""
+    apart: list[float] = []
+    for height in heights:
+        apart.append(max(height, apart[-1] + least) if apart else height)
+    shift = sum(apart) / len(apart) - sum(heights) / len(heights) if apart else 0.0
+    return [height - shift for height in apart]
 
 
 class Gain(NamedTuple):
