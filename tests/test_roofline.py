@@ -49,13 +49,22 @@ def test_more_work_never_takes_less(flops: float, moved_bytes: float, more: floa
     assert limit(flops, moved_bytes, cold=True)[0] >= limit(flops, moved_bytes)[0]
 
 
-def test_the_bound_is_what_takes_longest() -> None:
-    assert limit(1e9, 1e3) == (1e9 / 1e11, COMPUTE)
-    assert limit(1.0, 5e5) == (5e5 / 5e10, CACHE)
-    assert limit(1.0, 5e4) == (5e4 / 5e10, CACHE)  # a larger copy was the faster one
-    assert limit(1.0, 5e7) == (5e7 / 1e10, MEMORY)
-    assert limit(1.0, 5e9) == (5e9 / 1e10, MEMORY)
-    assert limit(1.0, 5e5, cold=True) == (5e5 / 1e10, MEMORY)
+@pytest.mark.parametrize(
+    ("flops", "moved_bytes", "cold", "least_s", "bound"),
+    [
+        (1e9, 1e3, False, 1e9 / 1e11, COMPUTE),
+        (1.0, 5e5, False, 5e5 / 5e10, CACHE),
+        (1.0, 5e4, False, 5e4 / 5e10, CACHE),  # a larger copy was the faster one
+        (1.0, 5e9, False, 5e9 / 1e10, MEMORY),
+        (1.0, 5e5, True, 5e5 / 1e10, MEMORY),
+        (1.0, 9e6, False, 9e6 / 2.32e10, CACHE),  # between two copies
+        (1.0, 2e7, False, 2e7 / 1.76e10, MEMORY),  # nearer to the one in memory
+    ],
+)
+def test_the_bound_is_what_takes_longest(
+    flops: float, moved_bytes: float, cold: bool, least_s: float, bound: str
+) -> None:
+    assert limit(flops, moved_bytes, cold) == (pytest.approx(least_s, rel=0.01), bound)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -35,14 +35,15 @@ class Roof(NamedTuple):
     ) -> tuple[Numbers, NDArray[np.bool_]]:
         """Bytes a second for work that moves so many bytes, and whether it stays in the caches.
 
-        What fits into a cache moves as fast as the fastest copy that is at least as large; what is
-        larger than all of them, or not in a cache to begin with, as fast as the largest.
+        As fast as a copy of so many bytes: between two copies on the line that joins their
+        logarithms, none slower than a larger one. What is not in a cache to begin with moves as
+        fast as the largest copy, and so does what is larger. The caches end halfway to that one.
         """
         fastest = np.maximum.accumulate(self.bytes_per_s[::-1])[::-1]
-        place = np.searchsorted(self.copies_bytes, moved_bytes)
-        last = len(self.copies_bytes) - 1
-        place = np.where(cold, last, np.minimum(place, last))
-        return np.asarray(fastest[place]), np.asarray(place < last)
+        sizes = np.log(self.copies_bytes)
+        rates = np.exp(np.interp(np.log(moved_bytes), sizes, np.log(fastest)))
+        in_cache = ~cold & (np.log(moved_bytes) < sizes[-2:].mean())
+        return np.where(cold, fastest[-1], rates), np.asarray(in_cache)
 
 
 def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:

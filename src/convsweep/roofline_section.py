@@ -18,7 +18,7 @@ _NOTES = (
     "The ceilings are measured in every pass, like any other case: a matrix product's flop/s, and "
     "the bytes that a copy reads and writes in a second, by how many there are in all.",
     "What is attainable is the lower of two: the best matrix product's rate, and flops a byte "
-    "times the rate of the fastest copy that moves as many bytes or more (Williams, Waterman & "
+    "times the rate of a copy of as many bytes, between the measured ones (Williams, Waterman & "
     "Patterson 2009, Roofline). A backend's flops and bytes are its own, not the definition's.",
 )
 
