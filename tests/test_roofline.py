@@ -67,6 +67,13 @@ def test_the_bound_is_what_takes_longest(
     assert limit(flops, moved_bytes, cold) == (pytest.approx(least_s, rel=0.01), bound)
 
 
+def test_a_device_with_one_copy_has_no_caches_to_speak_of() -> None:
+    roof = Roof(1e11, np.array([1e6]), np.array([1e9]))
+    least_s, bound = limits(roof, np.array([1.0, 1.0]), np.array([1e3, 1e9]), np.zeros(2, bool))
+    assert least_s == pytest.approx([1e-6, 1.0])
+    assert list(bound) == [MEMORY, MEMORY]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_ceilings_pass_the_gate_as_every_case_does(dtype: str) -> None:
     layers = ceilings("vulkan", 4, 2**20)  # the small ones

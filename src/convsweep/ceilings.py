@@ -19,6 +19,7 @@ _SIDES = {"vulkan": (256,), "cpu": (384, 1024)}  # of a square matrix; in softwa
 _SIDES_ELSEWHERE = (1024, 4096)
 _CACHE_SHARES = (1 / 64, 1 / 8, 1 / 2, 2)
 """Of the largest cache: what a copy reads and writes."""
+_SHARES_IN_SOFTWARE = (1 / 8,)  # its memory is the host's: one slow copy tells its rate
 PASSES = 5
 """In which ceilings are measured: they cost as much as many cases."""
 _ROW = 1024  # elements of an image's row: a signal so long would be more than a problem may have
@@ -60,7 +61,7 @@ def ceilings(device: str, itemsize: int, cache_bytes: int) -> list[tuple[Layer, 
         (Layer(ConvProblem(side, side, (side,), 1), CEILINGS, f"matrix product {side}"), "matmul")
         for side in _SIDES.get(kind, _SIDES_ELSEWHERE)
     ]
-    shares = _CACHE_SHARES[:2] if kind == "vulkan" else _CACHE_SHARES
+    shares = _SHARES_IN_SOFTWARE if kind == "vulkan" else _CACHE_SHARES
     sizes = [int(share * cache_bytes) for share in shares]
     return products + [(_copy(size, itemsize), "copy") for size in sizes]
 

@@ -37,12 +37,13 @@ class Roof(NamedTuple):
 
         As fast as a copy of so many bytes: between two copies on the line that joins their
         logarithms, none slower than a larger one. What is not in a cache to begin with moves as
-        fast as the largest copy, and so does what is larger. The caches end halfway to that one.
+        fast as the largest copy, and so does what is larger. The caches end halfway to that one;
+        a device with one copy has none.
         """
         fastest = np.maximum.accumulate(self.bytes_per_s[::-1])[::-1]
         sizes = np.log(self.copies_bytes)
         rates = np.exp(np.interp(np.log(moved_bytes), sizes, np.log(fastest)))
-        in_cache = ~cold & (np.log(moved_bytes) < sizes[-2:].mean())
+        in_cache = ~cold & (np.log(moved_bytes) < sizes[-2:].mean()) & (len(sizes) > 1)
         return np.where(cold, fastest[-1], rates), np.asarray(in_cache)
 
 

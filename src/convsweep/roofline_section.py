@@ -15,11 +15,14 @@ from convsweep.sections import Section
 from convsweep.tables import Table, by_setting
 
 _NOTES = (
-    "The ceilings are measured in every pass, like any other case: a matrix product's flop/s, and "
-    "the bytes that a copy reads and writes in a second, by how many there are in all.",
+    "Ceilings are cases like any other, first in the first pass and again in a few more: a matrix "
+    "product's flop/s, and the bytes that a copy reads and writes in a second, by how many there "
+    "are in all.",
     "What is attainable is the lower of two: the best matrix product's rate, and flops a byte "
     "times the rate of a copy of as many bytes, between the measured ones (Williams, Waterman & "
     "Patterson 2009, Roofline). A backend's flops and bytes are its own, not the definition's.",
+    "Intervals of a share are those of the case's time; how far the ceilings themselves are known "
+    "stands in their table.",
 )
 
 
@@ -53,10 +56,15 @@ def _sentences(run: Run) -> list[str]:
         copies = copies.assign(rate=copies["min_bytes"] / copies["median_s"])
         fastest, largest = (copies.sort_values(name).iloc[-1] for name in ("rate", "min_bytes"))
         device, dtype, threads = (product[name] for name in ("device", "dtype", "threads"))
+        copy = f"a copy at {_rate(largest)}"
+        if len(copies) > 1:
+            copy = (
+                f"a copy at {_rate(fastest)} where it fits a cache ({_moved(fastest)}) and at "
+                f"{_rate(largest)} in memory ({_moved(largest)})"
+            )
         said.append(
             f"{device}, {dtype}, {labels.count(threads, 'thread')}: a matrix product runs at "
-            f"{_rate(product)}, a copy at {_rate(fastest)} where it fits a cache "
-            f"({_moved(fastest)}) and at {_rate(largest)} in memory ({_moved(largest)})."
+            f"{_rate(product)}, {copy}."
         )
     return said
 

@@ -87,10 +87,13 @@ def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[L
     ax.set_ylabel("rate (GFLOP/s of what the backend multiplies)")
     drawn = ax.plot([top / fastest, right], [top, top], color="black", linewidth=1.6, zorder=1,
                     label=f"matrix product {labels.digits(top / 1e9)} GFLOP/s")  # fmt: skip
-    for rate, words, style in ((fastest, "cache", "--"), (slowest, "memory", ":")):
+    copies = [(fastest, "copy in cache", "--"), (slowest, "copy in memory", ":")]
+    if len(roof.bytes_per_s) == 1:
+        copies = [(slowest, "copy", ":")]
+    for rate, words, style in copies:
         drawn += ax.plot([left, top / rate], [left * rate, top], color="black", linewidth=1.6,
                          linestyle=style, zorder=1,
-                         label=f"copy in {words} {labels.digits(rate / 1e9)} GB/s")  # fmt: skip
+                         label=f"{words} {labels.digits(rate / 1e9)} GB/s")  # fmt: skip
     return drawn
 
 
