@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes")
+_WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes")
 
 
 class Cases(NamedTuple):
@@ -55,7 +55,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     case = _number(problem, rows["backend"])
     rank = rows["status"].map(STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
-    told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *WORK_COLUMNS]]
+    told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]]
     told = told.reset_index(drop=True).assign(flags=_frequent_flags(rows, case))
     log_s = _log_times(rows, case)
     log_s[told["status"] != "ok"] = np.nan

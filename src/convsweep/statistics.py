@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from convsweep.cases import WORK_COLUMNS, read_cases
+from convsweep.cases import read_cases
 from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate, stacked
 from convsweep.roofline import attainable
 from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
@@ -35,8 +35,10 @@ SUMMARY_COLUMNS = (
     "verdict",
     "attainable_flops_per_s",
     "bound",
+    "backend_macs",
+    "backend_bytes",
 )
-"""The columns of summary.csv; `summarize` adds the work, `flags` and `margin` behind them."""
+"""The columns of summary.csv; `summarize` adds `macs, min_bytes, flags, margin` behind them."""
 
 CLAIMS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9
@@ -163,7 +165,7 @@ def summarize(
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
-    return summary[[*SUMMARY_COLUMNS, *WORK_COLUMNS, "flags", "margin"]].astype(
+    return summary[[*SUMMARY_COLUMNS, "macs", "min_bytes", "flags", "margin"]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 
