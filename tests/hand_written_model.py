@@ -85,6 +85,10 @@ def signal() -> nn.Module:
     return nn.Conv1d(4, 4, 3)
 
 
+def even() -> nn.Module:
+    return nn.Conv2d(4, 4, 4, padding="same")
+
+
 def raises() -> nn.Module:
     raise RuntimeError("no luck\nin two lines")
 

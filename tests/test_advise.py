@@ -94,6 +94,11 @@ def test_what_the_model_prints_at_every_call_is_not_on_stdout(
     assert capsys.readouterr() == ("", "called\n")
 
 
+def test_pytorch_does_not_warn_of_even_kernels(recwarn: pytest.WarningsRecorder) -> None:
+    record(load_model(f"{MODELS}:even"), [(1, 4, 5, 5)])
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 BAD_MODELS = {
     "resnet18": ["'resnet18'", "package.module:factory"],
     "nowhere.nets:net": ["'nowhere'", "current folder"],
@@ -104,8 +109,8 @@ BAD_MODELS = {
     "torch.nn:Conv2d": ["'torch.nn:Conv2d'", "raises TypeError", "in_channels"],
     f"{MODELS}:raises": ["raises RuntimeError: no luck in two lines"],
     f"{MODELS}:leaves": ["raises SystemExit"],
-    f"{MODELS}:returns_text": ["returns a str"],
-    f"{MODELS}:number": ["is a int"],
+    f"{MODELS}:returns_text": ["returns str"],
+    f"{MODELS}:number": ["is int"],
     "torchvision:resnet18": ["torchvision is not installed", "pip install torchvision"],
     "timm:resnet18": ["timm is not installed", "pip install timm"],
 }
@@ -438,7 +443,7 @@ BAD_COMMANDS = {
     f"advise {MODELS}:every_kind --input 1,4,16,16": ["1x4x16x16", "channels"],
     f"advise {MODELS}:every_kind --input 1,3,16,16 --input 1": ["1x3x16x16 and 1", "positional"],
     f"advise {MODELS}:raises --input 1,3": ["raises RuntimeError"],
-    f"advise {MODELS}:returns_text --input 1,3": ["returns a str"],
+    f"advise {MODELS}:returns_text --input 1,3": ["returns str"],
     f"advise {MODELS}:without --input 1,4": ["no convolution"],
     f"advise {MODELS}:every_kind --input 1,3,16,16 --device tpu": ["'tpu'"],
     f"advise {MODELS}:every_kind --input 1,3,16,16 --dtype int8": ["'int8'"],

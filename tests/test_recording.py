@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convsweep.advice.dispatch import Recording
 from convsweep.advice.recording import record
+from convsweep.networks.timing import called_problem
 from convsweep.problem import ConvProblem
 from tests.hand_written_model import EveryKind, ReadsNumbers
 from tests.problems import conv_problems
@@ -184,6 +185,17 @@ def test_a_model_that_ends_the_program_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"1x4x9x9.*SystemExit"):
         record(Then(leave), [X])
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("kernel_size", [4, (4, 3), (2, 4), (3, 3)])
+@pytest.mark.parametrize("dilation", [1, (3, 2)])
+def test_padding_that_keeps_the_size_is_one_problem_recorded_and_called(
+    kernel_size: int | tuple[int, int], dilation: int | tuple[int, int]
+) -> None:
+    conv = nn.Conv2d(4, 8, kernel_size, padding="same", dilation=dilation)
+    called = called_problem(torch.ones(X), conv.weight, conv.bias, 1, "same", dilation)
+    assert found(record(conv, [X])) == [("", called)]
 
 
 @settings(max_examples=20, deadline=None)

@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
@@ -26,14 +27,16 @@ from convsweep.record import one_line
 FORMS = "package.module:factory, FILE.py:factory, torchvision:NAME or timm:NAME"
 ZOOS = ("torchvision", "timm")
 """Packages of models, whose models are made by name and without weights."""
+_EVEN_KERNELS = "Using padding='same' with even kernel lengths"
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load_model(spec: str) -> nn.Module:
     """The model that `spec` names, made anew; this runs the code that makes it.
 
-    What that code prints goes to stderr. Nothing is downloaded: models of torchvision and timm
-    have the weights that they begin with.
+    What that code prints goes to stderr, and PyTorch no longer warns of a copy that even kernels
+    need: it is a part of their time. Nothing is downloaded: models of torchvision and timm have
+    the weights that they begin with.
 
     Args:
         spec: `package.module:factory`, importable from the current folder too; `FILE.py:factory`;
@@ -46,6 +49,7 @@ def load_model(spec: str) -> nn.Module:
     place, colon, name = spec.rpartition(":")
     if not (place and colon and name):
         raise ValueError(f"{spec!r} names no model; it is {FORMS}")
+    warnings.filterwarnings("ignore", message=_EVEN_KERNELS)
     with redirect_stdout(sys.stderr):
         if place in ZOOS:
             return _called(spec, _ZOO[place](name))
@@ -130,13 +134,13 @@ def _attribute(spec: str, module: ModuleType, name: str) -> Any:
 def _called(spec: str, factory: Any) -> nn.Module:
     """The module that the factory returns."""
     if not callable(factory):
-        raise ValueError(f"{spec!r} is a {type(factory).__name__}, no factory of a torch.nn.Module")
+        raise ValueError(f"{spec!r} is {type(factory).__name__}, no factory of a torch.nn.Module")
     try:
         made = factory()
     except (Exception, SystemExit) as error:
         raise ValueError(f"{spec!r} raises {_told(error)}") from None
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{spec!r} returns a {type(made).__name__}, no torch.nn.Module")
+        raise ValueError(f"{spec!r} returns {type(made).__name__}, no torch.nn.Module")
     return made
 
 

@@ -230,13 +230,17 @@ def called_problem(
         groups: of channels.
     """
     kernel_size = tuple(weight.shape[2:])
+    input_size = tuple(input.shape[-len(kernel_size) :])
     if padding == "same":
-        padding = _same(kernel_size, dilation)
+        added = _added(kernel_size, dilation)
+        # An odd number of rows: torch first copies the input, with one zero more behind.
+        input_size = tuple(size + rows % 2 for size, rows in zip(input_size, added, strict=True))
+        padding = tuple(rows // 2 for rows in added)
     try:
         return ConvProblem(
             weight.shape[1] * groups,
             weight.shape[0],
-            tuple(input.shape[-len(kernel_size) :]),
+            input_size,
             kernel_size,
             batch_size=input.shape[0] if input.dim() == weight.dim() else 1,
             stride=_spread(stride),
@@ -249,11 +253,11 @@ def called_problem(
         return None
 
 
-def _same(kernel_size: Size, dilation: int | Size) -> Size:
-    """What keeps the size; even kernels get one row more behind, which no problem tells."""
+def _added(kernel_size: Size, dilation: int | Size) -> Size:
+    """How many rows of zeros keep the size, in each dimension."""
     steps = _spread(dilation)
     each = (steps,) * len(kernel_size) if isinstance(steps, int) else steps
-    return tuple(step * (taps - 1) // 2 for step, taps in zip(each, kernel_size, strict=True))
+    return tuple(step * (taps - 1) for step, taps in zip(each, kernel_size, strict=True))
 
 
 def _spread(values: int | Size) -> int | Size:
