@@ -78,6 +78,16 @@ def test_what_made_timings_shaky_stands_in_the_open(tmp_path):
     assert "<li>&lt;b&gt;Other&lt;/b&gt; work | is running.</li>" in shown
 
 
+@pytest.mark.parametrize("lost", [0, 3])
+def test_rows_that_are_missing_from_a_finished_run_are_told(tmp_path, lost):
+    rows = made.rows(SMALL)
+    told = made.ENVIRONMENT | {"request": {}, "ended": "passes", "rows": len(rows)}
+    run_dir = made.write(tmp_path / "run", rows[: len(rows) - lost], told)
+    page = write_report(run_dir, tmp_path / "out").parent / "report.md"
+    said = f"Of the {len(rows)} rows of this run {lost} are missing from its file."
+    assert (said in page.read_text(encoding="utf-8")) == bool(lost)
+
+
 def test_all_cases_are_in_the_table(usual):
     markdown, html, _ = usual
     section = markdown.split("## Every case")[1].split("## Correctness")[0]

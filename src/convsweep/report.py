@@ -53,7 +53,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         "pictures": pictures,
         "noise": _noise(run_dir, environment),
     }
-    context["answer"] += _ending(environment)
+    context["answer"] += _ending(environment, len(measurements))
     drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
     return write_pages(out, "report", context, drawn)
 
@@ -90,8 +90,11 @@ def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:
     return []
 
 
-def _ending(environment: dict[str, Any]) -> list[str]:
-    """A sentence where a run did not come to its end; runs of version 1 do not tell."""
+def _ending(environment: dict[str, Any], rows: int) -> list[str]:
+    """A sentence where a run did not come to its end, or is not all there; old runs do not tell."""
+    written = environment.get("rows")
+    if isinstance(written, int) and rows < written:
+        return [f"Of the {written} rows of this run {written - rows} are missing from its file."]
     if "request" not in environment or environment.get("ended") in ("passes", "settled", "budget"):
         return []
     how = "interrupted" if environment.get("ended") == "interrupted" else "cut off, or goes on"

@@ -68,6 +68,11 @@ class Recording:
         self._samples.append(self._measurements.rows, outcome.blocks)
         self._measurements.append(make_row(self._run, case, backend, pass_index, outcome))
 
+    @property
+    def rows(self) -> int:
+        """How many are on the disk."""
+        return self._measurements.rows
+
     def tell(self, more: Mapping[str, object]) -> None:
         """Add to environment.json what is known at the end only."""
         self._told |= more
@@ -144,7 +149,9 @@ def carry_out(
                 request, settings, recording, observe, stopping, visits, beside, launch
             )
             total = _added(told.get("time_spent"), spent.told())
-            recording.tell({"time_spent": total, "ended": stopping.ended})
+            recording.tell(
+                {"time_spent": total, "ended": stopping.ended, "rows": recording.rows}
+            )
         visit_s = total["wall_s"] / max(1, stopping.tally.visits)
         left = unsettled(stopping.tally, visit_s, request.margin) if request.adaptive else None
         return Ending(interrupts.asked, left)
