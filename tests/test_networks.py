@@ -216,11 +216,29 @@ def test_every_call_is_counted_once_under_its_kind(monkeypatch: pytest.MonkeyPat
 def test_a_part_is_the_sum_of_its_calls(monkeypatch: pytest.MonkeyPatch, take_turns: None) -> None:
     module = nn.Sequential(nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU())
     found = times_of(monkeypatch, module, (1, 2, 3, 3))
-    # Three forward passes warm up; then the whole and its three calls take turns, tick by tick.
-    whole = [4.0, 8.0, 12.0]
+    # Three forward passes warm up; then the whole, a call that does nothing, and the three calls
+    # take turns, tick by tick.
+    whole, nothing = [4.0, 9.0, 14.0], 10.0
     assert found.whole_s == whole[1]
     seconds = {part.kind: part.total_s for part in found.parts}
-    assert seconds == {"activation": 9.0 + 11.0, CONVOLUTION: 10.0}
+    first, second, third = (
+        np.mean([max(tick + turn - nothing, 1e-9) for turn in (0, 5, 10)]) for tick in (6, 7, 8)
+    )
+    assert seconds == {"activation": pytest.approx(first + third), CONVOLUTION: second}
+
+
+def test_what_the_watch_reads_for_nothing_is_in_no_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def one_second(work: Callable[[], object]) -> float:
+        work()
+        return 1.0
+
+    found = timing.find_device("cpu")
+    monkeypatch.setattr(timing, "find_device", lambda name: found)
+    object.__setattr__(found, "clock", one_second)
+    parts = times_of(monkeypatch, nn.Conv2d(2, 2, 1), (1, 2, 3, 3)).parts
+    assert 0 < sum(part.total_s for part in parts) < 1e-6
 
 
 @given(arrays(np.float64, st.integers(1, 40), elements=st.floats(1e-6, 1e3)))

@@ -85,7 +85,12 @@ def read(tmp_path: Path) -> Read:
 
 
 def inside(
-    network: str = "net", *, slower: float = 1.0, passes: int = 6, others: float = 5e-5
+    network: str = "net",
+    *,
+    slower: float = 1.0,
+    passes: int = 6,
+    others: float = 5e-5,
+    watching: float = 0.05,
 ) -> list[NetworkRow]:
     """A network whose convolutions take `slower` times what they take alone, and what is not."""
     found: list[NetworkRow] = []
@@ -107,7 +112,7 @@ def inside(
         for kind in ("batch norm", "pooling"):
             found.append(replace(whole, kind=kind, count=3, call_s=others / 3, total_s=others))
         seconds = total_s + 2.5 * others
-        for kind, own_s in ((INSTRUMENTED, 1.05 * seconds), (WHOLE, seconds)):
+        for kind, own_s in ((INSTRUMENTED, (1 + watching) * seconds), (WHOLE, seconds)):
             found.append(replace(whole, kind=kind, call_s=own_s, total_s=own_s))
     return found
 
@@ -278,7 +283,31 @@ def test_words_follow_what_convolutions_take_within_the_network(
     assert section is not None
     [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
     assert said in sentence
-    assert ("other layers ran in between" in sentence) == (slower > 1)
+    assert not any("other layers" in text for text in section.sentences)
+
+
+@pytest.mark.parametrize(("watching", "sign"), [(0.02, 1), (0.9, 0)])
+def test_what_timing_may_have_added_is_no_sign_of_longer(
+    read: Read, watching: float, sign: int
+) -> None:
+    run = read(rows("net", noise=0.002))
+    networks = frame(inside(slower=1.2, watching=watching))
+    [one], _ = realities(run, networks, run.settings[0])
+    section = reality_in_words.section(run, networks)
+    assert section is not None
+    [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
+    assert one.longer.low > 1.1
+    assert one.watch_s == pytest.approx(watching * one.whole.time.value / 15, rel=0.01)
+    assert one.sign == sign
+    assert ("not to be told from alone" in sentence) == (sign == 0)
+    assert "timing a call may add up to" in sentence
+    assert sum(layer.watching_s for layer in one.layers) == pytest.approx(9 * one.watch_s)
+
+
+def test_a_watch_that_seems_to_save_time_costs_nothing(read: Read) -> None:
+    run = read(rows("net"))
+    [one], _ = realities(run, frame(inside(watching=-0.1)), run.settings[0])
+    assert one.watch_s == 0
 
 
 def test_a_part_that_takes_no_time_is_not_named(read: Read) -> None:

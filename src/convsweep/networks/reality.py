@@ -36,6 +36,8 @@ class LayerInside:
     count: int
     alone: Sum
     inside: Sum
+    watching_s: float
+    """What timing all of them within the network may have added, at most."""
 
     @property
     def longer(self) -> Interval:
@@ -46,6 +48,14 @@ class LayerInside:
     def more_s(self) -> float:
         """Seconds that they take more within the network."""
         return self.inside.time.value - self.alone.time.value
+
+    @property
+    def sign(self) -> int:
+        """1 where they surely take longer within the network, -1 where less; 0 where none can tell.
+
+        What timing may have added is no sign of longer.
+        """
+        return _sign(self.longer, self.more_s, self.watching_s)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,11 @@ class Reality:
     """The forward pass while its parts were timed."""
     layers: Sequence[LayerInside]
     passes: int
+    watch_s: float
+    """What timing one call may have added to it, at most: the forward pass grew by that a call.
+
+    Most of it is spent between calls, so that taking it off them would be too much.
+    """
     cold: Sum | None = None
     """The convolutions alone, caches emptied before each call; None where that was not timed."""
 
@@ -78,6 +93,12 @@ class Reality:
         return ratio(self.inside, self.alone)
 
     @property
+    def sign(self) -> int:
+        """Of all convolutions, as that of a layer."""
+        more_s = self.inside.time.value - self.alone.time.value
+        return _sign(self.longer, more_s, sum(layer.watching_s for layer in self.layers))
+
+    @property
     def between_s(self) -> float:
         """What of the whole is in none of its parts; noise may put it below zero."""
         parts = [self.inside, *self.others.values()]
@@ -87,6 +108,12 @@ class Reality:
     def overhead(self) -> float:
         """What timing the parts added, as a share of the whole."""
         return self.watched.time.value / self.whole.time.value - 1
+
+
+def _sign(longer: Interval, more_s: float, watching_s: float) -> int:
+    if longer.low > 1 and more_s > watching_s:
+        return 1
+    return -1 if longer.high < 1 else 0
 
 
 @dataclass(frozen=True)
@@ -147,6 +174,7 @@ def _reality(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Reality 
     log_inside = np.log(_by_pass(inside, "problem", run).loc[problems].to_numpy(dtype="float64"))
     once = np.ones(len(problems))
     others = _others(run, rows)
+    watch_s = _watch_s(rows)
     return Reality(
         network=name,
         whole=others.pop(WHOLE),
@@ -154,20 +182,32 @@ def _reality(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Reality 
         alone=summed(log_alone, counts),
         inside=summed(log_inside, once),
         others=dict(sorted(others.items(), key=lambda item: -item[1].time.value)),
-        layers=_layers(first, log_alone, log_inside),
+        layers=_layers(first, log_alone, log_inside, watch_s),
         passes=int(rows["pass_index"].nunique()),
+        watch_s=watch_s,
         cold=_cold(cold, name, problems, counts),
     )
 
 
-def _layers(first: DataFrame, log_alone: Numbers, log_inside: Numbers) -> list[LayerInside]:
-    """Each problem on its own, a row of all three arguments."""
+def _watch_s(rows: DataFrame) -> float:
+    """By how much each call made the forward pass longer when it was timed; the median pass's."""
+    totals = rows.pivot_table(index="pass_index", columns="kind", values="total_s", aggfunc="sum")
+    parts = rows[~rows["kind"].isin((WHOLE, INSTRUMENTED))]
+    calls = parts.groupby("pass_index")["count"].sum().astype("float64")
+    return max(0.0, float(((totals[INSTRUMENTED] - totals[WHOLE]) / calls).median()))
+
+
+def _layers(
+    first: DataFrame, log_alone: Numbers, log_inside: Numbers, watch_s: float
+) -> list[LayerInside]:
+    """Each problem on its own, a row of the first three arguments."""
     return [
         LayerInside(
             str(layer),
             int(count),
             summed(log_alone[[i]], np.array([float(count)])),
             summed(log_inside[[i]], np.ones(1)),
+            int(count) * watch_s,
         )
         for i, (layer, count) in enumerate(zip(first["layer"], first["count"], strict=True))
     ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run
@@ -95,15 +93,14 @@ def _place(kind: str) -> str:
 def _of_convolutions(one: Reality) -> str:
     """Whether convolutions take longer in the network than alone, and which of them."""
     inside = f"Inside {one.network} the same convolutions take {_time(one.inside)}"
-    longer = one.longer
-    if np.isnan(longer.low) or longer.low <= 1 <= longer.high:
-        return f"{inside}, not to be told from alone ({_times(longer)} as long)."
-    if longer.high < 1:
-        return f"{inside}, less than alone ({_times(longer)} as long){_where(one, -1)}."
-    return (
-        f"{inside}, {_times(longer)} as long as alone{_where(one, 1)}: alone, each call finds its "
-        "weights and input where the last one left them; here other layers ran in between."
-    )
+    longer = f"{_times(one.longer)} as long"
+    watch = f"timing a call may add up to {labels.seconds(one.watch_s)} to it"
+    if one.sign < 0:
+        return f"{inside}, less than alone ({longer}){_where(one, -1)}."
+    if one.sign > 0:
+        return f"{inside}, {longer} as alone{_where(one, 1)}; {watch}, which is less than that."
+    within = f"; {watch}" if one.longer.low > 1 else ""
+    return f"{inside}, not to be told from alone ({longer}{within})."
 
 
 def _of_cold_caches(one: Reality, cold: Sum) -> str:
@@ -113,17 +110,17 @@ def _of_cold_caches(one: Reality, cold: Sum) -> str:
         f"With caches emptied before each call, the convolutions of {one.network} take "
         f"{_time(cold)} alone"
     )
-    lies_between = times[0] < times[1] < times[2]
-    return f"{said}: the network lies between hot and cold." if lies_between else f"{said}."
+    if one.sign > 0 and times[0] < times[1] < times[2]:
+        return (
+            f"{said}: the network lies between hot and cold, as where other layers leave a call "
+            "only part of what the caches held for it."
+        )
+    return f"{said}."
 
 
 def _where(one: Reality, sign: int) -> str:
     """The layers whose own interval says so, those first that make up the most of it."""
-    sure = [
-        layer
-        for layer in one.layers
-        if (layer.longer.low > 1 if sign > 0 else layer.longer.high < 1)
-    ]
+    sure = [layer for layer in one.layers if layer.sign == sign]
     sure.sort(key=lambda layer: -sign * layer.more_s)
     words = [
         f"{layer.layer} ({'+' if sign > 0 else '-'}{labels.seconds(abs(layer.more_s))})"
@@ -141,6 +138,14 @@ def _notes(found: Sequence[Reality]) -> Iterator[str]:
         "Before each pass over the layers every network is built anew in a process of its own, "
         "under the same conditions, and timed whole and in parts in turns. Timing the parts makes "
         f"the forward pass longer, here by {' to '.join(ends)} %; the whole is timed without that."
+    )
+    costs = sorted(one.watch_s for one in found)
+    most = dict.fromkeys(labels.seconds(end) for end in (costs[0], costs[-1]))
+    yield (
+        f"That is {' to '.join(most)} for each call that is timed, most of it spent between calls. "
+        "What reading a call that does nothing takes is taken off every part; of the rest nobody "
+        "can say how much is in a part's time, so a convolution is said to take longer inside a "
+        "network only where the difference is larger than all of it."
     )
     yield (
         "Times are means over the usual half of the forward passes, neither the fastest quarter "
@@ -192,13 +197,15 @@ def _seconds_of(one: Reality, kind: str) -> str:
 
 def layers_table(one: Reality) -> Table:
     """One row a distinct convolution, the one that changes most first."""
-    numbers = ("times", "alone [95 %]", "inside [95 %]", "inside / alone [95 %]")
+    numbers = ("times", "alone [95 %]", "inside [95 %]", "of it timing, at most",
+               "inside / alone [95 %]")  # fmt: skip
     rows = [
         (
             layer.layer,
             str(layer.count),
             _time(layer.alone),
             _time(layer.inside),
+            labels.seconds(layer.watching_s),
             labels.interval(*layer.longer),
         )
         for layer in sorted(one.layers, key=lambda layer: -abs(layer.more_s))

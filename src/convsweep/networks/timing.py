@@ -24,6 +24,7 @@ from convsweep.problem import ConvProblem, Size
 
 _SEED = 1
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 200
+_TICK_S = 1e-9  # of the host's clock: the least that a call is said to take
 _Measured = TypeVar("_Measured")
 
 _OTHER_CALLS = "the network does not make the same calls in each forward pass"
@@ -68,7 +69,7 @@ class Part:
     problem: ConvProblem | None
     count: int
     total_s: float
-    """Of all of them in one forward pass."""
+    """Of all of them in one forward pass, less what reading a call that does nothing takes."""
 
 
 @dataclass(frozen=True)
@@ -151,18 +152,29 @@ class _Place:
     samples: list[float] = field(default_factory=list)
 
 
+def _nothing() -> None:
+    """Take no time of its own."""
+
+
 class _Watch(TorchFunctionMode):
-    """Times every call that Python makes into torch, each to its end."""
+    """Times every call that Python makes into torch, each to its end.
+
+    Before each forward pass it reads a call that does nothing, and takes that off the others. It
+    can't read what it costs besides, dispatch and bookkeeping between calls; they make the forward
+    pass longer, and may make a short call longer than it is without them.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self._places: list[_Place] = []
+        self._idle: list[float] = []  # readings of a call that does nothing
         self._next, self._is_first = 0, True
 
     def follow(self, forward: Callable[[], None]) -> float:
         """Time the parts of one forward pass, whose calls must be those of the first; its own."""
         self._next = 0
+        self._idle.append(self._timed(_nothing, (), {})[1])
         with self:
             started = perf_counter()
             forward()
@@ -180,8 +192,7 @@ class _Watch(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":  # an attribute, such as `x.shape`
             return func(*args, **kwargs)
-        results: list[Any] = []
-        seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
+        result, seconds = self._timed(func, args, kwargs)
         kind = next((kind for part, kind in _KINDS.items() if part in name), OTHER)
         if self._is_first:
             is_convolution = kind == CONVOLUTION and "transpose" not in name
@@ -192,7 +203,13 @@ class _Watch(TorchFunctionMode):
             raise ValueError(_OTHER_CALLS)
         place.samples.append(seconds)
         self._next += 1
-        return results[0]
+        return result
+
+    def _timed(self, func: Any, args: Sequence[Any], kwargs: Any) -> tuple[Any, float]:
+        """What the call gives, and its seconds by the clock."""
+        results: list[Any] = []
+        seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
+        return results[0], seconds
 
     def parts(self, usual: NDArray[np.intp]) -> list[Part]:
         """Every kind, and of convolutions every problem, in the order of their first calls.
@@ -201,8 +218,10 @@ class _Watch(TorchFunctionMode):
             usual: which of the forward passes are counted.
         """
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
+        idle_s = np.median(self._idle)
         for place in self._places:
-            own_s = float(np.array(place.samples)[usual].mean())
+            samples = np.array(place.samples)[usual]
+            own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
             found.setdefault((place.kind, place.problem), []).append(own_s)
         return [
             Part(kind, problem, len(times), sum(times)) for (kind, problem), times in found.items()
