@@ -133,6 +133,19 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     assert answer(run)[-1] == said
 
 
+def test_one_unsteady_case_was(read: Read) -> None:
+    rows = flagged("drift", "im2col")
+    one = [row for row in rows if row.in_channels == 16 or row.backend != "im2col"]
+    said = "1 of 11 cases was unsteady in at least half of its passes: 1 drift."
+    assert answer(read(one))[-1] == said
+
+
+def test_one_open_speedup_is(read: Read) -> None:
+    rows = made.rows(made.grid((16,), (14,), (3,)), backends=("torch_conv", "im2col"), passes=1)
+    said = "The speedup over torch_conv is undecided: one pass gives no interval."
+    assert answer(read(rows))[-1] == said
+
+
 def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
     run = read(flagged("drift", "im2col", passes=2))
     assert unsteady_table(run) is None

@@ -86,19 +86,13 @@ def _against_baseline(run: Run, backend: str) -> str:
 
 def _doubts(run: Run) -> list[str]:
     """How much is undecided, wrong or without a time."""
-    said = []
-    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
-    doubt = int(undecided(compared).sum())
-    if doubt:
-        why = ""
-        if compared["speedup_ci_low"].isna().all():
-            why = ": one pass gives no interval"
-        said.append(f"{doubt} of {len(compared)} speedups over {run.baseline} are undecided{why}.")
-    elif len(compared):
-        said.append(f"All {len(compared)} speedups over {run.baseline} are decided.")
+    said = _undecided(run)
     wrong = int((run.cases["status"] == "mismatch").sum())
     if wrong:
-        said.append(f"{labels.count(wrong, 'case')} did not match the reference and have no time.")
+        verb = "has" if wrong == 1 else "have"
+        said.append(
+            f"{labels.count(wrong, 'case')} did not match the reference and {verb} no time."
+        )
     if run.unreached:
         said.append(
             f"The run ended early: {run.unreached} of {run.unreached + len(run.cases)} cases were "
@@ -107,11 +101,33 @@ def _doubts(run: Run) -> list[str]:
     absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
     if len(absent):
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
-        of = f"{int(absent.sum())} of {len(run.cases)} cases"
-        said.append(f"{of} have no time: {labels.join(parts)}.")
+        gone = _some(int(absent.sum()), len(run.cases), "cases", "has", "have")
+        said.append(f"{gone} no time: {labels.join(parts)}.")
     flags = unsteady(run.cases)
     if len(flags):
         parts = [f"{n} {flag}" for flag, n in flags.value_counts().items()]
-        of = f"{flags.index.nunique()} of {len(run.cases)} cases"
-        said.append(f"{of} were unsteady in at least half of their passes: {labels.join(parts)}.")
+        cases = flags.index.nunique()
+        shaky = _some(cases, len(run.cases), "cases", "was", "were")
+        passes = f"at least half of {'its' if cases == 1 else 'their'} passes"
+        said.append(f"{shaky} unsteady in {passes}: {labels.join(parts)}.")
     return said
+
+
+def _undecided(run: Run) -> list[str]:
+    """How many comparisons with the baseline are open."""
+    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
+    if compared.empty:
+        return []
+    doubt, over = int(undecided(compared).sum()), f"over {run.baseline}"
+    why = ": one pass gives no interval" if compared["speedup_ci_low"].isna().all() else ""
+    if len(compared) == 1:
+        return [f"The speedup {over} is {f'undecided{why}' if doubt else 'decided'}."]
+    if doubt:
+        open_ = _some(doubt, len(compared), f"speedups {over}", "is", "are")
+        return [f"{open_} undecided{why}."]
+    return [f"All {len(compared)} speedups {over} are decided."]
+
+
+def _some(number: int, total: int, nouns: str, singular: str, plural: str) -> str:
+    """`1 of 55 cases was`, `2 of 55 cases were`."""
+    return f"{number} of {total} {nouns} {singular if number == 1 else plural}"
