@@ -191,6 +191,13 @@ def test_a_point_for_each_case_and_half_lies_under_the_roofs(usual: dict[str, Pi
     assert np.allclose(tops, study_of.PEAK_FLOPS_PER_S, rtol=0.02)
 
 
+def test_the_legend_shows_halves_as_hollow_as_their_points(usual: dict[str, Picture]) -> None:
+    (legend,) = usual["roofline"].figure.legends
+    handles = dict(zip([t.get_text() for t in legend.texts], legend.legend_handles, strict=True))
+    hollow = {name for name, line in handles.items() if line.get_markerfacecolor() == "none"}
+    assert hollow == {"depthwise half", "pointwise half"}
+
+
 def test_the_roofline_says_what_is_reached(draw: Draw) -> None:
     seconds = study_of.near_ceilings(0.8, 0.2, 0.5, overhead_s=0)
     title = draw(study_of.rows(PROBLEMS, seconds, noise=1e-4))["roofline"].title

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from convsweep.depthwise.study import Replacement, study
 from convsweep.estimates import Interval, interval, weighted_mean
 from convsweep.findings import Run
+from convsweep.separation import HALF
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,12 +31,31 @@ class Attainment(NamedTuple):
 
 
 def attainments(run: Run) -> list[Attainment]:
-    """Every backend of one setting, then the halves; those whose ceilings are known."""
+    """Every backend of one setting, then the halves; those whose ceilings are known.
+
+    A half counts once for each problem that it is a half of, as in every sentence on halves.
+    """
     parts = {name: run.cases[run.cases["backend"] == name] for name in run.backends}
-    if len(run.halves):
-        parts |= {f"{half} half": rows for half, rows in run.halves.groupby("layer")}
     known = {name: known_points(rows) for name, rows in parts.items()}
+    if len(run.halves):
+        known |= _halves_by_problem(run)
     return [_attainment(run, name, rows) for name, rows in known.items() if len(rows)]
+
+
+def _halves_by_problem(run: Run) -> dict[str, DataFrame]:
+    """The rows of each half, once for every problem whose replacement was timed with both."""
+    timed = known_points(run.halves).drop_duplicates(["layer", "problem"])
+    by_half = timed.set_index(["layer", "problem"], drop=False)
+    problems = [r.problem for r in study(run).replacements if _is_timed(r)]
+    found = {}
+    for name, half in HALF.items():
+        keys = [(name, half(problem).label) for problem in problems]
+        found[f"{name} half"] = by_half.loc[[key for key in keys if key in by_half.index]]
+    return found
+
+
+def _is_timed(replacement: Replacement) -> bool:
+    return not np.isnan(replacement.shares["rest"].value)
 
 
 def known_points(rows: DataFrame) -> DataFrame:

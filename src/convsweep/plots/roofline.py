@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +48,9 @@ def draw(run: Run) -> Picture | None:
         _draw_points(ax, points[name], look, hollow=name in HALF_LOOKS)
     intensities = np.concatenate([rows["intensity"] for rows in points.values()])
     rates = np.concatenate([rows["rate"] for rows in points.values()])
-    legend(figure, shown, joined=False, lines=_frame(ax, roof, intensities, rates))
+    lines = _hollow_handles(shown) + _frame(ax, roof, intensities, rates)
+    filled = {name: look for name, look in shown.items() if name not in HALF_LOOKS}
+    legend(figure, filled, joined=False, lines=lines)
     return Picture(
         name="roofline",
         figure=figure,
@@ -70,6 +72,16 @@ def _draw_points(ax: Axes, rows: DataFrame, look: Look, *, hollow: bool) -> None
         markersize=6 if len(rows) <= _FEW else 4, alpha=0.75,
         markerfacecolor="none" if hollow else look.color, markeredgewidth=1.3 if hollow else 0,
     )  # fmt: skip
+
+
+def _hollow_handles(shown: Mapping[str, Look]) -> list[Line2D]:
+    """The legend's entries of halves, hollow as their points are."""
+    return [
+        Line2D([], [], color=look.color, marker=look.marker, markerfacecolor="none",
+               markeredgewidth=1.3, linestyle="none", label=name)
+        for name, look in shown.items()
+        if name in HALF_LOOKS
+    ]  # fmt: skip
 
 
 def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[Line2D]:
@@ -138,7 +150,10 @@ def _caption(run: Run, found: Sequence[Attainment]) -> str:
         "as measured; between the dashed and the dotted one lie copies of other sizes."
     ]
     if any(attained.name in HALF_LOOKS for attained in found):
-        said.append("Hollow triangles are the halves of separable layers, each timed alone.")
+        said.append(
+            "Hollow triangles are the halves of separable layers, each timed alone; one that "
+            "several problems share is one point, and counts once for each of them."
+        )
     if any(attained.most > 1 for attained in found):
         said.append(
             "A point above its roof was faster than the ceiling as measured: in another shape, or "
