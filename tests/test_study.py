@@ -12,11 +12,13 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsweep.attainment import attainments
 from convsweep.depthwise.explanation import explain
 from convsweep.depthwise.regions import FASTER, find_region
 from convsweep.depthwise.section import section
 from convsweep.depthwise.study import UNKNOWN, Part, Replacement, study
 from convsweep.findings import Run, read_run
+from convsweep.problem import ConvProblem
 from convsweep.roofline_section import section as roofline_section
 from convsweep.rows import CEILINGS, HALVES
 from convsweep.statistics import summarize
@@ -171,6 +173,17 @@ def test_the_ceilings_are_told_with_their_intervals(usual: Run) -> None:
     assert names == ["torch_conv", "separable", "depthwise half", "pointwise half"]
 
 
+def test_tables_and_sentences_on_halves_count_problems_alike(read: Read) -> None:
+    run = read(study_of.rows([made.square(c, 14, k) for c in (8, 64) for k in (3, 5)]))
+    found = explain(study(run))
+    assert found is not None
+    by_name = {attained.name: attained for attained in attainments(run)}
+    for half in ("depthwise", "pointwise"):
+        attained = by_name[f"{half} half"]
+        assert attained.problems == found.problems == 4
+        assert attained.reached == pytest.approx(found.reached[half])
+
+
 def test_two_settings_have_ceilings_and_studies_of_their_own(read: Read) -> None:
     rows = study_of.rows(PROBLEMS)
     slow = [
@@ -222,6 +235,23 @@ def test_a_region_pays_everywhere_and_parts_the_problems(drawn: list) -> None:
         assert sorted([*region.inside, *region.outside]) == [*range(len(problems))]
         assert 2 * len(region.inside) >= len(wins)
         assert region.outside
+
+
+def test_a_region_says_what_its_edge_lacks() -> None:
+    places = [(8, 7), (8, 14), (8, 28), (64, 28), (128, 7), (128, 14), (128, 28)]
+    problems = [replacement(c, s, "faster" if c >= 64 else "slower") for c, s in places]
+    region = find_region(problems)
+    assert region is not None
+    assert region.where == "from 64 channels on (at 64 channels measured at 28x28 only)"
+    assert region.beyond == "below 64 channels"
+
+
+def test_problems_of_two_ranks_have_no_region() -> None:
+    flat = [replacement(c, s, "faster") for c in (8, 64) for s in (7, 14)]
+    line = ConvProblem(8, 8, (100,), 3, padding=1)
+    part = Part(line, 1.0, UNKNOWN, math.nan, "")
+    signal = Replacement("1-D", None, part, part, part, UNKNOWN, 1, UNKNOWN, "slower", {})
+    assert find_region([*flat, signal]) is None
 
 
 def test_a_region_is_found_where_the_line_is_straight() -> None:

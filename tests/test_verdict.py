@@ -121,6 +121,7 @@ def test_kernels_that_agree_share_a_sentence(read: Read) -> None:
     same = told(read, lambda p: 4.0, problems)
     assert len(same) == 1
     assert "kernel" not in same[0]
+    assert "-D" not in same[0]
 
 
 def test_kernels_that_differ_have_sentences_of_their_own(read: Read) -> None:
@@ -133,6 +134,16 @@ def test_kernels_that_differ_have_sentences_of_their_own(read: Read) -> None:
     assert starts == ["3", "5"]
     assert "from 32 channels on" in sentences[0]
     assert "at 128 channels" in sentences[2]
+
+
+def test_ranks_have_sentences_of_their_own(read: Read) -> None:
+    signals = [ConvProblem(c, c, (s,), 3, padding=1) for c in (8, 32) for s in (100, 200)]
+    sentences = told(read, lambda p: 4.0 if len(p.input_size) == 2 else 0.5, [*PROBLEMS, *signals])
+    assert len(sentences) == 2
+    assert sentences[0].startswith("On this machine, in 1-D, at batch 1")
+    assert "never pays in 4 problems" in sentences[0]
+    assert sentences[1].startswith("On this machine, in 2-D, at batch 1")
+    assert "pays in all 6 problems" in sentences[1]
 
 
 def test_networks_are_told_apart(read: Read) -> None:

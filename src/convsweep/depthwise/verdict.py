@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convsweep import labels
-from convsweep.depthwise.regions import FASTER, find_region, steps
+from convsweep.depthwise.regions import FASTER, find_region, rank, steps
 from convsweep.depthwise.study import Replacement, study
 from convsweep.findings import Run
 from convsweep.problem import format_size
@@ -29,10 +29,12 @@ def verdict(run: Run, *, alone: bool) -> list[str]:
     if not found.replacements:
         return []
     told = _Setting.of(run, alone=alone)
+    ranks = sorted({*map(rank, found.replacements)})
     said = [
         sentence
-        for group in groups(found.replacements)
-        for sentence in _sentences(told.scope(group), group, run.baseline)
+        for of_rank in ranks
+        for group in groups([r for r in found.replacements if rank(r) == of_rank])
+        for sentence in _sentences(told.scope(group, ranks), group, run.baseline)
     ]
     if all(math.isnan(r.speedup.low) for r in found.replacements):
         said.append("One pass gives no interval and decides nothing: run at least three.")
@@ -49,7 +51,7 @@ _BY: tuple[Callable[[Replacement], tuple[object, ...]], ...] = (
 
 
 def groups(replacements: Sequence[Replacement]) -> list[list[Replacement]]:
-    """The problems as sentences take them: all, or each network, kernel and batch on its own.
+    """Problems of one rank as sentences take them: all, or each network, kernel and batch alone.
 
     All where they are alike: everything pays, nothing does, or what pays ends at one place.
     """
@@ -89,17 +91,18 @@ class _Setting:
         threads = "one thread" if count == 1 else f"{count} threads"
         return cls(machine, "" if named else threads)
 
-    def scope(self, group: Sequence[Replacement]) -> str:
-        """`On this machine, at batch 1, kernel 3 and one thread,`."""
+    def scope(self, group: Sequence[Replacement], ranks: Sequence[int]) -> str:
+        """`On this machine, in 2-D, at batch 1, kernel 3 and one thread,`: a rank of several."""
         batches = {r.problem.batch_size for r in group}
         kernels = {labels.compact(format_size(r.problem.kernel_size)) for r in group}
         workloads = {r.workload for r in group}
+        of_rank = f"in {rank(group[0])}-D" if len(ranks) > 1 else ""
         parts = [f"batch {batches.pop()}"] if len(batches) == 1 else []
         parts += [f"kernel {kernels.pop()}"] if len(kernels) == 1 else []
         at = labels.join([*parts, *filter(None, [self.threads])])
         network = workloads.pop() if len(workloads) == 1 else None
         return ", ".join(
-            filter(None, (self.machine, network and f"in {network}", at and f"at {at}"))
+            filter(None, (self.machine, network and f"in {network}", of_rank, at and f"at {at}"))
         )
 
 

@@ -130,16 +130,24 @@ def finding(cases: DataFrame, backend: str, baseline: str) -> str:
     where = f"in {len(wins)} of {labels.count(len(cases), 'problem')}"
     if len(wins) == len(cases):
         where, kept = f"in all {labels.count(len(cases), 'problem')}", promise
-    elif (start := _from_where(cases)) is not None:
-        where = f"from {start} channels on"
+    elif start := _from_where(cases):
+        where = start
     return f"{backend} is {by} as fast as {baseline} {where}; {kept}"
 
 
-def _from_where(cases: DataFrame) -> int | None:
-    """The number of input channels from which every case is faster, if no case below it is."""
+def _from_where(cases: DataFrame) -> str:
+    """From how many input channels on every case is faster; empty where one below it is.
+
+    Empty too where ranks differ, or that number of channels lacks a size that others have.
+    """
     faster = cases["verdict"] == "faster"
     start = int(cases.loc[faster, "in_channels"].min())
-    return start if (faster == (cases["in_channels"] >= start)).all() else None
+    edge = cases.loc[cases["in_channels"] == start, "input_size"]
+    whole = edge.nunique() == cases["input_size"].nunique()
+    one_rank = cases["input_size"].str.count("x").nunique() == 1
+    if not (whole and one_rank and (faster == (cases["in_channels"] >= start)).all()):
+        return ""
+    return f"from {start} channels on"
 
 
 def _alt(cases: DataFrame, backend: str, baseline: str) -> str:
