@@ -13,6 +13,7 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run, network_totals, read_run
 from convsweep.networks import reality_in_words, sums_in_words
@@ -28,6 +29,7 @@ from convsweep.networks.totals import (
     pairs,
     ratio,
 )
+from convsweep.plots import layers
 from convsweep.plots import networks as drawing
 from convsweep.plots.networks import spread
 from convsweep.plots.style import drawing_style, png
@@ -402,6 +404,28 @@ def test_every_figure_is_drawn_with_a_finding_an_alt_text_and_a_caption(read: Re
             assert "\n" not in picture.alt
             assert picture.caption
             assert png(picture.with_title_drawn().figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("label", "short"),
+    [
+        ("mobilenetv1_100 block7.dw C512 14x14 k3 dw", "…block7.dw C512 14x14 k3 dw"),
+        ("mobilenetv1_100_standard block1 C32→64 112x112 k3", "…block1 C32→64 112x112 k3"),
+        ("features.denseblock1.denselayer1.conv1 C64", "…denseblock1.denselayer1.conv1 C64"),
+        ("block1 C64 56x56", "block1 C64 56x56"),
+        ("x" * 40, "…" + "x" * 35),
+    ],
+)
+def test_a_long_label_keeps_the_layers_name(label: str, short: str) -> None:
+    assert labels.elide(label) == short
+
+
+def test_the_figure_of_one_network_names_its_layers_without_it(read: Read) -> None:
+    with drawing_style():
+        picture = layers.draw(read(rows()), "net_standard")
+    assert picture is not None
+    names = [text.get_text() for text in picture.figure.axes[0].get_yticklabels()]
+    assert [name.split()[0] for name in names] == ["stem", "block"]
 
 
 def test_one_network_has_no_figure_of_several(read: Read) -> None:

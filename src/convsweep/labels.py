@@ -150,11 +150,15 @@ def _text(value: object) -> str:
 
 
 def elide(label: str, most: int = 36) -> str:
-    """A long label without its beginning, cut at a dot if it has one: `…conv1 C64 56x56 k1`."""
+    """A long label with as little of its beginning cut off as words and dots allow.
+
+    `…block7.dw C512 14x14 k3 dw`.
+    """
     if len(label) <= most:
         return label
-    tail = label[1 - most :]
-    return "…" + (tail.partition(".")[2] or tail)
+    ends = (found.end() for found in re.finditer(r"[ .]", label))
+    cut = next((end for end in ends if len(label) - end < most), None)
+    return "…" + (label[1 - most :] if cut is None else label[cut:])
 
 
 def slug(text: str) -> str:

@@ -73,7 +73,8 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
     log_seconds(ax, "x")
     counts = timed.groupby("label")["count"].first()
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
-    names = [labels.elide(label) + times[label] for label in shown]
+    own = f"{timed['workload'].iloc[0]} "  # which the title says
+    names = [labels.elide(label.removeprefix(own)) + times[label] for label in shown]
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_xlabel("time of a layer, as often as it occurs")
