@@ -142,6 +142,31 @@ def test_a_model_is_called_in_its_own_dtype(dtype: torch.dtype) -> None:
     assert recording.convolutions[0].dtype == str(dtype).removeprefix("torch.")
 
 
+def test_a_model_of_two_dtypes_is_called_as_its_user_calls_it() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.usual = nn.Conv2d(4, 8, 3).double(), nn.Conv2d(4, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fine(x.double()) + self.usual(x)
+
+    recording = record(Both(), [X])
+    assert [one.dtype for one in recording.convolutions] == ["float64", "float32"]
+    assert not recording.really_run
+
+
+def test_whole_numbers_can_not_be_given() -> None:
+    with pytest.raises(ValueError, match=r"4x10 \(normals; whole numbers can't be given\).*Long"):
+        record(nn.Embedding(10, 8), [(4, 10)])
+
+
+def test_complex_convolutions_are_refused_in_a_line() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 8, 3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"\Athe convolution 1 is in complex64; .*float32.*\Z"):
+        record(model, [X])
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_torchscript_is_seen_by_the_name_of_its_owner() -> None:
     layers = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8)).eval()

@@ -98,6 +98,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             macs = x.numel() * prod(weight.shape[1:])
             self._note_unmeasured("transposed convolutions are not measured", macs)
             return
+        if x.dtype != weight.dtype:  # tensors without numbers may pass, real ones don't
+            raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
         try:
             problem = ConvProblem(
                 x.shape[1],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import (
@@ -17,45 +18,71 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from convsweep.advice.dispatch import Recording, Watch
+from convsweep.grid import DTYPES
 from convsweep.problem import Size, format_size
 from convsweep.record import one_line
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WHOLE_NUMBERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
 
 def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
     """Every convolution of one call, functional ones too, without doing its arithmetic.
 
     A copy of the model, in evaluation mode, is called on tensors that have a shape and no numbers.
-    Where that fails, since what it does depends on numbers, it is run once for real. The model
-    and the generators of random numbers stay as they were. What TorchScript has frozen for
-    inference, and what other threads compute, is not seen; what is compiled is run as it was
-    written.
+    Where that fails, since what it does depends on numbers, it is run once for real. Inputs are
+    float32, or of its parameters' dtype where it can't take that. The model and the generators of
+    random numbers stay as they were. What TorchScript has frozen for inference, and what other
+    threads compute, is not seen; what is compiled is run as it was written.
 
     Args:
-        model: on any device, also `meta`; its parameters' dtype is the inputs'.
+        model: on any device, also `meta`.
         input_shapes: one a positional argument.
 
     Raises:
-        ValueError: in one line, where the model can't be called on inputs of these shapes.
+        ValueError: in one line, where the model can't be called on inputs of these shapes, or
+            convolves complex numbers.
     """
-    try:
-        return _watch(model, input_shapes, FakeTensorMode(allow_non_fake_inputs=True))
-    except (Exception, SystemExit):  # its own errors come again, about tensors that it knows
-        pass
-    try:
-        found = _watch(model, input_shapes, None)
-    except (Exception, SystemExit) as error:
-        shapes = " and ".join(format_size(shape) for shape in input_shapes)
-        told = one_line(f"{type(error).__name__}: {error}")
-        raise ValueError(f"the model can't take an input of {shapes}: {told}") from None
-    found.really_run = True
-    return found
+    _refuse_complex(model)
+    dtypes = dict.fromkeys((torch.float32, _own_dtype(model)))
+    for dtype in dtypes:
+        try:
+            fake = FakeTensorMode(allow_non_fake_inputs=True)
+            return _watch(model, input_shapes, dtype, fake)
+        except (Exception, SystemExit):  # its own errors come again, about tensors that it knows
+            pass
+    for dtype in dtypes:
+        try:
+            found = _watch(model, input_shapes, dtype, None)
+        except (Exception, SystemExit) as error:
+            told = one_line(f"{type(error).__name__}: {error}")
+        else:
+            found.really_run = True
+            return found
+    shapes = " and ".join(format_size(shape) for shape in input_shapes)
+    if _WHOLE_NUMBERS.search(told):
+        shapes += " (normals; whole numbers can't be given)"
+    raise ValueError(f"the model can't take an input of {shapes}: {told}")
 
 
-def _watch(model: nn.Module, shapes: Sequence[Size], fake: FakeTensorMode | None) -> Recording:
+def _refuse_complex(model: nn.Module) -> None:
+    """Raise `ValueError` where a convolution is complex, which PyTorch makes several real ones."""
+    for name, module in model.named_modules():
+        if isinstance(module, _CONVOLUTIONS) and module.weight.dtype.is_complex:
+            dtype = str(module.weight.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the convolution {name or type(module).__name__} is in {dtype}; dtypes are "
+                f"{', '.join(DTYPES)}"
+            )
+
+
+def _watch(
+    model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
+) -> Recording:
     found = Recording(type(model).__name__)
     with redirect_stdout(sys.stderr), ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
@@ -66,7 +93,7 @@ def _watch(model: nn.Module, shapes: Sequence[Size], fake: FakeTensorMode | None
         own = _copy(model, fake)
         stack.enter_context(_evaluating(own))
         stack.enter_context(fake or nullcontext())
-        inputs = [_input(model, shape) for shape in shapes]
+        inputs = [torch.randn(shape, dtype=dtype, device=_device(model)) for shape in shapes]
         names = stack.enter_context(_calls(own))
         stack.enter_context(Watch(found, names))
         own(*inputs)
@@ -119,12 +146,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _input(model: nn.Module, shape: Size) -> Tensor:
-    """Seeded normals, where the first of the model's tensors lies, in its floating dtype."""
+def _own_dtype(model: nn.Module) -> torch.dtype:
+    """The first floating one of the model's tensors; float32 where it has none."""
     tensors = [*model.parameters(), *model.buffers()]
-    dtypes = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
-    device = tensors[0].device if tensors else "cpu"
-    return torch.randn(shape, dtype=dtypes[0] if dtypes else None, device=device)
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def _device(model: nn.Module) -> torch.device | str:
+    """Where the first of the model's tensors lies."""
+    return next((t.device for t in [*model.parameters(), *model.buffers()]), "cpu")
 
 
 @contextmanager
