@@ -403,6 +403,18 @@ def test_how_much_of_the_model_is_measured_is_said(tmp_path: Path) -> None:
     assert "1x8x8x8" in said
 
 
+def test_convolutions_that_the_model_runs_in_another_dtype_are_counted(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.ReLU())
+    recording = record(model, [(1, 8, 8, 8)])
+    said = {}
+    for dtype in ("float32", "bfloat16"):
+        there = told("a:b", [(1, 8, 8, 8)], recording, distinct_layers(recording, "mine"), dtype)
+        found = advice_on(tmp_path / dtype, {"torch_conv": 1}, [SMALL], model=there)
+        said[dtype] = " ".join(words.sentences(found))
+    assert "Of its 1 convolution the model runs 1 in float32; here all" in said["bfloat16"]
+    assert "the model runs" not in said["float32"]
+
+
 @pytest.mark.parametrize("model", [{}, {"name": 3}, {"unmeasured": 3}, {"unmeasured": [{}]}])
 def test_an_environment_that_was_edited_hides_only_what_it_told(
     model: dict[str, object], tmp_path: Path
@@ -504,7 +516,7 @@ def test_a_budget_that_reaches_no_layer_is_told(
 
 def test_what_is_told_of_the_model_is_all_of_it() -> None:
     recording = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
-    said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"))
+    said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"), "float32")
     [unmeasured] = said["unmeasured"]  # type: ignore[misc]
     assert (said["convolutions"], unmeasured["count"]) == (8, 1)
     measured = sum(one.macs for one in recording.convolutions)

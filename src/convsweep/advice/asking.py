@@ -129,9 +129,18 @@ def _without_the_hopeless(request: Request) -> Request:
 
 
 def told(
-    spec: str, shapes: Sequence[Size], recording: Recording, layers: Sequence[Layer]
+    spec: str, shapes: Sequence[Size], recording: Recording, layers: Sequence[Layer], dtype: str
 ) -> dict[str, object]:
-    """What the run's files tell of the model: how much of it is measured, and why not all."""
+    """What the run's files tell of the model: how much of it is measured, and why not all.
+
+    Args:
+        spec: as it was typed.
+        shapes: of the inputs.
+        recording: of one call.
+        layers: the distinct ones.
+        dtype: what they are measured in.
+    """
+    others = Counter(one.dtype for one in recording.convolutions if one.dtype != dtype)
     reasons: dict[str, list[int]] = {}
     for one in recording.unmeasured:
         reasons.setdefault(one.why, []).append(one.macs)
@@ -142,6 +151,8 @@ def told(
         "convolutions": len(recording.convolutions),
         "macs": recording.macs,
         "really_run": recording.really_run,
+        "layers": [layer.problem.label for layer in layers],
+        "other_dtypes": dict(others),
         "unmeasured": [
             {"why": why, "count": len(macs), "macs": sum(macs)} for why, macs in reasons.items()
         ],

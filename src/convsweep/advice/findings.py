@@ -31,6 +31,8 @@ class Model(NamedTuple):
     unmeasured: Sequence[tuple[str, int, int]]
     """Convolutions that can't be measured: why, how many, their MACs."""
     really_run: bool
+    other_dtypes: Mapping[str, int]
+    """How many convolutions the model runs in a dtype that they were not measured in."""
 
 
 class Advice(NamedTuple):
@@ -97,6 +99,7 @@ def _model(told: object) -> Model | None:
     """The model that environment.json tells of, which anyone may have edited."""
     try:
         assert isinstance(told, Mapping)
+        others = told.get("other_dtypes", {})
         unmeasured = [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in told["unmeasured"]]
         return Model(
             str(told["name"]),
@@ -105,6 +108,7 @@ def _model(told: object) -> Model | None:
             int(told["macs"]),
             unmeasured,
             bool(told["really_run"]),
+            {str(dtype): int(number) for dtype, number in others.items()},
         )
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -10,8 +10,6 @@ from convsweep.advice.savings import Contender, LayerCost, Saving
 from convsweep.estimates import Interval
 from convsweep.tables import Table
 
-_UNITS_S = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
-
 
 def layer_table(advice: Advice) -> Table:
     """One row a distinct layer: its time, the fastest strategy, its replacement, the promise."""
@@ -56,8 +54,4 @@ def ratio_text(found: Saving | Contender) -> str:
 
 def time_text(time_s: Interval) -> str:
     """`14.7 [12.3, 17.5] µs`."""
-    unit = labels.seconds(time_s.value).rpartition(" ")[2]
-    if unit not in _UNITS_S:
-        return labels.NOT_MEASURED
-    ends = (labels.digits(end / _UNITS_S[unit]) for end in time_s)
-    return f"{labels.with_interval(*ends)} {unit}"
+    return labels.time(*time_s)

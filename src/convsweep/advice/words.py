@@ -211,6 +211,13 @@ def _coverage(advice: Advice) -> list[str]:
             f"{labels.percent(macs / model.macs)} of them; {why}."
             for why, number, macs in model.unmeasured
         ]
+    if model and model.other_dtypes:
+        here = advice.run.cases["dtype"].iloc[0]
+        others = [f"{number} in {dtype}" for dtype, number in model.other_dtypes.items()]
+        said.append(
+            f"Of its {labels.count(model.convolutions, 'convolution')} the model runs "
+            f"{labels.join(others)}; here all were measured in {here}."
+        )
     for layer in advice.layers:
         if layer.why_no_time:
             said.append(f"No time: {layer.label}, {layer.why_no_time}.")

@@ -102,7 +102,7 @@ def advise(
     )
     ending = carry_out(request, out, resume, [whole])
     with written(out):
-        told = asking.told(spec, shapes, recording, layers)
+        told = asking.told(spec, shapes, recording, layers, first.dtype)
         keep(out, told, [layer.problem.label for layer in layers])
         found = read_advice(out)
     if found is None:
