@@ -20,7 +20,7 @@ from convsweep.lecture.pairs import Pair
 from convsweep.problem import ConvProblem, Size, format_size
 
 _MOST_NAMES = 3
-_ENOUGH_PAIRS = 2  # that hold, for a rule to be more than the name of one
+_ENOUGH_PAIRS = 2  # that hold, and that fail, for a rule to be more than the name of one
 
 _COUNTED = {
     HOLDS: ("holds", "hold"),
@@ -76,7 +76,7 @@ def whereabouts(evidence: Evidence) -> str:
         return ""
     names = dict(zip(map(id, evidence.compared), named(evidence), strict=True))
     of = f"{len(held) or len(failed)} of {len(evidence.compared)} pairs"
-    said = [f"it holds {_rule(held, failed)}in {of}" if held else f"it fails in {of}"]
+    said = [f"it holds {_rule(held, failed, doubtful)}in {of}" if held else f"it fails in {of}"]
     if not held and not failed:
         return ""
     for word, some in (("not", failed if held else ()), ("open", doubtful)):
@@ -90,15 +90,20 @@ def _list(names: list[str]) -> str:
     return labels.join([*names[:_MOST_NAMES], f"{more} more"] if more > 1 else names)
 
 
-def _rule(held: Sequence[Compared], failed: Sequence[Compared]) -> str:
+def _rule(
+    held: Sequence[Compared], failed: Sequence[Compared], doubtful: Sequence[Compared]
+) -> str:
     """`from 28x28 on, ` or `up to 64 channels, `, where one number tells those that hold apart.
 
-    Where two numbers do, these pairs can't tell which it is, and nothing is said; where neither
+    On its side all pairs hold: neither one that fails nor one that is open lies there. Where two
+    numbers tell them apart, these pairs can't tell which it is, and nothing is said; where neither
     size, channels nor kernel does, the work may.
     """
-    if len(held) < _ENOUGH_PAIRS or not failed:
+    if min(len(held), len(failed)) < _ENOUGH_PAIRS:
         return ""
-    ours, theirs = ([each.pair.second.problem for each in some] for some in (held, failed))
+    ours, theirs = (
+        [each.pair.second.problem for each in some] for some in (held, [*failed, *doubtful])
+    )
     rules = [_apart(ours, theirs, feature) for feature in _FEATURES]
     said = [*filter(None, rules)] or [_apart(ours, theirs, _WORK)]
     return said[0] if len(said) == 1 else ""
