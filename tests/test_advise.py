@@ -297,7 +297,7 @@ def advice_on(
         )
     ]  # fmt: skip
     synthetic_run.write(run_dir, rows, synthetic_run.ENVIRONMENT)
-    keep(run_dir, model or {}, [problem.label for problem in problems])
+    keep(run_dir, {"layers": [problem.label for problem in problems]} | (model or {}))
     found = read_advice(run_dir)
     assert found is not None
     return found
@@ -430,7 +430,9 @@ def test_a_section_is_there_for_runs_that_advise_alone(tmp_path: Path) -> None:
     assert section is not None
     assert [len(table.rows) for _, table in section.tables] == [3]
     assert words.RETRAINING in section.notes
-    (tmp_path / "advice" / store.LAYERS).unlink()
+    environment = store.read_environment(tmp_path / "advice")
+    del environment["model"]
+    store.write_environment(tmp_path / "advice", environment)
     assert words.section(tmp_path / "advice") is None
 
 
@@ -440,11 +442,24 @@ def test_without_a_replacement_nobody_is_warned_of_retraining(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["", "nothing\n1\n", "\x00\x01"])
-def test_a_damaged_table_of_layers_is_refused_in_a_line(text: str, tmp_path: Path) -> None:
-    advice_on(tmp_path, {"torch_conv": 1})
+def test_what_is_read_back_is_the_measurements_and_not_what_was_derived(
+    text: str, tmp_path: Path
+) -> None:
+    before = advice_on(tmp_path, {"torch_conv": 1})
     (tmp_path / store.LAYERS).write_text(text)
-    with pytest.raises(ValueError, match=r"\A[^\n]*layers\.csv' is not a table of layers[^\n]*\Z"):
-        read_advice(tmp_path)
+    again = read_advice(tmp_path)
+    assert again is not None
+    assert [x.label for x in again.layers] == [x.label for x in before.layers]
+
+
+@pytest.mark.parametrize("told", [None, 3, ["x"], [LARGE.label, 3]])
+def test_layers_without_a_told_order_come_as_they_were_measured(
+    told: object, tmp_path: Path
+) -> None:
+    found = advice_on(tmp_path, {"torch_conv": 1}, model={"layers": told})
+    assert {x.problem for x in found.layers} == {SMALL, LARGE, GROUPED}
+    first = LARGE if isinstance(told, list) and LARGE.label in told else SMALL
+    assert found.layers[0].problem == first
 
 
 BAD_COMMANDS = {
@@ -549,7 +564,7 @@ def test_a_model_of_many_layers_shows_the_costliest(tmp_path: Path) -> None:
         for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"))
     ]
     synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
-    keep(tmp_path, {}, [problem.label for problem in many])
+    keep(tmp_path, {})
     found = read_advice(tmp_path)
     assert found is not None
     picture = draw_model(found.run, found.layers, "mine")

@@ -6,18 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
 from convsweep import store
 from convsweep.advice.savings import LayerCost, layer_costs, layers_table
 from convsweep.findings import Run, read_run
-from convsweep.refusal import opened
 from convsweep.statistics import asked_in, summarize
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-_LARGEST_TABLE = 2**22  # bytes of layers.csv
 
 
 class Model(NamedTuple):
@@ -44,16 +39,15 @@ class Advice(NamedTuple):
     """None where the run's files don't tell."""
 
 
-def keep(run_dir: Path, model: Mapping[str, object], order: Sequence[str]) -> None:
+def keep(run_dir: Path, model: Mapping[str, object]) -> None:
     """Add to a run's folder what its model is, and layers.csv, derived from its measurements.
 
     Args:
         run_dir: the run's folder, measured.
         model: what environment.json is to tell of it.
-        order: the labels of the model's problems.
     """
     environment = store.read_environment(run_dir) | {"model": dict(model)}
-    found = advise(store.load(run_dir), environment, order)
+    found = advise(store.load(run_dir), environment)
     store.write_environment(run_dir, environment)
     store.write_layers(run_dir, layers_table(found.layers if found else []))
 
@@ -64,27 +58,16 @@ def read_advice(run_dir: Path) -> Advice | None:
     Raises:
         ValueError: in one line, where a file is damaged.
     """
-    path = run_dir / store.LAYERS
-    if not path.exists():
-        return None
-    with opened(path, "a table of layers", _LARGEST_TABLE) as file:
-        table = pd.read_csv(file)
-        if "problem" not in table:
-            raise ValueError("no column named problem")
-    return advise(
-        store.load(run_dir), store.read_environment(run_dir), [*map(str, table["problem"])]
-    )
+    environment = store.read_environment(run_dir)
+    return advise(store.load(run_dir), environment) if "model" in environment else None
 
 
-def advise(
-    measurements: DataFrame, environment: Mapping[str, Any], order: Sequence[str]
-) -> Advice | None:
+def advise(measurements: DataFrame, environment: Mapping[str, Any]) -> Advice | None:
     """What a run says of a model; None where nothing was measured.
 
     Args:
         measurements: of one setting.
         environment: as the run's folder keeps it.
-        order: the labels of the model's problems.
     """
     asked = asked_in(environment)
     summary = summarize(measurements, asked.baseline, asked.margin)
@@ -92,7 +75,15 @@ def advise(
     if not run.settings:
         return None
     run = run.within(run.settings[0])
-    return Advice(run, layer_costs(run, order), _model(environment.get("model")))
+    told = environment.get("model")
+    order = dict.fromkeys([*labels_of(told), *measurements["problem"]])
+    return Advice(run, layer_costs(run, [*order]), _model(told))
+
+
+def labels_of(told: object) -> list[str]:
+    """The labels of the model's distinct problems, in its order; none where that is not told."""
+    found = told.get("layers") if isinstance(told, Mapping) else None
+    return [*map(str, found)] if isinstance(found, list) else []
 
 
 def _model(told: object) -> Model | None:

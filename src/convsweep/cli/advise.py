@@ -103,7 +103,7 @@ def advise(
     ending = carry_out(request, out, resume, [whole])
     with written(out):
         told = asking.told(spec, shapes, recording, layers, first.dtype)
-        keep(out, told, [layer.problem.label for layer in layers])
+        keep(out, told)
         found = read_advice(out)
     if found is None:
         print(f"No layer was measured: --resume with a longer --budget goes on. Results: {out}")
