@@ -1,6 +1,7 @@
 """Networks in the report: totals, the whole against its parts, words that follow the data."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -404,6 +405,29 @@ def test_every_figure_is_drawn_with_a_finding_an_alt_text_and_a_caption(read: Re
             assert "\n" not in picture.alt
             assert picture.caption
             assert png(picture.with_title_drawn().figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("found_s", "said"),
+    [
+        ((2.24e-3, 2.2e-3, 2.27e-3), "2.24 [2.20, 2.27] ms"),
+        ((9.9e-7, 9e-7, 1.2e-6), "990 [900, 1,200] ns"),
+        ((3.0, math.nan, math.nan), "3.00 s"),
+        ((math.nan, math.nan, math.nan), "not measured"),
+    ],
+)
+def test_a_time_and_its_interval_share_a_unit(
+    found_s: tuple[float, float, float], said: str
+) -> None:
+    assert labels.time(*found_s) == said
+
+
+def test_sentences_and_tables_say_a_unit_once(read: Read) -> None:
+    run = read(rows())
+    told = texts(sums_in_words.section(run))
+    told += texts(reality_in_words.section(run, frame(inside(), inside("net_standard"))))
+    assert not re.search(r"[sm]s? \[[\d.,]+ [mµn]?s,", "\n".join(told))
+    assert re.search(r"\d \[[\d.]+, [\d.]+\] [mµ]s", "\n".join(told))
 
 
 @pytest.mark.parametrize(

@@ -184,9 +184,12 @@ def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
     return f"{digits(value / scale)} {unit}"
 
 
+_SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
 def seconds(value: float) -> str:
     """`0.000123` as `123 µs`."""
-    return _scaled(value, ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")))
+    return _scaled(value, _SECONDS)
 
 
 def size_in_bytes(value: float) -> str:
@@ -221,6 +224,14 @@ def with_interval(value: str, low: str, high: str) -> str:
 def interval(value: float, low: float, high: float) -> str:
     """Three numbers as `1.92 [1.85, 1.99]`."""
     return with_interval(digits(value), digits(low), digits(high))
+
+
+def time(value_s: float, low_s: float, high_s: float) -> str:
+    """Seconds as `14.7 [12.3, 17.5] µs`, in the unit of the first."""
+    unit = seconds(value_s).rpartition(" ")[2]
+    scale = next((scale for scale, name in _SECONDS if name == unit), math.nan)
+    ends = (digits(end / scale) for end in (value_s, low_s, high_s))
+    return f"{with_interval(*ends)} {unit}" if not math.isnan(scale) else NOT_MEASURED
 
 
 def percent(share: float, low: float = math.nan, high: float = math.nan) -> str:

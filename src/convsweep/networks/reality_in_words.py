@@ -214,7 +214,7 @@ def layers_table(one: Reality) -> Table:
 
 
 def _time(found: Sum) -> str:
-    return labels.with_interval(*map(labels.seconds, found.time))
+    return labels.time(*found.time)
 
 
 def _times(ratio: Interval) -> str:

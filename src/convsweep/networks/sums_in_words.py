@@ -146,7 +146,7 @@ def _ends(whole: Sequence[NetworkSum]) -> tuple[NetworkSum, NetworkSum]:
 
 
 def _time(choice: Choice) -> str:
-    return labels.with_interval(*map(labels.seconds, choice.sum.time))
+    return labels.time(*choice.sum.time)
 
 
 def _millions(number: int) -> str:
