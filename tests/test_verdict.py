@@ -238,6 +238,23 @@ def test_without_ceilings_no_sentence_names_one(read: Read) -> None:
     assert time.startswith("Of separable's time the depthwise half takes ")
 
 
+def test_one_pass_explains_nothing_and_says_why_a_mean_has_no_interval(read: Read) -> None:
+    run = read(study_of.rows(PROBLEMS, passes=1))
+    assert reasons(run) == short_reason(run) == []
+    (mean,) = [s for s in answer(run) if s.startswith("separable against torch_conv")]
+    assert mean.endswith("(One pass: no interval.)")
+
+
+def test_a_ceiling_that_is_surpassed_explains_nothing(read: Read) -> None:
+    run = read(study_of.rows(PROBLEMS, study_of.near_ceilings(standard=1.5)))
+    (sentence,) = short_reason(run)
+    assert sentence.startswith(
+        "The measured ceiling is no ceiling for float32: the standard layer reaches 12"
+    )
+    assert not any("ceilings allow" in said or "bound" in said for said in reasons(run))
+    assert sentence in reasons(run)
+
+
 @pytest.mark.parametrize("passes", [1, 4])
 def test_every_sentence_is_free_of_what_is_missing(read: Read, passes: int) -> None:
     run = read(study_of.rows(PROBLEMS, passes=passes))

@@ -73,14 +73,15 @@ def _against_baseline(run: Run, backend: str) -> str:
     ends = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     low, high = (labels.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
     first, last = (by_speedup["label"].iloc[i] for i in (0, -1))
+    alone = " (One pass: no interval.)" if cases["speedup_ci_low"].isna().all() else ""
     promise = f"MACs alone promise {labels.times(promised.min(), promised.max())}."
     against = f"{backend} against {run.baseline}: speedup"
     if len(cases) == 1:
-        return f"{against} {low} at {first} ({verdicts[0].removeprefix('1 ')}); {promise}"
+        return f"{against} {low} at {first} ({verdicts[0].removeprefix('1 ')}); {promise}{alone}"
     return (
         f"{against} {labels.interval(*mean.interval)} in the geometric mean of "
         f"{labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), "
-        f"from {low} at {first} to {high} at {last}; {promise}"
+        f"from {low} at {first} to {high} at {last}; {promise}{alone}"
     )
 
 

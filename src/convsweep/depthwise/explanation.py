@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,6 +12,8 @@ import numpy as np
 from convsweep.depthwise.study import UNKNOWN, Part, Replacement, Study
 from convsweep.estimates import Interval, Numbers, interval, weighted_mean
 from convsweep.separation import DEPTHWISE, POINTWISE, SEPARABLE
+
+MOST_REACHED = 1.15  # of a ceiling, in the mean: further above it is none
 
 PARTS: Mapping[str, Callable[[Replacement], Part]] = {
     "standard": lambda replacement: replacement.standard,
@@ -40,6 +43,18 @@ class Explanation(NamedTuple):
     """Of the replacement's time: each half, timed alone, and the `rest`."""
     depthwise_macs: float
     """The depthwise half's share of the replacement's MACs."""
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are passes enough to say how sure its numbers are."""
+        return not math.isnan(self.measured.low)
+
+    @property
+    def beyond_ceiling(self) -> str:
+        """The one of `PARTS` that is far above its ceiling, most of all; empty where none is."""
+        far = {name: share.value for name, share in self.reached.items()}
+        name = max(far, key=lambda name: 0 if math.isnan(far[name]) else far[name])
+        return name if far[name] > MOST_REACHED else ""
 
 
 def explain(study: Study) -> Explanation | None:

@@ -31,19 +31,38 @@ _CEILING = {
 def short_reason(run: Run) -> list[str]:
     """The gap between promise and measurement in one setting, in one sentence if it is known."""
     explanation = explain(study(run))
-    return _gap(explanation) if explanation else []
+    return _by_ceilings(run, explanation)[:1] if explanation else []
 
 
 def reasons(run: Run) -> list[str]:
-    """What is kept of the promise in one setting, which ceilings hold, where the time goes."""
+    """What is kept of the promise in one setting, which ceilings hold, where the time goes.
+
+    Nothing of it where one pass gives no interval.
+    """
     found = study(run)
     if not found.replacements:
         return []
+    if all(math.isnan(r.speedup.low) for r in found.replacements):
+        return []
     explanation = explain(found)
     kept = [_kept(found)]
-    if explanation is None:
+    if explanation is None or not explanation.has_intervals:
         return kept
-    return [*kept, *_gap(explanation), *_ceilings(explanation), _where_time_goes(explanation)]
+    return [*kept, *_by_ceilings(run, explanation), _where_time_goes(explanation)]
+
+
+def _by_ceilings(run: Run, found: Explanation) -> list[str]:
+    """The gap, and what bounds each part; or why the ceilings that were measured explain none."""
+    if not found.has_intervals:
+        return []
+    if not found.beyond_ceiling:
+        return [*_gap(found), *_ceilings(found)]
+    part, dtype = found.beyond_ceiling, run.cases["dtype"].iloc[0]
+    return [
+        f"The measured ceiling is no ceiling for {dtype}: {_PARTS[part]} reaches "
+        f"{labels.percent(*found.reached[part])} of it, as {run.baseline} is faster there than "
+        "torch's matrix product or copy; so ceilings explain nothing here."
+    ]
 
 
 def _kept(found: Study) -> str:

@@ -110,9 +110,10 @@ def finding(found: Explanation) -> str:
     shares = found.time_shares
     macs = {DEPTHWISE: found.depthwise_macs, POINTWISE: 1 - found.depthwise_macs}
     dearest = max(macs, key=lambda name: shares[name].value / macs[name])
+    alone = "" if found.has_intervals else " (one pass: no interval)"
     return (
         f"The {dearest} half takes {labels.percent(*shares[dearest])} of {SEPARABLE}'s time "
-        f"with {100 * macs[dearest]:.0f} % of its MACs"
+        f"with {100 * macs[dearest]:.0f} % of its MACs{alone}"
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import labels
 from convsweep.attainment import Attainment, attainments, known_points
-from convsweep.depthwise.explanation import explain
+from convsweep.depthwise.explanation import MOST_REACHED, explain
 from convsweep.depthwise.study import study
 from convsweep.estimates import Numbers
 from convsweep.findings import Run
@@ -121,9 +121,21 @@ def finding(run: Run, found: Sequence[Attainment]) -> str:
             "the depthwise half": means[DEPTHWISE],
             "the pointwise half": means[POINTWISE],
         }
+    far = max(reached, key=lambda name: reached[name])
+    if reached[far] > MOST_REACHED:
+        dtype = run.cases["dtype"].iloc[0]
+        said = f"The measured ceiling is no ceiling for {dtype}: {far} reaches"
+        return f"{said} {_rounded(reached[far])} of it{_alone(found)}"
     (first, share), *others = reached.items()
-    said = [f"{first} reaches {_rounded(share)} of what the machine allows"]
-    return ", ".join(said + [f"{name} {_rounded(share)}" for name, share in others])
+    told = [f"{first} reaches {_rounded(share)} of what the machine allows"]
+    told += [f"{name} {_rounded(share)}" for name, share in others]
+    return ", ".join(told) + _alone(found)
+
+
+def _alone(found: Sequence[Attainment]) -> str:
+    """Why there is no interval, where there is none."""
+    unsure = all(math.isnan(attained.reached.low) for attained in found)
+    return " (one pass: no interval)" if unsure else ""
 
 
 def _rounded(share: float) -> str:
