@@ -97,12 +97,15 @@ def test_the_line_parts_what_pays_from_what_does_not(draw: Draw) -> None:
     picture = draw(speedups(lambda p: 4.0 if p.in_channels >= 32 else 0.5, problems))["crossover"]
     assert black_steps(picture.figure) == 2  # one a column
     assert picture.title.startswith(
-        "separable pays from 32 channels on, and nowhere below 32 channels: 3.9"
+        "Of the 6 problems drawn, separable pays from 32 channels on, and nowhere below 32 "
+        "channels: 3.9"
     )
     assert "The black line" in picture.caption
 
 
-@pytest.mark.parametrize(("speedup", "words"), [(4.0, "on the whole surface"), (0.5, "nowhere")])
+@pytest.mark.parametrize(
+    ("speedup", "words"), [(4.0, "in all 4 problems drawn"), (0.5, "in none of the 4")]
+)
 def test_without_a_line_the_title_says_always_or_never(
     draw: Draw, speedup: float, words: str
 ) -> None:
@@ -117,8 +120,28 @@ def test_undecided_cells_are_marked(draw: Draw) -> None:
     picture = draw(speedups(lambda p: 1.0, problems, noise=0.3))["crossover"]
     assert all(text.endswith("?") for text in texts(picture.figure))
     assert len(picture.figure.axes[0].patches) == 4
-    assert picture.title.endswith("4 of 4 undecided")
+    assert picture.title == "Whether separable pays is undecided on all 4 cells"
     assert "Hatched" in picture.caption
+
+
+def test_a_caption_says_what_of_the_verdict_has_no_cell(draw: Draw) -> None:
+    problems = [*made.grid((8, 32), (14, 28, 56), (3,)), made.square(4, 7, 3)]
+    slow_below = speedups(lambda p: 4.0 if p.in_channels >= 8 else 0.5, problems)
+    picture = draw(slow_below)["crossover"]
+    assert picture.title.startswith("separable pays in all 6 problems drawn: ")
+    assert "Drawn are 6 of the 7 problems of the verdict" in picture.caption
+
+
+def test_ranks_have_panels_of_their_own(draw: Draw) -> None:
+    signals = [ConvProblem(c, c, (s,), 3, padding=1) for c in (8, 32) for s in (100, 200)]
+    rows = speedups(
+        lambda p: 4.0 if len(p.input_size) == 2 else 0.5,
+        [*made.grid((8, 32), (14, 28), (3,)), *signals],
+    )
+    picture = draw(rows)["crossover"]
+    names = [ax.get_title(loc="left") for ax in picture.figure.axes[:2]]
+    assert [name[:3] for name in names] == ["1-D", "2-D"]
+    assert "4 of the 8 problems drawn" in picture.title
 
 
 @pytest.mark.parametrize(
@@ -205,6 +228,21 @@ def test_the_roofline_says_what_is_reached(draw: Draw) -> None:
         "torch_conv on standard layers reaches 80 % of what the machine allows, the depthwise half "
         "20 %, the pointwise half 50 %"
     )
+
+
+def test_a_ceiling_that_is_surpassed_is_none_in_the_title(draw: Draw) -> None:
+    seconds = study_of.near_ceilings(1.5, 0.2, 0.5, overhead_s=0)
+    title = draw(study_of.rows(PROBLEMS, seconds, noise=1e-4))["roofline"].title
+    assert title == (
+        "The measured ceiling is no ceiling for float32: torch_conv on standard layers reaches "
+        "150 % of it"
+    )
+
+
+def test_titles_of_one_pass_say_that_there_is_no_interval(draw: Draw) -> None:
+    pictures = draw(study_of.rows(PROBLEMS, passes=1))
+    for name in ("halves", "roofline"):
+        assert pictures[name].title.endswith("(one pass: no interval)")
 
 
 def test_the_section_has_its_figures_in_order(tmp_path: Path) -> None:

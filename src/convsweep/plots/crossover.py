@@ -40,8 +40,8 @@ class Panel(NamedTuple):
 
 def draw(run: Run) -> Picture | None:
     """The surface in one setting; None where no two channels and two sizes were measured."""
-    found = [r for r in study(run).replacements if r.workload is None]
-    panels = lay_out(found)
+    found = study(run).replacements
+    panels = lay_out([r for r in found if r.workload is None])
     if not panels:
         return None
     shown = panels[:MOST_PANELS]
@@ -64,7 +64,7 @@ def draw(run: Run) -> Picture | None:
         figure=figure,
         title=finding(drawn, run.baseline),
         alt=_alt(drawn, run.baseline),
-        caption=_caption(run, drawn, len(panels) - len(shown)),
+        caption=_caption(run, drawn, found, len(panels) - len(shown)),
     )
 
 
@@ -77,7 +77,8 @@ def lay_out(replacements: Sequence[Replacement]) -> list[Panel]:
         said = tuple(say(problem) for say in _OTHERS)
         parts.setdefault(said, {}).setdefault(cell, replacement)
     surfaces = {said: panel for said, cells in parts.items() if (panel := _surface(cells))}
-    varying = [i for i in range(len(_OTHERS)) if len({said[i] for said in surfaces}) > 1] or [0]
+    varying = [i for i in range(len(_OTHERS)) if len({said[i] for said in surfaces}) > 1]
+    varying = varying or [_KERNEL]
     return [
         panel._replace(name=", ".join(filter(None, (said[i] for i in varying))))
         for said, panel in surfaces.items()
@@ -91,6 +92,7 @@ def _order(replacement: Replacement) -> tuple[int, ...]:
 
 
 _OTHERS: tuple[Callable[[ConvProblem], str], ...] = (
+    lambda p: f"{len(p.input_size)}-D",
     lambda p: f"kernel {labels.compact(format_size(p.kernel_size))}",
     lambda p: f"batch {p.batch_size}",
     lambda p: f"stride {labels.compact(format_size(p.stride))}",
@@ -101,6 +103,9 @@ _OTHERS: tuple[Callable[[ConvProblem], str], ...] = (
         f"padding {labels.compact(format_size(p.padding))}" if not _is_same(p) else "same padding"
     ),
 )
+
+
+_KERNEL = 1  # among `_OTHERS`: what a single panel is named by
 
 
 def _is_same(problem: ConvProblem) -> bool:
@@ -179,26 +184,25 @@ def _colorbar(figure: Figure, axes: list[Axes], strongest: float, baseline: str)
 
 
 def finding(drawn: Sequence[Replacement], baseline: str) -> str:
-    """Where the line runs, as far as it is decided."""
+    """Where the line runs among the cells that are drawn, as far as it is decided."""
     wins = [r for r in drawn if r.verdict == FASTER]
     doubts = sum(r.verdict == "undecided" for r in drawn)
+    if doubts == len(drawn):
+        return f"Whether {SEPARABLE} pays is undecided on all {doubts} cells"
     speedups = [r.speedup.value for r in wins or drawn]
-    by = labels.times(min(speedups), max(speedups))
-    if not wins:
-        said = f"{SEPARABLE} pays nowhere on this surface: {by} as fast as {baseline}"
-        return f"{said}, {doubts} of {len(drawn)} undecided" if doubts else said
-    if len(wins) == len(drawn):
-        return f"{SEPARABLE} pays on the whole surface: {by} as fast as {baseline}"
+    by = f"{labels.times(min(speedups), max(speedups))} as fast as {baseline}"
     doubt = f"; {doubts} undecided" if doubts else ""
+    if len(wins) in (0, len(drawn)):
+        cells = f"none of the {len(drawn)}" if not wins else f"all {len(drawn)}"
+        return f"{SEPARABLE} pays in {cells} problems drawn: {by}{doubt}"
     region = find_region(drawn)
     if region is None:
-        said = f"{SEPARABLE} pays in {len(wins)} of {len(drawn)} cells, {by} as fast as {baseline}"
-        return said + doubt
+        return f"{SEPARABLE} pays in {len(wins)} of the {len(drawn)} problems drawn: {by}{doubt}"
     elsewhere = len(wins) - len(region.inside)
     rest = f"in {elsewhere} of {len(region.outside)}" if elsewhere else "nowhere"
     return (
-        f"{SEPARABLE} pays {region.where}, and {rest} {region.beyond}: {by} as fast as "
-        f"{baseline}{doubt}"
+        f"Of the {len(drawn)} problems drawn, {SEPARABLE} pays {region.where}, and {rest} "
+        f"{region.beyond}: {by}{doubt}"
     )
 
 
@@ -214,7 +218,9 @@ def _alt(drawn: Sequence[Replacement], baseline: str) -> str:
     )
 
 
-def _caption(run: Run, drawn: Sequence[Replacement], left_out: int) -> str:
+def _caption(
+    run: Run, drawn: Sequence[Replacement], found: Sequence[Replacement], left_out: int
+) -> str:
     said = [
         f"Speedup of {SEPARABLE} over {run.baseline} on {run.settings[0]}; blue-green is "
         "faster, brown slower."
@@ -226,4 +232,9 @@ def _caption(run: Run, drawn: Sequence[Replacement], left_out: int) -> str:
         said.append("Hatched cells with a question mark are undecided.")
     if left_out:
         said.append(f"{labels.count(left_out, 'panel')} more: see the table.")
+    if len(drawn) < len(found):
+        said.append(
+            f"Drawn are {len(drawn)} of the {len(found)} problems of the verdict, so that the two "
+            "may differ: the others have no cell here."
+        )
     return " ".join(said)
