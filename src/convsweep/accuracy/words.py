@@ -6,7 +6,16 @@ import math
 from collections.abc import Sequence
 
 from convsweep import labels
-from convsweep.accuracy.findings import Comparison, Quality, Study
+from convsweep.accuracy.findings import (
+    GAINS,
+    LOSES,
+    SAME,
+    SAME_WITHIN,
+    UNCERTAIN,
+    Comparison,
+    Quality,
+    Study,
+)
 from convsweep.accuracy.rows import EQUAL_COST, SEPARABLE, STANDARD
 from convsweep.estimates import Interval
 from convsweep.tables import Table
@@ -17,6 +26,7 @@ NAMES = {
     EQUAL_COST: "separable at equal cost",
 }
 _NEAR = 1.05  # MACs that differ by less are called equal
+_MARGIN = f"{100 * SAME_WITHIN:g} points"
 
 
 def sentences(study: Study) -> list[str]:
@@ -29,23 +39,27 @@ def sentences(study: Study) -> list[str]:
 
 
 def _overall(study: Study, variant: str) -> str:
-    """On how many data sets the variant loses or gains; empty where there is nothing to compare."""
-    own = [comparison for comparison in study.comparisons if comparison.variant == variant]
-    if not own:
-        return ""
-    loses = [c.dataset for c in own if c.decided and c.difference.value < 0]
-    gains = [c.dataset for c in own if c.decided and c.difference.value > 0]
-    open_ = [c.dataset for c in own if not c.decided]
-    said = [
-        f"{what} on {labels.join(names)}"
-        for what, names in (
-            ("lose accuracy", loses),
-            ("gain accuracy", gains),
-            ("show no difference in accuracy", open_),
-        )
-        if names
-    ]
-    return f"{_subject(variant)} {', and '.join(said)}."
+    """Where the variant loses, gains or keeps accuracy; empty where one seed is all there is."""
+    own = [c for c in study.comparisons if c.variant == variant and c.seeds > 1]
+    told = {
+        finding: f"on {labels.join(names)}"
+        for finding in (LOSES, GAINS, SAME, UNCERTAIN)
+        if (names := [c.dataset for c in own if c.finding == finding])
+    }
+    open_, subject = told.pop(UNCERTAIN, ""), _subject(variant)
+    if told:
+        rest = f"; {open_} it is {UNCERTAIN}" if open_ else ""
+        return f"{subject} {', and '.join(f'{_OVER_ALL[f]} {told[f]}' for f in told)}{rest}."
+    if open_:
+        return f"Whether {subject[0].lower()}{subject[1:]} cost accuracy {open_} is {UNCERTAIN}."
+    return ""
+
+
+_OVER_ALL = {
+    LOSES: "lose accuracy",
+    GAINS: "gain accuracy",
+    SAME: f"have the same accuracy within {_MARGIN}",
+}
 
 
 def _subject(variant: str) -> str:
@@ -66,12 +80,16 @@ def _compared(comparison: Comparison, study: Study) -> str:
 
 def _change(comparison: Comparison) -> str:
     """`loses 1.20 [0.80, 1.60] points`, the interval that of the difference in that direction."""
-    if not comparison.decided:
-        return f"no difference is shown, {points(comparison.difference)} points"
+    if comparison.seeds == 1:
+        return "one seed"
     value, low, high = comparison.difference
-    if value > 0:
-        return f"gains {points(comparison.difference)} points"
-    return f"loses {points(Interval(-value, -high, -low))} points"
+    told = f"{points(comparison.difference)} points"
+    return {
+        LOSES: f"loses {points(Interval(-value, -high, -low))} points",
+        GAINS: f"gains {told}",
+        SAME: f"the same within {_MARGIN}, {told}",
+        UNCERTAIN: f"{UNCERTAIN} a difference, {told}",
+    }[comparison.finding]
 
 
 def points(share: Interval) -> str:
@@ -112,7 +130,7 @@ def _speed(speedup: Interval, verdict: str) -> str:
         return f"it is {labels.interval(*speedup)} times as fast"
     if verdict == "same":
         return f"it is as fast ({labels.interval(*speedup)} times)"
-    return f"no difference in time is shown ({labels.interval(*speedup)} times)"
+    return f"which is faster is too uncertain to tell ({labels.interval(*speedup)} times)"
 
 
 def absent(study: Study) -> list[str]:
@@ -168,9 +186,8 @@ def comparison_table(study: Study) -> Table:
 
 
 def _verdict(comparison: Comparison) -> str:
-    if not comparison.decided:
-        return "no difference is shown"
-    return "loses" if comparison.difference.value < 0 else "gains"
+    finding = comparison.finding
+    return f"the same within {_MARGIN}" if finding == SAME else finding
 
 
 def _seconds(found: Interval) -> str:

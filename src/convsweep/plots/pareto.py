@@ -11,7 +11,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import labels
-from convsweep.accuracy.findings import Quality, Study, front
+from convsweep.accuracy.findings import (
+    GAINS,
+    LOSES,
+    SAME,
+    UNCERTAIN,
+    Comparison,
+    Quality,
+    Study,
+    front,
+)
 from convsweep.accuracy.rows import EQUAL_COST, SEPARABLE, STANDARD
 from convsweep.accuracy.words import NAMES
 from convsweep.estimates import Interval
@@ -104,14 +113,23 @@ def finding(study: Study, batch_size: int) -> str:
     own = [c for c in study.comparisons if c.variant == SEPARABLE]
     if not own:
         return f"Accuracy against time: {labels.count(len(study.qualities), 'network')}"
-    loses = sum(c.decided and c.difference.value < 0 for c in own)
     single = sum(c.single_verdict == "faster" for c in own)
     batch = sum(c.batch_verdict == "faster" for c in own)
     return (
-        f"Separable against standard: less accurate on {loses} of "
-        f"{labels.count(len(own), 'data set')}; faster on {single} with one sample, on {batch} "
-        f"with {batch_size}"
+        f"Separable against standard, {labels.count(len(own), 'data set')}: {_accuracies(own)}; "
+        f"faster on {single} with one sample, on {batch} with {batch_size}"
     )
+
+
+def _accuracies(comparisons: Sequence[Comparison]) -> str:
+    """`less accurate on 2, too uncertain to tell on 1`."""
+    words = {LOSES: "less accurate", GAINS: "more accurate", SAME: "as accurate"}
+    findings = [comparison.finding for comparison in comparisons]
+    told = [f"{word} on {findings.count(f)}" for f, word in words.items() if f in findings]
+    open_ = findings.count(UNCERTAIN)
+    if open_ and not told:
+        return "accuracy too uncertain to tell"
+    return ", ".join([*told, *([f"too uncertain to tell on {open_}"] if open_ else [])])
 
 
 def _alt(study: Study, calls: Sequence[_Call]) -> str:
