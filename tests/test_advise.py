@@ -18,7 +18,7 @@ from convsweep.advice.asking import distinct_layers, read_shape, request_for, to
 from convsweep.advice.factories import load_model, short_name
 from convsweep.advice.findings import Advice, keep, read_advice
 from convsweep.advice.recording import record
-from convsweep.advice.savings import LAYER_COLUMNS, replacements, saving
+from convsweep.advice.savings import LAYER_COLUMNS, SLOWER, UNDECIDED, replacements, saving
 from convsweep.networks.timing import TimeNetwork, time_network
 from convsweep.plots.model import MOST_LAYERS, draw_model
 from convsweep.problem import ConvProblem
@@ -367,7 +367,7 @@ def test_replacing_only_where_it_pays_is_said_where_it_differs(tmp_path: Path) -
         advice_on(tmp_path / "mixed", {"torch_conv": 1, "separable 0": 2, "separable": 0.2})
     )
     alike = words.sentences(advice_on(tmp_path / "alike", {"torch_conv": 1, "separable": 0.2}))
-    assert any("1 faster and 1 slower" in sentence for sentence in mixed)
+    assert any("of 2 replacements, 1 is faster and 1 is slower" in sentence for sentence in mixed)
     assert any("only where that is surely faster, in 1" in sentence for sentence in mixed)
     assert not any("only where" in sentence for sentence in alike)
 
@@ -379,9 +379,41 @@ def test_a_strategy_is_called_faster_only_where_that_is_sure(tmp_path: Path) -> 
         advice_on(tmp_path / "perhaps", {"torch_conv": 1, "im2col": 0.98}, noise=0.1, passes=4)
     )
     assert any("im2col in 3 of 3 distinct layers" in x for x in sure)
-    assert any("none is surely faster" in x and "estimate" not in x for x in none)
+    assert any("im2col is not surely faster" in x and "estimate" not in x for x in none)
     assert any("ahead by estimate, but not surely" in x for x in perhaps)
     assert not any("estimate" in x for x in sure)
+
+
+def test_one_figure_has_one_verdict(tmp_path: Path) -> None:
+    found = advice_on(tmp_path, {"torch_conv": 1, "separable": 3}, [SMALL])
+    [layer] = found.layers
+    assert layer.separable is not None
+    open_ = layer.separable._replace(verdict=UNDECIDED)  # as among many comparisons
+    one_layer = [replace(layer, separable=open_)]
+    assert saving(found.run, found.layers, replacements(found.layers)).verdict == SLOWER
+    assert saving(found.run, one_layer, replacements(one_layer)).verdict == UNDECIDED
+    assert "undecided" in words.sentences(found._replace(layers=one_layer))[0]
+
+
+def test_of_one_layer_the_words_are_singular(tmp_path: Path) -> None:
+    once = [replace(x, count=1) for x in advice_on(
+        tmp_path / "one", {"torch_conv": 1, "separable": 3, "im2col": 2}, [LARGE]
+    ).layers]  # fmt: skip
+    found = read_advice(tmp_path / "one")
+    assert found is not None
+    one = " ".join(words.sentences(found._replace(layers=once)))
+    for said in (
+        "Replacing the one convolution of the model by a separable layer makes its convolution ",
+        "The one convolution of one call takes ",
+        "with the replacement.",
+        "im2col is not surely faster than torch_conv in the one layer.",
+    ):
+        assert said in one
+    two = " ".join(words.sentences(
+        advice_on(tmp_path / "two", {"torch_conv": 1, "separable": 3}, [SMALL, LARGE])
+    ))  # fmt: skip
+    for said in ("all 4 convolutions of", "of 2 replacements, all are slower: ", " take "):
+        assert said in two
 
 
 def test_one_pass_decides_nothing(tmp_path: Path) -> None:
@@ -404,15 +436,15 @@ def test_how_much_of_the_model_is_measured_is_said(tmp_path: Path) -> None:
 
 
 def test_convolutions_that_the_model_runs_in_another_dtype_are_counted(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.ReLU())
-    recording = record(model, [(1, 8, 8, 8)])
+    shape = (1, 8, 8, 8)
+    recording = record(nn.Conv2d(8, 8, 3, padding=1, bias=False).to(torch.bfloat16), [shape])
     said = {}
     for dtype in ("float32", "bfloat16"):
-        there = told("a:b", [(1, 8, 8, 8)], recording, distinct_layers(recording, "mine"), dtype)
+        there = told("a:b", [shape], recording, distinct_layers(recording, "mine"), dtype)
         found = advice_on(tmp_path / dtype, {"torch_conv": 1}, [SMALL], model=there)
         said[dtype] = " ".join(words.sentences(found))
-    assert "Of its 1 convolution the model runs 1 in float32; here all" in said["bfloat16"]
-    assert "the model runs" not in said["float32"]
+    assert "runs the one convolution in bfloat16, not in float32 as measured" in said["float32"]
+    assert "The model itself" not in said["bfloat16"]
 
 
 @pytest.mark.parametrize("model", [{}, {"name": 3}, {"unmeasured": 3}, {"unmeasured": [{}]}])

@@ -6,7 +6,7 @@ import numpy as np
 
 from convsweep import labels
 from convsweep.advice.findings import Advice
-from convsweep.advice.savings import Contender, LayerCost, Saving
+from convsweep.advice.savings import UNDECIDED, Contender, LayerCost, Saving
 from convsweep.estimates import Interval
 from convsweep.tables import Table
 
@@ -44,7 +44,7 @@ def _cell(contender: Contender | None) -> str:
     """`1.92 [1.85, 1.99]`, with a question mark where it is undecided."""
     if contender is None:
         return ""
-    return ratio_text(contender) + (" ?" if contender.verdict == "undecided" else "")
+    return ratio_text(contender) + (" ?" if contender.verdict == UNDECIDED else "")
 
 
 def ratio_text(found: Saving | Contender) -> str:

@@ -32,7 +32,7 @@ LAYER_COLUMNS = (
 )
 """The columns of layers.csv."""
 
-FASTER, SLOWER = "faster", "slower"
+FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
@@ -174,7 +174,8 @@ def saving(run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, Contender
     """What the model's convolutions take with the layers of `chosen` done so.
 
     To first order, a total's relative error is that of its layers, weighed by their time. What
-    slows down a whole pass slows down both totals, and cancels out of their ratio.
+    slows down a whole pass slows down both totals, and cancels out of their ratio. Where all of it
+    is one layer, which is undecided, so is the total.
     """
     timed = [layer for layer in layers if not np.isnan(layer.baseline_s.value)]
     if not timed:
@@ -190,6 +191,8 @@ def saving(run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, Contender
     ratio = ratio._replace(mean=np.log(now_s.sum() / after_s.sum()))
     [verdict] = verdicts(Estimate(*(np.atleast_1d(part) for part in ratio)), run.margin)
     replaced = [layer for layer in timed if layer.label in chosen]
+    if [chosen[layer.label].verdict for layer in replaced] == [UNDECIDED]:
+        verdict = UNDECIDED
     macs_after = sum(_macs_with(layer, chosen.get(layer.label)) for layer in timed)
     return Saving(
         interval(after),

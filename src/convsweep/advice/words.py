@@ -12,6 +12,7 @@ from convsweep.advice.layer_table import layer_table, ratio_text, time_text
 from convsweep.advice.savings import (
     FASTER,
     SLOWER,
+    UNDECIDED,
     Saving,
     fastest_strategies,
     replacements,
@@ -84,21 +85,29 @@ def _replaced(advice: Advice) -> list[str]:
         return [_why_none(advice)]
     every = saving(advice.run, advice.layers, chosen)
     count = sum(layer.count for layer in advice.layers)
+    own = "convolution" if count == 1 else "convolutions"
     what = (
-        f"Replacing {every.convolutions} of the {labels.count(count, 'convolution')} of "
-        f"{_named(advice)} by separable layers"
+        f"Replacing {_of_all(every.convolutions, count)} of {_named(advice)} by "
+        f"{'a separable layer' if every.convolutions == 1 else 'separable layers'}"
     )
     speedup = ratio_text(every)
     promise = f"MACs alone promise {labels.digits(every.promised)} times"
     outcome = {
-        FASTER: "makes its convolutions faster on this machine",
-        SLOWER: "makes its convolutions slower on this machine",
-        "same": "leaves its convolutions' time on this machine as it is",
-    }.get(every.verdict, "may make its convolutions faster or slower on this machine (undecided)")
+        FASTER: f"makes its {own} faster on this machine",
+        SLOWER: f"makes its {own} slower on this machine",
+        "same": f"leaves the time of its {own} on this machine as it is",
+    }.get(every.verdict, f"may make its {own} faster or slower on this machine (undecided)")
     said = [f"{what} {outcome}: {speedup} times as fast, where {promise}."]
     if np.isnan(every.speedup.low):
         said.append(_FEW_PASSES)
     return [*said, *_by_layer(advice, every)]
+
+
+def _of_all(part: int, count: int) -> str:
+    """`2 of the 3 convolutions`, `all 3 convolutions`, `the one convolution`."""
+    if count == 1:
+        return "the one convolution"
+    return f"all {count} convolutions" if part == count else f"{part} of the {count} convolutions"
 
 
 def _why_none(advice: Advice) -> str:
@@ -115,14 +124,16 @@ def _by_layer(advice: Advice, every: Saving) -> list[str]:
     """Where replacements pay and where not, and what is left where only those are done that do."""
     chosen = replacements(advice.layers)
     by = {word: [x for x in advice.layers if x.label in chosen and chosen[x.label].verdict == word]
-          for word in (FASTER, SLOWER, "same", "undecided")}  # fmt: skip
-    parts = [f"{len(of)} {word}" for word, of in by.items() if of]
+          for word in (FASTER, SLOWER, "same", UNDECIDED)}  # fmt: skip
+    parts = [f"{len(of)} {'is' if len(of) == 1 else 'are'} {word}" for word, of in by.items() if of]
+    if len(parts) == 1:
+        parts = [f"all are {word}" for word, of in by.items() if of]
     ranked = sorted(chosen.items(), key=lambda item: item[1].speedup.value)
     said = []
     if len(chosen) > 1:
         (least, low), (most, high) = ranked[0], ranked[-1]
         said.append(
-            f"Layer by layer, of {len(chosen)} replacements {labels.join(parts)}: from "
+            f"Layer by layer, of {len(chosen)} replacements, {labels.join(parts)}: from "
             f"{ratio_text(low)} times as fast at {least} to {ratio_text(high)} times at {most}."
         )
     if by[FASTER] and len(by[FASTER]) < len(chosen):
@@ -139,19 +150,20 @@ def _total(advice: Advice, now: Saving) -> str:
     run, first = advice.run, advice.run.cases.iloc[0]
     timed = [layer for layer in advice.layers if not np.isnan(layer.baseline_s.value)]
     threads = labels.count(int(first["threads"]), "thread")
-    what = (
-        f"{labels.count(sum(x.count for x in timed), 'convolution')} "
-        f"({len(timed)} distinct) of one call"
-    )
+    count = sum(x.count for x in timed)
+    what = "one convolution" if count == 1 else f"{count} convolutions ({len(timed)} distinct)"
+    takes = "takes" if count == 1 else "take"
+    what += " of one call"
     if advice.model:
         what += f" at input {' and '.join(advice.model.inputs)}"
     said = (
-        f"The {what} take {_seconds(now)} now, with {run.baseline} on {first['device']}, "
+        f"The {what} {takes} {_seconds(now)} now, with {run.baseline} on {first['device']}, "
         f"{first['dtype']}, {threads}"
     )
     chosen = replacements(advice.layers)
     if chosen:
-        said += f"; {_seconds(saving(run, advice.layers, chosen))} with the replacements"
+        after = saving(run, advice.layers, chosen)
+        said += f"; {_seconds(after)} with the replacement{'s' if after.convolutions > 1 else ''}"
     return said + "."
 
 
@@ -178,19 +190,23 @@ def _strategies(advice: Advice) -> list[str]:
     doubt = ""
     if open_:
         few = labels.join([*open_[:_MOST_NAMES], *(["others"] if open_[_MOST_NAMES:] else [])])
-        doubt = f" In {len(open_)} another is ahead by estimate, but not surely: {few}."
+        where = "Another" if len(tried) == 1 else f"In {len(open_)} another"
+        doubt = f" {where} is ahead by estimate, but not surely: {few}."
+    distinct = "the one layer" if len(tried) == 1 else f"{len(tried)} distinct layers"
     if not best:
-        return [f"Of {labels.join(rivals)} none is surely faster than {run.baseline} in any of "
-                f"{labels.count(len(tried), 'distinct layer')}.{doubt}"]  # fmt: skip
+        none = f"Of {labels.join(rivals)} none is" if len(rivals) > 1 else f"{rivals[0]} is not"
+        any_of = "in" if len(tried) == 1 else "in any of"
+        return [f"{none} surely faster than {run.baseline} {any_of} {distinct}.{doubt}"]
     wins: dict[str, int] = {}
     for contender in best.values():
         wins[contender.backend] = wins.get(contender.backend, 0) + 1
     counts = [f"{name} in {n}" for name, n in sorted(wins.items(), key=lambda item: -item[1])]
+    which = labels.join([*wins] if len(tried) == 1 else counts)
     found = saving(run, layers, best)
     little = ", too little to count" if found.verdict == "same" else ""
     return [
-        f"The same function computed by the fastest strategy in each layer, {labels.join(counts)} "
-        f"of {labels.count(len(tried), 'distinct layer')}, takes {_seconds(found)}: "
+        f"The same function computed by the fastest strategy in each layer, {which} "
+        f"{'in' if len(tried) == 1 else 'of'} {distinct}, takes {_seconds(found)}: "
         f"{ratio_text(found)} times as fast{little}.{doubt}"
     ]
 
@@ -211,20 +227,20 @@ def _coverage(advice: Advice) -> list[str]:
             f"{labels.percent(macs / model.macs)} of them; {why}."
             for why, number, macs in model.unmeasured
         ]
-    if model and model.other_dtypes:
+    if model:
         here = advice.run.cases["dtype"].iloc[0]
-        others = [f"{number} in {dtype}" for dtype, number in model.other_dtypes.items()]
-        said.append(
-            f"Of its {labels.count(model.convolutions, 'convolution')} the model runs "
-            f"{labels.join(others)}; here all were measured in {here}."
-        )
+        said += [
+            f"The model itself runs {_of_all(number, model.convolutions)} in {dtype}, not in "
+            f"{here} as measured here."
+            for dtype, number in model.other_dtypes.items()
+        ]
     for layer in advice.layers:
         if layer.why_no_time:
             said.append(f"No time: {layer.label}, {layer.why_no_time}.")
-    if advice.run.unreached:
+    if left := advice.run.unreached:
         said.append(
-            f"The run ended early: {labels.count(advice.run.unreached, 'case')} of it "
-            "were not reached, so no total is of the whole model."
+            f"The run ended early: {labels.count(left, 'case')} of it "
+            f"{'was' if left == 1 else 'were'} not reached, so no total is of the whole model."
         )
     if model and model.really_run:
         said.append(

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from convsweep import labels
-from convsweep.advice.savings import LayerCost, Saving, replacements, saving
+from convsweep.advice.savings import UNDECIDED, LayerCost, Saving, replacements, saving
 from convsweep.findings import Run
 from convsweep.plots.style import COLORS, GREY, Picture, new_figure, short_seconds
 
@@ -57,7 +57,7 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
     return Picture(
         name="your_model",
         figure=figure,
-        title=_finding(name, now, after),
+        title=_finding(name, now, after, sum(layer.count for layer in layers)),
         alt=f"Bars of the time of each layer of {name} now, and of its separable replacement: "
         f"{labels.seconds(now.time_s.value)} in all, "
         f"{labels.seconds(after.time_s.value)} replaced.",
@@ -121,10 +121,12 @@ def _draw(ax: Axes, bars: Sequence[_Bar]) -> None:
     ax.set_xlabel("time of a layer, as often as it is executed")
 
 
-def _finding(name: str, now: Saving, after: Saving) -> str:
-    doubt = " (undecided)" if after.verdict == "undecided" else ""
+def _finding(name: str, now: Saving, after: Saving, count: int) -> str:
+    doubt = " (undecided)" if after.verdict == UNDECIDED else ""
+    layers = "A separable layer takes" if after.convolutions == 1 else "Separable layers take"
+    own = "convolution" if count == 1 else "convolutions"
     return (
-        f"Separable layers take {name}'s convolutions from {labels.seconds(now.time_s.value)} to "
+        f"{layers} {name}'s {own} from {labels.seconds(now.time_s.value)} to "
         f"{labels.seconds(after.time_s.value)}, {labels.brief(after.speedup.value)} times as "
         f"fast{doubt}; MACs promise {labels.brief(after.promised)}"
     )
