@@ -110,6 +110,7 @@ READ_WING = (
     "plots.style",
     "sections",
     "plots.networks",
+    "networks.published",
     "networks.sums_in_words",
     "networks.reality_in_words",
     "plots.devices",

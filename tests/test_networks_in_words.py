@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_run as made
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run, network_totals, read_run
-from convsweep.networks import reality_in_words, sums_in_words
+from convsweep.networks import published, reality_in_words, sums_in_words
+from convsweep.networks.builders import BUILDERS
 from convsweep.networks.reality import BETWEEN, realities
 from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow, load_networks
 from convsweep.networks.sums_in_words import pace
@@ -39,6 +41,7 @@ from convsweep.sections import Section
 from convsweep.statistics import summarize
 from convsweep.store import Measurements, Row, load
 from convsweep.tables import markdown
+from convsweep.workloads import workloads
 
 PAIR = (made.square(64, 14, 3, groups=64), ConvProblem(64, 128, (14, 14), 1))
 LAYERS: Mapping[str, tuple[tuple[str, int, ConvProblem], ...]] = {
@@ -342,6 +345,39 @@ def test_a_run_of_no_workload_has_neither_part(read: Read, tmp_path: Path) -> No
     run = read(made.rows([made.square(16, 14, 3)]))
     assert sums_in_words.section(run) is None
     assert reality_in_words.section(run, load_networks(tmp_path)) is None
+
+
+def mobilenets() -> list[Row]:
+    return [
+        replace(row, workload=layer.workload, layer=layer.name, count=layer.count)
+        for name in published.PUBLISHED
+        for layer in workloads()[name]
+        for row in made.rows([layer.problem], backends=["torch_conv"], passes=1)
+    ]
+
+
+def test_a_run_of_mobilenet_and_its_twin_is_held_against_the_paper(read: Read) -> None:
+    run = read(mobilenets())
+    found = published.counts(run)
+    assert [one.network for one in found] == ["mobilenetv1_100_standard", "mobilenetv1_100"]
+    for one in found:
+        with torch.device("meta"):
+            weights = BUILDERS[one.network]().parameters()
+        assert one.whole.parameters == sum(weight.numel() for weight in weights)
+        told = published.PUBLISHED[one.network]
+        assert one.whole.macs == pytest.approx(told.macs, rel=0.001)
+        assert one.whole.parameters == pytest.approx(told.parameters, rel=0.01)
+    section = sums_in_words.section(run)
+    [sentence] = [text for text in texts(section) if text.startswith("Howard")]
+    for number in ("4866 and 569", "29.3 and 4.2", "4867.3 and 568.7", "29.29 and 4.23"):
+        assert number in sentence
+    assert any("| 4866 | 4866.3 | 4867.3 | 29.3 | 28.26 | 29.29 |" in t for t in texts(section))
+
+
+def test_half_a_mobilenet_is_held_against_nothing(read: Read) -> None:
+    run = read([row for row in mobilenets() if row.layer != "conv1"])
+    assert published.counts(run) == []
+    assert not any("Howard" in text for text in texts(sums_in_words.section(run)))
 
 
 def test_one_pass_gives_no_interval_and_no_claim(read: Read) -> None:

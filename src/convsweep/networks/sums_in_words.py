@@ -10,6 +10,7 @@ import numpy as np
 from convsweep import labels
 from convsweep.estimates import Interval
 from convsweep.findings import Run
+from convsweep.networks import published
 from convsweep.networks.totals import (
     FASTEST,
     FASTEST_OF_ALL,
@@ -54,6 +55,9 @@ def section(run: Run) -> Section | None:
     replaced = any(REPLACED in one.choices for sums in by_name.values() for one in sums)
     notes = (*_NOTES, _RETRAIN) if replaced else _NOTES
     tables = [("Totals of every network", table)] if table.rows else []
+    if counted := published.counts(run):
+        told.append(published.sentence(counted))
+        tables.append((published.CAPTION, published.table(counted)))
     return Section(TITLE, told, tables, pictures, notes)
 
 
