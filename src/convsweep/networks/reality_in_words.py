@@ -112,8 +112,8 @@ def _of_cold_caches(one: Reality, cold: Sum) -> str:
     )
     if one.sign > 0 and times[0] < times[1] < times[2]:
         return (
-            f"{said}: the network lies between hot and cold, as where other layers leave a call "
-            "only part of what the caches held for it."
+            f"{said}: the network lies between hot and cold, as if part of what a "
+            "call needs were no longer in the caches."
         )
     return f"{said}."
 
