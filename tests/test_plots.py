@@ -95,7 +95,43 @@ def test_panels_are_at_most_six_and_the_caption_counts_the_rest(tmp_path):
     problems = made.grid((4, 16), (7, 9, 14, 28, 56), (1, 3))
     picture = draw(tmp_path, made.rows(problems, passes=2))["time_by_channels"]
     assert len(picture.figure.axes) == 6
-    assert "4 panels more" in picture.caption
+    assert picture.caption.count("Drawn are 12 of 20 problems") == 1
+    assert picture.caption.count("No panel is drawn of input ") == 1
+
+
+def slow_at(size: int):
+    """Separable is the faster one but at this size."""
+
+    def seconds(problem: ConvProblem, backend: str, device: str) -> float:
+        factor = 4 if problem.input_size[0] == size else 0.25
+        return 1e-4 * (factor if backend == "separable" else 1)
+
+    return seconds
+
+
+def test_a_title_speaks_of_the_problems_drawn_and_the_caption_of_the_others(tmp_path):
+    problems = made.grid((4, 16), (7, 9, 11, 14, 28, 42, 56), (3,))
+    rows = made.rows(problems, backends=("torch_conv", "separable"), seconds=slow_at(14))
+    picture = draw(tmp_path, rows)["time_by_channels"]
+    names = [ax.get_title(loc="left") for ax in picture.figure.axes]
+    (gone,) = {f"input {s}x{s}" for s in (7, 9, 11, 14, 28, 42, 56)} - set(names)
+    assert picture.title.startswith("Fastest of the 12 problems drawn: ")
+    assert f"No panel is drawn of {gone}." in picture.caption
+    assert "Drawn are 12 of 14 problems" in picture.caption
+
+
+def test_where_all_is_drawn_no_title_speaks_of_a_part(usual):
+    assert "drawn" not in usual["time_by_channels"].title
+    assert "Drawn are" not in usual["time_by_channels"].caption
+
+
+def test_wider_layers_among_equal_ones_leave_the_lines_of_equal_ones(tmp_path):
+    wider = [ConvProblem(c, 2 * c, (s, s), 3, padding=1) for c, s in ((16, 28), (32, 14))]
+    problems = [*made.grid((8, 32, 128), (14, 28), (3,)), *wider]
+    picture = draw(tmp_path, made.rows(problems))["time_by_channels"]
+    names = [ax.get_title(loc="left") for ax in picture.figure.axes]
+    assert names == ["input 14x14", "input 28x28"]
+    assert "Fastest of the 6 problems drawn" in picture.title
 
 
 def test_seconds_read_as_units_on_the_axis(usual):

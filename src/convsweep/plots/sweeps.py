@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -71,14 +72,15 @@ _PANEL_AXES = {
 
 def draw(run: Run, sweep: Sweep) -> Picture | None:
     """Time against one axis in one setting; None where no backend has two points of it."""
-    points = _points(run, sweep)
-    axes = [name for name in _PANEL_AXES if name != sweep.column and name in points]
-    points = points[points.groupby(axes)[sweep.column].transform("nunique") >= 2]
+    timed = _timed(run)
+    points = _points(timed, sweep)
+    axes = [name for name in _PANEL_AXES if name != sweep.column]
+    points = _lines(points, axes, sweep)
     if points.empty:
         return None
     panels, left_out = _choose_panels(points, axes)
     drawn = pd.concat([panel.points.assign(group=panel.group) for panel in panels])
-    title = finding(run, drawn, sweep)
+    title = finding(run, drawn, sweep, timed["label"].nunique())
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
     lines = math.ceil(len(panels) / 3)
     figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
@@ -95,18 +97,22 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
         figure=figure,
         title=title,
         alt=_alt(drawn, shown, len(panels), sweep),
-        caption=_caption(run, drawn, sweep, left_out),
+        caption=_caption(run, drawn, sweep, left_out, timed["label"].nunique()),
     )
 
 
-def _points(run: Run, sweep: Sweep) -> DataFrame:
+def _timed(run: Run) -> DataFrame:
     """The timed cases of grids, not of networks, whose layers share no axis."""
-    cases = run.cases[(run.cases["status"] == "ok") & run.cases["workload"].isna()].copy()
+    return run.cases[(run.cases["status"] == "ok") & run.cases["workload"].isna()]
+
+
+def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
+    """The cases with what panels are told apart by; only square ones where size is the axis."""
+    cases = cases.copy()
     sizes = cases["input_size"].map(parse_size)
     cases["rank"] = sizes.map(len)
     cases["side"] = sizes.map(lambda size: size[0] if len(set(size)) == 1 else 0)
-    follows = (cases["out_channels"] == cases["in_channels"]).all()
-    cases["outputs"] = "as many" if follows else cases["out_channels"].astype(str)
+    cases["outputs"] = cases["out_channels"].astype(str)
     depthwise = (cases["groups"] == cases["in_channels"]) & (cases["groups"] > 1)
     cases["grouping"] = cases["groups"].map(lambda g: "one group" if g == 1 else f"{g} groups")
     cases.loc[depthwise, "grouping"] = "depthwise"
@@ -117,18 +123,35 @@ def _points(run: Run, sweep: Sweep) -> DataFrame:
     return cases
 
 
-def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], int]:
-    """At most six panels, evenly over the axes that vary, and how many are left out."""
+def _lines(points: DataFrame, axes: list[str], sweep: Sweep) -> DataFrame:
+    """The points that share a line with another: at fixed outputs, or as many out as in.
+
+    Whichever of the two joins more of them.
+    """
+    same = points["out_channels"] == points["in_channels"]
+    follows = points.assign(outputs=points["outputs"].mask(same, "as many"))
+    joined = [
+        each[each.groupby(axes)[sweep.column].transform("nunique") >= 2]
+        for each in (follows, points)
+    ]
+    return max(joined, key=len)
+
+
+def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], list[str]]:
+    """At most six panels, evenly over the axes that vary, and which values are left out."""
     varying = {name: list(dict.fromkeys(points[name])) for name in axes}
     varying = {name: values for name, values in varying.items() if len(values) > 1}
-    for name in reversed(list(varying)):  # padding follows the kernel: no axis of its own
-        others = [other for other in varying if other != name]
-        if others and points.groupby(others).ngroups == points.groupby(list(varying)).ngroups:
-            del varying[name]
-    whole = points.groupby(list(varying)).ngroups if varying else 1
-    while math.prod(map(len, varying.values())) > MOST_PANELS:
+    others = [name for name in varying if name != "padding"]
+    if others and _number(points, others) == _number(points, [*varying]):
+        varying.pop("padding", None)  # it follows the kernel: no axis of its own
+    shown, left_out = points, []
+    while _number(shown, [*varying]) > MOST_PANELS:
         longest = max(varying, key=lambda name: len(varying[name]))
-        varying[longest] = _evenly(varying[longest], len(varying[longest]) - 1)
+        kept = _evenly(varying[longest], len(varying[longest]) - 1)
+        (gone,) = [value for value in varying[longest] if value not in kept]
+        left_out.append(_PANEL_AXES[longest].format(gone))
+        varying[longest] = kept
+        shown = shown[shown[longest] != gone]
     order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
     panels = []
     for values in itertools.product(*(varying[name] for name in order)):
@@ -138,7 +161,12 @@ def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], int
         if len(chosen):
             said = [_PANEL_AXES[n].format(v) for n, v in zip(order, values, strict=True)]
             panels.append(Panel("".join(said[:1]), ", ".join(said), chosen))
-    return panels, whole - len(panels)
+    return panels, left_out
+
+
+def _number(points: DataFrame, axes: list[str]) -> int:
+    """How many panels these axes make."""
+    return points.groupby(axes).ngroups if axes else 1
 
 
 def _evenly(values: list[object], number: int) -> list[object]:
@@ -157,13 +185,18 @@ def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
                     alpha=0.25, linewidth=0)  # fmt: skip
 
 
-def finding(run: Run, drawn: DataFrame, sweep: Sweep) -> str:
-    """Which backend is the fastest along the axis, as far as that is decided."""
+def finding(run: Run, drawn: DataFrame, sweep: Sweep, timed: int) -> str:
+    """Which backend is the fastest along the axis, as far as that is decided.
+
+    Of the problems drawn, where they are fewer than the `timed` ones.
+    """
     problems = drawn.drop_duplicates("label").set_index("label")
     best = fastest(run)
     best = best[best["label"].isin(problems.index)]
+    part = f"the {len(problems)} problems drawn" if len(problems) < timed else ""
     if not best["decided"].any():
-        return f"Time against {sweep.noun}: no backend is clearly the fastest"
+        among = f" in {part}" if part else ""
+        return f"Time against {sweep.noun}: no backend is clearly the fastest{among}"
     sure = best["backend"].where(best["decided"], "")
     best = best.assign(sure=sure, value=best["label"].map(problems[sweep.column]))
     groups = best["label"].map(problems["group"])
@@ -173,11 +206,11 @@ def finding(run: Run, drawn: DataFrame, sweep: Sweep) -> str:
     said = [f"{words} ({group})" if group else words for group, words in found.items() if words]
     if said:
         rest = "; otherwise it depends" if len(said) < len(found) else ""
-        return f"Fastest: {'; '.join(said)}{rest}"
+        return f"Fastest{f' of {part}' if part else ''}: {'; '.join(said)}{rest}"
     counts = Counter(best.loc[best["decided"], "backend"].to_list())
     wins = [f"{name} in {n}" for name, n in counts.most_common(4)]
     doubt = f"; {(sure == '').sum()} undecided" if (sure == "").any() else ""
-    return f"Fastest of {labels.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"
+    return f"Fastest of {part or labels.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"
 
 
 def _along(best: DataFrame, sweep: Sweep) -> str:
@@ -210,7 +243,7 @@ def _alt(drawn: DataFrame, shown: dict[str, Look], panels: int, sweep: Sweep) ->
     )
 
 
-def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: int) -> str:
+def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: Sequence[str], timed: int) -> str:
     said = [
         f"Median time of one call against {sweep.noun} on {run.settings[0]}, both axes logarithmic."
     ]
@@ -225,6 +258,9 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: int) -> str:
             f"{backend} {n} ({status})" for backend, status, n in absent.reset_index().to_numpy()
         ]
         said.append(f"Points that are missing: {', '.join(gone)}.")
+    problems = drawn["label"].nunique()
     if left_out:
-        said.append(f"{labels.count(left_out, 'panel')} more: see the table of every case.")
+        said.append(f"No panel is drawn of {labels.join([*left_out])}.")
+    if problems < timed:
+        said.append(f"Drawn are {problems} of {timed} problems: see the table of every case.")
     return " ".join(said)
