@@ -16,7 +16,7 @@ from scipy import stats
 from convsweep import cli
 from convsweep.accuracy import report, words
 from convsweep.accuracy.findings import Study, front, interval_over_splits, read_study
-from convsweep.accuracy.rows import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS, Row
+from convsweep.accuracy.rows import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS, Row
 from convsweep.accuracy.store import Records, load
 from convsweep.plots import pareto
 from convsweep.plots.style import drawing_style, png
@@ -39,6 +39,7 @@ def unit(
             run_id="a-study", started_at="2026-11-23T10:00:00.000+00:00", environment_id="e0",
             dataset=dataset, variant=variant, seed=seed, device="cpu", dtype="float32", threads=1,
             status="ok", width=8, train_samples=TRAIN, test_samples=TEST,
+            epochs=EPOCHS.get(dataset),
             accuracy=accuracies[variant], loss=0.5, parameters=100, macs=macs[variant],
             training_s=2.0, inference_s=seconds[variant] * (1 + seed / 1000), batch_size=64,
             batch_inference_s=10 * seconds[variant],
@@ -264,22 +265,60 @@ def test_a_study_that_was_cut_short_says_so(tmp_path: Path, ended: str | None) -
     assert found.sentences[-1].startswith("This study did not come to its end")
 
 
-def test_the_latest_study_of_the_same_environment_is_found(tmp_path: Path) -> None:
-    def folder(name: str, environment_id: str, started_at: str) -> Path:
-        path = tmp_path / name
-        path.mkdir()
-        told = {"environment_id": environment_id, "started_at": started_at}
-        (path / "environment.json").write_text(json.dumps(told))
-        return path
+def environment(path: Path, **told: object) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "environment.json").write_text(json.dumps(told))
+    return path
 
-    run = folder("run", "e0", "2026-01-05")
-    even = dict.fromkeys(VARIANTS, 0.9)
+
+ASKED = {"datasets": {"digits": "00"}, "variants": list(VARIANTS), "seeds": 5}
+
+
+@pytest.mark.parametrize(("trained", "short"), [(5, False), (4, True), (1, True)])
+def test_a_study_with_fewer_rows_than_asked_says_so(
+    tmp_path: Path, trained: int, short: bool
+) -> None:
+    study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE})[:trained])
+    found = report.section(environment(tmp_path, ended="done", request=ASKED))
+    assert found is not None
+    said = f"This study is short: it has {3 * trained} of the 15 networks that were asked for."
+    assert (found.sentences[-1] == said) == short
+
+
+@pytest.mark.parametrize("request_", [None, 3, {}, {"datasets": 1}, {**ASKED, "seeds": "many"}])
+def test_a_damaged_request_says_nothing_of_shortness(tmp_path: Path, request_: object) -> None:
+    study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE}))
+    found = report.section(environment(tmp_path, request=request_))
+    assert found is not None
+    assert not any("short" in sentence for sentence in found.sentences)
+
+
+def test_the_first_note_tells_where_a_study_comes_from(tmp_path: Path) -> None:
+    path = environment(tmp_path / "small", started_at="2026-01-05T10:00", commit="0123abc")
+    study(path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE}))
+    found = report.section(path)
+    assert found is not None
+    said = "From the study small of 2026-01-05, commit 0123abc: digits with 5 seeds of 12 epochs."
+    assert found.notes[0] == said
+
+
+def test_the_latest_thorough_study_of_the_same_environment_is_quoted(tmp_path: Path) -> None:
+    def folder(name: str, environment_id: str, day: int) -> Path:
+        started_at = f"2026-01-0{day}"
+        return environment(tmp_path / name, environment_id=environment_id, started_at=started_at)
+
+    run = folder("run", "e0", 5)
+    assert report.latest_beside(run) is None
+    whole = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE})
+    study(folder("few", "e0", 5), whole[:4])
+    study(folder("cut", "e0", 5), [[replace(row, epochs=1) for row in unit] for unit in whole])
     assert report.latest_beside(run) is None
     for name, environment_id, day in (("old", "e0", 1), ("new", "e0", 2), ("other", "e1", 3)):
-        study(folder(name, environment_id, f"2026-01-0{day}"), [unit("digits", 0, even)])
-    study(folder("empty", "e0", "2026-01-04"), [])
-    (folder("damaged", "e0", "2026-01-05") / "accuracy.csv").write_bytes(b"\0")
+        study(folder(name, environment_id, day), whole)
+    study(folder("empty", "e0", 4), [])
+    (folder("damaged", "e0", 5) / "accuracy.csv").write_bytes(b"\0")
     assert report.latest_beside(run) == tmp_path / "new"
+    assert report.section(tmp_path / "few") is not None
 
 
 def test_a_study_from_the_command_line(

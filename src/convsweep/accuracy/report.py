@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,14 +37,41 @@ def section(run_dir: Path) -> Section | None:
         ValueError: in one line, where the folder holds no such run or a damaged one.
     """
     rows = load(run_dir)
-    return None if rows.empty else _told(read_study(rows), _ending(_environment(run_dir)))
+    if rows.empty:
+        return None
+    study, environment = read_study(rows), _environment(run_dir)
+    told = _told(study, _shortness(environment, len(rows)))
+    origin = (
+        f"From the study {run_dir.resolve().name}{_origin(environment)}: {words.training(study)}."
+    )
+    return told._replace(notes=[origin, *told.notes])
 
 
-def _ending(environment: dict[str, Any]) -> list[str]:
-    """A sentence where a study did not come to its end."""
-    if environment.get("ended", "done") == "done":
-        return []
-    return ["This study did not come to its end: what is here is what there was by then."]
+def _shortness(environment: Mapping[str, Any], rows: int) -> list[str]:
+    """A sentence where a study has less than was asked of it."""
+    asked = _rows_asked(environment.get("request"))
+    counted = f"{rows} of the {asked} networks that were asked for" if rows < asked else ""
+    if environment.get("ended", "done") != "done":
+        there = f" ({counted})" if counted else ""
+        return [
+            f"This study did not come to its end: what is here is what there was by then{there}."
+        ]
+    return [f"This study is short: it has {counted}."] if counted else []
+
+
+def _rows_asked(request: object) -> int:
+    """The networks that a study was to train; 0 where environment.json does not tell."""
+    asked = request if isinstance(request, Mapping) else {}
+    datasets, variants, seeds = (asked.get(name) for name in ("datasets", "variants", "seeds"))
+    if not (isinstance(datasets, Mapping) and isinstance(variants, list) and type(seeds) is int):
+        return 0
+    return len(datasets) * len(variants) * seeds
+
+
+def _origin(environment: Mapping[str, Any]) -> str:
+    """` of 2026-11-23, commit 26519ed6fe0a`, as far as environment.json tells."""
+    began, commit = environment.get("started_at"), environment.get("commit")
+    return (f" of {str(began)[:10]}" if began else "") + (f", commit {commit}" if commit else "")
 
 
 def _told(study: Study, ending: list[str]) -> Section:
@@ -76,7 +104,7 @@ def page(run_dir: Path) -> Page:
 def latest_beside(run_dir: Path) -> Path | None:
     """The newest study beside a run, made in the same environment; None where there is none.
 
-    One that is empty, damaged or without any trained network says nothing.
+    One that is damaged, of few seeds or of training that was cut says nothing of other runs.
     """
     here = _environment(run_dir).get("environment_id")
     beside = [
@@ -86,7 +114,7 @@ def latest_beside(run_dir: Path) -> Path | None:
     ]
     for _, path in sorted(beside, reverse=True):
         with suppress(ValueError):
-            if (load(path)["status"] == "ok").any():
+            if read_study(load(path)).is_thorough:
                 return path
     return None
 

@@ -194,6 +194,18 @@ def _seconds(found: Interval) -> str:
     return labels.with_interval(*map(labels.seconds, found))
 
 
+def training(study: Study) -> str:
+    """`digits with 5 seeds of 12 epochs`; a data set for each part."""
+    ok = study.rows[study.rows["status"] == "ok"]
+    told = []
+    for dataset, own in ok.groupby("dataset", sort=False):
+        epochs = sorted(map(int, own["epochs"].dropna().unique()))
+        several = labels.join([str(number) for number in epochs])
+        each = f" of {several} epoch{'s' * (epochs != [1])}" if epochs else ""
+        told.append(f"{dataset} with {labels.count(own['seed'].nunique(), 'seed')}{each}")
+    return labels.join(told) or "no network was trained"
+
+
 def notes(study: Study) -> Sequence[str]:
     """How it was measured, and what it does not say."""
     ok = study.rows[study.rows["status"] == "ok"]
