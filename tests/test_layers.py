@@ -117,6 +117,7 @@ READ_WING = (
     "plots.heatmap",
     "plots.layers",
     "plots.promise",
+    "plots.sweep_panels",
     "plots.sweeps",
     "plots.crossover",
     "plots.halves",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -23,12 +22,12 @@ from convsweep.plots.style import (
     looks,
     new_figure,
 )
+from convsweep.plots.sweep_panels import PANEL_AXES, choose_panels, joined_by_lines
 from convsweep.problem import parse_size
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MOST_PANELS = 6
 MOST_GROUPS = 3  # of panels, that a title can speak of
 
 
@@ -46,39 +45,15 @@ CHANNELS = Sweep("channels", "in_channels", "input channels", "channels", "numbe
 SIZE = Sweep("size", "side", "input size (pixels a side)", "pixels a side", "size")
 
 
-class Panel(NamedTuple):
-    """The points of one panel; `group` is the part of its name that a row of panels shares."""
-
-    group: str
-    name: str
-    points: DataFrame
-
-
-# The other axes of a grid, which set the panels: (column, how a panel's title says its value).
-_PANEL_AXES = {
-    "kernel_size": "kernel {}",
-    "input_size": "input {}",
-    "in_channels": "{} channels",
-    "outputs": "{} output channels",
-    "batch_size": "batch {}",
-    "stride": "stride {}",
-    "dilation": "dilation {}",
-    "padding": "padding {}",
-    "grouping": "{}",
-    "bias": "bias {}",
-    "weight_kind": "{} weight",
-}
-
-
 def draw(run: Run, sweep: Sweep) -> Picture | None:
     """Time against one axis in one setting; None where no backend has two points of it."""
     timed = _timed(run)
     points = _points(timed, sweep)
-    axes = [name for name in _PANEL_AXES if name != sweep.column]
-    points = _lines(points, axes, sweep)
+    axes = [name for name in PANEL_AXES if name != sweep.column]
+    points = joined_by_lines(points, axes, sweep.column)
     if points.empty:
         return None
-    panels, left_out = _choose_panels(points, axes)
+    panels, left_out = choose_panels(points, axes)
     drawn = pd.concat([panel.points.assign(group=panel.group) for panel in panels])
     title = finding(run, drawn, sweep, timed["label"].nunique())
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
@@ -121,59 +96,6 @@ def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
         cases["input_size"] = cases["rank"].map(lambda rank: f"{rank}-D")
     cases[sweep.column] = cases[sweep.column].astype(float)
     return cases
-
-
-def _lines(points: DataFrame, axes: list[str], sweep: Sweep) -> DataFrame:
-    """The points that share a line with another: at fixed outputs, or as many out as in.
-
-    Whichever of the two joins more of them.
-    """
-    same = points["out_channels"] == points["in_channels"]
-    follows = points.assign(outputs=points["outputs"].mask(same, "as many"))
-    joined = [
-        each[each.groupby(axes)[sweep.column].transform("nunique") >= 2]
-        for each in (follows, points)
-    ]
-    return max(joined, key=len)
-
-
-def _choose_panels(points: DataFrame, axes: list[str]) -> tuple[list[Panel], list[str]]:
-    """At most six panels, evenly over the axes that vary, and which values are left out."""
-    varying = {name: list(dict.fromkeys(points[name])) for name in axes}
-    varying = {name: values for name, values in varying.items() if len(values) > 1}
-    others = [name for name in varying if name != "padding"]
-    if others and _number(points, others) == _number(points, [*varying]):
-        varying.pop("padding", None)  # it follows the kernel: no axis of its own
-    shown, left_out = points, []
-    while _number(shown, [*varying]) > MOST_PANELS:
-        longest = max(varying, key=lambda name: len(varying[name]))
-        kept = _evenly(varying[longest], len(varying[longest]) - 1)
-        (gone,) = [value for value in varying[longest] if value not in kept]
-        left_out.append(_PANEL_AXES[longest].format(gone))
-        varying[longest] = kept
-        shown = shown[shown[longest] != gone]
-    order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
-    panels = []
-    for values in itertools.product(*(varying[name] for name in order)):
-        chosen = points
-        for name, value in zip(order, values, strict=True):
-            chosen = chosen[chosen[name] == value]
-        if len(chosen):
-            said = [_PANEL_AXES[n].format(v) for n, v in zip(order, values, strict=True)]
-            panels.append(Panel("".join(said[:1]), ", ".join(said), chosen))
-    return panels, left_out
-
-
-def _number(points: DataFrame, axes: list[str]) -> int:
-    """How many panels these axes make."""
-    return points.groupby(axes).ngroups if axes else 1
-
-
-def _evenly(values: list[object], number: int) -> list[object]:
-    """So many of the values, the first and the last among them."""
-    if number < 2:
-        return values[:number]
-    return [values[round(i * (len(values) - 1) / (number - 1))] for i in range(number)]
 
 
 def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
@@ -261,6 +183,10 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: Sequence[str], 
     problems = drawn["label"].nunique()
     if left_out:
         said.append(f"No panel is drawn of {labels.join([*left_out])}.")
+    outputs = drawn["outputs"].unique()
+    if problems < timed and len(outputs) == 1:
+        as_input = " as input channels" if outputs[0] == "as many" else ""
+        said.append(f"All that is drawn has {outputs[0]} output channels{as_input}.")
     if problems < timed:
         said.append(f"Drawn are {problems} of {timed} problems: see the table of every case.")
     return " ".join(said)
