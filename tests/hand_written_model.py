@@ -62,6 +62,10 @@ def talkative() -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
 
 
+def another() -> nn.Module:
+    return nn.Conv2d(4, 4, 3)
+
+
 class Chatty(nn.Conv2d):
     """Prints whenever it is called."""
 

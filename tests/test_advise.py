@@ -23,6 +23,7 @@ from convsweep.networks.timing import TimeNetwork, time_network
 from convsweep.plots.model import MOST_LAYERS, draw_model
 from convsweep.problem import ConvProblem
 from convsweep.request import Options
+from convsweep.resuming import refuse_unless_same
 from convsweep.workloads import Layer
 from tests import hand_written_model, synthetic_run
 
@@ -550,6 +551,33 @@ def test_advice_from_the_command_line(
     assert "this model talks" not in said.out
     again = command(*words_typed, "--budget", "1s", "--out", "run", "--resume")
     assert again.code == 0
+    for other in (("talkative", "1,4,8,8"), ("another", "1,4,9,9")):
+        refused = command(
+            "advise", f"{MODELS}:{other[0]}", "--input", other[1], "--out", "run", "--resume"
+        )  # fmt: skip
+        assert (refused.code, refused.out) == (2, "")
+        assert "the model or --input differs from the run's" in refused.err
+
+
+def test_other_problems_are_told_without_a_hash() -> None:
+    there, here = ({"run_id": "a", "request": {"cases": x}} for x in ("9d14", "98da"))
+    with pytest.raises(ValueError, match=r"\Acan't resume: the problems, .* differ[^\n]*\Z"):
+        refuse_unless_same(there, here)
+
+
+def test_layers_that_fit_in_no_memory_end_with_the_reason(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.request.ceiling_cases", lambda cases: [])  # for their time
+    said = command(
+        "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "4s",
+        "--out", "run",
+    )  # fmt: skip
+    assert said.code == 1
+    assert "No layer was timed with torch_conv, out of memory: nothing can be advised." in said.out
+    assert "GiB are free" in said.out
+    assert "settled" not in said.out
+    assert "--budget" not in said.out
 
 
 def test_a_budget_that_reaches_no_layer_is_told(
@@ -557,7 +585,7 @@ def test_a_budget_that_reaches_no_layer_is_told(
 ) -> None:
     monkeypatch.setattr("convsweep.stopping.Budget.left_s", -1.0)
     said = command("advise", f"{MODELS}:ready", "--input", "1,4,5,5", "--out", "run")
-    assert (said.code, "No layer was measured" in said.out) == (0, True)
+    assert (said.code, "No layer was measured" in said.out) == (1, True)
     assert pd.read_csv(tmp_path / "run" / store.LAYERS).empty
 
 

@@ -33,6 +33,11 @@ def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> Non
     recorded = flat(before)
     for name, value in flat(now).items():
         old = recorded.get(name)
+        if old != value and name == "request.cases":
+            raise ValueError(
+                "can't resume: the problems, their names or how often they count differ from the "
+                "run's"
+            )
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
 

@@ -38,6 +38,11 @@ class Advice(NamedTuple):
     model: Model | None
     """None where the run's files don't tell."""
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the baseline has timed any layer, without which nothing can be advised."""
+        return any(layer.baseline_s.value > 0 for layer in self.layers)
+
 
 def keep(run_dir: Path, model: Mapping[str, object]) -> None:
     """Add to a run's folder what its model is, and layers.csv, derived from its measurements.
@@ -50,6 +55,20 @@ def keep(run_dir: Path, model: Mapping[str, object]) -> None:
     found = advise(store.load(run_dir), environment)
     store.write_environment(run_dir, environment)
     store.write_layers(run_dir, layers_table(found.layers if found else []))
+
+
+def refuse_another(run_dir: Path, name: str, order: Sequence[str]) -> None:
+    """Raise `ValueError` where a run to go on with is of another model, or of another input.
+
+    Args:
+        run_dir: the run's folder.
+        name: the model's.
+        order: the labels of its distinct problems.
+    """
+    told = store.read_environment(run_dir).get("model")
+    before = labels_of(told)
+    if isinstance(told, Mapping) and before and (told.get("name"), before) != (name, [*order]):
+        raise ValueError("can't resume: the model or --input differs from the run's")
 
 
 def read_advice(run_dir: Path) -> Advice | None:

@@ -64,8 +64,10 @@ def sentences(advice: Advice) -> list[str]:
     run, layers = advice.run, advice.layers
     now = saving(run, layers, {})
     if np.isnan(now.time_s.value):
-        return [f"No layer was timed with {run.baseline}, so nothing can be advised.",
-                *_coverage(advice)]  # fmt: skip
+        whys = dict.fromkeys(x.why_no_time.partition(":")[0].replace("_", " ") for x in layers)
+        why = "".join(f", {word}" for word in whys if word)
+        none = f"No layer was timed with {run.baseline}{why}: nothing can be advised."
+        return [none, *_coverage(advice)]
     return [
         *_replaced(advice),
         _total(advice, now),
@@ -152,8 +154,7 @@ def _total(advice: Advice, now: Saving) -> str:
     threads = labels.count(int(first["threads"]), "thread")
     count = sum(x.count for x in timed)
     what = "one convolution" if count == 1 else f"{count} convolutions ({len(timed)} distinct)"
-    takes = "takes" if count == 1 else "take"
-    what += " of one call"
+    what, takes = f"{what} of one call", "takes" if count == 1 else "take"
     if advice.model:
         what += f" at input {' and '.join(advice.model.inputs)}"
     said = (
@@ -216,7 +217,7 @@ def _coverage(advice: Advice) -> list[str]:
     said = []
     timed = [layer for layer in advice.layers if not np.isnan(layer.baseline_s.value)]
     model = advice.model
-    if model and model.macs > 0:
+    if model and model.macs > 0 and timed:
         share = sum(layer.macs for layer in timed) / model.macs
         said.append(
             f"These layers do {labels.percent(share)} of the {_macs(model.macs)} "

@@ -73,7 +73,7 @@ def advise(
         from convsweep import terminal
         from convsweep.advice import asking
         from convsweep.advice.factories import load_model, short_name
-        from convsweep.advice.findings import keep, read_advice
+        from convsweep.advice.findings import keep, read_advice, refuse_another
         from convsweep.advice.recording import record
         from convsweep.networks.visits import Network
         from convsweep.pacing import measuring, pass_s
@@ -94,6 +94,8 @@ def advise(
         )
         request = asking.request_for(name, layers, words)
         out = folder(out, resume, name)
+        if resume:
+            refuse_another(out, name, [layer.problem.label for layer in layers])
         forecast = pass_s(request, measuring(request).effort)
     print(terminal.plan(request, forecast), flush=True)
     first = request.cases[0]
@@ -106,16 +108,16 @@ def advise(
         keep(out, told)
         found = read_advice(out)
     if found is None:
-        print(f"No layer was measured: --resume with a longer --budget goes on. Results: {out}")
-        return interrupted() if ending.interrupted else 0
+        print(f"No layer was measured before the run ended; --resume goes on. Results: {out}")
+        return interrupted() if ending.interrupted else 1
     failed = _tell(found, out)
-    if ending.unsettled:
+    if ending.unsettled and found.is_timed:
         print(terminal.unsettled(ending.unsettled))
     return interrupted() if ending.interrupted else failed
 
 
 def _tell(found: Advice, out: Path) -> int:
-    """Print the advice; the exit code says whether any case failed."""
+    """Print the advice; the exit code says whether any case failed, or nothing was timed."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -143,4 +145,4 @@ def _tell(found: Advice, out: Path) -> int:
     for _, case in failed.iterrows():
         print(f"{case['status']}: {case['backend']} on {case['problem']}: {case['reason']}")
     print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
-    return int(len(failed) > 0)
+    return int(len(failed) > 0 or not found.is_timed)
