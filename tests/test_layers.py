@@ -77,6 +77,7 @@ RUN_WING = (
     "accuracy.timing",
     "accuracy.trial",
     "accuracy.process",
+    "accuracy.resuming",
     "accuracy.session",
 )
 READ_WING = (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from convsweep import store
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
 from convsweep.accuracy.process import carry_out_apart
+from convsweep.accuracy.resuming import refuse_unless_same
 from convsweep.accuracy.rows import VARIANTS, Row
 from convsweep.accuracy.store import Records, Unit
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
@@ -20,7 +21,6 @@ from convsweep.environment import describe, usable_cores
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
 from convsweep.record import one_line, utc_now
-from convsweep.resuming import refuse_unless_same
 
 NAME = "accuracy"
 SEEDS = 5
