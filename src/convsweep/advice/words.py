@@ -220,8 +220,8 @@ def _coverage(advice: Advice) -> list[str]:
     if model and model.macs > 0 and timed:
         share = sum(layer.macs for layer in timed) / model.macs
         said.append(
-            f"These layers do {labels.percent(share)} of the {_macs(model.macs)} "
-            "multiply-accumulates of one call."
+            f"{'This layer does' if len(timed) == 1 else 'These layers do'} "
+            f"{labels.percent(share)} of the {_macs(model.macs)} multiply-accumulates of one call."
         )
         said += [
             f"Not measured: {labels.count(number, 'convolution')} with "
