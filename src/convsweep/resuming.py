@@ -36,7 +36,7 @@ def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> Non
         if old != value and name == "request.cases":
             raise ValueError(
                 "can't resume: the problems, their names or how often they count differ from the "
-                "run's"
+                "run's (request.cases)"
             )
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
