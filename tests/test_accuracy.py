@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +20,7 @@ from convsweep.accuracy import session
 from convsweep.accuracy.datasets import SOURCES, Images, Scene, Source, Split
 from convsweep.accuracy.networks import Task, build, deployed, layers, macs, width_of
 from convsweep.accuracy.process import carry_out_apart
+from convsweep.accuracy.resuming import refuse_unless_same
 from convsweep.accuracy.rows import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 from convsweep.accuracy.session import Ending, Options, Progress, carry_out, read_request
 from convsweep.accuracy.store import load
@@ -281,15 +285,73 @@ def test_an_interrupted_study_goes_on_and_trains_nothing_twice(tmp_path: Path) -
     assert load(tmp_path / "run")[columns].equals(load(tmp_path / "whole")[columns])
 
 
+@pytest.mark.parametrize("gap_s", [0.02, 0.2])
+def test_a_second_interrupt_ends_a_study_with_the_first_ones_exit_code(
+    tmp_path: Path, gap_s: float
+) -> None:
+    pytest.importorskip("sklearn")
+    words = ["accuracy", "--dataset", "digits", "--seeds", "50", "--out", str(tmp_path / "run")]
+    running = subprocess.Popen(
+        [sys.executable, "-c", "from convsweep.cli import main; main()", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stderr is not None
+    running.stderr.readline()  # a trial is over
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(gap_s)
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert len(load(tmp_path / "run")) >= 3
+
+
 @pytest.mark.usefixtures("sources")
 def test_another_request_is_not_gone_on_with(tmp_path: Path) -> None:
     study(tmp_path / "run")
     before = (tmp_path / "run" / "accuracy.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"^can't resume: request\.seeds was 2 and is 3 now$"):
+    with pytest.raises(ValueError, match=r"^can't resume: --seeds was 2, and is 3 now$"):
         study(tmp_path / "run", seeds=3, resume=True)
     with pytest.raises(ValueError, match="not an empty or new folder"):
         study(tmp_path / "run")
     assert (tmp_path / "run" / "accuracy.csv").read_bytes() == before
+
+
+BEGUN = {
+    "run_id": "a-study",
+    "environment_id": "e0",
+    "request": {
+        "datasets": {"digits": "00"}, "seeds": 5, "threads": 1, "epochs": {"digits": 12},
+    },
+    "settings": {"batch_size": 64},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"datasets": {"mnist": "11"}}, "--dataset was digits, and is mnist now"),
+        ({"datasets": {"digits": 0, "mnist": 1}}, "--dataset was digits, and is digits, mnist now"),
+        ({"seeds": 6}, "--seeds was 5, and is 6 now"),
+        ({"threads": 2}, "--threads was 1, and is 2 now"),
+        ({"epochs": {"digits": 1}}, "--epochs for digits was 12, and is 1 now"),
+        ({"datasets": {"digits": "77"}}, "the data of digits are not those of the study's start"),
+    ],
+)  # fmt: skip
+def test_a_refused_resume_speaks_as_the_user_types(request_: dict[str, object], said: str) -> None:
+    now = {**BEGUN, "request": {**BEGUN["request"], **request_}}  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=f"^can't resume: {said}$"):
+        refuse_unless_same(BEGUN, now)
+    refuse_unless_same(BEGUN, BEGUN)
+
+
+def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> None:
+    with pytest.raises(ValueError, match="the machine, or the version of a package, is another"):
+        refuse_unless_same(BEGUN, {**BEGUN, "environment_id": "e1"})
+    for damaged in (3, {}, {"datasets": 1, "epochs": []}):
+        with pytest.raises(ValueError, match=r"^can't resume: [^\n]+$"):
+            refuse_unless_same({**BEGUN, "request": damaged}, BEGUN)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(EXIT_CODE)
 
 
+def ignoring_more() -> None:
+    """From here on interrupts do nothing: one while Python ends would take the exit code with it.
+
+    Only for a process that an interrupt has ended already, and that has nothing left to do.
+    """
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Interrupts:
     """While this is entered, one interrupt is noted and the next one raises as usual."""
 

@@ -32,9 +32,9 @@ def carry_out_apart(trial: Trial, interrupted: Callable[[], bool]) -> list[Outco
         process.join()
         return all_alike("crash", _how_it_ended(process.exitcode))
     finally:
-        ours.close()
         process.kill()
         process.join()
+        ours.close()  # once nobody is left to fail at sending into it
         process.close()
 
 

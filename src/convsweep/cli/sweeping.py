@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsweep.cli.requests import written
-from convsweep.interrupts import EXIT_CODE
+from convsweep.interrupts import EXIT_CODE, ignoring_more
 
 if TYPE_CHECKING:
     from convsweep.networks.visits import Network
@@ -48,6 +48,7 @@ def carry_out(
 
 def interrupted() -> int:
     """Say how an interrupted run goes on; the exit code."""
+    ignoring_more()
     print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
     return EXIT_CODE
 
