@@ -149,9 +149,7 @@ def carry_out(
                 request, settings, recording, observe, stopping, visits, beside, launch
             )
             total = _added(told.get("time_spent"), spent.told())
-            recording.tell(
-                {"time_spent": total, "ended": stopping.ended, "rows": recording.rows}
-            )
+            recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
         visit_s = total["wall_s"] / max(1, stopping.tally.visits)
         left = unsettled(stopping.tally, visit_s, request.margin) if request.adaptive else None
         return Ending(interrupts.asked, left)
