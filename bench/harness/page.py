@@ -17,8 +17,7 @@ from bench.harness import agreement, overhead, pictures, tools
 from bench.harness.pairs import short_name
 from convsweep import labels
 from convsweep.plots.style import png
-from convsweep.tables import escape_markdown
-from convsweep.tables import Table, environment_table
+from convsweep.tables import Table, environment_table, escape_markdown
 
 PAGE = "report.md"
 MINUTE = "minute"
