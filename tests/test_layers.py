@@ -82,6 +82,7 @@ RUN_WING = (
 )
 READ_WING = (
     "advice",
+    "beside",
     "estimates",
     "cases",
     "roofline",

@@ -10,6 +10,7 @@ from convsweep import plots, store, tables
 from convsweep.accuracy import report as accuracy
 from convsweep.accuracy.report import is_accuracy_run
 from convsweep.answer import answer as sentences
+from convsweep.beside import runs_beside
 from convsweep.cases import split
 from convsweep.contents import sections, titled
 from convsweep.findings import Run, read_run
@@ -51,7 +52,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,
         "pictures": pictures,
-        "noise": _noise(run_dir, environment),
+        "noise": _noise(run_dir),
     }
     context["answer"] += _ending(environment, len(measurements))
     drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
@@ -73,16 +74,11 @@ def _write_study(run_dir: Path, out: Path) -> Path:
     return write_pages(out, "study", context, [p for section in told for p in section.pictures])
 
 
-def _noise(run_dir: Path, environment: dict[str, Any]) -> list[str]:
+def _noise(run_dir: Path) -> list[str]:
     """What the latest A/A run beside this one, on the same machine, says of its timings."""
-    beside = [
-        (str(found.get("started_at")), path)
-        for path in run_dir.resolve().parent.iterdir()
-        if path.is_dir()
-        and _is_noise(found := _told_by(path))
-        and found.get("environment_id") == environment.get("environment_id")
-    ]
-    for _, path in sorted(beside, reverse=True):
+    for path, environment in runs_beside(run_dir):
+        if not _is_noise(environment):
+            continue
         with suppress(ValueError):  # one that was interrupted or edited says nothing
             noise = measure_noise(store.load(path))
             if noise.comparisons >= _ENOUGH_COMPARISONS:
@@ -104,13 +100,6 @@ def _ending(environment: dict[str, Any], rows: int) -> list[str]:
 def _is_noise(environment: dict[str, Any]) -> bool:
     request = environment.get("request")
     return isinstance(request, dict) and request.get("name") == NOISE
-
-
-def _told_by(path: Path) -> dict[str, Any]:
-    try:
-        return store.read_environment(path)
-    except (ValueError, OSError):
-        return {}
 
 
 def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[str, Any]:

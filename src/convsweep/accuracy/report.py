@@ -11,6 +11,7 @@ from convsweep import store
 from convsweep.accuracy import words
 from convsweep.accuracy.findings import Study, read_study
 from convsweep.accuracy.store import ACCURACY, load
+from convsweep.beside import runs_beside, told_by
 from convsweep.plots import pareto
 from convsweep.sections import Section
 
@@ -39,7 +40,7 @@ def section(run_dir: Path) -> Section | None:
     rows = load(run_dir)
     if rows.empty:
         return None
-    study, environment = read_study(rows), _environment(run_dir)
+    study, environment = read_study(rows), told_by(run_dir)
     told = _told(study, _shortness(environment, len(rows)))
     origin = (
         f"From the study {run_dir.resolve().name}{_origin(environment)}: {words.training(study)}."
@@ -106,21 +107,9 @@ def latest_beside(run_dir: Path) -> Path | None:
 
     One that is damaged, of few seeds or of training that was cut says nothing of other runs.
     """
-    here = _environment(run_dir).get("environment_id")
-    beside = [
-        (str(found.get("started_at")), path)
-        for path in run_dir.resolve().parent.iterdir()
-        if is_accuracy_run(path) and (found := _environment(path)).get("environment_id") == here
-    ]
-    for _, path in sorted(beside, reverse=True):
-        with suppress(ValueError):
-            if read_study(load(path)).is_thorough:
-                return path
+    for path, _ in runs_beside(run_dir):
+        if is_accuracy_run(path):
+            with suppress(ValueError):
+                if read_study(load(path)).is_thorough:
+                    return path
     return None
-
-
-def _environment(run_dir: Path) -> dict[str, Any]:
-    try:
-        return store.read_environment(run_dir)
-    except (ValueError, OSError):
-        return {}
