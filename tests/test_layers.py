@@ -39,6 +39,11 @@ RUN_WING = (
     "workloads",
     "backend",
     "registry",
+    "kernels",
+    "kernels.vectors",
+    "kernels.compiling",
+    "kernels.buffers",
+    "engines",
     "backends",
     "ceilings",
     "twins",
@@ -183,6 +188,7 @@ def name_of(path: Path) -> str:
 
 PATHS = {name_of(path): path for path in SOURCE.rglob("*.py")}
 STRATEGIES = sorted(name for name in PATHS if name.startswith("backends."))
+ENGINE_ROOMS = sorted(name for name in PATHS if name.startswith(("kernels.", "engines.")))
 MODULES = sorted(set(PATHS) - set(STRATEGIES) - {FACE})
 
 
@@ -270,8 +276,15 @@ for name in {names}:
 
 
 @pytest.mark.parametrize("module", STRATEGIES)
-def test_a_strategy_knows_the_contract_alone(module: str) -> None:
-    assert siblings(module) <= {"backend", "problem", "separation"}
+def test_a_strategy_knows_the_contract_and_its_own_engine_room_alone(module: str) -> None:
+    rooms = {name for name in siblings(module) if name.startswith(("kernels.", "engines."))}
+    assert siblings(module) - rooms <= {"backend", "problem", "separation"}
+
+
+@pytest.mark.parametrize("module", ENGINE_ROOMS)
+def test_an_engine_room_knows_the_contract_alone(module: str) -> None:
+    rooms = {name for name in siblings(module) if name.startswith(module.partition(".")[0])}
+    assert siblings(module) - rooms <= {"backend", "problem", "separation"}
 
 
 @pytest.mark.parametrize("module", STRATEGIES)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from convsweep.problem import ConvProblem
 
+FAMILIES = ("algorithms", "kernels", "engines")
+"""Strategies in PyTorch's operations, own kernels, other libraries."""
+
 Conv = Callable[[Tensor], Tensor]
 """(N, C_in, *input_size) -> (N, C_out, *output_size), a fresh tensor, its input left as it was."""
 
@@ -80,8 +83,16 @@ class Backend:
     """The device types that it runs on; None: all."""
     dtypes: tuple[str, ...] | None = None
     """The dtypes that it computes in, such as "float32"; None: all."""
+    family: str = ""
+    """What `--backend` takes it by, beside its name: one of `FAMILIES`; "": runs unless others
+    are asked for."""
+    modules: tuple[str, ...] = ()
+    """The packages that it imports when it prepares, beyond what convsweep itself needs."""
     extra: str | None = None
-    """The extra of convsweep that installs what it needs."""
+    """The extra of convsweep that installs them."""
+    compile_s: float = 0.0
+    """The longest that compiling may take in `prepare` or at the first call, in seconds; a case's
+    time limit is that much longer."""
     own_threads: bool = False
     """Whether it brings a thread pool beside torch's."""
     nominal_macs_per_s: float = 4e10

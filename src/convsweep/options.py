@@ -43,7 +43,14 @@ def sweep_options(command: _Command) -> _Command:
                 multiple=True,
                 help="Such as in_channels=16:512:*2, size=8:64:+8, kernel_size=1,3.",
             ),
-            click.option("--backend", "backends", metavar="NAME", multiple=True),
+            click.option(
+                "--backend",
+                "backends",
+                metavar="NAME",
+                multiple=True,
+                help="A backend, or a family of them: algorithms, kernels, engines, all "
+                "(convsweep list backends).",
+            ),
             click.option(
                 "--device",
                 "devices",

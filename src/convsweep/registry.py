@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
+from importlib.metadata import version as version_of
+from importlib.util import find_spec
 
 from convsweep import __version__
 from convsweep.backend import Backend, Conv, Weights
@@ -41,7 +44,24 @@ def _load(point: EntryPoint, version: str) -> Backend:
     if not isinstance(backend, Backend):
         kind = type(backend).__name__
         return unavailable(point.name, f"{point.value} is a {kind}, not a convsweep.Backend")
-    return backend if backend.version else replace(backend, version=version)
+    return backend if backend.version else replace(backend, version=_version(backend) or version)
+
+
+def _version(backend: Backend) -> str:
+    """That of the first package it imports, as in `onnxruntime 1.32.0`; "" where there is none."""
+    for module in backend.modules:
+        with suppress(PackageNotFoundError):
+            return f"{module} {version_of(module)}"
+    return ""
+
+
+def why_not_installed(backend: Backend) -> str | None:
+    """Which package that the backend imports is missing, and how to get it, or None."""
+    missing = [module for module in backend.modules if find_spec(module) is None]
+    if not missing:
+        return None
+    how = f": pip install 'convsweep[{backend.extra}]'" if backend.extra else ""
+    return f"needs {' and '.join(missing)}, not installed here{how}"
 
 
 def unavailable(name: str, reason: str) -> Backend:
@@ -62,7 +82,7 @@ def why_skipped(
         return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
     if backend.dtypes is not None and dtype not in backend.dtypes:
         return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
-    if reason := backend.unsupported(problem):
+    if reason := why_not_installed(backend) or backend.unsupported(problem):
         return reason
     if backend.needs_factors and weight_kind != "separable":
         return "needs a weight that factors: --weight-kind separable"

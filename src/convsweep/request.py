@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 
 from convsweep.axes import parse_axis, span
-from convsweep.backend import Backend
+from convsweep.backend import FAMILIES, Backend
 from convsweep.ceilings import CEILING_BACKENDS
 from convsweep.conditions import ALLOCATORS
 from convsweep.device import find_device
@@ -128,7 +128,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
     """
     name, layers, grid = (*model, Grid("", (), halves=True)) if model else _layers(options)
     known = backends()
-    names = _each("backend", options.backends or grid.backends or tuple(known), known)
+    names = _backend_names(options.backends or grid.backends, known)
     devices = dict.fromkeys(options.devices or ("cpu",))
     usual = BASELINE if BASELINE in names else names[0]
     baseline = usual if options.baseline is None else _one("baseline", options.baseline, names)
@@ -226,6 +226,16 @@ def _each(
     what: str, values: Sequence[str], allowed: Sequence[str] | Mapping[str, object]
 ) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_one(what, value, allowed) for value in values))
+
+
+def _backend_names(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
+    """The backends of these names and families, `all` being one; without words those of none."""
+    members = {word: [n for n, b in known.items() if b.family == word] for word in ("", *FAMILIES)}
+    if not words:
+        return tuple(members[""])
+    members["all"] = list(known)
+    _each("backend", words, [*known, *FAMILIES, "all"])
+    return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
 
 
 def _threads(values: Sequence[int]) -> tuple[int, ...]:
