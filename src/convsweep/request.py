@@ -128,7 +128,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
     """
     name, layers, grid = (*model, Grid("", (), halves=True)) if model else _layers(options)
     known = backends()
-    names = _backend_names(options.backends or grid.backends, known)
+    names = _backend_names(options.backends or grid.backends or (), known)
     devices = dict.fromkeys(options.devices or ("cpu",))
     usual = BASELINE if BASELINE in names else names[0]
     baseline = usual if options.baseline is None else _one("baseline", options.baseline, names)
