@@ -120,7 +120,7 @@ def test_a_resumed_run_keeps_the_samples_of_its_rows_alone(
     assert read(tmp_path) == {**kept, rows: [[7.0]]}
 
 
-@pytest.mark.parametrize("there", [None, b"", member(HEADER)[:9]], ids=repr)
+@pytest.mark.parametrize("there", [None, b"", member(HEADER)[:9]], ids=["none", "empty", "torn"])
 def test_a_resumed_run_without_a_whole_header_begins_anew(
     tmp_path: Path, there: bytes | None
 ) -> None:
