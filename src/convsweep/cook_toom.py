@@ -20,10 +20,22 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = tuple[tuple[Fraction, ...], ...]
 
-POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2", "2", "-1/2")))
-"""Where to interpolate, the mildest first: halves beside twos grow rounding errors half as much as
-twos alone (Barabasz, Anderson, Soodhalter & Gregg 2020, Error Analysis and Improving the Accuracy
-of Winograd Convolution for Deep Neural Networks)."""
+_POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-1/2", "2", "-2")))
+_FIVE_POINTS = tuple(map(Fraction, ("0", "5/8", "-5/8", "3/2", "-3/2")))
+
+
+def good_points(count: int) -> tuple[Fraction, ...]:
+    """Where to interpolate so that rounding errors grow little: 0, and pairs near +-c and +-1/c.
+
+    The small fractions for F(2, 3) and F(6, 3) are those of Barabasz, Anderson, Soodhalter & Gregg
+    2020 (Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
+    Networks); five are such pairs as Alam, Anderson, Barabasz & Gregg 2022 describe (Winograd
+    Convolution for Deep Neural Networks: Efficient Point Selection), short in binary: F(4x4, 3x3)
+    errs by a quarter of what 0, +-1, +-2 cost it. Raises `ValueError` beyond 7.
+    """
+    if count > len(_POINTS):
+        raise ValueError(f"no more than {len(_POINTS)} good points are known, not {count}")
+    return _FIVE_POINTS if count == len(_FIVE_POINTS) else _POINTS[:count]
 
 
 class Transforms(NamedTuple):
@@ -34,25 +46,26 @@ class Transforms(NamedTuple):
     G: NDArray[np.float64]  # (n, r): G g
 
 
-def transforms(outputs: int, taps: int = 3, points: Sequence[Fraction] = POINTS) -> Transforms:
+def transforms(outputs: int, taps: int = 3, points: Sequence[Fraction] | None = None) -> Transforms:
     """The matrices of F(outputs, taps), rounded once; errors as `exact_transforms` raises them."""
     exact = exact_transforms(outputs, taps, points)
     return Transforms(*(np.array(matrix, dtype=np.float64) for matrix in exact))
 
 
 def exact_transforms(
-    outputs: int, taps: int = 3, points: Sequence[Fraction] = POINTS
+    outputs: int, taps: int = 3, points: Sequence[Fraction] | None = None
 ) -> tuple[Matrix, Matrix, Matrix]:
-    """A (n, m), B (n, n), G (n, r) of F(outputs, taps) in fractions, by the first of `points`.
+    """A (n, m), B (n, n) and G (n, r) of F(outputs, taps) in fractions, n = outputs + taps - 1.
 
-    All divisors go to G, which acts on weights alone: A and B stay small and, at points that are
-    powers of two, exact in binary. Raises `ValueError` where points are too few or repeat.
+    They interpolate in n - 1 `points`, the good ones unless told. All divisors go to G, which acts
+    on weights alone: A and B stay small and, at points short in binary, exact in floating point.
+    Raises `ValueError` where outputs or taps are below 1, or points repeat or are too few or many.
     """
     if outputs < 1 or taps < 1:
         raise ValueError(f"F({outputs}, {taps}) needs at least 1 output and 1 tap")
     length = outputs + taps - 1
-    finite = [Fraction(point) for point in points[: length - 1]]
-    if len(set(finite)) < length - 1:
+    finite = good_points(length - 1) if points is None else tuple(map(Fraction, points))
+    if not len(set(finite)) == len(finite) == length - 1:
         found = ", ".join(map(str, finite))
         raise ValueError(f"F({outputs}, {taps}) needs {length - 1} different points, not {found}")
     others = [[q for q in finite if q != p] for p in finite]
