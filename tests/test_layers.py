@@ -44,6 +44,7 @@ RUN_WING = (
     "kernels.vectors",
     "kernels.compiling",
     "kernels.buffers",
+    "kernels.products",
     "engines",
     "backends",
     "ceilings",
