@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, measuring, reading, showing
+from convsweep.cli import accuracy, advise, best, measuring, reading, showing
 from convsweep.interrupts import EXIT_CODE
 
 _WRONG_REQUEST = 2
@@ -45,6 +45,7 @@ for command in (
     accuracy.accuracy,
     reading.report,
     reading.compare,
+    best.best,
     reading.export,
     showing.list_,
     showing.env,

@@ -1,0 +1,248 @@
+"""The fastest correct backend of every problem and setting, and how surely: best.csv."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from convsweep import labels, store
+from convsweep.estimates import Interval, estimate, interval
+from convsweep.findings import Run, read_run
+from convsweep.refusal import opened
+from convsweep.separation import SEPARABLE
+from convsweep.statistics import CLAIMS, asked_in, hold, p_values, summarize
+from convsweep.tables import Table, by_setting
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+BEST = "best.csv"
+MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
+           "convsweep": "versions"}  # fmt: skip
+"""What a table tells of the machine and versions that it holds for, and the part of
+environment.json that it comes from."""
+_LARGEST_FILE = 67_108_864  # bytes
+_KIND = "a table of best backends"
+_SETTING = ("problem", "weight_kind", "workload", "layer", "count", "device", "device_name",
+            "dtype", "memory_format", "threads", "cache", "driver")  # fmt: skip
+_WINNER = ("backend", "backend_version", "family", "passes", "median_s", "ci_low_s", "ci_high_s")
+_LEAD = ("second", "over_second", "over_second_ci_low", "over_second_ci_high", "decided")
+_GAIN = ("baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err", "error_ratio")
+BEST_COLUMNS = (
+    "run_id", "environment_id", *MACHINE, *_SETTING, *_WINNER, *_LEAD, *_GAIN, "max_error",
+)  # fmt: skip
+"""The columns of best.csv. `over_second` is the second fastest's seconds / these; it is `decided`
+where this backend is surely faster than each other one."""
+
+
+def read_limit(text: str | float) -> float:
+    """A largest relative error such as `1e-5`; raises `ValueError` that names anything else."""
+    try:
+        limit = float(text)
+    except (TypeError, ValueError):
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise ValueError(f"{text!r} is not a relative error above zero, such as 1e-5")
+    return limit
+
+
+def best(
+    run: Run, max_error: float | None = None, among: Collection[str] | None = None
+) -> DataFrame:
+    """One row for each problem and setting of a run: its fastest backend that passed the gate.
+
+    Beside the case's own columns, `label` and `setting`: `second` and `over_second` with its 95 %
+    interval, empty where no other backend is ok, and `decided`, corrected for so many problems.
+
+    Args:
+        run: as `findings.read_run` gives it.
+        max_error: the largest relative error; a backend whose error is not known is not within.
+        among: only these backends; by default all.
+    """
+    cases = run.cases[run.cases["status"] == "ok"]
+    if among is not None:
+        cases = cases[cases["backend"].isin([*among])]
+    if max_error is not None:
+        cases = cases[(cases["relative_err"] <= max_error).fillna(False).astype(bool)]
+    rows, doubts = [], []
+    for _, rivals in cases.groupby(["setting", "label"], sort=False):
+        winner, lead, doubt = _winner(run, rivals)
+        rows.append(winner.to_dict() | lead)
+        doubts.append(doubt)
+    found = pd.DataFrame(rows, columns=[*run.cases.columns, *_LEAD[:-1]])
+    return found.assign(decided=_decided(np.array(doubts, dtype="float64")))
+
+
+def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:
+    """The fastest of one problem's cases, its lead, and how doubtful that is; NaN: no rival."""
+    keys = pd.MultiIndex.from_frame(rivals[["setting", "label", "backend"]])
+    logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))  # (backends, passes)
+    order = np.argsort(estimate(logs).mean, kind="stable")
+    winner = rivals.iloc[int(order[0])]
+    if len(order) < 2:
+        return winner, _lead(None, Interval(np.nan, np.nan, np.nan)), np.nan
+    others = estimate(logs[order[1:]] - logs[order[0]])
+    doubt = p_values(others, run.margin)[CLAIMS.index("faster")].max()
+    over = interval(estimate(logs[order[1]] - logs[order[0]]))
+    return winner, _lead(str(rivals["backend"].iloc[int(order[1])]), over), float(doubt)
+
+
+def _lead(second: str | None, over: Interval) -> dict[str, object]:
+    return dict(zip(_LEAD[:-1], (second, *over), strict=True))
+
+
+def _decided(doubts: np.ndarray[Any, np.dtype[np.float64]]) -> pd.api.extensions.ExtensionArray:
+    """Which leads are sure; missing where there is no second."""
+    decided = pd.array([pd.NA] * len(doubts), dtype="boolean")
+    contested = ~np.isnan(doubts)
+    decided[contested] = hold(doubts[contested])
+    return decided
+
+
+class Found(NamedTuple):
+    """The answer of a run's folder."""
+
+    table: DataFrame
+    """As `best` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
+    left_out: Sequence[str]
+    """The problems that backends compute, none of them exactly enough."""
+
+
+def best_of(
+    run_dir: Path, max_error: float | None = None, among: Collection[str] | None = None
+) -> Found:
+    """The table of a run's folder; the arguments are those of `best`.
+
+    Raises:
+        ValueError: in one line, where there is no run, nothing in it is ok, or nothing is within
+            `max_error`.
+    """
+    environment = store.read_environment(run_dir)
+    measurements = store.load(run_dir)
+    asked = asked_in(environment)
+    run = read_run(measurements, summarize(measurements, asked.baseline, asked.margin))
+    found = best(run, max_error, among)
+    if found.empty:
+        raise ValueError(f"{str(run_dir)!r} {_why_none(run, max_error, among)}")
+    for name, part in MACHINE.items():
+        found[name] = _told(environment.get(part), name)
+    found = found.assign(run_id=measurements["run_id"].iloc[0], max_error=max_error)
+    more = [name for name in found.columns if name not in BEST_COLUMNS]
+    table = found[[*BEST_COLUMNS, *more]]
+    every = best(run, None, among)
+    return Found(table, sorted(set(every["problem"]) - set(table["problem"])))
+
+
+def _told(part: object, name: str) -> str | None:
+    value = part.get(name) if isinstance(part, Mapping) else None
+    return None if value is None else str(value)
+
+
+def _why_none(run: Run, max_error: float | None, among: Collection[str] | None) -> str:
+    """Why there is no row, to follow the run's name."""
+    ok = run.cases[run.cases["status"] == "ok"]
+    if among is not None:
+        ok = ok[ok["backend"].isin([*among])]
+    if ok.empty:
+        return "has no case that is ok" + ("" if among is None else f" on {', '.join(among)}")
+    least = ok["relative_err"].astype("float64").min()
+    if np.isnan(least):
+        return "tells no relative error: it is of an older version"
+    return f"has no backend within a relative error of {max_error:g}: the least is {least:.2g}"
+
+
+def as_csv(table: DataFrame) -> str:
+    """The text of best.csv."""
+    return table[[*BEST_COLUMNS]].to_csv(index=False, lineterminator="\n")
+
+
+def keep(run_dir: Path, table: DataFrame) -> Path:
+    """Write best.csv into the run's folder, over an earlier one, whole or not at all.
+
+    Raises:
+        ValueError: in one line, where a file of that name is none of these, or can't be written.
+    """
+    path = run_dir / BEST
+    if os.path.lexists(path):
+        read_best(path)
+    unfinished = path.with_name(f"{BEST}.part")
+    try:
+        unfinished.write_text(as_csv(table), encoding="utf-8", newline="")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise ValueError(f"{str(path)!r} can't be written: {error.strerror}") from None
+    return path
+
+
+def read_best(path: Path) -> DataFrame:
+    """The rows of a best.csv; raises `ValueError`, in one line, where it is none."""
+    with opened(path, _KIND, _LARGEST_FILE) as file:
+        found = pd.read_csv(io.StringIO(file.read().decode()), dtype={"backend_version": "string"})
+        if missing := [name for name in BEST_COLUMNS if name not in found]:
+            raise ValueError(f"no column {missing[0]!r}")
+        return found
+
+
+def best_table(table: DataFrame) -> Table:
+    """The rows for readers: who, how fast, ahead of whom, by how much, and how exact."""
+    rows: list[tuple[str, ...]] = [
+        (
+            row["setting"],
+            row["label"],
+            row["backend"],
+            labels.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]),
+            _over_second(row),
+            _speedup(row),
+            f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "",
+        )
+        for row in table.to_dict("records")
+    ]
+    numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
+    heads = ("setting", "problem", "fastest", *numbers)
+    return by_setting(heads, rows, set(numbers))
+
+
+def _over_second(row: Mapping[Any, Any]) -> str:
+    """`1.31 [1.28, 1.34] im2col`, with a question mark where it is not decided."""
+    if pd.isna(row["second"]):
+        return ""
+    ends = (row["over_second"], row["over_second_ci_low"], row["over_second_ci_high"])
+    return f"{labels.interval(*ends)} {row['second']}{'' if row['decided'] else ' ?'}"
+
+
+def _speedup(row: Mapping[Any, Any]) -> str:
+    if row["backend"] == row["baseline"]:
+        return "baseline"
+    ends = (row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
+    return "" if pd.isna(row["speedup"]) else labels.interval(*ends)
+
+
+def sentences(found: Found) -> list[str]:
+    """How often each backend is the fastest, how many leads are sure, and what has no row."""
+    table = found.table
+    sure, contested = int(table["decided"].fillna(False).sum()), int(table["second"].notna().sum())
+    wins = table["backend"].value_counts()
+    said = [
+        f"Of {labels.count(len(table), 'problem')} the fastest is "
+        f"{labels.join([f'{name} in {count}' for name, count in wins.items()])}; "
+        f"{sure} of {labels.count(contested, 'lead')} over the second "
+        f"{'is' if sure == 1 else 'are'} sure, ? marks the others."
+    ]
+    if SEPARABLE in wins:
+        said.append(
+            f"{SEPARABLE} takes weights that factor, as the ones measured; a model's own do not."
+        )
+    if found.left_out:
+        what = labels.count(len(found.left_out), "problem")
+        said.append(f"Left out: {what}, of which no backend is within the largest error.")
+    return said

@@ -1,0 +1,65 @@
+"""The command that says which backend to use: best."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convsweep.cli.requests import requested
+from convsweep.options import path
+
+if TYPE_CHECKING:
+    from convsweep.tables import Table
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=path)
+@click.option("--max-error", metavar="NUMBER", help="The largest relative error, such as 1e-5.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "csv"]),
+    default="table",
+    help="csv is what best.csv holds.",
+)
+def best(run_dir: Path, max_error: str | None, form: str) -> int:
+    """Say which backend is the fastest of each problem in RUN, and write its best.csv.
+
+    Only backends whose answers are right take part; with --max-error, those alone whose relative
+    error max|y - true y| / max|true y| is no larger. best.csv lies in the run's folder and names
+    the machine and the versions that it holds for; convsweep.optimize takes it.
+    """
+    from convsweep import best as table
+    from convsweep.quantities import named
+    from convsweep.tables import markdown
+
+    with requested():
+        limit = None if max_error is None else named("--max-error", table.read_limit, max_error)
+        found = table.best_of(run_dir, limit)
+        written = table.keep(run_dir, found.table)
+    if form == "csv":
+        print(table.as_csv(found.table), end="")
+        return 0
+    if form == "markdown":
+        print(markdown(table.best_table(found.table)), end="")
+    else:
+        _show(table.best_table(found.table))
+    print(*table.sentences(found), f"Table: {written}", sep="\n")
+    return 0
+
+
+def _show(table: Table) -> None:
+    """Print the rows as a terminal shows them."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=None, pad_edge=False)
+    for head in table.heads:
+        shown.add_column(head, justify="right" if head in table.right else "left")
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
