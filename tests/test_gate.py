@@ -181,6 +181,16 @@ def test_an_honest_backend_passes_with_its_error_told() -> None:
     assert 0 <= finding.error_ratio < direct_sum_bound(PROBLEM)
 
 
+def test_the_relative_error_is_that_of_the_largest_answer() -> None:
+    def scaled(problem: ConvProblem, weights: Weights) -> Conv:
+        inner = honest(problem, weights)
+        return lambda x: 1.001 * inner(x)
+
+    finding, _ = hold(scaled)
+    assert finding.relative_err == pytest.approx(1e-3, rel=1e-2)
+    assert finding.reason is not None
+
+
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
 def test_a_liar_is_caught_for_its_lie(lie: Prepare) -> None:
     finding, _ = hold(lie)

@@ -39,7 +39,8 @@ DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, in
     status,
     reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s, roofline_fraction, baseline,
     speedup, speedup_ci_low, speedup_ci_high, verdict, attainable_flops_per_s, bound,
-    backend_macs, backend_bytes"""
+    backend_macs, backend_bytes, relative_err, error_ratio, prepare_s, first_call_s, family,
+    peak_memory_bytes, first_call_max_s"""
 TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
 SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 
@@ -564,3 +565,16 @@ def test_measurements_are_left_as_they_were(measure) -> None:
     before = measurements.copy(deep=True)
     summarize(measurements)
     pd.testing.assert_frame_equal(measurements, before)
+
+
+def test_costs_are_the_worst_error_and_memory_and_the_middle_time_of_the_passes(summary) -> None:
+    told = [(1e-7, 1.0, 2e-3, 5.0, 100), (3e-7, 4.0, 1e-3, 0.2, 300), (2e-7, 2.0, 4e-3, 0.1, 200)]
+    names = ["relative_err", "error_ratio", "prepare_s", "first_call_s", "peak_memory_bytes"]
+    made = [
+        row("winograd", index, 1.0, family="algorithms", **dict(zip(names, values, strict=True)))
+        for index, values in enumerate(told)
+    ]
+    found = summary([*made, row("torch_conv", 0, 1.0)]).set_index("backend")
+    own = found.loc["winograd", [*names, "first_call_max_s", "family"]].tolist()
+    assert own == [3e-7, 4.0, 2e-3, 0.2, 300, 5.0, "algorithms"]
+    assert found.loc["torch_conv", [*names, "first_call_max_s", "family"]].isna().all()

@@ -59,12 +59,15 @@ def test_the_reference_run_is_read_whole() -> None:
     assert len(load(REFERENCE)) == len(lines) - 1
 
 
-def test_a_file_of_the_second_schema_is_read_and_not_gone_on_with(tmp_path: Path) -> None:
-    columns, row = columns_of(2), replace(ROW, schema_version=2)
-    line = encode([getattr(row, name) for name in columns])
-    (tmp_path / MEASUREMENTS).write_bytes(header(columns) + line)
-    assert load_rows(tmp_path) == [replace(row, backend_bytes=None)]
-    with pytest.raises(ValueError, match=r"^[^\n]+of schema version 2[^\n]+$"):
+@pytest.mark.parametrize("version", range(2, SCHEMA_VERSION))
+def test_a_file_of_an_older_schema_is_read_and_not_gone_on_with(
+    tmp_path: Path, version: int
+) -> None:
+    row = replace(ROW, schema_version=version, backend_bytes=7 if version > 2 else None)
+    line = encode([getattr(row, name) for name in columns_of(version)])
+    (tmp_path / MEASUREMENTS).write_bytes(header(columns_of(version)) + line)
+    assert load_rows(tmp_path) == [row]
+    with pytest.raises(ValueError, match=rf"^[^\n]+of schema version {version}[^\n]+$"):
         Measurements(tmp_path, resume=True)
 
 

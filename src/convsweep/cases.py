@@ -16,14 +16,24 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-_WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes")
+_WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "family")
+_COSTS = {
+    "relative_err": ("relative_err", "max"),
+    "error_ratio": ("error_ratio", "max"),
+    "prepare_s": ("prepare_s", "median"),
+    "first_call_s": ("first_call_s", "median"),
+    "first_call_max_s": ("first_call_s", "max"),
+    "peak_memory_bytes": ("peak_memory_bytes", "max"),
+}
+"""What is told of a case over its passes: of errors and memory the worst, of times the middle, and
+of the first call the longest too, which may have compiled."""
 
 
 class Cases(NamedTuple):
     """A run's cases in the order of its measurements, a problem's backends side by side."""
 
     told: DataFrame
-    """The case columns, the worst pass' status and reason, its work, and `flags`."""
+    """The case columns, the worst pass' status and reason, its work and costs, and `flags`."""
     log_s: Numbers
     """(cases, passes); NaN where a pass has no time, and in cases that are not ok throughout."""
     log_speedup: Numbers
@@ -57,6 +67,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     worst = rank.groupby(case).idxmin()  # the first of the worst
     told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]]
     told = told.reset_index(drop=True).assign(flags=_frequent_flags(rows, case))
+    told[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[told["status"] != "ok"] = np.nan
     is_baseline = (told["backend"] == baseline).to_numpy(dtype=bool)

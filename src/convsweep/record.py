@@ -43,6 +43,7 @@ class Outcome:
     load: float | None = None
     clock_hz: float | None = None
     flags: str | None = None
+    relative_err: float | None = None
     gate_calls_s: float = 0.0
     """What the backend's calls at the gate took; no column holds it."""
     blocks: tuple[tuple[float, ...], ...] = ()
@@ -122,5 +123,6 @@ def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: O
         backend_macs=backend.macs(problem) if computes else None,
         min_bytes=problem.min_bytes(itemsize),
         backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
+        family=backend.family or None,
         **measured,
     )

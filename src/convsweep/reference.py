@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,12 @@ class Truth:
     y: Tensor  # (N, C_out, *output_size)
     negated: Tensor | None  # the answer to -x where a bias makes it another one than -y
     scale: float  # max(conv(|x|, |w|) + |bias|), what rounding errors are measured in
+
+    @property
+    def largest(self) -> float:
+        """max|y|: errors relative to the answer are told in it."""
+        low, high = self.y.aminmax()
+        return max(-float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Finding:
     max_abs_err: float | None = None
     error_ratio: float | None = None
     reason: str | None = None
+    relative_err: float | None = None
+    """max|y - true y| / max|true y|."""
 
 
 def reference(problem: ConvProblem, inputs: Inputs) -> Truth:
@@ -144,7 +152,7 @@ def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound:
         return Finding(reason=reason)
     if not torch.equal(inputs.x, original):
         return Finding(reason="changes its input")
-    finding = _compare(first, truth, bound)
+    finding = _relative(_compare(first, truth, bound), truth)
     if finding.reason:
         return finding
     first.fill_(torch.nan)
@@ -154,7 +162,7 @@ def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound:
     inputs.x.data.neg_()
     if len({tensor.untyped_storage().data_ptr() for tensor in (first, second, third)}) < 3:
         return Finding(reason="returns the same memory from two calls")
-    return Finding(finding.max_abs_err, finding.error_ratio, _repeats(second, third, truth, bound))
+    return replace(finding, reason=_repeats(second, third, truth, bound))
 
 
 def _given(inputs: Inputs) -> list[Tensor]:
@@ -197,6 +205,13 @@ def _compare(y: Tensor, truth: Truth, bound: float, *, negated: bool = False) ->
     if ratio > bound:
         return Finding(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
     return Finding(error, ratio)
+
+
+def _relative(finding: Finding, truth: Truth) -> Finding:
+    """The finding with its error relative to the answer, where there is one above zero."""
+    if finding.max_abs_err is None or not (largest := truth.largest):
+        return finding
+    return replace(finding, relative_err=finding.max_abs_err / largest)
 
 
 def _repeats(second: Tensor, third: Tensor, truth: Truth, bound: float) -> str | None:

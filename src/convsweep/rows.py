@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 """How a case can end, the worst first."""
 CEILINGS, HALVES = "roofline", "halves"
@@ -69,12 +69,15 @@ class Row:
     backend_macs: int | None = None
     min_bytes: int
     backend_bytes: int | None = None
+    family: str | None = None
+    relative_err: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 ADDED: Mapping[int, Mapping[str, str | None]] = {
     2: {"cache": "hot", "load": None, "clock_hz": None, "flags": None},
     3: {"backend_bytes": None},
+    4: {"family": None, "relative_err": None},
 }
 """What each schema version has columns for and the one before had not, and how it was."""
 REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))

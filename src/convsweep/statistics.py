@@ -37,6 +37,13 @@ SUMMARY_COLUMNS = (
     "bound",
     "backend_macs",
     "backend_bytes",
+    "relative_err",
+    "error_ratio",
+    "prepare_s",
+    "first_call_s",
+    "family",
+    "peak_memory_bytes",
+    "first_call_max_s",
 )
 """The columns of summary.csv; `summarize` adds `macs, min_bytes, flags, margin` behind them."""
 
