@@ -15,7 +15,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from convsweep import session
-from convsweep.admission import Admitted, Contest, admit, open_contest
+from convsweep.admission import Admitted, Contest, admit, open_contest, why_not
 from convsweep.conditions import fix_threads, steady_allocator
 from convsweep.device import use_full_precision
 from convsweep.environment import describe
@@ -23,7 +23,7 @@ from convsweep.forecast import Predictor
 from convsweep.grid import Case
 from convsweep.record import Outcome, utc_now
 from convsweep.request import DEFAULT_GRID, Options, Request, read_request
-from convsweep.runner import too_long, why_not
+from convsweep.runner import too_long
 from convsweep.sampling import quantiles
 from convsweep.worker import Settings
 

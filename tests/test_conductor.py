@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from convsweep import Backend
+from convsweep import Backend, child
 from convsweep.child import Ended, Silent
-from convsweep.conductor import Company, Conductor, Truths, conditions
+from convsweep.company import Company, conditions
+from convsweep.conductor import Conductor, Truths
 from convsweep.grid import GRIDS, Case, cross
 from convsweep.record import Outcome
 from convsweep.reference import PackedTruth
+from convsweep.sampling import Effort
 from convsweep.worker import (
     Admit,
     Block,
@@ -56,6 +58,8 @@ class Scene:
     started: list[Settings] = field(default_factory=list)
     closed: set[int] = field(default_factory=set)
     asked: list[tuple[int, Request, Case | None]] = field(default_factory=list)
+    limits_s: list[float] = field(default_factory=list)
+    """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
     truths: Truths = field(default_factory=Truths)
 
@@ -86,11 +90,12 @@ class FakeProcess:
     number: int
     cases: Sequence[Case] = ()
 
-    def ask(self, request: Request, limit_s: float) -> Reply:
+    def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
         if isinstance(request, Open):
             self.cases = request.cases
         case = self.cases[request.index] if hasattr(request, "index") else None
         self.scene.asked.append((self.number, request, case))
+        self.scene.limits_s.append(limit_s)
         return self.scene.answer(request, case)
 
     def close(self) -> None:
@@ -181,6 +186,29 @@ def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
     assert scene.closed == set(range(len(scene.started)))
 
 
+@pytest.mark.parametrize(("effort", "admitting_s"), [(Effort(), 70.0), (None, 130.0)])
+def test_only_the_first_calls_have_time_to_compile(
+    effort: Effort | None, admitting_s: float
+) -> None:
+    scene = Scene()
+    compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
+    scene.measure(backends=compiles, settings=Settings(effort=effort))
+    limits_s = {
+        (type(request), case): limit_s
+        for (_, request, case), limit_s in zip(scene.asked, scene.limits_s, strict=True)
+    }
+    assert limits_s[Admit, A] == pytest.approx(10.0, abs=1.0)
+    assert limits_s[Admit, B] == pytest.approx(admitting_s, abs=1.0)
+    assert {round(limit_s) for (step, _), limit_s in limits_s.items() if step is Block} <= {10}
+
+
+def test_who_compiles_for_too_long_is_told_so() -> None:
+    scene = Scene(failing(Admit, B, Silent()))
+    compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
+    told = scene.measure(backends=compiles)
+    assert told[B] == Outcome("timeout", "cut off at the limit of 10 s, and 60 s to compile")
+
+
 def test_a_mismatch_leaves_the_process_as_it_is() -> None:
     scene = Scene(failing(Admit, B, Outcome("mismatch", "wrong")))
     assert scene.measure()[B].status == "mismatch"
@@ -226,3 +254,15 @@ def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
     assert scene.closed == {0}
     with pytest.raises(ValueError, match="no measuring process can be started: gone"):
         conditions(Settings(), Scene(failing(Describe, None, Ended("gone"))).launch)
+
+
+def test_who_asks_is_told_once_while_an_answer_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LATE_S", 0.0)
+    told: list[str] = []
+    process = child.Child(Settings())
+    try:
+        found = process.ask(Describe(), 60.0, lambda: told.append("late"))
+    finally:
+        process.close()
+    assert isinstance(found, dict)
+    assert told == ["late"]

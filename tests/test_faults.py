@@ -116,7 +116,7 @@ LIMITED = """
 import sys
 from dataclasses import replace
 from convsweep import session
-from convsweep.conductor import launch_child
+from convsweep.company import launch_child
 from convsweep.request import Options, read_request
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.child import Ended, Silent
-from convsweep.conductor import launch_child
+from convsweep.company import launch_child
 from convsweep.grid import cross
 from convsweep.networks import visits
 from convsweep.networks.builders import BUILDERS, IMAGE
@@ -52,7 +52,7 @@ class FakeProcess:
         self.told.append(settings)
         return self
 
-    def ask(self, request: Request, limit_s: float) -> Reply:
+    def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
         if isinstance(request, TimeNetwork):
             self.asked.append(request)
             if isinstance(self.reply, Exception):
@@ -251,7 +251,7 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     monkeypatch.setattr(visits, "monotonic", lambda: now[0])
 
     class Slow(FakeProcess):
-        def ask(self, request: Request, limit_s: float) -> Reply:
+        def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
             now[0] += 10.0 * isinstance(request, TimeNetwork)
             return super().ask(request, limit_s)
 

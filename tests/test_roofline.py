@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from convsweep.admission import admit, open_contest
 from convsweep.cases import split
 from convsweep.ceilings import CEILING_BACKENDS, PASSES, ceilings
-from convsweep.forecast import visits
+from convsweep.forecast import forecast_s, visits
 from convsweep.grid import GRIDS, cross
 from convsweep.parts import ceiling_cases, half_cases
 from convsweep.request import Options, against_itself, read_request
 from convsweep.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
 from convsweep.rows import CEILINGS, HALVES
-from convsweep.runner import forecast_s
 from convsweep.separation import depthwise_half, pointwise_half
 from convsweep.statistics import summarize
 from convsweep.store import load

@@ -1,7 +1,7 @@
 """The sweep's order, predictions and faults, with a measurer that measures nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -9,10 +9,18 @@ import pytest
 from convsweep import Backend
 from convsweep.axes import parse_axis, span
 from convsweep.child import Ended, Silent
-from convsweep.forecast import PASS_START_S, START_S, Countdown, Predictor, truths_s
+from convsweep.forecast import (
+    PASS_START_S,
+    START_S,
+    Countdown,
+    Predictor,
+    compiling_s,
+    forecast_s,
+    truths_s,
+)
 from convsweep.grid import GRIDS, Case, cross
 from convsweep.record import Outcome
-from convsweep.runner import Progress, Stops, forecast_s, sweep
+from convsweep.runner import Progress, Stops, sweep
 from convsweep.worker import (
     Admit,
     Block,
@@ -40,6 +48,8 @@ class Fakes:
 
     behave: Behaviour = ok
     started: list[Settings] = field(default_factory=list)
+    late: Collection[Case] = ()
+    """Cases whose first calls take long."""
     closed: int = 0
     measured: list[tuple[int, Case]] = field(default_factory=list)
 
@@ -54,7 +64,9 @@ class FakeProcess:
     number: int
     cases: Sequence[Case] = ()
 
-    def ask(self, request: Request, limit_s: float) -> Reply:
+    def ask(
+        self, request: Request, limit_s: float, late: Callable[[], None] | None = None
+    ) -> Reply:
         match request:
             case Describe():
                 return {}
@@ -68,6 +80,8 @@ class FakeProcess:
             case Finish(index):
                 return self.fakes.behave(self.cases[index])
             case Admit(index):
+                if late and self.cases[index] in self.fakes.late:
+                    late()
                 return self.admitted(self.cases[index])
 
     def admitted(self, case: Case) -> Outcome:
@@ -227,11 +241,23 @@ def test_progress_counts_to_the_end() -> None:
     assert progress[-1].remaining_s == pytest.approx(0.0, abs=1e-9)
 
 
+LEFT_S = {CASES[0]: 1.0, CASES[1]: 3.0}
+
+
 def test_the_time_left_scales_what_was_spent() -> None:
     now_s = iter([0.0, 10.0, 40.0])
-    countdown = Countdown({CASES[0]: 1.0, CASES[1]: 3.0}, lambda case: 1, now_s=lambda: next(now_s))
-    assert countdown.tick(CASES[0]) == pytest.approx(30.0)
-    assert countdown.tick(CASES[1]) == 0.0
+    countdown = Countdown(LEFT_S, dict.fromkeys(LEFT_S, 1), now_s=lambda: next(now_s))
+    countdown.tick(CASES[0])
+    assert countdown.left_s == pytest.approx(30.0)
+    countdown.tick(CASES[1])
+    assert countdown.left_s == 0.0
+
+
+def test_what_is_compiled_once_does_not_stretch_the_time_left() -> None:
+    now_s = iter([0.0, 50.0])
+    countdown = Countdown(LEFT_S, dict.fromkeys(LEFT_S, 1), now_s=lambda: next(now_s))
+    countdown.tick(CASES[0], once_s=40.0)
+    assert countdown.left_s == pytest.approx(30.0)
 
 
 def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() -> None:
@@ -246,6 +272,52 @@ def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() ->
     assert capped == pytest.approx(
         START_S + PASS_START_S + truths_s(late) + settings.case_timeout_s
     )
+
+
+def test_compiling_is_forecast_once_for_all_or_for_each_problem() -> None:
+    once = {"a": replace(BACKENDS["a"], compile_s=40.0)}
+    each = {"a": replace(once["a"], compiles_per_problem=True)}
+    cases = [case for case in CASES if case.backend == "a"]
+    assert compiling_s(cases, once) == 40.0
+    assert compiling_s(cases, each) == compiling_s(cases, {"a": BACKENDS["a"]}) == 0.0
+    plain, first, all_ = (
+        forecast_s(cases, backends, Settings(), 1)
+        for backends in ({"a": BACKENDS["a"]}, once, each)
+    )
+    assert plain == first < all_ - len(cases)
+
+
+def test_a_first_call_that_compiles_predicts_nothing_of_larger_problems() -> None:
+    compiles = BACKENDS | {"a": replace(BACKENDS["a"], compile_s=40.0)}
+    told = Outcome("ok", first_call_s=30.0)
+    fakes = Fakes(lambda case: told)
+    rows: list[Outcome] = []
+    sweep(
+        [case for case in CASES if case.backend == "a"],
+        compiles,
+        Settings(effort=None),
+        passes=1,
+        record=lambda _, case, outcome: rows.append(outcome),
+        launch=fakes.launch,
+    )
+    assert {outcome.status for outcome in rows} == {"ok"}
+
+
+def test_a_first_call_that_takes_long_is_told_of_while_it_does() -> None:
+    backends = {"a": replace(BACKENDS["a"], compile_s=40.0)}
+    cases = [case for case in CASES if case.backend == "a"][:2]
+    progress: list[Progress] = []
+    sweep(
+        cases,
+        backends,
+        Settings(),
+        passes=1,
+        record=lambda *row: None,
+        observe=progress.append,
+        launch=Fakes(late={cases[1]}).launch,
+    )
+    told = [(now.done, now.case, now.first_call) for now in progress]
+    assert told == [(1, cases[0], None), (1, cases[1], backends["a"]), (2, cases[1], None)]
 
 
 def test_a_depthwise_problem_predicts_no_dense_one() -> None:

@@ -1,4 +1,4 @@
-"""The gate that a backend passes before it is timed: prepared, held to the truth, in time."""
+"""The gate that a backend passes before it is timed: able, held to the truth, in time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch import Tensor
 from convsweep.backend import Backend, Conv
 from convsweep.device import Device, find_device
 from convsweep.grid import Case
-from convsweep.inputs import Inputs, make_inputs
+from convsweep.inputs import Inputs, make_inputs, why_no_format
 from convsweep.problem import ConvProblem
 from convsweep.record import Outcome, failure
 from convsweep.reference import Truth, gate, reference
+from convsweep.registry import why_skipped
 from convsweep.sampling import Effort
 from convsweep.twins import find_backend
 
@@ -104,6 +105,18 @@ def fewest_calls(effort: Effort | None) -> int:
     Three times by the gate, then for one sample, or three times more on whole numbers.
     """
     return 4 if effort else 6
+
+
+def why_not(case: Case, backend: Backend) -> Outcome | None:
+    """`skipped`, with the reason, where the backend can't take part in the case."""
+    reason = why_no_format(case.problem, case.memory_format) or why_skipped(
+        backend,
+        case.problem,
+        weight_kind=case.weight_kind,
+        device=case.device,
+        dtype=case.dtype,
+    )
+    return Outcome("skipped", reason) if reason else None
 
 
 def open_contest(

@@ -93,6 +93,8 @@ class Backend:
     compile_s: float = 0.0
     """The longest that compiling may take in `prepare` or at the first call, in seconds; a case's
     time limit is that much longer."""
+    compiles_per_problem: bool = False
+    """Whether it compiles for each problem anew, and in each process; else once, and keeps it."""
     own_threads: bool = False
     """Whether it brings a thread pool beside torch's."""
     nominal_macs_per_s: float = 4e10

@@ -7,11 +7,14 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from convsweep.starting import context, undisturbed
 from convsweep.worker import Reply, Request, Settings, serve
 
+LATE_S = 1.0
+"""An answer that takes longer is worth telling of while it is waited for."""
 _STALL_S = 5
 """The longest that a process may take to go on with a message, once it is under way."""
 
@@ -36,8 +39,10 @@ class Child:
         theirs.close()
         _limit_stalls(self._connection)
 
-    def ask(self, request: Request, limit_s: float) -> Reply:
-        """The process's answer.
+    def ask(
+        self, request: Request, limit_s: float, late: Callable[[], None] | None = None
+    ) -> Reply:
+        """The process's answer; `late` is called once where it takes more than `LATE_S` seconds.
 
         Raises:
             Silent: there is none within `limit_s` seconds.
@@ -45,7 +50,7 @@ class Child:
         """
         try:
             self._connection.send(request)
-            if self._connection.poll(max(0.0, limit_s)):
+            if self._answers(max(0.0, limit_s), late):
                 reply: Reply = self._connection.recv()
                 return reply
         except BlockingIOError:  # stopped in the midst of a message
@@ -56,6 +61,15 @@ class Child:
             raise Ended(how) from None
         self.close()
         raise Silent
+
+    def _answers(self, limit_s: float, late: Callable[[], None] | None) -> bool:
+        """Whether there is an answer within `limit_s` seconds."""
+        if late and limit_s > LATE_S:
+            if self._connection.poll(LATE_S):
+                return True
+            late()
+            limit_s -= LATE_S
+        return self._connection.poll(limit_s)
 
     def _how_it_ended(self) -> str:
         self._process.join(timeout=5)

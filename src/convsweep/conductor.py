@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import monotonic
-from typing import Protocol
 
 from convsweep.backend import Backend
-from convsweep.child import Child, Ended, Silent
+from convsweep.child import Ended, Silent
+from convsweep.company import START_LIMIT_S, Company
 from convsweep.grid import Case
 from convsweep.problem import ConvProblem
 from convsweep.record import Outcome
@@ -20,68 +21,21 @@ from convsweep.reference import PackedTruth
 from convsweep.worker import (
     Admit,
     Block,
-    Describe,
     Finish,
     Open,
     Opened,
     Reply,
     Request,
-    Settings,
     WarmUp,
 )
-
-START_LIMIT_S = 300.0
-"""The longest that a measuring process may take to start, and for a problem's inputs and truth."""
 
 _MOST_TRUTHS_BYTES = 2**29
 _DOUBTFUL = ("error", "out_of_memory")  # after these a device or an allocator may be broken
 
-_PHASES: dict[type[Request], str] = {
-    Describe: "start_s",
-    Open: "reference_s",
-    Admit: "gate_s",
-    WarmUp: "warm_up_s",
-    Block: "timing_s",
-    Finish: "gate_s",
-}
-"""What each request's time is told as in environment.json."""
-
 Outcomes = Iterator[tuple[Case, Outcome]]
 
-
-class Process(Protocol):
-    """A measuring process, or a fake one in tests."""
-
-    def ask(self, request: Request, limit_s: float) -> Reply:
-        """The process's answer; raises `Silent` or `Ended`."""
-
-    def close(self) -> None:
-        """End it at once."""
-
-
-Launch = Callable[[Settings], Process]
-
-
-def launch_child(settings: Settings) -> Process:
-    """A process of its own."""
-    return Child(settings)
-
-
-def conditions(settings: Settings, launch: Launch = launch_child) -> dict[str, object]:
-    """What a measuring process says of the conditions that it runs under.
-
-    Raises:
-        ValueError: none can be started.
-    """
-    process = launch(settings)
-    try:
-        found = process.ask(Describe(), START_LIMIT_S)
-    except (Silent, Ended) as error:
-        raise ValueError(f"no measuring process can be started: {error}") from None
-    finally:
-        process.close()
-    assert isinstance(found, dict), f"a measuring process answered {found!r}"
-    return found
+Late = Callable[[Case], None]
+"""Told of a case whose first calls take long, while they do."""
 
 
 class Truths:
@@ -110,53 +64,18 @@ class _Blamed(Exception):
         self.cases, self.outcome = cases, outcome
 
 
-class Company:
-    """The measuring processes of one pass, each started when it is first asked."""
-
-    def __init__(
-        self, settings: Settings, spent_s: dict[str, float], launch: Launch = launch_child
-    ) -> None:
-        self.settings = settings
-        self._launch, self._spent_s = launch, spent_s
-        self._processes: dict[str, Process] = {}
-
-    def ask(self, name: str, request: Request, limit_s: float) -> Reply:
-        """What the process of that name answers; raises `Silent` or `Ended`."""
-        process = self._processes.get(name) or self._start(name)
-        started = monotonic()
-        try:
-            reply = process.ask(request, limit_s)
-        finally:
-            self._spend(_PHASES[type(request)], monotonic() - started)
-        if isinstance(request, Admit) and isinstance(reply, Outcome):
-            # The gate's own calls warm the backend up, its first one included.
-            self._spend("gate_s", -reply.gate_calls_s)
-            self._spend("warm_up_s", reply.gate_calls_s)
-        return reply
-
-    def _start(self, name: str) -> Process:
-        started = monotonic()
-        process = self._processes[name] = self._launch(self.settings)
-        process.ask(Describe(), START_LIMIT_S)
-        self._spend("start_s", monotonic() - started)
-        return process
-
-    def _spend(self, phase: str, seconds: float) -> None:
-        self._spent_s[phase] = self._spent_s.get(phase, 0.0) + seconds
-
-    def close(self) -> None:
-        """End all processes at once."""
-        for process in self._processes.values():
-            process.close()
-        self._processes.clear()
-
-
 class Conductor:
     """Measures groups of cases in one pass; processes that fail are replaced by new ones."""
 
-    def __init__(self, company: Company, backends: Mapping[str, Backend], truths: Truths) -> None:
+    def __init__(
+        self,
+        company: Company,
+        backends: Mapping[str, Backend],
+        truths: Truths,
+        late: Late = lambda case: None,
+    ) -> None:
         self._company, self._backends, self._truths = company, backends, truths
-        self._rng = random.Random(company.settings.seed)
+        self._rng, self._late = random.Random(company.settings.seed), late
 
     def measure(self, cases: Sequence[Case]) -> Outcomes:
         """Each case's outcome as soon as it is known; the cases share one problem."""
@@ -176,10 +95,8 @@ class Conductor:
                     yield case, blamed.outcome
 
     def _contest(self, cases: Sequence[Case]) -> _Contest:
-        homes = {
-            case: case.backend if self._backends[case.backend].own_threads else "" for case in cases
-        }
-        return _Contest(self._company, homes, self._truths, self._rng)
+        backends = {case: self._backends[case.backend] for case in cases}
+        return _Contest(self._company, backends, self._truths, self._rng, self._late)
 
     def close(self) -> None:
         """End all processes at once."""
@@ -190,10 +107,22 @@ class _Contest:
     """One problem's contest, from its opening to the last outcome."""
 
     def __init__(
-        self, company: Company, homes: Mapping[Case, str], truths: Truths, rng: random.Random
+        self,
+        company: Company,
+        backends: Mapping[Case, Backend],
+        truths: Truths,
+        rng: random.Random,
+        late: Late,
     ) -> None:
-        self._company, self._homes, self._truths, self._rng = company, homes, truths, rng
-        self._left_s = dict.fromkeys(homes, company.settings.case_timeout_s)
+        self._company, self._truths, self._rng, self._late = company, truths, rng, late
+        self._homes = {
+            c: c.backend if backend.own_threads else "" for c, backend in backends.items()
+        }
+        self._limit_s = company.settings.case_timeout_s
+        # The gate alone prepares once more, for whole numbers.
+        times = 1 if company.settings.effort else 2
+        self._compile_s = {case: times * backend.compile_s for case, backend in backends.items()}
+        self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
         self._blocks: dict[Case, int] = {}
 
@@ -230,7 +159,9 @@ class _Contest:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _admit(self, case: Case) -> Outcomes:
-        admitted = _outcome(self._ask(case, Admit))
+        admitted = _outcome(self._ask(case, Admit, partial(self._late, case)))
+        self._compile_s[case] = 0.0  # what it left is for nothing else
+        self._left_s[case] = min(self._left_s[case], self._limit_s)
         if admitted.status != "ok" or self._company.settings.effort is None:
             yield case, admitted
             return
@@ -246,15 +177,21 @@ class _Contest:
             del self._blocks[case]
             yield case, _outcome(failed)
 
-    def _ask(self, case: Case, step: Callable[[int], Request]) -> Reply:
+    def _ask(
+        self,
+        case: Case,
+        step: Callable[[int], Request],
+        late: Callable[[], None] | None = None,
+    ) -> Reply:
         """Have one step done; the case is blamed where it does not end."""
-        started = monotonic()
+        started, request = monotonic(), step(self._index[case])
         try:
-            return self._company.ask(self._homes[case], step(self._index[case]), self._left_s[case])
+            return self._company.ask(self._homes[case], request, self._left_s[case], late)
         except Silent:
-            limit_s = self._company.settings.case_timeout_s
-            outcome = Outcome("timeout", f"cut off at the limit of {limit_s:g} s")
-            raise _Blamed([case], outcome) from None
+            reason = f"cut off at the limit of {self._limit_s:g} s"
+            if more_s := self._compile_s[case]:
+                reason += f", and {more_s:g} s to compile"
+            raise _Blamed([case], Outcome("timeout", reason)) from None
         except Ended as ended:
             raise _Blamed([case], Outcome("crash", str(ended))) from None
         finally:

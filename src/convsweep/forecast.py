@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
+from convsweep.admission import fewest_calls, why_not
 from convsweep.backend import Backend
 from convsweep.ceilings import PASSES
 from convsweep.grid import Case
 from convsweep.problem import Size
 from convsweep.rows import CEILINGS
 from convsweep.sampling import Effort, make_plan
+from convsweep.worker import Settings
 
 START_S = 3.0
 """Until the first measuring process can start: most of it is the import of torch."""
@@ -19,6 +21,7 @@ PASS_START_S = 0.1
 """A measuring process until its first case."""
 _REFERENCE_MACS_PER_S = 5e9
 _FIXED_S = 0.01
+_COMPILING_SHARE = 0.1  # of the longest that it may take, where each problem is compiled
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 
@@ -39,7 +42,8 @@ def nominal_s(case: Case, backend: Backend, effort: Effort | None) -> float:
         calls_s += (
             effort.warm_up_s + make_plan(call_s, _CLOCK_OVERHEAD_S, effort).all_calls * call_s
         )
-    return _FIXED_S + calls_s
+    compiling_s = _COMPILING_SHARE * backend.compile_s if backend.compiles_per_problem else 0.0
+    return _FIXED_S + compiling_s + calls_s
 
 
 def truths_s(cases: Iterable[Case]) -> float:
@@ -89,25 +93,68 @@ def visits(case: Case, passes: int) -> int:
     return min(passes, PASSES) if case.layer.workload == CEILINGS else passes
 
 
+def forecast_s(
+    cases: Iterable[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
+) -> float:
+    """About how long a sweep takes on one core of a CPU, in seconds, from nominal rates.
+
+    Of the cases that can't end in time, the smallest of a family is cut off and predicts the rest.
+    """
+    cases = list(cases)
+    processes = passes * len({case.threads for case in cases})
+    cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
+    return (
+        START_S
+        + truths_s(case for case in cases if not why_not(case, backends[case.backend]))
+        + processes * PASS_START_S
+        + sum(visits(case, passes) * case_s(case, backends, settings) for case in cases)
+        + len(cut_off) * settings.case_timeout_s
+    )
+
+
+def compiling_s(cases: Iterable[Case], backends: Mapping[str, Backend]) -> float:
+    """How much longer a sweep may take where nothing that is compiled once has been yet."""
+    names = {case.backend for case in cases if not why_not(case, backends[case.backend])}
+    compiled = (backends[name] for name in names)
+    return sum(backend.compile_s for backend in compiled if not backend.compiles_per_problem)
+
+
+def case_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
+    """About how long a visit to the case takes; nothing where it has no chance."""
+    backend = backends[case.backend]
+    if why_not(case, backend) or not _ends_in_time(case, backend, settings):
+        return 0.0
+    return nominal_s(case, backend, settings.effort)
+
+
+def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
+    if why_not(case, backend):
+        return True
+    needed = fewest_calls(settings.effort)
+    return needed * nominal_call_s(case, backend) <= settings.case_timeout_s
+
+
 class Countdown:
     """The time left of a sweep: the time spent, scaled by the forecast of what is left."""
 
     def __init__(
         self,
         forecast_s: Mapping[Case, float],
-        visits: Callable[[Case], int],
+        visits: Mapping[Case, int],
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        self.done = 0
+        self.done, self.total = 0, sum(visits.values())
         self._forecast_s, self._now_s, self._started_s = forecast_s, now_s, now_s()
-        self._total_s = sum(visits(case) * seconds for case, seconds in forecast_s.items())
-        self._seen_s = 0.0
+        self._total_s = sum(visits[case] * seconds for case, seconds in forecast_s.items())
+        self.left_s = self._total_s
+        """About how many seconds are left."""
+        self._seen_s = self._once_s = 0.0
 
-    def tick(self, case: Case) -> float:
-        """One more case is done; about how many seconds are left."""
+    def tick(self, case: Case, once_s: float = 0.0) -> None:
+        """One more case is done; `once_s` of its seconds no other one will take."""
         self.done += 1
         self._seen_s += self._forecast_s[case]
-        if self._seen_s == 0:
-            return self._total_s
-        spent_s = self._now_s() - self._started_s
-        return max(0.0, spent_s * (self._total_s - self._seen_s) / self._seen_s)
+        self._once_s += once_s
+        if self._seen_s:
+            spent_s = self._now_s() - self._started_s - self._once_s
+            self.left_s = max(0.0, spent_s * (self._total_s - self._seen_s) / self._seen_s)

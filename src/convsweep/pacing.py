@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import psutil
 
-from convsweep.forecast import START_S
+from convsweep.forecast import START_S, forecast_s
 from convsweep.request import Request
-from convsweep.runner import forecast_s
 from convsweep.sampling import Effort
 from convsweep.worker import Settings
 

@@ -8,31 +8,18 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from convsweep.admission import fewest_calls
+from convsweep.admission import fewest_calls, why_not
 from convsweep.backend import Backend
-from convsweep.conductor import (
-    Company,
-    Conductor,
-    Launch,
-    Outcomes,
-    Truths,
-    launch_child,
-)
+from convsweep.company import Company, Launch, launch_child
+from convsweep.conductor import Conductor, Outcomes, Truths
 from convsweep.forecast import (
-    PASS_START_S,
-    START_S,
     Countdown,
     Predictor,
-    family,
-    nominal_call_s,
-    nominal_s,
-    truths_s,
+    case_s,
     visits,
 )
 from convsweep.grid import Case
-from convsweep.inputs import why_no_format
 from convsweep.record import Outcome
-from convsweep.registry import why_skipped
 from convsweep.rows import CEILINGS
 from convsweep.worker import Settings
 
@@ -48,6 +35,8 @@ class Progress:
     """The case last worked on."""
     remaining_s: float | None
     """Seconds left; None where nobody knows."""
+    first_call: Backend | None = None
+    """The case's backend, where its first call is taking long right now."""
 
 
 @dataclass
@@ -111,8 +100,8 @@ def sweep(
     book = _Book(cases, backends, settings, known or {})
     rng, truths = random.Random(settings.seed), Truths()
     due = {case: visits(case, passes) for case in cases}
-    forecast = {case: _forecast_s(case, backends, settings) for case in cases}
-    countdown, total = Countdown(forecast, due.__getitem__), sum(due.values())
+    forecast = {case: case_s(case, backends, settings) for case in cases}
+    standing = _Standing(backends, Countdown(forecast, due), observe)
     for pass_index in range(passes):
         worth = stops.still_open(pass_index)
         if worth is not None and not worth:
@@ -127,15 +116,46 @@ def sweep(
             seed = rng.randrange(2**32)
             own = replace(settings, threads=threads, seed=seed, pass_index=pass_index)
             company = Company(own, spent.phases_s, launch)
-            with closing(Conductor(company, backends, truths)) as conductor:
+            with closing(Conductor(company, backends, truths, standing.late)) as conductor:
                 for group in (group for group in groups if group[0].threads == threads):
                     if stops.now():
                         return spent
                     for case, outcome in book.visit(pass_index, group, conductor):
                         record(pass_index, case, outcome)
-                        left_s = countdown.tick(case)
-                        observe(Progress(countdown.done, total, case, left_s))
+                        standing.done(case, outcome)
     return spent
+
+
+class _Standing:
+    """Where a sweep stands, told to its observer."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        countdown: Countdown,
+        observe: Callable[[Progress], None],
+    ) -> None:
+        self._backends, self._countdown, self._observe = backends, countdown, observe
+
+    def late(self, case: Case) -> None:
+        """The case's first call is taking long."""
+        self._tell(case, self._backends[case.backend])
+
+    def done(self, case: Case, outcome: Outcome) -> None:
+        """One more visit is over."""
+        self._countdown.tick(case, _once_s(outcome, self._backends[case.backend]))
+        self._tell(case)
+
+    def _tell(self, case: Case, first_call: Backend | None = None) -> None:
+        left = self._countdown
+        self._observe(Progress(left.done, left.total, case, left.left_s, first_call))
+
+
+def _once_s(outcome: Outcome, backend: Backend) -> float:
+    """The seconds that a backend may have compiled for, which later cases won't take."""
+    if not backend.compile_s or backend.compiles_per_problem:
+        return 0.0
+    return (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
 
 
 class _Book:
@@ -148,7 +168,7 @@ class _Book:
         settings: Settings,
         known: Visits,
     ) -> None:
-        self._settings, self._known = settings, known
+        self._settings, self._known, self._backends = settings, known, backends
         self._settled = {c: skip for c in cases if (skip := why_not(c, backends[c.backend]))}
         self._predictor = Predictor()
         for (_, case), outcome in known.items():
@@ -172,8 +192,11 @@ class _Book:
         """Note how fast it is; what failed is settled for the passes to come."""
         if outcome.status != "ok":
             self._settled[case] = outcome
-        if (call_s := outcome.median_s or outcome.first_call_s) is not None:
-            self._predictor.learn(case, call_s)
+        if outcome.median_s is not None:
+            self._predictor.learn(case, outcome.median_s)
+        elif outcome.first_call_s is not None:
+            compile_s = self._backends[case.backend].compile_s
+            self._predictor.learn(case, outcome.first_call_s - compile_s)
 
 
 def _small_first(group: Sequence[Case]) -> tuple[bool, int]:
@@ -187,51 +210,6 @@ def _groups(cases: Iterable[Case]) -> list[list[Case]]:
     for case in cases:
         groups.setdefault(case.group, []).append(case)
     return list(groups.values())
-
-
-def why_not(case: Case, backend: Backend) -> Outcome | None:
-    """`skipped`, with the reason, where the backend can't take part in the case."""
-    reason = why_no_format(case.problem, case.memory_format) or why_skipped(
-        backend,
-        case.problem,
-        weight_kind=case.weight_kind,
-        device=case.device,
-        dtype=case.dtype,
-    )
-    return Outcome("skipped", reason) if reason else None
-
-
-def forecast_s(
-    cases: Iterable[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
-) -> float:
-    """About how long a sweep takes on one core of a CPU, in seconds, from nominal rates.
-
-    Of the cases that can't end in time, the smallest of a family is cut off and predicts the rest.
-    """
-    cases = list(cases)
-    processes = passes * len({case.threads for case in cases})
-    cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
-    return (
-        START_S
-        + truths_s(case for case in cases if not why_not(case, backends[case.backend]))
-        + processes * PASS_START_S
-        + sum(visits(case, passes) * _forecast_s(case, backends, settings) for case in cases)
-        + len(cut_off) * settings.case_timeout_s
-    )
-
-
-def _forecast_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
-    backend = backends[case.backend]
-    if why_not(case, backend) or not _ends_in_time(case, backend, settings):
-        return 0.0
-    return nominal_s(case, backend, settings.effort)
-
-
-def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
-    if why_not(case, backend):
-        return True
-    needed = fewest_calls(settings.effort)
-    return needed * nominal_call_s(case, backend) <= settings.case_timeout_s
 
 
 def too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from convsweep import store
-from convsweep.conductor import Launch, conditions, launch_child
+from convsweep.company import Launch, conditions, launch_child
 from convsweep.environment import describe
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts

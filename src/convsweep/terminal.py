@@ -42,8 +42,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def plan(request: Request, forecast_s: float) -> str:
+def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
     """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
+    first = f", up to {duration(compiling_s)} more to compile, once" if compiling_s else ""
+    return _what_and_how_long(request, forecast_s) + first
+
+
+def _what_and_how_long(request: Request, forecast_s: float) -> str:
     layers = {case.layer for case in request.cases}
     macs = sum(layer.count * layer.problem.macs for layer in layers)
     what = (
@@ -106,7 +111,7 @@ def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         def observe(now: Progress) -> None:
             left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
             bar.update(
-                task, completed=now.done, total=now.total, description=_case(now.case), left=left
+                task, completed=now.done, total=now.total, description=_doing(now), left=left
             )
 
         yield observe
@@ -117,9 +122,9 @@ def _plain_lines(console: Console) -> Callable[[Progress], None]:
 
     def observe(now: Progress) -> None:
         nonlocal last_s
-        if monotonic() - last_s >= _PLAIN_EVERY_S or now.done == now.total:
+        if now.first_call or monotonic() - last_s >= _PLAIN_EVERY_S or now.done == now.total:
             last_s = monotonic()
-            line = f"{_standing(now)}: {_case(now.case)}"
+            line = f"{_standing(now)}: {_doing(now)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return observe
@@ -134,8 +139,15 @@ def _standing(now: Progress) -> str:
     return done + left
 
 
-def _case(case: Case) -> str:
-    return f"{case.backend} on {case.problem.label}, {case.device}"
+def _doing(now: Progress) -> str:
+    """The case last worked on, or the one whose first call takes long."""
+    case, backend = now.case, now.first_call
+    told = f"{case.backend} on {case.problem.label}, {case.device}"
+    if backend is None:
+        return told
+    if not backend.compile_s:
+        return f"first call of {told}"
+    return f"compiling {told}" + ("" if backend.compiles_per_problem else ", kept for later runs")
 
 
 def answer(run: Run) -> list[Table]:

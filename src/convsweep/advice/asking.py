@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convsweep.admission import why_not
 from convsweep.advice.dispatch import Recorded, Recording
 from convsweep.forecast import nominal_call_s
 from convsweep.grid import DTYPES
 from convsweep.problem import ConvProblem, Size, format_size
 from convsweep.record import one_line
 from convsweep.request import Options, Request, read_request
-from convsweep.runner import why_not
 from convsweep.separation import SEPARABLE, is_replaceable
 from convsweep.store import BASELINE
 from convsweep.workloads import Layer

@@ -53,9 +53,9 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
         starting.begin()
     with ending_at_once():
         from convsweep import terminal
+        from convsweep.forecast import compiling_s, forecast_s
         from convsweep.pacing import measuring, pass_s
         from convsweep.request import Options, read_request
-        from convsweep.runner import forecast_s
 
     with ending_at_once(), requested():
         request = read_request(Options(**words))
@@ -67,7 +67,8 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
             forecast = forecast_s(
                 request.every_case, request.every_backend, settings, request.passes
             )
-    print(terminal.plan(request, forecast), flush=True)
+        compiling = compiling_s(request.every_case, request.every_backend)
+    print(terminal.plan(request, forecast, compiling), flush=True)
     if dry_run:
         return 0
     ending = carry_out(request, out, resume)
@@ -124,10 +125,10 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
     with ending_at_once():
         from convsweep import terminal
         from convsweep.environment import shaky
+        from convsweep.forecast import compiling_s, forecast_s
         from convsweep.noise import measure_noise, sentences
         from convsweep.pacing import measuring
         from convsweep.request import Options, against_itself, read_request
-        from convsweep.runner import forecast_s
         from convsweep.store import load
 
     with ending_at_once(), requested():
@@ -142,7 +143,8 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
         out = folder(out, resume, request.name)
         settings = measuring(request)
         forecast = forecast_s(request.every_case, request.every_backend, settings, request.passes)
-    print(terminal.plan(request, forecast), flush=True)
+        compiling = compiling_s(request.every_case, request.every_backend)
+    print(terminal.plan(request, forecast, compiling), flush=True)
     if carry_out(request, out, resume).interrupted:
         return interrupted()
     with requested():

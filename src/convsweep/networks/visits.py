@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from convsweep.child import Ended, Silent
-from convsweep.conductor import START_LIMIT_S, Launch, launch_child
+from convsweep.company import START_LIMIT_S, Launch, launch_child
 from convsweep.grid import Case
 from convsweep.networks.builders import BUILDERS, IMAGE
 from convsweep.networks.rows import INSTRUMENTED, WHOLE, NetworkRow, Networks
