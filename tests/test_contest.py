@@ -101,6 +101,7 @@ def test_an_honest_backend_has_every_measurement(
     assert outcome.iterations
     assert outcome.median_s
     assert outcome.prepare_s is not None
+    assert outcome.peak_memory_bytes is None or outcome.peak_memory_bytes >= 0
 
 
 @pytest.mark.parametrize("name", LATE)

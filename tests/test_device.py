@@ -1,13 +1,16 @@
 """Clocks count the work, not its launch: on fake devices, and on a real one where there is one."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import conv2d
 
 from convsweep import device as devices
+from convsweep import memory
 from convsweep.device import (
     Device,
     device_names,
@@ -123,6 +126,32 @@ def test_full_precision_turns_tf32_off_everywhere() -> None:
     assert not torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
+@pytest.mark.parametrize("taken", [2**20, 2**23, 2**26])
+def test_a_calls_memory_is_that_of_its_peak_however_often_it_was_called(taken: int) -> None:
+    kept = bytearray(b"x" * taken)  # what is there before counts for nothing
+    parts: list[int] = []
+
+    def work() -> None:
+        parts.append(len(b"x" * taken))  # freed before the next one is taken
+        parts.append(len(b"x" * (taken // 2)))
+
+    peaks = [find_device("cpu").peak_memory(work) for _ in range(3)]
+    assert peaks == [None] * 3 or peaks == pytest.approx([taken] * 3, rel=0.1)
+    assert len(kept) == taken
+
+
+def test_where_the_system_does_not_tell_there_is_no_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory._tells.cache_clear()
+    monkeypatch.setattr(memory, "_RESET", tmp_path / "none" / "clear_refs")
+    called: list[None] = []
+    assert memory.peak_of(lambda: called.append(None)) is None
+    assert not called
+    memory._tells.cache_clear()
+
+
 # From here on, on an accelerator of this machine: `vulkan` runs in software where it is installed.
 
 ACCELERATORS = [name for name in device_names() if name != "cpu"]
@@ -153,8 +182,11 @@ def test_a_real_device_is_timed_to_the_end_of_its_work() -> None:
 def test_a_real_device_tells_its_name_and_memory() -> None:
     device = find_device(ACCELERATORS[0])
     assert device.description
-    if device.peak_memory_bytes is not None:
-        assert device.peak_memory_bytes() >= 0
+    y = convolution(device.name)()
+    assert device.peak_memory(convolution(device.name)) in (
+        None,
+        pytest.approx(y.nbytes, abs=2**26),
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

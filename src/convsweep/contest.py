@@ -33,6 +33,7 @@ from convsweep.twins import extra_work
 
 _FREE_CALL_S, _CHEAP_CALL_S = 0.001, 0.02  # a few more are no matter; once they are none
 _KEPT_ANSWERS = 5
+_MINOR_SHARE = 0.05  # of a case's time limit
 
 
 @dataclass
@@ -41,7 +42,6 @@ class _Contestant:
 
     admitted: Admitted
     plan: Plan
-    peak_memory_bytes: int | None
     blocks: list[tuple[float, ...]] = field(default_factory=list)
     used: Usage | None = field(default_factory=lambda: Usage(0, 0))
     clocks_hz: list[float | None] = field(default_factory=list)
@@ -103,12 +103,11 @@ def _warmed_up(contest: Contest, index: int, admitted: Admitted) -> _Contestant:
     effort = contest.effort or Effort()
     if admitted.called_s < effort.warm_up_s:
         call_s = warm_up(device.clock, call, effort)
-    peak_memory_bytes = _peak_memory(device, call)
     if case.cache == "cold":
         plan = make_cold_plan(call_s, _seconds(device, device.flush_caches), effort)
     else:
         plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
-    return _Contestant(admitted, plan, peak_memory_bytes)
+    return _Contestant(admitted, plan)
 
 
 def _seconds(device: Device, work: Callable[[], object]) -> float:
@@ -117,13 +116,15 @@ def _seconds(device: Device, work: Callable[[], object]) -> float:
     return device.clock(work)
 
 
-def _peak_memory(device: Device, call: Callable[[], object]) -> int | None:
-    if not (device.reset_peak_memory and device.peak_memory_bytes):
+def _peak_memory(admitted: Admitted, contest: Contest) -> int | None:
+    """What a call needs, once in a run, and where one more call is no matter.
+
+    Memory that is given back for it is warm again when the next problem is timed: the gate's calls
+    come first.
+    """
+    if not contest.is_first or admitted.call_s > _MINOR_SHARE * contest.case_timeout_s:
         return None
-    device.reset_peak_memory()
-    call()
-    device.synchronize()
-    return device.peak_memory_bytes()
+    return contest.device.peak_memory(admitted.call)
 
 
 def _add_block(contestant: _Contestant, contest: Contest) -> None:
@@ -162,7 +163,7 @@ def _measured(contestant: _Contestant, contest: Contest) -> Outcome:
         admitted.outcome,
         samples=len(samples),
         iterations=plan.iterations,
-        peak_memory_bytes=contestant.peak_memory_bytes,
+        peak_memory_bytes=_peak_memory(admitted, contest),
         page_faults_per_call=used and used.page_faults / plan.calls,
         context_switches=used and used.context_switches,
         load=psutil.getloadavg()[0],

@@ -11,14 +11,17 @@ import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter_ns
+from types import ModuleType
 from typing import Protocol, cast
 
 import torch
+
+from convsweep.memory import peak_of
 
 Work = Callable[[], object]
 Clock = Callable[[Work], float]
@@ -58,9 +61,9 @@ class Device:
     """Of its largest cache, shared ones counted whole."""
     flush_caches: Callable[[], None]
     """Read and write more than all caches hold, so that nothing timed is left in them."""
-    reset_peak_memory: Callable[[], None] | None = None
-    peak_memory_bytes: Callable[[], int] | None = None
-    """The most memory allocated since the reset; None where the device does not tell."""
+    peak_memory: Callable[[Work], int | None] = lambda work: None
+    """Bytes that some work needs at its peak beyond those in use before it, its answer among them;
+    None where the device does not tell."""
 
     def clock_overhead_s(self) -> float:
         """What the clock itself adds to a reading: the median of 31 readings of no work."""
@@ -96,6 +99,7 @@ def find_device(name: str) -> Device:
             host_clock(lambda: None),
             cache_bytes,
             flusher("cpu", cache_bytes),
+            peak_of,
         )
     there = device_names()
     if name not in there:
@@ -120,8 +124,7 @@ def find_device(name: str) -> Device:
         clock,
         cache_bytes,
         flusher(name, cache_bytes),
-        getattr(module, "reset_peak_memory_stats", None),
-        getattr(module, "max_memory_allocated", None),
+        partial(_peak_allocated, module, synchronize),
     )
 
 
@@ -167,6 +170,18 @@ def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
         buffer[0].add_(1)
 
     return flush
+
+
+def _peak_allocated(module: ModuleType, synchronize: Callable[[], None], work: Work) -> int | None:
+    """What an accelerator's allocator tells of its peak."""
+    names = ("memory_allocated", "reset_peak_memory_stats", "max_memory_allocated")
+    if not all(hasattr(module, name) for name in names):
+        return None
+    before = int(module.memory_allocated())
+    module.reset_peak_memory_stats()
+    work()
+    synchronize()
+    return int(module.max_memory_allocated()) - before
 
 
 @cache
