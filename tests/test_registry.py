@@ -1,13 +1,14 @@
 """Backends are found, the package's own and others', and none can keep the others from it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import outside
 import pytest
 
 import convsweep
-from convsweep import Backend, ConvProblem, registry
+from convsweep import Backend, ConvProblem, catalogue, registry
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3)
 
@@ -70,3 +71,29 @@ def test_every_skip_has_its_reason(backend: Backend, words: str) -> None:
         backend, PROBLEM, weight_kind="dense", device="cpu", dtype="float32"
     )
     assert words in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("backend", "needs"),
+    [
+        (Backend("b", None), ""),
+        (Backend("b", None, device_types=("cuda",)), "cuda"),
+        (Backend("b", None, modules=("torch",), extra="e"), "extra e"),
+        (
+            Backend("b", None, modules=("torch", "nowhere_at_all")),
+            "torch and nowhere_at_all (not installed)",
+        ),
+        (
+            Backend(
+                "b", None, modules=("nowhere_at_all",), extra="e", device_types=("cuda", "xpu")
+            ),
+            "cuda or xpu, extra e (not installed)",
+        ),
+    ],
+)
+def test_a_backend_is_listed_with_its_family_and_what_it_needs(
+    backend: Backend, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = replace(backend, version="1", source="s", family="engines")
+    monkeypatch.setattr(catalogue, "backends", lambda: {"b": listed})
+    assert catalogue.entries("backends")[1] == [("b", "1", "s", "engines", needs)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from convsweep.backend import Backend
 from convsweep.device import device_names, find_device
 from convsweep.grid import GRIDS
-from convsweep.registry import backends
+from convsweep.registry import backends, why_not_installed
 from convsweep.workloads import workloads
 
 Entries = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -22,9 +23,18 @@ def entries(what: str) -> Entries:
 
 def _backends() -> Entries:
     rows: list[tuple[str, ...]] = [
-        (name, backend.version, backend.source) for name, backend in backends().items()
+        (name, backend.version, backend.source, backend.family, _needs(backend))
+        for name, backend in backends().items()
     ]
-    return ("backend", "version", "source"), rows
+    return ("backend", "version", "source", "family", "needs"), rows
+
+
+def _needs(backend: Backend) -> str:
+    """`cuda, extra triton`: beyond convsweep's own needs, and whether it is missing."""
+    devices = " or ".join(backend.device_types or ())
+    extra = f"extra {backend.extra}" if backend.extra else " and ".join(backend.modules)
+    missing = " (not installed)" if why_not_installed(backend) else ""
+    return ", ".join(filter(None, (devices, extra + missing)))
 
 
 def _grids() -> Entries:
