@@ -54,6 +54,7 @@ RUN_WING = (
     "grid",
     "inputs",
     "reference",
+    "memory",
     "device",
     "sampling",
     "environment",

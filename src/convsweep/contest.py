@@ -33,7 +33,7 @@ from convsweep.twins import extra_work
 
 _FREE_CALL_S, _CHEAP_CALL_S = 0.001, 0.02  # a few more are no matter; once they are none
 _KEPT_ANSWERS = 5
-_MINOR_SHARE = 0.05  # of a case's time limit
+_MINOR_SHARE = 0.1  # of a case's time limit
 
 
 @dataclass
