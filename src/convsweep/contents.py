@@ -12,6 +12,7 @@ from convsweep.advice import words as advice
 from convsweep.depthwise import section as depthwise
 from convsweep.findings import Run
 from convsweep.lecture import page as lecture
+from convsweep.limit import section as limit
 from convsweep.networks import reality_in_words, sums_in_words
 from convsweep.networks.rows import load_networks
 from convsweep.plots.style import drawing_style
@@ -34,6 +35,7 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
         told = (
             advised,
             depthwise.section(run),
+            limit.section(run),
             None if advised else sums_in_words.section(run),  # advice adds layers up itself
             reality_in_words.section(run, load_networks(run_dir)),
             roofline_section.section(run),

@@ -1,0 +1,132 @@
+"""The best of one family against torch and against the best engine, kind by kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from convsweep.estimates import Interval, estimate, interval, weighted_mean
+from convsweep.limit.field import (
+    ALGORITHMS,
+    ENGINES,
+    KERNELS,
+    KINDS,
+    PLAIN,
+    SEPARABLE_KERNELS,
+    SEPARABLES,
+    TORCH,
+    Field,
+    Pick,
+    picks,
+)
+from convsweep.statistics import verdicts
+
+DUELS = {
+    KERNELS: (PLAIN, TORCH, ENGINES),
+    ALGORITHMS: (PLAIN,),
+    SEPARABLE_KERNELS: (SEPARABLES,),
+}
+"""Who is held against whom."""
+SEPARABLE_BLOCKS = "separable blocks"
+
+
+class Duel(NamedTuple):
+    """One role against another, over the layers that both have a time of."""
+
+    role: str
+    opponent: str
+    layers: int
+    speedup: Interval
+    """Geometric mean over layers; every layer weighs alike."""
+    won: int
+    """Layers on which it is the faster one, sure or not."""
+    decided: int
+    """Those on which it surely is, corrected for their number."""
+    lost: int
+    """Those on which it surely is the slower one."""
+    error: float
+    """The largest relative error of what was picked on these layers."""
+    opponents_error: float
+
+
+class Match(NamedTuple):
+    """All duels of one role on the same layers."""
+
+    workload: str
+    """"": all layers of the run."""
+    kind: str
+    duels: Mapping[str, Duel]
+    """By the opponent, the baseline first."""
+    backends: Mapping[str, int]
+    """How often each backend was picked."""
+
+    @property
+    def role(self) -> str:
+        """Who plays."""
+        return next(iter(self.duels.values())).role
+
+
+def matches(field: Field) -> list[Match]:
+    """Every role on every kind of layer, over all layers; then network by network."""
+    found = [match for part in _kinds(field) for match in _matches(part, "")]
+    workloads = field.cases["workload"].dropna().unique()
+    if len(workloads) > 1:
+        for workload in workloads:
+            of = field.part(field.cases["workload"].eq(workload).fillna(False))
+            found += [match for part in _kinds(of) for match in _matches(part, str(workload))]
+    return found
+
+
+def _kinds(field: Field) -> Iterable[Field]:
+    parts = (field.part(field.cases["kind"] == kind) for kind in KINDS)
+    return (part for part in parts if len(part.cases))
+
+
+def _matches(field: Field, workload: str) -> list[Match]:
+    found = []
+    for role, opponents in DUELS.items():
+        own = picks(field, role)
+        duels = {
+            opponent: duel(field, role, opponent, own, theirs)
+            for opponent in opponents
+            if (theirs := picks(field, opponent)).keys() & own.keys()
+        }
+        if duels:
+            kind = SEPARABLE_BLOCKS if role == SEPARABLE_KERNELS else field.cases["kind"].iloc[0]
+            found.append(Match(workload, kind, duels, _counts(own.values())))
+    return found
+
+
+def _counts(found: Iterable[Pick]) -> dict[str, int]:
+    names = [one.backend for one in found]
+    return {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
+
+
+def duel(
+    field: Field, role: str, opponent: str, own: Mapping[str, Pick], theirs: Mapping[str, Pick]
+) -> Duel:
+    """Both on the layers that they share, one at least; times of one pass are divided."""
+    logs_of = {label: theirs[label].log_s - own[label].log_s for label in own if label in theirs}
+    shared = [label for label, logs in logs_of.items() if not np.isnan(logs).all()]
+    logs = np.stack([logs_of[label] for label in shared])
+    found = estimate(logs)
+    said = verdicts(found, field.margin)
+    return Duel(
+        role,
+        opponent,
+        len(shared),
+        interval(weighted_mean(logs, np.full(len(shared), 1 / len(shared)))),
+        int((found.mean > 0).sum()),
+        int((said == "faster").sum()),
+        int((said == "slower").sum()),
+        _worst(own[label] for label in shared),
+        _worst(theirs[label] for label in shared),
+    )
+
+
+def _worst(found: Iterable[Pick]) -> float:
+    """The largest error that is known; NaN where none is."""
+    errors = [one.relative_err for one in found if not np.isnan(one.relative_err)]
+    return max(errors, default=np.nan)
