@@ -38,6 +38,12 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
+def compiled_entry(signature: Any, function: Callable[..., Any]) -> Any:
+    """The function compiled at once, to be started at its `address`; machine code is kept."""
+    with _kept_in(cache_folder()):
+        return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+
+
 def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
     with _kept_in(cache_folder()):
         return numba.njit(cache=True, nogil=True, parallel=parallel, error_model="numpy")(function)
