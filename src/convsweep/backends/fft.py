@@ -41,8 +41,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     lengths, groups, output_shape = period(problem), problem.groups, problem.output_shape
     axes = tuple(range(-problem.rank, 0))
     dilated = torch.zeros(*problem.weight_shape[:2], *lengths, dtype=torch.float64)
-    axes_of_taps = zip(reach(problem), problem.dilation, strict=True)
-    dilated[(..., *(slice(0, r, d) for r, d in axes_of_taps))] = weights.dense.cpu().double()
+    every = [slice(None)] * 2
+    every += [slice(0, r, d) for r, d in zip(reach(problem), problem.dilation, strict=True)]
+    dilated[tuple(every)] = weights.dense.cpu().double()
     shifted = dilated.roll([-p for p in problem.padding], axes)
     spectrum = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
     W = spectrum.reshape(groups, -1, problem.weight_shape[1], frequencies(problem))
