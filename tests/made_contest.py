@@ -9,7 +9,7 @@ from synthetic_run import modelled_s, rows, square
 from convsweep.findings import Run, read_run
 from convsweep.problem import ConvProblem
 from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.store import Measurements, Row, load
 
 FAMILIES = {
     "winograd": "algorithms",
@@ -96,7 +96,8 @@ def contest(
 
 def run_of(made: Iterable[Row], folder: Path) -> Run:
     """What a report reads of them."""
-    from synthetic_run import write
-
-    measurements = load(write(folder, made))
-    return read_run(measurements, summarize(measurements))
+    measurements = Measurements(folder)
+    measurements.append(*made)
+    measurements.close()
+    found = load(folder)
+    return read_run(found, summarize(found))

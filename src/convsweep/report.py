@@ -13,6 +13,7 @@ from convsweep.answer import answer as sentences
 from convsweep.beside import runs_beside
 from convsweep.cases import split
 from convsweep.contents import sections, titled
+from convsweep.exactness import within
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
 from convsweep.noise import NOISE, measure_noise
@@ -24,24 +25,31 @@ from convsweep.statistics import asked_in, summarize
 _ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
 
 
-def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
+def write_report(
+    run_dir: Path, out: Path, baseline: str | None = None, max_error: float | None = None
+) -> Path:
     """Write the report of the run in `run_dir` to `out`, over an older one; give its HTML page.
 
     Args:
         run_dir: the run's folder; its measurements are enough.
         out: the report's folder.
         baseline: the backend that speedups divide by; by default the run's own.
+        max_error: the largest relative error; cases beyond it are left out.
 
     Raises:
-        ValueError: in one line, where `run_dir` is no run or `out` can't be written; then
-            nothing is written.
+        ValueError: in one line, where `run_dir` is no run, tells no errors to leave cases out by,
+            or `out` can't be written; then nothing is written.
     """
     if is_accuracy_run(run_dir):
+        if max_error is not None:
+            raise ValueError(f"{str(run_dir)!r} trained networks: --max-error is of convolutions")
         return _write_study(run_dir, out)
     measurements = store.load(run_dir)
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
+    exact = None if max_error is None else within(measurements, max_error)
+    measurements = exact.measurements if exact else measurements
     refuse_unless_report(out)
     asked = asked_in(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
@@ -54,6 +62,7 @@ def write_report(run_dir: Path, out: Path, baseline: str | None = None) -> Path:
         "pictures": pictures,
         "noise": _noise(run_dir),
     }
+    context["answer"] += [exact.told] if exact else []
     context["answer"] += _ending(environment, len(measurements))
     drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
     return write_pages(out, "report", context, drawn)

@@ -16,12 +16,17 @@ from convsweep.options import path
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=path)
 @click.option("--out", metavar="DIR", type=path, help="By default reports/ and the run's name.")
-def report(run_dir: Path, out: Path | None) -> int:
+@click.option("--max-error", metavar="ERROR", help="Leave out cases of a larger relative error.")
+def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
     """Draw a run and write its report, from its CSV alone."""
+    from convsweep.best import read_limit
+    from convsweep.quantities import named
     from convsweep.report import write_report
 
     with requested():
-        page = write_report(run_dir, out or Path("reports") / run_dir.resolve().name)
+        limit = None if max_error is None else named("--max-error", read_limit, max_error)
+        where = out or Path("reports") / run_dir.resolve().name
+        page = write_report(run_dir, where, max_error=limit)
     print(f"Report: {page}")
     return 0
 

@@ -14,6 +14,7 @@ from convsweep.limit.field import (
     KERNELS,
     KINDS,
     PLAIN,
+    SEPARABLE_ENGINES,
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
@@ -26,7 +27,7 @@ from convsweep.statistics import verdicts
 DUELS = {
     KERNELS: (PLAIN, TORCH, ENGINES),
     ALGORITHMS: (PLAIN,),
-    SEPARABLE_KERNELS: (SEPARABLES,),
+    SEPARABLE_KERNELS: (SEPARABLES, SEPARABLE_ENGINES),
 }
 """Who is held against whom."""
 SEPARABLE_BLOCKS = "separable blocks"

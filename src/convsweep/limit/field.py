@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 KERNELS, ALGORITHMS, ENGINES = "kernels", "algorithms", "engines"
-PLAIN, TORCH, SEPARABLES, SEPARABLE_KERNELS = "plain", "torch", "separables", "separable kernels"
+PLAIN, TORCH = "plain", "torch"
+SEPARABLES, SEPARABLE_KERNELS, SEPARABLE_ENGINES = (
+    "separable", "separable kernels", "separable engines",
+)  # fmt: skip
 TEXTBOOK = "textbook"
 FAMILIES = (TEXTBOOK, ALGORITHMS, KERNELS, ENGINES)
 """As figures tell them apart: each backend is of one."""
@@ -71,6 +74,7 @@ class Field(NamedTuple):
             PLAIN: torch & (self.cases["format"] == self.format),
             SEPARABLES: backend == SEPARABLE,
             SEPARABLE_KERNELS: factors & own,
+            SEPARABLE_ENGINES: factors & ((family == ENGINES) | (backend == SEPARABLE)),
         }
         return roles[role].to_numpy(dtype=bool)
 
@@ -177,7 +181,11 @@ def log_speedups(field: Field) -> Numbers:
 
 def picks(field: Field, *roles: str) -> dict[str, Pick]:
     """The fastest of some roles on each layer where one has a time, by the layer's label."""
-    part = field.part(np.any([field.among(role) for role in roles], axis=0))
+    return best_by_layer(field.part(np.any([field.among(role) for role in roles], axis=0)))
+
+
+def best_by_layer(part: Field) -> dict[str, Pick]:
+    """The fastest of all cases of a field on each layer, by the layer's label."""
     rows = part.cases.reset_index(drop=True).groupby("label", sort=False).indices
     return {
         str(label): pick(part._replace(cases=part.cases.iloc[at], log_s=part.log_s[at]))

@@ -13,6 +13,7 @@ from convsweep.limit.field import (
     ENGINES,
     KERNELS,
     PLAIN,
+    SEPARABLE_ENGINES,
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
@@ -34,16 +35,21 @@ def opponent(field: Field, role: str) -> str:
     return {
         PLAIN: field.base,
         TORCH: f"{field.baseline} in its better format",
-        ENGINES: f"the best engine ({', '.join(engines)})"
-        if (engines := _engines(field))
-        else f"{field.baseline} in its better format",
+        ENGINES: f"the best engine ({_names(field, ENGINES)})",
         SEPARABLES: "torch's two calls",
+        SEPARABLE_ENGINES: f"the best engine's two ({_names(field, SEPARABLE_ENGINES)})",
     }[role]
 
 
-def _engines(field: Field) -> list[str]:
-    part = field.part(field.among(ENGINES)).cases["backend"]
-    return [name for name in dict.fromkeys(part) if name != field.baseline]
+def _names(field: Field, role: str) -> str:
+    """The engines of a role, in the order of their names."""
+    return ", ".join(sorted(set(field.part(field.among(role)).cases["backend"])))
+
+
+def _has_engines(field: Field, role: str) -> bool:
+    """Whether a role has any besides torch, which is held against by itself too."""
+    part = field.part(field.among(role)).cases
+    return bool((part["family"] == ENGINES).any())
 
 
 def sentences(field: Field, found: Sequence[Match], networks: Sequence[Whole]) -> list[str]:
@@ -67,8 +73,11 @@ def _of_match(field: Field, match: Match) -> str:
 
 def _worth_telling(field: Field, match: Match) -> list[Duel]:
     """All duels, but that against the engines where there is none besides torch."""
-    without = not _engines(field)
-    return [one for name, one in match.duels.items() if not (name == ENGINES and without)]
+    return [
+        one
+        for name, one in match.duels.items()
+        if name not in (ENGINES, SEPARABLE_ENGINES) or _has_engines(field, name)
+    ]
 
 
 def _short_of(duels: Sequence[Duel]) -> str:
@@ -111,7 +120,7 @@ def _of_network(field: Field, whole: Whole) -> str:
     )
     engines = (
         f" and {pace(whole.over_engines)} than on the best engine of each layer"
-        if _engines(field)
+        if _has_engines(field, ENGINES)
         else ""
     )
     return (
@@ -166,7 +175,7 @@ def networks_table(found: Mapping[str, tuple[Field, Sequence[Whole]]]) -> Table:
             str(whole.on_torch),
             *(labels.time(*one.time) for one in (whole.own, whole.torch, whole.engines)),
             labels.interval(*whole.over_torch),
-            labels.interval(*whole.over_engines) if _engines(field) else "",
+            labels.interval(*whole.over_engines) if _has_engines(field, ENGINES) else "",
         )
         for setting, (field, wholes) in found.items()
         for whole in wholes

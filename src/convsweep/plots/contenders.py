@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 
 from convsweep import labels
 from convsweep.estimates import estimate
-from convsweep.limit.field import ALGORITHMS, ENGINES, KERNELS, TEXTBOOK, Field, Pick, picks
-from convsweep.plots.families import FAMILY_COLORS, FAMILY_WORDS
+from convsweep.limit.field import ALGORITHMS, ENGINES, KERNELS, TEXTBOOK, Field, Pick, best_by_layer
+from convsweep.plots.families import FAMILY_COLORS, FAMILY_WORDS, family_of
 from convsweep.plots.style import Picture, fitting_columns, new_figure, short_seconds
 
 MOST_LAYERS = 24
@@ -20,8 +20,9 @@ _ROLES = (TEXTBOOK, ALGORITHMS, ENGINES, KERNELS)
 
 def draw(field: Field, workload: str) -> Picture | None:
     """One network; None where fewer than two families have a time in it."""
-    of = field.part(field.cases["workload"].eq(workload).fillna(False))
-    chosen = {role: _seconds(of, picks(of, role)) for role in _ROLES}
+    of = field.part(field.cases["workload"].eq(workload).fillna(False)).whole_weights
+    family = of.cases["backend"].map(family_of(of))
+    chosen = {role: _seconds(of, best_by_layer(of.part(family == role))) for role in _ROLES}
     chosen = {role: found for role, found in chosen.items() if found}
     if len(chosen) < 2:
         return None
@@ -29,24 +30,16 @@ def draw(field: Field, workload: str) -> Picture | None:
     figure = new_figure(1.6 + (0.16 * len(chosen) + 0.12) * max(len(shown), 3))
     ax = figure.subplots()
     _draw(ax, of, chosen, shown)
-    words = {role: _words(field, role) for role in chosen}
-    handles = [Patch(color=FAMILY_COLORS[role], label=words[role]) for role in chosen]
-    columns = fitting_columns([*words.values()])
+    handles = [Patch(color=FAMILY_COLORS[role], label=FAMILY_WORDS[role]) for role in chosen]
+    columns = fitting_columns([FAMILY_WORDS[role] for role in chosen])
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return Picture(
         name=f"families_on_{labels.slug(workload)}",
         figure=figure,
-        title=finding(field, workload, chosen),
+        title=finding(workload, chosen),
         alt=_alt(workload, chosen),
-        caption=_caption(field, every - len(shown)),
+        caption=_caption(every - len(shown)),
     )
-
-
-def _words(field: Field, role: str) -> str:
-    """What a bar is the best of."""
-    if role == ENGINES:
-        return f"engines, {field.baseline} among them"
-    return FAMILY_WORDS[role]
 
 
 _Seconds = Mapping[str, float]
@@ -98,7 +91,7 @@ def _draw(ax: Axes, field: Field, chosen: Mapping[str, _Seconds], shown: Sequenc
     ax.set_xlabel("time of a layer, as often as it occurs")
 
 
-def finding(field: Field, workload: str, chosen: Mapping[str, _Seconds]) -> str:
+def finding(workload: str, chosen: Mapping[str, _Seconds]) -> str:
     """On how many layers each family is the fastest, and their share of the textbook's time."""
     layers = list(dict.fromkeys(label for found in chosen.values() for label in found))
     wins = [
@@ -122,7 +115,7 @@ def _alt(workload: str, chosen: Mapping[str, _Seconds]) -> str:
     return f"Bars of the time of each layer of {workload}, one a family: {'; '.join(said)}."
 
 
-def _caption(field: Field, left_out: int) -> str:
+def _caption(left_out: int) -> str:
     said = [
         "The best backend of each family on each layer, in the memory format that suits it; a "
         "number says how many times the textbook's best it is. Where there is no bar, no backend "

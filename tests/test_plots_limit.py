@@ -1,0 +1,133 @@
+"""Figures of the machine's limit: what they say is what the numbers are."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from made_contest import ERRORS, FAMILIES, FASTER, contest, run_of
+from synthetic_run import square
+
+from convsweep.findings import Run
+from convsweep.limit.field import Field, fields
+from convsweep.plots import contenders, costs, tradeoff, winners
+from convsweep.plots.families import family_looks
+from convsweep.plots.style import Picture, drawing_style, png
+
+GRID = {
+    f"{channels} {size} {groups}": (1, square(channels, size, 3, groups=groups))
+    for channels in (16, 64)
+    for size in (7, 14)
+    for groups in (1, channels)
+}
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Iterator[Callable[..., Field]]:
+    def made(**how: object) -> Field:
+        run: Run = run_of(contest(**{"noise": 1e-3, **how}), tmp_path / f"run{len(how)}")
+        (found,) = fields(run)
+        return found
+
+    with drawing_style():
+        yield made
+
+
+def checked(picture: Picture | None) -> Picture:
+    """A picture with all that a page needs, that can be drawn."""
+    assert picture is not None
+    assert picture.title
+    assert picture.alt.endswith(".")
+    assert picture.caption.endswith(".")
+    assert "nan" not in picture.title + picture.alt + picture.caption
+    assert png(picture.with_title_drawn().figure).startswith(b"\x89PNG")
+    return picture
+
+
+def test_speed_against_error_tells_the_gain_and_what_it_costs(field: Callable[..., Field]) -> None:
+    picture = checked(tradeoff.draw(field()))
+    times = ERRORS["winograd_numba"] / 2e-7
+    assert picture.title.startswith(
+        f"winograd_numba: 3.0 times torch_conv (contiguous), {times:.0f} times its error"
+    )
+    assert "separable" not in picture.alt
+
+
+def test_speed_against_error_changes_its_title_with_the_data(field: Callable[..., Field]) -> None:
+    slow = tradeoff.draw(field(faster=dict.fromkeys(FASTER, 0.5)))
+    assert checked(slow).title == (
+        "In the mean over its cases no backend is faster than torch_conv (contiguous)"
+    )
+
+
+def test_without_another_backend_there_is_nothing_to_trade(field: Callable[..., Field]) -> None:
+    alone = field(backends=["torch_conv"])
+    assert tradeoff.draw(alone) is None
+    assert winners.draw(alone) is None
+    assert contenders.draw(alone, "net") is None
+
+
+def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Field]) -> None:
+    of_grid = field(layers=GRID, workload=None)
+    found = winners.cells(of_grid)
+    assert {(cell.kind, cell.winner) for cell in found} == {
+        ("3x3, stride 1", "winograd_numba"),
+        ("depthwise", "depthwise_numba"),
+    }
+    assert all(cell.sure for cell in found)
+    picture = checked(winners.draw(of_grid))
+    assert picture.title == "Fastest of 8 layers: depthwise_numba on 4, winograd_numba on 4"
+
+
+def test_a_winner_among_equals_is_marked(field: Callable[..., Field]) -> None:
+    equal = field(layers=GRID, workload=None, faster=dict.fromkeys(FASTER, 1.0), noise=0.05)
+    assert not any(cell.sure for cell in winners.cells(equal))
+    assert (
+        checked(winners.draw(equal)).title == "On none of 8 layers is a backend surely the fastest"
+    )
+
+
+def test_of_layers_in_one_place_one_is_drawn_and_the_others_are_told(
+    field: Callable[..., Field],
+) -> None:
+    layers = {
+        "stem": (1, square(64, 56, 7)),
+        "large": (1, square(64, 56, 5)),
+        **{f"a{c}": (1, square(c, 7, 3)) for c in range(8, 8 * 20, 8)},
+    }
+    of = field(layers=layers, passes=2, backends=["torch_conv", "ncnn"], formats=["contiguous"])
+    picture = checked(winners.draw(of))
+    rows = next(ax for ax in picture.figure.axes if ax.get_title(loc="left").startswith("3x3"))
+    assert len(rows.get_yticks()) == winners.MOST_ROWS
+    assert f"{1 + len(layers) - 2 - winners.MOST_ROWS} layers not drawn" in picture.caption
+
+
+def test_bars_of_a_network_are_those_of_its_families(field: Callable[..., Field]) -> None:
+    picture = checked(contenders.draw(field(), "net"))
+    assert picture.title == "net, fastest of 5 layers: own kernels on 3 and engines on 2"
+
+
+def test_of_a_large_network_the_costliest_layers_are_drawn(field: Callable[..., Field]) -> None:
+    layers = {f"layer{n}": (1, square(8 + n, 14, 3)) for n in range(contenders.MOST_LAYERS + 3)}
+    of = field(layers=layers, passes=2, backends=["torch_conv", "winograd_numba"])
+    picture = checked(contenders.draw(of, "net"))
+    assert len(picture.figure.axes[0].get_yticks()) == contenders.MOST_LAYERS
+    assert f"the {contenders.MOST_LAYERS} costliest" in picture.caption
+
+
+def test_costs_have_a_row_a_backend(field: Callable[..., Field]) -> None:
+    of = field()
+    picture = checked(costs.draw(of))
+    labels = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
+    assert sorted(labels) == sorted(set(of.cases["backend"]))
+    assert labels[0] == "torch_conv"
+
+
+def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(
+    field: Callable[..., Field],
+) -> None:
+    looks = family_looks(field())
+    colors = {name: looks[name].color for name in FAMILIES}
+    for one, family in FAMILIES.items():
+        for other in FAMILIES:
+            assert (colors[one] == colors[other]) == (family == FAMILIES[other])
+    assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
