@@ -53,10 +53,11 @@ def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
 def cache_folder() -> Path:
     """Where machine code is kept: a folder for each state of the kernels' source.
 
-    Numba notices that a kernel's own file has changed, not that a file which it imports has.
+    Numba notices that a kernel's own file has changed, not that a file which it imports has: those
+    beside it, and the matrices that Winograd's kernels are unrolled from.
     """
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for path in (*sorted(here.rglob("*.py")), here.parent / "cook_toom.py"):
         digest.update(path.read_bytes())
     name = digest.hexdigest()[:16]
     for home in _homes():

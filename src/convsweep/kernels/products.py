@@ -32,6 +32,8 @@ PANEL = HALVES * LANES
 """Columns that are computed at once."""
 MOST_ROWS = 6
 """Rows that are computed at once."""
+AHEAD_BYTES = 4096
+"""How far ahead panels are fetched: the hardware's own prefetching ends at each page."""
 
 
 def _tile(rows: int) -> Any:
@@ -102,8 +104,18 @@ def _places(builder: Any, rows: int, address: Any, row_step: Any, half_step: Any
     ]
 
 
+def _fetch(builder: Any, address: Any) -> None:
+    """Have the cache line at an address come near; any address is allowed."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, keep, data = flag(0), flag(3), flag(1)
+    builder.call(fetch, [builder.inttoptr(address, byte), read, keep, data])
+
+
 def _multiply_add(builder: Any, rows: list[Any], offset: Any, b: Any, sums: list[Any]) -> None:
     """Add to all sums the product of a float of each row with one row of the panel."""
+    _fetch(builder, builder.add(b, ir.Constant(b.type, AHEAD_BYTES)))
     halves = [
         _read(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(HALVES)

@@ -38,7 +38,9 @@ def times(matrix: Sequence[Sequence[float]]) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             source, source_step, target, target_step = args
             columns = len(matrix[0])
-            vectors = [_read(builder, _moved(builder, source, source_step, j)) for j in range(columns)]
+            vectors = [
+                _read(builder, _moved(builder, source, source_step, j)) for j in range(columns)
+            ]
             for i, value in enumerate(_product(builder, matrix, vectors)):
                 _write(builder, value, _moved(builder, target, target_step, i))
             return context.get_dummy_value()
@@ -49,7 +51,7 @@ def times(matrix: Sequence[Sequence[float]]) -> Any:
 
 
 def times_plus(matrix: Sequence[Sequence[float]]) -> Any:
-    """As `times`, with one vector added to each: `(source, source_step, target, target_step, plus)`."""
+    """As `times`, with the vector at a fifth address added to each result."""
 
     @intrinsic
     def product(
@@ -58,7 +60,9 @@ def times_plus(matrix: Sequence[Sequence[float]]) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             source, source_step, target, target_step, plus = args
             columns = len(matrix[0])
-            vectors = [_read(builder, _moved(builder, source, source_step, j)) for j in range(columns)]
+            vectors = [
+                _read(builder, _moved(builder, source, source_step, j)) for j in range(columns)
+            ]
             added = _read(builder, plus)
             for i, value in enumerate(_product(builder, matrix, vectors)):
                 total = builder.fadd(value, added, flags=_CONTRACT)
@@ -82,14 +86,10 @@ def _product(builder: Any, matrix: Sequence[Sequence[float]], vectors: Sequence[
         odd = [a if a != b else 0.0 for a, b in zip(rows[i], rows[k], strict=True)]
         x, y = _sum(builder, even, vectors), _sum(builder, odd, vectors)
         done[i], done[k] = builder.fadd(x, y), builder.fsub(x, y)
-    return [
-        done[i] if i in done else _sum(builder, row, vectors) for i, row in enumerate(rows)
-    ]
+    return [done[i] if i in done else _sum(builder, row, vectors) for i, row in enumerate(rows)]
 
 
-def _columns_paired(
-    builder: Any, rows: Rows, vectors: Sequence[Any]
-) -> tuple[Rows, Sequence[Any]]:
+def _columns_paired(builder: Any, rows: Rows, vectors: Sequence[Any]) -> tuple[Rows, Sequence[Any]]:
     """The matrix for sums and differences in place of those vectors whose columns are a pair."""
     columns, values = [list(column) for column in zip(*rows, strict=True)], list(vectors)
     for i, k in _pairs(columns):

@@ -5,87 +5,84 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
+import numpy as np
 import torch
 from torch import Tensor
 
 from convsweep.backend import Conv, Weights
 from convsweep.cook_toom import transforms
 from convsweep.kernels import buffers
+from convsweep.kernels import winograd_phases as phases
+from convsweep.kernels.compiling import config
 from convsweep.kernels.products import PANEL
 from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.kernels.winograd_phases import (
+from convsweep.kernels.winograd_phases import Plan
+from convsweep.kernels.winograd_tiles import (
+    LAST_CACHE_BYTES,
     OVERLAP,
-    Memory,
-    Plan,
-    all_blocks,
-    shared_blocks,
-    shared_inputs,
-    shared_outputs,
-    shared_products,
+    best_tile,
+    frequencies,
+    tiles_across,
+    weights_bytes,
 )
 from convsweep.problem import ConvProblem
 
 LINE_BYTES = 64
 BLOCK_BYTES = 2**20
-
-
-def tile_of(problem: ConvProblem) -> int:
-    """How many outputs along each side a tile has: 2, 4 or 6."""
-    height, width = problem.output_size
-    if problem.batch_size == 1 and max(height, width) <= 7:
-        return 2
-    return 6 if min(height, width) >= 28 and problem.in_channels <= 128 else 4
-
-
-def products_of(problem: ConvProblem) -> int:
-    """The real multiplications of the second phase, those of tiles that hang over counted."""
-    tile = tile_of(problem)
-    tiles = problem.batch_size * _tiles(problem.output_size[0], tile)
-    tiles *= _tiles(problem.output_size[1], tile)
-    return tiles * (tile + OVERLAP) ** 2 * problem.in_channels * problem.out_channels
-
-
-def _tiles(outputs: int, tile: int) -> int:
-    return -(-outputs // tile)
+"""What the tiles of a block may take: some of it stays in a core's own cache."""
+NEAR_TILES, FAR_TILES = 24, 128
+"""Tiles that repay reading all weights once, from a last cache and from memory."""
+MOST_UNEVEN = 1.15
+"""How much longer than a fair share one thread's may be before all share each phase."""
 
 
 def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> Conv:
     """Transform the weights; `tile` is 2, 4 or 6, by default what suits the problem's size."""
-    tile = tile or tile_of(problem)
-    threads = torch.get_num_threads()
-    plans = {
-        last: _plan(problem, tile, threads, channels_last=last) for last in (False, True)
-    }
-    packed_weights, packed_bias = _packed_weights(weights.dense, tile), _packed_bias(problem, weights)
-    size = tile + OVERLAP
+    tile = tile or best_tile(problem)
+    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    plan = _plan(problem, tile, threads)
+    kept = _packed_weights(weights.dense, tile), _packed_bias(problem, weights)
+    plan = plan._replace(weights=kept[0].data_ptr(), bias=kept[1].data_ptr())
+    records = [
+        np.array([plan._replace(channels_last=last)], dtype=phases.RECORD) for last in (0, 1)
+    ]
+    run = _runner(plan, threads)
+    in_blocks = plan.bands_of_block < plan.bands
+    tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (threads if in_blocks else 1)
+    lines_floats = plan.lines_bytes // FLOAT_BYTES * threads
 
     def conv(x: Tensor) -> Tensor:
         channels_last = not x.is_contiguous()
         if channels_last and not x.is_contiguous(memory_format=torch.channels_last):
             x, channels_last = x.contiguous(), False
-        plan = plans[channels_last]
         y = _empty(problem, channels_last=channels_last)
-        tiles = buffers.scratch("winograd tiles", plan.shares * plan.tiles_bytes // FLOAT_BYTES)
-        lines = buffers.scratch("winograd lines", threads * plan.lines_bytes // FLOAT_BYTES)
-        memory = Memory(*(t.data_ptr() for t in (x, packed_weights, packed_bias, y, tiles, lines)))
-        _run(plan, memory, threads)
+        tiles = buffers.scratch("winograd tiles", tiles_floats)
+        lines = buffers.scratch("winograd lines", lines_floats)
+        memory = x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr()
+        run(records[channels_last].ctypes.data, *memory)
         return y
 
+    conv.__dict__["kept"] = kept  # the plan knows but their addresses
     return conv
 
 
-def _run(plan: Plan, memory: Memory, threads: int) -> None:
+def _runner(plan: Plan, threads: int) -> Callable[..., None]:
+    """What runs all phases, given the addresses of a record, input, output and scratch."""
+    bands = plan.bands
     if threads == 1:
-        all_blocks(plan, memory)
-        return
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    if plan.bands_of_block < plan.bands:
-        shared_blocks(plan, memory)
-        return
-    shared_inputs(plan, memory)
-    shared_products(plan, memory)
-    shared_outputs(plan, memory)
+        return lambda *memory: phases.alone(phases.blocks, *memory, bands)
+    in_blocks = plan.bands_of_block < bands
+    steps = (phases.transform_inputs, phases.multiply, phases.transform_back)
+
+    def run(*memory: int) -> None:
+        numba.set_num_threads(threads)
+        for step in [phases.blocks] if in_blocks else steps:
+            phases.together(step, *memory, bands, threads)
+
+    return run
 
 
 def _empty(problem: ConvProblem, *, channels_last: bool) -> Tensor:
@@ -95,21 +92,23 @@ def _empty(problem: ConvProblem, *, channels_last: bool) -> Tensor:
     return buffers.empty((batch, height, width, channels)).permute(0, 3, 1, 2)
 
 
-def _plan(problem: ConvProblem, tile: int, threads: int, *, channels_last: bool) -> Plan:
+def _plan(problem: ConvProblem, tile: int, threads: int) -> Plan:
     height, width = problem.output_size
-    tiles_x, bands_of_image = _tiles(width, tile), _tiles(height, tile)
+    tiles_x, bands_of_image = tiles_across(width, tile), tiles_across(height, tile)
     bands = problem.batch_size * bands_of_image
-    size = tile + OVERLAP
-    in_blocks = -(-problem.in_channels // LANES)
-    out_blocks = -(-problem.out_channels // PANEL) * PANEL // LANES
-    band_bytes = size * size * (in_blocks + out_blocks) * tiles_x * VECTOR_BYTES
-    bands_of_block = min(bands, max(1, BLOCK_BYTES // band_bytes))
+    in_blocks = tiles_across(problem.in_channels, LANES)
+    out_blocks = tiles_across(problem.out_channels, PANEL) * PANEL // LANES
+    band_bytes = frequencies(tile) * (in_blocks + out_blocks) * tiles_x * VECTOR_BYTES
+    far = weights_bytes(problem, tile) > LAST_CACHE_BYTES
+    least = tiles_across(FAR_TILES if far else NEAR_TILES, tiles_x)  # bands
+    bands_of_block = _bands_of_block(bands, max(least, BLOCK_BYTES // band_bytes), threads)
     step = bands_of_block * tiles_x * VECTOR_BYTES
     input_step, output_step = (_odd_lines(blocks * step) for blocks in (in_blocks, out_blocks))
-    lines = max(size * (tiles_x * tile + OVERLAP), tile * tiles_x * tile + tile * size)
+    size = tile + OVERLAP
+    lines = max(size * (tiles_x * tile + OVERLAP), tile * (tiles_x * tile + size))
     return Plan(
         tile=tile,
-        channels_last=int(channels_last),
+        channels_last=0,
         in_channels=problem.in_channels,
         out_channels=problem.out_channels,
         height=problem.input_size[0],
@@ -122,12 +121,24 @@ def _plan(problem: ConvProblem, tile: int, threads: int, *, channels_last: bool)
         bands_of_image=bands_of_image,
         bands=bands,
         bands_of_block=bands_of_block,
-        shares=threads,
         input_step=input_step,
         output_step=output_step,
-        tiles_bytes=size * size * (input_step + output_step),
+        tiles_bytes=frequencies(tile) * (input_step + output_step),
         lines_bytes=_odd_lines(lines * VECTOR_BYTES),
+        weights=0,
+        bias=0,
+        transform_inputs=phases.transform_inputs,
+        multiply=phases.multiply,
+        transform_back=phases.transform_back,
     )
+
+
+def _bands_of_block(bands: int, at_best: int, threads: int) -> int:
+    """All bands where there is one block, or where threads can't have as many bands each."""
+    share = tiles_across(bands, threads)
+    if at_best >= share or share * threads > MOST_UNEVEN * bands:
+        return bands
+    return at_best
 
 
 def _odd_lines(size: int) -> int:

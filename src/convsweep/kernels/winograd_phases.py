@@ -7,23 +7,24 @@ tiles is a band, and some bands are a block. Phases hand each other `[frequency]
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from numba import prange
+import numpy as np
+from llvmlite import ir
+from numba import carray, from_dtype, prange, types
 
 from convsweep.cook_toom import transforms
-from convsweep.kernels.compiling import inlined, kernel, parallel_kernel
+from convsweep.kernels.compiling import compiled_entry, inlined, kernel, parallel_kernel
 from convsweep.kernels.layouts import (
     block_from_planes,
     block_from_rows,
     planes_from_rows,
     rows_from_rows,
 )
-from convsweep.kernels.products import PANEL, products
+from convsweep.kernels.products import HALVES, PANEL, products
 from convsweep.kernels.small_matrices import times, times_plus
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, store, zeros
-
-OVERLAP = 2
+from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, intrinsic, store, zeros
+from convsweep.kernels.winograd_tiles import OVERLAP
 
 _F2, _F4, _F6 = transforms(2), transforms(4), transforms(6)
 _forward_2, _forward_4, _forward_6 = times(_F2.B.T), times(_F4.B.T), times(_F6.B.T)
@@ -33,7 +34,7 @@ _back_6_plus = times_plus(_F6.A.T)
 
 
 class Plan(NamedTuple):
-    """A problem cut into tiles; sizes, and steps in bytes."""
+    """A problem cut into tiles; sizes, steps in bytes, addresses of what never changes."""
 
     tile: int
     channels_last: int
@@ -49,22 +50,32 @@ class Plan(NamedTuple):
     bands_of_image: int
     bands: int
     bands_of_block: int
-    shares: int
     input_step: int
     output_step: int
     tiles_bytes: int
     lines_bytes: int
-
-
-class Memory(NamedTuple):
-    """Addresses of what the phases work on."""
-
-    x: int
     weights: int
     bias: int
-    y: int
-    tiles: int
-    lines: int
+    transform_inputs: int
+    multiply: int
+    transform_back: int
+
+
+RECORD = np.dtype([(name, np.int64) for name in Plan._fields])
+_WORKER = types.void(types.CPointer(from_dtype(RECORD)), *[types.int64] * 8)
+
+
+@intrinsic
+def _call(
+    typing: Any, entry: Any, plan: Any, x: Any, y: Any, tiles: Any, lines: Any,
+    first: Any, last: Any, part: Any, parts: Any,
+) -> Any:  # fmt: skip
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in args[1:]])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, plan, *[types.int64] * 8), generate
 
 
 @inlined
@@ -107,7 +118,7 @@ def _clear(address: int, vectors: int) -> None:
 
 @inlined
 def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: int) -> None:
-    """The padded input lines of a band, up to `LANES` channels of them, as `[line][pixel][LANES]`."""
+    """The padded input of a band, up to `LANES` channels of it, as `[line][pixel][LANES]`."""
     image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
     channel = block * LANES
     channels = min(LANES, plan.in_channels - channel)
@@ -124,9 +135,7 @@ def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: in
         if plan.channels_last:
             pixel = (image * plan.height + row) * plan.width
             source = x + (pixel * plan.in_channels + channel) * FLOAT_BYTES
-            block_from_rows(
-                source, plan.in_channels * FLOAT_BYTES, channels, plan.width, inside
-            )
+            block_from_rows(source, plan.in_channels * FLOAT_BYTES, channels, plan.width, inside)
         else:
             plane = image * plan.in_channels + channel
             source = x + plane * plane_step + row * plan.width * FLOAT_BYTES
@@ -146,7 +155,12 @@ def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: i
             pixel = (image * plan.out_height + row) * plan.out_width
             target = y + (pixel * plan.out_channels + channel) * FLOAT_BYTES
             rows_from_rows(
-                line, VECTOR_BYTES, channels, plan.out_width, target, plan.out_channels * FLOAT_BYTES
+                line,
+                VECTOR_BYTES,
+                channels,
+                plan.out_width,
+                target,
+                plan.out_channels * FLOAT_BYTES,
             )
         else:
             plane = image * plan.out_channels + channel
@@ -155,10 +169,8 @@ def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: i
 
 
 @inlined
-def _transform_inputs(
-    plan: Plan, x: int, first_band: int, band: int, block: int, tiles: int, lines: int
-) -> None:
-    """The transforms of a band's tiles, up to `LANES` channels of them; a block of channels."""
+def _band_forward(plan: Plan, x: int, band: int, block: int, lines: int, target: int) -> None:
+    """The transforms of a band's tiles, up to `LANES` channels of them."""
     size = plan.tile + OVERLAP
     columns = plan.tiles_x * plan.tile + OVERLAP
     line_step = columns * VECTOR_BYTES
@@ -166,83 +178,44 @@ def _transform_inputs(
     for column in range(columns):
         at = lines + column * VECTOR_BYTES
         _forward(plan.tile, at, line_step, at, line_step)
-    in_block = plan.bands_of_block * plan.tiles_x
     for tile in range(plan.tiles_x):
-        place = block * in_block + (band - first_band) * plan.tiles_x + tile
-        target = tiles + place * VECTOR_BYTES
         source = lines + tile * plan.tile * VECTOR_BYTES
         for i in range(size):
             _forward(
                 plan.tile,
                 source + i * line_step,
                 VECTOR_BYTES,
-                target + i * size * plan.input_step,
+                target + tile * VECTOR_BYTES + i * size * plan.input_step,
                 plan.input_step,
             )
 
 
 @inlined
-def _multiply(plan: Plan, memory: Memory, tiles: int, count: int, first: int, last: int) -> None:
-    """The products of some of the pairs of a frequency and a panel of output channels."""
-    panels = (plan.out_channels + PANEL - 1) // PANEL
-    size = plan.tile + OVERLAP
-    step = plan.bands_of_block * plan.tiles_x * VECTOR_BYTES
-    outputs = tiles + size * size * plan.input_step
-    panel_bytes = plan.in_channels * PANEL * FLOAT_BYTES
-    nothing = memory.bias + panels * PANEL * FLOAT_BYTES
-    for pair in range(first, last):
-        frequency, panel = pair // panels, pair % panels
-        products(
-            tiles + frequency * plan.input_step,
-            VECTOR_BYTES,
-            step,
-            count,
-            memory.weights + pair * panel_bytes,
-            PANEL * FLOAT_BYTES,
-            plan.in_channels,
-            nothing,
-            0,
-            VECTOR_BYTES,
-            outputs + frequency * plan.output_step + panel * 2 * step,
-            VECTOR_BYTES,
-            step,
-        )
-
-
-@inlined
-def _transform_back(
-    plan: Plan, memory: Memory, first_band: int, band: int, block: int, tiles: int, lines: int
-) -> None:
-    """The outputs of a band's tiles, up to `LANES` channels of them; a block of channels."""
+def _band_back(plan: Plan, y: int, band: int, block: int, lines: int, source: int) -> None:
+    """The outputs of a band's tiles, up to `LANES` channels of them, with their bias."""
     size = plan.tile + OVERLAP
     line_step = plan.tiles_x * plan.tile * VECTOR_BYTES
-    inner = lines + plan.tile * line_step
-    inner_step = size * VECTOR_BYTES
-    bias = memory.bias + block * VECTOR_BYTES
-    in_block = plan.bands_of_block * plan.tiles_x
-    outputs = tiles + size * size * plan.input_step
+    half_done, half_step = lines + plan.tile * line_step, size * VECTOR_BYTES
+    bias = plan.bias + block * VECTOR_BYTES
     for tile in range(plan.tiles_x):
-        place = block * in_block + (band - first_band) * plan.tiles_x + tile
-        source = outputs + place * VECTOR_BYTES
-        target = lines + tile * plan.tile * VECTOR_BYTES
         for j in range(size):
             _back(
                 plan.tile,
-                source + j * plan.output_step,
+                source + tile * VECTOR_BYTES + j * plan.output_step,
                 size * plan.output_step,
-                inner + j * VECTOR_BYTES,
-                inner_step,
+                half_done + j * VECTOR_BYTES,
+                half_step,
             )
         for i in range(plan.tile):
             _back_plus(
                 plan.tile,
-                inner + i * inner_step,
+                half_done + i * half_step,
                 VECTOR_BYTES,
-                target + i * line_step,
+                lines + i * line_step + tile * plan.tile * VECTOR_BYTES,
                 VECTOR_BYTES,
                 bias,
             )
-    _scatter(plan, memory.y, band, block, lines, line_step)
+    _scatter(plan, y, band, block, lines, line_step)
 
 
 @inlined
@@ -251,66 +224,100 @@ def _blocks_of(channels: int) -> int:
 
 
 @inlined
-def _pairs(plan: Plan) -> int:
-    return (plan.tile + OVERLAP) ** 2 * ((plan.out_channels + PANEL - 1) // PANEL)
+def _block_step(plan: Plan) -> int:
+    """Bytes between blocks of channels, for one frequency."""
+    return plan.bands_of_block * plan.tiles_x * VECTOR_BYTES
 
 
 @inlined
-def _one_block(plan: Plan, memory: Memory, first: int, tiles: int, lines: int) -> None:
-    last = min(first + plan.bands_of_block, plan.bands)
-    for band in range(first, last):
-        for block in range(_blocks_of(plan.in_channels)):
-            _transform_inputs(plan, memory.x, first, band, block, tiles, lines)
-    _multiply(plan, memory, tiles, (last - first) * plan.tiles_x, 0, _pairs(plan))
-    for band in range(first, last):
-        for block in range(_blocks_of(plan.out_channels)):
-            _transform_back(plan, memory, first, band, block, tiles, lines)
+def _outputs_of(plan: Plan, tiles: int) -> int:
+    """Where the products lie, behind the transformed inputs."""
+    return tiles + (plan.tile + OVERLAP) ** 2 * plan.input_step
+
+
+def _transform_inputs(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The first phase, for the bands from first to last: a part of their channels."""
+    plan = carray(plans, 1)[0]
+    work, lines = (last - first) * _blocks_of(plan.in_channels), lines + part * plan.lines_bytes
+    for i in range(work * part // parts, work * (part + 1) // parts):
+        block, band = i // (last - first), i % (last - first)
+        target = tiles + block * _block_step(plan) + band * plan.tiles_x * VECTOR_BYTES
+        _band_forward(plan, x, first + band, block, lines, target)
+
+
+def _multiply(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The second phase: a part of the pairs of a frequency and a panel of output channels."""
+    plan = carray(plans, 1)[0]
+    panels = (plan.out_channels + PANEL - 1) // PANEL
+    work, outputs = (plan.tile + OVERLAP) ** 2 * panels, _outputs_of(plan, tiles)
+    nothing = plan.bias + panels * PANEL * FLOAT_BYTES
+    step, panel_step = _block_step(plan), PANEL * FLOAT_BYTES
+    for pair in range(work * part // parts, work * (part + 1) // parts):
+        frequency, panel = pair // panels, pair % panels
+        products(
+            tiles + frequency * plan.input_step,
+            VECTOR_BYTES,
+            step,
+            (last - first) * plan.tiles_x,
+            plan.weights + pair * plan.in_channels * panel_step,
+            panel_step,
+            plan.in_channels,
+            nothing,
+            0,
+            VECTOR_BYTES,
+            outputs + frequency * plan.output_step + panel * HALVES * step,
+            VECTOR_BYTES,
+            step,
+        )
+
+
+def _transform_back(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The third phase, for the bands from first to last: a part of their channels."""
+    plan = carray(plans, 1)[0]
+    work, lines = (last - first) * _blocks_of(plan.out_channels), lines + part * plan.lines_bytes
+    outputs = _outputs_of(plan, tiles)
+    for i in range(work * part // parts, work * (part + 1) // parts):
+        block, band = i // (last - first), i % (last - first)
+        source = outputs + block * _block_step(plan) + band * plan.tiles_x * VECTOR_BYTES
+        _band_back(plan, y, first + band, block, lines, source)
+
+
+def _blocks(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """A part of the bands, block after block, each through all phases while it is in the cache."""
+    plan, bands = carray(plans, 1)[0], last - first
+    tiles, lines = tiles + part * plan.tiles_bytes, lines + part * plan.lines_bytes
+    end = first + bands * (part + 1) // parts
+    for start in range(first + bands * part // parts, end, plan.bands_of_block):
+        stop = min(start + plan.bands_of_block, end)
+        _call(plan.transform_inputs, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.multiply, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
+
+
+transform_inputs = compiled_entry(_WORKER, _transform_inputs).address
+multiply = compiled_entry(_WORKER, _multiply).address
+transform_back = compiled_entry(_WORKER, _transform_back).address
+blocks = compiled_entry(_WORKER, _blocks).address
 
 
 @kernel
-def all_blocks(plan: Plan, memory: Memory) -> None:
-    """Block after block, each through all phases while it is in the cache."""
-    for first in range(0, plan.bands, plan.bands_of_block):
-        _one_block(plan, memory, first, memory.tiles, memory.lines)
+def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
+    """A worker's whole work on one thread."""
+    _call(entry, plan, x, y, tiles, lines, 0, bands, 0, 1)
 
 
 @parallel_kernel
-def shared_blocks(plan: Plan, memory: Memory) -> None:
-    """Blocks dealt to threads, each with memory of its own."""
-    blocks = (plan.bands + plan.bands_of_block - 1) // plan.bands_of_block
-    for share in prange(plan.shares):
-        tiles = memory.tiles + share * plan.tiles_bytes
-        lines = memory.lines + share * plan.lines_bytes
-        for i in range(blocks * share // plan.shares, blocks * (share + 1) // plan.shares):
-            _one_block(plan, memory, i * plan.bands_of_block, tiles, lines)
-
-
-@parallel_kernel
-def shared_inputs(plan: Plan, memory: Memory) -> None:
-    """The first phase of a problem that is one block."""
-    work = plan.bands * _blocks_of(plan.in_channels)
-    for share in prange(plan.shares):
-        lines = memory.lines + share * plan.lines_bytes
-        for i in range(work * share // plan.shares, work * (share + 1) // plan.shares):
-            band, block = i % plan.bands, i // plan.bands
-            _transform_inputs(plan, memory.x, 0, band, block, memory.tiles, lines)
-
-
-@parallel_kernel
-def shared_products(plan: Plan, memory: Memory) -> None:
-    """The second phase of a problem that is one block."""
-    work, count = _pairs(plan), plan.bands * plan.tiles_x
-    for share in prange(plan.shares):
-        first, last = work * share // plan.shares, work * (share + 1) // plan.shares
-        _multiply(plan, memory, memory.tiles, count, first, last)
-
-
-@parallel_kernel
-def shared_outputs(plan: Plan, memory: Memory) -> None:
-    """The third phase of a problem that is one block."""
-    work = plan.bands * _blocks_of(plan.out_channels)
-    for share in prange(plan.shares):
-        lines = memory.lines + share * plan.lines_bytes
-        for i in range(work * share // plan.shares, work * (share + 1) // plan.shares):
-            band, block = i % plan.bands, i // plan.bands
-            _transform_back(plan, memory, 0, band, block, memory.tiles, lines)
+def together(
+    entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
+) -> None:
+    """A worker's work in so many parts, each on a thread."""
+    for part in prange(parts):
+        _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)
