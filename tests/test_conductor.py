@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from convsweep import Backend, child
+from convsweep import conditions as conditions_of
 from convsweep.child import Ended, Silent
 from convsweep.company import Company, conditions
 from convsweep.conductor import Conductor, Truths
@@ -43,9 +44,9 @@ def answer(request: Request, case: Case | None) -> Reply:
             return {"cores": [1]}
         case Open(_, truth):
             return Opened(None if truth else TRUTH)
-        case WarmUp(_):
+        case WarmUp():
             return 3
-        case Block(_):
+        case Block():
             return None
     return OK
 
@@ -239,6 +240,32 @@ def test_an_engine_with_threads_of_its_own_takes_turns_from_its_own_process() ->
     assert len(scene.started) == 2
     blocks = scene.steps(Block)
     assert all(set(blocks[3 * turn : 3 * turn + 3]) == set(CASES) for turn in range(3))
+
+
+@pytest.mark.parametrize(("threads", "own_threads"), [(1, True), (2, False), (2, True)])
+def test_processes_that_take_turns_rest_in_between_where_threads_may_spin(
+    threads: int, own_threads: bool
+) -> None:
+    scene = Scene()
+    engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=own_threads)}
+    scene.measure(backends=engine, settings=Settings(threads=threads))
+    rests = {request.rest for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)}
+    assert rests == {threads > 1 and own_threads}
+
+
+def test_a_rest_ends_when_nothing_is_busy_and_at_last_anyway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(conditions_of, "sleep", slept.append)
+    monkeypatch.setattr(conditions_of, "perf_counter", lambda: sum(slept))
+    monkeypatch.setattr(conditions_of, "process_time", lambda: min(sum(slept), 0.05))
+    conditions_of.rest()
+    assert 0.05 < sum(slept) < 0.06
+    slept.clear()
+    monkeypatch.setattr(conditions_of, "process_time", lambda: sum(slept))
+    conditions_of.rest()
+    assert sum(slept) == pytest.approx(0.2, abs=0.01)
 
 
 def test_the_gates_own_calls_are_told_as_warm_up() -> None:

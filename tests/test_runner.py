@@ -73,9 +73,9 @@ class FakeProcess:
             case Open(cases, _):
                 self.cases = cases
                 return Opened(None)
-            case WarmUp(_):
+            case WarmUp():
                 return 2
-            case Block(_):
+            case Block():
                 return None
             case Finish(index):
                 return self.fakes.behave(self.cases[index])

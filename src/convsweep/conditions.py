@@ -14,6 +14,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from time import perf_counter, process_time, sleep
 
 import torch
 
@@ -29,6 +30,19 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _PADS, _LARGEST_PAD = 8, 2**20
 _SPARE_BYTES = 2**26
+
+_REST_STEP_S, _LONGEST_REST_S = 0.002, 0.2
+_IDLE_SHARE = 0.1  # of a step that a process at rest may still be busy for
+
+
+def rest() -> None:
+    """Wait until this process's threads stop spinning for work, which some do for 50 ms."""
+    until_s = perf_counter() + _LONGEST_REST_S
+    while perf_counter() < until_s:
+        before_s = process_time()
+        sleep(_REST_STEP_S)
+        if process_time() - before_s < _IDLE_SHARE * _REST_STEP_S:
+            return
 
 
 def steady_allocator() -> str:

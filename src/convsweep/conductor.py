@@ -118,6 +118,8 @@ class _Contest:
         self._homes = {
             c: c.backend if backend.own_threads else "" for c, backend in backends.items()
         }
+        # Threads that wait for work spin, and would take a core from the next one's turn.
+        self._rest = company.settings.threads > 1 and len(set(self._homes.values())) > 1
         self._limit_s = company.settings.case_timeout_s
         # The gate alone prepares once more, for whole numbers.
         times = 1 if company.settings.effort else 2
@@ -165,14 +167,14 @@ class _Contest:
         if admitted.status != "ok" or self._company.settings.effort is None:
             yield case, admitted
             return
-        blocks = self._ask(case, WarmUp)
+        blocks = self._ask(case, partial(WarmUp, rest=self._rest))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, Block)
+        failed = self._ask(case, partial(Block, rest=self._rest))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 
@@ -73,6 +74,8 @@ class WarmUp:
     """Asks to warm an admitted case up: how many blocks it wants, or an `Outcome`."""
 
     index: int
+    rest: bool = False
+    """Whether another process has the next turn."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Block:
     """Asks to time one block: None, or an `Outcome` where that failed."""
 
     index: int
+    rest: bool = False
+    """Whether another process has the next turn."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Finish:
 
 
 Request = Describe | Open | Admit | WarmUp | Block | Finish | TimeNetwork
+_Step = TypeVar("_Step", int | Outcome, Outcome | None)
 Reply = dict[str, object] | Opened | Outcome | NetworkTimes | int | None
 
 
@@ -143,10 +149,10 @@ class Worker:
         match request:
             case Admit(index):
                 return self._stage.admit(index)
-            case WarmUp(index):
-                return self._stage.warm_up(index)
-            case Block(index):
-                return self._stage.time_block(index)
+            case WarmUp(index, rest):
+                return _before_rest(self._stage.warm_up(index), rest)
+            case Block(index, rest):
+                return _before_rest(self._stage.time_block(index), rest)
             case Finish(index):
                 return self._stage.finish(index)
 
@@ -166,6 +172,13 @@ class Worker:
         self._stage = Stage(contest)
         costly = perf_counter() - started > _CHEAP_TRUTH_S
         return Opened(PackedTruth.pack(contest.truth) if costly and not known else None)
+
+
+def _before_rest(reply: _Step, rest: bool) -> _Step:
+    """The reply, once no thread of this process takes time from another's turn."""
+    if rest:
+        conditions.rest()
+    return reply
 
 
 def _time_network(request: TimeNetwork) -> NetworkTimes | Outcome:
