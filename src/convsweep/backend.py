@@ -53,6 +53,16 @@ def direct_sum_bound(problem: ConvProblem) -> float:
     return 4 + math.log2(problem.taps) / 2
 
 
+def factored_sum_bound(problem: ConvProblem) -> float:
+    """That of two sums, and of a product of factors that the dense weight rounds."""
+    return direct_sum_bound(problem) + 2
+
+
+def library_bound(problem: ConvProblem) -> float:
+    """Room for a library that may pick Winograd: F(4x4, 3x3) costs it a digit and a half."""
+    return 64.0
+
+
 @dataclass(frozen=True)
 class Backend:
     """One strategy to compute a convolution; `name` and `prepare` are enough to make one.

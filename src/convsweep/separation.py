@@ -16,6 +16,11 @@ def is_replaceable(problem: ConvProblem) -> bool:
     return problem.groups == 1 and not problem.is_pointwise
 
 
+def why_not_separable(problem: ConvProblem) -> str | None:
+    """Why nothing can stand in its place, in words, or None."""
+    return None if is_replaceable(problem) else "needs groups=1 and a kernel above 1"
+
+
 def depthwise_half(problem: ConvProblem) -> ConvProblem:
     """Each input channel convolved on its own: (N, C_in, *output_size)."""
     return ConvProblem(
@@ -41,6 +46,16 @@ def pointwise_half(problem: ConvProblem) -> ConvProblem:
         batch_size=problem.batch_size,
         bias=problem.bias,
     )
+
+
+def separable_macs(problem: ConvProblem) -> int:
+    """Both halves' MACs: 1 / C_out + 1 / prod(kernel_size) of the standard layer's."""
+    return depthwise_half(problem).macs + pointwise_half(problem).macs
+
+
+def separable_min_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """Both halves' least bytes: what lies between them is written and read."""
+    return sum(half(problem).min_bytes(itemsize) for half in (depthwise_half, pointwise_half))
 
 
 HALF = {DEPTHWISE: depthwise_half, POINTWISE: pointwise_half}

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch.nn.functional import conv1d, conv2d, conv3d
 
-from convsweep.backend import Backend, Conv, Weights
+from convsweep.backend import Backend, Conv, Weights, library_bound
 from convsweep.problem import ConvProblem
 
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
@@ -24,15 +24,10 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     )
 
 
-def error_bound(problem: ConvProblem) -> float:
-    """Room for a library that picks Winograd: F(4x4, 3x3) costs it a digit and a half."""
-    return 64.0
-
-
 BACKEND = Backend(
     name="torch_conv",
     prepare=prepare,
-    error_bound=error_bound,
+    error_bound=library_bound,
     source="torch.nn.functional.conv1d, conv2d, conv3d",
     version=f"torch {torch.__version__}",
     direct=False,

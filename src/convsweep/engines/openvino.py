@@ -1,0 +1,110 @@
+"""OpenVINO: a graph of convolutions, compiled for one problem and one layout of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsweep.backend import Conv
+from convsweep.engines.layers import Layer
+from convsweep.engines.layouts import is_channels_last, made_for_each
+
+_COPIED_BELOW = 2**16  # elements; copying an answer then takes less than handing memory over
+
+
+def convolution(layers: Sequence[Layer]) -> Conv:
+    """The layers as one compiled model, with as many threads as PyTorch has now."""
+
+    def make(channels_last: bool) -> Conv:
+        return _compiled(layers, channels_last)
+
+    return made_for_each(make, is_channels_last(layers[0].weight))
+
+
+def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
+    """For inputs of one layout; the graph itself has it, so that OpenVINO need not convert."""
+    import openvino
+
+    request = openvino.compile_model(
+        _model(layers, channels_last),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    ).create_infer_request()
+    shape = _laid_out(layers[-1].problem.output_shape, channels_last)
+    run = _copying(request) if _numel(shape) < _COPIED_BELOW else _writing(request, shape)
+
+    def conv(x: Tensor) -> Tensor:
+        x = x.detach()
+        rows = x.movedim(1, -1) if channels_last else x
+        request.set_input_tensor(openvino.Tensor(rows.numpy(), shared_memory=True))
+        y = run()
+        return y.movedim(-1, 1) if channels_last else y
+
+    return conv
+
+
+def _copying(request: Any) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        request.infer()
+        return torch.from_numpy(request.get_output_tensor().data).clone()
+
+    return run
+
+
+def _writing(request: Any, shape: Sequence[int]) -> Callable[[], Tensor]:
+    import openvino
+
+    def run() -> Tensor:
+        y = torch.empty(shape)
+        request.set_output_tensor(openvino.Tensor(y.numpy(), shared_memory=True))
+        request.infer()
+        return y
+
+    return run
+
+
+def _model(layers: Sequence[Layer], channels_last: bool) -> Any:
+    import openvino
+    from openvino import opset13
+
+    rank = layers[0].problem.rank
+    first_shape = _laid_out(layers[0].problem.input_shape, channels_last)
+    given = node = opset13.parameter(first_shape, openvino.Type.f32)
+    if channels_last:
+        node = opset13.transpose(node, [0, rank + 1, *range(1, rank + 1)])
+    for layer in layers:
+        node = _node(layer, node)
+    if channels_last:
+        node = opset13.transpose(node, [0, *range(2, rank + 2), 1])
+    return openvino.Model([node], [given])
+
+
+def _node(layer: Layer, node: Any) -> Any:
+    from openvino import opset13
+
+    problem, weight, bias = layer
+    ways = (problem.stride, problem.padding, problem.padding, problem.dilation)
+    if problem.groups == 1:
+        node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, ways))
+    else:
+        grouped = weight.contiguous().view(problem.groups, -1, *weight.shape[1:])
+        node = opset13.group_convolution(node, grouped.numpy(), *map(list, ways))
+    if bias is None:
+        return node
+    return opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
+
+
+def _laid_out(shape: Sequence[int], channels_last: bool) -> list[int]:
+    batch_size, channels, *size = shape
+    return [batch_size, *size, channels] if channels_last else [batch_size, channels, *size]
+
+
+def _numel(shape: Sequence[int]) -> int:
+    return torch.Size(shape).numel()
