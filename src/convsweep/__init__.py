@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convsweep.backend import Backend, Weights
+    from convsweep.optimizing.optimize import optimize
     from convsweep.problem import ConvProblem
     from convsweep.registry import backends
     from convsweep.store import load
 
 __version__ = "0.1.0"
-__all__ = ["Backend", "ConvProblem", "Weights", "backends", "load"]
+__all__ = ["Backend", "ConvProblem", "Weights", "backends", "load", "optimize"]
 
 _HOME = {
     "Backend": "convsweep.backend",
@@ -18,6 +19,7 @@ _HOME = {
     "Weights": "convsweep.backend",
     "backends": "convsweep.registry",
     "load": "convsweep.store",
+    "optimize": "convsweep.optimizing.optimize",
 }
 
 

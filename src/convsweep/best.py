@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -112,8 +112,13 @@ class Found(NamedTuple):
 
     table: DataFrame
     """As `best` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
-    left_out: Sequence[str]
-    """The problems that backends compute, none of them exactly enough."""
+    every: DataFrame
+    """The same without a limit, of all backends."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """The problems that backends compute, none of them exactly enough, or none of those."""
+        return sorted(set(self.every["problem"]) - set(self.table["problem"]))
 
 
 def best_of(
@@ -129,16 +134,16 @@ def best_of(
     measurements = store.load(run_dir)
     asked = asked_in(environment)
     run = read_run(measurements, summarize(measurements, asked.baseline, asked.margin))
-    found = best(run, max_error, among)
+    every = best(run)
+    limited = max_error is not None or among is not None
+    found = best(run, max_error, among) if limited else every.copy()
     if found.empty:
         raise ValueError(f"{str(run_dir)!r} {_why_none(run, max_error, among)}")
     for name, part in MACHINE.items():
         found[name] = _told(environment.get(part), name)
     found = found.assign(run_id=measurements["run_id"].iloc[0], max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
-    table = found[[*BEST_COLUMNS, *more]]
-    every = best(run, None, among)
-    return Found(table, sorted(set(every["problem"]) - set(table["problem"])))
+    return Found(found[[*BEST_COLUMNS, *more]], every)
 
 
 def _told(part: object, name: str) -> str | None:
@@ -187,7 +192,8 @@ def keep(run_dir: Path, table: DataFrame) -> Path:
 def read_best(path: Path) -> DataFrame:
     """The rows of a best.csv; raises `ValueError`, in one line, where it is none."""
     with opened(path, _KIND, _LARGEST_FILE) as file:
-        found = pd.read_csv(io.StringIO(file.read().decode()), dtype={"backend_version": "string"})
+        texts = dict.fromkeys(("run_id", "environment_id", "backend_version", *MACHINE), "string")
+        found = pd.read_csv(io.StringIO(file.read().decode()), dtype=texts)
         if missing := [name for name in BEST_COLUMNS if name not in found]:
             raise ValueError(f"no column {missing[0]!r}")
         return found

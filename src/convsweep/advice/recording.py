@@ -88,13 +88,13 @@ def _watch(
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
         torch.manual_seed(0)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_as_written())
+        stack.enter_context(as_written())
         stack.enter_context(_silenced())
         own = _copy(model, fake)
         stack.enter_context(_evaluating(own))
         stack.enter_context(fake or nullcontext())
         inputs = [torch.randn(shape, dtype=dtype, device=_device(model)) for shape in shapes]
-        names = stack.enter_context(_calls(own))
+        names = stack.enter_context(calling(own))
         stack.enter_context(Watch(found, names))
         own(*inputs)
     return found
@@ -106,7 +106,7 @@ def _accelerators(model: nn.Module) -> list[int]:
     return sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
 
 
-def _as_written() -> AbstractContextManager[Any]:
+def as_written() -> AbstractContextManager[Any]:
     """Within, what `torch.compile` has compiled is run as it was written."""
     if "torch._dynamo" not in sys.modules:  # a second's import, and nothing is compiled
         return nullcontext()
@@ -158,7 +158,7 @@ def _device(model: nn.Module) -> torch.device | str:
 
 
 @contextmanager
-def _calls(model: nn.Module) -> Iterator[list[str]]:
+def calling(model: nn.Module) -> Iterator[list[str]]:
     """The dotted names of the modules that are being called, the innermost last.
 
     Modules that it does not know of, or that take no hooks as TorchScript's, go by their caller's.

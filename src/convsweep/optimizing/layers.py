@@ -1,0 +1,204 @@
+"""Convolutions of a model that run on a backend where that was measured, on torch's elsewhere.
+
+For inference. A call runs torch's own convolution while the module is in training mode, gradients
+are recorded, or the model is traced or compiled; under autocast; and where the input's shape,
+dtype, device or memory format, or torch's number of threads, is not one that was measured.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsweep.backend import Conv, Weights
+from convsweep.optimizing.geometry import Geometry, Key, key_of, memory_formats
+from convsweep.optimizing.machine import here
+from convsweep.problem import ConvProblem
+from convsweep.registry import backends, why_skipped
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one input of a module runs on."""
+
+    backend: str
+    geometry: Geometry
+    memory_format: str
+
+
+@dataclass
+class Dispatch:
+    """What a module runs on which input, and what it ran so far."""
+
+    threads: int
+    environment: tuple[str, ...]
+    """The machine and versions that the choices hold for."""
+    choices: dict[Key, Choice] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    """How often each backend ran; torch's own convolution by why it did."""
+    _prepared: dict[Key, Conv] = field(default_factory=dict)
+    _prepared_from: tuple[int, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is prepared: a copy prepares its own weights at its first call."""
+        return self.__dict__ | {"calls": Counter(), "_prepared": {}, "_prepared_from": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it up again, where the choices hold.
+
+        Raises:
+            ValueError: this is another machine or version; a model's state_dict goes anywhere.
+        """
+        if (now := here()) != state["environment"]:
+            was = ", ".join(state["environment"])
+            raise ValueError(
+                f"this model was optimized for {was}; here is {', '.join(now)}: load its "
+                "state_dict into the original and optimize that"
+            )
+        self.__dict__.update(state)
+
+    def conv(self, module: Any, key: Key, choice: Choice) -> Conv:
+        """The prepared convolution; prepared again where the weights have changed since.
+
+        Raises:
+            ValueError: the backend is not there any more.
+        """
+        version = _version(module)
+        if version != self._prepared_from:
+            self._prepared, self._prepared_from = {}, version
+        if key not in self._prepared:
+            problem = choice.geometry.problem
+            self._prepared[key] = prepared(choice.backend, problem, weights_of(module), key)
+        return self._prepared[key]
+
+
+def _version(module: Any) -> tuple[int, ...]:
+    """Another one where weight or bias was replaced, moved or written to."""
+    parts = (module.weight, module.bias)
+    return tuple(n for p in parts if p is not None for n in (p.data_ptr(), p._version))
+
+
+def weights_of(module: Any) -> Weights:
+    """What the module has learnt."""
+    return Weights(module.weight.detach(), None if module.bias is None else module.bias.detach())
+
+
+def prepared(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Conv:
+    """The backend with these weights; raises `ValueError` where it can't take part."""
+    if name not in backends():
+        raise ValueError(f"there is no backend {name!r} here")
+    dtype = str(key[1]).removeprefix("torch.")
+    backend = backends()[name]
+    why = why_skipped(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
+    if why is not None:
+        raise ValueError(f"{name} {why}")
+    return backend.prepare(problem, weights)
+
+
+class _Dispatching(nn.Module):
+    """The half of a module that decides; the other half is torch's own class."""
+
+    dispatch: Dispatch
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolution of `input`, on whatever was chosen for it."""
+        choice = None if _is_traced(input) else _chosen(self, input)
+        if choice is None:
+            y: Tensor = super().forward(input)
+        else:
+            conv = self.dispatch.conv(self, key_of(input), choice)
+            y = conv(choice.geometry.padded(input))
+        return y
+
+
+def _chosen(module: Any, x: Tensor) -> Choice | None:
+    """What this call runs on, counted; None is torch's own."""
+    own: Dispatch = module.dispatch
+    choice = own.choices.get(key_of(x))
+    why = "another input" if choice is None else _why_torch(module, x, choice)
+    if choice is None or why is not None:
+        own.calls[f"torch: {why}"] += 1
+        return None
+    own.calls[choice.backend] += 1
+    return choice
+
+
+def _why_torch(module: Any, x: Tensor, choice: Choice) -> str | None:
+    """Why this call is torch's own, in words, or None."""
+    if module.training:
+        return "training"
+    if torch.is_grad_enabled() and _records_gradients(module, x):
+        return "gradients are recorded"
+    if torch.is_autocast_enabled(x.device.type):
+        return "autocast"
+    if torch.get_num_threads() != module.dispatch.threads:
+        return "another number of threads"
+    if module.weight.dtype != x.dtype or module.weight.device != x.device:
+        return "weights of another dtype or device"
+    if choice.memory_format not in memory_formats(x):
+        return "another memory format"
+    return None
+
+
+def _is_traced(x: Tensor) -> bool:
+    """Whether operators are written down for later, so that each has to be one of torch's."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return type(x) is not Tensor or torch.compiler.is_compiling() or bool(tracing)
+
+
+def _records_gradients(module: Any, x: Tensor) -> bool:
+    bias = module.bias
+    needed = x.requires_grad or module.weight.requires_grad
+    return bool(needed or (bias is not None and bias.requires_grad))
+
+
+class Conv1d(_Dispatching, nn.Conv1d):
+    """`nn.Conv1d` that runs on the backend that was chosen for its input."""
+
+
+class Conv2d(_Dispatching, nn.Conv2d):
+    """`nn.Conv2d` that runs on the backend that was chosen for its input."""
+
+
+class Conv3d(_Dispatching, nn.Conv3d):
+    """`nn.Conv3d` that runs on the backend that was chosen for its input."""
+
+
+_REPLACING = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+
+
+def why_left(module: nn.Module) -> str | None:
+    """Why a module that convolves can't be replaced, in words, or None."""
+    kind = next((plain for plain in _REPLACING if isinstance(module, plain)), None)
+    if kind is None:
+        return "is called as a function, not as a module"
+    if type(module) is not kind:
+        return f"is a {type(module).__name__}, which may do more than {kind.__name__}"
+    if not isinstance(module.weight, nn.Parameter):
+        return "computes its weight at each call"
+    if module.weight.is_inference():
+        return "has weights that were made in inference mode, whose changes can't be seen"
+    return None
+
+
+def replace(module: nn.Module, dispatch: Dispatch) -> None:
+    """Let a plain convolution run on other backends; name, parameters and hooks stay its own."""
+    module.__class__ = _REPLACING[type(module)]  # type: ignore[index]
+    module.__dict__["dispatch"] = dispatch
+
+
+def restore(module: nn.Module) -> None:
+    """Make a replaced module torch's own again."""
+    kind = {ours: torchs for torchs, ours in _REPLACING.items()}
+    module.__class__ = kind[type(module)]  # type: ignore[index]
+    del module.dispatch
+
+
+def replaced(model: nn.Module) -> dict[str, Dispatch]:
+    """What each replaced module runs, by its dotted name."""
+    ours = tuple(_REPLACING.values())
+    return {name: m.dispatch for name, m in model.named_modules() if isinstance(m, ours)}

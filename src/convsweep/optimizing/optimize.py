@@ -1,0 +1,151 @@
+"""A copy of a model whose convolutions run on what is the fastest here, held to the original."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convsweep.best import read_limit
+from convsweep.device import find_device
+from convsweep.optimizing.admitting import Admitted, admit, hold_together, put_in
+from convsweep.optimizing.choosing import Pick, Table, is_budget, pick, read_table, usable
+from convsweep.optimizing.layers import replaced
+from convsweep.optimizing.measuring import measured
+from convsweep.optimizing.report import Replaced, Report
+from convsweep.optimizing.survey import Example, Left, Survey, copied, survey
+from convsweep.optimizing.timing import measure
+from convsweep.quantities import seconds
+
+MEASURE_S = 10.0
+"""Spent on timing the whole model, where no other time is asked for."""
+
+
+def optimize(
+    model: nn.Module,
+    source: str | os.PathLike[str],
+    *,
+    inputs: Any,
+    threads: int | None = None,
+    max_error: float | None = None,
+    backends: Collection[str] = (),
+    across_machines: bool = False,
+    measure_s: float = MEASURE_S,
+    out: str | os.PathLike[str] | None = None,
+) -> nn.Module:
+    """A copy of `model`, for inference, whose convolutions run on the fastest backends.
+
+    `nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d` are replaced where another backend is surely faster
+    than torch's own, and right: each on its own real input against float64, within the backend's
+    error bound, and all together against the original in float64. All else stays torch's; so does
+    each call in training mode, or that records gradients, or whose input or number of threads is
+    none that was measured: call it under `torch.inference_mode()`. The copy is in evaluation
+    mode, its parameters keep their names, batch norms are not folded; `model` stays as it is.
+
+    The attribute `convsweep_report` of the copy, a `Report`, tells what became of each layer, how
+    far the output is off, and the measured speedup of the whole; `print` it.
+
+    Args:
+        model: any module that can be copied.
+        source: a run's folder, a best.csv, or a time such as "60s" to measure the layers for.
+        inputs: what the model is called with: a tensor, a tuple of arguments, or a dictionary.
+        threads: of torch's pool, for which the copy is made; by default as many as now.
+        max_error: the largest relative error of a layer; by default each backend's own bound.
+        backends: names and families; by default all but those that bring threads of their own or
+            compile each problem.
+        across_machines: take a table of another machine or version all the same.
+        measure_s: about how long the whole model is timed; 0: it is not.
+        out: a new folder to keep what a time in `source` has measured.
+
+    Raises:
+        ValueError: in one line, where an argument is wrong, the table is of another machine, or
+            the model can't take the inputs or convolves nothing.
+    """
+    limit = None if max_error is None else read_limit(max_error)
+    usable(backends)
+    example, kind = Example.of(inputs), type(model).__name__
+    with _threads(threads) as count:
+        own, original = copied(model), copied(model)
+        found = survey(own, example)
+        if is_budget(source):
+            table = _measured(found, kind, str(source), backends, limit, count, out)
+        else:
+            table = read_table(Path(source), limit, backends, across_machines)
+        picks, left = _picks(found, table, count)
+        admitted, failed = admit(own, example, picks, found.executed, limit)
+        put_in(own, admitted, count)
+        admitted, taken_out, whole = hold_together(own, original, example, admitted)
+        speedup = None
+        if admitted and measure_s > 0:
+            clock = find_device(admitted[0].layer.key[2]).clock
+            speedup = measure(original, own, example, clock, measure_s)
+    for dispatch in replaced(own).values():
+        dispatch.calls.clear()
+    done, every = [*map(_replaced, admitted)], [*found.left, *left, *failed, *taken_out]
+    report = Report(kind, count, str(source), done, every, whole, speedup)
+    own.__dict__["convsweep_report"] = report
+    return own
+
+
+@contextmanager
+def _threads(asked: int | None) -> Iterator[int]:
+    """Within, torch uses so many threads; by default as many as it does."""
+    before = torch.get_num_threads()
+    count = before if asked is None else asked
+    if not 1 <= count <= (os.cpu_count() or 1):
+        raise ValueError(f"threads={asked!r} is not a whole number from 1 to {os.cpu_count()}")
+    torch.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(
+    found: Survey,
+    kind: str,
+    budget: str,
+    backends: Collection[str],
+    limit: float | None,
+    threads: int,
+    out: str | os.PathLike[str] | None,
+) -> Table:
+    """The table of a sweep over the model's layers."""
+    seconds(budget)
+    if not found.executed:
+        raise ValueError(f"{kind} has no convolution that is a module of its own")
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run" if out is None else Path(out)
+        names = usable(backends, compiling=False)
+        measured(found.executed, kind, names, budget, threads, run_dir)
+        try:
+            return read_table(run_dir, limit, backends, across_machines=False)
+        except ValueError as error:
+            why = str(error).replace(repr(str(run_dir)), "what was measured")
+            raise ValueError(f"{why}; a longer time than {budget} may help") from None
+
+
+def _picks(found: Survey, table: Table, threads: int) -> tuple[dict[Any, Pick], list[Left]]:
+    """What the table says of each layer, and of which it says that it stays torch's."""
+    said = {layer: pick(table, layer, threads) for layer in found.executed}
+    left = [Left(x.name, found.executed[x], why) for x, why in said.items() if isinstance(why, str)]
+    return {layer: one for layer, one in said.items() if not isinstance(one, str)}, left
+
+
+def _replaced(one: Admitted) -> Replaced:
+    saving_s = one.calls * one.pick.median_s * (one.pick.speedup.value - 1)
+    return Replaced(
+        one.layer.name,
+        one.layer.problem,
+        one.calls,
+        one.pick.backend,
+        one.pick.speedup,
+        saving_s,
+        one.error,
+    )
