@@ -15,6 +15,7 @@ from convsweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.workloads import PROBLEM_COLUMNS, workloads
 
 SMOKE = Options(grid="smoke")
+TEXTBOOK = [name for name, backend in backends().items() if not backend.family]
 FIVE = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 ROW = "1,4,9,9,8,3,3,1,1,1,1,1,1,1,0"
 
@@ -204,8 +205,17 @@ def test_a_grid_brings_its_own_passes_time_limit_and_backends(name: str) -> None
         grid.passes,
         grid.case_timeout_s,
     )
-    assert set(request.backends) == set(grid.backends or backends())
+    assert set(request.backends) == set(grid.backends or TEXTBOOK)
     assert of(request, "layer") == grid.layers()
+
+
+def test_a_family_stands_for_its_backends() -> None:
+    engines = {name for name, backend in backends().items() if backend.family == "engines"}
+    assert set(read_request(replace(SMOKE, backends=["engines"])).backends) == engines > set()
+    assert set(read_request(replace(SMOKE, backends=["all"])).backends) == set(backends())
+    both = read_request(replace(SMOKE, backends=["torch_conv", "engines", "torch_conv"]))
+    assert next(iter(both.backends)) == "torch_conv"
+    assert len(both.backends) == 1 + len(engines)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -289,7 +299,7 @@ def test_lists_cross_and_every_case_is_asked_once() -> None:
         SMOKE, dtypes=DTYPES, memory_formats=MEMORY_FORMATS, threads=range(1, usable_cores() + 1)
     )
     cases = read_request(asked).cases
-    each = len(GRIDS["smoke"].layers()) * len(backends()) * len(DTYPES) * len(MEMORY_FORMATS)
+    each = len(GRIDS["smoke"].layers()) * len(TEXTBOOK) * len(DTYPES) * len(MEMORY_FORMATS)
     assert len(set(cases)) == len(cases) == each * usable_cores()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from convsweep.axes import parse_axis, span
 from convsweep.problem import ConvProblem
 from convsweep.separation import is_replaceable
-from convsweep.workloads import Layer
+from convsweep.workloads import MOBILENET, STANDARD_TWIN, Layer, workloads
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 MEMORY_FORMATS = ("contiguous", "channels_last")
@@ -48,21 +48,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Grid:
-    """Named problems: each line of axes spans a block of them."""
+    """Named problems: each line of axes spans a block of them, or layers of networks."""
 
     about: str
-    axes: tuple[str, ...]
+    axes: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """Workloads whose layers it has."""
+    keeps: Callable[[ConvProblem], bool] = lambda problem: True
+    """Which of those layers."""
     passes: int = 10
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
-    """The backends that answer its question; None: all."""
+    """The backends, or families of them, that answer its question; None: those of no family."""
     halves: bool = False
     """Whether the halves of separable layers are timed alone, too."""
 
     def layers(self) -> list[Layer]:
-        """The problems of all lines, each once."""
+        """The problems of all lines and networks, each once."""
         spans = (span(map(parse_axis, line.split())) for line in self.axes)
-        return [Layer(problem) for problem in dict.fromkeys(itertools.chain(*spans))]
+        layers = (layer.problem for name in self.networks for layer in workloads()[name])
+        problems = itertools.chain(*spans, filter(self.keeps, layers))
+        return [Layer(problem) for problem in dict.fromkeys(problems)]
 
 
 _CHANNELS = ("in_channels=4:512:*2 size=28 kernel_size=1,3",)
@@ -85,6 +91,7 @@ _FURTHER = (
     "in_channels=16,64 size=1024x kernel_size=9",
     "in_channels=8,32 size=14x14x14",
 )
+_ENGINES = ("torch_prepacked", "onnxruntime", "openvino", "ncnn")
 _LECTURE = (
     "in_channels=8,64 size=14 bias=0,1",
     "in_channels=64 size=28,56 bias=0,1",
@@ -107,6 +114,12 @@ _LECTURE = (
     "in_channels=192 out_channels=64 size=28",
     "in_channels=64 out_channels=64 size=7x7x16",
 )
+
+
+def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
+    one = (1, 1)
+    return problem.kernel_size == (3, 3) and problem.groups == 1 and problem.stride == one
+
 
 GRIDS = {
     "smoke": Grid(
@@ -141,6 +154,34 @@ GRIDS = {
         "what a lecture on channels says of cost: bias, padding, 1x1, ladders, kernels, volumes",
         _LECTURE,
         backends=("torch_conv", "pointwise", "linear", "separable"),
+    ),
+    "winograd": Grid(
+        "3x3 layers of VGG-16 and ResNet-50: own Winograd against the engines that people use",
+        networks=("vgg16", "resnet50"),
+        keeps=_is_3x3_of_stride_1,
+        passes=5,
+        backends=("torch_conv", "winograd", "winograd_numba", *_ENGINES),
+    ),
+    "depthwise_layers": Grid(
+        "depthwise layers of MobileNetV1, EfficientNet-B0 and ConvNeXt: own kernel against engines",
+        networks=(MOBILENET, "efficientnet_b0", "convnext_tiny"),
+        keeps=lambda problem: problem.is_depthwise,
+        passes=5,
+        backends=("torch_conv", "depthwise_numba", *_ENGINES),
+    ),
+    "separable_blocks": Grid(
+        "separable blocks of MobileNetV1: one fused kernel against two calls of the engines",
+        networks=(STANDARD_TWIN,),
+        keeps=lambda problem: is_replaceable(problem) and problem.in_channels > 3,
+        passes=5,
+        backends=(
+            "separable",
+            "separable_numba",
+            "separable_prepacked",
+            "separable_onnxruntime",
+            "separable_openvino",
+            "separable_ncnn",
+        ),
     ),
     "noise": Grid(
         "from microseconds to milliseconds a call: what convsweep noise compares with itself",
