@@ -97,6 +97,7 @@ BACKEND = Backend(
     error_bound=error_bound,
     source="Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs",
     direct=False,
+    device_types=("cpu", "cuda"),
     dtypes=("float32", "float64"),
     family="algorithms",
 )

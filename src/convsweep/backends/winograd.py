@@ -15,8 +15,11 @@ from convsweep.cook_toom import transforms
 from convsweep.layouts import from_pixels, to_pixels
 from convsweep.problem import ConvProblem, Size
 
-TILES_BYTES = 4 << 20
-"""About what a core holds of a last cache: so much of transformed tiles is worked on at a time."""
+TILES_BYTES = 8 << 20
+"""About a core's share of a last cache: so much of the transformed image is worked on at a time."""
+
+FEW_TILES = 32
+"""Fewer tiles than this are soon multiplied with a weight that is four times the untransformed."""
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -26,9 +29,9 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 
 def tile_outputs(problem: ConvProblem) -> int:
-    """m: 4, or 2 where F(4, 3) has so few tiles that its weights are read for little work."""
+    """m: 4, or 2 where F(4, 3) reads its larger weights for few tiles, and in 3-D."""
     tiles = problem.batch_size * prod(ceil(size / 4) for size in problem.output_size)
-    return 4 if problem.rank < 3 and tiles >= 16 else 2
+    return 4 if problem.rank < 3 and tiles >= FEW_TILES else 2
 
 
 def tiles_of(problem: ConvProblem) -> Size:
