@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convsweep.backend import Conv, Weights
 from convsweep.kernels import buffers
-from convsweep.kernels.depthwise_planes import planes_worker
+from convsweep.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
 from convsweep.kernels.depthwise_work import Plan, start, threads
 from convsweep.kernels.layouts import answer, laid_out
@@ -95,7 +95,8 @@ def _planes_job(problem: ConvProblem, weights: Weights) -> Job:
     span = (kernel_h - 1) * dilation_h + 1
     bands = _bands(out_height, stride_h, span, row_bytes, PLANES_BYTES, count)
     most = -(-out_height // bands)
-    floats = (most + 1) * LANES + ((most - 1) * stride_h + span) * row_bytes // FLOAT_BYTES
+    band_floats = ((most - 1) * stride_h + span) * row_bytes // FLOAT_BYTES
+    floats = (most + 1) * LANES + BUFFERS * band_floats
     return _job(
         problem,
         weights.bias,
@@ -107,6 +108,7 @@ def _planes_job(problem: ConvProblem, weights: Weights) -> Job:
         needed=needed,
         pitch=pitch,
         floats=floats,
+        band_floats=band_floats,
         units=problem.batch_size * problem.in_channels * bands,
     )
 
@@ -133,7 +135,8 @@ def _rows_job(problem: ConvProblem, weights: Weights) -> Job:
     span = (kernel_h - 1) * dilation_h + 1
     bands = _bands(out_height, stride_h, span, row_bytes, ROWS_BYTES, 1)
     most = -(-out_height // bands)
-    floats = out_width * LANES + ((most - 1) * stride_h + span) * row_bytes // FLOAT_BYTES
+    band_floats = ((most - 1) * stride_h + span) * row_bytes // FLOAT_BYTES
+    floats = out_width * LANES + band_floats
     step = 1 if taps > 1 else stride_w
     return _job(
         problem,
@@ -146,6 +149,7 @@ def _rows_job(problem: ConvProblem, weights: Weights) -> Job:
         needed=needed,
         pitch=pitch,
         floats=floats,
+        band_floats=band_floats,
         units=problem.batch_size * -(-len(firsts) // HALVES) * bands,
     )
 
@@ -161,6 +165,7 @@ def _job(
     bands: int,
     needed: int,
     pitch: int,
+    band_floats: int,
     floats: int,
     units: int,
 ) -> Job:
@@ -186,6 +191,7 @@ def _job(
         bands=bands,
         needed=needed,
         pitch=pitch,
+        band_bytes=band_floats * FLOAT_BYTES,
         scratch_bytes=floats * FLOAT_BYTES,
         offsets=table.data_ptr(),
         lines=len(offsets),

@@ -52,6 +52,14 @@ def _copy(
             store_float(target + pixel * target_step + offset, value)
 
 
+@inlined
+def _inside(first: int, height: int, kernel: int, dilation: int) -> tuple[int, int]:
+    """Which rows of the kernel, the first one at row `first`, meet the image: from, up to."""
+    above = min(kernel, max(0, -first + dilation - 1) // dilation)
+    below = min(kernel, max(0, height - first + dilation - 1) // dilation)
+    return above, max(above, below)
+
+
 @cache
 def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
     """The worker for channels_last tensors: `taps` in a row of the kernel, `count` output columns.
@@ -91,8 +99,9 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
                 _clear(target, left + width, p.needed)
             for row in range(first, last):
                 i = row * p.stride_h - p.top
-                above = min(p.kernel_h, max(0, -i + p.dilation_h - 1) // p.dilation_h)
-                below = max(above, min(p.kernel_h, (height - i + p.dilation_h - 1) // p.dilation_h))
+                above, below = 0, p.kernel_h
+                if i < 0 or i + (p.kernel_h - 1) * p.dilation_h >= height:
+                    above, below = _inside(i, height, p.kernel_h, p.dilation_h)
                 for half in range(some):
                     vector = block * HALVES + half
                     channel = max(0, min(vector * LANES, channels - LANES))

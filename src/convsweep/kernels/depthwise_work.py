@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     bands: int  # of output rows, of every plane or block of channels
     needed: int  # columns of the padded input that are read
     pitch: int  # columns that a row of scratch has room for
+    band_bytes: int  # of a padded band
     scratch_bytes: int  # of one part
     offsets: int  # address of the lines' offsets
     lines: int
