@@ -12,8 +12,8 @@ report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
 	$(BIN)/convsweep run --grid quick --out results/$$run && \
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
-test: .venv/installed  ## pass the tests; time nothing
-	$(BIN)/pytest
+test: .venv/installed  ## pass the tests, a file a process at a time; time nothing
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --benchmark-disable
 
 lint: .venv/installed  ## format, lint and types, without changing a file
 	$(BIN)/ruff format --check .
