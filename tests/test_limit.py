@@ -20,6 +20,7 @@ from convsweep.limit.field import (
     ENGINES,
     KERNELS,
     PLAIN,
+    SEPARABLE_ENGINES,
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
@@ -97,6 +98,34 @@ def test_a_separable_kernel_is_no_contender_on_dense_weights(made: Callable[...,
     }
 
 
+def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path) -> None:
+    rows = contest(**EXACT)
+    engine = [
+        replace(
+            row,
+            backend="separable_ncnn",
+            family="engines",
+            median_s=row.median_s and row.median_s / 1.2,
+        )
+        for row in rows
+        if row.backend == "separable"
+    ]
+    found = matches(only_field(run_of(rows + engine, tmp_path / "run")))
+    duels = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels
+    assert duels[SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
+    assert duels[SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
+
+
+def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run]) -> None:
+    field = only_field(made())
+    cut = field.log_s.copy()
+    cut[1::2, -1] = np.nan
+    whole = pick(_field(field.log_s[:4, :-1]))
+    found = pick(_field(cut[:4]))
+    assert found.log_s[:-1] == pytest.approx(whole.log_s)
+    assert np.isnan(found.log_s[-1])
+
+
 def test_sums_take_torch_where_there_is_no_kernel_or_a_slower_one(made: Callable[..., Run]) -> None:
     (whole,) = wholes(only_field(made()))
     assert (whole.layers, whole.on_torch) == (5, 2)
@@ -121,9 +150,9 @@ def test_different_numbers_give_different_sentences(made: Callable[..., Run]) ->
     fast = told(made())
     slow = told(made(faster=FASTER | {"winograd_numba": 0.8, "depthwise_numba": 0.8}))
     assert "3.00" in fast[0]
-    assert "times faster than torch_conv (contiguous)" in fast[0]
+    assert "times as fast as torch_conv (contiguous)" in fast[0]
     assert "surely is the faster one on each" in fast[0]
-    assert "times slower than torch_conv (contiguous)" in slow[0]
+    assert "0.800 [" in slow[0]
     assert "surely the slower one on 2" in slow[0]
     assert any("on none of its 5 layers" in sentence for sentence in slow)
     assert not {fast[0], fast[-1]} & {*slow}
@@ -137,7 +166,7 @@ def test_without_engines_nothing_is_said_of_them(made: Callable[..., Run]) -> No
 
 def test_one_pass_tells_no_interval(made: Callable[..., Run]) -> None:
     (first, *_) = told(made(passes=1))
-    assert "from too few passes to be sure" in first
+    assert "too few passes for an interval" in first
     assert "surely so on 0" in first
 
 

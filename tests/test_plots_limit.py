@@ -10,6 +10,8 @@ from synthetic_run import square
 from convsweep.findings import Run
 from convsweep.limit.field import Field, fields
 from convsweep.plots import contenders, costs, tradeoff, winners
+from convsweep.plots import layers as layers_of_network
+from convsweep.plots.choice import few, told
 from convsweep.plots.families import family_looks
 from convsweep.plots.style import Picture, drawing_style, png
 
@@ -131,3 +133,22 @@ def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(
         for other in FAMILIES:
             assert (colors[one] == colors[other]) == (family == FAMILIES[other])
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
+
+
+def test_of_many_backends_the_fastest_are_drawn_and_the_others_told(tmp_path: Path) -> None:
+    names = ["torch_conv", *(f"engine{n}" for n in range(20))]
+    faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
+    layers = {f"c{c}": (1, square(c, 14, 3)) for c in (8, 16)}
+    run = run_of(
+        contest(layers, backends=names, faster=faster, formats=["contiguous"], noise=1e-3),
+        tmp_path / "run",
+    )
+    shown = few(run, 8)
+    assert shown.backends == ["torch_conv", *sorted(names[-7:])]
+    assert set(shown.pass_times.index.get_level_values("backend")) == set(shown.backends)
+    with drawing_style():
+        picture = layers_of_network.draw(shown, "net")
+        assert picture is not None
+        assert "Of 21 backends the 8" in told(picture, shown, run).caption
+        assert told(picture, run, run) is picture
+    assert few(shown, 8) is shown

@@ -8,7 +8,8 @@ from convsweep import labels
 from convsweep.attainment import Attainment, attainments
 from convsweep.estimates import Interval
 from convsweep.findings import Run
-from convsweep.plots import MOST_SETTINGS, roofline
+from convsweep.plots import MOST_LINES, MOST_SETTINGS, roofline
+from convsweep.plots.choice import few, told
 from convsweep.plots.style import Picture
 from convsweep.roofline import MACHINE_COLUMNS, roofs
 from convsweep.sections import Section
@@ -121,9 +122,10 @@ def _reached_table(found: dict[str, list[Attainment]]) -> Table:
 
 def _pictures(parts: dict[str, Run]) -> list[Picture]:
     """A roofline for each setting."""
-    drawn = [(setting, roofline.draw(part)) for setting, part in [*parts.items()][:MOST_SETTINGS]]
-    return [
-        picture.of(setting) if len(parts) > 1 else picture
-        for setting, picture in drawn
-        if picture is not None
-    ]
+    drawn: list[Picture] = []
+    for setting, part in [*parts.items()][:MOST_SETTINGS]:
+        shown = few(part, MOST_LINES)
+        if picture := roofline.draw(shown):
+            whole = told(picture, shown, part)
+            drawn.append(whole.of(setting) if len(parts) > 1 else whole)
+    return drawn

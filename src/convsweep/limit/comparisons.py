@@ -71,33 +71,36 @@ class Match(NamedTuple):
 
 def matches(field: Field) -> list[Match]:
     """Every role on every kind of layer, over all layers; then network by network."""
-    found = [match for part in _kinds(field) for match in _matches(part, "")]
+    found = _of_layers(field, "")
     workloads = field.cases["workload"].dropna().unique()
     if len(workloads) > 1:
         for workload in workloads:
             of = field.part(field.cases["workload"].eq(workload).fillna(False))
-            found += [match for part in _kinds(of) for match in _matches(part, str(workload))]
+            found += _of_layers(of, str(workload))
     return found
 
 
-def _kinds(field: Field) -> Iterable[Field]:
-    parts = (field.part(field.cases["kind"] == kind) for kind in KINDS)
-    return (part for part in parts if len(part.cases))
+def _of_layers(field: Field, workload: str) -> list[Match]:
+    """Dense layers kind by kind, then separable blocks of all kinds."""
+    parts = {kind: field.part(field.cases["kind"] == kind) for kind in KINDS}
+    told = [
+        _match(part, role, workload, kind)
+        for kind, part in parts.items()
+        for role in (KERNELS, ALGORITHMS)
+    ]
+    told.append(_match(field, SEPARABLE_KERNELS, workload, SEPARABLE_BLOCKS))
+    return [match for match in told if match is not None]
 
 
-def _matches(field: Field, workload: str) -> list[Match]:
-    found = []
-    for role, opponents in DUELS.items():
-        own = picks(field, role)
-        duels = {
-            opponent: duel(field, role, opponent, own, theirs)
-            for opponent in opponents
-            if (theirs := picks(field, opponent)).keys() & own.keys()
-        }
-        if duels:
-            kind = SEPARABLE_BLOCKS if role == SEPARABLE_KERNELS else field.cases["kind"].iloc[0]
-            found.append(Match(workload, kind, duels, _counts(own.values())))
-    return found
+def _match(field: Field, role: str, workload: str, kind: str) -> Match | None:
+    """All duels of one role; None where it shares no layer with anybody."""
+    own = picks(field, role)
+    duels = {
+        opponent: duel(field, role, opponent, own, theirs)
+        for opponent in DUELS[role]
+        if (theirs := picks(field, opponent)).keys() & own.keys()
+    }
+    return Match(workload, kind, duels, _counts(own.values())) if duels else None
 
 
 def _counts(found: Iterable[Pick]) -> dict[str, int]:

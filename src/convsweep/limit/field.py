@@ -147,17 +147,18 @@ def pick(field: Field) -> Pick:
 
     A minimum over noisy times is too good to be true; so each pass is given the time of the case
     that the other passes find the fastest (leaving one out, Stone 1974). One pass alone chooses
-    for itself.
+    for itself. Passes that not all of the cases have are left out where there are others.
     """
     logs = field.log_s
-    passes = np.flatnonzero(~np.isnan(logs).all(axis=0))
+    there = ~np.isnan(logs)
+    whole = there.all(axis=0)
+    passes = np.flatnonzero(whole if whole.any() else there.any(axis=0))
     chosen = np.full(logs.shape[1], np.nan)
     for index in passes:
-        others = np.delete(logs, index, axis=1) if len(passes) > 1 else logs
-        there = ~np.isnan(logs[:, index])
-        ranked = np.where(there, _centres(others), np.inf)
+        others = logs[:, passes[passes != index]] if len(passes) > 1 else logs[:, passes]
+        ranked = np.where(there[:, index], _centres(others), np.inf)
         chosen[index] = logs[int(np.argmin(ranked)), index]
-    best = field.cases.iloc[int(np.argmin(_centres(logs)))]
+    best = field.cases.iloc[int(np.argmin(_centres(logs[:, passes])))]
     return Pick(chosen, best["backend"], best["format"], float(best["relative_err"]))
 
 

@@ -9,7 +9,7 @@ from convsweep.findings import Run
 from convsweep.limit.comparisons import matches
 from convsweep.limit.field import Field, fields
 from convsweep.limit.whole import wholes
-from convsweep.limit.words import matches_table, networks_table, sentences
+from convsweep.limit.words import engines, matches_table, networks_table, sentences
 from convsweep.plots import MOST_SETTINGS, contenders, costs, tradeoff, winners
 from convsweep.plots.style import Picture
 from convsweep.sections import Section
@@ -25,7 +25,8 @@ _FORMATS = (
 )
 _MEMORY = (
     "Peak memory is what one call needs at its peak beyond what is kept between calls: its answer "
-    "and its workspace, not its packed weights."
+    "and its workspace, not its packed weights. An engine that keeps freed memory for itself needs "
+    "more than is seen."
 )
 
 
@@ -57,7 +58,12 @@ def section(run: Run) -> Section | None:
         sentences=said or [_nobody(every)],
         tables=[(caption, table) for caption, table in tables if table.rows],
         pictures=pictures,
-        notes=[_CHOSEN, *([_FORMATS] if formats else []), _MEMORY],
+        notes=[
+            *dict.fromkeys(filter(None, map(engines, every))),
+            _CHOSEN,
+            *([_FORMATS] if formats else []),
+            _MEMORY,
+        ],
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from convsweep import labels
+from convsweep.estimates import Interval
 from convsweep.limit.comparisons import SEPARABLE_BLOCKS, Duel, Match
 from convsweep.limit.field import (
     ALGORITHMS,
@@ -20,7 +21,6 @@ from convsweep.limit.field import (
     Field,
 )
 from convsweep.limit.whole import Whole
-from convsweep.networks.sums_in_words import pace
 from convsweep.tables import Table, by_setting
 
 _ROLES: Mapping[str, str] = {
@@ -30,20 +30,32 @@ _ROLES: Mapping[str, str] = {
 }
 
 
+_WHERE: Mapping[str, str] = {
+    "3x3, stride 1": "3x3 layers of stride 1",
+    "1x1": "1x1 layers",
+    "depthwise": "Depthwise layers",
+    "others": "Other layers",
+    SEPARABLE_BLOCKS: "Separable blocks",
+}
+
+
 def opponent(field: Field, role: str) -> str:
     """Who is meant by a role, as one is spoken of."""
     return {
         PLAIN: field.base,
         TORCH: f"{field.baseline} in its better format",
-        ENGINES: f"the best engine ({_names(field, ENGINES)})",
+        ENGINES: "the best engine",
         SEPARABLES: "torch's two calls",
-        SEPARABLE_ENGINES: f"the best engine's two ({_names(field, SEPARABLE_ENGINES)})",
+        SEPARABLE_ENGINES: "the best engine's two",
     }[role]
 
 
-def _names(field: Field, role: str) -> str:
-    """The engines of a role, in the order of their names."""
-    return ", ".join(sorted(set(field.part(field.among(role)).cases["backend"])))
+def engines(field: Field) -> str:
+    """Who takes part as an engine, torch among them; empty where torch is alone."""
+    if not _has_engines(field, ENGINES):
+        return ""
+    names = sorted(set(field.part(field.among(ENGINES)).cases["backend"]))
+    return f"The engines are {labels.join(names)}."
 
 
 def _has_engines(field: Field, role: str) -> bool:
@@ -61,14 +73,21 @@ def sentences(field: Field, found: Sequence[Match], networks: Sequence[Whole]) -
 def _of_match(field: Field, match: Match) -> str:
     duels = _worth_telling(field, match)
     first = duels[0]
-    layers = labels.count(first.layers, "layer")
-    where = match.kind if match.kind == SEPARABLE_BLOCKS else f"{match.kind} layers"
-    told = [f"{pace(one.speedup)} than {opponent(field, one.opponent)}" for one in duels]
+    told = [_pace(one.speedup, opponent(field, one.opponent)) for one in duels]
+    unsure = np.isnan(first.speedup.low)
     return (
-        f"{where.capitalize() if where[0].isalpha() else where}: {_ROLES[first.role]} of each is "
-        f"{labels.join(told)}, in the geometric mean of {layers}{_short_of(duels)}; "
+        f"{_WHERE.get(match.kind, match.kind)}: {_ROLES[first.role]} of each is "
+        f"{labels.join(told)}, in the geometric mean of {labels.count(first.layers, 'layer')}"
+        f"{' (too few passes for an interval)' if unsure else ''}{_short_of(duels)}; "
         f"{_won(first)}. {_error(field, first)}"
     )
+
+
+def _pace(speedup: Interval, than: str) -> str:
+    """`2.01 [1.95, 2.08] times as fast as ncnn`; told where nobody knows who is the faster one."""
+    said = f"{labels.interval(*speedup)} times as fast as {than}"
+    open_ = speedup.low <= 1 <= speedup.high
+    return f"{said} (faster or slower, nobody can tell)" if open_ else said
 
 
 def _worth_telling(field: Field, match: Match) -> list[Duel]:
@@ -119,20 +138,20 @@ def _of_network(field: Field, whole: Whole) -> str:
         else ""
     )
     engines = (
-        f" and {pace(whole.over_engines)} than on the best engine of each layer"
+        f" and {_pace(whole.over_engines, 'on the best engine of each layer')}"
         if _has_engines(field, ENGINES)
         else ""
     )
     return (
         f"{whole.workload}, its layers added up, on the best own kernel of each{stay} is "
-        f"{pace(whole.over_torch)} than on {opponent(field, PLAIN)} "
+        f"{_pace(whole.over_torch, f'on {field.base}')} "
         f"({labels.time(*whole.own.time)} against {labels.time(*whole.torch.time)}){engines}."
     )
 
 
 def matches_table(found: Mapping[str, tuple[Field, Sequence[Match]]]) -> Table:
     """A row a setting, network, kind of layer, role and opponent."""
-    heads = ("setting", "layers of", "kind", "who", "against", "layers", "times faster [95 %]",
+    heads = ("setting", "layers of", "kind", "who", "against", "layers", "times as fast [95 %]",
              "faster on", "surely", "surely slower", "largest error", "theirs")  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for setting, (field, matches) in found.items():

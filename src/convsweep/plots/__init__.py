@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from convsweep.findings import Run, read_run, thrifty_backends
 from convsweep.plots import devices, heatmap, layers, promise, sweeps
+from convsweep.plots.choice import few, told
 from convsweep.plots.style import Picture, drawing_style, png
 from convsweep.separation import SEPARABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["MOST_SETTINGS", "Picture", "figures", "png"]
+__all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "png"]
 
 MOST_SETTINGS = 6
+MOST_LINES, MOST_COLUMNS = 8, 12
+"""Backends of one figure, as colours and as columns."""
 
 
 def figures(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> list[Picture]:
@@ -35,9 +38,14 @@ def figures(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> li
 
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:
-    drawn = [sweeps.draw(run, sweeps.CHANNELS), sweeps.draw(run, sweeps.SIZE), heatmap.draw(run)]
+    lines, columns = few(run, MOST_LINES), few(run, MOST_COLUMNS)
+    drawn = [
+        (sweeps.draw(lines, sweeps.CHANNELS), lines),
+        (sweeps.draw(lines, sweeps.SIZE), lines),
+        (heatmap.draw(columns), columns),
+    ]
     others = (backend for backend in thrifty_backends(run) if backend != SEPARABLE)
-    drawn += [promise.draw(run, backend) for backend in others]  # separable has a study of its own
+    drawn += [(promise.draw(run, backend), run) for backend in others]  # a study tells separable
     networks = run.cases["workload"].dropna().unique()
-    drawn += [layers.draw(run, str(workload)) for workload in networks]
-    yield from (picture for picture in drawn if picture is not None)
+    drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
+    yield from (told(picture, shown, run) for picture, shown in drawn if picture is not None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40  # in one block; two of up to six backends and short labels fit on a page
 SHORT_LABEL = 18
+_ROOMY = 7  # backends whose names stand side by side
 WEAKEST, STRONGEST = 1.0, 4.0  # log2 of where colours end: from 2 to 16 times faster or slower
 
 # Brown is slower, blue-green faster: told apart with any colour vision.
@@ -42,7 +43,7 @@ def draw(run: Run) -> Picture | None:
     shown = _choose(run.cases, problems, MOST_ROWS * blocks)
     rows = math.ceil(len(shown) / blocks)
     title = finding(run)
-    figure = new_figure(1.7 + 0.24 * max(rows, 4))
+    figure = new_figure((1.7 if len(run.backends) <= _ROOMY else 2.4) + 0.24 * max(rows, 4))
     axes = figure.subplots(1, blocks, squeeze=False)[0]
     strongest = min(STRONGEST, max(WEAKEST, float(np.log2(compared["speedup"]).abs().max())))
     colors = ScalarMappable(Normalize(-strongest, strongest), _COLORS)
@@ -73,7 +74,8 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> Non
         if case["backend"] != run.baseline and not math.isnan(case["speedup"]):
             colors[y, x] = _COLORS(0.5 + math.log2(case["speedup"]) / (2 * strongest))
             ink = "white" if np.dot(colors[y, x, :3], LUMINANCE) < 0.5 else "black"
-        ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=ink, fontsize=9)
+        ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=ink,
+                fontsize=9 if len(backends) <= _ROOMY else 7.5)  # fmt: skip
     ax.imshow(colors, aspect="auto")
     ax.set_xticks(range(len(backends)), [_head(name, run.baseline) for name in backends])
     ax.set_yticks(range(len(problems)), list(map(labels.elide, problems)))
@@ -84,6 +86,9 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> Non
     ax.set_axisbelow(False)
     ax.tick_params(length=0, which="both")
     ax.tick_params(axis="x", labeltop=True, labelbottom=False)
+    if len(backends) > _ROOMY:  # once they stand on top
+        for head in ax.get_xticklabels():
+            head.set(rotation=35, ha="left", va="bottom", rotation_mode="anchor", fontsize=8)
     ax.spines[:].set_visible(False)
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import labels
 from convsweep.estimates import Numbers, estimate
-from convsweep.limit.field import Field, log_speedups
+from convsweep.limit.field import PLAIN, Field, log_speedups
 from convsweep.plots.families import FAMILY_COLORS, FAMILY_WORDS, family_looks
 from convsweep.plots.style import GREY, Look, Picture, legend, new_figure
 
@@ -23,6 +23,14 @@ class Place(NamedTuple):
 
     speedups: Numbers
     errors: Numbers
+    losses: Numbers
+    """Each case's error / the baseline's on the same layer."""
+
+    @property
+    def loss(self) -> float:
+        """The geometric mean of those that are known; NaN where none is."""
+        known = self.losses[~np.isnan(self.losses)]
+        return float(np.exp(np.log(known).mean())) if len(known) else np.nan
 
     @property
     def speedup(self) -> float:
@@ -63,10 +71,13 @@ def _places(field: Field) -> dict[str, Place]:
     speedups = np.exp(estimate(log_speedups(field)).mean)
     errors = field.cases["relative_err"].to_numpy(dtype="float64")
     told = ~np.isnan(speedups) & (errors > 0)
+    of_base = field.part(field.among(PLAIN)).cases
+    base = dict(zip(of_base["label"], of_base["relative_err"], strict=True))
+    losses = errors / np.array([base.get(label) or np.nan for label in field.cases["label"]])
     found = {}
     for name in dict.fromkeys(field.cases.loc[told, "backend"]):
         own = told & (field.cases["backend"] == name).to_numpy(dtype=bool)
-        found[str(name)] = Place(speedups[own], errors[own])
+        found[str(name)] = Place(speedups[own], errors[own], losses[own])
     return found
 
 
@@ -102,10 +113,10 @@ def finding(field: Field, places: dict[str, Place]) -> str:
 
 def _gain(field: Field, name: str, places: dict[str, Place]) -> str:
     """`winograd_numba is 3.0 times as fast as ... with 9.8 times its error`."""
-    place, base = places[name], places.get(field.baseline)
+    place = places[name]
     error = f"a relative error of {place.error:.1e}"
-    if base is not None:
-        error = f"{labels.brief(place.error / base.error)} times its error"
+    if not np.isnan(place.loss):
+        error = f"{labels.brief(place.loss)} times its error"
     return f"{name}: {labels.brief(place.speedup)} times {field.base}, {error}"
 
 
