@@ -25,6 +25,7 @@ def test_both_devices_are_gated_timed_and_reported(tmp_path: Path) -> None:
             devices=["cpu", ACCELERATORS[0]],
             passes=2,
             case_timeout="5s",
+            ceilings=False,
         )
     )
     out = tmp_path / "run"

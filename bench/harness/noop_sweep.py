@@ -17,7 +17,7 @@ from time import perf_counter
 import psutil
 
 from convsweep import session, store
-from convsweep.conductor import launch_child
+from convsweep.company import launch_child
 from convsweep.request import Options, Request, read_request
 from convsweep.sampling import Effort
 

@@ -12,9 +12,10 @@ from bench.harness.layers import make_layer
 from bench.harness.pairs import LAYERS, asked_for
 
 
-def main(out: str, autorange: str, min_run_time: str = "") -> None:
-    """Time all with one of Timer's autoranges; its own `min_run_time` unless told."""
-    options = {"min_run_time": float(min_run_time)} if min_run_time else {}
+def main(out: str, autorange: str, *run_times: str) -> None:
+    """Time all with one of Timer's autoranges; its own shortest and longest times unless told."""
+    names = ("min_run_time", "max_run_time")
+    options = dict(zip(names, map(float, run_times), strict=False))
     told: dict[str, dict[str, float]] = {}
     for pair in asked_for():
         for layer in LAYERS:
