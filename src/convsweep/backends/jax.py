@@ -15,5 +15,6 @@ BACKEND = Backend(
     modules=("jax",),
     extra="jax",
     compile_s=60.0,
+    compiles_per_problem=True,
     own_threads=True,
 )

@@ -25,4 +25,5 @@ BACKEND = Backend(
     dtypes=("float32",),
     family="engines",
     compile_s=120.0,
+    compiles_per_problem=True,
 )
