@@ -14,7 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What `pytest --benchmark-only` times; each but the grid may be repeated."""
     group = parser.getgroup("convsweep", "what the bench suites time")
     group.addoption("--grid", help="a named grid (default: quick, and MobileNet's layers)")
-    for option, default in (("--backend", "all"), ("--device", "cpu"), ("--dtype", "float32")):
+    for option, default in (
+        ("--backend", "no family"),
+        ("--device", "cpu"),
+        ("--dtype", "float32"),
+    ):
         group.addoption(option, action="append", default=[], help=f"default: {default}")
 
 
