@@ -18,8 +18,8 @@ LAST_CACHE_BYTES = 2**24
 """Weights up to here stay in a last cache between two calls."""
 
 _TRANSFORM_COST = 10  # of one number, in multiply-accumulates
-_NEAR_COST, _FAR_COST = 4, 12  # of reading one weight from a last cache, from memory
-_GAIN = 0.95  # a larger tile errs more: it has to be faster by a margin
+_NEAR_COST, _FAR_COST = 4, 6  # of reading one weight from a last cache, from memory
+_GAIN = 0.92  # a larger tile errs more: it has to be faster by a margin
 
 
 def tiles_across(outputs: int, tile: int) -> int:
