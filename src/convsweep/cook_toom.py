@@ -31,7 +31,7 @@ def good_points(count: int) -> tuple[Fraction, ...]:
     2020 (Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
     Networks); five are such pairs as Alam, Anderson, Barabasz & Gregg 2022 describe (Winograd
     Convolution for Deep Neural Networks: Efficient Point Selection), short in binary: F(4x4, 3x3)
-    errs by a quarter of what 0, +-1, +-2 cost it. Raises `ValueError` beyond 7.
+    errs by less than half of what 0, +-1, +-2 cost it. Raises `ValueError` beyond 7.
     """
     if count > len(_POINTS):
         raise ValueError(f"no more than {len(_POINTS)} good points are known, not {count}")

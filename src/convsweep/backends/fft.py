@@ -13,6 +13,9 @@ from convsweep.backend import Backend, Conv, Weights, direct_bytes, direct_sum_b
 from convsweep.layouts import in_layout_of
 from convsweep.problem import ConvProblem, Size
 
+MOST_NUMBERS = 2**27
+"""A spectrum of half a gigabyte in float32; transforming it takes as much again a few times."""
+
 
 def reach(problem: ConvProblem) -> Size:
     """How many neighbouring inputs a kernel spans along each axis."""
@@ -36,19 +39,29 @@ def frequencies(problem: ConvProblem) -> int:
     return prod(slow) * (last // 2 + 1)
 
 
+def unsupported(problem: ConvProblem) -> str | None:
+    """One tap has no spectrum worth taking, and many kernels on a large image fill the memory."""
+    if problem.is_pointwise:
+        return "needs a kernel above 1"
+    kernels = problem.out_channels * problem.in_channels // problem.groups
+    numbers = 2 * frequencies(problem) * kernels
+    if numbers > MOST_NUMBERS:
+        return f"its weights' spectrum is {numbers} numbers, over {MOST_NUMBERS}"
+    return None
+
+
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Transform the weights, in float64, rounded once: (F, G, C_in / G, C_out / G)."""
+    """Transform the weights: (F, G, C_in / G, C_out / G)."""
     lengths, groups, output_shape = period(problem), problem.groups, problem.output_shape
     axes = tuple(range(-problem.rank, 0))
-    dilated = torch.zeros(*problem.weight_shape[:2], *lengths, dtype=torch.float64)
+    dilated = weights.dense.new_zeros(*problem.weight_shape[:2], *lengths)
     every = [slice(None)] * 2
     every += [slice(0, r, d) for r, d in zip(reach(problem), problem.dilation, strict=True)]
-    dilated[tuple(every)] = weights.dense.cpu().double()
+    dilated[tuple(every)] = weights.dense
     shifted = dilated.roll([-p for p in problem.padding], axes)
     spectrum = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
     W = spectrum.reshape(groups, -1, problem.weight_shape[1], frequencies(problem))
     W = W.permute(3, 0, 2, 1).resolve_conj().contiguous()
-    W = W.to(weights.dense.device, weights.dense.dtype.to_complex())
     spectrum_size = (*lengths[:-1], lengths[-1] // 2 + 1)
     outputs = zip(problem.output_size, problem.stride, strict=True)
     kept = (..., *(slice(0, (o - 1) * s + 1, s) for o, s in outputs))
@@ -92,6 +105,7 @@ def error_bound(problem: ConvProblem) -> float:
 BACKEND = Backend(
     name="fft",
     prepare=prepare,
+    unsupported=unsupported,
     macs=macs,
     min_bytes=min_bytes,
     error_bound=error_bound,
