@@ -21,6 +21,7 @@ def convolution(layers: Sequence[Layer]) -> Conv:
     import numpy as np
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # on Windows alone there are some
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1

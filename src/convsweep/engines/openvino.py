@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -24,10 +27,23 @@ def convolution(layers: Sequence[Layer]) -> Conv:
     return made_for_each(make, is_channels_last(layers[0].weight))
 
 
+@cache
+def _openvino() -> Any:
+    """OpenVINO without its telemetry, which would send word of every import over the network."""
+    telemetry = "openvino_telemetry"
+    known = telemetry in sys.modules
+    if not known:
+        sys.modules[telemetry] = None  # type: ignore[assignment]  # it then takes its own stub
+    try:
+        return import_module("openvino")
+    finally:
+        if not known:
+            del sys.modules[telemetry]
+
+
 def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
     """For inputs of one layout; the graph itself has it, so that OpenVINO need not convert."""
-    import openvino
-
+    openvino = _openvino()
     request = openvino.compile_model(
         _model(layers, channels_last),
         "CPU",
@@ -59,7 +75,7 @@ def _copying(request: Any) -> Callable[[], Tensor]:
 
 
 def _writing(request: Any, shape: Sequence[int]) -> Callable[[], Tensor]:
-    import openvino
+    openvino = _openvino()
 
     def run() -> Tensor:
         y = torch.empty(shape)
@@ -71,10 +87,8 @@ def _writing(request: Any, shape: Sequence[int]) -> Callable[[], Tensor]:
 
 
 def _model(layers: Sequence[Layer], channels_last: bool) -> Any:
-    import openvino
-    from openvino import opset13
-
-    rank = layers[0].problem.rank
+    openvino, rank = _openvino(), layers[0].problem.rank
+    opset13 = openvino.opset13
     first_shape = _laid_out(layers[0].problem.input_shape, channels_last)
     given = node = opset13.parameter(first_shape, openvino.Type.f32)
     if channels_last:
@@ -87,8 +101,7 @@ def _model(layers: Sequence[Layer], channels_last: bool) -> Any:
 
 
 def _node(layer: Layer, node: Any) -> Any:
-    from openvino import opset13
-
+    opset13 = _openvino().opset13
     problem, weight, bias = layer
     ways = (problem.stride, problem.padding, problem.padding, problem.dilation)
     if problem.groups == 1:
