@@ -156,6 +156,18 @@ def test_the_circle_of_the_fft_is_wide_enough(problem: ConvProblem) -> None:
     assert (y - y.round()).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (ConvProblem(4, 4, (9, 9), 1), "needs a kernel above 1"),
+        (ConvProblem(1, 1, (1, 1), (1, 2), padding=1, stride=(3, 1)), "meets the image"),
+        (ConvProblem(512, 512, (56, 56), 3), "spectrum is"),
+    ],
+)
+def test_the_fft_tells_what_it_does_not_suit(problem: ConvProblem, reason: str) -> None:
+    assert reason in (fft.unsupported(problem) or "")
+
+
 @given(problem=conv_problems(max_extra=40), room=st.integers(1, 20_000))
 @FEW
 def test_bands_hold_every_output_row_once(problem: ConvProblem, room: int) -> None:

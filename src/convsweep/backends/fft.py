@@ -43,6 +43,9 @@ def unsupported(problem: ConvProblem) -> str | None:
     """One tap has no spectrum worth taking, and many kernels on a large image fill the memory."""
     if problem.is_pointwise:
         return "needs a kernel above 1"
+    kept = prod(problem.weight_shape) + problem.bias * problem.out_channels
+    if problem.min_bytes(1) == kept + prod(problem.output_shape):
+        return "needs a window that meets the image: rounding errors are no zeros"
     kernels = problem.out_channels * problem.in_channels // problem.groups
     numbers = 2 * frequencies(problem) * kernels
     if numbers > MOST_NUMBERS:
