@@ -60,6 +60,7 @@ class Row:
     p95_s: float | None = None
     mad_s: float | None = None
     peak_memory_bytes: int | None = None
+    """What one call needs at its peak beyond what is kept between calls; once a run."""
     page_faults_per_call: float | None = None
     context_switches: int | None = None
     load: float | None = None
@@ -70,7 +71,9 @@ class Row:
     min_bytes: int
     backend_bytes: int | None = None
     family: str | None = None
+    """The backend's; None is the textbook's."""
     relative_err: float | None = None
+    """max|y - true y| / max|true y|, on the tensors that are timed."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
