@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 import convsweep
-from convsweep import Backend, ConvProblem, Weights, registry
+from convsweep import Backend, ConvProblem, Weights, cli, registry
 from convsweep.backend import Conv
 from convsweep.best import BEST_COLUMNS, MACHINE, best_of, keep
 from convsweep.optimizing.geometry import geometry
@@ -583,3 +583,30 @@ def test_a_budget_measures_the_layers_in_processes_of_their_own(x: Tensor, tmp_p
 
 def test_the_package_has_it() -> None:
     assert convsweep.optimize.__module__ == "convsweep.optimizing.optimize"
+
+
+FACTORY = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*map(str, words)])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_the_command_tells_the_report(
+    tmp_path: Path, tabled: Tabled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nets.py").write_text(FACTORY)
+    spec = f"{tmp_path / 'nets.py'}:net"
+    problem = ConvProblem(3, 4, (8, 8), 3, bias=True)
+    words = ("optimize", spec, "--input", "1,3,8,8", "--from")
+    code, out, _ = said(capsys, *words, tabled({problem: "torch_conv"}))
+    assert code == 0
+    assert "0 of 1 convolution" in out
+    assert "torch_conv is the fastest" in out
+    for more in (["--max-error", "0"], ["--budget", "3s"], ["--threads", "0"]):
+        code, out, err = said(capsys, *words, tabled({problem: "im2col"}), *more)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert more[0].strip("-") in err

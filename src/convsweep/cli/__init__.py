@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, best, measuring, reading, showing
+from convsweep.cli import accuracy, advise, best, measuring, optimize, reading, showing
 from convsweep.interrupts import EXIT_CODE
 
 _WRONG_REQUEST = 2
@@ -42,6 +42,7 @@ for command in (
     measuring.check,
     measuring.noise,
     advise.advise,
+    optimize.optimize,
     accuracy.accuracy,
     reading.report,
     reading.compare,

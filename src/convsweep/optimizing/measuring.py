@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from convsweep import session, starting
+from convsweep.admission import why_not
 from convsweep.backend import Backend
 from convsweep.forecast import nominal_call_s
 from convsweep.grid import CACHES, DTYPES, Case
+from convsweep.inputs import make_inputs
 from convsweep.optimizing.survey import Executed
 from convsweep.problem import ConvProblem
 from convsweep.request import Options, Request, read_request
@@ -50,8 +53,7 @@ def measured(
     """
     request = _request(executed, name, usable, budget, threads)
     starting.begin()
-    if compiled := _compiled(request):
-        session.check(replace(request, cases=compiled), observe)
+    _compile(request)
     ending = session.carry_out(request, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:
         raise KeyboardInterrupt
@@ -113,12 +115,15 @@ def _worth_a_try(request: Request) -> list[Case]:
     ]
 
 
-def _compiled(request: Request) -> list[Case]:
-    """Of each backend that compiles, and each kind of layer, the smallest case."""
-    found: dict[tuple[object, ...], Case] = {}
-    for case in sorted(request.cases, key=lambda case: case.problem.macs):
+def _compile(request: Request) -> None:
+    """Prepare and call whatever compiles once a machine; what fails is told by the sweep."""
+    for case in request.cases:
         backend, problem = request.backends[case.backend], case.problem
-        if backend.compile_s and not backend.compiles_per_problem:
-            kind = (problem.kernel_size, problem.stride, problem.dilation, problem.is_depthwise)
-            found.setdefault((case.backend, *kind), case)
-    return list(found.values())
+        if not backend.compile_s or backend.compiles_per_problem:
+            continue
+        inputs = make_inputs(
+            problem, dtype=case.dtype, device=case.device, memory_format=case.memory_format
+        )
+        with suppress(Exception):
+            if why_not(case, backend) is None:
+                backend.prepare(problem, inputs.weights)(inputs.x)

@@ -93,6 +93,13 @@ def optimize(
     return own
 
 
+def report_of(optimized: nn.Module) -> Report:
+    """What became of a model that `optimize` has copied."""
+    found = optimized.__dict__["convsweep_report"]
+    assert isinstance(found, Report), "optimize puts it there"
+    return found
+
+
 @contextmanager
 def _threads(asked: int | None) -> Iterator[int]:
     """Within, torch uses so many threads; by default as many as it does."""

@@ -17,7 +17,7 @@ from convsweep.advice.dispatch import Recording, Watch
 from convsweep.advice.recording import as_written, calling
 from convsweep.optimizing.geometry import Key, geometry, key_of, memory_formats
 from convsweep.optimizing.layers import why_left
-from convsweep.problem import ConvProblem
+from convsweep.problem import ConvProblem, Size
 from convsweep.record import one_line
 
 
@@ -89,6 +89,14 @@ class Survey:
     executed: Counter[Executed] = field(default_factory=Counter)
     """What can be replaced, and how often it is called."""
     left: list[Left] = field(default_factory=list)
+
+
+def normals(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...]:
+    """Seeded inputs of these shapes, in the model's own dtype and on its device."""
+    tensors = [*model.parameters(), *model.buffers()]
+    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(shape, generator=generator).to(like) for shape in shapes)
 
 
 def copied(model: nn.Module) -> nn.Module:
