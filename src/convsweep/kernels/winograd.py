@@ -49,6 +49,7 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     records = [
         np.array([plan._replace(channels_last=last)], dtype=phases.RECORD) for last in (0, 1)
     ]
+    addresses = [record.ctypes.data for record in records]
     run = _runner(plan, threads)
     in_blocks = plan.bands_of_block < plan.bands
     tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (threads if in_blocks else 1)
@@ -62,10 +63,10 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
         memory = x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr()
-        run(records[channels_last].ctypes.data, *memory)
+        run(addresses[channels_last], *memory)
         return y
 
-    conv.__dict__["kept"] = kept  # the plan knows but their addresses
+    conv.__dict__["kept"] = (kept, records)  # all that is known by its address alone
     return conv
 
 
