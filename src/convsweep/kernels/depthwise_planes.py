@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import carray
+import numba
 
 from convsweep.kernels.compiling import inlined
 from convsweep.kernels.depthwise_padding import (
@@ -86,11 +86,10 @@ def planes_worker(taps: int, stride: int, count: int) -> Any:
     """
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
-        p = carray(plan, 1)[0]
+        p = numba.carray(plan, 1)[0]
         out_width, out_height, bands = p.out_width, p.out_height, p.bands
         x_step = p.pitch * p.stride_w * FLOAT_BYTES
-        if taps == 1:
-            x_step *= p.stride_h
+        x_step *= p.stride_h if taps == 1 else 1
         narrow = out_width < LANES
         tile = scratch + part * p.scratch_bytes
         padded = tile + (out_height // bands + 1) * VECTOR_BYTES
@@ -98,14 +97,12 @@ def planes_worker(taps: int, stride: int, count: int) -> Any:
         begin, stop = part * units // parts, (part + 1) * units // parts
         if begin < stop:
             _pad(p, begin, True, x, padded + begin % BUFFERS * p.band_bytes)
-        channel = begin // bands % p.channels
-        done = begin % bands
         for unit in range(begin, stop):
             if unit + 1 < stop:
                 fresh = unit == begin
                 _pad(p, unit + 1, fresh, x, padded + (unit + 1) % BUFFERS * p.band_bytes)
             plane, first, last = _place(p, unit)
-            rows = last - first
+            channel, rows = plane % p.channels, last - first
             target = y + (plane * out_height + first) * out_width * FLOAT_BYTES
             for column in range(0, out_width, LANES):
                 at = max(0, min(column, out_width - LANES)) * FLOAT_BYTES
@@ -118,10 +115,5 @@ def planes_worker(taps: int, stride: int, count: int) -> Any:
                 )  # fmt: skip
                 if narrow:
                     _narrow_rows(tile, rows, out_width, target)
-            done += 1
-            if done == bands:
-                done, channel = 0, channel + 1
-                if channel == p.channels:
-                    channel = 0
 
     return worker(work)

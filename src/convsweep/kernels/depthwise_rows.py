@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import carray
+import numba
 
 from convsweep.kernels.compiling import inlined
-from convsweep.kernels.depthwise_tile import run
+from convsweep.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.kernels.depthwise_work import worker
 from convsweep.kernels.vectors import (
     FLOAT_BYTES,
@@ -53,8 +53,10 @@ def _copy(
 
 
 @inlined
-def _inside(first: int, height: int, kernel: int, dilation: int) -> tuple[int, int]:
+def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> tuple[int, int]:
     """Which rows of the kernel, the first one at row `first`, meet the image: from, up to."""
+    if first >= 0 and first + (kernel - 1) * dilation < height:
+        return 0, kernel
     above = min(kernel, max(0, -first + dilation - 1) // dilation)
     below = min(kernel, max(0, height - first + dilation - 1) // dilation)
     return above, max(above, below)
@@ -70,7 +72,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
     x_step = step * PIXEL_BYTES
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
-        p = carray(plan, 1)[0]
+        p = numba.carray(plan, 1)[0]
         channels, width, height, out_width = p.channels, p.width, p.height, p.out_width
         bands, left = p.bands, p.left
         row_step, pixel_step = p.pitch * PIXEL_BYTES, channels * FLOAT_BYTES
@@ -99,9 +101,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
                 _clear(target, left + width, p.needed)
             for row in range(first, last):
                 i = row * p.stride_h - p.top
-                above, below = 0, p.kernel_h
-                if i < 0 or i + (p.kernel_h - 1) * p.dilation_h >= height:
-                    above, below = _inside(i, height, p.kernel_h, p.dilation_h)
+                above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
                 for half in range(some):
                     vector = block * HALVES + half
                     channel = max(0, min(vector * LANES, channels - LANES))
@@ -110,7 +110,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
                     partial = channels < LANES
                     run(
                         padded + (i - top) * row_step + half * VECTOR_BYTES, x_step,
-                        p.offsets + above * lines * 8, (below - above) * lines,
+                        p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
                         p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
                         p.start + channel * FLOAT_BYTES,
                         tile if partial else target, VECTOR_BYTES if partial else pixel_step,

@@ -9,10 +9,11 @@ taps are not neighbours (dilation) is a kernel of one tap and many lines.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numba
 from llvmlite import ir
-from numba import literally, types
+from numba import extending, types
 from numba.core import cgutils
 
 from convsweep.kernels.compiling import inlined
@@ -26,13 +27,15 @@ from convsweep.kernels.vectors import (
     _in_every_lane,
     _read,
     _write,
-    extending,
 )
 
 OFFSET_BYTES = 8
 
 
-@extending.intrinsic(prefer_literal=True)
+_intrinsic: Any = extending.intrinsic(prefer_literal=True)
+
+
+@_intrinsic
 def tile(
     typing: Any,
     x: Any,
@@ -61,50 +64,61 @@ def tile(
     constants = (taps, stride, count, pixels)
     if not all(isinstance(kind, types.Literal) for kind in constants):
         return None
-    taps_, stride_, count_, pixels_ = (kind.literal_value for kind in constants)
+    shape = _Shape(*(int(kind.literal_value) for kind in constants))
+    step = x_step if isinstance(x_step, types.IntegerLiteral) else types.int64
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, x_step, offsets, lines, weights, start, y, y_step, *_ = args
-        if isinstance(signature.args[1], types.IntegerLiteral):
-            x_step = ir.Constant(x.type, signature.args[1].literal_value)
-        read = _read_everywhere if pixels_ else _read
-        size = FLOAT_BYTES if pixels_ else VECTOR_BYTES
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(count_)]
-        first = read(builder, start)
-        for total in sums:
-            builder.store(first, total)
-        with cgutils.for_range(builder, lines) as line:
-            offset = builder.load(
-                _at(builder, _moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
-            )
-            line_x = builder.add(x, offset)
-            line_weights = _moved(builder, weights, line.index, taps_ * size)
-            factors = [
-                read(builder, _moved(builder, line_weights, 1, t * size)) for t in range(taps_)
-            ]
-            for place in range((count_ - 1) * stride_ + taps_):
-                meetings = _meetings(place, taps_, stride_, count_)
-                if not meetings:
-                    continue
-                value = _read(builder, _moved(builder, line_x, x_step, place))
-                for i, t in meetings:
-                    _multiply_add(builder, value, factors[t], sums[i])
-        for i, total in enumerate(sums):
-            _write(builder, builder.load(total), _moved(builder, y, y_step, i))
+        x, x_step, *rest = args[:8]
+        if isinstance(step, types.IntegerLiteral):
+            x_step = ir.Constant(x.type, step.literal_value)
+        _generate(builder, shape, x, x_step, *rest)
         return context.get_dummy_value()
 
-    step = x_step if isinstance(x_step, types.IntegerLiteral) else types.int64
-    whole = types.int64
-    return (
-        types.void(whole, step, *[whole] * 6, taps, stride, count, pixels),
-        generate,
-    )
+    return types.void(types.int64, step, *[types.int64] * 6, *constants), generate
 
 
-def _meetings(place: int, taps: int, stride: int, count: int) -> list[tuple[int, int]]:
+class _Shape(NamedTuple):
+    taps: int
+    stride: int
+    count: int
+    pixels: int  # 1 where lanes are pixels
+
+
+def _generate(
+    builder: Any,
+    shape: _Shape,
+    x: Any,
+    x_step: Any,
+    offsets: Any,
+    lines: Any,
+    weights: Any,
+    start: Any,
+    y: Any,
+    y_step: Any,
+) -> None:
+    read, size = (_read_everywhere, FLOAT_BYTES) if shape.pixels else (_read, VECTOR_BYTES)
+    sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(shape.count)]
+    first = read(builder, start)
+    for total in sums:
+        builder.store(first, total)
+    with cgutils.for_range(builder, lines) as line:
+        offset = _at(builder, _moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
+        line_x = builder.add(x, builder.load(offset))
+        tap = _moved(builder, weights, line.index, shape.taps * size)
+        factors = [read(builder, _moved(builder, tap, t, size)) for t in range(shape.taps)]
+        for place in range((shape.count - 1) * shape.stride + shape.taps):
+            meetings = _meetings(place, shape)
+            value = _read(builder, _moved(builder, line_x, x_step, place)) if meetings else None
+            for i, t in meetings:
+                _multiply_add(builder, value, factors[t], sums[i])
+    for i, total in enumerate(sums):
+        _write(builder, builder.load(total), _moved(builder, y, y_step, i))
+
+
+def _meetings(place: int, shape: _Shape) -> list[tuple[int, int]]:
     """The outputs that the input at a place goes into, each with its tap."""
-    places = ((i, place - i * stride) for i in range(count))
-    return [(i, tap) for i, tap in places if 0 <= tap < taps]
+    places = ((i, place - i * shape.stride) for i in range(shape.count))
+    return [(i, tap) for i, tap in places if 0 <= tap < shape.taps]
 
 
 def _moved(builder: Any, address: Any, step: Any, times: Any) -> Any:
@@ -150,5 +164,6 @@ def run(
         i = min(first, length - count)
         tile(
             x + i * stride * x_step, x_step, offsets, lines, weights, start, y + i * y_step, y_step,
-            literally(taps), literally(stride), literally(count), literally(pixels),
+            numba.literally(taps), numba.literally(stride), numba.literally(count),
+            numba.literally(pixels),
         )  # fmt: skip

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import config, from_dtype, prange, set_num_threads, types
+from numba import from_dtype, prange, set_num_threads, types
 from torch import Tensor
 
-from convsweep.kernels.compiling import compiled_entry, kernel, parallel_kernel
+from convsweep.kernels.compiling import compiled_entry, config, kernel, parallel_kernel
 from convsweep.kernels.vectors import intrinsic
 
 

@@ -1,0 +1,94 @@
+"""The laws of the depthwise kernels, in the checked mode: red zones around every buffer."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_checks import DRAWN, check
+
+from convsweep.backends.depthwise_numba import BACKEND
+from convsweep.inputs import make_inputs
+from convsweep.kernels import depthwise
+from convsweep.problem import ConvProblem
+from convsweep.reference import reference
+
+FORMATS = ("contiguous", "channels_last")
+
+SIDES = st.sampled_from([(3, 3), (5, 5), (7, 7), (1, 5), (5, 1), (2, 4), (3, 7), (1, 1), (3, 3)])
+STEPS = st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3)])
+GAPS = st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 3)])
+MARGINS = st.sampled_from([0, 0, 1, 2, 3, 9])
+
+
+@st.composite
+def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
+    """Odd sizes, channels around multiples of a vector, padding that may exceed the kernel."""
+    channels = draw(st.sampled_from([2, 3, 7, 8, 9, 12, 16, 17, 24, 33]))
+    kernel_size, stride, dilation = draw(SIDES), draw(STEPS), draw(GAPS)
+    padding = (draw(MARGINS), draw(MARGINS))
+    size = [
+        max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 22))
+        for k, d, p in zip(kernel_size, dilation, padding, strict=True)
+    ]
+    return ConvProblem(
+        channels,
+        channels,
+        size,
+        kernel_size,
+        batch_size=draw(st.integers(1, 3)),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=channels,
+        bias=draw(st.booleans()),
+    )
+
+
+@given(
+    problem=depthwise_problems(),
+    memory_format=st.sampled_from(FORMATS),
+    threads=st.integers(1, 2),
+)
+@DRAWN
+def test_equals_the_reference_and_writes_nowhere_else(
+    problem: ConvProblem, memory_format: str, threads: int
+) -> None:
+    bound = BACKEND.error_bound(problem)
+    finding = check(BACKEND.prepare, problem, bound, memory_format=memory_format, threads=threads)
+    assert finding.reason is None
+
+
+@given(problem=depthwise_problems(), work=st.sampled_from(["planes_work", "blocks_work"]))
+@DRAWN
+def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
+    problem: ConvProblem, work: str
+) -> None:
+    planes = work == "planes_work" or problem.in_channels < 8
+    inputs = make_inputs(problem, weight_kind="dense", integers=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depthwise, "lanes_are_pixels", lambda problem: planes)
+        y = BACKEND.prepare(problem, inputs.weights)(inputs.x)
+    assert torch.equal(y.double(), reference(problem, inputs).y)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("size", [(112, 112), (40, 201)])
+def test_maps_of_many_bands_equal_the_reference(size: tuple[int, int], memory_format: str) -> None:
+    problem = ConvProblem(17, 17, size, 7, padding=3, groups=17, bias=True)
+    bound = BACKEND.error_bound(problem)
+    finding = check(BACKEND.prepare, problem, bound, memory_format=memory_format, threads=2)
+    assert finding.reason is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "why"),
+    [
+        (ConvProblem(4, 4, (8,), 3, groups=4), "2 spatial dimensions, not 1"),
+        (ConvProblem(4, 8, (8, 8), 3, groups=4), "in_channels = out_channels"),
+        (ConvProblem(4, 4, (8, 8), 3), "groups"),
+    ],
+)
+def test_says_which_problems_it_does_not_take(problem: ConvProblem, why: str) -> None:
+    reason = BACKEND.unsupported(problem)
+    assert reason is not None
+    assert why in reason
