@@ -18,7 +18,7 @@ LAST_CACHE_BYTES = 2**24
 """Weights up to here stay in a last cache between two calls."""
 
 _TRANSFORM_COST = 10  # of one number, in multiply-accumulates
-_NEAR_COST, _FAR_COST = 4, 6  # of reading one weight from a last cache, from memory
+_NEAR_COST, _FAR_COST = 4, 5  # of reading one weight from a last cache, from memory
 _GAIN = 0.92  # a larger tile errs more: it has to be faster by a margin
 
 
