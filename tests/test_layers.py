@@ -42,6 +42,7 @@ RUN_WING = (
     "backend",
     "registry",
     "kernels",
+    "kernels.instructions",
     "kernels.vectors",
     "kernels.compiling",
     "kernels.buffers",

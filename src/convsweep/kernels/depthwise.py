@@ -14,8 +14,8 @@ from convsweep.kernels.depthwise_blocks import blocks_worker
 from convsweep.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
 from convsweep.kernels.depthwise_work import Plan, start, threads
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import answer, laid_out
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problem import ConvProblem
 
 PLANES_BYTES = 2**14  # of a padded band of one plane: half of a usual first cache

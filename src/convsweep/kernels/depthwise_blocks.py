@@ -15,17 +15,9 @@ from convsweep.kernels.compiling import inlined
 from convsweep.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.kernels.depthwise_work import worker
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import planes_from_rows
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    load_float,
-    store,
-    store_float,
-    transpose,
-    zeros,
-)
+from convsweep.kernels.vectors import load_float, store, store_float, transpose, zeros
 
 
 @inlined

@@ -8,17 +8,8 @@ two vectors beyond their end, which whoever makes room for rows has to know.
 from __future__ import annotations
 
 from convsweep.kernels.compiling import inlined
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    deinterleave,
-    load,
-    load_float,
-    store,
-    store_float,
-    zeros,
-)
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.kernels.vectors import deinterleave, load, load_float, store, store_float, zeros
 
 
 @inlined

@@ -21,7 +21,8 @@ from convsweep.kernels.depthwise_padding import (
 )
 from convsweep.kernels.depthwise_tile import run
 from convsweep.kernels.depthwise_work import worker
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.kernels.vectors import load, store
 
 BUFFERS = 2  # the next band is copied before this one is multiplied
 

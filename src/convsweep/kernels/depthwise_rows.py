@@ -14,16 +14,8 @@ import numba
 from convsweep.kernels.compiling import inlined
 from convsweep.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.kernels.depthwise_work import worker
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    load,
-    load_float,
-    store,
-    store_float,
-    zeros,
-)
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.kernels.vectors import load, load_float, store, store_float, zeros
 
 HALVES = 2
 PIXEL_BYTES = HALVES * VECTOR_BYTES

@@ -17,16 +17,16 @@ from numba import extending, types
 from numba.core import cgutils
 
 from convsweep.kernels.compiling import inlined
-from convsweep.kernels.vectors import (
-    _FLOAT,
-    _VECTOR,
+from convsweep.kernels.instructions import (
+    FLOAT,
     FLOAT_BYTES,
     LANES,
+    VECTOR,
     VECTOR_BYTES,
-    _at,
-    _in_every_lane,
-    _read,
-    _write,
+    in_every_lane,
+    pointer,
+    read_vector,
+    write_vector,
 )
 
 OFFSET_BYTES = 8
@@ -80,7 +80,7 @@ def tile(
 class _Shape(NamedTuple):
     taps: int
     stride: int
-    count: int
+    outputs: int
     pixels: int  # 1 where lanes are pixels
 
 
@@ -96,28 +96,30 @@ def _generate(
     y: Any,
     y_step: Any,
 ) -> None:
-    read, size = (_read_everywhere, FLOAT_BYTES) if shape.pixels else (_read, VECTOR_BYTES)
-    sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(shape.count)]
+    read, size = (_read_everywhere, FLOAT_BYTES) if shape.pixels else (read_vector, VECTOR_BYTES)
+    sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(shape.outputs)]
     first = read(builder, start)
     for total in sums:
         builder.store(first, total)
     with cgutils.for_range(builder, lines) as line:
-        offset = _at(builder, _moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
+        offset = pointer(builder, _moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
         line_x = builder.add(x, builder.load(offset))
         tap = _moved(builder, weights, line.index, shape.taps * size)
         factors = [read(builder, _moved(builder, tap, t, size)) for t in range(shape.taps)]
-        for place in range((shape.count - 1) * shape.stride + shape.taps):
+        for place in range((shape.outputs - 1) * shape.stride + shape.taps):
             meetings = _meetings(place, shape)
-            value = _read(builder, _moved(builder, line_x, x_step, place)) if meetings else None
+            value = (
+                read_vector(builder, _moved(builder, line_x, x_step, place)) if meetings else None
+            )
             for i, t in meetings:
                 _multiply_add(builder, value, factors[t], sums[i])
     for i, total in enumerate(sums):
-        _write(builder, builder.load(total), _moved(builder, y, y_step, i))
+        write_vector(builder, builder.load(total), _moved(builder, y, y_step, i))
 
 
 def _meetings(place: int, shape: _Shape) -> list[tuple[int, int]]:
     """The outputs that the input at a place goes into, each with its tap."""
-    places = ((i, place - i * shape.stride) for i in range(shape.count))
+    places = ((i, place - i * shape.stride) for i in range(shape.outputs))
     return [(i, tap) for i, tap in places if 0 <= tap < shape.taps]
 
 
@@ -129,11 +131,11 @@ def _moved(builder: Any, address: Any, step: Any, times: Any) -> Any:
 
 
 def _read_everywhere(builder: Any, address: Any) -> Any:
-    return _in_every_lane(builder, builder.load(_at(builder, address, _FLOAT)))
+    return in_every_lane(builder, builder.load(pointer(builder, address, FLOAT)))
 
 
 def _multiply_add(builder: Any, x: Any, y: Any, total: Any) -> None:
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     name = f"llvm.fmuladd.v{LANES}f32"
     multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
     builder.store(builder.call(multiply_add, [x, y, builder.load(total)]), total)

@@ -18,17 +18,11 @@ from convsweep.backend import Conv
 from convsweep.kernels import buffers
 from convsweep.kernels.compiling import inlined, kernel, parallel_kernel
 from convsweep.kernels.depthwise_work import threads
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import answer, laid_out, planes_from_rows, rows_from_rows
 from convsweep.kernels.pointwise import PANEL_BYTES, packed_panels, packed_start
 from convsweep.kernels.products import PANEL, products
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    store,
-    store_float,
-    zeros,
-)
+from convsweep.kernels.vectors import store, store_float, zeros
 from convsweep.problem import ConvProblem
 
 BAND_BYTES = 2**18  # of a band's input rows: half of a usual second cache

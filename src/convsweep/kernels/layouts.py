@@ -14,16 +14,8 @@ from torch import Tensor
 
 from convsweep.kernels import buffers
 from convsweep.kernels.compiling import inlined
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    load,
-    load_float,
-    store,
-    store_float,
-    transpose,
-)
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.kernels.vectors import load, load_float, store, store_float, transpose
 
 
 @inlined

@@ -16,6 +16,7 @@ from torch import Tensor
 from convsweep.backend import Conv
 from convsweep.kernels import buffers
 from convsweep.kernels.compiling import config, inlined, parallel_kernel
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import (
     answer,
     block_from_planes,
@@ -24,7 +25,6 @@ from convsweep.kernels.layouts import (
     rows_from_rows,
 )
 from convsweep.kernels.products import PANEL, products
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problem import ConvProblem
 
 PANEL_BYTES = PANEL * FLOAT_BYTES

@@ -14,18 +14,18 @@ from numba import types
 from numba.core import cgutils
 
 from convsweep.kernels.compiling import inlined
-from convsweep.kernels.vectors import (
-    _FLOAT,
-    _VECTOR,
+from convsweep.kernels.instructions import (
+    FLOAT,
     FLOAT_BYTES,
     LANES,
+    VECTOR,
     VECTOR_BYTES,
-    _at,
-    _in_every_lane,
-    _read,
-    _write,
-    intrinsic,
+    in_every_lane,
+    pointer,
+    read_vector,
+    write_vector,
 )
+from convsweep.kernels.vectors import intrinsic
 
 HALVES = 2
 PANEL = HALVES * LANES
@@ -59,11 +59,11 @@ def _tile(rows: int) -> Any:
 
     def _generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, a_row, a_block, b, b_step, depth, start, start_row, start_half, out, *out_steps = args
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(rows * HALVES)]
+        sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(rows * HALVES)]
         for address, total in zip(
             _places(builder, rows, start, start_row, start_half), sums, strict=True
         ):
-            builder.store(_read(builder, address), total)
+            builder.store(read_vector(builder, address), total)
         firsts = [_moved(builder, a, a_row, row) for row in range(rows)]
         lanes = ir.Constant(depth.type, LANES)
         blocks, rest = builder.sdiv(depth, lanes), builder.srem(depth, lanes)
@@ -81,7 +81,7 @@ def _tile(rows: int) -> Any:
             b_at = builder.add(b, builder.mul(done, b_step))
             _multiply_add(builder, firsts, offset, b_at, sums)
         for address, total in zip(_places(builder, rows, out, *out_steps), sums, strict=True):
-            _write(builder, builder.load(total), address)
+            write_vector(builder, builder.load(total), address)
         return context.get_dummy_value()
 
     return tile
@@ -117,15 +117,15 @@ def _multiply_add(builder: Any, rows: list[Any], offset: Any, b: Any, sums: list
     """Add to all sums the product of a float of each row with one row of the panel."""
     _fetch(builder, builder.add(b, ir.Constant(b.type, AHEAD_BYTES)))
     halves = [
-        _read(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
+        read_vector(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(HALVES)
     ]
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     name = f"llvm.fmuladd.v{LANES}f32"
     multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
     for i, row in enumerate(rows):
-        value = builder.load(_at(builder, builder.add(row, offset), _FLOAT))
-        factor = _in_every_lane(builder, value)
+        value = builder.load(pointer(builder, builder.add(row, offset), FLOAT))
+        factor = in_every_lane(builder, value)
         for half, column in enumerate(halves):
             total = sums[i * HALVES + half]
             builder.store(builder.call(multiply_add, [factor, column, builder.load(total)]), total)

@@ -15,6 +15,7 @@ from torch import Tensor
 from convsweep.backend import Conv
 from convsweep.kernels import buffers
 from convsweep.kernels.depthwise_work import threads
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import answer, laid_out
 from convsweep.kernels.pointwise import packed_panels, packed_start
 from convsweep.kernels.products import PANEL
@@ -25,7 +26,6 @@ from convsweep.kernels.separable_bands import (
     convolve_alone,
     depthwise_rows,
 )
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problem import ConvProblem
 
 BAND_BYTES = 2**18  # of a band's depthwise answers: half of a usual second cache

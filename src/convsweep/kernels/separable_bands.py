@@ -15,17 +15,11 @@ from numba import prange, types
 
 from convsweep.kernels.compiling import compiled_entry, inlined, kernel, parallel_kernel
 from convsweep.kernels.depthwise_tile import run
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import block_from_planes, block_from_rows
 from convsweep.kernels.pointwise import panels
 from convsweep.kernels.products import PANEL
-from convsweep.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    intrinsic,
-    store,
-    zeros,
-)
+from convsweep.kernels.vectors import intrinsic, store, zeros
 
 
 class Plan(NamedTuple):

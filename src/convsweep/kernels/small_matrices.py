@@ -10,23 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numpy.typing import NDArray
 
-from convsweep.kernels.vectors import (
-    _CONTRACT,
-    _VECTOR,
-    LANES,
-    _read,
-    _write,
-    intrinsic,
-)
+from convsweep.kernels.instructions import CONTRACT, LANES, VECTOR, read_vector, write_vector
+from convsweep.kernels.vectors import intrinsic
 
 Rows = list[list[float]]
 
 
-def times(matrix: Sequence[Sequence[float]]) -> Any:
+def times(matrix: NDArray[np.float64]) -> Any:
     """An intrinsic `(source, source_step, target, target_step)` that multiplies vectors.
 
     Vector i of the target is `sum(matrix[i][j] * vector j of the source)`; all is read before
@@ -39,10 +35,11 @@ def times(matrix: Sequence[Sequence[float]]) -> Any:
             source, source_step, target, target_step = args
             columns = len(matrix[0])
             vectors = [
-                _read(builder, _moved(builder, source, source_step, j)) for j in range(columns)
+                read_vector(builder, _moved(builder, source, source_step, j))
+                for j in range(columns)
             ]
             for i, value in enumerate(_product(builder, matrix, vectors)):
-                _write(builder, value, _moved(builder, target, target_step, i))
+                write_vector(builder, value, _moved(builder, target, target_step, i))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 4), generate
@@ -50,7 +47,7 @@ def times(matrix: Sequence[Sequence[float]]) -> Any:
     return product
 
 
-def times_plus(matrix: Sequence[Sequence[float]]) -> Any:
+def times_plus(matrix: NDArray[np.float64]) -> Any:
     """As `times`, with the vector at a fifth address added to each result."""
 
     @intrinsic
@@ -61,12 +58,13 @@ def times_plus(matrix: Sequence[Sequence[float]]) -> Any:
             source, source_step, target, target_step, plus = args
             columns = len(matrix[0])
             vectors = [
-                _read(builder, _moved(builder, source, source_step, j)) for j in range(columns)
+                read_vector(builder, _moved(builder, source, source_step, j))
+                for j in range(columns)
             ]
-            added = _read(builder, plus)
+            added = read_vector(builder, plus)
             for i, value in enumerate(_product(builder, matrix, vectors)):
-                total = builder.fadd(value, added, flags=_CONTRACT)
-                _write(builder, total, _moved(builder, target, target_step, i))
+                total = builder.fadd(value, added, flags=CONTRACT)
+                write_vector(builder, total, _moved(builder, target, target_step, i))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 5), generate
@@ -78,7 +76,7 @@ def _moved(builder: Any, address: Any, step: Any, times: int) -> Any:
     return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
 
 
-def _product(builder: Any, matrix: Sequence[Sequence[float]], vectors: Sequence[Any]) -> list[Any]:
+def _product(builder: Any, matrix: NDArray[np.float64], vectors: Sequence[Any]) -> list[Any]:
     rows, vectors = _columns_paired(builder, [list(map(float, row)) for row in matrix], vectors)
     done: dict[int, Any] = {}
     for i, k in _pairs(rows):
@@ -119,12 +117,12 @@ def _sum(builder: Any, weights: Sequence[float], vectors: Sequence[Any]) -> Any:
     """The weighted sum of vectors; what has weight 1 first, to be added to."""
     terms = [(w, v) for w, v in zip(weights, vectors, strict=True) if w]
     terms.sort(key=lambda term: (term[0] != 1, abs(term[0]) != 1))
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     name = f"llvm.fmuladd.v{LANES}f32"
     multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
     total: Any = None
     for weight, value in terms:
-        factor = ir.Constant(_VECTOR, [weight] * LANES)
+        factor = ir.Constant(VECTOR, [weight] * LANES)
         if total is None:
             total = value if weight == 1 else builder.fmul(value, factor)
         elif abs(weight) == 1:

@@ -7,7 +7,6 @@ half of one of AVX-512, two of NEON. Nothing checks an address: whoever computes
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -15,16 +14,20 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.extending import models, overload, register_model
 
-LANES = 8
-"""Floats of a vector."""
-FLOAT_BYTES = 4
-VECTOR_BYTES = LANES * FLOAT_BYTES
+from convsweep.kernels.instructions import (
+    CONTRACT,
+    FLOAT,
+    LANES,
+    VECTOR,
+    VECTOR_BYTES,
+    in_every_lane,
+    pick_lanes,
+    pointer,
+    read_vector,
+    write_vector,
+)
 
 intrinsic: Any = extending.intrinsic  # its results are called in kernels, without `typing`
-
-_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-_CONTRACT = ("contract",)  # a product and a sum may become one operation, nothing else may change
 
 
 class VectorType(types.Type):
@@ -40,33 +43,7 @@ vector = VectorType()
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
-
-
-def _at(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-def _read(builder: Any, address: Any) -> Any:
-    value = builder.load(_at(builder, address, _VECTOR))
-    value.align = FLOAT_BYTES
-    return value
-
-
-def _write(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, _at(builder, address, _VECTOR)).align = FLOAT_BYTES
-
-
-def _lanes(builder: Any, x: Any, y: Any, which: Sequence[int]) -> Any:
-    """Lanes of x (from 0) and of y (from `LANES`), in the order told."""
-    mask = ir.Constant(ir.VectorType(_INT, len(which)), list(which))
-    return builder.shuffle_vector(x, y, mask)
-
-
-def _in_every_lane(builder: Any, value: Any) -> Any:
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(_INT, 0))
-    return _lanes(builder, first, undefined, [0] * LANES)
+        super().__init__(manager, kind, VECTOR)
 
 
 @intrinsic
@@ -74,7 +51,7 @@ def load(typing: Any, address: Any) -> Any:
     """The vector at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _read(builder, args[0])
+        return read_vector(builder, args[0])
 
     return vector(types.int64), generate
 
@@ -84,7 +61,7 @@ def store(typing: Any, address: Any, value: Any) -> Any:
     """Write a vector to an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _write(builder, args[1], args[0])
+        write_vector(builder, args[1], args[0])
         return context.get_dummy_value()
 
     return types.void(types.int64, vector), generate
@@ -95,7 +72,7 @@ def broadcast(typing: Any, address: Any) -> Any:
     """The float at an address, in every lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _in_every_lane(builder, builder.load(_at(builder, args[0], _FLOAT)))
+        return in_every_lane(builder, builder.load(pointer(builder, args[0], FLOAT)))
 
     return vector(types.int64), generate
 
@@ -105,7 +82,7 @@ def splat(typing: Any, value: Any) -> Any:
     """A number in every lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _in_every_lane(builder, builder.fptrunc(args[0], _FLOAT))
+        return in_every_lane(builder, builder.fptrunc(args[0], FLOAT))
 
     return vector(types.float64), generate
 
@@ -115,7 +92,7 @@ def zeros(typing: Any) -> Any:
     """A vector of zeros."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(_VECTOR, [0.0] * LANES)
+        return ir.Constant(VECTOR, [0.0] * LANES)
 
     return vector(), generate
 
@@ -125,7 +102,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """`x * y + z`, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
         name = f"llvm.fma.v{LANES}f32"
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
@@ -135,7 +112,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
 @intrinsic
 def _add(typing: Any, x: Any, y: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args, flags=_CONTRACT)
+        return builder.fadd(*args, flags=CONTRACT)
 
     return vector(vector, vector), generate
 
@@ -143,7 +120,7 @@ def _add(typing: Any, x: Any, y: Any) -> Any:
 @intrinsic
 def _subtract(typing: Any, x: Any, y: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fsub(*args, flags=_CONTRACT)
+        return builder.fsub(*args, flags=CONTRACT)
 
     return vector(vector, vector), generate
 
@@ -151,7 +128,7 @@ def _subtract(typing: Any, x: Any, y: Any) -> Any:
 @intrinsic
 def _multiply(typing: Any, x: Any, y: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args, flags=_CONTRACT)
+        return builder.fmul(*args, flags=CONTRACT)
 
     return vector(vector, vector), generate
 
@@ -182,7 +159,7 @@ def load_float(typing: Any, address: Any) -> Any:
     """The float at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_at(builder, args[0], _FLOAT))
+        return builder.load(pointer(builder, args[0], FLOAT))
 
     return types.float32(types.int64), generate
 
@@ -192,7 +169,7 @@ def store_float(typing: Any, address: Any, value: Any) -> Any:
     """Write a float to an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], _at(builder, args[0], _FLOAT))
+        builder.store(args[1], pointer(builder, args[0], FLOAT))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float32), generate
@@ -208,9 +185,9 @@ def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_st
         def row(start: Any, step: Any, index: int) -> Any:
             return builder.add(start, builder.mul(step, ir.Constant(step.type, index)))
 
-        rows = [_read(builder, row(source, source_step, i)) for i in range(LANES)]
+        rows = [read_vector(builder, row(source, source_step, i)) for i in range(LANES)]
         for i, column in enumerate(_transposed(builder, rows)):
-            _write(builder, column, row(target, target_step, i))
+            write_vector(builder, column, row(target, target_step, i))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
@@ -226,8 +203,8 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
                 continue
             low = [LANES + lane - reach if lane & reach else lane for lane in range(LANES)]
             high = [LANES + lane if lane & reach else lane + reach for lane in range(LANES)]
-            exchanged[i] = _lanes(builder, rows[i], rows[i + reach], low)
-            exchanged[i + reach] = _lanes(builder, rows[i], rows[i + reach], high)
+            exchanged[i] = pick_lanes(builder, rows[i], rows[i + reach], low)
+            exchanged[i + reach] = pick_lanes(builder, rows[i], rows[i + reach], high)
         rows, reach = exchanged, 2 * reach
     return rows
 
@@ -238,10 +215,10 @@ def deinterleave(typing: Any, source: Any, even: Any, odd: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, even, odd = args
-        x = _read(builder, source)
-        y = _read(builder, builder.add(source, ir.Constant(source.type, VECTOR_BYTES)))
-        _write(builder, _lanes(builder, x, y, range(0, 2 * LANES, 2)), even)
-        _write(builder, _lanes(builder, x, y, range(1, 2 * LANES, 2)), odd)
+        x = read_vector(builder, source)
+        y = read_vector(builder, builder.add(source, ir.Constant(source.type, VECTOR_BYTES)))
+        write_vector(builder, pick_lanes(builder, x, y, range(0, 2 * LANES, 2)), even)
+        write_vector(builder, pick_lanes(builder, x, y, range(1, 2 * LANES, 2)), odd)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

@@ -17,8 +17,8 @@ from convsweep.cook_toom import transforms
 from convsweep.kernels import buffers
 from convsweep.kernels import winograd_phases as phases
 from convsweep.kernels.compiling import config
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.products import PANEL
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.winograd_phases import Plan
 from convsweep.kernels.winograd_tiles import (
     LAST_CACHE_BYTES,

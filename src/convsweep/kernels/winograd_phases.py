@@ -15,6 +15,7 @@ from numba import carray, from_dtype, prange, types
 
 from convsweep.cook_toom import transforms
 from convsweep.kernels.compiling import compiled_entry, inlined, kernel, parallel_kernel
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -23,7 +24,7 @@ from convsweep.kernels.layouts import (
 )
 from convsweep.kernels.products import HALVES, PANEL, products
 from convsweep.kernels.small_matrices import times, times_plus
-from convsweep.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, intrinsic, store, zeros
+from convsweep.kernels.vectors import intrinsic, store, zeros
 from convsweep.kernels.winograd_tiles import OVERLAP
 
 _F2, _F4, _F6 = transforms(2), transforms(4), transforms(6)
