@@ -10,7 +10,8 @@ import pytest
 import synthetic_run as made
 
 from convsweep import cli
-from convsweep.best import BEST, BEST_COLUMNS, best, best_of, keep, read_best
+from convsweep.best import best, best_of
+from convsweep.best_file import BEST, BEST_COLUMNS, keep, read_best
 from convsweep.findings import fastest, read_run
 from convsweep.statistics import summarize
 from convsweep.store import MEASUREMENTS, Row, load
@@ -196,3 +197,30 @@ def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> N
     with pytest.raises(ValueError, match="older version"):
         best_of(run_dir, 1e-5)
     assert len(best_of(run_dir).table) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("speedup_ci_low", "x"),
+        ("speedup", "fast"),
+        ("median_s", ""),
+        ("relative_err", "nan"),
+        ("relative_err", "-1e-7"),
+        ("threads", "one"),
+        ("threads", "1.5"),
+        ("device", ""),
+        ("backend", ""),
+        ("decided", "maybe"),
+    ],
+)
+def test_a_cell_that_no_run_has_written_is_named(write: Write, column: str, cell: str) -> None:
+    path = keep(run_dir := write(measured()), best_of(run_dir).table)
+    texts = pd.read_csv(path, dtype="string", keep_default_na=False)
+    texts.loc[1, column] = cell
+    texts.to_csv(path, index=False)
+    with pytest.raises(ValueError, match="is not a table of best backends: line 3") as raised:
+        read_best(path)
+    for told in (str(path), repr(column), repr(cell)):
+        assert told in str(raised.value)
+    assert str(raised.value).isprintable()

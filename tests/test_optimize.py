@@ -5,6 +5,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from torch.nn.functional import conv2d
 import convsweep
 from convsweep import Backend, ConvProblem, Weights, cli, registry
 from convsweep.backend import Conv
-from convsweep.best import BEST_COLUMNS, MACHINE, best_of, keep
+from convsweep.best import best_of
+from convsweep.best_file import BEST_COLUMNS, MACHINE, keep
 from convsweep.optimizing.geometry import geometry
 from convsweep.optimizing.layers import replaced
 from convsweep.optimizing.machine import here
@@ -391,9 +393,8 @@ def test_a_lying_backend_is_not_used(
     assert [type(m) for m in optimized.modules()] == [type(m) for m in model.modules()]
 
 
-def test_what_is_right_alone_and_wrong_in_the_whole_is_taken_out(
-    model: nn.Module, x: Tensor, tabled: Tabled, registered: Callable[[Backend], None]
-) -> None:
+def turncoat() -> Backend:
+    """A backend that is right when the gate looks, and wrong within the model."""
     made_so_far: list[int] = []
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -402,14 +403,22 @@ def test_what_is_right_alone_and_wrong_in_the_whole_is_taken_out(
         worse = len(made_so_far) > 1
         return lambda x: honest(x) * (1.5 if worse else 1.0)
 
-    registered(Backend("turncoat", prepare, version="1"))
+    return Backend("turncoat", prepare, version="1")
+
+
+@pytest.mark.parametrize("kind", ["Small", "Narrowing"])
+def test_what_is_right_alone_and_wrong_in_the_whole_is_taken_out(
+    x: Tensor, tabled: Tabled, registered: Callable[[Backend], None], kind: str
+) -> None:
+    model = {"Small": Small, "Narrowing": Narrowing}[kind]()
+    registered(turncoat())
     problems = problems_of(model, x)
     stem = next(iter(problems))
     optimized = optimize(model, tabled(problems | {stem: "turncoat"}), x)
     with torch.inference_mode():
         assert near(optimized(x), model.eval()(x))
     why = {one.name: one.why for one in report_of(optimized).left}
-    assert "the whole model is off by" in why["stem"]
+    assert "the whole model is off by" in why[next(iter(dict(model.named_children())))]
 
 
 def test_a_limit_holds_on_the_real_input_too(
@@ -519,7 +528,23 @@ def test_a_table_of_other_threads_replaces_nothing(
     table = write([replace(row, threads=THREADS + 1) for row in rows])
     report = report_of(optimize(model, table, x))
     assert not report.replaced
-    assert sum(f"{THREADS} threads" in one.why for one in report.left) == 4
+    assert (
+        sum(
+            one.why.endswith("was not measured on cpu, float32, contiguous, 1 thread")
+            for one in report.left
+        )
+        == 4
+    )
+
+
+class Rounding(nn.Conv2d):
+    """A model that gives whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).long()
 
 
 def test_wrong_requests_are_one_line_each(
@@ -536,6 +561,18 @@ def test_wrong_requests_are_one_line_each(
         "relative error above zero": lambda: optimize(model, table, x, max_error=0),
         "unknown backend": lambda: optimize(model, table, x, backends=["fastest"]),
         "threads=0": lambda: optimize(model, table, x, threads=0),
+        "threads='2'": lambda: optimize(model, table, x, threads="2"),
+        "threads=1.5": lambda: optimize(model, table, x, threads=1.5),
+        "source=60": lambda: optimize(model, 60, x),
+        "such a run": lambda: optimize(model, "fast", x),
+        "measure_s=-1": lambda: optimize(model, table, x, measure_s=-1),
+        "measure_s='1'": lambda: optimize(model, table, x, measure_s="1"),
+        "backends=3": lambda: optimize(model, table, x, backends=3),
+        "out=": lambda: optimize(model, table, x, out=tmp_path / "new"),
+        "an empty or new folder": lambda: optimize(model, "60s", x, out=tmp_path),
+        "no floating tensor": lambda: optimize(Rounding(), table, x),
+        "has no backend within": lambda: optimize(model, table, x, max_error=1e-12),
+        "has no row": lambda: optimize(model, tabled({}), x),
     }
     before = copy.deepcopy(model.state_dict())
     for why, call in wrong.items():
@@ -543,6 +580,70 @@ def test_wrong_requests_are_one_line_each(
             call()
         assert str(raised.value).isprintable()
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+def test_what_was_measured_and_not_right_is_told_apart(
+    model: nn.Module, x: Tensor, write: Write
+) -> None:
+    stem, *others = rows_by_problem = problems_of(model, x)
+    rows = [
+        replace(row, status="mismatch", median_s=None) if row.problem == stem.label else row
+        for row in rows_for(rows_by_problem)
+    ]
+    why = {one.name: one.why for one in report_of(optimize(model, write(rows), x)).left}
+    assert others
+    assert "is right on cpu, float32, contiguous, 1 thread: im2col mismatch" in why["stem"]
+
+
+class Narrowing(nn.Module):
+    """A model that can't run in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x.float()).relu())
+
+
+def test_a_model_that_is_not_for_float64_is_held_to_itself(x: Tensor, tabled: Tabled) -> None:
+    model = Narrowing()
+    optimized = optimize(model, tabled(problems_of(model, x)), x, measure_s=0.01)
+    report = report_of(optimized)
+    assert len(report.replaced) == 2
+    assert report.whole is not None
+    assert report.whole.optimized <= report.whole.allowed < 1e-3
+    assert "can't run in float64" in str(report)
+    with torch.inference_mode():
+        assert near(optimized(x), model(x))
+
+
+def test_an_optimized_model_is_optimized_from_its_original(
+    model: nn.Module, optimized: nn.Module, x: Tensor, tabled: Tabled
+) -> None:
+    table = tabled(problems_of(model, x))
+    again = optimize(optimized, table, x)
+    first, second = report_of(optimized), report_of(again)
+    assert (second.replaced, second.left) == (first.replaced, first.left)
+    assert second.whole == first.whole
+    assert replaced(optimized)
+    none = optimize(optimized, tabled(dict.fromkeys(problems_of(model, x), "torch_conv")), x)
+    assert [*map(type, none.modules())] == [*map(type, model.modules())]
+
+
+def test_one_backend_may_be_named_by_itself(model: nn.Module, x: Tensor, tabled: Tabled) -> None:
+    table = tabled(problems_of(model, x))
+    assert len(report_of(optimize(model, table, x, backends="im2col")).replaced) == 4
+
+
+def test_a_budget_that_is_too_small_is_told_before_anything_is_compiled(
+    model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr("convsweep.optimizing.measuring._compile", compiled.append)
+    with pytest.raises(ValueError, match="is less than one pass takes"):
+        optimize(model, "1ms", x)
+    assert not compiled
 
 
 def test_the_whole_is_timed_in_turns_and_told(
@@ -571,7 +672,10 @@ def test_the_whole_is_timed_in_turns_and_told(
 def test_a_budget_measures_the_layers_in_processes_of_their_own(x: Tensor, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     out = tmp_path / "kept"
-    optimized = optimize(model, "4s", x, backends=["im2col"], out=out)
+    told: list[int] = []
+    watching = lambda: nullcontext(lambda progress: told.append(progress.done))  # noqa: E731
+    optimized = optimize(model, "4s", x, backends="im2col", out=out, watching=watching)
+    assert told
     with torch.inference_mode():
         assert near(optimized(x), model(x))
     rows = convsweep.load(out)
@@ -606,7 +710,12 @@ def test_the_command_tells_the_report(
     assert code == 0
     assert "0 of 1 convolution" in out
     assert "torch_conv is the fastest" in out
-    for more in (["--max-error", "0"], ["--budget", "3s"], ["--threads", "0"]):
+    wrong = {"--max-error": "0", "--budget": "3s", "--threads": "0", "--out": tmp_path / "new"}
+    for more in wrong.items():
         code, out, err = said(capsys, *words, tabled({problem: "im2col"}), *more)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert more[0].strip("-") in err
+    for text in ("fast", tmp_path, "", "0s"):
+        code, out, err = said(capsys, *words[:-1], "--budget", text)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "--budget" in err

@@ -1,12 +1,9 @@
-"""The fastest correct backend of every problem and setting, and how surely: best.csv."""
+"""The fastest correct backend of every problem and setting, and how surely."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,33 +11,15 @@ import numpy as np
 import pandas as pd
 
 from convsweep import labels, store
+from convsweep.best_file import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.estimates import Interval, estimate, interval
 from convsweep.findings import Run, read_run
-from convsweep.refusal import opened
 from convsweep.separation import SEPARABLE
 from convsweep.statistics import CLAIMS, asked_in, hold, p_values, summarize
 from convsweep.tables import Table, by_setting
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
-
-BEST = "best.csv"
-MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
-           "convsweep": "versions"}  # fmt: skip
-"""What a table tells of the machine and versions that it holds for, and the part of
-environment.json that it comes from."""
-_LARGEST_FILE = 67_108_864  # bytes
-_KIND = "a table of best backends"
-_SETTING = ("problem", "weight_kind", "workload", "layer", "count", "device", "device_name",
-            "dtype", "memory_format", "threads", "cache", "driver")  # fmt: skip
-_WINNER = ("backend", "backend_version", "family", "passes", "median_s", "ci_low_s", "ci_high_s")
-_LEAD = ("second", "over_second", "over_second_ci_low", "over_second_ci_high", "decided")
-_GAIN = ("baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err", "error_ratio")
-BEST_COLUMNS = (
-    "run_id", "environment_id", *MACHINE, *_SETTING, *_WINNER, *_LEAD, *_GAIN, "max_error",
-)  # fmt: skip
-"""The columns of best.csv. `over_second` is the second fastest's seconds / these; it is `decided`
-where this backend is surely faster than each other one."""
 
 
 def read_limit(text: str | float) -> float:
@@ -77,7 +56,7 @@ def best(
         winner, lead, doubt = _winner(run, rivals)
         rows.append(winner.to_dict() | lead)
         doubts.append(doubt)
-    found = pd.DataFrame(rows, columns=[*run.cases.columns, *_LEAD[:-1]])
+    found = pd.DataFrame(rows, columns=[*run.cases.columns, *LEAD[:-1]])
     return found.assign(decided=_decided(np.array(doubts, dtype="float64")))
 
 
@@ -96,7 +75,7 @@ def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object]
 
 
 def _lead(second: str | None, over: Interval) -> dict[str, object]:
-    return dict(zip(_LEAD[:-1], (second, *over), strict=True))
+    return dict(zip(LEAD[:-1], (second, *over), strict=True))
 
 
 def _decided(doubts: np.ndarray[Any, np.dtype[np.float64]]) -> pd.api.extensions.ExtensionArray:
@@ -114,6 +93,8 @@ class Found(NamedTuple):
     """As `best` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
     every: DataFrame
     """The same without a limit, of all backends."""
+    cases: DataFrame
+    """All that was measured, as `findings.read_run` gives it."""
 
     @property
     def left_out(self) -> list[str]:
@@ -143,7 +124,7 @@ def best_of(
         found[name] = _told(environment.get(part), name)
     found = found.assign(run_id=measurements["run_id"].iloc[0], max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
-    return Found(found[[*BEST_COLUMNS, *more]], every)
+    return Found(found[[*BEST_COLUMNS, *more]], every, run.cases)
 
 
 def _told(part: object, name: str) -> str | None:
@@ -162,41 +143,6 @@ def _why_none(run: Run, max_error: float | None, among: Collection[str] | None) 
     if np.isnan(least):
         return "tells no relative error: it is of an older version"
     return f"has no backend within a relative error of {max_error:g}: the least is {least:.2g}"
-
-
-def as_csv(table: DataFrame) -> str:
-    """The text of best.csv."""
-    return table[[*BEST_COLUMNS]].to_csv(index=False, lineterminator="\n")
-
-
-def keep(run_dir: Path, table: DataFrame) -> Path:
-    """Write best.csv into the run's folder, over an earlier one, whole or not at all.
-
-    Raises:
-        ValueError: in one line, where a file of that name is none of these, or can't be written.
-    """
-    path = run_dir / BEST
-    if os.path.lexists(path):
-        read_best(path)
-    unfinished = path.with_name(f"{BEST}.part")
-    try:
-        unfinished.write_text(as_csv(table), encoding="utf-8", newline="")
-        unfinished.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise ValueError(f"{str(path)!r} can't be written: {error.strerror}") from None
-    return path
-
-
-def read_best(path: Path) -> DataFrame:
-    """The rows of a best.csv; raises `ValueError`, in one line, where it is none."""
-    with opened(path, _KIND, _LARGEST_FILE) as file:
-        texts = dict.fromkeys(("run_id", "environment_id", "backend_version", *MACHINE), "string")
-        found = pd.read_csv(io.StringIO(file.read().decode()), dtype=texts)
-        if missing := [name for name in BEST_COLUMNS if name not in found]:
-            raise ValueError(f"no column {missing[0]!r}")
-        return found
 
 
 def best_table(table: DataFrame) -> Table:

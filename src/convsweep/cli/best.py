@@ -33,15 +33,16 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     the machine and the versions that it holds for; convsweep.optimize takes it.
     """
     from convsweep import best as table
+    from convsweep.best_file import as_csv, keep
     from convsweep.quantities import named
     from convsweep.tables import markdown
 
     with requested():
         limit = None if max_error is None else named("--max-error", table.read_limit, max_error)
         found = table.best_of(run_dir, limit)
-        written = table.keep(run_dir, found.table)
+        written = keep(run_dir, found.table)
     if form == "csv":
-        print(table.as_csv(found.table), end="")
+        print(as_csv(found.table), end="")
         return 0
     if form == "markdown":
         print(markdown(table.best_table(found.table)), end="")

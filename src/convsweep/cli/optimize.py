@@ -55,29 +55,37 @@ def optimize(
 
     starting.begin()
     with ending_at_once():
+        from rich.console import Console
+
+        from convsweep import terminal
         from convsweep.advice import asking
         from convsweep.advice.factories import load_model
         from convsweep.best import read_limit
         from convsweep.optimizing import optimize as optimizing
         from convsweep.optimizing.survey import normals
-        from convsweep.quantities import named
+        from convsweep.quantities import named, seconds
 
     with ending_at_once(), requested():
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
+        if out is not None and source is not None:
+            raise ValueError("--out and --from exclude each other: --from measures no layer")
+        budget = asking.BUDGET if budget is None else budget
+        named("--budget", seconds, budget)
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         model = load_model(spec)
         tensors = normals(model, [asking.read_shape(text) for text in inputs])
     with requested():
         found = optimizing.optimize(
             model,
-            source or budget or asking.BUDGET,
+            source or budget,
             inputs=tensors,
             threads=threads,
             max_error=limit,
             backends=backends,
             across_machines=across_machines,
             out=out,
+            watching=lambda: terminal.progress(Console(stderr=True)),
         )
     report = optimizing.report_of(found)
     print(report)

@@ -83,7 +83,7 @@ def put_in(model: nn.Module, admitted: list[Admitted], threads: int) -> None:
 
 
 def hold_together(
-    model: nn.Module, original: nn.Module, example: Example, admitted: list[Admitted]
+    model: nn.Module, truth: WholeTruth, admitted: list[Admitted]
 ) -> tuple[list[Admitted], list[Left], WholeError | None]:
     """Take out what is off the most until the whole model is as near to the truth as it should be.
 
@@ -91,8 +91,7 @@ def hold_together(
         What stays, what was taken out and why, and how far the whole is off with the rest.
     """
     stay, out = list(admitted), list[Left]()
-    truth = WholeTruth(original, example) if stay else None
-    while truth is not None and stay:
+    while stay:
         whole = truth.hold(model, max(one.error.growth for one in stay))
         if whole.passes:
             return stay, out, whole

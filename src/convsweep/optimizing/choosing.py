@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from convsweep import labels
 from convsweep.backend import FAMILIES, Backend
-from convsweep.best import MACHINE, best_of, read_best
+from convsweep.best import best_of
+from convsweep.best_file import MACHINE, read_best
 from convsweep.estimates import Interval
 from convsweep.optimizing.machine import here
 from convsweep.optimizing.survey import Executed
+from convsweep.quantities import seconds
 from convsweep.registry import backends, why_not_installed
 from convsweep.store import BASELINE
 
@@ -83,7 +86,10 @@ class Table(NamedTuple):
     """The fastest of each problem and setting among the backends that may be used."""
     every: Sequence[Row]
     """The fastest of all backends."""
+    measured: Sequence[Row]
+    """The cases of the backends that may be used, whatever became of them."""
     asked: Collection[str]
+    max_error: float | None
 
 
 def read_table(
@@ -97,11 +103,11 @@ def read_table(
     """
     names = usable(asked)
     if path.is_dir():
-        rows, every = best_of(path, max_error, names)
+        rows, every, measured = best_of(path, max_error, names)
     else:
-        every = read_best(path)
-        every = every if max_error is None else every[every["relative_err"] <= max_error]
-        rows = every[every["backend"].isin(names)]
+        rows, every, measured = _of_file(path, max_error)
+        rows = rows[rows["backend"].isin(names)]
+    measured = measured[measured["backend"].isin(names)]
     if not across_machines:
         _refuse_another(rows, path)
     others = set(rows["baseline"]) - {BASELINE}
@@ -109,7 +115,28 @@ def read_table(
         raise ValueError(f"{str(path)!r} tells speedups over {others.pop()}, not over {BASELINE}")
     # Of caches and drivers the usual ones come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
-    return Table(rows.to_dict("records"), every.to_dict("records"), asked)
+    best_rows, every_row, cases = (part.to_dict("records") for part in (rows, every, measured))
+    return Table(best_rows, every_row, cases, asked, max_error)
+
+
+def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """The rows of a best.csv within the limit, twice, and all of them.
+
+    Raises:
+        ValueError: in one line, where it is no such file, or none is.
+    """
+    every = read_best(path).assign(status="ok")
+    if every.empty:
+        raise ValueError(f"{str(path)!r} has no row")
+    within = every if max_error is None else every[every["relative_err"] <= max_error]
+    if within.empty:
+        least = every["relative_err"].min()
+        told = f"{least:.2g}" if least >= 0 else "not told"
+        raise ValueError(
+            f"{str(path)!r} has no backend within a relative error of {max_error:g}: the least "
+            f"is {told}"
+        )
+    return within, within, every
 
 
 def _refuse_another(rows: DataFrame, path: Path) -> None:
@@ -139,8 +166,7 @@ def pick(table: Table, layer: Executed, threads: int) -> Pick | str:
     if not rows:
         if faster:
             return faster
-        what = f"{layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, {threads} threads"
-        return f"was not measured on {layer.key[2]}, {what}, or nothing was right"
+        return _why_no_row(table, layer, threads)
     row = rows[0]
     but = f"; {faster}" if faster else ""
     if row["backend"] == BASELINE:
@@ -149,6 +175,29 @@ def pick(table: Table, layer: Executed, threads: int) -> Pick | str:
     if math.isnan(speedup.low) or speedup.low <= 1:
         return f"{row['backend']} is not surely faster than {BASELINE}{but}"
     return Pick(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
+
+
+def _why_no_row(table: Table, layer: Executed, threads: int) -> str:
+    """Whether a layer was measured at all, and if so, what became of each backend."""
+    how = (
+        f"{layer.key[2]}, {layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, "
+        f"{labels.count(threads, 'thread')}"
+    )
+    found = {
+        f"{row['backend']} {_what_became(row, table.max_error)}"
+        for row in _of(table.measured, layer, threads)
+    }
+    if not found:
+        return f"was not measured on {how}"
+    return f"has no backend that is right on {how}: {labels.join(sorted(found))}"
+
+
+def _what_became(row: Row, max_error: float | None) -> str:
+    """Why a case that was measured has no row: its status, or how far it is off."""
+    if row["status"] != "ok":
+        return str(row["status"])
+    off = row["relative_err"]
+    return "is of an unknown error" if pd.isna(off) else f"is off by {off:.2g}, above {max_error:g}"
 
 
 def _of(rows: Sequence[Row], layer: Executed, threads: int) -> list[Row]:
@@ -171,6 +220,20 @@ def _unusable(table: Table, fastest: Row) -> str:
     return f"{name} is the fastest, but {why}" if why else ""
 
 
-def is_budget(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is a time to be spent on measuring, and no file's name."""
-    return isinstance(source, str) and source[:1].isdigit() and not Path(source).exists()
+def budget_of(source: str | os.PathLike[str]) -> str | None:
+    """The time that a source tells to measure for; None where it names a run or a file.
+
+    Raises:
+        ValueError: in one line, where it is neither.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(f"source={source!r} is neither a time such as '60s' nor a path")
+    if not isinstance(source, str):
+        return None
+    try:
+        seconds(source)
+    except ValueError as error:
+        if os.path.lexists(source):
+            return None
+        raise ValueError(f"{error}, nor is there such a run or best.csv") from None
+    return source

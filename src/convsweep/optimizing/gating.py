@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convsweep.inputs import Inputs
 from convsweep.optimizing.geometry import Geometry, key_of
 from convsweep.optimizing.layers import prepared, weights_of
-from convsweep.optimizing.survey import Example, copied
+from convsweep.optimizing.survey import Example, call, copied
 from convsweep.problem import ConvProblem
 from convsweep.record import one_line
 from convsweep.reference import Finding, Truth, gate, reference
@@ -80,11 +80,17 @@ def _held(name: str, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: 
 
 
 class WholeError(NamedTuple):
-    """How far whole models are off: max|y - y of the original in float64| / max|that|."""
+    """How far whole models are off: max|y - y of the original in float64| / max|that|.
+
+    Where the original can't run in float64, it is held to in its own dtype.
+    """
 
     original: float
+    """Where it can't run in float64: a rounding error for each convolution of one call."""
     optimized: float
     allowed: float
+    why_not_float64: str = ""
+    """What torch says where it can't."""
 
     @property
     def passes(self) -> bool:
@@ -93,30 +99,35 @@ class WholeError(NamedTuple):
 
 
 class WholeTruth:
-    """What the original gives in float64, and how far it is off itself."""
+    """What the original gives in float64, and how far it is off itself.
 
-    def __init__(self, original: nn.Module, example: Example) -> None:
+    One that converts to a dtype by name can't run in float64: then what it gives in its own dtype,
+    which is taken to be off by a rounding error for each convolution.
+    """
+
+    def __init__(self, original: nn.Module, example: Example, convolutions: int) -> None:
         """Run both.
 
         Args:
             original: in evaluation mode.
             example: what it is called with.
+            convolutions: of one call.
 
         Raises:
-            ValueError: in one line, where it gives no floating tensor, or can't run in float64.
+            ValueError: in one line, where it gives no floating tensor.
         """
-        self._example = example
-        own = _floating(example.call(original))
+        self._example, self._why_not = example, ""
+        own = _floating(call(original, example))
+        if not own:
+            raise ValueError("the model gives no floating tensor, so nothing can be held to it")
+        self._eps = max(torch.finfo(y.dtype).eps for y in own)
         try:
             wide = copied(original).double()
             self._true = _floating(example.in_float64().call(wide))
+            self._original = self._off(own)
         except Exception as error:
-            told = one_line(f"{type(error).__name__}: {error}")
-            raise ValueError(f"the model can't be run in float64, to be held to: {told}") from None
-        if not self._true:
-            raise ValueError("the model gives no floating tensor, so nothing can be held to it")
-        self._eps = max(torch.finfo(y.dtype).eps for y in own)
-        self._original = self._off(own)
+            self._why_not = one_line(f"{type(error).__name__}: {error}")
+            self._true, self._original = own, self._eps * convolutions
 
     def hold(self, optimized: nn.Module, growth: float) -> WholeError:
         """How far the optimized model is off, and how far it may be.
@@ -126,9 +137,8 @@ class WholeTruth:
         sum of them, but for luck.
         """
         allowed = LEEWAY * growth * max(self._original, self._eps)
-        return WholeError(
-            self._original, self._off(_floating(self._example.call(optimized))), allowed
-        )
+        optimized_off = self._off(_floating(self._example.call(optimized)))
+        return WholeError(self._original, optimized_off, allowed, self._why_not)
 
     def _off(self, answers: list[Tensor]) -> float:
         """The largest relative error of all outputs."""

@@ -15,6 +15,7 @@ from convsweep.forecast import nominal_call_s
 from convsweep.grid import CACHES, DTYPES, Case
 from convsweep.inputs import make_inputs
 from convsweep.optimizing.survey import Executed
+from convsweep.pacing import measuring
 from convsweep.problem import ConvProblem
 from convsweep.request import Options, Request, read_request
 from convsweep.store import BASELINE
@@ -48,10 +49,11 @@ def measured(
         observe: told how far it is.
 
     Raises:
-        ValueError: in one line, where there is nothing to measure.
+        ValueError: in one line, where there is nothing to measure, or the budget is too small.
         KeyboardInterrupt: the sweep was interrupted.
     """
     request = _request(executed, name, usable, budget, threads)
+    measuring(request)  # refuses a budget that is too small before anything is compiled
     starting.begin()
     _compile(request)
     ending = session.carry_out(request, out, out.name, "convsweep.optimize", observe, networks=())

@@ -91,6 +91,12 @@ def _measured(found: Speedup, saving_s: float) -> str:
 def _errors(whole: WholeError | None) -> list[str]:
     if whole is None:
         return []
+    if whole.why_not_float64:
+        return [
+            f"Its output is off by {whole.optimized:.1e} of its largest value, against the "
+            f"original's in its own dtype; allowed was {whole.allowed:.1e}. The original can't run "
+            f"in float64: {whole.why_not_float64}."
+        ]
     return [
         f"Its output is off by {whole.optimized:.1e} of its largest value, against float64; the "
         f"original's by {whole.original:.1e}; allowed was {whole.allowed:.1e}."

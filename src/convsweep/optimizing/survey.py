@@ -90,6 +90,11 @@ class Survey:
     """What can be replaced, and how often it is called."""
     left: list[Left] = field(default_factory=list)
 
+    @property
+    def convolutions(self) -> int:
+        """How many there are in one call."""
+        return self.executed.total() + sum(one.calls for one in self.left)
+
 
 def normals(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...]:
     """Seeded inputs of these shapes, in the model's own dtype and on its device."""
