@@ -1,13 +1,16 @@
 """A kernel run in the checked mode: red zones around its memory, its answer held to the truth."""
 
 import os
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from hypothesis import settings
+from torch import Tensor
 
 from convsweep.backend import Conv, Weights
-from convsweep.inputs import make_inputs
+from convsweep.inputs import Inputs, make_inputs
 from convsweep.kernels import buffers
 from convsweep.problem import ConvProblem
 from convsweep.reference import Finding, gate, reference
@@ -35,13 +38,14 @@ def check(
     torch.set_num_threads(threads)
     try:
         with buffers.red_zones():
-            conv = prepare(problem, _guarded(inputs.weights))
+            conv = prepare(problem, guarded_weights(inputs.weights))
             return gate(lambda x: conv(buffers.guarded(x)), problem, inputs, truth, bound)
     finally:
         torch.set_num_threads(before)
 
 
-def _guarded(weights: Weights) -> Weights:
+def guarded_weights(weights: Weights) -> Weights:
+    """Copies between red zones, in the checked mode."""
     bias = None if weights.bias is None else buffers.guarded(weights.bias)
     factors = weights.factors
     return Weights(
@@ -49,3 +53,41 @@ def _guarded(weights: Weights) -> Weights:
         bias=bias,
         factors=factors and (buffers.guarded(factors[0]), buffers.guarded(factors[1])),
     )
+
+
+def wrong_inputs(x: Tensor) -> list[Tensor]:
+    """Inputs of other dtypes, other sizes, other ranks."""
+    return [
+        x.double(),
+        x.half(),
+        x.int(),
+        x[:1],
+        torch.cat((x, x)),
+        x[:, 1:],
+        x[..., 1:],
+        x[0],
+        x.flatten(),
+    ]
+
+
+def threads_answered_rightly(conv: Conv, problem: ConvProblem, inputs: Inputs) -> bool:
+    """Whether 4 threads that call at the same time, each its own input, all get their own answer.
+
+    The interpreter changes between threads as often as it can.
+    """
+    truth, factors = reference(problem, inputs).y, torch.arange(1, 5)
+    plain = truth if inputs.weights.bias is None else truth - inputs.weights.bias.view(1, -1, 1, 1)
+
+    def calls(factor: int) -> bool:
+        x, expected = inputs.x * factor, plain * (factor - 1) + truth
+        with torch.no_grad():
+            answers = [conv(x) for _ in range(10)]
+        return all(torch.allclose(y.double(), expected, atol=1e-3) for y in answers)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(factors)) as pool:
+            return all(pool.map(calls, factors.tolist()))
+    finally:
+        sys.setswitchinterval(before)

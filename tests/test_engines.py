@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_checks import threads_answered_rightly, wrong_inputs
 from torch import Tensor
 
 import convsweep
@@ -55,6 +56,21 @@ def test_one_preparation_serves_every_layout(engine: Backend) -> None:
     assert not neither.is_contiguous()
     for y in (conv(rows), conv(neither)):
         assert torch.allclose(y, planes, atol=1e-5)
+
+
+@every_engine
+def test_threads_of_python_do_not_meet(engine: Backend) -> None:
+    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
+    assert threads_answered_rightly(engine.prepare(BATCH, inputs.weights), BATCH, inputs)
+
+
+@every_engine
+def test_inputs_not_prepared_for_are_refused(engine: Backend) -> None:
+    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
+    conv = engine.prepare(BATCH, inputs.weights)
+    for x in wrong_inputs(inputs.x):
+        with pytest.raises(ValueError, match=r"^x must be \(3, .*\) in torch.float32.*not .*$"):
+            conv(x)
 
 
 @every_engine

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_checks import DRAWN, check
+from kernel_checks import DRAWN, check, guarded_weights
 
 from convsweep.backends.depthwise_numba import BACKEND
 from convsweep.inputs import make_inputs
-from convsweep.kernels import depthwise
+from convsweep.kernels import buffers, depthwise
 from convsweep.problem import ConvProblem
 from convsweep.reference import reference
 
@@ -75,7 +75,9 @@ def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
     inputs = make_inputs(problem, weight_kind="dense", integers=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(depthwise, "lanes_are_pixels", lambda problem: planes)
-        y = BACKEND.prepare(problem, inputs.weights)(inputs.x)
+        with buffers.red_zones():
+            conv = BACKEND.prepare(problem, guarded_weights(inputs.weights))
+            y = conv(buffers.guarded(inputs.x))
     assert torch.equal(y.double(), reference(problem, inputs).y)
 
 

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+    """Let pass what was prepared for alone: others would be read as raw memory of that kind.
+
+    Raises:
+        ValueError: another shape (a tuple of the same sizes is equal) or another dtype.
+    """
+    if x.shape != shape or x.dtype is not dtype:
+        raise ValueError(
+            f"x must be {tuple(shape)} in {dtype}, as prepared for, "
+            f"not {tuple(x.shape)} in {x.dtype}"
+        )
 
 
 def to_pixels(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Weights as the kernel meets them; the kernel compiled, unless its machine code is kept."""
+    """Weights as the kernel meets them; it is compiled at the first call, unless code is kept."""
     from convsweep.kernels import depthwise
 
     return depthwise.prepare(problem, weights)

@@ -36,12 +36,16 @@ def why_not() -> str | None:
 
 
 def convolution(problem: ConvProblem, weights: Weights) -> Conv:
-    """The problem compiled, with as many threads as PyTorch has now."""
+    """The problem compiled, with as many threads as PyTorch has now.
+
+    It is compiled here, in the layout of the weights, not at the first call: weights are frozen
+    into the graph while it is compiled.
+    """
 
     def make(channels_last: bool) -> Conv:
         return _compiled(problem, weights, channels_last)
 
-    return made_for_each(make, is_channels_last(weights.dense))
+    return made_for_each(make, is_channels_last(weights.dense), problem.input_shape)
 
 
 def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv:

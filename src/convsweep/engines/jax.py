@@ -20,6 +20,8 @@ _POOL = "NPROC"  # how many threads XLA's pool has, read once a process
 def convolution(problem: ConvProblem, weights: Weights) -> Conv:
     """The problem jitted, its weights constants, with as many threads as PyTorch has now.
 
+    XLA compiles it here, in the layout of the weights, not at the first call.
+
     Raises:
         RuntimeError: XLA's pool was made with other threads than PyTorch has now.
     """
@@ -30,7 +32,7 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
     def make(channels_last: bool) -> Conv:
         return _jitted(problem, weights, channels_last)
 
-    return made_for_each(make, is_channels_last(weights.dense))
+    return made_for_each(make, is_channels_last(weights.dense), problem.input_shape)
 
 
 @cache

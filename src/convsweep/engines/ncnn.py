@@ -57,7 +57,7 @@ def convolution(layers: Sequence[Layer]) -> Conv:
             return image(x[0]).contiguous().unsqueeze(0)
         return torch.stack([image(one) for one in x])  # ncnn's networks know single images alone
 
-    return contiguous_between(conv)
+    return contiguous_between(conv, problem.input_shape)
 
 
 def _loaded(layers: Sequence[Layer]) -> Any:

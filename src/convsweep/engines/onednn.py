@@ -46,7 +46,8 @@ def _convolution(layer: Layer) -> Conv:
             return _in_blocks(layer)
         return _in_rows(layer, channels_last)
 
-    conv = made_for_each(make, is_channels_last(layer.weight))
+    _, size, _ = _as_image(layer)
+    conv = made_for_each(make, is_channels_last(layer.weight), tuple(size))
     return (lambda x: conv(x.unsqueeze(2)).squeeze(2)) if flat else conv
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convsweep.backend import Conv
 from convsweep.engines.layers import Layer
-from convsweep.engines.layouts import contiguous_between
+from convsweep.engines.layouts import PerThread, contiguous_between
 
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
@@ -29,16 +29,17 @@ def convolution(layers: Sequence[Layer]) -> Conv:
     session = onnxruntime.InferenceSession(
         _model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    binding, shape = session.io_binding(), layers[-1].problem.output_shape
+    bindings, shape = PerThread(session.io_binding), layers[-1].problem.output_shape
 
     def conv(x: Tensor) -> Tensor:
+        binding = bindings.own
         y = torch.empty(shape)  # the session reads and writes torch's own memory
         binding.bind_input("x0", "cpu", 0, np.float32, x.shape, x.data_ptr())
         binding.bind_output("y", "cpu", 0, np.float32, shape, y.data_ptr())
         session.run_with_iobinding(binding)
         return y
 
-    return contiguous_between(conv)
+    return contiguous_between(conv, layers[0].problem.input_shape)
 
 
 def _model(layers: Sequence[Layer]) -> Any:  # onnx has types for some of its parts alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convsweep.backend import Conv
 from convsweep.engines.layers import Layer
-from convsweep.engines.layouts import is_channels_last, made_for_each
+from convsweep.engines.layouts import PerThread, is_channels_last, made_for_each
 
 _COPIED_BELOW = 2**16  # elements; copying an answer then takes less than handing memory over
 
@@ -24,7 +24,7 @@ def convolution(layers: Sequence[Layer]) -> Conv:
     def make(channels_last: bool) -> Conv:
         return _compiled(layers, channels_last)
 
-    return made_for_each(make, is_channels_last(layers[0].weight))
+    return made_for_each(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
 
 
 @cache
@@ -44,7 +44,7 @@ def _openvino() -> Any:
 def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
     """For inputs of one layout; the graph itself has it, so that OpenVINO need not convert."""
     openvino = _openvino()
-    request = openvino.compile_model(
+    model = openvino.compile_model(
         _model(layers, channels_last),
         "CPU",
         {
@@ -52,38 +52,32 @@ def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "f32",
         },
-    ).create_infer_request()
+    )
     shape = _laid_out(layers[-1].problem.output_shape, channels_last)
-    run = _copying(request) if _numel(shape) < _COPIED_BELOW else _writing(request, shape)
+    run = _copying if _numel(shape) < _COPIED_BELOW else _writing
+    requests = PerThread(model.create_infer_request)
 
     def conv(x: Tensor) -> Tensor:
         x = x.detach()
         rows = x.movedim(1, -1) if channels_last else x
+        request = requests.own
         request.set_input_tensor(openvino.Tensor(rows.numpy(), shared_memory=True))
-        y = run()
+        y = run(request, shape)
         return y.movedim(-1, 1) if channels_last else y
 
     return conv
 
 
-def _copying(request: Any) -> Callable[[], Tensor]:
-    def run() -> Tensor:
-        request.infer()
-        return torch.from_numpy(request.get_output_tensor().data).clone()
-
-    return run
+def _copying(request: Any, shape: Sequence[int]) -> Tensor:
+    request.infer()
+    return torch.from_numpy(request.get_output_tensor().data).clone()
 
 
-def _writing(request: Any, shape: Sequence[int]) -> Callable[[], Tensor]:
-    openvino = _openvino()
-
-    def run() -> Tensor:
-        y = torch.empty(shape)
-        request.set_output_tensor(openvino.Tensor(y.numpy(), shared_memory=True))
-        request.infer()
-        return y
-
-    return run
+def _writing(request: Any, shape: Sequence[int]) -> Tensor:
+    y = torch.empty(shape)
+    request.set_output_tensor(_openvino().Tensor(y.numpy(), shared_memory=True))
+    request.infer()
+    return y
 
 
 def _model(layers: Sequence[Layer], channels_last: bool) -> Any:

@@ -1,4 +1,10 @@
-"""How the kernels are compiled: once a machine, kept, and thrown away when their source changes."""
+"""How the kernels are compiled: once a machine, kept, and thrown away when their source changes.
+
+Nothing is compiled before the first call that needs it. GNU OpenMP, whose pool kernels and PyTorch
+share, does not survive `fork`: a process that has computed on 2 threads or more can't be forked and
+compute on in the child, which waits for threads that it does not have. Start it by `spawn` or
+`forkserver`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +44,22 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def compiled_entry(signature: Any, function: Callable[..., Any]) -> Any:
-    """The function compiled at once, to be started at its `address`; machine code is kept."""
-    with _kept_in(cache_folder()):
-        return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+class Entry:
+    """A function to be started at its `address`, compiled when that is first asked for."""
+
+    def __init__(self, signature: Any, function: Callable[..., Any]) -> None:
+        self.signature, self.function = signature, function
+
+    @cached_property
+    def address(self) -> int:
+        """Where its machine code begins, for as long as the entry lives; the code is kept."""
+        address: int = self._compiled.address
+        return address
+
+    @cached_property
+    def _compiled(self) -> Any:
+        with _kept_in(cache_folder()):
+            return numba.cfunc(self.signature, cache=True, error_model="numpy")(self.function)
 
 
 def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:

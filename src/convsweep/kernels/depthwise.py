@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsweep.backend import Conv, Weights
 from convsweep.kernels import buffers
+from convsweep.kernels.compiling import Entry
 from convsweep.kernels.depthwise_blocks import blocks_worker
 from convsweep.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
@@ -27,7 +28,7 @@ ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
 class Work:
     """One way to compute a problem: a worker, and what its plan says beside the problem's sizes."""
 
-    worker: Any
+    worker: Entry
     weights: Tensor  # a row for each channel, or for each vector of channels
     offsets: list[int]  # of the kernel's lines, in bytes
     bands: int  # of each plane or block
@@ -57,7 +58,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     }
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x)
+        x, planes = laid_out(x, problem.input_shape)
         job = jobs[planes]
         y = answer(problem.output_shape, planes)
         scratch = buffers.scratch("depthwise", job.parts * job.work.scratch_floats)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-from convsweep.kernels.compiling import inlined
+from convsweep.kernels.compiling import Entry, inlined
 from convsweep.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.kernels.depthwise_work import worker
@@ -51,7 +51,7 @@ def _block_row(source: int, plane_step: int, width: int, end: int, target: int) 
 
 
 @cache
-def blocks_worker(taps: int, stride: int, count: int, step: int) -> Any:
+def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
     """The worker for contiguous tensors of `LANES` channels or more, with `rows_worker`'s tile."""
     x_step = step * VECTOR_BYTES
 

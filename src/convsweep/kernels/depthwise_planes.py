@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-from convsweep.kernels.compiling import inlined
+from convsweep.kernels.compiling import Entry, inlined
 from convsweep.kernels.depthwise_padding import (
     clear,
     copy_floats,
@@ -80,7 +80,7 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
 
 
 @cache
-def planes_worker(taps: int, stride: int, count: int) -> Any:
+def planes_worker(taps: int, stride: int, count: int) -> Entry:
     """The worker for contiguous tensors: `taps` in a column of the kernel, `count` output rows.
 
     Its lines are the columns of the kernel, or all its taps where `taps` is 1.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-from convsweep.kernels.compiling import inlined
+from convsweep.kernels.compiling import Entry, inlined
 from convsweep.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.kernels.depthwise_work import worker
 from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -55,7 +55,7 @@ def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> t
 
 
 @cache
-def rows_worker(taps: int, stride: int, count: int, step: int) -> Any:
+def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
     """The worker for channels_last tensors: `taps` in a row of the kernel, `count` output columns.
 
     Its lines are the rows of the kernel, or all its taps where `taps` is 1; tiles meet pixels that

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import from_dtype, prange, set_num_threads, types
 from torch import Tensor
 
-from convsweep.kernels.compiling import compiled_entry, config, kernel, parallel_kernel
+from convsweep.kernels.compiling import Entry, config, kernel, parallel_kernel
 from convsweep.kernels.vectors import intrinsic
 
 
@@ -52,9 +52,9 @@ WORKER = types.void(_LONG, _LONG, types.CPointer(from_dtype(RECORD)), _LONG, _LO
 """(part, parts, plan, x, y, scratch): a part of the work, as all others do theirs."""
 
 
-def worker(function: Callable[..., None]) -> Any:
-    """The function compiled as a `WORKER`; it has an `address`."""
-    return compiled_entry(WORKER, function)
+def worker(function: Callable[..., None]) -> Entry:
+    """The function as a `WORKER`, compiled when it is first started."""
+    return Entry(WORKER, function)
 
 
 @intrinsic
@@ -87,7 +87,7 @@ def threads() -> int:
     return min(torch.get_num_threads(), most)
 
 
-def start(worker: Any, parts: int, record: Tensor, x: Tensor, y: Tensor, scratch: Tensor) -> None:
+def start(worker: Entry, parts: int, record: Tensor, x: Tensor, y: Tensor, scratch: Tensor) -> None:
     """Let a worker do all its parts, each on a thread."""
     addresses = record.data_ptr(), x.data_ptr(), y.data_ptr(), scratch.data_ptr()
     if parts == 1:

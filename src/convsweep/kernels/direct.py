@@ -170,7 +170,7 @@ def prepare(problem: ConvProblem, dense: Tensor, bias: Tensor | None) -> Conv:
     start = packed_start(bias, problem.out_channels)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x)
+        x, planes = laid_out(x, problem.input_shape)
         y = answer(problem.output_shape, planes)
         scratch = buffers.scratch("direct", parts * plan.part_bytes // FLOAT_BYTES)
         memory = Memory(*(tensor.data_ptr() for tensor in (x, weights, start, y, scratch)))

@@ -16,6 +16,7 @@ from convsweep.kernels import buffers
 from convsweep.kernels.compiling import inlined
 from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.vectors import load, load_float, store, store_float, transpose
+from convsweep.layouts import check_input
 
 
 @inlined
@@ -86,11 +87,15 @@ def rows_from_rows(
             store_float(sink + offset, load_float(source + offset))
 
 
-def laid_out(x: Tensor) -> tuple[Tensor, bool]:
+def laid_out(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
     """The input in a layout that kernels take, and whether its pixels lie in planes, not in rows.
 
     A single pixel is a row, as it is. Other layouts than PyTorch's two are made contiguous.
+
+    Raises:
+        ValueError: an input of another shape, or not in float32: kernels read raw memory.
     """
+    check_input(x, shape)
     if math.prod(x.shape[2:]) == 1:
         return x.contiguous(), False
     if x.is_contiguous() or not x.movedim(1, -1).is_contiguous():

@@ -157,7 +157,7 @@ def prepare(problem: ConvProblem, matrix: Tensor, bias: Tensor | None) -> Conv:
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x)
+        x, planes = laid_out(x, problem.input_shape)
         x = problem.strided(x)  # copied if anything is left out
         x = x.contiguous() if planes else x.movedim(1, -1).contiguous()
         y = answer(problem.output_shape, planes)

@@ -50,7 +50,7 @@ def prepare(
     tiles = depthwise_rows(plan.taps, problem.stride[1], columns)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x)
+        x, planes = laid_out(x, problem.input_shape)
         y = answer(problem.output_shape, planes)
         scratch = buffers.scratch("separable", parts * plan.part_bytes // FLOAT_BYTES)
         memory = Memory(

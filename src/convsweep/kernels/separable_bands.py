@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import prange, types
 
-from convsweep.kernels.compiling import compiled_entry, inlined, kernel, parallel_kernel
+from convsweep.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.kernels.depthwise_tile import run
 from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import block_from_planes, block_from_rows
@@ -66,8 +66,8 @@ _ROWS = types.void(*[types.int64] * 9)
 
 
 @cache
-def depthwise_rows(taps: int, stride: int, count: int) -> Any:
-    """Output rows of a block of channels, `count` columns at a time, as compiled machine code."""
+def depthwise_rows(taps: int, stride: int, count: int) -> Entry:
+    """Output rows of a block of channels, `count` columns at a time, as machine code."""
 
     def rows_of_block(
         x: int, x_row: int, offsets: int, lines: int, weights: int,
@@ -80,7 +80,7 @@ def depthwise_rows(taps: int, stride: int, count: int) -> Any:
                 taps, stride, count, False,
             )  # fmt: skip
 
-    return compiled_entry(_ROWS, rows_of_block)
+    return Entry(_ROWS, rows_of_block)
 
 
 @intrinsic

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from convsweep.layouts import check_input
 from convsweep.problem import ConvProblem
 
 
@@ -13,7 +14,12 @@ def is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def answer(problem: ConvProblem, x: Tensor) -> Tensor:
-    """Memory for it, (N, C_out, *output_size), as a convolution of `x` would have it."""
+def answer(problem: ConvProblem, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Memory for it, (N, C_out, *output_size), as a convolution of `x` would have it.
+
+    Raises:
+        ValueError: `x` of another shape than the problem's, or of another dtype than the weights'.
+    """
+    check_input(x, problem.input_shape, dtype)
     format_ = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     return torch.empty(problem.output_shape, dtype=x.dtype, device=x.device, memory_format=format_)

@@ -78,7 +78,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     widest = min(64, triton.next_power_of_2(problem.out_channels))
 
     def conv(x: Tensor) -> Tensor:
-        y = answer(problem, x)
+        y = answer(problem, x, weights.dense.dtype)
         channels = widest if is_channels_last(y) else 1
         pixels = _ELEMENTS // channels
         grid = (

@@ -94,7 +94,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     columns = min(_COLUMNS, max(_FEWEST, triton.next_power_of_2(out_channels)))
 
     def conv(x: Tensor) -> Tensor:
-        y = answer(problem, x)
+        y = answer(problem, x, weights.dense.dtype)
         rows = y.numel() // problem.out_channels
         grid = (triton.cdiv(rows, _ROWS), triton.cdiv(out_channels, columns), groups)
         arguments: tuple[Any, ...] = (

@@ -6,6 +6,7 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numba
 import numpy as np
@@ -28,6 +29,7 @@ from convsweep.kernels.winograd_tiles import (
     tiles_across,
     weights_bytes,
 )
+from convsweep.layouts import check_input
 from convsweep.problem import ConvProblem
 
 LINE_BYTES = 64
@@ -46,43 +48,52 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     plan = _plan(problem, tile, threads)
     kept = _packed_weights(weights.dense, tile), _packed_bias(problem, weights)
     plan = plan._replace(weights=kept[0].data_ptr(), bias=kept[1].data_ptr())
-    records = [
-        np.array([plan._replace(channels_last=last)], dtype=phases.RECORD) for last in (0, 1)
-    ]
-    addresses = [record.ctypes.data for record in records]
-    run = _runner(plan, threads)
     in_blocks = plan.bands_of_block < plan.bands
     tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (threads if in_blocks else 1)
     lines_floats = plan.lines_bytes // FLOAT_BYTES * threads
 
+    @cache
+    def compiled(channels_last: bool) -> Callable[..., None]:
+        return _runner(plan._replace(channels_last=int(channels_last)), threads)
+
     def conv(x: Tensor) -> Tensor:
+        check_input(x, problem.input_shape)
         channels_last = not x.is_contiguous()
         if channels_last and not x.is_contiguous(memory_format=torch.channels_last):
             x, channels_last = x.contiguous(), False
         y = _empty(problem, channels_last=channels_last)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
-        memory = x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr()
-        run(addresses[channels_last], *memory)
+        run = compiled(channels_last)
+        run(x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr())
         return y
 
-    conv.__dict__["kept"] = (kept, records)  # all that is known by its address alone
+    conv.__dict__["kept"] = kept  # the plan has their addresses alone
     return conv
 
 
 def _runner(plan: Plan, threads: int) -> Callable[..., None]:
-    """What runs all phases, given the addresses of a record, input, output and scratch."""
-    bands = plan.bands
-    if threads == 1:
-        return lambda *memory: phases.alone(phases.blocks, *memory, bands)
-    in_blocks = plan.bands_of_block < bands
-    steps = (phases.transform_inputs, phases.multiply, phases.transform_back)
+    """Compile all phases; what runs them, given the addresses of input, output and scratch."""
+    bands, in_blocks = plan.bands, plan.bands_of_block < plan.bands
+    steps = [
+        entry.address for entry in (phases.transform_inputs, phases.multiply, phases.transform_back)
+    ]
+    plan = plan._replace(transform_inputs=steps[0], multiply=steps[1], transform_back=steps[2])
+    if in_blocks or threads == 1:
+        steps = [phases.blocks.address]
+    record = np.array([plan], dtype=phases.RECORD)
+    address: int = record.ctypes.data
 
-    def run(*memory: int) -> None:
+    def alone(*memory: int) -> None:
+        phases.alone(steps[0], address, *memory, bands)
+
+    def together(*memory: int) -> None:
         numba.set_num_threads(threads)
-        for step in [phases.blocks] if in_blocks else steps:
-            phases.together(step, *memory, bands, threads)
+        for step in steps:
+            phases.together(step, address, *memory, bands, threads)
 
+    run = alone if threads == 1 else together
+    run.__dict__["kept"] = record  # known by its address alone
     return run
 
 
@@ -128,9 +139,9 @@ def _plan(problem: ConvProblem, tile: int, threads: int) -> Plan:
         lines_bytes=_odd_lines(lines * VECTOR_BYTES),
         weights=0,
         bias=0,
-        transform_inputs=phases.transform_inputs,
-        multiply=phases.multiply,
-        transform_back=phases.transform_back,
+        transform_inputs=0,
+        multiply=0,
+        transform_back=0,
     )
 
 

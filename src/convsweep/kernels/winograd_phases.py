@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import carray, from_dtype, prange, types
 
 from convsweep.cook_toom import transforms
-from convsweep.kernels.compiling import compiled_entry, inlined, kernel, parallel_kernel
+from convsweep.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.layouts import (
     block_from_planes,
@@ -303,10 +303,10 @@ def _blocks(
         _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
 
 
-transform_inputs = compiled_entry(_WORKER, _transform_inputs).address
-multiply = compiled_entry(_WORKER, _multiply).address
-transform_back = compiled_entry(_WORKER, _transform_back).address
-blocks = compiled_entry(_WORKER, _blocks).address
+transform_inputs = Entry(_WORKER, _transform_inputs)
+multiply = Entry(_WORKER, _multiply)
+transform_back = Entry(_WORKER, _transform_back)
+blocks = Entry(_WORKER, _blocks)
 
 
 @kernel
