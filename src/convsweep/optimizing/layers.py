@@ -1,22 +1,26 @@
 """Convolutions of a model that run on a backend where that was measured, on torch's elsewhere.
 
 For inference. A call runs torch's own convolution while the module is in training mode, gradients
-are recorded, or the model is traced or compiled; under autocast; and where the input's shape,
-dtype, device or memory format, or torch's number of threads, is not one that was measured.
+are recorded, forwards or backwards, or the model is traced, compiled or transformed by
+`torch.func`; under autocast; in a process forked from one that has prepared a backend, since pools
+of threads don't survive that; and where the input's shape, dtype, device or memory format, or
+torch's number of threads, is not one that was measured.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple, Never, Self
 
-import torch
 from torch import Tensor, nn
 
 from convsweep.backend import Conv, Weights
-from convsweep.optimizing.geometry import Geometry, Key, key_of, memory_formats
+from convsweep.optimizing.changes import Seen
+from convsweep.optimizing.geometry import Geometry, Key, key_of
 from convsweep.optimizing.machine import here
+from convsweep.optimizing.occasions import is_traced, preparing_process, why_torch
 from convsweep.problem import ConvProblem
 from convsweep.registry import backends, why_skipped
 
@@ -30,9 +34,16 @@ class Choice:
     memory_format: str
 
 
+class _Ready(NamedTuple):
+    """Convolutions that were prepared with the same weights."""
+
+    weights: Seen
+    convs: dict[Key, Conv]
+
+
 @dataclass
 class Dispatch:
-    """What a module runs on which input, and what it ran so far."""
+    """What a module runs on which input, and what it ran so far; threads may share it."""
 
     threads: int
     environment: tuple[str, ...]
@@ -40,12 +51,13 @@ class Dispatch:
     choices: dict[Key, Choice] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     """How often each backend ran; torch's own convolution by why it did."""
-    _prepared: dict[Key, Conv] = field(default_factory=dict)
-    _prepared_from: tuple[int, ...] = ()
+    _ready: _Ready | None = field(default=None, repr=False, compare=False)
+    _preparing: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is prepared: a copy prepares its own weights at its first call."""
-        return self.__dict__ | {"calls": Counter(), "_prepared": {}, "_prepared_from": ()}
+        kept = ("threads", "environment", "choices")
+        return {name: self.__dict__[name] for name in kept} | {"calls": Counter()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take it up again, where the choices hold.
@@ -59,7 +71,7 @@ class Dispatch:
                 f"this model was optimized for {was}; here is {', '.join(now)}: load its "
                 "state_dict into the original and optimize that"
             )
-        self.__dict__.update(state)
+        self.__dict__.update(state, _ready=None, _preparing=Lock())
 
     def conv(self, module: Any, key: Key, choice: Choice) -> Conv:
         """The prepared convolution; prepared again where the weights have changed since.
@@ -67,19 +79,21 @@ class Dispatch:
         Raises:
             ValueError: the backend is not there any more.
         """
-        version = _version(module)
-        if version != self._prepared_from:
-            self._prepared, self._prepared_from = {}, version
-        if key not in self._prepared:
-            problem = choice.geometry.problem
-            self._prepared[key] = prepared(choice.backend, problem, weights_of(module), key)
-        return self._prepared[key]
+        ready = self._ready
+        if ready is not None and key in ready.convs and ready.weights.holds(module):
+            return ready.convs[key]
+        with self._preparing:
+            ready = self._ready
+            if ready is None or not ready.weights.holds(module):
+                ready = self._ready = _Ready(Seen.of(module), {})
+            if key not in ready.convs:
+                problem, weights = choice.geometry.problem, weights_of(module)
+                ready.convs[key] = prepared(choice.backend, problem, weights, key)
+            return ready.convs[key]
 
-
-def _version(module: Any) -> tuple[int, ...]:
-    """Another one where weight or bias was replaced, moved or written to."""
-    parts = (module.weight, module.bias)
-    return tuple(n for p in parts if p is not None for n in (p.data_ptr(), p._version))
+    def refresh(self) -> None:
+        """Prepare again at the next call."""
+        self._ready = None
 
 
 def weights_of(module: Any) -> Weights:
@@ -96,6 +110,7 @@ def prepared(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Con
     why = why_skipped(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
     if why is not None:
         raise ValueError(f"{name} {why}")
+    preparing_process()
     return backend.prepare(problem, weights)
 
 
@@ -106,7 +121,7 @@ class _Dispatching(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of `input`, on whatever was chosen for it."""
-        choice = None if _is_traced(input) else _chosen(self, input)
+        choice = None if is_traced(input) else _chosen(self, input)
         if choice is None:
             y: Tensor = super().forward(input)
         else:
@@ -114,46 +129,42 @@ class _Dispatching(nn.Module):
             y = conv(choice.geometry.padded(input))
         return y
 
+    def train(self, mode: bool = True) -> Self:
+        """Torch's own; a switch prepares again, as training may write where torch can't see."""
+        if mode != self.training:
+            self.dispatch.refresh()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self.dispatch.refresh()
+        return super()._apply(*args, **kwargs)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.dispatch.refresh()
+        super()._load_from_state_dict(*args)
+
+    def __prepare_scriptable__(self) -> Never:
+        """Refuse `torch.jit.script`, which looks for this."""
+        raise ValueError(
+            "torch.jit.script can't take a model that convsweep has optimized, whose layers are "
+            "no TorchScript: script the original, or use torch.jit.trace"
+        )
+
 
 def _chosen(module: Any, x: Tensor) -> Choice | None:
     """What this call runs on, counted; None is torch's own."""
     own: Dispatch = module.dispatch
     choice = own.choices.get(key_of(x))
-    why = "another input" if choice is None else _why_torch(module, x, choice)
+    why = (
+        "another input"
+        if choice is None
+        else why_torch(module, x, choice.memory_format, own.threads)
+    )
     if choice is None or why is not None:
         own.calls[f"torch: {why}"] += 1
         return None
     own.calls[choice.backend] += 1
     return choice
-
-
-def _why_torch(module: Any, x: Tensor, choice: Choice) -> str | None:
-    """Why this call is torch's own, in words, or None."""
-    if module.training:
-        return "training"
-    if torch.is_grad_enabled() and _records_gradients(module, x):
-        return "gradients are recorded"
-    if torch.is_autocast_enabled(x.device.type):
-        return "autocast"
-    if torch.get_num_threads() != module.dispatch.threads:
-        return "another number of threads"
-    if module.weight.dtype != x.dtype or module.weight.device != x.device:
-        return "weights of another dtype or device"
-    if choice.memory_format not in memory_formats(x):
-        return "another memory format"
-    return None
-
-
-def _is_traced(x: Tensor) -> bool:
-    """Whether operators are written down for later, so that each has to be one of torch's."""
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return type(x) is not Tensor or torch.compiler.is_compiling() or bool(tracing)
-
-
-def _records_gradients(module: Any, x: Tensor) -> bool:
-    bias = module.bias
-    needed = x.requires_grad or module.weight.requires_grad
-    return bool(needed or (bias is not None and bias.requires_grad))
 
 
 class Conv1d(_Dispatching, nn.Conv1d):

@@ -62,6 +62,17 @@ def optimize(
     mode, its parameters keep their names, batch norms are not folded; `model` stays as it is; of
     one that was optimized before, the original is taken.
 
+    Weights that change are computed with from the next call on: where torch counts the write, and
+    on the CPU also where it is through `.data` or NumPy and changes the bias, a weight of up to
+    4096 elements, or one of about 256 that are compared of a larger one. After any other write
+    through those, such as to a single weight or on another device, call `.train().eval()` on the
+    copy. Weights made in inference mode stay torch's, as nobody counts their writes.
+
+    Forward-mode derivatives, `torch.func`, tracing and compiling get torch's own convolution;
+    `torch.jit.script` is refused. So that no pool of threads is used where it died, torch's own
+    also runs in a process forked from one that has prepared a backend; if that one ran on several
+    threads it hangs there, as the original does, unless `torch.set_num_threads(1)` comes first.
+
     The attribute `convsweep_report` of the copy, a `Report`, tells what became of each layer, how
     far the output is off, and the measured speedup of the whole; `print` it.
 
