@@ -130,6 +130,7 @@ READ_WING = (
     "noise",
     "findings",
     "foremost",
+    "skips",
     "networks.totals",
     "networks.reality",
     "depthwise",

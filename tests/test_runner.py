@@ -253,6 +253,14 @@ def test_the_time_left_scales_what_was_spent() -> None:
     assert countdown.left_s == 0.0
 
 
+def test_a_first_small_case_that_took_long_does_not_make_the_rest_endless() -> None:
+    now_s = iter([0.0, 5.0])
+    left_s = {CASES[0]: 0.01, CASES[1]: 99.99}
+    countdown = Countdown(left_s, dict.fromkeys(left_s, 1), now_s=lambda: next(now_s))
+    countdown.tick(CASES[0])
+    assert 100.0 < countdown.left_s < 300.0
+
+
 def test_what_is_compiled_once_does_not_stretch_the_time_left() -> None:
     now_s = iter([0.0, 50.0])
     countdown = Countdown(LEFT_S, dict.fromkeys(LEFT_S, 1), now_s=lambda: next(now_s))

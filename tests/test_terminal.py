@@ -2,11 +2,14 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from made_contest import contest, run_of
 from rich.console import Console
+from synthetic_run import square
 
-from convsweep import Backend, terminal
+from convsweep import Backend, skips, terminal
 from convsweep.grid import GRIDS, cross
 from convsweep.request import Options, read_request
 from convsweep.runner import Progress
@@ -52,3 +55,38 @@ def test_a_plan_tells_how_much_longer_the_first_time_may_be() -> None:
     request = read_request(Options(grid="smoke", ceilings=False))
     assert terminal.plan(request, 12.0).endswith("about 12 s")
     assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile, once")
+
+
+def test_of_more_backends_than_fit_the_fastest_stand_in_the_table(tmp_path: Path) -> None:
+    names = ["torch_conv", *(f"engine{n}" for n in range(20))]
+    faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
+    run = run_of(
+        contest({"a": (1, square(8, 14, 3))}, backends=names, faster=faster, passes=2,
+                formats=["contiguous"], noise=1e-3),
+        tmp_path / "run",
+    )  # fmt: skip
+    (table,) = terminal.answer(run)
+    assert [column.header for column in table.columns] == ["problem", "torch_conv", *names[-5:]]
+    assert "15 backends more in summary.csv" in str(table.caption)
+
+
+SKIPPED = [
+    ("jax", "skipped", "needs jax"),
+    ("jax", "skipped", "needs jax"),
+    ("flax", "skipped", "needs jax"),
+    ("fft", "skipped", "needs a large kernel"),
+    ("fft", "ok", None),
+]
+
+
+def test_a_reason_to_be_skipped_is_told_once_for_all_whom_it_concerns() -> None:
+    everywhere = "skipped: jax, flax: needs jax"
+    assert skips.reasons(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
+    assert skips.reasons(SKIPPED, entirely=True) == [everywhere]
+    assert skips.reasons(SKIPPED[-1:]) == []
+
+
+def test_of_many_reasons_the_last_are_counted() -> None:
+    lines = skips.reasons((f"b{n}", "skipped", f"reason {n}") for n in range(14))
+    assert len(lines) == 11
+    assert lines[-1] == "skipped for 4 more reasons"

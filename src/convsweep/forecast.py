@@ -21,6 +21,7 @@ PASS_START_S = 0.1
 """A measuring process until its first case."""
 _REFERENCE_MACS_PER_S = 5e9
 _FIXED_S = 0.01
+_TRUSTED_SHARE = 0.05  # of a forecast, until so much of it has been seen
 _COMPILING_SHARE = 0.1  # of the longest that it may take, where each problem is compiled
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
@@ -135,7 +136,11 @@ def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
 
 
 class Countdown:
-    """The time left of a sweep: the time spent, scaled by the forecast of what is left."""
+    """The time left of a sweep: the time spent, scaled by the forecast of what is left.
+
+    The first few cases, with all that is loaded for them, tell little: until a twentieth of the
+    forecast has been seen, the rest of that is taken to go as it was forecast.
+    """
 
     def __init__(
         self,
@@ -157,4 +162,6 @@ class Countdown:
         self._once_s += once_s
         if self._seen_s:
             spent_s = self._now_s() - self._started_s - self._once_s
-            self.left_s = max(0.0, spent_s * (self._total_s - self._seen_s) / self._seen_s)
+            unseen_s = max(0.0, _TRUSTED_SHARE * self._total_s - self._seen_s)
+            pace = (spent_s + unseen_s) / (self._seen_s + unseen_s)
+            self.left_s = max(0.0, pace * (self._total_s - self._seen_s))

@@ -8,6 +8,9 @@ from convsweep.problem import ConvProblem
 
 SEPARABLE = "separable"
 """The backend that computes the replacement."""
+FACTORED = SEPARABLE
+"""How the name of each backend begins that computes from a weight's factors, and of no other: no
+column of a row tells it, and every backend that is measured on such a weight has its kind."""
 DEPTHWISE, POINTWISE = "depthwise", "pointwise"
 
 

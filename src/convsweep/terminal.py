@@ -18,6 +18,7 @@ from rich.text import Text
 
 from convsweep import labels
 from convsweep.findings import Run, Total, network_totals
+from convsweep.foremost import few
 from convsweep.grid import Case
 from convsweep.record import Outcome
 from convsweep.request import Request
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY_S = 10.0
 _MOST_ROWS = 60
+_MOST_COLUMNS, _FEW_COLUMNS = 8, 6  # all backends are shown, or so few
 
 
 def duration(seconds: float) -> str:
@@ -156,29 +158,41 @@ def answer(run: Run) -> list[Table]:
 
 
 def _table(setting: str, run: Run) -> Table:
+    backends = run.backends
+    if len(backends) > _MOST_COLUMNS:
+        backends = few(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
     table = Table(
         title=f"Time, and speedup over {run.baseline}, on {setting}",
-        caption="? undecided   - does not apply",
+        caption=f"? undecided   - does not apply{_more_backends(run, len(backends))}",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("problem", no_wrap=True)
-    for backend in run.backends:
+    for backend in backends:
         table.add_column(backend, justify="right", no_wrap=True)
     problems = list(run.cases.groupby("label", sort=False))
     for label, rows in problems[:_MOST_ROWS]:
         by_backend = {row["backend"]: row for _, row in rows.iterrows()}
-        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in run.backends))
+        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in backends))
     if len(problems) > _MOST_ROWS:
         table.add_row(f"and {len(problems) - _MOST_ROWS} more in summary.csv")
     for workload in run.cases["workload"].dropna().unique():
         totals = network_totals(run, str(workload))
         layers = max(total.layers for total in totals.values()) if totals else 0
-        cells = (_total(totals.get(backend), layers) for backend in run.backends)
+        cells = (_total(totals.get(backend), layers) for backend in backends)
         table.add_section()
         what = "as far as reached" if run.unreached else "in all"
         table.add_row(f"{workload} {what}", *cells)
     return table
+
+
+def _more_backends(run: Run, shown: int) -> str:
+    """How many backends with a time are not shown."""
+    timed = run.cases.loc[run.cases["status"] == "ok", "backend"].nunique()
+    if timed <= shown:
+        return ""
+    more = labels.count(timed - shown, "backend")
+    return f"\nThese are the fastest most often; {more} more in summary.csv"
 
 
 def _total(total: Total | None, layers: int) -> str:

@@ -91,7 +91,7 @@ def check(**words: Any) -> int:
     with ending_at_once():
         from rich.console import Console
 
-        from convsweep import session, terminal
+        from convsweep import session, skips, terminal
         from convsweep.request import Options, read_request
 
     with ending_at_once(), requested():
@@ -99,6 +99,8 @@ def check(**words: Any) -> int:
     with terminal.progress(Console(stderr=True)) as observe:
         found = session.check(request, observe)
     Console(width=None if sys.stdout.isatty() else 120).print(terminal.outcomes(found))
+    for line in skips.reasons((case.backend, one.status, one.reason) for case, one in found):
+        print(line)
     failed = [(case, outcome) for case, outcome in found if outcome.status in FAILED]
     for case, outcome in failed:
         print(f"{outcome.status}: {case.backend} on {case.problem.label}: {outcome.reason}")

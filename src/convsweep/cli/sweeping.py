@@ -57,7 +57,7 @@ def tell(out: Path) -> int:
     """Print a run's answer; the exit code says whether any case failed."""
     from rich.console import Console
 
-    from convsweep import terminal
+    from convsweep import skips, terminal
     from convsweep.answer import answer
     from convsweep.findings import read_run
     from convsweep.statistics import asked_in, summarize
@@ -72,6 +72,9 @@ def tell(out: Path) -> int:
         console.print(table)
     for sentence in answer(run):
         console.print(sentence, markup=False, highlight=False)
+    every = zip(summary["backend"], summary["status"], summary["reason"], strict=True)
+    for line in skips.reasons(every, entirely=True):
+        print(line)
     failed = summary[summary["status"].isin(FAILED)]
     for _, case in failed.iterrows():
         print(f"{case['status']}: {case['backend']} on {case['problem']}: {case['reason']}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convsweep.estimates import Numbers, estimate
 from convsweep.findings import Run
 from convsweep.labels import compact, label_cases
-from convsweep.separation import SEPARABLE
+from convsweep.separation import FACTORED, SEPARABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -63,7 +63,7 @@ class Field(NamedTuple):
         network gives it any.
         """
         family, backend = self.cases["family"], self.cases["backend"]
-        factors = backend.str.contains(SEPARABLE)
+        factors = backend.str.startswith(FACTORED)
         own, torch = family == KERNELS, backend == self.baseline
         roles = {
             KERNELS: own & ~factors,
@@ -81,7 +81,7 @@ class Field(NamedTuple):
     @property
     def whole_weights(self) -> Field:
         """Without the backends that compute from a weight's factors: they compute less."""
-        return self.part(~self.cases["backend"].str.contains(SEPARABLE))
+        return self.part(~self.cases["backend"].str.startswith(FACTORED))
 
     def part(self, mask: Series[bool] | NDArray[np.bool_]) -> Field:
         """The field of some of its cases."""
