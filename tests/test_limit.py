@@ -34,7 +34,9 @@ from convsweep.limit.section import TITLE, section
 from convsweep.limit.whole import wholes
 from convsweep.limit.words import sentences
 from convsweep.plots.style import drawing_style
+from convsweep.registry import backends
 from convsweep.rows import CEILINGS
+from convsweep.separation import FACTORED
 from convsweep.statistics import summarize
 from convsweep.store import load
 
@@ -156,6 +158,20 @@ def test_different_numbers_give_different_sentences(made: Callable[..., Run]) ->
     assert "surely the slower one on 2" in slow[0]
     assert any("on none of its 5 layers" in sentence for sentence in slow)
     assert not {fast[0], fast[-1]} & {*slow}
+
+
+def test_against_whom_it_is_the_faster_one_is_said(made: Callable[..., Run]) -> None:
+    (first, *_) = told(made(faster=FASTER | {"winograd_numba": 1.3, "ncnn": 1.5}))
+    assert (
+        "; against torch_conv (contiguous) and torch_conv in its better format it surely is the "
+        "faster one on each; against the best engine it is the faster one on 0 of 2, surely so on "
+        "0, surely the slower one on 2."
+    ) in first
+
+
+def test_names_tell_who_computes_from_factors() -> None:
+    for name, backend in backends().items():
+        assert backend.needs_factors == name.startswith(FACTORED), name
 
 
 def test_without_engines_nothing_is_said_of_them(made: Callable[..., Run]) -> None:

@@ -1,6 +1,7 @@
 """Figures of the machine's limit: what they say is what the numbers are."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_speed_against_error_changes_its_title_with_the_data(field: Callable[...
     assert checked(slow).title == (
         "In the mean over its cases no backend is faster than torch_conv (contiguous)"
     )
+
+
+def test_speed_against_error_claims_no_gain_that_is_undecided(field: Callable[..., Field]) -> None:
+    unsure = field(faster=dict.fromkeys(FASTER, 1.05), noise=0.5)
+    assert checked(tradeoff.draw(unsure)).title == (
+        "In the mean over its cases no backend is surely faster than torch_conv (contiguous)"
+    )
+
+
+@pytest.mark.parametrize("slower", [3.0, 1e5])
+def test_speedups_of_any_size_have_ticks(field: Callable[..., Field], slower: float) -> None:
+    picture = checked(tradeoff.draw(field(faster=FASTER | {"winograd": 1 / slower})))
+    ax = picture.figure.axes[0]
+    ticks = [tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= ax.get_ylim()[1]]
+    assert 3 <= len(ticks) <= 12
+    assert min(ticks) < 10 / slower
 
 
 def test_without_another_backend_there_is_nothing_to_trade(field: Callable[..., Field]) -> None:
@@ -122,6 +139,20 @@ def test_costs_have_a_row_a_backend(field: Callable[..., Field]) -> None:
     labels = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
     assert sorted(labels) == sorted(set(of.cases["backend"]))
     assert labels[0] == "torch_conv"
+
+
+def test_who_takes_longest_to_start_is_told_with_all_that_it_takes(tmp_path: Path) -> None:
+    slow = {"winograd": {"prepare_s": 3.0}, "ncnn": {"first_call_s": 2.0}}
+    made = [
+        replace(row, **slow.get(row.backend, {}))
+        if (row.status, row.pass_index) == ("ok", 1)
+        else row
+        for row in contest(noise=1e-3)
+    ]
+    with drawing_style():
+        (of,) = fields(run_of(made, tmp_path / "run"))
+        title = checked(costs.draw(of)).title
+    assert title.startswith("Until its first result winograd takes the longest, 3.00 s to prepare")
 
 
 def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(

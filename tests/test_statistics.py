@@ -516,7 +516,7 @@ def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
     found = summary(made)
     assert list(found["backend"]) == names
     assert tuple(found.columns)[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
-    behind = ["macs", "min_bytes", "flags", "margin"]
+    behind = ["macs", "min_bytes", "prepare_max_s", "flags", "margin"]
     assert list(found.columns)[len(SUMMARY_COLUMNS) :] == behind
 
 

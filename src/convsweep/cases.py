@@ -21,12 +21,13 @@ _COSTS = {
     "relative_err": ("relative_err", "max"),
     "error_ratio": ("error_ratio", "max"),
     "prepare_s": ("prepare_s", "median"),
+    "prepare_max_s": ("prepare_s", "max"),
     "first_call_s": ("first_call_s", "median"),
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
 }
 """What is told of a case over its passes: of errors and memory the worst, of times the middle, and
-of the first call the longest too, which may have compiled."""
+of preparing and the first call the longest too, which may have compiled."""
 
 
 class Cases(NamedTuple):

@@ -45,7 +45,9 @@ SUMMARY_COLUMNS = (
     "peak_memory_bytes",
     "first_call_max_s",
 )
-"""The columns of summary.csv; `summarize` adds `macs, min_bytes, flags, margin` behind them."""
+"""The columns of summary.csv."""
+_TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "flags", "margin")
+"""What `summarize` adds behind them."""
 
 CLAIMS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9
@@ -172,7 +174,7 @@ def summarize(
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
-    return summary[[*SUMMARY_COLUMNS, "macs", "min_bytes", "flags", "margin"]].astype(
+    return summary[[*SUMMARY_COLUMNS, *_TOLD_BESIDE]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 

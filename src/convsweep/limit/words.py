@@ -79,7 +79,7 @@ def _of_match(field: Field, match: Match) -> str:
         f"{_WHERE.get(match.kind, match.kind)}: {_ROLES[first.role]} of each is "
         f"{labels.join(told)}, in the geometric mean of {labels.count(first.layers, 'layer')}"
         f"{' (too few passes for an interval)' if unsure else ''}{_short_of(duels)}; "
-        f"{_won(first)}. {_error(field, first)}"
+        f"{_all_won(field, duels)}. {_error(field, first)}"
     )
 
 
@@ -108,12 +108,22 @@ def _short_of(duels: Sequence[Duel]) -> str:
     )
 
 
+def _all_won(field: Field, duels: Sequence[Duel]) -> str:
+    """`against ncnn it is the faster one on 2 of 4, ...`, once for all of whom that is true."""
+    against: dict[str, list[str]] = {}
+    for one in duels:
+        against.setdefault(_won(one), []).append(opponent(field, one.opponent))
+    if len(against) == 1:
+        return f"it {next(iter(against))}"
+    return "; ".join(f"against {labels.join(names)} it {won}" for won, names in against.items())
+
+
 def _won(duel: Duel) -> str:
     """On how many layers it is faster, and how surely."""
     if duel.decided == duel.layers:
-        return "it surely is the faster one on each" if duel.layers > 1 else "surely so"
+        return f"surely is the faster one{' on each' if duel.layers > 1 else ''}"
     lost = f", surely the slower one on {duel.lost}" if duel.lost else ""
-    return f"it is the faster one on {duel.won} of {duel.layers}, surely so on {duel.decided}{lost}"
+    return f"is the faster one on {duel.won} of {duel.layers}, surely so on {duel.decided}{lost}"
 
 
 def _error(field: Field, duel: Duel) -> str:

@@ -25,7 +25,7 @@ class Cost(NamedTuple):
 
 
 COSTS = (
-    Cost("prepare_s", "preparing", labels.seconds),
+    Cost("prepare_max_s", "preparing, longest", labels.seconds),
     Cost("first_call_max_s", "first call, longest", labels.seconds),
     Cost("peak_memory_bytes", "peak memory of a call", labels.size_in_bytes),
 )
@@ -85,19 +85,18 @@ def _short(told: str) -> str:
 
 
 def finding(field: Field) -> str:
-    """The longest first call, which may have compiled, and who is done at once."""
-    longest = {
-        name: float(values.max())
-        for name, values in _by_backend(field, COSTS[1]).items()
-        if len(values)
-    }
-    if not longest:
+    """Who takes longest until its first result, compiling or not, and how long half of them do."""
+    told = field.cases[["backend", COSTS[0].column, COSTS[1].column]].astype({"backend": str})
+    parts = told.set_index("backend").astype("float64").dropna(how="all").fillna(0.0)
+    waits = parts.sum(axis=1)
+    if not (waits > 0).any():
         return "Preparing and memory, by backend"
-    name = max(longest, key=longest.__getitem__)
-    middle = labels.seconds(float(np.median([*longest.values()])))
+    prepare_s, first_call_s = parts.to_numpy()[waits.to_numpy().argmax()]
+    middle = labels.seconds(float(waits.groupby(level=0).max().median()))
     return (
-        f"The longest first call is {name}'s, {labels.seconds(longest[name])}; half of the "
-        f"backends have none above {middle}"
+        f"Until its first result {waits.idxmax()} takes the longest, "
+        f"{labels.seconds(prepare_s)} to prepare and {labels.seconds(first_call_s)} for the call; "
+        f"half of the backends take {middle} at most"
     )
 
 
@@ -118,7 +117,7 @@ def _caption(field: Field) -> str:
     families = [FAMILY_WORDS[f] for f, color in FAMILY_COLORS.items() if color in looks]
     return (
         "The mark is the middle of a backend's cases, the line goes from the least to the most; "
-        "cases differ in size, and not all backends compute all. The first call is the longest of "
-        "the passes: what compiles, does it there or while preparing. Colours, in the order of the "
+        "cases differ in size, and not all backends compute all. Preparing and the first call are "
+        "the longest of the passes: what compiles, does it in either. Colours, in the order of the "
         f"rows: {labels.join(families)}."
     )

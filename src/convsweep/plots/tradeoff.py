@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import labels
-from convsweep.estimates import Numbers, estimate
+from convsweep.estimates import Estimate, Numbers, estimate, weighted_mean
 from convsweep.limit.field import PLAIN, Field, log_speedups
 from convsweep.plots.families import FAMILY_COLORS, FAMILY_WORDS, family_looks
 from convsweep.plots.style import GREY, Look, Picture, legend, new_figure
+from convsweep.statistics import verdicts
 
-_POWERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+_POWERS = tuple(float(f"{digit}e{power}") for power in range(-9, 9) for digit in (1, 2, 5))
+_MOST_TICKS = 12
 _COLORS = {FAMILY_COLORS[family]: words for family, words in FAMILY_WORDS.items()}
 
 
@@ -22,6 +24,8 @@ class Place(NamedTuple):
     """Where one backend stands: all its cases, and the middle of them."""
 
     speedups: Numbers
+    mean: Estimate
+    """Of the logarithms of all its speedups; every case weighs alike."""
     errors: Numbers
     losses: Numbers
     """Each case's error / the baseline's on the same layer."""
@@ -34,8 +38,8 @@ class Place(NamedTuple):
 
     @property
     def speedup(self) -> float:
-        """The geometric mean; every case weighs alike."""
-        return float(np.exp(np.log(self.speedups).mean()))
+        """The geometric mean."""
+        return float(np.exp(self.mean.mean))
 
     @property
     def error(self) -> float:
@@ -68,7 +72,8 @@ def draw(field: Field) -> Picture | None:
 
 def _places(field: Field) -> dict[str, Place]:
     """The backends that have a speedup and an error above zero in some case."""
-    speedups = np.exp(estimate(log_speedups(field)).mean)
+    logs = log_speedups(field)
+    speedups = np.exp(estimate(logs).mean)
     errors = field.cases["relative_err"].to_numpy(dtype="float64")
     told = ~np.isnan(speedups) & (errors > 0)
     of_base = field.part(field.among(PLAIN)).cases
@@ -77,7 +82,9 @@ def _places(field: Field) -> dict[str, Place]:
     found = {}
     for name in dict.fromkeys(field.cases.loc[told, "backend"]):
         own = told & (field.cases["backend"] == name).to_numpy(dtype=bool)
-        found[str(name)] = Place(speedups[own], errors[own], losses[own])
+        alike = np.full(own.sum(), 1 / own.sum())
+        mean = weighted_mean(logs[own], alike)
+        found[str(name)] = Place(speedups[own], mean, errors[own], losses[own])
     return found
 
 
@@ -85,14 +92,15 @@ def _draw(ax: Axes, place: Place, look: Look) -> None:
     ax.plot(place.errors, place.speedups, color=look.color, marker=look.marker, linestyle="none",
             markersize=3.5, alpha=0.3, markeredgewidth=0)  # fmt: skip
     ax.plot(place.error, place.speedup, color=look.color, marker=look.marker, linestyle="none",
-            markersize=10, markeredgecolor="white", zorder=3)  # fmt: skip
+            markersize=10, markerfacecolor="none", markeredgewidth=2, zorder=3)  # fmt: skip
 
 
 def _frame(ax: Axes, field: Field) -> None:
     ax.set(xscale="log", yscale="log")
     ax.margins(0.08)
     low, high = ax.get_ylim()
-    ax.set_yticks([power for power in _POWERS if low <= power <= high])
+    ticks = [power for power in _POWERS if low <= power <= high]
+    ax.set_yticks(ticks if len(ticks) <= _MOST_TICKS else [t for t in ticks if f"{t:e}"[0] == "1"])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(LogLocator(10))
@@ -101,14 +109,18 @@ def _frame(ax: Axes, field: Field) -> None:
 
 
 def finding(field: Field, places: dict[str, Place]) -> str:
-    """The fastest in the mean, and the most exact of those that are faster than the baseline."""
+    """The fastest and the most exact of those that surely are faster than the baseline."""
     others = {name: place for name, place in places.items() if name != field.baseline}
-    fastest = max(others, key=lambda name: others[name].speedup)
-    if others[fastest].speedup <= 1:
-        return f"In the mean over its cases no backend is faster than {field.base}"
-    said = _gain(field, fastest, places)
-    exact = min((n for n in others if others[n].speedup > 1), key=lambda n: others[n].error)
-    return said if exact == fastest else f"{said}; {_gain(field, exact, places)}"
+    means = (np.array(parts) for parts in zip(*(p.mean for p in others.values()), strict=True))
+    said = verdicts(Estimate(*means), field.margin)
+    surely = [name for name, verdict in zip(others, said, strict=True) if verdict == "faster"]
+    if not surely:
+        open_ = " surely" if any(place.speedup > 1 for place in others.values()) else ""
+        return f"In the mean over its cases no backend is{open_} faster than {field.base}"
+    fastest = max(surely, key=lambda name: others[name].speedup)
+    exact = min(surely, key=lambda name: others[name].error)
+    gain = _gain(field, fastest, places)
+    return gain if exact == fastest else f"{gain}; {_gain(field, exact, places)}"
 
 
 def _gain(field: Field, name: str, places: dict[str, Place]) -> str:
@@ -136,7 +148,7 @@ def _caption(field: Field, shown: dict[str, Look]) -> str:
         f"{_COLORS[color]}" for color in dict.fromkeys(look.color for look in shown.values())
     ]
     return (
-        "A small dot a case, a large one a backend's geometric mean over its own cases, which are "
-        f"not the same for all; up and to the left is better. Speedups are over {field.base} on "
-        f"the same layer. One colour a family: {labels.join(families)}."
+        "A small dot a case, a large open one a backend's geometric mean over its own cases, which "
+        "are not the same for all; up and to the left is better. Speedups are over "
+        f"{field.base} on the same layer. One colour a family: {labels.join(families)}."
     )
