@@ -5,15 +5,25 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: report test lint bench
+.PHONY: report test test-starting test-others lint bench
 
 report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
 	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
 	$(BIN)/convsweep run --grid quick --out results/$$run && \
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
-test: .venv/installed  ## pass the tests, a file a process at a time; time nothing
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --benchmark-disable
+# Tests that start processes, in a process of their own beside all others: neither disturbs the other.
+STARTING := $(wildcard $(patsubst %,tests/test_%*.py,accuracy advise bench cli conductor coverage \
+	crash_safety faults full_disk harness lock networks resume runner stopping store two_devices))
+
+test: .venv/installed  ## pass the tests, in two processes; time nothing
+	$(MAKE) --jobs=2 --output-sync=target test-starting test-others
+
+test-starting: .venv/installed
+	$(BIN)/pytest $(STARTING)
+
+test-others: .venv/installed
+	$(BIN)/pytest $(addprefix --ignore=,$(STARTING))
 
 lint: .venv/installed  ## format, lint and types, without changing a file
 	$(BIN)/ruff format --check .

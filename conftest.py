@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the bench suites read the same options
 def pytest_configure(config: pytest.Config) -> None:
     """Turn to the bench suites, and refuse a wrong request in a line before anything is timed."""
-    os.environ.pop("PYTEST_XDIST_WORKER", None)  # what a test starts is no worker, and may time
     if not config.getoption("benchmark_only"):
         return
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:

@@ -79,6 +79,7 @@ def test_an_engine_is_quiet_and_leaves_no_process(
 ) -> None:
     import psutil
 
+    before = psutil.Process().children()
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
     finding = gate(
         engine.prepare(LAYER, inputs.weights),
@@ -89,7 +90,7 @@ def test_an_engine_is_quiet_and_leaves_no_process(
     )
     assert finding.reason is None
     assert tuple(capfd.readouterr()) == ("", "")
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(before)
 
 
 @pytest.mark.parametrize("name", ["jax", "ncnn", "onnxruntime", "openvino"])

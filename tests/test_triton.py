@@ -28,7 +28,7 @@ def python(folder: Path, *words: str, **variables: str) -> subprocess.CompletedP
 
 
 def test_the_kernels_are_right_under_the_interpreter(tmp_path: Path) -> None:
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     found = python(tmp_path, *words, str(FOLDER / "triton_interpreted.py"), TRITON_INTERPRET="1")
     assert found.returncode == 0, found.stdout
 
