@@ -79,12 +79,12 @@ def _measured(found: Speedup, saving_s: float) -> str:
         "same": "The whole model is as fast as it was",
     }.get(found.verdict, "The whole model may be faster or slower (undecided)")
     seconds = [labels.seconds(one.value) for one in (found.original_s, found.optimized_s)]
-    left = max(found.original_s.value - saving_s, 0.0)
-    promise = f"its layers alone promise {labels.digits(found.original_s.value / left)}"
+    before_s = found.original_s.value
+    left = max(before_s - saving_s, 0.0)
+    promise = f"; its layers alone promise {labels.digits(before_s / left)}" if left else ""
     return (
         f"{outcome}: {labels.interval(*found.ratio)} times as fast, {seconds[0]} before and "
-        f"{seconds[1]} now, in {found.passes} passes of this process"
-        f"{'; ' + promise if left else ''}."
+        f"{seconds[1]} now, in {found.passes} passes of this process{promise}."
     )
 
 
