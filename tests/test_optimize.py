@@ -246,6 +246,7 @@ def test_parameters_keep_their_names_and_new_ones_are_computed_with(
     assert calls(optimized) == {"im2col": 4}
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @given(problem=conv_problems(), data=st.data())
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -88,6 +88,8 @@ class Table(NamedTuple):
     """The fastest of all backends."""
     measured: Sequence[Row]
     """The cases of the backends that may be used, whatever became of them."""
+    absent: str
+    """What is said of a layer that is not among them."""
     asked: Collection[str]
     max_error: float | None
 
@@ -116,7 +118,8 @@ def read_table(
     # Of caches and drivers the usual ones come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
     best_rows, every_row, cases = (part.to_dict("records") for part in (rows, every, measured))
-    return Table(best_rows, every_row, cases, asked, max_error)
+    absent = "was not measured on" if path.is_dir() else "has no row in the table for"
+    return Table(best_rows, every_row, cases, absent, asked, max_error)
 
 
 def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame, DataFrame]:
@@ -188,7 +191,7 @@ def _why_no_row(table: Table, layer: Executed, threads: int) -> str:
         for row in _of(table.measured, layer, threads)
     }
     if not found:
-        return f"was not measured on {how}"
+        return f"{table.absent} {how}"
     return f"has no backend that is right on {how}: {labels.join(sorted(found))}"
 
 
