@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,21 +74,29 @@ def wrong_inputs(x: Tensor) -> list[Tensor]:
 def threads_answered_rightly(conv: Conv, problem: ConvProblem, inputs: Inputs) -> bool:
     """Whether 4 threads that call at the same time, each its own input, all get their own answer.
 
-    The interpreter changes between threads as often as it can.
+    They start each call together, and the interpreter changes between them as often as it can.
     """
-    truth, factors = reference(problem, inputs).y, torch.arange(1, 5)
+    truth, factors = reference(problem, inputs).y, range(1, 5)
+    together = threading.Barrier(len(factors), timeout=60)
     plain = truth if inputs.weights.bias is None else truth - inputs.weights.bias.view(1, -1, 1, 1)
 
     def calls(factor: int) -> bool:
         x, expected = inputs.x * factor, plain * (factor - 1) + truth
-        with torch.no_grad():
-            answers = [conv(x) for _ in range(10)]
+        answers = []
+        try:
+            with torch.no_grad():
+                for _ in range(50):
+                    together.wait()
+                    answers.append(conv(x))
+        except Exception:
+            together.abort()  # nobody waits for who comes no more
+            raise
         return all(torch.allclose(y.double(), expected, atol=1e-3) for y in answers)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(len(factors)) as pool:
-            return all(pool.map(calls, factors.tolist()))
+            return all(pool.map(calls, factors))
     finally:
         sys.setswitchinterval(before)

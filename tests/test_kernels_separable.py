@@ -84,8 +84,8 @@ def test_answers_in_the_layout_of_its_input(problem: ConvProblem) -> None:
 @given(problem=separable_problems())
 @DRAWN
 def test_multiplies_what_two_calls_do_and_moves_no_more(problem: ConvProblem) -> None:
-    assert separable_numba.macs(problem) == separable.macs(problem)
-    assert 0 < separable_numba.min_bytes(problem, 4) < separable.min_bytes(problem, 4)
+    assert separable_numba.macs(problem) == separable.BACKEND.macs(problem)
+    assert 0 < separable_numba.min_bytes(problem, 4) < separable.BACKEND.min_bytes(problem, 4)
 
 
 def test_refuses_what_does_not_factor() -> None:
