@@ -10,9 +10,9 @@ from torch import Tensor
 from convsweep.kernels import buffers
 from convsweep.kernels import vectors as v
 from convsweep.kernels.compiling import kernel
+from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.kernels.small_matrices import times, times_plus
 
-LANES = v.LANES
 MATRIX = (
     (4.0, 0.0, -5.0, 0.0),
     (0.0, -4.0, -2.5, 1.0),
@@ -30,12 +30,12 @@ _times, _times_columns, _times_plus = times(MATRIX), times(PAIRED_COLUMNS), time
 def _calculate(x: int, y: int, z: int, out: int) -> None:
     a, b, c = v.load(x), v.load(y), v.load(z)
     v.store(out, a + b)
-    v.store(out + v.VECTOR_BYTES, a - b)
-    v.store(out + 2 * v.VECTOR_BYTES, a * b)
-    v.store(out + 3 * v.VECTOR_BYTES, v.fma(a, b, c))
-    v.store(out + 4 * v.VECTOR_BYTES, v.broadcast(x + v.FLOAT_BYTES))
-    v.store(out + 5 * v.VECTOR_BYTES, v.splat(0.5))
-    v.store(out + 6 * v.VECTOR_BYTES, v.zeros())
+    v.store(out + VECTOR_BYTES, a - b)
+    v.store(out + 2 * VECTOR_BYTES, a * b)
+    v.store(out + 3 * VECTOR_BYTES, v.fma(a, b, c))
+    v.store(out + 4 * VECTOR_BYTES, v.broadcast(x + FLOAT_BYTES))
+    v.store(out + 5 * VECTOR_BYTES, v.splat(0.5))
+    v.store(out + 6 * VECTOR_BYTES, v.zeros())
 
 
 @kernel
@@ -91,7 +91,7 @@ def test_transposing_moves_every_lane_and_touches_nothing_between(
     with buffers.red_zones():
         source = guarded(np.arange(LANES * step, dtype=np.float32).reshape(LANES, step))
         target = buffers.empty((LANES, target_step)).fill_(-1)
-        steps = step * v.FLOAT_BYTES, target_step * v.FLOAT_BYTES
+        steps = step * FLOAT_BYTES, target_step * FLOAT_BYTES
         _move(source.data_ptr(), steps[0], target.data_ptr(), steps[1])
         assert torch.equal(target[:, :LANES], source[:, :LANES].T)
         assert bool((target[:, LANES:] == -1).all())
@@ -120,7 +120,7 @@ def test_small_matrices_multiply_vectors(rows: list[list[float]]) -> None:
         for which, matrix in enumerate((MATRIX, PAIRED_COLUMNS, MATRIX)):
             right = torch.tensor(matrix, dtype=torch.float64)
             out = buffers.empty((len(matrix), LANES))
-            steps = v.VECTOR_BYTES, v.VECTOR_BYTES
+            steps = VECTOR_BYTES, VECTOR_BYTES
             _multiply(which, source.data_ptr(), steps[0], out.data_ptr(), steps[1])
             expected = right @ source[: right.shape[1]].double()
             if which == 2:
@@ -132,7 +132,7 @@ def test_small_matrices_multiply_vectors(rows: list[list[float]]) -> None:
 def spoil_a_zone() -> None:
     with buffers.red_zones():
         source, target = guarded([0.0]), buffers.empty((LANES,))
-        _copy_float(source.data_ptr(), target.data_ptr() + LANES * v.FLOAT_BYTES)
+        _copy_float(source.data_ptr(), target.data_ptr() + LANES * FLOAT_BYTES)
 
 
 def test_what_is_written_beside_a_buffer_is_found() -> None:
