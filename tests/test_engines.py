@@ -36,8 +36,11 @@ every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: eng
 
 @pytest.fixture(autouse=True)
 def inference() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as all that ask for JAX here: a process's first one decides for it
     with torch.no_grad():
         yield
+    torch.set_num_threads(threads)
 
 
 def weight_kind(engine: Backend) -> str:
