@@ -36,8 +36,11 @@ AHEAD_BYTES = 4096
 """How far ahead panels are fetched: the hardware's own prefetching ends at each page."""
 
 
-def _tile(rows: int) -> Any:
-    """The product of so many rows with one panel, as an intrinsic with the steps of `products`."""
+def _tile(rows: int, ahead: int) -> Any:
+    """The product of so many rows with one panel, as an intrinsic with the steps of `products`.
+
+    The panel is fetched `ahead` bytes before it is read; 0: it is not.
+    """
 
     @intrinsic
     def tile(
@@ -72,14 +75,14 @@ def _tile(rows: int) -> Any:
             b_at = builder.add(b, builder.mul(block.index, builder.mul(b_step, lanes)))
             for lane in range(LANES):
                 offset = builder.add(shift, ir.Constant(shift.type, lane * FLOAT_BYTES))
-                _multiply_add(builder, firsts, offset, b_at, sums)
+                _multiply_add(builder, firsts, offset, b_at, sums, ahead)
                 b_at = builder.add(b_at, b_step)
         with cgutils.for_range(builder, rest) as lane:
             shift = builder.mul(blocks, a_block)
             offset = builder.add(shift, _moved(builder, _zero(shift), lane.index, FLOAT_BYTES))
             done = builder.add(builder.mul(blocks, lanes), lane.index)
             b_at = builder.add(b, builder.mul(done, b_step))
-            _multiply_add(builder, firsts, offset, b_at, sums)
+            _multiply_add(builder, firsts, offset, b_at, sums, ahead)
         for address, total in zip(_places(builder, rows, out, *out_steps), sums, strict=True):
             write_vector(builder, builder.load(total), address)
         return context.get_dummy_value()
@@ -113,9 +116,12 @@ def _fetch(builder: Any, address: Any) -> None:
     builder.call(fetch, [builder.inttoptr(address, byte), read, keep, data])
 
 
-def _multiply_add(builder: Any, rows: list[Any], offset: Any, b: Any, sums: list[Any]) -> None:
+def _multiply_add(
+    builder: Any, rows: list[Any], offset: Any, b: Any, sums: list[Any], ahead: int
+) -> None:
     """Add to all sums the product of a float of each row with one row of the panel."""
-    _fetch(builder, builder.add(b, ir.Constant(b.type, AHEAD_BYTES)))
+    if ahead:
+        _fetch(builder, builder.add(b, ir.Constant(b.type, ahead)))
     halves = [
         read_vector(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(HALVES)
@@ -131,68 +137,80 @@ def _multiply_add(builder: Any, rows: list[Any], offset: Any, b: Any, sums: list
             builder.store(builder.call(multiply_add, [factor, column, builder.load(total)]), total)
 
 
-_one_row, _two_rows, _three_rows = _tile(1), _tile(2), _tile(3)
-_four_rows, _five_rows, _six_rows = _tile(4), _tile(5), _tile(6)
+def _products(ahead: int) -> Any:  # noqa: C901 - a branch for each height of a tile
+    one_row, two_rows, three_rows = (_tile(rows, ahead) for rows in (1, 2, 3))
+    four_rows, five_rows, six_rows = (_tile(rows, ahead) for rows in (4, 5, 6))
+
+    @inlined
+    def products(
+        a: int,
+        a_row: int,
+        a_block: int,
+        rows: int,
+        b: int,
+        b_step: int,
+        depth: int,
+        start: int,
+        start_row: int,
+        start_half: int,
+        out: int,
+        out_row: int,
+        out_half: int,
+    ) -> None:
+        """`out = start + a @ b` for any number of rows and `PANEL` columns.
+
+        Element (row, d) of `a` lies at `a + row * a_row + d // LANES * a_block + d % LANES`
+        floats: channels in blocks of `LANES`, or with `a_block = VECTOR_BYTES` in plain rows. Row d
+        of `b` is `PANEL` floats at `b + d * b_step`. The two vectors of an output's row lie at
+        `out + row * out_row` and `out_half` behind it; those that they start from likewise: a bias
+        (`start_row` 0), zeros, or the sums so far (`out` itself). All steps are in bytes.
+
+        Rows are split evenly: 16 as 5 + 5 + 6, for a tile of few rows is as slow as one of many.
+        """
+        tiles = (rows + MOST_ROWS - 1) // MOST_ROWS
+        for tile in range(tiles):
+            first = tile * rows // tiles
+            count = (tile + 1) * rows // tiles - first
+            a_at, start_at, out_at = (
+                a + first * a_row,
+                start + first * start_row,
+                out + first * out_row,
+            )
+            if count == 6:
+                six_rows(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+            elif count == 5:
+                five_rows(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+            elif count == 4:
+                four_rows(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+            elif count == 3:
+                three_rows(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+            elif count == 2:
+                two_rows(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+            elif count == 1:
+                one_row(
+                    a_at, a_row, a_block, b, b_step, depth,
+                    start_at, start_row, start_half, out_at, out_row, out_half,
+                )  # fmt: skip
+
+    return products
 
 
-@inlined
-def products(
-    a: int,
-    a_row: int,
-    a_block: int,
-    rows: int,
-    b: int,
-    b_step: int,
-    depth: int,
-    start: int,
-    start_row: int,
-    start_half: int,
-    out: int,
-    out_row: int,
-    out_half: int,
-) -> None:
-    """`out = start + a @ b` for any number of rows and `PANEL` columns.
-
-    Element (row, d) of `a` lies at `a + row * a_row + d // LANES * a_block + d % LANES` floats:
-    channels in blocks of `LANES`, or with `a_block = VECTOR_BYTES` in plain rows. Row d of `b` is
-    `PANEL` floats at `b + d * b_step`. The two vectors of an output's row lie at
-    `out + row * out_row` and `out_half` behind it; those that they start from likewise: a bias
-    (`start_row` 0), zeros, or the sums so far (`out` itself). All steps are in bytes.
-
-    Rows are split evenly: 16 as 5 + 5 + 6, for a tile of few rows is as slow as one of many.
-    """
-    tiles = (rows + MOST_ROWS - 1) // MOST_ROWS
-    for tile in range(tiles):
-        first = tile * rows // tiles
-        count = (tile + 1) * rows // tiles - first
-        a_at, start_at, out_at = a + first * a_row, start + first * start_row, out + first * out_row
-        if count == 6:
-            _six_rows(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
-        elif count == 5:
-            _five_rows(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
-        elif count == 4:
-            _four_rows(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
-        elif count == 3:
-            _three_rows(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
-        elif count == 2:
-            _two_rows(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
-        elif count == 1:
-            _one_row(
-                a_at, a_row, a_block, b, b_step, depth,
-                start_at, start_row, start_half, out_at, out_row, out_half,
-            )  # fmt: skip
+products = _products(ahead=0)
+"""For panels that stay in the first cache: many rows meet each."""
+streamed_products = _products(ahead=AHEAD_BYTES)
+"""For panels that come from afar and meet few rows: the same, fetched ahead."""

@@ -22,7 +22,7 @@ from convsweep.kernels.layouts import (
     planes_from_rows,
     rows_from_rows,
 )
-from convsweep.kernels.products import HALVES, PANEL, products
+from convsweep.kernels.products import HALVES, PANEL, streamed_products
 from convsweep.kernels.small_matrices import times, times_plus
 from convsweep.kernels.vectors import intrinsic, store, zeros
 from convsweep.kernels.winograd_tiles import OVERLAP
@@ -259,7 +259,7 @@ def _multiply(
     step, panel_step = _block_step(plan), PANEL * FLOAT_BYTES
     for pair in range(work * part // parts, work * (part + 1) // parts):
         frequency, panel = pair // panels, pair % panels
-        products(
+        streamed_products(
             tiles + frequency * plan.input_step,
             VECTOR_BYTES,
             step,
