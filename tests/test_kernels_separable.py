@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from kernel_checks import DRAWN, check
 
-from convsweep.backends import separable, separable_numba
+from convsweep.backends import separable
 from convsweep.backends.separable_numba import BACKEND
 from convsweep.inputs import make_inputs
 from convsweep.problem import ConvProblem
@@ -84,8 +84,8 @@ def test_answers_in_the_layout_of_its_input(problem: ConvProblem) -> None:
 @given(problem=separable_problems())
 @DRAWN
 def test_multiplies_what_two_calls_do_and_moves_no_more(problem: ConvProblem) -> None:
-    assert separable_numba.macs(problem) == separable.BACKEND.macs(problem)
-    assert 0 < separable_numba.min_bytes(problem, 4) < separable.BACKEND.min_bytes(problem, 4)
+    assert BACKEND.macs(problem) == separable.BACKEND.macs(problem)
+    assert 0 < BACKEND.min_bytes(problem, 4) < separable.BACKEND.min_bytes(problem, 4)
 
 
 def test_refuses_what_does_not_factor() -> None:
