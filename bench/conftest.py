@@ -21,7 +21,7 @@ from convsweep.device import use_full_precision
 from convsweep.environment import describe
 from convsweep.forecast import Predictor
 from convsweep.grid import Case
-from convsweep.record import Outcome, utc_now
+from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.runner import too_long
 from convsweep.sampling import quantiles
@@ -40,26 +40,25 @@ class BenchRun:
         self.out: Path | None = None
 
     @cached_property
-    def _recording(self) -> session.Recording:
+    def _opened(self) -> tuple[session.Recording, Run]:
         run_id = session.new_run_id("pytest-benchmark")
         self.out = session.RESULTS / run_id
-        return session.Recording(
-            self._request,
-            self.out,
-            told={
-                "run_id": run_id,
-                "command": "pytest --benchmark-only",
-                "started_at": utc_now(),
-                "baseline": self._request.baseline,
-                **describe(dict(self._request.device_descriptions)),
-                "settings": {
-                    "case_timeout_s": SETTINGS.case_timeout_s,
-                    "allocator": steady_allocator(),
-                    **session.precision_settings(),
-                },
+        devices = dict(self._request.device_descriptions)
+        machine = describe(devices)
+        told = {
+            "run_id": run_id,
+            "command": "pytest --benchmark-only",
+            "started_at": utc_now(),
+            "baseline": self._request.baseline,
+            **machine,
+            "settings": {
+                "case_timeout_s": SETTINGS.case_timeout_s,
+                "allocator": steady_allocator(),
+                **session.precision_settings(),
             },
-            driver="pytest-benchmark",
-        )
+        }
+        run = Run(run_id, machine["environment_id"], devices, "pytest-benchmark")
+        return session.Recording(self.out, told), run
 
     def unfit(self, case: Case) -> Outcome | None:
         """Why the case can't be timed, or not in time."""
@@ -70,12 +69,14 @@ class BenchRun:
         """Put the case's row on the disk."""
         if outcome.first_call_s is not None:
             self._predictor.learn(case, outcome.median_s or outcome.first_call_s)
-        self._recording.add(0, case, outcome)
+        recording, run = self._opened
+        row = make_row(run, case, self.backends[case.backend], 0, outcome)
+        recording.add(row, outcome.blocks)
 
     def close(self) -> None:
         """Write the summary, if there is anything to sum up."""
         if self.out:
-            self._recording.close()
+            self._opened[0].close()
 
 
 _RUN = pytest.StashKey[BenchRun]()

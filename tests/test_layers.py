@@ -86,6 +86,7 @@ RUN_WING = (
     "device",
     "sampling",
     "environment",
+    "hardware",
     "conditions",
     "record",
     "advice.factories",

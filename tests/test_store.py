@@ -33,7 +33,7 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     memory_format, threads, cache, driver, status, reason, max_abs_err, error_ratio, prepare_s,
     first_call_s, samples, iterations, min_s, p05_s, median_s, p95_s, mad_s, peak_memory_bytes,
     page_faults_per_call, context_switches, load, clock_hz, flags, macs, backend_macs, min_bytes,
-    backend_bytes, family, relative_err"""
+    backend_bytes, family, relative_err, node"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
@@ -69,7 +69,9 @@ def test_the_columns_are_those_that_other_programs_know() -> None:
 def test_the_first_schema_had_fewer_columns() -> None:
     added = {"cache", "load", "clock_hz", "flags"}
     assert set(columns_of(2)) - set(FIRST_SCHEMA) == added
-    assert set(COLUMNS) - set(FIRST_SCHEMA) == added | {"backend_bytes", "family", "relative_err"}
+    assert set(COLUMNS) - set(FIRST_SCHEMA) == added | {
+        "backend_bytes", "family", "relative_err", "node",
+    }  # fmt: skip
     assert columns_of(SCHEMA_VERSION) == COLUMNS
 
 

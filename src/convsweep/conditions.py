@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, process_time, sleep
@@ -67,13 +68,15 @@ def fix_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def pin(threads: int) -> list[int] | None:
+def pin(threads: int, among: Collection[int] | None = None) -> list[int] | None:
     """Stay on as many cores as there are threads; which, or None where that can't be had.
+
+    Of those `among` which it may choose; by default those that it is allowed now.
 
     The last ones: the system's own work prefers the first.
     """
     with suppress(AttributeError, OSError):
-        cores = sorted(os.sched_getaffinity(0))[-threads:]
+        cores = sorted(among or os.sched_getaffinity(0))[-threads:]
         os.sched_setaffinity(0, cores)
         return cores
     return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from convsweep.ceilings import ceilings
-from convsweep.device import find_device
 from convsweep.grid import Case
+from convsweep.hardware import Place
 from convsweep.inputs import torch_dtype
 from convsweep.rows import HALVES
 from convsweep.separation import HALF, SEPARABLE, is_replaceable
@@ -15,14 +15,14 @@ from convsweep.workloads import Layer
 _STANDARD = "torch_conv"
 
 
-def ceiling_cases(cases: Iterable[Case]) -> list[Case]:
-    """The machine's ceilings on every device, dtype and thread count of the cases."""
+def ceiling_cases(cases: Iterable[Case], places: Mapping[str, Place]) -> list[Case]:
+    """The ceilings of all devices in `places`, in every dtype and thread count of the cases."""
     settings = dict.fromkeys((case.device, case.dtype, case.threads) for case in cases)
     return [
         Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
         for device, dtype, threads in settings
         for layer, backend in ceilings(
-            device, torch_dtype(dtype).itemsize, find_device(device).cache_bytes
+            device, torch_dtype(dtype).itemsize, places[device].cache_bytes
         )
     ]
 

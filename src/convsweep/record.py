@@ -84,8 +84,15 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: Outcome) -> Row:
-    """The row of one case in one pass."""
+def make_row(
+    run: Run,
+    case: Case,
+    backend: Backend,
+    pass_index: int,
+    outcome: Outcome,
+    node: str | None = None,
+) -> Row:
+    """The row of one case in one pass, of a cluster's `node`."""
     problem, layer = case.problem, case.layer
     itemsize = torch_dtype(case.dtype).itemsize
     computes = outcome.status != "skipped"
@@ -124,5 +131,6 @@ def make_row(run: Run, case: Case, backend: Backend, pass_index: int, outcome: O
         min_bytes=problem.min_bytes(itemsize),
         backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
         family=backend.family or None,
+        node=node,
         **measured,
     )

@@ -12,9 +12,8 @@ from convsweep.axes import parse_axis, span
 from convsweep.backend import FAMILIES, Backend
 from convsweep.ceilings import CEILING_BACKENDS
 from convsweep.conditions import ALLOCATORS
-from convsweep.device import find_device
-from convsweep.environment import usable_cores
 from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
+from convsweep.hardware import Hardware, this_machine
 from convsweep.parts import ceiling_cases, half_cases
 from convsweep.quantities import fraction, named, seconds
 from convsweep.registry import backends
@@ -116,18 +115,23 @@ class Request:
         }
 
 
-def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = None) -> Request:
+def read_request(
+    options: Options,
+    model: tuple[str, Sequence[Layer]] | None = None,
+    hardware: Hardware | None = None,
+) -> Request:
     """Check every word, and say in one line what is wrong with the first that is.
 
     Args:
         options: the words.
         model: a name and layers to sweep in place of those that `options` choose.
+        hardware: what the sweep runs on; by default this machine.
 
     Raises:
         ValueError: names the value and what is allowed.
     """
     name, layers, grid = (*model, Grid("", (), halves=True)) if model else _layers(options)
-    known = backends()
+    known, here = backends(), hardware or this_machine()
     names = _backend_names(options.backends or grid.backends or (), known)
     devices = dict.fromkeys(options.devices or ("cpu",))
     usual = BASELINE if BASELINE in names else names[0]
@@ -140,10 +144,11 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
         memory_formats=_each(
             "memory format", options.memory_formats or ("contiguous",), MEMORY_FORMATS
         ),
-        threads=_threads(options.threads),
+        threads=_threads(options.threads, here.cores),
         caches=_each("cache", options.caches or ("hot",), CACHES),
         weight_kind=_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
+    places = {name: here.find(name) for name in devices}
     budget_s, precision = (
         _amount("--budget", options.budget, seconds),
         _amount("--precision", options.precision, fraction),
@@ -157,7 +162,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
         name=name,
         cases=cases,
         backends={name: known[name] for name in names},
-        device_descriptions={name: find_device(name).description for name in devices},
+        device_descriptions={name: place.description for name, place in places.items()},
         passes=passes,
         budget_s=budget_s,
         precision=precision,
@@ -166,7 +171,7 @@ def read_request(options: Options, model: tuple[str, Sequence[Layer]] | None = N
         or min(grid.case_timeout_s, max(_LEAST_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
-        ceilings=ceiling_cases(cases) if options.ceilings else (),
+        ceilings=ceiling_cases(cases, places) if options.ceilings else (),
         halves=half_cases(cases) if grid.halves else (),
     )
 
@@ -238,8 +243,7 @@ def _backend_names(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[
     return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
 
 
-def _threads(values: Sequence[int]) -> tuple[int, ...]:
-    cores = usable_cores()
+def _threads(values: Sequence[int], cores: int) -> tuple[int, ...]:
     for value in values:
         if not 1 <= value <= cores:
             raise ValueError(

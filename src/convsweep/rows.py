@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 """How a case can end, the worst first."""
 CEILINGS, HALVES = "roofline", "halves"
@@ -74,6 +74,8 @@ class Row:
     """The backend's; None is the textbook's."""
     relative_err: float | None = None
     """max|y - true y| / max|true y|, on the tensors that are timed."""
+    node: str | None = None
+    """Of a cluster, the node that it was measured on."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -81,6 +83,7 @@ ADDED: Mapping[int, Mapping[str, str | None]] = {
     2: {"cache": "hot", "load": None, "clock_hz": None, "flags": None},
     3: {"backend_bytes": None},
     4: {"family": None, "relative_err": None},
+    5: {"node": None},
 }
 """What each schema version has columns for and the one before had not, and how it was."""
 REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from time import monotonic
 
 from convsweep.admission import fewest_calls, why_not
@@ -97,7 +98,8 @@ def sweep(
         launch: makes a measuring process.
     """
     stops, spent = stops or Stops(), Spent()
-    book = _Book(cases, backends, settings, known or {})
+    skipped = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
+    book = Book(backends, settings, known or {}, skipped)
     rng, truths = random.Random(settings.seed), Truths()
     due = {case: visits(case, passes) for case in cases}
     forecast = {case: case_s(case, backends, settings) for case in cases}
@@ -106,10 +108,10 @@ def sweep(
         worth = stops.still_open(pass_index)
         if worth is not None and not worth:
             break
-        groups = _groups(
+        groups = groups_of(
             case for case in cases if pass_index < due[case] and (worth is None or case in worth)
         )
-        groups.sort(key=_small_first)
+        groups.sort(key=small_first)
         if pass_index:
             rng.shuffle(groups)
         for threads in sorted({case.threads for case in cases}):
@@ -120,7 +122,9 @@ def sweep(
                 for group in (group for group in groups if group[0].threads == threads):
                     if stops.now():
                         return spent
-                    for case, outcome in book.visit(pass_index, group, conductor):
+                    told, waiting = book.divide(pass_index, group)
+                    measured = conductor.measure(waiting)
+                    for case, outcome in chain(told, book.learning(measured)):
                         record(pass_index, case, outcome)
                         standing.done(case, outcome)
     return spent
@@ -158,24 +162,26 @@ def _once_s(outcome: Outcome, backend: Backend) -> float:
     return (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
 
 
-class _Book:
+class Book:
     """What a sweep has learnt of its cases: what is known, what is settled, what takes too long."""
 
     def __init__(
         self,
-        cases: Sequence[Case],
         backends: Mapping[str, Backend],
         settings: Settings,
         known: Visits,
+        skipped: Mapping[Case, Outcome],
     ) -> None:
         self._settings, self._known, self._backends = settings, known, backends
-        self._settled = {c: skip for c in cases if (skip := why_not(c, backends[c.backend]))}
+        self._settled = dict(skipped)
         self._predictor = Predictor()
         for (_, case), outcome in known.items():
-            self._learn(case, outcome)
+            self.learn(case, outcome)
 
-    def visit(self, pass_index: int, group: Sequence[Case], crew: Conductor) -> Outcomes:
-        """The outcome of every case of a group that is not known already."""
+    def divide(
+        self, pass_index: int, group: Sequence[Case]
+    ) -> tuple[list[tuple[Case, Outcome]], list[Case]]:
+        """Of a group's cases not visited in this pass: those settled, and those to measure."""
         waiting = [case for case in group if (pass_index, case) not in self._known]
         for case in waiting:
             if case not in self._settled and (
@@ -183,12 +189,15 @@ class _Book:
             ):
                 self._settled[case] = late
         told = [(case, self._settled[case]) for case in waiting if case in self._settled]
-        yield from told
-        for case, outcome in crew.measure([c for c in waiting if c not in self._settled]):
-            self._learn(case, outcome)
+        return told, [case for case in waiting if case not in self._settled]
+
+    def learning(self, outcomes: Outcomes) -> Outcomes:
+        """The same outcomes, each learnt as it passes."""
+        for case, outcome in outcomes:
+            self.learn(case, outcome)
             yield case, outcome
 
-    def _learn(self, case: Case, outcome: Outcome) -> None:
+    def learn(self, case: Case, outcome: Outcome) -> None:
         """Note how fast it is; what failed is settled for the passes to come."""
         if outcome.status != "ok":
             self._settled[case] = outcome
@@ -199,13 +208,14 @@ class _Book:
             self._predictor.learn(case, outcome.first_call_s - compile_s)
 
 
-def _small_first(group: Sequence[Case]) -> tuple[bool, int]:
+def small_first(group: Sequence[Case]) -> tuple[bool, int]:
     """By work, behind what measures the machine."""
     layer = group[0].layer
     return layer.workload != CEILINGS, layer.problem.macs
 
 
-def _groups(cases: Iterable[Case]) -> list[list[Case]]:
+def groups_of(cases: Iterable[Case]) -> list[list[Case]]:
+    """The cases that are compared and interleaved with each other, together."""
     groups: dict[Case, list[Case]] = {}
     for case in cases:
         groups.setdefault(case.group, []).append(case)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from convsweep import store
@@ -21,6 +22,7 @@ from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.request import Request
 from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
+from convsweep.rows import Row
 from convsweep.runner import Progress, Spent, Stops, Visits, sweep
 from convsweep.samples import Samples
 from convsweep.sampling import Effort
@@ -42,31 +44,18 @@ def new_run_id(name: str) -> str:
 class Recording:
     """A run's folder: its environment, rows and samples as they come, the summary at the end."""
 
-    def __init__(
-        self,
-        request: Request,
-        out: Path,
-        *,
-        told: Mapping[str, object],
-        resume: bool = False,
-        driver: str = "convsweep",
-    ) -> None:
-        devices = dict(request.device_descriptions)
-        self._request, self._out = request, out
-        run_id, environment_id = str(told["run_id"]), str(told["environment_id"])
-        self._run = Run(run_id, environment_id, devices, driver)
-        self._told = dict(told)
+    def __init__(self, out: Path, told: Mapping[str, object], resume: bool = False) -> None:
+        self._out, self._told = out, dict(told)
         if not resume:
             out.mkdir(parents=True, exist_ok=True)
             store.write_environment(out, self._told)
         self._measurements = store.Measurements(out, resume)
         self._samples = Samples(out, resume, self._measurements.rows)
 
-    def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
-        """Put one outcome on the disk, its samples first."""
-        backend = self._request.every_backend[case.backend]
-        self._samples.append(self._measurements.rows, outcome.blocks)
-        self._measurements.append(make_row(self._run, case, backend, pass_index, outcome))
+    def add(self, row: Row, blocks: Sequence[Sequence[float]]) -> None:
+        """Put one row on the disk, its samples first."""
+        self._samples.append(self._measurements.rows, blocks)
+        self._measurements.append(row)
 
     @property
     def rows(self) -> int:
@@ -130,7 +119,7 @@ def carry_out(
         whole = networks_of(request.cases) if networks is None else networks
         origin = Origin(str(told["run_id"]), str(told["environment_id"]))
         with (
-            closing(Recording(request, out, told=told, resume=resume)) as recording,
+            closing(Recording(out, told, resume)) as recording,
             closing(
                 NetworkVisits(
                     out,
@@ -145,9 +134,9 @@ def carry_out(
             ) as beside,
         ):
             stopping = Stopping(request, interrupts, visits)
-            spent = _measure(
-                request, settings, recording, observe, stopping, visits, beside, launch
-            )
+            run = Run(origin.run_id, origin.environment_id, dict(request.device_descriptions))
+            record = partial(_record, recording, stopping, request, run)
+            spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
             total = _added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
         visit_s = total["wall_s"] / max(1, stopping.tally.visits)
@@ -165,20 +154,30 @@ def _added(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
     return {name: float(before.get(name, 0.0)) + seconds for name, seconds in now.items()}
 
 
+def _record(
+    recording: Recording,
+    stopping: Stopping,
+    request: Request,
+    run: Run,
+    pass_index: int,
+    case: Case,
+    outcome: Outcome,
+) -> None:
+    backend = request.every_backend[case.backend]
+    recording.add(make_row(run, case, backend, pass_index, outcome), outcome.blocks)
+    stopping.tally.add(pass_index, case, outcome)
+
+
 def _measure(
     request: Request,
     settings: Settings,
-    recording: Recording,
+    record: Callable[[int, Case, Outcome], None],
     observe: Observe,
     stopping: Stopping,
     visits: Visits,
     networks: NetworkVisits,
     launch: Launch,
 ) -> Spent:
-    def record(pass_index: int, case: Case, outcome: Outcome) -> None:
-        recording.add(pass_index, case, outcome)
-        stopping.tally.add(pass_index, case, outcome)
-
     def watch(progress: Progress) -> None:
         if request.adaptive:
             left_s = None if request.budget_s is None else max(0.0, stopping.budget.left_s)

@@ -39,6 +39,8 @@ class Settings:
     allocator: str = "steady"
     memory_limit_bytes: int | None = None
     """The most memory that the process may take; None: as much as there is."""
+    cores: tuple[int, ...] | None = None
+    """Those that the process may stay on, its threads on the last ones; None: as it finds them."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Worker:
         steady = settings.allocator == "steady"
         self._conditions: dict[str, object] = {
             "allocator": conditions.steady_allocator() if steady else "system",
-            "cores": conditions.pin(settings.threads),
+            "cores": conditions.pin(settings.threads, settings.cores),
             "niceness": conditions.take_priority(),
             "address_randomization": conditions.address_randomization(),
             "memory_limit_bytes": settings.memory_limit_bytes,

@@ -191,13 +191,27 @@ class Visits:
 
         A network that has failed is not tried again.
         """
-        for network in self._networks:
-            if self._is_due(network, pass_index):
-                if stop():
-                    return
-                started = monotonic()
-                self._make(network, pass_index)
-                self.spent_s += monotonic() - started
+        for network in self.due(pass_index):
+            if stop():
+                return
+            started = monotonic()
+            found = visit(network, self._settings, pass_index, self._launch)
+            self.add(network, pass_index, found, monotonic() - started)
+
+    def due(self, pass_index: int) -> list[Network]:
+        """Those that are to be visited before this pass of the sweep."""
+        return [network for network in self._networks if self._is_due(network, pass_index)]
+
+    def add(
+        self, network: Network, pass_index: int, found: NetworkTimes | Outcome, spent_s: float
+    ) -> None:
+        """Put one visit, which took `spent_s` seconds, on the disk."""
+        assert self._file is not None
+        layers = self._layers[network.name]
+        self._file.append(rows_of(self._origin, network, pass_index, found, layers))
+        self.spent_s += spent_s
+        if isinstance(found, Outcome):
+            self._failed.add(network.key)
 
     def _is_due(self, network: Network, pass_index: int) -> bool:
         if network.key in self._failed or pass_index <= self._reached.get(network.key, -1):
@@ -206,14 +220,6 @@ class Visits:
         return pass_index < self._least_passes or (
             pass_index < MOST_PASSES and share <= _LARGEST_SHARE
         )
-
-    def _make(self, network: Network, pass_index: int) -> None:
-        assert self._file is not None
-        found = visit(network, self._settings, pass_index, self._launch)
-        layers = self._layers[network.name]
-        self._file.append(rows_of(self._origin, network, pass_index, found, layers))
-        if isinstance(found, Outcome):
-            self._failed.add(network.key)
 
     def close(self) -> None:
         """Close the file."""
