@@ -22,6 +22,7 @@ from convsweep.environment import describe
 from convsweep.forecast import Predictor
 from convsweep.grid import Case
 from convsweep.record import Outcome, Run, make_row, utc_now
+from convsweep.recording import Recording, precision_settings
 from convsweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.runner import too_long
 from convsweep.sampling import quantiles
@@ -40,7 +41,7 @@ class BenchRun:
         self.out: Path | None = None
 
     @cached_property
-    def _opened(self) -> tuple[session.Recording, Run]:
+    def _opened(self) -> tuple[Recording, Run]:
         run_id = session.new_run_id("pytest-benchmark")
         self.out = session.RESULTS / run_id
         devices = dict(self._request.device_descriptions)
@@ -54,11 +55,11 @@ class BenchRun:
             "settings": {
                 "case_timeout_s": SETTINGS.case_timeout_s,
                 "allocator": steady_allocator(),
-                **session.precision_settings(),
+                **precision_settings(),
             },
         }
         run = Run(run_id, machine["environment_id"], devices, "pytest-benchmark")
-        return session.Recording(self.out, told), run
+        return Recording(self.out, told), run
 
     def unfit(self, case: Case) -> Outcome | None:
         """Why the case can't be timed, or not in time."""

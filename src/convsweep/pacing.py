@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psutil
 
 from convsweep.forecast import START_S, forecast_s
@@ -16,15 +18,20 @@ _ROUGHLY = 2  # how far a forecast may be off
 
 def measuring(request: Request) -> Settings:
     """How `request` is measured."""
-    on_host = all(case.device in ("cpu", "vulkan") for case in request.every_case)
-    free = psutil.virtual_memory().available
     return Settings(
         threads=min(case.threads for case in request.every_case),
         case_timeout_s=request.case_timeout_s,
         effort=_effort(request),
         allocator=request.allocator,
-        memory_limit_bytes=int(_MEMORY_SHARE * free) if on_host else None,
+        memory_limit_bytes=memory_limit(request.device_descriptions),
     )
+
+
+def memory_limit(devices: Collection[str]) -> int | None:
+    """The most that a measuring process may take of this machine; None where devices map more."""
+    if not set(devices) <= {"cpu", "vulkan"}:
+        return None
+    return int(_MEMORY_SHARE * psutil.virtual_memory().available)
 
 
 def pass_s(request: Request, effort: Effort | None) -> float:

@@ -24,6 +24,7 @@ from convsweep.workloads import Layer, read_problems, workloads
 DEFAULT_GRID = "quick"
 _CASES_IN_BUDGET, _LEAST_TIMEOUT_S = 20, 0.5  # no case may take more of a budget, unless it is told
 MOST_PASSES = 1000
+_FEWEST_PASSES = 2  # that noise can be seen between
 MORE_WORK = 5
 """Percent that a twin is made slower by, to see whether that is found."""
 
@@ -177,7 +178,15 @@ def read_request(
 
 
 def against_itself(request: Request) -> Request:
-    """The same problems, but each backend beside its twin, and beside one with 5 % more work."""
+    """The same problems, but each backend beside its twin, and beside one with 5 % more work.
+
+    Raises:
+        ValueError: there are too few passes to differ.
+    """
+    if request.passes < _FEWEST_PASSES:
+        raise ValueError(
+            f"--passes {request.passes}: noise is what differs between passes, 2 at least"
+        )
     names = [name for own in request.backends for name in (own, twin(own), busier(own, MORE_WORK))]
     groups = dict.fromkeys(case.group for case in request.cases)
     return replace(

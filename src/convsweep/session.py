@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,10 @@ from convsweep.networks.visits import ENOUGH_PASSES, Network, Origin, networks_o
 from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
+from convsweep.recording import Recording, added, gone_on_with, told_settings
 from convsweep.request import Request
 from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
-from convsweep.rows import Row
 from convsweep.runner import Progress, Spent, Stops, Visits, sweep
-from convsweep.samples import Samples
-from convsweep.sampling import Effort
-from convsweep.statistics import SUMMARY_COLUMNS, asked_in, summarize
 from convsweep.stopping import Stopping, Unsettled, unsettled
 from convsweep.worker import Settings
 
@@ -39,39 +36,6 @@ def new_run_id(name: str) -> str:
     """`quick-20261122-231502`: what was run and when, fit for a folder's name."""
     word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
     return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-
-
-class Recording:
-    """A run's folder: its environment, rows and samples as they come, the summary at the end."""
-
-    def __init__(self, out: Path, told: Mapping[str, object], resume: bool = False) -> None:
-        self._out, self._told = out, dict(told)
-        if not resume:
-            out.mkdir(parents=True, exist_ok=True)
-            store.write_environment(out, self._told)
-        self._measurements = store.Measurements(out, resume)
-        self._samples = Samples(out, resume, self._measurements.rows)
-
-    def add(self, row: Row, blocks: Sequence[Sequence[float]]) -> None:
-        """Put one row on the disk, its samples first."""
-        self._samples.append(self._measurements.rows, blocks)
-        self._measurements.append(row)
-
-    @property
-    def rows(self) -> int:
-        """How many are on the disk."""
-        return self._measurements.rows
-
-    def tell(self, more: Mapping[str, object]) -> None:
-        """Add to environment.json what is known at the end only."""
-        self._told |= more
-        store.write_environment(self._out, self._told)
-
-    def close(self) -> None:
-        """Derive the summary of the rows that there are."""
-        self._samples.close()
-        self._measurements.close()
-        write_summary(self._out)
 
 
 @dataclass(frozen=True)
@@ -115,7 +79,7 @@ def carry_out(
         if resume:
             refuse_unless_same(earlier, told)
             visits = known_visits(store.recorded(out), request.every_case)
-            told = earlier | {"ended": None, "resumed": [*_list(earlier.get("resumed")), command]}
+            told = gone_on_with(earlier, command)
         whole = networks_of(request.cases) if networks is None else networks
         origin = Origin(str(told["run_id"]), str(told["environment_id"]))
         with (
@@ -137,21 +101,16 @@ def carry_out(
             run = Run(origin.run_id, origin.environment_id, dict(request.device_descriptions))
             record = partial(_record, recording, stopping, request, run)
             spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
-            total = _added(told.get("time_spent"), spent.told())
+            total = added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
-        visit_s = total["wall_s"] / max(1, stopping.tally.visits)
-        left = unsettled(stopping.tally, visit_s, request.margin) if request.adaptive else None
-        return Ending(interrupts.asked, left)
+        return Ending(interrupts.asked, left_open(stopping, request, total["wall_s"]))
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _added(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of this session and of those that it has resumed."""
-    before = earlier if isinstance(earlier, Mapping) else {}
-    return {name: float(before.get(name, 0.0)) + seconds for name, seconds in now.items()}
+def left_open(stopping: Stopping, request: Request, wall_s: float) -> Unsettled | None:
+    """What a run with a budget or a precision leaves open after so many seconds; else None."""
+    if not request.adaptive:
+        return None
+    return unsettled(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
 
 
 def _record(
@@ -221,31 +180,8 @@ def _told(
         "margin": request.margin,
         **describe(dict(request.device_descriptions)),
         "request": request.told(),
-        "settings": {
-            "seed": settings.seed,
-            "case_timeout_s": settings.case_timeout_s,
-            **{name: value for name, value in found.items() if name != "memory_limit_bytes"},
-            **precision_settings(),
-            **asdict(settings.effort or Effort()),
-        },
+        "settings": told_settings(settings, found),
     }
-
-
-def precision_settings() -> dict[str, object]:
-    """What every measuring process asks of torch."""
-    return {
-        "tf32": False,
-        "cudnn_benchmark": False,
-        "deterministic": False,
-        "flush_denormal": False,
-    }
-
-
-def write_summary(run_dir: Path) -> None:
-    """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
-    asked = asked_in(store.read_environment(run_dir))
-    summary = summarize(store.load(run_dir), asked.baseline, asked.margin)
-    store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
 
 
 def check(

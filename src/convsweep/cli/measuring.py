@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from convsweep.cli import cluster
+from convsweep.cli.cluster import cluster_options
 from convsweep.cli.requests import requested
 from convsweep.cli.sweeping import FAILED, carry_out, folder, interrupted, tell
 from convsweep.interrupts import ending_at_once
 from convsweep.options import path, sweep_options
-
-_FEWEST_PASSES = 2  # that noise can be seen between
 
 
 @click.command()
@@ -39,7 +39,15 @@ _FEWEST_PASSES = 2  # that noise can be seen between
 @click.option("--out", metavar="DIR", type=path, help="A new folder: results/NAME-TIME.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
-def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
+@cluster_options
+def run(
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    ray: str | None,
+    nodes: str | None,
+    **words: Any,
+) -> int:
     """Measure a sweep.
 
     Give --grid, --workload, --problems or --axis; without any it is --grid quick. Options with a
@@ -49,6 +57,8 @@ def run(out: Path | None, resume: bool, dry_run: bool, **words: Any) -> int:
     """
     from convsweep import starting
 
+    if cluster.is_asked_for(ray, nodes):
+        return cluster.run(str(ray), nodes, words, out=out, resume=resume, dry_run=dry_run)
     if not dry_run:
         starting.begin()
     with ending_at_once():
@@ -114,7 +124,8 @@ def check(**words: Any) -> int:
 @click.option("--passes", metavar="N", type=int, help="Fresh processes that visit every case.")
 @click.option("--out", metavar="DIR", type=path, help="A new folder: results/noise-TIME.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
-def noise(out: Path | None, resume: bool, **words: Any) -> int:
+@cluster_options
+def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **words: Any) -> int:
     """Tell how far this machine's timings can be believed.
 
     Times backends (torch_conv by default) against themselves, as if they were two, and against
@@ -123,6 +134,11 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
     """
     from convsweep import starting
 
+    if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
+        words["grid"] = "noise"
+    words["backends"] = words["backends"] or ("torch_conv",)
+    if cluster.is_asked_for(ray, nodes):
+        return cluster.noise(str(ray), nodes, words, out=out, resume=resume)
     starting.begin()
     with ending_at_once():
         from convsweep import terminal
@@ -134,14 +150,7 @@ def noise(out: Path | None, resume: bool, **words: Any) -> int:
         from convsweep.store import load
 
     with ending_at_once(), requested():
-        if not any(words[name] for name in ("grid", "workloads", "problems", "axes")):
-            words["grid"] = "noise"
-        words["backends"] = words["backends"] or ("torch_conv",)
         request = against_itself(read_request(Options(**words)))
-        if request.passes < _FEWEST_PASSES:
-            raise ValueError(
-                f"--passes {request.passes}: noise is what differs between passes, 2 at least"
-            )
         out = folder(out, resume, request.name)
         settings = measuring(request)
         forecast = forecast_s(request.every_case, request.every_backend, settings, request.passes)

@@ -155,6 +155,7 @@ class Visits:
         least_passes: int = ENOUGH_PASSES,
         resume: bool = False,
         launch: Launch = launch_child,
+        file: Networks | None = None,
     ) -> None:
         """Make the file, or with `resume` go on with it.
 
@@ -168,18 +169,21 @@ class Visits:
                 visits took no more than a third of the run's time.
             resume: go on behind the last visit that is there.
             launch: makes a measuring process.
+            file: of a run on several environments, the one that all of them write to.
 
         Raises:
             ValueError: in one line, where there is a file that can't be gone on with.
         """
         self._networks, self._settings, self._origin = networks, settings, origin
-        self._file = Networks(run_dir, resume) if networks else None
+        self._file = file or (Networks(run_dir, resume) if networks else None)
+        self._is_shared = file is not None
         self._launch, self._least_passes = launch, least_passes
         self._layers = {
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
         }
-        known = self._file.known if self._file else []
+        rows = self._file.known if self._file else []
+        known = [row for row in rows if row.environment_id == origin.environment_id]
         self._reached = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
@@ -223,7 +227,7 @@ class Visits:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file:
+        if self._file and not self._is_shared:
             self._file.close()
 
 

@@ -1,0 +1,191 @@
+"""A request carried out on a cluster: each kind of hardware apart, in one run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsweep import store
+from convsweep.cluster.kinds import Kind
+from convsweep.cluster.pool import Pool
+from convsweep.cluster.sweep import LOST_NODES, RETRIES, Share, drive
+from convsweep.grid import Case
+from convsweep.interrupts import Interrupts
+from convsweep.lock import locked
+from convsweep.networks.rows import Networks
+from convsweep.networks.visits import ENOUGH_PASSES, Origin, networks_of
+from convsweep.networks.visits import Visits as NetworkVisits
+from convsweep.pacing import measuring
+from convsweep.record import Outcome, Run, make_row, utc_now
+from convsweep.recording import Recording, added, gone_on_with, told_settings
+from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
+from convsweep.runner import Spent
+from convsweep.session import Ending, Observe, left_open
+from convsweep.stopping import Stopping
+from convsweep.worker import Settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_ENDINGS = (LOST_NODES, "interrupted", "budget", "passes", "settled")
+"""How a kind's share may end, what tells most of the whole run first."""
+
+
+@dataclass(frozen=True)
+class Began:
+    """A run that is resumed, as it was found."""
+
+    told: Mapping[str, Any]
+    """Its environment.json."""
+    rows: DataFrame
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run has ended."""
+
+    word: str
+    of_kinds: tuple[Ending, ...]
+
+
+def carry_out(
+    kinds: Sequence[Kind],
+    pool: Pool,
+    out: Path,
+    run_id: str,
+    command: str,
+    observe: Observe,
+    *,
+    resume: bool = False,
+) -> Ended:
+    """Measure everything on every kind of hardware.
+
+    A row is put down when the answer of its group has arrived, and only then: whatever is tried
+    again, there is one of each case and pass.
+
+    Raises:
+        ValueError: another run is writing to `out`, or what is there can't be gone on with.
+    """
+    with locked(out), Interrupts() as interrupts, ExitStack() as files:
+        if not resume:
+            store.refuse_unless_new(out)
+        began = Began(store.read_environment(out), store.recorded(out))
+        told = _told(kinds, began, run_id, command)
+        recording = files.enter_context(closing(Recording(out, told, resume)))
+        networks = None
+        if any(networks_of(kind.request.cases) for kind in kinds):
+            networks = files.enter_context(closing(Networks(out, resume)))
+        shares = [
+            _share(kind, str(told["run_id"]), began, interrupts, recording, networks)
+            for kind in kinds
+        ]
+        spent = Spent()
+        drive(shares, pool, observe)
+        for share in shares:
+            for phase, seconds in share.phases_s.items():
+                spent.phases_s[phase] = spent.phases_s.get(phase, 0.0) + seconds
+        words = {share.stopping.ended for share in shares}
+        word = next(word for word in _ENDINGS if word in words)
+        total = added(told.get("time_spent"), spent.told())
+        recording.tell({"time_spent": total, "ended": word, "rows": recording.rows})
+        left = (left_open(s.stopping, s.kind.request, total["wall_s"]) for s in shares)
+        return Ended(word, tuple(Ending(interrupts.asked, one) for one in left))
+
+
+def _share(
+    kind: Kind,
+    run_id: str,
+    began: Began,
+    interrupts: Interrupts,
+    recording: Recording,
+    networks: Networks | None,
+) -> Share:
+    request, origin = kind.request, Origin(run_id, kind.environment_id)
+    own = began.rows[began.rows["environment_id"] == kind.environment_id]
+    known = known_visits(own, request.every_case)
+    stopping = Stopping(request, interrupts, known)
+    settings = _settings(kind, began.told)
+    run = Run(run_id, kind.environment_id, dict(request.device_descriptions))
+
+    def record(pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
+        backend = request.every_backend[case.backend]
+        recording.add(make_row(run, case, backend, pass_index, outcome, node), outcome.blocks)
+        stopping.tally.add(pass_index, case, outcome)
+
+    beside = NetworkVisits(
+        Path(),
+        networks_of(request.cases),
+        request.cases,
+        settings,
+        origin,
+        least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
+        file=networks,
+    )
+    return Share(kind, settings, stopping, beside, record, known)
+
+
+def _settings(kind: Kind, earlier: Mapping[str, Any]) -> Settings:
+    """How the kind's cases are measured: with a budget as an earlier session has begun to."""
+    now = replace(measuring(kind.request), memory_limit_bytes=None)
+    if kind.request.budget_s is None or not earlier:
+        return now
+    return earlier_settings(_of_kind(earlier, kind.environment_id), now)
+
+
+def _told(kinds: Sequence[Kind], began: Began, run_id: str, command: str) -> dict[str, object]:
+    """What environment.json says: of one kind as of a machine alone, of several each apart."""
+    now: dict[str, object] = {
+        "run_id": run_id,
+        "command": command,
+        "started_at": utc_now(),
+        "baseline": kinds[0].request.baseline,
+        "margin": kinds[0].request.margin,
+        "ray": {
+            "version": version("ray"),
+            "retries": RETRIES,
+            "nodes": {node.name: kind.environment_id for kind in kinds for node in kind.nodes},
+        },
+    }
+    parts = {kind.environment_id: _part(kind, began.told) for kind in kinds}
+    if len(kinds) == 1:
+        now |= parts[kinds[0].environment_id]
+    else:
+        now |= {"request": kinds[0].request.told(), "environments": parts}
+    if not began.told:
+        return now
+    _refuse_unless_same(began.told, now)
+    return gone_on_with(began.told, command)
+
+
+def _part(kind: Kind, earlier: Mapping[str, Any]) -> dict[str, object]:
+    """What is told of one kind, as of a machine alone."""
+    settings = told_settings(_settings(kind, earlier), kind.conditions)
+    return {**kind.told, "request": kind.request.told(), "settings": settings}
+
+
+def _of_kind(told: Mapping[str, Any], environment_id: str) -> dict[str, Any]:
+    """What environment.json says of one kind."""
+    parts = told.get("environments")
+    part = parts.get(environment_id, {}) if isinstance(parts, Mapping) else told
+    return {**told, **part, "environment_id": environment_id}
+
+
+def _environments(told: Mapping[str, Any]) -> list[str]:
+    parts = told.get("environments")
+    return sorted(parts) if isinstance(parts, Mapping) else [str(told.get("environment_id"))]
+
+
+def _refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, naming what differs, where a run can't be gone on with."""
+    before, now = _environments(there), _environments(here)
+    if before != now:
+        raise ValueError(
+            f"can't resume: the run is of environment {', '.join(before)}, the nodes are of "
+            f"{', '.join(now)}; --nodes chooses among them"
+        )
+    for environment_id in now:
+        refuse_unless_same(_of_kind(there, environment_id), _of_kind(here, environment_id))
