@@ -108,6 +108,15 @@ RUN_WING = (
     "pacing",
     "catalogue",
     "networks.visits",
+    "cluster",
+    "cluster.address",
+    "cluster.probe",
+    "cluster.cores",
+    "cluster.pool",
+    "cluster.connection",
+    "cluster.introductions",
+    "cluster.kinds",
+    "cluster.slots",
     "advice.dispatch",
     "advice.recording",
     "advice.asking",
@@ -201,7 +210,10 @@ READ_WING = (
 )
 ABOVE_BOTH = (
     "stopping",
+    "recording",
     "session",
+    "cluster.sweep",
+    "cluster.session",
     "optimizing",
     "optimizing.machine",
     "optimizing.geometry",
@@ -220,6 +232,7 @@ ABOVE_BOTH = (
     "options",
     "cli.requests",
     "cli.sweeping",
+    "cli.cluster",
     "cli.measuring",
     "cli.reading",
     "cli.best",
@@ -370,6 +383,18 @@ def test_a_strategy_exports_itself(module: str) -> None:
         if isinstance(target, ast.Name)
     ]
     assert targets.count("BACKEND") == 1
+
+
+@pytest.mark.parametrize("module", sorted(PATHS))
+def test_ray_is_loaded_where_a_cluster_is_asked_for_alone(module: str) -> None:
+    at_once = [
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in tree(module).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert "ray" not in {name.partition(".")[0] for name in at_once}
+    assert "ray" not in packages(module) or module.startswith("cluster.")
 
 
 @pytest.mark.parametrize("module", sorted(PATHS))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from convsweep import store
@@ -23,7 +25,6 @@ from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
 from convsweep.recording import Recording, added, gone_on_with, told_settings
 from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
-from convsweep.runner import Spent
 from convsweep.session import Ending, Observe, left_open
 from convsweep.stopping import Stopping
 from convsweep.worker import Settings
@@ -83,17 +84,29 @@ def carry_out(
             _share(kind, str(told["run_id"]), began, interrupts, recording, networks)
             for kind in kinds
         ]
-        spent = Spent()
+        started = monotonic()
         drive(shares, pool, observe)
-        for share in shares:
-            for phase, seconds in share.phases_s.items():
-                spent.phases_s[phase] = spent.phases_s.get(phase, 0.0) + seconds
+        spent = _spent(shares, monotonic() - started)
         words = {share.stopping.ended for share in shares}
         word = next(word for word in _ENDINGS if word in words)
-        total = added(told.get("time_spent"), spent.told())
-        recording.tell({"time_spent": total, "ended": word, "rows": recording.rows})
+        total = added(told.get("time_spent"), spent)
+        before = told.get("lost")
+        losses = [
+            *(before if isinstance(before, list) else []),
+            *(asdict(loss) for share in shares for loss in share.losses),
+        ]
+        recording.tell({"time_spent": total, "lost": losses, "ended": word, "rows": recording.rows})
         left = (left_open(s.stopping, s.kind.request, total["wall_s"]) for s in shares)
         return Ended(word, tuple(Ending(interrupts.asked, one) for one in left))
+
+
+def _spent(shares: Sequence[Share], wall_s: float) -> dict[str, float]:
+    """Where the time of all slots together went, in seconds by phase, and the time on the wall."""
+    phases = Counter[str]()
+    for share in shares:
+        phases.update(share.phases_s)
+    slots = sum(len(share.kind.nodes) for share in shares)
+    return {**phases, "rest_s": slots * wall_s - sum(phases.values()), "wall_s": wall_s}
 
 
 def _share(

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from convsweep.cluster.kinds import Kind
 from convsweep.cluster.pool import Lost, Pool, Ticket, Visit
@@ -14,7 +15,7 @@ from convsweep.forecast import Countdown, case_s, visits
 from convsweep.grid import Case
 from convsweep.networks.visits import Network
 from convsweep.networks.visits import Visits as NetworkVisits
-from convsweep.record import Outcome
+from convsweep.record import Outcome, utc_now
 from convsweep.runner import Book, Progress, Visits, groups_of, small_first
 from convsweep.stopping import Stopping
 from convsweep.worker import Settings
@@ -31,6 +32,19 @@ Record = Callable[[int, Case, Outcome, str | None], None]
 """Told of a pass, a case, its outcome, and the name of the node that it comes from."""
 
 
+@dataclass(frozen=True)
+class Loss:
+    """One time that a group was lost with its node or process."""
+
+    at: str
+    pass_index: int
+    what: str
+    """The group's problem, or the network."""
+    attempt: int
+    """Counted from 1; beyond `RETRIES` it was the last."""
+    reason: str
+
+
 @dataclass
 class Work:
     """One group of cases, or one network, in one pass."""
@@ -40,6 +54,12 @@ class Work:
     cases: Sequence[Case] = ()
     network: Network | None = None
     attempts: int = 0
+    """How often it was lost."""
+
+    @property
+    def what(self) -> str:
+        """The problem or the network, in a word."""
+        return self.network.name if self.network else self.cases[0].problem.label
 
 
 class Share:
@@ -58,6 +78,7 @@ class Share:
         self.in_flight = 0
         self.phases_s: dict[str, float] = {}
         """Where the nodes' time went."""
+        self.losses: list[Loss] = []
         self._settings, self._networks, self._record = settings, networks, record
         request = kind.request
         self._cases, self._backends = request.every_case, request.every_backend
@@ -71,6 +92,11 @@ class Share:
         self._again: deque[Work] = deque()
         self._coming = self._works()
         self._ended = False
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether cases drop out once their answer is settled."""
+        return self.kind.request.adaptive
 
     def next(self) -> Work | None:
         """What to do now; None where something in flight has to end first, or all is done."""
@@ -141,6 +167,8 @@ class Share:
     def retry(self, work: Work, lost: Lost) -> None:
         """Try it again, on whichever of the kind's nodes is free; or tell that it won't go on."""
         work.attempts += 1
+        loss = Loss(utc_now(), work.pass_index, work.what, work.attempts, lost.reason)
+        self.losses.append(loss)
         if work.attempts <= RETRIES:
             self._again.append(work)
             return
@@ -209,7 +237,17 @@ def _standing(shares: Sequence[Share]) -> Progress:
     """All shares together; the one that takes longest decides how long."""
     return Progress(
         sum(share.countdown.done for share in shares),
-        sum(share.countdown.total for share in shares),
+        None
+        if any(share.is_adaptive for share in shares)
+        else sum(s.countdown.total for s in shares),
         shares[-1].last,
-        max(share.countdown.left_s for share in shares),
+        max((s for s in map(_left_s, shares) if s is not None), default=None),
     )
+
+
+def _left_s(share: Share) -> float | None:
+    """Seconds left to a share; None where nobody knows."""
+    if not share.is_adaptive:
+        return share.countdown.left_s
+    left_s = share.stopping.budget.left_s
+    return max(0.0, left_s) if isfinite(left_s) else None

@@ -1,0 +1,148 @@
+"""A cluster that measures nothing, whose nodes die when they are told to."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from convsweep import __version__
+from convsweep.cluster.introductions import Introduction, KnownPlace, installed
+from convsweep.cluster.kinds import Kind
+from convsweep.cluster.pool import Lost, Node, Slots, Ticket, Visit
+from convsweep.cluster.slots import Measured
+from convsweep.grid import Case
+from convsweep.record import Outcome
+from convsweep.request import Request
+from convsweep.rows import SCHEMA_VERSION
+from convsweep.worker import Settings
+
+Behave = Callable[[Case, str], Outcome]
+"""What comes of a case on the node of that id."""
+
+
+def ok(case: Case, node_id: str) -> Outcome:
+    """Every case is measured, and alike."""
+    return Outcome("ok", median_s=1e-4, first_call_s=1e-4, blocks=((1e-4,),))
+
+
+def node(name: str, **more: Any) -> Node:
+    """A node of that name, which is its id too."""
+    return replace(Node(name, name, cpus=1.0, gpus=0.0, has_slot=True, labels={}), **more)
+
+
+def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Introduction:
+    """What a node with a CPU says."""
+    told = {
+        "environment_id": environment_id,
+        "machine": {"cpu": f"CPU of {environment_id}", "cores_usable": cores},
+        "versions": {"torch": "2"},
+        "devices": {"cpu": f"CPU of {environment_id}"},
+        "commit": "abc",
+        "warnings": [],
+    }
+    plain = Introduction(
+        convsweep=__version__,
+        schema_version=SCHEMA_VERSION,
+        cores=cores,
+        devices=("cpu",),
+        places={"cpu": KnownPlace(f"CPU of {environment_id}", 2**25)},
+        versions=installed(),
+        told=told,
+        conditions={"niceness": -10, "allocator": "steady", "cores": [1]},
+    )
+    return replace(plain, **more)
+
+
+def kind(request: Request, names: Sequence[str], environment_id: str = "e0") -> Kind:
+    """Nodes of these names that can stand for each other."""
+    said = introduction(environment_id)
+    nodes = tuple(node(name) for name in names)
+    return Kind(environment_id, nodes, request, said.told, said.conditions)
+
+
+@dataclass
+class FakePool:
+    """Slots that answer in the order of submission, a node's one after the other."""
+
+    names: Sequence[str]
+    behave: Behave = ok
+    deaths: Mapping[int, str] = field(default_factory=dict)
+    """After so many answers this node dies, and what it is at is lost."""
+    crashes: Callable[[Sequence[Case]], bool] = lambda cases: False
+    """Whether the process at work on a group dies, whatever the node."""
+    stop: Callable[[int], None] = lambda answers: None
+    """Told after every answer how many there were."""
+    said: Mapping[str, Introduction | Exception] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """All nodes are alive and free."""
+        self.alive = list(self.names)
+        self.waiting: list[tuple[int, tuple[Any, ...], Slots]] = []
+        self.at_work: dict[str, tuple[int, tuple[Any, ...]]] = {}
+        self.results: dict[int, Visit | Lost | Exception] = {}
+        self.tickets = self.answers = self.most_in_flight = 0
+        self.cancelled: list[Ticket] = []
+        self.visited: Counter[tuple[int, Case]] = Counter()
+        self.settings: list[Settings] = []
+
+    def nodes(self) -> list[Node]:
+        return [node(name) for name in self.alive]
+
+    def submit(self, work: Callable[..., Any], arguments: tuple[Any, ...], on: Slots) -> Ticket:
+        self.tickets += 1
+        self.waiting.append((self.tickets, (work, *arguments), on))
+        return self.tickets
+
+    def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
+        self.most_in_flight = max(self.most_in_flight, len(tickets))
+        self._fill()
+        if self.at_work:
+            name = next(iter(self.at_work))
+            ticket, arguments = self.at_work.pop(name)
+            self.results[ticket] = self._answer(arguments, name)
+            self.answers += 1
+            self.stop(self.answers)
+            if self.answers in self.deaths:
+                self._die(self.deaths[self.answers])
+        return [ticket for ticket in tickets if ticket in self.results]
+
+    def result(self, ticket: Ticket) -> Visit | Lost:
+        found = self.results.pop(ticket)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def cancel(self, ticket: Ticket) -> None:
+        self.cancelled.append(ticket)
+
+    def _fill(self) -> None:
+        """Give every free slot what waits for it; what fits no node that is alive is lost."""
+        for entry in list(self.waiting):
+            ticket, arguments, on = entry
+            fitting = [name for name in self.alive if name in on.node_ids]
+            free = [name for name in fitting if name not in self.at_work]
+            if free:
+                self.at_work[free[0]] = (ticket, arguments)
+            elif not fitting:
+                self.results[ticket] = Lost("TaskUnschedulableError: no node")
+            if free or not fitting:
+                self.waiting.remove(entry)
+
+    def _answer(self, arguments: tuple[Any, ...], name: str) -> Visit | Lost | Exception:
+        work, *rest = arguments
+        if work.__name__ == "introduce":
+            said = self.said[name]
+            return said if isinstance(said, Exception) else Visit(name, 0.0, 1.0, said)
+        cases, settings = rest
+        if self.crashes(cases):
+            return Lost("WorkerCrashedError: the worker died")
+        self.settings.append(settings)
+        self.visited.update((settings.pass_index, case) for case in cases)
+        outcomes = tuple((case, self.behave(case, name)) for case in cases)
+        return Visit(name, 0.0, 1.0, Measured(outcomes, {"timing_s": 0.5}))
+
+    def _die(self, name: str) -> None:
+        self.alive.remove(name)
+        if name in self.at_work:
+            ticket, _ = self.at_work.pop(name)
+            self.results[ticket] = Lost(f"NodeDiedError: node {name} is gone")
