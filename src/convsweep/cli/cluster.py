@@ -16,8 +16,9 @@ from convsweep.cli.requests import requested, written
 from convsweep.cli.sweeping import folder, interrupted, tell
 
 if TYPE_CHECKING:
+    from convsweep.catalogue import Entries
     from convsweep.cluster.kinds import Kind
-    from convsweep.cluster.pool import Pool
+    from convsweep.cluster.pool import Node, Pool
     from convsweep.cluster.session import Ended
     from convsweep.request import Options, Request
     from convsweep.worker import Settings
@@ -81,6 +82,32 @@ def noise(
             print(f"  {sentence}")
     print(f"Results: {where}")
     return _end(ended, 0)
+
+
+def devices(address: str, label: str | None, what: str) -> Entries:
+    """What each of a cluster's nodes has, as rows of text."""
+    from convsweep.cluster.address import parse_address
+    from convsweep.cluster.connection import connected
+    from convsweep.cluster.kinds import fitting_nodes, introductions
+    from convsweep.worker import Settings
+
+    if what != "devices":
+        raise ValueError(f"--ray {address!r} has devices to list, and no {what} of its own")
+    with connected(parse_address(address), 1) as pool:
+        every = pool.nodes()
+        able = fitting_nodes(every, label)
+        said = introductions(pool, able, None, Settings(), _tell_waiting)
+    rows: list[tuple[str, ...]] = [
+        (node.name, _labels(node), ", ".join(found.devices), str(found.cores), found.cpu, found.id)
+        for node, found in said
+    ]
+    without = [node for node in every if not node.has_slot] if label is None else []
+    rows += [(node.name, _labels(node), "no slot to measure in", "", "", "") for node in without]
+    return ("node", "labels", "devices", "cores", "processor", "environment"), rows
+
+
+def _labels(node: Node) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(node.labels.items()))
 
 
 def _sweep(

@@ -6,19 +6,25 @@ import sys
 
 import click
 
+from convsweep.cli import cluster
+from convsweep.cli.cluster import cluster_options
 from convsweep.cli.requests import requested
 
 
 @click.command("list")
 @click.argument("what", metavar="backends | grids | workloads | devices")
-def list_(what: str) -> int:
-    """Show which backends, grids, workloads or devices there are."""
+@cluster_options
+def list_(what: str, ray: str | None, nodes: str | None) -> int:
+    """Show which backends, grids, workloads or devices there are, here or on a cluster."""
     from rich.console import Console
 
     from convsweep import catalogue, terminal
 
     with requested():
-        columns, rows = catalogue.entries(what)
+        if cluster.is_asked_for(ray, nodes):
+            columns, rows = cluster.devices(str(ray), nodes, what)
+        else:
+            columns, rows = catalogue.entries(what)
     Console(width=None if sys.stdout.isatty() else 120).print(terminal.listing(columns, rows))
     return 0
 

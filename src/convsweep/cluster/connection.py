@@ -75,7 +75,8 @@ def _started(nodes: int) -> Iterator[Pool]:
     import ray
     from ray.cluster_utils import Cluster
 
-    folder = Path(tempfile.mkdtemp(prefix="convsweep-ray-"))
+    short = "/tmp" if Path("/tmp").is_dir() else None  # names of sockets are 107 bytes at most
+    folder = Path(tempfile.mkdtemp(prefix="convsweep-ray-", dir=short))
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, folder, ignore_errors=True)
         cluster = Cluster()

@@ -45,12 +45,22 @@ class Introduction:
     conditions: Mapping[str, object]
     """Under which its measuring processes run."""
 
+    @property
+    def id(self) -> str:
+        """Its environment's."""
+        return str(self.told["environment_id"])
 
-def introduce(devices: Sequence[str], settings: Settings) -> Introduction:
-    """On a node, in its slot: what it is, as far as these devices matter."""
+    @property
+    def cpu(self) -> str:
+        """Its processor's name."""
+        return str(self.told["machine"]["cpu"])
+
+
+def introduce(devices: Sequence[str] | None, settings: Settings) -> Introduction:
+    """On a node, in its slot: what it is, as far as these devices matter; without any, all."""
     with every_core():
         there = device_names()
-        found = {name: find_device(name) for name in devices if name in there}
+        found = {name: find_device(name) for name in devices or there if name in there}
         told = describe({name: device.description for name, device in found.items()})
         cores = usable_cores()
     run_under = conditions(replace(settings, cores=spare_cores(settings.threads)))

@@ -83,7 +83,7 @@ def fitting_nodes(nodes: Sequence[Node], label: str | None) -> list[Node]:
 def introductions(
     pool: Pool,
     nodes: Sequence[Node],
-    devices: Sequence[str],
+    devices: Sequence[str] | None,
     settings: Settings,
     waiting: Callable[[str], None],
 ) -> list[tuple[Node, Introduction]]:
@@ -92,11 +92,11 @@ def introductions(
     Raises:
         ValueError: in one line, where a node can't say it.
     """
-    gpus = gpus_for(devices)
+    gpus = 1.0 if devices is None else gpus_for(devices)
     tickets: dict[Ticket, Node] = {}
     for node in nodes:
         slot = slots_of([node], min(gpus, node.gpus))
-        tickets[pool.submit(introduce, (tuple(devices), settings), slot)] = node
+        tickets[pool.submit(introduce, (devices, settings), slot)] = node
     found: dict[str, Introduction] = {}
     try:
         while tickets:
@@ -146,7 +146,7 @@ def kinds_of(
             raise ValueError(reason)
     by_environment: dict[str, list[tuple[Node, Introduction]]] = {}
     for node, found in _fitting(said, options):
-        by_environment.setdefault(str(found.told["environment_id"]), []).append((node, found))
+        by_environment.setdefault(found.id, []).append((node, found))
     for (first, one), *others in by_environment.values():
         for other, another in others:
             if reason := why_not_one_kind((first.name, other.name), (one, another), wanted):
@@ -187,7 +187,7 @@ def _kind(
         for name, backend in request.backends.items()
     }
     return Kind(
-        environment_id=str(first.told["environment_id"]),
+        environment_id=first.id,
         nodes=tuple(node for node, _ in members),
         request=replace(request, backends=installed_there),
         told=first.told,

@@ -15,7 +15,7 @@ import sys
 from convsweep.cluster.address import AUTO, Address
 from convsweep.record import one_line
 
-_CONNECT_S, _JOIN_S = 3.0, 11.0
+_CONNECT_S, _JOIN_S = 3.0, 9.0
 """Both together are within the 15 seconds that a wrong address may take."""
 
 _REASONS = {

@@ -1,0 +1,135 @@
+"""`kill -9` of the driver at random moments: what `--resume` makes of it, and what Ray leaves.
+
+    python -m bench.cluster.driver_kills --times 20 --out results/cluster
+
+Each run starts a cluster of its own (`--ray local:2`) and is killed, wherever it is, until it comes
+to its end.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import psutil
+
+from bench.cluster.alone import go_alone
+from bench.cluster.tables import ROOT, every_visit_once, rows_in, write
+
+SEED = 20261128
+_SMOKE_CASES = 24
+_LONGEST_S = 240.0
+_RAY_MAY_TAKE_S = 30.0
+_SHORTEST_S, _LONGEST_MOMENT_S = 1.0, 16.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill, and what was there at the next end of the run, by a kill or by itself."""
+
+    run: int
+    start: int
+    """Of this run; those above 0 resume."""
+    moment_s: float | None
+    """After the start; empty where the run came to its end."""
+    rows_before: int
+    rows_after: int
+    lost: int
+    """Rows that were there before and aren't after."""
+    doubled: int
+    ray_gone_s: float
+    """From the end of the driver until no process of Ray was left."""
+    ray_left: int
+    """Processes of Ray that are left half a minute later."""
+
+
+def kill_drivers(times: int, seed: int, folder: Path, passes: int = 8) -> Iterator[Kill]:
+    """Runs that are killed and resumed, until there were so many kills and the last has ended."""
+    moment, kills, number = random.Random(seed), 0, 0
+    while kills < times:
+        out, start, before = folder / f"run-{number}", 0, list[bytes]()
+        while True:
+            if kills < times:
+                after_s = moment.uniform(_SHORTEST_S, _LONGEST_MOMENT_S)
+                code = _run(out, passes, after_s)
+            else:
+                code = _run(out, passes, _LONGEST_S)
+            killed = code == -signal.SIGKILL
+            if code not in (0, -signal.SIGKILL):
+                raise RuntimeError(f"run {number}: exit code {code}")
+            gone_s, left = _await_ray()
+            now = rows_in(out)
+            missing, doubled = every_visit_once(out, _SMOKE_CASES * passes)
+            yield Kill(
+                run=number,
+                start=start,
+                moment_s=round(after_s, 3) if killed else None,
+                rows_before=len(before),
+                rows_after=len(now),
+                lost=(Counter(before) - Counter(now)).total() + (0 if killed else missing),
+                doubled=doubled,
+                ray_gone_s=round(gone_s, 2),
+                ray_left=left,
+            )
+            before, start, kills = now, start + 1, kills + killed
+            if not killed:
+                break
+        number += 1
+
+
+def _run(out: Path, passes: int, limit_s: float) -> int:
+    words = ["run", "--grid", "smoke", "--no-ceilings", "--passes", str(passes)]
+    resume = ["--resume"] if (out / "environment.json").exists() else []
+    run = subprocess.Popen(
+        [sys.executable, "-m", "convsweep", *words, "--ray", "local:2", "--out", str(out), *resume],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        return run.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        return run.wait()
+
+
+def _await_ray() -> tuple[float, int]:
+    """Seconds until no process of Ray is left, and how many there are all the same."""
+    started = time.monotonic()
+    while (left := _rays()) and time.monotonic() - started < _RAY_MAY_TAKE_S:
+        time.sleep(0.05)
+    return time.monotonic() - started, len(left)
+
+
+def _rays() -> list[int]:
+    """Everything in this namespace but this program: a run's own children count too."""
+    here = psutil.Process().pid
+    return [
+        process.pid
+        for process in psutil.process_iter(["status"])
+        if process.pid not in (1, here) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+@click.command()
+@click.option("--times", metavar="N", type=click.IntRange(1), default=20)
+@click.option("--seed", metavar="N", type=int, default=SEED)
+@click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
+def main(times: int, seed: int, out: Path) -> None:
+    """Kill drivers, and count what is there after resuming."""
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        write(out / "driver_kills.csv", Kill, kill_drivers(times, seed, Path(name)))
+
+
+if __name__ == "__main__":
+    go_alone("bench.cluster.driver_kills")
+    main()

@@ -1,0 +1,184 @@
+"""Nodes that die without grace while they measure: what becomes of their cases.
+
+    python -m bench.cluster.lost_nodes --times 10 --out results/cluster
+
+A running cluster of a head without a slot and two nodes with one each, Ray's own settings; each
+time a run is under way one of the two is killed, and another takes its place for the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from bench.cluster.alone import go_alone
+from bench.cluster.tables import ROOT, every_visit_once, rows_in, write
+from convsweep.cluster.pool import SLOT
+
+SEED = 20261128
+_WORDS = ("--axis", "in_channels=8,16", "--axis", "size=10", "--axis", "kernel_size=1,3",
+          "--backend", "torch_conv", "--backend", "loop", "--no-ceilings", "--passes")  # fmt: skip
+_CASES = 8
+_LONGEST_S = 240.0
+_LOOK_EVERY_S = 0.01
+
+
+@dataclass(frozen=True)
+class LostNode:
+    """One node that died in the midst of a run."""
+
+    run: int
+    moment_s: float
+    """After the first row."""
+    rows_before: int
+    rows: int
+    missing: int
+    """Visits without a row in the end."""
+    doubled: int
+    groups_lost: int
+    noticed_s: float | None
+    """From the death until convsweep knew of it."""
+    again_s: float | None
+    """From the death until the first row of what was lost."""
+    exit_code: int
+
+
+@contextmanager
+def running_cluster() -> Iterator[Any]:
+    """A cluster that this process has started, and joins; its token is in the environment."""
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def add_node(cluster: Any) -> Any:
+    """One more node with a slot."""
+    return cluster.add_node(
+        num_cpus=1, resources={SLOT: 1}, node_ip_address="127.0.0.1", include_dashboard=False
+    )
+
+
+def kill_node(cluster: Any, node: Any) -> None:
+    """All that runs on a node is gone at once, as where its power fails."""
+    (daemon,) = node.all_processes["raylet"]
+    for process in psutil.Process(daemon.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def start_run(address: str, out: Path, passes: int) -> subprocess.Popen[str]:
+    """`convsweep run` on the cluster, as a user starts it; the naive loop takes its time."""
+    words = ["run", *_WORDS, str(passes), "--ray", address, "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "convsweep", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lose_nodes(times: int, seed: int, folder: Path, passes: int = 4) -> Iterator[LostNode]:
+    """So many runs, in each of which a node dies."""
+    moment = random.Random(seed)
+    with running_cluster() as cluster:
+        nodes = [add_node(cluster), add_node(cluster)]
+        for number in range(times):
+            out = folder / f"run-{number}"
+            run = start_run(cluster.address, out, passes)
+            _await_rows(run, out, 1)
+            after_s = moment.uniform(0.2, 3.0)
+            time.sleep(after_s)
+            victim = nodes.pop(moment.randrange(2))
+            before, died_s = len(rows_in(out)), time.time()
+            kill_node(cluster, victim)
+            _, said = run.communicate(timeout=_LONGEST_S)
+            if run.returncode not in (0, 1) or not out.exists():
+                raise RuntimeError(f"run {number}: exit code {run.returncode}\n{said[-2000:]}")
+            yield _found(number, after_s, before, died_s, out, run.returncode, passes)
+            nodes.append(add_node(cluster))
+
+
+def _await_rows(run: subprocess.Popen[str], out: Path, rows: int) -> None:
+    given_up = time.monotonic() + _LONGEST_S
+    while len(rows_in(out)) < rows:
+        if run.poll() is not None or time.monotonic() > given_up:
+            said = run.stderr.read() if run.stderr else ""
+            raise RuntimeError(f"the run has not begun: exit code {run.returncode}\n{said}")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _found(
+    run: int, after_s: float, before: int, died_s: float, out: Path, code: int, passes: int
+) -> LostNode:
+    told = json.loads((out / "environment.json").read_text())
+    missing, doubled = every_visit_once(out, _CASES * passes)
+    lost = told["lost"]
+    again = []
+    if lost:
+        from convsweep.store import load
+
+        table = load(out)
+        for loss in lost:
+            there = table[
+                (table["problem"] == loss["what"]) & (table["pass_index"] == loss["pass_index"])
+            ]
+            again += [_seconds(text) - died_s for text in there["started_at"]]
+    return LostNode(
+        run=run,
+        moment_s=round(after_s, 3),
+        rows_before=before,
+        rows=told["rows"],
+        missing=missing,
+        doubled=doubled,
+        groups_lost=len(lost),
+        noticed_s=round(_seconds(lost[0]["at"]) - died_s, 3) if lost else None,
+        again_s=round(min(again), 3) if again else None,
+        exit_code=code,
+    )
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@click.command()
+@click.option("--times", metavar="N", type=click.IntRange(1), default=10)
+@click.option("--seed", metavar="N", type=int, default=SEED)
+@click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
+def main(times: int, seed: int, out: Path) -> None:
+    """Kill nodes, and count what is there in the end."""
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        write(out / "lost_nodes.csv", LostNode, lose_nodes(times, seed, Path(name)))
+
+
+if __name__ == "__main__":
+    go_alone("bench.cluster.lost_nodes")
+    main()
