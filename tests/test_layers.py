@@ -100,6 +100,7 @@ RUN_WING = (
     "company",
     "conductor",
     "forecast",
+    "shards",
     "runner",
     "resuming",
     "interrupts",
