@@ -122,6 +122,7 @@ RUN_WING = (
 )
 READ_WING = (
     "advice",
+    "machines",
     "beside",
     "estimates",
     "cases",
@@ -129,6 +130,9 @@ READ_WING = (
     "statistics",
     "labels",
     "noise",
+    "together",
+    "merged",
+    "merging",
     "findings",
     "foremost",
     "skips",
@@ -223,6 +227,7 @@ ABOVE_BOTH = (
     "cli.measuring",
     "cli.reading",
     "cli.best",
+    "cli.merge",
     "cli.showing",
     "cli.advise",
     "cli.optimize",

@@ -77,9 +77,7 @@ def group_costs_s(
     }
 
 
-def shares(
-    cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard
-) -> list[list[Case]]:
+def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:
     """The cases of the shards up to this one, in their order; all of a group are in the same one.
 
     Args:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from convsweep.cases import read_cases
 from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate, stacked
+from convsweep.machines import machines
 from convsweep.roofline import attainable
 from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
 
@@ -136,7 +137,7 @@ class Asked(NamedTuple):
     baseline: str = BASELINE
     margin: float = MARGIN
     cases: int = 0
-    """How many there were to be; 0 where nobody knows."""
+    """How many there were to be, on all machines; 0 where nobody knows."""
 
 
 def asked_in(environment: Mapping[str, Any]) -> Asked:
@@ -147,7 +148,7 @@ def asked_in(environment: Mapping[str, Any]) -> Asked:
     return Asked(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
-        cases if isinstance(cases, int) else 0,
+        cases * len(machines(environment)) if isinstance(cases, int) else 0,
     )
 
 
