@@ -96,7 +96,7 @@ def _doubts(run: Run) -> list[str]:
         )
     if run.unreached:
         said.append(
-            f"The run ended early: {run.unreached} of {run.unreached + len(run.cases)} cases were "
+            f"The run is not whole: {run.unreached} of {run.unreached + len(run.cases)} cases were "
             "not reached, and no total is of a whole network."
         )
     absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from convsweep.machines import machine_names
 from convsweep.problem import parse_size
 
 if TYPE_CHECKING:
@@ -137,27 +138,12 @@ def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
     words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
-    words["environment_id"] = _machine_names(frame, among)
+    words["environment_id"] = machine_names(frame, among)
     varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
     if (among["cache"] == "cold").any():  # what is not the usual is named even if all have it
         varied.add("cache")
     said = [word for name, word in words.items() if name in varied | {"device"}]
     return pd.Series(map(", ".join, zip(*said, strict=True)), index=frame.index, dtype="str")
-
-
-def _machine_names(frame: DataFrame, among: DataFrame) -> Series:
-    """The device's product name; its environment too where two have a device of that name."""
-    columns = ["device", "device_name", "environment_id"]
-    rows, every = (part.reindex(columns=columns).map(_text) for part in (frame, among))
-    counts = every.drop_duplicates().groupby(["device", "device_name"]).size()
-    return pd.Series(
-        [
-            name if name and counts[device, name] == 1 else f"{name} environment {where}".strip()
-            for device, name, where in rows.itertuples(index=False, name=None)
-        ],
-        index=frame.index,
-        dtype="str",
-    )
 
 
 def _text(value: object) -> str:

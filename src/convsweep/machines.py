@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 OF_A_MACHINE = ("machine", "versions", "devices", "commit", "warnings")
 """What is told of each environment apart, where rows of several were merged."""
@@ -51,12 +54,39 @@ def lacks(environment: Mapping[str, Any]) -> list[str]:
     said = []
     for name, shards in missing.items():
         shards = list(map(str, shards)) if isinstance(shards, list) else []
-        what = f"shard {shards[0]} is" if len(shards) == 1 else f"shards {', '.join(shards)} are"
-        where = f" of {_cpu(machine_of(environment, name))}, environment {name}," if several else ""
-        said.append(f"Of the runs{where} {what} missing.")
+        what = f"Shard {shards[0]} is" if len(shards) == 1 else f"Shards {', '.join(shards)} are"
+        where = f" on {_cpu(machine_of(environment, name))}, environment {name}" if several else ""
+        said.append(f"{what} missing{where}.")
     return said
 
 
 def _cpu(told: Mapping[str, Any]) -> str:
     machine = told.get("machine")
-    return str(machine.get("cpu", "a machine")) if isinstance(machine, Mapping) else "a machine"
+    return (
+        in_short(str(machine.get("cpu", "a machine")))
+        if isinstance(machine, Mapping)
+        else "a machine"
+    )
+
+
+def machine_names(rows: DataFrame, among: DataFrame) -> Series:
+    """The device's name for each row; its environment too where several `among` all have that."""
+    columns = ["device", "device_name", "environment_id"]
+    own, every = (part.reindex(columns=columns).astype("string") for part in (rows, among))
+    own, every = (
+        part.fillna("").assign(device_name=part["device_name"].fillna("").map(in_short))
+        for part in (own, every)
+    )
+    counts = every.drop_duplicates().groupby(columns[:2]).size()
+    words = [
+        (name if counts[device, name] == 1 else f"{name} (environment {where})")
+        if name
+        else f"environment {where}"
+        for device, name, where in own.itertuples(index=False, name=None)
+    ]
+    return pd.Series(words, index=rows.index, dtype="str")
+
+
+def in_short(product: str) -> str:
+    """`Intel(R) Xeon(R) CPU @ 2.20GHz` as `Intel Xeon @ 2.20GHz`."""
+    return " ".join(re.sub(r"\((R|TM)\)|\bCPU\b", " ", product).split())
