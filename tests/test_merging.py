@@ -204,6 +204,13 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     assert "- Shard 2/3 is missing." in page
 
 
+def test_a_shard_says_that_it_is_one_and_not_that_it_ended_early(tmp_path: Path) -> None:
+    run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
+    page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
+    assert f"- This is one shard: {COUNT // 2} of {COUNT} cases are in others" in page
+    assert "not reached" not in page
+
+
 def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path) -> None:
     first, second = shard(tmp_path, 1, 2), shard(tmp_path, 2, 2)
     assert not (put_together(first, second) / "networks.csv").exists()

@@ -54,9 +54,9 @@ def write_report(
     refuse_unless_report(out)
     asked = asked_in(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases)
+    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     told = sections(run, run_dir)
-    pictures = plots.figures(measurements, summary, asked.cases)
+    pictures = plots.figures(measurements, summary, asked.cases, asked.elsewhere)
     context = _context(run, label_cases(split(measurements).asked), environment) | {
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,

@@ -138,17 +138,22 @@ class Asked(NamedTuple):
     margin: float = MARGIN
     cases: int = 0
     """How many there were to be, on all machines; 0 where nobody knows."""
+    elsewhere: int = 0
+    """How many more the other shards have, where it is one."""
 
 
 def asked_in(environment: Mapping[str, Any]) -> Asked:
     """What was asked when the run was measured, from an environment.json that may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
     request = environment.get("request")
-    cases = request.get("case_count") if isinstance(request, Mapping) else None
+    told = request if isinstance(request, Mapping) else {}
+    cases, whole = told.get("case_count"), told.get("whole_count")
+    others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
     return Asked(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
         cases * len(machines(environment)) if isinstance(cases, int) else 0,
+        max(0, others),
     )
 
 

@@ -182,7 +182,7 @@ def _table(setting: str, run: Run) -> Table:
         layers = max(total.layers for total in totals.values()) if totals else 0
         cells = (_total(totals.get(backend), layers) for backend in backends)
         table.add_section()
-        what = "as far as reached" if run.unreached else "in all"
+        what = "as far as measured" if run.unreached else "in all"
         table.add_row(f"{workload} {what}", *cells)
     return table
 
