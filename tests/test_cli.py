@@ -109,6 +109,13 @@ BAD = {
     "run --grid smoke --out good.csv": ["good.csv"],
     "run --grid smoke --out good.csv/below": ["good.csv"],
     "run --grid smoke --out full": ["'full'"],
+    "run --grid smoke --shard 3/2": ["--shard 3/2", "such as 2/3"],
+    "run --grid smoke --shard x": ["--shard x", "such as 2/3"],
+    "run --grid smoke --shard 1/9": ["--shard 1/9", "4 groups"],
+    "check --grid smoke --shard 1/2": ["--shard"],
+    "merge full --out new": ["two runs or more"],
+    "merge full nowhere --out new": ["'full'", "measurements.csv"],
+    "merge full nowhere --out full": ["'full'", "another run"],
     "check --grid nope": ["'nope'", "smoke"],
     "report nowhere": ["nowhere"],
     "report full": ["'full'", "measurements.csv"],
@@ -158,6 +165,11 @@ def test_a_dry_run_says_how_much_and_measures_nothing(
     assert f"on {problems} problems (" in said.out
     assert f"the machine's ceilings, {GRIDS[grid].passes} passes: about" in said.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shards_dry_run_says_which_it_is(command: Command) -> None:
+    said = command("run", "--grid", "smoke", "--shard", "2/4", "--dry-run")
+    assert said.out.startswith(f"shard 2/4: {SMOKE_CASES // 4} cases on 1 problem (")
 
 
 def test_a_workloads_dry_run_tells_its_multiply_accumulates(command: Command) -> None:

@@ -220,6 +220,16 @@ def test_two_devices_have_figures_of_their_own_and_one_side_by_side(tmp_path):
     assert len(lines_with_markers(pictures["time_by_channels_cpu"].figure)) == 4
 
 
+def test_devices_of_two_machines_are_in_two_figures(tmp_path):
+    problems = made.grid((16, 64), (14,), (3,))
+    rows = made.rows(problems) + made.rows(problems, device="cuda", seed=1)
+    rows += [replace(row, environment_id="e1", device_name="a device") for row in rows]
+    pictures = draw(tmp_path, rows)
+    assert {"devices", "devices_2"} <= set(pictures)
+    assert "a device" in pictures["devices_2"].title
+    assert "a device" not in pictures["devices"].title
+
+
 def test_two_dtypes_never_share_a_line(tmp_path):
     problems = made.grid((16, 64), (14,), (3,))
     rows = made.rows(problems)

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.record import failure, one_line
+from convsweep.record import failure
+from convsweep.refusal import one_line
 
 
 @pytest.mark.parametrize(

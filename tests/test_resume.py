@@ -90,6 +90,7 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
     [
         ("--passes 2", "--passes 3", "request.passes was 2 and is 3 now"),
         ("in_channels=1,2", "in_channels=1,3", "request."),
+        ("--threads 1", "--shard 1/2", "request.shard was None and is '1/2' now"),
         ("size=3", "size=4", "request."),
         ("torch_conv", "im2col", "baseline was 'torch_conv' and is 'im2col' now"),
         ("--threads 1", "--case-timeout 7s", "case_timeout_s was 10.0 and is 7.0 now"),

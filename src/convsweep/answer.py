@@ -95,10 +95,7 @@ def _doubts(run: Run) -> list[str]:
             f"{labels.count(wrong, 'case')} did not match the reference and {verb} no time."
         )
     if run.unreached:
-        said.append(
-            f"The run ended early: {run.unreached} of {run.unreached + len(run.cases)} cases were "
-            "not reached, and no total is of a whole network."
-        )
+        said.append(f"{_absence(run)}, and no total is of a whole network.")
     absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
     if len(absent):
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
@@ -112,6 +109,15 @@ def _doubts(run: Run) -> list[str]:
         passes = f"at least half of {'its' if cases == 1 else 'their'} passes"
         said.append(f"{shaky} unsteady in {passes}: {labels.join(parts)}.")
     return said
+
+
+def _absence(run: Run) -> str:
+    """How many cases are not here, and why."""
+    own = run.unreached - run.elsewhere
+    if own:
+        return f"The run is not whole: {own} of {own + len(run.cases)} cases were not reached"
+    total = run.elsewhere + len(run.cases)
+    return f"This is one shard: {run.elsewhere} of {total} cases are in others"
 
 
 def _undecided(run: Run) -> list[str]:

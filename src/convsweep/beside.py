@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convsweep import store
+from convsweep.machines import machines
 
 
 def runs_beside(run_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -13,10 +15,14 @@ def runs_beside(run_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
 
     Each with its environment.json.
     """
-    here = told_by(run_dir).get("environment_id")
+    here = _where(told_by(run_dir))
     told = [(path, told_by(path)) for path in run_dir.resolve().parent.iterdir() if path.is_dir()]
-    same = [(path, found) for path, found in told if found.get("environment_id") == here]
+    same = [(path, found) for path, found in told if _where(found) == here]
     return sorted(same, key=lambda run: (str(run[1].get("started_at")), run[0]), reverse=True)
+
+
+def _where(told: Mapping[str, Any]) -> list[str]:
+    return sorted(machines(told))
 
 
 def told_by(run_dir: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from convsweep import labels, store
 from convsweep.best_file import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.estimates import Interval, estimate, interval
 from convsweep.findings import Run, read_run
+from convsweep.machines import machine_of, run_id_of
 from convsweep.separation import SEPARABLE
 from convsweep.statistics import CLAIMS, asked_in, hold, p_values, summarize
 from convsweep.tables import Table, by_setting
@@ -121,8 +122,10 @@ def best_of(
     if found.empty:
         raise ValueError(f"{str(run_dir)!r} {_why_none(run, max_error, among)}")
     for name, part in MACHINE.items():
-        found[name] = _told(environment.get(part), name)
-    found = found.assign(run_id=measurements["run_id"].iloc[0], max_error=max_error)
+        told = (machine_of(environment, str(one)).get(part) for one in found["environment_id"])
+        found[name] = [_told(one, name) for one in told]
+    run_id = run_id_of(environment, measurements)
+    found = found.assign(run_id=run_id, max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
     return Found(found[[*BEST_COLUMNS, *more]], every, run.cases)
 

@@ -15,6 +15,7 @@ import pandas as pd
 from convsweep import store
 from convsweep.cases import read_cases, split
 from convsweep.estimates import Numbers
+from convsweep.machines import machine_of, machines, run_id_of
 from convsweep.statistics import asked_in, summarize
 
 if TYPE_CHECKING:
@@ -32,14 +33,21 @@ def export(run_dir: Path, kind: str) -> str:
     """The run as `pytest-benchmark` or `csv`.
 
     Raises:
-        ValueError: in one line, where there is no such format, or no run or no time in `run_dir`.
+        ValueError: in one line, where there is no such format, no run or no time in `run_dir`, or
+            the format has room for one machine alone.
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown format {kind!r}; there is {', '.join(FORMATS)}")
     measurements = split(store.load(run_dir)).asked
     if not (measurements["status"] == "ok").any():
         raise ValueError(f"{str(run_dir)!r} has no time to export")
-    return FORMATS[kind](measurements, store.read_environment(run_dir))
+    environment = store.read_environment(run_dir)
+    if kind == "pytest-benchmark" and (found := len(machines(environment))) > 1:
+        raise ValueError(
+            f"{str(run_dir)!r} is of {found} environments, and {kind} tells of one machine a file: "
+            "take csv"
+        )
+    return FORMATS[kind](measurements, environment)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -65,9 +73,10 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     asked = asked_in(environment)
     summary = summarize(measurements, asked.baseline, asked.margin)
     first = measurements.iloc[0]
-    summary.insert(0, "run_id", first["run_id"])
+    summary.insert(0, "run_id", run_id_of(environment, measurements))
     summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
-    summary.insert(2, "commit", environment.get("commit"))
+    commits = [machine_of(environment, name).get("commit") for name in summary["environment_id"]]
+    summary.insert(2, "commit", commits)
     return summary.to_csv(index=False, lineterminator="\n")
 
 

@@ -32,11 +32,13 @@ class Run(NamedTuple):
     baseline: str
     margin: float
     unreached: int = 0
-    """Cases that the run ended before it came to them."""
+    """Cases that were asked for and are not here."""
     ceilings: DataFrame = pd.DataFrame()
     """What the machine does at best: the same columns."""
     halves: DataFrame = pd.DataFrame()
     """Halves of separable layers, each timed alone; their `label` is that of the problem."""
+    elsewhere: int = 0
+    """Of those that are not here, how many are for other shards to measure."""
 
     @property
     def backends(self) -> list[str]:
@@ -63,10 +65,13 @@ class Run(NamedTuple):
         )
 
 
-def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> Run:
+def read_run(
+    measurements: DataFrame, summary: DataFrame, planned: int = 0, elsewhere: int = 0
+) -> Run:
     """Label the cases of a run, whose `summary` comes from `statistics.summarize`.
 
-    Where it is known how many cases were `planned`, those that are missing are told.
+    Where it is known how many cases were `planned`, and are `elsewhere`, in other shards, those
+    that are missing are told.
     """
     told, rows = split(summary), split(measurements)
     cases, ceilings, halves = (label_cases(part, told.asked) for part in told)
@@ -84,8 +89,8 @@ def read_run(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> R
     keys = pd.MultiIndex.from_frame(every.loc[every["status"] == "ok", by_case])
     baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
     margin = float(cases["margin"].iloc[0]) if len(cases) else MARGIN
-    left = max(0, planned - len(cases))
-    return Run(cases, times.reindex(keys), baseline, margin, left, ceilings, halves)
+    left = max(0, planned - len(cases)) + elsewhere
+    return Run(cases, times.reindex(keys), baseline, margin, left, ceilings, halves, elsewhere)
 
 
 def fastest(run: Run) -> DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from convsweep.machines import machine_names
 from convsweep.problem import parse_size
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
     words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
-    words["environment_id"] = words["environment_id"].map(lambda name: f"environment {name}")
+    words["environment_id"] = machine_names(frame, among)
     varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
     if (among["cache"] == "cold").any():  # what is not the usual is named even if all have it
         varied.add("cache")

@@ -45,6 +45,16 @@ def locked(run_dir: Path) -> Iterator[None]:
                 run_dir.rmdir()
 
 
+def refuse_while_locked(run_dir: Path) -> None:
+    """Raise `ValueError` in one line where another run is writing to `run_dir`.
+
+    A lock that was left behind by one that was killed goes.
+    """
+    if (run_dir / LOCK).exists():
+        with locked(run_dir):
+            pass
+
+
 def _owner(path: Path) -> str:
     """The number of the process that holds the lock, for a message; nothing where unknown."""
     try:

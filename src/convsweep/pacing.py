@@ -44,16 +44,20 @@ def pass_s(request: Request, effort: Effort | None) -> float:
 def _effort(request: Request) -> Effort:
     """How much of each case to time in a pass: with a budget so much that enough passes fit.
 
+    All shards of a request take as much, so that their rows can be merged.
+
     Raises:
         ValueError: not even one thin pass fits into the budget.
     """
     if request.budget_s is None:
         return Effort()
+    budget_s = request.budget_s * (request.shard.of if request.shard else 1)
+    whole = request.whole or request
     for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
-        if _ENOUGH_PASSES * pass_s(request, effort) <= request.budget_s:
+        if _ENOUGH_PASSES * pass_s(whole, effort) <= budget_s:
             return effort
     usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
-    if _FEWEST_PASSES * pass_s(request, usual) <= request.budget_s:
+    if _FEWEST_PASSES * pass_s(whole, usual) <= budget_s:
         return usual
     settings = Settings(case_timeout_s=request.case_timeout_s, effort=thin)
     first_s = forecast_s(request.every_case, request.every_backend, settings, passes=1) - START_S

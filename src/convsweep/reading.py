@@ -67,6 +67,19 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
     return frame, lines.end
 
 
+def row_cells(path: Path) -> Iterator[list[str]]:
+    """The cells of every row of a file of the present schema, one row in memory at a time.
+
+    Raises:
+        ValueError: as `read`, as far as a line alone can tell.
+    """
+    with opened(path, _KIND, LARGEST_FILE) as file:
+        lines = Lines(file, [COLUMNS])
+        if not lines.checked:
+            raise ValueError(f"its schema is not version {SCHEMA_VERSION}")
+        yield from (cells[: len(COLUMNS)] for cells in _cells(lines))
+
+
 def _ended_in_its_header(path: Path) -> bool:
     whole = header(COLUMNS)
     with opened(path, _KIND, LARGEST_FILE) as file:

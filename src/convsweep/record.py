@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -13,6 +12,7 @@ from convsweep.backend import Backend
 from convsweep.grid import Case
 from convsweep.inputs import torch_dtype
 from convsweep.problem import format_size
+from convsweep.refusal import one_line
 from convsweep.store import Row
 
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator
@@ -71,12 +71,6 @@ def failure(error: BaseException) -> Outcome:
         words in text for words in _OUT_OF_MEMORY
     )
     return Outcome("out_of_memory" if out_of_memory else "error", text)
-
-
-def one_line(text: str) -> str:
-    """Text as one line of at most 300 printable characters."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return re.sub(r" +", " ", printable).strip()[:300]
 
 
 def utc_now() -> str:

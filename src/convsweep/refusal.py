@@ -1,8 +1,9 @@
-"""Files that may be anything: opened where they can be what they should, else refused by name."""
+"""Files and errors that may be anything: opened or refused by name, and told in a line."""
 
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,3 +32,9 @@ def opened(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
     except _WRONG as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise ValueError(f"{str(path)!r} is not {kind}: {reason}") from None
+
+
+def one_line(text: str) -> str:
+    """Text as one line of at most 300 printable characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r" +", " ", printable).strip()[:300]

@@ -16,6 +16,7 @@ from convsweep.contents import sections, titled
 from convsweep.exactness import within
 from convsweep.findings import Run, read_run
 from convsweep.labels import label_cases
+from convsweep.machines import lacks, warnings
 from convsweep.noise import NOISE, measure_noise
 from convsweep.noise import sentences as sentences_of_noise
 from convsweep.pages import refuse_unless_report, write_pages
@@ -53,9 +54,9 @@ def write_report(
     refuse_unless_report(out)
     asked = asked_in(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases)
+    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     told = sections(run, run_dir)
-    pictures = plots.figures(measurements, summary, asked.cases)
+    pictures = plots.figures(measurements, summary, asked.cases, asked.elsewhere)
     context = _context(run, label_cases(split(measurements).asked), environment) | {
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,
@@ -63,7 +64,7 @@ def write_report(
         "noise": _noise(run_dir),
     }
     context["answer"] += [exact.told] if exact else []
-    context["answer"] += _ending(environment, len(measurements))
+    context["answer"] += _ending(environment, len(measurements)) + lacks(environment)
     drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
     return write_pages(out, "report", context, drawn)
 
@@ -119,15 +120,10 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
         "command": environment.get("command"),
         "what_was_run": tables.what_was_run(run, measurements),
         "environment": tables.environment_table(environment),
-        "warnings": _words(environment.get("warnings")),
+        "warnings": warnings(environment),
         "summary": tables.summary_table(run),
         "correctness": tables.correctness_table(run, measurements),
         "disturbances": tables.disturbance_table(run, measurements),
         "unsteady": tables.unsteady_table(run),
         "absent": tables.absent_table(run),
     }
-
-
-def _words(value: object) -> list[str]:
-    """A list of texts from a file that anyone may have edited."""
-    return list(map(str, value)) if isinstance(value, list) else []

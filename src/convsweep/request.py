@@ -13,12 +13,15 @@ from convsweep.backend import FAMILIES, Backend
 from convsweep.ceilings import CEILING_BACKENDS
 from convsweep.conditions import ALLOCATORS
 from convsweep.grid import CACHES, DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS, Case, Grid, cross
-from convsweep.hardware import Hardware, this_machine
+from convsweep.hardware import Hardware, Place, this_machine
 from convsweep.parts import ceiling_cases, half_cases
 from convsweep.quantities import fraction, named, seconds
 from convsweep.registry import backends
+from convsweep.sampling import Effort
+from convsweep.shards import Shard, group_costs_s, parse_shard, shares
 from convsweep.store import BASELINE, MARGIN
 from convsweep.twins import busier, find_backend, twin
+from convsweep.worker import Settings
 from convsweep.workloads import Layer, read_problems, workloads
 
 DEFAULT_GRID = "quick"
@@ -52,6 +55,7 @@ class Options:
     allocator: str = "steady"
     baseline: str | None = None
     ceilings: bool = True
+    shard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ class Request:
     """What measures the machine, before anything else."""
     halves: Sequence[Case] = ()
     """The halves of separable layers, each alone."""
+    shard: Shard | None = None
+    """Which part of `whole` this is; None: it is all that was asked."""
+    whole: Request | None = None
+    """What was asked in all, of a shard."""
+
+    @property
+    def run_name(self) -> str:
+        """What a folder is named by: the name, and which shard, as many may begin at once."""
+        shard = self.shard
+        return self.name if shard is None else f"{self.name}-{shard.index}of{shard.of}"
 
     @property
     def every_case(self) -> list[Case]:
@@ -97,9 +111,12 @@ class Request:
 
     def told(self) -> dict[str, object]:
         """What was asked, as environment.json keeps it: all that rows of one run must share."""
-        labels = sorted({repr(case) for case in self.every_case})
+        whole = self.whole or self
         return {
             "name": self.name,
+            "shard": None if self.shard is None else str(self.shard),
+            "whole": _digest([*whole.cases, *whole.halves]),
+            "whole_count": len(whole.cases),
             "case_count": len(self.cases),
             "problems": len({case.layer for case in self.cases}),
             "backends": list(self.backends),
@@ -109,11 +126,17 @@ class Request:
             "threads": sorted({case.threads for case in self.cases}),
             "caches": sorted({case.cache for case in self.cases}),
             "weight_kinds": sorted({case.weight_kind for case in self.cases}),
-            "cases": hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12],
+            "cases": _digest(self.every_case),
             "passes": self.passes,
             "precision": self.precision,
             "allocator": self.allocator,
         }
+
+
+def _digest(cases: Sequence[Case]) -> str:
+    """Which cases these are, in any order."""
+    labels = sorted({repr(case) for case in cases})
+    return hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12]
 
 
 def read_request(
@@ -159,7 +182,7 @@ def read_request(
     if not 1 <= passes <= MOST_PASSES:
         raise ValueError(f"--passes {passes} is not a whole number from 1 to {MOST_PASSES}")
     limit = options.case_timeout
-    return Request(
+    request = Request(
         name=name,
         cases=cases,
         backends={name: known[name] for name in names},
@@ -174,6 +197,25 @@ def read_request(
         baseline=baseline,
         ceilings=ceiling_cases(cases, places) if options.ceilings else (),
         halves=half_cases(cases) if grid.halves else (),
+    )
+    if options.shard is None:
+        return request
+    return _share(request, parse_shard(options.shard), places)
+
+
+def _share(whole: Request, shard: Shard, places: Mapping[str, Place]) -> Request:
+    """The shard's cases, the ceilings of their settings, and the halves that no earlier one has."""
+    settings = Settings(case_timeout_s=whole.case_timeout_s, effort=Effort())
+    costs_s = group_costs_s(whole.cases, whole.backends, settings, whole.passes)
+    *earlier, own = shares(whole.cases, costs_s, shard)
+    known = {half for cases in earlier for half in half_cases(cases)}
+    return replace(
+        whole,
+        cases=own,
+        ceilings=ceiling_cases(own, places) if whole.ceilings else (),
+        halves=[half for half in half_cases(own) if half not in known] if whole.halves else (),
+        shard=shard,
+        whole=whole,
     )
 
 

@@ -66,6 +66,25 @@ class Samples:
             text = "".join(lines[first : first + _IN_A_MEMBER])
             self._journal.append(_member(text.encode()), sync=False)
 
+    def take(self, run_dir: Path, places: Sequence[int | None]) -> None:
+        """Write the samples of another run's rows, each under its new number in `places`.
+
+        Those of a row without one are left out. Never more than a row's samples are in memory.
+
+        Raises:
+            ValueError: in one line, where the other file is damaged.
+            OSError: as `append`.
+        """
+        path = run_dir / SAMPLES
+        if not os.path.lexists(path):
+            return
+        with opened(path, _KIND, LARGEST_FILE) as file:
+            members = (member for member in _members(file) if member.row >= 0)
+            for member in members:
+                place = places[member.row] if member.row < len(places) else None
+                if place is not None:
+                    self._journal.append(_member(member.numbered(place)), sync=False)
+
     def close(self) -> None:
         """Close the file."""
         self._journal.close()
@@ -112,6 +131,10 @@ class _Member:
     def row(self) -> int:
         """The row whose samples these are; the header stands before them all."""
         return -1 if self.text == HEADER else int(self.text.partition(b",")[0])
+
+    def numbered(self, row: int) -> bytes:
+        """The text as that of another row."""
+        return (b"\n" + self.text).replace(b"\n%d," % self.row, b"\n%d," % row)[1:]
 
 
 def _member(text: bytes) -> bytes:

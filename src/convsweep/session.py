@@ -80,7 +80,8 @@ def carry_out(
             refuse_unless_same(earlier, told)
             visits = known_visits(store.recorded(out), request.every_case)
             told = gone_on_with(earlier, command)
-        whole = networks_of(request.cases) if networks is None else networks
+        every = (request.whole or request).cases
+        whole = networks_of(every, {*request.cases}) if networks is None else networks
         origin = Origin(str(told["run_id"]), str(told["environment_id"]))
         with (
             closing(Recording(out, told, resume)) as recording,
@@ -88,7 +89,7 @@ def carry_out(
                 NetworkVisits(
                     out,
                     whole,
-                    request.cases,
+                    every,
                     settings,
                     origin,
                     least_passes=ENOUGH_PASSES if request.budget_s is None else 1,

@@ -12,6 +12,7 @@ from scipy import stats
 
 from convsweep.cases import read_cases
 from convsweep.estimates import CONFIDENCE, Estimate, Numbers, bounds, degrees, estimate, stacked
+from convsweep.machines import machines
 from convsweep.roofline import attainable
 from convsweep.store import BASELINE, CASE_COLUMNS, MARGIN
 
@@ -136,18 +137,23 @@ class Asked(NamedTuple):
     baseline: str = BASELINE
     margin: float = MARGIN
     cases: int = 0
-    """How many there were to be; 0 where nobody knows."""
+    """How many there were to be, on all machines; 0 where nobody knows."""
+    elsewhere: int = 0
+    """How many more the other shards have, where it is one."""
 
 
 def asked_in(environment: Mapping[str, Any]) -> Asked:
     """What was asked when the run was measured, from an environment.json that may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
     request = environment.get("request")
-    cases = request.get("case_count") if isinstance(request, Mapping) else None
+    told = request if isinstance(request, Mapping) else {}
+    cases, whole = told.get("case_count"), told.get("whole_count")
+    others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
     return Asked(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
-        cases if isinstance(cases, int) else 0,
+        cases * len(machines(environment)) if isinstance(cases, int) else 0,
+        max(0, others),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,11 @@ class Measurements:
         self._journal.append(b"".join(map(encode, cells)), sync=True)
         self.rows += len(rows)
 
+    def append_cells(self, rows: Sequence[Sequence[str]]) -> None:
+        """Write rows as another file of this schema spells them, as `append` does."""
+        self._journal.append(b"".join(map(encode, rows)), sync=True)
+        self.rows += len(rows)
+
     def close(self) -> None:
         """Close the file; every row is in it already."""
         self._journal.close()
@@ -108,8 +113,11 @@ def refuse_unless_run(run_dir: Path) -> None:
     """Raise `ValueError` where `run_dir` holds no run to be resumed; write nothing."""
     if not run_dir.is_dir():
         raise ValueError(f"{str(run_dir)!r} is not a run: it is no folder")
-    if not read_environment(run_dir):  # a run writes it before its first row
+    told = read_environment(run_dir)
+    if not told:  # a run writes it before its first row
         raise ValueError(f"{str(run_dir)!r} is not a run to be resumed: it has no {ENVIRONMENT}")
+    if "merged" in told:
+        raise ValueError(f"{str(run_dir)!r} was merged from other runs: resume those, merge again")
     refuse_unless_writable(run_dir)
 
 

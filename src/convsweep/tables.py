@@ -113,6 +113,8 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
             yield from _flatten(value, f"{name}.")
         elif name.endswith("_bytes") and isinstance(value, (int, float)):
             yield name, labels.size_in_bytes(float(value))
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            yield from _flatten({str(i): one for i, one in enumerate(value, 1)}, f"{name}.")
         elif isinstance(value, list):
             yield name, "; ".join(map(str, value)) or "none"
         else:

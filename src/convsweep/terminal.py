@@ -47,7 +47,8 @@ def duration(seconds: float) -> str:
 def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
     """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
     first = f", up to {duration(compiling_s)} more to compile, once" if compiling_s else ""
-    return _what_and_how_long(request, forecast_s) + first
+    shard = "" if request.shard is None else f"shard {request.shard}: "
+    return shard + _what_and_how_long(request, forecast_s) + first
 
 
 def _what_and_how_long(request: Request, forecast_s: float) -> str:
@@ -181,7 +182,7 @@ def _table(setting: str, run: Run) -> Table:
         layers = max(total.layers for total in totals.values()) if totals else 0
         cells = (_total(totals.get(backend), layers) for backend in backends)
         table.add_section()
-        what = "as far as reached" if run.unreached else "in all"
+        what = "as far as measured" if run.unreached else "in all"
         table.add_row(f"{workload} {what}", *cells)
     return table
 

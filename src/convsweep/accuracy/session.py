@@ -20,7 +20,8 @@ from convsweep.device import cpu_name
 from convsweep.environment import describe, usable_cores
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
-from convsweep.record import one_line, utc_now
+from convsweep.record import utc_now
+from convsweep.refusal import one_line
 
 NAME = "accuracy"
 SEEDS = 5

@@ -11,7 +11,7 @@ from convsweep.advice.dispatch import Recorded, Recording
 from convsweep.forecast import nominal_call_s
 from convsweep.grid import DTYPES
 from convsweep.problem import ConvProblem, Size, format_size
-from convsweep.record import one_line
+from convsweep.refusal import one_line
 from convsweep.request import Options, Request, read_request
 from convsweep.separation import SEPARABLE, is_replaceable
 from convsweep.store import BASELINE

@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from convsweep.advice.dispatch import Recording, Watch
 from convsweep.grid import DTYPES
 from convsweep.problem import Size, format_size
-from convsweep.record import one_line
+from convsweep.refusal import one_line
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WHOLE_NUMBERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)

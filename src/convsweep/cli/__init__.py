@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, best, measuring, optimize, reading, showing
+from convsweep.cli import accuracy, advise, best, measuring, merge, optimize, reading, showing
 from convsweep.interrupts import EXIT_CODE
 
 _WRONG_REQUEST = 2
@@ -47,6 +47,7 @@ for command in (
     reading.report,
     reading.compare,
     best.best,
+    merge.merge,
     reading.export,
     showing.list_,
     showing.env,

@@ -36,6 +36,11 @@ from convsweep.options import path, sweep_options
     default=True,
     help="Whether to measure first what the machine does at best, some seconds: on.",
 )
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Measure part K of N alone, such as 2/3; convsweep merge puts them together.",
+)
 @click.option("--out", metavar="DIR", type=path, help="A new folder: results/NAME-TIME.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--dry-run", is_flag=True, help="Say how many cases and how long; measure none.")
@@ -69,7 +74,7 @@ def run(
 
     with ending_at_once(), requested():
         request = read_request(Options(**words))
-        out = folder(out, resume, request.name)
+        out = folder(out, resume, request.run_name)
         settings = measuring(request)
         if request.adaptive:
             forecast = pass_s(request, settings.effort)

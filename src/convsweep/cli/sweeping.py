@@ -66,7 +66,7 @@ def tell(out: Path) -> int:
     measurements = load(out)
     asked = asked_in(read_environment(out))
     summary = summarize(measurements, asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases)
+    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in terminal.answer(run):
         console.print(table)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from convsweep.cluster.address import Address
 from convsweep.cluster.cores import staying_on
-from convsweep.cluster.pool import SLOT, Pool, RayPool
+from convsweep.cluster.pool import Pool, RayPool
 from convsweep.cluster.probe import refuse_unless_joinable
 
 _QUIET = {
@@ -31,8 +31,6 @@ _LOCAL = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-_OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes: answers are small
-_LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -56,49 +54,50 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
 @contextmanager
 def _joined(address: Address) -> Iterator[Pool]:
     refuse_unless_joinable(address)
-    import ray
-
     try:
-        with _unheard():
-            ray.init(address.text, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, SystemExit) as error:
+        with _joined_at(address.text):
+            yield RayPool()
+    except (ConnectionError, SystemExit) as error:
         raise ValueError(f"--ray {address.text!r}: {' '.join(str(error).split())}") from None
-    try:
-        yield RayPool()
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
 def _started(nodes: int) -> Iterator[Pool]:
-    """Nodes on this machine, each with a slot; they die with this process, however it ends."""
-    import ray
-    from ray.cluster_utils import Cluster
-
+    """Nodes on this machine, each with a slot; they end with this process, however it ends."""
     short = "/tmp" if Path("/tmp").is_dir() else None  # names of sockets are 107 bytes at most
-    folder = Path(tempfile.mkdtemp(prefix="convsweep-ray-", dir=short))
-    with ExitStack() as ending:
-        ending.callback(shutil.rmtree, folder, ignore_errors=True)
-        cluster = Cluster()
-        ending.callback(cluster.shutdown)
-        ending.callback(ray.shutdown)
-        with _unheard():
-            for number in range(1, nodes + 1):
-                head = {"temp_dir": str(folder)} if number == 1 else {}
-                cluster.add_node(**_node(f"local-{number}"), **head)
-            ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        yield RayPool()
+    folder = tempfile.mkdtemp(prefix="convsweep-ray-", dir=short)
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "convsweep.cluster.keeper", str(nodes), folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    try:
+        address = keeper.stdout.readline().strip()
+        if not address:
+            raise ValueError(f"--ray local: Ray could not start {nodes} nodes on this machine")
+        with _joined_at(address):
+            yield RayPool()
+    finally:
+        keeper.stdin.close()
+        keeper.wait()
+        keeper.stdout.close()
 
 
-def _node(name: str) -> dict[str, Any]:
-    return {
-        "num_cpus": 1,
-        "resources": {SLOT: 1},
-        "node_name": name,
-        "node_ip_address": _LOOPBACK,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "include_dashboard": False,
-    }
+@contextmanager
+def _joined_at(address: str) -> Iterator[None]:
+    import ray
+
+    with _unheard():
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextmanager

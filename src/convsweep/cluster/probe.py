@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from convsweep.cluster.address import AUTO, Address
-from convsweep.record import one_line
+from convsweep.refusal import one_line
 
 _CONNECT_S, _JOIN_S = 3.0, 9.0
 """Both together are within the 15 seconds that a wrong address may take."""

@@ -99,9 +99,14 @@ def load_networks(run_dir: str | os.PathLike[str]) -> DataFrame:
     """
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    path = Path(run_dir) / NETWORKS
-    rows = _read(path)[0] if os.path.lexists(path) else []
+    rows = network_rows(run_dir)
     return pd.DataFrame([vars(row) for row in rows], columns=list(COLUMNS)).astype(_dtypes())
+
+
+def network_rows(run_dir: str | os.PathLike[str]) -> list[NetworkRow]:
+    """The rows of all whole visits of a run; raises as `load_networks`."""
+    path = Path(run_dir) / NETWORKS
+    return _read(path)[0] if os.path.lexists(path) else []
 
 
 def _read(path: Path) -> tuple[list[NetworkRow], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,15 +53,18 @@ class Network:
 _Key = tuple[str, str, str, str, int]
 
 
-def networks_of(cases: Sequence[Case]) -> list[Network]:
-    """The networks whose layers these are, as far as they can be built, each as its layers run."""
-    found: dict[Network, None] = {}
+def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> list[Network]:
+    """The networks whose layers these are, as far as they can be built, each as its layers run.
+
+    Of a shard's `own` cases those whose first layer is among them: one shard runs each network.
+    """
+    found: dict[Network, Case] = {}
     for case in cases:
         name = case.layer.workload
         if name is not None and name in BUILDERS:
             how = (case.device, case.dtype, case.memory_format, case.threads)
-            found[Network(name, name, (IMAGE,), *how)] = None
-    return list(found)
+            found.setdefault(Network(name, name, (IMAGE,), *how), case)
+    return [network for network, first in found.items() if own is None or first in own]
 
 
 def visit(
@@ -162,7 +165,7 @@ class Visits:
         Args:
             run_dir: the run's folder.
             networks: what is visited.
-            cases: of the run, which tell the names of layers.
+            cases: of the run, all of its shards', which tell the names of layers.
             settings: of every measuring process.
             origin: what all rows share.
             least_passes: the first of them, in which all visits are made; later ones only while

@@ -16,8 +16,8 @@ from convsweep.optimizing.geometry import Geometry, key_of
 from convsweep.optimizing.layers import prepared, weights_of
 from convsweep.optimizing.survey import Example, call, copied
 from convsweep.problem import ConvProblem
-from convsweep.record import one_line
 from convsweep.reference import Finding, Truth, gate, reference
+from convsweep.refusal import one_line
 from convsweep.registry import backends
 from convsweep.store import BASELINE
 

@@ -18,7 +18,7 @@ from convsweep.advice.recording import as_written, calling
 from convsweep.optimizing.geometry import Key, geometry, key_of, memory_formats
 from convsweep.optimizing.layers import why_left
 from convsweep.problem import ConvProblem, Size
-from convsweep.record import one_line
+from convsweep.refusal import one_line
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,15 @@ MOST_LINES, MOST_COLUMNS = 8, 12
 """Backends of one figure, as colours and as columns."""
 
 
-def figures(measurements: DataFrame, summary: DataFrame, planned: int = 0) -> list[Picture]:
+def figures(
+    measurements: DataFrame, summary: DataFrame, planned: int = 0, elsewhere: int = 0
+) -> list[Picture]:
     """Every figure that the data carry, in the order of the report.
 
     Where there are several settings (device, dtype, memory format, threads) each has figures of
     its own, up to six settings: times of two settings never lie on one line.
     """
-    run = read_run(measurements, summary, planned)
+    run = read_run(measurements, summary, planned, elsewhere)
     with drawing_style():
         pictures = [
             picture.of(setting) if len(run.settings) > 1 else picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convsweep import labels
@@ -29,7 +30,11 @@ def draw(run: Run) -> list[Picture]:
     """A picture for each dtype and memory format that several devices share."""
     groups = [cases for _, cases in run.cases.groupby(_ALIKE, sort=False)]
     pictures = [_picture(cases) for cases in groups if cases["device"].nunique() > 1]
-    return [picture for picture in pictures if picture is not None]
+    drawn = [picture for picture in pictures if picture is not None]
+    return [
+        replace(picture, name=f"{picture.name}_{number}") if number > 1 else picture
+        for number, picture in enumerate(drawn, 1)
+    ]
 
 
 def _picture(cases: DataFrame) -> Picture | None:

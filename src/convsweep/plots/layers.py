@@ -38,7 +38,7 @@ def draw(run: Run, workload: str) -> Picture | None:
     layers = network["label"].nunique()
     shown = _costliest(timed)
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
-    title = finding(workload, totals, layers, ended_early=bool(run.unreached))
+    title = finding(workload, totals, layers, is_part=bool(run.unreached))
     height = 2.2 + 0.22 * max(len(shown), 4) + 0.32 * len(used)
     figure = new_figure(height)
     upper, lower = figure.subplots(
@@ -99,9 +99,9 @@ def _draw_totals(ax: Axes, totals: dict[str, Total], layers: int, used: dict[str
     ax.set_xlabel("total over the layers")
 
 
-def finding(workload: str, totals: dict[str, Total], layers: int, ended_early: bool = False) -> str:
+def finding(workload: str, totals: dict[str, Total], layers: int, is_part: bool = False) -> str:
     """The fastest backend that covers the network, where the intervals stay apart."""
-    scope = f"the {layers} layers reached" if ended_early else f"all {layers} layers"
+    scope = f"the {layers} layers measured" if is_part else f"all {layers} layers"
     whole = {name: total for name, total in totals.items() if total.layers == layers}
     if not whole:
         return f"{workload}: no backend has a time for {scope}"
@@ -135,7 +135,7 @@ def _caption(run: Run, workload: str, totals: dict[str, Total], layers: int, lef
             "A pale bar covers part of the network only: do not hold it against the others."
         )
     if run.unreached:
-        said.append("The run ended before it came to all layers: no total is the network's.")
+        said.append("Not all of its layers are in this run: no total is the network's.")
     if left_out:
         said.append(f"Of the layers, the {MOST_LAYERS} costliest are drawn; totals hold all.")
     return " ".join(said)
