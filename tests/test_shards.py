@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep import Backend, registry
+from convsweep.device import find_device
 from convsweep.grid import GRIDS, Case, cross
 from convsweep.networks.visits import networks_of
 from convsweep.pacing import measuring
@@ -58,7 +59,7 @@ def test_shards_have_every_case_and_half_once_and_whole_groups(asked: Options, o
     assert all(groups)
     for part in parts:
         assert [*part.cases] == [case for case in whole.cases if case in {*part.cases}]
-        assert part.ceilings == ceiling_cases(part.cases)
+        assert part.ceilings == ceiling_cases(part.cases, {"cpu": find_device("cpu")})
 
 
 def test_loads_of_shards_are_even() -> None:

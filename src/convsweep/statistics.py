@@ -152,9 +152,16 @@ def asked_in(environment: Mapping[str, Any]) -> Asked:
     return Asked(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
-        cases * len(machines(environment)) if isinstance(cases, int) else 0,
+        _planned(environment, cases) if isinstance(cases, int) else 0,
         max(0, others),
     )
+
+
+def _planned(environment: Mapping[str, Any], cases: int) -> int:
+    """The cases of all machines together; one that has other devices says how many it has."""
+    own = (told.get("request") for told in machines(environment).values())
+    counts = (told.get("case_count") if isinstance(told, Mapping) else None for told in own)
+    return sum(count if isinstance(count, int) else cases for count in counts)
 
 
 def summarize(

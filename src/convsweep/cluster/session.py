@@ -19,7 +19,7 @@ from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
 from convsweep.networks.rows import Networks
-from convsweep.networks.visits import ENOUGH_PASSES, Origin, networks_of
+from convsweep.networks.visits import ENOUGH_PASSES, Network, Origin, networks_of
 from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
 from convsweep.record import Outcome, Run, make_row, utc_now
@@ -78,7 +78,7 @@ def carry_out(
         told = _told(kinds, began, run_id, command)
         recording = files.enter_context(closing(Recording(out, told, resume)))
         networks = None
-        if any(networks_of(kind.request.cases) for kind in kinds):
+        if any(_networks(kind) for kind in kinds):
             networks = files.enter_context(closing(Networks(out, resume)))
         shares = [
             _share(kind, str(told["run_id"]), began, interrupts, recording, networks)
@@ -131,14 +131,19 @@ def _share(
 
     beside = NetworkVisits(
         Path(),
-        networks_of(request.cases),
-        request.cases,
+        _networks(kind),
+        (request.whole or request).cases,
         settings,
         origin,
         least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
         file=networks,
     )
     return Share(kind, settings, stopping, beside, record, known)
+
+
+def _networks(kind: Kind) -> list[Network]:
+    request = kind.request
+    return networks_of((request.whole or request).cases, {*request.cases})
 
 
 def _settings(kind: Kind, earlier: Mapping[str, Any]) -> Settings:
