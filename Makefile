@@ -14,7 +14,7 @@ report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
 
 # Tests that start processes, and tests of strategies, each in a process of their own beside all others:
 # no engine's threads come to meet a fork, and nobody waits for compilers.
-STARTING := $(wildcard $(patsubst %,tests/test_%*.py,accuracy advise bench cli cluster conductor coverage \
+STARTING := $(wildcard $(patsubst %,tests/test_%*.py,accuracy advise bench cli conductor coverage \
 	crash_safety faults full_disk harness lock networks resume runner sharded stopping store two_devices))
 STRATEGIES := $(wildcard $(patsubst %,tests/test_%*.py,algorithms backends engines kernels optimize triton))
 

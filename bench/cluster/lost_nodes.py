@@ -59,9 +59,11 @@ class LostNode:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Any]:
-    """A cluster that this process has started, and joins; its token is in the environment."""
+def running_cluster(folder: Path) -> Iterator[Any]:
+    """A cluster that this process has started; its token is in the environment."""
+    (folder / "ray").mkdir()
     os.environ |= {
+        "TMPDIR": str(folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -69,7 +71,8 @@ def running_cluster() -> Iterator[Any]:
     }
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    plain = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    head = plain | {"temp_dir": str(folder)}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         yield cluster
@@ -108,7 +111,7 @@ def start_run(address: str, out: Path, passes: int) -> subprocess.Popen[str]:
 def lose_nodes(times: int, seed: int, folder: Path, passes: int = 4) -> Iterator[LostNode]:
     """So many runs, in each of which a node dies."""
     moment = random.Random(seed)
-    with running_cluster() as cluster:
+    with running_cluster(folder) as cluster:
         nodes = [add_node(cluster), add_node(cluster)]
         for number in range(times):
             out = folder / f"run-{number}"
@@ -175,7 +178,7 @@ def _seconds(text: str) -> float:
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(times: int, seed: int, out: Path) -> None:
     """Kill nodes, and count what is there in the end."""
-    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+    with tempfile.TemporaryDirectory(prefix="cluster-", dir="/tmp") as name:
         write(out / "lost_nodes.csv", LostNode, lose_nodes(times, seed, Path(name)))
 
 

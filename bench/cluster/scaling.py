@@ -1,0 +1,145 @@
+"""What one driver handles: sweeps of cases that do nothing, over one, two and four local nodes.
+
+    python -m bench.cluster.scaling --out results/cluster
+
+Every case is a group of its own, the worst that there is: a task, an answer and a synced row each.
+All nodes share this machine's cores, so that more of them show what the driver makes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+import psutil
+
+from bench.cluster.alone import go_alone
+from bench.cluster.tables import ROOT, write
+from bench.harness.noop_sweep import noop_request
+from convsweep.cluster.address import parse_address
+from convsweep.cluster.connection import connected
+from convsweep.cluster.kinds import Kind, fitting_nodes, introductions
+from convsweep.cluster.pool import Lost, Node, Pool, Slots, Ticket, Visit
+from convsweep.cluster.session import carry_out
+from convsweep.cluster.slots import Measured
+from convsweep.grid import Case
+from convsweep.record import Outcome
+from convsweep.runner import Progress
+from convsweep.worker import Settings
+
+NODES, CASES = (1, 2, 4), (1_000, 10_000)
+_SAMPLES = (1e-4,) * 20
+
+
+@dataclass(frozen=True)
+class Handled:
+    """One sweep of cases that do nothing."""
+
+    nodes: int
+    cases: int
+    start_s: float
+    """Until all nodes have introduced themselves."""
+    sweep_s: float
+    """From the first task to the last row on the disk."""
+    rows_per_s: float
+    summary_s: float
+    rss_before_bytes: int
+    """What the driver held before the sweep."""
+    rss_most_bytes: int
+    """The most that it held until the last row."""
+
+
+def do_nothing(cases: Sequence[Case], settings: Settings) -> Measured:
+    """On a node: an answer as long as a real one's, at once."""
+    return Measured(
+        tuple((case, Outcome("ok", median_s=1e-4, blocks=(_SAMPLES,))) for case in cases)
+    )
+
+
+class _IdlePool:
+    """The cluster's slots, in which nothing is measured."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def nodes(self) -> list[Node]:
+        return self._pool.nodes()
+
+    def submit(self, work: Callable[..., Any], arguments: tuple[Any, ...], on: Slots) -> Ticket:
+        return self._pool.submit(do_nothing, arguments, on)
+
+    def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
+        return self._pool.ready(tickets, timeout_s)
+
+    def result(self, ticket: Ticket) -> Visit | Lost:
+        return self._pool.result(ticket)
+
+    def cancel(self, ticket: Ticket) -> None:
+        self._pool.cancel(ticket)
+
+
+def handle(nodes: int, cases: int, folder: Path) -> Handled:
+    """Sweep so many cases over so many nodes, in this process."""
+    request, driver, most, last_s = noop_request(cases), psutil.Process(), 0, 0.0
+
+    def watch(progress: Progress) -> None:
+        nonlocal most, last_s
+        most, last_s = max(most, driver.memory_info().rss), monotonic()
+
+    started = monotonic()
+    with connected(parse_address(f"local:{nodes}"), 1) as pool:
+        able = fitting_nodes(pool.nodes(), None)
+        said = introductions(pool, able, ("cpu",), Settings(), click.echo)
+        told = said[0][1]
+        kind = Kind(told.id, tuple(able), request, told.told, told.conditions)
+        before, begun_s = driver.memory_info().rss, monotonic()
+        carry_out([kind], _IdlePool(pool), folder / "run", "run", "bench.cluster.scaling", watch)
+        ended_s = monotonic()
+    return Handled(
+        nodes=nodes,
+        cases=cases,
+        start_s=round(begun_s - started, 2),
+        sweep_s=round(last_s - begun_s, 2),
+        rows_per_s=round(cases / (last_s - begun_s), 1),
+        summary_s=round(ended_s - last_s, 2),
+        rss_before_bytes=before,
+        rss_most_bytes=most,
+    )
+
+
+def measure_all() -> Iterator[Handled]:
+    """Every size on every number of nodes, each in a fresh driver."""
+    for cases in CASES:
+        for nodes in NODES:
+            command = [sys.executable, "-m", "bench.cluster.scaling", "--one", str(nodes)]
+            done = subprocess.run(
+                [*command, str(cases)], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise RuntimeError(f"{nodes} nodes, {cases} cases: {done.stderr[-2000:]}")
+            yield Handled(**json.loads(done.stdout.splitlines()[-1]))
+
+
+@click.command()
+@click.option("--one", metavar="NODES CASES", nargs=2, type=int, help="One sweep, told as JSON.")
+@click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
+def main(one: tuple[int, int] | None, out: Path) -> None:
+    """Measure what a driver handles."""
+    if one is None:
+        write(out / "scaling.csv", Handled, measure_all())
+        return
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        click.echo(json.dumps(vars(handle(*one, Path(name)))))
+
+
+if __name__ == "__main__":
+    go_alone("bench.cluster.scaling")
+    main()
