@@ -9,8 +9,10 @@ from convsweep import __version__
 from convsweep.cluster.introductions import Introduction, KnownPlace, installed
 from convsweep.cluster.kinds import Kind
 from convsweep.cluster.pool import Lost, Node, Slots, Ticket, Visit
-from convsweep.cluster.slots import Measured
+from convsweep.cluster.slots import Measured, Timed
 from convsweep.grid import Case
+from convsweep.networks.timing import NetworkTimes
+from convsweep.networks.visits import Network
 from convsweep.record import Outcome
 from convsweep.request import Request
 from convsweep.rows import SCHEMA_VERSION
@@ -84,6 +86,7 @@ class FakePool:
         self.cancelled: list[Ticket] = []
         self.visited: Counter[tuple[int, Case]] = Counter()
         self.settings: list[Settings] = []
+        self.networks: list[tuple[int, str, str]] = []
 
     def nodes(self) -> list[Node]:
         return [node(name) for name in self.alive]
@@ -133,6 +136,8 @@ class FakePool:
         if work.__name__ == "introduce":
             said = self.said[name]
             return said if isinstance(said, Exception) else Visit(name, 0.0, 1.0, said)
+        if work.__name__ == "time_network":
+            return self._network(*rest, name)
         cases, settings = rest
         if self.crashes(cases):
             return Lost("WorkerCrashedError: the worker died")
@@ -140,6 +145,14 @@ class FakePool:
         self.visited.update((settings.pass_index, case) for case in cases)
         outcomes = tuple((case, self.behave(case, name)) for case in cases)
         return Visit(name, 0.0, 1.0, Measured(outcomes, {"timing_s": 0.5}))
+
+    def _network(
+        self, network: Network, settings: Settings, pass_index: int, name: str
+    ) -> Visit | Lost:
+        self.networks.append((pass_index, network.name, name))
+        if self.crashes([]):
+            return Lost("WorkerCrashedError: the worker died")
+        return Visit(name, 0.0, 1.0, Timed(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
 
     def _die(self, name: str) -> None:
         self.alive.remove(name)

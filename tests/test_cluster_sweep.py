@@ -14,6 +14,7 @@ from convsweep.cluster import session
 from convsweep.cluster.kinds import Kind
 from convsweep.cluster.sweep import RETRIES
 from convsweep.grid import Case
+from convsweep.networks.rows import load_networks
 from convsweep.record import Outcome
 from convsweep.request import Options, Request, read_request
 from convsweep.rows import CEILINGS
@@ -201,6 +202,29 @@ def test_a_budget_is_looked_at_after_every_pass(tmp_path: Path) -> None:
     assert load(tmp_path / "run")["pass_index"].max() < 49
     assert told[-1].total is None
     assert ended.of_kinds[0].unsettled is not None
+
+
+def test_whole_networks_are_run_on_every_kind(tmp_path: Path) -> None:
+    asked = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
+    kinds = [kind(asked, ["a", "b"], "e0"), kind(asked, ["c"], "e1")]
+    pool = FakePool(NAMES)
+    carry_out(kinds, pool, tmp_path / "run")
+    found = load_networks(tmp_path / "run")
+    whole = found[found["kind"] == "whole"]
+    where = sorted(zip(whole["environment_id"], whole["pass_index"], strict=True))
+    assert where == [("e0", 0), ("e0", 1), ("e1", 0), ("e1", 1)]
+    assert set(whole["status"]) == {"ok"}
+    assert len(pool.networks) == 4
+
+
+def test_a_network_that_loses_every_process_crashes_too(tmp_path: Path) -> None:
+    asked = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
+    pool = FakePool(NAMES, crashes=lambda cases: not cases)
+    ended, _ = carry_out([kind(asked, NAMES)], pool, tmp_path / "run")
+    assert ended.word == "passes"
+    found = load_networks(tmp_path / "run")
+    assert set(found["status"]) == {"crash"}
+    assert set(load(tmp_path / "run")["status"]) == {"ok"}
 
 
 def test_a_task_that_raises_ends_the_run_and_leaves_its_rows(tmp_path: Path) -> None:

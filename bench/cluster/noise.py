@@ -1,0 +1,83 @@
+"""`convsweep noise` in a Ray slot and outside, in turn: whether a slot is as quiet as a machine alone.
+
+python -m bench.cluster.noise --rounds 2 --out results/cluster
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import click
+
+from bench.cluster.alone import go_alone
+from bench.cluster.tables import ROOT, write
+from convsweep.noise import measure_noise
+from convsweep.store import load
+
+_WAYS = {"alone": (), "slot": ("--ray", "local")}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One A/A run."""
+
+    way: str
+    """`alone`: as `convsweep noise` does it; `slot`: in a slot of a local cluster."""
+    round: int
+    run_s: float
+    comparisons: int
+    false_alarms: int
+    trials: int
+    """Comparisons with 5 % more work."""
+    found: int
+    spread: float
+    """Of a speedup from pass to pass."""
+    smallest_effect: float
+
+
+def listen(rounds: int, passes: int, folder: Path) -> Iterator[Heard]:
+    """Runs of either way in turn, each round in the other order."""
+    for number in range(rounds):
+        for way in sorted(_WAYS, reverse=bool(number % 2)):
+            out = folder / f"{way}-{number}"
+            words = ["noise", "--passes", str(passes), "--out", str(out), *_WAYS[way]]
+            started = monotonic()
+            subprocess.run(
+                [sys.executable, "-m", "convsweep", *words],
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+            )
+            run_s, found = monotonic() - started, measure_noise(load(out))
+            yield Heard(
+                way=way,
+                round=number,
+                run_s=round(run_s, 1),
+                comparisons=found.comparisons,
+                false_alarms=found.false_alarms,
+                trials=found.trials,
+                found=found.found,
+                spread=found.spread,
+                smallest_effect=found.smallest_effect,
+            )
+
+
+@click.command()
+@click.option("--rounds", metavar="N", type=click.IntRange(1), default=2)
+@click.option("--passes", metavar="N", type=click.IntRange(2), default=10)
+@click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
+def main(rounds: int, passes: int, out: Path) -> None:
+    """Listen to both in turn."""
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        write(out / "noise.csv", Heard, listen(rounds, passes, Path(name)))
+
+
+if __name__ == "__main__":
+    go_alone("bench.cluster.noise")
+    main()
