@@ -1,4 +1,4 @@
-"""`convsweep noise` in a Ray slot and outside, in turn: whether a slot is as quiet as a machine alone.
+"""`convsweep noise` in a Ray slot and outside, in turn: is a slot as quiet as a machine alone?
 
 python -m bench.cluster.noise --rounds 2 --out results/cluster
 """

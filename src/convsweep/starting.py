@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import ModuleType
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
+# A server with threads could not fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -45,7 +46,7 @@ def begin() -> None:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
-    with _interrupts_held(), _variables(_SINGLE_THREADED), _no_script():
+    with _interrupts_held(), variables(_SINGLE_THREADED), _no_script():
         yield
 
 
@@ -67,15 +68,15 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    """A server with threads could not fork."""
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Within, these environment variables have these values."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
+            os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 

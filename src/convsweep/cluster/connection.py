@@ -8,14 +8,16 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from convsweep.cluster.address import Address
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.pool import Pool, RayPool
 from convsweep.cluster.probe import refuse_unless_joinable
+from convsweep.refusal import one_line
+from convsweep.starting import variables
 
 _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -42,23 +44,24 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
     """
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
-        with _variables(own), _joined(address) as pool:
+        with variables(own), _joined(address) as pool:
             yield pool
         return
     # A token of its own, so that nobody else's process joins this one.
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with _variables(own), _sparing(threads), _started(address.local_nodes) as pool:
+    with variables(own), _sparing(threads), _started(address.local_nodes) as pool:
         yield pool
 
 
 @contextmanager
 def _joined(address: Address) -> Iterator[Pool]:
     refuse_unless_joinable(address)
-    try:
-        with _joined_at(address.text):
-            yield RayPool()
-    except (ConnectionError, SystemExit) as error:
-        raise ValueError(f"--ray {address.text!r}: {' '.join(str(error).split())}") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_joined_at(address.text))
+        except (ConnectionError, SystemExit) as error:
+            raise ValueError(f"--ray {address.text!r}: {one_line(str(error))}") from None
+        yield RayPool()
 
 
 @contextmanager
@@ -124,16 +127,3 @@ def _unheard() -> Iterator[None]:
     finally:
         os.dup2(before, 2)
         os.close(before)
-
-
-@contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
