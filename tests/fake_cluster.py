@@ -29,7 +29,7 @@ def ok(case: Case, node_id: str) -> Outcome:
 
 def node(name: str, **more: Any) -> Node:
     """A node of that name, which is its id too."""
-    return replace(Node(name, name, cpus=1.0, gpus=0.0, has_slot=True, labels={}), **more)
+    return replace(Node(name, name, cpus=1.0, gpus=0.0, slots=1.0, labels={}), **more)
 
 
 def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Introduction:

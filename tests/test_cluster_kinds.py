@@ -75,13 +75,17 @@ def test_a_slot_takes_all_that_the_least_node_offers() -> None:
 
 
 def test_nodes_are_chosen_by_slot_and_label() -> None:
-    nodes = [node("a", labels={"kind": "big"}), node("b"), node("c", has_slot=False)]
+    nodes = [node("a", labels={"kind": "big"}), node("b"), node("c", slots=0.0)]
     assert [one.name for one in fitting_nodes(nodes, None)] == ["a", "b"]
     assert [one.name for one in fitting_nodes(nodes, "kind=big")] == ["a"]
     with pytest.raises(ValueError, match="'kind=small'; there is kind=big"):
         fitting_nodes(nodes, "kind=small")
     with pytest.raises(ValueError, match="'kind' is not KEY=VALUE"):
         fitting_nodes(nodes, "kind")
+    with pytest.raises(ValueError, match="node d offers 2 of convsweep_slot: it has to be 1"):
+        fitting_nodes([*nodes, node("d", slots=2.0)], None)
+    with pytest.raises(ValueError, match="the label 'kind=big'; none has any"):
+        fitting_nodes(nodes[1:], "kind=big")
     with pytest.raises(ValueError, match=f"none of the cluster's 1 nodes offers a slot.*{SLOT}"):
         fitting_nodes(nodes[2:], None)
 
@@ -99,6 +103,14 @@ def test_nodes_of_one_environment_are_a_kind() -> None:
     assert kinds[0].name == "2 nodes of CPU of e0, 2 cores"
     twins = kinds_of(said, SMOKE, against_itself)
     assert {kind.request.name for kind in twins} == {"noise"}
+
+
+def test_a_shard_is_of_one_kind() -> None:
+    said = [(node("a"), introduction("e0")), (node("b"), introduction("e1"))]
+    asked = Options(grid="smoke", shard="1/2")
+    assert len(kinds_of(said[:1], asked)) == 1
+    with pytest.raises(ValueError, match=r"--shard 1/2 is of one kind of hardware.* are of 2"):
+        kinds_of(said, asked)
 
 
 def test_every_kind_runs_the_devices_that_it_has() -> None:
@@ -168,6 +180,7 @@ def test_what_a_node_lacks_is_told_by_its_rows_if_all_of_its_kind_lack_it() -> N
     lacking = introduction(versions=installed() | {"torch_conv": None})
     (kind,) = kinds_of([(node("a"), lacking), (node("b"), lacking)], SMOKE)
     assert len(kind.nodes) == 2
+    assert kind.lacking == ("torch_conv",)
 
 
 def test_backends_have_the_versions_of_the_nodes() -> None:
@@ -197,3 +210,9 @@ def test_a_node_says_what_this_machine_is() -> None:
     assert said.versions == installed()
     assert {"environment_id", "machine", "versions", "devices"} <= set(said.told)
     assert "cores" in said.conditions
+    on_rays = "Ray's own processes may run on the cores that are timed; taskset keeps them off."
+    assert on_rays in said.told["warnings"]  # this process may run everywhere
+
+
+def test_the_environment_is_that_of_a_run_on_the_cpu_where_no_device_is_asked_for() -> None:
+    assert introduce(None, Settings()).id == introduce(["cpu"], Settings()).id

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from convsweep.cluster import session
 from convsweep.cluster.kinds import Kind
-from convsweep.cluster.sweep import RETRIES
+from convsweep.cluster.shares import RETRIES
 from convsweep.grid import Case
 from convsweep.networks.rows import load_networks
 from convsweep.record import Outcome
@@ -109,6 +109,12 @@ def test_without_a_node_the_run_ends_and_goes_on_later(tmp_path: Path) -> None:
     assert ended.word == "passes"
     assert visits(out)[: len(before)] == before
     assert sorted(visits(out)) == sorted(every_visit(first))
+    told = read_environment(out)
+    assert set(told["ray"]["nodes"]) == {"a", "b", "c"}
+    assert told["lost"]
+    spent = told["time_spent"]
+    carry_out([kind(asked, ["c"])], FakePool(["c"]), out, resume=True)
+    assert read_environment(out)["time_spent"]["timing_s"] == spent["timing_s"] > 0
 
 
 def test_kinds_are_measured_side_by_side_and_never_compared(tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ ABOVE_BOTH = (
     "stopping",
     "recording",
     "session",
+    "cluster.shares",
     "cluster.sweep",
     "cluster.session",
     "optimizing",

@@ -87,5 +87,7 @@ def gone_on_with(earlier: Mapping[str, object], command: str) -> dict[str, objec
 
 def added(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
     """The seconds of this session and of those that it has resumed."""
-    before = earlier if isinstance(earlier, Mapping) else {}
-    return {name: float(before.get(name, 0.0)) + seconds for name, seconds in now.items()}
+    total = {name: float(s) for name, s in earlier.items()} if isinstance(earlier, Mapping) else {}
+    for name, seconds in now.items():
+        total[name] = total.get(name, 0.0) + seconds
+    return total

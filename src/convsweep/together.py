@@ -101,6 +101,8 @@ def _why_not_whole(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
         return f"was {how}: go on with it first, by its own command and --resume"
     if (written := told.get("rows")) != len(rows):
         return f"has {len(rows)} rows, and its {store.ENVIRONMENT} tells of {written}"
+    if "environments" in told:
+        return "has rows of several machines: runs of one machine each can be merged"
     if set(rows["environment_id"]) - {told.get("environment_id")}:
         return f"has rows of another environment than its {store.ENVIRONMENT}"
     return None

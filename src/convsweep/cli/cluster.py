@@ -101,7 +101,7 @@ def devices(address: str, label: str | None, what: str) -> Entries:
         (node.name, _labels(node), ", ".join(found.devices), str(found.cores), found.cpu, found.id)
         for node, found in said
     ]
-    without = [node for node in every if not node.has_slot] if label is None else []
+    without = [node for node in every if not node.slots] if label is None else []
     rows += [(node.name, _labels(node), "no slot to measure in", "", "", "") for node in without]
     return ("node", "labels", "devices", "cores", "processor", "environment"), rows
 
@@ -124,7 +124,7 @@ def _sweep(
 
     What is wrong ends the command; what this process can see of that before anything is started.
     """
-    from convsweep.cluster.address import parse_address
+    from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
     from convsweep.pacing import measuring
     from convsweep.request import read_request
@@ -132,6 +132,8 @@ def _sweep(
     with ExitStack() as stack:
         with requested():
             where = parse_address(address)
+            if label is not None:
+                parse_label(label)
             rough = finish(read_request(replace(options, devices=(), threads=())))
             settings = replace(measuring(rough), memory_limit_bytes=None)
             settings = replace(settings, threads=min(options.threads, default=1))
@@ -176,7 +178,8 @@ def _plan(kind: Kind) -> str:
     else:
         seconds = forecast_s(cases, backends, settings, request.passes)
     plan = terminal.plan(request, seconds / len(kind.nodes), compiling_s(cases, backends))
-    return f"On {kind.name}: {plan}"
+    lacking = f"; not installed there: {', '.join(kind.lacking)}" if kind.lacking else ""
+    return f"On {kind.name}: {plan}{lacking}"
 
 
 def _carry_out(kinds: Sequence[Kind], pool: Pool, out: Path, resume: bool) -> Ended:
@@ -195,7 +198,7 @@ def _carry_out(kinds: Sequence[Kind], pool: Pool, out: Path, resume: bool) -> En
 def _end(ended: Ended, failed: int) -> int:
     """Say what a sweep on a cluster leaves open; the exit code."""
     from convsweep import terminal
-    from convsweep.cluster.sweep import LOST_NODES
+    from convsweep.cluster.shares import LOST_NODES
 
     for ending in ended.of_kinds:
         if ending.unsettled:

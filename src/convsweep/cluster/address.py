@@ -29,6 +29,14 @@ class Address:
         return host.strip("[]"), int(port)
 
 
+def parse_label(text: str) -> tuple[str, str]:
+    """Key and value of the label that `--nodes` names; raises `ValueError` where it names none."""
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise ValueError(f"--nodes {text!r} is not KEY=VALUE, a label that nodes were given")
+    return key, value
+
+
 def parse_address(text: str) -> Address:
     """The cluster that `--ray` names.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from convsweep.cluster.address import Address
 from convsweep.cluster.cores import staying_on
+from convsweep.cluster.keeper import FAILED
 from convsweep.cluster.pool import Pool, RayPool
 from convsweep.cluster.probe import refuse_unless_joinable
 from convsweep.refusal import one_line
@@ -80,10 +81,11 @@ def _started(nodes: int) -> Iterator[Pool]:
     assert keeper.stdin is not None
     assert keeper.stdout is not None
     try:
-        address = keeper.stdout.readline().strip()
-        if not address:
-            raise ValueError(f"--ray local: Ray could not start {nodes} nodes on this machine")
-        with _joined_at(address):
+        said = keeper.stdout.readline().strip()
+        if not said or said.startswith(FAILED):
+            why = said.removeprefix(FAILED) or "its keeper died"
+            raise ValueError(f"Ray could not start {nodes} nodes on this machine: {why}")
+        with _joined_at(said):
             yield RayPool()
     finally:
         keeper.stdin.close()

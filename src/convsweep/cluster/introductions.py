@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,18 +58,18 @@ class Introduction:
 
 
 def introduce(devices: Sequence[str] | None, settings: Settings) -> Introduction:
-    """On a node, in its slot: what it is, as far as these devices matter; without any, all."""
+    """On a node, in its slot: what it is, as far as these devices matter.
+
+    Without any it tells of all that it has, and as which environment the CPU would be measured.
+    """
     with every_core():
         there = device_names()
         found = {name: find_device(name) for name in devices or there if name in there}
-        told = describe({name: device.description for name, device in found.items()})
+        asked = devices or ("cpu",)
+        told = describe({name: found[name].description for name in asked if name in found})
         cores = usable_cores()
     run_under = conditions(replace(settings, cores=spare_cores(settings.threads)))
-    niceness = run_under.get("niceness")
-    if isinstance(niceness, int) and niceness > _POLITE:
-        told["warnings"].append(
-            f"Measuring processes run at niceness {niceness}; start Ray with RAY_worker_niceness=0."
-        )
+    told["warnings"] += _unquiet(run_under)
     return Introduction(
         convsweep=__version__,
         schema_version=SCHEMA_VERSION,
@@ -81,6 +82,15 @@ def introduce(devices: Sequence[str] | None, settings: Settings) -> Introduction
         told=told,
         conditions=run_under,
     )
+
+
+def _unquiet(run_under: Mapping[str, object]) -> Iterator[str]:
+    """What of Ray disturbs measuring processes that run under these conditions."""
+    niceness, cores = run_under.get("niceness"), run_under.get("cores")
+    if isinstance(niceness, int) and niceness > _POLITE:
+        yield f"Measuring processes run at niceness {niceness}; start Ray with RAY_worker_niceness=0."
+    if isinstance(cores, list) and not os.sched_getaffinity(0).isdisjoint(cores):
+        yield "Ray's own processes may run on the cores that are timed; taskset keeps them off."
 
 
 def installed() -> dict[str, str | None]:

@@ -26,6 +26,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes: answers are small
 _LOOPBACK = "127.0.0.1"
 _PATIENCE_S = 5.0
+FAILED = "failed: "
+"""What its line begins with where there is no address."""
 
 
 def main(nodes: int, folder: str) -> None:
@@ -48,7 +50,8 @@ def main(nodes: int, folder: str) -> None:
         sys.stdin.read()
         code = 0
     except Exception as error:
-        sys.stderr.write(f"{one_line(str(error))}\n")
+        sys.stdout.write(f"{FAILED}{one_line(str(error))}\n")
+        sys.stdout.flush()
     finally:
         _end_all()
         shutil.rmtree(folder, ignore_errors=True)

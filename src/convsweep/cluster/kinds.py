@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convsweep.cluster.address import parse_label
 from convsweep.cluster.introductions import (
     Introduction,
     KnownPlace,
@@ -34,6 +35,8 @@ class Kind:
     """Machine, versions and devices, as environment.json has them."""
     conditions: Mapping[str, object]
     """Under which measuring processes run there."""
+    lacking: tuple[str, ...] = ()
+    """The request's backends that import something which is not installed there."""
 
     @property
     def slots(self) -> Slots:
@@ -60,7 +63,12 @@ def fitting_nodes(nodes: Sequence[Node], label: str | None) -> list[Node]:
     Raises:
         ValueError: in one line that says what there is, where none fits.
     """
-    chosen = [node for node in nodes if node.has_slot]
+    if several := [node for node in nodes if node.slots not in (0, 1)]:
+        raise ValueError(
+            f"node {several[0].name} offers {several[0].slots:g} of {SLOT}: it has to be 1, or "
+            "two groups would be measured at once"
+        )
+    chosen = [node for node in nodes if node.slots]
     if not chosen:
         raise ValueError(
             f"none of the cluster's {len(nodes)} nodes offers a slot to measure in: start them "
@@ -68,15 +76,12 @@ def fitting_nodes(nodes: Sequence[Node], label: str | None) -> list[Node]:
         )
     if label is None:
         return chosen
-    key, equals, value = label.partition("=")
-    if not (key and equals and value):
-        raise ValueError(f"--nodes {label!r} is not KEY=VALUE, a label that nodes were given")
+    key, value = parse_label(label)
     there = sorted({f"{k}={v}" for node in chosen for k, v in node.labels.items()})
     found = [node for node in chosen if node.labels.get(key) == value]
     if not found:
-        raise ValueError(
-            f"no node with a slot has the label {label!r}; there is {', '.join(there) or 'none'}"
-        )
+        what = f"there is {', '.join(there)}" if there else "none has any"
+        raise ValueError(f"no node with a slot has the label {label!r}; {what}")
     return found
 
 
@@ -151,6 +156,11 @@ def kinds_of(
         for other, another in others:
             if reason := why_not_one_kind((first.name, other.name), (one, another), wanted):
                 raise ValueError(reason)
+    if options.shard is not None and len(by_environment) > 1:
+        raise ValueError(
+            f"--shard {options.shard} is of one kind of hardware, and the nodes are of "
+            f"{len(by_environment)}; --nodes chooses among them"
+        )
     return [_kind(members, options, finish) for members in by_environment.values()]
 
 
@@ -192,4 +202,5 @@ def _kind(
         request=replace(request, backends=installed_there),
         told=first.told,
         conditions=first.conditions,
+        lacking=tuple(name for name in request.backends if first.versions.get(name, "") is None),
     )

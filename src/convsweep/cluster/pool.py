@@ -27,7 +27,8 @@ class Node:
     """Its own, or its address; with the start of its id where two share one."""
     cpus: float
     gpus: float
-    has_slot: bool
+    slots: float
+    """How many it offers to measure in: one, or none."""
     labels: Mapping[str, str]
     """Those that somebody gave it."""
 
@@ -105,7 +106,7 @@ class RayPool:
                 name if names.count(name) == 1 else f"{name} {node['NodeID'][:6]}",
                 float(node["Resources"].get("CPU", 0)),
                 float(node["Resources"].get("GPU", 0)),
-                node["Resources"].get(SLOT, 0) >= 1,
+                float(node["Resources"].get(SLOT, 0)),
                 {k: v for k, v in node["Labels"].items() if not k.startswith(_OWN_LABELS)},
             )
             for node, name in zip(told, names, strict=True)

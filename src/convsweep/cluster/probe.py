@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import sys
 from convsweep.cluster.address import AUTO, Address
 from convsweep.refusal import one_line
 
-_CONNECT_S, _JOIN_S = 3.0, 9.0
+_CONNECT_S, _JOIN_S = 2.0, 8.0
 """Both together are within the 15 seconds that a wrong address may take."""
 
 _REASONS = {
@@ -55,6 +56,7 @@ def _reason(address: Address, said: str) -> str:
         if sign in said:
             return reason
     last = one_line(next(iter(said.strip().splitlines()[-1:]), ""))
+    last = last if re.match(r"[\w.]+(Error|Exception): ", last) else ""  # else a line of some log
     if address.text == AUTO and "Failed to connect" in said:
         return "the cluster that ran on this machine does not answer any more"
     return (

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from convsweep import store
 from convsweep.cluster.kinds import Kind
 from convsweep.cluster.pool import Pool
-from convsweep.cluster.sweep import LOST_NODES, RETRIES, Share, drive
+from convsweep.cluster.shares import LOST_NODES, RETRIES, Share
+from convsweep.cluster.sweep import drive
 from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
@@ -176,7 +177,11 @@ def _told(kinds: Sequence[Kind], began: Began, run_id: str, command: str) -> dic
     if not began.told:
         return now
     _refuse_unless_same(began.told, now)
-    return gone_on_with(began.told, command)
+    before = began.told.get("ray")
+    nodes = before.get("nodes", {}) if isinstance(before, Mapping) else {}
+    ray = now["ray"]
+    assert isinstance(ray, dict)
+    return gone_on_with(began.told, command) | {"ray": ray | {"nodes": nodes | ray["nodes"]}}
 
 
 def _part(kind: Kind, earlier: Mapping[str, Any]) -> dict[str, object]:
