@@ -2,8 +2,8 @@
 
     python -m bench.cluster.driver_kills --times 20 --out results/cluster
 
-Each run starts a cluster of its own (`--ray local:2`) and is killed, wherever it is, until it comes
-to its end.
+Each run starts a cluster of its own (`--ray local:2`) and is killed until it comes to its end: every
+other time wherever it is after its start, else so long after its first new row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SEED = 20261128
 _SMOKE_CASES = 24
 _LONGEST_S = 240.0
 _RAY_MAY_TAKE_S = 30.0
-_SHORTEST_S, _LONGEST_MOMENT_S = 1.0, 16.0
+_AFTER_START_S, _AFTER_ROW_S = 12.0, 3.0
+_LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Kill:
     run: int
     start: int
     """Of this run; those above 0 resume."""
+    after: str
+    """What the moment is counted from: `start`, `row`; `end` where the run came to its end."""
     moment_s: float | None
-    """After the start; empty where the run came to its end."""
     rows_before: int
     rows_after: int
     lost: int
@@ -52,17 +54,16 @@ class Kill:
     """Processes of Ray that are left half a minute later."""
 
 
-def kill_drivers(times: int, seed: int, folder: Path, passes: int = 8) -> Iterator[Kill]:
+def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Iterator[Kill]:
     """Runs that are killed and resumed, until there were so many kills and the last has ended."""
     moment, kills, number = random.Random(seed), 0, 0
     while kills < times:
         out, start, before = folder / f"run-{number}", 0, list[bytes]()
         while True:
-            if kills < times:
-                after_s = moment.uniform(_SHORTEST_S, _LONGEST_MOMENT_S)
-                code = _run(out, passes, after_s)
-            else:
-                code = _run(out, passes, _LONGEST_S)
+            after = ("start", "row")[kills % 2] if kills < times else "end"
+            longest_s = _AFTER_START_S if after == "start" else _AFTER_ROW_S
+            after_s = moment.uniform(0.0, longest_s) if kills < times else _LONGEST_S
+            code = _run(out, passes, len(before) + 1 if after == "row" else 0, after_s)
             killed = code == -signal.SIGKILL
             if code not in (0, -signal.SIGKILL):
                 raise RuntimeError(f"run {number}: exit code {code}")
@@ -72,6 +73,7 @@ def kill_drivers(times: int, seed: int, folder: Path, passes: int = 8) -> Iterat
             yield Kill(
                 run=number,
                 start=start,
+                after=after if killed else "end",
                 moment_s=round(after_s, 3) if killed else None,
                 rows_before=len(before),
                 rows_after=len(now),
@@ -86,7 +88,8 @@ def kill_drivers(times: int, seed: int, folder: Path, passes: int = 8) -> Iterat
         number += 1
 
 
-def _run(out: Path, passes: int, limit_s: float) -> int:
+def _run(out: Path, passes: int, rows: int, limit_s: float) -> int:
+    """The exit code of a run that is killed so long after it has so many rows."""
     words = ["run", "--grid", "smoke", "--no-ceilings", "--passes", str(passes)]
     resume = ["--resume"] if (out / "environment.json").exists() else []
     run = subprocess.Popen(
@@ -95,6 +98,8 @@ def _run(out: Path, passes: int, limit_s: float) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    while run.poll() is None and len(rows_in(out)) < rows:
+        time.sleep(_LOOK_EVERY_S)
     try:
         return run.wait(limit_s)
     except subprocess.TimeoutExpired:

@@ -88,7 +88,7 @@ def _unquiet(run_under: Mapping[str, object]) -> Iterator[str]:
     """What of Ray disturbs measuring processes that run under these conditions."""
     niceness, cores = run_under.get("niceness"), run_under.get("cores")
     if isinstance(niceness, int) and niceness > _POLITE:
-        yield f"Measuring processes run at niceness {niceness}; start Ray with RAY_worker_niceness=0."
+        yield f"Measuring processes have niceness {niceness}; start Ray with RAY_worker_niceness=0."
     if isinstance(cores, list) and not os.sched_getaffinity(0).isdisjoint(cores):
         yield "Ray's own processes may run on the cores that are timed; taskset keeps them off."
 
