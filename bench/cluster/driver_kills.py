@@ -2,8 +2,8 @@
 
     python -m bench.cluster.driver_kills --times 20 --out results/cluster
 
-Each run starts a cluster of its own (`--ray local:2`) and is killed until it comes to its end: every
-other time wherever it is after its start, else so long after its first new row.
+Each run starts a cluster of its own (`--ray local:2`) and is killed until it comes to its end:
+every other time wherever it is by then, else so long after its first new row.
 """
 
 from __future__ import annotations
