@@ -11,6 +11,9 @@ from typing import Any
 
 import click
 
+from convsweep.device import cpu_name
+from convsweep.environment import describe
+from convsweep.record import utc_now
 from convsweep.store import MEASUREMENTS, recorded
 
 ROOT = Path(__file__).parents[2]
@@ -31,13 +34,17 @@ def every_visit_once(out: Path, visits: int) -> tuple[int, int]:
 
 
 def write(path: Path, kind: Any, rows: Iterable[Any]) -> None:
-    """Write rows, instances of the dataclass `kind`, as they come, and show them."""
+    """Write rows, instances of the dataclass `kind`, as they come, and show them.
+
+    Each says when, and of which commit.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = [field.name for field in fields(kind)]
+    commit = describe({"cpu": cpu_name()})["commit"]
+    names = ["started_at", "commit", *(field.name for field in fields(kind))]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow(asdict(row))
+            writer.writerow({"started_at": utc_now(), "commit": commit, **asdict(row)})
             file.flush()
             click.echo(row)
