@@ -100,7 +100,7 @@ def carry_out(
         ):
             stopping = Stopping(request, interrupts, visits)
             run = Run(origin.run_id, origin.environment_id, dict(request.device_descriptions))
-            record = partial(_record, recording, stopping, request, run)
+            record = partial(put_down, recording, stopping, request, run)
             spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
             total = added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
@@ -114,7 +114,7 @@ def left_open(stopping: Stopping, request: Request, wall_s: float) -> Unsettled 
     return unsettled(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
 
 
-def _record(
+def put_down(
     recording: Recording,
     stopping: Stopping,
     request: Request,
@@ -122,9 +122,11 @@ def _record(
     pass_index: int,
     case: Case,
     outcome: Outcome,
+    node: str | None = None,
 ) -> None:
+    """Record one outcome, of a cluster's `node`, and count it in the run's tally."""
     backend = request.every_backend[case.backend]
-    recording.add(make_row(run, case, backend, pass_index, outcome), outcome.blocks)
+    recording.add(make_row(run, case, backend, pass_index, outcome, node), outcome.blocks)
     stopping.tally.add(pass_index, case, outcome)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -16,17 +17,16 @@ from convsweep.cluster.kinds import Kind
 from convsweep.cluster.pool import Pool
 from convsweep.cluster.shares import LOST_NODES, RETRIES, Share
 from convsweep.cluster.sweep import drive
-from convsweep.grid import Case
 from convsweep.interrupts import Interrupts
 from convsweep.lock import locked
 from convsweep.networks.rows import Networks
 from convsweep.networks.visits import ENOUGH_PASSES, Network, Origin, networks_of
 from convsweep.networks.visits import Visits as NetworkVisits
 from convsweep.pacing import measuring
-from convsweep.record import Outcome, Run, make_row, utc_now
+from convsweep.record import Run, utc_now
 from convsweep.recording import Recording, added, gone_on_with, told_settings
 from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
-from convsweep.session import Ending, Observe, left_open
+from convsweep.session import Ending, Observe, left_open, put_down
 from convsweep.stopping import Stopping
 from convsweep.worker import Settings
 
@@ -125,11 +125,7 @@ def _share(
     settings = _settings(kind, began.told)
     run = Run(run_id, kind.environment_id, dict(request.device_descriptions))
 
-    def record(pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
-        backend = request.every_backend[case.backend]
-        recording.add(make_row(run, case, backend, pass_index, outcome, node), outcome.blocks)
-        stopping.tally.add(pass_index, case, outcome)
-
+    record = partial(put_down, recording, stopping, request, run)
     beside = NetworkVisits(
         Path(),
         _networks(kind),
