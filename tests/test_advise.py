@@ -532,7 +532,9 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(
 def test_advice_from_the_command_line(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsweep.request.ceiling_cases", lambda cases: [])  # for their time
+    monkeypatch.setattr(
+        "convsweep.request.ceiling_cases", lambda cases, places: []
+    )  # for their time
     words_typed = ("advise", f"{MODELS}:talkative", "--input", "1,4,9,9", "--backend", "im2col")
     said = command(*words_typed, "--budget", "4s", "--out", "run")
     assert said.code == 0
@@ -568,7 +570,9 @@ def test_other_problems_are_told_without_a_hash() -> None:
 def test_layers_that_fit_in_no_memory_end_with_the_reason(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsweep.request.ceiling_cases", lambda cases: [])  # for their time
+    monkeypatch.setattr(
+        "convsweep.request.ceiling_cases", lambda cases, places: []
+    )  # for their time
     said = command(
         "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "4s",
         "--out", "run",
