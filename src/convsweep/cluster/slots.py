@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from time import monotonic
 
 from convsweep.admission import why_not
+from convsweep.backend import Backend
 from convsweep.cluster.cores import spare_cores
-from convsweep.company import Company, launch_child
+from convsweep.company import Company, Launch, launch_child
 from convsweep.conductor import Conductor, Truths
 from convsweep.grid import Case
 from convsweep.networks.timing import NetworkTimes
@@ -38,20 +38,48 @@ class Timed:
     spent_s: float
 
 
+class Crew:
+    """A node's measuring processes: fresh ones for every pass, as on a machine alone."""
+
+    def __init__(self, launch: Launch = launch_child) -> None:
+        self._launch, self._truths = launch, Truths()
+        self._company: Company | None = None
+        self._pass: Settings | None = None
+        self._phases_s: dict[str, float] = {}
+
+    def conductor(self, settings: Settings, backends: Mapping[str, Backend]) -> Conductor:
+        """Who measures a group; the processes of another pass are ended first."""
+        of_pass = replace(settings, seed=0, memory_limit_bytes=None)
+        if self._company is None or of_pass != self._pass:
+            self.close()
+            self._company, self._pass = Company(settings, self._phases_s, self._launch), of_pass
+        return Conductor(self._company, backends, self._truths)
+
+    def take_phases_s(self) -> dict[str, float]:
+        """Where the time went since this was asked last."""
+        taken = dict(self._phases_s)
+        self._phases_s.clear()
+        return taken
+
+    def close(self) -> None:
+        """End all processes at once."""
+        if self._company is not None:
+            self._company.close()
+            self._company = None
+
+
 def measure(cases: Sequence[Case], settings: Settings) -> Measured:
-    """One pass' visit to cases of one problem, in fresh measuring processes."""
+    """One pass' visit to cases of one problem, in measuring processes of that pass."""
     backends = {case.backend: find_backend(case.backend) for case in cases}
     skipped = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
-    outcomes, phases_s = list(skipped.items()), dict[str, float]()
-    own = _here(settings, cases)
-    company = Company(own, phases_s, launch_child)
-    with closing(Conductor(company, backends, _truths())) as conductor:
-        outcomes += conductor.measure([case for case in cases if case not in skipped])
-    return Measured(tuple(outcomes), phases_s)
+    waiting = [case for case in cases if case not in skipped]
+    measured = _crew().conductor(_here(settings, cases), backends).measure(waiting)
+    return Measured((*skipped.items(), *measured), _crew().take_phases_s())
 
 
 def time_network(network: Network, settings: Settings, pass_index: int) -> Timed:
-    """One visit to a whole network."""
+    """One visit to a whole network, beside which nothing else is kept."""
+    _crew().close()
     started = monotonic()
     own = _here(replace(settings, threads=network.threads), [network])
     return Timed(visit(network, own, pass_index, launch_child), monotonic() - started)
@@ -67,6 +95,6 @@ def _here(settings: Settings, on: Sequence[Case | Network]) -> Settings:
 
 
 @cache
-def _truths() -> Truths:
-    """Those that this node has computed, as long as its process is used again."""
-    return Truths()
+def _crew() -> Crew:
+    """Kept as long as this node's process is used again: by one run alone."""
+    return Crew()
