@@ -162,7 +162,11 @@ def _kinds(
 
 
 def _tell_waiting(names: str) -> None:
-    print(f"convsweep: waiting for a free slot on {names}", file=sys.stderr, flush=True)
+    print(
+        f"convsweep: waiting for {names}, which begin or are at work for others",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _plan(kind: Kind) -> str:
