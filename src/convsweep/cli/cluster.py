@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from convsweep.cli.requests import requested, written
-from convsweep.cli.sweeping import folder, interrupted, tell
+from convsweep.cli.sweeping import folder, interrupted, plan, tell
 
 if TYPE_CHECKING:
     from convsweep.catalogue import Entries
@@ -171,19 +171,8 @@ def _tell_waiting(names: str) -> None:
 
 def _plan(kind: Kind) -> str:
     """What a kind of hardware will do, in a line."""
-    from convsweep import terminal
-    from convsweep.forecast import compiling_s, forecast_s
-    from convsweep.pacing import measuring, pass_s
-
-    request, settings = kind.request, measuring(kind.request)
-    cases, backends = request.every_case, request.every_backend
-    if request.adaptive:
-        seconds = pass_s(request, settings.effort)
-    else:
-        seconds = forecast_s(cases, backends, settings, request.passes)
-    plan = terminal.plan(request, seconds / len(kind.nodes), compiling_s(cases, backends))
     lacking = f"; not installed there: {', '.join(kind.lacking)}" if kind.lacking else ""
-    return f"On {kind.name}: {plan}{lacking}"
+    return f"On {kind.name}: {plan(kind.request, len(kind.nodes))}{lacking}"
 
 
 def _carry_out(kinds: Sequence[Kind], pool: Pool, out: Path, resume: bool) -> Ended:

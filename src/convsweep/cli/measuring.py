@@ -11,7 +11,7 @@ import click
 from convsweep.cli import cluster
 from convsweep.cli.cluster import cluster_options
 from convsweep.cli.requests import requested
-from convsweep.cli.sweeping import FAILED, carry_out, folder, interrupted, tell
+from convsweep.cli.sweeping import FAILED, carry_out, folder, interrupted, plan, tell
 from convsweep.interrupts import ending_at_once
 from convsweep.options import path, sweep_options
 
@@ -68,22 +68,13 @@ def run(
         starting.begin()
     with ending_at_once():
         from convsweep import terminal
-        from convsweep.forecast import compiling_s, forecast_s
-        from convsweep.pacing import measuring, pass_s
         from convsweep.request import Options, read_request
 
     with ending_at_once(), requested():
         request = read_request(Options(**words))
         out = folder(out, resume, request.run_name)
-        settings = measuring(request)
-        if request.adaptive:
-            forecast = pass_s(request, settings.effort)
-        else:
-            forecast = forecast_s(
-                request.every_case, request.every_backend, settings, request.passes
-            )
-        compiling = compiling_s(request.every_case, request.every_backend)
-    print(terminal.plan(request, forecast, compiling), flush=True)
+        planned = plan(request)
+    print(planned, flush=True)
     if dry_run:
         return 0
     ending = carry_out(request, out, resume)
@@ -146,21 +137,16 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         return cluster.noise(str(ray), nodes, words, out=out, resume=resume)
     starting.begin()
     with ending_at_once():
-        from convsweep import terminal
         from convsweep.environment import shaky
-        from convsweep.forecast import compiling_s, forecast_s
         from convsweep.noise import measure_noise, sentences
-        from convsweep.pacing import measuring
         from convsweep.request import Options, against_itself, read_request
         from convsweep.store import load
 
     with ending_at_once(), requested():
         request = against_itself(read_request(Options(**words)))
         out = folder(out, resume, request.name)
-        settings = measuring(request)
-        forecast = forecast_s(request.every_case, request.every_backend, settings, request.passes)
-        compiling = compiling_s(request.every_case, request.every_backend)
-    print(terminal.plan(request, forecast, compiling), flush=True)
+        planned = plan(request)
+    print(planned, flush=True)
     if carry_out(request, out, resume).interrupted:
         return interrupted()
     with requested():

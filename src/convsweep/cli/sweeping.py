@@ -31,6 +31,24 @@ def folder(out: Path | None, resume: bool, name: str) -> Path:
     return out
 
 
+def plan(request: Request, nodes: int = 1) -> str:
+    """What a sweep over so many nodes will do, and about how long it takes, in a line.
+
+    Raises:
+        ValueError: not even one pass fits into the budget.
+    """
+    from convsweep import terminal
+    from convsweep.forecast import compiling_s, forecast_s
+    from convsweep.pacing import measuring, pass_s
+
+    settings, cases, backends = measuring(request), request.every_case, request.every_backend
+    if request.adaptive:
+        seconds = pass_s(request, settings.effort)
+    else:
+        seconds = forecast_s(cases, backends, settings, request.passes)
+    return terminal.plan(request, seconds / nodes, compiling_s(cases, backends))
+
+
 def carry_out(
     request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
 ) -> Ending:

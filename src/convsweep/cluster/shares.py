@@ -162,9 +162,7 @@ class Share:
 
     def retry(self, work: Work, lost: Lost) -> None:
         """Try it again, on whichever of the kind's nodes is free; or tell that it won't go on."""
-        work.attempts += 1
-        loss = Loss(utc_now(), work.pass_index, work.what, work.attempts, lost.reason)
-        self.losses.append(loss)
+        self._note(work, lost)
         if work.attempts <= RETRIES:
             self._again.append(work)
             return
@@ -178,11 +176,15 @@ class Share:
 
     def give_up(self, work: Work, lost: Lost) -> None:
         """No node of the kind is left."""
-        self.losses.append(
-            Loss(utc_now(), work.pass_index, work.what, work.attempts + 1, lost.reason)
-        )
+        self._note(work, lost)
         self._ended = True
         self.stopping.ended = LOST_NODES
+
+    def _note(self, work: Work, lost: Lost) -> None:
+        """Count one more loss of the work."""
+        work.attempts += 1
+        loss = Loss(utc_now(), work.pass_index, work.what, work.attempts, lost.reason)
+        self.losses.append(loss)
 
     def _put(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
         self._record(pass_index, case, outcome, node)

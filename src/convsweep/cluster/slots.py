@@ -43,17 +43,20 @@ class Crew:
 
     def __init__(self, launch: Launch = launch_child) -> None:
         self._launch, self._truths = launch, Truths()
-        self._company: Company | None = None
+        self._conductor: Conductor | None = None
         self._pass: Settings | None = None
+        self._backends: dict[str, Backend] = {}
         self._phases_s: dict[str, float] = {}
 
     def conductor(self, settings: Settings, backends: Mapping[str, Backend]) -> Conductor:
         """Who measures a group; the processes of another pass are ended first."""
+        self._backends |= backends
         of_pass = replace(settings, seed=0, memory_limit_bytes=None)
-        if self._company is None or of_pass != self._pass:
+        if self._conductor is None or of_pass != self._pass:
             self.close()
-            self._company, self._pass = Company(settings, self._phases_s, self._launch), of_pass
-        return Conductor(self._company, backends, self._truths)
+            company = Company(settings, self._phases_s, self._launch)
+            self._conductor, self._pass = Conductor(company, self._backends, self._truths), of_pass
+        return self._conductor
 
     def take_phases_s(self) -> dict[str, float]:
         """Where the time went since this was asked last."""
@@ -63,9 +66,9 @@ class Crew:
 
     def close(self) -> None:
         """End all processes at once."""
-        if self._company is not None:
-            self._company.close()
-            self._company = None
+        if self._conductor is not None:
+            self._conductor.close()
+            self._conductor = None
 
 
 def measure(cases: Sequence[Case], settings: Settings) -> Measured:
