@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args = [str(_ROOT / "bench")]
-    from convsweep.request import Options, read_request
+    from convsweep.sweep.request import Options, read_request
 
     options = Options(
         grid=config.getoption("--grid"),

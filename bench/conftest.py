@@ -14,19 +14,19 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from convsweep import session
-from convsweep.admission import Admitted, Contest, admit, open_contest, why_not
-from convsweep.conditions import fix_threads, steady_allocator
-from convsweep.device import use_full_precision
-from convsweep.environment import describe
-from convsweep.forecast import Predictor
-from convsweep.grid import Case
-from convsweep.record import Outcome, Run, make_row, utc_now
-from convsweep.recording import Recording, precision_settings
-from convsweep.request import DEFAULT_GRID, Options, Request, read_request
-from convsweep.runner import too_long
-from convsweep.sampling import quantiles
-from convsweep.worker import Settings
+from convsweep.measure.gate import Admitted, Contest, admit, open_contest, why_not
+from convsweep.measure.outcome import Outcome, Run, make_row, utc_now
+from convsweep.measure.sampling import quantiles
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import Case
+from convsweep.sweep import session
+from convsweep.sweep.forecast import Predictor
+from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
+from convsweep.sweep.run_writer import Recording, precision_settings
+from convsweep.sweep.runner import too_long
+from convsweep.system.devices import use_full_precision
+from convsweep.system.environment import describe
+from convsweep.system.process import fix_threads, steady_allocator
 
 SETTINGS = Settings(case_timeout_s=1.0)
 

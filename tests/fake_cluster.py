@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsweep import __version__
-from convsweep.cluster.introductions import Introduction, KnownPlace, installed
-from convsweep.cluster.kinds import Kind
+from convsweep.cluster.node_groups import Kind
+from convsweep.cluster.node_info import Introduction, KnownPlace, installed
 from convsweep.cluster.pool import Lost, Node, Slots, Ticket, Visit
-from convsweep.cluster.slots import Measured, Timed
-from convsweep.grid import Case
-from convsweep.networks.timing import NetworkTimes
-from convsweep.networks.visits import Network
-from convsweep.record import Outcome
-from convsweep.request import Request
-from convsweep.rows import SCHEMA_VERSION
-from convsweep.worker import Settings
+from convsweep.cluster.tasks import Measured, Timed
+from convsweep.measure.network_timing import NetworkTimes
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import Case
+from convsweep.results.schema import SCHEMA_VERSION
+from convsweep.sweep.network_runs import Network
+from convsweep.sweep.request import Request
 
 Behave = Callable[[Case, str], Outcome]
 """What comes of a case on the node of that id."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convsweep.estimates import Interval, estimate, interval
+from convsweep.analysis.estimates import Interval, estimate, interval
 
 
 def geometric_interval(values: np.ndarray) -> Interval:

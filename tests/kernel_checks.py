@@ -10,11 +10,11 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from convsweep.backend import Conv, Weights
-from convsweep.inputs import Inputs, make_inputs
-from convsweep.kernels import buffers
-from convsweep.problem import ConvProblem
-from convsweep.reference import Finding, gate, reference
+from convsweep.backends.base import Conv, Weights
+from convsweep.backends.kernels import buffers
+from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.reference import Finding, gate, reference
+from convsweep.problems.problem import ConvProblem
 
 DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "60")))
 """How many problems are drawn; the environment may ask for more of them."""

@@ -18,9 +18,9 @@ from typing import Any
 
 from stored import ROW
 
-from convsweep.lock import locked
-from convsweep.samples import Samples
-from convsweep.store import (
+from convsweep.results.lock import locked
+from convsweep.results.samples import Samples
+from convsweep.results.store import (
     ENVIRONMENT,
     Measurements,
     Row,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from synthetic_run import modelled_s, rows, square
 
-from convsweep.findings import Run, read_run
-from convsweep.problem import ConvProblem
-from convsweep.statistics import summarize
-from convsweep.store import Measurements, Row, load
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.problem import ConvProblem
+from convsweep.results.store import Measurements, Row, load
 
 FAMILIES = {
     "winograd": "algorithms",

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import synthetic_run as made
 
-from convsweep.problem import ConvProblem
-from convsweep.rows import CEILINGS, HALVES
-from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
-from convsweep.store import Row
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
+from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.store import Row
 
 PEAK_FLOPS_PER_S, CACHE_BYTES_PER_S, MEMORY_BYTES_PER_S = 9e10, 4.5e9, 1.5e9
 CACHE_BYTES = 2**22

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from convsweep.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem
 
 
 @st.composite

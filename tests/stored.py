@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from convsweep.lines import CHECKSUM
-from convsweep.rows import columns_of
-from convsweep.store import COLUMNS, MEASUREMENTS, Measurements, Row, load
+from convsweep.results.checksummed_csv import CHECKSUM
+from convsweep.results.schema import columns_of
+from convsweep.results.store import COLUMNS, MEASUREMENTS, Measurements, Row, load
 
 FIRST_SCHEMA = columns_of(1)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convsweep.problem import ConvProblem, format_size
-from convsweep.rows import CEILINGS, HALVES
-from convsweep.separation import depthwise_half, is_replaceable, pointwise_half
-from convsweep.store import Measurements, Row, write_environment
+from convsweep.problems.problem import ConvProblem, format_size
+from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
+from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.store import Measurements, Row, write_environment
 
 BACKENDS = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 

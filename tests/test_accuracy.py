@@ -18,17 +18,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convsweep.accuracy import session
 from convsweep.accuracy.datasets import SOURCES, Images, Scene, Source, Split
-from convsweep.accuracy.networks import Task, build, deployed, layers, macs, width_of
-from convsweep.accuracy.process import carry_out_apart
-from convsweep.accuracy.resuming import refuse_unless_same
-from convsweep.accuracy.rows import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
+from convsweep.accuracy.model import Task, build, deployed, layers, macs, width_of
+from convsweep.accuracy.resume import refuse_unless_same
 from convsweep.accuracy.session import Ending, Options, Progress, carry_out, read_request
-from convsweep.accuracy.store import load
 from convsweep.accuracy.trial import Outcome, Trial
 from convsweep.accuracy.trial import carry_out as carry_out_here
-from convsweep.device import find_device
-from convsweep.sampling import Effort
-from convsweep.store import read_environment
+from convsweep.accuracy.trial_process import carry_out_apart
+from convsweep.measure.sampling import Effort
+from convsweep.results.accuracy_schema import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
+from convsweep.results.accuracy_store import load
+from convsweep.results.store import read_environment
+from convsweep.system.devices import find_device
 
 QUICK = Effort(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, settle_s=1e-6)
 TASKS = (Task(1, 8, 10), Task(200, 7, 9), Task(3, 12, 2), Task(5, 9, 3))

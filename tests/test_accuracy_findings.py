@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from convsweep import cli
-from convsweep.accuracy import report, words
-from convsweep.accuracy.findings import Study, front, interval_over_splits, read_study
-from convsweep.accuracy.rows import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS, Row
-from convsweep.accuracy.store import Records, load
-from convsweep.plots import pareto
-from convsweep.plots.style import drawing_style, png
+from convsweep.analysis.accuracy import Study, front, interval_over_splits, read_study
+from convsweep.report.plots import pareto
+from convsweep.report.plots.style import drawing_style, png
+from convsweep.report.sections import accuracy as report
+from convsweep.report.sections import accuracy_text
+from convsweep.results.accuracy_schema import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS, Row
+from convsweep.results.accuracy_store import Records, load
 
 TRAIN, TEST = 4000, 1000
 EVEN = (0.90, 0.91, 0.89, 0.90, 0.92)
@@ -76,7 +77,7 @@ def test_a_steady_loss_is_told_and_noise_is_not(tmp_path: Path) -> None:
     loses, open_ = found.comparisons
     assert (loses.variant, loses.decided, open_.decided) == (SEPARABLE, True, False)
     assert loses.difference.high < 0 < open_.difference.high
-    text = "\n".join(words.sentences(found))
+    text = "\n".join(accuracy_text.sentences(found))
     assert "lose accuracy on digits" in text
     assert "loses 5.00 [" in text
     assert "the same within 2 points, 0.02 [" in text
@@ -93,14 +94,14 @@ def test_what_is_too_uncertain_is_told_so_and_never_as_a_finding(
     tmp_path: Path, by: Sequence[float], seeds: int
 ) -> None:
     found = study(tmp_path, shifted("digits", {SEPARABLE: by, EQUAL_COST: by}, EVEN[:seeds]))
-    said = words.sentences(found)
+    said = accuracy_text.sentences(found)
     assert said[0] == (
         "Whether separable layers in place of standard ones cost accuracy on digits is too "
         "uncertain to tell."
     )
     assert "(width 8): too uncertain to tell a difference, " in said[2]
     assert not any("no difference" in one or "same" in one.split(". ")[0] for one in said)
-    assert words.comparison_table(found).rows[0][3] == "too uncertain to tell"
+    assert accuracy_text.comparison_table(found).rows[0][3] == "too uncertain to tell"
     with drawing_style():
         picture = pareto.draw(found)
     assert picture is not None
@@ -121,7 +122,7 @@ def test_intervals_stay_where_shares_and_their_differences_lie(tmp_path: Path, s
 def test_certain_and_uncertain_data_sets_share_a_sentence(tmp_path: Path) -> None:
     loss = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: LOSS})
     wild = shifted("mnist", {SEPARABLE: WILD, EQUAL_COST: WILD})
-    assert words.sentences(study(tmp_path, loss + wild))[0] == (
+    assert accuracy_text.sentences(study(tmp_path, loss + wild))[0] == (
         "Separable layers in place of standard ones lose accuracy on digits; "
         "on mnist it is too uncertain to tell."
     )
@@ -130,7 +131,7 @@ def test_certain_and_uncertain_data_sets_share_a_sentence(tmp_path: Path) -> Non
 def test_different_data_give_different_sentences(tmp_path: Path) -> None:
     gain = [-change for change in LOSS]
     told = [
-        words.sentences(
+        accuracy_text.sentences(
             study(tmp_path / name, shifted("digits", {SEPARABLE: by, EQUAL_COST: NONE}))
         )
         for name, by in (("loss", LOSS), ("noise", NOISE), ("gain", gain))
@@ -152,18 +153,18 @@ def test_time_is_told_with_its_direction(tmp_path: Path, seconds: float, said: s
     times = {STANDARD: 1e-3, SEPARABLE: seconds, EQUAL_COST: 1e-3}
     even = dict.fromkeys(VARIANTS, 0.9)
     found = study(tmp_path, [unit("mnist", seed, even, times) for seed in range(5)])
-    assert said in words.sentences(found)[2]
+    assert said in accuracy_text.sentences(found)[2]
 
 
 def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
     found = study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE}, EVEN[:1]))
     assert not any(comparison.decided for comparison in found.comparisons)
     assert np.isnan(found.comparisons[0].difference.low)
-    told = words.sentences(found)
+    told = accuracy_text.sentences(found)
     assert len(told) == 2
     assert told[0].startswith("digits, separable (width 8): one seed: 85.0 % against 90.0 %.")
     assert "difference" not in " ".join(told)
-    assert words.comparison_table(found).rows[0][3] == "too uncertain to tell"
+    assert accuracy_text.comparison_table(found).rows[0][3] == "too uncertain to tell"
     with drawing_style():
         assert pareto.draw(found) is not None
 
@@ -197,7 +198,7 @@ def test_what_was_not_trained_is_told_with_its_reason(tmp_path: Path) -> None:
     away = unit("away", 0, even, status="skipped", reason="needs cats: pip install cats")
     found = study(tmp_path, [unit("digits", 0, even), away])
     assert found.datasets == ["digits"]
-    assert words.sentences(found)[-1] == (
+    assert accuracy_text.sentences(found)[-1] == (
         "away, 3 networks: skipped, needs cats: pip install cats."
     )
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.accuracy.rows import COLUMNS, VARIANTS, Row
-from convsweep.accuracy.store import ACCURACY, Records, Unit, load
+from convsweep.results.accuracy_schema import COLUMNS, VARIANTS, Row
+from convsweep.results.accuracy_store import ACCURACY, Records, Unit, load
 
 ROW = Row(
     run_id="a-study",

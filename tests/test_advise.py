@@ -12,19 +12,26 @@ import pytest
 import torch
 from torch import nn
 
-from convsweep import cli, store
-from convsweep.advice import words
-from convsweep.advice.asking import distinct_layers, read_shape, request_for, told, usual_dtype
-from convsweep.advice.factories import load_model, short_name
-from convsweep.advice.findings import Advice, keep, read_advice
-from convsweep.advice.recording import record
-from convsweep.advice.savings import LAYER_COLUMNS, SLOWER, UNDECIDED, replacements, saving
-from convsweep.networks.timing import TimeNetwork, time_network
-from convsweep.plots.model import MOST_LAYERS, draw_model
-from convsweep.problem import ConvProblem
-from convsweep.request import Options
-from convsweep.resuming import refuse_unless_same
-from convsweep.workloads import Layer
+from convsweep import cli
+from convsweep.analysis.model_advice import Advice, keep, read_advice
+from convsweep.analysis.model_savings import LAYER_COLUMNS, SLOWER, UNDECIDED, replacements, saving
+from convsweep.measure.network_timing import TimeNetwork, time_network
+from convsweep.models.advise.request import (
+    distinct_layers,
+    read_shape,
+    request_for,
+    told,
+    usual_dtype,
+)
+from convsweep.models.advise.trace import record
+from convsweep.problems.model_loader import load_model, short_name
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import Layer
+from convsweep.report.plots.model_layers import MOST_LAYERS, draw_model
+from convsweep.report.sections import advice as words
+from convsweep.results import store
+from convsweep.sweep.request import Options
+from convsweep.sweep.resume import refuse_unless_same
 from tests import hand_written_model, synthetic_run
 
 MODELS = Path(hand_written_model.__file__)
@@ -533,7 +540,7 @@ def test_advice_from_the_command_line(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "convsweep.request.ceiling_cases", lambda cases, places: []
+        "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
     words_typed = ("advise", f"{MODELS}:talkative", "--input", "1,4,9,9", "--backend", "im2col")
     said = command(*words_typed, "--budget", "4s", "--out", "run")
@@ -571,7 +578,7 @@ def test_layers_that_fit_in_no_memory_end_with_the_reason(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "convsweep.request.ceiling_cases", lambda cases, places: []
+        "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
     said = command(
         "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "4s",
@@ -587,7 +594,7 @@ def test_layers_that_fit_in_no_memory_end_with_the_reason(
 def test_a_budget_that_reaches_no_layer_is_told(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsweep.stopping.Budget.left_s", -1.0)
+    monkeypatch.setattr("convsweep.sweep.stopping.Budget.left_s", -1.0)
     said = command("advise", f"{MODELS}:ready", "--input", "1,4,5,5", "--out", "run")
     assert (said.code, "No layer was measured" in said.out) == (1, True)
     assert pd.read_csv(tmp_path / "run" / store.LAYERS).empty

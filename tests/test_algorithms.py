@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
 
-from convsweep import Backend, ConvProblem, backends
-from convsweep.backends import fft, im2col_banded, kn2row, winograd
-from convsweep.cook_toom import exact_transforms, good_points, transforms
-from convsweep.inputs import make_inputs
-from convsweep.reference import gate, reference
+from convsweep import Backend, ConvProblem, list_backends
+from convsweep.backends.strategies import fft, im2col_banded, kn2row, winograd
+from convsweep.backends.winograd_transforms import exact_transforms, good_points, transforms
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import gate, reference
 
-ALGORITHMS = [backend for backend in backends().values() if backend.family == "algorithms"]
+ALGORITHMS = [backend for backend in list_backends().values() if backend.family == "algorithms"]
 FEW = settings(deadline=None, max_examples=25)
 
 distinct_points = st.lists(

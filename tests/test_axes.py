@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsweep.axes import DEFAULTS, MOST_PROBLEMS, MOST_VALUES, parse_axis, span
-from convsweep.problem import ConvProblem
+from convsweep.problems.axes import DEFAULTS, MOST_PROBLEMS, MOST_VALUES, parse_axis, span
+from convsweep.problems.problem import ConvProblem
 
 COUNTS = ["batch_size", "in_channels", "out_channels", "groups"]
 SIZES = ["size", "kernel_size", "stride", "dilation"]

@@ -11,12 +11,12 @@ from problems import conv_problems
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.backend import FAMILIES
-from convsweep.inputs import make_inputs, torch_dtype
-from convsweep.reference import gate, reference
-from convsweep.registry import why_not_installed, why_skipped
+from convsweep.backends.base import FAMILIES
+from convsweep.backends.registry import why_not_installed, why_skipped
+from convsweep.measure.inputs import make_inputs, torch_dtype
+from convsweep.measure.reference import gate, reference
 
-BACKENDS = list(convsweep.backends().values())
+BACKENDS = list(convsweep.list_backends().values())
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 FORMATS = ("contiguous", "channels_last")
 
@@ -209,7 +209,7 @@ def test_names_its_source_version_and_family(backend: Backend) -> None:
 
 
 def test_the_five_of_the_lecture_are_there() -> None:
-    assert set(convsweep.backends()) >= {
+    assert set(convsweep.list_backends()) >= {
         "loop",
         "im2col",
         "pointwise",
@@ -222,5 +222,5 @@ def test_the_five_of_the_lecture_are_there() -> None:
 @settings(deadline=None, max_examples=60)
 def test_the_reference_equals_the_naive_loop(problem: ConvProblem) -> None:
     inputs = make_inputs(problem, dtype="float64", integers=True)
-    loop = convsweep.backends()["loop"].prepare(problem, inputs.weights)
+    loop = convsweep.list_backends()["loop"].prepare(problem, inputs.weights)
     assert torch.equal(reference(problem, inputs).y, loop(inputs.x))

@@ -30,7 +30,9 @@ def test_every_result_is_a_row_and_a_group_by_problem(tmp_path: Path) -> None:
     rows = convsweep.load(run)
     assert set(rows["driver"]) == {"pytest-benchmark"}
     assert set(rows["status"]) == {"ok", "skipped"}
-    assert len(rows) == 4 * sum(not backend.family for backend in convsweep.backends().values())
+    assert len(rows) == 4 * sum(
+        not backend.family for backend in convsweep.list_backends().values()
+    )
     assert (run / "summary.csv").is_file()
     timed = json.loads(told.read_text())["benchmarks"]
     assert len(timed) == (rows["status"] == "ok").sum()

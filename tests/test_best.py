@@ -10,11 +10,11 @@ import pytest
 import synthetic_run as made
 
 from convsweep import cli
-from convsweep.best import best, best_of
-from convsweep.best_file import BEST, BEST_COLUMNS, keep, read_best
-from convsweep.findings import fastest, read_run
-from convsweep.statistics import summarize
-from convsweep.store import MEASUREMENTS, Row, load
+from convsweep.analysis.best_backend import best, best_of
+from convsweep.analysis.run import fastest, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.results.best_csv import BEST, BEST_COLUMNS, keep, read_best
+from convsweep.results.store import MEASUREMENTS, Row, load
 
 PROBLEMS = made.grid((4, 64), (14,), (1, 3))
 ERRORS = {"loop": 2e-7, "im2col": 3e-7, "pointwise": 4e-6, "torch_conv": 5e-7, "separable": 2e-4}

@@ -6,7 +6,7 @@ from torch.nn.functional import conv2d, conv3d, linear
 
 import convsweep
 from convsweep import ConvProblem, Weights
-from convsweep.backends.loop import corr2d, corr2d_multi_in, corr2d_multi_in_out
+from convsweep.backends.strategies.loop import corr2d, corr2d_multi_in, corr2d_multi_in_out
 
 X = torch.stack([torch.arange(9.0), torch.arange(1.0, 10.0)]).view(2, 3, 3)
 K = torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[1.0, 2.0], [3.0, 4.0]]])
@@ -17,7 +17,7 @@ DIRECT = ["loop", "im2col", "torch_conv"]
 
 
 def compute(backend: str, problem: ConvProblem, x: torch.Tensor, weights: Weights) -> torch.Tensor:
-    return convsweep.backends()[backend].prepare(problem, weights)(x)
+    return convsweep.list_backends()[backend].prepare(problem, weights)(x)
 
 
 def test_several_input_channels_are_summed() -> None:
@@ -92,5 +92,5 @@ def test_a_volume_is_convolved_like_an_image(backend: str) -> None:
 
 def test_a_separable_layer_costs_one_over_channels_and_kernel_of_the_standard_one() -> None:
     problem = ConvProblem(256, 512, (14, 14), 3, padding=1)
-    share = convsweep.backends()["separable"].macs(problem) / problem.macs
+    share = convsweep.list_backends()["separable"].macs(problem) / problem.macs
     assert share == pytest.approx(1 / 512 + 1 / 9, rel=1e-12)

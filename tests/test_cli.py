@@ -12,9 +12,9 @@ import pytest
 
 import convsweep
 from convsweep import cli
-from convsweep.cases import split
-from convsweep.grid import GRIDS
-from convsweep.statistics import SUMMARY_COLUMNS
+from convsweep.analysis.cases import split
+from convsweep.analysis.verdicts import SUMMARY_COLUMNS
+from convsweep.problems.grid import GRIDS
 
 
 class Said(NamedTuple):
@@ -25,7 +25,7 @@ class Said(NamedTuple):
 
 Command = Callable[..., Said]
 
-TEXTBOOK = {name for name, backend in convsweep.backends().items() if not backend.family}
+TEXTBOOK = {name for name, backend in convsweep.list_backends().items() if not backend.family}
 SMOKE_CASES = len(GRIDS["smoke"].layers()) * len(TEXTBOOK)
 
 
@@ -180,7 +180,7 @@ def test_a_workloads_dry_run_tells_its_multiply_accumulates(command: Command) ->
 @pytest.mark.parametrize("what", ["backends", "grids", "workloads", "devices"])
 def test_list_shows_everything_there_is(what: str, command: Command) -> None:
     expected = {
-        "backends": convsweep.backends(),
+        "backends": convsweep.list_backends(),
         "grids": GRIDS,
         "workloads": ["mobilenetv1_100", "resnet50", "convbench_sample"],
         "devices": ["cpu"],

@@ -13,7 +13,7 @@ import pytest
 from bench.cluster.alone import alone, why_not_alone
 from bench.cluster.slots import overlaps
 from convsweep.cluster.pool import Visit
-from convsweep.store import load
+from convsweep.results.store import load
 
 ROOT = Path(__file__).parents[1]
 WAITING = "convsweep: waiting for"

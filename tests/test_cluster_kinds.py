@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
-from convsweep.cluster.introductions import KnownPlace, installed, introduce
-from convsweep.cluster.kinds import fitting_nodes, gpus_for, introductions, kinds_of
+from convsweep.cluster.node_groups import fitting_nodes, gpus_for, introductions, kinds_of
+from convsweep.cluster.node_info import KnownPlace, installed, introduce
 from convsweep.cluster.pool import SLOT, slots_of
-from convsweep.request import Options, against_itself
-from convsweep.worker import Settings
+from convsweep.measure.worker import Settings
+from convsweep.sweep.request import Options, against_itself
 
 SMOKE = Options(grid="smoke", ceilings=False)
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from test_runner import Fakes
 
-from convsweep.cluster.slots import Crew
-from convsweep.grid import GRIDS, cross
-from convsweep.registry import backends
-from convsweep.runner import groups_of
-from convsweep.worker import Settings
+from convsweep.backends.registry import list_backends
+from convsweep.cluster.tasks import Crew
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import GRIDS, cross
+from convsweep.sweep.runner import groups_of
 
 CASES = cross(GRIDS["smoke"].layers(), ["torch_conv", "im2col"])
 
@@ -19,7 +19,7 @@ def test_a_pass_has_one_process_and_the_next_one_another() -> None:
     for pass_index in (0, 1, 1, 0):
         for number, group in enumerate(groups_of(CASES)):
             own = Settings(seed=number, pass_index=pass_index, memory_limit_bytes=number)
-            outcomes = dict(crew.conductor(own, backends()).measure(group))
+            outcomes = dict(crew.conductor(own, list_backends()).measure(group))
             assert set(outcomes) == set(group)
     assert [settings.pass_index for settings in fakes.started] == [0, 1, 0]
     assert fakes.closed == 2
@@ -33,16 +33,16 @@ def test_threads_are_of_processes_of_their_own() -> None:
     crew = Crew(fakes.launch)
     for threads in (1, 2, 2):
         own = replace(Settings(), threads=threads)
-        list(crew.conductor(own, backends()).measure(CASES[:2]))
+        list(crew.conductor(own, list_backends()).measure(CASES[:2]))
     assert [settings.threads for settings in fakes.started] == [1, 2]
 
 
 def test_a_group_is_told_its_own_time_alone() -> None:
     crew = Crew(Fakes().launch)
-    list(crew.conductor(Settings(), backends()).measure(CASES[:2]))
+    list(crew.conductor(Settings(), list_backends()).measure(CASES[:2]))
     first = crew.take_phases_s()
     assert "timing_s" in first
     assert "start_s" in first
     assert crew.take_phases_s() == {}
-    list(crew.conductor(Settings(), backends()).measure(CASES[:2]))
+    list(crew.conductor(Settings(), list_backends()).measure(CASES[:2]))
     assert "start_s" not in crew.take_phases_s()

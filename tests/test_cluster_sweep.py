@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsweep.cluster import session
-from convsweep.cluster.kinds import Kind
-from convsweep.cluster.shares import RETRIES
-from convsweep.grid import Case
-from convsweep.networks.rows import load_networks
-from convsweep.record import Outcome
-from convsweep.request import Options, Request, read_request
-from convsweep.rows import CEILINGS
-from convsweep.runner import Progress
-from convsweep.store import load, read_environment
+from convsweep.cluster.node_groups import Kind
+from convsweep.cluster.work_queue import RETRIES
+from convsweep.measure.outcome import Outcome
+from convsweep.problems.grid import Case
+from convsweep.results.network_store import load_networks
+from convsweep.results.schema import CEILINGS
+from convsweep.results.store import load, read_environment
+from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.runner import Progress
 
 NAMES = ("a", "b", "c")
 

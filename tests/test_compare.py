@@ -15,9 +15,10 @@ import pytest
 import synthetic_run as made
 from scipy import stats
 
-from convsweep import changes, cli
-from convsweep.compare import Comparison, compare
-from convsweep.store import Row
+from convsweep import cli
+from convsweep.analysis.compare import Comparison, compare
+from convsweep.report import comparison
+from convsweep.results.store import Row
 
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))
 BACKENDS = ("torch_conv", "im2col", "separable")
@@ -60,7 +61,7 @@ def test_the_same_twice_is_no_regression(write: Write) -> None:
     assert verdicts(found, "torch_conv") == ["baseline"] * 4
     assert {*verdicts(found, "im2col"), *verdicts(found, "separable")} <= {"same", "undecided"}
     assert not found.cases["regression"].any()
-    assert changes.headline(found).startswith("No regression: of 8 cases")
+    assert comparison.headline(found).startswith("No regression: of 8 cases")
 
 
 def test_what_is_slower_is_named_though_the_whole_machine_drifted(write: Write) -> None:
@@ -78,7 +79,7 @@ def test_what_is_slower_is_named_though_the_whole_machine_drifted(write: Write) 
     means = found.means.set_index("backend")
     assert means.loc["im2col", "change"] == pytest.approx(1.1**-0.5, rel=0.01)
     assert means.loc["torch_conv", "change"] == pytest.approx(0.5, rel=0.01)  # its plain time
-    assert "2 slower" in changes.headline(found)
+    assert "2 slower" in comparison.headline(found)
 
 
 def test_plain_times_show_the_drift_too(write: Write) -> None:
@@ -86,7 +87,7 @@ def test_plain_times_show_the_drift_too(write: Write) -> None:
     found = compare(*runs, absolute=True)
     assert found.baseline is None
     assert set(found.cases["verdict"]) == {"slower"}
-    assert "drifts from run to run" in " ".join(changes.notes(found))
+    assert "drifts from run to run" in " ".join(comparison.notes(found))
 
 
 def test_a_change_of_plain_times_is_that_of_runs_that_share_no_pass(write: Write) -> None:
@@ -137,18 +138,18 @@ def broken(status: str) -> list[Row]:
 def test_what_was_ok_and_fails_now_is_a_regression(write: Write, status: str) -> None:
     found = compare(write("old", measured(1)), write("new", broken(status)))
     assert found.cases["regression"].sum() == 1
-    assert "1 case ok before and not now" in changes.headline(found)
+    assert "1 case ok before and not now" in comparison.headline(found)
     named = f"{status}, ok before: separable on C64 28x28: because [bold]|"
-    assert named in changes.notes(found)
-    assert f"{status.replace('_', ' ')}, ok before |" in changes.page(found)
+    assert named in comparison.notes(found)
+    assert f"{status.replace('_', ' ')}, ok before |" in comparison.page(found)
 
 
 def test_what_is_skipped_now_is_told_and_what_is_ok_now_too(write: Write) -> None:
     old, new = write("old", measured(1)), write("new", broken("skipped"))
     there, back = compare(old, new), compare(new, old)
     assert not there.cases["regression"].any()
-    assert "1 case skipped now and ok before: separable on C64 28x28." in changes.notes(there)
-    assert "1 case ok now and not before: separable on C64 28x28." in changes.notes(back)
+    assert "1 case skipped now and ok before: separable on C64 28x28." in comparison.notes(there)
+    assert "1 case ok now and not before: separable on C64 28x28." in comparison.notes(back)
 
 
 def test_cases_of_one_run_only_are_told(write: Write) -> None:
@@ -157,7 +158,7 @@ def test_cases_of_one_run_only_are_told(write: Write) -> None:
     found = compare(write("old", old), write("new", new))
     assert found.cases["status_new"].isna().sum() == 3
     assert found.cases["status_old"].isna().sum() == 3
-    said = " ".join(changes.notes(found))
+    said = " ".join(comparison.notes(found))
     assert "3 cases in the old run only: im2col on C64 28x28" in said
     assert "3 cases in the new run only: im2col on C16 14x14" in said
 
@@ -171,7 +172,7 @@ def test_a_case_whose_baseline_failed_has_no_verdict_and_is_told(write: Write) -
     ]
     found = compare(write("old", measured(1)), write("new", new))
     assert verdicts(found, "im2col").count("") == 2
-    assert "4 cases without a time of torch_conv beside theirs" in " ".join(changes.notes(found))
+    assert "4 cases without a time of torch_conv beside theirs" in " ".join(comparison.notes(found))
     assert found.cases["regression"].sum() == 2
 
 
@@ -224,7 +225,7 @@ def test_runs_that_were_not_made_alike_are_refused_unless_told(
     assert "\n" not in str(refusal.value)
     found = compare(old, new, across_machines=True)
     assert found.differences == [difference]
-    assert f"Not the same in both runs: {difference}." in changes.notes(found)
+    assert f"Not the same in both runs: {difference}." in comparison.notes(found)
 
 
 def test_another_environment_is_refused_by_the_rows_alone(write: Write) -> None:
@@ -292,8 +293,8 @@ def test_a_pull_request_gets_a_headline_and_tables(write: Write, command) -> Non
 
 def test_a_long_table_says_how_much_it_leaves_out(write: Write) -> None:
     found = compare(write("old", measured(1)), write("new", measured(2)))
-    assert changes.page(found, most=3).count("\n| C") == 3
-    assert "and 5 more: `--format csv` has them all" in changes.page(found, most=3)
+    assert comparison.page(found, most=3).count("\n| C") == 3
+    assert "and 5 more: `--format csv` has them all" in comparison.page(found, most=3)
 
 
 def test_the_csv_has_every_case_of_either_run(write: Write, command) -> None:

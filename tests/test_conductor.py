@@ -7,16 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from convsweep import Backend, child
-from convsweep import conditions as conditions_of
-from convsweep.child import Ended, Silent
-from convsweep.company import Company, conditions
-from convsweep.conductor import Conductor, Truths
-from convsweep.grid import GRIDS, Case, cross
-from convsweep.record import Outcome
-from convsweep.reference import PackedTruth
-from convsweep.sampling import Effort
-from convsweep.worker import (
+from convsweep import Backend
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.reference import PackedTruth
+from convsweep.measure.sampling import Effort
+from convsweep.measure.worker import (
     Admit,
     Block,
     Describe,
@@ -28,6 +23,12 @@ from convsweep.worker import (
     Settings,
     WarmUp,
 )
+from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.sweep import worker_process
+from convsweep.sweep.scheduler import Conductor, Truths
+from convsweep.sweep.worker_pool import Company, conditions
+from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.system import process as conditions_of
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
@@ -284,9 +285,9 @@ def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
 
 
 def test_who_asks_is_told_once_while_an_answer_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "LATE_S", 0.0)
+    monkeypatch.setattr(worker_process, "LATE_S", 0.0)
     told: list[str] = []
-    process = child.Child(Settings())
+    process = worker_process.Child(Settings())
     try:
         found = process.ask(Describe(), 60.0, lambda: told.append("late"))
     finally:

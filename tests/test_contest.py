@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from convsweep import Backend, ConvProblem, Weights, twins
-from convsweep.admission import open_contest
-from convsweep.backend import Conv
-from convsweep.backends.torch_conv import prepare as honest
-from convsweep.contest import Stage
-from convsweep.grid import cross
-from convsweep.record import Outcome
-from convsweep.sampling import Effort
-from convsweep.workloads import Layer
+from convsweep import Backend, ConvProblem, Weights
+from convsweep.backends import variants
+from convsweep.backends.base import Conv
+from convsweep.backends.strategies.torch_conv import prepare as honest
+from convsweep.measure.gate import open_contest
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.sampling import Effort
+from convsweep.measure.timing import Stage
+from convsweep.problems.grid import cross
+from convsweep.problems.workloads import Layer
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)
 BRIEF = Effort(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
@@ -71,7 +72,7 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str,
         backends: dict[str, Callable[..., Conv]], cache: str = "hot", **options: object
     ) -> dict[str, Outcome]:
         made = {name: Backend(name, prepare) for name, prepare in backends.items()}
-        monkeypatch.setattr(twins, "backends", lambda: made)
+        monkeypatch.setattr(variants, "backends", lambda: made)
         cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
             opened = open_contest(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
@@ -162,8 +163,8 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
 
         return conv
 
-    monkeypatch.setattr(twins, "backends", lambda: {"plain": Backend("plain", counting)})
-    cases = cross([Layer(PROBLEM)], ("plain", twins.twin("plain"), twins.busier("plain", 5)))
+    monkeypatch.setattr(variants, "backends", lambda: {"plain": Backend("plain", counting)})
+    cases = cross([Layer(PROBLEM)], ("plain", variants.twin("plain"), variants.busier("plain", 5)))
     made = []
     with torch.no_grad():
         stage = Stage(open_contest(cases, case_timeout_s=10.0, effort=BRIEF))

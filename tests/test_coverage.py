@@ -10,7 +10,7 @@ from scipy import stats
 from bench.harness import claims, coverage
 from bench.harness.candidates import METHODS, RUN_OF, mean_of, moderate, sign_test, signed_rank
 from bench.harness.passes import SAMPLES, SCENARIOS, Scenario, draw
-from convsweep.tables import markdown
+from convsweep.report.tables import markdown
 
 OURS = {coverage.OURS: METHODS[coverage.OURS]}
 WANDERING = {"drift", "rough"}

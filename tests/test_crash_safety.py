@@ -11,8 +11,8 @@ import pytest
 from killed_runs import ROWS, acknowledged, blocks, go_on, row
 from stored import VARIED, load_rows, refusal, rows_of, write, write_text
 
-from convsweep.samples import load_samples
-from convsweep.store import MEASUREMENTS, Measurements, Row, recorded
+from convsweep.results.samples import load_samples
+from convsweep.results.store import MEASUREMENTS, Measurements, Row, recorded
 
 SCRIPT = Path(__file__).with_name("killed_runs.py")
 

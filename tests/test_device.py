@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from convsweep import device as devices
-from convsweep import memory
-from convsweep.device import (
+from convsweep.system import devices
+from convsweep.system import peak_memory as memory
+from convsweep.system.devices import (
     Device,
     device_names,
     event_clock,

@@ -16,14 +16,14 @@ from torch import Tensor
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.engines import cudnn, inductor, layers, ncnn
-from convsweep.inputs import make_inputs
-from convsweep.reference import gate, reference
-from convsweep.registry import why_not_installed
+from convsweep.backends.engines import cudnn, graph, inductor, ncnn
+from convsweep.backends.registry import why_not_installed
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import gate, reference
 
 ENGINES = [
     backend
-    for backend in convsweep.backends().values()
+    for backend in convsweep.list_backends().values()
     if backend.family == "engines"
     and "cpu" in (backend.device_types or ())
     and not why_not_installed(backend)
@@ -98,7 +98,7 @@ def test_an_engine_is_quiet_and_leaves_no_process(
 
 @pytest.mark.parametrize("name", ["jax", "ncnn", "onnxruntime", "openvino"])
 def test_an_answer_outlives_its_engine(name: str) -> None:
-    engine = convsweep.backends()[name]
+    engine = convsweep.list_backends()[name]
     if engine not in ENGINES:
         pytest.skip(f"{name} is not installed")
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
@@ -120,23 +120,23 @@ def test_ncnn_takes_planes_of_any_size(data: st.DataObject) -> None:
         for least, most in ((5, 12), (1, 5))
     )
     problem = ConvProblem(3 * groups, outputs * groups, size, kernel_size, groups=groups)
-    if why_not_installed(convsweep.backends()["ncnn"]):
+    if why_not_installed(convsweep.list_backends()["ncnn"]):
         pytest.skip("ncnn is not installed")
     inputs = make_inputs(problem)
-    y = ncnn.convolution(layers.dense(problem, inputs.weights))(inputs.x)
+    y = ncnn.convolution(graph.dense(problem, inputs.weights))(inputs.x)
     assert torch.allclose(y.double(), reference(problem, inputs).y, atol=1e-4)
 
 
 def test_openvino_sends_no_word_and_leaves_no_file(tmp_path: Path) -> None:
-    if why_not_installed(convsweep.backends()["openvino"]):
+    if why_not_installed(convsweep.list_backends()["openvino"]):
         pytest.skip("openvino is not installed")
     script = """
 import os, sys
 os.register_at_fork(before=lambda: sys.exit("forks, as its telemetry does"))
-from convsweep import ConvProblem, backends
-from convsweep.inputs import make_inputs
+from convsweep import ConvProblem, list_backends
+from convsweep.measure.inputs import make_inputs
 problem = ConvProblem(3, 4, (8, 8), 3)
-backends()["openvino"].prepare(problem, make_inputs(problem).weights)
+list_backends()["openvino"].prepare(problem, make_inputs(problem).weights)
 print("openvino_telemetry" in sys.modules)
 """
     told = subprocess.run(
@@ -153,14 +153,14 @@ def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     inductor.why_not.cache_clear()
     try:
-        reason = convsweep.backends()["torch_compile"].unsupported(LAYER)
+        reason = convsweep.list_backends()["torch_compile"].unsupported(LAYER)
         assert reason == "needs a C++ compiler: no-such-compiler is not found"
     finally:
         inductor.why_not.cache_clear()
 
 
 def test_jax_says_so_where_its_pool_can_not_have_the_threads() -> None:
-    jax = convsweep.backends()["jax"]
+    jax = convsweep.list_backends()["jax"]
     if why_not_installed(jax):
         pytest.skip("jax is not installed")
     inputs, threads = make_inputs(LAYER), torch.get_num_threads()
@@ -184,7 +184,7 @@ def test_no_call_reorders_weights(
         pytest.skip("torch comes without oneDNN")
     problem = ConvProblem(32, 32, (28, 28), 3, padding=1, groups=groups)
     inputs = make_inputs(problem, memory_format=memory_format)
-    conv = convsweep.backends()[name].prepare(problem, inputs.weights)
+    conv = convsweep.list_backends()[name].prepare(problem, inputs.weights)
     conv(inputs.x)
     with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
         conv(inputs.x)
@@ -211,7 +211,7 @@ def test_settings_of_cudnn_hold_within_the_call_alone(
     monkeypatch.setitem(cudnn._BY_RANK, 2, convolve)
     inputs = make_inputs(LAYER)
     before = settings.benchmark, settings.allow_tf32
-    convsweep.backends()[name].prepare(LAYER, inputs.weights)(inputs.x)
+    convsweep.list_backends()[name].prepare(LAYER, inputs.weights)(inputs.x)
     assert seen == [(tuned, tf32)]
     assert (settings.benchmark, settings.allow_tf32) == before
 

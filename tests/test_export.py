@@ -14,9 +14,9 @@ import synthetic_run as made
 from pytest_benchmark.stats import Stats
 
 from convsweep import cli
-from convsweep.export import export
-from convsweep.statistics import summarize
-from convsweep.store import load
+from convsweep.analysis.verdicts import summarize
+from convsweep.report.export import export
+from convsweep.results.store import load
 
 PROBLEMS = made.grid((4, 16), (14,), (1, 3))
 

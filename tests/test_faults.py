@@ -13,9 +13,11 @@ from typing import NamedTuple
 import outside
 import pytest
 
-from convsweep import child, cli, store
-from convsweep.starting import undisturbed
-from convsweep.worker import Describe, Open, Settings
+from convsweep import cli
+from convsweep.measure.worker import Describe, Open, Settings
+from convsweep.results import store
+from convsweep.sweep import worker_process
+from convsweep.system.forkserver import undisturbed
 
 COMMAND = [sys.executable, "-m", "convsweep"]
 AXES = ["--axis", "in_channels=2,3", "--axis", "size=5"]
@@ -116,8 +118,8 @@ LIMITED = """
 import sys
 from dataclasses import replace
 from convsweep import session
-from convsweep.company import launch_child
-from convsweep.request import Options, read_request
+from convsweep.sweep.worker_pool import launch_child
+from convsweep.sweep.request import Options, read_request
 
 if __name__ == "__main__":
     options = Options(axes=["in_channels=2", "size=5"], backends=sys.argv[2:])
@@ -279,12 +281,12 @@ def test_a_second_run_on_a_folder_is_refused_in_a_line(
 
 
 def test_a_process_that_is_stopped_stalls_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "_STALL_S", 1)
-    stopped = child.Child(Settings())
+    monkeypatch.setattr(worker_process, "_STALL_S", 1)
+    stopped = worker_process.Child(Settings())
     described = stopped.ask(Describe(), 60.0)
     assert isinstance(described, dict)
     os.kill(stopped._process.pid, signal.SIGSTOP)
-    with pytest.raises(child.Silent):
+    with pytest.raises(worker_process.Silent):
         stopped.ask(Open([b"more than any buffer holds" * 10**6]), 1.0)
 
 

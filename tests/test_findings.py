@@ -9,13 +9,13 @@ import pytest
 import synthetic_run as made
 from intervals import geometric_interval
 
-from convsweep.answer import answer
-from convsweep.estimates import estimate
-from convsweep.findings import Run, fastest, mean_speedup, network_totals, read_run
-from convsweep.report import write_report
-from convsweep.statistics import summarize
-from convsweep.store import Row, load
-from convsweep.tables import unsteady_table
+from convsweep.analysis.estimates import estimate
+from convsweep.analysis.run import Run, fastest, mean_speedup, network_totals, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.report.build import write_report
+from convsweep.report.summary_text import answer
+from convsweep.report.tables import unsteady_table
+from convsweep.results.store import Row, load
 
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))
 BACKENDS = ("torch_conv", "im2col", "separable")
@@ -162,7 +162,7 @@ def test_a_flag_of_another_version_is_shown_and_many_cases_are_counted(read: Rea
 def test_the_report_shows_unsteady_cases_where_there_are_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsweep.plots.style.DPI", 40)
+    monkeypatch.setattr("convsweep.report.plots.style.DPI", 40)
     for name, flags in (("with", "drift"), ("without", "")):
         run_dir = made.write(tmp_path / name, flagged(flags or "drift", "im2col", 5 * bool(flags)))
         page = write_report(run_dir, tmp_path / f"{name} report")

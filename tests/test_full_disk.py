@@ -11,7 +11,7 @@ import pytest
 from killed_runs import go_on, row
 from stored import ROW, VARIED, load_rows
 
-from convsweep.store import MEASUREMENTS, Measurements, recorded
+from convsweep.results.store import MEASUREMENTS, Measurements, recorded
 
 
 class Disk:

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from convsweep import ConvProblem, Weights
-from convsweep.backend import Conv, direct_sum_bound
-from convsweep.backends.torch_conv import prepare as honest
-from convsweep.inputs import Inputs, make_inputs
-from convsweep.reference import Finding, gate, reference
+from convsweep.backends.base import Conv, direct_sum_bound
+from convsweep.backends.strategies.torch_conv import prepare as honest
+from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.reference import Finding, gate, reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True

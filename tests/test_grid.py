@@ -5,16 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
 
-from convsweep.grid import (
+from convsweep.backends.registry import list_backends
+from convsweep.problems.grid import (
     DTYPES,
     GRIDS,
     MEMORY_FORMATS,
     WEIGHT_KINDS,
     cross,
 )
-from convsweep.problem import ConvProblem
-from convsweep.registry import backends
-from convsweep.workloads import Layer
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import Layer
 
 FIXED = ("smoke", "quick", "channels", "sizes", "kernels", "depthwise", "batch", "full")
 
@@ -78,7 +78,7 @@ def test_a_grid_can_be_repeated_and_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_asks_only_backends_that_there_are(name: str) -> None:
-    assert set(GRIDS[name].backends or ()) <= set(backends())
+    assert set(GRIDS[name].backends or ()) <= set(list_backends())
 
 
 @pytest.mark.parametrize("name", ["channels", "sizes", "kernels", "depthwise", "batch"])

@@ -13,8 +13,8 @@ import pytest
 from bench.harness import agreement, contestants, noop_sweep, overhead, page, tools
 from bench.harness.contestants import TOOLS, Tool, take_turn
 from bench.harness.pairs import PAIRS, short_name
-from convsweep.problem import ConvProblem
-from convsweep.workloads import read_problems
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import read_problems
 
 FIRST, SECOND = PAIRS[0].label, PAIRS[3].label
 TINY = ConvProblem(2, 3, (4, 4), 3, stride=2, padding=1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from problems import conv_problems
 
 from convsweep import ConvProblem
-from convsweep.inputs import make_inputs, why_no_format
+from convsweep.measure.inputs import make_inputs, why_no_format
 
 PROBLEM = ConvProblem(6, 4, (7, 5), 3, padding=1, bias=True)
 

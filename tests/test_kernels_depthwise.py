@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_checks import DRAWN, check, guarded_weights
 
-from convsweep.backends.depthwise_numba import BACKEND
-from convsweep.inputs import make_inputs
-from convsweep.kernels import buffers, depthwise
-from convsweep.problem import ConvProblem
-from convsweep.reference import reference
+from convsweep.backends.kernels import buffers, depthwise
+from convsweep.backends.strategies.depthwise_numba import BACKEND
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import reference
+from convsweep.problems.problem import ConvProblem
 
 FORMATS = ("contiguous", "channels_last")
 

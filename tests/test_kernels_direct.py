@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from kernel_checks import DRAWN, check
 from problems import conv_problems
 
-from convsweep.backends.direct_numba import BACKEND
-from convsweep.inputs import make_inputs
-from convsweep.problem import ConvProblem
-from convsweep.reference import reference
+from convsweep.backends.strategies.direct_numba import BACKEND
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import reference
+from convsweep.problems.problem import ConvProblem
 
 pytest.importorskip("numba")
 

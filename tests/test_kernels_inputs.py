@@ -9,18 +9,20 @@ from torch import Tensor
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.inputs import Inputs, make_inputs
-from convsweep.kernels import buffers
-from convsweep.reference import reference
+from convsweep.backends.kernels import buffers
+from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.reference import reference
 
-compiling = pytest.importorskip("convsweep.kernels.compiling", reason="needs the extra numba")
+compiling = pytest.importorskip(
+    "convsweep.backends.kernels.compiling", reason="needs the extra numba"
+)
 
 DENSE = ConvProblem(9, 20, (9, 11), 3, batch_size=2, padding=1, bias=True)
 DEPTHWISE = ConvProblem(17, 17, (9, 11), 3, batch_size=2, padding=1, groups=17, bias=True)
 POINTWISE = ConvProblem(9, 20, (9, 11), 1, batch_size=2, bias=True)
 KERNELS = [
     backend
-    for backend in convsweep.backends().values()
+    for backend in convsweep.list_backends().values()
     if backend.family == "kernels" and "cpu" in (backend.device_types or ())
 ]
 
@@ -94,7 +96,7 @@ def test_a_call_asks_for_the_machine_code_of_its_own_layout(
     memory_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = make_inputs(DEPTHWISE, memory_format=memory_format)
-    conv = convsweep.backends()["depthwise_numba"].prepare(DEPTHWISE, inputs.weights)
+    conv = convsweep.list_backends()["depthwise_numba"].prepare(DEPTHWISE, inputs.weights)
     asked: list[object] = []
     look_up = compiling.Entry.address.func
 

@@ -6,11 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from kernel_checks import DRAWN, check
 
-from convsweep.backends import separable
-from convsweep.backends.separable_numba import BACKEND
-from convsweep.inputs import make_inputs
-from convsweep.problem import ConvProblem
-from convsweep.reference import reference
+from convsweep.backends.strategies import separable
+from convsweep.backends.strategies.separable_numba import BACKEND
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import reference
+from convsweep.problems.problem import ConvProblem
 
 pytest.importorskip("numba")
 

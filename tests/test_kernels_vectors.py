@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convsweep.kernels import buffers
-from convsweep.kernels import vectors as v
-from convsweep.kernels.compiling import kernel
-from convsweep.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.kernels.small_matrices import times, times_plus
+from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels import vectors as v
+from convsweep.backends.kernels.compiling import kernel
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.small_matrices import times, times_plus
 
 MATRIX = (
     (4.0, 0.0, -5.0, 0.0),

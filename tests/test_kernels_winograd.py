@@ -9,10 +9,10 @@ from problems import conv_problems
 
 import convsweep
 from convsweep import ConvProblem
-from convsweep.inputs import make_inputs
-from convsweep.kernels import winograd, winograd_tiles
+from convsweep.backends.kernels import winograd, winograd_tiles
+from convsweep.measure.inputs import make_inputs
 
-BACKEND = convsweep.backends()["winograd_numba"]
+BACKEND = convsweep.list_backends()["winograd_numba"]
 formats = st.sampled_from(["contiguous", "channels_last"])
 threads = st.sampled_from([1, 2])
 

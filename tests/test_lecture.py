@@ -11,19 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
 
-from convsweep.findings import Run, read_run
-from convsweep.grid import GRIDS
-from convsweep.labels import NOT_MEASURED
-from convsweep.lecture import pairs
-from convsweep.lecture.claims import CLAIMS
-from convsweep.lecture.evidence import FAILS, HOLDS, HOLDS_IN_PART, UNDECIDED, Evidence, weigh
-from convsweep.lecture.page import section
-from convsweep.lecture.words import named, sentence, whereabouts
-from convsweep.plots.style import drawing_style, png
-from convsweep.problem import ConvProblem
-from convsweep.sections import Section
-from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.analysis.claims import pairs
+from convsweep.analysis.claims.claims import CLAIMS
+from convsweep.analysis.claims.evidence import (
+    FAILS,
+    HOLDS,
+    HOLDS_IN_PART,
+    UNDECIDED,
+    Evidence,
+    weigh,
+)
+from convsweep.analysis.labels import NOT_MEASURED
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.grid import GRIDS
+from convsweep.problems.problem import ConvProblem
+from convsweep.report.plots.style import drawing_style, png
+from convsweep.report.section import Section
+from convsweep.report.sections.claims import section
+from convsweep.report.sections.claims_text import named, sentence, whereabouts
+from convsweep.results.store import Row, load
 
 BACKENDS = ("torch_conv", "pointwise", "linear", "separable")
 LECTURE = [layer.problem for layer in GRIDS["lecture"].layers()]

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_contest import ERRORS, FASTER, contest, run_of
 
-from convsweep.cases import split
-from convsweep.exactness import within
-from convsweep.findings import Run, read_run
-from convsweep.limit.comparisons import SEPARABLE_BLOCKS, Match, matches
-from convsweep.limit.field import (
+from convsweep.analysis.cases import split
+from convsweep.analysis.error_filter import within
+from convsweep.analysis.families.candidates import (
     ALGORITHMS,
     ENGINES,
     KERNELS,
@@ -30,15 +28,17 @@ from convsweep.limit.field import (
     pick,
     picks,
 )
-from convsweep.limit.section import TITLE, section
-from convsweep.limit.whole import wholes
-from convsweep.limit.words import sentences
-from convsweep.plots.style import drawing_style
-from convsweep.registry import backends
-from convsweep.rows import CEILINGS
-from convsweep.separation import FACTORED
-from convsweep.statistics import summarize
-from convsweep.store import load
+from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, Match, matches
+from convsweep.analysis.families.network_totals import wholes
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.backends.registry import list_backends
+from convsweep.problems.separable import FACTORED
+from convsweep.report.plots.style import drawing_style
+from convsweep.report.sections.families import TITLE, section
+from convsweep.report.sections.families_text import sentences
+from convsweep.results.schema import CEILINGS
+from convsweep.results.store import load
 
 EXACT = {"noise": 1e-3}
 
@@ -170,7 +170,7 @@ def test_against_whom_it_is_the_faster_one_is_said(made: Callable[..., Run]) -> 
 
 
 def test_names_tell_who_computes_from_factors() -> None:
-    for name, backend in backends().items():
+    for name, backend in list_backends().items():
         assert backend.needs_factors == name.startswith(FACTORED), name
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.lock import LOCK, locked
-from convsweep.store import refuse_unless_new
+from convsweep.results.lock import LOCK, locked
+from convsweep.results.store import refuse_unless_new
 
 HOLDER = """
 import sys
 from pathlib import Path
-from convsweep.lock import locked
+from convsweep.results.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -16,18 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stored import OLD, cells, first_schema_text, load_rows, rows_of, write_text
 
-from convsweep import cli, samples, store
-from convsweep.best import best_of
-from convsweep.export import export
-from convsweep.findings import read_run
-from convsweep.journal import Journal
-from convsweep.machines import lacks, warnings
-from convsweep.merging import merge
-from convsweep.networks.rows import NetworkRow, Networks, load_networks
-from convsweep.reading import read
-from convsweep.report import write_report
-from convsweep.statistics import asked_in, summarize
-from convsweep.store import Row
+from convsweep import cli
+from convsweep.analysis.best_backend import best_of
+from convsweep.analysis.run import read_run
+from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.report.build import write_report
+from convsweep.report.export import export
+from convsweep.results import samples, store
+from convsweep.results.append_file import Journal
+from convsweep.results.csv_reader import read
+from convsweep.results.machines import lacks, warnings
+from convsweep.results.network_store import NetworkRow, Networks, load_networks
+from convsweep.results.store import Row
+from convsweep.sweep.merge import merge
 
 PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
 SWEPT = made.rows(PROBLEMS, passes=3)

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.networks import timing
-from convsweep.networks.builders import BUILDERS, IMAGE, build
-from convsweep.networks.rows import CONVOLUTION, OTHER
-from convsweep.networks.timing import (
+from convsweep.measure import network_timing
+from convsweep.measure.network_timing import (
     NetworkTimes,
     TimeNetwork,
     called_problem,
     middle_half,
     time_network,
 )
-from convsweep.problem import ConvProblem
-from convsweep.workloads import workloads
+from convsweep.problems.networks import BUILDERS, IMAGE, build
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import workloads
+from convsweep.results.network_store import CONVOLUTION, OTHER
 
 # Parameters of the whole network, classifier and batch norms included: torchvision's models of
 # these names, and Howard et al. 2017, Table 4, in millions.
@@ -182,16 +182,16 @@ def take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         work()
         return float(next(ticks))
 
-    found = timing.find_device("cpu")
-    monkeypatch.setattr(timing, "find_device", lambda name: found)
+    found = network_timing.find_device("cpu")
+    monkeypatch.setattr(network_timing, "find_device", lambda name: found)
     object.__setattr__(found, "clock", seconds)
-    monkeypatch.setattr(timing, "_FEWEST_ROUNDS", 3)
+    monkeypatch.setattr(network_timing, "_FEWEST_ROUNDS", 3)
 
 
 def times_of(
     monkeypatch: pytest.MonkeyPatch, module: nn.Module, shape: tuple[int, ...], **how: str
 ) -> NetworkTimes:
-    monkeypatch.setattr(timing, "load_model", lambda spec: module)
+    monkeypatch.setattr(network_timing, "load_model", lambda spec: module)
     asked = {"device": "cpu", "dtype": "float32", "memory_format": "contiguous"} | how
     with torch.no_grad():
         return time_network(TimeNetwork("some:model", [shape], round_s=0.0, **asked))
@@ -234,8 +234,8 @@ def test_what_the_watch_reads_for_nothing_is_in_no_part(
         work()
         return 1.0
 
-    found = timing.find_device("cpu")
-    monkeypatch.setattr(timing, "find_device", lambda name: found)
+    found = network_timing.find_device("cpu")
+    monkeypatch.setattr(network_timing, "find_device", lambda name: found)
     object.__setattr__(found, "clock", one_second)
     parts = times_of(monkeypatch, nn.Conv2d(2, 2, 1), (1, 2, 3, 3)).parts
     assert 0 < sum(part.total_s for part in parts) < 1e-6

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.child import Ended, Silent
-from convsweep.company import launch_child
-from convsweep.grid import cross
-from convsweep.networks import visits
-from convsweep.networks.builders import BUILDERS, IMAGE
-from convsweep.networks.rows import (
+from convsweep.measure.network_timing import NetworkTimes, Part, TimeNetwork
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.worker import Reply, Request, Settings
+from convsweep.problems.grid import cross
+from convsweep.problems.networks import BUILDERS, IMAGE
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import Layer, workloads
+from convsweep.results.network_store import (
     COLUMNS,
     CONVOLUTION,
     INSTRUMENTED,
@@ -21,12 +23,10 @@ from convsweep.networks.rows import (
     Networks,
     load_networks,
 )
-from convsweep.networks.timing import NetworkTimes, Part, TimeNetwork
-from convsweep.networks.visits import Network, Origin, Visits, networks_of, rows_of, visit
-from convsweep.problem import ConvProblem
-from convsweep.record import Outcome
-from convsweep.worker import Reply, Request, Settings
-from convsweep.workloads import Layer, workloads
+from convsweep.sweep import network_runs
+from convsweep.sweep.network_runs import Network, Origin, Visits, networks_of, rows_of, visit
+from convsweep.sweep.worker_pool import launch_child
+from convsweep.sweep.worker_process import Ended, Silent
 
 PROBLEM = ConvProblem(3, 32, (224, 224), 3, stride=2, padding=1)
 TIMES = NetworkTimes(
@@ -248,7 +248,7 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(visits, "monotonic", lambda: now[0])
+    monkeypatch.setattr(network_runs, "monotonic", lambda: now[0])
 
     class Slow(FakeProcess):
         def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
@@ -264,7 +264,7 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     passes = [settings.pass_index for settings in process.told]
     assert passes[:3] == [0, 1, 2]
     assert passes[3:]
-    assert max(passes) < visits.MOST_PASSES
+    assert max(passes) < network_runs.MOST_PASSES
     later = 10.0 * len(passes[3:])
     assert later <= now[0] / 3
 

@@ -15,15 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep import labels
-from convsweep.estimates import Interval
-from convsweep.findings import Run, network_totals, read_run
-from convsweep.networks import published, reality_in_words, sums_in_words
-from convsweep.networks.builders import BUILDERS
-from convsweep.networks.reality import BETWEEN, realities
-from convsweep.networks.rows import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow, load_networks
-from convsweep.networks.sums_in_words import pace
-from convsweep.networks.totals import (
+from convsweep.analysis import labels
+from convsweep.analysis.estimates import Interval
+from convsweep.analysis.network_breakdown import BETWEEN, realities
+from convsweep.analysis.network_totals import (
     FASTEST,
     FASTEST_OF_ALL,
     REPLACED,
@@ -32,16 +27,28 @@ from convsweep.networks.totals import (
     pairs,
     ratio,
 )
-from convsweep.plots import layers
-from convsweep.plots import networks as drawing
-from convsweep.plots.networks import spread
-from convsweep.plots.style import drawing_style, png
-from convsweep.problem import ConvProblem
-from convsweep.sections import Section
-from convsweep.statistics import summarize
-from convsweep.store import Measurements, Row, load
-from convsweep.tables import markdown
-from convsweep.workloads import workloads
+from convsweep.analysis.run import Run, network_totals, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.networks import BUILDERS
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import workloads
+from convsweep.report.plots import layers
+from convsweep.report.plots import networks as drawing
+from convsweep.report.plots.networks import spread
+from convsweep.report.plots.style import drawing_style, png
+from convsweep.report.section import Section
+from convsweep.report.sections import network_breakdown, published_counts
+from convsweep.report.sections import network_totals as sums_in_words
+from convsweep.report.sections.network_totals import pace
+from convsweep.report.tables import markdown
+from convsweep.results.network_store import (
+    CONVOLUTION,
+    INSTRUMENTED,
+    WHOLE,
+    NetworkRow,
+    load_networks,
+)
+from convsweep.results.store import Measurements, Row, load
 
 PAIR = (made.square(64, 14, 3, groups=64), ConvProblem(64, 128, (14, 14), 1))
 LAYERS: Mapping[str, tuple[tuple[str, int, ConvProblem], ...]] = {
@@ -238,7 +245,7 @@ def test_only_the_setting_that_was_timed_is_compared(read: Read) -> None:
 
 def test_a_network_with_more_convolutions_than_were_timed_is_told(read: Read) -> None:
     run = read([row for row in rows("net") if row.layer != "dw"])
-    section = reality_in_words.section(run, frame(inside()))
+    section = network_breakdown.section(run, frame(inside()))
     assert section is not None
     assert section.sentences == [
         "net was run whole, but 1 of its 3 distinct convolutions have no time alone."
@@ -263,7 +270,7 @@ def test_layers_with_cold_caches_are_told_beside(read: Read, factor: float, betw
         return factor * made.modelled_s(problem, backend, device)
 
     cold = [replace(row, cache="cold") for row in rows("net", seconds=colder)]
-    section = reality_in_words.section(read(rows("net") + cold), frame(inside(slower=1.5)))
+    section = network_breakdown.section(read(rows("net") + cold), frame(inside(slower=1.5)))
     assert section is not None
     [said] = [text for text in section.sentences if "caches emptied" in text]
     assert ("between hot and cold" in said) == between
@@ -285,7 +292,7 @@ def test_words_follow_what_convolutions_take_within_the_network(
     read: Read, slower: float, said: str
 ) -> None:
     run = read(rows("net", noise=0.02))
-    section = reality_in_words.section(run, frame(inside(slower=slower)))
+    section = network_breakdown.section(run, frame(inside(slower=slower)))
     assert section is not None
     [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
     assert said in sentence
@@ -299,7 +306,7 @@ def test_what_timing_may_have_added_is_no_sign_of_longer(
     run = read(rows("net", noise=0.002))
     networks = frame(inside(slower=1.2, watching=watching))
     [one], _ = realities(run, networks, run.settings[0])
-    section = reality_in_words.section(run, networks)
+    section = network_breakdown.section(run, networks)
     assert section is not None
     [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
     assert one.longer.low > 1.1
@@ -318,8 +325,8 @@ def test_a_watch_that_seems_to_save_time_costs_nothing(read: Read) -> None:
 
 def test_a_part_that_takes_no_time_is_not_named(read: Read) -> None:
     run = read(rows("net"))
-    few = reality_in_words.section(run, frame(inside(others=1e-7)))
-    many = reality_in_words.section(run, frame(inside(others=1e-3)))
+    few = network_breakdown.section(run, frame(inside(others=1e-7)))
+    many = network_breakdown.section(run, frame(inside(others=1e-3)))
     assert few is not None
     assert many is not None
     assert not any("batch norm" in text for text in few.sentences)
@@ -328,14 +335,14 @@ def test_a_part_that_takes_no_time_is_not_named(read: Read) -> None:
 
 def test_a_network_that_could_not_be_run_is_told_with_its_reason(read: Read) -> None:
     failed = replace(inside()[-1], status="out_of_memory", reason="too large", total_s=None)
-    section = reality_in_words.section(read(rows("net")), frame([failed]))
+    section = network_breakdown.section(read(rows("net")), frame([failed]))
     assert section is not None
     assert section.sentences == ["net could not be run whole: out of memory, too large."]
     assert (list(section.tables), list(section.pictures), list(section.notes)) == ([], [], [])
 
 
 def test_two_whole_networks_are_compared_end_to_end(read: Read) -> None:
-    section = reality_in_words.section(read(rows()), frame(inside(), inside("net_standard")))
+    section = network_breakdown.section(read(rows()), frame(inside(), inside("net_standard")))
     assert section is not None
     assert section.sentences[-1].startswith("End to end, net is ")
     assert "than net_standard" in section.sentences[-1]
@@ -344,13 +351,13 @@ def test_two_whole_networks_are_compared_end_to_end(read: Read) -> None:
 def test_a_run_of_no_workload_has_neither_part(read: Read, tmp_path: Path) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
     assert sums_in_words.section(run) is None
-    assert reality_in_words.section(run, load_networks(tmp_path)) is None
+    assert network_breakdown.section(run, load_networks(tmp_path)) is None
 
 
 def mobilenets() -> list[Row]:
     return [
         replace(row, workload=layer.workload, layer=layer.name, count=layer.count)
-        for name in published.PUBLISHED
+        for name in published_counts.PUBLISHED
         for layer in workloads()[name]
         for row in made.rows([layer.problem], backends=["torch_conv"], passes=1)
     ]
@@ -358,13 +365,13 @@ def mobilenets() -> list[Row]:
 
 def test_a_run_of_mobilenet_and_its_twin_is_held_against_the_paper(read: Read) -> None:
     run = read(mobilenets())
-    found = published.counts(run)
+    found = published_counts.counts(run)
     assert [one.network for one in found] == ["mobilenetv1_100_standard", "mobilenetv1_100"]
     for one in found:
         with torch.device("meta"):
             weights = BUILDERS[one.network]().parameters()
         assert one.whole.parameters == sum(weight.numel() for weight in weights)
-        told = published.PUBLISHED[one.network]
+        told = published_counts.PUBLISHED[one.network]
         assert one.whole.macs == pytest.approx(told.macs, rel=0.001)
         assert one.whole.parameters == pytest.approx(told.parameters, rel=0.01)
     section = sums_in_words.section(run)
@@ -376,7 +383,7 @@ def test_a_run_of_mobilenet_and_its_twin_is_held_against_the_paper(read: Read) -
 
 def test_half_a_mobilenet_is_held_against_nothing(read: Read) -> None:
     run = read([row for row in mobilenets() if row.layer != "conv1"])
-    assert published.counts(run) == []
+    assert published_counts.counts(run) == []
     assert not any("Howard" in text for text in texts(sums_in_words.section(run)))
 
 
@@ -386,7 +393,7 @@ def test_one_pass_gives_no_interval_and_no_claim(read: Read) -> None:
     assert section is not None
     assert not any("times faster" in text for text in section.sentences)
     assert any("too few passes" in text for text in section.sentences)
-    both = reality_in_words.section(run, frame(inside(passes=1)))
+    both = network_breakdown.section(run, frame(inside(passes=1)))
     assert both is not None
     assert any("not to be told from alone" in text for text in both.sentences)
 
@@ -429,7 +436,7 @@ def test_every_figure_is_drawn_with_a_finding_an_alt_text_and_a_caption(read: Re
     with drawing_style():
         sections = [
             sums_in_words.section(run),
-            reality_in_words.section(run, frame(inside(slower=1.2), inside("net_standard"))),
+            network_breakdown.section(run, frame(inside(slower=1.2), inside("net_standard"))),
         ]
         pictures = [p for section in sections if section for p in section.pictures]
         assert [p.name for p in pictures] == [
@@ -461,7 +468,7 @@ def test_a_time_and_its_interval_share_a_unit(
 def test_sentences_and_tables_say_a_unit_once(read: Read) -> None:
     run = read(rows())
     told = texts(sums_in_words.section(run))
-    told += texts(reality_in_words.section(run, frame(inside(), inside("net_standard"))))
+    told += texts(network_breakdown.section(run, frame(inside(), inside("net_standard"))))
     assert not re.search(r"[sm]s? \[[\d.,]+ [mµn]?s,", "\n".join(told))
     assert re.search(r"\d \[[\d.]+, [\d.]+\] [mµ]s", "\n".join(told))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convsweep import store
-from convsweep.noise import measure_noise, sentences
-from convsweep.report import write_report
-from convsweep.request import Options, against_itself, read_request
-from convsweep.rows import Row
-from convsweep.twins import AGAIN, busier, extra_work, find_backend, twin
+from convsweep.analysis.aa_noise import measure_noise, sentences
+from convsweep.backends.variants import AGAIN, busier, extra_work, find_backend, twin
+from convsweep.report.build import write_report
+from convsweep.results import store
+from convsweep.results.schema import Row
+from convsweep.sweep.request import Options, against_itself, read_request
 
 import synthetic_run  # isort: skip
 

@@ -20,16 +20,17 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 import convsweep
-from convsweep import Backend, ConvProblem, Weights, cli, registry
-from convsweep.backend import Conv
-from convsweep.best import best_of
-from convsweep.best_file import BEST_COLUMNS, MACHINE, keep
-from convsweep.optimizing.geometry import geometry
-from convsweep.optimizing.layers import replaced
-from convsweep.optimizing.machine import here
-from convsweep.optimizing.report import Report
-from convsweep.rows import Row
-from convsweep.store import Measurements, write_environment
+from convsweep import Backend, ConvProblem, Weights, cli
+from convsweep.analysis.best_backend import best_of
+from convsweep.backends import registry
+from convsweep.backends.base import Conv
+from convsweep.models.optimize.geometry import geometry
+from convsweep.models.optimize.layers import replaced
+from convsweep.models.optimize.machine import here
+from convsweep.models.optimize.report import Report
+from convsweep.results.best_csv import BEST_COLUMNS, MACHINE, keep
+from convsweep.results.schema import Row
+from convsweep.results.store import Measurements, write_environment
 
 Write = Tabled = Callable[..., Path]
 THREADS = 1
@@ -64,7 +65,7 @@ def rows_for(problems: Mapping[ConvProblem, str], passes: int = 5, **changes: ob
             judge=lambda p, b, s: ("ok", None),
         )
     ]
-    known = registry.backends()
+    known = registry.list_backends()
     return [
         replace(
             row,
@@ -80,7 +81,7 @@ def rows_for(problems: Mapping[ConvProblem, str], passes: int = 5, **changes: ob
 
 def table_for(problems: Mapping[ConvProblem, str], **changes: object) -> pd.DataFrame:
     """A best.csv of this machine in which the named backend takes half of torch's time."""
-    known = registry.backends()
+    known = registry.list_backends()
     rows = [
         dict.fromkeys(BEST_COLUMNS)
         | dict(zip(MACHINE, here(), strict=True))
@@ -359,7 +360,7 @@ def test_a_pickle_of_another_machine_is_refused(
 ) -> None:
     text = pickle.dumps(optimized)
     elsewhere = lambda: ("another CPU", *here()[1:])  # noqa: E731
-    monkeypatch.setattr("convsweep.optimizing.layers.here", elsewhere)
+    monkeypatch.setattr("convsweep.models.optimize.layers.here", elsewhere)
     with pytest.raises(ValueError, match="was optimized for"):
         pickle.loads(text)
 
@@ -368,7 +369,7 @@ def lying(off: float, name: str = "liar", **more: object) -> Backend:
     """A backend whose answers are `off` times as large as they should be."""
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-        honest = registry.backends()["torch_conv"].prepare(problem, weights)
+        honest = registry.list_backends()["torch_conv"].prepare(problem, weights)
         return lambda x: honest(x) * off
 
     return Backend(name, prepare, version="1", **more)  # type: ignore[arg-type]
@@ -376,7 +377,7 @@ def lying(off: float, name: str = "liar", **more: object) -> Backend:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Backend], None]:
-    return lambda backend: monkeypatch.setitem(registry.backends(), backend.name, backend)
+    return lambda backend: monkeypatch.setitem(registry.list_backends(), backend.name, backend)
 
 
 def test_a_lying_backend_is_not_used(
@@ -400,7 +401,7 @@ def turncoat() -> Backend:
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         made_so_far.append(1)  # the gate prepares once, the model a second time
-        honest = registry.backends()["torch_conv"].prepare(problem, weights)
+        honest = registry.list_backends()["torch_conv"].prepare(problem, weights)
         worse = len(made_so_far) > 1
         return lambda x: honest(x) * (1.5 if worse else 1.0)
 
@@ -641,7 +642,7 @@ def test_a_budget_that_is_too_small_is_told_before_anything_is_compiled(
     model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[object] = []
-    monkeypatch.setattr("convsweep.optimizing.measuring._compile", compiled.append)
+    monkeypatch.setattr("convsweep.models.optimize.layer_sweep._compile", compiled.append)
     with pytest.raises(ValueError, match="is less than one pass takes"):
         optimize(model, "1ms", x)
     assert not compiled
@@ -651,7 +652,7 @@ def test_the_whole_is_timed_in_turns_and_told(
     model: nn.Module, x: Tensor, tabled: Tabled, registered: Callable[[Backend], None]
 ) -> None:
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-        honest = registry.backends()["torch_conv"].prepare(problem, weights)
+        honest = registry.list_backends()["torch_conv"].prepare(problem, weights)
 
         def conv(x: Tensor) -> Tensor:
             time.sleep(2e-3)
@@ -687,7 +688,7 @@ def test_a_budget_measures_the_layers_in_processes_of_their_own(x: Tensor, tmp_p
 
 
 def test_the_package_has_it() -> None:
-    assert convsweep.optimize.__module__ == "convsweep.optimizing.optimize"
+    assert convsweep.optimize.__module__ == "convsweep.models.optimize.optimize"
 
 
 FACTORY = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n"

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import conv2d
 
-from convsweep.optimizing import layers
-from convsweep.optimizing.geometry import geometry, key_of
-from convsweep.optimizing.layers import Choice, Dispatch, replace
-from convsweep.optimizing.machine import here
+from convsweep.models.optimize import layers
+from convsweep.models.optimize.geometry import geometry, key_of
+from convsweep.models.optimize.layers import Choice, Dispatch, replace
+from convsweep.models.optimize.machine import here
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,14 @@ import pytest
 import synthetic_run as made
 from matplotlib.figure import Figure
 
-from convsweep import load, plots
-from convsweep.depthwise import section as study_section
-from convsweep.findings import read_run
-from convsweep.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
-from convsweep.plots.style import drawing_style
-from convsweep.problem import ConvProblem
-from convsweep.statistics import summarize
+from convsweep import load
+from convsweep.analysis.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
+from convsweep.analysis.run import read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.problem import ConvProblem
+from convsweep.report import plots
+from convsweep.report.plots.style import drawing_style
+from convsweep.report.sections import separable as study_section
 
 SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
 
@@ -318,7 +319,7 @@ def test_numbers_have_three_digits_and_a_unit():
 
 def test_plots_need_no_torch_and_no_pyplot():
     code = (
-        "import sys, convsweep.report;"
+        "import sys, convsweep.report.build;"
         "sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

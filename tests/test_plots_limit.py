@@ -8,13 +8,13 @@ import pytest
 from made_contest import ERRORS, FAMILIES, FASTER, contest, run_of
 from synthetic_run import square
 
-from convsweep.findings import Run
-from convsweep.limit.field import Field, fields
-from convsweep.plots import contenders, costs, tradeoff, winners
-from convsweep.plots import layers as layers_of_network
-from convsweep.plots.choice import few, told
-from convsweep.plots.families import family_looks
-from convsweep.plots.style import Picture, drawing_style, png
+from convsweep.analysis.families.candidates import Field, fields
+from convsweep.analysis.run import Run
+from convsweep.report.plots import best_backend_map, costs, layer_winners, speed_vs_error
+from convsweep.report.plots import layers as layers_of_network
+from convsweep.report.plots.backend_limit import few, told
+from convsweep.report.plots.family_style import family_looks
+from convsweep.report.plots.style import Picture, drawing_style, png
 
 GRID = {
     f"{channels} {size} {groups}": (1, square(channels, size, 3, groups=groups))
@@ -47,7 +47,7 @@ def checked(picture: Picture | None) -> Picture:
 
 
 def test_speed_against_error_tells_the_gain_and_what_it_costs(field: Callable[..., Field]) -> None:
-    picture = checked(tradeoff.draw(field()))
+    picture = checked(speed_vs_error.draw(field()))
     times = ERRORS["winograd_numba"] / 2e-7
     assert picture.title.startswith(
         f"winograd_numba: 3.0 times torch_conv (contiguous), {times:.0f} times its error"
@@ -56,7 +56,7 @@ def test_speed_against_error_tells_the_gain_and_what_it_costs(field: Callable[..
 
 
 def test_speed_against_error_changes_its_title_with_the_data(field: Callable[..., Field]) -> None:
-    slow = tradeoff.draw(field(faster=dict.fromkeys(FASTER, 0.5)))
+    slow = speed_vs_error.draw(field(faster=dict.fromkeys(FASTER, 0.5)))
     assert checked(slow).title == (
         "In the mean over its cases no backend is faster than torch_conv (contiguous)"
     )
@@ -64,14 +64,14 @@ def test_speed_against_error_changes_its_title_with_the_data(field: Callable[...
 
 def test_speed_against_error_claims_no_gain_that_is_undecided(field: Callable[..., Field]) -> None:
     unsure = field(faster=dict.fromkeys(FASTER, 1.05), noise=0.5)
-    assert checked(tradeoff.draw(unsure)).title == (
+    assert checked(speed_vs_error.draw(unsure)).title == (
         "In the mean over its cases no backend is surely faster than torch_conv (contiguous)"
     )
 
 
 @pytest.mark.parametrize("slower", [3.0, 1e5])
 def test_speedups_of_any_size_have_ticks(field: Callable[..., Field], slower: float) -> None:
-    picture = checked(tradeoff.draw(field(faster=FASTER | {"winograd": 1 / slower})))
+    picture = checked(speed_vs_error.draw(field(faster=FASTER | {"winograd": 1 / slower})))
     ax = picture.figure.axes[0]
     ticks = [tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= ax.get_ylim()[1]]
     assert 3 <= len(ticks) <= 12
@@ -80,28 +80,29 @@ def test_speedups_of_any_size_have_ticks(field: Callable[..., Field], slower: fl
 
 def test_without_another_backend_there_is_nothing_to_trade(field: Callable[..., Field]) -> None:
     alone = field(backends=["torch_conv"])
-    assert tradeoff.draw(alone) is None
-    assert winners.draw(alone) is None
-    assert contenders.draw(alone, "net") is None
+    assert speed_vs_error.draw(alone) is None
+    assert best_backend_map.draw(alone) is None
+    assert layer_winners.draw(alone, "net") is None
 
 
 def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Field]) -> None:
     of_grid = field(layers=GRID, workload=None)
-    found = winners.cells(of_grid)
+    found = best_backend_map.cells(of_grid)
     assert {(cell.kind, cell.winner) for cell in found} == {
         ("3x3, stride 1", "winograd_numba"),
         ("depthwise", "depthwise_numba"),
     }
     assert all(cell.sure for cell in found)
-    picture = checked(winners.draw(of_grid))
+    picture = checked(best_backend_map.draw(of_grid))
     assert picture.title == "Fastest of 8 layers: depthwise_numba on 4, winograd_numba on 4"
 
 
 def test_a_winner_among_equals_is_marked(field: Callable[..., Field]) -> None:
     equal = field(layers=GRID, workload=None, faster=dict.fromkeys(FASTER, 1.0), noise=0.05)
-    assert not any(cell.sure for cell in winners.cells(equal))
+    assert not any(cell.sure for cell in best_backend_map.cells(equal))
     assert (
-        checked(winners.draw(equal)).title == "On none of 8 layers is a backend surely the fastest"
+        checked(best_backend_map.draw(equal)).title
+        == "On none of 8 layers is a backend surely the fastest"
     )
 
 
@@ -114,23 +115,23 @@ def test_of_layers_in_one_place_one_is_drawn_and_the_others_are_told(
         **{f"a{c}": (1, square(c, 7, 3)) for c in range(8, 8 * 20, 8)},
     }
     of = field(layers=layers, passes=2, backends=["torch_conv", "ncnn"], formats=["contiguous"])
-    picture = checked(winners.draw(of))
+    picture = checked(best_backend_map.draw(of))
     rows = next(ax for ax in picture.figure.axes if ax.get_title(loc="left").startswith("3x3"))
-    assert len(rows.get_yticks()) == winners.MOST_ROWS
-    assert f"{1 + len(layers) - 2 - winners.MOST_ROWS} layers not drawn" in picture.caption
+    assert len(rows.get_yticks()) == best_backend_map.MOST_ROWS
+    assert f"{1 + len(layers) - 2 - best_backend_map.MOST_ROWS} layers not drawn" in picture.caption
 
 
 def test_bars_of_a_network_are_those_of_its_families(field: Callable[..., Field]) -> None:
-    picture = checked(contenders.draw(field(), "net"))
+    picture = checked(layer_winners.draw(field(), "net"))
     assert picture.title == "net, fastest of 5 layers: own kernels on 3 and engines on 2"
 
 
 def test_of_a_large_network_the_costliest_layers_are_drawn(field: Callable[..., Field]) -> None:
-    layers = {f"layer{n}": (1, square(8 + n, 14, 3)) for n in range(contenders.MOST_LAYERS + 3)}
+    layers = {f"layer{n}": (1, square(8 + n, 14, 3)) for n in range(layer_winners.MOST_LAYERS + 3)}
     of = field(layers=layers, passes=2, backends=["torch_conv", "winograd_numba"])
-    picture = checked(contenders.draw(of, "net"))
-    assert len(picture.figure.axes[0].get_yticks()) == contenders.MOST_LAYERS
-    assert f"the {contenders.MOST_LAYERS} costliest" in picture.caption
+    picture = checked(layer_winners.draw(of, "net"))
+    assert len(picture.figure.axes[0].get_yticks()) == layer_winners.MOST_LAYERS
+    assert f"the {layer_winners.MOST_LAYERS} costliest" in picture.caption
 
 
 def test_costs_have_a_row_a_backend(field: Callable[..., Field]) -> None:

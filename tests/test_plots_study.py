@@ -10,13 +10,20 @@ import pytest
 import synthetic_run as made
 from matplotlib.figure import Figure
 
-from convsweep.depthwise import section as study_section
-from convsweep.findings import Run, read_run
-from convsweep.plots import Picture, crossover, halves, png, promise, roofline
-from convsweep.plots.style import WIDTH, drawing_style, fitting_columns
-from convsweep.problem import ConvProblem
-from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.problem import ConvProblem
+from convsweep.report.plots import (
+    Picture,
+    crossover,
+    png,
+    predicted_speedup,
+    roofline,
+    separable_parts,
+)
+from convsweep.report.plots.style import WIDTH, drawing_style, fitting_columns
+from convsweep.report.sections import separable as study_section
+from convsweep.results.store import Row, load
 
 PROBLEMS = made.grid((8, 32, 128), (14, 28, 56), (3, 5))
 Draw = Callable[[list[Row]], dict[str, Picture]]
@@ -29,8 +36,12 @@ def read(run_dir: Path, rows: list[Row]) -> Run:
 
 def pictures_of(run: Run) -> dict[str, Picture]:
     with drawing_style():
-        drawn = [promise.draw(run, "separable"), crossover.draw(run), halves.draw(run),
-                 roofline.draw(run)]  # fmt: skip
+        drawn = [
+            predicted_speedup.draw(run, "separable"),
+            crossover.draw(run),
+            separable_parts.draw(run),
+            roofline.draw(run),
+        ]
         return {picture.name: picture for picture in drawn if picture is not None}
 
 
@@ -194,7 +205,7 @@ def test_the_dearest_half_is_in_the_title(
 def test_many_problems_are_picked_from_by_their_work(draw: Draw) -> None:
     many = made.grid((4, 8, 16, 32, 64), (7, 9, 14, 20, 28, 40), (3,))
     picture = draw(study_of.rows(many, passes=2))["halves"]
-    assert len(picture.figure.axes[0].get_yticklabels()) == halves.MOST_ROWS
+    assert len(picture.figure.axes[0].get_yticklabels()) == separable_parts.MOST_ROWS
     assert "6 problems more are in the table only" in picture.caption
 
 

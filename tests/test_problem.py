@@ -13,7 +13,7 @@ from problems import conv_problems
 from torch.nn.functional import conv1d, conv2d, conv3d
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.problem import ConvProblem, format_size, parse_size
+from convsweep.problems.problem import ConvProblem, format_size, parse_size
 
 CONV = {1: conv1d, 2: conv2d, 3: conv3d}
 POSSIBLE = {"in_channels": 4, "out_channels": 8, "input_size": (5, 5), "kernel_size": 3}
@@ -330,7 +330,7 @@ def test_equal_problems_are_one_key_and_none_can_change(problem: ConvProblem) ->
 
 def test_shapes_alone_import_no_numerical_library() -> None:
     script = (
-        "import sys, convsweep.problem;"
+        "import sys, convsweep.problems.problem;"
         "print(sorted({'torch', 'numpy', 'pandas'} & set(sys.modules)), end='')"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

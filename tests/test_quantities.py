@@ -1,6 +1,6 @@
 import pytest
 
-from convsweep.quantities import fraction
+from convsweep.units import fraction
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from convsweep import Backend, ConvProblem
 from convsweep.cli import cli
-from convsweep.inputs import make_inputs
-from convsweep.reference import gate, reference
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import gate, reference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

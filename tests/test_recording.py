@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.advice.dispatch import Recording
-from convsweep.advice.recording import record
-from convsweep.networks.timing import called_problem
-from convsweep.problem import ConvProblem
+from convsweep.measure.network_timing import called_problem
+from convsweep.models.advise.conv_recorder import Recording
+from convsweep.models.advise.trace import record
+from convsweep.problems.problem import ConvProblem
 from tests.hand_written_model import EveryKind, ReadsNumbers
 from tests.problems import conv_problems
 

@@ -5,8 +5,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from problems import conv_problems
 
-from convsweep import ConvProblem, reference
-from convsweep.inputs import make_inputs
+from convsweep import ConvProblem
+from convsweep.measure import reference
+from convsweep.measure.inputs import make_inputs
 
 
 @given(problem=conv_problems())

@@ -8,7 +8,9 @@ import outside
 import pytest
 
 import convsweep
-from convsweep import Backend, ConvProblem, catalogue, registry
+from convsweep import Backend, ConvProblem
+from convsweep.backends import registry
+from convsweep.cli import listing
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3)
 
@@ -17,7 +19,7 @@ PROBLEM = ConvProblem(4, 4, (6, 6), 3)
 def with_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Backend]]:
     monkeypatch.syspath_prepend(str(outside.install(tmp_path)))
     registry.backends.cache_clear()
-    yield convsweep.backends()
+    yield convsweep.list_backends()
     registry.backends.cache_clear()
 
 
@@ -51,9 +53,9 @@ def test_no_outside_backend_takes_a_built_in_ones_place(with_outside: dict[str, 
 
 
 def test_backends_is_a_folder_and_a_function() -> None:
-    import convsweep.backends.loop as loop
+    import convsweep.backends.strategies.loop as loop
 
-    assert convsweep.backends()["loop"] is not None
+    assert convsweep.list_backends()["loop"] is not None
     assert loop.BACKEND.name == "loop"
 
 
@@ -95,5 +97,5 @@ def test_a_backend_is_listed_with_its_family_and_what_it_needs(
     backend: Backend, needs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = replace(backend, version="1", source="s", family="engines")
-    monkeypatch.setattr(catalogue, "backends", lambda: {"b": listed})
-    assert catalogue.entries("backends")[1] == [("b", "1", "s", "engines", needs)]
+    monkeypatch.setattr(listing, "backends", lambda: {"b": listed})
+    assert listing.entries("backends")[1] == [("b", "1", "s", "engines", needs)]

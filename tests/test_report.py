@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import synthetic_run as made
 
-from convsweep.report import write_report
-from convsweep.store import Row
-from convsweep.tables import escape_markdown, merge_reasons
+from convsweep.report.build import write_report
+from convsweep.report.tables import escape_markdown, merge_reasons
+from convsweep.results.store import Row
 
 SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
 HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
@@ -16,7 +16,9 @@ HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsweep.plots.style.DPI", 40)  # what they show is test_plots' business
+    monkeypatch.setattr(
+        "convsweep.report.plots.style.DPI", 40
+    )  # what they show is test_plots' business
 
 
 def report(tmp_path: Path, rows: list[Row], baseline: str | None = None) -> tuple[str, str, Path]:

@@ -10,7 +10,7 @@ import synthetic_run as made
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from convsweep.report import write_report
+from convsweep.report.build import write_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from convsweep import device
-from convsweep.device import cpu_name
-from convsweep.environment import usable_cores
-from convsweep.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS
-from convsweep.problem import ConvProblem
-from convsweep.quantities import seconds
-from convsweep.registry import backends
-from convsweep.request import DEFAULT_GRID, Options, Request, read_request
-from convsweep.workloads import PROBLEM_COLUMNS, workloads
+from convsweep.backends.registry import list_backends
+from convsweep.problems.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import PROBLEM_COLUMNS, workloads
+from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
+from convsweep.system import devices as device
+from convsweep.system.devices import cpu_name
+from convsweep.system.environment import usable_cores
+from convsweep.units import seconds
 
 SMOKE = Options(grid="smoke")
-TEXTBOOK = [name for name, backend in backends().items() if not backend.family]
+TEXTBOOK = [name for name, backend in list_backends().items() if not backend.family]
 FIVE = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 ROW = "1,4,9,9,8,3,3,1,1,1,1,1,1,1,0"
 
@@ -58,7 +58,7 @@ UNKNOWN = ["none-such", "", "SMOKE", "two\nlines"]
     [
         ("grid", GRIDS),
         ("workloads", workloads()),
-        ("backends", backends()),
+        ("backends", list_backends()),
         ("devices", ["cpu"]),
         ("dtypes", DTYPES),
         ("memory_formats", MEMORY_FORMATS),
@@ -210,9 +210,9 @@ def test_a_grid_brings_its_own_passes_time_limit_and_backends(name: str) -> None
 
 
 def test_a_family_stands_for_its_backends() -> None:
-    engines = {name for name, backend in backends().items() if backend.family == "engines"}
+    engines = {name for name, backend in list_backends().items() if backend.family == "engines"}
     assert set(read_request(replace(SMOKE, backends=["engines"])).backends) == engines > set()
-    assert set(read_request(replace(SMOKE, backends=["all"])).backends) == set(backends())
+    assert set(read_request(replace(SMOKE, backends=["all"])).backends) == set(list_backends())
     both = read_request(replace(SMOKE, backends=["torch_conv", "engines", "torch_conv"]))
     assert next(iter(both.backends)) == "torch_conv"
     assert len(both.backends) == 1 + len(engines)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 from stored import OLD, cells, first_schema_text, write_text
 
-from convsweep import cli, store
+from convsweep import cli
+from convsweep.results import store
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["run", "--axis", "in_channels=1,2", "--axis", "size=3", "--backend", "torch_conv",

@@ -8,20 +8,20 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.admission import admit, open_contest
-from convsweep.cases import split
-from convsweep.ceilings import CEILING_BACKENDS, PASSES, ceilings
-from convsweep.device import find_device
-from convsweep.forecast import forecast_s, visits
-from convsweep.grid import GRIDS, cross
-from convsweep.parts import ceiling_cases, half_cases
-from convsweep.request import Options, against_itself, read_request
-from convsweep.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
-from convsweep.rows import CEILINGS, HALVES
-from convsweep.separation import depthwise_half, pointwise_half
-from convsweep.statistics import summarize
-from convsweep.store import load
-from convsweep.worker import Settings
+from convsweep.analysis.cases import split
+from convsweep.analysis.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
+from convsweep.analysis.verdicts import summarize
+from convsweep.backends.ceilings import CEILING_BACKENDS, PASSES, ceilings
+from convsweep.measure.gate import admit, open_contest
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import GRIDS, cross
+from convsweep.problems.separable import depthwise_half, pointwise_half
+from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.store import load
+from convsweep.sweep.auxiliary_cases import ceiling_cases, half_cases
+from convsweep.sweep.forecast import forecast_s, visits
+from convsweep.sweep.request import Options, against_itself, read_request
+from convsweep.system.devices import find_device
 
 ROOF = Roof(1e11, np.array([1e5, 1e6, 1e8]), np.array([4e10, 5e10, 1e10]))
 HOT, COLD = np.array([False]), np.array([True])

@@ -7,21 +7,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from convsweep import Backend
-from convsweep.axes import parse_axis, span
-from convsweep.child import Ended, Silent
-from convsweep.forecast import (
-    PASS_START_S,
-    START_S,
-    Countdown,
-    Predictor,
-    compiling_s,
-    forecast_s,
-    truths_s,
-)
-from convsweep.grid import GRIDS, Case, cross
-from convsweep.record import Outcome
-from convsweep.runner import Progress, Stops, sweep
-from convsweep.worker import (
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.worker import (
     Admit,
     Block,
     Describe,
@@ -33,7 +20,20 @@ from convsweep.worker import (
     Settings,
     WarmUp,
 )
-from convsweep.workloads import Layer
+from convsweep.problems.axes import parse_axis, span
+from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.problems.workloads import Layer
+from convsweep.sweep.forecast import (
+    PASS_START_S,
+    START_S,
+    Countdown,
+    Predictor,
+    compiling_s,
+    forecast_s,
+    truths_s,
+)
+from convsweep.sweep.runner import Progress, Stops, sweep
+from convsweep.sweep.worker_process import Ended, Silent
 
 Behaviour = Callable[[Case], Outcome]
 

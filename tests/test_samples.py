@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convsweep import samples
-from convsweep.samples import HEADER, SAMPLES, Samples, load_samples
+from convsweep.results import samples
+from convsweep.results.samples import HEADER, SAMPLES, Samples, load_samples
 
 Blocks = list[list[float]]
 
@@ -210,7 +210,7 @@ def test_more_samples_than_memory_is_meant_for_are_refused(
 
 READER = """
 import sys
-from convsweep.samples import load_samples
+from convsweep.results.samples import load_samples
 try:
     load_samples(sys.argv[1])
 except ValueError as error:

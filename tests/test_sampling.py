@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.device import Work
-from convsweep.sampling import Effort, make_plan, quantiles, settle, time_block, warm_up
+from convsweep.measure.sampling import Effort, make_plan, quantiles, settle, time_block, warm_up
+from convsweep.system.devices import Work
 
 EFFORT = Effort()
 calls_s = st.floats(1e-7, 30.0)

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from problems import conv_problems
 
-from convsweep import ConvProblem, backends
-from convsweep.separation import depthwise_half, is_replaceable, pointwise_half, predicted_share
+from convsweep import ConvProblem, list_backends
+from convsweep.problems.separable import (
+    depthwise_half,
+    is_replaceable,
+    pointwise_half,
+    predicted_share,
+)
 
 
 @given(conv_problems())
@@ -28,7 +33,7 @@ def test_what_is_left_of_the_macs_is_as_the_paper_says(problem: ConvProblem) -> 
 
 @given(conv_problems())
 def test_the_separable_backend_does_the_work_of_both_halves(problem: ConvProblem) -> None:
-    separable = backends()["separable"]
+    separable = list_backends()["separable"]
     halves = depthwise_half(problem), pointwise_half(problem)
     if is_replaceable(problem):
         assert separable.macs(problem) == sum(half.macs for half in halves)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from convsweep import store
-from convsweep.samples import load_samples
+from convsweep.results import store
+from convsweep.results.samples import load_samples
 
 WORDS = ["--axis", "in_channels=1,2,4", "--axis", "size=3", "--backend", "torch_conv",
          "--backend", "im2col", "--passes", "2"]  # fmt: skip

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep import Backend, registry
-from convsweep.device import find_device
-from convsweep.grid import GRIDS, Case, cross
-from convsweep.networks.visits import networks_of
-from convsweep.pacing import measuring
-from convsweep.parts import ceiling_cases
-from convsweep.request import Options, Request, read_request
-from convsweep.sampling import Effort
-from convsweep.shards import MOST_SHARDS, Shard, deal, group_costs_s, parse_shard, shares
-from convsweep.worker import Settings
+from convsweep import Backend
+from convsweep.backends import registry
+from convsweep.measure.sampling import Effort
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.sweep.auxiliary_cases import ceiling_cases
+from convsweep.sweep.effort import measuring
+from convsweep.sweep.network_runs import networks_of
+from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.sharding import MOST_SHARDS, Shard, deal, group_costs_s, parse_shard, shares
+from convsweep.system.devices import find_device
 
 ASKED = [
     Options(grid="smoke"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from intervals import geometric_interval
 from scipy import stats
 
-from convsweep.estimates import (
+from convsweep.analysis.estimates import (
     CONFIDENCE,
     Estimate,
     bounds,
@@ -21,9 +21,8 @@ from convsweep.estimates import (
     interval,
     weighted_mean,
 )
-from convsweep.estimates import degrees as degrees_of
-from convsweep.problem import ConvProblem, format_size
-from convsweep.statistics import (
+from convsweep.analysis.estimates import degrees as degrees_of
+from convsweep.analysis.verdicts import (
     MARGIN,
     SUMMARY_COLUMNS,
     passes_needed,
@@ -31,7 +30,8 @@ from convsweep.statistics import (
     summarize,
     verdicts,
 )
-from convsweep.store import STATUSES, Measurements, Row, load
+from convsweep.problems.problem import ConvProblem, format_size
+from convsweep.results.store import STATUSES, Measurements, Row, load
 
 DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
     kernel_size, stride, padding, dilation, groups, bias, weight_kind, workload, layer, count,

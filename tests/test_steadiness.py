@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from convsweep.steadiness import FLAGS, flags
+from convsweep.analysis.sample_flags import FLAGS, flags
 
 RNG = np.random.default_rng(7)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from convsweep import ConvProblem
-from convsweep.grid import Case, cross
-from convsweep.record import Outcome
-from convsweep.stopping import FIRST_LOOK, Answered, Budget, Tally, Unsettled, unsettled
-from convsweep.workloads import Layer
+from convsweep.measure.outcome import Outcome
+from convsweep.problems.grid import Case, cross
+from convsweep.problems.workloads import Layer
+from convsweep.sweep.stopping import FIRST_LOOK, Answered, Budget, Tally, Unsettled, unsettled
 
 LAYERS = [Layer(ConvProblem(channels, channels, (8, 8), 3)) for channels in (1, 2, 3)]
 CASES = cross(LAYERS, ("torch_conv", "other"))

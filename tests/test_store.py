@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stored import FIRST_SCHEMA, ROW, load_rows, rows_of, write
 
-from convsweep.lines import CHECKSUM, LONGEST_LINE
-from convsweep.rows import columns_of, pandas_types
-from convsweep.store import (
+from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE
+from convsweep.results.schema import columns_of, pandas_types
+from convsweep.results.store import (
     CASE_COLUMNS,
     COLUMNS,
     MEASUREMENTS,
@@ -165,7 +165,7 @@ def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
 
 def test_loading_imports_no_torch(tmp_path: Path) -> None:
     script = (
-        "import sys; from convsweep.store import load;"
+        "import sys; from convsweep.results.store import load;"
         "assert 'pandas' not in sys.modules;"
         f"assert len(load({str(write(tmp_path, [ROW]))!r})) == 1;"
         "print('torch' in sys.modules)"

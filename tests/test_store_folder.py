@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from stored import ROW, write
 
-from convsweep import store
-from convsweep.lock import LOCK
-from convsweep.store import (
+from convsweep.results import store
+from convsweep.results.lock import LOCK
+from convsweep.results.store import (
     ENVIRONMENT,
     MEASUREMENTS,
     SUMMARY,

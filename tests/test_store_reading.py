@@ -23,10 +23,10 @@ from stored import (
     write_text,
 )
 
-from convsweep.lines import CHECKSUM, LONGEST_LINE, encode, header
-from convsweep.reading import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
-from convsweep.rows import columns_of
-from convsweep.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row, load
+from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE, encode, header
+from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
+from convsweep.results.schema import columns_of
+from convsweep.results.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row, load
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 HINTS = get_type_hints(Row)
@@ -334,7 +334,7 @@ ENDING = {
 }
 READER = """
 import sys
-from convsweep.store import load
+from convsweep.results.store import load
 try:
     print(len(load(sys.argv[1])))
 except ValueError as error:

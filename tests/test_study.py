@@ -12,17 +12,17 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.attainment import attainments
-from convsweep.depthwise.explanation import explain
-from convsweep.depthwise.regions import FASTER, find_region
-from convsweep.depthwise.section import section
-from convsweep.depthwise.study import UNKNOWN, Part, Replacement, study
-from convsweep.findings import Run, read_run
-from convsweep.problem import ConvProblem
-from convsweep.roofline_section import section as roofline_section
-from convsweep.rows import CEILINGS, HALVES
-from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.analysis.roofline_efficiency import attainments
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.separable.comparison import UNKNOWN, Part, Replacement, study
+from convsweep.analysis.separable.explanation import explain
+from convsweep.analysis.separable.regions import FASTER, find_region
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.problem import ConvProblem
+from convsweep.report.sections.roofline import section as roofline_section
+from convsweep.report.sections.separable import section
+from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.store import Row, load
 
 PROBLEMS = made.grid((8, 64), (14, 56), (3, 5))
 Read = Callable[[list[Row]], Run]

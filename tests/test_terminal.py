@@ -9,10 +9,11 @@ from made_contest import contest, run_of
 from rich.console import Console
 from synthetic_run import square
 
-from convsweep import Backend, skips, terminal
-from convsweep.grid import GRIDS, cross
-from convsweep.request import Options, read_request
-from convsweep.runner import Progress
+from convsweep import Backend
+from convsweep.cli import skip_reasons, terminal
+from convsweep.problems.grid import GRIDS, cross
+from convsweep.sweep.request import Options, read_request
+from convsweep.sweep.runner import Progress
 
 CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
 PLAIN = Backend("torch_conv", lambda problem, weights: None)
@@ -81,12 +82,12 @@ SKIPPED = [
 
 def test_a_reason_to_be_skipped_is_told_once_for_all_whom_it_concerns() -> None:
     everywhere = "skipped: jax, flax: needs jax"
-    assert skips.reasons(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
-    assert skips.reasons(SKIPPED, entirely=True) == [everywhere]
-    assert skips.reasons(SKIPPED[-1:]) == []
+    assert skip_reasons.reasons(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
+    assert skip_reasons.reasons(SKIPPED, entirely=True) == [everywhere]
+    assert skip_reasons.reasons(SKIPPED[-1:]) == []
 
 
 def test_of_many_reasons_the_last_are_counted() -> None:
-    lines = skips.reasons((f"b{n}", "skipped", f"reason {n}") for n in range(14))
+    lines = skip_reasons.reasons((f"b{n}", "skipped", f"reason {n}") for n in range(14))
     assert len(lines) == 11
     assert lines[-1] == "skipped for 4 more reasons"

@@ -10,7 +10,7 @@ import pytest
 
 import convsweep
 from convsweep import ConvProblem
-from convsweep.registry import why_skipped
+from convsweep.backends.registry import why_skipped
 
 pytest.importorskip("triton", reason="needs the extra triton")
 
@@ -47,7 +47,7 @@ def test_the_kernels_compile_for_a_gpu_without_tf32(capability: str, tmp_path: P
 
 @pytest.mark.parametrize("name", NAMES)
 def test_they_run_on_cuda_alone_and_only_what_they_suit(name: str) -> None:
-    backend = convsweep.backends()[name]
+    backend = convsweep.list_backends()[name]
     fits, other = (DEPTHWISE, DENSE) if name == "triton_depthwise" else (DENSE, DEPTHWISE)
 
     def reason(problem: ConvProblem, device: str, dtype: str = "float32") -> str | None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import convsweep
-from convsweep import session
-from convsweep.device import device_names
-from convsweep.report import write_report
-from convsweep.request import Options, read_request
+from convsweep.report.build import write_report
+from convsweep.sweep import session
+from convsweep.sweep.request import Options, read_request
+from convsweep.system.devices import device_names
 
 ACCELERATORS = [name for name in device_names() if name != "cpu"]
 

@@ -9,14 +9,14 @@ import made_study as study_of
 import pytest
 import synthetic_run as made
 
-from convsweep.answer import answer
-from convsweep.depthwise.reasons import reasons, short_reason
-from convsweep.depthwise.verdict import verdict
-from convsweep.findings import Run, read_run
-from convsweep.problem import ConvProblem
-from convsweep.rows import CEILINGS
-from convsweep.statistics import summarize
-from convsweep.store import Row, load
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.problems.problem import ConvProblem
+from convsweep.report.sections.separable_explanation import reasons, short_reason
+from convsweep.report.sections.separable_verdict import verdict
+from convsweep.report.summary_text import answer
+from convsweep.results.schema import CEILINGS
+from convsweep.results.store import Row, load
 
 Read = Callable[[list[Row]], Run]
 PROBLEMS = made.grid((8, 32, 128), (14, 28), (3,))

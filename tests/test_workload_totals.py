@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.problem import ConvProblem
-from convsweep.separation import depthwise_half, pointwise_half, predicted_share
-from convsweep.workloads import CONVBENCH, MOBILENET, STANDARD_TWIN, Layer, workloads
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import depthwise_half, pointwise_half, predicted_share
+from convsweep.problems.workloads import CONVBENCH, MOBILENET, STANDARD_TWIN, Layer, workloads
 
 CLASSES = 1000
 # Of one image: the published multiply-accumulates of the whole network, and the inputs of its

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
 
-from convsweep.problem import ConvProblem
-from convsweep.workloads import CONVBENCH, PROBLEM_COLUMNS, read_problems, workloads
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import CONVBENCH, PROBLEM_COLUMNS, read_problems, workloads
 
 NETWORKS = [name for name in workloads() if name != CONVBENCH]
 GOOD = ConvProblem(4, 8, (9, 9), 3, padding=1)
@@ -107,13 +107,17 @@ def test_the_sample_has_sixty_problems_of_each_kind() -> None:
 
 
 def test_the_samples_recorded_work_is_the_problems_own() -> None:
-    with files("convsweep.workloads").joinpath(f"{CONVBENCH}.csv").open(encoding="utf-8") as file:
+    with (
+        files("convsweep.problems.workloads")
+        .joinpath(f"{CONVBENCH}.csv")
+        .open(encoding="utf-8") as file
+    ):
         recorded = [int(row["macs"]) for row in csv.DictReader(file)]
     assert recorded == [layer.problem.macs for layer in workloads()[CONVBENCH]]
 
 
 def test_the_layers_ship_with_their_sources() -> None:
-    text = files("convsweep.workloads").joinpath("SOURCES.md").read_text(encoding="utf-8")
+    text = files("convsweep.problems.workloads").joinpath("SOURCES.md").read_text(encoding="utf-8")
     assert all(word in text for word in ("models.csv", f"{CONVBENCH}.csv", "ConvBench", "MIT"))
 
 

@@ -10,8 +10,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convsweep.kernels.triton_depthwise import _convolve
-from convsweep.kernels.triton_gemm import _multiply
+from convsweep.backends.kernels.triton_depthwise import _convolve
+from convsweep.backends.kernels.triton_gemm import _multiply
 
 CAPABILITY = int(sys.argv[1])
 BLOCKS = {

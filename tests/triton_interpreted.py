@@ -13,11 +13,11 @@ from problems import conv_problems
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.inputs import make_inputs
-from convsweep.reference import gate, reference
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.reference import gate, reference
 
-DEPTHWISE = convsweep.backends()["triton_depthwise"]
-GEMM = convsweep.backends()["triton_implicit_gemm"]
+DEPTHWISE = convsweep.list_backends()["triton_depthwise"]
+GEMM = convsweep.list_backends()["triton_implicit_gemm"]
 FEW = settings(deadline=None, max_examples=8, derandomize=True)
 FORMATS = st.sampled_from(["contiguous", "channels_last"])
 IMAGES = conv_problems(ranks=(2,), max_stride=2, max_extra=3)

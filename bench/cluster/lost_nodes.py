@@ -146,7 +146,7 @@ def _found(
     lost = told["lost"]
     again = []
     if lost:
-        from convsweep.store import load
+        from convsweep.results.store import load
 
         table = load(out)
         for loss in lost:

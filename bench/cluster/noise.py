@@ -17,8 +17,8 @@ import click
 
 from bench.cluster.alone import go_alone
 from bench.cluster.tables import ROOT, write
-from convsweep.noise import measure_noise
-from convsweep.store import load
+from convsweep.analysis.aa_noise import measure_noise
+from convsweep.results.store import load
 
 _WAYS = {"alone": (), "slot": ("--ray", "local")}
 

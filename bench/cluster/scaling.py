@@ -26,14 +26,14 @@ from bench.cluster.tables import ROOT, write
 from bench.harness.noop_sweep import noop_request
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
-from convsweep.cluster.kinds import Kind, fitting_nodes, introductions
+from convsweep.cluster.node_groups import Kind, fitting_nodes, introductions
 from convsweep.cluster.pool import Lost, Node, Pool, Slots, Ticket, Visit
 from convsweep.cluster.session import carry_out
-from convsweep.cluster.slots import Measured
-from convsweep.grid import Case
-from convsweep.record import Outcome
-from convsweep.runner import Progress
-from convsweep.worker import Settings
+from convsweep.cluster.tasks import Measured
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import Case
+from convsweep.sweep.runner import Progress
 
 NODES, CASES = (1, 2, 4), (1_000, 10_000)
 _SAMPLES = (1e-4,) * 20

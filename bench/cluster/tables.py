@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from convsweep.device import cpu_name
-from convsweep.environment import describe
-from convsweep.record import utc_now
-from convsweep.store import MEASUREMENTS, recorded
+from convsweep.measure.outcome import utc_now
+from convsweep.results.store import MEASUREMENTS, recorded
+from convsweep.system.devices import cpu_name
+from convsweep.system.environment import describe
 
 ROOT = Path(__file__).parents[2]
 

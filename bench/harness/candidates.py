@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from convsweep.estimates import CONFIDENCE, Estimate, bounds, estimate
+from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
 
 Numbers = NDArray[np.float64]
 Ends = tuple[Numbers, Numbers]
@@ -21,7 +21,7 @@ _TAIL = (1 - CONFIDENCE) / 2
 
 
 def trimmed(logs: Numbers) -> Ends:
-    """The trimmed mean, as `convsweep.estimates` has it."""
+    """The trimmed mean, as `convsweep.analysis.estimates` has it."""
     return _ends(estimate(logs))
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.harness.candidates import Numbers, mean_of, moderate
-from convsweep.estimates import CONFIDENCE, Estimate, bounds, estimate
-from convsweep.statistics import CLAIMS, p_values, settled, verdicts
-from convsweep.store import MARGIN
+from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
+from convsweep.analysis.verdicts import CLAIMS, p_values, settled, verdicts
+from convsweep.results.store import MARGIN
 
 CASES, RUNS = 200, 50
 FIRST_LOOK, LAST_LOOK = 3, 30

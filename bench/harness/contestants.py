@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from bench.harness.pairs import LAYERS, VARIABLE, to_variable, write_problems
-from convsweep.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"

@@ -18,7 +18,7 @@ import pandas as pd
 from bench.harness.candidates import METHODS, Ends, Numbers
 from bench.harness.claims import DEVIATIONS, STOPS, TRUTHS, Row, corrections, looks
 from bench.harness.passes import SCENARIOS, Drawn, Scenario, draw
-from convsweep.tables import Table, markdown
+from convsweep.report.tables import Table, markdown
 
 FILE = "coverage.csv"
 TRIALS, PASSES = 2000, (3, 5, 8, 10, 12, 20)

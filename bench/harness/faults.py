@@ -24,7 +24,7 @@ import click
 import psutil
 
 from bench.harness.contestants import ROOT
-from convsweep import store
+from convsweep.results import store
 from tests import outside
 
 FILE = "faults.csv"

@@ -138,7 +138,7 @@ class Run:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def _consequences(self, cut: _Cut, now: list[bytes], ended: bool) -> Kill:
-        from convsweep.store import recorded
+        from convsweep.results.store import recorded
 
         table = recorded(self.out)
         visits = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
@@ -157,7 +157,7 @@ class Run:
 
     def _samples_wrong(self, expected: Sequence[int], ended: bool) -> int:
         """Of a run that was killed, the samples of one more row may be there before the row."""
-        from convsweep.samples import load_samples
+        from convsweep.results.samples import load_samples
 
         there = Counter(load_samples(self.out)["row"].tolist())
         wrong = sum(there[row] != samples for row, samples in enumerate(expected))
@@ -232,10 +232,6 @@ def prepare_to_fork() -> None:
     Raises:
         RuntimeError: this process has threads, which would be lost in a fork.
     """
-    import convsweep.answer
-    import convsweep.session
-    import convsweep.terminal  # noqa: F401
-
     threads = psutil.Process().num_threads()
     if threads != 1:
         raise RuntimeError(f"a process with {threads} threads can't fork")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from convsweep.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem
 
 
 def make_layer(pair: ConvProblem, layer: str) -> Callable[[], Tensor]:

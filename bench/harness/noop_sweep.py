@@ -16,10 +16,11 @@ from time import perf_counter
 
 import psutil
 
-from convsweep import session, store
-from convsweep.company import launch_child
-from convsweep.request import Options, Request, read_request
-from convsweep.sampling import Effort
+from convsweep.measure.sampling import Effort
+from convsweep.results import store
+from convsweep.sweep import session
+from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.worker_pool import launch_child
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
 """Numbers of cases, and how many values in_channels and out_channels take to make as many."""

@@ -21,9 +21,9 @@ import pandas as pd
 from pandas import DataFrame
 
 from bench.harness.contestants import ROOT
-from convsweep.device import cpu_name
-from convsweep.environment import describe
-from convsweep.record import utc_now
+from convsweep.measure.outcome import utc_now
+from convsweep.system.devices import cpu_name
+from convsweep.system.environment import describe
 
 FILE = "overhead.csv"
 SIZES = (10, 100, 1_000, 10_000)

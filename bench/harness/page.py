@@ -15,9 +15,9 @@ from pandas import DataFrame
 
 from bench.harness import agreement, overhead, pictures, tools
 from bench.harness.pairs import short_name
-from convsweep import labels
-from convsweep.plots.style import png
-from convsweep.tables import Table, environment_table, escape_markdown
+from convsweep.analysis import labels
+from convsweep.report.plots.style import png
+from convsweep.report.tables import Table, environment_table, escape_markdown
 
 PAGE = "report.md"
 MINUTE = "minute"

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsweep.problem import ConvProblem
-from convsweep.workloads import PROBLEM_COLUMNS
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import PROBLEM_COLUMNS
 
 VARIABLE = "HARNESS_PAIRS"
 """The environment variable that tells a tool's process which pairs to time."""

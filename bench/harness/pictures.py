@@ -9,8 +9,8 @@ from pandas import DataFrame
 
 from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
-from convsweep import labels
-from convsweep.plots.style import (
+from convsweep.analysis import labels
+from convsweep.report.plots.style import (
     COLORS,
     GREY,
     Look,

@@ -18,10 +18,10 @@ import click
 
 from bench.harness.contestants import TOOLS, Tool, Turn, take_turn
 from bench.harness.pairs import PAIRS
-from convsweep.device import cpu_name
-from convsweep.environment import describe
-from convsweep.problem import ConvProblem
-from convsweep.record import utc_now
+from convsweep.measure.outcome import utc_now
+from convsweep.problems.problem import ConvProblem
+from convsweep.system.devices import cpu_name
+from convsweep.system.environment import describe
 
 FILE, ENVIRONMENT = "tools.csv", "environment.json"
 

@@ -4,22 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convsweep.backend import Backend, Weights
-    from convsweep.optimizing.optimize import optimize
-    from convsweep.problem import ConvProblem
-    from convsweep.registry import backends
-    from convsweep.store import load
+    from convsweep.backends.base import Backend, Conv, Weights
+    from convsweep.backends.registry import list_backends
+    from convsweep.models.optimize.optimize import optimize
+    from convsweep.problems.problem import ConvProblem
+    from convsweep.results.store import load
 
 __version__ = "0.1.0"
-__all__ = ["Backend", "ConvProblem", "Weights", "backends", "load", "optimize"]
+__all__ = ["Backend", "Conv", "ConvProblem", "Weights", "list_backends", "load", "optimize"]
 
 _HOME = {
-    "Backend": "convsweep.backend",
-    "ConvProblem": "convsweep.problem",
-    "Weights": "convsweep.backend",
-    "backends": "convsweep.registry",
-    "load": "convsweep.store",
-    "optimize": "convsweep.optimizing.optimize",
+    "Backend": "convsweep.backends.base",
+    "Conv": "convsweep.backends.base",
+    "ConvProblem": "convsweep.problems.problem",
+    "Weights": "convsweep.backends.base",
+    "list_backends": "convsweep.backends.registry",
+    "load": "convsweep.results.store",
+    "optimize": "convsweep.models.optimize.optimize",
 }
 
 

@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.harness.layers import make_layer
 from bench.harness.pairs import LAYERS, asked_for
-from convsweep.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem
 
 
 @pytest.mark.parametrize("layer", LAYERS)

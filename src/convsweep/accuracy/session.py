@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convsweep import store
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
-from convsweep.accuracy.process import carry_out_apart
-from convsweep.accuracy.resuming import refuse_unless_same
-from convsweep.accuracy.rows import VARIANTS, Row
-from convsweep.accuracy.store import Records, Unit
+from convsweep.accuracy.resume import refuse_unless_same
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
 from convsweep.accuracy.trial import Outcome, Trial, all_alike
-from convsweep.device import cpu_name
-from convsweep.environment import describe, usable_cores
-from convsweep.interrupts import Interrupts
-from convsweep.lock import locked
-from convsweep.record import utc_now
-from convsweep.refusal import one_line
+from convsweep.accuracy.trial_process import carry_out_apart
+from convsweep.measure.outcome import utc_now
+from convsweep.results import store
+from convsweep.results.accuracy_schema import VARIANTS, Row
+from convsweep.results.accuracy_store import Records, Unit
+from convsweep.results.files import one_line
+from convsweep.results.lock import locked
+from convsweep.system.devices import cpu_name
+from convsweep.system.environment import describe, usable_cores
+from convsweep.system.signals import Interrupts
 
 NAME = "accuracy"
 SEEDS = 5

@@ -13,16 +13,16 @@ from multiprocessing.connection import Connection
 import torch
 from torch import nn
 
-from convsweep import conditions
 from convsweep.accuracy.datasets import Dataset
-from convsweep.accuracy.networks import Task, build, deployed, macs, width_of
-from convsweep.accuracy.rows import VARIANTS
-from convsweep.accuracy.timing import EFFORT, inference_s
+from convsweep.accuracy.inference_timing import EFFORT, inference_s
+from convsweep.accuracy.model import Task, build, deployed, macs, width_of
 from convsweep.accuracy.training import BATCH_SIZE, Data, judge, tensors, train, weights_digest
-from convsweep.device import Device, find_device, use_full_precision
-from convsweep.problem import format_size
-from convsweep.record import failure, utc_now
-from convsweep.sampling import Effort
+from convsweep.measure.outcome import failure, utc_now
+from convsweep.measure.sampling import Effort
+from convsweep.problems.problem import format_size
+from convsweep.results.accuracy_schema import VARIANTS
+from convsweep.system import process as conditions
+from convsweep.system.devices import Device, find_device, use_full_precision
 
 
 @dataclass(frozen=True)

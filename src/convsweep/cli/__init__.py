@@ -11,8 +11,10 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, best, measuring, merge, optimize, reading, showing
-from convsweep.interrupts import EXIT_CODE
+from convsweep.cli import accuracy, advise, best, info, merge, optimize
+from convsweep.cli import report as reading
+from convsweep.cli import run as measuring
+from convsweep.system.signals import EXIT_CODE
 
 _WRONG_REQUEST = 2
 
@@ -49,7 +51,7 @@ for command in (
     best.best,
     merge.merge,
     reading.export,
-    showing.list_,
-    showing.env,
+    info.list_,
+    info.env,
 ):
     cli.add_command(command)

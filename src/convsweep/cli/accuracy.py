@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsweep.cli.requests import requested, written
-from convsweep.cli.sweeping import folder, interrupted
-from convsweep.interrupts import ending_at_once
-from convsweep.options import path
+from convsweep.cli.common import folder, interrupted
+from convsweep.cli.errors import requested, written
+from convsweep.cli.options import path
+from convsweep.system.signals import ending_at_once
 
 if TYPE_CHECKING:
     from convsweep.accuracy.session import Progress
@@ -44,9 +44,9 @@ def accuracy(
     Real data from Python packages: pip install 'convsweep[accuracy]'. Writes accuracy.csv and
     environment.json; the same seed and threads give the same bits. Some minutes for five seeds.
     """
-    from convsweep import starting
+    from convsweep.system import forkserver
 
-    starting.begin()
+    forkserver.begin()
     with ending_at_once():
         from convsweep.accuracy import session
 
@@ -75,16 +75,16 @@ def _tell(out: Path) -> None:
     """Print what the study found."""
     from rich.console import Console
 
-    from convsweep import terminal
-    from convsweep.accuracy import words
-    from convsweep.accuracy.findings import read_study
-    from convsweep.accuracy.store import load
+    from convsweep.analysis.accuracy import read_study
+    from convsweep.cli import terminal
+    from convsweep.report.sections import accuracy_text
+    from convsweep.results.accuracy_store import load
 
     study = read_study(load(out))
     console = Console(width=None if sys.stdout.isatty() else 140)
-    table = words.comparison_table(study)
+    table = accuracy_text.comparison_table(study)
     if table.rows:
         console.print(terminal.listing(table.heads, table.rows))
-    for sentence in words.sentences(study):
+    for sentence in accuracy_text.sentences(study):
         console.print(sentence, markup=False, highlight=False)
     print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")

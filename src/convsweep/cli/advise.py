@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsweep.cli.requests import requested, written
-from convsweep.cli.sweeping import FAILED, carry_out, folder, interrupted
-from convsweep.interrupts import ending_at_once
-from convsweep.options import path
+from convsweep.cli.common import FAILED, carry_out, folder, interrupted
+from convsweep.cli.errors import requested, written
+from convsweep.cli.options import path
+from convsweep.system.signals import ending_at_once
 
 if TYPE_CHECKING:
-    from convsweep.advice.findings import Advice
+    from convsweep.analysis.model_advice import Advice
 
 _MOST_ROWS = 60
 
@@ -66,18 +66,18 @@ def advise(
     layer is measured on every strategy, and replaced by a separable one, and the whole model is
     run beside them, as far as the budget reaches. Files are those of a run, and layers.csv.
     """
-    from convsweep import starting
+    from convsweep.system import forkserver
 
-    starting.begin()
+    forkserver.begin()
     with ending_at_once():
-        from convsweep import terminal
-        from convsweep.advice import asking
-        from convsweep.advice.factories import load_model, short_name
-        from convsweep.advice.findings import keep, read_advice, refuse_another
-        from convsweep.advice.recording import record
-        from convsweep.networks.visits import Network
-        from convsweep.pacing import measuring, pass_s
-        from convsweep.request import Options
+        from convsweep.analysis.model_advice import keep, read_advice, refuse_another
+        from convsweep.cli import terminal
+        from convsweep.models.advise import request as asking
+        from convsweep.models.advise.trace import record
+        from convsweep.problems.model_loader import load_model, short_name
+        from convsweep.sweep.effort import measuring, pass_s
+        from convsweep.sweep.network_runs import Network
+        from convsweep.sweep.request import Options
 
     with ending_at_once(), requested():
         shapes = [asking.read_shape(text) for text in inputs]
@@ -122,10 +122,10 @@ def _tell(found: Advice, out: Path) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from convsweep.advice import words
-    from convsweep.advice.layer_table import layer_table
-    from convsweep.networks import reality_in_words
-    from convsweep.networks.rows import load_networks
+    from convsweep.report.sections import advice as words
+    from convsweep.report.sections import network_breakdown
+    from convsweep.report.sections.advice_table import layer_table
+    from convsweep.results.network_store import load_networks
 
     table = layer_table(found)
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -137,7 +137,7 @@ def _tell(found: Advice, out: Path) -> int:
     console.print(shown)
     if len(table.rows) > _MOST_ROWS:
         print(f"and {len(table.rows) - _MOST_ROWS} more in layers.csv")
-    whole = reality_in_words.section(found.run, load_networks(out))
+    whole = network_breakdown.section(found.run, load_networks(out))
     real = whole.sentences if whole else ()
     for sentence in [*words.sentences(found), *real, *words.notes(found)]:
         console.print(sentence, markup=False, highlight=False)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsweep.cli.requests import requested
-from convsweep.options import path
+from convsweep.cli.errors import requested
+from convsweep.cli.options import path
 
 if TYPE_CHECKING:
-    from convsweep.tables import Table
+    from convsweep.report.tables import Table
 
 
 @click.command()
@@ -32,10 +32,10 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     error max|y - true y| / max|true y| is no larger. best.csv lies in the run's folder and names
     the machine and the versions that it holds for; convsweep.optimize takes it.
     """
-    from convsweep import best as table
-    from convsweep.best_file import as_csv, keep
-    from convsweep.quantities import named
-    from convsweep.tables import markdown
+    from convsweep.analysis import best_backend as table
+    from convsweep.report.tables import markdown
+    from convsweep.results.best_csv import as_csv, keep
+    from convsweep.units import named
 
     with requested():
         limit = None if max_error is None else named("--max-error", table.read_limit, max_error)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from convsweep.cli.requests import requested
-from convsweep.options import path
+from convsweep.cli.errors import requested
+from convsweep.cli.options import path
 
 
 @click.command()
@@ -21,9 +21,9 @@ def merge(runs: tuple[Path, ...], out: Path) -> int:
     Takes only what was asked and measured alike, and has no case of one machine twice. Rows keep
     the run and the machine that they come from, and machines are never compared within one figure.
     """
-    from convsweep import labels
-    from convsweep.machines import lacks, machines
-    from convsweep.merging import merge as put_together
+    from convsweep.analysis import labels
+    from convsweep.results.machines import lacks, machines
+    from convsweep.sweep.merge import merge as put_together
 
     with requested():
         merged = put_together(runs, out, shlex.join(["convsweep", *sys.argv[1:]]))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from convsweep.cli.requests import requested
-from convsweep.interrupts import ending_at_once
-from convsweep.options import path
+from convsweep.cli.errors import requested
+from convsweep.cli.options import path
+from convsweep.system.signals import ending_at_once
 
 
 @click.command()
@@ -51,30 +51,30 @@ def optimize(
     same in Python, convsweep.optimize, gives the model that is told of here. Exit code 1 where
     the whole model became slower.
     """
-    from convsweep import starting
+    from convsweep.system import forkserver
 
-    starting.begin()
+    forkserver.begin()
     with ending_at_once():
         from rich.console import Console
 
-        from convsweep import terminal
-        from convsweep.advice import asking
-        from convsweep.advice.factories import load_model
-        from convsweep.best import read_limit
-        from convsweep.optimizing import optimize as optimizing
-        from convsweep.optimizing.survey import normals
-        from convsweep.quantities import named, seconds
+        from convsweep.analysis.best_backend import read_limit
+        from convsweep.cli import terminal
+        from convsweep.models.advise import request
+        from convsweep.models.optimize import optimize as optimizing
+        from convsweep.models.optimize.layer_inventory import normals
+        from convsweep.problems.model_loader import load_model
+        from convsweep.units import named, seconds
 
     with ending_at_once(), requested():
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
             raise ValueError("--out and --from exclude each other: --from measures no layer")
-        budget = asking.BUDGET if budget is None else budget
+        budget = request.BUDGET if budget is None else budget
         named("--budget", seconds, budget)
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         model = load_model(spec)
-        tensors = normals(model, [asking.read_shape(text) for text in inputs])
+        tensors = normals(model, [request.read_shape(text) for text in inputs])
     with requested():
         found = optimizing.optimize(
             model,

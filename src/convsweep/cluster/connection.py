@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from convsweep.cluster.address import Address
+from convsweep.cluster.connection_check import refuse_unless_joinable
 from convsweep.cluster.cores import staying_on
-from convsweep.cluster.keeper import FAILED
+from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool, RayPool
-from convsweep.cluster.probe import refuse_unless_joinable
-from convsweep.refusal import one_line
-from convsweep.starting import variables
+from convsweep.results.files import one_line
+from convsweep.system.forkserver import variables
 
 _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -71,7 +71,7 @@ def _started(nodes: int) -> Iterator[Pool]:
     short = "/tmp" if Path("/tmp").is_dir() else None  # names of sockets are 107 bytes at most
     folder = tempfile.mkdtemp(prefix="convsweep-ray-", dir=short)
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "convsweep.cluster.keeper", str(nodes), folder],
+        [sys.executable, "-m", "convsweep.cluster.local_cluster", str(nodes), folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

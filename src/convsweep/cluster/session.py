@@ -12,23 +12,23 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from convsweep import store
-from convsweep.cluster.kinds import Kind
+from convsweep.cluster.dispatcher import drive
+from convsweep.cluster.node_groups import Kind
 from convsweep.cluster.pool import Pool
-from convsweep.cluster.shares import LOST_NODES, RETRIES, Share
-from convsweep.cluster.sweep import drive
-from convsweep.interrupts import Interrupts
-from convsweep.lock import locked
-from convsweep.networks.rows import Networks
-from convsweep.networks.visits import ENOUGH_PASSES, Network, Origin, networks_of
-from convsweep.networks.visits import Visits as NetworkVisits
-from convsweep.pacing import measuring
-from convsweep.record import Run, utc_now
-from convsweep.recording import Recording, added, gone_on_with, told_settings
-from convsweep.resuming import earlier_settings, known_visits, refuse_unless_same
-from convsweep.session import Ending, Observe, left_open, put_down
-from convsweep.stopping import Stopping
-from convsweep.worker import Settings
+from convsweep.cluster.work_queue import LOST_NODES, RETRIES, Share
+from convsweep.measure.outcome import Run, utc_now
+from convsweep.measure.worker import Settings
+from convsweep.results import store
+from convsweep.results.lock import locked
+from convsweep.results.network_store import Networks
+from convsweep.sweep.effort import measuring
+from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, Origin, networks_of
+from convsweep.sweep.network_runs import Visits as NetworkVisits
+from convsweep.sweep.resume import earlier_settings, known_visits, refuse_unless_same
+from convsweep.sweep.run_writer import Recording, added, gone_on_with, told_settings
+from convsweep.sweep.session import Ending, Observe, left_open, put_down
+from convsweep.sweep.stopping import Stopping
+from convsweep.system.signals import Interrupts
 
 if TYPE_CHECKING:
     from pandas import DataFrame

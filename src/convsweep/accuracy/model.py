@@ -1,0 +1,124 @@
+"""The small network, with standard or with separable layers; its layers say what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import depthwise_half, pointwise_half
+from convsweep.results.accuracy_schema import EQUAL_COST, STANDARD
+
+FEWEST_CHANNELS = 4
+"""An input of fewer keeps a standard first layer, as MobileNet does for its three colours."""
+
+_BLOCKS = ((1, 1), (2, 2), (4, 2), (4, 1))
+"""Of each layer: channels, as a multiple of the width, and stride."""
+_MOST_WIDER = 32
+
+
+class Task(NamedTuple):
+    """What a network is to be for."""
+
+    in_channels: int
+    size: int
+    classes: int
+
+
+def convolutions(task: Task, width: int) -> list[ConvProblem]:
+    """The 3x3 convolutions of the standard network, for one sample."""
+    problems: list[ConvProblem] = []
+    channels, size = task.in_channels, (task.size, task.size)
+    for multiple, stride in _BLOCKS:
+        problem = ConvProblem(channels, multiple * width, size, 3, stride=stride, padding=1)
+        problems.append(problem)
+        channels, size = problem.out_channels, (problem.output_size[0], problem.output_size[1])
+    return problems
+
+
+def layers(task: Task, variant: str, width: int) -> list[ConvProblem]:
+    """Every convolution of a variant in its order, halves of separable layers one by one."""
+    standard = convolutions(task, width)
+    if variant == STANDARD:
+        return standard
+    return [
+        part
+        for problem in standard
+        for part in (
+            (depthwise_half(problem), pointwise_half(problem))
+            if problem.in_channels >= FEWEST_CHANNELS
+            else (problem,)
+        )
+    ]
+
+
+def macs(task: Task, variant: str, width: int) -> int:
+    """Multiply-accumulates for one sample, the last fully connected layer's among them."""
+    problems = layers(task, variant, width)
+    return sum(problem.macs for problem in problems) + problems[-1].out_channels * task.classes
+
+
+def width_of(task: Task, variant: str, standard_width: int) -> int:
+    """The standard width, or where costs are to be equal the one whose MACs come closest."""
+    if variant != EQUAL_COST:
+        return standard_width
+    aim = macs(task, STANDARD, standard_width)
+    widths = range(standard_width, _MOST_WIDER * standard_width)
+    return min(widths, key=lambda width: abs(macs(task, variant, width) - aim))
+
+
+def build(task: Task, variant: str, width: int, generator: torch.Generator) -> nn.Sequential:
+    """The network with weights drawn by `generator`: (N, C, H, W) -> (N, classes).
+
+    Behind every convolution, halves too, stand batch normalisation and ReLU (Howard et al. 2017,
+    MobileNets, figure 3); a mean over all pixels and a fully connected layer end it.
+    """
+    problems = layers(task, variant, width)
+    parts: list[nn.Module] = []
+    for problem in problems:
+        parts += (_convolution(problem), nn.BatchNorm2d(problem.out_channels), nn.ReLU())
+    last = nn.Linear(problems[-1].out_channels, task.classes)
+    network = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+    _draw_weights(network, generator)
+    return network
+
+
+def _convolution(problem: ConvProblem) -> nn.Conv2d:
+    kernel, stride, padding = (
+        (size[0], size[1]) for size in (problem.kernel_size, problem.stride, problem.padding)
+    )
+    return nn.Conv2d(
+        problem.in_channels,
+        problem.out_channels,
+        kernel,
+        stride,
+        padding,
+        groups=problem.groups,
+        bias=False,
+    )
+
+
+def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
+    """Normal weights that keep the size of what flows through (He et al. 2015)."""
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def deployed(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """The trained network as it is used: batch normalisation folded into the convolutions."""
+    parts: Sequence[nn.Module] = list(network.eval())
+    folded: list[nn.Module] = []
+    for part in parts:
+        if isinstance(part, nn.BatchNorm2d):
+            convolution = folded.pop()
+            assert isinstance(convolution, nn.Conv2d)
+            part = fuse_conv_bn_eval(convolution, part)
+        folded.append(part)
+    return nn.Sequential(*folded).eval()

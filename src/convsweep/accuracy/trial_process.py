@@ -1,0 +1,44 @@
+"""A trial in a process of its own, watched by one that stays free for Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from convsweep.accuracy.trial import Outcome, Trial, all_alike, serve
+from convsweep.system.forkserver import context, undisturbed
+
+_LOOK_EVERY_S = 0.1
+
+
+def carry_out_apart(trial: Trial, interrupted: Callable[[], bool]) -> list[Outcome] | None:
+    """The trial's outcomes; None where an interrupt came first, and the process was ended.
+
+    A process that dies leaves outcomes that say how.
+    """
+    processes = context()
+    ours, theirs = processes.Pipe(duplex=False)
+    process = processes.Process(target=serve, args=(theirs, trial), daemon=True)
+    with undisturbed():
+        process.start()
+    theirs.close()
+    try:
+        while not ours.poll(_LOOK_EVERY_S):
+            if interrupted():
+                return None
+        found: list[Outcome] = ours.recv()
+        return found
+    except (EOFError, ConnectionError):
+        process.join()
+        return all_alike("crash", _how_it_ended(process.exitcode))
+    finally:
+        process.kill()
+        process.join()
+        ours.close()  # once nobody is left to fail at sending into it
+        process.close()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0 and -code in set(signal.Signals):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"the training process ended with exit code {code}"

@@ -1,0 +1,1 @@
+"""Numbers from results: estimates, verdicts, roofline and comparisons. Imports no torch."""

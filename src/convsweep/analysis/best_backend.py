@@ -1,0 +1,204 @@
+"""The fastest correct backend of every problem and setting, and how surely."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from convsweep.analysis import labels
+from convsweep.analysis.estimates import Interval, estimate, interval
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import CLAIMS, asked_in, hold, p_values, summarize
+from convsweep.problems.separable import SEPARABLE
+from convsweep.report.tables import Table, by_setting
+from convsweep.results import store
+from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
+from convsweep.results.machines import machine_of, run_id_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+
+def read_limit(text: str | float) -> float:
+    """A largest relative error such as `1e-5`; raises `ValueError` that names anything else."""
+    try:
+        limit = float(text)
+    except (TypeError, ValueError):
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise ValueError(f"{text!r} is not a relative error above zero, such as 1e-5")
+    return limit
+
+
+def best(
+    run: Run, max_error: float | None = None, among: Collection[str] | None = None
+) -> DataFrame:
+    """One row for each problem and setting of a run: its fastest backend that passed the gate.
+
+    Beside the case's own columns, `label` and `setting`: `second` and `over_second` with its 95 %
+    interval, empty where no other backend is ok, and `decided`, corrected for so many problems.
+
+    Args:
+        run: as `findings.read_run` gives it.
+        max_error: the largest relative error; a backend whose error is not known is not within.
+        among: only these backends; by default all.
+    """
+    cases = run.cases[run.cases["status"] == "ok"]
+    if among is not None:
+        cases = cases[cases["backend"].isin([*among])]
+    if max_error is not None:
+        cases = cases[(cases["relative_err"] <= max_error).fillna(False).astype(bool)]
+    rows, doubts = [], []
+    for _, rivals in cases.groupby(["setting", "label"], sort=False):
+        winner, lead, doubt = _winner(run, rivals)
+        rows.append(winner.to_dict() | lead)
+        doubts.append(doubt)
+    found = pd.DataFrame(rows, columns=[*run.cases.columns, *LEAD[:-1]])
+    return found.assign(decided=_decided(np.array(doubts, dtype="float64")))
+
+
+def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:
+    """The fastest of one problem's cases, its lead, and how doubtful that is; NaN: no rival."""
+    keys = pd.MultiIndex.from_frame(rivals[["setting", "label", "backend"]])
+    logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))  # (backends, passes)
+    order = np.argsort(estimate(logs).mean, kind="stable")
+    winner = rivals.iloc[int(order[0])]
+    if len(order) < 2:
+        return winner, _lead(None, Interval(np.nan, np.nan, np.nan)), np.nan
+    others = estimate(logs[order[1:]] - logs[order[0]])
+    doubt = p_values(others, run.margin)[CLAIMS.index("faster")].max()
+    over = interval(estimate(logs[order[1]] - logs[order[0]]))
+    return winner, _lead(str(rivals["backend"].iloc[int(order[1])]), over), float(doubt)
+
+
+def _lead(second: str | None, over: Interval) -> dict[str, object]:
+    return dict(zip(LEAD[:-1], (second, *over), strict=True))
+
+
+def _decided(doubts: np.ndarray[Any, np.dtype[np.float64]]) -> pd.api.extensions.ExtensionArray:
+    """Which leads are sure; missing where there is no second."""
+    decided = pd.array([pd.NA] * len(doubts), dtype="boolean")
+    contested = ~np.isnan(doubts)
+    decided[contested] = hold(doubts[contested])
+    return decided
+
+
+class Found(NamedTuple):
+    """The answer of a run's folder."""
+
+    table: DataFrame
+    """As `best` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
+    every: DataFrame
+    """The same without a limit, of all backends."""
+    cases: DataFrame
+    """All that was measured, as `findings.read_run` gives it."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """The problems that backends compute, none of them exactly enough, or none of those."""
+        return sorted(set(self.every["problem"]) - set(self.table["problem"]))
+
+
+def best_of(
+    run_dir: Path, max_error: float | None = None, among: Collection[str] | None = None
+) -> Found:
+    """The table of a run's folder; the arguments are those of `best`.
+
+    Raises:
+        ValueError: in one line, where there is no run, nothing in it is ok, or nothing is within
+            `max_error`.
+    """
+    environment = store.read_environment(run_dir)
+    measurements = store.load(run_dir)
+    asked = asked_in(environment)
+    run = read_run(measurements, summarize(measurements, asked.baseline, asked.margin))
+    every = best(run)
+    limited = max_error is not None or among is not None
+    found = best(run, max_error, among) if limited else every.copy()
+    if found.empty:
+        raise ValueError(f"{str(run_dir)!r} {_why_none(run, max_error, among)}")
+    for name, part in MACHINE.items():
+        told = (machine_of(environment, str(one)).get(part) for one in found["environment_id"])
+        found[name] = [_told(one, name) for one in told]
+    run_id = run_id_of(environment, measurements)
+    found = found.assign(run_id=run_id, max_error=max_error)
+    more = [name for name in found.columns if name not in BEST_COLUMNS]
+    return Found(found[[*BEST_COLUMNS, *more]], every, run.cases)
+
+
+def _told(part: object, name: str) -> str | None:
+    value = part.get(name) if isinstance(part, Mapping) else None
+    return None if value is None else str(value)
+
+
+def _why_none(run: Run, max_error: float | None, among: Collection[str] | None) -> str:
+    """Why there is no row, to follow the run's name."""
+    ok = run.cases[run.cases["status"] == "ok"]
+    if among is not None:
+        ok = ok[ok["backend"].isin([*among])]
+    if ok.empty:
+        return "has no case that is ok" + ("" if among is None else f" on {', '.join(among)}")
+    least = ok["relative_err"].astype("float64").min()
+    if np.isnan(least):
+        return "tells no relative error: it is of an older version"
+    return f"has no backend within a relative error of {max_error:g}: the least is {least:.2g}"
+
+
+def best_table(table: DataFrame) -> Table:
+    """The rows for readers: who, how fast, ahead of whom, by how much, and how exact."""
+    rows: list[tuple[str, ...]] = [
+        (
+            row["setting"],
+            row["label"],
+            row["backend"],
+            labels.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]),
+            _over_second(row),
+            _speedup(row),
+            f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "",
+        )
+        for row in table.to_dict("records")
+    ]
+    numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
+    heads = ("setting", "problem", "fastest", *numbers)
+    return by_setting(heads, rows, set(numbers))
+
+
+def _over_second(row: Mapping[Any, Any]) -> str:
+    """`1.31 [1.28, 1.34] im2col`, with a question mark where it is not decided."""
+    if pd.isna(row["second"]):
+        return ""
+    ends = (row["over_second"], row["over_second_ci_low"], row["over_second_ci_high"])
+    return f"{labels.interval(*ends)} {row['second']}{'' if row['decided'] else ' ?'}"
+
+
+def _speedup(row: Mapping[Any, Any]) -> str:
+    if row["backend"] == row["baseline"]:
+        return "baseline"
+    ends = (row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
+    return "" if pd.isna(row["speedup"]) else labels.interval(*ends)
+
+
+def sentences(found: Found) -> list[str]:
+    """How often each backend is the fastest, how many leads are sure, and what has no row."""
+    table = found.table
+    sure, contested = int(table["decided"].fillna(False).sum()), int(table["second"].notna().sum())
+    wins = table["backend"].value_counts()
+    said = [
+        f"Of {labels.count(len(table), 'problem')} the fastest is "
+        f"{labels.join([f'{name} in {count}' for name, count in wins.items()])}; "
+        f"{sure} of {labels.count(contested, 'lead')} over the second "
+        f"{'is' if sure == 1 else 'are'} sure, ? marks the others."
+    ]
+    if SEPARABLE in wins:
+        said.append(
+            f"{SEPARABLE} takes weights that factor, as the ones measured; a model's own do not."
+        )
+    if found.left_out:
+        what = labels.count(len(found.left_out), "problem")
+        said.append(f"Left out: {what}, of which no backend is within the largest error.")
+    return said

@@ -1,0 +1,198 @@
+"""Two runs held against each other: which cases are faster or slower now, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from convsweep.analysis.cases import Cases, read_cases, split
+from convsweep.analysis.estimates import (
+    Estimate,
+    Numbers,
+    bounds,
+    difference,
+    estimate,
+    interval,
+    weighted_mean,
+)
+from convsweep.analysis.labels import label_cases
+from convsweep.analysis.verdicts import asked_in, told_verdicts
+from convsweep.results import store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_OF_ONE_MACHINE = ("environment_id", "backend_version", "device_name")
+SHARED_COLUMNS = tuple(name for name in store.CASE_COLUMNS if name not in _OF_ONE_MACHINE)
+"""What a case of one run and a case of the other must share to be the same."""
+_FAILED = ("mismatch", "crash", "error", "out_of_memory", "timeout")
+_FREE = ("seed", "case_timeout_s", "passes")
+"""Settings that say how long a run may take, not what is measured."""
+
+
+class Comparison(NamedTuple):
+    """What became of every case from the old run to the new one."""
+
+    cases: DataFrame
+    """A row for each case of either run: `SHARED_COLUMNS, status_old, status_new, reason, label,
+    setting, old_s, new_s, old_speedup, new_speedup, change, change_ci_low, change_ci_high, verdict,
+    regression`. A change above 1 is faster now; what can't be compared has no verdict."""
+    means: DataFrame
+    """A row a setting and backend: `setting, backend, cases`, and the geometric mean of the
+    changes as `change, change_ci_low, change_ci_high`; the baseline's is of its plain time."""
+    baseline: str | None
+    """What times are relative to, each to that of its own pass; None where they are plain."""
+    margin: float
+    differences: list[str]
+    """What of machine, versions and settings is not the same."""
+
+
+def compare(
+    old_dir: Path,
+    new_dir: Path,
+    *,
+    margin: float | None = None,
+    absolute: bool = False,
+    across_machines: bool = False,
+) -> Comparison:
+    """Hold the run in `new_dir` against the one in `old_dir`.
+
+    Times move from run to run by more than any interval within a run says, and a backend's time
+    relative to the baseline's much less: it is what is compared, unless `absolute` asks for plain
+    times, or the runs have no baseline in common.
+
+    Raises:
+        ValueError: in one line, where either is no run, they share no case, or machine, versions or
+            settings differ and `across_machines` does not allow it.
+    """
+    before, now = _read(old_dir), _read(new_dir)
+    found = list(_differences(before, now))
+    if found and not across_machines:
+        raise ValueError(
+            f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
+            "--across-machines compares them all the same"
+        )
+    margin = asked_in(now.told).margin if margin is None else margin
+    baseline = None if absolute else _common_baseline(before, now)
+    old, new = (read_cases(run.rows, baseline or "") for run in (before, now))
+    cases = _pair(old, new)
+    if not (cases["old_row"].notna() & cases["new_row"].notna()).any():
+        raise ValueError(f"{str(old_dir)!r} and {str(new_dir)!r} share no case")
+    return Comparison(*_judge(cases, old, new, baseline, margin), baseline, margin, found)
+
+
+class _Run(NamedTuple):
+    rows: DataFrame
+    told: Mapping[str, Any]
+    """environment.json; empty where there is none."""
+
+    @property
+    def environment_id(self) -> str:
+        return str(self.rows["environment_id"].iloc[0])
+
+
+def _read(run_dir: Path) -> _Run:
+    rows = split(store.load(run_dir)).asked
+    if rows.empty:
+        raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
+    if (found := rows["environment_id"].nunique()) != 1:
+        raise ValueError(f"{str(run_dir)!r} holds rows of {found} environments, not of one")
+    return _Run(rows, store.read_environment(run_dir))
+
+
+def _differences(old: _Run, new: _Run) -> Iterator[str]:
+    """What differs, each as `settings.allocator: 'steady' against 'system'`."""
+    if bool(old.told) != bool(new.told):
+        yield f"{store.ENVIRONMENT}: only the {'old' if old.told else 'new'} run has one"
+        return
+    parts = ("machine", "versions", "devices", "settings")
+    before, now = (_recorded({part: run.told.get(part) for part in parts}) for run in (old, new))
+    for name in sorted(before.keys() | now.keys()):
+        if name.rpartition(".")[2] not in _FREE and before.get(name) != now.get(name):
+            yield f"{name}: {_said(before, name)} against {_said(now, name)}"
+    if before == now and old.environment_id != new.environment_id:
+        yield f"environment_id: {old.environment_id!r} against {new.environment_id!r}"
+
+
+def _recorded(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in store.flat(told).items() if value is not None}
+
+
+def _said(told: Mapping[str, Any], name: str) -> str:
+    return repr(told[name]) if name in told else "not recorded"
+
+
+def _common_baseline(old: _Run, new: _Run) -> str | None:
+    """The baseline of either run that both have timed; None where it would stand alone."""
+    timed = [set(run.rows.loc[run.rows["status"] == "ok", "backend"]) for run in (old, new)]
+    shared = timed[0] & timed[1]
+    names = [str(run.told.get("baseline") or store.BASELINE) for run in (old, new)]
+    return next((name for name in names if name in shared and len(shared) > 1), None)
+
+
+def _pair(old: Cases, new: Cases) -> DataFrame:
+    """A row for each case of either run, with its place in each, or none."""
+    told = [
+        cases.told[[*SHARED_COLUMNS, "status", "reason"]].assign(row=np.arange(len(cases.told)))
+        for cases in (old, new)
+    ]
+    pairs = told[0].merge(told[1], how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new"))
+    pairs = pairs.rename(
+        columns={"row_old": "old_row", "row_new": "new_row", "reason_new": "reason"}
+    )
+    return label_cases(pairs.drop(columns="reason_old").assign(environment_id=""))
+
+
+def _judge(
+    cases: DataFrame, old: Cases, new: Cases, baseline: str | None, margin: float
+) -> tuple[DataFrame, DataFrame]:
+    """The cases with their times, changes and verdicts; and the mean changes."""
+    places = (cases.pop("old_row"), cases.pop("new_row"))
+    plain = [_rows(-run.log_s, place) for run, place in zip((old, new), places, strict=True)]
+    relative = [
+        _rows(run.log_speedup, place) for run, place in zip((old, new), places, strict=True)
+    ]
+    for age, speed, speedup in zip(("old", "new"), plain, relative, strict=True):
+        cases[f"{age}_s"] = np.exp(-estimate(speed).mean)
+        cases[f"{age}_speedup"] = np.exp(estimate(speedup).mean)
+    is_baseline = (cases["backend"] == (baseline or "")).to_numpy(dtype=bool)[:, np.newaxis]
+    before, now = relative if baseline else plain
+    found = difference(estimate(now), estimate(before))
+    found = Estimate(*(np.where(is_baseline[:, 0], np.nan, part) for part in found))
+    for name, ends in zip(_CHANGE, bounds(found), strict=True):
+        cases[name] = ends
+    timed = cases["old_s"].notna() & cases["new_s"].notna()
+    said = pd.Series(told_verdicts(found, margin)).fillna("")
+    cases["verdict"] = said.mask(timed & is_baseline[:, 0], "baseline")
+    failed = (cases["status_old"] == "ok") & cases["status_new"].isin(_FAILED)
+    cases["regression"] = ((cases["verdict"] == "slower") | failed).astype(bool)
+    # The baseline's own change is not relative to anything.
+    before, now = np.where(is_baseline, plain[0], before), np.where(is_baseline, plain[1], now)
+    return cases.drop(columns="environment_id"), _means(cases, before, now)
+
+
+_CHANGE = ("change", "change_ci_low", "change_ci_high")
+
+
+def _rows(logs: Numbers, places: pd.Series[float]) -> Numbers:
+    """The rows of `logs` at these places; NaN where there is none."""
+    there = places.notna().to_numpy(dtype=bool)
+    taken = np.full((len(places), logs.shape[1]), np.nan)
+    taken[there] = logs[places[there].astype(int)]
+    return taken
+
+
+def _means(cases: DataFrame, before: Numbers, now: Numbers) -> DataFrame:
+    """Over the cases that both runs have timed."""
+    both = ~(np.isnan(before).all(axis=1) | np.isnan(now).all(axis=1))
+    means = []
+    for (setting, backend), own in cases[both].groupby(["setting", "backend"], sort=False):
+        weights = np.full(len(own), 1 / len(own))
+        found = difference(*(weighted_mean(logs[own.index], weights) for logs in (now, before)))
+        told = {"setting": setting, "backend": backend, "cases": len(own)}
+        means.append(told | dict(zip(_CHANGE, interval(found), strict=True)))
+    return pd.DataFrame(means, columns=["setting", "backend", "cases", *_CHANGE])

@@ -1,0 +1,1 @@
+"""Analysis of the backend families: algorithms, kernels and engines."""

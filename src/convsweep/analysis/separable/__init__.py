@@ -1,0 +1,1 @@
+"""Analysis of separable against standard layers."""

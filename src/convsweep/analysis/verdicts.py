@@ -1,0 +1,214 @@
+"""Speedups and verdicts, from the passes of a run; docs/statistics.md says why so."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from convsweep.analysis.cases import read_cases
+from convsweep.analysis.estimates import (
+    CONFIDENCE,
+    Estimate,
+    Numbers,
+    bounds,
+    degrees,
+    estimate,
+    stacked,
+)
+from convsweep.analysis.roofline import attainable
+from convsweep.results.machines import machines
+from convsweep.results.store import BASELINE, CASE_COLUMNS, MARGIN
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SUMMARY_COLUMNS = (
+    *CASE_COLUMNS,
+    "status",
+    "reason",
+    "passes",
+    "median_s",
+    "ci_low_s",
+    "ci_high_s",
+    "flops_per_s",
+    "roofline_fraction",
+    "baseline",
+    "speedup",
+    "speedup_ci_low",
+    "speedup_ci_high",
+    "verdict",
+    "attainable_flops_per_s",
+    "bound",
+    "backend_macs",
+    "backend_bytes",
+    "relative_err",
+    "error_ratio",
+    "prepare_s",
+    "first_call_s",
+    "family",
+    "peak_memory_bytes",
+    "first_call_max_s",
+)
+"""The columns of summary.csv."""
+_TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "flags", "margin")
+"""What `summarize` adds behind them."""
+
+CLAIMS = ("faster", "slower", "same")
+_MOST_PASSES = 10**9
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+def p_values(speedups: Estimate, margin: float = MARGIN) -> Numbers:
+    """How well each of `CLAIMS` is supported, a row a claim; 1 where there is no interval.
+
+    One of three is true: above 1 by the margin, below 1 by it, or between the two, for which both
+    ends are tested (Schuirmann 1987). Values count both sides: at 5 %, a claim holds where the
+    95 % interval lies wholly on its side of the margin.
+    """
+    mean, standard_error, degrees = map(np.asarray, speedups)
+    edge = np.log1p(margin)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above, below = (mean - edge) / standard_error, (mean + edge) / standard_error
+    t = stats.t(degrees)
+    one_sided = np.stack([t.sf(above), t.cdf(below), np.maximum(t.cdf(above), t.sf(below))])
+    return np.asarray(np.minimum(2 * np.nan_to_num(one_sided, nan=1), 1))
+
+
+def hold(p: Numbers) -> NDArray[np.bool_]:
+    """Which of many claims are made, so that 5 % of those may be false.
+
+    Benjamini & Hochberg 1995, over all the comparisons that one answer rests on.
+    """
+    adjusted = stats.false_discovery_control(p) if len(p) else p
+    return np.asarray(adjusted <= 1 - CONFIDENCE)
+
+
+def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
+    """`faster`, `slower`, `same` or `undecided` for each of a run's comparisons."""
+    p = p_values(speedups, margin)
+    return np.where(hold(p.min(axis=0)), np.array(CLAIMS)[p.argmin(axis=0)], "undecided")
+
+
+def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[_K]:
+    """The cases whose verdict holds although one looks after every pass, and stops when it holds.
+
+    Look number i has 1 / (i (i + 1)) of the 5 %, which adds up to 5 % over all the looks that
+    there may ever be. What is settled once, and gets no more passes, is in the verdicts of the
+    whole run too, whatever becomes of the other cases.
+
+    Args:
+        log_ratios: for every case of the run the logarithms of its speedup, one a pass; those
+            settled at an earlier look have fewer.
+        margin: as for `summarize`.
+        looks: how many looks there have been, this one counted.
+    """
+    if not log_ratios:
+        return set()
+    logs = stacked(log_ratios.values())
+    p = p_values(estimate(logs), margin).min(axis=0)
+    # A case that was left alone has been looked at as often as it had passes.
+    passes = (~np.isnan(logs)).sum(axis=1)
+    look = np.maximum(looks - (passes.max() - passes), 1)
+    held = hold(np.minimum(p * look * (look + 1), 1))
+    return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
+
+
+def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
+    """About how many passes in all until the interval clears the margin, if it stays as it is.
+
+    None where it never will, the estimate lying on the margin, or where fewer than two passes
+    can't tell. The correction for many comparisons may ask for some more.
+    """
+    logs = np.asarray(log_ratios, dtype="float64")
+    found = estimate(logs)
+    distance = abs(abs(float(found.mean)) - np.log1p(margin))
+    deviation = float(found.standard_error) * np.sqrt(np.count_nonzero(~np.isnan(logs)))
+    if np.isnan(deviation) or distance <= 1e-9:
+        return None
+
+    def clears(passes: int) -> bool:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, degrees(passes)) * deviation / np.sqrt(passes)
+        return bool(half <= distance)
+
+    return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
+
+
+class Asked(NamedTuple):
+    """What a run's verdicts are to be about."""
+
+    baseline: str = BASELINE
+    margin: float = MARGIN
+    cases: int = 0
+    """How many there were to be, on all machines; 0 where nobody knows."""
+    elsewhere: int = 0
+    """How many more the other shards have, where it is one."""
+
+
+def asked_in(environment: Mapping[str, Any]) -> Asked:
+    """What was asked when the run was measured, from an environment.json that may be edited."""
+    baseline, margin = environment.get("baseline"), environment.get("margin")
+    request = environment.get("request")
+    told = request if isinstance(request, Mapping) else {}
+    cases, whole = told.get("case_count"), told.get("whole_count")
+    others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
+    return Asked(
+        baseline if isinstance(baseline, str) and baseline else BASELINE,
+        margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
+        _planned(environment, cases) if isinstance(cases, int) else 0,
+        max(0, others),
+    )
+
+
+def _planned(environment: Mapping[str, Any], cases: int) -> int:
+    """The cases of all machines together; one that has other devices says how many it has."""
+    own = (told.get("request") for told in machines(environment).values())
+    counts = (told.get("case_count") if isinstance(told, Mapping) else None for told in own)
+    return sum(count if isinstance(count, int) else cases for count in counts)
+
+
+def summarize(
+    measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
+) -> DataFrame:
+    """One row a case: its time over the passes, and its speedup over `baseline`.
+
+    A speedup is the geometric mean over passes of baseline seconds / these seconds, paired by
+    pass, since one pass times both in turn. Its interval is a plain one of 95 %; its verdict is
+    corrected for the number of speedups in the run, and so stricter.
+    """
+    cases = read_cases(measurements, baseline)
+    summary = cases.told.copy()
+    summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
+    _put(summary, ("median_s", "ci_low_s", "ci_high_s"), estimate(cases.log_s))
+    summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
+    told = attainable(summary)
+    summary[told.columns] = told
+    summary["baseline"] = baseline
+    speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
+    _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
+    summary["verdict"] = told_verdicts(speedups, margin)
+    timed = cases.is_baseline & (summary["passes"] > 0)
+    summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
+    summary["margin"] = margin
+    return summary[[*SUMMARY_COLUMNS, *_TOLD_BESIDE]].astype(
+        {"baseline": "string", "verdict": "string", "reason": "string"}
+    )
+
+
+def _put(summary: DataFrame, names: Sequence[str], found: Estimate) -> None:
+    """Value, low and high end, as columns."""
+    for name, ends in zip(names, bounds(found), strict=True):
+        summary[name] = ends
+
+
+def told_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
+    """The verdicts of the run's speedups; None where there is no speedup."""
+    compared = ~np.isnan(speedups.mean)
+    told = np.full(compared.shape, None, dtype=object)
+    told[compared] = verdicts(Estimate(*(part[compared] for part in speedups)), margin)
+    return told

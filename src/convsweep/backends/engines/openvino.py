@@ -1,0 +1,117 @@
+"""OpenVINO: a graph of convolutions, compiled for one problem and one layout of its input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsweep.backends.base import Conv
+from convsweep.backends.engines.adapters import PerThread, is_channels_last, made_for_each
+from convsweep.backends.engines.graph import Layer
+
+_COPIED_BELOW = 2**16  # elements; copying an answer then takes less than handing memory over
+
+
+def convolution(layers: Sequence[Layer]) -> Conv:
+    """The layers as one compiled model, with as many threads as PyTorch has now."""
+
+    def make(channels_last: bool) -> Conv:
+        return _compiled(layers, channels_last)
+
+    return made_for_each(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
+
+
+@cache
+def _openvino() -> Any:
+    """OpenVINO without its telemetry, which would send word of every import over the network."""
+    telemetry = "openvino_telemetry"
+    known = telemetry in sys.modules
+    if not known:
+        sys.modules[telemetry] = None  # type: ignore[assignment]  # it then takes its own stub
+    try:
+        return import_module("openvino")
+    finally:
+        if not known:
+            del sys.modules[telemetry]
+
+
+def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
+    """For inputs of one layout; the graph itself has it, so that OpenVINO need not convert."""
+    openvino = _openvino()
+    model = openvino.compile_model(
+        _model(layers, channels_last),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    )
+    shape = _laid_out(layers[-1].problem.output_shape, channels_last)
+    run = _copying if _numel(shape) < _COPIED_BELOW else _writing
+    requests = PerThread(model.create_infer_request)
+
+    def conv(x: Tensor) -> Tensor:
+        x = x.detach()
+        rows = x.movedim(1, -1) if channels_last else x
+        request = requests.own
+        request.set_input_tensor(openvino.Tensor(rows.numpy(), shared_memory=True))
+        y = run(request, shape)
+        return y.movedim(-1, 1) if channels_last else y
+
+    return conv
+
+
+def _copying(request: Any, shape: Sequence[int]) -> Tensor:
+    request.infer()
+    return torch.from_numpy(request.get_output_tensor().data).clone()
+
+
+def _writing(request: Any, shape: Sequence[int]) -> Tensor:
+    y = torch.empty(shape)
+    request.set_output_tensor(_openvino().Tensor(y.numpy(), shared_memory=True))
+    request.infer()
+    return y
+
+
+def _model(layers: Sequence[Layer], channels_last: bool) -> Any:
+    openvino, rank = _openvino(), layers[0].problem.rank
+    opset13 = openvino.opset13
+    first_shape = _laid_out(layers[0].problem.input_shape, channels_last)
+    given = node = opset13.parameter(first_shape, openvino.Type.f32)
+    if channels_last:
+        node = opset13.transpose(node, [0, rank + 1, *range(1, rank + 1)])
+    for layer in layers:
+        node = _node(layer, node)
+    if channels_last:
+        node = opset13.transpose(node, [0, *range(2, rank + 2), 1])
+    return openvino.Model([node], [given])
+
+
+def _node(layer: Layer, node: Any) -> Any:
+    opset13 = _openvino().opset13
+    problem, weight, bias = layer
+    ways = (problem.stride, problem.padding, problem.padding, problem.dilation)
+    if problem.groups == 1:
+        node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, ways))
+    else:
+        grouped = weight.contiguous().view(problem.groups, -1, *weight.shape[1:])
+        node = opset13.group_convolution(node, grouped.numpy(), *map(list, ways))
+    if bias is None:
+        return node
+    return opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
+
+
+def _laid_out(shape: Sequence[int], channels_last: bool) -> list[int]:
+    batch_size, channels, *size = shape
+    return [batch_size, *size, channels] if channels_last else [batch_size, channels, *size]
+
+
+def _numel(shape: Sequence[int]) -> int:
+    return torch.Size(shape).numel()

@@ -1,0 +1,98 @@
+"""Depthwise convolution of contiguous tensors in blocks: lanes are channels, after a transpose.
+
+Rows of a small map fill no vector, and rows of the kernel beyond the image cost nothing where
+lanes are channels: there, two transposes are cheaper than lanes of pixels.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+
+from convsweep.backends.kernels.compiling import Entry, inlined
+from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
+from convsweep.backends.kernels.depthwise_work import worker
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.layouts import planes_from_rows
+from convsweep.backends.kernels.vectors import load_float, store, store_float, transpose, zeros
+
+
+@inlined
+def _clear(block: int, first: int, last: int) -> None:
+    for pixel in range(first, last):
+        store(block + pixel * VECTOR_BYTES, zeros())
+
+
+@inlined
+def _block_row(source: int, plane_step: int, width: int, end: int, target: int) -> None:
+    """A row of `LANES` planes as `[pixel][LANES]`; up to a block beyond it is written too.
+
+    Nothing at `end` and beyond it is read.
+    """
+    if width >= LANES:
+        for first in range(0, width, LANES):
+            pixel = min(first, width - LANES)
+            transpose(
+                source + pixel * FLOAT_BYTES,
+                plane_step,
+                target + pixel * VECTOR_BYTES,
+                VECTOR_BYTES,
+            )
+    elif source + (LANES - 1) * plane_step + VECTOR_BYTES <= end:
+        transpose(source, plane_step, target, VECTOR_BYTES)
+    else:
+        for pixel in range(width):
+            for lane in range(LANES):
+                value = load_float(source + lane * plane_step + pixel * FLOAT_BYTES)
+                store_float(target + pixel * VECTOR_BYTES + lane * FLOAT_BYTES, value)
+
+
+@cache
+def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
+    """The worker for contiguous tensors of `LANES` channels or more, with `rows_worker`'s tile."""
+    x_step = step * VECTOR_BYTES
+
+    def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
+        p = numba.carray(plan, 1)[0]
+        channels, width, height, left = p.channels, p.width, p.height, p.left
+        out_height, out_width, bands = p.out_height, p.out_width, p.bands
+        row_step, plane_step = p.pitch * VECTOR_BYTES, height * width * FLOAT_BYTES
+        out_step = out_height * out_width * FLOAT_BYTES
+        end = x + p.images * channels * plane_step
+        vectors = (channels + LANES - 1) // LANES
+        lines = p.lines // p.kernel_h  # of a row of the kernel
+        padded = scratch + part * p.scratch_bytes
+        tile = padded + p.band_bytes
+        units = p.images * vectors * bands
+        for unit in range(part * units // parts, (part + 1) * units // parts):
+            image, vector, band = unit // bands // vectors, unit // bands % vectors, unit % bands
+            channel = min(vector * LANES, channels - LANES)
+            plane = image * channels + channel
+            first, last = band * out_height // bands, (band + 1) * out_height // bands
+            top = first * p.stride_h - p.top
+            reach = (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
+            for row in range(max(0, top), min(height, top + reach)):
+                target = padded + (row - top) * row_step
+                source = x + plane * plane_step + row * width * FLOAT_BYTES
+                _clear(target, 0, left)
+                _block_row(source, plane_step, width, end, target + left * VECTOR_BYTES)
+                _clear(target, left + width, p.needed)
+            for row in range(first, last):
+                i = row * p.stride_h - p.top
+                above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
+                run(
+                    padded + (i - top) * row_step, x_step,
+                    p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
+                    p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
+                    p.start + channel * FLOAT_BYTES,
+                    tile + (row - first) * out_width * VECTOR_BYTES, VECTOR_BYTES,
+                    out_width, taps, stride, count, False,
+                )  # fmt: skip
+            target = y + plane * out_step + first * out_width * FLOAT_BYTES
+            pixels = (last - first) * out_width
+            planes_from_rows(tile, VECTOR_BYTES, LANES, pixels, target, out_step)
+
+    return worker(work)

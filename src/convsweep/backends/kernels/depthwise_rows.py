@@ -1,0 +1,114 @@
+"""Depthwise convolution of channels_last tensors: lanes are channels of a pixel.
+
+A band of a block of channels is copied between its padding, its pixels 64 bytes apart: in the
+tensor they are as far apart as it has channels, often a power of two that few cache lines share.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+
+from convsweep.backends.kernels.compiling import Entry, inlined
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
+from convsweep.backends.kernels.depthwise_work import worker
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.vectors import load, load_float, store, store_float, zeros
+
+HALVES = 2
+PIXEL_BYTES = HALVES * VECTOR_BYTES
+"""Bytes from pixel to pixel of a block."""
+
+
+@inlined
+def _clear(pixels: int, first: int, last: int) -> None:
+    for pixel in range(first, last):
+        for half in range(HALVES):
+            store(pixels + pixel * PIXEL_BYTES + half * VECTOR_BYTES, zeros())
+
+
+@inlined
+def _copy(
+    source: int, step: int, channels: int, pixels: int, target: int, target_step: int
+) -> None:
+    """Copy up to `LANES` channels of a row of pixels; nothing beside them."""
+    if channels >= LANES:
+        for pixel in range(pixels):
+            store(target + pixel * target_step, load(source + pixel * step))
+        return
+    for pixel in range(pixels):
+        for offset in range(0, channels * FLOAT_BYTES, FLOAT_BYTES):
+            value = load_float(source + pixel * step + offset)
+            store_float(target + pixel * target_step + offset, value)
+
+
+@inlined
+def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> tuple[int, int]:
+    """Which rows of the kernel, the first one at row `first`, meet the image: from, up to."""
+    if first >= 0 and first + (kernel - 1) * dilation < height:
+        return 0, kernel
+    above = min(kernel, max(0, -first + dilation - 1) // dilation)
+    below = min(kernel, max(0, height - first + dilation - 1) // dilation)
+    return above, max(above, below)
+
+
+@cache
+def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
+    """The worker for channels_last tensors: `taps` in a row of the kernel, `count` output columns.
+
+    Its lines are the rows of the kernel, or all its taps where `taps` is 1; tiles meet pixels that
+    are `step` apart.
+    """
+    x_step = step * PIXEL_BYTES
+
+    def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
+        p = numba.carray(plan, 1)[0]
+        channels, width, height, out_width = p.channels, p.width, p.height, p.out_width
+        bands, left = p.bands, p.left
+        row_step, pixel_step = p.pitch * PIXEL_BYTES, channels * FLOAT_BYTES
+        vectors = (channels + LANES - 1) // LANES
+        blocks = (vectors + HALVES - 1) // HALVES
+        lines = p.lines // p.kernel_h  # of a row of the kernel
+        tile = scratch + part * p.scratch_bytes
+        padded = tile + out_width * VECTOR_BYTES
+        units = p.images * blocks * bands
+        for unit in range(part * units // parts, (part + 1) * units // parts):
+            image, block, band = unit // bands // blocks, unit // bands % blocks, unit % bands
+            some = min(HALVES, vectors - block * HALVES)
+            first, last = band * p.out_height // bands, (band + 1) * p.out_height // bands
+            top = first * p.stride_h - p.top
+            reach = (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
+            for row in range(max(0, top), min(height, top + reach)):
+                target = padded + (row - top) * row_step
+                _clear(target, 0, left)
+                source = x + (image * height + row) * width * pixel_step
+                for half in range(some):
+                    channel = max(0, min((block * HALVES + half) * LANES, channels - LANES))
+                    _copy(
+                        source + channel * FLOAT_BYTES, pixel_step, channels, width,
+                        target + left * PIXEL_BYTES + half * VECTOR_BYTES, PIXEL_BYTES,
+                    )  # fmt: skip
+                _clear(target, left + width, p.needed)
+            for row in range(first, last):
+                i = row * p.stride_h - p.top
+                above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
+                for half in range(some):
+                    vector = block * HALVES + half
+                    channel = max(0, min(vector * LANES, channels - LANES))
+                    target = y + (image * p.out_height + row) * out_width * pixel_step
+                    target += channel * FLOAT_BYTES
+                    partial = channels < LANES
+                    run(
+                        padded + (i - top) * row_step + half * VECTOR_BYTES, x_step,
+                        p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
+                        p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
+                        p.start + channel * FLOAT_BYTES,
+                        tile if partial else target, VECTOR_BYTES if partial else pixel_step,
+                        out_width, taps, stride, count, False,
+                    )  # fmt: skip
+                    if partial:
+                        _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)
+
+    return worker(work)

@@ -1,0 +1,173 @@
+"""1x1 convolution: pixels are the rows of a matrix product, output channels its columns.
+
+Bands of pixels that stay in the second cache meet all panels of 16 output channels in turn (Goto &
+van de Geijn 2008). channels_last pixels are rows already; contiguous ones are transposed a band
+at a time, and so are their answers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numba import prange, set_num_threads
+from torch import Tensor
+
+from convsweep.backends.base import Conv
+from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels.compiling import config, inlined, parallel_kernel
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.layouts import (
+    answer,
+    block_from_planes,
+    laid_out,
+    planes_from_rows,
+    rows_from_rows,
+)
+from convsweep.backends.kernels.products import PANEL, products
+from convsweep.problems.problem import ConvProblem
+
+PANEL_BYTES = PANEL * FLOAT_BYTES
+BAND_BYTES = 2**18  # of a band's input: half of a usual second cache
+MOST_PIXELS = 384  # of a band, so that a panel of its answers stays in the first cache
+
+
+@inlined
+def panels(
+    a: int,
+    a_row: int,
+    a_block: int,
+    pixels: int,
+    channels: int,
+    weights: int,
+    start: int,
+    first: int,
+    last: int,
+    out_channels: int,
+    tile: int,
+    y: int,
+    y_step: int,
+    planes: bool,
+) -> None:
+    """Panels `first` to `last` of the answer at a run of pixels, written to y.
+
+    y lies in planes or in rows, `y_step` bytes apart. The last panel overlaps the one before it,
+    so that nothing is written beside; a tile `[pixel][PANEL]` keeps what y can't take directly.
+    """
+    for panel in range(first, last):
+        channel = max(0, min(panel * PANEL, out_channels - PANEL))
+        b, sums = weights + panel * channels * PANEL_BYTES, start + channel * FLOAT_BYTES
+        if not planes and out_channels >= PANEL:
+            out, out_row = y + channel * FLOAT_BYTES, y_step
+        else:
+            out, out_row = tile, PANEL_BYTES
+        products(
+            a, a_row, a_block, pixels, b, PANEL_BYTES, channels,
+            sums, 0, VECTOR_BYTES, out, out_row, VECTOR_BYTES,
+        )  # fmt: skip
+        if planes:
+            count = min(PANEL, out_channels)
+            planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
+        elif out_channels < PANEL:
+            rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
+
+
+@parallel_kernel
+def _multiply(
+    parts: int,
+    x: int,
+    weights: int,
+    start: int,
+    y: int,
+    scratch: int,
+    scratch_step: int,
+    images: int,
+    pixels: int,
+    channels: int,
+    out_channels: int,
+    bands: int,
+    shares: int,
+    planes: bool,
+) -> None:
+    """All bands of all images times all panels, in `shares` of panels, spread over threads."""
+    units = images * bands * shares
+    count = (out_channels + PANEL - 1) // PANEL
+    most = (pixels + bands - 1) // bands
+    for part in prange(parts):
+        block = scratch + part * scratch_step
+        tile = block + (channels + LANES - 1) // LANES * most * VECTOR_BYTES
+        for unit in range(part * units // parts, (part + 1) * units // parts):
+            image, band, share = unit // shares // bands, unit // shares % bands, unit % shares
+            first = band * pixels // bands
+            run = (band + 1) * pixels // bands - first
+            if planes:
+                a, a_row, a_block = block, VECTOR_BYTES, run * VECTOR_BYTES
+                step = pixels * FLOAT_BYTES
+                source = x + image * channels * step + first * FLOAT_BYTES
+                target = y + image * out_channels * step + first * FLOAT_BYTES
+                for channel in range(0, channels, LANES):
+                    some = min(LANES, channels - channel)
+                    at = block + channel // LANES * a_block
+                    block_from_planes(source + channel * step, step, some, run, at)
+            else:
+                a_row, a_block, step = (
+                    channels * FLOAT_BYTES,
+                    VECTOR_BYTES,
+                    out_channels * FLOAT_BYTES,
+                )
+                a = x + (image * pixels + first) * a_row
+                target = y + (image * pixels + first) * step
+            panels(
+                a, a_row, a_block, run, channels, weights, start,
+                share * count // shares, (share + 1) * count // shares, out_channels,
+                tile, target, step, planes,
+            )  # fmt: skip
+
+
+def packed_panels(matrix: Tensor) -> Tensor:
+    """(C_out, C_in) as `[panel][C_in][PANEL]`; the last panel overlaps the one before it."""
+    out_channels, channels = matrix.shape
+    firsts = [max(0, min(c, out_channels - PANEL)) for c in range(0, out_channels, PANEL)]
+    panels = buffers.packed(len(firsts) * channels * PANEL).view(-1, channels, PANEL)
+    for panel, first in zip(panels, firsts, strict=True):
+        columns = matrix[first : first + PANEL].T  # (C_in, PANEL)
+        panel[:, : columns.shape[1]] = columns
+    return panels
+
+
+def packed_start(bias: Tensor | None, out_channels: int) -> Tensor:
+    """What the sums start from: the bias, or zeros; at least a panel of it."""
+    start = buffers.packed(max(out_channels, PANEL))
+    if bias is not None:
+        start[:out_channels] = bias
+    return start
+
+
+def prepare(problem: ConvProblem, matrix: Tensor, bias: Tensor | None) -> Conv:
+    """The convolution by `matrix` (C_out, C_in), spread over torch's threads."""
+    weights, start = packed_panels(matrix), packed_start(bias, problem.out_channels)
+    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    pixels = math.prod(problem.output_size)
+    bands = -(-pixels // min(MOST_PIXELS, max(1, BAND_BYTES // (4 * problem.in_channels))))
+    if problem.batch_size * bands < threads <= pixels:
+        bands = threads
+    shares = 1 if problem.batch_size * bands >= threads else threads
+    most = -(-pixels // bands)
+    blocks = -(-problem.in_channels // LANES)
+    floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
+
+    def conv(x: Tensor) -> Tensor:
+        x, planes = laid_out(x, problem.input_shape)
+        x = problem.strided(x)  # copied if anything is left out
+        x = x.contiguous() if planes else x.movedim(1, -1).contiguous()
+        y = answer(problem.output_shape, planes)
+        scratch = buffers.scratch("pointwise", threads * floats)
+        set_num_threads(threads)
+        _multiply(
+            threads, x.data_ptr(), weights.data_ptr(), start.data_ptr(), y.data_ptr(),
+            scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
+            problem.in_channels, problem.out_channels, bands, shares, planes,
+        )  # fmt: skip
+        return y
+
+    return conv

@@ -1,0 +1,138 @@
+"""Small constant matrices times vectors in memory, unrolled, with few operations.
+
+What Winograd's transforms are made of: their matrices interpolate in pairs of points +-p, so that
+columns or rows come in pairs that differ in signs alone, and half of the products are shared
+(Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numpy.typing import NDArray
+
+from convsweep.backends.kernels.instructions import (
+    CONTRACT,
+    LANES,
+    VECTOR,
+    read_vector,
+    write_vector,
+)
+from convsweep.backends.kernels.vectors import intrinsic
+
+Rows = list[list[float]]
+
+
+def times(matrix: NDArray[np.float64]) -> Any:
+    """An intrinsic `(source, source_step, target, target_step)` that multiplies vectors.
+
+    Vector i of the target is `sum(matrix[i][j] * vector j of the source)`; all is read before
+    anything is written. Addresses and steps are in bytes.
+    """
+
+    @intrinsic
+    def product(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step = args
+            columns = len(matrix[0])
+            vectors = [
+                read_vector(builder, _moved(builder, source, source_step, j))
+                for j in range(columns)
+            ]
+            for i, value in enumerate(_product(builder, matrix, vectors)):
+                write_vector(builder, value, _moved(builder, target, target_step, i))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), generate
+
+    return product
+
+
+def times_plus(matrix: NDArray[np.float64]) -> Any:
+    """As `times`, with the vector at a fifth address added to each result."""
+
+    @intrinsic
+    def product(
+        typing: Any, source: Any, source_step: Any, target: Any, target_step: Any, plus: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step, plus = args
+            columns = len(matrix[0])
+            vectors = [
+                read_vector(builder, _moved(builder, source, source_step, j))
+                for j in range(columns)
+            ]
+            added = read_vector(builder, plus)
+            for i, value in enumerate(_product(builder, matrix, vectors)):
+                total = builder.fadd(value, added, flags=CONTRACT)
+                write_vector(builder, total, _moved(builder, target, target_step, i))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 5), generate
+
+    return product
+
+
+def _moved(builder: Any, address: Any, step: Any, times: int) -> Any:
+    return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
+
+
+def _product(builder: Any, matrix: NDArray[np.float64], vectors: Sequence[Any]) -> list[Any]:
+    rows, vectors = _columns_paired(builder, [list(map(float, row)) for row in matrix], vectors)
+    done: dict[int, Any] = {}
+    for i, k in _pairs(rows):
+        even = [a if a == b else 0.0 for a, b in zip(rows[i], rows[k], strict=True)]
+        odd = [a if a != b else 0.0 for a, b in zip(rows[i], rows[k], strict=True)]
+        x, y = _sum(builder, even, vectors), _sum(builder, odd, vectors)
+        done[i], done[k] = builder.fadd(x, y), builder.fsub(x, y)
+    return [done[i] if i in done else _sum(builder, row, vectors) for i, row in enumerate(rows)]
+
+
+def _columns_paired(builder: Any, rows: Rows, vectors: Sequence[Any]) -> tuple[Rows, Sequence[Any]]:
+    """The matrix for sums and differences in place of those vectors whose columns are a pair."""
+    columns, values = [list(column) for column in zip(*rows, strict=True)], list(vectors)
+    for i, k in _pairs(columns):
+        first, second = columns[i], columns[k]
+        columns[i] = [a if a == b else 0.0 for a, b in zip(first, second, strict=True)]
+        columns[k] = [a if a != b else 0.0 for a, b in zip(first, second, strict=True)]
+        x, y = values[i], values[k]
+        values[i], values[k] = builder.fadd(x, y), builder.fsub(x, y)
+    return [list(row) for row in zip(*columns, strict=True)], values
+
+
+def _pairs(rows: Rows) -> Iterator[tuple[int, int]]:
+    """Rows that differ in signs alone, in some places and not in others; each row at most once."""
+    free = list(range(len(rows)))
+    while free:
+        i = free.pop(0)
+        for k in free:
+            same = any(a == b != 0 for a, b in zip(rows[i], rows[k], strict=True))
+            flipped = any(a == -b != 0 for a, b in zip(rows[i], rows[k], strict=True))
+            if same and flipped and list(map(abs, rows[i])) == list(map(abs, rows[k])):
+                free.remove(k)
+                yield i, k
+                break
+
+
+def _sum(builder: Any, weights: Sequence[float], vectors: Sequence[Any]) -> Any:
+    """The weighted sum of vectors; what has weight 1 first, to be added to."""
+    terms = [(w, v) for w, v in zip(weights, vectors, strict=True) if w]
+    terms.sort(key=lambda term: (term[0] != 1, abs(term[0]) != 1))
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    name = f"llvm.fmuladd.v{LANES}f32"
+    multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+    total: Any = None
+    for weight, value in terms:
+        factor = ir.Constant(VECTOR, [weight] * LANES)
+        if total is None:
+            total = value if weight == 1 else builder.fmul(value, factor)
+        elif abs(weight) == 1:
+            total = builder.fadd(total, value) if weight > 0 else builder.fsub(total, value)
+        else:
+            total = builder.call(multiply_add, [value, factor, total])
+    return total

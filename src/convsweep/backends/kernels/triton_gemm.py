@@ -1,0 +1,117 @@
+"""Convolution on a GPU as one matrix product whose left side is never written down.
+
+Rows are pixels of the answer, columns output channels; what is summed over are the taps of every
+input channel, gathered from the image while the product goes on (Chetlur et al. 2014, cuDNN).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convsweep.backends.base import Conv, Weights
+from convsweep.backends.kernels.triton_answer import answer
+from convsweep.problems.problem import ConvProblem
+
+_ROWS, _COLUMNS, _DEPTH = 64, 64, 32  # of a program's block; a tensor core takes 16 and more
+_FEWEST = 16
+
+
+@triton.jit
+def _multiply(  # type: ignore[no-untyped-def]
+    x_ptr,
+    w_ptr,  # (groups, K_h * K_w * C_in / groups, C_out / groups)
+    bias_ptr,
+    y_ptr,
+    rows,  # N * H_out * W_out
+    in_channels,  # of a group
+    out_channels,  # likewise
+    height,
+    width,
+    out_height,
+    out_width,
+    x_n,  # strides, in elements
+    x_c,
+    x_h,
+    x_w,
+    y_n,
+    y_c,
+    y_h,
+    y_w,
+    stride_h,
+    stride_w,
+    pad_h,
+    pad_w,
+    dilation_h,
+    dilation_w,
+    KERNEL_H: tl.constexpr,
+    KERNEL_W: tl.constexpr,
+    BIAS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
+    group = tl.program_id(2).to(tl.int64)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    image, pixel = row // (out_height * out_width), row % (out_height * out_width)
+    out_h, out_w = pixel // out_width, pixel % out_width
+    first_h, first_w = out_h * stride_h - pad_h, out_w * stride_w - pad_w
+    there, known = row < rows, column < out_channels
+    depth = KERNEL_H * KERNEL_W * in_channels
+    x_ptr += group * in_channels * x_c
+    w_ptr += group * depth * out_channels
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for start in range(0, depth, DEPTH):
+        k = start + tl.arange(0, DEPTH)
+        tap, channel = k // in_channels, (k % in_channels).to(tl.int64)
+        h = first_h[:, None] + (tap // KERNEL_W * dilation_h)[None, :]
+        w = first_w[:, None] + (tap % KERNEL_W * dilation_w)[None, :]
+        inside = there[:, None] & (k < depth)[None, :]
+        inside &= (h >= 0) & (h < height) & (w >= 0) & (w < width)
+        x_ptrs = x_ptr + image[:, None] * x_n + channel[None, :] * x_c + h * x_h + w * x_w
+        x = tl.load(x_ptrs, inside, 0.0)
+        w_ptrs = w_ptr + k.to(tl.int64)[:, None] * out_channels + column[None, :]
+        weights = tl.load(w_ptrs, (k < depth)[:, None] & known[None, :], 0.0)
+        total = tl.dot(x, weights, total, input_precision="ieee")
+    out = group * out_channels + column
+    if BIAS:
+        total += tl.load(bias_ptr + out, known, 0.0).to(tl.float32)[None, :]
+    y_ptrs = y_ptr + (image * y_n + out_h * y_h + out_w * y_w)[:, None] + out[None, :] * y_c
+    tl.store(y_ptrs, total.to(y_ptr.dtype.element_ty), there[:, None] & known[None, :])
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Weights as a matrix for each group, taps before channels as the kernel gathers them."""
+    groups = problem.groups
+    in_channels, out_channels = problem.in_channels // groups, problem.out_channels // groups
+    # (groups, K_h * K_w * C_in / groups, C_out / groups)
+    grouped = weights.dense.unflatten(0, (groups, out_channels))
+    matrices = grouped.permute(0, 3, 4, 2, 1).flatten(1, 3).contiguous()
+    columns = min(_COLUMNS, max(_FEWEST, triton.next_power_of_2(out_channels)))
+
+    def conv(x: Tensor) -> Tensor:
+        y = answer(problem, x, weights.dense.dtype)
+        rows = y.numel() // problem.out_channels
+        grid = (triton.cdiv(rows, _ROWS), triton.cdiv(out_channels, columns), groups)
+        arguments: tuple[Any, ...] = (
+            *(x, matrices, matrices if weights.bias is None else weights.bias, y),
+            *(rows, in_channels, out_channels),
+            *(*problem.input_size, *problem.output_size, *x.stride(), *y.stride()),
+            *(*problem.stride, *problem.padding, *problem.dilation),
+        )
+        _multiply[grid](
+            *arguments,
+            *problem.kernel_size,
+            BIAS=weights.bias is not None,
+            ROWS=_ROWS,
+            COLUMNS=columns,
+            DEPTH=_DEPTH,
+            enable_fp_fusion=True,
+        )
+        return y
+
+    return conv

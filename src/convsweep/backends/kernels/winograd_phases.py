@@ -1,0 +1,324 @@
+"""Winograd's three phases for 3x3 kernels: transform inputs, multiply, transform back.
+
+Images are cut into tiles of `tile` x `tile` outputs, which overlap by 2 in the input; a row of
+tiles is a band, and some bands are a block. Phases hand each other `[frequency][channel block]
+[tile of the block][LANES]`. Everything is at raw addresses, steps are in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, from_dtype, prange, types
+
+from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.layouts import (
+    block_from_planes,
+    block_from_rows,
+    planes_from_rows,
+    rows_from_rows,
+)
+from convsweep.backends.kernels.products import HALVES, PANEL, streamed_products
+from convsweep.backends.kernels.small_matrices import times, times_plus
+from convsweep.backends.kernels.vectors import intrinsic, store, zeros
+from convsweep.backends.kernels.winograd_tiles import OVERLAP
+from convsweep.backends.winograd_transforms import transforms
+
+_F2, _F4, _F6 = transforms(2), transforms(4), transforms(6)
+_forward_2, _forward_4, _forward_6 = times(_F2.B.T), times(_F4.B.T), times(_F6.B.T)
+_back_2, _back_4, _back_6 = times(_F2.A.T), times(_F4.A.T), times(_F6.A.T)
+_back_2_plus, _back_4_plus = times_plus(_F2.A.T), times_plus(_F4.A.T)
+_back_6_plus = times_plus(_F6.A.T)
+
+
+class Plan(NamedTuple):
+    """A problem cut into tiles; sizes, steps in bytes, addresses of what never changes."""
+
+    tile: int
+    channels_last: int
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    padding_y: int
+    padding_x: int
+    tiles_x: int
+    bands_of_image: int
+    bands: int
+    bands_of_block: int
+    input_step: int
+    output_step: int
+    tiles_bytes: int
+    lines_bytes: int
+    weights: int
+    bias: int
+    transform_inputs: int
+    multiply: int
+    transform_back: int
+
+
+RECORD = np.dtype([(name, np.int64) for name in Plan._fields])
+_WORKER = types.void(types.CPointer(from_dtype(RECORD)), *[types.int64] * 8)
+
+
+@intrinsic
+def _call(
+    typing: Any, entry: Any, plan: Any, x: Any, y: Any, tiles: Any, lines: Any,
+    first: Any, last: Any, part: Any, parts: Any,
+) -> Any:  # fmt: skip
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in args[1:]])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, plan, *[types.int64] * 8), generate
+
+
+@inlined
+def _forward(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
+    if tile == 2:
+        _forward_2(source, source_step, target, target_step)
+    elif tile == 4:
+        _forward_4(source, source_step, target, target_step)
+    else:
+        _forward_6(source, source_step, target, target_step)
+
+
+@inlined
+def _back(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
+    if tile == 2:
+        _back_2(source, source_step, target, target_step)
+    elif tile == 4:
+        _back_4(source, source_step, target, target_step)
+    else:
+        _back_6(source, source_step, target, target_step)
+
+
+@inlined
+def _back_plus(
+    tile: int, source: int, source_step: int, target: int, target_step: int, plus: int
+) -> None:
+    if tile == 2:
+        _back_2_plus(source, source_step, target, target_step, plus)
+    elif tile == 4:
+        _back_4_plus(source, source_step, target, target_step, plus)
+    else:
+        _back_6_plus(source, source_step, target, target_step, plus)
+
+
+@inlined
+def _clear(address: int, vectors: int) -> None:
+    for i in range(vectors):
+        store(address + i * VECTOR_BYTES, zeros())
+
+
+@inlined
+def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: int) -> None:
+    """The padded input of a band, up to `LANES` channels of it, as `[line][pixel][LANES]`."""
+    image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
+    channel = block * LANES
+    channels = min(LANES, plan.in_channels - channel)
+    plane_step = plan.height * plan.width * FLOAT_BYTES
+    columns = line_step // VECTOR_BYTES
+    for i in range(plan.tile + OVERLAP):
+        line, row = lines + i * line_step, first + i - plan.padding_y
+        if row < 0 or row >= plan.height:
+            _clear(line, columns)
+            continue
+        inside = line + plan.padding_x * VECTOR_BYTES
+        _clear(line, plan.padding_x)
+        _clear(inside + plan.width * VECTOR_BYTES, columns - plan.padding_x - plan.width)
+        if plan.channels_last:
+            pixel = (image * plan.height + row) * plan.width
+            source = x + (pixel * plan.in_channels + channel) * FLOAT_BYTES
+            block_from_rows(source, plan.in_channels * FLOAT_BYTES, channels, plan.width, inside)
+        else:
+            plane = image * plan.in_channels + channel
+            source = x + plane * plane_step + row * plan.width * FLOAT_BYTES
+            block_from_planes(source, plane_step, channels, plan.width, inside)
+
+
+@inlined
+def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: int) -> None:
+    """Write a band of results, up to `LANES` channels of them, to where they belong."""
+    image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
+    channel = block * LANES
+    channels = min(LANES, plan.out_channels - channel)
+    plane_step = plan.out_height * plan.out_width * FLOAT_BYTES
+    for i in range(min(plan.tile, plan.out_height - first)):
+        line, row = lines + i * line_step, first + i
+        if plan.channels_last:
+            pixel = (image * plan.out_height + row) * plan.out_width
+            target = y + (pixel * plan.out_channels + channel) * FLOAT_BYTES
+            rows_from_rows(
+                line,
+                VECTOR_BYTES,
+                channels,
+                plan.out_width,
+                target,
+                plan.out_channels * FLOAT_BYTES,
+            )
+        else:
+            plane = image * plan.out_channels + channel
+            target = y + plane * plane_step + row * plan.out_width * FLOAT_BYTES
+            planes_from_rows(line, VECTOR_BYTES, channels, plan.out_width, target, plane_step)
+
+
+@inlined
+def _band_forward(plan: Plan, x: int, band: int, block: int, lines: int, target: int) -> None:
+    """The transforms of a band's tiles, up to `LANES` channels of them."""
+    size = plan.tile + OVERLAP
+    columns = plan.tiles_x * plan.tile + OVERLAP
+    line_step = columns * VECTOR_BYTES
+    _gather(plan, x, band, block, lines, line_step)
+    for column in range(columns):
+        at = lines + column * VECTOR_BYTES
+        _forward(plan.tile, at, line_step, at, line_step)
+    for tile in range(plan.tiles_x):
+        source = lines + tile * plan.tile * VECTOR_BYTES
+        for i in range(size):
+            _forward(
+                plan.tile,
+                source + i * line_step,
+                VECTOR_BYTES,
+                target + tile * VECTOR_BYTES + i * size * plan.input_step,
+                plan.input_step,
+            )
+
+
+@inlined
+def _band_back(plan: Plan, y: int, band: int, block: int, lines: int, source: int) -> None:
+    """The outputs of a band's tiles, up to `LANES` channels of them, with their bias."""
+    size = plan.tile + OVERLAP
+    line_step = plan.tiles_x * plan.tile * VECTOR_BYTES
+    half_done, half_step = lines + plan.tile * line_step, size * VECTOR_BYTES
+    bias = plan.bias + block * VECTOR_BYTES
+    for tile in range(plan.tiles_x):
+        for j in range(size):
+            _back(
+                plan.tile,
+                source + tile * VECTOR_BYTES + j * plan.output_step,
+                size * plan.output_step,
+                half_done + j * VECTOR_BYTES,
+                half_step,
+            )
+        for i in range(plan.tile):
+            _back_plus(
+                plan.tile,
+                half_done + i * half_step,
+                VECTOR_BYTES,
+                lines + i * line_step + tile * plan.tile * VECTOR_BYTES,
+                VECTOR_BYTES,
+                bias,
+            )
+    _scatter(plan, y, band, block, lines, line_step)
+
+
+@inlined
+def _blocks_of(channels: int) -> int:
+    return (channels + LANES - 1) // LANES
+
+
+@inlined
+def _block_step(plan: Plan) -> int:
+    """Bytes between blocks of channels, for one frequency."""
+    return plan.bands_of_block * plan.tiles_x * VECTOR_BYTES
+
+
+@inlined
+def _outputs_of(plan: Plan, tiles: int) -> int:
+    """Where the products lie, behind the transformed inputs."""
+    return tiles + (plan.tile + OVERLAP) ** 2 * plan.input_step
+
+
+def _transform_inputs(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The first phase, for the bands from first to last: a part of their channels."""
+    plan = carray(plans, 1)[0]
+    work, lines = (last - first) * _blocks_of(plan.in_channels), lines + part * plan.lines_bytes
+    for i in range(work * part // parts, work * (part + 1) // parts):
+        block, band = i // (last - first), i % (last - first)
+        target = tiles + block * _block_step(plan) + band * plan.tiles_x * VECTOR_BYTES
+        _band_forward(plan, x, first + band, block, lines, target)
+
+
+def _multiply(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The second phase: a part of the pairs of a frequency and a panel of output channels."""
+    plan = carray(plans, 1)[0]
+    panels = (plan.out_channels + PANEL - 1) // PANEL
+    work, outputs = (plan.tile + OVERLAP) ** 2 * panels, _outputs_of(plan, tiles)
+    nothing = plan.bias + panels * PANEL * FLOAT_BYTES
+    step, panel_step = _block_step(plan), PANEL * FLOAT_BYTES
+    for pair in range(work * part // parts, work * (part + 1) // parts):
+        frequency, panel = pair // panels, pair % panels
+        streamed_products(
+            tiles + frequency * plan.input_step,
+            VECTOR_BYTES,
+            step,
+            (last - first) * plan.tiles_x,
+            plan.weights + pair * plan.in_channels * panel_step,
+            panel_step,
+            plan.in_channels,
+            nothing,
+            0,
+            VECTOR_BYTES,
+            outputs + frequency * plan.output_step + panel * HALVES * step,
+            VECTOR_BYTES,
+            step,
+        )
+
+
+def _transform_back(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """The third phase, for the bands from first to last: a part of their channels."""
+    plan = carray(plans, 1)[0]
+    work, lines = (last - first) * _blocks_of(plan.out_channels), lines + part * plan.lines_bytes
+    outputs = _outputs_of(plan, tiles)
+    for i in range(work * part // parts, work * (part + 1) // parts):
+        block, band = i // (last - first), i % (last - first)
+        source = outputs + block * _block_step(plan) + band * plan.tiles_x * VECTOR_BYTES
+        _band_back(plan, y, first + band, block, lines, source)
+
+
+def _blocks(
+    plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
+) -> None:
+    """A part of the bands, block after block, each through all phases while it is in the cache."""
+    plan, bands = carray(plans, 1)[0], last - first
+    tiles, lines = tiles + part * plan.tiles_bytes, lines + part * plan.lines_bytes
+    end = first + bands * (part + 1) // parts
+    for start in range(first + bands * part // parts, end, plan.bands_of_block):
+        stop = min(start + plan.bands_of_block, end)
+        _call(plan.transform_inputs, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.multiply, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
+
+
+transform_inputs = Entry(_WORKER, _transform_inputs)
+multiply = Entry(_WORKER, _multiply)
+transform_back = Entry(_WORKER, _transform_back)
+blocks = Entry(_WORKER, _blocks)
+
+
+@kernel
+def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
+    """A worker's whole work on one thread."""
+    _call(entry, plan, x, y, tiles, lines, 0, bands, 0, 1)
+
+
+@parallel_kernel
+def together(
+    entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
+) -> None:
+    """A worker's work in so many parts, each on a thread."""
+    for part in prange(parts):
+        _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)

@@ -1,0 +1,120 @@
+"""The convolution theorem: correlation is a product, frequency by frequency, of two spectra.
+
+Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs.
+"""
+
+from math import log2, prod
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.tensor_layout import in_layout_of
+from convsweep.problems.problem import ConvProblem, Size
+
+MOST_NUMBERS = 2**27
+"""A spectrum of half a gigabyte in float32; transforming it takes as much again a few times."""
+
+
+def reach(problem: ConvProblem) -> Size:
+    """How many neighbouring inputs a kernel spans along each axis."""
+    axes = zip(problem.kernel_size, problem.dilation, strict=True)
+    return tuple(d * (k - 1) + 1 for k, d in axes)
+
+
+def period(problem: ConvProblem) -> Size:
+    """The lengths of a circle on which no image and no kernel meets its own end.
+
+    Taps read from -padding to input_size + padding: margins of one end may lie on the other's,
+    since both are zeros.
+    """
+    axes = zip(problem.input_size, problem.padding, reach(problem), strict=True)
+    return tuple(next_fast_len(max(i + p, r, i + 2 * p - r + 1), real=True) for i, p, r in axes)
+
+
+def frequencies(problem: ConvProblem) -> int:
+    """Complex numbers in the spectrum of a real image: half of them tell the others."""
+    *slow, last = period(problem)
+    return prod(slow) * (last // 2 + 1)
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """One tap has no spectrum worth taking, and many kernels on a large image fill the memory."""
+    if problem.is_pointwise:
+        return "needs a kernel above 1"
+    kept = prod(problem.weight_shape) + problem.bias * problem.out_channels
+    if problem.min_bytes(1) == kept + prod(problem.output_shape):
+        return "needs a window that meets the image: rounding errors are no zeros"
+    kernels = problem.out_channels * problem.in_channels // problem.groups
+    numbers = 2 * frequencies(problem) * kernels
+    if numbers > MOST_NUMBERS:
+        return f"its weights' spectrum is {numbers} numbers, over {MOST_NUMBERS}"
+    return None
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Transform the weights: (F, G, C_in / G, C_out / G)."""
+    lengths, groups, output_shape = period(problem), problem.groups, problem.output_shape
+    axes = tuple(range(-problem.rank, 0))
+    dilated = weights.dense.new_zeros(*problem.weight_shape[:2], *lengths)
+    every = [slice(None)] * 2
+    every += [slice(0, r, d) for r, d in zip(reach(problem), problem.dilation, strict=True)]
+    dilated[tuple(every)] = weights.dense
+    shifted = dilated.roll([-p for p in problem.padding], axes)
+    spectrum = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
+    W = spectrum.reshape(groups, -1, problem.weight_shape[1], frequencies(problem))
+    W = W.permute(3, 0, 2, 1).resolve_conj().contiguous()
+    spectrum_size = (*lengths[:-1], lengths[-1] // 2 + 1)
+    outputs = zip(problem.output_size, problem.stride, strict=True)
+    kept = (..., *(slice(0, (o - 1) * s + 1, s) for o, s in outputs))
+    bias = None if weights.bias is None else weights.bias.view(-1, *[1] * problem.rank)
+
+    def conv(x: Tensor) -> Tensor:
+        X = torch.fft.rfftn(x, lengths, axes)  # (N, C_in, *spectrum_size)
+        X = X.reshape(x.shape[0], groups, -1, W.shape[0]).permute(3, 1, 0, 2)
+        Y = (X @ W).permute(2, 1, 3, 0)  # (N, G, C_out / G, F)
+        Y = Y.reshape(*output_shape[:2], *spectrum_size)
+        y = torch.fft.irfftn(Y, lengths, axes)[kept]
+        return in_layout_of(x, y if bias is None else y + bias)
+
+    return conv
+
+
+def macs(problem: ConvProblem) -> int:
+    """Four real products a complex one, and 5/4 L log2 L a real transform of L numbers.
+
+    That is half of the 5/2 L log2 L operations that Frigo & Johnson 2005 reckon with (The Design
+    and Implementation of FFTW3): one to multiply goes with one to add.
+    """
+    length = prod(period(problem))
+    images = problem.batch_size * (problem.in_channels + problem.out_channels)
+    pairs = problem.batch_size * problem.out_channels * problem.in_channels // problem.groups
+    return 4 * frequencies(problem) * pairs + round(images * 5 / 4 * length * log2(length))
+
+
+def min_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """Two numbers a frequency in place of each kernel's taps."""
+    kernels = problem.out_channels * problem.in_channels // problem.groups
+    growth = 2 * frequencies(problem) - prod(problem.kernel_size)
+    return direct_bytes(problem, itemsize) + growth * kernels * itemsize
+
+
+def error_bound(problem: ConvProblem) -> float:
+    """A direct sum's, and log2 L for each of the three transforms (Higham 2002, theorem 24.2)."""
+    return direct_sum_bound(problem) + 3 * log2(prod(period(problem)))
+
+
+BACKEND = Backend(
+    name="fft",
+    prepare=prepare,
+    unsupported=unsupported,
+    macs=macs,
+    min_bytes=min_bytes,
+    error_bound=error_bound,
+    source="Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs",
+    direct=False,
+    device_types=("cpu", "cuda"),
+    dtypes=("float32", "float64"),
+    family="algorithms",
+)

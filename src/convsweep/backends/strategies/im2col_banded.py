@@ -1,0 +1,62 @@
+"""Windows gathered a band of output rows at a time, so that columns are used while still cached.
+
+The lowering of Chellapilla et al. 2006, blocked as Goto & van de Geijn 2008 block a product
+(Anatomy of High-Performance Matrix Multiplication): what is gathered has half of an L2 cache.
+"""
+
+from collections.abc import Iterator
+from math import prod
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.tensor_layout import from_pixels, to_pixels
+from convsweep.problems.problem import ConvProblem
+
+COLUMNS_BYTES = 1 << 18
+"""Half of the 512 KB that an L2 cache commonly holds; weights and outputs pass through the rest."""
+
+
+def bands(problem: ConvProblem, itemsize: int) -> Iterator[slice]:
+    """The output rows of one image, as many at a time as `COLUMNS_BYTES` hold, at least one."""
+    row = problem.in_channels * prod(problem.kernel_size) * prod(problem.output_size[1:]) * itemsize
+    rows, end = max(1, COLUMNS_BYTES // row), problem.output_size[0]
+    return (slice(first, min(first + rows, end)) for first in range(0, end, rows))
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Flatten the kernels to one matrix a group, in the order in which windows lie in memory."""
+    rank, groups, taps = problem.rank, problem.groups, problem.taps
+    margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
+    axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
+    kernels = weights.dense.movedim(1, -1).reshape(groups, -1, taps)  # (G, C_out / G, taps)
+    matrix = kernels.transpose(1, 2).contiguous()
+    places = [
+        (image, rows)
+        for image in range(problem.batch_size)
+        for rows in bands(problem, weights.dense.element_size())
+    ]
+
+    def conv(x: Tensor) -> Tensor:
+        windows = pad(to_pixels(x), margins)
+        windows = windows.reshape(*windows.shape[:-1], groups, -1)
+        for axis, (k, d, s) in enumerate(axes, start=1):
+            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
+        windows = windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
+        # (G, N, *output_size, *kernel_size, C_in / G): what lies side by side is gathered so.
+        y = x.new_empty(problem.batch_size, *problem.output_size, problem.out_channels)
+        for image, rows in places:
+            columns = windows[:, image, rows].reshape(groups, -1, taps)  # the copy
+            y[image, rows] = (columns @ matrix).transpose(0, 1).reshape(y[image, rows].shape)
+        return from_pixels(y if weights.bias is None else y.add_(weights.bias), like=x)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="im2col_banded",
+    prepare=prepare,
+    source="Chellapilla, Puri & Simard 2006; Goto & van de Geijn 2008",
+    family="algorithms",
+)

@@ -1,0 +1,20 @@
+"""JAX's convolution, which XLA compiles."""
+
+from convsweep.backends.base import Backend, library_bound
+from convsweep.backends.engines import jax
+
+BACKEND = Backend(
+    name="jax",
+    prepare=jax.convolution,
+    error_bound=library_bound,
+    source="jax.lax.conv_general_dilated, compiled by XLA",
+    direct=False,
+    device_types=("cpu",),
+    dtypes=("float32",),
+    family="engines",
+    modules=("jax",),
+    extra="jax",
+    compile_s=60.0,
+    compiles_per_problem=True,
+    own_threads=True,
+)

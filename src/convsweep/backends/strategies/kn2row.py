@@ -1,0 +1,75 @@
+"""A 1x1 convolution a tap over the whole image, its result shifted and added: no columns.
+
+Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using General Matrix
+Multiplication, in its accumulating form.
+"""
+
+from itertools import product
+from math import prod
+
+from torch import Tensor
+
+from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.tensor_layout import in_layout_of
+from convsweep.problems.problem import ConvProblem
+
+
+def shift(
+    tap: int, size: int, out: int, padding: int, stride: int, dilation: int
+) -> tuple[slice, slice]:
+    """Which outputs of an axis a tap adds to, and which inputs it takes for them.
+
+    Output o reads input `o * stride + offset`; what falls outside the image adds nothing.
+    """
+    offset = tap * dilation - padding
+    first = max(0, -(offset // stride))
+    last = min(out - 1, (size - 1 - offset) // stride)
+    if last < first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last + 1), slice(start, last * stride + offset + 1, stride)
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """One matrix (G, C_out / G, C_in / G) a tap, and where its result goes."""
+    groups = problem.groups
+    axes = zip(
+        problem.kernel_size,
+        problem.input_size,
+        problem.output_size,
+        problem.padding,
+        problem.stride,
+        problem.dilation,
+        strict=True,
+    )
+    shifts = product(*([shift(tap, *axis) for tap in range(k)] for k, *axis in axes))
+    kernels = weights.dense.flatten(2).unbind(2)  # prod(kernel_size) times (C_out, C_in / G)
+    taps = [
+        (kernel.reshape(groups, -1, kernel.shape[1]), *zip(*axis_shifts, strict=True))
+        for kernel, axis_shifts in zip(kernels, shifts, strict=True)
+    ]
+    bias = None if weights.bias is None else weights.bias.view(-1, *[1] * problem.rank)
+
+    def conv(x: Tensor) -> Tensor:
+        pixels = x.flatten(2).reshape(x.shape[0], groups, -1, prod(problem.input_size))
+        y = x.new_zeros(problem.output_shape)
+        for matrix, added_to, taken in taps:
+            whole = (matrix @ pixels).reshape(*problem.output_shape[:2], *problem.input_size)
+            y[(..., *added_to)] += whole[(..., *taken)]
+        return in_layout_of(x, y if bias is None else y + bias)
+
+    return conv
+
+
+def macs(problem: ConvProblem) -> int:
+    """Every tap at every pixel, those beside the stride and at the border too."""
+    return problem.batch_size * problem.out_channels * problem.taps * prod(problem.input_size)
+
+
+BACKEND = Backend(
+    name="kn2row",
+    prepare=prepare,
+    macs=macs,
+    source="Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using GEMM",
+    family="algorithms",
+)

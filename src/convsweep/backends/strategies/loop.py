@@ -1,0 +1,64 @@
+"""The convolution loop of the textbook, output element by output element.
+
+Zhang et al., Dive into Deep Learning, section 7.4: multiple input and multiple output channels.
+"""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.problems.problem import ConvProblem, Size
+
+
+def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
+    """Cross-correlation of one channel (H, W) with one kernel (K_h, K_w); volumes work too."""
+    spans = [d * (n - 1) + 1 for d, n in zip(dilation, k.shape, strict=True)]
+    size = [(i - span) // s + 1 for i, span, s in zip(x.shape, spans, stride, strict=True)]
+    y = x.new_empty(size)
+    for position in product(*map(range, size)):
+        corner = [p * s for p, s in zip(position, stride, strict=True)]
+        window = tuple(map(slice, corner, map(sum, zip(corner, spans, strict=True)), dilation))
+        y[position] = (x[window] * k).sum()
+    return y
+
+
+def corr2d_multi_in(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
+    """Several input channels (C_in, H, W) and as many kernels: one result a channel, summed."""
+    channels = zip(x, k, strict=True)
+    return torch.stack([corr2d(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)
+
+
+def corr2d_multi_in_out(
+    x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)
+) -> Tensor:
+    """Several output channels: kernels (C_out, C_in, K_h, K_w), one result each, stacked."""
+    return torch.stack([corr2d_multi_in(x, k_o, stride, dilation) for k_o in k])
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Batch, padding, groups and bias around the textbook's three functions."""
+    margins = [p for side in reversed(problem.padding) for p in (side, side)]
+    kernels = weights.dense.chunk(problem.groups)  # (C_out / groups, C_in / groups, *kernel_size)
+
+    def one_image(image: Tensor) -> Tensor:  # (C_in, *padded_size)
+        groups = zip(image.chunk(problem.groups), kernels, strict=True)
+        return torch.cat(
+            [corr2d_multi_in_out(x, k, problem.stride, problem.dilation) for x, k in groups]
+        )
+
+    def conv(x: Tensor) -> Tensor:
+        y = torch.stack([one_image(image) for image in (pad(x, margins) if any(margins) else x)])
+        return y if weights.bias is None else y + weights.bias.view(-1, *[1] * problem.rank)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="loop",
+    prepare=prepare,
+    source="Dive into Deep Learning, section 7.4 (corr2d_multi_in_out)",
+    nominal_macs_per_s=5e5,
+)

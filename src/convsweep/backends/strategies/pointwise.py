@@ -1,0 +1,36 @@
+"""1x1 convolution as one matrix product over pixels (Lin et al. 2013, Network In Network)."""
+
+from torch import Tensor
+
+from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.problems.problem import ConvProblem
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """It is a fully connected layer at every pixel: no neighbours, no padding, no groups."""
+    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
+        return None
+    return "needs kernel_size 1, no padding, groups=1"
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """The kernels are the matrix."""
+    matrix = weights.dense.flatten(1)  # (C_out, C_in)
+    output_shape = problem.output_shape
+
+    def conv(x: Tensor) -> Tensor:
+        pixels = problem.strided(x).flatten(2)  # (N, C_in, prod(output_size))
+        y = matrix @ pixels  # (N, C_out, prod(output_size))
+        if weights.bias is not None:
+            y = y + weights.bias[:, None]
+        return y.reshape(output_shape)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="pointwise",
+    prepare=prepare,
+    unsupported=unsupported,
+    source="Lin, Chen & Yan 2013, Network In Network; Dive into Deep Learning, section 7.4.3",
+)

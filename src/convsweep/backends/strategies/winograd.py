@@ -1,0 +1,135 @@
+"""Minimal filtering: tiles transformed, multiplied frequency by frequency, transformed back.
+
+Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, algorithm 1, whose names these
+are: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
+"""
+
+from math import ceil, prod, sqrt
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.tensor_layout import from_pixels, to_pixels
+from convsweep.backends.winograd_transforms import transforms
+from convsweep.problems.problem import ConvProblem, Size
+
+TILES_BYTES = 8 << 20
+"""About a core's share of a last cache: so much of the transformed image is worked on at a time."""
+
+FEW_TILES = 32
+"""Fewer tiles than this are soon multiplied with a weight that is four times the untransformed."""
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """The transforms are made for three taps side by side at every pixel."""
+    taps = zip(problem.kernel_size, problem.stride, problem.dilation, strict=True)
+    return None if set(taps) == {(3, 1, 1)} else "needs kernel_size 3, stride 1, dilation 1"
+
+
+def tile_outputs(problem: ConvProblem) -> int:
+    """m: 4, or 2 where F(4, 3) reads its larger weights for few tiles, and in 3-D."""
+    tiles = problem.batch_size * prod(ceil(size / 4) for size in problem.output_size)
+    return 4 if problem.rank < 3 and tiles >= FEW_TILES else 2
+
+
+def tiles_of(problem: ConvProblem) -> Size:
+    """How many tiles cover the output along each axis."""
+    return tuple(ceil(size / tile_outputs(problem)) for size in problem.output_size)
+
+
+def along_axes(matrix: Tensor, t: Tensor, rank: int) -> Tensor:
+    """`matrix` (q, p) applied along each of the first `rank` axes of t (p, ..., p, *rest)."""
+    for axis in range(rank):
+        t = (matrix @ t.flatten(axis + 1)).view(*t.shape[:axis], -1, *t.shape[axis + 1 :])
+    return t
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Transform the weights, in float64, rounded once."""
+    rank, groups, m = problem.rank, problem.groups, tile_outputs(problem)
+    n, tiles, dense = m + 2, tiles_of(problem), weights.dense
+    A, B, G = (torch.from_numpy(matrix) for matrix in transforms(m))
+    g = dense.cpu().double().reshape(groups, -1, *dense.shape[1:])  # (G, C_out / G, C_in / G, 3...)
+    g = g.permute(*range(3, 3 + rank), 0, 2, 1).contiguous()
+    U = along_axes(G, g, rank).flatten(0, rank - 1).to(dense)  # (n^rank, G, C_in / G, C_out / G)
+    A_T, B_T = A.T.contiguous().to(dense), B.T.contiguous().to(dense)
+    sizes = zip(problem.input_size, problem.padding, tiles, strict=True)
+    ends = [(p, m * t + 2 - i - p) for i, p, t in sizes]
+    margins = [0, 0, *(margin for both in reversed(ends) for margin in both)]
+    tile_row_bytes = n**rank * problem.batch_size * prod(tiles[1:]) * problem.in_channels
+    rows = max(1, TILES_BYTES // (tile_row_bytes * dense.element_size()))
+    taps_first = (*range(2 + rank, 2 + 2 * rank), *range(2 + rank))
+    pixel_order = (rank, *(a for i in range(rank) for a in (rank + 1 + i, i)), 2 * rank + 1)
+
+    def tile_rows(d: Tensor) -> Tensor:  # (N, m rows + 2, ..., C_in) -> (N, m rows, ..., C_out)
+        for axis in range(1, 1 + rank):
+            d = d.unfold(axis, n, m)
+        d = d.permute(taps_first).contiguous()  # (n, ..., n, N, *tiles, C_in)
+        V = along_axes(B_T, d, rank).reshape(n**rank, -1, groups, U.shape[2]).transpose(1, 2)
+        M = (V @ U).transpose(1, 2).reshape(*[n] * rank, *d.shape[rank:-1], -1)
+        Y = along_axes(A_T, M, rank)  # (m, ..., m, N, *tiles, C_out)
+        shape = (Y.shape[rank], *(m * t for t in Y.shape[rank + 1 : -1]), -1)
+        return Y.permute(pixel_order).reshape(shape)
+
+    def conv(x: Tensor) -> Tensor:
+        d = pad(to_pixels(x), margins)
+        starts = range(0, tiles[0], rows)
+        bands = [tile_rows(d[:, m * top : m * (top + rows) + 2]) for top in starts]
+        y = torch.cat(bands, 1)[(slice(None), *map(slice, problem.output_size))]
+        return from_pixels(y if weights.bias is None else y + weights.bias, like=x)
+
+    return conv
+
+
+def macs(problem: ConvProblem) -> int:
+    """A product a frequency, and the matrix products of both transforms."""
+    m, rank, tiles = (
+        tile_outputs(problem),
+        problem.rank,
+        problem.batch_size * prod(tiles_of(problem)),
+    )
+    n = m + 2
+    products = n**rank * problem.out_channels * problem.in_channels // problem.groups
+    image = rank * n ** (rank + 1) * problem.in_channels
+    back = sum(m ** (axis + 1) * n ** (rank - axis) for axis in range(rank)) * problem.out_channels
+    return int(tiles * (products + image + back))
+
+
+def min_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """The weights are n^rank numbers where they were 3^rank."""
+    growth = (tile_outputs(problem) + 2) ** problem.rank - 3**problem.rank
+    weights = problem.out_channels * problem.in_channels // problem.groups
+    return direct_bytes(problem, itemsize) + int(growth * weights * itemsize)
+
+
+def amplification(m: int) -> float:
+    """How many times a direct sum's error F(m, 3) makes along an axis, when errors are independent.
+
+    Output k is the sum over i of A[i, k] (G g)[i] (B^T d)[i], of variance A[i, k]^2 |G[i]|^2
+    |B[:, i]|^2 each, where a direct sum has 3 products of variance 1 (the norms of Barabasz et al.
+    2020, theorem 1, taken with the zero-mean errors of Higham & Mary 2020).
+    """
+    A, B, G = transforms(m)
+    variances = (A**2).T @ ((G**2).sum(1) * (B**2).sum(0))
+    return sqrt(float(variances.max()) / 3)
+
+
+def error_bound(problem: ConvProblem) -> float:
+    """A direct sum's, and what the transforms add; that averages out over channels."""
+    growth = amplification(tile_outputs(problem)) ** problem.rank
+    return direct_sum_bound(problem) * (1 + growth / sqrt(problem.in_channels / problem.groups))
+
+
+BACKEND = Backend(
+    name="winograd",
+    prepare=prepare,
+    unsupported=unsupported,
+    macs=macs,
+    min_bytes=min_bytes,
+    error_bound=error_bound,
+    source="Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks",
+    direct=False,
+    family="algorithms",
+)

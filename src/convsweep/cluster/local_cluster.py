@@ -1,0 +1,89 @@
+"""Keeps a cluster on this machine for as long as whoever started it lives, and ends all of it then.
+
+As a program: `python -m convsweep.cluster.local_cluster NODES FOLDER` starts the nodes, prints
+their address in one line, and waits for the end of its standard input. What Ray's own processes leave behind when
+their daemon is killed becomes this process's child, and is killed too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from convsweep.cluster.pool import SLOT
+from convsweep.results.files import one_line
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes: answers are small
+_LOOPBACK = "127.0.0.1"
+_PATIENCE_S = 5.0
+FAILED = "failed: "
+"""What its line begins with where there is no address."""
+
+
+def main(nodes: int, folder: str) -> None:
+    """Keep so many nodes, each with a slot, whose files lie in the folder."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
+    _adopt_orphans()
+    logging.disable()
+    os.environ["TMPDIR"] = folder
+    Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # where Ray notes its address
+    from ray.cluster_utils import Cluster
+
+    code = 1
+    try:
+        cluster = Cluster()
+        for number in range(1, nodes + 1):
+            head = {"temp_dir": folder} if number == 1 else {}
+            cluster.add_node(**_node(f"local-{number}"), **head)
+        sys.stdout.write(f"{cluster.address}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        code = 0
+    except Exception as error:
+        sys.stdout.write(f"{FAILED}{one_line(str(error))}\n")
+        sys.stdout.flush()
+    finally:
+        _end_all()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(code)
+
+
+def _node(name: str) -> dict[str, Any]:
+    return {
+        "num_cpus": 1,
+        "resources": {SLOT: 1},
+        "node_name": name,
+        "node_ip_address": _LOOPBACK,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of every descendant whose own has ended; on Linux."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_all() -> None:
+    """Kill whatever descends from this process; those that appear meanwhile too."""
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_PATIENCE_S)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,1 +1,0 @@
-"""Standard layers against their separable replacements: the study, and what it says."""

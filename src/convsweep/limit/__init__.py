@@ -1,1 +1,0 @@
-"""How near own kernels come to the machine's limit: against torch, and against other engines."""

@@ -1,0 +1,1 @@
+"""Inside a worker process: inputs, reference, correctness gate, sampling and timing."""

@@ -1,0 +1,100 @@
+"""Seeded tensors for a problem: the input, and weights that every backend computes with."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convsweep.backends.base import Weights
+from convsweep.problems.problem import ConvProblem, Size
+
+_PART = 2**17  # elements that are composed at once
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one problem is computed from."""
+
+    x: Tensor  # (N, C_in, *input_size)
+    weights: Weights
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`"float32"` as torch's own object."""
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def why_no_format(problem: ConvProblem, memory_format: str) -> str | None:
+    """Why tensors of the problem can't be laid out so, in words, or None."""
+    if memory_format == "channels_last" and problem.rank == 1:
+        return "channels_last needs 2 or 3 spatial dimensions"
+    return None
+
+
+def make_inputs(
+    problem: ConvProblem,
+    *,
+    weight_kind: str = "dense",
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory_format: str = "contiguous",
+    seed: int = 0,
+    integers: bool = False,
+) -> Inputs:
+    """The same tensors for the same arguments, on any machine.
+
+    Normals, so that no value is zero or denormal; weights are scaled so that outputs are about 1.
+    With `integers` they are whole numbers from -2 to 2, so that every sum is exact.
+    A separable weight is composed from its two factors, which the result carries too.
+    """
+    generator = torch.Generator().manual_seed(zlib.crc32(problem.label.encode()) + seed)
+
+    def draw(shape: Size, taps: int = 1) -> Tensor:
+        if integers:
+            return torch.randint(-2, 3, shape, generator=generator).double()
+        return torch.randn(shape, generator=generator, dtype=torch.float64) / math.sqrt(taps)
+
+    def place(tensor: Tensor) -> Tensor:
+        placed = tensor.to(torch_dtype(dtype)).to(device)
+        if memory_format == "channels_last" and placed.dim() > 1:
+            placed = placed.contiguous(memory_format=_CHANNELS_LAST[placed.dim()])
+        return placed
+
+    x = place(draw(problem.input_shape))
+    factors = None
+    if weight_kind == "separable":
+        kernels, ones = problem.kernel_size, (1,) * problem.rank
+        depthwise = _rounded(draw((problem.in_channels, 1, *kernels)), dtype)
+        pointwise = _rounded(
+            draw((problem.out_channels, problem.in_channels, *ones), problem.taps), dtype
+        )
+        dense = _composed(depthwise, pointwise, dtype)
+        factors = (place(depthwise), place(pointwise))
+    else:
+        dense = draw(problem.weight_shape, problem.taps)
+    bias = draw((problem.out_channels,)) if problem.bias else None
+    return Inputs(x, Weights(place(dense), None if bias is None else place(bias), factors))
+
+
+def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:
+    """The dense weight (C_out, C_in, *kernel_size), rounded to `dtype` a few channels at a time.
+
+    All of it in float64 would be the largest tensor there is.
+    """
+    shape = (pointwise.shape[0], *depthwise.transpose(0, 1).shape[1:])
+    dense = torch.empty(shape, dtype=torch_dtype(dtype))
+    few = max(1, _PART // math.prod(shape[1:]))
+    for part, factor in zip(torch.split(dense, few), torch.split(pointwise, few), strict=True):
+        part.copy_(factor * depthwise.transpose(0, 1))
+    return dense
+
+
+def _rounded(tensor: Tensor, dtype: str) -> Tensor:
+    """The values that `dtype` can hold, still in float64."""
+    return tensor.to(torch_dtype(dtype)).double()

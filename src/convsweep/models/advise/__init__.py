@@ -1,0 +1,1 @@
+"""Advice on a model: its convolutions recorded, measured and compared."""

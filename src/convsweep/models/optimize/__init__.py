@@ -1,0 +1,1 @@
+"""Optimization of a model: its convolutions replaced by the fastest valid backends."""

@@ -1,1 +1,0 @@
-"""Whole networks: built, run end to end beside their isolated layers, and taken apart."""

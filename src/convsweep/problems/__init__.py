@@ -1,0 +1,1 @@
+"""Convolution problems: shapes, axes, grids, cases, workloads and the networks behind them."""

@@ -1,0 +1,184 @@
+"""Axes of a sweep as text, `in_channels=16:512:*2`, and the problems that they span."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from convsweep.problems.problem import ConvProblem, Size, parse_size
+
+MOST_VALUES = 10_000
+MOST_PROBLEMS = 100_000
+
+Axis = tuple[str, tuple[str, ...]]
+"""A name and its values as text, such as ("in_channels", ("16", "32"))."""
+
+DEFAULTS = {
+    "batch_size": "1",
+    "in_channels": "64",
+    "out_channels": "same",
+    "size": "56",
+    "kernel_size": "3",
+    "stride": "1",
+    "padding": "same",
+    "dilation": "1",
+    "groups": "1",
+    "bias": "0",
+}
+"""Every axis and its value where it is not given.
+
+`same` follows in_channels, or pads by half the kernel, which keeps the size for odd kernels; a
+size is one number for a square image, or one a dimension: `56x40`, `14x14x14`, and `1024x` for a
+signal of one dimension.
+"""
+
+_RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+
+
+def parse_axis(text: str) -> Axis:
+    """`in_channels=16:512:*2`, `size=14,28` or `padding=same` as a name and its values.
+
+    Raises:
+        ValueError: one line that names the value and what is allowed.
+    """
+    name, equals, values = text.partition("=")
+    if name not in DEFAULTS or not equals:
+        raise ValueError(f"axis {text!r} is not NAME=VALUES, with NAME of {', '.join(DEFAULTS)}")
+    match = _RANGE.fullmatch(values)
+    expanded = _expand(text, match) if match else tuple(values.split(","))
+    if len(expanded) > MOST_VALUES:
+        raise ValueError(f"axis {text!r} has more than {MOST_VALUES} values")
+    for value in expanded:
+        _CHECKS[name](text, value)
+    return name, tuple(dict.fromkeys(expanded))
+
+
+def _expand(text: str, match: re.Match[str]) -> tuple[str, ...]:
+    """The values of FIRST:LAST:*FACTOR or FIRST:LAST:+STEP, LAST included where it is met."""
+    first, last, step = int(match[1]), int(match[2]), int(match[4])
+    if match[3] == "+":
+        values = range(first, last + 1, step) if step else range(0)
+        return _not_empty(text, tuple(map(str, values[: MOST_VALUES + 1])))
+    powers = itertools.accumulate(itertools.repeat(step), lambda v, _: v * step, initial=first)
+    below = itertools.takewhile(lambda v: v <= last, powers if step > 1 and first else ())
+    return _not_empty(text, tuple(map(str, below)))
+
+
+def _not_empty(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError(
+            f"axis {text!r} is an empty range: FIRST:LAST:*FACTOR needs FIRST of at least 1 and "
+            "FACTOR of at least 2, FIRST:LAST:+STEP a STEP of at least 1, both FIRST up to LAST"
+        )
+    return values
+
+
+def _count(text: str, value: str, allowed: str = "whole numbers of at least 1") -> None:
+    if not _COUNT.fullmatch(value) or int(value) < 1:
+        raise ValueError(f"axis {text!r}: {value!r} is not allowed, only {allowed}")
+
+
+def _size(text: str, value: str, least: int = 1) -> None:
+    signal = text.startswith("size=") and value.endswith("x")
+    try:
+        size = parse_size(value.removesuffix("x") if signal else value)
+    except ValueError:
+        size = (-1,)
+    if min(size) < least or len(size) > (1 if signal else 3):
+        raise ValueError(
+            f"axis {text!r}: {value!r} is not allowed, only whole numbers of at least {least}, "
+            "or one a dimension such as 3x1"
+        )
+
+
+def _one_of(*words: str) -> Callable[[str, str], None]:
+    def check(text: str, value: str) -> None:
+        if value not in words:
+            raise ValueError(f"axis {text!r}: {value!r} is not allowed, only {', '.join(words)}")
+
+    return check
+
+
+def _or_same(text: str, value: str) -> None:
+    if value != "same":
+        _count(text, value, "whole numbers of at least 1, or same (as in_channels)")
+
+
+def _padding(text: str, value: str) -> None:
+    if value != "same":
+        _size(text, value, least=0)
+
+
+def _groups(text: str, value: str) -> None:
+    if value != "depthwise":
+        _count(text, value, "whole numbers of at least 1, or depthwise (as in_channels)")
+
+
+_CHECKS: Mapping[str, Callable[[str, str], None]] = {
+    "batch_size": _count,
+    "in_channels": _count,
+    "out_channels": _or_same,
+    "size": _size,
+    "kernel_size": _size,
+    "stride": _size,
+    "padding": _padding,
+    "dilation": _size,
+    "groups": _groups,
+    "bias": _one_of("0", "1"),
+}
+
+
+def span(axes: Iterable[Axis]) -> list[ConvProblem]:
+    """Every problem that the axes' values combine to, once, the last axis turning fastest.
+
+    Raises:
+        ValueError: an axis is given twice, or a combination is an impossible problem.
+    """
+    chosen: dict[str, tuple[str, ...]] = {}
+    for name, values in axes:
+        if name in chosen:
+            raise ValueError(f"axis {name!r} is given twice; list its values with commas")
+        chosen[name] = values
+    if math.prod(map(len, chosen.values())) > MOST_PROBLEMS:
+        raise ValueError(f"axes {', '.join(chosen)} span more than {MOST_PROBLEMS} problems")
+    combinations = itertools.product(*chosen.values())
+    problems = (_problem(dict(zip(chosen, values, strict=True))) for values in combinations)
+    return list(dict.fromkeys(problems))  # `3` and `3x3` are two spellings of one
+
+
+def _problem(chosen: Mapping[str, str]) -> ConvProblem:
+    value = {**DEFAULTS, **chosen}
+    size, kernel_size, stride, dilation = (
+        parse_size(value[name].removesuffix("x"))
+        for name in ("size", "kernel_size", "stride", "dilation")
+    )
+    longest = max(map(len, (size, kernel_size, stride, dilation)))
+    rank = 1 if value["size"].endswith("x") else max(2, longest)
+    kernel_size, dilation = _spread(kernel_size, rank), _spread(dilation, rank)
+    if value["padding"] == "same":
+        padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel_size, strict=False))
+    else:
+        padding = _spread(parse_size(value["padding"]), rank)
+    in_channels = int(value["in_channels"])
+    same_channels = value["out_channels"] == "same"
+    depthwise = value["groups"] == "depthwise"
+    return ConvProblem(
+        in_channels=in_channels,
+        out_channels=in_channels if same_channels else int(value["out_channels"]),
+        input_size=_spread(size, rank),
+        kernel_size=kernel_size,
+        batch_size=int(value["batch_size"]),
+        stride=_spread(stride, rank),
+        padding=padding,
+        dilation=dilation,
+        groups=in_channels if depthwise else int(value["groups"]),
+        bias=value["bias"] == "1",
+    )
+
+
+def _spread(size: Size, rank: int) -> Size:
+    """A single number in every dimension."""
+    return size * rank if len(size) == 1 else size

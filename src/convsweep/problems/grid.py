@@ -1,0 +1,229 @@
+"""What is swept: named grids, and the cases that problems span with backends and devices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from convsweep.problems.axes import parse_axis, span
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import is_replaceable
+from convsweep.problems.workloads import MOBILENET, STANDARD_TWIN, Layer, workloads
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+MEMORY_FORMATS = ("contiguous", "channels_last")
+WEIGHT_KINDS = ("separable", "dense")
+CACHES = ("hot", "cold")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time: a problem on one backend, device, dtype, memory format, thread count."""
+
+    layer: Layer
+    weight_kind: str
+    device: str
+    dtype: str
+    memory_format: str
+    threads: int
+    cache: str
+    """`hot`: every call finds its input where the last one left it; `cold`: in no cache."""
+    backend: str
+
+    @property
+    def problem(self) -> ConvProblem:
+        """The shape to compute."""
+        return self.layer.problem
+
+    @property
+    def group(self) -> Case:
+        """What it shares with the cases that it is compared and interleaved with."""
+        return self.on("")
+
+    def on(self, backend: str) -> Case:
+        """The same on another backend."""
+        return replace(self, backend=backend)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Named problems: each line of axes spans a block of them, or layers of networks."""
+
+    about: str
+    axes: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """Workloads whose layers it has."""
+    keeps: Callable[[ConvProblem], bool] = lambda problem: True
+    """Which of those layers."""
+    passes: int = 10
+    case_timeout_s: float = 10.0
+    backends: tuple[str, ...] | None = None
+    """The backends, or families of them, that answer its question; None: those of no family."""
+    halves: bool = False
+    """Whether the halves of separable layers are timed alone, too."""
+
+    def layers(self) -> list[Layer]:
+        """The problems of all lines and networks, each once."""
+        spans = (span(map(parse_axis, line.split())) for line in self.axes)
+        layers = (layer.problem for name in self.networks for layer in workloads()[name])
+        problems = itertools.chain(*spans, filter(self.keeps, layers))
+        return [Layer(problem) for problem in dict.fromkeys(problems)]
+
+
+_CHANNELS = ("in_channels=4:512:*2 size=28 kernel_size=1,3",)
+_SIZES = ("in_channels=64 size=7:224:*2 kernel_size=1,3",)
+_KERNELS = ("in_channels=32,128 size=28,56 kernel_size=1,3,5,7",)
+_BATCH = ("batch_size=1:32:*2 in_channels=64 size=28 kernel_size=1,3",)
+_MOBILENET = (
+    "in_channels=32 size=112 out_channels=64",
+    "in_channels=64,128 size=56 out_channels=128",
+    "in_channels=128 size=28 out_channels=256 stride=2",
+    "in_channels=256 size=28 out_channels=256",
+    "in_channels=256,512 size=14 out_channels=512",
+    "in_channels=512 size=7 out_channels=1024",
+)
+_DEPTHWISE = (*_MOBILENET, "in_channels=8:512:*4 size=7:56:*2 kernel_size=3,5")
+_FURTHER = (
+    "in_channels=32 size=28 stride=1,2 dilation=1,2 bias=0,1",
+    "in_channels=64 size=28 groups=1,2,4,depthwise",
+    "in_channels=32 size=28 padding=0,1,2",
+    "in_channels=16,64 size=1024x kernel_size=9",
+    "in_channels=8,32 size=14x14x14",
+)
+_ENGINES = ("torch_prepacked", "onnxruntime", "openvino", "ncnn")
+_LECTURE = (
+    "in_channels=8,64 size=14 bias=0,1",
+    "in_channels=64 size=28,56 bias=0,1",
+    "in_channels=64 size=28 kernel_size=1 bias=0,1",
+    "in_channels=64 size=14:56:*2 padding=0,1,2",
+    "in_channels=16:256:*4 size=14,28 kernel_size=1",
+    "in_channels=16 size=56",
+    "in_channels=32 size=28",
+    "in_channels=128 size=7",
+    "in_channels=32 size=112",
+    "in_channels=128 size=28",
+    "in_channels=256 size=14",
+    "in_channels=512 size=7",
+    "in_channels=32 size=56 kernel_size=1,3,5,7",
+    "in_channels=128 size=14 kernel_size=1,3,5,7",
+    "in_channels=32,64 out_channels=32,64 size=28",
+    "in_channels=128,256 out_channels=128,256 size=14",
+    "in_channels=48 out_channels=32 size=28,56",
+    "in_channels=16 out_channels=32 size=7x7x16,14x14x16",
+    "in_channels=192 out_channels=64 size=28",
+    "in_channels=64 out_channels=64 size=7x7x16",
+)
+
+
+def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
+    one = (1, 1)
+    return problem.kernel_size == (3, 3) and problem.groups == 1 and problem.stride == one
+
+
+GRIDS = {
+    "smoke": Grid(
+        "every backend on the smallest problems, in seconds",
+        ("in_channels=4,8 size=6 kernel_size=1,3",),
+        passes=3,
+        case_timeout_s=2.0,
+    ),
+    "quick": Grid(
+        "channels by size by kernel, all five backends, in about a minute",
+        ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),
+        case_timeout_s=1.0,
+        backends=("loop", "im2col", "pointwise", "torch_conv", "separable"),
+    ),
+    "channels": Grid("time against the number of channels", _CHANNELS),
+    "sizes": Grid("time against the image's size", _SIZES),
+    "kernels": Grid("time against the kernel's size", _KERNELS),
+    "mobilenet": Grid(
+        "eight of MobileNetV1's layers, standard against separable",
+        _MOBILENET,
+        backends=("torch_conv", "separable"),
+        halves=True,
+    ),
+    "depthwise": Grid(
+        "standard against depthwise-separable layers",
+        _DEPTHWISE,
+        backends=("torch_conv", "im2col", "separable"),
+        halves=True,
+    ),
+    "batch": Grid("time against the batch's size", _BATCH),
+    "lecture": Grid(
+        "what a lecture on channels says of cost: bias, padding, 1x1, ladders, kernels, volumes",
+        _LECTURE,
+        backends=("torch_conv", "pointwise", "linear", "separable"),
+    ),
+    "winograd": Grid(
+        "3x3 layers of VGG-16 and ResNet-50: own Winograd against the engines that people use",
+        networks=("vgg16", "resnet50"),
+        keeps=_is_3x3_of_stride_1,
+        passes=5,
+        backends=("torch_conv", "winograd", "winograd_numba", *_ENGINES),
+    ),
+    "depthwise_layers": Grid(
+        "depthwise layers of MobileNetV1, EfficientNet-B0 and ConvNeXt: own kernel against engines",
+        networks=(MOBILENET, "efficientnet_b0", "convnext_tiny"),
+        keeps=lambda problem: problem.is_depthwise,
+        passes=5,
+        backends=("torch_conv", "depthwise_numba", *_ENGINES),
+    ),
+    "separable_blocks": Grid(
+        "separable blocks of MobileNetV1: one fused kernel against two calls of the engines",
+        networks=(STANDARD_TWIN,),
+        keeps=lambda problem: is_replaceable(problem) and problem.in_channels > 3,
+        passes=5,
+        backends=(
+            "separable",
+            "separable_numba",
+            "separable_prepacked",
+            "separable_onnxruntime",
+            "separable_openvino",
+            "separable_ncnn",
+        ),
+    ),
+    "noise": Grid(
+        "from microseconds to milliseconds a call: what convsweep noise compares with itself",
+        ("in_channels=4,8,16,32 size=7,14,28,56 kernel_size=1,3", "in_channels=64 size=7,14,28"),
+        backends=("torch_conv",),
+    ),
+    "full": Grid(
+        "all of the above, and strides, dilation, groups, bias, padding, 1-D and 3-D",
+        (*_CHANNELS, *_SIZES, *_KERNELS, *_DEPTHWISE, *_BATCH, *_FURTHER),
+    ),
+}
+
+
+def cross(
+    layers: Sequence[Layer],
+    backends: Sequence[str],
+    *,
+    devices: Sequence[str] = ("cpu",),
+    dtypes: Sequence[str] = ("float32",),
+    memory_formats: Sequence[str] = ("contiguous",),
+    threads: Sequence[int] = (1,),
+    caches: Sequence[str] = ("hot",),
+    weight_kind: str = "separable",
+) -> list[Case]:
+    """Every layer on everything it is to be timed on, the backends of one problem together."""
+    return [
+        Case(
+            layer,
+            _weight_kind(layer.problem, weight_kind),
+            device,
+            dtype,
+            memory_format,
+            thread_count,
+            cache,
+            backend,
+        )
+        for layer, device, dtype, memory_format, thread_count, cache, backend in itertools.product(
+            layers, devices, dtypes, memory_formats, threads, caches, backends
+        )
+    ]
+
+
+def _weight_kind(problem: ConvProblem, wanted: str) -> str:
+    """`separable` where the problem's weight can factor: one group, a kernel above 1."""
+    return wanted if is_replaceable(problem) else "dense"

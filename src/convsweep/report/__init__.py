@@ -1,0 +1,1 @@
+"""Reports from results: sections, figures, tables and pages. Imports no torch."""

@@ -1,0 +1,130 @@
+"""A run's report, from its files alone: report.md, a self-contained report.html, figures."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from convsweep.analysis.aa_noise import NOISE, measure_noise
+from convsweep.analysis.aa_noise import sentences as sentences_of_noise
+from convsweep.analysis.cases import split
+from convsweep.analysis.error_filter import within
+from convsweep.analysis.labels import label_cases
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.report import plots, tables
+from convsweep.report.contents import sections, titled
+from convsweep.report.pages import refuse_unless_report, write_pages
+from convsweep.report.plots.style import drawing_style
+from convsweep.report.sections import accuracy
+from convsweep.report.sections.accuracy import is_accuracy_run
+from convsweep.report.summary_text import answer as sentences
+from convsweep.results import store
+from convsweep.results.machines import lacks, warnings
+from convsweep.results.sibling_runs import runs_beside
+
+_ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
+
+
+def write_report(
+    run_dir: Path, out: Path, baseline: str | None = None, max_error: float | None = None
+) -> Path:
+    """Write the report of the run in `run_dir` to `out`, over an older one; give its HTML page.
+
+    Args:
+        run_dir: the run's folder; its measurements are enough.
+        out: the report's folder.
+        baseline: the backend that speedups divide by; by default the run's own.
+        max_error: the largest relative error; cases beyond it are left out.
+
+    Raises:
+        ValueError: in one line, where `run_dir` is no run, tells no errors to leave cases out by,
+            or `out` can't be written; then nothing is written.
+    """
+    if is_accuracy_run(run_dir):
+        if max_error is not None:
+            raise ValueError(f"{str(run_dir)!r} trained networks: --max-error is of convolutions")
+        return _write_study(run_dir, out)
+    measurements = store.load(run_dir)
+    if measurements.empty:
+        raise ValueError(f"{str(run_dir)!r} has no measurements to report")
+    environment = store.read_environment(run_dir)
+    exact = None if max_error is None else within(measurements, max_error)
+    measurements = exact.measurements if exact else measurements
+    refuse_unless_report(out)
+    asked = asked_in(environment)
+    summary = summarize(measurements, baseline or asked.baseline, asked.margin)
+    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
+    told = sections(run, run_dir)
+    pictures = plots.figures(measurements, summary, asked.cases, asked.elsewhere)
+    context = _context(run, label_cases(split(measurements).asked), environment) | {
+        "title": f"Which convolution is faster: {run_dir.resolve().name}",
+        "sections": told,
+        "pictures": pictures,
+        "noise": _noise(run_dir),
+    }
+    context["answer"] += [exact.told] if exact else []
+    context["answer"] += _ending(environment, len(measurements)) + lacks(environment)
+    drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
+    return write_pages(out, "report", context, drawn)
+
+
+def _write_study(run_dir: Path, out: Path) -> Path:
+    """The page of a run that trained networks."""
+    refuse_unless_report(out)
+    with drawing_style():
+        found = accuracy.page(run_dir)
+        told = titled(found.sections)
+    context = {
+        "title": f"{found.title}: {run_dir.resolve().name}",
+        "command": found.environment.get("command"),
+        "sections": told,
+        "environment": tables.environment_table(found.environment),
+    }
+    return write_pages(out, "study", context, [p for section in told for p in section.pictures])
+
+
+def _noise(run_dir: Path) -> list[str]:
+    """What the latest A/A run beside this one, on the same machine, says of its timings."""
+    for path, environment in runs_beside(run_dir):
+        if not _is_noise(environment):
+            continue
+        with suppress(ValueError):  # one that was interrupted or edited says nothing
+            noise = measure_noise(store.load(path))
+            if noise.comparisons >= _ENOUGH_COMPARISONS:
+                return sentences_of_noise(noise, [])
+    return []
+
+
+def _ending(environment: dict[str, Any], rows: int) -> list[str]:
+    """A sentence where a run did not come to its end, or is not all there; old runs do not tell."""
+    written = environment.get("rows")
+    if isinstance(written, int) and rows < written:
+        return [f"Of the {written} rows of this run {written - rows} are missing from its file."]
+    if "request" not in environment or environment.get("ended") in ("passes", "settled", "budget"):
+        return []
+    how = "interrupted" if environment.get("ended") == "interrupted" else "cut off, or goes on"
+    return [f"This run was {how}: what is here is what there was by then."]
+
+
+def _is_noise(environment: dict[str, Any]) -> bool:
+    request = environment.get("request")
+    return isinstance(request, dict) and request.get("name") == NOISE
+
+
+def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[str, Any]:
+    """What both pages tell, in their order."""
+    return {
+        "answer": sentences(run),
+        "answer_table": tables.answer_table(run),
+        "command": environment.get("command"),
+        "what_was_run": tables.what_was_run(run, measurements),
+        "environment": tables.environment_table(environment),
+        "warnings": warnings(environment),
+        "summary": tables.summary_table(run),
+        "correctness": tables.correctness_table(run, measurements),
+        "disturbances": tables.disturbance_table(run, measurements),
+        "unsteady": tables.unsteady_table(run),
+        "absent": tables.absent_table(run),
+    }

@@ -1,0 +1,186 @@
+"""A run in the words of other tools: pytest-benchmark's JSON, and one tidy table for dashboards."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from convsweep.analysis.cases import read_cases, split
+from convsweep.analysis.estimates import Numbers
+from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.results import store
+from convsweep.results.machines import machine_of, machines, run_id_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+PYTEST_BENCHMARK = "5.1.0"
+"""Whose JSON it is."""
+_GROUP = ("problem", "weight_kind", "workload", "layer", "count", "device", "dtype",
+          "memory_format", "threads", "cache", "driver")  # fmt: skip
+_EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup_ci_low",
+          "speedup_ci_high", "verdict", "flags")  # fmt: skip
+
+
+def export(run_dir: Path, kind: str) -> str:
+    """The run as `pytest-benchmark` or `csv`.
+
+    Raises:
+        ValueError: in one line, where there is no such format, no run or no time in `run_dir`, or
+            the format has room for one machine alone.
+    """
+    if kind not in FORMATS:
+        raise ValueError(f"unknown format {kind!r}; there is {', '.join(FORMATS)}")
+    measurements = split(store.load(run_dir)).asked
+    if not (measurements["status"] == "ok").any():
+        raise ValueError(f"{str(run_dir)!r} has no time to export")
+    environment = store.read_environment(run_dir)
+    if kind == "pytest-benchmark" and (found := len(machines(environment))) > 1:
+        raise ValueError(
+            f"{str(run_dir)!r} is of {found} environments, and {kind} tells of one machine a file: "
+            "take csv"
+        )
+    return FORMATS[kind](measurements, environment)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet, whole or not at all.
+
+    Raises:
+        ValueError: in one line, where it is there, or can't be written.
+    """
+    if os.path.lexists(path):
+        raise ValueError(f"{str(path)!r} is there already: it may be somebody's")
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise ValueError(f"{str(path)!r} can't be written: {error.strerror}") from None
+
+
+def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
+    """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
+    asked = asked_in(environment)
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    first = measurements.iloc[0]
+    summary.insert(0, "run_id", run_id_of(environment, measurements))
+    summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
+    commits = [machine_of(environment, name).get("commit") for name in summary["environment_id"]]
+    summary.insert(2, "commit", commits)
+    return summary.to_csv(index=False, lineterminator="\n")
+
+
+def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
+    """A benchmark a case, a round a pass; what a round took is the median of its samples."""
+    asked = asked_in(environment)
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    case = [*store.PROBLEM_COLUMNS, "backend"]
+    calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
+    cases = summary.merge(calls, how="left", on=case)
+    times = np.exp(read_cases(measurements, asked.baseline).log_s)
+    told = {
+        "machine_info": _machine_info(environment),
+        "commit_info": _commit_info(environment),
+        "benchmarks": [
+            _benchmark(case, seconds[~np.isnan(seconds)], environment)
+            for (_, case), seconds in zip(cases.iterrows(), times, strict=True)
+            if case["passes"]
+        ],
+        "datetime": str(environment.get("started_at") or measurements["started_at"].iloc[0]),
+        "version": PYTEST_BENCHMARK,
+    }
+    return json.dumps(told, indent=2, allow_nan=False) + "\n"
+
+
+def _part(environment: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = environment.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _machine_info(environment: Mapping[str, Any]) -> dict[str, Any]:
+    machine, versions = _part(environment, "machine"), _part(environment, "versions")
+    return {
+        "system": machine.get("os"),
+        "cpu": {"brand_raw": machine.get("cpu"), "count": machine.get("cores_logical")},
+        "python_version": versions.get("python"),
+        "versions": dict(versions),
+        "environment_id": environment.get("environment_id"),
+    }
+
+
+def _commit_info(environment: Mapping[str, Any]) -> dict[str, Any]:
+    commit, _, edited = str(environment.get("commit") or "unversioned").partition("-")
+    info = {"id": commit, "dirty": bool(edited), "project": "convsweep", "branch": "(unknown)"}
+    return info | {"time": None, "author_time": None}
+
+
+def _benchmark(
+    case: Series[Any], seconds: Numbers, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A case that has a time; its group is all that it shares with the other backends."""
+    params = {name: _plain(case[name]) for name in store.CASE_COLUMNS}
+    shared = [params[name] for name in store.PROBLEM_COLUMNS if name in _GROUP]
+    group = " ".join(str(word) for word in shared if word is not None)
+    name = f"{case['backend']}[{case['problem']}]"
+    return {
+        "group": group,
+        "name": name,
+        "fullname": f"convsweep {group}::{name}",
+        "params": params,
+        "param": case["problem"],
+        "extra_info": {name: _plain(case[name]) for name in _EXTRA},
+        "options": dict(_part(environment, "settings")),
+        "stats": _stats(seconds, _plain(case["iterations"])),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: what is missing is null."""
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _stats(seconds: Numbers, iterations: float | None) -> dict[str, Any]:
+    """pytest-benchmark's statistics; like its own, one round has a deviation of 0."""
+    q1, median, q3 = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
+    mean, deviation = float(seconds.mean()), float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0
+    fences = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    within = seconds[(seconds >= fences[0]) & (seconds <= fences[1])]
+    far = int((np.abs(seconds - mean) > deviation).sum())
+    return {
+        "min": float(seconds.min()),
+        "max": float(seconds.max()),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(seconds),
+        "median": median,
+        "iqr": q3 - q1,
+        "q1": q1,
+        "q3": q3,
+        "iqr_outliers": len(seconds) - len(within),
+        "stddev_outliers": far,
+        "outliers": f"{far};{len(seconds) - len(within)}",
+        "ld15iqr": float(within.min()),
+        "hd15iqr": float(within.max()),
+        "ops": 1 / mean,
+        "total": float(seconds.sum()),
+        "data": seconds.tolist(),
+        "iterations": int(iterations or 1),
+    }
+
+
+FORMATS: Mapping[str, Callable[[DataFrame, Mapping[str, Any]], str]] = {
+    "pytest-benchmark": _pytest_benchmark,
+    "csv": _tidy_csv,
+}

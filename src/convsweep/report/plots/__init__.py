@@ -1,0 +1,55 @@
+"""Figures of a run, each with the finding as its title: DataFrame in, matplotlib Figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from convsweep.analysis.run import Run, read_run, thrifty_backends
+from convsweep.problems.separable import SEPARABLE
+from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
+from convsweep.report.plots.backend_limit import few, told
+from convsweep.report.plots.style import Picture, drawing_style, png
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "png"]
+
+MOST_SETTINGS = 6
+MOST_LINES, MOST_COLUMNS = 8, 12
+"""Backends of one figure, as colours and as columns."""
+
+
+def figures(
+    measurements: DataFrame, summary: DataFrame, planned: int = 0, elsewhere: int = 0
+) -> list[Picture]:
+    """Every figure that the data carry, in the order of the report.
+
+    Where there are several settings (device, dtype, memory format, threads) each has figures of
+    its own, up to six settings: times of two settings never lie on one line.
+    """
+    run = read_run(measurements, summary, planned, elsewhere)
+    with drawing_style():
+        pictures = [
+            picture.of(setting) if len(run.settings) > 1 else picture
+            for setting in run.settings[:MOST_SETTINGS]
+            for picture in _of_one_setting(run.within(setting))
+        ]
+        return [picture.with_title_drawn() for picture in pictures + devices.draw(run)]
+
+
+def _of_one_setting(run: Run) -> Iterator[Picture]:
+    lines, columns = few(run, MOST_LINES), few(run, MOST_COLUMNS)
+    drawn = [
+        (sweeps.draw(lines, sweeps.CHANNELS), lines),
+        (sweeps.draw(lines, sweeps.SIZE), lines),
+        (heatmap.draw(columns), columns),
+    ]
+    others = (backend for backend in thrifty_backends(run) if backend != SEPARABLE)
+    drawn += [
+        (predicted_speedup.draw(run, backend), run) for backend in others
+    ]  # a study tells separable
+    networks = run.cases["workload"].dropna().unique()
+    drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
+    yield from (told(picture, shown, run) for picture, shown in drawn if picture is not None)

@@ -1,0 +1,56 @@
+"""A colour for each family of backends, a marker for each backend in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from convsweep.analysis.families.candidates import (
+    ALGORITHMS,
+    ENGINES,
+    FAMILIES,
+    KERNELS,
+    TEXTBOOK,
+    Field,
+)
+from convsweep.report.plots.style import COLORS, MARKERS, Look
+
+FAMILY_COLORS: Mapping[str, str] = {
+    TEXTBOOK: COLORS[0],
+    ALGORITHMS: COLORS[1],
+    KERNELS: COLORS[2],
+    ENGINES: COLORS[3],
+}
+SHADES: Mapping[str, tuple[str, ...]] = {
+    TEXTBOOK: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
+    ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
+    KERNELS: ("#E8793A", "#F2C14E", "#F5E663", "#C98B6B"),
+    ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
+}
+"""Of one family, light enough for black words on them."""
+FAMILY_WORDS: Mapping[str, str] = {
+    TEXTBOOK: "textbook",
+    ALGORITHMS: "algorithms in torch's operations",
+    KERNELS: "own kernels",
+    ENGINES: "engines",
+}
+
+
+def family_of(field: Field) -> dict[str, str]:
+    """The family of each backend of the field, the textbook's by name."""
+    named = field.cases.drop_duplicates("backend")
+    return {
+        str(b): str(f) or TEXTBOOK for b, f in zip(named["backend"], named["family"], strict=True)
+    }
+
+
+def family_looks(field: Field) -> dict[str, Look]:
+    """A look for each backend of the field, family by family; the baseline first."""
+    found: dict[str, Look] = {}
+    of = family_of(field)
+    for family in FAMILIES:
+        names = sorted((n for n in of if of[n] == family), key=lambda n: (n != field.baseline, n))
+        found |= {
+            name: Look(FAMILY_COLORS[family], MARKERS[place % len(MARKERS)], "none")
+            for place, name in enumerate(names)
+        }
+    return found

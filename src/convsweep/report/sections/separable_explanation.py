@@ -1,0 +1,134 @@
+"""Why a separable layer keeps less, or more, than fewer MACs promise; in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from convsweep.analysis import labels
+from convsweep.analysis.estimates import interval, weighted_mean
+from convsweep.analysis.run import Run
+from convsweep.analysis.separable.comparison import Replacement, Study, scaled, study
+from convsweep.analysis.separable.explanation import Explanation, explain
+from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
+
+_NEAR = 0.03  # of the promise: so far from it, ceilings do not stand in its way
+
+_PARTS = {
+    "standard": "the standard layer",
+    DEPTHWISE: "the depthwise half",
+    POINTWISE: "the pointwise half",
+}
+_CEILING = {
+    "compute": "the rate of a matrix product",
+    "cache": "the rate of a copy in cache",
+    "memory": "the rate of a copy in memory",
+}
+
+
+def short_reason(run: Run) -> list[str]:
+    """The gap between promise and measurement in one setting, in one sentence if it is known."""
+    explanation = explain(study(run))
+    return _by_ceilings(run, explanation)[:1] if explanation else []
+
+
+def reasons(run: Run) -> list[str]:
+    """What is kept of the promise in one setting, which ceilings hold, where the time goes.
+
+    Nothing of it where one pass gives no interval.
+    """
+    found = study(run)
+    if not found.replacements:
+        return []
+    if all(math.isnan(r.speedup.low) for r in found.replacements):
+        return []
+    explanation = explain(found)
+    kept = [_kept(found)]
+    if explanation is None or not explanation.has_intervals:
+        return kept
+    return [*kept, *_by_ceilings(run, explanation), _where_time_goes(explanation)]
+
+
+def _by_ceilings(run: Run, found: Explanation) -> list[str]:
+    """The gap, and what bounds each part; or why the ceilings that were measured explain none."""
+    if not found.has_intervals:
+        return []
+    if not found.beyond_ceiling:
+        return [*_gap(found), *_ceilings(found)]
+    part, dtype = found.beyond_ceiling, run.cases["dtype"].iloc[0]
+    return [
+        f"The measured ceiling is no ceiling for {dtype}: {_PARTS[part]} reaches "
+        f"{labels.percent(*found.reached[part])} of it, as {run.baseline} is faster there than "
+        "torch's matrix product or copy; so ceilings explain nothing here."
+    ]
+
+
+def _kept(found: Study) -> str:
+    """The share of the promise that was kept: on average, at worst and at best."""
+    all_: Sequence[Replacement] = sorted(found.replacements, key=lambda r: r.kept.value)
+    first, last = (f"{labels.percent(*all_[i].kept)} at {all_[i].label}" for i in (0, -1))
+    if len(all_) == 1:
+        return f"Of the speedup that MACs promise, {first} is kept."
+    logs = found.log_s["standard"] - found.log_s[SEPARABLE]
+    weights = np.full(len(all_), 1 / len(all_))
+    promised = np.exp(np.mean([np.log(r.predicted) for r in all_]))
+    mean = scaled(interval(weighted_mean(logs, weights)), 1 / promised)
+    return (
+        f"Of the speedup that MACs promise, {labels.percent(*mean)} is kept in the geometric mean "
+        f"of {len(all_)} problems: from {first} to {last}."
+    )
+
+
+def _gap(found: Explanation) -> list[str]:
+    """From the promise over what ceilings allow to what was measured."""
+    if math.isnan(found.allowed):
+        return []
+    promised, allowed = labels.brief(found.predicted), labels.brief(found.allowed)
+    ceilings = f"Of the {promised} times that MACs promise, the machine's ceilings allow {allowed}"
+    if abs(found.allowed / found.predicted - 1) < _NEAR:
+        ceilings = f"The machine's ceilings would allow the {promised} times that MACs promise"
+    reached = {name: labels.percent(*share) for name, share in found.reached.items()}
+    problems = f"geometric means over {found.problems} problems"
+    return [
+        f"{ceilings}; measured are {labels.interval(*found.measured)}, as the standard layer "
+        f"reaches {reached['standard']} of its ceiling, the depthwise half {reached[DEPTHWISE]} "
+        f"and the pointwise half {reached[POINTWISE]} "
+        f"({problems if found.problems > 1 else 'one problem'})."
+    ]
+
+
+def _ceilings(found: Explanation) -> list[str]:
+    """What bounds each of the three, as far as it is known."""
+    bounds = {words: found.bounds[name] for name, words in _PARTS.items() if found.bounds[name]}
+    if not bounds:
+        return []
+    names = [_CEILING.get(bound, bound) for counts in bounds.values() for bound in counts]
+    if len(set(names)) == 1:
+        return [f"What bounds each of them is {names[0]}."]
+    said = []
+    for words, counts in bounds.items():
+        (bound, often), *others = counts.most_common()
+        mostly = f" in {often} of {found.problems}" if others else ""
+        said.append(f"{words} by {_CEILING.get(bound, bound)}{mostly}")
+    return [f"At best they are bound so: {labels.join(said)}."]
+
+
+def _where_time_goes(found: Explanation) -> str:
+    shares = found.time_shares
+    return (
+        f"Of {SEPARABLE}'s time the depthwise half takes {labels.percent(*shares[DEPTHWISE])} with "
+        f"{100 * found.depthwise_macs:.0f} % of the MACs, the pointwise half "
+        f"{labels.percent(*shares[POINTWISE])}; {_left(found)}."
+    )
+
+
+def _left(found: Explanation) -> str:
+    """What neither half takes, as far as it is above zero."""
+    value, low, high = found.time_shares["rest"]
+    if value <= 0:
+        return "nothing is left for the rest"
+    if low <= 0:
+        return f"at most {labels.percent(high)} is left for the rest"
+    return f"{labels.percent(value, low, high)} is left for the rest"

@@ -1,0 +1,247 @@
+"""The report's tables: a run's findings as cells of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from convsweep.analysis import labels
+from convsweep.analysis.run import (
+    Run,
+    fastest,
+    mean_speedup,
+    unsteady,
+)
+from convsweep.analysis.sample_flags import FLAGS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+_MOST_NAMES = 5
+
+
+class Table(NamedTuple):
+    """Heads and rows of cells, all text; the columns in `right` hold numbers."""
+
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    right: frozenset[str] = frozenset()
+
+
+def escape_markdown(text: object) -> str:
+    """Text that stays text in a line or a table's cell of Markdown."""
+    line = " ".join(str(text).split())
+    special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
+    for character in special:
+        line = line.replace(character, f"\\{character}")
+    return line.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def markdown(table: Table) -> str:
+    """The table as a page shows it."""
+    rule = ("---:" if head in table.right else "---" for head in table.heads)
+    rows = [map(escape_markdown, table.heads), rule, *(map(escape_markdown, r) for r in table.rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> Table:
+    """A table whose first column is the setting, left out where there is only one."""
+    if len({row[0] for row in rows}) < 2:
+        heads, rows = heads[1:], [row[1:] for row in rows]
+    return Table(heads, rows, frozenset(right))
+
+
+def answer_table(run: Run) -> Table:
+    """One row a setting and backend: how often the fastest, its speedup, how sure."""
+    verdicts = ("faster", "same", "slower", "undecided")
+    speedup = f"mean speedup over {run.baseline} [95 %]"
+    heads = ("setting", "backend", "cases timed", "fastest in", speedup, "over problems", *verdicts)
+    rows: list[tuple[str, ...]] = []
+    for setting in run.settings:
+        part = run.within(setting)
+        best = fastest(part)
+        for name in part.backends:
+            cases = part.cases[part.cases["backend"] == name]
+            timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
+            wins = ((best["backend"] == name) & best["decided"]).sum()
+            row = (setting, name, timed, f"{wins} of {len(best)}")
+            if name == run.baseline:
+                rows.append((*row, "1 (baseline)", *[""] * 5))
+                continue
+            mean = mean_speedup(part, name)
+            counts = ((cases["verdict"] == verdict).sum() for verdict in verdicts)
+            rows.append(
+                (*row, labels.interval(*mean.interval), *map(str, (mean.problems, *counts)))
+            )
+    return by_setting(heads, rows, set(heads[2:]))
+
+
+def what_was_run(run: Run, measurements: DataFrame) -> Table:
+    """The grid's axes, the backends, settings and passes, as the rows tell them."""
+    problems = run.cases.drop_duplicates(["label", "setting"])
+    rows = [
+        ("problems", str(run.cases["label"].nunique())),
+        ("cases", f"{len(run.cases)}, of which {(run.cases['status'] == 'ok').sum()} have a time"),
+        ("backends", ", ".join(run.backends)),
+        ("baseline", run.baseline),
+        ("passes", str(measurements["pass_index"].nunique())),
+    ]
+    for name in ("workload", "device", "device_name", "dtype", "memory_format", "threads",
+                 "driver", "batch_size", "in_channels", "out_channels", "input_size",
+                 "kernel_size", "stride", "padding", "dilation", "groups", "bias",
+                 "weight_kind"):  # fmt: skip
+        values = list(problems[name].dropna().unique())
+        values = sorted(values) if values and isinstance(values[0], (int, np.integer)) else values
+        if values:
+            rows.append((name, ", ".join(map(str, values))))
+    return Table(("what", "value"), rows)
+
+
+def environment_table(environment: Mapping[str, Any]) -> Table:
+    """Every key of the environment, nested ones as `versions.torch`."""
+    return Table(("what", "value"), [*_flatten(environment)])
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{name}.")
+        elif name.endswith("_bytes") and isinstance(value, (int, float)):
+            yield name, labels.size_in_bytes(float(value))
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            yield from _flatten({str(i): one for i, one in enumerate(value, 1)}, f"{name}.")
+        elif isinstance(value, list):
+            yield name, "; ".join(map(str, value)) or "none"
+        else:
+            yield name, "not known" if value is None or value == {} else str(value)
+
+
+def summary_table(run: Run) -> Table:
+    """Every case: its time, rate, speedup and verdict."""
+    speedup = f"speedup over {run.baseline} [95 %]"
+    numbers = ("time [95 %]", "effective GFLOP/s", "of its ceiling", speedup)
+    rows: list[tuple[str, ...]] = []
+    for _, case in run.cases.iterrows():
+        ends = (labels.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
+        ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
+        baseline = case["verdict"] == "baseline"
+        rows.append((
+            case["setting"],
+            case["label"],
+            case["backend"],
+            labels.with_interval(*ends),
+            labels.digits(case["flops_per_s"] / 1e9),
+            _share(case["roofline_fraction"], case["bound"]),
+            "1 (baseline)" if baseline else labels.interval(*ratio),
+            case["verdict"] if case["status"] == "ok" else _words(case["status"]),
+            str(case["passes"]),
+        ))  # fmt: skip
+    heads = ("setting", "problem", "backend", *numbers, "verdict", "passes")
+    return by_setting(heads, rows, {*numbers, "passes"})
+
+
+def _share(fraction: float, bound: object) -> str:
+    """`91 % (compute)`: of the rate that arithmetic, or a copy, allows."""
+    return "" if np.isnan(fraction) else f"{100 * fraction:.0f} % ({bound})"
+
+
+def correctness_table(run: Run, measurements: DataFrame) -> Table:
+    """The worst error of each backend against the float64 reference."""
+    rows: list[tuple[str, ...]] = []
+    for backend in run.backends:
+        own = measurements[measurements["backend"] == backend]
+        checked = own[own["error_ratio"].notna()]
+        worst = checked.sort_values("error_ratio")["label"].to_list()[-1:]
+        wrong = run.cases[(run.cases["backend"] == backend) & (run.cases["status"] == "mismatch")]
+        rows.append((
+            backend,
+            str(len(checked.groupby(["label", "setting"]))),
+            str(len(wrong)),
+            labels.digits(own["error_ratio"].max()),
+            *(worst or [labels.NOT_MEASURED]),
+            labels.digits(own["max_abs_err"].max()),
+        ))  # fmt: skip
+    heads = ("backend", "cases checked", "mismatches", "worst error ratio", "at",
+             "largest absolute error")  # fmt: skip
+    return Table(heads, rows, frozenset(heads[1:4] + heads[5:]))
+
+
+def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
+    """Memory, page faults and context switches of each backend; None where none was measured."""
+    columns = ["peak_memory_bytes", "page_faults_per_call", "context_switches"]
+    if measurements[columns].isna().all(axis=None):
+        return None
+    rows: list[tuple[str, ...]] = []
+    for backend in run.backends:
+        own = measurements.loc[measurements["backend"] == backend, columns]
+        if own.isna().all(axis=None):
+            continue
+        switches = own["context_switches"]
+        rows.append((
+            backend,
+            labels.size_in_bytes(own["peak_memory_bytes"].max()),
+            labels.digits(own["page_faults_per_call"].median()),
+            labels.digits(own["page_faults_per_call"].max()),
+            f"{switches.sum():.0f}" if switches.notna().any() else labels.NOT_MEASURED,
+        ))  # fmt: skip
+    heads = ("backend", "peak memory, largest", "page faults a call, median",
+             "page faults a call, most", "context switches, in all")  # fmt: skip
+    return Table(heads, rows, frozenset(heads[1:]))
+
+
+def unsteady_table(run: Run) -> Table | None:
+    """A row for each flag that at least half of a case's passes have; None where there is none."""
+    words = unsteady(run.cases)
+    rows: list[tuple[str, ...]] = []
+    for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
+        cases = run.cases.loc[of.index]
+        names = [f"{case['backend']} on {case['label']}" for _, case in cases.iterrows()]
+        more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+        means = FLAGS.get(str(word), "not known to this version")
+        which = labels.join([*names[:_MOST_NAMES], *more])
+        rows.append((str(setting), str(word), means, str(len(names)), which))
+    if not rows:
+        return None
+    return by_setting(("setting", "flag", "what it means", "cases", "which"), rows, {"cases"})
+
+
+def absent_table(run: Run) -> Table | None:
+    """Every case without a time, by backend and reason; None where there is none."""
+    absent = run.cases[run.cases["status"] != "ok"].copy()
+    if absent.empty:
+        return None
+    absent["reason"] = absent["reason"].replace("", "no reason given")
+    absent["skeleton"] = absent["reason"].map(lambda reason: _NUMBER.sub("#", reason))
+    groups = ["setting", "backend", "status", "skeleton"]
+    rows: list[tuple[str, ...]] = []
+    for _, cases in absent.groupby(groups, sort=False):
+        first = cases.iloc[0]
+        rows.append((
+            first["setting"],
+            first["backend"],
+            _words(first["status"]),
+            merge_reasons(list(cases["reason"])),
+            str(len(cases)),
+            ", ".join(cases["label"]),
+        ))  # fmt: skip
+    heads = ("setting", "backend", "status", "why", "cases", "problems")
+    return by_setting(heads, rows, {"cases"})
+
+
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d_x])")
+
+
+def merge_reasons(reasons: list[str]) -> str:
+    """One sentence for reasons that differ in their numbers only: `predicted 12 to 145 s`."""
+    values = zip(*(_NUMBER.findall(reason) for reason in reasons), strict=True)
+    ends = iter([dict.fromkeys((min(v, key=float), max(v, key=float))) for v in values])
+    return _NUMBER.sub(lambda _: " to ".join(next(ends)), reasons[0])
+
+
+def _words(status: str) -> str:
+    return status.replace("_", " ")

@@ -1,0 +1,1 @@
+"""Files of a run: schema, checksummed CSV, samples, environment and lock. Imports no torch."""

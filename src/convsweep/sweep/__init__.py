@@ -1,0 +1,1 @@
+"""Parent process of a sweep: request, forecast, worker pool, scheduler, runner, resume, merge."""

@@ -1,0 +1,51 @@
+"""What a run measures beside its cases: the machine's ceilings, and halves of separable layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from convsweep.backends.ceilings import ceilings
+from convsweep.measure.inputs import torch_dtype
+from convsweep.problems.grid import Case
+from convsweep.problems.separable import HALF, SEPARABLE, is_replaceable
+from convsweep.problems.workloads import Layer
+from convsweep.results.schema import HALVES
+from convsweep.sweep.hardware import Place
+
+_STANDARD = "torch_conv"
+
+
+def ceiling_cases(cases: Iterable[Case], places: Mapping[str, Place]) -> list[Case]:
+    """The ceilings of all devices in `places`, in every dtype and thread count of the cases."""
+    settings = dict.fromkeys((case.device, case.dtype, case.threads) for case in cases)
+    return [
+        Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
+        for device, dtype, threads in settings
+        for layer, backend in ceilings(
+            device, torch_dtype(dtype).itemsize, places[device].cache_bytes
+        )
+    ]
+
+
+def half_cases(cases: Sequence[Case]) -> list[Case]:
+    """Both halves of every layer that is timed standard and separable, each as a case of its own.
+
+    They run on `torch_conv`, as in the separable layer; those of two layers may be the same.
+    """
+    compared = {case.group for case in cases if case.backend == _STANDARD}
+    halves = [
+        Case(
+            Layer(half(case.problem), HALVES, name),
+            "dense",
+            case.device,
+            case.dtype,
+            case.memory_format,
+            case.threads,
+            case.cache,
+            _STANDARD,
+        )
+        for case in cases
+        if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)
+        for name, half in HALF.items()
+    ]
+    return list(dict.fromkeys(halves))

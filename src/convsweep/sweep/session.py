@@ -1,0 +1,204 @@
+"""A request carried out: sweep, results on disk, summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from convsweep.measure.outcome import Outcome, Run, make_row, utc_now
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import Case
+from convsweep.results import store
+from convsweep.results.lock import locked
+from convsweep.sweep.effort import measuring
+from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, Origin, networks_of
+from convsweep.sweep.network_runs import Visits as NetworkVisits
+from convsweep.sweep.request import Request
+from convsweep.sweep.resume import earlier_settings, known_visits, refuse_unless_same
+from convsweep.sweep.run_writer import Recording, added, gone_on_with, told_settings
+from convsweep.sweep.runner import Progress, Spent, Stops, Visits, sweep
+from convsweep.sweep.stopping import Stopping, Unsettled, unsettled
+from convsweep.sweep.worker_pool import Launch, conditions, launch_child
+from convsweep.system.environment import describe
+from convsweep.system.signals import Interrupts
+
+RESULTS = Path("results")
+
+Observe = Callable[[Progress], None]
+
+
+def new_run_id(name: str) -> str:
+    """`quick-20261122-231502`: what was run and when, fit for a folder's name."""
+    word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
+    return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run has ended."""
+
+    interrupted: bool
+    unsettled: Unsettled | None
+    """Of a run with a budget or a precision: what it leaves open."""
+
+
+def carry_out(
+    request: Request,
+    out: Path,
+    run_id: str,
+    command: str,
+    observe: Observe,
+    *,
+    resume: bool = False,
+    networks: Sequence[Network] | None = None,
+    launch: Launch = launch_child,
+) -> Ending:
+    """Measure everything, each row on the disk as soon as it is known, and write the summary.
+
+    The first interrupt finishes what is being measured; whatever ends it, `resume` goes on. Beside
+    it `networks` are run whole; by default those whose layers are swept, as far as they are known.
+
+    Raises:
+        ValueError: another run is writing to `out`, or what is there can't be gone on with.
+    """
+    with locked(out), Interrupts() as interrupts:
+        settings = measuring(request)
+        visits: Visits = {}
+        if resume:
+            earlier = store.read_environment(out)
+            if request.budget_s is not None:  # which may be another one now
+                settings = earlier_settings(earlier, settings)
+        else:
+            store.refuse_unless_new(out)
+        told = _told(request, settings, run_id, command, conditions(settings, launch))
+        if resume:
+            refuse_unless_same(earlier, told)
+            visits = known_visits(store.recorded(out), request.every_case)
+            told = gone_on_with(earlier, command)
+        every = (request.whole or request).cases
+        whole = networks_of(every, {*request.cases}) if networks is None else networks
+        origin = Origin(str(told["run_id"]), str(told["environment_id"]))
+        with (
+            closing(Recording(out, told, resume)) as recording,
+            closing(
+                NetworkVisits(
+                    out,
+                    whole,
+                    every,
+                    settings,
+                    origin,
+                    least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
+                    resume=resume,
+                    launch=launch,
+                )
+            ) as beside,
+        ):
+            stopping = Stopping(request, interrupts, visits)
+            run = Run(origin.run_id, origin.environment_id, dict(request.device_descriptions))
+            record = partial(put_down, recording, stopping, request, run)
+            spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
+            total = added(told.get("time_spent"), spent.told())
+            recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
+        return Ending(interrupts.asked, left_open(stopping, request, total["wall_s"]))
+
+
+def left_open(stopping: Stopping, request: Request, wall_s: float) -> Unsettled | None:
+    """What a run with a budget or a precision leaves open after so many seconds; else None."""
+    if not request.adaptive:
+        return None
+    return unsettled(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
+
+
+def put_down(
+    recording: Recording,
+    stopping: Stopping,
+    request: Request,
+    run: Run,
+    pass_index: int,
+    case: Case,
+    outcome: Outcome,
+    node: str | None = None,
+) -> None:
+    """Record one outcome, of a cluster's `node`, and count it in the run's tally."""
+    backend = request.every_backend[case.backend]
+    recording.add(make_row(run, case, backend, pass_index, outcome, node), outcome.blocks)
+    stopping.tally.add(pass_index, case, outcome)
+
+
+def _measure(
+    request: Request,
+    settings: Settings,
+    record: Callable[[int, Case, Outcome], None],
+    observe: Observe,
+    stopping: Stopping,
+    visits: Visits,
+    networks: NetworkVisits,
+    launch: Launch,
+) -> Spent:
+    def watch(progress: Progress) -> None:
+        if request.adaptive:
+            left_s = None if request.budget_s is None else max(0.0, stopping.budget.left_s)
+            progress = replace(progress, total=None, remaining_s=left_s)
+        observe(progress)
+
+    def still_open(pass_index: int) -> Collection[Case] | None:
+        cases = stopping.still_open(pass_index)
+        if cases is None or cases:
+            networks.before_pass(pass_index, stopping.now)
+        return cases
+
+    spent = sweep(
+        request.every_case,
+        request.every_backend,
+        settings,
+        passes=request.passes,
+        record=record,
+        observe=watch,
+        stops=Stops(stopping.now, still_open),
+        known=visits,
+        launch=launch,
+    )
+    spent.phases_s["networks_s"] = networks.spent_s
+    return spent
+
+
+def _told(
+    request: Request,
+    settings: Settings,
+    run_id: str,
+    command: str,
+    found: Mapping[str, object],
+) -> dict[str, object]:
+    """What environment.json says from the start."""
+    return {
+        "run_id": run_id,
+        "command": command,
+        "started_at": utc_now(),
+        "baseline": request.baseline,
+        "margin": request.margin,
+        **describe(dict(request.device_descriptions)),
+        "request": request.told(),
+        "settings": told_settings(settings, found),
+    }
+
+
+def check(
+    request: Request, observe: Observe, launch: Launch = launch_child
+) -> list[tuple[Case, Outcome]]:
+    """What the gate says of every case, without timing any."""
+    found: list[tuple[Case, Outcome]] = []
+    sweep(
+        request.cases,
+        request.backends,
+        replace(measuring(request), effort=None),
+        passes=1,
+        record=lambda _, case, outcome: found.append((case, outcome)),
+        observe=observe,
+        launch=launch,
+    )
+    return found

@@ -1,0 +1,98 @@
+"""A sweep dealt to several runs: whole groups of cases, so that each run takes about as long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from convsweep.backends.base import Backend
+from convsweep.measure.worker import Settings
+from convsweep.problems.grid import Case
+from convsweep.sweep.forecast import case_s, truths_s, visits
+
+MOST_SHARDS = 10_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of so many parts of a sweep."""
+
+    index: int
+    """From 1."""
+    of: int
+
+    def __str__(self) -> str:
+        """`2/3`, as the command line takes it."""
+        return f"{self.index}/{self.of}"
+
+
+def parse_shard(text: str) -> Shard:
+    """The shard that `2/3` stands for.
+
+    Raises:
+        ValueError: names the text and what is allowed.
+    """
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if found:
+        index, of = int(found[1]), int(found[2])
+        if 1 <= index <= of <= MOST_SHARDS:
+            return Shard(index, of)
+        if of > MOST_SHARDS:
+            raise ValueError(f"--shard {text} is of more than {MOST_SHARDS} shards")
+    told = text if text.isprintable() and text and len(text) < 40 else repr(text[:40])
+    raise ValueError(f"--shard {told} is not k/n with 1 <= k <= n, such as 2/3")
+
+
+def deal(costs_s: Sequence[float], shards: int) -> list[int]:
+    """The shard of each cost, from 0: the largest first, each to the shard with the least so far.
+
+    No load is above an even share by more than the largest cost (Graham 1969, Bounds on
+    multiprocessing timing anomalies). Equals go in their order, to the shard with the fewest, so
+    that none stays empty where there are as many costs as shards.
+    """
+    loads, counts, dealt = [0.0] * shards, [0] * shards, [0] * len(costs_s)
+    for place in sorted(range(len(costs_s)), key=lambda place: -costs_s[place]):
+        least = min(range(shards), key=lambda shard: (loads[shard], counts[shard]))
+        loads[least] += costs_s[place]
+        counts[least] += 1
+        dealt[place] = least
+    return dealt
+
+
+def group_costs_s(
+    cases: Sequence[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
+) -> dict[Case, float]:
+    """About how long each group of cases takes, in seconds.
+
+    It is the same on every machine: what is not installed on this one counts, too.
+    """
+    installed = {name: replace(backend, modules=()) for name, backend in backends.items()}
+    members: dict[Case, list[Case]] = {}
+    for case in cases:
+        members.setdefault(case.group, []).append(case)
+    return {
+        group: truths_s(own) + sum(visits(c, passes) * case_s(c, installed, settings) for c in own)
+        for group, own in members.items()
+    }
+
+
+def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:
+    """The cases of the shards up to this one, in their order; all of a group are in the same one.
+
+    Args:
+        cases: all that there are.
+        costs_s: of each group.
+        shard: the last one that is asked for.
+
+    Raises:
+        ValueError: there are fewer groups than shards.
+    """
+    if shard.of > len(costs_s):
+        groups = "1 group" if len(costs_s) == 1 else f"{len(costs_s)} groups"
+        raise ValueError(f"--shard {shard} leaves shards empty: there are {groups} of cases")
+    place = dict(zip(costs_s, deal([*costs_s.values()], shard.of), strict=True))
+    dealt: list[list[Case]] = [[] for _ in range(shard.of)]
+    for case in cases:
+        dealt[place[case.group]].append(case)
+    return dealt[: shard.index]

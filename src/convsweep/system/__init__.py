@@ -1,0 +1,1 @@
+"""This machine: devices, clocks, process set-up, fork server and signals."""

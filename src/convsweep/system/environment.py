@@ -1,0 +1,140 @@
+"""What machine this is, which versions run on it, and what makes its timings shaky."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from convsweep import __version__
+
+_PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmark", "torchvulkan")
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may run on."""
+    with suppress(AttributeError):  # Linux alone tells which are allowed
+        allowed = len(os.sched_getaffinity(0))
+        return min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return psutil.cpu_count(logical=False) or 1
+
+
+class Usage(NamedTuple):
+    """What the system has counted for this process so far."""
+
+    page_faults: int
+    context_switches: int
+    """Involuntary ones: somebody else wanted the core."""
+
+
+def usage() -> Usage | None:
+    """The counts up to now; None on systems that keep none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    counts = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(counts.ru_minflt + counts.ru_majflt, counts.ru_nivcsw)
+
+
+def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) -> Usage | None:
+    """`total` and what was used from `before` to `after`; None where nobody counts."""
+    if total is None or before is None or after is None:
+        return None
+    return Usage(
+        total.page_faults + after.page_faults - before.page_faults,
+        total.context_switches + after.context_switches - before.context_switches,
+    )
+
+
+def core_clock_hz() -> float | None:
+    """The clock of the core that this runs on; None where the kernel does not tell."""
+    if sys.platform != "linux":
+        return None
+    stat = _read("/proc/self/stat")
+    core = stat.rpartition(")")[2].split()[36] if stat else "0"
+    khz = _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
+    return float(khz) * 1e3 if khz else None
+
+
+def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
+    """Machine, versions, devices and warnings, ready for `environment.json`."""
+    machine = {
+        "cpu": device_descriptions.get("cpu", platform.machine()),
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+        "cores_usable": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": platform.platform(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "hypervisor": _hypervisor(),
+    }
+    versions = {"python": platform.python_version(), "convsweep": __version__}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    stable = {"machine": machine, "versions": versions, "devices": dict(device_descriptions)}
+    digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()
+    return {
+        "environment_id": digest[:12],
+        **stable,
+        "commit": _commit(),
+        "warnings": shaky(),
+    }
+
+
+def shaky() -> list[str]:
+    """What about this machine, right now, makes its timings unsteady; one sentence each."""
+    found = []
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor not in (None, "performance"):
+        found.append(f"The clock governor is {governor!r}; set it to 'performance'.")
+    if governor is None:
+        found.append("The clock speed can't be read or fixed here.")
+    if _hypervisor():
+        found.append("A virtual machine: other guests share its cores and caches.")
+    load, cores = psutil.getloadavg()[0], usable_cores()
+    if load > 0.5:
+        found.append(f"Other work is running: load {load:.1f} on {cores} cores.")
+    if cores <= 2:
+        found.append(f"Only {cores} cores: the system's own work lands on the ones that are timed.")
+    return found
+
+
+def _hypervisor() -> bool:
+    return " hypervisor" in (_read("/proc/cpuinfo") or "")
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source that runs, `-dirty` where it was edited since; None outside git."""
+    source = str(files("convsweep"))
+
+    def git(*words: str) -> str:
+        # No locks: git that is killed along with this process would leave one behind.
+        command = ["git", "--no-optional-locks", "-C", source, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--", source) else ""
+        return git("rev-parse", "--short=12", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
+        return None
