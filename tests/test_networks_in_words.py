@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import BETWEEN, realities
 from convsweep.analysis.network_totals import (
@@ -462,7 +462,7 @@ def test_every_figure_is_drawn_with_a_finding_an_alt_text_and_a_caption(read: Re
 def test_a_time_and_its_interval_share_a_unit(
     found_s: tuple[float, float, float], said: str
 ) -> None:
-    assert labels.time(*found_s) == said
+    assert formatting.time(*found_s) == said
 
 
 def test_sentences_and_tables_say_a_unit_once(read: Read) -> None:
@@ -484,7 +484,7 @@ def test_sentences_and_tables_say_a_unit_once(read: Read) -> None:
     ],
 )
 def test_a_long_label_keeps_the_layers_name(label: str, short: str) -> None:
-    assert labels.elide(label) == short
+    assert formatting.shorten(label) == short
 
 
 def test_the_figure_of_one_network_names_its_layers_without_it(read: Read) -> None:

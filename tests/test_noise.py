@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convsweep.analysis.aa_noise import measure_noise, sentences
+from convsweep.analysis.aa_noise import measure_noise
 from convsweep.backends.variants import AGAIN, busier, extra_work, find_backend, twin
 from convsweep.report.build import write_report
+from convsweep.report.noise import sentences
 from convsweep.results import store
 from convsweep.results.schema import Row
 from convsweep.sweep.request import Options, against_itself, read_request

@@ -9,9 +9,10 @@ import synthetic_run as made
 from matplotlib.figure import Figure
 
 from convsweep import load
-from convsweep.analysis.labels import brief, digits, label_cases, seconds, size_in_bytes, slug
+from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import read_run
 from convsweep.analysis.verdicts import summarize
+from convsweep.formatting import digits, format_ratio, seconds, size_in_bytes, slug
 from convsweep.problems.problem import ConvProblem
 from convsweep.report import plots
 from convsweep.report.plots.style import drawing_style
@@ -307,7 +308,7 @@ def test_numbers_have_three_digits_and_a_unit():
     assert seconds(1.234e-4) == "123 µs"
     assert seconds(0.99999e-3) == "1.00 ms"
     assert size_in_bytes(3 * 2**20) == "3.00 MiB"
-    assert [brief(x) for x in (48, 4.81, 0.482, 0.0482, 0.00012)] == [
+    assert [format_ratio(x) for x in (48, 4.81, 0.482, 0.0482, 0.00012)] == [
         "48",
         "4.8",
         "0.48",

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsweep.formatting import one_line
 from convsweep.measure.outcome import failure
-from convsweep.results.files import one_line
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pandas import DataFrame
 
 from bench.harness import agreement, overhead, pictures, tools
 from bench.harness.pairs import short_name
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.report.plots.style import png
 from convsweep.report.tables import Table, environment_table, escape_markdown
 
@@ -53,7 +53,7 @@ def _context(run: Path, rows: DataFrame, costs: DataFrame | None) -> dict[str, A
         "sentences": sentences(rows),
         "tools": tool_table(rows, told),
         "answers": answer_table(rows),
-        "commits": labels.join(list(map(str, rows["commit"].dropna().unique()))),
+        "commits": formatting.join(list(map(str, rows["commit"].dropna().unique()))),
         "costs": None if costs is None else cost_table(costs),
         "cost": None if costs is None else pictures.cost(costs),
         "minute": minute and minute_table(minute),
@@ -81,12 +81,12 @@ def sentences(rows: DataFrame) -> list[str]:
     said = [pictures.steadiness(table.dropna(subset="p95_change")) + "."]
     if {agreement.OURS, agreement.RIVAL} <= set(table.index):
         ratio = table.loc[agreement.OURS, "p95_change"] / table.loc[agreement.RIVAL, "p95_change"]
-        said.append(f"Ours moves {labels.digits(ratio)} times as far as {agreement.RIVAL}'s.")
+        said.append(f"Ours moves {formatting.digits(ratio)} times as far as {agreement.RIVAL}'s.")
     widest = agreement.widest_disagreement(rows)
     said.append(
         f"The tools disagree most on {short_name(widest.pair)}: the separable layer is "
-        f"{labels.digits(widest.low)} times as fast as the standard one by {widest.lowest}, and "
-        f"{labels.digits(widest.high)} times by {widest.highest}."
+        f"{formatting.digits(widest.low)} times as fast as the standard one by {widest.lowest}, and "
+        f"{formatting.digits(widest.high)} times by {widest.highest}."
     )
     held = agreement.intervals_held(rows)
     if held.intervals:
@@ -110,7 +110,7 @@ def tool_table(rows: DataFrame, told: dict[str, dict[str, str]]) -> Table:
             f"{row['run_s']:.1f}",
             pictures.percent(row["median_change"]),
             pictures.percent(row["p95_change"]),
-            labels.digits(row["mean_speedup"]),
+            formatting.digits(row["mean_speedup"]),
         )
         for tool, row in agreement.by_tool(rows).iterrows()
     ]
@@ -121,7 +121,7 @@ def answer_table(rows: DataFrame) -> Table:
     """A row a pair, a column a tool: the median speedup of its runs."""
     said = agreement.answers(rows)
     names = tuple(map(str, said.columns))
-    cells = [(short_name(str(pair)), *map(labels.digits, row)) for pair, row in said.iterrows()]
+    cells = [(short_name(str(pair)), *map(formatting.digits, row)) for pair, row in said.iterrows()]
     return Table(("layer", *names), cells, frozenset(names))
 
 
@@ -136,9 +136,9 @@ def cost_table(costs: DataFrame) -> Table:
     cells = [
         (
             f"{row['cases']:,.0f}",
-            *(labels.seconds(row[name]) for name in (
+            *(formatting.seconds(row[name]) for name in (
                 "wall_s", "timing_s", "start_s", "summary_s", "further_case_s", "whole_case_s")),
-            *(labels.size_in_bytes(row[f"{name}_gains_bytes"])
+            *(formatting.size_in_bytes(row[f"{name}_gains_bytes"])
               for name in ("child", "parent", "summary")),
             *(_ends(row, f"{name}_descriptors") for name in ("parent", "child")),
         )
@@ -177,7 +177,7 @@ def minute_table(spent: dict[str, float]) -> Table:
     rows = [
         (
             name.removesuffix("_s").replace("_", " "),
-            labels.seconds(value),
+            formatting.seconds(value),
             pictures.percent(value / spent["wall_s"]),
         )
         for name, value in {**parts, "wall_s": spent["wall_s"]}.items()

@@ -9,7 +9,7 @@ from pandas import DataFrame
 
 from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
@@ -34,7 +34,7 @@ _MEDIAN_COLOR, _P95_COLOR = COLORS[5], COLORS[1]
 
 def percent(change: float) -> str:
     """`0.0234` as `2.3 %`; words where there is none."""
-    return labels.NOT_MEASURED if np.isnan(change) else f"{100 * change:.1f} %"
+    return formatting.NOT_MEASURED if np.isnan(change) else f"{100 * change:.1f} %"
 
 
 def tool_pictures(rows: DataFrame) -> list[Picture]:
@@ -64,14 +64,14 @@ def _answers(rows: DataFrame) -> Picture:
     legend(figure, shown, joined=False)
     widest = agreement.widest_disagreement(rows)
     title = (
-        f"The same separable layer is {labels.digits(widest.low)} times as fast as the standard "
-        f"one by {widest.lowest}, {labels.digits(widest.high)} times by {widest.highest}"
+        f"The same separable layer is {formatting.digits(widest.low)} times as fast as the standard "
+        f"one by {widest.lowest}, {formatting.digits(widest.high)} times by {widest.highest}"
     )
     return Picture(
         name="answers",
         figure=figure,
         title=title,
-        alt=f"Dot chart of {labels.count(len(pairs), 'pair')} by {len(shown)} tools: the speedup "
+        alt=f"Dot chart of {formatting.count(len(pairs), 'pair')} by {len(shown)} tools: the speedup "
         f"that each run of each tool gives. They agree least on {short_name(widest.pair)}.",
         caption="A dot a run, a tick the median of a tool's runs. A narrow cloud is a tool that "
         "agrees with itself; clouds apart are tools that answer different questions.",
@@ -112,7 +112,7 @@ def _steadiness(rows: DataFrame) -> Picture:
         figure=figure,
         title=steadiness(table),
         alt="Bar chart: how far a speedup moves between two runs of the same tool, median and "
-        f"95th percentile, for {labels.join(list(map(str, table.index)))}.",
+        f"95th percentile, for {formatting.join(list(map(str, table.index)))}.",
         caption="Over every pair of layers and every two runs of a tool. Shorter is steadier; "
         "below each name stands what a run costs.",
     )
@@ -176,6 +176,6 @@ def cost(table: DataFrame) -> str:
     """What the largest grid costs, in a sentence."""
     last = table.iloc[-1]
     return (
-        f"Of {last['cases']:,.0f} cases each takes {labels.seconds(last['whole_case_s'])} that are "
-        f"not timing; the parent holds {labels.size_in_bytes(last['summary_gains_bytes'])} more"
+        f"Of {last['cases']:,.0f} cases each takes {formatting.seconds(last['whole_case_s'])} that are "
+        f"not timing; the parent holds {formatting.size_in_bytes(last['summary_gains_bytes'])} more"
     )

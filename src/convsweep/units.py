@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -36,3 +37,14 @@ def fraction(text: str) -> float:
     if not 0 < value <= 1:
         raise ValueError(f"{text!r} is not a share above zero and up to 100 %, such as 2% or 0.02")
     return value
+
+
+def read_limit(text: str | float) -> float:
+    """A largest relative error such as `1e-5`; raises `ValueError` that names anything else."""
+    try:
+        limit = float(text)
+    except (TypeError, ValueError):
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise ValueError(f"{text!r} is not a relative error above zero, such as 1e-5")
+    return limit

@@ -13,11 +13,11 @@ from convsweep.accuracy.resume import refuse_unless_same
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
 from convsweep.accuracy.trial import Outcome, Trial, all_alike
 from convsweep.accuracy.trial_process import carry_out_apart
+from convsweep.formatting import one_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
 from convsweep.results.accuracy_schema import VARIANTS, Row
 from convsweep.results.accuracy_store import Records, Unit
-from convsweep.results.files import one_line
 from convsweep.results.lock import locked
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe, usable_cores

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from convsweep.analysis import labels
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import CONFIDENCE, degrees, estimate
 from convsweep.analysis.verdicts import summarize
@@ -25,7 +24,7 @@ NOISE = "noise"
 AGAIN, BUSIER = "again", "5%"
 _POWER = 0.9
 _EFFECT = 0.05
-_MOST_PASSES = 1000
+MOST_PASSES = 1000
 
 
 class Noise(NamedTuple):
@@ -79,7 +78,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
         spread=float(np.nanmedian(deviations)),
         smallest_effect=_detectable(typical, passes),
         passes_for_5_percent=next(
-            (n for n in range(2, _MOST_PASSES) if _detectable(typical, n) <= _EFFECT), _MOST_PASSES
+            (n for n in range(2, MOST_PASSES) if _detectable(typical, n) <= _EFFECT), MOST_PASSES
         ),
     )
 
@@ -110,29 +109,3 @@ def _detectable(deviation: float, passes: int) -> float:
         float(stats.t.ppf(share, degrees(passes))) for share in ((1 + CONFIDENCE) / 2, _POWER)
     )
     return float(np.expm1(np.log1p(MARGIN) + (sure + often) * deviation / np.sqrt(passes)))
-
-
-def sentences(noise: Noise, shaky: list[str]) -> list[str]:
-    """What it means, in words, and what would help."""
-
-    def percent(share: float) -> str:
-        return "not measured" if np.isnan(share) else f"{share:.1%}"
-
-    said = [
-        f"Against themselves, backends were called faster or slower in {noise.false_alarms} of "
-        f"{labels.count(noise.comparisons, 'comparison')}: false alarms are below "
-        f"{percent(noise.alarm_rate_high)} (95 % confidence).",
-        f"From pass to pass a speedup moves by {percent(noise.spread)}; with "
-        f"{noise.passes} passes this machine can tell an effect of "
-        f"{percent(noise.smallest_effect)}.",
-    ]
-    if noise.trials:
-        said.append(
-            f"Of {labels.count(noise.trials, 'backend')} made 5 % slower on purpose, "
-            f"{noise.found} were found."
-        )
-    if noise.passes_for_5_percent >= _MOST_PASSES:
-        said.append(f"To tell 5 % it needs more than {_MOST_PASSES} passes.")
-    elif noise.passes_for_5_percent > noise.passes:
-        said.append(f"To tell 5 % it needs about {noise.passes_for_5_percent} passes.")
-    return [*said, *shaky]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,29 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from convsweep.analysis import labels
 from convsweep.analysis.estimates import Interval, estimate, interval
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import CLAIMS, asked_in, hold, p_values, summarize
-from convsweep.problems.separable import SEPARABLE
-from convsweep.report.tables import Table, by_setting
 from convsweep.results import store
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
-
-
-def read_limit(text: str | float) -> float:
-    """A largest relative error such as `1e-5`; raises `ValueError` that names anything else."""
-    try:
-        limit = float(text)
-    except (TypeError, ValueError):
-        limit = math.nan
-    if not 0 < limit < math.inf:
-        raise ValueError(f"{text!r} is not a relative error above zero, such as 1e-5")
-    return limit
 
 
 def best(
@@ -147,58 +132,3 @@ def _why_none(run: Run, max_error: float | None, among: Collection[str] | None) 
     if np.isnan(least):
         return "tells no relative error: it is of an older version"
     return f"has no backend within a relative error of {max_error:g}: the least is {least:.2g}"
-
-
-def best_table(table: DataFrame) -> Table:
-    """The rows for readers: who, how fast, ahead of whom, by how much, and how exact."""
-    rows: list[tuple[str, ...]] = [
-        (
-            row["setting"],
-            row["label"],
-            row["backend"],
-            labels.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]),
-            _over_second(row),
-            _speedup(row),
-            f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "",
-        )
-        for row in table.to_dict("records")
-    ]
-    numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
-    heads = ("setting", "problem", "fastest", *numbers)
-    return by_setting(heads, rows, set(numbers))
-
-
-def _over_second(row: Mapping[Any, Any]) -> str:
-    """`1.31 [1.28, 1.34] im2col`, with a question mark where it is not decided."""
-    if pd.isna(row["second"]):
-        return ""
-    ends = (row["over_second"], row["over_second_ci_low"], row["over_second_ci_high"])
-    return f"{labels.interval(*ends)} {row['second']}{'' if row['decided'] else ' ?'}"
-
-
-def _speedup(row: Mapping[Any, Any]) -> str:
-    if row["backend"] == row["baseline"]:
-        return "baseline"
-    ends = (row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
-    return "" if pd.isna(row["speedup"]) else labels.interval(*ends)
-
-
-def sentences(found: Found) -> list[str]:
-    """How often each backend is the fastest, how many leads are sure, and what has no row."""
-    table = found.table
-    sure, contested = int(table["decided"].fillna(False).sum()), int(table["second"].notna().sum())
-    wins = table["backend"].value_counts()
-    said = [
-        f"Of {labels.count(len(table), 'problem')} the fastest is "
-        f"{labels.join([f'{name} in {count}' for name, count in wins.items()])}; "
-        f"{sure} of {labels.count(contested, 'lead')} over the second "
-        f"{'is' if sure == 1 else 'are'} sure, ? marks the others."
-    ]
-    if SEPARABLE in wins:
-        said.append(
-            f"{SEPARABLE} takes weights that factor, as the ones measured; a model's own do not."
-        )
-    if found.left_out:
-        what = labels.count(len(found.left_out), "problem")
-        said.append(f"Left out: {what}, of which no backend is within the largest error.")
-    return said

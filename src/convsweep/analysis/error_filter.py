@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.cases import split
 from convsweep.results.store import PROBLEM_COLUMNS
 
@@ -56,5 +56,5 @@ def _told(cases: DataFrame, max_error: float) -> str:
     counts = [f"{name} in {count}" for name, count in cases["backend"].value_counts().items()]
     return (
         f"Left out for a relative error over {max_error:g}: "
-        f"{labels.count(len(cases), 'case')} ({labels.join(counts)})."
+        f"{formatting.count(len(cases), 'case')} ({formatting.join(counts)})."
     )

@@ -32,23 +32,24 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     error max|y - true y| / max|true y| is no larger. best.csv lies in the run's folder and names
     the machine and the versions that it holds for; convsweep.optimize takes it.
     """
-    from convsweep.analysis import best_backend as table
+    from convsweep.analysis.best_backend import best_of
+    from convsweep.report.best_backend import best_table, sentences
     from convsweep.report.tables import markdown
     from convsweep.results.best_csv import as_csv, keep
-    from convsweep.units import named
+    from convsweep.units import named, read_limit
 
     with requested():
-        limit = None if max_error is None else named("--max-error", table.read_limit, max_error)
-        found = table.best_of(run_dir, limit)
+        limit = None if max_error is None else named("--max-error", read_limit, max_error)
+        found = best_of(run_dir, limit)
         written = keep(run_dir, found.table)
     if form == "csv":
         print(as_csv(found.table), end="")
         return 0
     if form == "markdown":
-        print(markdown(table.best_table(found.table)), end="")
+        print(markdown(best_table(found.table)), end="")
     else:
-        _show(table.best_table(found.table))
-    print(*table.sentences(found), f"Table: {written}", sep="\n")
+        _show(best_table(found.table))
+    print(*sentences(found), f"Table: {written}", sep="\n")
     return 0
 
 

@@ -21,7 +21,7 @@ def merge(runs: tuple[Path, ...], out: Path) -> int:
     Takes only what was asked and measured alike, and has no case of one machine twice. Rows keep
     the run and the machine that they come from, and machines are never compared within one figure.
     """
-    from convsweep.analysis import labels
+    from convsweep import formatting
     from convsweep.results.machines import lacks, machines
     from convsweep.sweep.merge import merge as put_together
 
@@ -29,8 +29,8 @@ def merge(runs: tuple[Path, ...], out: Path) -> int:
         merged = put_together(runs, out, shlex.join(["convsweep", *sys.argv[1:]]))
     told = merged.environment
     print(
-        f"Merged {len(runs)} runs of {labels.count(len(machines(told)), 'environment')}: "
-        f"{labels.count(merged.cases, 'case')}, {labels.count(told['rows'], 'row')}"
+        f"Merged {len(runs)} runs of {formatting.count(len(machines(told)), 'environment')}: "
+        f"{formatting.count(merged.cases, 'case')}, {formatting.count(told['rows'], 'row')}"
     )
     for sentence in lacks(told):
         print(sentence)

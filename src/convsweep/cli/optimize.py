@@ -57,13 +57,12 @@ def optimize(
     with ending_at_once():
         from rich.console import Console
 
-        from convsweep.analysis.best_backend import read_limit
         from convsweep.cli import terminal
         from convsweep.models.advise import request
         from convsweep.models.optimize import optimize as optimizing
         from convsweep.models.optimize.layer_inventory import normals
         from convsweep.problems.model_loader import load_model
-        from convsweep.units import named, seconds
+        from convsweep.units import named, read_limit, seconds
 
     with ending_at_once(), requested():
         if budget is not None and source is not None:

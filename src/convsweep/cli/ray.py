@@ -66,7 +66,8 @@ def noise(
     address: str, label: str | None, words: Mapping[str, Any], *, out: Path | None, resume: bool
 ) -> int:
     """What `noise` does on a cluster: each kind of hardware has an answer of its own."""
-    from convsweep.analysis.aa_noise import measure_noise, sentences
+    from convsweep.analysis.aa_noise import measure_noise
+    from convsweep.report.noise import sentences
     from convsweep.results.store import load
     from convsweep.sweep.request import Options, against_itself
 

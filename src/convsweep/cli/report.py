@@ -19,9 +19,8 @@ from convsweep.cli.options import path
 @click.option("--max-error", metavar="ERROR", help="Leave out cases of a larger relative error.")
 def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
     """Draw a run and write its report, from its CSV alone."""
-    from convsweep.analysis.best_backend import read_limit
     from convsweep.report.build import write_report
-    from convsweep.units import named
+    from convsweep.units import named, read_limit
 
     with requested():
         limit = None if max_error is None else named("--max-error", read_limit, max_error)

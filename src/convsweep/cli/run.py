@@ -138,7 +138,8 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         return cluster.noise(str(ray), nodes, words, out=out, resume=resume)
     forkserver.begin()
     with ending_at_once():
-        from convsweep.analysis.aa_noise import measure_noise, sentences
+        from convsweep.analysis.aa_noise import measure_noise
+        from convsweep.report.noise import sentences
         from convsweep.results.store import load
         from convsweep.sweep.request import Options, against_itself, read_request
         from convsweep.system.environment import shaky

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from convsweep.analysis import labels
+from convsweep import formatting
 
 _MOST_REASONS = 10
 
@@ -33,5 +33,5 @@ def reasons(found: Iterable[tuple[str, str, str | None]], *, entirely: bool = Fa
     return (
         lines
         if left <= 0
-        else [*lines[:_MOST_REASONS], f"skipped for {labels.count(left, 'more reason')}"]
+        else [*lines[:_MOST_REASONS], f"skipped for {formatting.count(left, 'more reason')}"]
     )

@@ -16,7 +16,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
 from convsweep.analysis.top_backends import few
 from convsweep.measure.outcome import Outcome
@@ -55,8 +55,8 @@ def _what_and_how_long(request: Request, forecast_s: float) -> str:
     layers = {case.layer for case in request.cases}
     macs = sum(layer.count * layer.problem.macs for layer in layers)
     what = (
-        f"{labels.count(len(request.cases), 'case')} on "
-        f"{labels.count(len({case.problem for case in request.cases}), 'problem')} "
+        f"{formatting.count(len(request.cases), 'case')} on "
+        f"{formatting.count(len({case.problem for case in request.cases}), 'problem')} "
         f"({_macs(macs)}){_beside(request)}, "
     )
     if not request.adaptive:
@@ -79,7 +79,7 @@ def unsettled(left: Unsettled) -> str:
     """What a run with a budget leaves undecided, and how much longer that would need."""
     if not left.cases:
         return "Every comparison is settled."
-    told = f"{labels.count(left.cases, 'comparison')} not settled yet"
+    told = f"{formatting.count(left.cases, 'comparison')} not settled yet"
     if left.early:
         told += f"; {left.early} with too few passes to tell how much longer they need"
     if left.more_s:
@@ -93,7 +93,7 @@ def _macs(macs: int) -> str:
     """Three digits: `0.568 GMACs`, `28.8 kMACs`."""
     scales = ((1e8, 1e9, "GMACs"), (1e5, 1e6, "MMACs"), (0, 1e3, "kMACs"))
     scale, unit = next((scale, unit) for least, scale, unit in scales if macs >= least)
-    return f"{labels.digits(macs / scale)} {unit}"
+    return f"{formatting.digits(macs / scale)} {unit}"
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def _more_backends(run: Run, shown: int) -> str:
     timed = run.cases.loc[run.cases["status"] == "ok", "backend"].nunique()
     if timed <= shown:
         return ""
-    more = labels.count(timed - shown, "backend")
+    more = formatting.count(timed - shown, "backend")
     return f"\nThese are the fastest most often; {more} more in summary.csv"
 
 
@@ -200,7 +200,7 @@ def _total(total: Total | None, layers: int) -> str:
     """A network's time, and of how many of its distinct layers where it is not of all."""
     if total is None:
         return "-"
-    time = labels.seconds(total.time.value)
+    time = formatting.seconds(total.time.value)
     return time if total.layers == layers else f"{time}, {total.layers} of {layers} layers"
 
 
@@ -209,11 +209,11 @@ def _cell(row: Series | None) -> Text:
         return Text("-", style="dim")
     if row["status"] != "ok":
         return Text(str(row["status"]), style="dim" if row["status"] == "timeout" else "bold red")
-    text = Text(labels.seconds(row["median_s"]))
+    text = Text(formatting.seconds(row["median_s"]))
     if pd.notna(row["speedup"]) and row["verdict"] != "baseline":
         mark = "?" if row["verdict"] == "undecided" else " "
         style = {"faster": "green", "slower": "magenta"}.get(str(row["verdict"]), "")
-        text.append(f"  {labels.brief(row['speedup']):>4}x{mark}", style=style)
+        text.append(f"  {formatting.format_ratio(row['speedup']):>4}x{mark}", style=style)
     return text
 
 

@@ -17,7 +17,7 @@ from convsweep.cluster.connection_check import refuse_unless_joinable
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool, RayPool
-from convsweep.results.files import one_line
+from convsweep.formatting import one_line
 from convsweep.system.forkserver import variables
 
 _QUIET = {

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from convsweep.cluster.address import AUTO, Address
-from convsweep.results.files import one_line
+from convsweep.formatting import one_line
 
 _CONNECT_S, _JOIN_S = 2.0, 8.0
 """Both together are within the 15 seconds that a wrong address may take."""

@@ -1,8 +1,8 @@
 """Keeps a cluster on this machine for as long as whoever started it lives, and ends all of it then.
 
 As a program: `python -m convsweep.cluster.local_cluster NODES FOLDER` starts the nodes, prints
-their address in one line, and waits for the end of its standard input. What Ray's own processes leave behind when
-their daemon is killed becomes this process's child, and is killed too.
+their address in one line, and waits for the end of its standard input. Processes that Ray leaves
+behind when its daemon is killed become children of this process, and are killed too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from convsweep.cluster.pool import SLOT
-from convsweep.results.files import one_line
+from convsweep.formatting import one_line
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes: answers are small

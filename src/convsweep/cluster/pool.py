@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Protocol
 
-from convsweep.results.files import one_line
+from convsweep.formatting import one_line
 
 SLOT = "convsweep_slot"
 """The custom resource of which a node that may measure offers one."""

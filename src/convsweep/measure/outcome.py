@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 
 from convsweep.backends.base import Backend
+from convsweep.formatting import one_line
 from convsweep.measure.inputs import torch_dtype
 from convsweep.problems.grid import Case
 from convsweep.problems.problem import format_size
-from convsweep.results.files import one_line
 from convsweep.results.store import Row
 
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator

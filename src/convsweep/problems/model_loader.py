@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import nn
 
-from convsweep.results.files import one_line
+from convsweep.formatting import one_line
 
 FORMS = "package.module:factory, FILE.py:factory, torchvision:NAME or timm:NAME"
 ZOOS = ("torchvision", "timm")

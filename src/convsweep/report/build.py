@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from convsweep.analysis.aa_noise import NOISE, measure_noise
-from convsweep.analysis.aa_noise import sentences as sentences_of_noise
 from convsweep.analysis.cases import split
 from convsweep.analysis.error_filter import within
 from convsweep.analysis.labels import label_cases
@@ -15,6 +14,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import asked_in, summarize
 from convsweep.report import plots, tables
 from convsweep.report.contents import sections, titled
+from convsweep.report.noise import sentences as sentences_of_noise
 from convsweep.report.pages import refuse_unless_report, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import accuracy

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich import table as rich
 from rich.text import Text
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.compare import Comparison
 from convsweep.report.tables import Table, by_setting, escape_markdown, markdown
 
@@ -25,9 +25,13 @@ def headline(found: Comparison) -> str:
     compared = int(sum(counts.get(name, 0) for name in VERDICTS))
     parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
     broken = len(_broken(found))
-    lost = f"; {labels.count(broken, 'case')} ok before and not now" if broken else ""
+    lost = f"; {formatting.count(broken, 'case')} ok before and not now" if broken else ""
     word = "Regression" if found.cases["regression"].any() else "No regression"
-    of = f"of {labels.count(compared, 'case')} {labels.join(parts)}" if compared else "no speeds"
+    of = (
+        f"of {formatting.count(compared, 'case')} {formatting.join(parts)}"
+        if compared
+        else "no speeds"
+    )
     return f"{word}: {of}, at a margin of {found.margin * 100:g} %{lost}."
 
 
@@ -56,7 +60,7 @@ def notes(found: Comparison) -> list[str]:
         & (found.cases["status_new"] == "skipped"),
         f"without a time of {found.baseline} beside theirs": _without_baseline(found),
     }
-    said += [f"{labels.count(int(which.sum()), 'case')} {what}: {_some(found, which)}."
+    said += [f"{formatting.count(int(which.sum()), 'case')} {what}: {_some(found, which)}."
              for what, which in counts.items() if which.any()]  # fmt: skip
     return said + [f"Not the same in both runs: {what}." for what in found.differences]
 
@@ -78,7 +82,7 @@ def _name(case: Series[str]) -> str:
 def _some(found: Comparison, which: Series[bool], most: int = 3) -> str:
     names = [_name(case) for _, case in found.cases[which].head(most).iterrows()]
     more = int(which.sum()) - len(names)
-    return labels.join([*names, f"{more} more"] if more else names)
+    return formatting.join([*names, f"{more} more"] if more else names)
 
 
 def _measure(found: Comparison) -> str:
@@ -104,7 +108,7 @@ def means_table(found: Comparison) -> Table:
             if mean["backend"] == found.baseline
             else mean["backend"],
             str(mean["cases"]),
-            labels.interval(mean["change"], mean["change_ci_low"], mean["change_ci_high"]),
+            formatting.interval(mean["change"], mean["change_ci_low"], mean["change_ci_high"]),
         )
         for _, mean in found.means.iterrows()
     ]
@@ -116,7 +120,9 @@ def cases_table(found: Comparison, most: int) -> Table:
     """The cases of both runs, those that matter most first; at most so many."""
     order = {name: place for place, name in enumerate(("", *VERDICTS))}
     shown = judged(found).sort_values("verdict", key=lambda said: said.map(order), kind="stable")
-    what, write = ("s", labels.seconds) if found.baseline is None else ("speedup", labels.digits)
+    what, write = (
+        ("s", formatting.seconds) if found.baseline is None else ("speedup", formatting.digits)
+    )
     measure = "time" if found.baseline is None else f"speedup over {found.baseline}"
     rows: list[tuple[str, ...]] = [
         (
@@ -125,7 +131,7 @@ def cases_table(found: Comparison, most: int) -> Table:
             case["backend"],
             write(case[f"old_{what}"]),
             write(case[f"new_{what}"]),
-            labels.interval(case["change"], case["change_ci_low"], case["change_ci_high"]),
+            formatting.interval(case["change"], case["change_ci_low"], case["change_ci_high"]),
             case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "),
         )
         for _, case in shown.head(most).iterrows()
@@ -147,7 +153,7 @@ def page(found: Comparison, most: int = 300) -> str:
         f"**{escape_markdown(headline(found))}**\n",
         *(f"- {escape_markdown(note)}" for note in notes(found)),
         f"\n{markdown(means_table(found))}",
-        f"<details>\n<summary>{labels.count(len(judged(found)), 'case')}</summary>\n",
+        f"<details>\n<summary>{formatting.count(len(judged(found)), 'case')}</summary>\n",
         f"{markdown(cases_table(found, most))}{_left_out(found, most)}",
         f"</details>\n\n{LEGEND}",
     ))  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import (
     Run,
     fastest,
@@ -49,13 +49,13 @@ def _answer_of_setting(run: Run) -> list[str]:
         wins = best.loc[best["decided"], "backend"].value_counts()
         counts = [f"{name} in {n}" for name, n in wins.items()]
         who = (
-            f"the fastest backend is {labels.join(counts)}"
+            f"the fastest backend is {formatting.join(counts)}"
             if counts
             else "no backend is clearly the fastest"
         )
         open_ = len(best) - int(best["decided"].sum())
         rest = f"; in {open_} no backend is clearly the fastest" if open_ and counts else ""
-        problems = labels.count(len(best), "problem")
+        problems = formatting.count(len(best), "problem")
         said.append(f"Of {problems} that two or more backends computed, {who}{rest}.")
     if run.baseline not in run.backends:
         said.append(f"The baseline {run.baseline} is not in this run, so there are no speedups.")
@@ -71,16 +71,16 @@ def _against_baseline(run: Run, backend: str) -> str:
     promised = promised_speedup(run).loc[cases.index]
     by_speedup = cases.sort_values("speedup")
     ends = ["speedup", "speedup_ci_low", "speedup_ci_high"]
-    low, high = (labels.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
+    low, high = (formatting.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
     first, last = (by_speedup["label"].iloc[i] for i in (0, -1))
     alone = " (One pass: no interval.)" if cases["speedup_ci_low"].isna().all() else ""
-    promise = f"MACs alone promise {labels.times(promised.min(), promised.max())}."
+    promise = f"MACs alone promise {formatting.times(promised.min(), promised.max())}."
     against = f"{backend} against {run.baseline}: speedup"
     if len(cases) == 1:
         return f"{against} {low} at {first} ({verdicts[0].removeprefix('1 ')}); {promise}{alone}"
     return (
-        f"{against} {labels.interval(*mean.interval)} in the geometric mean of "
-        f"{labels.count(mean.problems, 'problem')} ({labels.join(verdicts)}), "
+        f"{against} {formatting.interval(*mean.interval)} in the geometric mean of "
+        f"{formatting.count(mean.problems, 'problem')} ({formatting.join(verdicts)}), "
         f"from {low} at {first} to {high} at {last}; {promise}{alone}"
     )
 
@@ -92,7 +92,7 @@ def _doubts(run: Run) -> list[str]:
     if wrong:
         verb = "has" if wrong == 1 else "have"
         said.append(
-            f"{labels.count(wrong, 'case')} did not match the reference and {verb} no time."
+            f"{formatting.count(wrong, 'case')} did not match the reference and {verb} no time."
         )
     if run.unreached:
         said.append(f"{_absence(run)}, and no total is of a whole network.")
@@ -100,14 +100,14 @@ def _doubts(run: Run) -> list[str]:
     if len(absent):
         parts = [f"{n} {str(status).replace('_', ' ')}" for status, n in absent.items()]
         gone = _some(int(absent.sum()), len(run.cases), "cases", "has", "have")
-        said.append(f"{gone} no time: {labels.join(parts)}.")
+        said.append(f"{gone} no time: {formatting.join(parts)}.")
     flags = unsteady(run.cases)
     if len(flags):
         parts = [f"{n} {flag}" for flag, n in flags.value_counts().items()]
         cases = flags.index.nunique()
         shaky = _some(cases, len(run.cases), "cases", "was", "were")
         passes = f"at least half of {'its' if cases == 1 else 'their'} passes"
-        said.append(f"{shaky} unsteady in {passes}: {labels.join(parts)}.")
+        said.append(f"{shaky} unsteady in {passes}: {formatting.join(parts)}.")
     return said
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import (
     Run,
     fastest,
@@ -75,7 +75,7 @@ def answer_table(run: Run) -> Table:
             mean = mean_speedup(part, name)
             counts = ((cases["verdict"] == verdict).sum() for verdict in verdicts)
             rows.append(
-                (*row, labels.interval(*mean.interval), *map(str, (mean.problems, *counts)))
+                (*row, formatting.interval(*mean.interval), *map(str, (mean.problems, *counts)))
             )
     return by_setting(heads, rows, set(heads[2:]))
 
@@ -112,7 +112,7 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{name}.")
         elif name.endswith("_bytes") and isinstance(value, (int, float)):
-            yield name, labels.size_in_bytes(float(value))
+            yield name, formatting.size_in_bytes(float(value))
         elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
             yield from _flatten({str(i): one for i, one in enumerate(value, 1)}, f"{name}.")
         elif isinstance(value, list):
@@ -127,17 +127,17 @@ def summary_table(run: Run) -> Table:
     numbers = ("time [95 %]", "effective GFLOP/s", "of its ceiling", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
-        ends = (labels.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
+        ends = (formatting.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
         ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
         baseline = case["verdict"] == "baseline"
         rows.append((
             case["setting"],
             case["label"],
             case["backend"],
-            labels.with_interval(*ends),
-            labels.digits(case["flops_per_s"] / 1e9),
+            formatting.with_interval(*ends),
+            formatting.digits(case["flops_per_s"] / 1e9),
             _share(case["roofline_fraction"], case["bound"]),
-            "1 (baseline)" if baseline else labels.interval(*ratio),
+            "1 (baseline)" if baseline else formatting.interval(*ratio),
             case["verdict"] if case["status"] == "ok" else _words(case["status"]),
             str(case["passes"]),
         ))  # fmt: skip
@@ -162,9 +162,9 @@ def correctness_table(run: Run, measurements: DataFrame) -> Table:
             backend,
             str(len(checked.groupby(["label", "setting"]))),
             str(len(wrong)),
-            labels.digits(own["error_ratio"].max()),
-            *(worst or [labels.NOT_MEASURED]),
-            labels.digits(own["max_abs_err"].max()),
+            formatting.digits(own["error_ratio"].max()),
+            *(worst or [formatting.NOT_MEASURED]),
+            formatting.digits(own["max_abs_err"].max()),
         ))  # fmt: skip
     heads = ("backend", "cases checked", "mismatches", "worst error ratio", "at",
              "largest absolute error")  # fmt: skip
@@ -184,10 +184,10 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
         switches = own["context_switches"]
         rows.append((
             backend,
-            labels.size_in_bytes(own["peak_memory_bytes"].max()),
-            labels.digits(own["page_faults_per_call"].median()),
-            labels.digits(own["page_faults_per_call"].max()),
-            f"{switches.sum():.0f}" if switches.notna().any() else labels.NOT_MEASURED,
+            formatting.size_in_bytes(own["peak_memory_bytes"].max()),
+            formatting.digits(own["page_faults_per_call"].median()),
+            formatting.digits(own["page_faults_per_call"].max()),
+            f"{switches.sum():.0f}" if switches.notna().any() else formatting.NOT_MEASURED,
         ))  # fmt: skip
     heads = ("backend", "peak memory, largest", "page faults a call, median",
              "page faults a call, most", "context switches, in all")  # fmt: skip
@@ -203,7 +203,7 @@ def unsteady_table(run: Run) -> Table | None:
         names = [f"{case['backend']} on {case['label']}" for _, case in cases.iterrows()]
         more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
         means = FLAGS.get(str(word), "not known to this version")
-        which = labels.join([*names[:_MOST_NAMES], *more])
+        which = formatting.join([*names[:_MOST_NAMES], *more])
         rows.append((str(setting), str(word), means, str(len(names)), which))
     if not rows:
         return None

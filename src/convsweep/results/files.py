@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +31,3 @@ def opened(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
     except _WRONG as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise ValueError(f"{str(path)!r} is not {kind}: {reason}") from None
-
-
-def one_line(text: str) -> str:
-    """Text as one line of at most 300 printable characters."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return re.sub(r" +", " ", printable).strip()[:300]

@@ -19,10 +19,10 @@ from convsweep.analysis.estimates import (
     interval,
     weighted_mean,
 )
-from convsweep.analysis.labels import NOT_MEASURED
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import CLAIMS as DIRECTIONS
 from convsweep.analysis.verdicts import hold, p_values
+from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem
 
 HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"

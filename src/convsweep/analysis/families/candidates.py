@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from convsweep.analysis.estimates import Numbers, estimate
-from convsweep.analysis.labels import compact, label_cases
+from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run
+from convsweep.formatting import compact
 from convsweep.problems.separable import FACTORED, SEPARABLE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.separable.comparison import Replacement
 from convsweep.problems.problem import format_size
 
@@ -121,9 +121,9 @@ def _gaps(replacements: Sequence[Replacement], axis: _Axis, place: int) -> str:
     edge = next(axis.name(r) for r in replacements if axis.place(r) == place)
     present = [names[at] for at in sorted(there)]
     if len(present) <= min(len(absent), _MOST_NAMES):
-        return f" (at {edge} measured at {labels.join(present)} only)"
+        return f" (at {edge} measured at {formatting.join(present)} only)"
     if len(absent) <= _MOST_NAMES:
-        return f" (at {edge} not measured at {labels.join(absent)})"
+        return f" (at {edge} not measured at {formatting.join(absent)})"
     return f" (at {edge} measured at {len(present)} of {len(names)} {other.plural})"
 
 

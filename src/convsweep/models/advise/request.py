@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convsweep.formatting import one_line
 from convsweep.measure.gate import why_not
 from convsweep.models.advise.conv_recorder import Recorded, Recording
 from convsweep.problems.grid import DTYPES
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer
-from convsweep.results.files import one_line
 from convsweep.results.store import BASELINE
 from convsweep.sweep.forecast import nominal_call_s
 from convsweep.sweep.request import Options, Request, read_request

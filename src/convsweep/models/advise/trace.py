@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
+from convsweep.formatting import one_line
 from convsweep.models.advise.conv_recorder import Recording, Watch
 from convsweep.problems.grid import DTYPES
 from convsweep.problems.problem import Size, format_size
-from convsweep.results.files import one_line
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WHOLE_NUMBERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convsweep.backends.registry import list_backends
+from convsweep.formatting import one_line
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Finding, Truth, gate, reference
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import Example, call, copied
 from convsweep.models.optimize.layers import prepared, weights_of
 from convsweep.problems.problem import ConvProblem
-from convsweep.results.files import one_line
 from convsweep.results.store import BASELINE
 
 LEEWAY = 8

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsweep.formatting import one_line
 from convsweep.models.advise.conv_recorder import Recording, Watch
 from convsweep.models.advise.trace import as_written, calling
 from convsweep.models.optimize.geometry import Key, geometry, key_of, memory_formats
 from convsweep.models.optimize.layers import why_left
 from convsweep.problems.problem import ConvProblem, Size
-from convsweep.results.files import one_line
 
 
 @dataclass(frozen=True)

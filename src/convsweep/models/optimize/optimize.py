@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from convsweep.analysis.best_backend import read_limit
 from convsweep.models.optimize.gate import WholeTruth
 from convsweep.models.optimize.layer_inventory import Example, Left, Survey, copied, survey
 from convsweep.models.optimize.layer_sweep import measured
@@ -26,6 +25,7 @@ from convsweep.models.optimize.validation import Admitted, admit, hold_together,
 from convsweep.results.store import refuse_unless_new
 from convsweep.sweep.session import Observe
 from convsweep.system.devices import find_device
+from convsweep.units import read_limit
 
 MEASURE_S = 10.0
 """Spent on timing the whole model, where no other time is asked for."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize.gate import LayerError, WholeError
 from convsweep.models.optimize.layer_inventory import Left
@@ -61,9 +61,9 @@ class Report:
 def _outcome(report: Report) -> list[str]:
     done = sum(layer.calls for layer in report.replaced)
     every = done + sum(one.calls for one in report.left)
-    threads = labels.count(report.threads, "thread")
+    threads = formatting.count(report.threads, "thread")
     said = [
-        f"{report.model}: {done} of {labels.count(every, 'convolution')} of one call run on other "
+        f"{report.model}: {done} of {formatting.count(every, 'convolution')} of one call run on other "
         f"backends than torch's, {threads}, by {report.source}."
     ]
     if report.speedup is None:
@@ -78,12 +78,12 @@ def _measured(found: Speedup, saving_s: float) -> str:
         "slower": "The whole model is SLOWER",
         "same": "The whole model is as fast as it was",
     }.get(found.verdict, "The whole model may be faster or slower (undecided)")
-    seconds = [labels.seconds(one.value) for one in (found.original_s, found.optimized_s)]
+    seconds = [formatting.seconds(one.value) for one in (found.original_s, found.optimized_s)]
     before_s = found.original_s.value
     left = max(before_s - saving_s, 0.0)
-    promise = f"; its layers alone promise {labels.digits(before_s / left)}" if left else ""
+    promise = f"; its layers alone promise {formatting.digits(before_s / left)}" if left else ""
     return (
-        f"{outcome}: {labels.interval(*found.ratio)} times as fast, {seconds[0]} before and "
+        f"{outcome}: {formatting.interval(*found.ratio)} times as fast, {seconds[0]} before and "
         f"{seconds[1]} now, in {found.passes} passes of this process{promise}."
     )
 
@@ -113,11 +113,11 @@ def _layers(report: Report) -> list[str]:
             layer.problem.label,
             str(layer.calls),
             layer.backend,
-            labels.interval(*layer.speedup),
-            labels.seconds(layer.saving_s),
-            labels.digits(layer.error.error_ratio),
-            labels.digits(layer.error.torch_error_ratio),
-            labels.digits(layer.error.bound),
+            formatting.interval(*layer.speedup),
+            formatting.seconds(layer.saving_s),
+            formatting.digits(layer.error.error_ratio),
+            formatting.digits(layer.error.torch_error_ratio),
+            formatting.digits(layer.error.bound),
         )
         for layer in report.replaced
     ]
@@ -139,7 +139,7 @@ def _left(report: Report) -> list[str]:
         calls[one.why] += one.calls
         names.setdefault(one.why, {})[one.name or report.model] = None
     return [
-        f"Torch's own stays {labels.count(number, 'convolution')}: {_some([*names[why]])}: {why}."
+        f"Torch's own stays {formatting.count(number, 'convolution')}: {_some([*names[why]])}: {why}."
         for why, number in calls.most_common()
     ]
 
@@ -147,4 +147,4 @@ def _left(report: Report) -> list[str]:
 def _some(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
     few = names[:_MOST_NAMES] + ([f"{more} more"] if more > 0 else [])
-    return labels.join(few)
+    return formatting.join(few)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.best_backend import best_of
 from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import FAMILIES, Backend
@@ -184,7 +184,7 @@ def _why_no_row(table: Table, layer: Executed, threads: int) -> str:
     """Whether a layer was measured at all, and if so, what became of each backend."""
     how = (
         f"{layer.key[2]}, {layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, "
-        f"{labels.count(threads, 'thread')}"
+        f"{formatting.count(threads, 'thread')}"
     )
     found = {
         f"{row['backend']} {_what_became(row, table.max_error)}"
@@ -192,7 +192,7 @@ def _why_no_row(table: Table, layer: Executed, threads: int) -> str:
     }
     if not found:
         return f"{table.absent} {how}"
-    return f"has no backend that is right on {how}: {labels.join(sorted(found))}"
+    return f"has no backend that is right on {how}: {formatting.join(sorted(found))}"
 
 
 def _what_became(row: Row, max_error: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import KINDS, PLAIN, Field, Pick, pick, picks
 from convsweep.analysis.verdicts import CLAIMS, hold, p_values
@@ -169,7 +169,7 @@ def _draw(ax: Axes, kind: str, panel: _Panel, colors: Mapping[str, str], widest:
                 linewidth=1,
             )
         )
-        told = "" if math.isnan(cell.speedup) else labels.brief(cell.speedup)
+        told = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
         ax.text(x, y, told + ("" if cell.sure else "?"), ha="center", va="center", fontsize=8.5)
     ax.set_xticks(range(len(columns)), ["x".join(map(str, dict.fromkeys(c))) for c in columns])
     ax.set_yticks(range(len(rows)), [_channels(*row) for row in rows])
@@ -189,7 +189,7 @@ def _channels(inputs: int, outputs: int) -> str:
 def finding(found: Sequence[Cell]) -> str:
     """Who wins how often."""
     sure = [cell.winner for cell in found if cell.sure]
-    layers = labels.count(len(found), "layer")
+    layers = formatting.count(len(found), "layer")
     if not sure:
         return f"On none of {layers} is a backend surely the fastest"
     order = sorted(set(sure), key=lambda name: (-sure.count(name), name))
@@ -217,7 +217,7 @@ def _caption(field: Field, left_out: int) -> str:
     ]
     if left_out:
         said.append(
-            f"{labels.count(left_out, 'layer')} not drawn: of several in one place the one with "
+            f"{formatting.count(left_out, 'layer')} not drawn: of several in one place the one with "
             "the most work is, and of many rows some."
         )
     return " ".join(said)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, Compared, Evidence
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, error_bars, legend, new_figure
 from convsweep.report.sections.claims_text import tally
@@ -96,9 +96,11 @@ def _draw_pairs(ax: Axes, pairs: Sequence[Compared], y: Sequence[float], look: L
 
 
 def _alt(shown: Sequence[Evidence]) -> str:
-    told = [f"{each.claim.says}: {labels.interval(*each.mean)}, {each.verdict}" for each in shown]
+    told = [
+        f"{each.claim.says}: {formatting.interval(*each.mean)}, {each.verdict}" for each in shown
+    ]
     return (
-        f"Chart of {labels.count(len(shown), 'claim')}, measured over claimed. "
+        f"Chart of {formatting.count(len(shown), 'claim')}, measured over claimed. "
         + "; ".join(told)
         + "."
     )
@@ -110,6 +112,6 @@ def _caption(shown: Sequence[Evidence], baseline: str) -> str:
     if all(np.isnan(evidence.mean.low) for evidence in shown):
         bars = "One pass gives no interval, and so no verdict."
     return (
-        f"{labels.count(pairs, 'pair')} of timings; at 1 a pair costs what the lecture says, to "
+        f"{formatting.count(pairs, 'pair')} of timings; at 1 a pair costs what the lecture says, to "
         f"the right more. Where nothing else is said both times are of {baseline}. {bars}"
     )

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Numbers
 from convsweep.analysis.families.candidates import Field
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
@@ -25,9 +25,9 @@ class Cost(NamedTuple):
 
 
 COSTS = (
-    Cost("prepare_max_s", "preparing, longest", labels.seconds),
-    Cost("first_call_max_s", "first call, longest", labels.seconds),
-    Cost("peak_memory_bytes", "peak memory of a call", labels.size_in_bytes),
+    Cost("prepare_max_s", "preparing, longest", formatting.seconds),
+    Cost("first_call_max_s", "first call, longest", formatting.seconds),
+    Cost("peak_memory_bytes", "peak memory of a call", formatting.size_in_bytes),
 )
 
 
@@ -92,10 +92,10 @@ def finding(field: Field) -> str:
     if not (waits > 0).any():
         return "Preparing and memory, by backend"
     prepare_s, first_call_s = parts.to_numpy()[waits.to_numpy().argmax()]
-    middle = labels.seconds(float(waits.groupby(level=0).max().median()))
+    middle = formatting.seconds(float(waits.groupby(level=0).max().median()))
     return (
         f"Until its first result {waits.idxmax()} takes the longest, "
-        f"{labels.seconds(prepare_s)} to prepare and {labels.seconds(first_call_s)} for the call; "
+        f"{formatting.seconds(prepare_s)} to prepare and {formatting.seconds(first_call_s)} for the call; "
         f"half of the backends take {middle} at most"
     )
 
@@ -119,5 +119,5 @@ def _caption(field: Field) -> str:
         "The mark is the middle of a backend's cases, the line goes from the least to the most; "
         "cases differ in size, and not all backends compute all. Preparing and the first call are "
         "the longest of the passes: what compiles, does it in either. Colours, in the order of the "
-        f"rows: {labels.join(families)}."
+        f"rows: {formatting.join(families)}."
     )

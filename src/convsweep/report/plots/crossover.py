@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, study
 from convsweep.analysis.separable.regions import FASTER, find_region
@@ -93,14 +93,16 @@ def _order(replacement: Replacement) -> tuple[int, ...]:
 
 _OTHERS: tuple[Callable[[ConvProblem], str], ...] = (
     lambda p: f"{len(p.input_size)}-D",
-    lambda p: f"kernel {labels.compact(format_size(p.kernel_size))}",
+    lambda p: f"kernel {formatting.compact(format_size(p.kernel_size))}",
     lambda p: f"batch {p.batch_size}",
-    lambda p: f"stride {labels.compact(format_size(p.stride))}",
-    lambda p: f"dilation {labels.compact(format_size(p.dilation))}",
+    lambda p: f"stride {formatting.compact(format_size(p.stride))}",
+    lambda p: f"dilation {formatting.compact(format_size(p.dilation))}",
     lambda p: f"{p.out_channels / p.in_channels:g} times the channels out",
     lambda p: "with bias" if p.bias else "no bias",
     lambda p: (
-        f"padding {labels.compact(format_size(p.padding))}" if not _is_same(p) else "same padding"
+        f"padding {formatting.compact(format_size(p.padding))}"
+        if not _is_same(p)
+        else "same padding"
     ),
 )
 
@@ -142,13 +144,13 @@ def _draw_panel(ax: Axes, panel: Panel, strongest: float, points: int) -> None:
                                    edgecolor=GREY, alpha=0.6))  # fmt: skip
         ink = "white" if np.dot(colors[y, x, :3], LUMINANCE) < 0.5 else "black"
         if points:
-            said = labels.brief(replacement.speedup.value) + ("?" if doubtful else "")
+            said = formatting.format_ratio(replacement.speedup.value) + ("?" if doubtful else "")
             ax.text(x, y, said, ha="center", va="center", color=ink, fontsize=points,
                     bbox={"facecolor": colors[y, x], "linewidth": 0, "pad": 1})  # fmt: skip
     ax.imshow(colors, aspect="auto", origin="lower")
     _draw_line(ax, panel)
     ax.set_title(panel.name, loc="left")
-    ax.set_xticks(range(len(panel.sizes)), [labels.compact(size) for size in panel.sizes])
+    ax.set_xticks(range(len(panel.sizes)), [formatting.compact(size) for size in panel.sizes])
     ax.set_yticks(range(len(panel.channels)), list(map(str, panel.channels)))
     ax.set(xlabel="input size (pixels a side)", ylabel="channels")
     ax.grid(visible=False)
@@ -178,7 +180,9 @@ def _colorbar(figure: Figure, axes: list[Axes], strongest: float, baseline: str)
         extend="both" if clipped else "neither", fraction=0.06, aspect=70, pad=0.02,
         ticks=MaxNLocator(6, integer=clipped),
     )  # fmt: skip
-    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: labels.brief(2.0**power)))
+    bar.ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda power, _: formatting.format_ratio(2.0**power))
+    )
     bar.set_label(f"speedup of {SEPARABLE} over {baseline} (times; above 1 is faster)")
     bar.ax.grid(visible=False)
 
@@ -190,7 +194,7 @@ def finding(drawn: Sequence[Replacement], baseline: str) -> str:
     if doubts == len(drawn):
         return f"Whether {SEPARABLE} pays is undecided on all {doubts} cells"
     speedups = [r.speedup.value for r in wins or drawn]
-    by = f"{labels.times(min(speedups), max(speedups))} as fast as {baseline}"
+    by = f"{formatting.times(min(speedups), max(speedups))} as fast as {baseline}"
     doubt = f"; {doubts} undecided" if doubts else ""
     if len(wins) in (0, len(drawn)):
         cells = f"none of the {len(drawn)}" if not wins else f"all {len(drawn)}"
@@ -211,10 +215,10 @@ def _alt(drawn: Sequence[Replacement], baseline: str) -> str:
         word: sum(r.verdict == word for r in drawn)
         for word in ("faster", "slower", "same", "undecided")
     }
-    said = labels.join([f"{n} {word}" for word, n in counts.items() if n])
+    said = formatting.join([f"{n} {word}" for word, n in counts.items() if n])
     return (
         f"Heat maps of the speedup of {SEPARABLE} over {baseline} by channels and input size: "
-        f"{labels.count(len(drawn), 'cell')}, {said}."
+        f"{formatting.count(len(drawn), 'cell')}, {said}."
     )
 
 
@@ -231,7 +235,7 @@ def _caption(
     if any(r.verdict == "undecided" for r in drawn):
         said.append("Hatched cells with a question mark are undecided.")
     if left_out:
-        said.append(f"{labels.count(left_out, 'panel')} more: see the table.")
+        said.append(f"{formatting.count(left_out, 'panel')} more: see the table.")
     if len(drawn) < len(found):
         said.append(
             f"Drawn are {len(drawn)} of the {len(found)} problems of the verdict, so that the two "

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.report.plots.style import (
     Look,
@@ -59,7 +59,7 @@ def _picture(cases: DataFrame) -> Picture | None:
             error_bars(ax, part["median_s"], places, part["ci_low_s"], part["ci_high_s"], look,
                        along="x")  # fmt: skip
     log_seconds(grid[0], "x")
-    grid[0].set_yticks(range(len(shown)), list(map(labels.elide, shown)))
+    grid[0].set_yticks(range(len(shown)), list(map(formatting.shorten, shown)))
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
     legend(figure, devices, joined=False)
     return Picture(
@@ -89,18 +89,22 @@ def finding(cases: DataFrame) -> str:
             ratios.setdefault(pair, []).append(float(last["median_s"] / first["median_s"]))
     whole = times.groupby(["label", "backend"]).ngroups
     if not ratios:
-        devices = labels.join(sorted(set(cases["setting"])))
+        devices = formatting.join(sorted(set(cases["setting"])))
         return f"{devices} side by side: no difference is decided"
     (fast, slow), factors = max(ratios.items(), key=lambda item: len(item[1]))
-    by = labels.times(min(factors), max(factors))
-    return f"{fast} is {by} as fast as {slow} in {len(factors)} of {labels.count(whole, 'case')}"
+    by = formatting.times(min(factors), max(factors))
+    return (
+        f"{fast} is {by} as fast as {slow} in {len(factors)} of {formatting.count(whole, 'case')}"
+    )
 
 
 def _alt(cases: DataFrame, devices: dict[str, Look]) -> str:
     ranges = []
     for device in devices:
         times = cases.loc[cases["setting"] == device, "median_s"]
-        ranges.append(f"{device} {labels.seconds(times.min())} to {labels.seconds(times.max())}")
+        ranges.append(
+            f"{device} {formatting.seconds(times.min())} to {formatting.seconds(times.max())}"
+        )
     return f"Dot chart of the time of each problem and backend by device: {'; '.join(ranges)}."
 
 
@@ -111,5 +115,5 @@ def _caption(cases: DataFrame, left_out: int) -> str:
     if cases["ci_low_s"].notna().any():
         said.append("Bars are 95 % intervals over passes.")
     if left_out:
-        said.append(f"{labels.count(left_out, 'problem')} more are in the table only.")
+        said.append(f"{formatting.count(left_out, 'problem')} more are in the table only.")
     return " ".join(said)

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run, undecided
 from convsweep.report.plots.style import GREY, Picture, new_figure
 
@@ -78,7 +78,7 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], strongest: float) -> Non
                 fontsize=9 if len(backends) <= _ROOMY else 7.5)  # fmt: skip
     ax.imshow(colors, aspect="auto")
     ax.set_xticks(range(len(backends)), [_head(name, run.baseline) for name in backends])
-    ax.set_yticks(range(len(problems)), list(map(labels.elide, problems)))
+    ax.set_yticks(range(len(problems)), list(map(formatting.shorten, problems)))
     ax.set(xlim=(-0.5, len(backends) - 0.5), ylim=(len(problems) - 0.5, -0.5))
     ax.set_yticks(np.arange(1, len(problems)) - 0.5, minor=True)
     ax.grid(visible=False)
@@ -101,10 +101,12 @@ def _cell(case: dict[Hashable, Any], baseline: str) -> str:
     if case["status"] != "ok":
         return _WORDS.get(case["status"], str(case["status"]))
     if case["backend"] == baseline:
-        return labels.seconds(case["median_s"])
+        return formatting.seconds(case["median_s"])
     if math.isnan(case["speedup"]):
         return "no base"
-    return labels.brief(case["speedup"]) + ("?" if case["verdict"] == "undecided" else "")
+    return formatting.format_ratio(case["speedup"]) + (
+        "?" if case["verdict"] == "undecided" else ""
+    )
 
 
 def _colorbar(
@@ -121,7 +123,9 @@ def _colorbar(
         fraction=min(0.2, 0.1 / (0.24 * rows)), aspect=70, pad=0.02,
         ticks=MaxNLocator(6, integer=clipped),
     )  # fmt: skip
-    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: labels.brief(2.0**power)))
+    bar.ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda power, _: formatting.format_ratio(2.0**power))
+    )
     bar.set_label(f"speedup over {baseline} (times; above 1 is faster)")
     bar.ax.grid(visible=False)
 
@@ -139,7 +143,7 @@ def finding(run: Run) -> str:
     wins_of = []
     for backend, wins in sorted(beats.groupby("backend"), key=lambda group: -len(group[1])):
         of = int((compared["backend"] == backend).sum())
-        by = labels.times(wins["speedup"].min(), wins["speedup"].max())
+        by = formatting.times(wins["speedup"].min(), wins["speedup"].max())
         wins_of.append(f"{backend} in {len(wins)} of {of} ({by})")
     return f"Faster than {run.baseline}: {', '.join(wins_of[:3])}"
 
@@ -149,7 +153,7 @@ def _alt(run: Run) -> str:
     for backend in run.backends[1:]:
         speedups = run.cases.loc[run.cases["backend"] == backend, "speedup"].dropna()
         if len(speedups):
-            said.append(f"{backend} {labels.times(speedups.min(), speedups.max())}")
+            said.append(f"{backend} {formatting.times(speedups.min(), speedups.max())}")
     return f"Heat map of the speedup over {run.baseline} for each problem: {'; '.join(said)}."
 
 
@@ -167,7 +171,7 @@ def _caption(run: Run, left_out: int) -> str:
         said.append("A word in place of a number says why there is no time.")
     if left_out:
         said.append(
-            f"{labels.count(left_out, 'problem')} more are in the table only: "
+            f"{formatting.count(left_out, 'problem')} more are in the table only: "
             "these are picked evenly over their MACs."
         )
     return " ".join(said)

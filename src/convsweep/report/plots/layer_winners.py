@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
@@ -42,7 +42,7 @@ def draw(field: Field, workload: str) -> Picture | None:
     columns = fitting_columns([FAMILY_WORDS[role] for role in chosen])
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return Picture(
-        name=f"families_on_{labels.slug(workload)}",
+        name=f"families_on_{formatting.slug(workload)}",
         figure=figure,
         title=finding(workload, chosen),
         alt=_alt(workload, chosen),
@@ -85,13 +85,14 @@ def _draw(ax: Axes, field: Field, chosen: Mapping[str, _Seconds], shown: Sequenc
             ax.barh(y, found[label], height=thick, color=FAMILY_COLORS[role])
             base = chosen.get(TEXTBOOK, {}).get(label)
             if role != TEXTBOOK and base is not None:
-                told = f"{labels.brief(base / found[label])}"
+                told = f"{formatting.format_ratio(base / found[label])}"
                 ax.text(found[label] + 0.006 * widest, y, told, va="center", fontsize=7)
     counts = field.cases.groupby("label")["count"].first()
     own = f"{field.cases['workload'].iloc[0]} "
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
     ax.set_yticks(
-        range(len(shown)), [labels.elide(label.removeprefix(own)) + times[label] for label in shown]
+        range(len(shown)),
+        [formatting.shorten(label.removeprefix(own)) + times[label] for label in shown],
     )
     ax.set(ylim=(len(shown) - 0.5, -0.5), xlim=(0, widest * 1.08))
     ax.grid(visible=False, axis="y")
@@ -111,13 +112,15 @@ def finding(workload: str, chosen: Mapping[str, _Seconds]) -> str:
     told = [
         f"{FAMILY_WORDS[role]} on {wins.count(role)}" for role in reversed(_ROLES) if role in wins
     ]
-    return f"{workload}, fastest of {labels.count(len(layers), 'layer')}: {labels.join(told)}"
+    return (
+        f"{workload}, fastest of {formatting.count(len(layers), 'layer')}: {formatting.join(told)}"
+    )
 
 
 def _alt(workload: str, chosen: Mapping[str, _Seconds]) -> str:
     said = [
-        f"{FAMILY_WORDS[role]} {labels.seconds(sum(found.values()))} over "
-        f"{labels.count(len(found), 'layer')}"
+        f"{FAMILY_WORDS[role]} {formatting.seconds(sum(found.values()))} over "
+        f"{formatting.count(len(found), 'layer')}"
         for role, found in chosen.items()
     ]
     return f"Bars of the time of each layer of {workload}, one a family: {'; '.join(said)}."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
 from convsweep.report.plots.style import (
     GREY,
@@ -48,7 +48,7 @@ def draw(run: Run, workload: str) -> Picture | None:
     _draw_totals(lower, totals, layers, used)
     legend(figure, used, joined=False)
     return Picture(
-        name=f"layers_of_{labels.slug(workload)}",
+        name=f"layers_of_{formatting.slug(workload)}",
         figure=figure,
         title=title,
         alt=_alt(workload, totals, layers),
@@ -74,7 +74,7 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
     counts = timed.groupby("label")["count"].first()
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
     own = f"{timed['workload'].iloc[0]} "  # which the title says
-    names = [labels.elide(label.removeprefix(own)) + times[label] for label in shown]
+    names = [formatting.shorten(label.removeprefix(own)) + times[label] for label in shown]
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_xlabel("time of a layer, as often as it occurs")
@@ -88,14 +88,14 @@ def _draw_totals(ax: Axes, totals: dict[str, Total], layers: int, used: dict[str
         ax.barh(place, total.time.value, color=used[backend].color, alpha=0.85 if whole else 0.25)
         if not np.isnan(total.time.low):
             ax.plot([total.time.low, total.time.high], [place, place], color=GREY, linewidth=3)
-        said = labels.seconds(total.time.value)
+        said = formatting.seconds(total.time.value)
         if not whole:
             said += f" for {total.layers} of {layers} layers"
         end = np.nanmax([total.time.value, total.time.high])
         ax.text(end + widest * 0.01, place, said, va="center", fontsize=9)
     ax.set_yticks(range(len(totals)), list(totals))
     ax.set(ylim=(len(totals) - 0.5, -0.5), xlim=(0, widest * 1.3))
-    ax.xaxis.set_major_formatter(lambda value, _: labels.seconds(value) if value else "0")
+    ax.xaxis.set_major_formatter(lambda value, _: formatting.seconds(value) if value else "0")
     ax.set_xlabel("total over the layers")
 
 
@@ -106,19 +106,19 @@ def finding(workload: str, totals: dict[str, Total], layers: int, is_part: bool 
     if not whole:
         return f"{workload}: no backend has a time for {scope}"
     order = sorted(whole, key=lambda name: whole[name].time.value)
-    said = [f"{name} {labels.seconds(whole[name].time.value)}" for name in order]
+    said = [f"{name} {formatting.seconds(whole[name].time.value)}" for name in order]
     if len(order) > 1 and whole[order[0]].time.high < whole[order[1]].time.low:
-        best = labels.seconds(whole[order[0]].time.value)
+        best = formatting.seconds(whole[order[0]].time.value)
         return (
             f"{workload}: {order[0]} is the fastest over {scope}, {best} against "
-            f"{labels.join(said[1:])}"
+            f"{formatting.join(said[1:])}"
         )
-    return f"{workload}, {scope}: {labels.join(said)}"
+    return f"{workload}, {scope}: {formatting.join(said)}"
 
 
 def _alt(workload: str, totals: dict[str, Total], layers: int) -> str:
     said = [
-        f"{name} {labels.seconds(total.time.value)} for {total.layers} of {layers} layers"
+        f"{name} {formatting.seconds(total.time.value)} for {total.layers} of {layers} layers"
         for name, total in totals.items()
     ]
     return (

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.model_savings import UNDECIDED, LayerCost, Saving, replacements, saving
 from convsweep.analysis.run import Run
 from convsweep.report.plots.style import COLORS, GREY, Picture, new_figure, short_seconds
@@ -59,8 +59,8 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
         figure=figure,
         title=_finding(name, now, after, sum(layer.count for layer in layers)),
         alt=f"Bars of the time of each layer of {name} now, and of its separable replacement: "
-        f"{labels.seconds(now.time_s.value)} in all, "
-        f"{labels.seconds(after.time_s.value)} replaced.",
+        f"{formatting.seconds(now.time_s.value)} in all, "
+        f"{formatting.seconds(after.time_s.value)} replaced.",
         caption="A layer's time is multiplied by how often one call executes it. Where a layer has "
         "one bar, nothing can replace it. A replacement computes another function, and needs "
         "training anew.",
@@ -72,7 +72,7 @@ def _bar(layer: LayerCost) -> _Bar:
     speedup = layer.separable.speedup.value if layer.separable else np.nan
     times = f"  x{layer.count}" if layer.count > 1 else ""
     return _Bar(
-        labels.elide(layer.label, _LONGEST_LABEL) + times,
+        formatting.shorten(layer.label, _LONGEST_LABEL) + times,
         now_s,
         now_s / speedup,
         now_s / layer.predicted,
@@ -111,7 +111,7 @@ def _draw(ax: Axes, bars: Sequence[_Bar]) -> None:
     for place, bar in zip(places, bars, strict=True):
         if not np.isnan(bar.after_s):
             end = np.nanmax([bar.now_s, bar.after_s, bar.promised_s])
-            said = f"{labels.brief(bar.now_s / bar.after_s)}x"
+            said = f"{formatting.format_ratio(bar.now_s / bar.after_s)}x"
             ax.text(end + 0.01 * widest, float(place), said, va="center", fontsize=9, color=GREY)
     ax.set_yticks(places, [bar.label for bar in bars])
     ax.set_ylim(len(bars) - 0.5, -0.5)
@@ -126,7 +126,7 @@ def _finding(name: str, now: Saving, after: Saving, count: int) -> str:
     layers = "A separable layer takes" if after.convolutions == 1 else "Separable layers take"
     own = "convolution" if count == 1 else "convolutions"
     return (
-        f"{layers} {name}'s {own} from {labels.seconds(now.time_s.value)} to "
-        f"{labels.seconds(after.time_s.value)}, {labels.brief(after.speedup.value)} times as "
-        f"fast{doubt}; MACs promise {labels.brief(after.promised)}"
+        f"{layers} {name}'s {own} from {formatting.seconds(now.time_s.value)} to "
+        f"{formatting.seconds(after.time_s.value)}, {formatting.format_ratio(after.speedup.value)} times as "
+        f"fast{doubt}; MACs promise {formatting.format_ratio(after.promised)}"
     )

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import BETWEEN, Reality
 from convsweep.analysis.network_totals import REPLACED, STANDARD, Choice, NetworkSum
@@ -73,7 +73,7 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     said = [
         f"{one.workload} {_macs(one.standard.macs)} in "
-        f"{labels.seconds(one.standard.sum.time.value)}"
+        f"{formatting.seconds(one.standard.sum.time.value)}"
         for one in whole
     ]
     return Picture(
@@ -98,7 +98,7 @@ def _rate_line(ax: Axes, whole: Sequence[NetworkSum]) -> Line2D:
     macs = [choice.macs for one in whole for choice in (one.standard, one.replaced) if choice]
     ends = np.array([min(macs) / 1.3, max(macs) * 1.3])
     rate = largest.macs / largest.sum.time.value
-    label = f"{labels.digits(2 * rate / 1e9)} GFLOP/s"
+    label = f"{formatting.digits(2 * rate / 1e9)} GFLOP/s"
     [line] = ax.plot(ends, ends / rate, color=GREY, linestyle=":", linewidth=1.2, label=label)
     return line
 
@@ -152,7 +152,7 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
         ax.plot(gain.promised, place, color=promised.color, marker="|", markersize=16, mew=2.5)
         error_bars(ax, [gain.measured.value], [place], [gain.measured.low],
                    [gain.measured.high], measured, along="x")  # fmt: skip
-        short = f"{labels.brief(gain.measured.value)} of {labels.brief(gain.promised)}"
+        short = f"{formatting.format_ratio(gain.measured.value)} of {formatting.format_ratio(gain.promised)}"
         ax.annotate(short, (gain.measured.value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
@@ -165,8 +165,8 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     handles = [_marker(measured, "measured"), _marker(promised, "promised by MACs", size=12)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     said = [
-        f"{' '.join(gain.name.split())} {labels.interval(*gain.measured)} of "
-        f"{labels.digits(gain.promised)}"
+        f"{' '.join(gain.name.split())} {formatting.interval(*gain.measured)} of "
+        f"{formatting.digits(gain.promised)}"
         for gain in gains
     ]
     return Picture(
@@ -202,8 +202,8 @@ def draw_reality(realities: Sequence[Reality], title: str) -> Picture | None:
     shown = [kind for kind in _FILLS if kind in used]
     figure.legend(handles=[_patch(kind) for kind in shown], loc="outside lower center", ncols=4)
     said = [
-        f"{one.network} {labels.seconds(one.whole.time.value)} whole, its convolutions alone "
-        f"{labels.seconds(one.alone.time.value)}"
+        f"{one.network} {formatting.seconds(one.whole.time.value)} whole, its convolutions alone "
+        f"{formatting.seconds(one.alone.time.value)}"
         for one in realities
     ]
     return Picture(
@@ -236,7 +236,7 @@ def _stack(ax: Axes, place: float, parts: Mapping[str, float]) -> None:
 
 def _say(ax: Axes, place: float, end: float, time: Interval) -> None:
     """The time in digits, behind its bar."""
-    ax.annotate(labels.seconds(time.value), (end, place), xytext=(5, 0), fontsize=9, va="center",
+    ax.annotate(formatting.seconds(time.value), (end, place), xytext=(5, 0), fontsize=9, va="center",
                 textcoords="offset points")  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.accuracy import (
     GAINS,
     LOSES,
@@ -120,11 +120,11 @@ def finding(study: Study, batch_size: int) -> str:
     """What the separable network loses, and where it is faster."""
     own = [c for c in study.comparisons if c.variant == SEPARABLE]
     if not own:
-        return f"Accuracy against time: {labels.count(len(study.qualities), 'network')}"
+        return f"Accuracy against time: {formatting.count(len(study.qualities), 'network')}"
     single = sum(c.single_verdict == "faster" for c in own)
     batch = sum(c.batch_verdict == "faster" for c in own)
     return (
-        f"Separable against standard, {labels.count(len(own), 'data set')}: {_accuracies(own)}; "
+        f"Separable against standard, {formatting.count(len(own), 'data set')}: {_accuracies(own)}; "
         f"faster on {single} with one sample, on {batch} with {batch_size}"
     )
 
@@ -142,8 +142,8 @@ def _accuracies(comparisons: Sequence[Comparison]) -> str:
 
 def _alt(study: Study, calls: Sequence[_Call]) -> str:
     def of(quality: Quality) -> str:
-        times = labels.join(
-            [f"{labels.seconds(call.seconds(quality).value)} ({call.name})" for call in calls]
+        times = formatting.join(
+            [f"{formatting.seconds(call.seconds(quality).value)} ({call.name})" for call in calls]
         )
         name = NAMES[quality.variant]
         return f"{quality.dataset}, {name}: {100 * quality.accuracy.value:.1f} %, {times}"

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run, promised_speedup, undecided
 from convsweep.report.plots.style import (
     COLORS,
@@ -54,7 +54,7 @@ def draw(run: Run, backend: str) -> Picture | None:
     sizes = {f"input {size}": look for size, look in groups.items() if size}
     legend(figure, sizes, joined=False, lines=lines)
     return Picture(
-        name=f"promise_of_{labels.slug(backend)}",
+        name=f"promise_of_{formatting.slug(backend)}",
         figure=figure,
         title=title,
         alt=_alt(cases, backend, run.baseline),
@@ -108,7 +108,7 @@ def _name_columns(ax: Axes, cases: DataFrame) -> None:
         if last and np.log(promised / last) < room:
             continue
         last = promised
-        name = f"C{channels}" + (f" k{labels.compact(kernel)}" if several else "")
+        name = f"C{channels}" + (f" k{formatting.compact(kernel)}" if several else "")
         ax.annotate(name, (promised, 1), xycoords=("data", "axes fraction"),
                     ha="center", va="bottom", fontsize=9, color=GREY)  # fmt: skip
 
@@ -116,20 +116,20 @@ def _name_columns(ax: Axes, cases: DataFrame) -> None:
 def finding(cases: DataFrame, backend: str, baseline: str) -> str:
     """How much faster from where on, and what the arithmetic promised."""
     decided = cases[~undecided(cases)]
-    promise = f"MACs promise {labels.times(cases['promised'].min(), cases['promised'].max())}"
+    promise = f"MACs promise {formatting.times(cases['promised'].min(), cases['promised'].max())}"
     wins = decided[decided["verdict"] == "faster"]
     if decided.empty:
         return f"{backend} against {baseline}: no difference is decided"
     if wins.empty:
         return (
             f"{backend} is not faster than {baseline} in any of "
-            f"{labels.count(len(cases), 'problem')}; {promise}"
+            f"{formatting.count(len(cases), 'problem')}; {promise}"
         )
-    by = labels.times(wins["speedup"].min(), wins["speedup"].max())
-    kept = f"MACs promise {labels.times(wins['promised'].min(), wins['promised'].max())} there"
-    where = f"in {len(wins)} of {labels.count(len(cases), 'problem')}"
+    by = formatting.times(wins["speedup"].min(), wins["speedup"].max())
+    kept = f"MACs promise {formatting.times(wins['promised'].min(), wins['promised'].max())} there"
+    where = f"in {len(wins)} of {formatting.count(len(cases), 'problem')}"
     if len(wins) == len(cases):
-        where, kept = f"in all {labels.count(len(cases), 'problem')}", promise
+        where, kept = f"in all {formatting.count(len(cases), 'problem')}", promise
     elif start := _from_where(cases):
         where = start
     return f"{backend} is {by} as fast as {baseline} {where}; {kept}"
@@ -152,10 +152,10 @@ def _from_where(cases: DataFrame) -> str:
 
 def _alt(cases: DataFrame, backend: str, baseline: str) -> str:
     return (
-        f"Scatter chart of {labels.count(len(cases), 'problem')}: speedup of {backend} over "
-        f"{baseline} as measured, {labels.times(cases['speedup'].min(), cases['speedup'].max())}, "
+        f"Scatter chart of {formatting.count(len(cases), 'problem')}: speedup of {backend} over "
+        f"{baseline} as measured, {formatting.times(cases['speedup'].min(), cases['speedup'].max())}, "
         f"against the one predicted from MACs, "
-        f"{labels.times(cases['promised'].min(), cases['promised'].max())}."
+        f"{formatting.times(cases['promised'].min(), cases['promised'].max())}."
     )
 
 
@@ -172,5 +172,5 @@ def _caption(run: Run, cases: DataFrame) -> str:
     else:
         said.append("One pass gives no interval.")
     if undecided(cases).any():
-        said.append(f"{labels.count(int(undecided(cases).sum()), 'case')} undecided.")
+        said.append(f"{formatting.count(int(undecided(cases).sum()), 'case')} undecided.")
     return " ".join(said)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Numbers
 from convsweep.analysis.roofline import Roof, roofs
 from convsweep.analysis.roofline_efficiency import Attainment, attainments, known_points
@@ -98,14 +98,14 @@ def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[L
     ax.set_xlabel("arithmetic intensity (flops for each byte moved at best)")
     ax.set_ylabel("rate (GFLOP/s of what the backend multiplies)")
     drawn = ax.plot([top / fastest, right], [top, top], color="black", linewidth=1.6, zorder=1,
-                    label=f"matrix product {labels.digits(top / 1e9)} GFLOP/s")  # fmt: skip
+                    label=f"matrix product {formatting.digits(top / 1e9)} GFLOP/s")  # fmt: skip
     copies = [(fastest, "copy in cache", "--"), (slowest, "copy in memory", ":")]
     if len(roof.bytes_per_s) == 1:
         copies = [(slowest, "copy", ":")]
     for rate, words, style in copies:
         drawn += ax.plot([left, top / rate], [left * rate, top], color="black", linewidth=1.6,
                          linestyle=style, zorder=1,
-                         label=f"{words} {labels.digits(rate / 1e9)} GB/s")  # fmt: skip
+                         label=f"{words} {formatting.digits(rate / 1e9)} GB/s")  # fmt: skip
     return drawn
 
 
@@ -139,7 +139,7 @@ def _alone(found: Sequence[Attainment]) -> str:
 
 
 def _rounded(share: float) -> str:
-    return f"{labels.brief(100 * share)} %"
+    return f"{formatting.format_ratio(100 * share)} %"
 
 
 def _alt(found: Sequence[Attainment], roof: Roof) -> str:
@@ -147,10 +147,12 @@ def _alt(found: Sequence[Attainment], roof: Roof) -> str:
         f"{attained.name} {_rounded(attained.least)} to {_rounded(attained.most)}"
         for attained in found
     ]
-    copies = [labels.digits(rate / 1e9) for rate in (roof.bytes_per_s.max(), roof.bytes_per_s[-1])]
+    copies = [
+        formatting.digits(rate / 1e9) for rate in (roof.bytes_per_s.max(), roof.bytes_per_s[-1])
+    ]
     return (
         "Roofline, both axes logarithmic: rate against arithmetic intensity under the "
-        f"{labels.digits(roof.flops_per_s / 1e9)} GFLOP/s of a matrix product and the "
+        f"{formatting.digits(roof.flops_per_s / 1e9)} GFLOP/s of a matrix product and the "
         f"{' to '.join(copies)} GB/s of a copy. Of what is attainable: {', '.join(said)}."
     )
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, study
 from convsweep.analysis.separable.explanation import Explanation, explain
@@ -43,7 +43,7 @@ def draw(run: Run) -> Picture | None:
     parts, times = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_parts(parts, shown)
     _draw_times(times, shown)
-    parts.set_yticks(range(len(shown)), [labels.elide(r.label) for r in shown])
+    parts.set_yticks(range(len(shown)), [formatting.shorten(r.label) for r in shown])
     parts.set_ylim(len(shown) - 0.4, -0.6)
     figure.legend(handles=_handles(run.baseline), loc="outside lower center", ncols=6)
     return Picture(
@@ -120,16 +120,16 @@ def finding(found: Explanation) -> str:
     dearest = max(macs, key=lambda name: shares[name].value / macs[name])
     alone = "" if found.has_intervals else " (one pass: no interval)"
     return (
-        f"The {dearest} half takes {labels.percent(*shares[dearest])} of {SEPARABLE}'s time "
+        f"The {dearest} half takes {formatting.percent(*shares[dearest])} of {SEPARABLE}'s time "
         f"with {100 * macs[dearest]:.0f} % of its MACs{alone}"
     )
 
 
 def _alt(found: Explanation) -> str:
-    said = [f"{name} {labels.percent(*share)}" for name, share in found.time_shares.items()]
+    said = [f"{name} {formatting.percent(*share)}" for name, share in found.time_shares.items()]
     return (
         f"Stacked bars of where {SEPARABLE}'s time goes, on average over "
-        f"{labels.count(found.problems, 'problem')}: {', '.join(said)}; beside them the times of "
+        f"{formatting.count(found.problems, 'problem')}: {', '.join(said)}; beside them the times of "
         "the standard and the separable layer."
     )
 
@@ -146,7 +146,7 @@ def _caption(run: Run, shown: Sequence[Replacement], left_out: int) -> str:
         said.append("Bars of dots are 95 % intervals over passes.")
     if left_out:
         said.append(
-            f"{labels.count(left_out, 'problem')} more are in the table only: these are picked "
+            f"{formatting.count(left_out, 'problem')} more are in the table only: these are picked "
             "evenly over their MACs."
         )
     return " ".join(said)

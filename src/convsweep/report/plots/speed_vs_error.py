@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Estimate, Numbers, estimate, weighted_mean
 from convsweep.analysis.families.candidates import PLAIN, Field, log_speedups
 from convsweep.analysis.verdicts import verdicts
@@ -128,13 +128,13 @@ def _gain(field: Field, name: str, places: dict[str, Place]) -> str:
     place = places[name]
     error = f"a relative error of {place.error:.1e}"
     if not np.isnan(place.loss):
-        error = f"{labels.brief(place.loss)} times its error"
-    return f"{name}: {labels.brief(place.speedup)} times {field.base}, {error}"
+        error = f"{formatting.format_ratio(place.loss)} times its error"
+    return f"{name}: {formatting.format_ratio(place.speedup)} times {field.base}, {error}"
 
 
 def _alt(places: dict[str, Place]) -> str:
     said = [
-        f"{name} {labels.brief(place.speedup)} times at {place.error:.1e}"
+        f"{name} {formatting.format_ratio(place.speedup)} times at {place.error:.1e}"
         for name, place in places.items()
     ]
     return (
@@ -150,5 +150,5 @@ def _caption(field: Field, shown: dict[str, Look]) -> str:
     return (
         "A small dot a case, a large open one a backend's geometric mean over its own cases, which "
         "are not the same for all; up and to the left is better. Speedups are over "
-        f"{field.base} on the same layer. One colour a family: {labels.join(families)}."
+        f"{field.base} on the same layer. One colour a family: {formatting.join(families)}."
     )

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from convsweep.analysis.labels import seconds, slug
+from convsweep.formatting import seconds, slug
 
 if TYPE_CHECKING:
     from pandas import Series

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run, fastest
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.style import (
@@ -132,7 +132,7 @@ def finding(run: Run, drawn: DataFrame, sweep: Sweep, timed: int) -> str:
     counts = Counter(best.loc[best["decided"], "backend"].to_list())
     wins = [f"{name} in {n}" for name, n in counts.most_common(4)]
     doubt = f"; {(sure == '').sum()} undecided" if (sure == "").any() else ""
-    return f"Fastest of {part or labels.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"
+    return f"Fastest of {part or formatting.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"
 
 
 def _along(best: DataFrame, sweep: Sweep) -> str:
@@ -157,10 +157,10 @@ def _alt(drawn: DataFrame, shown: dict[str, Look], panels: int, sweep: Sweep) ->
     said = []
     for backend in shown:
         times = drawn.loc[drawn["backend"] == backend, "median_s"]
-        ends = labels.seconds(times.min()), labels.seconds(times.max())
+        ends = formatting.seconds(times.min()), formatting.seconds(times.max())
         said.append(f"{backend} from {' to '.join(ends)}")
     return (
-        f"Line chart of time against {sweep.noun}, {labels.count(panels, 'panel')}, "
+        f"Line chart of time against {sweep.noun}, {formatting.count(panels, 'panel')}, "
         f"both axes logarithmic: {'; '.join(said)}."
     )
 
@@ -182,7 +182,7 @@ def _caption(run: Run, drawn: DataFrame, sweep: Sweep, left_out: Sequence[str], 
         said.append(f"Points that are missing: {', '.join(gone)}.")
     problems = drawn["label"].nunique()
     if left_out:
-        said.append(f"No panel is drawn of {labels.join([*left_out])}.")
+        said.append(f"No panel is drawn of {formatting.join([*left_out])}.")
     outputs = drawn["outputs"].unique()
     if problems < timed and len(outputs) == 1:
         as_input = " as input channels" if outputs[0] == "as many" else ""

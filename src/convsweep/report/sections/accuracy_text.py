@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.accuracy import (
     GAINS,
     LOSES,
@@ -42,7 +42,7 @@ def _overall(study: Study, variant: str) -> str:
     """Where the variant loses, gains or keeps accuracy; empty where one seed is all there is."""
     own = [c for c in study.comparisons if c.variant == variant and c.seeds > 1]
     told = {
-        finding: f"on {labels.join(names)}"
+        finding: f"on {formatting.join(names)}"
         for finding in (LOSES, GAINS, SAME, UNCERTAIN)
         if (names := [c.dataset for c in own if c.finding == finding])
     }
@@ -95,11 +95,11 @@ def _change(comparison: Comparison) -> str:
 def points(share: Interval) -> str:
     """A difference of shares in percentage points, such as `-0.80 [-2.60, 1.00]`."""
     value, low, high = (_fixed(100 * end) for end in share)
-    return labels.with_interval(value, low, high)
+    return formatting.with_interval(value, low, high)
 
 
 def _fixed(number: float) -> str:
-    return labels.NOT_MEASURED if math.isnan(number) else f"{number:.2f}"
+    return formatting.NOT_MEASURED if math.isnan(number) else f"{number:.2f}"
 
 
 def _percent(quality: Quality) -> str:
@@ -111,7 +111,7 @@ def _costs(comparison: Comparison) -> str:
     if max(ratio, 1 / ratio) < _NEAR:
         return f"The MACs are equal within {abs(ratio - 1) * 100:.1f} %"
     many = "fewer" if ratio > 1 else "more"
-    return f"It has {labels.digits(max(ratio, 1 / ratio))} times {many} MACs"
+    return f"It has {formatting.digits(max(ratio, 1 / ratio))} times {many} MACs"
 
 
 def _times(comparison: Comparison, batch_size: int) -> str:
@@ -125,12 +125,12 @@ def _times(comparison: Comparison, batch_size: int) -> str:
 def _speed(speedup: Interval, verdict: str) -> str:
     if verdict == "slower":
         inverse = (1 / end for end in (speedup.value, speedup.high, speedup.low))
-        return f"it takes {labels.interval(*inverse)} times as long"
+        return f"it takes {formatting.interval(*inverse)} times as long"
     if verdict == "faster":
-        return f"it is {labels.interval(*speedup)} times as fast"
+        return f"it is {formatting.interval(*speedup)} times as fast"
     if verdict == "same":
-        return f"it is as fast ({labels.interval(*speedup)} times)"
-    return f"which is faster is too uncertain to tell ({labels.interval(*speedup)} times)"
+        return f"it is as fast ({formatting.interval(*speedup)} times)"
+    return f"which is faster is too uncertain to tell ({formatting.interval(*speedup)} times)"
 
 
 def absent(study: Study) -> list[str]:
@@ -138,7 +138,7 @@ def absent(study: Study) -> list[str]:
     missing = study.rows[study.rows["status"] != "ok"].copy()
     missing["reason"] = missing["reason"].fillna("no reason given")
     return [
-        f"{dataset}, {labels.count(len(rows), 'network')}: {status}, {reason}."
+        f"{dataset}, {formatting.count(len(rows), 'network')}: {status}, {reason}."
         for (dataset, status, reason), rows in missing.groupby(
             ["dataset", "status", "reason"], sort=False
         )
@@ -157,7 +157,7 @@ def quality_table(study: Study) -> Table:
             f"{quality.parameters:,}",
             f"{quality.macs:,}",
             points(quality.accuracy),
-            labels.digits(quality.loss),
+            formatting.digits(quality.loss),
             *map(_seconds, (quality.training, quality.single, quality.batch)),
             str(quality.seeds),
         )
@@ -178,7 +178,7 @@ def comparison_table(study: Study) -> Table:
             points(comparison.difference),
             _verdict(comparison),
             f"{comparison.fewer_macs:.3f}",
-            *(labels.interval(*speedup) for speedup in (comparison.single, comparison.batch)),
+            *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)),
         )
         for comparison in study.comparisons
     ]
@@ -191,7 +191,7 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _seconds(found: Interval) -> str:
-    return labels.with_interval(*map(labels.seconds, found))
+    return formatting.with_interval(*map(formatting.seconds, found))
 
 
 def training(study: Study) -> str:
@@ -200,10 +200,10 @@ def training(study: Study) -> str:
     told = []
     for dataset, own in ok.groupby("dataset", sort=False):
         epochs = sorted(map(int, own["epochs"].dropna().unique()))
-        several = labels.join([str(number) for number in epochs])
+        several = formatting.join([str(number) for number in epochs])
         each = f" of {several} epoch{'s' * (epochs != [1])}" if epochs else ""
-        told.append(f"{dataset} with {labels.count(own['seed'].nunique(), 'seed')}{each}")
-    return labels.join(told) or "no network was trained"
+        told.append(f"{dataset} with {formatting.count(own['seed'].nunique(), 'seed')}{each}")
+    return formatting.join(told) or "no network was trained"
 
 
 def notes(study: Study) -> Sequence[str]:
@@ -211,8 +211,8 @@ def notes(study: Study) -> Sequence[str]:
     ok = study.rows[study.rows["status"] == "ok"]
     if ok.empty:
         return []
-    seeds = labels.count(ok["seed"].nunique(), "seed")
-    threads = labels.count(int(ok["threads"].iloc[0]), "thread")
+    seeds = formatting.count(ok["seed"].nunique(), "seed")
+    threads = formatting.count(int(ok["threads"].iloc[0]), "thread")
     sizes = [
         f"{dataset} {own['train_samples'].median():.0f} and {own['test_samples'].median():.0f}"
         for dataset, own in ok.groupby("dataset", sort=False)
@@ -221,10 +221,10 @@ def notes(study: Study) -> Sequence[str]:
         f"{seeds}, {threads}; each seed draws its own disjoint split, the same for all networks, "
         "and its own weights; every network is trained alike. Times are of the trained network "
         "with batch normalisation folded into its convolutions, in a fresh process a seed.",
-        f"Samples to train and to test, median over seeds: {labels.join(sizes)}.",
+        f"Samples to train and to test, median over seeds: {formatting.join(sizes)}.",
         "Intervals of accuracies are Student's over seeds, widened because splits share samples "
         "(Nadeau & Bengio 2003). The verdicts on "
-        f"{labels.count(len(study.comparisons), 'difference')} are corrected for their number "
+        f"{formatting.count(len(study.comparisons), 'difference')} are corrected for their number "
         "(Benjamini & Hochberg 1995), the intervals are not.",
         "Small networks and small data: docs/accuracy.md tells what this does not say of large "
         "ones.",

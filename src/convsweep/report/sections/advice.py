@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.model_advice import Advice, read_advice
 from convsweep.analysis.model_savings import (
     FASTER,
@@ -93,7 +93,7 @@ def _replaced(advice: Advice) -> list[str]:
         f"{'a separable layer' if every.convolutions == 1 else 'separable layers'}"
     )
     speedup = ratio_text(every)
-    promise = f"MACs alone promise {labels.digits(every.promised)} times"
+    promise = f"MACs alone promise {formatting.digits(every.promised)} times"
     outcome = {
         FASTER: f"makes its {own} faster on this machine",
         SLOWER: f"makes its {own} slower on this machine",
@@ -135,7 +135,7 @@ def _by_layer(advice: Advice, every: Saving) -> list[str]:
     if len(chosen) > 1:
         (least, low), (most, high) = ranked[0], ranked[-1]
         said.append(
-            f"Layer by layer, of {len(chosen)} replacements, {labels.join(parts)}: from "
+            f"Layer by layer, of {len(chosen)} replacements, {formatting.join(parts)}: from "
             f"{ratio_text(low)} times as fast at {least} to {ratio_text(high)} times at {most}."
         )
     if by[FASTER] and len(by[FASTER]) < len(chosen):
@@ -151,7 +151,7 @@ def _total(advice: Advice, now: Saving) -> str:
     """Seconds now, and after."""
     run, first = advice.run, advice.run.cases.iloc[0]
     timed = [layer for layer in advice.layers if not np.isnan(layer.baseline_s.value)]
-    threads = labels.count(int(first["threads"]), "thread")
+    threads = formatting.count(int(first["threads"]), "thread")
     count = sum(x.count for x in timed)
     what = "one convolution" if count == 1 else f"{count} convolutions ({len(timed)} distinct)"
     what, takes = f"{what} of one call", "takes" if count == 1 else "take"
@@ -175,7 +175,7 @@ def _seconds(found: Saving) -> str:
 def _macs(macs: int) -> str:
     """`1.82 billion`."""
     scale, word = next((x for x in _LARGE if macs >= x[0]), _LARGE[-1])
-    return f"{labels.digits(macs / scale)} {word}"
+    return f"{formatting.digits(macs / scale)} {word}"
 
 
 def _strategies(advice: Advice) -> list[str]:
@@ -190,19 +190,19 @@ def _strategies(advice: Advice) -> list[str]:
     open_ = [x.label for x in ahead if x.label not in best]
     doubt = ""
     if open_:
-        few = labels.join([*open_[:_MOST_NAMES], *(["others"] if open_[_MOST_NAMES:] else [])])
+        few = formatting.join([*open_[:_MOST_NAMES], *(["others"] if open_[_MOST_NAMES:] else [])])
         where = "Another" if len(tried) == 1 else f"In {len(open_)} another"
         doubt = f" {where} is ahead by estimate, but not surely: {few}."
     distinct = "the one layer" if len(tried) == 1 else f"{len(tried)} distinct layers"
     if not best:
-        none = f"Of {labels.join(rivals)} none is" if len(rivals) > 1 else f"{rivals[0]} is not"
+        none = f"Of {formatting.join(rivals)} none is" if len(rivals) > 1 else f"{rivals[0]} is not"
         any_of = "in" if len(tried) == 1 else "in any of"
         return [f"{none} surely faster than {run.baseline} {any_of} {distinct}.{doubt}"]
     wins: dict[str, int] = {}
     for contender in best.values():
         wins[contender.backend] = wins.get(contender.backend, 0) + 1
     counts = [f"{name} in {n}" for name, n in sorted(wins.items(), key=lambda item: -item[1])]
-    which = labels.join([*wins] if len(tried) == 1 else counts)
+    which = formatting.join([*wins] if len(tried) == 1 else counts)
     found = saving(run, layers, best)
     little = ", too little to count" if found.verdict == "same" else ""
     return [
@@ -221,11 +221,11 @@ def _coverage(advice: Advice) -> list[str]:
         share = sum(layer.macs for layer in timed) / model.macs
         said.append(
             f"{'This layer does' if len(timed) == 1 else 'These layers do'} "
-            f"{labels.percent(share)} of the {_macs(model.macs)} multiply-accumulates of one call."
+            f"{formatting.percent(share)} of the {_macs(model.macs)} multiply-accumulates of one call."
         )
         said += [
-            f"Not measured: {labels.count(number, 'convolution')} with "
-            f"{labels.percent(macs / model.macs)} of them; {why}."
+            f"Not measured: {formatting.count(number, 'convolution')} with "
+            f"{formatting.percent(macs / model.macs)} of them; {why}."
             for why, number, macs in model.unmeasured
         ]
     if model:
@@ -240,7 +240,7 @@ def _coverage(advice: Advice) -> list[str]:
             said.append(f"No time: {layer.label}, {layer.why_no_time}.")
     if left := advice.run.unreached:
         said.append(
-            f"The run ended early: {labels.count(left, 'case')} of it "
+            f"The run ended early: {formatting.count(left, 'case')} of it "
             f"{'was' if left == 1 else 'were'} not reached, so no total is of the whole model."
         )
     if model and model.really_run:

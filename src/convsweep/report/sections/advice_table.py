@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.model_advice import Advice
 from convsweep.analysis.model_savings import UNDECIDED, Contender, LayerCost, Saving
@@ -20,10 +20,10 @@ def layer_table(advice: Advice) -> Table:
             layer.label,
             str(layer.count),
             time_text(layer.baseline_s),
-            labels.percent(layer.count * layer.baseline_s.value / now) if now else "",
+            formatting.percent(layer.count * layer.baseline_s.value / now) if now else "",
             _best(layer, baseline),
             _cell(layer.separable),
-            "" if np.isnan(layer.predicted) else labels.digits(layer.predicted),
+            "" if np.isnan(layer.predicted) else formatting.digits(layer.predicted),
         )
         for layer in advice.layers
     ]
@@ -34,7 +34,7 @@ def layer_table(advice: Advice) -> Table:
 
 def _best(layer: LayerCost, baseline: str) -> str:
     if layer.best is None:
-        return labels.NOT_MEASURED
+        return formatting.NOT_MEASURED
     if layer.best.backend == baseline:
         return baseline
     return f"{layer.best.backend} {_cell(layer.best)}"
@@ -49,9 +49,9 @@ def _cell(contender: Contender | None) -> str:
 
 def ratio_text(found: Saving | Contender) -> str:
     """`1.92 [1.85, 1.99]`."""
-    return labels.interval(*found.speedup)
+    return formatting.interval(*found.speedup)
 
 
 def time_text(time_s: Interval) -> str:
     """`14.7 [12.3, 17.5] µs`."""
-    return labels.time(*time_s)
+    return formatting.time(*time_s)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.claims.claims import Claim
 from convsweep.analysis.claims.evidence import Evidence, weigh
-from convsweep.analysis.labels import NOT_MEASURED
 from convsweep.analysis.run import Run
+from convsweep.formatting import NOT_MEASURED
 from convsweep.report.plots import claims as chart
 from convsweep.report.section import Section
 from convsweep.report.sections.claims_text import named, sentence, tally, whereabouts
@@ -54,7 +54,7 @@ def section(run: Run) -> Section | None:
             ("Every pair behind it", _pairs_table(weighed)),
         ],
         pictures=pictures,
-        notes=[note.format(pairs=labels.count(pairs, "pair")) for note in _NOTES],
+        notes=[note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
     )
 
 
@@ -83,7 +83,7 @@ def _claim_row(evidence: Evidence, baseline: str) -> tuple[str, ...]:
         str(len(compared)),
         _range([each.pair.claimed for each in compared], "below " * claim.below),
         _range([each.ratio.value for each in compared]),
-        labels.interval(*evidence.mean),
+        formatting.interval(*evidence.mean),
         _bounds(claim),
         f"{evidence.verdict}: {where}" if where else evidence.verdict,
     )
@@ -93,12 +93,12 @@ def _range(values: Sequence[float], prefix: str = "") -> str:
     """`1.90 to 4.12`."""
     if not values:
         return NOT_MEASURED
-    ends = dict.fromkeys((labels.digits(min(values)), labels.digits(max(values))))
+    ends = dict.fromkeys((formatting.digits(min(values)), formatting.digits(max(values))))
     return prefix + " to ".join(ends)
 
 
 def _bounds(claim: Claim) -> str:
-    low, high = map(labels.digits, claim.band)
+    low, high = map(formatting.digits, claim.band)
     return f"below {high}" if claim.below else f"{low} to {high}"
 
 
@@ -110,9 +110,9 @@ def _pairs_table(weighed: dict[str, list[Evidence]]) -> Table:
             setting,
             evidence.claim.says,
             name,
-            labels.digits(each.pair.claimed),
-            labels.interval(*each.ratio),
-            labels.interval(*each.over_claimed),
+            formatting.digits(each.pair.claimed),
+            formatting.interval(*each.ratio),
+            formatting.interval(*each.over_claimed),
             each.verdict,
         )
         for setting, found in weighed.items()

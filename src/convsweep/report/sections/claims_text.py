@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.claims.evidence import (
     FAILS,
     HOLDS,
@@ -16,7 +16,7 @@ from convsweep.analysis.claims.evidence import (
     Evidence,
 )
 from convsweep.analysis.claims.pairs import Pair
-from convsweep.analysis.labels import NOT_MEASURED
+from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem, Size, format_size
 
 _MOST_NAMES = 3
@@ -37,11 +37,11 @@ _FEATURES: tuple[_Feature, ...] = (
     (lambda p: math.prod(p.input_size), lambda p: format_size(p.input_size)),
     (
         lambda p: min(p.in_channels, p.out_channels),
-        lambda p: labels.count(min(p.in_channels, p.out_channels), "channel"),
+        lambda p: formatting.count(min(p.in_channels, p.out_channels), "channel"),
     ),
     (lambda p: math.prod(p.kernel_size), lambda p: f"kernel {_side(p.kernel_size)}"),
 )
-_WORK: _Feature = (lambda p: p.macs, lambda p: f"{labels.digits(p.macs / 1e6)} million MACs")
+_WORK: _Feature = (lambda p: p.macs, lambda p: f"{formatting.digits(p.macs / 1e6)} million MACs")
 
 
 def tally(weighed: Sequence[Evidence]) -> str:
@@ -52,19 +52,23 @@ def tally(weighed: Sequence[Evidence]) -> str:
         for verdict in VERDICTS
         if verdict in found
     ]
-    return f"Of {labels.count(len(weighed), 'claim')} about cost, {labels.join(counted)}"
+    return f"Of {formatting.count(len(weighed), 'claim')} about cost, {formatting.join(counted)}"
 
 
 def sentence(evidence: Evidence, baseline: str) -> str:
     """The verdict, what was measured, and where it does not hold."""
-    times = labels.interval(*evidence.mean)
+    times = formatting.interval(*evidence.mean)
     told = evidence.claim.told.format(times=times, baseline=baseline)
     said = f"{evidence.verdict.capitalize()}: “{evidence.claim.says}”. {told[0].upper()}{told[1:]}"
     if len(evidence.compared) > 1:
         low, *_, high = sorted(evidence.compared, key=lambda each: each.over_claimed.value)
         names = dict(zip(map(id, evidence.compared), named(evidence), strict=True))
-        ends = [f"{labels.interval(*end.over_claimed)} at {names[id(end)]}" for end in (low, high)]
-        said += f" (geometric mean of {len(evidence.compared)} pairs, between {labels.join(ends)})"
+        ends = [
+            f"{formatting.interval(*end.over_claimed)} at {names[id(end)]}" for end in (low, high)
+        ]
+        said += (
+            f" (geometric mean of {len(evidence.compared)} pairs, between {formatting.join(ends)})"
+        )
     where = whereabouts(evidence)
     return f"{said}. {where[0].upper()}{where[1:]}." if where else f"{said}."
 
@@ -87,7 +91,7 @@ def whereabouts(evidence: Evidence) -> str:
 
 def _list(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
-    return labels.join([*names[:_MOST_NAMES], f"{more} more"] if more > 1 else names)
+    return formatting.join([*names[:_MOST_NAMES], f"{more} more"] if more > 1 else names)
 
 
 def _rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.families.candidates import Field, fields
 from convsweep.analysis.families.comparison import matches
 from convsweep.analysis.families.network_totals import wholes
@@ -81,7 +81,7 @@ def section(run: Run) -> Section | None:
 def _nobody(every: Iterable[Field]) -> str:
     """What there is, where nobody can be held against another."""
     names = sorted({str(name) for field in every for name in field.cases["backend"]})
-    return f"No own kernel and no algorithm shares a layer with the baseline: {labels.join(names)}."
+    return f"No own kernel and no algorithm shares a layer with the baseline: {formatting.join(names)}."
 
 
 def _pictures(field: Field) -> Iterable[Picture]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
@@ -55,7 +55,7 @@ def engines(field: Field) -> str:
     if not _has_engines(field, ENGINES):
         return ""
     names = sorted(set(field.part(field.among(ENGINES)).cases["backend"]))
-    return f"The engines are {labels.join(names)}."
+    return f"The engines are {formatting.join(names)}."
 
 
 def _has_engines(field: Field, role: str) -> bool:
@@ -77,7 +77,7 @@ def _of_match(field: Field, match: Match) -> str:
     unsure = np.isnan(first.speedup.low)
     return (
         f"{_WHERE.get(match.kind, match.kind)}: {_ROLES[first.role]} of each is "
-        f"{labels.join(told)}, in the geometric mean of {labels.count(first.layers, 'layer')}"
+        f"{formatting.join(told)}, in the geometric mean of {formatting.count(first.layers, 'layer')}"
         f"{' (too few passes for an interval)' if unsure else ''}{_short_of(duels)}; "
         f"{_all_won(field, duels)}. {_error(field, first)}"
     )
@@ -85,7 +85,7 @@ def _of_match(field: Field, match: Match) -> str:
 
 def _pace(speedup: Interval, than: str) -> str:
     """`2.01 [1.95, 2.08] times as fast as ncnn`; told where nobody knows who is the faster one."""
-    said = f"{labels.interval(*speedup)} times as fast as {than}"
+    said = f"{formatting.interval(*speedup)} times as fast as {than}"
     open_ = speedup.low <= 1 <= speedup.high
     return f"{said} (faster or slower, nobody can tell)" if open_ else said
 
@@ -103,7 +103,7 @@ def _short_of(duels: Sequence[Duel]) -> str:
     """Where the opponents do not have a time of all those layers."""
     fewer = {one.layers for one in duels[1:]} - {duels[0].layers}
     return (
-        f" ({labels.join([str(n) for n in sorted(fewer)])} of them with each of the others)"
+        f" ({formatting.join([str(n) for n in sorted(fewer)])} of them with each of the others)"
         * bool(fewer)
     )
 
@@ -115,7 +115,7 @@ def _all_won(field: Field, duels: Sequence[Duel]) -> str:
         against.setdefault(_won(one), []).append(opponent(field, one.opponent))
     if len(against) == 1:
         return f"it {next(iter(against))}"
-    return "; ".join(f"against {labels.join(names)} it {won}" for won, names in against.items())
+    return "; ".join(f"against {formatting.join(names)} it {won}" for won, names in against.items())
 
 
 def _won(duel: Duel) -> str:
@@ -155,7 +155,7 @@ def _of_network(field: Field, whole: Whole) -> str:
     return (
         f"{whole.workload}, its layers added up, on the best own kernel of each{stay} is "
         f"{_pace(whole.over_torch, f'on {field.base}')} "
-        f"({labels.time(*whole.own.time)} against {labels.time(*whole.torch.time)}){engines}."
+        f"({formatting.time(*whole.own.time)} against {formatting.time(*whole.torch.time)}){engines}."
     )
 
 
@@ -166,7 +166,7 @@ def matches_table(found: Mapping[str, tuple[Field, Sequence[Match]]]) -> Table:
     rows: list[tuple[str, ...]] = []
     for setting, (field, matches) in found.items():
         for match in matches:
-            picked = labels.join([f"{name} {n}" for name, n in match.backends.items()])
+            picked = formatting.join([f"{name} {n}" for name, n in match.backends.items()])
             rows += [
                 (
                     setting,
@@ -175,7 +175,7 @@ def matches_table(found: Mapping[str, tuple[Field, Sequence[Match]]]) -> Table:
                     f"{_ROLES[one.role].removeprefix('the ')} ({picked})",
                     opponent(field, one.opponent),
                     str(one.layers),
-                    labels.interval(*one.speedup),
+                    formatting.interval(*one.speedup),
                     str(one.won),
                     str(one.decided),
                     str(one.lost),
@@ -188,7 +188,7 @@ def matches_table(found: Mapping[str, tuple[Field, Sequence[Match]]]) -> Table:
 
 
 def _brief_error(error: float) -> str:
-    return labels.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
+    return formatting.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
 
 
 def networks_table(found: Mapping[str, tuple[Field, Sequence[Whole]]]) -> Table:
@@ -202,9 +202,9 @@ def networks_table(found: Mapping[str, tuple[Field, Sequence[Whole]]]) -> Table:
             whole.workload,
             str(whole.layers),
             str(whole.on_torch),
-            *(labels.time(*one.time) for one in (whole.own, whole.torch, whole.engines)),
-            labels.interval(*whole.over_torch),
-            labels.interval(*whole.over_engines) if _has_engines(field, ENGINES) else "",
+            *(formatting.time(*one.time) for one in (whole.own, whole.torch, whole.engines)),
+            formatting.interval(*whole.over_torch),
+            formatting.interval(*whole.over_engines) if _has_engines(field, ENGINES) else "",
         )
         for setting, (field, wholes) in found.items()
         for whole in wholes

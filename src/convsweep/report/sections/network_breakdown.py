@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import BETWEEN, Reality, apart, realities
 from convsweep.analysis.network_totals import TWIN, Sum
@@ -78,10 +78,10 @@ def _of_network(one: Reality) -> Iterator[str]:
     parts[BETWEEN] = one.between_s
     named = {k: s for k, s in parts.items() if s > _NOTABLE * one.whole.time.value}
     if named:
-        said = [f"{labels.seconds(s)} {_place(kind)}" for kind, s in named.items()]
+        said = [f"{formatting.seconds(s)} {_place(kind)}" for kind, s in named.items()]
         share = 100 * sum(named.values()) / one.whole.time.value
         yield (
-            f"Besides convolutions, {one.network} spends {labels.join(said)}: {share:.0f} % of its "
+            f"Besides convolutions, {one.network} spends {formatting.join(said)}: {share:.0f} % of its "
             "time in all."
         )
 
@@ -94,7 +94,7 @@ def _of_convolutions(one: Reality) -> str:
     """Whether convolutions take longer in the network than alone, and which of them."""
     inside = f"Inside {one.network} the same convolutions take {_time(one.inside)}"
     longer = f"{_times(one.longer)} as long"
-    watch = f"timing a call may add up to {labels.seconds(one.watch_s)} to it"
+    watch = f"timing a call may add up to {formatting.seconds(one.watch_s)} to it"
     if one.sign < 0:
         return f"{inside}, less than alone ({longer}){_where(one, -1)}."
     if one.sign > 0:
@@ -123,10 +123,10 @@ def _where(one: Reality, sign: int) -> str:
     sure = [layer for layer in one.layers if layer.sign == sign]
     sure.sort(key=lambda layer: -sign * layer.more_s)
     words = [
-        f"{layer.layer} ({'+' if sign > 0 else '-'}{labels.seconds(abs(layer.more_s))})"
+        f"{layer.layer} ({'+' if sign > 0 else '-'}{formatting.seconds(abs(layer.more_s))})"
         for layer in sure[:_MOST_LAYERS]
     ]
-    return f", for sure in {labels.join(words)}" if words else ""
+    return f", for sure in {formatting.join(words)}" if words else ""
 
 
 def _notes(found: Sequence[Reality]) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _notes(found: Sequence[Reality]) -> Iterator[str]:
         f"the forward pass longer, here by {' to '.join(ends)} %; the whole is timed without that."
     )
     costs = sorted(one.watch_s for one in found)
-    most = dict.fromkeys(labels.seconds(end) for end in (costs[0], costs[-1]))
+    most = dict.fromkeys(formatting.seconds(end) for end in (costs[0], costs[-1]))
     yield (
         f"That is {' to '.join(most)} for each call that is timed, most of it spent between calls. "
         "What reading a call that does nothing takes is taken off every part; of the rest nobody "
@@ -180,9 +180,9 @@ def parts_table(found: dict[str, list[Reality]]) -> Table:
             _time(one.alone),
             _percent(one.share),
             _time(one.inside),
-            labels.interval(*one.longer),
+            formatting.interval(*one.longer),
             *(_seconds_of(one, kind) for kind in _KINDS),
-            labels.seconds(one.between_s),
+            formatting.seconds(one.between_s),
             str(one.passes),
         )
         for setting, of_setting in found.items()
@@ -192,7 +192,7 @@ def parts_table(found: dict[str, list[Reality]]) -> Table:
 
 
 def _seconds_of(one: Reality, kind: str) -> str:
-    return labels.seconds(one.others[kind].time.value) if kind in one.others else "none"
+    return formatting.seconds(one.others[kind].time.value) if kind in one.others else "none"
 
 
 def layers_table(one: Reality) -> Table:
@@ -205,8 +205,8 @@ def layers_table(one: Reality) -> Table:
             str(layer.count),
             _time(layer.alone),
             _time(layer.inside),
-            labels.seconds(layer.watching_s),
-            labels.interval(*layer.longer),
+            formatting.seconds(layer.watching_s),
+            formatting.interval(*layer.longer),
         )
         for layer in sorted(one.layers, key=lambda layer: -abs(layer.more_s))
     ]
@@ -214,12 +214,12 @@ def layers_table(one: Reality) -> Table:
 
 
 def _time(found: Sum) -> str:
-    return labels.time(*found.time)
+    return formatting.time(*found.time)
 
 
 def _times(ratio: Interval) -> str:
-    return f"{labels.interval(*ratio)} times"
+    return f"{formatting.interval(*ratio)} times"
 
 
 def _percent(share: Interval) -> str:
-    return labels.percent(*share)
+    return formatting.percent(*share)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_totals import (
     FASTEST,
@@ -65,12 +65,14 @@ def pace(speedup: Interval) -> str:
     """`5.31 [5.20, 5.42] times faster`, `1.20 [1.10, 1.31] times slower`, or that nobody knows."""
     if speedup.high < 1:
         slower = Interval(1 / speedup.value, 1 / speedup.high, 1 / speedup.low)
-        return f"{labels.interval(*slower)} times slower"
+        return f"{formatting.interval(*slower)} times slower"
     if speedup.low > 1:
-        return f"{labels.interval(*speedup)} times faster"
+        return f"{formatting.interval(*speedup)} times faster"
     if np.isnan(speedup.low):
-        return f"{labels.digits(speedup.value)} times as fast, from too few passes to be sure"
-    return f"neither faster nor slower as far as can be told ({labels.interval(*speedup)} times)"
+        return f"{formatting.digits(speedup.value)} times as fast, from too few passes to be sure"
+    return (
+        f"neither faster nor slower as far as can be told ({formatting.interval(*speedup)} times)"
+    )
 
 
 def sentences(sums: Sequence[NetworkSum], baseline: str, margin: float) -> list[str]:
@@ -85,7 +87,7 @@ def sentences(sums: Sequence[NetworkSum], baseline: str, margin: float) -> list[
         told.append(_of_work(whole))
     if lacking := [one.workload for one in sums if not one.choices]:
         told.append(
-            f"{labels.join(lacking)}: no total, since not every layer has a time on {baseline}."
+            f"{formatting.join(lacking)}: no total, since not every layer has a time on {baseline}."
         )
     return told
 
@@ -95,7 +97,7 @@ def _of_pair(one: NetworkSum, twin: NetworkSum) -> str:
     return (
         f"{one.workload} with separable layers is {pace(ratio(other.sum, own.sum))} than with "
         f"standard ones ({_time(own)} against {_time(other)}); MACs promise "
-        f"{labels.digits(other.macs / own.macs)} times ({_millions(own.macs)} against "
+        f"{formatting.digits(other.macs / own.macs)} times ({_millions(own.macs)} against "
         f"{_millions(other.macs)}). Its convolutions have {_millions(own.parameters)} parameters "
         f"against {_millions(other.parameters)}."
     )
@@ -105,7 +107,7 @@ def _of_replacement(one: NetworkSum, choice: Choice, baseline: str) -> str:
     swapped = sum(backend != baseline for backend in choice.backends.values())
     return (
         f"{one.workload} with separable layers in {swapped} of {one.layers} layers is "
-        f"{pace(choice.speedup)}, where MACs promise {labels.digits(choice.promised)} times "
+        f"{pace(choice.speedup)}, where MACs promise {formatting.digits(choice.promised)} times "
         f"({_time(choice)} against {_time(one.standard)})."
     )
 
@@ -122,13 +124,13 @@ def _of_fastest(whole: Sequence[NetworkSum], baseline: str, margin: float) -> li
         names = Counter(name for name in choice.backends.values() if name != baseline)
         where = [f"{name} in {count}" for name, count in names.most_common()]
         told.append(
-            f"{one.workload} with the fastest backend per layer ({labels.join(where)} of "
+            f"{one.workload} with the fastest backend per layer ({formatting.join(where)} of "
             f"{one.layers} layers, else {baseline}) computes the same and is "
             f"{pace(choice.speedup)}."
         )
     if vain:
         told.append(
-            f"For {labels.join(vain)} choosing the fastest backend per layer gains no more than "
+            f"For {formatting.join(vain)} choosing the fastest backend per layer gains no more than "
             f"{100 * margin:g} % over {baseline} everywhere, as far as can be told."
         )
     return told
@@ -139,8 +141,8 @@ def _of_work(whole: Sequence[NetworkSum]) -> str:
     most, least = _ends(whole)
     return (
         f"From {most.workload} to {least.workload} MACs fall "
-        f"{labels.digits(most.standard.macs / least.standard.macs)} times, and time "
-        f"{labels.interval(*ratio(most.standard.sum, least.standard.sum))} times."
+        f"{formatting.digits(most.standard.macs / least.standard.macs)} times, and time "
+        f"{formatting.interval(*ratio(most.standard.sum, least.standard.sum))} times."
     )
 
 
@@ -150,11 +152,11 @@ def _ends(whole: Sequence[NetworkSum]) -> tuple[NetworkSum, NetworkSum]:
 
 
 def _time(choice: Choice) -> str:
-    return labels.time(*choice.sum.time)
+    return formatting.time(*choice.sum.time)
 
 
 def _millions(number: int) -> str:
-    return f"{labels.digits(number / 1e6)} M"
+    return f"{formatting.digits(number / 1e6)} M"
 
 
 def pictures_of(sums: Sequence[NetworkSum]) -> list[Picture]:
@@ -179,11 +181,11 @@ def _gains_title(gains: Sequence[Gain]) -> str:
     """The promises from the least to the most, and how far the measured intervals reach."""
     ends = [end for gain in gains for end in gain.measured if not np.isnan(end)]
     promised = [gain.promised for gain in gains]
-    measured = labels.times(min(ends), max(ends))
+    measured = formatting.times(min(ends), max(ends))
     unsure = ", intervals counted" if len(ends) > len(gains) else ""
     return (
         f"Separable networks are {measured} as fast{unsure}, where MACs promise "
-        f"{labels.times(min(promised), max(promised))}"
+        f"{formatting.times(min(promised), max(promised))}"
     )
 
 
@@ -203,8 +205,8 @@ def _cells(choice: Choice) -> tuple[str, ...]:
     is_standard = choice.name == STANDARD
     return (
         _time(choice),
-        "1 (baseline)" if is_standard else labels.interval(*choice.speedup),
-        "1" if is_standard else labels.digits(choice.promised),
+        "1 (baseline)" if is_standard else formatting.interval(*choice.speedup),
+        "1" if is_standard else formatting.digits(choice.promised),
         _millions(choice.macs),
         _millions(choice.parameters),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.network_totals import TWIN
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
@@ -76,18 +76,18 @@ def sentence(found: Sequence[Count]) -> str:
     off = max(abs(own / told - 1) for pair in zip(counted, published, strict=True)
               for own, told in zip(*pair, strict=True))  # fmt: skip
     return (
-        f"Howard et al. (2017, Table 4) give {labels.join([one.network for one in found])} "
+        f"Howard et al. (2017, Table 4) give {formatting.join([one.network for one in found])} "
         f"{_both(_as_published, [size.macs for size in published])} million mult-adds and "
         f"{_both(_as_published, [size.parameters for size in published])} million parameters; "
         "counted here from the layers, with the classifier and batch norms: "
         f"{_both(_millions, [size.macs for size in counted])}, and "
         f"{_both(_millions, [size.parameters for size in counted])}, at most "
-        f"{labels.percent(off)} away."
+        f"{formatting.percent(off)} away."
     )
 
 
 def _both(write: Callable[[float], str], numbers: Sequence[float]) -> str:
-    return labels.join([write(number) for number in numbers])
+    return formatting.join([write(number) for number in numbers])
 
 
 def table(found: Sequence[Count]) -> Table:

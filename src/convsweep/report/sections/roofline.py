@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.roofline import MACHINE_COLUMNS, roofs
 from convsweep.analysis.roofline_efficiency import Attainment, attainments
@@ -64,7 +64,7 @@ def _sentences(run: Run) -> list[str]:
                 f"{_rate(largest)} in memory ({_moved(largest)})"
             )
         said.append(
-            f"{device}, {dtype}, {labels.count(threads, 'thread')}: a matrix product runs at "
+            f"{device}, {dtype}, {formatting.count(threads, 'thread')}: a matrix product runs at "
             f"{_rate(product)}, {copy}."
         )
     return said
@@ -75,11 +75,11 @@ def _rate(case: Any) -> str:
     product = case["backend"] == "matmul"
     work = 2 * case["backend_macs"] if product else case["min_bytes"]
     ends = (float(work) / case[name] / 1e9 for name in ("median_s", "ci_high_s", "ci_low_s"))
-    return f"{labels.interval(*Interval(*ends))} {'GFLOP/s' if product else 'GB/s'}"
+    return f"{formatting.interval(*Interval(*ends))} {'GFLOP/s' if product else 'GB/s'}"
 
 
 def _moved(case: Any) -> str:
-    return labels.size_in_bytes(float(case["min_bytes"]))
+    return formatting.size_in_bytes(float(case["min_bytes"]))
 
 
 def _ceilings_table(run: Run) -> Table:
@@ -93,8 +93,8 @@ def _ceilings_table(run: Run) -> Table:
             case["dtype"],
             str(case["threads"]),
             case["layer"],
-            labels.seconds(case["median_s"]) if timed else str(case["status"]),
-            _rate(case) if timed else labels.NOT_MEASURED,
+            formatting.seconds(case["median_s"]) if timed else str(case["status"]),
+            _rate(case) if timed else formatting.NOT_MEASURED,
             str(case["passes"]),
         ))  # fmt: skip
     heads = ("device", "dtype", "threads", "ceiling", "time", "rate [95 %]", "passes")
@@ -108,10 +108,10 @@ def _reached_table(found: dict[str, list[Attainment]]) -> Table:
             setting,
             attained.name,
             str(attained.problems),
-            labels.percent(*attained.reached),
-            labels.percent(attained.least),
-            labels.percent(attained.most),
-            labels.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]),
+            formatting.percent(*attained.reached),
+            formatting.percent(attained.least),
+            formatting.percent(attained.most),
+            formatting.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]),
         )
         for setting, all_ in found.items()
         for attained in all_

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Part, Replacement, study
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
@@ -72,12 +72,12 @@ def _promise_table(found: Mapping[str, Sequence[Replacement]]) -> Table:
         (
             setting,
             r.label,
-            labels.operations(r.problem.macs),
-            labels.operations(r.separable_macs),
-            labels.digits(1 / r.predicted),
-            labels.digits(r.predicted),
-            labels.interval(*r.speedup),
-            labels.percent(*r.kept),
+            formatting.operations(r.problem.macs),
+            formatting.operations(r.separable_macs),
+            formatting.digits(1 / r.predicted),
+            formatting.digits(r.predicted),
+            formatting.interval(*r.speedup),
+            formatting.percent(*r.kept),
             r.verdict,
         )
         for setting, replacements in found.items()
@@ -106,11 +106,11 @@ def _ceilings_table(found: Mapping[str, Sequence[Replacement]]) -> Table:
 def _cells(found: Replacement) -> tuple[str, ...]:
     three = (found.standard, found.depthwise, found.pointwise)
     return (
-        *(labels.digits(part.intensity) for part in three),
+        *(formatting.digits(part.intensity) for part in three),
         " / ".join(map(_bound, three)),
-        labels.digits(found.allowed),
-        *(labels.percent(*part.reached) for part in three),
-        *(labels.percent(*found.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")),
+        formatting.digits(found.allowed),
+        *(formatting.percent(*part.reached) for part in three),
+        *(formatting.percent(*found.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.estimates import interval, weighted_mean
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, Study, scaled, study
@@ -60,7 +60,7 @@ def _by_ceilings(run: Run, found: Explanation) -> list[str]:
     part, dtype = found.beyond_ceiling, run.cases["dtype"].iloc[0]
     return [
         f"The measured ceiling is no ceiling for {dtype}: {_PARTS[part]} reaches "
-        f"{labels.percent(*found.reached[part])} of it, as {run.baseline} is faster there than "
+        f"{formatting.percent(*found.reached[part])} of it, as {run.baseline} is faster there than "
         "torch's matrix product or copy; so ceilings explain nothing here."
     ]
 
@@ -68,7 +68,7 @@ def _by_ceilings(run: Run, found: Explanation) -> list[str]:
 def _kept(found: Study) -> str:
     """The share of the promise that was kept: on average, at worst and at best."""
     all_: Sequence[Replacement] = sorted(found.replacements, key=lambda r: r.kept.value)
-    first, last = (f"{labels.percent(*all_[i].kept)} at {all_[i].label}" for i in (0, -1))
+    first, last = (f"{formatting.percent(*all_[i].kept)} at {all_[i].label}" for i in (0, -1))
     if len(all_) == 1:
         return f"Of the speedup that MACs promise, {first} is kept."
     logs = found.log_s["standard"] - found.log_s[SEPARABLE]
@@ -76,7 +76,7 @@ def _kept(found: Study) -> str:
     promised = np.exp(np.mean([np.log(r.predicted) for r in all_]))
     mean = scaled(interval(weighted_mean(logs, weights)), 1 / promised)
     return (
-        f"Of the speedup that MACs promise, {labels.percent(*mean)} is kept in the geometric mean "
+        f"Of the speedup that MACs promise, {formatting.percent(*mean)} is kept in the geometric mean "
         f"of {len(all_)} problems: from {first} to {last}."
     )
 
@@ -85,14 +85,17 @@ def _gap(found: Explanation) -> list[str]:
     """From the promise over what ceilings allow to what was measured."""
     if math.isnan(found.allowed):
         return []
-    promised, allowed = labels.brief(found.predicted), labels.brief(found.allowed)
+    promised, allowed = (
+        formatting.format_ratio(found.predicted),
+        formatting.format_ratio(found.allowed),
+    )
     ceilings = f"Of the {promised} times that MACs promise, the machine's ceilings allow {allowed}"
     if abs(found.allowed / found.predicted - 1) < _NEAR:
         ceilings = f"The machine's ceilings would allow the {promised} times that MACs promise"
-    reached = {name: labels.percent(*share) for name, share in found.reached.items()}
+    reached = {name: formatting.percent(*share) for name, share in found.reached.items()}
     problems = f"geometric means over {found.problems} problems"
     return [
-        f"{ceilings}; measured are {labels.interval(*found.measured)}, as the standard layer "
+        f"{ceilings}; measured are {formatting.interval(*found.measured)}, as the standard layer "
         f"reaches {reached['standard']} of its ceiling, the depthwise half {reached[DEPTHWISE]} "
         f"and the pointwise half {reached[POINTWISE]} "
         f"({problems if found.problems > 1 else 'one problem'})."
@@ -112,15 +115,15 @@ def _ceilings(found: Explanation) -> list[str]:
         (bound, often), *others = counts.most_common()
         mostly = f" in {often} of {found.problems}" if others else ""
         said.append(f"{words} by {_CEILING.get(bound, bound)}{mostly}")
-    return [f"At best they are bound so: {labels.join(said)}."]
+    return [f"At best they are bound so: {formatting.join(said)}."]
 
 
 def _where_time_goes(found: Explanation) -> str:
     shares = found.time_shares
     return (
-        f"Of {SEPARABLE}'s time the depthwise half takes {labels.percent(*shares[DEPTHWISE])} with "
+        f"Of {SEPARABLE}'s time the depthwise half takes {formatting.percent(*shares[DEPTHWISE])} with "
         f"{100 * found.depthwise_macs:.0f} % of the MACs, the pointwise half "
-        f"{labels.percent(*shares[POINTWISE])}; {_left(found)}."
+        f"{formatting.percent(*shares[POINTWISE])}; {_left(found)}."
     )
 
 
@@ -130,5 +133,5 @@ def _left(found: Explanation) -> str:
     if value <= 0:
         return "nothing is left for the rest"
     if low <= 0:
-        return f"at most {labels.percent(high)} is left for the rest"
-    return f"{labels.percent(value, low, high)} is left for the rest"
+        return f"at most {formatting.percent(high)} is left for the rest"
+    return f"{formatting.percent(value, low, high)} is left for the rest"

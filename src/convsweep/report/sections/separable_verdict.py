@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from convsweep.analysis import labels
+from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, study
 from convsweep.analysis.separable.regions import FASTER, find_region, rank, steps
@@ -94,12 +94,12 @@ class _Setting:
     def scope(self, group: Sequence[Replacement], ranks: Sequence[int]) -> str:
         """`On this machine, in 2-D, at batch 1, kernel 3 and one thread,`: a rank of several."""
         batches = {r.problem.batch_size for r in group}
-        kernels = {labels.compact(format_size(r.problem.kernel_size)) for r in group}
+        kernels = {formatting.compact(format_size(r.problem.kernel_size)) for r in group}
         workloads = {r.workload for r in group}
         of_rank = f"in {rank(group[0])}-D" if len(ranks) > 1 else ""
         parts = [f"batch {batches.pop()}"] if len(batches) == 1 else []
         parts += [f"kernel {kernels.pop()}"] if len(kernels) == 1 else []
-        at = labels.join([*parts, *filter(None, [self.threads])])
+        at = formatting.join([*parts, *filter(None, [self.threads])])
         network = workloads.pop() if len(workloads) == 1 else None
         return ", ".join(
             filter(None, (self.machine, network and f"in {network}", of_rank, at and f"at {at}"))
@@ -170,17 +170,17 @@ def _others(group: Sequence[Replacement]) -> str:
         those = [r.label for r in group if r.verdict == word]
         few = word == "undecided" and len(those) <= _MOST_NAMES
         if those:
-            said.append(f"{name} at {labels.join(those)}" if few else f"{name} in {len(those)}")
-    return f"is {labels.join(said)}"
+            said.append(f"{name} at {formatting.join(those)}" if few else f"{name} in {len(those)}")
+    return f"is {formatting.join(said)}"
 
 
 def _range(group: Sequence[Replacement]) -> str:
     """`4.80 [4.71, 4.89] to 8.10 [7.95, 8.26]`: the least and the most of the speedups."""
     by_speedup = sorted((r.speedup for r in group), key=lambda speedup: speedup.value)
-    ends = dict.fromkeys(labels.interval(*by_speedup[i]) for i in (0, -1))
+    ends = dict.fromkeys(formatting.interval(*by_speedup[i]) for i in (0, -1))
     return " to ".join(ends)
 
 
 def _promised(group: Sequence[Replacement]) -> str:
     predicted = [r.predicted for r in group]
-    return labels.times(min(predicted), max(predicted)).removesuffix(" times")
+    return formatting.times(min(predicted), max(predicted)).removesuffix(" times")

@@ -1,0 +1,121 @@
+"""Numbers and words as text: three digits, a unit, intervals, one line."""
+
+from __future__ import annotations
+
+import math
+import re
+
+NOT_MEASURED = "not measured"
+
+
+def compact(size: str) -> str:
+    """`3x3` as `3`, `3x5` as it is."""
+    sides = set(size.split("x"))
+    return sides.pop() if len(sides) == 1 else size
+
+
+def shorten(label: str, most: int = 36) -> str:
+    """A long label with as little of its beginning cut off as words and dots allow.
+
+    `…block7.dw C512 14x14 k3 dw`.
+    """
+    if len(label) <= most:
+        return label
+    ends = (found.end() for found in re.finditer(r"[ .]", label))
+    cut = next((end for end in ends if len(label) - end < most), None)
+    return "…" + (label[1 - most :] if cut is None else label[cut:])
+
+
+def slug(text: str) -> str:
+    """A part of a file name: `cuda:0, float16` as `cuda_0_float16`."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def digits(value: float) -> str:
+    """Three significant digits, `not measured` where there is no number."""
+    if math.isnan(value):
+        return NOT_MEASURED
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.2e}")
+    exponent = math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.2e}" if exponent < -4 else f"{rounded:,.{max(0, 2 - exponent)}f}"
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    if math.isnan(value):
+        return NOT_MEASURED
+    scale, unit = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
+    return f"{digits(value / scale)} {unit}"
+
+
+_SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def seconds(value: float) -> str:
+    """`0.000123` as `123 µs`."""
+    return _scaled(value, _SECONDS)
+
+
+def size_in_bytes(value: float) -> str:
+    """`3145728` as `3.00 MiB`."""
+    return _scaled(value, ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")))
+
+
+def operations(value: float) -> str:
+    """`115605504` as `116 M`."""
+    return _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))).rstrip()
+
+
+def format_ratio(speedup: float) -> str:
+    """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
+    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
+        if speedup >= least:
+            return f"{speedup:.{digits}f}"
+    return f"{float(f'{speedup:.1g}'):f}".rstrip("0") if speedup >= 1e-5 else f"{speedup:.0e}"
+
+
+def times(low: float, high: float) -> str:
+    """`1.9 to 4.6 times`."""
+    ends = dict.fromkeys((format_ratio(low), format_ratio(high)))
+    return f"{' to '.join(ends)} times"
+
+
+def with_interval(value: str, low: str, high: str) -> str:
+    """`1.92 [1.85, 1.99]`; the value alone where it has no interval."""
+    return value if NOT_MEASURED in (value, low, high) else f"{value} [{low}, {high}]"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Three numbers as `1.92 [1.85, 1.99]`."""
+    return with_interval(digits(value), digits(low), digits(high))
+
+
+def time(value_s: float, low_s: float, high_s: float) -> str:
+    """Seconds as `14.7 [12.3, 17.5] µs`, in the unit of the first."""
+    unit = seconds(value_s).rpartition(" ")[2]
+    scale = next((scale for scale, name in _SECONDS if name == unit), math.nan)
+    ends = (digits(end / scale) for end in (value_s, low_s, high_s))
+    return f"{with_interval(*ends)} {unit}" if not math.isnan(scale) else NOT_MEASURED
+
+
+def percent(share: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A share as `22.0 [20.1, 24.9] %`; the value alone where it has no interval."""
+    value, *ends = (digits(100 * end) for end in (share, low, high))
+    return f"{with_interval(value, *ends)} %" if value != NOT_MEASURED else value
+
+
+def count(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def join(words: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def one_line(text: str) -> str:
+    """Text as one line of at most 300 printable characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r" +", " ", printable).strip()[:300]
