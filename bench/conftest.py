@@ -14,19 +14,25 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from convsweep.measure.gate import Admitted, Contest, admit, open_contest, why_not
-from convsweep.measure.outcome import Outcome, Run, make_row, utc_now
+from convsweep.measure.gate import (
+    BenchmarkGroup,
+    ValidatedCase,
+    setup_group,
+    skipped_outcome,
+    validate,
+)
+from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.sampling import quantiles
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.sweep import session
 from convsweep.sweep.forecast import Predictor
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
-from convsweep.sweep.run_writer import Recording, precision_settings
-from convsweep.sweep.runner import too_long
+from convsweep.sweep.run_writer import RunWriter, precision_settings
+from convsweep.sweep.runner import predicted_timeout
 from convsweep.system.devices import use_full_precision
 from convsweep.system.environment import describe
-from convsweep.system.process import fix_threads, steady_allocator
+from convsweep.system.process import fix_threads, retain_memory
 
 SETTINGS = Settings(case_timeout_s=1.0)
 
@@ -41,7 +47,7 @@ class BenchRun:
         self.out: Path | None = None
 
     @cached_property
-    def _opened(self) -> tuple[Recording, Run]:
+    def _opened(self) -> tuple[RunWriter, RunInfo]:
         run_id = session.new_run_id("pytest-benchmark")
         self.out = session.RESULTS / run_id
         devices = dict(self._request.device_descriptions)
@@ -54,17 +60,17 @@ class BenchRun:
             **machine,
             "settings": {
                 "case_timeout_s": SETTINGS.case_timeout_s,
-                "allocator": steady_allocator(),
+                "allocator": retain_memory(),
                 **precision_settings(),
             },
         }
-        run = Run(run_id, machine["environment_id"], devices, "pytest-benchmark")
-        return Recording(self.out, told), run
+        run = RunInfo(run_id, machine["environment_id"], devices, "pytest-benchmark")
+        return RunWriter(self.out, told), run
 
     def unfit(self, case: Case) -> Outcome | None:
         """Why the case can't be timed, or not in time."""
-        skipped = why_not(case, self.backends[case.backend])
-        return skipped or too_long(case, self._predictor, SETTINGS)
+        skipped = skipped_outcome(case, self.backends[case.backend])
+        return skipped or predicted_timeout(case, self._predictor, SETTINGS)
 
     def add(self, case: Case, outcome: Outcome) -> None:
         """Put the case's row on the disk."""
@@ -96,7 +102,7 @@ def read_options(config: pytest.Config, grid: str) -> Request:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set this process up as `convsweep run` sets up its measuring processes."""
-    steady_allocator()
+    retain_memory()
     use_full_precision()
     fix_threads(SETTINGS.threads)
     config.stash[_RUN] = BenchRun(read_options(config, config.getoption("--grid") or DEFAULT_GRID))
@@ -118,16 +124,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @lru_cache(maxsize=1)
-def _contest(group: Case) -> Contest:
-    return open_contest([group], case_timeout_s=SETTINGS.case_timeout_s, effort=SETTINGS.effort)
+def _contest(group: Case) -> BenchmarkGroup:
+    return setup_group([group], case_timeout_s=SETTINGS.case_timeout_s, effort=SETTINGS.effort)
 
 
 @pytest.fixture
-def admitted(case: Case, pytestconfig: pytest.Config) -> Admitted:
+def admitted(case: Case, pytestconfig: pytest.Config) -> ValidatedCase:
     """The case, held to the truth; one that can't be timed is skipped, a wrong one fails."""
     run = pytestconfig.stash[_RUN]
-    found = run.unfit(case) or admit(replace(_contest(case.group), cases=[case]), 0)
-    if isinstance(found, Admitted):
+    found = run.unfit(case) or validate(replace(_contest(case.group), cases=[case]), 0)
+    if isinstance(found, ValidatedCase):
         return found
     run.add(case, found)
     if found.status in ("skipped", "timeout"):
@@ -137,7 +143,7 @@ def admitted(case: Case, pytestconfig: pytest.Config) -> Admitted:
 
 @pytest.fixture
 def measure(
-    case: Case, admitted: Admitted, benchmark: BenchmarkFixture, pytestconfig: pytest.Config
+    case: Case, admitted: ValidatedCase, benchmark: BenchmarkFixture, pytestconfig: pytest.Config
 ) -> Callable[[], None]:
     """Time the admitted case, its device synchronised after every call, and write its row."""
     device = _contest(case.group).device

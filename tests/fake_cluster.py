@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsweep import __version__
-from convsweep.cluster.node_groups import Kind
-from convsweep.cluster.node_info import Introduction, KnownPlace, installed
-from convsweep.cluster.pool import Lost, Node, Slots, Ticket, Visit
+from convsweep.cluster.node_groups import NodeGroup
+from convsweep.cluster.node_info import KnownPlace, NodeInfo, installed
+from convsweep.cluster.pool import Node, Slots, TaskHandle, TaskLost, Ticket
 from convsweep.cluster.tasks import Measured, Timed
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
@@ -32,7 +32,7 @@ def node(name: str, **more: Any) -> Node:
     return replace(Node(name, name, cpus=1.0, gpus=0.0, slots=1.0, labels={}), **more)
 
 
-def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Introduction:
+def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> NodeInfo:
     """What a node with a CPU says."""
     told = {
         "environment_id": environment_id,
@@ -42,7 +42,7 @@ def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Int
         "commit": "abc",
         "warnings": [],
     }
-    plain = Introduction(
+    plain = NodeInfo(
         convsweep=__version__,
         schema_version=SCHEMA_VERSION,
         cores=cores,
@@ -55,11 +55,11 @@ def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Int
     return replace(plain, **more)
 
 
-def kind(request: Request, names: Sequence[str], environment_id: str = "e0") -> Kind:
+def kind(request: Request, names: Sequence[str], environment_id: str = "e0") -> NodeGroup:
     """Nodes of these names that can stand for each other."""
     said = introduction(environment_id)
     nodes = tuple(node(name) for name in names)
-    return Kind(environment_id, nodes, request, said.told, said.conditions)
+    return NodeGroup(environment_id, nodes, request, said.told, said.conditions)
 
 
 @dataclass
@@ -74,14 +74,14 @@ class FakePool:
     """Whether the process at work on a group dies, whatever the node."""
     stop: Callable[[int], None] = lambda answers: None
     """Told after every answer how many there were."""
-    said: Mapping[str, Introduction | Exception] = field(default_factory=dict)
+    said: Mapping[str, NodeInfo | Exception] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """All nodes are alive and free."""
         self.alive = list(self.names)
         self.waiting: list[tuple[int, tuple[Any, ...], Slots]] = []
         self.at_work: dict[str, tuple[int, tuple[Any, ...]]] = {}
-        self.results: dict[int, Visit | Lost | Exception] = {}
+        self.results: dict[int, TaskHandle | TaskLost | Exception] = {}
         self.tickets = self.answers = self.most_in_flight = 0
         self.cancelled: list[Ticket] = []
         self.visited: Counter[tuple[int, Case]] = Counter()
@@ -109,7 +109,7 @@ class FakePool:
                 self._die(self.deaths[self.answers])
         return [ticket for ticket in tickets if ticket in self.results]
 
-    def result(self, ticket: Ticket) -> Visit | Lost:
+    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
         found = self.results.pop(ticket)
         if isinstance(found, Exception):
             raise found
@@ -127,35 +127,35 @@ class FakePool:
             if free:
                 self.at_work[free[0]] = (ticket, arguments)
             elif not fitting:
-                self.results[ticket] = Lost("TaskUnschedulableError: no node")
+                self.results[ticket] = TaskLost("TaskUnschedulableError: no node")
             if free or not fitting:
                 self.waiting.remove(entry)
 
-    def _answer(self, arguments: tuple[Any, ...], name: str) -> Visit | Lost | Exception:
+    def _answer(self, arguments: tuple[Any, ...], name: str) -> TaskHandle | TaskLost | Exception:
         work, *rest = arguments
         if work.__name__ == "introduce":
             said = self.said[name]
-            return said if isinstance(said, Exception) else Visit(name, 0.0, 1.0, said)
+            return said if isinstance(said, Exception) else TaskHandle(name, 0.0, 1.0, said)
         if work.__name__ == "time_network":
             return self._network(*rest, name)
         cases, settings = rest
         if self.crashes(cases):
-            return Lost("WorkerCrashedError: the worker died")
+            return TaskLost("WorkerCrashedError: the worker died")
         self.settings.append(settings)
         self.visited.update((settings.pass_index, case) for case in cases)
         outcomes = tuple((case, self.behave(case, name)) for case in cases)
-        return Visit(name, 0.0, 1.0, Measured(outcomes, {"timing_s": 0.5}))
+        return TaskHandle(name, 0.0, 1.0, Measured(outcomes, {"timing_s": 0.5}))
 
     def _network(
         self, network: Network, settings: Settings, pass_index: int, name: str
-    ) -> Visit | Lost:
+    ) -> TaskHandle | TaskLost:
         self.networks.append((pass_index, network.name, name))
         if self.crashes([]):
-            return Lost("WorkerCrashedError: the worker died")
-        return Visit(name, 0.0, 1.0, Timed(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
+            return TaskLost("WorkerCrashedError: the worker died")
+        return TaskHandle(name, 0.0, 1.0, Timed(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
 
     def _die(self, name: str) -> None:
         self.alive.remove(name)
         if name in self.at_work:
             ticket, _ = self.at_work.pop(name)
-            self.results[ticket] = Lost(f"NodeDiedError: node {name} is gone")
+            self.results[ticket] = TaskLost(f"NodeDiedError: node {name} is gone")

@@ -13,7 +13,7 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import Finding, gate, reference
+from convsweep.measure.reference import GateResult, gate, reference
 from convsweep.problems.problem import ConvProblem
 
 DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "60")))
@@ -28,7 +28,7 @@ def check(
     memory_format: str = "contiguous",
     weight_kind: str = "dense",
     threads: int = 1,
-) -> Finding:
+) -> GateResult:
     """What the gate finds; raises where something beside the buffers was written.
 
     Whatever is read beside them is not a number, and neither is then the answer.

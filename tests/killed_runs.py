@@ -24,8 +24,8 @@ from convsweep.results.store import (
     ENVIRONMENT,
     Measurements,
     Row,
-    refuse_unless_new,
-    refuse_unless_run,
+    require_new,
+    require_run,
     write_environment,
 )
 
@@ -48,7 +48,7 @@ def go_on(run_dir: Path, rows: int, acknowledge: Callable[[int], Any]) -> None:
     """Write the rows that are missing up to `rows`, as a new run or as one that is resumed."""
     with locked(run_dir):
         resume = (run_dir / ENVIRONMENT).exists()
-        (refuse_unless_run if resume else refuse_unless_new)(run_dir)
+        (require_run if resume else require_new)(run_dir)
         if not resume:
             write_environment(run_dir, {"cpu": "made up"})
         measurements = Measurements(run_dir, resume=resume)

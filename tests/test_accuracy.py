@@ -19,18 +19,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from convsweep.accuracy import session
 from convsweep.accuracy.datasets import SOURCES, Images, Scene, Source, Split
 from convsweep.accuracy.model import Task, build, deployed, layers, macs, width_of
-from convsweep.accuracy.resume import refuse_unless_same
-from convsweep.accuracy.session import Ending, Options, Progress, carry_out, read_request
-from convsweep.accuracy.trial import Outcome, Trial
-from convsweep.accuracy.trial import carry_out as carry_out_here
-from convsweep.accuracy.trial_process import carry_out_apart
-from convsweep.measure.sampling import Effort
+from convsweep.accuracy.resume import require_same
+from convsweep.accuracy.session import (
+    StudyEnding,
+    StudyOptions,
+    StudyProgress,
+    read_request,
+    run_study,
+)
+from convsweep.accuracy.trial import Trial, TrialOutcome
+from convsweep.accuracy.trial import run_study as carry_out_here
+from convsweep.accuracy.trial_process import run_trial_in_process
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.results.accuracy_schema import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 from convsweep.results.accuracy_store import load
 from convsweep.results.store import read_environment
 from convsweep.system.devices import find_device
 
-QUICK = Effort(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, settle_s=1e-6)
+QUICK = MeasurementConfig(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, settle_s=1e-6)
 TASKS = (Task(1, 8, 10), Task(200, 7, 9), Task(3, 12, 2), Task(5, 9, 3))
 SEEDS = st.integers(0, 10**6)
 
@@ -183,7 +189,7 @@ def test_the_network_that_is_timed_answers_as_the_trained_one(variant: str) -> N
 BITS = ("variant", "accuracy", "loss", "split_digest", "weights_digest", "parameters", "macs")
 
 
-def bits(outcomes: list[Outcome]) -> list[tuple[object, ...]]:
+def bits(outcomes: list[TrialOutcome]) -> list[tuple[object, ...]]:
     return [tuple(getattr(outcome, name) for name in BITS) for outcome in outcomes]
 
 
@@ -207,26 +213,26 @@ class Deadly:
 
 
 def test_a_process_apart_gives_the_same_bits_and_tells_how_it_failed() -> None:
-    apart = carry_out_apart(trial(), lambda: False)
+    apart = run_trial_in_process(trial(), lambda: False)
     assert apart is not None
-    again = carry_out_apart(trial(), lambda: False)
+    again = run_trial_in_process(trial(), lambda: False)
     assert again is not None
     assert bits(apart) == bits(again)
     impossible = replace(trial(), data=replace(scene(), tile=10**6, most_draws=5))
-    outcomes = carry_out_apart(impossible, lambda: False)
+    outcomes = run_trial_in_process(impossible, lambda: False)
     assert outcomes is not None
     assert [(o.variant, o.status) for o in outcomes] == [(v, "error") for v in VARIANTS]
     assert "no draw of tiles" in str(outcomes[0].reason)
-    killed = carry_out_apart(replace(trial(), data=Deadly()), lambda: False)  # type: ignore[arg-type]
+    killed = run_trial_in_process(replace(trial(), data=Deadly()), lambda: False)  # type: ignore[arg-type]
     assert killed is not None
     assert [(o.status, o.reason) for o in killed] == [("crash", "killed by SIGKILL")] * 3
-    assert carry_out_apart(trial(), lambda: True) is None
+    assert run_trial_in_process(trial(), lambda: True) is None
 
 
-def trained(asked: Trial, interrupted: Callable[[], bool]) -> list[Outcome]:
+def trained(asked: Trial, interrupted: Callable[[], bool]) -> list[TrialOutcome]:
     """Outcomes that depend on the seed alone."""
     return [
-        Outcome(
+        TrialOutcome(
             variant=variant, started_at="now", status="ok", width=2, train_samples=48,
             test_samples=12, epochs=asked.epochs, accuracy=0.5 + asked.seed / 100, loss=1.0,
             parameters=10, macs=100, training_s=1.0, inference_s=1e-3, batch_size=64,
@@ -246,10 +252,10 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study(
     out: Path, *, seeds: int = 2, resume: bool = False, trial: session.CarryOut = trained
-) -> tuple[Ending, list[Progress]]:
-    told: list[Progress] = []
-    request = read_request(Options(seeds=seeds))
-    ending = carry_out(request, out, "convsweep accuracy", told.append, resume=resume, trial=trial)
+) -> tuple[StudyEnding, list[StudyProgress]]:
+    told: list[StudyProgress] = []
+    request = read_request(StudyOptions(seeds=seeds))
+    ending = run_study(request, out, "convsweep accuracy", told.append, resume=resume, trial=trial)
     return ending, told
 
 
@@ -258,7 +264,7 @@ def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_pat
     ending, told = study(tmp_path / "run")
     rows = load(tmp_path / "run")
     away = rows[rows["dataset"] == "away"]
-    assert ending == Ending(interrupted=False, failed=0)
+    assert ending == StudyEnding(interrupted=False, failed=0)
     assert [now.done for now in told] == [1, 2, 3, 4]
     assert list(rows["status"].value_counts().items()) == [("ok", 6), ("skipped", 6)]
     assert {*away["reason"]} == {"needs no_such_package_as_this: pip install 'convsweep[accuracy]'"}
@@ -269,7 +275,9 @@ def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_pat
 def test_an_interrupted_study_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def interrupted_once(trial: Trial, interrupted: Callable[[], bool]) -> list[Outcome] | None:
+    def interrupted_once(
+        trial: Trial, interrupted: Callable[[], bool]
+    ) -> list[TrialOutcome] | None:
         asked.append(trial.seed)
         if asked == [0, 1]:
             os.kill(os.getpid(), signal.SIGINT)
@@ -339,28 +347,31 @@ BEGUN = {
 def test_a_refused_resume_speaks_as_the_user_types(request_: dict[str, object], said: str) -> None:
     now = {**BEGUN, "request": {**BEGUN["request"], **request_}}  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=f"^can't resume: {said}$"):
-        refuse_unless_same(BEGUN, now)
-    refuse_unless_same(BEGUN, BEGUN)
+        require_same(BEGUN, now)
+    require_same(BEGUN, BEGUN)
 
 
 def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> None:
     with pytest.raises(ValueError, match="the machine, or the version of a package, is another"):
-        refuse_unless_same(BEGUN, {**BEGUN, "environment_id": "e1"})
+        require_same(BEGUN, {**BEGUN, "environment_id": "e1"})
     for damaged in (3, {}, {"datasets": 1, "epochs": []}):
         with pytest.raises(ValueError, match=r"^can't resume: [^\n]+$"):
-            refuse_unless_same({**BEGUN, "request": damaged}, BEGUN)
+            require_same({**BEGUN, "request": damaged}, BEGUN)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (Options(datasets=["cats"]), "'cats' is not known; there is digits, mnist, indian_pines"),
-        (Options(seeds=0), "--seeds 0 is not a whole number from 1 to 1000"),
-        (Options(threads=0), "--threads 0 is not"),
-        (Options(epochs=-1), "--epochs -1 is not"),
+        (
+            StudyOptions(datasets=["cats"]),
+            "'cats' is not known; there is digits, mnist, indian_pines",
+        ),
+        (StudyOptions(seeds=0), "--seeds 0 is not a whole number from 1 to 1000"),
+        (StudyOptions(threads=0), "--threads 0 is not"),
+        (StudyOptions(epochs=-1), "--epochs -1 is not"),
     ],
 )
-def test_a_wrong_request_is_one_line(options: Options, said: str) -> None:
+def test_a_wrong_request_is_one_line(options: StudyOptions, said: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         read_request(options)
     assert said in str(refused.value)

@@ -19,7 +19,14 @@ from convsweep.report.plots import pareto
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import accuracy as report
 from convsweep.report.sections import accuracy_text
-from convsweep.results.accuracy_schema import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS, Row
+from convsweep.results.accuracy_schema import (
+    EPOCHS,
+    EQUAL_COST,
+    SEPARABLE,
+    STANDARD,
+    VARIANTS,
+    AccuracyRow,
+)
 from convsweep.results.accuracy_store import Records, load
 
 TRAIN, TEST = 4000, 1000
@@ -32,11 +39,11 @@ def unit(
     accuracies: Mapping[str, float],
     seconds: Mapping[str, float] = dict.fromkeys(VARIANTS, 1e-3),
     **changes: object,
-) -> list[Row]:
+) -> list[AccuracyRow]:
     """The rows of one trial; a batch of 64 takes ten times as long as one sample."""
     macs = {STANDARD: 9000, SEPARABLE: 1500, EQUAL_COST: 9090}
     rows = [
-        Row(
+        AccuracyRow(
             run_id="a-study", started_at="2026-11-23T10:00:00.000+00:00", environment_id="e0",
             dataset=dataset, variant=variant, seed=seed, device="cpu", dtype="float32", threads=1,
             status="ok", width=8, train_samples=TRAIN, test_samples=TEST,
@@ -52,7 +59,7 @@ def unit(
 
 def shifted(
     dataset: str, by: Mapping[str, Sequence[float]], standard: Sequence[float] = EVEN
-) -> list[list[Row]]:
+) -> list[list[AccuracyRow]]:
     """A trial a seed, whose variants differ from the standard one's accuracy by so much."""
     return [
         unit(dataset, seed, {STANDARD: a, **{v: a + by[v][seed] for v in by}})
@@ -60,7 +67,7 @@ def shifted(
     ]
 
 
-def study(run_dir: Path, units: Sequence[list[Row]]) -> Study:
+def study(run_dir: Path, units: Sequence[list[AccuracyRow]]) -> Study:
     records = Records(run_dir)
     for rows in units:
         records.append(rows)
@@ -309,16 +316,16 @@ def test_the_latest_thorough_study_of_the_same_environment_is_quoted(tmp_path: P
         return environment(tmp_path / name, environment_id=environment_id, started_at=started_at)
 
     run = folder("run", "e0", 5)
-    assert report.latest_beside(run) is None
+    assert report.latest_sibling(run) is None
     whole = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE})
     study(folder("few", "e0", 5), whole[:4])
     study(folder("cut", "e0", 5), [[replace(row, epochs=1) for row in unit] for unit in whole])
-    assert report.latest_beside(run) is None
+    assert report.latest_sibling(run) is None
     for name, environment_id, day in (("old", "e0", 1), ("new", "e0", 2), ("other", "e1", 3)):
         study(folder(name, environment_id, day), whole)
     study(folder("empty", "e0", 4), [])
     (folder("damaged", "e0", 5) / "accuracy.csv").write_bytes(b"\0")
-    assert report.latest_beside(run) == tmp_path / "new"
+    assert report.latest_sibling(run) == tmp_path / "new"
     assert report.section(tmp_path / "few") is not None
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.results.accuracy_schema import COLUMNS, VARIANTS, Row
+from convsweep.results.accuracy_schema import COLUMNS, VARIANTS, AccuracyRow
 from convsweep.results.accuracy_store import ACCURACY, Records, Unit, load
 
-ROW = Row(
+ROW = AccuracyRow(
     run_id="a-study",
     started_at="2026-11-22T10:00:00.000+00:00",
     environment_id="e0",
@@ -29,14 +29,14 @@ ROW = Row(
 )
 
 
-def unit(seed: int, **changes: object) -> list[Row]:
+def unit(seed: int, **changes: object) -> list[AccuracyRow]:
     return [replace(ROW, variant=variant, seed=seed, **changes) for variant in VARIANTS]  # type: ignore[arg-type]
 
 
 SKIPPED = unit(1, status="skipped", reason='says "no",\nin two lines', accuracy=None, loss=None)
 
 
-def write(run_dir: Path, *units: list[Row], resume: bool = False) -> Path:
+def write(run_dir: Path, *units: list[AccuracyRow], resume: bool = False) -> Path:
     records = Records(run_dir, resume)
     for rows in units:
         records.append(rows)

@@ -31,7 +31,7 @@ from convsweep.report.plots.model_layers import MOST_LAYERS, draw_model
 from convsweep.report.sections import advice as words
 from convsweep.results import store
 from convsweep.sweep.request import Options
-from convsweep.sweep.resume import refuse_unless_same
+from convsweep.sweep.resume import require_same
 from tests import hand_written_model, synthetic_run
 
 MODELS = Path(hand_written_model.__file__)
@@ -571,7 +571,7 @@ def test_advice_from_the_command_line(
 def test_other_problems_are_told_without_a_hash() -> None:
     there, here = ({"run_id": "a", "request": {"cases": x}} for x in ("9d14", "98da"))
     with pytest.raises(ValueError, match=r"\Acan't resume: the problems, .* differ[^\n]*\Z"):
-        refuse_unless_same(there, here)
+        require_same(there, here)
 
 
 def test_layers_that_fit_in_no_memory_end_with_the_reason(

@@ -12,7 +12,7 @@ from problems import conv_problems
 import convsweep
 from convsweep import Backend, ConvProblem
 from convsweep.backends.base import FAMILIES
-from convsweep.backends.registry import why_not_installed, why_skipped
+from convsweep.backends.registry import missing_package, skip_reason
 from convsweep.measure.inputs import make_inputs, torch_dtype
 from convsweep.measure.reference import gate, reference
 
@@ -26,7 +26,7 @@ def weight_kind(problem: ConvProblem) -> str:
 
 
 def skipped(backend: Backend, problem: ConvProblem, dtype: str = "float32") -> str | None:
-    return why_skipped(
+    return skip_reason(
         backend, problem, weight_kind=weight_kind(problem), device="cpu", dtype=dtype
     )
 
@@ -36,7 +36,7 @@ def not_here(backend: Backend) -> str | None:
     types = backend.device_types
     if types is not None and "cpu" not in types:
         return f"runs on {', '.join(types)}, not on cpu"
-    return why_not_installed(backend)
+    return missing_package(backend)
 
 
 def named(backend: Backend) -> object:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
-from convsweep.cluster.node_groups import fitting_nodes, gpus_for, introductions, kinds_of
-from convsweep.cluster.node_info import KnownPlace, installed, introduce
+from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, gpus_for, group_nodes
+from convsweep.cluster.node_info import KnownPlace, describe_node, installed
 from convsweep.cluster.pool import SLOT, slots_of
 from convsweep.measure.worker import Settings
-from convsweep.sweep.request import Options, against_itself
+from convsweep.sweep.request import Options, aa_request
 
 SMOKE = Options(grid="smoke", ceilings=False)
 
@@ -96,21 +96,21 @@ def test_nodes_of_one_environment_are_a_kind() -> None:
         (node("b"), introduction("e1", cores=4)),
         (node("c"), introduction("e0")),
     ]
-    kinds = kinds_of(said, SMOKE)
+    kinds = group_nodes(said, SMOKE)
     found = {kind.environment_id: [one.name for one in kind.nodes] for kind in kinds}
     assert found == {"e0": ["a", "c"], "e1": ["b"]}
     assert kinds[0].request.device_descriptions == {"cpu": "CPU of e0"}
     assert kinds[0].name == "2 nodes of CPU of e0, 2 cores"
-    twins = kinds_of(said, SMOKE, against_itself)
+    twins = group_nodes(said, SMOKE, aa_request)
     assert {kind.request.name for kind in twins} == {"noise"}
 
 
 def test_a_shard_is_of_one_kind() -> None:
     said = [(node("a"), introduction("e0")), (node("b"), introduction("e1"))]
     asked = Options(grid="smoke", shard="1/2")
-    assert len(kinds_of(said[:1], asked)) == 1
+    assert len(group_nodes(said[:1], asked)) == 1
     with pytest.raises(ValueError, match=r"--shard 1/2 is of one kind of hardware.* are of 2"):
-        kinds_of(said, asked)
+        group_nodes(said, asked)
 
 
 def test_every_kind_runs_the_devices_that_it_has() -> None:
@@ -120,7 +120,7 @@ def test_every_kind_runs_the_devices_that_it_has() -> None:
         (node("b", gpus=1.0), introduction("e1", devices=("cpu", "cuda"), places=gpu)),
     ]
     asked = Options(grid="smoke", devices=("cpu", "cuda"))
-    kinds = {kind.environment_id: kind for kind in kinds_of(said, asked)}
+    kinds = {kind.environment_id: kind for kind in group_nodes(said, asked)}
     assert list(kinds["e0"].request.device_descriptions) == ["cpu"]
     assert list(kinds["e1"].request.device_descriptions) == ["cpu", "cuda"]
     assert {case.device for case in kinds["e1"].request.ceilings} == {"cpu", "cuda"}
@@ -129,10 +129,10 @@ def test_every_kind_runs_the_devices_that_it_has() -> None:
 
 def test_nodes_with_too_few_cores_stay_out() -> None:
     said = [(node("a"), introduction("e0")), (node("b"), introduction("e1", cores=8))]
-    (kind,) = kinds_of(said, Options(grid="smoke", threads=(1, 4)))
+    (kind,) = group_nodes(said, Options(grid="smoke", threads=(1, 4)))
     assert [one.name for one in kind.nodes] == ["b"]
     with pytest.raises(ValueError, match="no node has device 'cpu' and 9 cores; there is a: cpu"):
-        kinds_of(said, Options(grid="smoke", threads=(9,)))
+        group_nodes(said, Options(grid="smoke", threads=(9,)))
 
 
 def test_a_device_that_no_node_has_is_named_with_what_there_is() -> None:
@@ -140,7 +140,7 @@ def test_a_device_that_no_node_has_is_named_with_what_there_is() -> None:
     with pytest.raises(
         ValueError, match="no node has device 'cuda'; there is a: cpu, 2 cores; b: cpu, 4 cores"
     ):
-        kinds_of(said, Options(grid="smoke", devices=("cpu", "cuda")))
+        group_nodes(said, Options(grid="smoke", devices=("cpu", "cuda")))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_node_with_other_versions_is_named_before_anything_runs(
 ) -> None:
     said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
     with pytest.raises(ValueError, match=words):
-        kinds_of(said, SMOKE)
+        group_nodes(said, SMOKE)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_nodes_of_one_environment_that_differ_all_the_same_are_refused(
 ) -> None:
     said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
     with pytest.raises(ValueError, match=f"nodes a and b are of one environment, but .*{words}"):
-        kinds_of(said, SMOKE)
+        group_nodes(said, SMOKE)
 
 
 def test_what_a_node_lacks_is_told_by_its_rows_if_all_of_its_kind_lack_it() -> None:
     lacking = introduction(versions=installed() | {"torch_conv": None})
-    (kind,) = kinds_of([(node("a"), lacking), (node("b"), lacking)], SMOKE)
+    (kind,) = group_nodes([(node("a"), lacking), (node("b"), lacking)], SMOKE)
     assert len(kind.nodes) == 2
     assert kind.lacking == ("torch_conv",)
 
@@ -188,7 +188,7 @@ def test_backends_have_the_versions_of_the_nodes() -> None:
     here = {name: None for name in known if name == "torch_conv"}
     assert here
     said = introduction(versions=known)
-    (kind,) = kinds_of([(node("a"), said)], SMOKE)
+    (kind,) = group_nodes([(node("a"), said)], SMOKE)
     assert {name: b.version for name, b in kind.request.backends.items()} == {
         name: known[name] for name in kind.request.backends
     }
@@ -197,14 +197,14 @@ def test_backends_have_the_versions_of_the_nodes() -> None:
 def test_nodes_that_can_not_introduce_themselves_are_named() -> None:
     broken = FakePool("a", said={"a": ModuleNotFoundError("No module named 'convsweep'")})
     with pytest.raises(ValueError, match="node a can't run convsweep: No module named"):
-        introductions(broken, broken.nodes(), ["cpu"], Settings(), print)
+        describe_nodes(broken, broken.nodes(), ["cpu"], Settings(), print)
     fine = FakePool("ab", said={"a": introduction("e0"), "b": introduction("e1")})
-    said = introductions(fine, fine.nodes(), ["cpu"], Settings(), print)
+    said = describe_nodes(fine, fine.nodes(), ["cpu"], Settings(), print)
     assert [found.told["environment_id"] for _, found in said] == ["e0", "e1"]
 
 
 def test_a_node_says_what_this_machine_is() -> None:
-    said = introduce(["cpu", "no such device"], Settings())
+    said = describe_node(["cpu", "no such device"], Settings())
     assert said.cores >= 1
     assert set(said.places) == {"cpu"}
     assert said.versions == installed()
@@ -215,4 +215,4 @@ def test_a_node_says_what_this_machine_is() -> None:
 
 
 def test_the_environment_is_that_of_a_run_on_the_cpu_where_no_device_is_asked_for() -> None:
-    assert introduce(None, Settings()).id == introduce(["cpu"], Settings()).id
+    assert describe_node(None, Settings()).id == describe_node(["cpu"], Settings()).id

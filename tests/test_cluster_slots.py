@@ -5,19 +5,19 @@ from dataclasses import replace
 from test_runner import Fakes
 
 from convsweep.backends.registry import list_backends
-from convsweep.cluster.tasks import Crew
+from convsweep.cluster.tasks import NodeWorkers
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import GRIDS, cross
-from convsweep.sweep.runner import groups_of
+from convsweep.sweep.runner import group_cases
 
 CASES = cross(GRIDS["smoke"].layers(), ["torch_conv", "im2col"])
 
 
 def test_a_pass_has_one_process_and_the_next_one_another() -> None:
     fakes = Fakes()
-    crew = Crew(fakes.launch)
+    crew = NodeWorkers(fakes.launch)
     for pass_index in (0, 1, 1, 0):
-        for number, group in enumerate(groups_of(CASES)):
+        for number, group in enumerate(group_cases(CASES)):
             own = Settings(seed=number, pass_index=pass_index, memory_limit_bytes=number)
             outcomes = dict(crew.conductor(own, list_backends()).measure(group))
             assert set(outcomes) == set(group)
@@ -30,7 +30,7 @@ def test_a_pass_has_one_process_and_the_next_one_another() -> None:
 
 def test_threads_are_of_processes_of_their_own() -> None:
     fakes = Fakes()
-    crew = Crew(fakes.launch)
+    crew = NodeWorkers(fakes.launch)
     for threads in (1, 2, 2):
         own = replace(Settings(), threads=threads)
         list(crew.conductor(own, list_backends()).measure(CASES[:2]))
@@ -38,7 +38,7 @@ def test_threads_are_of_processes_of_their_own() -> None:
 
 
 def test_a_group_is_told_its_own_time_alone() -> None:
-    crew = Crew(Fakes().launch)
+    crew = NodeWorkers(Fakes().launch)
     list(crew.conductor(Settings(), list_backends()).measure(CASES[:2]))
     first = crew.take_phases_s()
     assert "timing_s" in first

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsweep.cluster import session
-from convsweep.cluster.node_groups import Kind
+from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.work_queue import RETRIES
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case
@@ -31,7 +31,7 @@ def request(**words: Any) -> Request:
 
 
 def carry_out(
-    kinds: list[Kind], pool: FakePool, out: Path, *, resume: bool = False
+    kinds: list[NodeGroup], pool: FakePool, out: Path, *, resume: bool = False
 ) -> tuple[session.Ended, list[Progress]]:
     told: list[Progress] = []
     ended = session.carry_out(kinds, pool, out, "run", "convsweep run", told.append, resume=resume)
@@ -45,7 +45,7 @@ def visits(out: Path) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows[names].to_numpy()]
 
 
-def every_visit(kinds: list[Kind]) -> set[tuple[Any, ...]]:
+def every_visit(kinds: list[NodeGroup]) -> set[tuple[Any, ...]]:
     return {
         (one.environment_id, pass_index, case.problem.label, case.backend)
         for one in kinds

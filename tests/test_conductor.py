@@ -9,42 +9,42 @@ import pytest
 
 from convsweep import Backend
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import PackedTruth
-from convsweep.measure.sampling import Effort
+from convsweep.measure.reference import PackedReference
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import (
-    Admit,
     Block,
     Describe,
     Finish,
-    Open,
-    Opened,
+    Message,
     Reply,
-    Request,
     Settings,
+    Setup,
+    SetupDone,
+    Validate,
     WarmUp,
 )
 from convsweep.problems.grid import GRIDS, Case, cross
 from convsweep.sweep import worker_process
-from convsweep.sweep.scheduler import Conductor, Truths
-from convsweep.sweep.worker_pool import Company, conditions
-from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.sweep.scheduler import ReferenceCache, Scheduler
+from convsweep.sweep.worker_pool import WorkerPool, conditions
+from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 from convsweep.system import process as conditions_of
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
 A, B, C = CASES
-TRUTH = PackedTruth(np.zeros(4), None, 1.0)
+TRUTH = PackedReference(np.zeros(4), None, 1.0)
 OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25)
-Answer = Callable[[Request, Case | None], Reply]
+Answer = Callable[[Message, Case | None], Reply]
 
 
-def answer(request: Request, case: Case | None) -> Reply:
+def answer(request: Message, case: Case | None) -> Reply:
     """What a process says where nothing goes wrong."""
     match request:
         case Describe():
             return {"cores": [1]}
-        case Open(_, truth):
-            return Opened(None if truth else TRUTH)
+        case Setup(_, truth):
+            return SetupDone(None if truth else TRUTH)
         case WarmUp():
             return 3
         case Block():
@@ -59,11 +59,11 @@ class Scene:
     answer: Answer = answer
     started: list[Settings] = field(default_factory=list)
     closed: set[int] = field(default_factory=set)
-    asked: list[tuple[int, Request, Case | None]] = field(default_factory=list)
+    asked: list[tuple[int, Message, Case | None]] = field(default_factory=list)
     limits_s: list[float] = field(default_factory=list)
     """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
-    truths: Truths = field(default_factory=Truths)
+    truths: ReferenceCache = field(default_factory=ReferenceCache)
 
     def launch(self, settings: Settings) -> "FakeProcess":
         self.started.append(settings)
@@ -75,14 +75,14 @@ class Scene:
         backends: dict[str, Backend] = BACKENDS,
         settings: Settings | None = None,
     ) -> dict[Case, Outcome]:
-        company = Company(settings or Settings(), self.spent_s, self.launch)
-        conductor = Conductor(company, backends, self.truths)
+        company = WorkerPool(settings or Settings(), self.spent_s, self.launch)
+        conductor = Scheduler(company, backends, self.truths)
         told = list(conductor.measure(cases))
         conductor.close()
         assert len({case for case, _ in told}) == len(told)
         return dict(told)
 
-    def steps(self, kind: type[Request]) -> list[Case | None]:
+    def steps(self, kind: type[Message]) -> list[Case | None]:
         return [case for _, request, case in self.asked if isinstance(request, kind)]
 
 
@@ -92,8 +92,8 @@ class FakeProcess:
     number: int
     cases: Sequence[Case] = ()
 
-    def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
-        if isinstance(request, Open):
+    def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
+        if isinstance(request, Setup):
             self.cases = request.cases
         case = self.cases[request.index] if hasattr(request, "index") else None
         self.scene.asked.append((self.number, request, case))
@@ -104,10 +104,10 @@ class FakeProcess:
         self.scene.closed.add(self.number)
 
 
-def failing(kind: type[Request], at: Case | None, how: Exception | Outcome) -> Answer:
+def failing(kind: type[Message], at: Case | None, how: Exception | Outcome) -> Answer:
     """As usual, but for one step of one case."""
 
-    def answers(request: Request, case: Case | None) -> Reply:
+    def answers(request: Message, case: Case | None) -> Reply:
         if isinstance(request, kind) and case == at:
             if isinstance(how, Exception):
                 raise how
@@ -120,7 +120,7 @@ def failing(kind: type[Request], at: Case | None, how: Exception | Outcome) -> A
 def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
     scene = Scene()
     assert scene.measure() == dict.fromkeys(CASES, OK)
-    for kind, times in ((Admit, 1), (WarmUp, 1), (Block, 3), (Finish, 1)):
+    for kind, times in ((Validate, 1), (WarmUp, 1), (Block, 3), (Finish, 1)):
         assert Counter(scene.steps(kind)) == Counter(dict.fromkeys(CASES, times))
     assert len(scene.started) == 1
     assert scene.closed == {0}
@@ -154,30 +154,30 @@ def test_a_truth_is_computed_once_and_handed_on() -> None:
     scene = Scene()
     scene.measure()
     scene.measure()
-    given = [request.truth for _, request, _ in scene.asked if isinstance(request, Open)]
+    given = [request.truth for _, request, _ in scene.asked if isinstance(request, Setup)]
     assert given == [None, TRUTH]
 
 
 def test_truths_that_do_not_fit_are_not_kept() -> None:
-    truths = Truths()
+    truths = ReferenceCache()
     truths.keep(A, replace(TRUTH, y=np.broadcast_to(0.0, 2**27)))
     assert truths.get(A) is None
     truths.keep(A, TRUTH)
     assert truths.get(A) is TRUTH
 
 
-@pytest.mark.parametrize("step", [Admit, WarmUp, Block, Finish])
+@pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
 @pytest.mark.parametrize(
     ("how", "status", "reason"),
     [
-        (Silent(), "timeout", "cut off at the limit of 10 s"),
-        (Ended("killed by SIGSEGV"), "crash", "killed by SIGSEGV"),
+        (WorkerTimeout(), "timeout", "cut off at the limit of 10 s"),
+        (WorkerDied("killed by SIGSEGV"), "crash", "killed by SIGSEGV"),
         (Outcome("error", "RuntimeError: no"), "error", "RuntimeError: no"),
         (Outcome("out_of_memory", "too much"), "out_of_memory", "too much"),
     ],
 )
 def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
-    step: type[Request], how: Exception | Outcome, status: str, reason: str
+    step: type[Message], how: Exception | Outcome, status: str, reason: str
 ) -> None:
     scene = Scene(failing(step, B, how))
     told = scene.measure()
@@ -188,9 +188,9 @@ def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
     assert scene.closed == set(range(len(scene.started)))
 
 
-@pytest.mark.parametrize(("effort", "admitting_s"), [(Effort(), 70.0), (None, 130.0)])
+@pytest.mark.parametrize(("effort", "admitting_s"), [(MeasurementConfig(), 70.0), (None, 130.0)])
 def test_only_the_first_calls_have_time_to_compile(
-    effort: Effort | None, admitting_s: float
+    effort: MeasurementConfig | None, admitting_s: float
 ) -> None:
     scene = Scene()
     compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
@@ -199,20 +199,20 @@ def test_only_the_first_calls_have_time_to_compile(
         (type(request), case): limit_s
         for (_, request, case), limit_s in zip(scene.asked, scene.limits_s, strict=True)
     }
-    assert limits_s[Admit, A] == pytest.approx(10.0, abs=1.0)
-    assert limits_s[Admit, B] == pytest.approx(admitting_s, abs=1.0)
+    assert limits_s[Validate, A] == pytest.approx(10.0, abs=1.0)
+    assert limits_s[Validate, B] == pytest.approx(admitting_s, abs=1.0)
     assert {round(limit_s) for (step, _), limit_s in limits_s.items() if step is Block} <= {10}
 
 
 def test_who_compiles_for_too_long_is_told_so() -> None:
-    scene = Scene(failing(Admit, B, Silent()))
+    scene = Scene(failing(Validate, B, WorkerTimeout()))
     compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
     told = scene.measure(backends=compiles)
     assert told[B] == Outcome("timeout", "cut off at the limit of 10 s, and 60 s to compile")
 
 
 def test_a_mismatch_leaves_the_process_as_it_is() -> None:
-    scene = Scene(failing(Admit, B, Outcome("mismatch", "wrong")))
+    scene = Scene(failing(Validate, B, Outcome("mismatch", "wrong")))
     assert scene.measure()[B].status == "mismatch"
     assert len(scene.started) == 1
 
@@ -220,15 +220,15 @@ def test_a_mismatch_leaves_the_process_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("how", "status"),
     [
-        (Silent(), "error"),
-        (Ended("exit code 1"), "crash"),
+        (WorkerTimeout(), "error"),
+        (WorkerDied("exit code 1"), "crash"),
         (Outcome("out_of_memory", "not enough"), "out_of_memory"),
     ],
 )
 def test_inputs_that_can_not_be_had_are_every_cases_failure(
     how: Exception | Outcome, status: str
 ) -> None:
-    told = Scene(failing(Open, None, how)).measure()
+    told = Scene(failing(Setup, None, how)).measure()
     assert {case: outcome.status for case, outcome in told.items()} == dict.fromkeys(CASES, status)
 
 
@@ -281,13 +281,13 @@ def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
     assert conditions(Settings(), scene.launch) == {"cores": [1]}
     assert scene.closed == {0}
     with pytest.raises(ValueError, match="no measuring process can be started: gone"):
-        conditions(Settings(), Scene(failing(Describe, None, Ended("gone"))).launch)
+        conditions(Settings(), Scene(failing(Describe, None, WorkerDied("gone"))).launch)
 
 
 def test_who_asks_is_told_once_while_an_answer_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "LATE_S", 0.0)
+    monkeypatch.setattr(worker_process, "SLOW_CALL_S", 0.0)
     told: list[str] = []
-    process = worker_process.Child(Settings())
+    process = worker_process.WorkerProcess(Settings())
     try:
         found = process.ask(Describe(), 60.0, lambda: told.append("late"))
     finally:

@@ -10,15 +10,15 @@ from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends import variants
 from convsweep.backends.base import Conv
 from convsweep.backends.strategies.torch_conv import prepare as honest
-from convsweep.measure.gate import open_contest
+from convsweep.measure.gate import setup_group
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.sampling import Effort
-from convsweep.measure.timing import Stage
+from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.timing import GroupTimer
 from convsweep.problems.grid import cross
 from convsweep.problems.workloads import Layer
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)
-BRIEF = Effort(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
+BRIEF = MeasurementConfig(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
 
 
 def from_the_fourth_call(then: Callable[[list[Tensor]], Tensor]) -> Callable[..., Conv]:
@@ -72,14 +72,14 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str,
         backends: dict[str, Callable[..., Conv]], cache: str = "hot", **options: object
     ) -> dict[str, Outcome]:
         made = {name: Backend(name, prepare) for name, prepare in backends.items()}
-        monkeypatch.setattr(variants, "backends", lambda: made)
+        monkeypatch.setattr(variants, "list_backends", lambda: made)
         cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
-            opened = open_contest(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
-            stage = Stage(opened)
+            opened = setup_group(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
+            stage = GroupTimer(opened)
             return {case.backend: outcome(stage, i) for i, case in enumerate(cases)}
 
-    def outcome(stage: Stage, index: int) -> Outcome:
+    def outcome(stage: GroupTimer, index: int) -> Outcome:
         admitted = stage.admit(index)
         if admitted.status != "ok" or stage.contest.effort is None:
             return admitted
@@ -132,7 +132,7 @@ def test_a_call_over_the_limit_is_a_timeout(contest: Callable[..., dict[str, Out
 def test_a_problem_beyond_the_memory_is_refused_before_it_is_drawn() -> None:
     huge = cross([Layer(ConvProblem(64, 64, (100_000, 100_000), 3))], ("torch_conv",))
     with pytest.raises(MemoryError, match="GiB are free"):
-        open_contest(huge, case_timeout_s=1.0, effort=BRIEF)
+        setup_group(huge, case_timeout_s=1.0, effort=BRIEF)
 
 
 def test_cold_samples_are_single_calls(contest: Callable[..., dict[str, Outcome]]) -> None:
@@ -163,11 +163,13 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
 
         return conv
 
-    monkeypatch.setattr(variants, "backends", lambda: {"plain": Backend("plain", counting)})
-    cases = cross([Layer(PROBLEM)], ("plain", variants.twin("plain"), variants.busier("plain", 5)))
+    monkeypatch.setattr(variants, "list_backends", lambda: {"plain": Backend("plain", counting)})
+    cases = cross(
+        [Layer(PROBLEM)], ("plain", variants.twin("plain"), variants.slowed_variant("plain", 5))
+    )
     made = []
     with torch.no_grad():
-        stage = Stage(open_contest(cases, case_timeout_s=10.0, effort=BRIEF))
+        stage = GroupTimer(setup_group(cases, case_timeout_s=10.0, effort=BRIEF))
         for index in range(3):
             assert stage.admit(index).status == "ok"
             blocks = stage.warm_up(index)

@@ -12,7 +12,7 @@ from killed_runs import ROWS, acknowledged, blocks, go_on, row
 from stored import VARIED, load_rows, refusal, rows_of, write, write_text
 
 from convsweep.results.samples import load_samples
-from convsweep.results.store import MEASUREMENTS, Measurements, Row, recorded
+from convsweep.results.store import MEASUREMENTS, Measurements, Row, load_completed
 
 SCRIPT = Path(__file__).with_name("killed_runs.py")
 
@@ -45,9 +45,9 @@ def check_killed(run_dir: Path, rows_in_the_end: int) -> int:
     """All that must hold of a run that was killed; the rows that it acknowledged."""
     known = acknowledged(run_dir)
     assert known == list(range(len(known)))
-    there = len(recorded(run_dir))
+    there = len(load_completed(run_dir))
     assert there in (len(known), len(known) + 1)
-    assert rows_of(recorded(run_dir)) == [row(number) for number in range(there)]
+    assert rows_of(load_completed(run_dir)) == [row(number) for number in range(there)]
     assert sampled(run_dir) in (samples_of(there), samples_of(there + 1))
     go_on(run_dir, rows_in_the_end, lambda number: None)
     assert load_rows(run_dir) == [row(number) for number in range(rows_in_the_end)]
@@ -77,7 +77,7 @@ def test_a_run_killed_at_random_moments_has_every_acknowledged_row_once(tmp_path
     assert len(runs) == 20
     for run_dir in runs:
         numbers = acknowledged(run_dir)
-        rows = rows_of(recorded(run_dir))
+        rows = rows_of(load_completed(run_dir))
         assert rows == [row(number) for number in range(len(rows))]
         assert sorted(set(numbers)) == numbers
         assert set(numbers) <= set(range(len(rows)))

@@ -17,7 +17,7 @@ from torch import Tensor
 import convsweep
 from convsweep import Backend, ConvProblem
 from convsweep.backends.engines import cudnn, graph, inductor, ncnn
-from convsweep.backends.registry import why_not_installed
+from convsweep.backends.registry import missing_package
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import gate, reference
 
@@ -26,7 +26,7 @@ ENGINES = [
     for backend in convsweep.list_backends().values()
     if backend.family == "engines"
     and "cpu" in (backend.device_types or ())
-    and not why_not_installed(backend)
+    and not missing_package(backend)
 ]
 LAYER = ConvProblem(6, 10, (9, 7), 3, padding=1, bias=True)
 BATCH = ConvProblem(6, 10, (9, 7), 3, batch_size=3, padding=1, bias=True)
@@ -120,7 +120,7 @@ def test_ncnn_takes_planes_of_any_size(data: st.DataObject) -> None:
         for least, most in ((5, 12), (1, 5))
     )
     problem = ConvProblem(3 * groups, outputs * groups, size, kernel_size, groups=groups)
-    if why_not_installed(convsweep.list_backends()["ncnn"]):
+    if missing_package(convsweep.list_backends()["ncnn"]):
         pytest.skip("ncnn is not installed")
     inputs = make_inputs(problem)
     y = ncnn.convolution(graph.dense(problem, inputs.weights))(inputs.x)
@@ -128,7 +128,7 @@ def test_ncnn_takes_planes_of_any_size(data: st.DataObject) -> None:
 
 
 def test_openvino_sends_no_word_and_leaves_no_file(tmp_path: Path) -> None:
-    if why_not_installed(convsweep.list_backends()["openvino"]):
+    if missing_package(convsweep.list_backends()["openvino"]):
         pytest.skip("openvino is not installed")
     script = """
 import os, sys
@@ -151,17 +151,17 @@ print("openvino_telemetry" in sys.modules)
 
 def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    inductor.why_not.cache_clear()
+    inductor.skipped_outcome.cache_clear()
     try:
         reason = convsweep.list_backends()["torch_compile"].unsupported(LAYER)
         assert reason == "needs a C++ compiler: no-such-compiler is not found"
     finally:
-        inductor.why_not.cache_clear()
+        inductor.skipped_outcome.cache_clear()
 
 
 def test_jax_says_so_where_its_pool_can_not_have_the_threads() -> None:
     jax = convsweep.list_backends()["jax"]
-    if why_not_installed(jax):
+    if missing_package(jax):
         pytest.skip("jax is not installed")
     inputs, threads = make_inputs(LAYER), torch.get_num_threads()
     jax.prepare(LAYER, inputs.weights)

@@ -14,10 +14,10 @@ import outside
 import pytest
 
 from convsweep import cli
-from convsweep.measure.worker import Describe, Open, Settings
+from convsweep.measure.worker import Describe, Settings, Setup
 from convsweep.results import store
 from convsweep.sweep import worker_process
-from convsweep.system.forkserver import undisturbed
+from convsweep.system.forkserver import isolated_start
 
 COMMAND = [sys.executable, "-m", "convsweep"]
 AXES = ["--axis", "in_channels=2,3", "--axis", "size=5"]
@@ -282,17 +282,17 @@ def test_a_second_run_on_a_folder_is_refused_in_a_line(
 
 def test_a_process_that_is_stopped_stalls_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "_STALL_S", 1)
-    stopped = worker_process.Child(Settings())
+    stopped = worker_process.WorkerProcess(Settings())
     described = stopped.ask(Describe(), 60.0)
     assert isinstance(described, dict)
     os.kill(stopped._process.pid, signal.SIGSTOP)
-    with pytest.raises(worker_process.Silent):
-        stopped.ask(Open([b"more than any buffer holds" * 10**6]), 1.0)
+    with pytest.raises(worker_process.WorkerTimeout):
+        stopped.ask(Setup([b"more than any buffer holds" * 10**6]), 1.0)
 
 
 def test_an_interrupt_while_a_process_starts_is_not_lost() -> None:
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        with undisturbed():
+        with isolated_start():
             signal.raise_signal(signal.SIGINT)
             started = True
         raise AssertionError("it was lost")

@@ -11,7 +11,7 @@ import pytest
 from killed_runs import go_on, row
 from stored import ROW, VARIED, load_rows
 
-from convsweep.results.store import MEASUREMENTS, Measurements, recorded
+from convsweep.results.store import MEASUREMENTS, Measurements, load_completed
 
 
 class Disk:
@@ -56,7 +56,7 @@ def test_a_full_disk_at_the_start_leaves_a_run_that_can_be_resumed(
     with pytest.raises(OSError, match="No space left"):
         Measurements(tmp_path)
     disk.room = 10**6
-    assert len(recorded(tmp_path)) == 0
+    assert len(load_completed(tmp_path)) == 0
     measurements = Measurements(tmp_path, resume=True)
     measurements.append(ROW)
     measurements.close()

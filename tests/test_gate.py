@@ -12,7 +12,7 @@ from convsweep import ConvProblem, Weights
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import Finding, gate, reference
+from convsweep.measure.reference import GateResult, gate, reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
@@ -166,7 +166,7 @@ LIARS: dict[Prepare, str] = {
 }
 
 
-def hold(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[Finding, Inputs]:
+def hold(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[GateResult, Inputs]:
     inputs = make_inputs(problem)
     truth = reference(problem, inputs)
     conv = prepare(problem, inputs.weights)

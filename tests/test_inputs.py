@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from problems import conv_problems
 
 from convsweep import ConvProblem
-from convsweep.measure.inputs import make_inputs, why_no_format
+from convsweep.measure.inputs import format_skip_reason, make_inputs
 
 PROBLEM = ConvProblem(6, 4, (7, 5), 3, padding=1, bias=True)
 
@@ -49,5 +49,5 @@ def test_channels_last_is_a_layout_not_other_values() -> None:
 
 
 def test_a_signal_has_no_channels_last() -> None:
-    assert "2 or 3" in str(why_no_format(ConvProblem(2, 2, (9,), 3), "channels_last"))
-    assert why_no_format(PROBLEM, "channels_last") is None
+    assert "2 or 3" in str(format_skip_reason(ConvProblem(2, 2, (9,), 3), "channels_last"))
+    assert format_skip_reason(PROBLEM, "channels_last") is None

@@ -18,8 +18,8 @@ from convsweep.analysis.claims.evidence import (
     HOLDS,
     HOLDS_IN_PART,
     UNDECIDED,
-    Evidence,
-    weigh,
+    ClaimResult,
+    evaluate,
 )
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import summarize
@@ -113,8 +113,8 @@ def read(tmp_path: Path) -> Read:
     return read
 
 
-def by_claim(run: Run) -> dict[str, Evidence]:
-    return {evidence.claim.says: evidence for evidence in weigh(run)}
+def by_claim(run: Run) -> dict[str, ClaimResult]:
+    return {evidence.claim.says: evidence for evidence in evaluate(run)}
 
 
 def page(run: Run) -> Section:
@@ -166,7 +166,7 @@ def test_the_mean_is_of_measured_over_claimed(read: Read) -> None:
 
 def test_one_pass_decides_nothing(read: Read) -> None:
     run = read(measured(as_lectured, passes=1))
-    assert {evidence.verdict for evidence in weigh(run)} == {UNDECIDED}
+    assert {evidence.verdict for evidence in evaluate(run)} == {UNDECIDED}
     said = page(run)
     assert "11 are undecided" in said.sentences[0]
     assert "no verdict" in said.pictures[0].caption
@@ -224,7 +224,7 @@ def test_different_times_give_different_words(read: Read) -> None:
 SIZES = (7, 14, 28, 56, 112)
 
 
-def biases_dear_at(read: Read, *sizes: int) -> Evidence:
+def biases_dear_at(read: Read, *sizes: int) -> ClaimResult:
     """The evidence on biases, which cost half as much again at these of all sizes."""
 
     def seconds(problem: ConvProblem, backend: str, device: str) -> float:
@@ -327,7 +327,7 @@ def test_the_figure_names_every_claim_that_was_measured(read: Read) -> None:
 
 
 def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> None:
-    found = weigh(read(measured(as_lectured, passes=2)))
+    found = evaluate(read(measured(as_lectured, passes=2)))
     assert min(len(evidence.compared) for evidence in found) >= 3
     for evidence in found:
         names = named(evidence)
@@ -366,8 +366,8 @@ def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
         (pairs.biases, {"bias"}),
         (pairs.paddings, {"padding"}),
         (pairs.kernels, {"kernel_size", "padding"}),
-        (pairs.widenings, {"in_channels", "out_channels"}),
-        (pairs.rungs, {"in_channels", "out_channels", "input_size"}),
+        (pairs.channel_scaling_pairs, {"in_channels", "out_channels"}),
+        (pairs.equal_mac_pairs, {"in_channels", "out_channels", "input_size"}),
     ):
         for first, second in find(problems):
             assert set() < differing(first, second) <= parts
@@ -375,11 +375,11 @@ def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
     assert all(first.output_size == second.output_size for first, second in pairs.kernels(problems))
     assert all(
         second.macs in (2 * first.macs, 4 * first.macs)
-        for first, second in pairs.widenings(problems)
+        for first, second in pairs.channel_scaling_pairs(problems)
     )
 
 
-@pytest.mark.parametrize("find", [pairs.rungs, pairs.volumes])
+@pytest.mark.parametrize("find", [pairs.equal_mac_pairs, pairs.volumes])
 def test_rungs_and_volumes_do_exactly_equal_work(find: Callable[..., object]) -> None:
     found = list(find(LECTURE))
     assert len(found) >= 3
@@ -392,6 +392,8 @@ def test_rungs_and_volumes_do_exactly_equal_work(find: Callable[..., object]) ->
 
 def test_the_ladder_goes_from_112_to_7() -> None:
     ladder = [
-        p.input_size[0] for first, p in pairs.rungs(LECTURE) if first.input_size == (112, 112)
+        p.input_size[0]
+        for first, p in pairs.equal_mac_pairs(LECTURE)
+        if first.input_size == (112, 112)
     ]
     assert ladder == [56, 28, 14, 7]

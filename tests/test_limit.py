@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from made_contest import ERRORS, FASTER, contest, run_of
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.error_filter import within
+from convsweep.analysis.error_filter import filter_by_error
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
     ENGINES,
@@ -22,13 +22,13 @@ from convsweep.analysis.families.candidates import (
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
-    Field,
+    Candidates,
     fields,
     log_speedups,
     pick,
     picks,
 )
-from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, Match, matches
+from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, ComparisonGroup, matches
 from convsweep.analysis.families.network_totals import wholes
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import summarize
@@ -48,12 +48,12 @@ def made(tmp_path: Path) -> Callable[..., Run]:
     return lambda **how: run_of(contest(**EXACT | how), tmp_path / f"run{len(how)}")
 
 
-def only_field(run: Run) -> Field:
+def only_field(run: Run) -> Candidates:
     (field,) = fields(run)
     return field
 
 
-def match_of(found: list[Match], role: str, kind: str) -> Match:
+def match_of(found: list[ComparisonGroup], role: str, kind: str) -> ComparisonGroup:
     (match,) = (m for m in found if (m.role, m.kind, m.workload) == (role, kind, ""))
     return match
 
@@ -71,9 +71,9 @@ def test_each_role_is_as_much_faster_as_it_was_made(made: Callable[..., Run]) ->
     found = matches(only_field(made()))
     own = match_of(found, KERNELS, "3x3, stride 1").duels
     expected = {PLAIN: 3.0, TORCH: 3.0, ENGINES: 2.0}
-    assert {name: duel.speedup.value for name, duel in own.items()} == pytest.approx(
-        expected, rel=0.01
-    )
+    assert {
+        name: compare_backends.speedup.value for name, compare_backends in own.items()
+    } == pytest.approx(expected, rel=0.01)
     separable = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels[SEPARABLES]
     assert separable.speedup.value == pytest.approx(FASTER["separable_numba"], rel=0.01)
     algorithm = match_of(found, ALGORITHMS, "3x3, stride 1").duels[PLAIN]
@@ -214,11 +214,13 @@ def test_a_pick_among_equals_is_not_too_good_to_be_true() -> None:
     assert abs(np.mean([pick(_field(logs)).log_s for logs in every])) < 0.01
 
 
-def _field(logs: np.ndarray) -> Field:
+def _field(logs: np.ndarray) -> Candidates:
     import pandas as pd
 
     cases = pd.DataFrame({"backend": [f"b{i}" for i in range(len(logs))]})
-    return Field("", cases.assign(format="contiguous", relative_err=1e-7), logs, "b0", 0.02, {})
+    return Candidates(
+        "", cases.assign(format="contiguous", relative_err=1e-7), logs, "b0", 0.02, {}
+    )
 
 
 def test_speedups_are_over_the_baseline_in_one_format(made: Callable[..., Run]) -> None:
@@ -247,14 +249,14 @@ def test_settings_are_told_apart_and_formats_are_not(tmp_path: Path) -> None:
 def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
     run_of(rows := contest(**EXACT), tmp_path / "run")
     measurements = load(tmp_path / "run")
-    exact = within(measurements, 1e-6)
+    exact = filter_by_error(measurements, 1e-6)
     summary = summarize(exact.measurements)
     ok = set(summary.loc[summary["status"] == "ok", "backend"])
     assert ok == {row.backend for row in rows} - {"winograd_numba"}
     assert "winograd_numba in 4" in exact.told
     run = read_run(exact.measurements, summary)
     assert "winograd_numba" not in {p.backend for p in picks(only_field(run), KERNELS).values()}
-    assert "none was left out" in within(measurements, 1e-3).told
+    assert "none was left out" in filter_by_error(measurements, 1e-3).told
 
 
 def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) 
     ]
     rows += [replace(rows[0], workload=CEILINGS, relative_err=None)]
     run_of(rows, tmp_path / "run")
-    left = within(load(tmp_path / "run"), 1e-3).measurements
+    left = filter_by_error(load(tmp_path / "run"), 1e-3).measurements
     assert not (left.loc[left["backend"] == "ncnn", "status"] == "ok").any()
     assert (split(left).ceilings["status"] == "ok").all()
 
@@ -274,4 +276,4 @@ def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) 
 def test_a_run_of_an_older_version_has_no_error_to_go_by(tmp_path: Path) -> None:
     run_of([replace(row, relative_err=None) for row in contest(**EXACT)], tmp_path / "run")
     with pytest.raises(ValueError, match="tells no relative error"):
-        within(load(tmp_path / "run"), 1e-3)
+        filter_by_error(load(tmp_path / "run"), 1e-3)

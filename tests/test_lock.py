@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.results.lock import LOCK, locked
-from convsweep.results.store import refuse_unless_new
+from convsweep.results.store import require_new
 
 HOLDER = """
 import sys
@@ -58,7 +58,7 @@ def test_a_lock_ends_with_its_holder(
     holder.kill() if end == "killed" else holder.stdin.close()
     holder.wait()
     assert (tmp_path / "run" / LOCK).exists() == (end == "killed")
-    refuse_unless_new(tmp_path / "run")
+    require_new(tmp_path / "run")
     with locked(tmp_path / "run"):
         assert "being written" in refused_lock(tmp_path / "run")
     if end == "killed":

@@ -19,11 +19,11 @@ from stored import OLD, cells, first_schema_text, load_rows, rows_of, write_text
 from convsweep import cli
 from convsweep.analysis.best_backend import best_of
 from convsweep.analysis.run import read_run
-from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.analysis.verdicts import read_request_info, summarize
 from convsweep.report.build import write_report
 from convsweep.report.export import export
 from convsweep.results import samples, store
-from convsweep.results.append_file import Journal
+from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.csv_reader import read
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.network_store import NetworkRow, Networks, load_networks
@@ -242,7 +242,7 @@ def test_machines_are_kept_apart(tmp_path: Path) -> None:
         "allocator": "steady", "cores": [3], "niceness": 0,
     }  # fmt: skip
     assert told["settings"] == {"seed": 0, "block_s": 0.01}
-    assert asked_in(told).cases == 2 * COUNT
+    assert read_request_info(told).cases == 2 * COUNT
     assert warnings(told) == [
         "AMD EPYC 7B13, environment e0: old",
         "Intel Xeon @ 2.20GHz, environment e1: hot",
@@ -463,14 +463,14 @@ def test_whatever_ends_a_merge_leaves_nothing(
 ) -> None:
     parts = [shard(tmp_path, 1), shard(tmp_path, 2)]
     before = sorted(tmp_path.rglob("*"))
-    calls, append = iter(range(10**6)), Journal.append
+    calls, append = iter(range(10**6)), AppendOnlyFile.append
 
-    def failing(self: Journal, record: bytes, *, sync: bool) -> None:
+    def failing(self: AppendOnlyFile, record: bytes, *, sync: bool) -> None:
         if next(calls) >= fails_at:
             raise error
         append(self, record, sync=sync)
 
-    monkeypatch.setattr(Journal, "append", failing)
+    monkeypatch.setattr(AppendOnlyFile, "append", failing)
     expected = ValueError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         put_together(*parts)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.measure.network_timing import NetworkTimes, Part, TimeNetwork
+from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Reply, Request, Settings
+from convsweep.measure.worker import Message, Reply, Settings
 from convsweep.problems.grid import cross
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem
@@ -24,16 +24,16 @@ from convsweep.results.network_store import (
     load_networks,
 )
 from convsweep.sweep import network_runs
-from convsweep.sweep.network_runs import Network, Origin, Visits, networks_of, rows_of, visit
-from convsweep.sweep.worker_pool import launch_child
-from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.sweep.network_runs import Network, NetworkRunner, Origin, networks_of, rows_of, visit
+from convsweep.sweep.worker_pool import start_worker
+from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
 PROBLEM = ConvProblem(3, 32, (224, 224), 3, stride=2, padding=1)
 TIMES = NetworkTimes(
     whole_s=0.5,
     instrumented_s=0.55,
     calls=7,
-    parts=[Part(CONVOLUTION, PROBLEM, 2, 0.4), Part("pooling", None, 1, 0.05)],
+    parts=[TimedModule(CONVOLUTION, PROBLEM, 2, 0.4), TimedModule("pooling", None, 1, 0.05)],
 )
 NETWORK = Network("mobilenetv1_100", "mobilenetv1_100", (IMAGE,), "cpu", "float32", "contiguous", 1)
 ORIGIN = Origin("run", "e0")
@@ -52,7 +52,7 @@ class FakeProcess:
         self.told.append(settings)
         return self
 
-    def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
+    def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
         if isinstance(request, TimeNetwork):
             self.asked.append(request)
             if isinstance(self.reply, Exception):
@@ -64,8 +64,10 @@ class FakeProcess:
         pass
 
 
-def begun(run_dir: Path, process: FakeProcess, *networks: Network, resume: bool = False) -> Visits:
-    return Visits(
+def begun(
+    run_dir: Path, process: FakeProcess, *networks: Network, resume: bool = False
+) -> NetworkRunner:
+    return NetworkRunner(
         run_dir, networks or [NETWORK], LAYERS, Settings(), ORIGIN, resume=resume,
         launch=process.launch,
     )  # fmt: skip
@@ -115,7 +117,7 @@ def test_a_visit_is_one_process_with_the_networks_threads() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
-    [(Silent(), "timeout", "120 s"), (Ended("killed by SIGSEGV"), "crash", "SIGSEGV")],
+    [(WorkerTimeout(), "timeout", "120 s"), (WorkerDied("killed by SIGSEGV"), "crash", "SIGSEGV")],
 )
 def test_a_network_that_ends_its_process_is_an_outcome(
     error: Exception, status: str, reason: str
@@ -147,7 +149,7 @@ def test_rows_that_are_written_are_read_back(tmp_path: Path) -> None:
 
 
 def test_a_run_without_networks_has_no_file_and_no_rows(tmp_path: Path) -> None:
-    nobody = Visits(tmp_path, [], [], Settings(), ORIGIN)
+    nobody = NetworkRunner(tmp_path, [], [], Settings(), ORIGIN)
     nobody.before_pass(0, never)
     nobody.close()
     assert not (tmp_path / NETWORKS).exists()
@@ -219,9 +221,9 @@ def test_a_network_that_failed_is_told_once_and_not_tried_again(tmp_path: Path) 
 
 
 def test_one_that_fails_does_not_keep_others_from_their_visits(tmp_path: Path) -> None:
-    failing, well = FakeProcess(Ended("killed by SIGKILL")), FakeProcess()
+    failing, well = FakeProcess(WorkerDied("killed by SIGKILL")), FakeProcess()
     other = replace(NETWORK, name="resnet18", maker="resnet18")
-    run = Visits(
+    run = NetworkRunner(
         tmp_path, [NETWORK, other], LAYERS, Settings(), ORIGIN,
         launch=lambda settings: (failing if not failing.told else well).launch(settings),
     )  # fmt: skip
@@ -251,7 +253,7 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     monkeypatch.setattr(network_runs, "monotonic", lambda: now[0])
 
     class Slow(FakeProcess):
-        def ask(self, request: Request, limit_s: float, late: object = None) -> Reply:
+        def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
             now[0] += 10.0 * isinstance(request, TimeNetwork)
             return super().ask(request, limit_s)
 
@@ -278,7 +280,7 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     small = replace(
         NETWORK, name="small", maker=f"{tmp_path / 'nets.py'}:small", input_shapes=((1, 3, 8, 8),)
     )
-    found = visit(small, Settings(), 0, launch_child)
+    found = visit(small, Settings(), 0, start_worker)
     assert isinstance(found, NetworkTimes)
     assert [(part.kind, part.problem) for part in found.parts] == [
         (CONVOLUTION, ConvProblem(3, 4, (8, 8), 3, bias=True)),
@@ -286,7 +288,7 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     ]
     assert 0 < sum(part.total_s for part in found.parts) <= found.instrumented_s
     broken = replace(small, maker=f"{tmp_path / 'nets.py'}:broken")
-    failed = visit(broken, Settings(), 0, launch_child)
+    failed = visit(broken, Settings(), 0, start_worker)
     assert isinstance(failed, Outcome)
     assert failed.status == "error"
     assert "no weights" in str(failed.reason)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from convsweep.analysis.aa_noise import measure_noise
-from convsweep.backends.variants import AGAIN, busier, extra_work, find_backend, twin
+from convsweep.backends.variants import AGAIN, aa_variant, extra_work, find_backend, slowed_variant
 from convsweep.report.build import write_report
 from convsweep.report.noise import sentences
 from convsweep.results import store
 from convsweep.results.schema import Row
-from convsweep.sweep.request import Options, against_itself, read_request
+from convsweep.sweep.request import Options, aa_request, read_request
 
 import synthetic_run  # isort: skip
 
-NAMES = ("torch_conv", twin("torch_conv"), busier("torch_conv", 5))
+NAMES = ("torch_conv", aa_variant("torch_conv"), slowed_variant("torch_conv", 5))
 
 
 def rows(passes: int, spread: float, effect: float = 1.05, problems: int = 40) -> list[Row]:
@@ -104,7 +104,7 @@ def test_a_report_quotes_the_latest_noise_of_its_own_machine(
 
 
 def test_a_request_against_itself_has_two_twins_a_backend() -> None:
-    request = against_itself(read_request(Options(grid="smoke", backends=["im2col", "loop"])))
+    request = aa_request(read_request(Options(grid="smoke", backends=["im2col", "loop"])))
     assert list(request.backends) == [
         "im2col", "im2col+again", "im2col+5%", "loop", "loop+again", "loop+5%",
     ]  # fmt: skip

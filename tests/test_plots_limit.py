@@ -8,11 +8,12 @@ import pytest
 from made_contest import ERRORS, FAMILIES, FASTER, contest, run_of
 from synthetic_run import square
 
-from convsweep.analysis.families.candidates import Field, fields
+from convsweep.analysis.families.candidates import Candidates, fields
 from convsweep.analysis.run import Run
+from convsweep.analysis.top_backends import top_backends
 from convsweep.report.plots import best_backend_map, costs, layer_winners, speed_vs_error
 from convsweep.report.plots import layers as layers_of_network
-from convsweep.report.plots.backend_limit import few, told
+from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.family_style import family_looks
 from convsweep.report.plots.style import Picture, drawing_style, png
 
@@ -25,8 +26,8 @@ GRID = {
 
 
 @pytest.fixture
-def field(tmp_path: Path) -> Iterator[Callable[..., Field]]:
-    def made(**how: object) -> Field:
+def field(tmp_path: Path) -> Iterator[Callable[..., Candidates]]:
+    def made(**how: object) -> Candidates:
         run: Run = run_of(contest(**{"noise": 1e-3, **how}), tmp_path / f"run{len(how)}")
         (found,) = fields(run)
         return found
@@ -46,7 +47,9 @@ def checked(picture: Picture | None) -> Picture:
     return picture
 
 
-def test_speed_against_error_tells_the_gain_and_what_it_costs(field: Callable[..., Field]) -> None:
+def test_speed_against_error_tells_the_gain_and_what_it_costs(
+    field: Callable[..., Candidates],
+) -> None:
     picture = checked(speed_vs_error.draw(field()))
     times = ERRORS["winograd_numba"] / 2e-7
     assert picture.title.startswith(
@@ -55,14 +58,18 @@ def test_speed_against_error_tells_the_gain_and_what_it_costs(field: Callable[..
     assert "separable" not in picture.alt
 
 
-def test_speed_against_error_changes_its_title_with_the_data(field: Callable[..., Field]) -> None:
+def test_speed_against_error_changes_its_title_with_the_data(
+    field: Callable[..., Candidates],
+) -> None:
     slow = speed_vs_error.draw(field(faster=dict.fromkeys(FASTER, 0.5)))
     assert checked(slow).title == (
         "In the mean over its cases no backend is faster than torch_conv (contiguous)"
     )
 
 
-def test_speed_against_error_claims_no_gain_that_is_undecided(field: Callable[..., Field]) -> None:
+def test_speed_against_error_claims_no_gain_that_is_undecided(
+    field: Callable[..., Candidates],
+) -> None:
     unsure = field(faster=dict.fromkeys(FASTER, 1.05), noise=0.5)
     assert checked(speed_vs_error.draw(unsure)).title == (
         "In the mean over its cases no backend is surely faster than torch_conv (contiguous)"
@@ -70,7 +77,7 @@ def test_speed_against_error_claims_no_gain_that_is_undecided(field: Callable[..
 
 
 @pytest.mark.parametrize("slower", [3.0, 1e5])
-def test_speedups_of_any_size_have_ticks(field: Callable[..., Field], slower: float) -> None:
+def test_speedups_of_any_size_have_ticks(field: Callable[..., Candidates], slower: float) -> None:
     picture = checked(speed_vs_error.draw(field(faster=FASTER | {"winograd": 1 / slower})))
     ax = picture.figure.axes[0]
     ticks = [tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= ax.get_ylim()[1]]
@@ -78,14 +85,16 @@ def test_speedups_of_any_size_have_ticks(field: Callable[..., Field], slower: fl
     assert min(ticks) < 10 / slower
 
 
-def test_without_another_backend_there_is_nothing_to_trade(field: Callable[..., Field]) -> None:
+def test_without_another_backend_there_is_nothing_to_trade(
+    field: Callable[..., Candidates],
+) -> None:
     alone = field(backends=["torch_conv"])
     assert speed_vs_error.draw(alone) is None
     assert best_backend_map.draw(alone) is None
     assert layer_winners.draw(alone, "net") is None
 
 
-def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Field]) -> None:
+def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Candidates]) -> None:
     of_grid = field(layers=GRID, workload=None)
     found = best_backend_map.cells(of_grid)
     assert {(cell.kind, cell.winner) for cell in found} == {
@@ -97,7 +106,7 @@ def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Field]) ->
     assert picture.title == "Fastest of 8 layers: depthwise_numba on 4, winograd_numba on 4"
 
 
-def test_a_winner_among_equals_is_marked(field: Callable[..., Field]) -> None:
+def test_a_winner_among_equals_is_marked(field: Callable[..., Candidates]) -> None:
     equal = field(layers=GRID, workload=None, faster=dict.fromkeys(FASTER, 1.0), noise=0.05)
     assert not any(cell.sure for cell in best_backend_map.cells(equal))
     assert (
@@ -107,7 +116,7 @@ def test_a_winner_among_equals_is_marked(field: Callable[..., Field]) -> None:
 
 
 def test_of_layers_in_one_place_one_is_drawn_and_the_others_are_told(
-    field: Callable[..., Field],
+    field: Callable[..., Candidates],
 ) -> None:
     layers = {
         "stem": (1, square(64, 56, 7)),
@@ -121,12 +130,14 @@ def test_of_layers_in_one_place_one_is_drawn_and_the_others_are_told(
     assert f"{1 + len(layers) - 2 - best_backend_map.MOST_ROWS} layers not drawn" in picture.caption
 
 
-def test_bars_of_a_network_are_those_of_its_families(field: Callable[..., Field]) -> None:
+def test_bars_of_a_network_are_those_of_its_families(field: Callable[..., Candidates]) -> None:
     picture = checked(layer_winners.draw(field(), "net"))
     assert picture.title == "net, fastest of 5 layers: own kernels on 3 and engines on 2"
 
 
-def test_of_a_large_network_the_costliest_layers_are_drawn(field: Callable[..., Field]) -> None:
+def test_of_a_large_network_the_costliest_layers_are_drawn(
+    field: Callable[..., Candidates],
+) -> None:
     layers = {f"layer{n}": (1, square(8 + n, 14, 3)) for n in range(layer_winners.MOST_LAYERS + 3)}
     of = field(layers=layers, passes=2, backends=["torch_conv", "winograd_numba"])
     picture = checked(layer_winners.draw(of, "net"))
@@ -134,7 +145,7 @@ def test_of_a_large_network_the_costliest_layers_are_drawn(field: Callable[..., 
     assert f"the {layer_winners.MOST_LAYERS} costliest" in picture.caption
 
 
-def test_costs_have_a_row_a_backend(field: Callable[..., Field]) -> None:
+def test_costs_have_a_row_a_backend(field: Callable[..., Candidates]) -> None:
     of = field()
     picture = checked(costs.draw(of))
     labels = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
@@ -157,7 +168,7 @@ def test_who_takes_longest_to_start_is_told_with_all_that_it_takes(tmp_path: Pat
 
 
 def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(
-    field: Callable[..., Field],
+    field: Callable[..., Candidates],
 ) -> None:
     looks = family_looks(field())
     colors = {name: looks[name].color for name in FAMILIES}
@@ -175,12 +186,12 @@ def test_of_many_backends_the_fastest_are_drawn_and_the_others_told(tmp_path: Pa
         contest(layers, backends=names, faster=faster, formats=["contiguous"], noise=1e-3),
         tmp_path / "run",
     )
-    shown = few(run, 8)
+    shown = top_backends(run, 8)
     assert shown.backends == ["torch_conv", *sorted(names[-7:])]
     assert set(shown.pass_times.index.get_level_values("backend")) == set(shown.backends)
     with drawing_style():
         picture = layers_of_network.draw(shown, "net")
         assert picture is not None
-        assert "Of 21 backends the 8" in told(picture, shown, run).caption
-        assert told(picture, run, run) is picture
-    assert few(shown, 8) is shown
+        assert "Of 21 backends the 8" in note_omitted_backends(picture, shown, run).caption
+        assert note_omitted_backends(picture, run, run) is picture
+    assert top_backends(shown, 8) is shown

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convsweep.measure.network_timing import called_problem
-from convsweep.models.advise.conv_recorder import Recording
+from convsweep.models.advise.conv_recorder import ModelTrace
 from convsweep.models.advise.trace import record
 from convsweep.problems.problem import ConvProblem
 from tests.hand_written_model import EveryKind, ReadsNumbers
@@ -33,7 +33,7 @@ class Then(nn.Module):
         return self.then(self.conv(x))
 
 
-def found(recording: Recording) -> list[tuple[str, ConvProblem]]:
+def found(recording: ModelTrace) -> list[tuple[str, ConvProblem]]:
     return [(one.module, one.problem) for one in recording.convolutions]
 
 

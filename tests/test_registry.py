@@ -69,7 +69,7 @@ def test_backends_is_a_folder_and_a_function() -> None:
     ],
 )
 def test_every_skip_has_its_reason(backend: Backend, words: str) -> None:
-    reason = registry.why_skipped(
+    reason = registry.skip_reason(
         backend, PROBLEM, weight_kind="dense", device="cpu", dtype="float32"
     )
     assert words in str(reason)
@@ -97,5 +97,5 @@ def test_a_backend_is_listed_with_its_family_and_what_it_needs(
     backend: Backend, needs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = replace(backend, version="1", source="s", family="engines")
-    monkeypatch.setattr(listing, "backends", lambda: {"b": listed})
+    monkeypatch.setattr(listing, "list_backends", lambda: {"b": listed})
     assert listing.entries("backends")[1] == [("b", "1", "s", "engines", needs)]

@@ -12,15 +12,15 @@ from convsweep.analysis.cases import split
 from convsweep.analysis.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
 from convsweep.analysis.verdicts import summarize
 from convsweep.backends.ceilings import CEILING_BACKENDS, PASSES, ceilings
-from convsweep.measure.gate import admit, open_contest
+from convsweep.measure.gate import setup_group, validate
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import GRIDS, cross
 from convsweep.problems.separable import depthwise_half, pointwise_half
 from convsweep.results.schema import CEILINGS, HALVES
 from convsweep.results.store import load
-from convsweep.sweep.auxiliary_cases import ceiling_cases, half_cases
+from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.forecast import forecast_s, visits
-from convsweep.sweep.request import Options, against_itself, read_request
+from convsweep.sweep.request import Options, aa_request, read_request
 from convsweep.system.devices import find_device
 
 ROOF = Roof(1e11, np.array([1e5, 1e6, 1e8]), np.array([4e10, 5e10, 1e10]))
@@ -79,8 +79,8 @@ def test_ceilings_pass_the_gate_as_every_case_does(dtype: str) -> None:
     layers = ceilings("vulkan", 4, 2**20)  # the small ones
     for layer, name in layers:
         [case] = cross([layer], [name], dtypes=[dtype])
-        contest = open_contest([case], case_timeout_s=60, effort=None)
-        assert admit(contest, 0).outcome.status == "ok"
+        contest = setup_group([case], case_timeout_s=60, effort=None)
+        assert validate(contest, 0).outcome.status == "ok"
 
 
 @given(st.sampled_from(["cpu", "cuda", "vulkan"]), st.sampled_from([2, 4, 8]), st.integers(20, 27))
@@ -120,7 +120,7 @@ def test_ceilings_are_visited_in_some_passes_and_forecast_so() -> None:
 
 
 def test_noise_is_of_backends_alone() -> None:
-    request = against_itself(read_request(Options(grid="mobilenet")))
+    request = aa_request(read_request(Options(grid="mobilenet")))
     assert request.every_case == request.cases
 
 
@@ -132,8 +132,8 @@ def test_both_halves_of_every_layer_that_is_timed_both_ways() -> None:
     assert {(case.layer.workload, case.backend) for case in request.halves} == {
         (HALVES, "torch_conv")
     }
-    assert half_cases(cross(layers, ["separable"])) == []
-    assert half_cases(cross(layers, ["torch_conv", "im2col"])) == []
+    assert separable_part_cases(cross(layers, ["separable"])) == []
+    assert separable_part_cases(cross(layers, ["torch_conv", "im2col"])) == []
     assert read_request(Options(grid="quick")).halves == ()
 
 

@@ -9,15 +9,15 @@ import pytest
 from convsweep import Backend
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import (
-    Admit,
     Block,
     Describe,
     Finish,
-    Open,
-    Opened,
+    Message,
     Reply,
-    Request,
     Settings,
+    Setup,
+    SetupDone,
+    Validate,
     WarmUp,
 )
 from convsweep.problems.axes import parse_axis, span
@@ -32,8 +32,8 @@ from convsweep.sweep.forecast import (
     forecast_s,
     truths_s,
 )
-from convsweep.sweep.runner import Progress, Stops, sweep
-from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.sweep.runner import Progress, StopHooks, sweep
+from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
 Behaviour = Callable[[Case], Outcome]
 
@@ -65,21 +65,21 @@ class FakeProcess:
     cases: Sequence[Case] = ()
 
     def ask(
-        self, request: Request, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
     ) -> Reply:
         match request:
             case Describe():
                 return {}
-            case Open(cases, _):
+            case Setup(cases, _):
                 self.cases = cases
-                return Opened(None)
+                return SetupDone(None)
             case WarmUp():
                 return 2
             case Block():
                 return None
             case Finish(index):
                 return self.fakes.behave(self.cases[index])
-            case Admit(index):
+            case Validate(index):
                 if late and self.cases[index] in self.fakes.late:
                     late()
                 return self.admitted(self.cases[index])
@@ -88,9 +88,9 @@ class FakeProcess:
         self.fakes.measured.append((self.number, case))
         outcome = self.fakes.behave(case)
         if outcome.status == "crash":
-            raise Ended(str(outcome.reason))
+            raise WorkerDied(str(outcome.reason))
         if outcome.status == "timeout":
-            raise Silent
+            raise WorkerTimeout
         return outcome
 
     def close(self) -> None:
@@ -375,7 +375,7 @@ def test_a_sweep_stops_between_groups_when_asked() -> None:
         Settings(),
         passes=2,
         record=lambda *row: rows.append(row),
-        stops=Stops(now=lambda: next(asked)),
+        stops=StopHooks(now=lambda: next(asked)),
         launch=Fakes().launch,
     )
     assert len(rows) == 5 * len(BACKENDS)
@@ -391,7 +391,7 @@ def test_only_cases_that_are_still_open_get_another_pass() -> None:
         Settings(),
         passes=100,
         record=lambda *row: rows.append(row),
-        stops=Stops(still_open=lambda pass_index: open_[pass_index]),
+        stops=StopHooks(active_cases=lambda pass_index: open_[pass_index]),
         launch=Fakes().launch,
     )
     assert Counter(p for p, _, _ in rows) == Counter({0: len(CASES), 1: 4})

@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.measure.sampling import Effort, make_plan, quantiles, settle, time_block, warm_up
+from convsweep.measure.sampling import (
+    MeasurementConfig,
+    discard_warmup,
+    make_plan,
+    quantiles,
+    time_block,
+    warm_up,
+)
 from convsweep.system.devices import Work
 
-EFFORT = Effort()
+EFFORT = MeasurementConfig()
 calls_s = st.floats(1e-7, 30.0)
 overheads_s = st.floats(1e-8, 1e-4)
 
@@ -57,7 +64,7 @@ def test_the_first_calls_of_a_block_are_dropped_unless_a_call_is_long(call_s: fl
 def test_a_block_leaves_its_slow_first_calls_out() -> None:
     plan = make_plan(1e-3, 1e-8, EFFORT)
     clock = FakeClock(*[0.5] * plan.dropped, 1e-3)
-    settle(clock, clock.call, plan)
+    discard_warmup(clock, clock.call, plan)
     samples = time_block(clock, clock.call, plan)
     assert len(samples) == plan.samples
     assert samples == pytest.approx([1e-3] * plan.samples)
@@ -73,7 +80,7 @@ def test_a_sample_is_seconds_of_one_call() -> None:
 
 def test_warm_up_lasts_its_time_and_reads_the_warm_calls() -> None:
     clock = FakeClock(0.004, 0.003, 1e-3)
-    call_s = warm_up(clock, clock.call, Effort(warm_up_s=0.02))
+    call_s = warm_up(clock, clock.call, MeasurementConfig(warm_up_s=0.02))
     assert clock.now_s >= 0.02
     assert call_s == pytest.approx(1e-3)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from convsweep import Backend
 from convsweep.backends import registry
-from convsweep.measure.sampling import Effort
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import GRIDS, Case, cross
 from convsweep.sweep.auxiliary_cases import ceiling_cases
@@ -65,7 +65,7 @@ def test_shards_have_every_case_and_half_once_and_whole_groups(asked: Options, o
 
 def test_loads_of_shards_are_even() -> None:
     whole = read_request(ASKED[3])
-    settings = Settings(case_timeout_s=whole.case_timeout_s, effort=Effort())
+    settings = Settings(case_timeout_s=whole.case_timeout_s, effort=MeasurementConfig())
     costs_s = group_costs_s(whole.cases, whole.backends, settings, whole.passes)
     loads = [
         sum(costs_s[group] for group in {case.group for case in part.cases})
@@ -82,7 +82,7 @@ def test_what_is_not_installed_here_moves_no_case_to_another_shard() -> None:
             "a": Backend("a", lambda problem, weights: None),
             "b": Backend("b", lambda problem, weights: None, modules=modules),
         }
-        assert bool(registry.why_not_installed(backends["b"])) == bool(modules)
+        assert bool(registry.missing_package(backends["b"])) == bool(modules)
         costs_s = group_costs_s(cases, backends, Settings(), 3)
         return shares(cases, costs_s, Shard(3, 3))
 

@@ -25,8 +25,8 @@ from convsweep.analysis.estimates import degrees as degrees_of
 from convsweep.analysis.verdicts import (
     MARGIN,
     SUMMARY_COLUMNS,
+    decided_early,
     passes_needed,
-    settled,
     summarize,
     verdicts,
 )
@@ -292,22 +292,26 @@ def test_a_case_with_one_pass_leaves_the_mean_without_an_interval() -> None:
 
 
 def test_a_clear_case_is_settled_at_the_first_look_and_a_shaky_one_never() -> None:
-    clear, shaky = np.log([2.0, 2.01, 1.99]), np.log([1.0, 1.3, 0.8])
-    assert settled({"a": clear, "b": shaky}, MARGIN, looks=1) == {"a"}
-    assert settled({}, MARGIN, looks=1) == set()
-    assert settled({"a": clear[:1]}, MARGIN, looks=1) == set()
+    clear, environment_warnings = np.log([2.0, 2.01, 1.99]), np.log([1.0, 1.3, 0.8])
+    assert decided_early({"a": clear, "b": environment_warnings}, MARGIN, looks=1) == {"a"}
+    assert decided_early({}, MARGIN, looks=1) == set()
+    assert decided_early({"a": clear[:1]}, MARGIN, looks=1) == set()
 
 
 def test_the_more_looks_the_more_a_claim_needs() -> None:
     ratios = {"a": np.array([0.055, 0.05, 0.045, 0.05])}
-    assert [bool(settled(ratios, MARGIN, looks)) for looks in (1, 2, 20)] == [True, True, False]
+    assert [bool(decided_early(ratios, MARGIN, looks)) for looks in (1, 2, 20)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_case_left_alone_stays_settled_however_often_one_looks() -> None:
     early, open_ = np.array([0.70, 0.72, 0.69]), np.random.default_rng(0).normal(0, 0.1, 40)
     for look in range(1, 39):
         log_ratios = {"early": early, "open": open_[: look + 2]}
-        assert "early" in settled(log_ratios, MARGIN, look)
+        assert "early" in decided_early(log_ratios, MARGIN, look)
 
 
 def follow(log_ratios: np.ndarray, most: int) -> tuple[dict[int, np.ndarray], set[int]]:
@@ -316,7 +320,7 @@ def follow(log_ratios: np.ndarray, most: int) -> tuple[dict[int, np.ndarray], se
     done: set[int] = set()
     for passes in range(3, most + 1):
         seen |= {case: log_ratios[case, :passes] for case in seen.keys() - done}
-        done |= settled(seen, MARGIN, passes - 2)
+        done |= decided_early(seen, MARGIN, passes - 2)
     return seen, done
 
 

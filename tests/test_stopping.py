@@ -9,15 +9,22 @@ from convsweep import ConvProblem
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case, cross
 from convsweep.problems.workloads import Layer
-from convsweep.sweep.stopping import FIRST_LOOK, Answered, Budget, Tally, Unsettled, unsettled
+from convsweep.sweep.stopping import (
+    FIRST_LOOK,
+    Budget,
+    OpenComparisons,
+    RunningResults,
+    StoppingCriterion,
+    open_comparisons,
+)
 
 LAYERS = [Layer(ConvProblem(channels, channels, (8, 8), 3)) for channels in (1, 2, 3)]
 CASES = cross(LAYERS, ("torch_conv", "other"))
 
 
-def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> Tally:
+def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> RunningResults:
     """A problem for each speedup of `other` over the baseline."""
-    rng, kept = np.random.default_rng(3), Tally("torch_conv")
+    rng, kept = np.random.default_rng(3), RunningResults("torch_conv")
     for case, speedup in zip(CASES[1::2], speedups, strict=False):
         for pass_index in range(passes):
             base, own = 1e-3 * np.exp(rng.normal(0, spread, 2))
@@ -26,15 +33,17 @@ def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> 
     return kept
 
 
-def open_problems(kept: Tally, pass_index: int, precision: float | None = None) -> list[Case]:
-    found = Answered(kept, precision).still_open(pass_index)
+def open_problems(
+    kept: RunningResults, pass_index: int, precision: float | None = None
+) -> list[Case]:
+    found = StoppingCriterion(kept, precision).active_cases(pass_index)
     assert found is not None
     return sorted({case.on("") for case in found}, key=lambda case: case.problem.in_channels)
 
 
 def test_all_go_on_until_passes_can_be_compared() -> None:
-    answered = Answered(tally([2.0], passes=1), None)
-    assert [answered.still_open(p) for p in range(FIRST_LOOK)] == [None] * FIRST_LOOK
+    answered = StoppingCriterion(tally([2.0], passes=1), None)
+    assert [answered.active_cases(p) for p in range(FIRST_LOOK)] == [None] * FIRST_LOOK
 
 
 def test_a_settled_problem_drops_out_with_its_baseline() -> None:
@@ -48,7 +57,7 @@ def test_a_precision_asks_for_narrow_intervals_whatever_the_verdict() -> None:
 
 
 def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
-    kept = Tally("torch_conv")
+    kept = RunningResults("torch_conv")
     for pass_index, seconds in enumerate((1.0, 1.2, 0.8, 1.1)):
         kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
         kept.add(pass_index, CASES[3], Outcome("ok", median_s=1.0 + 1e-4 * pass_index))
@@ -56,13 +65,13 @@ def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
 
 
 def test_what_failed_is_never_open() -> None:
-    kept = Tally("torch_conv")
+    kept = RunningResults("torch_conv")
     kept.add(0, CASES[1], Outcome("crash", "killed"))
-    assert Answered(kept, None).still_open(FIRST_LOOK) == set()
+    assert StoppingCriterion(kept, None).active_cases(FIRST_LOOK) == set()
 
 
 def test_speedups_are_paired_by_pass() -> None:
-    kept = Tally("torch_conv")
+    kept = RunningResults("torch_conv")
     for pass_index, seconds in ((0, 1.0), (1, 2.0), (2, 4.0)):
         kept.add(pass_index, CASES[0], Outcome("ok", median_s=seconds))
     for pass_index, seconds in ((2, 2.0), (1, 1.0), (7, 9.0)):
@@ -80,13 +89,17 @@ def test_a_budget_runs_out() -> None:
 
 
 def test_what_is_left_open_says_how_much_longer() -> None:
-    left = unsettled(tally([2.0, 1.03], spread=0.05), visit_s=0.5)
+    left = open_comparisons(tally([2.0, 1.03], spread=0.05), visit_s=0.5)
     assert (left.cases, left.early, left.on_the_margin) == (1, 0, 0)
     assert left.more_s >= 1.0
-    assert unsettled(tally([2.0, 1.03], spread=0.05), visit_s=1.0).more_s == 2 * left.more_s
-    assert unsettled(tally([2.0, 0.5]), visit_s=1.0).cases == 0
-    assert unsettled(Tally("torch_conv"), visit_s=1.0) == Unsettled(0, 0, 0, 0.0)
+    assert open_comparisons(tally([2.0, 1.03], spread=0.05), visit_s=1.0).more_s == 2 * left.more_s
+    assert open_comparisons(tally([2.0, 0.5]), visit_s=1.0).cases == 0
+    assert open_comparisons(RunningResults("torch_conv"), visit_s=1.0) == OpenComparisons(
+        0, 0, 0, 0.0
+    )
 
 
 def test_one_pass_does_not_tell_how_much_longer() -> None:
-    assert unsettled(tally([2.0, 1.0], passes=1), visit_s=1.0) == Unsettled(2, 2, 0, 0.0)
+    assert open_comparisons(tally([2.0, 1.0], passes=1), visit_s=1.0) == OpenComparisons(
+        2, 2, 0, 0.0
+    )

@@ -24,7 +24,7 @@ from convsweep.results.store import (
     Measurements,
     Row,
     load,
-    recorded,
+    load_completed,
 )
 
 DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, problem, batch_size,
@@ -188,7 +188,7 @@ def test_rows_of_one_write_are_rows_like_others(tmp_path: Path) -> None:
 def test_a_resumed_run_appends_below_the_rows_there_are(tmp_path: Path) -> None:
     rows = [replace(ROW, pass_index=index) for index in range(4)]
     for index, row in enumerate(rows):
-        assert rows_of(recorded(tmp_path)) == rows[:index]
+        assert rows_of(load_completed(tmp_path)) == rows[:index]
         measurements = Measurements(tmp_path, resume=True)
         assert measurements.rows == index
         measurements.append(row)
@@ -200,8 +200,8 @@ def test_a_resumed_run_appends_below_the_rows_there_are(tmp_path: Path) -> None:
 def test_a_run_that_ended_in_its_header_has_no_rows(tmp_path: Path, there: bytes | None) -> None:
     if there is not None:
         (tmp_path / MEASUREMENTS).write_bytes(there)
-    assert recorded(tmp_path).dtypes.equals(load(write(tmp_path / "none", [])).dtypes)
-    assert len(recorded(tmp_path)) == 0
+    assert load_completed(tmp_path).dtypes.equals(load(write(tmp_path / "none", [])).dtypes)
+    assert len(load_completed(tmp_path)) == 0
     measurements = Measurements(tmp_path, resume=True)
     measurements.append(ROW)
     measurements.close()

@@ -12,15 +12,15 @@ from convsweep.results.store import (
     ENVIRONMENT,
     MEASUREMENTS,
     SUMMARY,
-    refuse_unless_new,
-    refuse_unless_run,
+    require_new,
+    require_run,
 )
 
 
 def test_a_new_or_empty_folder_may_hold_a_run(tmp_path: Path) -> None:
-    refuse_unless_new(tmp_path)
-    refuse_unless_new(tmp_path / "new")
-    refuse_unless_new(tmp_path / "new" / "and" / "deeper")
+    require_new(tmp_path)
+    require_new(tmp_path / "new")
+    require_new(tmp_path / "new" / "and" / "deeper")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -30,7 +30,7 @@ def test_a_folder_with_anything_in_it_is_refused_and_left_as_it_was(
 ) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(ValueError, match=r"^[^\n]+ may hold another run$") as refused:
-        refuse_unless_new(tmp_path)
+        require_new(tmp_path)
     assert repr(str(tmp_path)) in str(refused.value)
     assert (tmp_path / name).read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
@@ -41,7 +41,7 @@ def test_no_run_is_written_over_or_below_a_file(tmp_path: Path, below: str) -> N
     (tmp_path / "file").write_text("mine")
     run_dir = tmp_path / "file" / below
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
-        refuse_unless_new(run_dir)
+        require_new(run_dir)
     assert repr(str(run_dir)) in str(refused.value)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -52,7 +52,7 @@ def test_a_folder_without_permission_is_refused_by_name(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     for run_dir in (tmp_path, tmp_path / "new"):
         with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$") as refused:
-            refuse_unless_new(run_dir)
+            require_new(run_dir)
         assert repr(str(run_dir)) in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -60,16 +60,16 @@ def test_a_folder_without_permission_is_refused_by_name(
 @pytest.mark.parametrize("name", [LOCK, ENVIRONMENT + ".part"])
 def test_what_a_run_leaves_that_never_began_is_no_run(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("123")
-    refuse_unless_new(tmp_path)
+    require_new(tmp_path)
     with pytest.raises(ValueError, match=r"is not a run to be resumed: it has no environment.json"):
-        refuse_unless_run(tmp_path)
+        require_run(tmp_path)
 
 
 def test_a_folder_with_an_environment_is_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     store.write_environment(tmp_path, {"cpu": "any"})
-    refuse_unless_run(tmp_path)
+    require_run(tmp_path)
     write(tmp_path, [ROW])
-    refuse_unless_run(tmp_path)
+    require_run(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["none", "file", "empty", "rows", "words"])
@@ -81,7 +81,7 @@ def test_no_other_folder_can_be_resumed(tmp_path: Path, name: str) -> None:
     (tmp_path / "words" / ENVIRONMENT).write_text("words")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
-        refuse_unless_run(tmp_path / name)
+        require_run(tmp_path / name)
     assert str(tmp_path / name) in str(refused.value)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -92,14 +92,14 @@ def test_a_run_that_may_not_be_written_is_not_resumed(
     store.write_environment(tmp_path, {"cpu": "any"})
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$"):
-        refuse_unless_run(tmp_path)
+        require_run(tmp_path)
 
 
 def test_a_link_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
     run_dir = tmp_path / "link"
     run_dir.symlink_to(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
-        refuse_unless_new(run_dir)
+        require_new(run_dir)
     assert repr(str(run_dir)) in str(refused.value)
 
 

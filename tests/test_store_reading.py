@@ -23,7 +23,7 @@ from stored import (
     write_text,
 )
 
-from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE, encode, header
+from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE, encode_row, header_line
 from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
 from convsweep.results.schema import columns_of
 from convsweep.results.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row, load
@@ -64,8 +64,8 @@ def test_a_file_of_an_older_schema_is_read_and_not_gone_on_with(
     tmp_path: Path, version: int
 ) -> None:
     row = replace(ROW, schema_version=version, backend_bytes=7 if version > 2 else None)
-    line = encode([getattr(row, name) for name in columns_of(version)])
-    (tmp_path / MEASUREMENTS).write_bytes(header(columns_of(version)) + line)
+    line = encode_row([getattr(row, name) for name in columns_of(version)])
+    (tmp_path / MEASUREMENTS).write_bytes(header_line(columns_of(version)) + line)
     assert load_rows(tmp_path) == [row]
     with pytest.raises(ValueError, match=rf"^[^\n]+of schema version {version}[^\n]+$"):
         Measurements(tmp_path, resume=True)
@@ -202,17 +202,17 @@ def test_a_line_is_counted_as_an_editor_counts_it(tmp_path: Path) -> None:
         b"one,two\n1,2\n",
         b"[1, 2, 3]\n",
         b"\r\r\r\n",
-        ",".join(COLUMNS).encode("utf-16"),
-        b'"' + ",".join(COLUMNS).encode(),
-        b'"' + ",".join(COLUMNS).encode() + b"\n",
-        TEXT.encode("utf-16"),
-        TEXT.partition("\n")[0].encode(),
-        first_schema_text(cells(OLD) | {"reason": "\0"}).encode(),
-        first_schema_text(cells(OLD)).encode().replace(b"float32", b"\xff\xfe"),
-        first_schema_text(cells(OLD)).encode() + b'"\n\n',
-        first_schema_text(cells(OLD)).encode() + b"\n",
-        TEXT.encode() + b"\n",
-        TEXT.encode() + b"\0" * 4096 + b"\n",
+        ",".join(COLUMNS).encode_row("utf-16"),
+        b'"' + ",".join(COLUMNS).encode_row(),
+        b'"' + ",".join(COLUMNS).encode_row() + b"\n",
+        TEXT.encode_row("utf-16"),
+        TEXT.partition("\n")[0].encode_row(),
+        first_schema_text(cells(OLD) | {"reason": "\0"}).encode_row(),
+        first_schema_text(cells(OLD)).encode_row().replace(b"float32", b"\xff\xfe"),
+        first_schema_text(cells(OLD)).encode_row() + b'"\n\n',
+        first_schema_text(cells(OLD)).encode_row() + b"\n",
+        TEXT.encode_row() + b"\n",
+        TEXT.encode_row() + b"\0" * 4096 + b"\n",
     ],
     ids=lambda content: repr(content[:12] + content[-12:]),
 )
@@ -225,7 +225,7 @@ def test_a_file_of_the_first_schema_cut_off_anywhere_is_refused_or_loads_whole_r
 ) -> None:
     rows = [ROW, replace(ROW, reason="on\ntwo lines", layer='a "name"', min_bytes=123456)]
     rows = [replace(row, schema_version=1) for row in rows]
-    content = first_schema_text(*map(cells, rows)).encode()
+    content = first_schema_text(*map(cells, rows)).encode_row()
     breaks = [place for place, byte in enumerate(content) if byte == ord("\n")]
     near_a_break = {place + near for place in breaks for near in range(-7, 3)}
     misread = []
@@ -291,7 +291,7 @@ TEXTS = [name for name in FIRST_SCHEMA if HINTS[name] in (str, str | None) and n
 def old_line(*own: str) -> bytes:
     """A row of the first schema; of the columns `own`, each has a text of its own."""
     row = cells(OLD) | {name: f"{name} @" for name in own}
-    return first_schema_text(row).encode().partition(b"\n")[2]
+    return first_schema_text(row).encode_row().partition(b"\n")[2]
 
 
 # What each hostile file begins with, the bytes that follow again and again, and how many in all.
@@ -309,13 +309,13 @@ HOSTILE = {
 }
 PARTS = {
     "nothing": b"",
-    "header": TEXT.partition("\n")[0].encode() + b"\n",
-    "first": first_schema_text().encode(),
+    "header": TEXT.partition("\n")[0].encode_row() + b"\n",
+    "first": first_schema_text().encode_row(),
     "row": old_line(),
     "different": old_line("started_at"),
     "distinct": old_line(*TEXTS),
-    "quote": first_schema_text().encode() + b'"',
-    "field": first_schema_text().encode() + b"1,",
+    "quote": first_schema_text().encode_row() + b'"',
+    "field": first_schema_text().encode_row() + b"1,",
     "x": b"x" * 1000,
     "zero": b"\0" * 1000,
     "break": b"\n" * 1000,

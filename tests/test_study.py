@@ -12,9 +12,9 @@ import synthetic_run as made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.analysis.roofline_efficiency import attainments
+from convsweep.analysis.roofline_efficiency import roofline_efficiencies
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.separable.comparison import UNKNOWN, Part, Replacement, study
+from convsweep.analysis.separable.comparison import UNKNOWN, Replacement, SeparablePart, study
 from convsweep.analysis.separable.explanation import explain
 from convsweep.analysis.separable.regions import FASTER, find_region
 from convsweep.analysis.verdicts import summarize
@@ -177,7 +177,7 @@ def test_tables_and_sentences_on_halves_count_problems_alike(read: Read) -> None
     run = read(study_of.rows([made.square(c, 14, k) for c in (8, 64) for k in (3, 5)]))
     found = explain(study(run))
     assert found is not None
-    by_name = {attained.name: attained for attained in attainments(run)}
+    by_name = {attained.name: attained for attained in roofline_efficiencies(run)}
     for half in ("depthwise", "pointwise"):
         attained = by_name[f"{half} half"]
         assert attained.problems == found.problems == 4
@@ -208,7 +208,7 @@ def test_two_settings_have_ceilings_and_studies_of_their_own(read: Read) -> None
 def replacement(channels: int, size: int, verdict: str) -> Replacement:
     """A problem of which only the verdict is known."""
     problem = made.square(channels, size, 3)
-    part = Part(problem, 1.0, UNKNOWN, math.nan, "")
+    part = SeparablePart(problem, 1.0, UNKNOWN, math.nan, "")
     label = f"C{channels} {size}x{size}"
     return Replacement(label, None, part, part, part, UNKNOWN, 1, UNKNOWN, verdict, {})
 
@@ -249,7 +249,7 @@ def test_a_region_says_what_its_edge_lacks() -> None:
 def test_problems_of_two_ranks_have_no_region() -> None:
     flat = [replacement(c, s, "faster") for c in (8, 64) for s in (7, 14)]
     line = ConvProblem(8, 8, (100,), 3, padding=1)
-    part = Part(line, 1.0, UNKNOWN, math.nan, "")
+    part = SeparablePart(line, 1.0, UNKNOWN, math.nan, "")
     signal = Replacement("1-D", None, part, part, part, UNKNOWN, 1, UNKNOWN, "slower", {})
     assert find_region([*flat, signal]) is None
 

@@ -10,7 +10,7 @@ import pytest
 
 import convsweep
 from convsweep import ConvProblem
-from convsweep.backends.registry import why_skipped
+from convsweep.backends.registry import skip_reason
 
 pytest.importorskip("triton", reason="needs the extra triton")
 
@@ -51,7 +51,7 @@ def test_they_run_on_cuda_alone_and_only_what_they_suit(name: str) -> None:
     fits, other = (DEPTHWISE, DENSE) if name == "triton_depthwise" else (DENSE, DEPTHWISE)
 
     def reason(problem: ConvProblem, device: str, dtype: str = "float32") -> str | None:
-        return why_skipped(backend, problem, weight_kind="dense", device=device, dtype=dtype)
+        return skip_reason(backend, problem, weight_kind="dense", device=device, dtype=dtype)
 
     assert reason(fits, "cuda:0") is None
     assert reason(other, "cuda:0")

@@ -26,9 +26,9 @@ from bench.cluster.tables import ROOT, write
 from bench.harness.noop_sweep import noop_request
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
-from convsweep.cluster.node_groups import Kind, fitting_nodes, introductions
-from convsweep.cluster.pool import Lost, Node, Pool, Slots, Ticket, Visit
-from convsweep.cluster.session import carry_out
+from convsweep.cluster.node_groups import NodeGroup, describe_nodes, fitting_nodes
+from convsweep.cluster.pool import Node, Pool, Slots, TaskHandle, TaskLost, Ticket
+from convsweep.cluster.session import run_on_cluster
 from convsweep.cluster.tasks import Measured
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
@@ -79,7 +79,7 @@ class _IdlePool:
     def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
         return self._pool.ready(tickets, timeout_s)
 
-    def result(self, ticket: Ticket) -> Visit | Lost:
+    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
         return self._pool.result(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
@@ -97,11 +97,13 @@ def handle(nodes: int, cases: int, folder: Path) -> Handled:
     started = monotonic()
     with connected(parse_address(f"local:{nodes}"), 1) as pool:
         able = fitting_nodes(pool.nodes(), None)
-        said = introductions(pool, able, ("cpu",), Settings(), click.echo)
+        said = describe_nodes(pool, able, ("cpu",), Settings(), click.echo)
         told = said[0][1]
-        kind = Kind(told.id, tuple(able), request, told.told, told.conditions)
+        kind = NodeGroup(told.id, tuple(able), request, told.told, told.conditions)
         before, begun_s = driver.memory_info().rss, monotonic()
-        carry_out([kind], _IdlePool(pool), folder / "run", "run", "bench.cluster.scaling", watch)
+        run_on_cluster(
+            [kind], _IdlePool(pool), folder / "run", "run", "bench.cluster.scaling", watch
+        )
         ended_s = monotonic()
     return Handled(
         nodes=nodes,

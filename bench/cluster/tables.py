@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from convsweep.measure.outcome import utc_now
-from convsweep.results.store import MEASUREMENTS, recorded
+from convsweep.results.store import MEASUREMENTS, load_completed
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
 
@@ -28,7 +28,7 @@ def rows_in(out: Path) -> list[bytes]:
 
 def every_visit_once(out: Path, visits: int) -> tuple[int, int]:
     """How many of a run's visits have no row, and how many rows there are too many."""
-    table = recorded(out)
+    table = load_completed(out)
     found = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
     return visits - len(found), len(table) - len(found)
 

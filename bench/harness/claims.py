@@ -11,7 +11,7 @@ from scipy import stats
 
 from bench.harness.candidates import Numbers, mean_of, moderate
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
-from convsweep.analysis.verdicts import CLAIMS, p_values, settled, verdicts
+from convsweep.analysis.verdicts import CLAIMS, decided_early, p_values, verdicts
 from convsweep.results.store import MARGIN
 
 CASES, RUNS = 200, 50
@@ -103,7 +103,7 @@ def _precise(known: Mapping[int, Numbers], look: int) -> set[int]:
 
 
 STOPS: Mapping[str, Done] = {
-    "its verdict is settled": lambda known, look: settled(known, MARGIN, look),
+    "its verdict is settled": lambda known, look: decided_early(known, MARGIN, look),
     "its interval is within 2 %": _precise,
 }
 

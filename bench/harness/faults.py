@@ -61,7 +61,7 @@ class Act(NamedTuple):
     process: int
 
 
-class Seen(NamedTuple):
+class WeightSnapshot(NamedTuple):
     """A row as somebody watching the file sees it."""
 
     seconds: float
@@ -107,7 +107,7 @@ def _start(kind: str, times: int, folder: Path, log: Path, out: Path) -> subproc
     )
 
 
-def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[Seen]:
+def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[WeightSnapshot]:
     """Every row, soon after it is on the disk."""
     count, ended = 0, False
     while not ended:
@@ -118,7 +118,7 @@ def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[S
         for row in rows[count:]:
             act = acts.get(row["problem"])
             left = act is not None and psutil.pid_exists(act.process)
-            yield Seen(now, row["backend"], row["problem"], row["status"], left)
+            yield WeightSnapshot(now, row["backend"], row["problem"], row["status"], left)
         count = len(rows)
         time.sleep(_LOOK_EVERY_S)
 
@@ -158,7 +158,9 @@ def members(session: int) -> list[int]:
     return found
 
 
-def _trial(kind: str, problem: str, seen: list[Seen], acts: dict[str, Act], left: int) -> Trial:
+def _trial(
+    kind: str, problem: str, seen: list[WeightSnapshot], acts: dict[str, Act], left: int
+) -> Trial:
     faulty = [row for row in seen if (row.backend, row.problem) == (f"outside_{kind}", problem)]
     good = [row for row in seen if (row.backend, row.problem) == (GOOD, problem)]
     status = faulty[0].status if faulty else "none"

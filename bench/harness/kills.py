@@ -138,9 +138,9 @@ class Run:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def _consequences(self, cut: _Cut, now: list[bytes], ended: bool) -> Kill:
-        from convsweep.results.store import recorded
+        from convsweep.results.store import load_completed
 
-        table = recorded(self.out)
+        table = load_completed(self.out)
         visits = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
         return Kill(
             way=cut.way,

@@ -16,16 +16,18 @@ from time import perf_counter
 
 import psutil
 
-from convsweep.measure.sampling import Effort
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.results import store
 from convsweep.sweep import session
 from convsweep.sweep.request import Options, Request, read_request
-from convsweep.sweep.worker_pool import launch_child
+from convsweep.sweep.worker_pool import start_worker
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
 """Numbers of cases, and how many values in_channels and out_channels take to make as many."""
 
-_NOTHING = Effort(warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, settle_s=0)
+_NOTHING = MeasurementConfig(
+    warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, settle_s=0
+)
 _WATCH_EVERY_S = 0.5
 
 
@@ -97,7 +99,7 @@ def _carry_out(request: Request, out: Path, moved: Callable[[], None]) -> None:
         out.name,
         "bench.harness.noop_sweep",
         lambda progress: moved(),
-        launch=lambda settings: launch_child(replace(settings, effort=_NOTHING)),
+        launch=lambda settings: start_worker(replace(settings, effort=_NOTHING)),
     )
 
 

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from convsweep.measure.sampling import (
     Call,
-    Effort,
+    MeasurementConfig,
+    discard_warmup,
     make_plan,
     quantiles,
-    settle,
     time_block,
     warm_up,
 )
 from convsweep.system.devices import Device
 
-EFFORT = Effort(blocks=5, case_s=0.5)
+EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
 
 
 def inference_s(
@@ -27,7 +27,7 @@ def inference_s(
     x: Tensor,
     device: Device,
     rng: random.Random,
-    effort: Effort = EFFORT,
+    effort: MeasurementConfig = EFFORT,
 ) -> dict[str, float]:
     """The median seconds of each network's call on `x`; blocks take turns in random order."""
 
@@ -44,6 +44,6 @@ def inference_s(
         }
         for _ in range(effort.blocks):
             for name in rng.sample(list(calls), len(calls)):
-                settle(device.clock, calls[name], plans[name])
+                discard_warmup(device.clock, calls[name], plans[name])
                 samples[name] += time_block(device.clock, calls[name], plans[name])
     return {name: quantiles(found).median_s for name, found in samples.items()}

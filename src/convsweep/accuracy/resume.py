@@ -8,7 +8,7 @@ from typing import Any
 from convsweep.sweep import resume as resuming
 
 
-def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `ValueError`, naming what differs, where a study can't be gone on with.
 
     Args:
@@ -25,7 +25,7 @@ def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> Non
             raise ValueError(f"can't resume: the data of {name} are not those of the study's start")
     if there.get("environment_id", here["environment_id"]) != here["environment_id"]:
         raise ValueError("can't resume: the machine, or the version of a package, is another now")
-    resuming.refuse_unless_same(there, here)
+    resuming.require_same(there, here)
 
 
 def _options(told: Mapping[str, Any]) -> dict[str, str]:

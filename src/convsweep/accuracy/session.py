@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
-from convsweep.accuracy.resume import refuse_unless_same
+from convsweep.accuracy.resume import require_same
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
-from convsweep.accuracy.trial import Outcome, Trial, all_alike
-from convsweep.accuracy.trial_process import carry_out_apart
+from convsweep.accuracy.trial import Trial, TrialOutcome, all_alike
+from convsweep.accuracy.trial_process import run_trial_in_process
 from convsweep.formatting import one_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
-from convsweep.results.accuracy_schema import VARIANTS, Row
+from convsweep.results.accuracy_schema import VARIANTS, AccuracyRow
 from convsweep.results.accuracy_store import Records, Unit
 from convsweep.results.lock import locked
 from convsweep.system.devices import cpu_name
@@ -29,7 +29,7 @@ _MOST_SEEDS, _MOST_EPOCHS = 1000, 1000
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What is to be trained."""
 
     sources: tuple[Source, ...]
@@ -48,7 +48,7 @@ class Request:
         return [Unit(s.name, seed) for seed in range(self.seeds) for s in self.sources]
 
 
-class Options(NamedTuple):
+class StudyOptions(NamedTuple):
     """What a user asks for; what is None or empty has a default."""
 
     datasets: Sequence[str] = ()
@@ -57,7 +57,7 @@ class Options(NamedTuple):
     epochs: int | None = None
 
 
-def read_request(options: Options) -> Request:
+def read_request(options: StudyOptions) -> StudyRequest:
     """The request that these options make; without a name, every data set.
 
     Raises:
@@ -72,7 +72,7 @@ def read_request(options: Options) -> Request:
     epochs = options.epochs
     if epochs is not None:
         _within("epochs", epochs, 1, _MOST_EPOCHS)
-    return Request(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
+    return StudyRequest(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
 
 
 def _within(option: str, value: int | None, default: int, most: int) -> int:
@@ -83,19 +83,19 @@ def _within(option: str, value: int | None, default: int, most: int) -> int:
     return value
 
 
-class Progress(NamedTuple):
+class StudyProgress(NamedTuple):
     """A trial is over."""
 
     done: int
     total: int
-    rows: Sequence[Row]
+    rows: Sequence[AccuracyRow]
 
 
-Observe = Callable[[Progress], None]
-CarryOut = Callable[[Trial, Callable[[], bool]], list[Outcome] | None]
+Observe = Callable[[StudyProgress], None]
+CarryOut = Callable[[Trial, Callable[[], bool]], list[TrialOutcome] | None]
 
 
-class Ending(NamedTuple):
+class StudyEnding(NamedTuple):
     """How a study has ended."""
 
     interrupted: bool
@@ -103,15 +103,15 @@ class Ending(NamedTuple):
     """Networks that crashed or raised, in this session."""
 
 
-def carry_out(
-    request: Request,
+def run_study(
+    request: StudyRequest,
     out: Path,
     command: str,
     observe: Observe,
     *,
     resume: bool = False,
-    trial: CarryOut = carry_out_apart,
-) -> Ending:
+    trial: CarryOut = run_trial_in_process,
+) -> StudyEnding:
     """Train everything that has no rows yet; whatever ends it, `resume` goes on.
 
     Raises:
@@ -119,7 +119,7 @@ def carry_out(
     """
     with locked(out), Interrupts() as interrupts:
         if not resume:
-            store.refuse_unless_new(out)
+            store.require_new(out)
         loaded = {source.name: _loaded(source) for source in request.sources}
         told = _told(request, loaded, out.resolve().name, command)
         if resume:
@@ -137,19 +137,19 @@ def carry_out(
                 rows = [_row(told, request, unit, outcome) for outcome in outcomes]
                 records.append(rows)
                 failed += sum(row.status not in ("ok", "skipped") for row in rows)
-                observe(Progress(done, len(request.units), rows))
+                observe(StudyProgress(done, len(request.units), rows))
         ended = "interrupted" if interrupts.asked else "done"
         store.write_environment(out, {**told, "ended": ended})
-        return Ending(interrupts.asked, failed)
+        return StudyEnding(interrupts.asked, failed)
 
 
 def _outcomes(
-    request: Request,
+    request: StudyRequest,
     unit: Unit,
     data: Dataset | str,
     trial: CarryOut,
     interrupts: Interrupts,
-) -> list[Outcome] | None:
+) -> list[TrialOutcome] | None:
     if isinstance(data, str):
         return all_alike("skipped", data)
     source = SOURCES[unit.dataset]
@@ -168,7 +168,7 @@ def _loaded(source: Source) -> Dataset | str:
 
 
 def _told(
-    request: Request, loaded: Mapping[str, Dataset | str], run_id: str, command: str
+    request: StudyRequest, loaded: Mapping[str, Dataset | str], run_id: str, command: str
 ) -> dict[str, Any]:
     """What environment.json says from the start."""
     return {
@@ -199,7 +199,7 @@ def _told(
 
 def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dict[str, Any]:
     """What environment.json says of a run that is gone on with; `ValueError` where it can't be."""
-    refuse_unless_same(earlier, told)
+    require_same(earlier, told)
     before = earlier.get("resumed")
     return {
         **earlier,
@@ -208,8 +208,10 @@ def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dic
     }
 
 
-def _row(told: Mapping[str, Any], request: Request, unit: Unit, outcome: Outcome) -> Row:
-    return Row(
+def _row(
+    told: Mapping[str, Any], request: StudyRequest, unit: Unit, outcome: TrialOutcome
+) -> AccuracyRow:
+    return AccuracyRow(
         run_id=told["run_id"],
         environment_id=told["environment_id"],
         dataset=unit.dataset,

@@ -18,7 +18,7 @@ from convsweep.accuracy.inference_timing import EFFORT, inference_s
 from convsweep.accuracy.model import Task, build, deployed, macs, width_of
 from convsweep.accuracy.training import BATCH_SIZE, Data, judge, tensors, train, weights_digest
 from convsweep.measure.outcome import failure, utc_now
-from convsweep.measure.sampling import Effort
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.problems.problem import format_size
 from convsweep.results.accuracy_schema import VARIANTS
 from convsweep.system import process as conditions
@@ -34,12 +34,12 @@ class Trial:
     width: int
     epochs: int
     threads: int
-    effort: Effort = EFFORT
+    effort: MeasurementConfig = EFFORT
     """How much is timed of a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrialOutcome:
     """How one variant went: what its row holds beside who, where and when."""
 
     variant: str
@@ -65,16 +65,16 @@ class Outcome:
     weights_digest: str | None = None
 
 
-def all_alike(status: str, reason: str) -> list[Outcome]:
+def all_alike(status: str, reason: str) -> list[TrialOutcome]:
     """The outcomes of a trial that gives no numbers."""
     now = utc_now()
     return [
-        Outcome(variant=variant, started_at=now, status=status, reason=reason)
+        TrialOutcome(variant=variant, started_at=now, status=status, reason=reason)
         for variant in VARIANTS
     ]
 
 
-def carry_out(trial: Trial, device: Device) -> list[Outcome]:
+def run_trial(trial: Trial, device: Device) -> list[TrialOutcome]:
     """Train and time every variant; the order of training is drawn by the seed.
 
     Weights and the order of samples are drawn by generators of their own, from the same seed for
@@ -95,7 +95,7 @@ def carry_out(trial: Trial, device: Device) -> list[Outcome]:
     batch = data.test[:BATCH_SIZE]
     batch_s = inference_s(networks, batch, device, rng, trial.effort)
     return [
-        Outcome(
+        TrialOutcome(
             variant=variant,
             started_at=trained[variant].started_at,
             status="ok",
@@ -161,14 +161,14 @@ def serve(connection: Connection, trial: Trial) -> None:
     """Send the outcomes of a trial, under the conditions of a measuring process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
     conditions.end_with_parent()
-    conditions.steady_allocator()
+    conditions.retain_memory()
     conditions.pin(trial.threads)
     conditions.take_priority()
     conditions.fix_threads(trial.threads)
     use_full_precision()
-    kept = conditions.scatter(random.Random(trial.seed))
+    kept = conditions.randomize_heap_layout(random.Random(trial.seed))
     try:
-        found = carry_out(trial, find_device("cpu"))
+        found = run_trial(trial, find_device("cpu"))
     except Exception as error:
         failed = failure(error)
         found = all_alike(failed.status, failed.reason or "")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from convsweep.accuracy.trial import Outcome, Trial, all_alike, serve
-from convsweep.system.forkserver import context, undisturbed
+from convsweep.accuracy.trial import Trial, TrialOutcome, all_alike, serve
+from convsweep.system.forkserver import context, isolated_start
 
 _LOOK_EVERY_S = 0.1
 
 
-def carry_out_apart(trial: Trial, interrupted: Callable[[], bool]) -> list[Outcome] | None:
+def run_trial_in_process(
+    trial: Trial, interrupted: Callable[[], bool]
+) -> list[TrialOutcome] | None:
     """The trial's outcomes; None where an interrupt came first, and the process was ended.
 
     A process that dies leaves outcomes that say how.
@@ -19,14 +21,14 @@ def carry_out_apart(trial: Trial, interrupted: Callable[[], bool]) -> list[Outco
     processes = context()
     ours, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=serve, args=(theirs, trial), daemon=True)
-    with undisturbed():
+    with isolated_start():
         process.start()
     theirs.close()
     try:
         while not ours.poll(_LOOK_EVERY_S):
             if interrupted():
                 return None
-        found: list[Outcome] = ours.recv()
+        found: list[TrialOutcome] = ours.recv()
         return found
     except (EOFError, ConnectionError):
         process.join()

@@ -55,12 +55,12 @@ def measure_noise(measurements: DataFrame) -> Noise:
     Raises:
         ValueError: no backend of the run was timed beside a twin.
     """
-    same, busier = _pairs(measurements, AGAIN), _pairs(measurements, BUSIER)
+    same, slowed_variant = _pairs(measurements, AGAIN), _pairs(measurements, BUSIER)
     if measurements["pass_index"].nunique() < 2:
         raise ValueError("one pass does not tell how much passes differ")
-    if same.empty or busier.empty or (same_cases := _compared(same)).empty:
+    if same.empty or slowed_variant.empty or (same_cases := _compared(same)).empty:
         raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
-    trials = _compared(busier)
+    trials = _compared(slowed_variant)
     logs = read_cases(same, "itself").log_speedup[same_cases.index]
     passes = int(np.median((~np.isnan(logs)).sum(axis=1)))
     deviations = estimate(logs).standard_error * np.sqrt((~np.isnan(logs)).sum(axis=1))

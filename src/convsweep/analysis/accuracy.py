@@ -17,7 +17,7 @@ from convsweep.analysis.estimates import (
     interval,
     stacked,
 )
-from convsweep.analysis.verdicts import hold, verdicts
+from convsweep.analysis.verdicts import reject_at_fdr, verdicts
 from convsweep.results.accuracy_schema import EPOCHS, STANDARD, VARIANTS
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
     ]
     if not pairs:
         return []
-    decided = hold(np.array([_p_value(pair) for _, _, pair in pairs]))
+    decided = reject_at_fdr(np.array([_p_value(pair) for _, _, pair in pairs]))
     single, batch = (_verdicts([pair for _, _, pair in pairs], name) for name in (SINGLE, BATCH))
     return [
         Comparison(

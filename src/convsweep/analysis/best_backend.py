@@ -11,7 +11,13 @@ import pandas as pd
 
 from convsweep.analysis.estimates import Interval, estimate, interval
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import CLAIMS, asked_in, hold, p_values, summarize
+from convsweep.analysis.verdicts import (
+    CLAIMS,
+    p_values,
+    read_request_info,
+    reject_at_fdr,
+    summarize,
+)
 from convsweep.results import store
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of
@@ -69,7 +75,7 @@ def _decided(doubts: np.ndarray[Any, np.dtype[np.float64]]) -> pd.api.extensions
     """Which leads are sure; missing where there is no second."""
     decided = pd.array([pd.NA] * len(doubts), dtype="boolean")
     contested = ~np.isnan(doubts)
-    decided[contested] = hold(doubts[contested])
+    decided[contested] = reject_at_fdr(doubts[contested])
     return decided
 
 
@@ -100,13 +106,13 @@ def best_of(
     """
     environment = store.read_environment(run_dir)
     measurements = store.load(run_dir)
-    asked = asked_in(environment)
+    asked = read_request_info(environment)
     run = read_run(measurements, summarize(measurements, asked.baseline, asked.margin))
     every = best(run)
     limited = max_error is not None or among is not None
     found = best(run, max_error, among) if limited else every.copy()
     if found.empty:
-        raise ValueError(f"{str(run_dir)!r} {_why_none(run, max_error, among)}")
+        raise ValueError(f"{str(run_dir)!r} {_absence_reason(run, max_error, among)}")
     for name, part in MACHINE.items():
         told = (machine_of(environment, str(one)).get(part) for one in found["environment_id"])
         found[name] = [_told(one, name) for one in told]
@@ -121,7 +127,7 @@ def _told(part: object, name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _why_none(run: Run, max_error: float | None, among: Collection[str] | None) -> str:
+def _absence_reason(run: Run, max_error: float | None, among: Collection[str] | None) -> str:
     """Why there is no row, to follow the run's name."""
     ok = run.cases[run.cases["status"] == "ok"]
     if among is not None:

@@ -20,7 +20,7 @@ from convsweep.analysis.estimates import (
     weighted_mean,
 )
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.verdicts import asked_in, told_verdicts
+from convsweep.analysis.verdicts import read_request_info, stored_verdicts
 from convsweep.results import store
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def compare(
             f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
             "--across-machines compares them all the same"
         )
-    margin = asked_in(now.told).margin if margin is None else margin
+    margin = read_request_info(now.told).margin if margin is None else margin
     baseline = None if absolute else _common_baseline(before, now)
     old, new = (read_cases(run.rows, baseline or "") for run in (before, now))
     cases = _pair(old, new)
@@ -166,7 +166,7 @@ def _judge(
     for name, ends in zip(_CHANGE, bounds(found), strict=True):
         cases[name] = ends
     timed = cases["old_s"].notna() & cases["new_s"].notna()
-    said = pd.Series(told_verdicts(found, margin)).fillna("")
+    said = pd.Series(stored_verdicts(found, margin)).fillna("")
     cases["verdict"] = said.mask(timed & is_baseline[:, 0], "baseline")
     failed = (cases["status_old"] == "ok") & cases["status_new"].isin(_FAILED)
     cases["regression"] = ((cases["verdict"] == "slower") | failed).astype(bool)

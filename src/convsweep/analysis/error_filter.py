@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Exact(NamedTuple):
+class FilteredRun(NamedTuple):
     """What is left of a run."""
 
     measurements: DataFrame
@@ -22,7 +22,7 @@ class Exact(NamedTuple):
     """What was left out, in a sentence."""
 
 
-def within(measurements: DataFrame, max_error: float) -> Exact:
+def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:
     """The run's cases whose relative error is nowhere above `max_error`, in any pass.
 
     What is known of the machine itself, its ceilings and halves of layers, stays as it is.
@@ -41,7 +41,7 @@ def within(measurements: DataFrame, max_error: float) -> Exact:
     left.loc[out, "status"] = "skipped"
     left.loc[out, "reason"] = [_reason(error, max_error) for error in worst[out]]
     first = ok[(case.cumcount() == 0) & ok.index.isin(out)]
-    return Exact(left, _told(first, max_error))
+    return FilteredRun(left, _told(first, max_error))
 
 
 def _reason(error: float, max_error: float) -> str:

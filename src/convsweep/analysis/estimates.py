@@ -44,7 +44,7 @@ def estimate(logs: Numbers) -> Estimate:
     end: on a shared machine whole passes are disturbed, and a mean would follow each of them. The
     standard error is that of the values with the outer ones drawn in (Tukey & McLaughlin 1963).
     """
-    values, passes, kept = _drawn_in(logs)
+    values, passes, kept = _winsorized(logs)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.nansum(values, axis=-1) / passes
         variance = np.nansum((values - centre[..., np.newaxis]) ** 2, axis=-1) / (passes - 1)
@@ -63,7 +63,7 @@ def degrees(passes: int) -> int:
     return passes - 2 * (max(passes - 1, 0) // _LEFT_OUT) - 1
 
 
-def _drawn_in(logs: Numbers) -> tuple[Numbers, NDArray[np.intp], NDArray[np.intp]]:
+def _winsorized(logs: Numbers) -> tuple[Numbers, NDArray[np.intp], NDArray[np.intp]]:
     """Values whose plain mean and standard error are those of the trimmed mean.
 
     The outer ones are set to the last that is kept; then all are moved and stretched, since what
@@ -106,7 +106,7 @@ def weighted_mean(logs: Numbers, weights: Numbers) -> Estimate:
     degrees of freedom are those of errors that all cases of a pass share (Bell & McCaffrey 2002,
     with passes as clusters), as far as passes are not left out.
     """
-    values, _, kept = _drawn_in(logs)
+    values, _, kept = _winsorized(logs)
     there, means = ~np.isnan(logs), estimate(logs).mean
     mean = np.asarray((weights * means).sum())
     passes = there.sum(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.analysis.model_savings import LayerCost, layer_costs, layers_table
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.analysis.verdicts import read_request_info, summarize
 from convsweep.results import store
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def keep(run_dir: Path, model: Mapping[str, object]) -> None:
     store.write_layers(run_dir, layers_table(found.layers if found else []))
 
 
-def refuse_another(run_dir: Path, name: str, order: Sequence[str]) -> None:
+def require_same_model(run_dir: Path, name: str, order: Sequence[str]) -> None:
     """Raise `ValueError` where a run to go on with is of another model, or of another input.
 
     Args:
@@ -88,7 +88,7 @@ def advise(measurements: DataFrame, environment: Mapping[str, Any]) -> Advice | 
         measurements: of one setting.
         environment: as the run's folder keeps it.
     """
-    asked = asked_in(environment)
+    asked = read_request_info(environment)
     summary = summarize(measurements, asked.baseline, asked.margin)
     run = read_run(measurements, summary, asked.cases)
     if not run.settings:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Attainment(NamedTuple):
+class RooflineEfficiency(NamedTuple):
     """A geometric mean over problems, and where its ends are."""
 
     name: str
@@ -30,7 +30,7 @@ class Attainment(NamedTuple):
     problems: int
 
 
-def attainments(run: Run) -> list[Attainment]:
+def roofline_efficiencies(run: Run) -> list[RooflineEfficiency]:
     """Every backend of one setting, then the halves; those whose ceilings are known.
 
     A half counts once for each problem that it is a half of, as in every sentence on halves.
@@ -39,7 +39,7 @@ def attainments(run: Run) -> list[Attainment]:
     known = {name: known_points(rows) for name, rows in parts.items()}
     if len(run.halves):
         known |= _halves_by_problem(run)
-    return [_attainment(run, name, rows) for name, rows in known.items() if len(rows)]
+    return [_roofline_efficiency(run, name, rows) for name, rows in known.items() if len(rows)]
 
 
 def _halves_by_problem(run: Run) -> dict[str, DataFrame]:
@@ -73,12 +73,12 @@ def known_points(rows: DataFrame) -> DataFrame:
     )
 
 
-def _attainment(run: Run, name: str, rows: DataFrame) -> Attainment:
+def _roofline_efficiency(run: Run, name: str, rows: DataFrame) -> RooflineEfficiency:
     keys = pd.MultiIndex.from_frame(rows[["setting", "label", "backend"]])
     log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
     attainable_s = (rows["roofline_fraction"] * rows["median_s"]).to_numpy(dtype="float64")
     logs = np.log(attainable_s)[:, np.newaxis] - log_s
-    return Attainment(
+    return RooflineEfficiency(
         name,
         interval(weighted_mean(logs, np.full(len(rows), 1 / len(rows)))),
         float(rows["roofline_fraction"].min()),

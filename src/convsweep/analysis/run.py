@@ -11,14 +11,14 @@ from convsweep.analysis.cases import split
 from convsweep.analysis.estimates import Interval, estimate, interval, total, weighted_mean
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.roofline import MACHINE_COLUMNS
-from convsweep.analysis.verdicts import CLAIMS, hold, p_values
+from convsweep.analysis.verdicts import CLAIMS, p_values, reject_at_fdr
 from convsweep.results.store import MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-MOST_THRIFTY = 3
+MAX_BACKENDS_WITH_FEWER_MACS = 3
 """Backends with fewer multiplications of which each has a sentence and a figure."""
 
 
@@ -109,7 +109,7 @@ def fastest(run: Run) -> DataFrame:
         backend = times.index.get_level_values("backend")[winner]
         rows.append({"setting": setting, "label": label, "backend": backend})
     found = pd.DataFrame(rows, columns=["setting", "label", "backend"])
-    return found.assign(decided=hold(np.array(doubts, dtype="float64")))
+    return found.assign(decided=reject_at_fdr(np.array(doubts, dtype="float64")))
 
 
 class MeanSpeedup(NamedTuple):
@@ -137,12 +137,12 @@ def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     return MeanSpeedup(interval(weighted_mean(logs, np.full(problems, 1 / problems))), problems)
 
 
-def promised_speedup(run: Run) -> Series:
+def mac_ratio(run: Run) -> Series:
     """What the arithmetic alone promises: MACs of the definition / MACs of the backend."""
     return run.cases["macs"] / run.cases["backend_macs"]
 
 
-def thrifty_backends(run: Run) -> list[str]:
+def backends_with_fewer_macs(run: Run) -> list[str]:
     """The backends, baseline apart, that multiply less than the definition in some problem.
 
     Where there are more than a reader takes in, those that belong to no family: the others have a
@@ -151,7 +151,7 @@ def thrifty_backends(run: Run) -> list[str]:
     saves = run.cases["backend_macs"] < run.cases["macs"]
     thrifty = run.cases[saves & run.cases["speedup"].notna()]
     names = set(thrifty["backend"])
-    if len(names) > MOST_THRIFTY:
+    if len(names) > MAX_BACKENDS_WITH_FEWER_MACS:
         names = set(thrifty.loc[thrifty["family"].isna(), "backend"])
     return [name for name in run.backends if name in names - {run.baseline}]
 

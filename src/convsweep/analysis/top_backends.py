@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def few(run: Run, most: int) -> Run:
+def top_backends(run: Run, most: int) -> Run:
     """The run with at most so many backends: the baseline, and those that are fastest most often.
 
     Among equals the one that is the least behind; one without any time is the first to go.

@@ -80,7 +80,7 @@ def p_values(speedups: Estimate, margin: float = MARGIN) -> Numbers:
     return np.asarray(np.minimum(2 * np.nan_to_num(one_sided, nan=1), 1))
 
 
-def hold(p: Numbers) -> NDArray[np.bool_]:
+def reject_at_fdr(p: Numbers) -> NDArray[np.bool_]:
     """Which of many claims are made, so that 5 % of those may be false.
 
     Benjamini & Hochberg 1995, over all the comparisons that one answer rests on.
@@ -92,10 +92,10 @@ def hold(p: Numbers) -> NDArray[np.bool_]:
 def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
     """`faster`, `slower`, `same` or `undecided` for each of a run's comparisons."""
     p = p_values(speedups, margin)
-    return np.where(hold(p.min(axis=0)), np.array(CLAIMS)[p.argmin(axis=0)], "undecided")
+    return np.where(reject_at_fdr(p.min(axis=0)), np.array(CLAIMS)[p.argmin(axis=0)], "undecided")
 
 
-def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[_K]:
+def decided_early(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[_K]:
     """The cases whose verdict holds although one looks after every pass, and stops when it holds.
 
     Look number i has 1 / (i (i + 1)) of the 5 %, which adds up to 5 % over all the looks that
@@ -115,7 +115,7 @@ def settled(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[
     # A case that was left alone has been looked at as often as it had passes.
     passes = (~np.isnan(logs)).sum(axis=1)
     look = np.maximum(looks - (passes.max() - passes), 1)
-    held = hold(np.minimum(p * look * (look + 1), 1))
+    held = reject_at_fdr(np.minimum(p * look * (look + 1), 1))
     return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
 
 
@@ -139,7 +139,7 @@ def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
     return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
 
 
-class Asked(NamedTuple):
+class RequestInfo(NamedTuple):
     """What a run's verdicts are to be about."""
 
     baseline: str = BASELINE
@@ -150,14 +150,14 @@ class Asked(NamedTuple):
     """How many more the other shards have, where it is one."""
 
 
-def asked_in(environment: Mapping[str, Any]) -> Asked:
+def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
     """What was asked when the run was measured, from an environment.json that may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
     request = environment.get("request")
     told = request if isinstance(request, Mapping) else {}
     cases, whole = told.get("case_count"), told.get("whole_count")
     others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
-    return Asked(
+    return RequestInfo(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
         margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
         _planned(environment, cases) if isinstance(cases, int) else 0,
@@ -191,7 +191,7 @@ def summarize(
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
     _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
-    summary["verdict"] = told_verdicts(speedups, margin)
+    summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
@@ -206,7 +206,7 @@ def _put(summary: DataFrame, names: Sequence[str], found: Estimate) -> None:
         summary[name] = ends
 
 
-def told_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
+def stored_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
     """The verdicts of the run's speedups; None where there is no speedup."""
     compared = ~np.isnan(speedups.mean)
     told = np.full(compared.shape, None, dtype=object)

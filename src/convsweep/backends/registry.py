@@ -55,7 +55,7 @@ def _version(backend: Backend) -> str:
     return ""
 
 
-def why_not_installed(backend: Backend) -> str | None:
+def missing_package(backend: Backend) -> str | None:
     """Which package that the backend imports is missing, and how to get it, or None."""
     missing = [module for module in backend.modules if find_spec(module) is None]
     if not missing:
@@ -73,7 +73,7 @@ def unavailable(name: str, reason: str) -> Backend:
     return Backend(name, prepare, unsupported=lambda problem: reason)
 
 
-def why_skipped(
+def skip_reason(
     backend: Backend, problem: ConvProblem, *, weight_kind: str, device: str, dtype: str
 ) -> str | None:
     """Why the backend can't take part in a case, in words, or None."""
@@ -82,7 +82,7 @@ def why_skipped(
         return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
     if backend.dtypes is not None and dtype not in backend.dtypes:
         return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
-    if reason := why_not_installed(backend) or backend.unsupported(problem):
+    if reason := missing_package(backend) or backend.unsupported(problem):
         return reason
     if backend.needs_factors and weight_kind != "separable":
         return "needs a weight that factors: --weight-kind separable"

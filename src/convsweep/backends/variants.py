@@ -18,12 +18,12 @@ AGAIN = "+again"
 _MORE_WORK = re.compile(r".+\+(\d+)%")
 
 
-def twin(name: str) -> str:
+def aa_variant(name: str) -> str:
     """The name under which the backend runs a second time, as it is."""
     return name + AGAIN
 
 
-def busier(name: str, percent: int) -> str:
+def slowed_variant(name: str, percent: int) -> str:
     """The name under which it makes so many percent more calls than are counted."""
     return f"{name}+{percent}%"
 

@@ -15,7 +15,7 @@ from convsweep.cli.options import path
 from convsweep.system.signals import ending_at_once
 
 if TYPE_CHECKING:
-    from convsweep.accuracy.session import Progress
+    from convsweep.accuracy.session import StudyProgress
 
 
 @click.command()
@@ -51,18 +51,18 @@ def accuracy(
         from convsweep.accuracy import session
 
     with ending_at_once(), requested():
-        request = session.read_request(session.Options(datasets, seeds, threads, epochs))
+        request = session.read_request(session.StudyOptions(datasets, seeds, threads, epochs))
         out = folder(out, resume, session.NAME)
     command = shlex.join(["convsweep", *sys.argv[1:]])
     with written(out):
-        ending = session.carry_out(request, out, command, _tell_progress, resume=resume)
+        ending = session.run_study(request, out, command, _tell_progress, resume=resume)
     if ending.interrupted:
         return interrupted()
     _tell(out)
     return int(ending.failed > 0)
 
 
-def _tell_progress(now: Progress) -> None:
+def _tell_progress(now: StudyProgress) -> None:
     """A line for each trial that is over."""
     first = now.rows[0]
     shares = [f"{row.variant} {row.accuracy:.1%}" for row in now.rows if row.accuracy is not None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsweep.cli.common import FAILED, carry_out, folder, interrupted
+from convsweep.cli.common import FAILED, folder, interrupted, sweep_with_progress
 from convsweep.cli.errors import requested, written
 from convsweep.cli.options import path
 from convsweep.system.signals import ending_at_once
@@ -70,7 +70,7 @@ def advise(
 
     forkserver.begin()
     with ending_at_once():
-        from convsweep.analysis.model_advice import keep, read_advice, refuse_another
+        from convsweep.analysis.model_advice import keep, read_advice, require_same_model
         from convsweep.cli import terminal
         from convsweep.models.advise import request as asking
         from convsweep.models.advise.trace import record
@@ -95,14 +95,14 @@ def advise(
         request = asking.request_for(name, layers, words)
         out = folder(out, resume, name)
         if resume:
-            refuse_another(out, name, [layer.problem.label for layer in layers])
+            require_same_model(out, name, [layer.problem.label for layer in layers])
         forecast = pass_s(request, measuring(request).effort)
     print(terminal.plan(request, forecast), flush=True)
     first = request.cases[0]
     whole = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
     )
-    ending = carry_out(request, out, resume, [whole])
+    ending = sweep_with_progress(request, out, resume, [whole])
     with written(out):
         told = asking.told(spec, shapes, recording, layers, first.dtype)
         keep(out, told)
@@ -111,8 +111,8 @@ def advise(
         print(f"No layer was measured before the run ended; --resume goes on. Results: {out}")
         return interrupted() if ending.interrupted else 1
     failed = _tell(found, out)
-    if ending.unsettled and found.is_timed:
-        print(terminal.unsettled(ending.unsettled))
+    if ending.open_comparisons and found.is_timed:
+        print(terminal.unsettled(ending.open_comparisons))
     return interrupted() if ending.interrupted else failed
 
 

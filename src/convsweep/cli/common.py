@@ -21,13 +21,13 @@ FAILED = ("mismatch", "crash", "error")
 
 def folder(out: Path | None, resume: bool, name: str) -> Path:
     """Where a run is to be written, or gone on with; raises `ValueError` where it can't be."""
-    from convsweep.results.store import refuse_unless_new, refuse_unless_run
+    from convsweep.results.store import require_new, require_run
     from convsweep.sweep import session
 
     if resume and out is None:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
     out = out or session.RESULTS / session.new_run_id(name)
-    (refuse_unless_run if resume else refuse_unless_new)(out)
+    (require_run if resume else require_new)(out)
     return out
 
 
@@ -49,7 +49,7 @@ def plan(request: Request, nodes: int = 1) -> str:
     return terminal.plan(request, seconds / nodes, compiling_s(cases, backends))
 
 
-def carry_out(
+def sweep_with_progress(
     request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
 ) -> Ending:
     """Measure, and show how far it is; `networks` are run whole beside it, if they are given."""
@@ -60,7 +60,7 @@ def carry_out(
 
     command = shlex.join(["convsweep", *sys.argv[1:]])
     with written(out), terminal.progress(Console(stderr=True)) as observe:
-        return session.carry_out(
+        return session.run_sweep(
             request, out, out.resolve().name, command, observe, resume=resume, networks=networks
         )
 
@@ -77,13 +77,13 @@ def tell(out: Path) -> int:
     from rich.console import Console
 
     from convsweep.analysis.run import read_run
-    from convsweep.analysis.verdicts import asked_in, summarize
+    from convsweep.analysis.verdicts import read_request_info, summarize
     from convsweep.cli import skip_reasons, terminal
     from convsweep.report.summary_text import answer
     from convsweep.results.store import load, read_environment
 
     measurements = load(out)
-    asked = asked_in(read_environment(out))
+    asked = read_request_info(read_environment(out))
     summary = summarize(measurements, asked.baseline, asked.margin)
     run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     console = Console(width=None if sys.stdout.isatty() else 140)

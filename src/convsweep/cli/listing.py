@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from convsweep.backends.base import Backend
-from convsweep.backends.registry import list_backends, why_not_installed
+from convsweep.backends.registry import list_backends, missing_package
 from convsweep.problems.grid import GRIDS
 from convsweep.problems.workloads import workloads
 from convsweep.system.devices import device_names, find_device
@@ -33,7 +33,7 @@ def _needs(backend: Backend) -> str:
     """`cuda, extra triton`: beyond convsweep's own needs, and whether it is missing."""
     devices = " or ".join(backend.device_types or ())
     extra = f"extra {backend.extra}" if backend.extra else " and ".join(backend.modules)
-    missing = " (not installed)" if why_not_installed(backend) else ""
+    missing = " (not installed)" if missing_package(backend) else ""
     return ", ".join(filter(None, (devices, extra + missing)))
 
 

@@ -17,7 +17,7 @@ from convsweep.cli.errors import requested, written
 
 if TYPE_CHECKING:
     from convsweep.cli.listing import Entries
-    from convsweep.cluster.node_groups import Kind
+    from convsweep.cluster.node_groups import NodeGroup
     from convsweep.cluster.pool import Node, Pool
     from convsweep.cluster.session import Ended
     from convsweep.measure.worker import Settings
@@ -69,9 +69,9 @@ def noise(
     from convsweep.analysis.aa_noise import measure_noise
     from convsweep.report.noise import sentences
     from convsweep.results.store import load
-    from convsweep.sweep.request import Options, against_itself
+    from convsweep.sweep.request import Options, aa_request
 
-    where, ended = _sweep(address, label, Options(**words), out, resume, finish=against_itself)
+    where, ended = _sweep(address, label, Options(**words), out, resume, finish=aa_request)
     assert ended is not None, "a run that is no dry one ends"
     if ended.word == "interrupted":
         return interrupted()
@@ -89,7 +89,7 @@ def devices(address: str, label: str | None, what: str) -> Entries:
     """What each of a cluster's nodes has, as rows of text."""
     from convsweep.cluster.address import parse_address
     from convsweep.cluster.connection import connected
-    from convsweep.cluster.node_groups import fitting_nodes, introductions
+    from convsweep.cluster.node_groups import describe_nodes, fitting_nodes
     from convsweep.measure.worker import Settings
 
     if what != "devices":
@@ -97,7 +97,7 @@ def devices(address: str, label: str | None, what: str) -> Entries:
     with connected(parse_address(address), 1) as pool:
         every = pool.nodes()
         able = fitting_nodes(every, label)
-        said = introductions(pool, able, None, Settings(), _tell_waiting)
+        said = describe_nodes(pool, able, None, Settings(), _tell_waiting)
     rows: list[tuple[str, ...]] = [
         (node.name, _labels(node), ", ".join(found.devices), str(found.cores), found.cpu, found.id)
         for node, found in said
@@ -154,12 +154,14 @@ def _kinds(
     options: Options,
     settings: Settings,
     finish: Callable[[Request], Request],
-) -> list[Kind]:
-    from convsweep.cluster.node_groups import fitting_nodes, introductions, kinds_of
+) -> list[NodeGroup]:
+    from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
 
     nodes = fitting_nodes(pool.nodes(), label)
     devices = options.devices or ("cpu",)
-    return kinds_of(introductions(pool, nodes, devices, settings, _tell_waiting), options, finish)
+    return group_nodes(
+        describe_nodes(pool, nodes, devices, settings, _tell_waiting), options, finish
+    )
 
 
 def _tell_waiting(names: str) -> None:
@@ -170,13 +172,13 @@ def _tell_waiting(names: str) -> None:
     )
 
 
-def _plan(kind: Kind) -> str:
+def _plan(kind: NodeGroup) -> str:
     """What a kind of hardware will do, in a line."""
     lacking = f"; not installed there: {', '.join(kind.lacking)}" if kind.lacking else ""
     return f"On {kind.name}: {plan(kind.request, len(kind.nodes))}{lacking}"
 
 
-def _carry_out(kinds: Sequence[Kind], pool: Pool, out: Path, resume: bool) -> Ended:
+def _carry_out(kinds: Sequence[NodeGroup], pool: Pool, out: Path, resume: bool) -> Ended:
     from rich.console import Console
 
     from convsweep.cli import terminal
@@ -184,7 +186,7 @@ def _carry_out(kinds: Sequence[Kind], pool: Pool, out: Path, resume: bool) -> En
 
     command = shlex.join(["convsweep", *sys.argv[1:]])
     with written(out), terminal.progress(Console(stderr=True)) as observe:
-        return session.carry_out(
+        return session.run_on_cluster(
             kinds, pool, out, out.resolve().name, command, observe, resume=resume
         )
 
@@ -195,8 +197,8 @@ def _end(ended: Ended, failed: int) -> int:
     from convsweep.cluster.work_queue import LOST_NODES
 
     for ending in ended.of_kinds:
-        if ending.unsettled:
-            print(terminal.unsettled(ending.unsettled))
+        if ending.open_comparisons:
+            print(terminal.unsettled(ending.open_comparisons))
     if ended.word == LOST_NODES:
         print(
             "convsweep: the last node of its kind is gone; the same command with --resume goes on",

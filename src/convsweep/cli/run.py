@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from convsweep.cli import ray as cluster
-from convsweep.cli.common import FAILED, carry_out, folder, interrupted, plan, tell
+from convsweep.cli.common import FAILED, folder, interrupted, plan, sweep_with_progress, tell
 from convsweep.cli.errors import requested
 from convsweep.cli.options import path, sweep_options
 from convsweep.cli.ray import cluster_options
@@ -77,10 +77,10 @@ def run(
     print(planned, flush=True)
     if dry_run:
         return 0
-    ending = carry_out(request, out, resume)
+    ending = sweep_with_progress(request, out, resume)
     failed = tell(out)
-    if ending.unsettled:
-        print(terminal.unsettled(ending.unsettled))
+    if ending.open_comparisons:
+        print(terminal.unsettled(ending.open_comparisons))
     return interrupted() if ending.interrupted else failed
 
 
@@ -141,19 +141,19 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         from convsweep.analysis.aa_noise import measure_noise
         from convsweep.report.noise import sentences
         from convsweep.results.store import load
-        from convsweep.sweep.request import Options, against_itself, read_request
-        from convsweep.system.environment import shaky
+        from convsweep.sweep.request import Options, aa_request, read_request
+        from convsweep.system.environment import environment_warnings
 
     with ending_at_once(), requested():
-        request = against_itself(read_request(Options(**words)))
+        request = aa_request(read_request(Options(**words)))
         out = folder(out, resume, request.name)
         planned = plan(request)
     print(planned, flush=True)
-    if carry_out(request, out, resume).interrupted:
+    if sweep_with_progress(request, out, resume).interrupted:
         return interrupted()
     with requested():
         found = measure_noise(load(out))
-    for sentence in sentences(found, shaky()):
+    for sentence in sentences(found, environment_warnings()):
         print(sentence)
     print(f"Results: {out}")
     return 0

@@ -18,12 +18,12 @@ from rich.text import Text
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
-from convsweep.analysis.top_backends import few
+from convsweep.analysis.top_backends import top_backends
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case
 from convsweep.sweep.request import Request
 from convsweep.sweep.runner import Progress
-from convsweep.sweep.stopping import Unsettled
+from convsweep.sweep.stopping import OpenComparisons
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -75,7 +75,7 @@ def _beside(request: Request) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def unsettled(left: Unsettled) -> str:
+def unsettled(left: OpenComparisons) -> str:
     """What a run with a budget leaves undecided, and how much longer that would need."""
     if not left.cases:
         return "Every comparison is settled."
@@ -161,7 +161,7 @@ def answer(run: Run) -> list[Table]:
 def _table(setting: str, run: Run) -> Table:
     backends = run.backends
     if len(backends) > _MOST_COLUMNS:
-        backends = few(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
+        backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
     table = Table(
         title=f"Time, and speedup over {run.baseline}, on {setting}",
         caption=f"? undecided   - does not apply{_more_backends(run, len(backends))}",

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from convsweep.cluster.address import Address
-from convsweep.cluster.connection_check import refuse_unless_joinable
+from convsweep.cluster.connection_check import require_joinable
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool, RayPool
@@ -56,7 +56,7 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
 
 @contextmanager
 def _joined(address: Address) -> Iterator[Pool]:
-    refuse_unless_joinable(address)
+    require_joinable(address)
     with ExitStack() as stack:
         try:
             stack.enter_context(_joined_at(address.text))

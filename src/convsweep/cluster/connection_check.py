@@ -29,10 +29,10 @@ _REASONS = {
 }
 
 
-def refuse_unless_joinable(address: Address) -> None:
+def require_joinable(address: Address) -> None:
     """Raise `ValueError`, in one line, where this process could not join the running cluster."""
     if address.endpoint is not None:
-        _refuse_unless_answered(address.text, address.endpoint)
+        _require_answered(address.text, address.endpoint)
     command = [sys.executable, "-m", "convsweep.cluster.connection_check", address.text]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_JOIN_S, check=False)
@@ -43,7 +43,7 @@ def refuse_unless_joinable(address: Address) -> None:
         raise ValueError(f"--ray {address.text!r}: {_reason(address, said)}")
 
 
-def _refuse_unless_answered(text: str, endpoint: tuple[str, int]) -> None:
+def _require_answered(text: str, endpoint: tuple[str, int]) -> None:
     try:
         socket.create_connection(endpoint, timeout=_CONNECT_S).close()
     except OSError as error:

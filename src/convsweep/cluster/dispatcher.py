@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import isfinite
 
-from convsweep.cluster.node_groups import Kind
-from convsweep.cluster.pool import Pool, Ticket, Visit
+from convsweep.cluster.node_groups import NodeGroup
+from convsweep.cluster.pool import Pool, TaskHandle, Ticket
 from convsweep.cluster.tasks import measure, time_network
-from convsweep.cluster.work_queue import Share, Work
+from convsweep.cluster.work_queue import GroupQueue, Task
 from convsweep.sweep.runner import Progress
 
 _AHEAD = 2
@@ -16,9 +16,9 @@ _AHEAD = 2
 _LOOK_S = 1.0
 
 
-def drive(shares: Sequence[Share], pool: Pool, observe: Callable[[Progress], None]) -> None:
+def dispatch(shares: Sequence[GroupQueue], pool: Pool, observe: Callable[[Progress], None]) -> None:
     """Keep every node's slot at work until all shares are done, or told to stop."""
-    flying: dict[Ticket, tuple[Share, Work]] = {}
+    flying: dict[Ticket, tuple[GroupQueue, Task]] = {}
     try:
         while True:
             for share in shares:
@@ -29,7 +29,7 @@ def drive(shares: Sequence[Share], pool: Pool, observe: Callable[[Progress], Non
                 share, work = flying.pop(ticket)
                 share.in_flight -= 1
                 result = pool.result(ticket)
-                if isinstance(result, Visit):
+                if isinstance(result, TaskHandle):
                     share.accept(work, result)
                 elif _is_gone(share.kind, pool):
                     share.give_up(work, result)
@@ -41,7 +41,7 @@ def drive(shares: Sequence[Share], pool: Pool, observe: Callable[[Progress], Non
             pool.cancel(ticket)
 
 
-def _top_up(share: Share, pool: Pool, flying: dict[Ticket, tuple[Share, Work]]) -> None:
+def _top_up(share: GroupQueue, pool: Pool, flying: dict[Ticket, tuple[GroupQueue, Task]]) -> None:
     while share.in_flight < _AHEAD * len(share.kind.nodes) and (work := share.next()):
         slots = share.kind.slots
         if work.network is not None:
@@ -53,12 +53,12 @@ def _top_up(share: Share, pool: Pool, flying: dict[Ticket, tuple[Share, Work]]) 
         share.in_flight += 1
 
 
-def _is_gone(kind: Kind, pool: Pool) -> bool:
+def _is_gone(kind: NodeGroup, pool: Pool) -> bool:
     alive = {node.id for node in pool.nodes()}
     return alive.isdisjoint(node.id for node in kind.nodes)
 
 
-def _standing(shares: Sequence[Share]) -> Progress:
+def _standing(shares: Sequence[GroupQueue]) -> Progress:
     """All shares together; the one that takes longest decides how long."""
     return Progress(
         sum(share.countdown.done for share in shares),
@@ -70,7 +70,7 @@ def _standing(shares: Sequence[Share]) -> Progress:
     )
 
 
-def _left_s(share: Share) -> float | None:
+def _left_s(share: GroupQueue) -> float | None:
     """Seconds left to a share; None where nobody knows."""
     if not share.is_adaptive:
         return share.countdown.left_s

@@ -8,14 +8,14 @@ from typing import Any
 
 from convsweep.cluster.address import parse_label
 from convsweep.cluster.node_info import (
-    Introduction,
     KnownPlace,
+    NodeInfo,
+    describe_node,
     installed,
-    introduce,
-    why_not_alike,
-    why_not_one_kind,
+    mismatch_reason,
+    mixed_hardware_reason,
 )
-from convsweep.cluster.pool import SLOT, Lost, Node, Pool, Slots, Ticket, slots_of
+from convsweep.cluster.pool import SLOT, Node, Pool, Slots, TaskLost, Ticket, slots_of
 from convsweep.measure.worker import Settings
 from convsweep.sweep.hardware import Hardware
 from convsweep.sweep.request import Options, Request, read_request
@@ -24,7 +24,7 @@ _PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Kind:
+class NodeGroup:
     """Nodes that can stand for each other: one environment, one set of versions."""
 
     environment_id: str
@@ -85,13 +85,13 @@ def fitting_nodes(nodes: Sequence[Node], label: str | None) -> list[Node]:
     return found
 
 
-def introductions(
+def describe_nodes(
     pool: Pool,
     nodes: Sequence[Node],
     devices: Sequence[str] | None,
     settings: Settings,
     waiting: Callable[[str], None],
-) -> list[tuple[Node, Introduction]]:
+) -> list[tuple[Node, NodeInfo]]:
     """What each node says of itself; `waiting` is told now and then whose slots are taken.
 
     Raises:
@@ -101,8 +101,8 @@ def introductions(
     tickets: dict[Ticket, Node] = {}
     for node in nodes:
         slot = slots_of([node], min(gpus, node.gpus))
-        tickets[pool.submit(introduce, (devices, settings), slot)] = node
-    found: dict[str, Introduction] = {}
+        tickets[pool.submit(describe_node, (devices, settings), slot)] = node
+    found: dict[str, NodeInfo] = {}
     try:
         while tickets:
             ended = pool.ready(tickets, _PATIENCE_S)
@@ -110,30 +110,30 @@ def introductions(
                 waiting(", ".join(node.name for node in tickets.values()))
             for ticket in ended:
                 node = tickets.pop(ticket)
-                found[node.id] = _introduction(pool, ticket, node)
+                found[node.id] = _describe(pool, ticket, node)
     finally:
         for ticket in tickets:
             pool.cancel(ticket)
     return [(node, found[node.id]) for node in nodes]
 
 
-def _introduction(pool: Pool, ticket: Ticket, node: Node) -> Introduction:
+def _describe(pool: Pool, ticket: Ticket, node: Node) -> NodeInfo:
     try:
         visit = pool.result(ticket)
     except Exception as error:  # whatever that node's installation lacks
         last = " ".join(str(error).strip().splitlines()[-1:])[:200]
         raise ValueError(f"node {node.name} can't run convsweep: {last}") from None
-    if isinstance(visit, Lost):
+    if isinstance(visit, TaskLost):
         raise ValueError(f"node {node.name} was lost before it began: {visit.reason}")
-    assert isinstance(visit.value, Introduction), f"node {node.name} said {visit.value!r}"
+    assert isinstance(visit.value, NodeInfo), f"node {node.name} said {visit.value!r}"
     return visit.value
 
 
-def kinds_of(
-    said: Sequence[tuple[Node, Introduction]],
+def group_nodes(
+    said: Sequence[tuple[Node, NodeInfo]],
     options: Options,
     finish: Callable[[Request], Request] = lambda request: request,
-) -> list[Kind]:
+) -> list[NodeGroup]:
     """The nodes by environment, each with what it is to run.
 
     Args:
@@ -147,14 +147,14 @@ def kinds_of(
     wanted = list(read_request(replace(options, devices=(), threads=())).backends)
     here = installed()
     for node, found in said:
-        if reason := why_not_alike(node.name, found, here, wanted):
+        if reason := mismatch_reason(node.name, found, here, wanted):
             raise ValueError(reason)
-    by_environment: dict[str, list[tuple[Node, Introduction]]] = {}
+    by_environment: dict[str, list[tuple[Node, NodeInfo]]] = {}
     for node, found in _fitting(said, options):
         by_environment.setdefault(found.id, []).append((node, found))
     for (first, one), *others in by_environment.values():
         for other, another in others:
-            if reason := why_not_one_kind((first.name, other.name), (one, another), wanted):
+            if reason := mixed_hardware_reason((first.name, other.name), (one, another), wanted):
                 raise ValueError(reason)
     if options.shard is not None and len(by_environment) > 1:
         raise ValueError(
@@ -165,8 +165,8 @@ def kinds_of(
 
 
 def _fitting(
-    said: Sequence[tuple[Node, Introduction]], options: Options
-) -> list[tuple[Node, Introduction]]:
+    said: Sequence[tuple[Node, NodeInfo]], options: Options
+) -> list[tuple[Node, NodeInfo]]:
     """The nodes with one of the devices, and enough cores; there is one for each device."""
     devices, threads = options.devices or ("cpu",), max(options.threads, default=1)
     fitting = [(node, s) for node, s in said if s.places and s.cores >= threads]
@@ -182,10 +182,10 @@ def _fitting(
 
 
 def _kind(
-    members: Sequence[tuple[Node, Introduction]],
+    members: Sequence[tuple[Node, NodeInfo]],
     options: Options,
     finish: Callable[[Request], Request],
-) -> Kind:
+) -> NodeGroup:
     first = members[0][1]
     places: Mapping[str, KnownPlace] = first.places
     devices = tuple(name for name in options.devices or ("cpu",) if name in places)
@@ -196,7 +196,7 @@ def _kind(
         name: replace(backend, version=versions.get(name, backend.version))
         for name, backend in request.backends.items()
     }
-    return Kind(
+    return NodeGroup(
         environment_id=first.id,
         nodes=tuple(node for node, _ in members),
         request=replace(request, backends=installed_there),

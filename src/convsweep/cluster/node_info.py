@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convsweep import __version__
-from convsweep.backends.registry import list_backends, why_not_installed
+from convsweep.backends.registry import list_backends, missing_package
 from convsweep.cluster.cores import every_core, spare_cores
 from convsweep.measure.worker import Settings
 from convsweep.results.schema import SCHEMA_VERSION
@@ -29,7 +29,7 @@ class KnownPlace:
 
 
 @dataclass(frozen=True)
-class Introduction:
+class NodeInfo:
     """What a node says of itself."""
 
     convsweep: str
@@ -57,7 +57,7 @@ class Introduction:
         return str(self.told["machine"]["cpu"])
 
 
-def introduce(devices: Sequence[str] | None, settings: Settings) -> Introduction:
+def describe_node(devices: Sequence[str] | None, settings: Settings) -> NodeInfo:
     """On a node, in its slot: what it is, as far as these devices matter.
 
     Without any it tells of all that it has, and as which environment the CPU would be measured.
@@ -70,7 +70,7 @@ def introduce(devices: Sequence[str] | None, settings: Settings) -> Introduction
         cores = usable_cores()
     run_under = conditions(replace(settings, cores=spare_cores(settings.threads)))
     told["warnings"] += _unquiet(run_under)
-    return Introduction(
+    return NodeInfo(
         convsweep=__version__,
         schema_version=SCHEMA_VERSION,
         cores=cores,
@@ -96,13 +96,13 @@ def _unquiet(run_under: Mapping[str, object]) -> Iterator[str]:
 def installed() -> dict[str, str | None]:
     """The version of every backend here; None where something that it imports is missing."""
     return {
-        name: None if why_not_installed(backend) else backend.version
+        name: None if missing_package(backend) else backend.version
         for name, backend in list_backends().items()
     }
 
 
-def why_not_alike(
-    name: str, node: Introduction, here: Mapping[str, str | None], wanted: Sequence[str]
+def mismatch_reason(
+    name: str, node: NodeInfo, here: Mapping[str, str | None], wanted: Sequence[str]
 ) -> str | None:
     """Why a node can't take part beside this process, in words, or None.
 
@@ -126,8 +126,8 @@ def why_not_alike(
     return None
 
 
-def why_not_one_kind(
-    names: tuple[str, str], nodes: tuple[Introduction, Introduction], wanted: Sequence[str]
+def mixed_hardware_reason(
+    names: tuple[str, str], nodes: tuple[NodeInfo, NodeInfo], wanted: Sequence[str]
 ) -> str | None:
     """Why two nodes of one environment can't stand for each other, in words, or None."""
     first, second = nodes

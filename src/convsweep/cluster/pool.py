@@ -34,7 +34,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Visit:
+class TaskHandle:
     """What a node did in its slot, and from when until when, by its own clock."""
 
     node_id: str
@@ -44,7 +44,7 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class Lost:
+class TaskLost:
     """Nothing came of it: the node or the process at work there has died."""
 
     reason: str
@@ -66,7 +66,7 @@ class Pool(Protocol):
     def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
         """Those that have come to an end, after a while none."""
 
-    def result(self, ticket: Ticket) -> Visit | Lost:
+    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
         """What came of it; what the work raised is raised."""
 
     def cancel(self, ticket: Ticket) -> None:
@@ -129,16 +129,16 @@ class RayPool:
         more, _ = self._ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
         return list(dict.fromkeys([*done, *more]))
 
-    def result(self, ticket: Ticket) -> Visit | Lost:
+    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
         """What came of it; what the work raised is raised."""
         errors = self._ray.exceptions
         try:
-            done: Visit = self._ray.get(ticket)
+            done: TaskHandle = self._ray.get(ticket)
             return done
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
-            return Lost(f"{type(error).__name__}: {_first_sentence(error)}")
+            return TaskLost(f"{type(error).__name__}: {_first_sentence(error)}")
 
     def cancel(self, ticket: Ticket) -> None:
         """Let go of it: what runs is killed, what waits is forgotten."""
@@ -149,10 +149,10 @@ def _first_sentence(error: Exception) -> str:
     return one_line(str(error)).partition(". ")[0]
 
 
-def _in_slot(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Visit:
+def _in_slot(work: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskHandle:
     """On the node: the work's answer, and when the slot was taken for it."""
     import ray
 
     started_s = time()
     value = work(*arguments)
-    return Visit(ray.get_runtime_context().get_node_id(), started_s, time(), value)
+    return TaskHandle(ray.get_runtime_context().get_node_id(), started_s, time(), value)

@@ -12,22 +12,21 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from convsweep.cluster.dispatcher import drive
-from convsweep.cluster.node_groups import Kind
+from convsweep.cluster.dispatcher import dispatch
+from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.pool import Pool
-from convsweep.cluster.work_queue import LOST_NODES, RETRIES, Share
-from convsweep.measure.outcome import Run, utc_now
+from convsweep.cluster.work_queue import LOST_NODES, RETRIES, GroupQueue
+from convsweep.measure.outcome import RunInfo, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.results import store
 from convsweep.results.lock import locked
 from convsweep.results.network_store import Networks
 from convsweep.sweep.effort import measuring
-from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, Origin, networks_of
-from convsweep.sweep.network_runs import Visits as NetworkVisits
-from convsweep.sweep.resume import earlier_settings, known_visits, refuse_unless_same
-from convsweep.sweep.run_writer import Recording, added, gone_on_with, told_settings
-from convsweep.sweep.session import Ending, Observe, left_open, put_down
-from convsweep.sweep.stopping import Stopping
+from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, Origin, networks_of
+from convsweep.sweep.resume import completed_results, earlier_settings, require_same
+from convsweep.sweep.run_writer import RunWriter, added, resumed_metadata, settings_metadata
+from convsweep.sweep.session import Ending, Observe, left_open, record_outcome
+from convsweep.sweep.stopping import SweepMonitor
 from convsweep.system.signals import Interrupts
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ class Ended:
     of_kinds: tuple[Ending, ...]
 
 
-def carry_out(
-    kinds: Sequence[Kind],
+def run_on_cluster(
+    kinds: Sequence[NodeGroup],
     pool: Pool,
     out: Path,
     run_id: str,
@@ -74,10 +73,10 @@ def carry_out(
     """
     with locked(out), Interrupts() as interrupts, ExitStack() as files:
         if not resume:
-            store.refuse_unless_new(out)
-        began = Began(store.read_environment(out), store.recorded(out))
+            store.require_new(out)
+        began = Began(store.read_environment(out), store.load_completed(out))
         told = _told(kinds, began, run_id, command)
-        recording = files.enter_context(closing(Recording(out, told, resume)))
+        recording = files.enter_context(closing(RunWriter(out, told, resume)))
         networks = None
         if any(_networks(kind) for kind in kinds):
             networks = files.enter_context(closing(Networks(out, resume)))
@@ -86,7 +85,7 @@ def carry_out(
             for kind in kinds
         ]
         started = monotonic()
-        drive(shares, pool, observe)
+        dispatch(shares, pool, observe)
         spent = _spent(shares, monotonic() - started)
         words = {share.stopping.ended for share in shares}
         word = next(word for word in _ENDINGS if word in words)
@@ -101,7 +100,7 @@ def carry_out(
         return Ended(word, tuple(Ending(interrupts.asked, one) for one in left))
 
 
-def _spent(shares: Sequence[Share], wall_s: float) -> dict[str, float]:
+def _spent(shares: Sequence[GroupQueue], wall_s: float) -> dict[str, float]:
     """Where the time of all slots together went, in seconds by phase, and the time on the wall."""
     phases = Counter[str]()
     for share in shares:
@@ -111,22 +110,22 @@ def _spent(shares: Sequence[Share], wall_s: float) -> dict[str, float]:
 
 
 def _share(
-    kind: Kind,
+    kind: NodeGroup,
     run_id: str,
     began: Began,
     interrupts: Interrupts,
-    recording: Recording,
+    recording: RunWriter,
     networks: Networks | None,
-) -> Share:
+) -> GroupQueue:
     request, origin = kind.request, Origin(run_id, kind.environment_id)
     own = began.rows[began.rows["environment_id"] == kind.environment_id]
-    known = known_visits(own, request.every_case)
-    stopping = Stopping(request, interrupts, known)
+    known = completed_results(own, request.every_case)
+    stopping = SweepMonitor(request, interrupts, known)
     settings = _settings(kind, began.told)
-    run = Run(run_id, kind.environment_id, dict(request.device_descriptions))
+    run = RunInfo(run_id, kind.environment_id, dict(request.device_descriptions))
 
-    record = partial(put_down, recording, stopping, request, run)
-    beside = NetworkVisits(
+    record = partial(record_outcome, recording, stopping, request, run)
+    beside = NetworkRunner(
         Path(),
         _networks(kind),
         (request.whole or request).cases,
@@ -135,15 +134,15 @@ def _share(
         least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
         file=networks,
     )
-    return Share(kind, settings, stopping, beside, record, known)
+    return GroupQueue(kind, settings, stopping, beside, record, known)
 
 
-def _networks(kind: Kind) -> list[Network]:
+def _networks(kind: NodeGroup) -> list[Network]:
     request = kind.request
     return networks_of((request.whole or request).cases, {*request.cases})
 
 
-def _settings(kind: Kind, earlier: Mapping[str, Any]) -> Settings:
+def _settings(kind: NodeGroup, earlier: Mapping[str, Any]) -> Settings:
     """How the kind's cases are measured: with a budget as an earlier session has begun to."""
     now = replace(measuring(kind.request), memory_limit_bytes=None)
     if kind.request.budget_s is None or not earlier:
@@ -151,7 +150,7 @@ def _settings(kind: Kind, earlier: Mapping[str, Any]) -> Settings:
     return earlier_settings(_of_kind(earlier, kind.environment_id), now)
 
 
-def _told(kinds: Sequence[Kind], began: Began, run_id: str, command: str) -> dict[str, object]:
+def _told(kinds: Sequence[NodeGroup], began: Began, run_id: str, command: str) -> dict[str, object]:
     """What environment.json says: of one kind as of a machine alone, of several each apart."""
     now: dict[str, object] = {
         "run_id": run_id,
@@ -172,17 +171,17 @@ def _told(kinds: Sequence[Kind], began: Began, run_id: str, command: str) -> dic
         now |= {"request": kinds[0].request.told(), "environments": parts}
     if not began.told:
         return now
-    _refuse_unless_same(began.told, now)
+    _require_same(began.told, now)
     before = began.told.get("ray")
     nodes = before.get("nodes", {}) if isinstance(before, Mapping) else {}
     ray = now["ray"]
     assert isinstance(ray, dict)
-    return gone_on_with(began.told, command) | {"ray": ray | {"nodes": nodes | ray["nodes"]}}
+    return resumed_metadata(began.told, command) | {"ray": ray | {"nodes": nodes | ray["nodes"]}}
 
 
-def _part(kind: Kind, earlier: Mapping[str, Any]) -> dict[str, object]:
+def _part(kind: NodeGroup, earlier: Mapping[str, Any]) -> dict[str, object]:
     """What is told of one kind, as of a machine alone."""
-    settings = told_settings(_settings(kind, earlier), kind.conditions)
+    settings = settings_metadata(_settings(kind, earlier), kind.conditions)
     return {**kind.told, "request": kind.request.told(), "settings": settings}
 
 
@@ -198,7 +197,7 @@ def _environments(told: Mapping[str, Any]) -> list[str]:
     return sorted(parts) if isinstance(parts, Mapping) else [str(told.get("environment_id"))]
 
 
-def _refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def _require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `ValueError`, naming what differs, where a run can't be gone on with."""
     before, now = _environments(there), _environments(here)
     if before != now:
@@ -207,4 +206,4 @@ def _refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> No
             f"{', '.join(now)}; --nodes chooses among them"
         )
     for environment_id in now:
-        refuse_unless_same(_of_kind(there, environment_id), _of_kind(here, environment_id))
+        require_same(_of_kind(there, environment_id), _of_kind(here, environment_id))

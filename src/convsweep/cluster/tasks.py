@@ -10,15 +10,15 @@ from time import monotonic
 from convsweep.backends.base import Backend
 from convsweep.backends.variants import find_backend
 from convsweep.cluster.cores import spare_cores
-from convsweep.measure.gate import why_not
+from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.network_runs import Network, visit
-from convsweep.sweep.scheduler import Conductor, Truths
-from convsweep.sweep.worker_pool import Company, Launch, launch_child
+from convsweep.sweep.scheduler import ReferenceCache, Scheduler
+from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, start_worker
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,24 @@ class Timed:
     spent_s: float
 
 
-class Crew:
+class NodeWorkers:
     """A node's measuring processes: fresh ones for every pass, as on a machine alone."""
 
-    def __init__(self, launch: Launch = launch_child) -> None:
-        self._launch, self._truths = launch, Truths()
-        self._conductor: Conductor | None = None
+    def __init__(self, launch: WorkerFactory = start_worker) -> None:
+        self._launch, self._truths = launch, ReferenceCache()
+        self._conductor: Scheduler | None = None
         self._pass: Settings | None = None
         self._backends: dict[str, Backend] = {}
         self._phases_s: dict[str, float] = {}
 
-    def conductor(self, settings: Settings, backends: Mapping[str, Backend]) -> Conductor:
+    def conductor(self, settings: Settings, backends: Mapping[str, Backend]) -> Scheduler:
         """Who measures a group; the processes of another pass are ended first."""
         self._backends |= backends
         of_pass = replace(settings, seed=0, memory_limit_bytes=None)
         if self._conductor is None or of_pass != self._pass:
             self.close()
-            company = Company(settings, self._phases_s, self._launch)
-            self._conductor, self._pass = Conductor(company, self._backends, self._truths), of_pass
+            company = WorkerPool(settings, self._phases_s, self._launch)
+            self._conductor, self._pass = Scheduler(company, self._backends, self._truths), of_pass
         return self._conductor
 
     def take_phases_s(self) -> dict[str, float]:
@@ -74,18 +74,20 @@ class Crew:
 def measure(cases: Sequence[Case], settings: Settings) -> Measured:
     """One pass' visit to cases of one problem, in measuring processes of that pass."""
     backends = {case.backend: find_backend(case.backend) for case in cases}
-    skipped = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
+    skipped = {
+        case: skip for case in cases if (skip := skipped_outcome(case, backends[case.backend]))
+    }
     waiting = [case for case in cases if case not in skipped]
-    measured = _crew().conductor(_here(settings, cases), backends).measure(waiting)
-    return Measured((*skipped.items(), *measured), _crew().take_phases_s())
+    measured = _node_workers().conductor(_here(settings, cases), backends).measure(waiting)
+    return Measured((*skipped.items(), *measured), _node_workers().take_phases_s())
 
 
 def time_network(network: Network, settings: Settings, pass_index: int) -> Timed:
     """One visit to a whole network, beside which nothing else is kept."""
-    _crew().close()
+    _node_workers().close()
     started = monotonic()
     own = _here(replace(settings, threads=network.threads), [network])
-    return Timed(visit(network, own, pass_index, launch_child), monotonic() - started)
+    return Timed(visit(network, own, pass_index, start_worker), monotonic() - started)
 
 
 def _here(settings: Settings, on: Sequence[Case | Network]) -> Settings:
@@ -98,6 +100,6 @@ def _here(settings: Settings, on: Sequence[Case | Network]) -> Settings:
 
 
 @cache
-def _crew() -> Crew:
+def _node_workers() -> NodeWorkers:
     """Kept as long as this node's process is used again: by one run alone."""
-    return Crew()
+    return NodeWorkers()

@@ -7,17 +7,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from convsweep.cluster.node_groups import Kind
-from convsweep.cluster.pool import Lost, Visit
+from convsweep.cluster.node_groups import NodeGroup
+from convsweep.cluster.pool import TaskHandle, TaskLost
 from convsweep.cluster.tasks import Measured, Timed
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.sweep.forecast import Countdown, case_s, visits
-from convsweep.sweep.network_runs import Network
-from convsweep.sweep.network_runs import Visits as NetworkVisits
-from convsweep.sweep.runner import Book, Visits, groups_of, small_first
-from convsweep.sweep.stopping import Stopping
+from convsweep.sweep.network_runs import Network, NetworkRunner
+from convsweep.sweep.runner import PassResults, SweepState, by_macs, group_cases
+from convsweep.sweep.stopping import SweepMonitor
 
 RETRIES = 3
 """How often a group of cases is tried again whose node or process there has died."""
@@ -29,7 +28,7 @@ Record = Callable[[int, Case, Outcome, str | None], None]
 
 
 @dataclass(frozen=True)
-class Loss:
+class TaskLoss:
     """One time that a group was lost with its node or process."""
 
     at: str
@@ -42,7 +41,7 @@ class Loss:
 
 
 @dataclass
-class Work:
+class Task:
     """One group of cases, or one network, in one pass."""
 
     pass_index: int
@@ -58,34 +57,34 @@ class Work:
         return self.network.name if self.network else self.cases[0].problem.label
 
 
-class Share:
+class GroupQueue:
     """One kind's share of the sweep: what it is to do next, and what has come of it."""
 
     def __init__(
         self,
-        kind: Kind,
+        kind: NodeGroup,
         settings: Settings,
-        stopping: Stopping,
-        networks: NetworkVisits,
+        stopping: SweepMonitor,
+        networks: NetworkRunner,
         record: Record,
-        known: Visits,
+        known: PassResults,
     ) -> None:
         self.kind, self.stopping = kind, stopping
         self.in_flight = 0
         self.phases_s: dict[str, float] = {}
         """Where the nodes' time went."""
-        self.losses: list[Loss] = []
+        self.losses: list[TaskLoss] = []
         self._settings, self._networks, self._record = settings, networks, record
         request = kind.request
         self._cases, self._backends = request.every_case, request.every_backend
-        self._book = Book(self._backends, settings, known, {})
+        self._book = SweepState(self._backends, settings, known, {})
         self._rng = random.Random(settings.seed)
         self._due = {case: visits(case, request.passes) for case in self._cases}
         forecast = {case: case_s(case, self._backends, settings) for case in self._cases}
         self.countdown = Countdown(forecast, self._due)
         self.last = self._cases[0]
         self._names = {node.id: node.name for node in kind.nodes}
-        self._again: deque[Work] = deque()
+        self._again: deque[Task] = deque()
         self._coming = self._works()
         self._ended = False
 
@@ -94,7 +93,7 @@ class Share:
         """Whether cases drop out once their answer is settled."""
         return self.kind.request.adaptive
 
-    def next(self) -> Work | None:
+    def next(self) -> Task | None:
         """What to do now; None where something in flight has to end first, or all is done."""
         if self._ended:
             return None
@@ -108,18 +107,18 @@ class Share:
             self._ended = True
         return work
 
-    def _works(self) -> Iterator[Work | None]:
+    def _works(self) -> Iterator[Task | None]:
         """All work, pass by pass; None for as long as a pass has to wait for the one before."""
         request = self.kind.request
         for pass_index in range(request.passes):
             # What the first pass settles is not tried again; a budget looks after every pass.
             while (pass_index == 1 or request.adaptive) and (self.in_flight or self._again):
                 yield None
-            worth = self.stopping.still_open(pass_index)
+            worth = self.stopping.active_cases(pass_index)
             if worth is not None and not worth:
                 return
             for network in self._networks.due(pass_index):
-                yield Work(pass_index, self._settings, network=network)
+                yield Task(pass_index, self._settings, network=network)
             for group in self._groups(pass_index, worth):
                 if waiting := self._divide(pass_index, group):
                     yield self._work(pass_index, waiting)
@@ -127,8 +126,8 @@ class Share:
     def _groups(self, pass_index: int, worth: Collection[Case] | None) -> list[list[Case]]:
         """Small ones first, so that large ones can be predicted; later in random order."""
         due = [case for case in self._cases if pass_index < self._due[case]]
-        groups = groups_of(case for case in due if worth is None or case in worth)
-        groups.sort(key=small_first)
+        groups = group_cases(case for case in due if worth is None or case in worth)
+        groups.sort(key=by_macs)
         if pass_index:
             self._rng.shuffle(groups)
         return groups
@@ -140,12 +139,12 @@ class Share:
             self._put(pass_index, case, outcome, None)
         return waiting
 
-    def _work(self, pass_index: int, cases: Sequence[Case]) -> Work:
+    def _work(self, pass_index: int, cases: Sequence[Case]) -> Task:
         seed, threads = self._rng.randrange(2**32), cases[0].threads
         own = replace(self._settings, threads=threads, seed=seed, pass_index=pass_index)
-        return Work(pass_index, own, cases)
+        return Task(pass_index, own, cases)
 
-    def accept(self, work: Work, visit: Visit) -> None:
+    def accept(self, work: Task, visit: TaskHandle) -> None:
         """Put down what a node has answered."""
         node = self._names.get(visit.node_id, visit.node_id)
         if isinstance(visit.value, Timed):
@@ -160,7 +159,7 @@ class Share:
             self._book.learn(case, outcome)
             self._put(work.pass_index, case, outcome, node)
 
-    def retry(self, work: Work, lost: Lost) -> None:
+    def retry(self, work: Task, lost: TaskLost) -> None:
         """Try it again, on whichever of the kind's nodes is free; or tell that it won't go on."""
         self._note(work, lost)
         if work.attempts <= RETRIES:
@@ -174,16 +173,16 @@ class Share:
             self._book.learn(case, outcome)
             self._put(work.pass_index, case, outcome, None)
 
-    def give_up(self, work: Work, lost: Lost) -> None:
+    def give_up(self, work: Task, lost: TaskLost) -> None:
         """No node of the kind is left."""
         self._note(work, lost)
         self._ended = True
         self.stopping.ended = LOST_NODES
 
-    def _note(self, work: Work, lost: Lost) -> None:
+    def _note(self, work: Task, lost: TaskLost) -> None:
         """Count one more loss of the work."""
         work.attempts += 1
-        loss = Loss(utc_now(), work.pass_index, work.what, work.attempts, lost.reason)
+        loss = TaskLoss(utc_now(), work.pass_index, work.what, work.attempts, lost.reason)
         self.losses.append(loss)
 
     def _put(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:

@@ -12,12 +12,12 @@ import psutil
 from torch import Tensor
 
 from convsweep.backends.base import Backend, Conv
-from convsweep.backends.registry import why_skipped
+from convsweep.backends.registry import skip_reason
 from convsweep.backends.variants import find_backend
-from convsweep.measure.inputs import Inputs, make_inputs, why_no_format
+from convsweep.measure.inputs import Inputs, format_skip_reason, make_inputs
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import Truth, gate, reference
-from convsweep.measure.sampling import Effort
+from convsweep.measure.reference import Reference, gate, reference
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.problems.grid import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
@@ -27,22 +27,22 @@ _LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that two such factors 
 
 
 @dataclass(frozen=True)
-class Contest:
+class BenchmarkGroup:
     """One problem's cases, and what they share while they are compared."""
 
     cases: Sequence[Case]
     device: Device
     inputs: Inputs
-    truth: Truth
+    truth: Reference
     case_timeout_s: float
-    effort: Effort | None
+    effort: MeasurementConfig | None
     """None: the gate alone, which then tries whole numbers too."""
     is_first: bool = True
     """Whether no earlier pass has held these cases to the truth."""
 
 
 @dataclass(frozen=True)
-class Admitted:
+class ValidatedCase:
     """A backend that passed the gate."""
 
     call: Callable[[], Tensor]
@@ -56,7 +56,7 @@ class Admitted:
     outcome: Outcome
 
 
-class OverTime(Exception):
+class TimeLimitExceeded(Exception):
     """A case that would take longer than it may; its first call took `first_call_s`."""
 
     def __init__(self, reason: str, first_call_s: float) -> None:
@@ -70,9 +70,9 @@ class _TimedConv:
     Where it compiles, its first call may take that much longer, and tells little of the others.
     """
 
-    def __init__(self, conv: Conv, contest: Contest, compile_s: float) -> None:
+    def __init__(self, conv: Conv, contest: BenchmarkGroup, compile_s: float) -> None:
         self.conv, self.clock, self.compile_s = conv, contest.device.clock, compile_s
-        self.limit_s, self.needed = contest.case_timeout_s, fewest_calls(contest.effort)
+        self.limit_s, self.needed = contest.case_timeout_s, min_calls(contest.effort)
         self.seconds: list[float] = []
 
     @property
@@ -86,7 +86,7 @@ class _TimedConv:
         self.seconds.append(self.clock(lambda: answers.append(self.conv(x))))
         left = self.needed - len(self.seconds)
         if sum(self._counted()) + self.call_s * left > self.limit_s:
-            raise OverTime(
+            raise TimeLimitExceeded(
                 f"one call takes {self.call_s:.3g} s and {self.needed} are needed, "
                 f"over the limit of {self.limit_s:g} s",
                 self.seconds[0],
@@ -99,7 +99,7 @@ class _TimedConv:
         return [max(0.0, first_s - self.compile_s), *others]
 
 
-def fewest_calls(effort: Effort | None) -> int:
+def min_calls(effort: MeasurementConfig | None) -> int:
     """How often the slowest case is called in a pass.
 
     Three times by the gate, then for one sample, or three times more on whole numbers.
@@ -107,9 +107,9 @@ def fewest_calls(effort: Effort | None) -> int:
     return 4 if effort else 6
 
 
-def why_not(case: Case, backend: Backend) -> Outcome | None:
+def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
     """`skipped`, with the reason, where the backend can't take part in the case."""
-    reason = why_no_format(case.problem, case.memory_format) or why_skipped(
+    reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
         backend,
         case.problem,
         weight_kind=case.weight_kind,
@@ -119,14 +119,14 @@ def why_not(case: Case, backend: Backend) -> Outcome | None:
     return Outcome("skipped", reason) if reason else None
 
 
-def open_contest(
+def setup_group(
     cases: Sequence[Case],
     *,
     case_timeout_s: float,
-    effort: Effort | None,
-    truth: Truth | None = None,
+    effort: MeasurementConfig | None,
+    truth: Reference | None = None,
     is_first: bool = True,
-) -> Contest:
+) -> BenchmarkGroup:
     """Draw the inputs and compute the truth, unless it is known from an earlier pass.
 
     Raises:
@@ -141,7 +141,7 @@ def open_contest(
     device = find_device(cases[0].device)
     inputs = _inputs(cases[0])
     truth = truth or reference(problem, inputs)
-    return Contest(cases, device, inputs, truth, case_timeout_s, effort, is_first)
+    return BenchmarkGroup(cases, device, inputs, truth, case_timeout_s, effort, is_first)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
@@ -161,17 +161,17 @@ def _inputs(case: Case, integers: bool = False) -> Inputs:
     )
 
 
-def admit(contest: Contest, index: int) -> Admitted | Outcome:
+def validate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
     """Prepare one backend and hold it to the truth; whatever it does wrong is its outcome."""
     try:
         return _through_the_gate(contest, index)
-    except OverTime as error:
+    except TimeLimitExceeded as error:
         return Outcome("timeout", str(error), first_call_s=error.first_call_s)
     except Exception as error:
         return failure(error)
 
 
-def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
+def _through_the_gate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
     case, device, inputs = contest.cases[index], contest.device, contest.inputs
     backend = find_backend(case.backend)
     started = perf_counter()
@@ -201,7 +201,7 @@ def _through_the_gate(contest: Contest, index: int) -> Admitted | Outcome:
         gate_calls_s=sum(timed.seconds),
     )
     called_s = sum(timed.seconds[1:])
-    return Admitted(partial(conv, inputs.x), timed.call_s, called_s, bound, outcome)
+    return ValidatedCase(partial(conv, inputs.x), timed.call_s, called_s, bound, outcome)
 
 
 def _exact(case: Case, backend: Backend) -> Outcome | None:

@@ -30,7 +30,7 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def why_no_format(problem: ConvProblem, memory_format: str) -> str | None:
+def format_skip_reason(problem: ConvProblem, memory_format: str) -> str | None:
     """Why tensors of the problem can't be laid out so, in words, or None."""
     if memory_format == "channels_last" and problem.rank == 1:
         return "channels_last needs 2 or 3 spatial dimensions"

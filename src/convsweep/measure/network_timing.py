@@ -62,7 +62,7 @@ class TimeNetwork:
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedModule:
     """The calls of one kind in a forward pass; of convolutions, those of one problem."""
 
     kind: str
@@ -81,7 +81,7 @@ class NetworkTimes:
     """The forward pass while its parts are timed; it is longer by what that costs."""
     calls: int
     """How often it was timed in either way, in turns."""
-    parts: Sequence[Part]
+    parts: Sequence[TimedModule]
 
 
 def time_network(request: TimeNetwork) -> NetworkTimes:
@@ -211,7 +211,7 @@ class _Watch(TorchFunctionMode):
         seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
         return results[0], seconds
 
-    def parts(self, usual: NDArray[np.intp]) -> list[Part]:
+    def parts(self, usual: NDArray[np.intp]) -> list[TimedModule]:
         """Every kind, and of convolutions every problem, in the order of their first calls.
 
         Args:
@@ -224,7 +224,8 @@ class _Watch(TorchFunctionMode):
             own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
             found.setdefault((place.kind, place.problem), []).append(own_s)
         return [
-            Part(kind, problem, len(times), sum(times)) for (kind, problem), times in found.items()
+            TimedModule(kind, problem, len(times), sum(times))
+            for (kind, problem), times in found.items()
         ]
 
 

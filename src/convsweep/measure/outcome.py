@@ -55,7 +55,7 @@ NO_COLUMNS = ("gate_calls_s", "blocks")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What all rows of one run share."""
 
     run_id: str
@@ -79,7 +79,7 @@ def utc_now() -> str:
 
 
 def make_row(
-    run: Run,
+    run: RunInfo,
     case: Case,
     backend: Backend,
     pass_index: int,

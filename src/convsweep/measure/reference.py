@@ -22,7 +22,7 @@ _PART = 2**15  # elements that are compared at once
 
 
 @dataclass(frozen=True)
-class Truth:
+class Reference:
     """What the right answer is, computed in float64 on the CPU from the same rounded inputs."""
 
     y: Tensor  # (N, C_out, *output_size)
@@ -37,7 +37,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class PackedTruth:
+class PackedReference:
     """A truth as it travels between processes, to be used in the passes to come."""
 
     y: NDArray[np.float64]
@@ -45,15 +45,15 @@ class PackedTruth:
     scale: float
 
     @classmethod
-    def pack(cls, truth: Truth) -> PackedTruth:
+    def pack(cls, truth: Reference) -> PackedReference:
         """The truth in arrays, which processes hand to each other."""
         negated = None if truth.negated is None else truth.negated.numpy()
         return cls(truth.y.numpy(), negated, truth.scale)
 
-    def unpack(self) -> Truth:
+    def unpack(self) -> Reference:
         """The truth again."""
         negated = None if self.negated is None else torch.from_numpy(self.negated)
-        return Truth(torch.from_numpy(self.y), negated, self.scale)
+        return Reference(torch.from_numpy(self.y), negated, self.scale)
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +62,7 @@ class PackedTruth:
 
 
 @dataclass(frozen=True)
-class Finding:
+class GateResult:
     """What the gate saw; `reason` is None where the backend passed."""
 
     max_abs_err: float | None = None
@@ -72,16 +72,16 @@ class Finding:
     """max|y - true y| / max|true y|."""
 
 
-def reference(problem: ConvProblem, inputs: Inputs) -> Truth:
+def reference(problem: ConvProblem, inputs: Inputs) -> Reference:
     """The convolution of `inputs` in float64, and the scale of its rounding errors."""
     x, w = inputs.x.cpu().double(), inputs.weights.dense.cpu().double()
     bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
 
     y, size = _convolve(problem, x, w), _convolve(problem, x.abs(), w.abs())
     if bias is None:
-        return Truth(y, None, float(size.max()))
+        return Reference(y, None, float(size.max()))
     bias = bias.view(-1, *[1] * problem.rank)
-    return Truth(y + bias, bias - y, float((size + bias.abs()).max()))
+    return Reference(y + bias, bias - y, float((size + bias.abs()).max()))
 
 
 def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
@@ -102,8 +102,8 @@ def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
     return torch.cat(bands, 2)
 
 
-def hold_again(
-    call: Callable[[], Tensor], inputs: Inputs, truth: Truth, bound: float, times: int
+def recheck(
+    call: Callable[[], Tensor], inputs: Inputs, truth: Reference, bound: float, times: int
 ) -> str | None:
     """What is wrong with a backend's answer to `-x` once it has been timed, or None.
 
@@ -120,7 +120,9 @@ def hold_again(
     return reason and f"after timing: {reason}"
 
 
-def gate(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: float) -> Finding:
+def gate(
+    conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
+) -> GateResult:
     """Hold a prepared backend to the truth on the very tensors that are timed; three calls.
 
     Two calls on `x`, the first answer ruined in between, and one on `-x` in the same memory: an
@@ -138,20 +140,22 @@ def gate(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: 
     try:
         finding = _hold(conv, problem, inputs, truth, bound)
         if finding.reason is None and not all(map(torch.equal, given, before)):
-            return Finding(reason="changes its input or its weights")
+            return GateResult(reason="changes its input or its weights")
         return finding
     finally:
         for tensor, value in zip(given, before, strict=True):
             tensor.copy_(value)
 
 
-def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: float) -> Finding:
+def _hold(
+    conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
+) -> GateResult:
     original = inputs.x.clone()
     first = conv(inputs.x)
     if reason := _form(first, problem, inputs):
-        return Finding(reason=reason)
+        return GateResult(reason=reason)
     if not torch.equal(inputs.x, original):
-        return Finding(reason="changes its input")
+        return GateResult(reason="changes its input")
     finding = _relative(_compare(first, truth, bound), truth)
     if finding.reason:
         return finding
@@ -161,7 +165,7 @@ def _hold(conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Truth, bound:
     third = conv(inputs.x)
     inputs.x.data.neg_()
     if len({tensor.untyped_storage().data_ptr() for tensor in (first, second, third)}) < 3:
-        return Finding(reason="returns the same memory from two calls")
+        return GateResult(reason="returns the same memory from two calls")
     return replace(finding, reason=_repeats(second, third, truth, bound))
 
 
@@ -188,7 +192,7 @@ def _form(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
     return None
 
 
-def _compare(y: Tensor, truth: Truth, bound: float, *, negated: bool = False) -> Finding:
+def _compare(y: Tensor, truth: Reference, bound: float, *, negated: bool = False) -> GateResult:
     """How far an answer to x, or to -x, is off; part by part, each small enough for a cache."""
     flip = negated and truth.negated is None
     expected = truth.negated if negated and truth.negated is not None else truth.y
@@ -198,23 +202,23 @@ def _compare(y: Tensor, truth: Truth, bound: float, *, negated: bool = False) ->
         values = part.double()
         off = float((values.neg() if flip else values).sub(true).abs_().max())
         if not math.isfinite(off):
-            return Finding(reason="returns values that are not finite")
+            return GateResult(reason="returns values that are not finite")
         error = max(error, off)
     unit = torch.finfo(y.dtype).eps * truth.scale
     ratio = error / unit if unit else float(error > 0) * float("inf")
     if ratio > bound:
-        return Finding(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
-    return Finding(error, ratio)
+        return GateResult(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
+    return GateResult(error, ratio)
 
 
-def _relative(finding: Finding, truth: Truth) -> Finding:
+def _relative(finding: GateResult, truth: Reference) -> GateResult:
     """The finding with its error relative to the answer, where there is one above zero."""
     if finding.max_abs_err is None or not (largest := truth.largest):
         return finding
     return replace(finding, relative_err=finding.max_abs_err / largest)
 
 
-def _repeats(second: Tensor, third: Tensor, truth: Truth, bound: float) -> str | None:
+def _repeats(second: Tensor, third: Tensor, truth: Reference, bound: float) -> str | None:
     if reason := _compare(second, truth, bound).reason:
         return f"second call: {reason}"
     if reason := _compare(third, truth, bound, negated=True).reason:

@@ -15,7 +15,7 @@ Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Effort:
+class MeasurementConfig:
     """How much to time, in seconds; the defaults are those of every run."""
 
     warm_up_s: float = 0.005
@@ -37,7 +37,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """How one case is timed: `blocks` times `samples` readings of `iterations` calls each."""
 
     iterations: int
@@ -59,8 +59,8 @@ class Plan:
 
 
 def make_plan(
-    call_s: float, overhead_s: float, effort: Effort, extra: Fraction = Fraction(0)
-) -> Plan:
+    call_s: float, overhead_s: float, effort: MeasurementConfig, extra: Fraction = Fraction(0)
+) -> SamplingPlan:
     """The plan for a call of about `call_s` under a clock that costs `overhead_s` a reading.
 
     With `extra`, a sample has so many iterations that the extra calls are whole ones.
@@ -72,16 +72,16 @@ def make_plan(
     dropped = 0 if call_s >= effort.long_call_s else max(1, math.ceil(effort.settle_s / call_s))
     block_s = (dropped + samples * iterations) * call_s
     blocks = min(effort.blocks, max(1, int(effort.case_s / block_s)))
-    return Plan(iterations, samples, dropped, blocks, extra)
+    return SamplingPlan(iterations, samples, dropped, blocks, extra)
 
 
-def make_cold_plan(call_s: float, flush_s: float, effort: Effort) -> Plan:
+def make_cold_plan(call_s: float, flush_s: float, effort: MeasurementConfig) -> SamplingPlan:
     """The plan where the caches are flushed before each call, which takes about `flush_s`.
 
     A sample is one call: a second one would find what the first one left.
     """
     samples = max(1, round(effort.cold_block_s / (call_s + flush_s)))
-    return Plan(iterations=1, samples=samples, dropped=0, blocks=effort.blocks)
+    return SamplingPlan(iterations=1, samples=samples, dropped=0, blocks=effort.blocks)
 
 
 def repeat(call: Call, times: int) -> Call:
@@ -94,7 +94,7 @@ def repeat(call: Call, times: int) -> Call:
     return calls
 
 
-def warm_up(clock: Clock, call: Call, effort: Effort) -> float:
+def warm_up(clock: Clock, call: Call, effort: MeasurementConfig) -> float:
     """Call ever more often until `warm_up_s` has passed; seconds of a call in the last round."""
     times, spent_s = 1, 0.0
     while True:
@@ -105,19 +105,19 @@ def warm_up(clock: Clock, call: Call, effort: Effort) -> float:
         times *= 2
 
 
-def settle(clock: Clock, call: Call, plan: Plan) -> None:
+def discard_warmup(clock: Clock, call: Call, plan: SamplingPlan) -> None:
     """The first calls of a block, which nobody counts."""
     if plan.dropped:
         clock(repeat(call, plan.dropped))
 
 
-def time_block(clock: Clock, call: Call, plan: Plan) -> list[float]:
+def time_block(clock: Clock, call: Call, plan: SamplingPlan) -> list[float]:
     """Seconds a call, one value a sample."""
     work = repeat(call, plan.iterations + int(plan.extra * plan.iterations))
     return [clock(work) / plan.iterations for _ in range(plan.samples)]
 
 
-def time_cold_block(clock: Clock, call: Call, plan: Plan, flush: Call) -> list[float]:
+def time_cold_block(clock: Clock, call: Call, plan: SamplingPlan, flush: Call) -> list[float]:
     """Seconds a call, one value a sample; `flush` empties the caches before each."""
     samples = []
     for _ in range(plan.samples):

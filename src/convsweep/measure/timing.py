@@ -14,16 +14,16 @@ import psutil
 
 from convsweep.analysis.sample_flags import flags
 from convsweep.backends.variants import extra_work
-from convsweep.measure.gate import Admitted, Contest, admit
+from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import hold_again
+from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
-    Effort,
-    Plan,
+    MeasurementConfig,
+    SamplingPlan,
+    discard_warmup,
     make_cold_plan,
     make_plan,
     quantiles,
-    settle,
     time_block,
     time_cold_block,
     warm_up,
@@ -37,27 +37,27 @@ _MINOR_SHARE = 0.1  # of a case's time limit
 
 
 @dataclass
-class _Contestant:
+class _TimedCase:
     """One backend while it is timed."""
 
-    admitted: Admitted
-    plan: Plan
+    admitted: ValidatedCase
+    plan: SamplingPlan
     blocks: list[tuple[float, ...]] = field(default_factory=list)
     used: Usage | None = field(default_factory=lambda: Usage(0, 0))
     clocks_hz: list[float | None] = field(default_factory=list)
 
 
-class Stage:
+class GroupTimer:
     """The contest of one problem, as far as it takes place in this process."""
 
-    def __init__(self, contest: Contest) -> None:
+    def __init__(self, contest: BenchmarkGroup) -> None:
         self.contest = contest
-        self._admitted: dict[int, Admitted] = {}
-        self._contestants: dict[int, _Contestant] = {}
+        self._admitted: dict[int, ValidatedCase] = {}
+        self._contestants: dict[int, _TimedCase] = {}
 
-    def admit(self, index: int) -> Outcome:
+    def validate(self, index: int) -> Outcome:
         """Prepare one case's backend and hold it to the truth; `ok` without a time if it passes."""
-        admitted = admit(self.contest, index)
+        admitted = validate(self.contest, index)
         if isinstance(admitted, Outcome):
             return admitted
         self._admitted[index] = admitted
@@ -72,7 +72,7 @@ class Stage:
         self._contestants[index] = contestant
         return contestant.plan.blocks
 
-    def plan(self, index: int) -> Plan:
+    def plan(self, index: int) -> SamplingPlan:
         """How a case that is warm is timed."""
         return self._contestants[index].plan
 
@@ -92,7 +92,7 @@ class Stage:
             return failure(error)
 
 
-def _warmed_up(contest: Contest, index: int, admitted: Admitted) -> _Contestant:
+def _warmed_up(contest: BenchmarkGroup, index: int, admitted: ValidatedCase) -> _TimedCase:
     """An admitted backend, warm, with the plan to time it by."""
     case, device, call, call_s = (
         contest.cases[index],
@@ -100,14 +100,14 @@ def _warmed_up(contest: Contest, index: int, admitted: Admitted) -> _Contestant:
         admitted.call,
         admitted.call_s,
     )
-    effort = contest.effort or Effort()
+    effort = contest.effort or MeasurementConfig()
     if admitted.called_s < effort.warm_up_s:
         call_s = warm_up(device.clock, call, effort)
     if case.cache == "cold":
         plan = make_cold_plan(call_s, _seconds(device, device.flush_caches), effort)
     else:
         plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
-    return _Contestant(admitted, plan)
+    return _TimedCase(admitted, plan)
 
 
 def _seconds(device: Device, work: Callable[[], object]) -> float:
@@ -116,7 +116,7 @@ def _seconds(device: Device, work: Callable[[], object]) -> float:
     return device.clock(work)
 
 
-def _peak_memory(admitted: Admitted, contest: Contest) -> int | None:
+def _peak_memory(admitted: ValidatedCase, contest: BenchmarkGroup) -> int | None:
     """What a call needs, once in a run, and where one more call is no matter.
 
     Memory that is given back for it is warm again when the next problem is timed: the gate's calls
@@ -127,12 +127,12 @@ def _peak_memory(admitted: Admitted, contest: Contest) -> int | None:
     return contest.device.peak_memory(admitted.call)
 
 
-def _add_block(contestant: _Contestant, contest: Contest) -> None:
+def _add_block(contestant: _TimedCase, contest: BenchmarkGroup) -> None:
     call, plan, device = contestant.admitted.call, contestant.plan, contest.device
     cold = contest.cases[0].cache == "cold"
     gc.disable()
     try:
-        settle(device.clock, call, plan)
+        discard_warmup(device.clock, call, plan)
         before = usage()
         if cold:
             samples = time_cold_block(device.clock, call, plan, device.flush_caches)
@@ -145,11 +145,11 @@ def _add_block(contestant: _Contestant, contest: Contest) -> None:
     contestant.blocks.append(tuple(samples))
 
 
-def _measured(contestant: _Contestant, contest: Contest) -> Outcome:
+def _measured(contestant: _TimedCase, contest: BenchmarkGroup) -> Outcome:
     admitted, plan, used = contestant.admitted, contestant.plan, contestant.used
     if admitted.call_s < _CHEAP_CALL_S:
         often = contest.is_first or admitted.call_s < _FREE_CALL_S
-        wrong = hold_again(
+        wrong = recheck(
             admitted.call,
             contest.inputs,
             contest.truth,

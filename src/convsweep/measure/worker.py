@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import torch
 
-from convsweep.measure.gate import open_contest
+from convsweep.measure.gate import setup_group
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork, time_network
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import PackedTruth
-from convsweep.measure.sampling import Effort
-from convsweep.measure.timing import Stage
+from convsweep.measure.reference import PackedReference
+from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.timing import GroupTimer
 from convsweep.problems.grid import Case
 from convsweep.system import process as conditions
 from convsweep.system.devices import use_full_precision
@@ -34,7 +34,7 @@ class Settings:
     seed: int = 0
     pass_index: int = 0
     case_timeout_s: float = 10.0
-    effort: Effort | None = field(default_factory=Effort)
+    effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
     """None: the gate alone, no timing."""
     allocator: str = "steady"
     memory_limit_bytes: int | None = None
@@ -49,23 +49,23 @@ class Describe:
 
 
 @dataclass(frozen=True)
-class Open:
-    """Asks for a contest of these cases, the last one being over: `Opened`, or why it can't be."""
+class Setup:
+    """Asks for a contest of these cases, the last one being over: `SetupDone`, or why it can't be."""
 
     cases: Sequence[Case]
-    truth: PackedTruth | None = None
-    """What `Opened` gave in an earlier pass."""
+    truth: PackedReference | None = None
+    """What `SetupDone` gave in an earlier pass."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class SetupDone:
     """A contest is open; its truth where it is worth keeping."""
 
-    truth: PackedTruth | None
+    truth: PackedReference | None
 
 
 @dataclass(frozen=True)
-class Admit:
+class Validate:
     """Asks for the gate's word on the case at this index: an `Outcome`."""
 
     index: int
@@ -96,9 +96,9 @@ class Finish:
     index: int
 
 
-Request = Describe | Open | Admit | WarmUp | Block | Finish | TimeNetwork
+Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork
 _Step = TypeVar("_Step", int | Outcome, Outcome | None)
-Reply = dict[str, object] | Opened | Outcome | NetworkTimes | int | None
+Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
 
 
 def serve(connection: Connection, settings: Settings) -> None:
@@ -125,7 +125,7 @@ class Worker:
         conditions.end_with_parent()
         steady = settings.allocator == "steady"
         self._conditions: dict[str, object] = {
-            "allocator": conditions.steady_allocator() if steady else "system",
+            "allocator": conditions.retain_memory() if steady else "system",
             "cores": conditions.pin(settings.threads, settings.cores),
             "niceness": conditions.take_priority(),
             "address_randomization": conditions.address_randomization(),
@@ -135,34 +135,34 @@ class Worker:
         conditions.fix_threads(settings.threads)
         use_full_precision()
         gc.freeze()  # what the imports made is never garbage, and looking it over takes 0.1 s
-        self._kept = conditions.scatter(random.Random(settings.seed))
+        self._kept = conditions.randomize_heap_layout(random.Random(settings.seed))
         self._settings = settings
-        self._stage: Stage | None = None
+        self._stage: GroupTimer | None = None
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: Message) -> Reply:
         """The reply to one request; what a backend does wrong is an outcome, never an exception."""
         if isinstance(request, Describe):
             return self._conditions
-        if isinstance(request, Open):
+        if isinstance(request, Setup):
             return self._open(request)
         if isinstance(request, TimeNetwork):
             return _time_network(request)
         assert self._stage is not None, "no contest is open"
         match request:
-            case Admit(index):
-                return self._stage.admit(index)
+            case Validate(index):
+                return self._stage.validate(index)
             case WarmUp(index, rest):
-                return _before_rest(self._stage.warm_up(index), rest)
+                return _yield_turn(self._stage.warm_up(index), rest)
             case Block(index, rest):
-                return _before_rest(self._stage.time_block(index), rest)
+                return _yield_turn(self._stage.time_block(index), rest)
             case Finish(index):
                 return self._stage.finish(index)
 
-    def _open(self, request: Open) -> Opened | Outcome:
+    def _open(self, request: Setup) -> SetupDone | Outcome:
         self._stage = None  # its tensors make room
         known, started = request.truth, perf_counter()
         try:
-            contest = open_contest(
+            contest = setup_group(
                 request.cases,
                 case_timeout_s=self._settings.case_timeout_s,
                 effort=self._settings.effort,
@@ -171,15 +171,15 @@ class Worker:
             )
         except Exception as error:
             return failure(error)
-        self._stage = Stage(contest)
+        self._stage = GroupTimer(contest)
         costly = perf_counter() - started > _CHEAP_TRUTH_S
-        return Opened(PackedTruth.pack(contest.truth) if costly and not known else None)
+        return SetupDone(PackedReference.pack(contest.truth) if costly and not known else None)
 
 
-def _before_rest(reply: _Step, rest: bool) -> _Step:
+def _yield_turn(reply: _Step, rest: bool) -> _Step:
     """The reply, once no thread of this process takes time from another's turn."""
     if rest:
-        conditions.rest()
+        conditions.wait_until_idle()
     return reply
 
 

@@ -151,7 +151,7 @@ def _told(error: BaseException) -> str:
 
 def _torchvision(name: str) -> Callable[[], Any]:
     models = _zoo("torchvision").models
-    _refuse_unless_known("torchvision", name, models.list_models())
+    _require_known("torchvision", name, models.list_models())
     maker = models.get_model_builder(name)
     bare = {"weights": None, "weights_backbone": None}
     taken = inspect.signature(maker).parameters
@@ -160,7 +160,7 @@ def _torchvision(name: str) -> Callable[[], Any]:
 
 def _timm(name: str) -> Callable[[], Any]:
     timm = _zoo("timm")
-    _refuse_unless_known("timm", name.partition(".")[0], timm.list_models())
+    _require_known("timm", name.partition(".")[0], timm.list_models())
     return partial(timm.create_model, name, pretrained=False)
 
 
@@ -179,7 +179,7 @@ def _zoo(package: str) -> Any:
         raise ValueError(f"{package!r} can't be imported: {_told(error)}") from None
 
 
-def _refuse_unless_known(package: str, name: str, known: list[str]) -> None:
+def _require_known(package: str, name: str, known: list[str]) -> None:
     if name not in known:
         near = get_close_matches(name, known) or known[:3]
         raise ValueError(f"{package} has no model {name!r}; it has {', '.join(near)} and others")

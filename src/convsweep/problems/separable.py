@@ -19,7 +19,7 @@ def is_replaceable(problem: ConvProblem) -> bool:
     return problem.groups == 1 and not problem.is_pointwise
 
 
-def why_not_separable(problem: ConvProblem) -> str | None:
+def not_separable_reason(problem: ConvProblem) -> str | None:
     """Why nothing can stand in its place, in words, or None."""
     return None if is_replaceable(problem) else "needs groups=1 and a kernel above 1"
 

@@ -8,21 +8,21 @@ from typing import Any
 
 from convsweep.analysis.aa_noise import NOISE, measure_noise
 from convsweep.analysis.cases import split
-from convsweep.analysis.error_filter import within
+from convsweep.analysis.error_filter import filter_by_error
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.analysis.verdicts import read_request_info, summarize
 from convsweep.report import plots, tables
 from convsweep.report.contents import sections, titled
 from convsweep.report.noise import sentences as sentences_of_noise
-from convsweep.report.pages import refuse_unless_report, write_pages
+from convsweep.report.pages import require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import accuracy
 from convsweep.report.sections.accuracy import is_accuracy_run
 from convsweep.report.summary_text import answer as sentences
 from convsweep.results import store
 from convsweep.results.machines import lacks, warnings
-from convsweep.results.sibling_runs import runs_beside
+from convsweep.results.sibling_runs import sibling_runs
 
 _ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
 
@@ -50,10 +50,10 @@ def write_report(
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
     environment = store.read_environment(run_dir)
-    exact = None if max_error is None else within(measurements, max_error)
+    exact = None if max_error is None else filter_by_error(measurements, max_error)
     measurements = exact.measurements if exact else measurements
-    refuse_unless_report(out)
-    asked = asked_in(environment)
+    require_report_folder(out)
+    asked = read_request_info(environment)
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
     run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     told = sections(run, run_dir)
@@ -72,7 +72,7 @@ def write_report(
 
 def _write_study(run_dir: Path, out: Path) -> Path:
     """The page of a run that trained networks."""
-    refuse_unless_report(out)
+    require_report_folder(out)
     with drawing_style():
         found = accuracy.page(run_dir)
         told = titled(found.sections)
@@ -87,7 +87,7 @@ def _write_study(run_dir: Path, out: Path) -> Path:
 
 def _noise(run_dir: Path) -> list[str]:
     """What the latest A/A run beside this one, on the same machine, says of its timings."""
-    for path, environment in runs_beside(run_dir):
+    for path, environment in sibling_runs(run_dir):
         if not _is_noise(environment):
             continue
         with suppress(ValueError):  # one that was interrupted or edited says nothing

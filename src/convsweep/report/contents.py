@@ -12,7 +12,7 @@ from convsweep.report.sections import accuracy, advice, network_breakdown, netwo
 from convsweep.report.sections import claims as lecture
 from convsweep.report.sections import families as limit
 from convsweep.report.sections import separable as depthwise
-from convsweep.report.sections.accuracy import latest_beside
+from convsweep.report.sections.accuracy import latest_sibling
 from convsweep.results.network_store import load_networks
 
 
@@ -26,7 +26,7 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
     Raises:
         ValueError: in one line, where a file in the folder is damaged.
     """
-    study = latest_beside(run_dir)
+    study = latest_sibling(run_dir)
     with drawing_style():
         advised = advice.section(run_dir)
         told = (

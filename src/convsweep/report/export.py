@@ -14,7 +14,7 @@ import pandas as pd
 
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Numbers
-from convsweep.analysis.verdicts import asked_in, summarize
+from convsweep.analysis.verdicts import read_request_info, summarize
 from convsweep.results import store
 from convsweep.results.machines import machine_of, machines, run_id_of
 
@@ -70,7 +70,7 @@ def write_new(path: Path, text: str) -> None:
 
 def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
-    asked = asked_in(environment)
+    asked = read_request_info(environment)
     summary = summarize(measurements, asked.baseline, asked.margin)
     first = measurements.iloc[0]
     summary.insert(0, "run_id", run_id_of(environment, measurements))
@@ -82,7 +82,7 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
 
 def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """A benchmark a case, a round a pass; what a round took is the median of its samples."""
-    asked = asked_in(environment)
+    asked = read_request_info(environment)
     summary = summarize(measurements, asked.baseline, asked.margin)
     case = [*store.PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()

@@ -8,7 +8,7 @@ from convsweep import formatting
 from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 
 
-def sentences(noise: Noise, shaky: list[str]) -> list[str]:
+def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
     """What it means, in words, and what would help."""
 
     def percent(share: float) -> str:
@@ -31,4 +31,4 @@ def sentences(noise: Noise, shaky: list[str]) -> list[str]:
         said.append(f"To tell 5 % it needs more than {MOST_PASSES} passes.")
     elif noise.passes_for_5_percent > noise.passes:
         said.append(f"To tell 5 % it needs about {noise.passes_for_5_percent} passes.")
-    return [*said, *shaky]
+    return [*said, *environment_warnings]

@@ -16,9 +16,9 @@ from convsweep.report.tables import escape_markdown
 from convsweep.results import store
 
 
-def refuse_unless_report(out: Path) -> None:
+def require_report_folder(out: Path) -> None:
     """Raise `ValueError` where `out` holds anything but an older report; write nothing."""
-    store.refuse_unless_writable(out)
+    store.require_writable(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "report.md").is_file():
         raise ValueError(f"{str(out)!r} is not an empty or new folder, nor an older report")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from convsweep import formatting
 from convsweep.analysis.run import (
     Run,
+    backends_with_fewer_macs,
     fastest,
+    mac_ratio,
     mean_speedup,
-    promised_speedup,
-    thrifty_backends,
     undecided,
     unsteady,
 )
@@ -59,7 +59,7 @@ def _answer_of_setting(run: Run) -> list[str]:
         said.append(f"Of {problems} that two or more backends computed, {who}{rest}.")
     if run.baseline not in run.backends:
         said.append(f"The baseline {run.baseline} is not in this run, so there are no speedups.")
-    return [*said, *(_against_baseline(run, backend) for backend in thrifty_backends(run))]
+    return [*said, *(_against_baseline(run, backend) for backend in backends_with_fewer_macs(run))]
 
 
 def _against_baseline(run: Run, backend: str) -> str:
@@ -68,7 +68,7 @@ def _against_baseline(run: Run, backend: str) -> str:
     mean = mean_speedup(run, backend)
     counts = cases["verdict"].value_counts()
     verdicts = [f"{n} {name}" for name, n in counts.items()]
-    promised = promised_speedup(run).loc[cases.index]
+    promised = mac_ratio(run).loc[cases.index]
     by_speedup = cases.sort_values("speedup")
     ends = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     low, high = (formatting.interval(*by_speedup[ends].iloc[i]) for i in (0, -1))
@@ -105,9 +105,9 @@ def _doubts(run: Run) -> list[str]:
     if len(flags):
         parts = [f"{n} {flag}" for flag, n in flags.value_counts().items()]
         cases = flags.index.nunique()
-        shaky = _some(cases, len(run.cases), "cases", "was", "were")
+        environment_warnings = _some(cases, len(run.cases), "cases", "was", "were")
         passes = f"at least half of {'its' if cases == 1 else 'their'} passes"
-        said.append(f"{shaky} unsteady in {passes}: {formatting.join(parts)}.")
+        said.append(f"{environment_warnings} unsteady in {passes}: {formatting.join(parts)}.")
     return said
 
 

@@ -18,7 +18,7 @@ EPOCHS = {"digits": 12, "mnist": 6, "indian_pines": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class AccuracyRow:
     """One trained network; seconds and counts. What is missing is None, never 0."""
 
     schema_version: int = SCHEMA_VERSION
@@ -60,15 +60,15 @@ class Row:
     """SHA-256 of the trained weights, the first 16 digits."""
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
-REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))
+COLUMNS = tuple(field.name for field in fields(AccuracyRow))
+REQUIRED = tuple(field.name for field in fields(AccuracyRow) if "None" not in str(field.type))
 
 _PANDAS_TYPES = {int: "Int64", float: "float64", str: "string"}
 
 
 def pandas_types() -> dict[str, str]:
-    """The pandas dtype of every column, read off `Row`'s annotations."""
-    hints = get_type_hints(Row)
+    """The pandas dtype of every column, read off `AccuracyRow`'s annotations."""
+    hints = get_type_hints(AccuracyRow)
     return {
         name: next(t for kind, t in _PANDAS_TYPES.items() if hints[name] in (kind, kind | None))
         for name in COLUMNS

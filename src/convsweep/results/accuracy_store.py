@@ -13,12 +13,12 @@ from convsweep.results.accuracy_schema import (
     SCHEMA_VERSION,
     STATUSES,
     VARIANTS,
-    Row,
+    AccuracyRow,
     pandas_types,
 )
-from convsweep.results.append_file import Journal
-from convsweep.results.checksummed_csv import Lines, encode, header
-from convsweep.results.files import opened
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.checksummed_csv import ChecksummedCsv, encode_row, header_line
+from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,16 +47,16 @@ class Records:
         """
         path = run_dir / ACCURACY
         self.done, end = _begun(path) if resume else (frozenset(), None)
-        self._journal = Journal(path, header(COLUMNS), end)
+        self._journal = AppendOnlyFile(path, header_line(COLUMNS), end)
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[AccuracyRow]) -> None:
         """Write the rows of one unit in one write, and wait until the disk has them.
 
         Raises:
             OSError: as a full disk gives it; the file is then as it was before.
         """
         cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
-        self._journal.append(b"".join(map(encode, cells)), sync=True)
+        self._journal.append(b"".join(map(encode_row, cells)), sync=True)
 
     def close(self) -> None:
         """Close the file; every row is in it already."""
@@ -64,7 +64,7 @@ class Records:
 
 
 def load(run_dir: str | os.PathLike[str]) -> DataFrame:
-    """Every row of a run, one column for each field of `Row`.
+    """Every row of a run, one column for each field of `AccuracyRow`.
 
     Raises:
         ValueError: in one line, where the folder holds no such run, one of a newer schema, or a
@@ -75,24 +75,26 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
     path = Path(run_dir) / ACCURACY
     if not os.path.lexists(path):
         raise ValueError(f"{str(run_dir)!r} is not an accuracy run: it has no {ACCURACY}")
-    with opened(path, _KIND, LARGEST_FILE) as file:
-        rows = [[cell or None for cell in cells] for cells, _ in _cells(Lines(file, [COLUMNS]))]
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
+        rows = [
+            [cell or None for cell in cells] for cells, _ in _cells(ChecksummedCsv(file, [COLUMNS]))
+        ]
         frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype="string").astype(pandas_types())
-        _refuse_bad_values(frame)
+        _require_valid_values(frame)
         return frame
 
 
 def _begun(path: Path) -> tuple[frozenset[Unit], int]:
     """The units that a file holds whole, and the bytes up to the end of the last of them."""
-    whole = header(COLUMNS)
+    whole = header_line(COLUMNS)
     if not os.path.lexists(path):
         return frozenset(), 0
-    with opened(path, _KIND, LARGEST_FILE) as file:
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
         begun = file.read(len(whole))
         if begun != whole and whole.startswith(begun):
             return frozenset(), 0
         file.seek(0)
-        lines = Lines(file, [COLUMNS])
+        lines = ChecksummedCsv(file, [COLUMNS])
         variants: dict[Unit, set[str]] = {}
         end = lines.end
         for cells, place in _cells(lines):
@@ -103,25 +105,25 @@ def _begun(path: Path) -> tuple[frozenset[Unit], int]:
         return frozenset(unit for unit, seen in variants.items() if seen == {*VARIANTS}), end
 
 
-def _cells(lines: Lines) -> Iterator[tuple[list[str], int]]:
+def _cells(lines: ChecksummedCsv) -> Iterator[tuple[list[str], int]]:
     """The cells of every line but the checksum, and the bytes up to its end."""
     for line in lines:
-        _refuse_newer(lines.columns, line.cells)
+        _require_known_schema(lines.columns, line.cells)
         if lines.checked:
-            line.refuse_damaged(checked=True)
+            line.require_intact(checked=True)
             yield line.cells[: len(COLUMNS)], lines.end
     if not lines.checked:
         raise ValueError(f"its columns are not those of {ACCURACY}")
 
 
-def _refuse_newer(columns: Sequence[str], cells: Sequence[str]) -> None:
+def _require_known_schema(columns: Sequence[str], cells: Sequence[str]) -> None:
     """Raise `ValueError` where a row is of a newer schema, which may have other columns."""
     version = cells[0] if columns[:1] == COLUMNS[:1] else ""
     if version.isdecimal() and int(version) > SCHEMA_VERSION:
         raise ValueError(f"its schema is version {version}, this convsweep reads {SCHEMA_VERSION}")
 
 
-def _refuse_bad_values(frame: DataFrame) -> None:
+def _require_valid_values(frame: DataFrame) -> None:
     """Raise `ValueError` where a cell can't have come from a run."""
     known = frame["status"].isin(STATUSES) & frame["variant"].isin(VARIANTS)
     if not known.all() or (frame["schema_version"] != SCHEMA_VERSION).any():

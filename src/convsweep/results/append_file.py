@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class Journal:
+class AppendOnlyFile:
     """A file open for appending; a record that couldn't be written leaves the file as it was."""
 
     def __init__(self, path: Path, header: bytes, end: int | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from convsweep.results.files import opened
+from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -107,7 +107,7 @@ def read_best(path: Path) -> DataFrame:
         ValueError: in one line, where it is none of these, or a cell can't have come from `keep`:
             names the file, the line and column, and the cell.
     """
-    with opened(path, _KIND, _LARGEST_FILE) as file:
+    with open_checked(path, _KIND, _LARGEST_FILE) as file:
         names, rows = _cells(file.read().decode())
         columns = {name: [row[names.index(name)] for row in rows] for name in BEST_COLUMNS}
         return pd.DataFrame({name: _column(name, cells) for name, cells in columns.items()})

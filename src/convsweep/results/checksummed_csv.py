@@ -24,7 +24,7 @@ _ENDS_A_CHECKED_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
 _ENDS_A_LINE = re.compile(rb"\n")
 
 
-def encode(cells: Sequence[object]) -> bytes:
+def encode_row(cells: Sequence[object]) -> bytes:
     """One row's line, its checksum and line end included; None is an empty cell.
 
     Raises:
@@ -37,7 +37,7 @@ def encode(cells: Sequence[object]) -> bytes:
     return line
 
 
-def header(columns: Sequence[str]) -> bytes:
+def header_line(columns: Sequence[str]) -> bytes:
     """The first line of a file of checked lines."""
     return _csv_text([*columns, CHECKSUM]) + b"\n"
 
@@ -54,7 +54,7 @@ def _checksum(text: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Line:
+class CsvLine:
     """One whole line of the file, its line end included."""
 
     number: int
@@ -69,7 +69,7 @@ class Line:
             raise ValueError(f"line {self.number} is no line of a table") from None
         return cells
 
-    def refuse_damaged(self, *, checked: bool) -> None:
+    def require_intact(self, *, checked: bool) -> None:
         """Raise `ValueError` where the line is not what was written, as far as can be told."""
         if not checked and b"\0" in self.text:
             raise ValueError(f"line {self.number} holds a NUL byte")
@@ -78,7 +78,7 @@ class Line:
             raise ValueError(f"line {self.number} was changed or damaged: its checksum differs")
 
 
-class Lines:
+class ChecksummedCsv:
     """The whole lines of a file, never more than one in memory.
 
     A last line that was cut off was never a row: it is left out, and `end` stays before it.
@@ -101,15 +101,15 @@ class Lines:
         if line is None:
             raise ValueError("it has no whole header line")
         text = line.text.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
-        self.checked = text in map(header, checked_columns)
-        self.columns = tuple(Line(1, text).cells)
+        self.checked = text in map(header_line, checked_columns)
+        self.columns = tuple(CsvLine(1, text).cells)
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[CsvLine]:
         """Every line below the header."""
         while line := self._next():
             yield line
 
-    def _next(self) -> Line | None:
+    def _next(self) -> CsvLine | None:
         """The next whole line, over as many line breaks as its quotes hold."""
         parts: list[bytes] = []
         quotes = length = 0
@@ -121,14 +121,14 @@ class Lines:
             if length > LONGEST_LINE:
                 raise ValueError(f"line {self._number} is longer than {LONGEST_LINE} bytes")
             if part.endswith(b"\n") and quotes % 2 == 0:
-                line = Line(self._number, b"".join(parts))
+                line = CsvLine(self._number, b"".join(parts))
                 self._number += len(parts)
                 self.end += length
                 return line
-        self._refuse_swallowed(b"".join(parts))
+        self._require_closed_quotes(b"".join(parts))
         return None
 
-    def _refuse_swallowed(self, rest: bytes) -> None:
+    def _require_closed_quotes(self, rest: bytes) -> None:
         """Raise `ValueError` where more than one torn line is left: a quote was lost or made."""
         if (_ENDS_A_CHECKED_LINE if self.checked else _ENDS_A_LINE).search(rest):
             raise ValueError(f"line {self._number} was changed or damaged: a quote is not closed")

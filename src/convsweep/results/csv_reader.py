@@ -9,8 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsweep.results.checksummed_csv import CHECKSUM, Lines, header
-from convsweep.results.files import opened
+from convsweep.results.checksummed_csv import CHECKSUM, ChecksummedCsv, header_line
+from convsweep.results.files import open_checked
 from convsweep.results.schema import (
     ADDED,
     COLUMNS,
@@ -36,14 +36,14 @@ _EARLIER = {name: was or "" for names in ADDED.values() for name, was in names.i
 _AT_ONCE = 10_000  # lines that are text in memory
 
 
-def read(path: Path) -> tuple[DataFrame, Lines]:
+def read(path: Path) -> tuple[DataFrame, ChecksummedCsv]:
     """All rows of the file at `path`, and its lines, read to their end.
 
     Raises:
         ValueError: in one line that names the file and what is wrong with it.
     """
-    with opened(path, _KIND, LARGEST_FILE) as file:
-        lines = Lines(file, _CHECKED)
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
+        lines = ChecksummedCsv(file, _CHECKED)
         return _table(lines), lines
 
 
@@ -73,21 +73,21 @@ def row_cells(path: Path) -> Iterator[list[str]]:
     Raises:
         ValueError: as `read`, as far as a line alone can tell.
     """
-    with opened(path, _KIND, LARGEST_FILE) as file:
-        lines = Lines(file, [COLUMNS])
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
+        lines = ChecksummedCsv(file, [COLUMNS])
         if not lines.checked:
             raise ValueError(f"its schema is not version {SCHEMA_VERSION}")
         yield from (cells[: len(COLUMNS)] for cells in _cells(lines))
 
 
 def _ended_in_its_header(path: Path) -> bool:
-    whole = header(COLUMNS)
-    with opened(path, _KIND, LARGEST_FILE) as file:
+    whole = header_line(COLUMNS)
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
         begun = file.read(len(whole))
     return begun != whole and whole.startswith(begun)
 
 
-def _table(lines: Lines) -> DataFrame:
+def _table(lines: ChecksummedCsv) -> DataFrame:
     """All lines as one table; only `_AT_ONCE` of them are text at a time."""
     rows = _cells(lines)
     texts: dict[str, str] = {}
@@ -99,38 +99,38 @@ def _table(lines: Lines) -> DataFrame:
         if len(texts) > MOST_TEXTS:
             raise ValueError(f"more than {MOST_TEXTS} different texts")
     frame = _joined(parts)
-    _refuse_bad_values(frame, _version(lines))
+    _require_valid_values(frame, _version(lines))
     return frame
 
 
-def _version(lines: Lines) -> int:
+def _version(lines: ChecksummedCsv) -> int:
     return _VERSIONS[tuple(name for name in lines.columns if name != CHECKSUM)]
 
 
-def _cells(lines: Lines) -> Iterator[list[str]]:
+def _cells(lines: ChecksummedCsv) -> Iterator[list[str]]:
     """The cells of every line, once nothing speaks against it."""
     rest = iter(lines)
     first = next(rest, None)
     if first is not None:  # a newer schema may have other columns
-        _refuse_newer(lines.columns, first.cells)
-    _refuse_other_columns(lines)
+        _require_known_schema(lines.columns, first.cells)
+    _require_columns(lines)
     for line in chain([] if first is None else [first], rest):
         cells = line.cells
-        _refuse_newer(lines.columns, cells)
-        line.refuse_damaged(checked=lines.checked)
+        _require_known_schema(lines.columns, cells)
+        line.require_intact(checked=lines.checked)
         if len(cells) != len(lines.columns):
             raise ValueError(f"line {line.number} has {len(cells)} cells, not {len(lines.columns)}")
         yield cells
 
 
-def _refuse_newer(columns: Sequence[str], cells: Sequence[str]) -> None:
+def _require_known_schema(columns: Sequence[str], cells: Sequence[str]) -> None:
     place = columns.index("schema_version") if "schema_version" in columns else len(cells)
     version = "".join(cells[place : place + 1])
     if version.isdecimal() and int(version) > SCHEMA_VERSION:
         raise ValueError(f"its schema is version {version}, this convsweep reads {SCHEMA_VERSION}")
 
 
-def _refuse_other_columns(lines: Lines) -> None:
+def _require_columns(lines: ChecksummedCsv) -> None:
     """Raise `ValueError` where the header is that of no schema version."""
     if lines.checked:
         return
@@ -177,7 +177,7 @@ def _joined(parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def _refuse_bad_values(frame: DataFrame, schema_version: int) -> None:
+def _require_valid_values(frame: DataFrame, schema_version: int) -> None:
     """Raise `ValueError` where a cell can't have come from a run."""
     frame["status"] = frame["status"].where(frame["status"].isin(STATUSES))
     empty = [name for name in REQUIRED if frame[name].isna().any()]

@@ -13,7 +13,7 @@ _WRONG = (ValueError, TypeError, OverflowError, RecursionError, OSError, zlib.er
 
 
 @contextmanager
-def opened(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
+def open_checked(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
     """The regular file at `path` of at most `largest` bytes, open for reading.
 
     Raises:

@@ -45,7 +45,7 @@ def locked(run_dir: Path) -> Iterator[None]:
                 run_dir.rmdir()
 
 
-def refuse_while_locked(run_dir: Path) -> None:
+def require_unlocked(run_dir: Path) -> None:
     """Raise `ValueError` in one line where another run is writing to `run_dir`.
 
     A lock that was left behind by one that was killed goes.

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from convsweep.results.append_file import Journal
-from convsweep.results.checksummed_csv import Lines, encode, header
-from convsweep.results.files import opened
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.checksummed_csv import ChecksummedCsv, encode_row, header_line
+from convsweep.results.files import open_checked
 from convsweep.results.schema import STATUSES
 
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ class Networks:
         """
         path = run_dir / NETWORKS
         there = resume and os.path.lexists(path)
-        has_header = there and path.stat().st_size >= len(header(COLUMNS))
+        has_header = there and path.stat().st_size >= len(header_line(COLUMNS))
         self.known, end = _read(path) if has_header else ([], 0)
-        self._journal = Journal(path, header(COLUMNS), end if there else None)
+        self._journal = AppendOnlyFile(path, header_line(COLUMNS), end if there else None)
 
     def append(self, rows: Sequence[NetworkRow]) -> None:
         """Write the rows of one visit, the row of the whole network last."""
         assert rows[-1].kind == WHOLE, "a visit ends with the whole network"
         cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
-        self._journal.append(b"".join(map(encode, cells)), sync=True)
+        self._journal.append(b"".join(map(encode_row, cells)), sync=True)
 
     def close(self) -> None:
         """Close the file; every row is in it already."""
@@ -111,8 +111,8 @@ def network_rows(run_dir: str | os.PathLike[str]) -> list[NetworkRow]:
 
 def _read(path: Path) -> tuple[list[NetworkRow], int]:
     """The rows of all whole visits, and the bytes up to the end of the last one."""
-    with opened(path, _KIND_OF_FILE, LARGEST_FILE) as file:
-        lines = Lines(file, [COLUMNS])
+    with open_checked(path, _KIND_OF_FILE, LARGEST_FILE) as file:
+        lines = ChecksummedCsv(file, [COLUMNS])
         if not lines.checked:
             raise ValueError(f"its header is not that of version {SCHEMA_VERSION}")
         rows: list[NetworkRow] = []
@@ -124,10 +124,10 @@ def _read(path: Path) -> tuple[list[NetworkRow], int]:
         return rows[:whole], end
 
 
-def _rows(lines: Lines) -> Iterator[NetworkRow]:
+def _rows(lines: ChecksummedCsv) -> Iterator[NetworkRow]:
     hints = get_type_hints(NetworkRow)
     for line in lines:
-        line.refuse_damaged(checked=True)
+        line.require_intact(checked=True)
         *cells, _ = line.cells
         texts = dict(zip(COLUMNS, cells, strict=True))
         if texts["schema_version"] != str(SCHEMA_VERSION):

@@ -17,8 +17,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from convsweep.results.append_file import Journal
-from convsweep.results.files import opened
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,7 +49,9 @@ class Samples:
             ValueError: in one line, where `resume` finds a damaged file.
         """
         path = run_dir / SAMPLES
-        self._journal = Journal(path, _member(HEADER), _end_of(path, rows) if resume else None)
+        self._journal = AppendOnlyFile(
+            path, _member(HEADER), _end_of(path, rows) if resume else None
+        )
 
     def append(self, row_number: int, blocks: Sequence[Sequence[float]]) -> None:
         """Write the samples of one row, before the row itself; none is nothing.
@@ -78,7 +80,7 @@ class Samples:
         path = run_dir / SAMPLES
         if not os.path.lexists(path):
             return
-        with opened(path, _KIND, LARGEST_FILE) as file:
+        with open_checked(path, _KIND, LARGEST_FILE) as file:
             members = (member for member in _members(file) if member.row >= 0)
             for member in members:
                 place = places[member.row] if member.row < len(places) else None
@@ -102,7 +104,7 @@ def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
     if not os.path.lexists(path):
         return _table(HEADER)
     parts, count = [], 0
-    with opened(path, _KIND, LARGEST_FILE) as file:
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
         for text in _joined(member.text for member in _members(file)):
             parts.append(_table(HEADER + text))
             count += len(parts[-1])
@@ -115,7 +117,7 @@ def _end_of(path: Path, rows: int) -> int:
     """Where the samples of the first `rows` rows end; 0 where the header isn't whole."""
     if not os.path.lexists(path):
         return 0
-    with opened(path, _KIND, LARGEST_FILE) as file:
+    with open_checked(path, _KIND, LARGEST_FILE) as file:
         kept = takewhile(lambda member: member.row < rows, _members(file))
         return max((member.end for member in kept), default=0)
 

@@ -10,13 +10,15 @@ from convsweep.results import store
 from convsweep.results.machines import machines
 
 
-def runs_beside(run_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+def sibling_runs(run_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Every folder beside `run_dir`, itself too, of the same environment; the newest first.
 
     Each with its environment.json.
     """
-    here = _where(told_by(run_dir))
-    told = [(path, told_by(path)) for path in run_dir.resolve().parent.iterdir() if path.is_dir()]
+    here = _where(read_metadata(run_dir))
+    told = [
+        (path, read_metadata(path)) for path in run_dir.resolve().parent.iterdir() if path.is_dir()
+    ]
     same = [(path, found) for path, found in told if _where(found) == here]
     return sorted(same, key=lambda run: (str(run[1].get("started_at")), run[0]), reverse=True)
 
@@ -25,7 +27,7 @@ def _where(told: Mapping[str, Any]) -> list[str]:
     return sorted(machines(told))
 
 
-def told_by(run_dir: Path) -> dict[str, Any]:
+def read_metadata(run_dir: Path) -> dict[str, Any]:
     """What a folder's environment.json tells; nothing where it is damaged."""
     try:
         return store.read_environment(run_dir)

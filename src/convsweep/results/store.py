@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsweep.results.append_file import Journal
-from convsweep.results.checksummed_csv import encode, header
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.checksummed_csv import encode_row, header_line
 from convsweep.results.csv_reader import read, read_begun
-from convsweep.results.files import opened
+from convsweep.results.files import open_checked
 from convsweep.results.lock import LOCK
 from convsweep.results.schema import (
     CASE_COLUMNS,
@@ -42,10 +42,10 @@ __all__ = [
     "flat",
     "load",
     "read_environment",
-    "recorded",
-    "refuse_unless_new",
-    "refuse_unless_run",
-    "refuse_unless_writable",
+    "load_completed",
+    "require_new",
+    "require_run",
+    "require_writable",
     "write_environment",
     "write_layers",
     "write_summary",
@@ -75,7 +75,7 @@ class Measurements:
         path = run_dir / MEASUREMENTS
         rows, end = read_begun(path) if resume else ((), None)
         self.rows = len(rows)
-        self._journal = Journal(path, header(COLUMNS), end)
+        self._journal = AppendOnlyFile(path, header_line(COLUMNS), end)
 
     def append(self, *rows: Row) -> None:
         """Write rows, all of them in one write, and wait until the disk has them.
@@ -84,12 +84,12 @@ class Measurements:
             OSError: as a full disk gives it; the file is then as it was before.
         """
         cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
-        self._journal.append(b"".join(map(encode, cells)), sync=True)
+        self._journal.append(b"".join(map(encode_row, cells)), sync=True)
         self.rows += len(rows)
 
     def append_cells(self, rows: Sequence[Sequence[str]]) -> None:
         """Write rows as another file of this schema spells them, as `append` does."""
-        self._journal.append(b"".join(map(encode, rows)), sync=True)
+        self._journal.append(b"".join(map(encode_row, rows)), sync=True)
         self.rows += len(rows)
 
     def close(self) -> None:
@@ -97,11 +97,11 @@ class Measurements:
         self._journal.close()
 
 
-def refuse_unless_new(run_dir: Path) -> None:
+def require_new(run_dir: Path) -> None:
     """Raise `ValueError` where a run can't be written to `run_dir`; write nothing."""
     if os.path.lexists(run_dir) and (not run_dir.is_dir() or _used(run_dir)):
         raise ValueError(f"{str(run_dir)!r} is not an empty or new folder: it may hold another run")
-    refuse_unless_writable(run_dir)
+    require_writable(run_dir)
 
 
 def _used(run_dir: Path) -> bool:
@@ -109,7 +109,7 @@ def _used(run_dir: Path) -> bool:
     return any(path.name not in (LOCK, ENVIRONMENT + _UNFINISHED) for path in run_dir.iterdir())
 
 
-def refuse_unless_run(run_dir: Path) -> None:
+def require_run(run_dir: Path) -> None:
     """Raise `ValueError` where `run_dir` holds no run to be resumed; write nothing."""
     if not run_dir.is_dir():
         raise ValueError(f"{str(run_dir)!r} is not a run: it is no folder")
@@ -118,10 +118,10 @@ def refuse_unless_run(run_dir: Path) -> None:
         raise ValueError(f"{str(run_dir)!r} is not a run to be resumed: it has no {ENVIRONMENT}")
     if "merged" in told:
         raise ValueError(f"{str(run_dir)!r} was merged from other runs: resume those, merge again")
-    refuse_unless_writable(run_dir)
+    require_writable(run_dir)
 
 
-def refuse_unless_writable(folder: Path) -> None:
+def require_writable(folder: Path) -> None:
     """Raise `ValueError` where files can't be written to `folder`; write nothing."""
     parent = folder
     while not parent.exists():
@@ -142,7 +142,7 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
     path = run_dir / ENVIRONMENT
     if not os.path.lexists(path):
         return {}
-    with opened(path, "an environment file", LARGEST_ENVIRONMENT) as file:
+    with open_checked(path, "an environment file", LARGEST_ENVIRONMENT) as file:
         environment = json.loads(file.read().decode())
         if not isinstance(environment, dict):
             raise ValueError("no object in it")
@@ -195,7 +195,7 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
     return frame
 
 
-def recorded(run_dir: Path) -> DataFrame:
+def load_completed(run_dir: Path) -> DataFrame:
     """The rows that a run to be resumed has already, as `load` gives them; often none.
 
     Raises:

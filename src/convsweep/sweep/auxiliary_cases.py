@@ -10,12 +10,12 @@ from convsweep.problems.grid import Case
 from convsweep.problems.separable import HALF, SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import HALVES
-from convsweep.sweep.hardware import Place
+from convsweep.sweep.hardware import DeviceInfo
 
 _STANDARD = "torch_conv"
 
 
-def ceiling_cases(cases: Iterable[Case], places: Mapping[str, Place]) -> list[Case]:
+def ceiling_cases(cases: Iterable[Case], places: Mapping[str, DeviceInfo]) -> list[Case]:
     """The ceilings of all devices in `places`, in every dtype and thread count of the cases."""
     settings = dict.fromkeys((case.device, case.dtype, case.threads) for case in cases)
     return [
@@ -27,7 +27,7 @@ def ceiling_cases(cases: Iterable[Case], places: Mapping[str, Place]) -> list[Ca
     ]
 
 
-def half_cases(cases: Sequence[Case]) -> list[Case]:
+def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
     """Both halves of every layer that is timed standard and separable, each as a case of its own.
 
     They run on `torch_conv`, as in the separable layer; those of two layers may be the same.

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import psutil
 
-from convsweep.measure.sampling import Effort
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.sweep.forecast import START_S, forecast_s
 from convsweep.sweep.request import Request
@@ -34,14 +34,14 @@ def memory_limit(devices: Collection[str]) -> int | None:
     return int(_MEMORY_SHARE * psutil.virtual_memory().available)
 
 
-def pass_s(request: Request, effort: Effort | None) -> float:
+def pass_s(request: Request, effort: MeasurementConfig | None) -> float:
     """About how long one more pass over all cases takes, in seconds."""
     settings = Settings(case_timeout_s=request.case_timeout_s, effort=effort)
     one, two = (forecast_s(request.every_case, request.every_backend, settings, n) for n in (1, 2))
     return two - one
 
 
-def _effort(request: Request) -> Effort:
+def _effort(request: Request) -> MeasurementConfig:
     """How much of each case to time in a pass: with a budget so much that enough passes fit.
 
     All shards of a request take as much, so that their rows can be merged.
@@ -50,13 +50,17 @@ def _effort(request: Request) -> Effort:
         ValueError: not even one thin pass fits into the budget.
     """
     if request.budget_s is None:
-        return Effort()
+        return MeasurementConfig()
     budget_s = request.budget_s * (request.shard.of if request.shard else 1)
     whole = request.whole or request
-    for effort in (Effort(blocks=8), Effort(blocks=4), Effort(blocks=3)):
+    for effort in (
+        MeasurementConfig(blocks=8),
+        MeasurementConfig(blocks=4),
+        MeasurementConfig(blocks=3),
+    ):
         if _ENOUGH_PASSES * pass_s(whole, effort) <= budget_s:
             return effort
-    usual, thin = Effort(), Effort(warm_up_s=0.002, block_s=0.005, blocks=1)
+    usual, thin = MeasurementConfig(), MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)
     if _FEWEST_PASSES * pass_s(whole, usual) <= budget_s:
         return usual
     settings = Settings(case_timeout_s=request.case_timeout_s, effort=thin)

@@ -8,8 +8,8 @@ from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.backends.ceilings import PASSES
-from convsweep.measure.gate import fewest_calls, why_not
-from convsweep.measure.sampling import Effort, make_plan
+from convsweep.measure.gate import min_calls, skipped_outcome
+from convsweep.measure.sampling import MeasurementConfig, make_plan
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.problems.problem import Size
@@ -35,7 +35,7 @@ def nominal_call_s(case: Case, backend: Backend) -> float:
     return _CALL_OVERHEAD_S + backend.macs(case.problem) / backend.nominal_macs_per_s
 
 
-def nominal_s(case: Case, backend: Backend, effort: Effort | None) -> float:
+def nominal_s(case: Case, backend: Backend, effort: MeasurementConfig | None) -> float:
     """About how long one case takes in one pass, in seconds, its truth being known."""
     call_s = nominal_call_s(case, backend)
     calls_s = 4 * call_s
@@ -106,7 +106,7 @@ def forecast_s(
     cut_off = {family(c) for c in cases if not _ends_in_time(c, backends[c.backend], settings)}
     return (
         START_S
-        + truths_s(case for case in cases if not why_not(case, backends[case.backend]))
+        + truths_s(case for case in cases if not skipped_outcome(case, backends[case.backend]))
         + processes * PASS_START_S
         + sum(visits(case, passes) * case_s(case, backends, settings) for case in cases)
         + len(cut_off) * settings.case_timeout_s
@@ -115,7 +115,7 @@ def forecast_s(
 
 def compiling_s(cases: Iterable[Case], backends: Mapping[str, Backend]) -> float:
     """How much longer a sweep may take where nothing that is compiled once has been yet."""
-    names = {case.backend for case in cases if not why_not(case, backends[case.backend])}
+    names = {case.backend for case in cases if not skipped_outcome(case, backends[case.backend])}
     compiled = (backends[name] for name in names)
     return sum(backend.compile_s for backend in compiled if not backend.compiles_per_problem)
 
@@ -123,15 +123,15 @@ def compiling_s(cases: Iterable[Case], backends: Mapping[str, Backend]) -> float
 def case_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
     """About how long a visit to the case takes; nothing where it has no chance."""
     backend = backends[case.backend]
-    if why_not(case, backend) or not _ends_in_time(case, backend, settings):
+    if skipped_outcome(case, backend) or not _ends_in_time(case, backend, settings):
         return 0.0
     return nominal_s(case, backend, settings.effort)
 
 
 def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
-    if why_not(case, backend):
+    if skipped_outcome(case, backend):
         return True
-    needed = fewest_calls(settings.effort)
+    needed = min_calls(settings.effort)
     return needed * nominal_call_s(case, backend) <= settings.case_timeout_s
 
 

@@ -10,7 +10,7 @@ from convsweep.system.devices import find_device
 from convsweep.system.environment import usable_cores
 
 
-class Place(Protocol):
+class DeviceInfo(Protocol):
     """A device."""
 
     @property
@@ -27,7 +27,7 @@ class Hardware:
     """What a sweep runs on."""
 
     cores: int
-    find: Callable[[str], Place]
+    find: Callable[[str], DeviceInfo]
     """The device of that name; raises `ValueError` where it is not there."""
 
 

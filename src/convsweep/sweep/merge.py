@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, asked_in, summarize
+from convsweep.analysis.verdicts import SUMMARY_COLUMNS, read_request_info, summarize
 from convsweep.results import samples, store
 from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, row_cells
 from convsweep.results.network_store import Networks, network_rows
-from convsweep.sweep.merge_checks import Part, new_places, read_part, refuse_unless_together
+from convsweep.sweep.merge_checks import MergeInput, new_places, read_part, require_mergeable
 from convsweep.sweep.merge_metadata import merged_environment
 
 _AT_ONCE = 1000
@@ -43,11 +43,11 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
         raise ValueError("merge takes two runs or more")
     if twice := [one for i, one in enumerate(run_dirs) if _same(one, run_dirs[:i])]:
         raise ValueError(f"{str(twice[0])!r} is named twice")
-    store.refuse_unless_new(out)
+    store.require_new(out)
     parts = [read_part(run_dir) for run_dir in run_dirs]
-    refuse_unless_together(parts)
+    require_mergeable(parts)
     places = new_places(parts)
-    _refuse_too_large(parts, places)
+    _require_within_limit(parts, places)
     try:
         with _whole_or_nothing(out.resolve()) as folder:
             return _write(folder, parts, places, out.resolve().name, command)
@@ -59,7 +59,9 @@ def _same(path: Path, others: Sequence[Path]) -> bool:
     return path.resolve() in [other.resolve() for other in others]
 
 
-def _refuse_too_large(parts: Sequence[Part], places: Sequence[Sequence[int | None]]) -> None:
+def _require_within_limit(
+    parts: Sequence[MergeInput], places: Sequence[Sequence[int | None]]
+) -> None:
     """Raise `ValueError` where no reader would take the merged run."""
     rows = sum(place is not None for own in places for place in own)
     if rows > MOST_ROWS:
@@ -89,7 +91,7 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
 
 def _write(
     folder: Path,
-    parts: Sequence[Part],
+    parts: Sequence[MergeInput],
     places: Sequence[Sequence[int | None]],
     run_id: str,
     command: str,
@@ -104,13 +106,15 @@ def _write(
     _add_networks(folder, parts)
     environment = merged_environment(parts, run_id, command, measurements.rows)
     store.write_environment(folder, environment)
-    asked = asked_in(environment)
+    asked = read_request_info(environment)
     summary = summarize(store.load(folder), asked.baseline, asked.margin)
     store.write_summary(folder, summary[list(SUMMARY_COLUMNS)])
     return Merged(environment, len(split(summary).asked))
 
 
-def _add_rows(measurements: store.Measurements, part: Part, places: Sequence[int | None]) -> None:
+def _add_rows(
+    measurements: store.Measurements, part: MergeInput, places: Sequence[int | None]
+) -> None:
     """The rows of a part that have a place."""
     batch = []
     every = row_cells(part.folder / store.MEASUREMENTS)
@@ -123,7 +127,7 @@ def _add_rows(measurements: store.Measurements, part: Part, places: Sequence[int
     measurements.append_cells(batch)
 
 
-def _add_networks(folder: Path, parts: Sequence[Part]) -> None:
+def _add_networks(folder: Path, parts: Sequence[MergeInput]) -> None:
     """The networks of all parts; where there is none, no file."""
     rows = [row for part in parts for row in network_rows(part.folder)]
     if rows:

@@ -13,7 +13,7 @@ import pandas as pd
 from convsweep.analysis.aa_noise import NOISE
 from convsweep.analysis.roofline import MACHINE_COLUMNS
 from convsweep.results import store
-from convsweep.results.lock import refuse_while_locked
+from convsweep.results.lock import require_unlocked
 from convsweep.results.schema import CEILINGS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _CASE = [*store.PROBLEM_COLUMNS, "backend"]
 
 
 @dataclass(frozen=True)
-class Part:
+class MergeInput:
     """One of the runs that are to be merged."""
 
     folder: Path
@@ -54,31 +54,31 @@ class Part:
         return repr(str(self.folder))
 
 
-def read_part(run_dir: Path) -> Part:
+def read_part(run_dir: Path) -> MergeInput:
     """The run in `run_dir`, which has come to its end.
 
     Raises:
         ValueError: in one line, where there is none that can be merged.
     """
     if run_dir.is_dir():
-        refuse_while_locked(run_dir)
+        require_unlocked(run_dir)
     rows = store.load(run_dir)
     told = store.read_environment(run_dir)
-    if reason := _why_not(rows, told):
+    if reason := _load_failure(rows, told):
         raise ValueError(f"{str(run_dir)!r} {reason}")
     columns = [*_CASE, "backend_version", "pass_index"]
-    return Part(run_dir, told, rows[columns])
+    return MergeInput(run_dir, told, rows[columns])
 
 
-def _why_not(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
+def _load_failure(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
     """Why a run can't be merged, to follow its name, or None."""
     versions = set(rows["schema_version"]) - {store.SCHEMA_VERSION}
     if versions:
         return f"is of schema version {versions.pop()}, and only {store.SCHEMA_VERSION} is merged"
-    return _why_no_part(told) or _why_not_whole(rows, told)
+    return _not_mergeable_reason(told) or _incomplete_reason(rows, told)
 
 
-def _why_no_part(told: Mapping[str, Any]) -> str | None:
+def _not_mergeable_reason(told: Mapping[str, Any]) -> str | None:
     """What keeps a run from being a part of any request."""
     if not told:
         return f"can't be merged: it has no {store.ENVIRONMENT}"
@@ -94,7 +94,7 @@ def _why_no_part(told: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _why_not_whole(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
+def _incomplete_reason(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
     """What is missing of a run."""
     if told.get("ended") not in _ENDED:
         how = "interrupted" if told.get("ended") == "interrupted" else "cut off"
@@ -108,22 +108,22 @@ def _why_not_whole(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
     return None
 
 
-def refuse_unless_together(parts: Sequence[Part]) -> None:
+def require_mergeable(parts: Sequence[MergeInput]) -> None:
     """Raise `ValueError` in one line, naming the runs, where two of them can't be merged."""
-    first_of: dict[str, Part] = {}
+    first_of: dict[str, MergeInput] = {}
     for part in parts:
         first = first_of.setdefault(part.environment_id, part)
-        _refuse_differences(parts[0], part, *(_asked(one.told) for one in (parts[0], part)))
-        _refuse_differences(first, part, *(_found(one.told) for one in (first, part)))
+        _require_equal(parts[0], part, *(_asked(one.told) for one in (parts[0], part)))
+        _require_equal(first, part, *(_found(one.told) for one in (first, part)))
         if None not in (part.shard, first.shard) and _of(part) != _of(first):
             raise ValueError(f"{first} is shard {first.shard} and {part} is shard {part.shard}")
     every = pd.concat([part.visits.assign(part=i) for i, part in enumerate(parts)])
     every = every[every["workload"].ne(CEILINGS).fillna(True)].reset_index(drop=True)
-    _refuse_twice(parts, every)
-    _refuse_two_versions(parts, every)
+    _require_distinct(parts, every)
+    _require_one_version(parts, every)
 
 
-def _of(part: Part) -> str:
+def _of(part: MergeInput) -> str:
     return str(part.shard).rpartition("/")[2]
 
 
@@ -146,8 +146,8 @@ def _settings(told: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings if isinstance(settings, Mapping) else {}
 
 
-def _refuse_differences(
-    first: Part, part: Part, before: Mapping[str, Any], now: Mapping[str, Any]
+def _require_equal(
+    first: MergeInput, part: MergeInput, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
@@ -157,7 +157,7 @@ def _refuse_differences(
             raise ValueError(f"{first} and {part} differ in {name}: {old!r} against {new!r}")
 
 
-def _refuse_twice(parts: Sequence[Part], every: DataFrame) -> None:
+def _require_distinct(parts: Sequence[MergeInput], every: DataFrame) -> None:
     visit = every.groupby([*_CASE, "pass_index"], dropna=False, sort=False).ngroup()
     again = visit[visit.duplicated()]
     if again.empty:
@@ -169,7 +169,7 @@ def _refuse_twice(parts: Sequence[Part], every: DataFrame) -> None:
     )
 
 
-def _refuse_two_versions(parts: Sequence[Part], every: DataFrame) -> None:
+def _require_one_version(parts: Sequence[MergeInput], every: DataFrame) -> None:
     """Raise `ValueError` where a backend was updated between runs on one machine."""
     told = every.drop_duplicates(["environment_id", "backend", "backend_version"])
     again = told[told.duplicated(["environment_id", "backend"])]
@@ -184,7 +184,7 @@ def _refuse_two_versions(parts: Sequence[Part], every: DataFrame) -> None:
         )
 
 
-def new_places(parts: Sequence[Part]) -> list[list[int | None]]:
+def new_places(parts: Sequence[MergeInput]) -> list[list[int | None]]:
     """The number that each row of each part gets in the merged run; None: it is left out.
 
     The ceilings of one machine and setting are those of the first part that measured them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsweep.results.machines import OF_A_MACHINE
-from convsweep.sweep.merge_checks import FOUND, Part
+from convsweep.sweep.merge_checks import FOUND, MergeInput
 
 _UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
 _OF_A_PART = ("problems", "cases")
@@ -15,14 +15,14 @@ _ENDS = ("budget", "settled", "passes")
 
 
 def merged_environment(
-    parts: Sequence[Part], run_id: str, command: str, rows: int
+    parts: Sequence[MergeInput], run_id: str, command: str, rows: int
 ) -> dict[str, Any]:
     """What environment.json of the merged run tells.
 
     Of one environment it is as a plain run's; of several it has `environments` by id.
     """
     first = parts[0].told
-    by_id: dict[str, list[Part]] = {}
+    by_id: dict[str, list[MergeInput]] = {}
     for part in parts:
         by_id.setdefault(part.environment_id, []).append(part)
     told = {
@@ -53,7 +53,7 @@ def merged_environment(
     }
 
 
-def _machine(parts: Sequence[Part]) -> dict[str, Any]:
+def _machine(parts: Sequence[MergeInput]) -> dict[str, Any]:
     """What is told of one environment: its parts agree but for warnings and cores."""
     told = parts[0].told
     warnings = (text for part in parts for text in part.told.get("warnings") or [])
@@ -62,7 +62,7 @@ def _machine(parts: Sequence[Part]) -> dict[str, Any]:
     return machine | {"warnings": [*dict.fromkeys(warnings)], "settings": settings}
 
 
-def _request(parts: Sequence[Part]) -> dict[str, Any]:
+def _request(parts: Sequence[MergeInput]) -> dict[str, Any]:
     """What was asked in all."""
     asked = [part.told["request"] for part in parts]
     unions = {name: sorted({v for one in asked for v in one.get(name, [])}) for name in _UNIONS}
@@ -70,13 +70,13 @@ def _request(parts: Sequence[Part]) -> dict[str, Any]:
     return whole | unions | {"shard": None, "case_count": whole["whole_count"]}
 
 
-def _origin(part: Part) -> dict[str, Any]:
+def _origin(part: MergeInput) -> dict[str, Any]:
     told: Mapping[str, Any] = part.told
     names = ("run_id", "environment_id", "command", "started_at")
     return {name: told.get(name) for name in names} | {"shard": part.shard}
 
 
-def _missing(parts: Sequence[Part]) -> list[str]:
+def _missing(parts: Sequence[MergeInput]) -> list[str]:
     """The shards that no part of one environment is; none where one is of the whole."""
     shards = [part.shard for part in parts]
     known = [shard for shard in shards if shard is not None]

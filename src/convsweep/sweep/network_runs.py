@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from convsweep.measure.network_timing import NetworkTimes, Part, TimeNetwork
+from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.measure.worker import Describe, Settings
 from convsweep.problems.grid import Case
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.results.network_store import INSTRUMENTED, WHOLE, NetworkRow, Networks
-from convsweep.sweep.worker_pool import START_LIMIT_S, Launch, launch_child
-from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerFactory, start_worker
+from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
 MOST_PASSES = 10
 """Visits to a network at most; more would tell little more of it."""
@@ -68,7 +68,7 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
 
 
 def visit(
-    network: Network, settings: Settings, pass_index: int, launch: Launch
+    network: Network, settings: Settings, pass_index: int, launch: WorkerFactory
 ) -> NetworkTimes | Outcome:
     """The network's times from one fresh measuring process, or how that ended."""
     with closing(launch(replace(settings, threads=network.threads, pass_index=pass_index))) as own:
@@ -84,9 +84,9 @@ def visit(
                 ),
                 LIMIT_S,
             )
-        except Silent:
+        except WorkerTimeout:
             return Outcome("timeout", f"the network is not timed after {LIMIT_S:g} s")
-        except Ended as ended:
+        except WorkerDied as ended:
             return Outcome("crash", str(ended))
     assert isinstance(reply, NetworkTimes | Outcome), f"a measuring process answered {reply!r}"
     return reply
@@ -131,7 +131,7 @@ def rows_of(
     ]
 
 
-def _part_row(whole: NetworkRow, part: Part, layers: Layers) -> NetworkRow:
+def _part_row(whole: NetworkRow, part: TimedModule, layers: Layers) -> NetworkRow:
     problem = part.problem
     return replace(
         whole,
@@ -144,7 +144,7 @@ def _part_row(whole: NetworkRow, part: Part, layers: Layers) -> NetworkRow:
     )
 
 
-class Visits:
+class NetworkRunner:
     """The visits of one run, its rows in `networks.csv`; without a network there is no file."""
 
     def __init__(
@@ -157,7 +157,7 @@ class Visits:
         *,
         least_passes: int = ENOUGH_PASSES,
         resume: bool = False,
-        launch: Launch = launch_child,
+        launch: WorkerFactory = start_worker,
         file: Networks | None = None,
     ) -> None:
         """Make the file, or with `resume` go on with it.

@@ -11,8 +11,8 @@ from pathlib import Path
 from convsweep.backends.base import FAMILIES, Backend
 from convsweep.backends.ceilings import CEILING_BACKENDS
 from convsweep.backends.registry import list_backends
-from convsweep.backends.variants import busier, find_backend, twin
-from convsweep.measure.sampling import Effort
+from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.grid import (
@@ -27,8 +27,8 @@ from convsweep.problems.grid import (
 )
 from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.results.store import BASELINE, MARGIN
-from convsweep.sweep.auxiliary_cases import ceiling_cases, half_cases
-from convsweep.sweep.hardware import Hardware, Place, this_machine
+from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
+from convsweep.sweep.hardware import DeviceInfo, Hardware, this_machine
 from convsweep.sweep.sharding import Shard, group_costs_s, parse_shard, shares
 from convsweep.system.process import ALLOCATORS
 from convsweep.units import fraction, named, seconds
@@ -37,7 +37,7 @@ DEFAULT_GRID = "quick"
 _CASES_IN_BUDGET, _LEAST_TIMEOUT_S = 20, 0.5  # no case may take more of a budget, unless it is told
 MOST_PASSES = 1000
 _FEWEST_PASSES = 2  # that noise can be seen between
-MORE_WORK = 5
+SLOWDOWN_PERCENT = 5
 """Percent that a twin is made slower by, to see whether that is found."""
 
 
@@ -205,30 +205,32 @@ def read_request(
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
         ceilings=ceiling_cases(cases, places) if options.ceilings else (),
-        halves=half_cases(cases) if grid.halves else (),
+        halves=separable_part_cases(cases) if grid.halves else (),
     )
     if options.shard is None:
         return request
     return _share(request, parse_shard(options.shard), places)
 
 
-def _share(whole: Request, shard: Shard, places: Mapping[str, Place]) -> Request:
+def _share(whole: Request, shard: Shard, places: Mapping[str, DeviceInfo]) -> Request:
     """The shard's cases, the ceilings of their settings, and the halves that no earlier one has."""
-    settings = Settings(case_timeout_s=whole.case_timeout_s, effort=Effort())
+    settings = Settings(case_timeout_s=whole.case_timeout_s, effort=MeasurementConfig())
     costs_s = group_costs_s(whole.cases, whole.backends, settings, whole.passes)
     *earlier, own = shares(whole.cases, costs_s, shard)
-    known = {half for cases in earlier for half in half_cases(cases)}
+    known = {half for cases in earlier for half in separable_part_cases(cases)}
     return replace(
         whole,
         cases=own,
         ceilings=ceiling_cases(own, places) if whole.ceilings else (),
-        halves=[half for half in half_cases(own) if half not in known] if whole.halves else (),
+        halves=[half for half in separable_part_cases(own) if half not in known]
+        if whole.halves
+        else (),
         shard=shard,
         whole=whole,
     )
 
 
-def against_itself(request: Request) -> Request:
+def aa_request(request: Request) -> Request:
     """The same problems, but each backend beside its twin, and beside one with 5 % more work.
 
     Raises:
@@ -238,7 +240,11 @@ def against_itself(request: Request) -> Request:
         raise ValueError(
             f"--passes {request.passes}: noise is what differs between passes, 2 at least"
         )
-    names = [name for own in request.backends for name in (own, twin(own), busier(own, MORE_WORK))]
+    names = [
+        name
+        for own in request.backends
+        for name in (own, aa_variant(own), slowed_variant(own, SLOWDOWN_PERCENT))
+    ]
     groups = dict.fromkeys(case.group for case in request.cases)
     return replace(
         request,

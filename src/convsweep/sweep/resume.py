@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from convsweep.measure.outcome import NO_COLUMNS, Outcome
-from convsweep.measure.sampling import Effort
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.results.store import flat
@@ -20,7 +20,7 @@ _MUST_MATCH = ("environment_id", "baseline", "margin", "request", "settings")
 _MEASURED = tuple(field.name for field in fields(Outcome) if field.name not in NO_COLUMNS)
 
 
-def refuse_unless_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `ValueError`, naming what differs, where a run can't be gone on with.
 
     Args:
@@ -48,12 +48,12 @@ def earlier_settings(there: Mapping[str, Any], here: Settings) -> Settings:
     What is added is timed alike. Where environment.json does not tell it, it is that of `here`.
     """
     told = there.get("settings")
-    names = [field.name for field in fields(Effort)]
+    names = [field.name for field in fields(MeasurementConfig)]
     if not isinstance(told, Mapping) or not all(
         _is_number(told, name) for name in (*names, "case_timeout_s")
     ):
         return here
-    effort = Effort(**{name: told[name] for name in names})
+    effort = MeasurementConfig(**{name: told[name] for name in names})
     return replace(here, effort=effort, case_timeout_s=float(told["case_timeout_s"]))
 
 
@@ -62,7 +62,7 @@ def _is_number(told: Mapping[str, Any], name: str) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def known_visits(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
+def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
     """The outcome of every case and pass that has a row.
 
     Raises:

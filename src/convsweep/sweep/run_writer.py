@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, asked_in, summarize
-from convsweep.measure.sampling import Effort
+from convsweep.analysis.verdicts import SUMMARY_COLUMNS, read_request_info, summarize
+from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.results import store
 from convsweep.results.samples import Samples
 from convsweep.results.schema import Row
 
 
-class Recording:
+class RunWriter:
     """A run's folder: its environment, rows and samples as they come, the summary at the end."""
 
     def __init__(self, out: Path, told: Mapping[str, object], resume: bool = False) -> None:
@@ -49,19 +49,19 @@ class Recording:
 
 def write_summary(run_dir: Path) -> None:
     """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
-    asked = asked_in(store.read_environment(run_dir))
+    asked = read_request_info(store.read_environment(run_dir))
     summary = summarize(store.load(run_dir), asked.baseline, asked.margin)
     store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
 
 
-def told_settings(settings: Settings, found: Mapping[str, object]) -> dict[str, object]:
+def settings_metadata(settings: Settings, found: Mapping[str, object]) -> dict[str, object]:
     """What environment.json says of how cases are measured, and under which conditions."""
     return {
         "seed": settings.seed,
         "case_timeout_s": settings.case_timeout_s,
         **{name: value for name, value in found.items() if name != "memory_limit_bytes"},
         **precision_settings(),
-        **asdict(settings.effort or Effort()),
+        **asdict(settings.effort or MeasurementConfig()),
     }
 
 
@@ -75,7 +75,7 @@ def precision_settings() -> dict[str, object]:
     }
 
 
-def gone_on_with(earlier: Mapping[str, object], command: str) -> dict[str, object]:
+def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, object]:
     """What environment.json says once a run is resumed by `command`."""
     before = earlier.get("resumed")
     return {

@@ -10,7 +10,7 @@ from itertools import chain
 from time import monotonic
 
 from convsweep.backends.base import Backend
-from convsweep.measure.gate import fewest_calls, why_not
+from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
@@ -21,8 +21,8 @@ from convsweep.sweep.forecast import (
     case_s,
     visits,
 )
-from convsweep.sweep.scheduler import Conductor, Outcomes, Truths
-from convsweep.sweep.worker_pool import Company, Launch, launch_child
+from convsweep.sweep.scheduler import Outcomes, ReferenceCache, Scheduler
+from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, start_worker
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class Spent:
         return {**self.phases_s, "rest_s": rest_s, "wall_s": wall_s}
 
 
-Visits = Mapping[tuple[int, Case], Outcome]
+PassResults = Mapping[tuple[int, Case], Outcome]
 """What is known already: the outcome of a case in a pass."""
 
 
 @dataclass(frozen=True)
-class Stops:
+class StopHooks:
     """When a sweep is over before its last pass; by default never."""
 
     now: Callable[[], bool] = lambda: False
     """Asked between groups of cases: whether to stop at once."""
-    still_open: Callable[[int], Collection[Case] | None] = lambda pass_index: None
+    active_cases: Callable[[int], Collection[Case] | None] = lambda pass_index: None
     """Asked before each pass: the cases that are worth another visit; None: all."""
 
 
@@ -76,9 +76,9 @@ def sweep(
     passes: int,
     record: Callable[[int, Case, Outcome], None],
     observe: Callable[[Progress], None] = lambda progress: None,
-    stops: Stops | None = None,
-    known: Visits | None = None,
-    launch: Launch = launch_child,
+    stops: StopHooks | None = None,
+    known: PassResults | None = None,
+    launch: WorkerFactory = start_worker,
 ) -> Spent:
     """Visit every case once a pass, and record one outcome each time.
 
@@ -97,28 +97,30 @@ def sweep(
         known: visits of an earlier, interrupted sweep; they are not made again.
         launch: makes a measuring process.
     """
-    stops, spent = stops or Stops(), Spent()
-    skipped = {case: skip for case in cases if (skip := why_not(case, backends[case.backend]))}
-    book = Book(backends, settings, known or {}, skipped)
-    rng, truths = random.Random(settings.seed), Truths()
+    stops, spent = stops or StopHooks(), Spent()
+    skipped = {
+        case: skip for case in cases if (skip := skipped_outcome(case, backends[case.backend]))
+    }
+    book = SweepState(backends, settings, known or {}, skipped)
+    rng, truths = random.Random(settings.seed), ReferenceCache()
     due = {case: visits(case, passes) for case in cases}
     forecast = {case: case_s(case, backends, settings) for case in cases}
-    standing = _Standing(backends, Countdown(forecast, due), observe)
+    standing = _ProgressReporter(backends, Countdown(forecast, due), observe)
     for pass_index in range(passes):
-        worth = stops.still_open(pass_index)
+        worth = stops.active_cases(pass_index)
         if worth is not None and not worth:
             break
-        groups = groups_of(
+        groups = group_cases(
             case for case in cases if pass_index < due[case] and (worth is None or case in worth)
         )
-        groups.sort(key=small_first)
+        groups.sort(key=by_macs)
         if pass_index:
             rng.shuffle(groups)
         for threads in sorted({case.threads for case in cases}):
             seed = rng.randrange(2**32)
             own = replace(settings, threads=threads, seed=seed, pass_index=pass_index)
-            company = Company(own, spent.phases_s, launch)
-            with closing(Conductor(company, backends, truths, standing.late)) as conductor:
+            company = WorkerPool(own, spent.phases_s, launch)
+            with closing(Scheduler(company, backends, truths, standing.late)) as conductor:
                 for group in (group for group in groups if group[0].threads == threads):
                     if stops.now():
                         return spent
@@ -130,7 +132,7 @@ def sweep(
     return spent
 
 
-class _Standing:
+class _ProgressReporter:
     """Where a sweep stands, told to its observer."""
 
     def __init__(
@@ -162,14 +164,14 @@ def _once_s(outcome: Outcome, backend: Backend) -> float:
     return (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
 
 
-class Book:
+class SweepState:
     """What a sweep has learnt of its cases: what is known, what is settled, what takes too long."""
 
     def __init__(
         self,
         backends: Mapping[str, Backend],
         settings: Settings,
-        known: Visits,
+        known: PassResults,
         skipped: Mapping[Case, Outcome],
     ) -> None:
         self._settings, self._known, self._backends = settings, known, backends
@@ -185,7 +187,7 @@ class Book:
         waiting = [case for case in group if (pass_index, case) not in self._known]
         for case in waiting:
             if case not in self._settled and (
-                late := too_long(case, self._predictor, self._settings)
+                late := predicted_timeout(case, self._predictor, self._settings)
             ):
                 self._settled[case] = late
         told = [(case, self._settled[case]) for case in waiting if case in self._settled]
@@ -208,13 +210,13 @@ class Book:
             self._predictor.learn(case, outcome.first_call_s - compile_s)
 
 
-def small_first(group: Sequence[Case]) -> tuple[bool, int]:
+def by_macs(group: Sequence[Case]) -> tuple[bool, int]:
     """By work, behind what measures the machine."""
     layer = group[0].layer
     return layer.workload != CEILINGS, layer.problem.macs
 
 
-def groups_of(cases: Iterable[Case]) -> list[list[Case]]:
+def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
     """The cases that are compared and interleaved with each other, together."""
     groups: dict[Case, list[Case]] = {}
     for case in cases:
@@ -222,10 +224,10 @@ def groups_of(cases: Iterable[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def too_long(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
+def predicted_timeout(case: Case, predictor: Predictor, settings: Settings) -> Outcome | None:
     """`timeout`, where smaller cases tell that this one can't end in time."""
     found = predictor.at_least_s(case)
-    needed = fewest_calls(settings.effort)
+    needed = min_calls(settings.effort)
     if found is None or needed * found[0] <= settings.case_timeout_s:
         return None
     call_s, smaller = found

@@ -13,24 +13,27 @@ from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import PackedTruth
+from convsweep.measure.reference import PackedReference
 from convsweep.measure.worker import (
-    Admit,
     Block,
     Finish,
-    Open,
-    Opened,
+    Message,
     Reply,
-    Request,
+    Setup,
+    SetupDone,
+    Validate,
     WarmUp,
 )
 from convsweep.problems.grid import Case
 from convsweep.problems.problem import ConvProblem
-from convsweep.sweep.worker_pool import START_LIMIT_S, Company
-from convsweep.sweep.worker_process import Ended, Silent
+from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerPool
+from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
 _MOST_TRUTHS_BYTES = 2**29
-_DOUBTFUL = ("error", "out_of_memory")  # after these a device or an allocator may be broken
+_RESTART_WORKER_AFTER = (
+    "error",
+    "out_of_memory",
+)  # after these a device or an allocator may be broken
 
 Outcomes = Iterator[tuple[Case, Outcome]]
 
@@ -38,25 +41,25 @@ Late = Callable[[Case], None]
 """Told of a case whose first calls take long, while they do."""
 
 
-class Truths:
+class ReferenceCache:
     """The float64 truths of a run, each computed once, as many as there is room for."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[ConvProblem, str, str], PackedTruth] = {}
+        self._kept: dict[tuple[ConvProblem, str, str], PackedReference] = {}
         self._room = _MOST_TRUTHS_BYTES
 
-    def get(self, case: Case) -> PackedTruth | None:
+    def get(self, case: Case) -> PackedReference | None:
         """The truth of the case's problem, if it is kept."""
         return self._kept.get((case.problem, case.weight_kind, case.dtype))
 
-    def keep(self, case: Case, truth: PackedTruth | None) -> None:
+    def keep(self, case: Case, truth: PackedReference | None) -> None:
         """Keep it, if there is one and it fits."""
         if truth is not None and truth.nbytes <= self._room:
             self._kept[case.problem, case.weight_kind, case.dtype] = truth
             self._room -= truth.nbytes
 
 
-class _Blamed(Exception):
+class _CaseFailed(Exception):
     """These cases have ended a measuring process, or made it silent."""
 
     def __init__(self, cases: Sequence[Case], outcome: Outcome) -> None:
@@ -64,14 +67,14 @@ class _Blamed(Exception):
         self.cases, self.outcome = cases, outcome
 
 
-class Conductor:
+class Scheduler:
     """Measures groups of cases in one pass; processes that fail are replaced by new ones."""
 
     def __init__(
         self,
-        company: Company,
+        company: WorkerPool,
         backends: Mapping[str, Backend],
-        truths: Truths,
+        truths: ReferenceCache,
         late: Late = lambda case: None,
     ) -> None:
         self._company, self._backends, self._truths = company, backends, truths
@@ -85,41 +88,41 @@ class Conductor:
                 for case, outcome in self._contest(list(waiting)).outcomes():
                     del waiting[case]
                     yield case, outcome
-                    if outcome.status in _DOUBTFUL:
+                    if outcome.status in _RESTART_WORKER_AFTER:
                         self.close()
                         break
-            except _Blamed as blamed:
+            except _CaseFailed as blamed:
                 self.close()
                 for case in blamed.cases:
                     del waiting[case]
                     yield case, blamed.outcome
 
-    def _contest(self, cases: Sequence[Case]) -> _Contest:
+    def _contest(self, cases: Sequence[Case]) -> _GroupScheduler:
         backends = {case: self._backends[case.backend] for case in cases}
-        return _Contest(self._company, backends, self._truths, self._rng, self._late)
+        return _GroupScheduler(self._company, backends, self._truths, self._rng, self._late)
 
     def close(self) -> None:
         """End all processes at once."""
         self._company.close()
 
 
-class _Contest:
+class _GroupScheduler:
     """One problem's contest, from its opening to the last outcome."""
 
     def __init__(
         self,
-        company: Company,
+        company: WorkerPool,
         backends: Mapping[Case, Backend],
-        truths: Truths,
+        truths: ReferenceCache,
         rng: random.Random,
         late: Late,
     ) -> None:
         self._company, self._truths, self._rng, self._late = company, truths, rng, late
-        self._homes = {
+        self._process_keys = {
             c: c.backend if backend.own_threads else "" for c, backend in backends.items()
         }
         # Threads that wait for work spin, and would take a core from the next one's turn.
-        self._rest = company.settings.threads > 1 and len(set(self._homes.values())) > 1
+        self._rest = company.settings.threads > 1 and len(set(self._process_keys.values())) > 1
         self._limit_s = company.settings.case_timeout_s
         # The gate alone prepares once more, for whole numbers.
         times = 1 if company.settings.effort else 2
@@ -129,7 +132,7 @@ class _Contest:
         self._blocks: dict[Case, int] = {}
 
     def outcomes(self) -> Outcomes:
-        for home in dict.fromkeys(self._homes.values()):
+        for home in dict.fromkeys(self._process_keys.values()):
             yield from self._open(home)
         for case in self._shuffled(self._index):
             yield from self._admit(case)
@@ -145,23 +148,23 @@ class _Contest:
 
     def _open(self, home: str) -> Outcomes:
         """Open the contest in one process, for the cases that are at home there."""
-        members = [case for case, where in self._homes.items() if where == home]
+        members = [case for case, where in self._process_keys.items() if where == home]
         truth = self._truths.get(members[0])
         try:
-            reply = self._company.ask(home, Open(members, truth), START_LIMIT_S)
-        except Silent:
+            reply = self._company.ask(home, Setup(members, truth), START_LIMIT_S)
+        except WorkerTimeout:
             reason = f"inputs and truth are not there after {START_LIMIT_S:g} s"
-            raise _Blamed(members, Outcome("error", reason)) from None
-        except Ended as ended:
-            raise _Blamed(members, Outcome("crash", str(ended))) from None
-        if isinstance(reply, Opened):
+            raise _CaseFailed(members, Outcome("error", reason)) from None
+        except WorkerDied as ended:
+            raise _CaseFailed(members, Outcome("crash", str(ended))) from None
+        if isinstance(reply, SetupDone):
             self._truths.keep(members[0], reply.truth)
             self._index |= {case: index for index, case in enumerate(members)}
         else:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _admit(self, case: Case) -> Outcomes:
-        admitted = _outcome(self._ask(case, Admit, partial(self._late, case)))
+        admitted = _outcome(self._ask(case, Validate, partial(self._late, case)))
         self._compile_s[case] = 0.0  # what it left is for nothing else
         self._left_s[case] = min(self._left_s[case], self._limit_s)
         if admitted.status != "ok" or self._company.settings.effort is None:
@@ -182,20 +185,20 @@ class _Contest:
     def _ask(
         self,
         case: Case,
-        step: Callable[[int], Request],
+        step: Callable[[int], Message],
         late: Callable[[], None] | None = None,
     ) -> Reply:
         """Have one step done; the case is blamed where it does not end."""
         started, request = monotonic(), step(self._index[case])
         try:
-            return self._company.ask(self._homes[case], request, self._left_s[case], late)
-        except Silent:
+            return self._company.ask(self._process_keys[case], request, self._left_s[case], late)
+        except WorkerTimeout:
             reason = f"cut off at the limit of {self._limit_s:g} s"
             if more_s := self._compile_s[case]:
                 reason += f", and {more_s:g} s to compile"
-            raise _Blamed([case], Outcome("timeout", reason)) from None
-        except Ended as ended:
-            raise _Blamed([case], Outcome("crash", str(ended))) from None
+            raise _CaseFailed([case], Outcome("timeout", reason)) from None
+        except WorkerDied as ended:
+            raise _CaseFailed([case], Outcome("crash", str(ended))) from None
         finally:
             self._left_s[case] -= monotonic() - started
 

@@ -10,20 +10,19 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from convsweep.measure.outcome import Outcome, Run, make_row, utc_now
+from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.results import store
 from convsweep.results.lock import locked
 from convsweep.sweep.effort import measuring
-from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, Origin, networks_of
-from convsweep.sweep.network_runs import Visits as NetworkVisits
+from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, Origin, networks_of
 from convsweep.sweep.request import Request
-from convsweep.sweep.resume import earlier_settings, known_visits, refuse_unless_same
-from convsweep.sweep.run_writer import Recording, added, gone_on_with, told_settings
-from convsweep.sweep.runner import Progress, Spent, Stops, Visits, sweep
-from convsweep.sweep.stopping import Stopping, Unsettled, unsettled
-from convsweep.sweep.worker_pool import Launch, conditions, launch_child
+from convsweep.sweep.resume import completed_results, earlier_settings, require_same
+from convsweep.sweep.run_writer import RunWriter, added, resumed_metadata, settings_metadata
+from convsweep.sweep.runner import PassResults, Progress, Spent, StopHooks, sweep
+from convsweep.sweep.stopping import OpenComparisons, SweepMonitor, open_comparisons
+from convsweep.sweep.worker_pool import WorkerFactory, conditions, start_worker
 from convsweep.system.environment import describe
 from convsweep.system.signals import Interrupts
 
@@ -43,11 +42,11 @@ class Ending:
     """How a run has ended."""
 
     interrupted: bool
-    unsettled: Unsettled | None
+    open_comparisons: OpenComparisons | None
     """Of a run with a budget or a precision: what it leaves open."""
 
 
-def carry_out(
+def run_sweep(
     request: Request,
     out: Path,
     run_id: str,
@@ -56,7 +55,7 @@ def carry_out(
     *,
     resume: bool = False,
     networks: Sequence[Network] | None = None,
-    launch: Launch = launch_child,
+    launch: WorkerFactory = start_worker,
 ) -> Ending:
     """Measure everything, each row on the disk as soon as it is known, and write the summary.
 
@@ -68,25 +67,25 @@ def carry_out(
     """
     with locked(out), Interrupts() as interrupts:
         settings = measuring(request)
-        visits: Visits = {}
+        visits: PassResults = {}
         if resume:
             earlier = store.read_environment(out)
             if request.budget_s is not None:  # which may be another one now
                 settings = earlier_settings(earlier, settings)
         else:
-            store.refuse_unless_new(out)
+            store.require_new(out)
         told = _told(request, settings, run_id, command, conditions(settings, launch))
         if resume:
-            refuse_unless_same(earlier, told)
-            visits = known_visits(store.recorded(out), request.every_case)
-            told = gone_on_with(earlier, command)
+            require_same(earlier, told)
+            visits = completed_results(store.load_completed(out), request.every_case)
+            told = resumed_metadata(earlier, command)
         every = (request.whole or request).cases
         whole = networks_of(every, {*request.cases}) if networks is None else networks
         origin = Origin(str(told["run_id"]), str(told["environment_id"]))
         with (
-            closing(Recording(out, told, resume)) as recording,
+            closing(RunWriter(out, told, resume)) as recording,
             closing(
-                NetworkVisits(
+                NetworkRunner(
                     out,
                     whole,
                     every,
@@ -98,27 +97,27 @@ def carry_out(
                 )
             ) as beside,
         ):
-            stopping = Stopping(request, interrupts, visits)
-            run = Run(origin.run_id, origin.environment_id, dict(request.device_descriptions))
-            record = partial(put_down, recording, stopping, request, run)
+            stopping = SweepMonitor(request, interrupts, visits)
+            run = RunInfo(origin.run_id, origin.environment_id, dict(request.device_descriptions))
+            record = partial(record_outcome, recording, stopping, request, run)
             spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
             total = added(told.get("time_spent"), spent.told())
             recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
         return Ending(interrupts.asked, left_open(stopping, request, total["wall_s"]))
 
 
-def left_open(stopping: Stopping, request: Request, wall_s: float) -> Unsettled | None:
+def left_open(stopping: SweepMonitor, request: Request, wall_s: float) -> OpenComparisons | None:
     """What a run with a budget or a precision leaves open after so many seconds; else None."""
     if not request.adaptive:
         return None
-    return unsettled(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
+    return open_comparisons(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
 
 
-def put_down(
-    recording: Recording,
-    stopping: Stopping,
+def record_outcome(
+    recording: RunWriter,
+    stopping: SweepMonitor,
     request: Request,
-    run: Run,
+    run: RunInfo,
     pass_index: int,
     case: Case,
     outcome: Outcome,
@@ -135,10 +134,10 @@ def _measure(
     settings: Settings,
     record: Callable[[int, Case, Outcome], None],
     observe: Observe,
-    stopping: Stopping,
-    visits: Visits,
-    networks: NetworkVisits,
-    launch: Launch,
+    stopping: SweepMonitor,
+    visits: PassResults,
+    networks: NetworkRunner,
+    launch: WorkerFactory,
 ) -> Spent:
     def watch(progress: Progress) -> None:
         if request.adaptive:
@@ -146,8 +145,8 @@ def _measure(
             progress = replace(progress, total=None, remaining_s=left_s)
         observe(progress)
 
-    def still_open(pass_index: int) -> Collection[Case] | None:
-        cases = stopping.still_open(pass_index)
+    def active_cases(pass_index: int) -> Collection[Case] | None:
+        cases = stopping.active_cases(pass_index)
         if cases is None or cases:
             networks.before_pass(pass_index, stopping.now)
         return cases
@@ -159,7 +158,7 @@ def _measure(
         passes=request.passes,
         record=record,
         observe=watch,
-        stops=Stops(stopping.now, still_open),
+        stops=StopHooks(stopping.now, active_cases),
         known=visits,
         launch=launch,
     )
@@ -183,12 +182,12 @@ def _told(
         "margin": request.margin,
         **describe(dict(request.device_descriptions)),
         "request": request.told(),
-        "settings": told_settings(settings, found),
+        "settings": settings_metadata(settings, found),
     }
 
 
 def check(
-    request: Request, observe: Observe, launch: Launch = launch_child
+    request: Request, observe: Observe, launch: WorkerFactory = start_worker
 ) -> list[tuple[Case, Outcome]]:
     """What the gate says of every case, without timing any."""
     found: list[tuple[Case, Outcome]] = []

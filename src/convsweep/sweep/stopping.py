@@ -11,13 +11,13 @@ from time import monotonic
 import numpy as np
 
 from convsweep.analysis.estimates import Numbers, bounds, estimate, stacked
-from convsweep.analysis.verdicts import passes_needed, settled, verdicts
+from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case
 from convsweep.results.schema import CEILINGS
 from convsweep.results.store import MARGIN
 from convsweep.sweep.request import Request
-from convsweep.sweep.runner import Visits
+from convsweep.sweep.runner import PassResults
 from convsweep.system.signals import Interrupts
 
 FIRST_LOOK = 3
@@ -29,7 +29,7 @@ _OPEN = "undecided"
 
 
 @dataclass
-class Tally:
+class RunningResults:
     """What is known so far of every case, pass by pass."""
 
     baseline: str
@@ -62,7 +62,7 @@ class Tally:
         return {case: np.log([*times.values()]) for case, times in self.median_s.items() if times}
 
 
-class Answered:
+class StoppingCriterion:
     """Decides pass by pass who goes on.
 
     With a precision, a case is done when the intervals of its time and its speedup are as narrow;
@@ -70,10 +70,12 @@ class Answered:
     need their time as precisely as the verdict's margin.
     """
 
-    def __init__(self, tally: Tally, precision: float | None, margin: float = MARGIN) -> None:
+    def __init__(
+        self, tally: RunningResults, precision: float | None, margin: float = MARGIN
+    ) -> None:
         self._tally, self._precision, self._margin = tally, precision, margin
 
-    def still_open(self, pass_index: int) -> Collection[Case] | None:
+    def active_cases(self, pass_index: int) -> Collection[Case] | None:
         """The cases that are worth another pass; None: all."""
         if pass_index < (FIRST_LOOK if self._precision is None else FIRST_PRECISE_LOOK):
             return None
@@ -88,7 +90,7 @@ class Answered:
     def _open_speedups(self, speedups: dict[Case, Numbers], looks: int) -> set[Case]:
         if self._precision is not None:
             return _wide(speedups, self._precision)
-        done: set[Case] = settled(speedups, self._margin, looks)
+        done: set[Case] = decided_early(speedups, self._margin, looks)
         return speedups.keys() - done
 
 
@@ -115,16 +117,16 @@ class Budget:
         return self._budget_s - (self._now_s() - self._started_s)
 
 
-class Stopping:
+class SweepMonitor:
     """What is known of a run while it goes on, and why it ends."""
 
-    def __init__(self, request: Request, interrupts: Interrupts, visits: Visits) -> None:
-        self.tally = Tally(request.baseline)
+    def __init__(self, request: Request, interrupts: Interrupts, visits: PassResults) -> None:
+        self.tally = RunningResults(request.baseline)
         self.budget = Budget(request.budget_s)
         self.ended = "passes"
-        """What ended it: `passes`, `interrupted`, `budget` or `settled`."""
+        """What ended it: `passes`, `interrupted`, `budget` or `decided_early`."""
         self._interrupts, self._adaptive = interrupts, request.adaptive
-        self._answered = Answered(self.tally, request.precision, request.margin)
+        self._answered = StoppingCriterion(self.tally, request.precision, request.margin)
         for (pass_index, case), outcome in visits.items():
             self.tally.add(pass_index, case, outcome)
 
@@ -136,16 +138,16 @@ class Stopping:
             self.ended = "budget"
         return self.ended != "passes"
 
-    def still_open(self, pass_index: int) -> Collection[Case] | None:
+    def active_cases(self, pass_index: int) -> Collection[Case] | None:
         """The cases that are worth another pass; None: all."""
-        cases = self._answered.still_open(pass_index) if self._adaptive else None
+        cases = self._answered.active_cases(pass_index) if self._adaptive else None
         if cases is not None and not cases:
             self.ended = "settled"
         return cases
 
 
 @dataclass(frozen=True)
-class Unsettled:
+class OpenComparisons:
     """What a sweep leaves undecided."""
 
     cases: int
@@ -157,7 +159,9 @@ class Unsettled:
     """About how much longer the others would need."""
 
 
-def unsettled(tally: Tally, visit_s: float, margin: float = MARGIN) -> Unsettled:
+def open_comparisons(
+    tally: RunningResults, visit_s: float, margin: float = MARGIN
+) -> OpenComparisons:
     """What has no verdict, and how much longer that would take at `visit_s` seconds a visit."""
     speedups = tally.log_speedups()
     told = verdicts(estimate(stacked(speedups.values())), margin) if speedups else ()
@@ -166,4 +170,6 @@ def unsettled(tally: Tally, visit_s: float, margin: float = MARGIN) -> Unsettled
     needed = [passes_needed(logs, margin) for logs in later]
     more = sum(max(1, n - len(logs)) for n, logs in zip(needed, later, strict=True) if n)
     # A visit to a case is one to its baseline too.
-    return Unsettled(len(open_), len(open_) - len(later), needed.count(None), 2 * more * visit_s)
+    return OpenComparisons(
+        len(open_), len(open_) - len(later), needed.count(None), 2 * more * visit_s
+    )

@@ -8,25 +8,25 @@ from typing import Protocol
 
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import (
-    Admit,
     Block,
     Describe,
     Finish,
-    Open,
+    Message,
     Reply,
-    Request,
     Settings,
+    Setup,
+    Validate,
     WarmUp,
 )
-from convsweep.sweep.worker_process import Child, Ended, Silent
+from convsweep.sweep.worker_process import WorkerDied, WorkerProcess, WorkerTimeout
 
 START_LIMIT_S = 300.0
 """The longest that a measuring process may take to start, and for a problem's inputs and truth."""
 
-_PHASES: dict[type[Request], str] = {
+_PHASES: dict[type[Message], str] = {
     Describe: "start_s",
-    Open: "reference_s",
-    Admit: "gate_s",
+    Setup: "reference_s",
+    Validate: "gate_s",
     WarmUp: "warm_up_s",
     Block: "timing_s",
     Finish: "gate_s",
@@ -34,27 +34,27 @@ _PHASES: dict[type[Request], str] = {
 """What each request's time is told as in environment.json."""
 
 
-class Process(Protocol):
+class WorkerHandle(Protocol):
     """A measuring process, or a fake one in tests."""
 
     def ask(
-        self, request: Request, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
     ) -> Reply:
-        """The process's answer; raises `Silent` or `Ended`, calls `late` where it takes long."""
+        """The process's answer; raises `WorkerTimeout` or `WorkerDied`, calls `late` where it takes long."""
 
     def close(self) -> None:
         """End it at once."""
 
 
-Launch = Callable[[Settings], Process]
+WorkerFactory = Callable[[Settings], WorkerHandle]
 
 
-def launch_child(settings: Settings) -> Process:
+def start_worker(settings: Settings) -> WorkerHandle:
     """A process of its own."""
-    return Child(settings)
+    return WorkerProcess(settings)
 
 
-def conditions(settings: Settings, launch: Launch = launch_child) -> dict[str, object]:
+def conditions(settings: Settings, launch: WorkerFactory = start_worker) -> dict[str, object]:
     """What a measuring process says of the conditions that it runs under.
 
     Raises:
@@ -63,7 +63,7 @@ def conditions(settings: Settings, launch: Launch = launch_child) -> dict[str, o
     process = launch(settings)
     try:
         found = process.ask(Describe(), START_LIMIT_S)
-    except (Silent, Ended) as error:
+    except (WorkerTimeout, WorkerDied) as error:
         raise ValueError(f"no measuring process can be started: {error}") from None
     finally:
         process.close()
@@ -71,37 +71,37 @@ def conditions(settings: Settings, launch: Launch = launch_child) -> dict[str, o
     return found
 
 
-class Company:
+class WorkerPool:
     """The measuring processes of one pass, each started when it is first asked."""
 
     def __init__(
-        self, settings: Settings, spent_s: dict[str, float], launch: Launch = launch_child
+        self, settings: Settings, spent_s: dict[str, float], launch: WorkerFactory = start_worker
     ) -> None:
         self.settings = settings
         self._launch, self._spent_s = launch, spent_s
-        self._processes: dict[str, Process] = {}
+        self._processes: dict[str, WorkerHandle] = {}
 
     def ask(
         self,
         name: str,
-        request: Request,
+        request: Message,
         limit_s: float,
         late: Callable[[], None] | None = None,
     ) -> Reply:
-        """What the process of that name answers; raises `Silent` or `Ended`."""
+        """What the process of that name answers; raises `WorkerTimeout` or `WorkerDied`."""
         process = self._processes.get(name) or self._start(name)
         started = monotonic()
         try:
             reply = process.ask(request, limit_s, late)
         finally:
             self._spend(_PHASES[type(request)], monotonic() - started)
-        if isinstance(request, Admit) and isinstance(reply, Outcome):
+        if isinstance(request, Validate) and isinstance(reply, Outcome):
             # The gate's own calls warm the backend up, its first one included.
             self._spend("gate_s", -reply.gate_calls_s)
             self._spend("warm_up_s", reply.gate_calls_s)
         return reply
 
-    def _start(self, name: str) -> Process:
+    def _start(self, name: str) -> WorkerHandle:
         started = monotonic()
         process = self._processes[name] = self._launch(self.settings)
         process.ask(Describe(), START_LIMIT_S)

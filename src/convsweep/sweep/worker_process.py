@@ -10,39 +10,39 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from convsweep.measure.worker import Reply, Request, Settings, serve
-from convsweep.system.forkserver import context, undisturbed
+from convsweep.measure.worker import Message, Reply, Settings, serve
+from convsweep.system.forkserver import context, isolated_start
 
-LATE_S = 1.0
+SLOW_CALL_S = 1.0
 """An answer that takes longer is worth telling of while it is waited for."""
 _STALL_S = 5
 """The longest that a process may take to go on with a message, once it is under way."""
 
 
-class Silent(Exception):
+class WorkerTimeout(Exception):
     """The measuring process did not answer in time, and was ended."""
 
 
-class Ended(Exception):
+class WorkerDied(Exception):
     """The measuring process has ended over a request; the text says how."""
 
 
-class Child:
+class WorkerProcess:
     """A fresh measuring process; one that is silent for too long is ended."""
 
     def __init__(self, settings: Settings) -> None:
         processes = context()
         self._connection, theirs = processes.Pipe()
         self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
-        with undisturbed():
+        with isolated_start():
             self._process.start()
         theirs.close()
         _limit_stalls(self._connection)
 
     def ask(
-        self, request: Request, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
     ) -> Reply:
-        """The process's answer; `late` is called once where it takes more than `LATE_S` seconds.
+        """The process's answer; `late` is called once where it takes more than `SLOW_CALL_S` seconds.
 
         Raises:
             Silent: there is none within `limit_s` seconds.
@@ -58,17 +58,17 @@ class Child:
         except (EOFError, ConnectionError):
             how = self._how_it_ended()
             self.close()
-            raise Ended(how) from None
+            raise WorkerDied(how) from None
         self.close()
-        raise Silent
+        raise WorkerTimeout
 
     def _answers(self, limit_s: float, late: Callable[[], None] | None) -> bool:
         """Whether there is an answer within `limit_s` seconds."""
-        if late and limit_s > LATE_S:
-            if self._connection.poll(LATE_S):
+        if late and limit_s > SLOW_CALL_S:
+            if self._connection.poll(SLOW_CALL_S):
                 return True
             late()
-            limit_s -= LATE_S
+            limit_s -= SLOW_CALL_S
         return self._connection.poll(limit_s)
 
     def _how_it_ended(self) -> str:

@@ -90,11 +90,11 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
         "environment_id": digest[:12],
         **stable,
         "commit": _commit(),
-        "warnings": shaky(),
+        "warnings": environment_warnings(),
     }
 
 
-def shaky() -> list[str]:
+def environment_warnings() -> list[str]:
     """What about this machine, right now, makes its timings unsteady; one sentence each."""
     found = []
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

@@ -39,12 +39,12 @@ def begin() -> None:
         from multiprocessing import forkserver
 
         context()
-        with undisturbed():
+        with isolated_start():
             forkserver.ensure_running()
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def isolated_start() -> Iterator[None]:
     """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
     with _interrupts_held(), variables(_SINGLE_THREADED), _no_script():
         yield

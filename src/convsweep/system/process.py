@@ -36,7 +36,7 @@ _REST_STEP_S, _LONGEST_REST_S = 0.002, 0.2
 _IDLE_SHARE = 0.1  # of a step that a process at rest may still be busy for
 
 
-def rest() -> None:
+def wait_until_idle() -> None:
     """Wait until this process's threads stop spinning for work, which some do for 50 ms."""
     until_s = perf_counter() + _LONGEST_REST_S
     while perf_counter() < until_s:
@@ -46,7 +46,7 @@ def rest() -> None:
             return
 
 
-def steady_allocator() -> str:
+def retain_memory() -> str:
     """Keep freed memory in the process; "steady", or "system" where that can't be had.
 
     glibc gives large blocks back to the kernel, and a convolution that allocates its output then
@@ -122,7 +122,7 @@ def end_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def scatter(rng: random.Random) -> list[torch.Tensor]:
+def randomize_heap_layout(rng: random.Random) -> list[torch.Tensor]:
     """Memory of random sizes, to be kept: what is allocated from now on lies elsewhere each time.
 
     A forked process would otherwise find every block of memory where its siblings found it.

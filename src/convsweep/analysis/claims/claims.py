@@ -10,11 +10,11 @@ from convsweep.analysis.claims.pairs import (
     between_backends,
     between_problems,
     biases,
+    channel_scaling_pairs,
+    equal_mac_pairs,
     kernels,
     paddings,
-    rungs,
     volumes,
-    widenings,
 )
 from convsweep.problems.separable import predicted_share
 from convsweep.results.store import MARGIN
@@ -84,14 +84,14 @@ CLAIMS = (
         "Halving the size and doubling the channels keeps the work",
         "rungs of exactly equal MACs against the one of fewest channels, on {baseline}",
         "at equal multiply-accumulates the deeper rungs take {times} times as long as the first",
-        between_problems(rungs),
+        between_problems(equal_mac_pairs),
         _IN_PROPORTION,
     ),
     Claim(
         "Cost is proportional to input channels times output channels",
         "twice in_channels, twice out_channels, both, against neither, on {baseline}",
         "a multiply-accumulate of the wider layer takes {times} times as long",
-        between_problems(widenings),
+        between_problems(channel_scaling_pairs),
         _IN_PROPORTION,
     ),
     Claim(

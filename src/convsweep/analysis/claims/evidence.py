@@ -21,7 +21,7 @@ from convsweep.analysis.estimates import (
 )
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import CLAIMS as DIRECTIONS
-from convsweep.analysis.verdicts import hold, p_values
+from convsweep.analysis.verdicts import p_values, reject_at_fdr
 from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem
 
@@ -40,7 +40,7 @@ class Compared(NamedTuple):
     verdict: str
 
 
-class Evidence(NamedTuple):
+class ClaimResult(NamedTuple):
     """All that one setting of a run says of one claim."""
 
     claim: Claim
@@ -63,7 +63,7 @@ class Evidence(NamedTuple):
         return [each for each in self.compared if each.verdict == verdict]
 
 
-def weigh(run: Run) -> list[Evidence]:
+def evaluate(run: Run) -> list[ClaimResult]:
     """The evidence on every claim, in one setting; verdicts corrected for all their pairs.
 
     A pair's interval is that of the ratio within each pass, over passes. Its verdict is tested
@@ -106,15 +106,15 @@ def _verdicts(claims: Sequence[Claim], logs: Sequence[Numbers]) -> list[NDArray[
     sizes = list(map(len, logs))
     wanted = np.repeat([DIRECTIONS.index("slower" if c.below else "same") for c in claims], sizes)
     as_told = np.where(p.argmin(axis=0) == wanted, HOLDS, FAILS)
-    found = np.where(hold(p.min(axis=0)), as_told, UNDECIDED)
+    found = np.where(reject_at_fdr(p.min(axis=0)), as_told, UNDECIDED)
     return np.split(found, np.cumsum(sizes)[:-1])
 
 
 def _evidence(
     claim: Claim, pairs: Sequence[Pair], logs: Numbers, verdicts: NDArray[np.str_]
-) -> Evidence:
+) -> ClaimResult:
     if not pairs:
-        return Evidence(claim, (), Interval(np.nan, np.nan, np.nan))
+        return ClaimResult(claim, (), Interval(np.nan, np.nan, np.nan))
     compared = []
     for pair, ends, verdict in zip(pairs, bounds(estimate(logs)).T, verdicts, strict=True):
         compared.append(
@@ -126,4 +126,4 @@ def _evidence(
             )
         )
     mean = interval(weighted_mean(logs, np.full(len(pairs), 1 / len(pairs))))
-    return Evidence(claim, compared, mean)
+    return ClaimResult(claim, compared, mean)

@@ -107,7 +107,7 @@ def kernels(problems: Collection[ConvProblem]) -> Iterator[Problems]:
     )
 
 
-def rungs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+def equal_mac_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
     """As many channels out as in, on images with equal sides, at exactly the same MACs."""
     return _against_the_first(
         (
@@ -120,7 +120,7 @@ def rungs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
     )
 
 
-def widenings(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+def channel_scaling_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
     """A problem with the same of twice the input channels, the output channels, or both."""
     for problem in problems:
         for more_in, more_out in ((2, 1), (1, 2), (2, 2)):

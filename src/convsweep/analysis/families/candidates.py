@@ -31,7 +31,7 @@ KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
 _CONTIGUOUS = "contiguous"
 
 
-class Field(NamedTuple):
+class Candidates(NamedTuple):
     """What may be held against each other, times of all memory formats on one machine setting."""
 
     name: str
@@ -80,17 +80,17 @@ class Field(NamedTuple):
         return roles[role].to_numpy(dtype=bool)
 
     @property
-    def whole_weights(self) -> Field:
+    def whole_weights(self) -> Candidates:
         """Without the backends that compute from a weight's factors: they compute less."""
         return self.part(~self.cases["backend"].str.startswith(FACTORED))
 
-    def part(self, mask: Series[bool] | NDArray[np.bool_]) -> Field:
+    def part(self, mask: Series[bool] | NDArray[np.bool_]) -> Candidates:
         """The field of some of its cases."""
         chosen = np.asarray(mask, dtype=bool)
         return self._replace(cases=self.cases[chosen], log_s=self.log_s[chosen])
 
 
-class Pick(NamedTuple):
+class BestPick(NamedTuple):
     """The fastest of some cases of one layer."""
 
     log_s: Numbers
@@ -101,7 +101,7 @@ class Pick(NamedTuple):
     relative_err: float
 
 
-def fields(run: Run) -> list[Field]:
+def fields(run: Run) -> list[Candidates]:
     """One field for each setting, memory formats apart."""
     cases = run.cases.assign(
         own_setting=run.cases["setting"], format=run.cases["memory_format"].astype(str),
@@ -116,7 +116,7 @@ def fields(run: Run) -> list[Field]:
     ]
 
 
-def _field(name: str, cases: DataFrame, run: Run) -> Field:
+def _field(name: str, cases: DataFrame, run: Run) -> Candidates:
     timed = cases[cases["status"] == "ok"]
     keys = pd.MultiIndex.from_frame(timed[["own_setting", "label", "backend"]])
     log_s = np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64"))
@@ -125,7 +125,7 @@ def _field(name: str, cases: DataFrame, run: Run) -> Field:
         for network, part in cases.groupby("workload", sort=False)
         if not run.unreached
     }
-    return Field(name, timed, log_s, run.baseline, run.margin, layers)
+    return Candidates(name, timed, log_s, run.baseline, run.margin, layers)
 
 
 def kinds(cases: DataFrame) -> list[str]:
@@ -143,7 +143,7 @@ def _kind(kernel: str, stride: str, dilation: str, groups: int, in_channels: int
     return "3x3, stride 1" if plain and compact(kernel) == "3" else "others"
 
 
-def pick(field: Field) -> Pick:
+def pick(field: Candidates) -> BestPick:
     """The fastest of all cases of a field that holds one layer.
 
     A minimum over noisy times is too good to be true; so each pass is given the time of the case
@@ -160,7 +160,7 @@ def pick(field: Field) -> Pick:
         ranked = np.where(there[:, index], _centres(others), np.inf)
         chosen[index] = logs[int(np.argmin(ranked)), index]
     best = field.cases.iloc[int(np.argmin(_centres(logs[:, passes])))]
-    return Pick(chosen, best["backend"], best["format"], float(best["relative_err"]))
+    return BestPick(chosen, best["backend"], best["format"], float(best["relative_err"]))
 
 
 def _centres(logs: Numbers) -> Numbers:
@@ -169,7 +169,7 @@ def _centres(logs: Numbers) -> Numbers:
     return np.asarray(np.where(np.isnan(centres), np.inf, centres))
 
 
-def log_speedups(field: Field) -> Numbers:
+def log_speedups(field: Candidates) -> Numbers:
     """Of every case, pass by pass, the baseline's time in its one format / this case's time.
 
     Logarithms, a row a case; NaN where the layer has no time on the baseline.
@@ -181,12 +181,12 @@ def log_speedups(field: Field) -> Numbers:
     return np.asarray(np.vstack([base.log_s, nobody])[rows] - field.log_s)
 
 
-def picks(field: Field, *roles: str) -> dict[str, Pick]:
+def picks(field: Candidates, *roles: str) -> dict[str, BestPick]:
     """The fastest of some roles on each layer where one has a time, by the layer's label."""
     return best_by_layer(field.part(np.any([field.among(role) for role in roles], axis=0)))
 
 
-def best_by_layer(part: Field) -> dict[str, Pick]:
+def best_by_layer(part: Candidates) -> dict[str, BestPick]:
     """The fastest of all cases of a field on each layer, by the layer's label."""
     rows = part.cases.reset_index(drop=True).groupby("label", sort=False).indices
     return {

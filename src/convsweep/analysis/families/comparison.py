@@ -18,8 +18,8 @@ from convsweep.analysis.families.candidates import (
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
-    Field,
-    Pick,
+    BestPick,
+    Candidates,
     picks,
 )
 from convsweep.analysis.verdicts import verdicts
@@ -33,7 +33,7 @@ DUELS = {
 SEPARABLE_BLOCKS = "separable blocks"
 
 
-class Duel(NamedTuple):
+class PairwiseComparison(NamedTuple):
     """One role against another, over the layers that both have a time of."""
 
     role: str
@@ -52,13 +52,13 @@ class Duel(NamedTuple):
     opponents_error: float
 
 
-class Match(NamedTuple):
+class ComparisonGroup(NamedTuple):
     """All duels of one role on the same layers."""
 
     workload: str
     """"": all layers of the run."""
     kind: str
-    duels: Mapping[str, Duel]
+    duels: Mapping[str, PairwiseComparison]
     """By the opponent, the baseline first."""
     backends: Mapping[str, int]
     """How often each backend was picked."""
@@ -69,7 +69,7 @@ class Match(NamedTuple):
         return next(iter(self.duels.values())).role
 
 
-def matches(field: Field) -> list[Match]:
+def matches(field: Candidates) -> list[ComparisonGroup]:
     """Every role on every kind of layer, over all layers; then network by network."""
     found = _of_layers(field, "")
     workloads = field.cases["workload"].dropna().unique()
@@ -80,7 +80,7 @@ def matches(field: Field) -> list[Match]:
     return found
 
 
-def _of_layers(field: Field, workload: str) -> list[Match]:
+def _of_layers(field: Candidates, workload: str) -> list[ComparisonGroup]:
     """Dense layers kind by kind, then separable blocks of all kinds."""
     parts = {kind: field.part(field.cases["kind"] == kind) for kind in KINDS}
     told = [
@@ -92,32 +92,36 @@ def _of_layers(field: Field, workload: str) -> list[Match]:
     return [match for match in told if match is not None]
 
 
-def _match(field: Field, role: str, workload: str, kind: str) -> Match | None:
+def _match(field: Candidates, role: str, workload: str, kind: str) -> ComparisonGroup | None:
     """All duels of one role; None where it shares no layer with anybody."""
     own = picks(field, role)
     duels = {
-        opponent: duel(field, role, opponent, own, theirs)
+        opponent: compare_backends(field, role, opponent, own, theirs)
         for opponent in DUELS[role]
         if (theirs := picks(field, opponent)).keys() & own.keys()
     }
-    return Match(workload, kind, duels, _counts(own.values())) if duels else None
+    return ComparisonGroup(workload, kind, duels, _counts(own.values())) if duels else None
 
 
-def _counts(found: Iterable[Pick]) -> dict[str, int]:
+def _counts(found: Iterable[BestPick]) -> dict[str, int]:
     names = [one.backend for one in found]
     return {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
 
 
-def duel(
-    field: Field, role: str, opponent: str, own: Mapping[str, Pick], theirs: Mapping[str, Pick]
-) -> Duel:
+def compare_backends(
+    field: Candidates,
+    role: str,
+    opponent: str,
+    own: Mapping[str, BestPick],
+    theirs: Mapping[str, BestPick],
+) -> PairwiseComparison:
     """Both on the layers that they share, one at least; times of one pass are divided."""
     logs_of = {label: theirs[label].log_s - own[label].log_s for label in own if label in theirs}
     shared = [label for label, logs in logs_of.items() if not np.isnan(logs).all()]
     logs = np.stack([logs_of[label] for label in shared])
     found = estimate(logs)
     said = verdicts(found, field.margin)
-    return Duel(
+    return PairwiseComparison(
         role,
         opponent,
         len(shared),
@@ -130,7 +134,7 @@ def duel(
     )
 
 
-def _worst(found: Iterable[Pick]) -> float:
+def _worst(found: Iterable[BestPick]) -> float:
     """The largest error that is known; NaN where none is."""
     errors = [one.relative_err for one in found if not np.isnan(one.relative_err)]
     return max(errors, default=np.nan)

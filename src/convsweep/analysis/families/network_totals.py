@@ -13,8 +13,8 @@ from convsweep.analysis.families.candidates import (
     KERNELS,
     PLAIN,
     TORCH,
-    Field,
-    Pick,
+    BestPick,
+    Candidates,
     picks,
 )
 from convsweep.analysis.network_totals import Sum, ratio, summed
@@ -45,7 +45,7 @@ class Whole(NamedTuple):
         return ratio(self.engines, self.own)
 
 
-def wholes(field: Field) -> list[Whole]:
+def wholes(field: Candidates) -> list[Whole]:
     """The networks of which every layer has a time on the baseline, and some on an own kernel."""
     found = []
     for workload, layers in field.layers.items():
@@ -56,13 +56,13 @@ def wholes(field: Field) -> list[Whole]:
     return found
 
 
-def _whole(field: Field, workload: str, torch: Mapping[str, Pick]) -> Whole:
+def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> Whole:
     counts = field.cases.groupby("label")["count"].first()
     own = picks(field, KERNELS, TORCH)
     engines = picks(field, ENGINES)
     weights = np.array([counts[label] for label in torch], dtype="float64")
 
-    def total(chosen: Mapping[str, Pick]) -> Sum:
+    def total(chosen: Mapping[str, BestPick]) -> Sum:
         return summed(np.stack([chosen[label].log_s for label in torch]), weights)
 
     stay = sum(one.backend == field.baseline for one in own.values())

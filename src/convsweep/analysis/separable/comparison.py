@@ -27,7 +27,7 @@ UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True)
-class Part:
+class SeparablePart:
     """One convolution on its own: the standard layer, or a half of what replaces it."""
 
     problem: ConvProblem
@@ -55,9 +55,9 @@ class Replacement:
 
     label: str
     workload: str | None
-    standard: Part
-    depthwise: Part
-    pointwise: Part
+    standard: SeparablePart
+    depthwise: SeparablePart
+    pointwise: SeparablePart
     separable: Interval
     """Seconds of a call of the replacement."""
     separable_macs: int
@@ -167,20 +167,20 @@ def _timed_halves(halves: DataFrame) -> dict[tuple[str, str], _Case]:
 
 def _half(
     name: str, problem: ConvProblem, halves: Mapping[tuple[str, str], _Case], standard: _Case
-) -> Part:
+) -> SeparablePart:
     """The half of a layer's replacement, with its own row if it was timed."""
     return _part(HALF[name](problem), halves.get(_key(name, problem)), standard)
 
 
-def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> Part:
+def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> SeparablePart:
     """One convolution as its own row tells it; as far as its shape tells where it has no row."""
     itemsize = round(standard["min_bytes"] / ConvProblem.parse(standard["problem"]).min_bytes(1))
     intensity = problem.arithmetic_intensity(itemsize)
     if case is None:
-        return Part(problem, intensity, UNKNOWN, np.nan, "")
+        return SeparablePart(problem, intensity, UNKNOWN, np.nan, "")
     time = _interval_of(case)
     bound = case["bound"] if isinstance(case["bound"], str) else ""
-    return Part(problem, intensity, time, case["roofline_fraction"] * time.value, bound)
+    return SeparablePart(problem, intensity, time, case["roofline_fraction"] * time.value, bound)
 
 
 def _interval_of(case: _Case) -> Interval:

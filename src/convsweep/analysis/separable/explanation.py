@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from convsweep.analysis.estimates import Interval, Numbers, interval, weighted_mean
-from convsweep.analysis.separable.comparison import UNKNOWN, Part, Replacement, Study
+from convsweep.analysis.separable.comparison import UNKNOWN, Replacement, SeparablePart, Study
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 
 MOST_REACHED = 1.15  # of a ceiling, in the mean: further above it is none
 
-PARTS: Mapping[str, Callable[[Replacement], Part]] = {
+PARTS: Mapping[str, Callable[[Replacement], SeparablePart]] = {
     "standard": lambda replacement: replacement.standard,
     DEPTHWISE: lambda replacement: replacement.depthwise,
     POINTWISE: lambda replacement: replacement.pointwise,

@@ -78,7 +78,7 @@ def cache_folder() -> Path:
     for path in (*sorted(here.rglob("*.py")), here.parent / "winograd_transforms.py"):
         digest.update(path.read_bytes())
     name = digest.hexdigest()[:16]
-    for home in _homes():
+    for home in _process_keys():
         folder = home / "convsweep" / "kernels" / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="convsweep-kernels-"))
 
 
-def _homes() -> Iterator[Path]:
+def _process_keys() -> Iterator[Path]:
     """The user's choices, then the usual place, then one that is always there."""
     for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         if value := os.environ.get(variable):

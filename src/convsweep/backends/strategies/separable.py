@@ -8,9 +8,9 @@ from torch.nn.functional import conv1d, conv2d, conv3d
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
+    not_separable_reason,
     separable_macs,
     separable_min_bytes,
-    why_not_separable,
 )
 
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
@@ -40,7 +40,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="separable",
     prepare=prepare,
-    unsupported=why_not_separable,
+    unsupported=not_separable_reason,
     macs=separable_macs,
     min_bytes=separable_min_bytes,
     error_bound=factored_sum_bound,

@@ -3,12 +3,12 @@
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
 from convsweep.backends.engines import graph, ncnn
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import separable_macs, separable_min_bytes, why_not_separable
+from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
 
 def unsupported(problem: ConvProblem) -> str | None:
     """Both halves have the rank and the weight that they need."""
-    return ncnn.unsupported(problem) or why_not_separable(problem)
+    return ncnn.unsupported(problem) or not_separable_reason(problem)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

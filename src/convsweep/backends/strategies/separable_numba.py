@@ -4,14 +4,14 @@ import math
 
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import separable_macs, separable_min_bytes, why_not_separable
+from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
 
 def unsupported(problem: ConvProblem) -> str | None:
     """A weight of one group factors; the kernels work on images."""
     if problem.rank != 2:
         return "needs 2 spatial dimensions"
-    return why_not_separable(problem)
+    return not_separable_reason(problem)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -3,7 +3,7 @@
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
 from convsweep.backends.engines import graph, openvino
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import separable_macs, separable_min_bytes, why_not_separable
+from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -14,7 +14,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="separable_openvino",
     prepare=prepare,
-    unsupported=why_not_separable,
+    unsupported=not_separable_reason,
     macs=separable_macs,
     min_bytes=separable_min_bytes,
     error_bound=factored_sum_bound,

@@ -5,12 +5,12 @@ import torch
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
 from convsweep.backends.engines import graph, onednn
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import separable_macs, separable_min_bytes, why_not_separable
+from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
 
 def unsupported(problem: ConvProblem) -> str | None:
     """Torch must have oneDNN, and the weight must factor."""
-    return onednn.unsupported(problem) or why_not_separable(problem)
+    return onednn.unsupported(problem) or not_separable_reason(problem)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

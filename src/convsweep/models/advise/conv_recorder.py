@@ -40,7 +40,7 @@ class Unmeasured:
 
 
 @dataclass
-class Recording:
+class ModelTrace:
     """What one call of the model executes, in its order."""
 
     model: str
@@ -56,7 +56,7 @@ class Recording:
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every convolution that is dispatched while this is entered."""
 
-    def __init__(self, found: Recording, names: Sequence[str]) -> None:
+    def __init__(self, found: ModelTrace, names: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._found, self._names = found, names
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convsweep.formatting import one_line
-from convsweep.measure.gate import why_not
-from convsweep.models.advise.conv_recorder import Recorded, Recording
+from convsweep.measure.gate import skipped_outcome
+from convsweep.models.advise.conv_recorder import ModelTrace, Recorded
 from convsweep.problems.grid import DTYPES
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import SEPARABLE, is_replaceable
@@ -19,7 +19,7 @@ from convsweep.sweep.request import Options, Request, read_request
 
 BUDGET = "60s"
 """Spent where no other is asked for."""
-HOPELESS = 50
+MAX_NOMINAL_SLOWDOWN = 50
 """At its nominal rate, a strategy so many times slower than the baseline is left out."""
 _LONGEST_NAME, _MOST_REASONS = 60, 5
 _LARGEST_INPUT = 10**7  # along one dimension
@@ -37,7 +37,7 @@ def read_shape(text: str) -> Size:
     return shape
 
 
-def distinct_layers(recording: Recording, workload: str) -> list[Layer]:
+def distinct_layers(recording: ModelTrace, workload: str) -> list[Layer]:
     """Each distinct problem once, in the order of the first call, with how often it is executed.
 
     Raises:
@@ -54,7 +54,7 @@ def distinct_layers(recording: Recording, workload: str) -> list[Layer]:
     ]
 
 
-def _but(recording: Recording) -> str:
+def _but(recording: ModelTrace) -> str:
     """What there is that can't be measured, for a message."""
     reasons = Counter(one.why for one in recording.unmeasured)
     return "".join(f"; {why}, of which it has {count}" for why, count in reasons.items())
@@ -67,7 +67,7 @@ def _name(model: str, calls: Sequence[Recorded]) -> str:
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
-def usual_dtype(recording: Recording) -> str:
+def usual_dtype(recording: ModelTrace) -> str:
     """The dtype that most of the model's convolutions run in, as far as one can be measured."""
     dtypes = Counter(one.dtype for one in recording.convolutions if one.dtype in DTYPES)
     return next((name for name, _ in dtypes.most_common(1)), DTYPES[0])
@@ -94,16 +94,16 @@ def request_for(name: str, layers: Sequence[Layer], options: Options) -> Request
         budget=options.budget or BUDGET,
     )
     request = read_request(words, (name, layers))
-    _refuse_unless_supported(request, named or tuple(request.backends))
-    return request if named else _without_the_hopeless(request)
+    _require_supported(request, named or tuple(request.backends))
+    return request if named else _drop_slow_backends(request)
 
 
-def _refuse_unless_supported(request: Request, names: Sequence[str]) -> None:
+def _require_supported(request: Request, names: Sequence[str]) -> None:
     """Raise `ValueError` where none of the named backends supports any layer."""
     whys: dict[str, None] = {}
     for case in request.cases:
         if case.backend in names:
-            outcome = why_not(case, request.backends[case.backend])
+            outcome = skipped_outcome(case, request.backends[case.backend])
             if outcome is None:
                 return
             whys[f"{case.backend} {outcome.reason}"] = None
@@ -111,14 +111,15 @@ def _refuse_unless_supported(request: Request, names: Sequence[str]) -> None:
     raise ValueError(f"no backend supports any layer of {request.name}: {told}")
 
 
-def _without_the_hopeless(request: Request) -> Request:
+def _drop_slow_backends(request: Request) -> Request:
     """Without what would take the budget and can't be the fastest: teaching strategies."""
     backends = request.backends
     base = backends[BASELINE]
     cases = [
         case
         for case in request.cases
-        if nominal_call_s(case, backends[case.backend]) <= HOPELESS * nominal_call_s(case, base)
+        if nominal_call_s(case, backends[case.backend])
+        <= MAX_NOMINAL_SLOWDOWN * nominal_call_s(case, base)
     ]
     left = {case.backend for case in cases}
     return replace(
@@ -129,7 +130,7 @@ def _without_the_hopeless(request: Request) -> Request:
 
 
 def told(
-    spec: str, shapes: Sequence[Size], recording: Recording, layers: Sequence[Layer], dtype: str
+    spec: str, shapes: Sequence[Size], recording: ModelTrace, layers: Sequence[Layer], dtype: str
 ) -> dict[str, object]:
     """What the run's files tell of the model: how much of it is measured, and why not all.
 

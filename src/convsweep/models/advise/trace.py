@@ -22,7 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from convsweep.formatting import one_line
-from convsweep.models.advise.conv_recorder import Recording, Watch
+from convsweep.models.advise.conv_recorder import ModelTrace, Watch
 from convsweep.problems.grid import DTYPES
 from convsweep.problems.problem import Size, format_size
 
@@ -30,7 +30,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WHOLE_NUMBERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
 
-def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
+def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
     """Every convolution of one call, functional ones too, without doing its arithmetic.
 
     A copy of the model, in evaluation mode, is called on tensors that have a shape and no numbers.
@@ -47,7 +47,7 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
         ValueError: in one line, where the model can't be called on inputs of these shapes, or
             convolves complex numbers.
     """
-    _refuse_complex(model)
+    _require_real(model)
     dtypes = dict.fromkeys((torch.float32, _own_dtype(model)))
     for dtype in dtypes:
         try:
@@ -69,7 +69,7 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> Recording:
     raise ValueError(f"the model can't take an input of {shapes}: {told}")
 
 
-def _refuse_complex(model: nn.Module) -> None:
+def _require_real(model: nn.Module) -> None:
     """Raise `ValueError` where a convolution is complex, which PyTorch makes several real ones."""
     for name, module in model.named_modules():
         if isinstance(module, _CONVOLUTIONS) and module.weight.dtype.is_complex:
@@ -82,8 +82,8 @@ def _refuse_complex(model: nn.Module) -> None:
 
 def _watch(
     model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
-) -> Recording:
-    found = Recording(type(model).__name__)
+) -> ModelTrace:
+    found = ModelTrace(type(model).__name__)
     with redirect_stdout(sys.stderr), ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
         torch.manual_seed(0)

@@ -19,14 +19,14 @@ def preparing_process() -> int:
     return os.getpid()
 
 
-def why_torch(module: Any, x: Tensor, memory_format: str, threads: int) -> str | None:
+def fallback_reason(module: Any, x: Tensor, memory_format: str, threads: int) -> str | None:
     """Why this call is torch's own, in words, or None."""
     if module.training:
         return "training"
-    return _why_transformed(module, x) or _why_elsewhere(module, x, memory_format, threads)
+    return _transformed_reason(module, x) or _moved_reason(module, x, memory_format, threads)
 
 
-def _why_transformed(module: Any, x: Tensor) -> str | None:
+def _transformed_reason(module: Any, x: Tensor) -> str | None:
     """Why this call is more than numbers in and numbers out, in words, or None."""
     if torch._C._are_functorch_transforms_active():
         return "transformed by torch.func"
@@ -41,7 +41,7 @@ def _why_transformed(module: Any, x: Tensor) -> str | None:
     return None
 
 
-def _why_elsewhere(module: Any, x: Tensor, memory_format: str, threads: int) -> str | None:
+def _moved_reason(module: Any, x: Tensor, memory_format: str, threads: int) -> str | None:
     """Why this call is not what was measured, in words, or None."""
     if torch.is_autocast_enabled(x.device.type):
         return "autocast"

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import one_line
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import Finding, Truth, gate, reference
+from convsweep.measure.reference import GateResult, Reference, gate, reference
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import Example, call, copied
 from convsweep.models.optimize.layers import prepared, weights_of
@@ -74,7 +74,9 @@ def gate_layer(
     return LayerError(found.error_ratio or 0.0, bound, torchs or 0.0, relative)
 
 
-def _held(name: str, problem: ConvProblem, inputs: Inputs, truth: Truth, bound: float) -> Finding:
+def _held(
+    name: str, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
+) -> GateResult:
     conv = prepared(name, problem, inputs.weights, key_of(inputs.x))
     return gate(conv, problem, inputs, truth, bound)
 
@@ -116,7 +118,7 @@ class WholeTruth:
         Raises:
             ValueError: in one line, where it gives no floating tensor.
         """
-        self._example, self._why_not = example, ""
+        self._example, self._load_failure = example, ""
         own = _floating(call(original, example))
         if not own:
             raise ValueError("the model gives no floating tensor, so nothing can be held to it")
@@ -126,7 +128,7 @@ class WholeTruth:
             self._true = _floating(example.in_float64().call(wide))
             self._original = self._off(own)
         except Exception as error:
-            self._why_not = one_line(f"{type(error).__name__}: {error}")
+            self._load_failure = one_line(f"{type(error).__name__}: {error}")
             self._true, self._original = own, self._eps * convolutions
 
     def hold(self, optimized: nn.Module, growth: float) -> WholeError:
@@ -138,7 +140,7 @@ class WholeTruth:
         """
         allowed = LEEWAY * growth * max(self._original, self._eps)
         optimized_off = self._off(_floating(self._example.call(optimized)))
-        return WholeError(self._original, optimized_off, allowed, self._why_not)
+        return WholeError(self._original, optimized_off, allowed, self._load_failure)
 
     def _off(self, answers: list[Tensor]) -> float:
         """The largest relative error of all outputs."""

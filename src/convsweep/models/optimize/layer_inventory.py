@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from convsweep.formatting import one_line
-from convsweep.models.advise.conv_recorder import Recording, Watch
+from convsweep.models.advise.conv_recorder import ModelTrace, Watch
 from convsweep.models.advise.trace import as_written, calling
 from convsweep.models.optimize.geometry import Key, geometry, key_of, memory_formats
-from convsweep.models.optimize.layers import why_left
+from convsweep.models.optimize.layers import unsupported_reason
 from convsweep.problems.problem import ConvProblem, Size
 
 
@@ -59,7 +59,7 @@ def map_tensors(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Executed:
+class ConvCall:
     """One module on one input; as often as one call of the model does that."""
 
     name: str
@@ -74,7 +74,7 @@ class Executed:
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     """Convolutions that stay torch's, and why."""
 
     name: str
@@ -83,12 +83,12 @@ class Left:
 
 
 @dataclass
-class Survey:
+class Inventory:
     """Everything that one call of a model convolves."""
 
-    executed: Counter[Executed] = field(default_factory=Counter)
+    executed: Counter[ConvCall] = field(default_factory=Counter)
     """What can be replaced, and how often it is called."""
-    left: list[Left] = field(default_factory=list)
+    left: list[Skipped] = field(default_factory=list)
 
     @property
     def convolutions(self) -> int:
@@ -113,15 +113,15 @@ def copied(model: nn.Module) -> nn.Module:
         raise ValueError(f"{kind} can't be copied: {_told(error)}") from None
 
 
-def survey(model: nn.Module, example: Example) -> Survey:
+def inventory(model: nn.Module, example: Example) -> Inventory:
     """What `model`, a copy in evaluation mode, convolves when it is called.
 
     Raises:
         ValueError: in one line, where it can't take the inputs, or convolves nothing.
     """
-    found, watched = Survey(), Recording(type(model).__name__)
+    found, watched = Inventory(), ModelTrace(type(model).__name__)
     modules = {name.replace("_orig_mod.", ""): m for name, m in model.named_modules()}
-    plain = {n for n, m in modules.items() if _convolves(m) and why_left(m) is None}
+    plain = {n for n, m in modules.items() if _convolves(m) and unsupported_reason(m) is None}
     with ExitStack() as stack:
         stack.enter_context(as_written())
         stack.enter_context(watching(modules, plain, partial(_note, found.executed)))
@@ -170,28 +170,28 @@ def watching(
         yield
 
 
-def _note(found: Counter[Executed], name: str, module: nn.Module, x: Tensor) -> None:
+def _note(found: Counter[ConvCall], name: str, module: nn.Module, x: Tensor) -> None:
     own = geometry(module, x.shape)
     if own is not None:
-        found[Executed(name, own.problem, key_of(x), tuple(memory_formats(x)))] += 1
+        found[ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))] += 1
 
 
 def _left(
-    watched: Recording, modules: Mapping[str, nn.Module], executed: Counter[Executed]
-) -> list[Left]:
+    watched: ModelTrace, modules: Mapping[str, nn.Module], executed: Counter[ConvCall]
+) -> list[Skipped]:
     """What was dispatched beyond the calls of plain modules."""
     seen = Counter(one.module for one in watched.convolutions)
     for one, calls in executed.items():
         seen[one.name] -= calls
     reasons = Counter({(name, _why(modules, name, executed)): n for name, n in seen.items()})
     reasons.update((one.module, one.why) for one in watched.unmeasured)
-    return [Left(name, calls, why) for (name, why), calls in reasons.items() if calls > 0]
+    return [Skipped(name, calls, why) for (name, why), calls in reasons.items() if calls > 0]
 
 
-def _why(modules: Mapping[str, nn.Module], name: str, executed: Counter[Executed]) -> str:
+def _why(modules: Mapping[str, nn.Module], name: str, executed: Counter[ConvCall]) -> str:
     module = modules.get(name)
     if module is None:
         return "is compiled"
-    if reason := why_left(module):
+    if reason := unsupported_reason(module):
         return reason
     return "is called on an input without a batch dimension"

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsweep.backends.base import Backend
-from convsweep.measure.gate import why_not
+from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.inputs import make_inputs
-from convsweep.models.optimize.layer_inventory import Executed
+from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.problems.grid import CACHES, DTYPES, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
@@ -28,7 +28,7 @@ _HOPELESS = 10
 
 
 def measured(
-    executed: Mapping[Executed, int],
+    executed: Mapping[ConvCall, int],
     name: str,
     usable: Mapping[str, Backend],
     budget: str,
@@ -57,14 +57,14 @@ def measured(
     measuring(request)  # refuses a budget that is too small before anything is compiled
     forkserver.begin()
     _compile(request)
-    ending = session.carry_out(request, out, out.name, "convsweep.optimize", observe, networks=())
+    ending = session.run_sweep(request, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:
         raise KeyboardInterrupt
     return out
 
 
 def _request(
-    executed: Mapping[Executed, int],
+    executed: Mapping[ConvCall, int],
     name: str,
     usable: Mapping[str, Backend],
     budget: str,
@@ -93,10 +93,10 @@ def _request(
         ceilings=False,
     )
     request = read_request(words, (name, layers))
-    return replace(request, cases=_worth_a_try(request), halves=())
+    return replace(request, cases=_drop_slow_layers(request), halves=())
 
 
-def _layers(executed: Mapping[Executed, int], name: str, way: Sequence[str]) -> list[Layer]:
+def _layers(executed: Mapping[ConvCall, int], name: str, way: Sequence[str]) -> list[Layer]:
     """Each distinct problem once, with how often it is called."""
     names: dict[ConvProblem, str] = {}
     counts: Counter[ConvProblem] = Counter()
@@ -107,7 +107,7 @@ def _layers(executed: Mapping[Executed, int], name: str, way: Sequence[str]) -> 
     return [Layer(problem, name, names[problem], calls) for problem, calls in counts.items()]
 
 
-def _worth_a_try(request: Request) -> list[Case]:
+def _drop_slow_layers(request: Request) -> list[Case]:
     """The cases without teaching strategies, which would take the budget."""
     known = request.backends
     return [
@@ -128,5 +128,5 @@ def _compile(request: Request) -> None:
             problem, dtype=case.dtype, device=case.device, memory_format=case.memory_format
         )
         with suppress(Exception):
-            if why_not(case, backend) is None:
+            if skipped_outcome(case, backend) is None:
                 backend.prepare(problem, inputs.weights)(inputs.x)

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, Never, Self
 from torch import Tensor, nn
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.registry import list_backends, why_skipped
-from convsweep.models.optimize.fallback import is_traced, preparing_process, why_torch
+from convsweep.backends.registry import list_backends, skip_reason
+from convsweep.models.optimize.fallback import fallback_reason, is_traced, preparing_process
 from convsweep.models.optimize.geometry import Geometry, Key, key_of
 from convsweep.models.optimize.machine import here
-from convsweep.models.optimize.weight_guard import Seen
+from convsweep.models.optimize.weight_guard import WeightSnapshot
 from convsweep.problems.problem import ConvProblem
 
 
@@ -37,7 +37,7 @@ class Choice:
 class _Ready(NamedTuple):
     """Convolutions that were prepared with the same weights."""
 
-    weights: Seen
+    weights: WeightSnapshot
     convs: dict[Key, Conv]
 
 
@@ -85,7 +85,7 @@ class Dispatch:
         with self._preparing:
             ready = self._ready
             if ready is None or not ready.weights.holds(module):
-                ready = self._ready = _Ready(Seen.of(module), {})
+                ready = self._ready = _Ready(WeightSnapshot.of(module), {})
             if key not in ready.convs:
                 problem, weights = choice.geometry.problem, weights_of(module)
                 ready.convs[key] = prepared(choice.backend, problem, weights, key)
@@ -107,7 +107,7 @@ def prepared(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Con
         raise ValueError(f"there is no backend {name!r} here")
     dtype = str(key[1]).removeprefix("torch.")
     backend = list_backends()[name]
-    why = why_skipped(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
+    why = skip_reason(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
     if why is not None:
         raise ValueError(f"{name} {why}")
     preparing_process()
@@ -158,7 +158,7 @@ def _chosen(module: Any, x: Tensor) -> Choice | None:
     why = (
         "another input"
         if choice is None
-        else why_torch(module, x, choice.memory_format, own.threads)
+        else fallback_reason(module, x, choice.memory_format, own.threads)
     )
     if choice is None or why is not None:
         own.calls[f"torch: {why}"] += 1
@@ -182,7 +182,7 @@ class Conv3d(_Dispatching, nn.Conv3d):
 _REPLACING = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 
 
-def why_left(module: nn.Module) -> str | None:
+def unsupported_reason(module: nn.Module) -> str | None:
     """Why a module that convolves can't be replaced, in words, or None."""
     kind = next((plain for plain in _REPLACING if isinstance(module, plain)), None)
     if kind is None:

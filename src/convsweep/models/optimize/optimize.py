@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from convsweep.models.optimize.gate import WholeTruth
-from convsweep.models.optimize.layer_inventory import Example, Left, Survey, copied, survey
+from convsweep.models.optimize.layer_inventory import Example, Inventory, Skipped, copied, inventory
 from convsweep.models.optimize.layer_sweep import measured
 from convsweep.models.optimize.layers import replaced, restore
 from convsweep.models.optimize.report import Replaced, Report
 from convsweep.models.optimize.selection import Pick, Table, budget_of, pick, read_table, usable
 from convsweep.models.optimize.speedup import measure
-from convsweep.models.optimize.validation import Admitted, admit, hold_together, put_in
-from convsweep.results.store import refuse_unless_new
+from convsweep.models.optimize.validation import ValidatedModel, admit, install, validate_model
+from convsweep.results.store import require_new
 from convsweep.sweep.session import Observe
 from convsweep.system.devices import find_device
 from convsweep.units import read_limit
@@ -95,11 +95,11 @@ def optimize(
     """
     budget, limit = budget_of(source), None if max_error is None else read_limit(max_error)
     backends = _names(backends)
-    _refuse_wrong(budget, measure_s, out)
+    _require_valid(budget, measure_s, out)
     example, kind = Example.of(inputs), type(model).__name__
     with _threads(threads) as count:
         own, original = _unoptimized(model), _unoptimized(model)
-        found = survey(own, example)
+        found = inventory(own, example)
         truth = WholeTruth(original, example, found.convolutions)
         if budget is not None:
             with watching() as observe:
@@ -108,8 +108,8 @@ def optimize(
             table = read_table(Path(source), limit, backends, across_machines)
         picks, left = _picks(found, table, count)
         admitted, failed = admit(own, example, picks, found.executed, limit)
-        put_in(own, admitted, count)
-        admitted, taken_out, whole = hold_together(own, truth, admitted)
+        install(own, admitted, count)
+        admitted, taken_out, whole = validate_model(own, truth, admitted)
         speedup = None
         if admitted and measure_s:
             clock = find_device(admitted[0].layer.key[2]).clock
@@ -138,7 +138,7 @@ def _names(backends: object) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _refuse_wrong(budget: str | None, measure_s: object, out: object) -> None:
+def _require_valid(budget: str | None, measure_s: object, out: object) -> None:
     """Raise `ValueError` where a time or a folder can't be one."""
     number = isinstance(measure_s, Real) and not isinstance(measure_s, bool)
     if not (number and 0 <= measure_s < math.inf):  # type: ignore[operator]
@@ -149,7 +149,7 @@ def _refuse_wrong(budget: str | None, measure_s: object, out: object) -> None:
         raise ValueError(f"out={out!r} is no path")
     if budget is None:
         raise ValueError(f"out={str(out)!r} is for what a time measures; the source is a table")
-    refuse_unless_new(Path(out))
+    require_new(Path(out))
 
 
 def _unoptimized(model: nn.Module) -> nn.Module:
@@ -178,7 +178,7 @@ def _threads(asked: int | None) -> Iterator[int]:
 
 
 def _measured(
-    found: Survey,
+    found: Inventory,
     kind: str,
     budget: str,
     backends: Collection[str],
@@ -201,14 +201,16 @@ def _measured(
             raise ValueError(f"{why}; a longer time than {budget} may help") from None
 
 
-def _picks(found: Survey, table: Table, threads: int) -> tuple[dict[Any, Pick], list[Left]]:
+def _picks(found: Inventory, table: Table, threads: int) -> tuple[dict[Any, Pick], list[Skipped]]:
     """What the table says of each layer, and of which it says that it stays torch's."""
     said = {layer: pick(table, layer, threads) for layer in found.executed}
-    left = [Left(x.name, found.executed[x], why) for x, why in said.items() if isinstance(why, str)]
+    left = [
+        Skipped(x.name, found.executed[x], why) for x, why in said.items() if isinstance(why, str)
+    ]
     return {layer: one for layer, one in said.items() if not isinstance(one, str)}, left
 
 
-def _replaced(one: Admitted) -> Replaced:
+def _replaced(one: ValidatedModel) -> Replaced:
     saving_s = one.calls * one.pick.median_s * (one.pick.speedup.value - 1)
     return Replaced(
         one.layer.name,

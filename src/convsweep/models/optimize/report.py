@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize.gate import LayerError, WholeError
-from convsweep.models.optimize.layer_inventory import Left
+from convsweep.models.optimize.layer_inventory import Skipped
 from convsweep.models.optimize.speedup import Speedup
 from convsweep.problems.problem import ConvProblem
 
@@ -42,7 +42,7 @@ class Report:
     source: str
     """Where the choices come from."""
     replaced: Sequence[Replaced]
-    left: Sequence[Left]
+    left: Sequence[Skipped]
     whole: WholeError | None
     """None where nothing is replaced."""
     speedup: Speedup | None

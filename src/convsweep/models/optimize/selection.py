@@ -14,8 +14,8 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import best_of
 from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import FAMILIES, Backend
-from convsweep.backends.registry import list_backends, why_not_installed
-from convsweep.models.optimize.layer_inventory import Executed
+from convsweep.backends.registry import list_backends, missing_package
+from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.models.optimize.machine import here
 from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.store import BASELINE
@@ -35,7 +35,7 @@ class Pick(NamedTuple):
     """Over torch's own convolution, of the layer alone."""
 
 
-def why_unusable(backend: Backend, asked: Collection[str]) -> str | None:
+def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
     """Why a backend can't run within the user's process, in words, or None.
 
     Args:
@@ -49,7 +49,7 @@ def why_unusable(backend: Backend, asked: Collection[str]) -> str | None:
         return "brings threads of its own beside torch's, and was not asked for by name"
     if backend.name != BASELINE and asked and not {backend.name, backend.family, "all"} & {*asked}:
         return "was not asked for"
-    return why_not_installed(backend)
+    return missing_package(backend)
 
 
 def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, Backend]:
@@ -71,7 +71,8 @@ def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, 
     return {
         name: one
         for name, one in known.items()
-        if why_unusable(one, asked) is None and (compiling or asked or not one.compiles_per_problem)
+        if unusable_reason(one, asked) is None
+        and (compiling or asked or not one.compiles_per_problem)
     }
 
 
@@ -111,7 +112,7 @@ def read_table(
         rows = rows[rows["backend"].isin(names)]
     measured = measured[measured["backend"].isin(names)]
     if not across_machines:
-        _refuse_another(rows, path)
+        _require_same_machine(rows, path)
     others = set(rows["baseline"]) - {BASELINE}
     if others:
         raise ValueError(f"{str(path)!r} tells speedups over {others.pop()}, not over {BASELINE}")
@@ -142,7 +143,7 @@ def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame,
     return within, within, every
 
 
-def _refuse_another(rows: DataFrame, path: Path) -> None:
+def _require_same_machine(rows: DataFrame, path: Path) -> None:
     """Raise `ValueError` where a table is not of this machine and of these versions."""
     for name, now in zip(MACHINE, here(), strict=True):
         was = {str(value) for value in rows[name]} - {now}
@@ -162,14 +163,14 @@ def _refuse_another(rows: DataFrame, path: Path) -> None:
             )
 
 
-def pick(table: Table, layer: Executed, threads: int) -> Pick | str:
+def pick(table: Table, layer: ConvCall, threads: int) -> Pick | str:
     """What the table says of a layer; why it stays torch's where it does."""
     rows, every = (_of(part, layer, threads) for part in (table.rows, table.every))
     faster = _unusable(table, every[0]) if every else ""
     if not rows:
         if faster:
             return faster
-        return _why_no_row(table, layer, threads)
+        return _missing_row_reason(table, layer, threads)
     row = rows[0]
     but = f"; {faster}" if faster else ""
     if row["backend"] == BASELINE:
@@ -180,7 +181,7 @@ def pick(table: Table, layer: Executed, threads: int) -> Pick | str:
     return Pick(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
 
 
-def _why_no_row(table: Table, layer: Executed, threads: int) -> str:
+def _missing_row_reason(table: Table, layer: ConvCall, threads: int) -> str:
     """Whether a layer was measured at all, and if so, what became of each backend."""
     how = (
         f"{layer.key[2]}, {layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, "
@@ -203,7 +204,7 @@ def _what_became(row: Row, max_error: float | None) -> str:
     return "is of an unknown error" if pd.isna(off) else f"is off by {off:.2g}, above {max_error:g}"
 
 
-def _of(rows: Sequence[Row], layer: Executed, threads: int) -> list[Row]:
+def _of(rows: Sequence[Row], layer: ConvCall, threads: int) -> list[Row]:
     """The rows of one layer, called so."""
     how = (layer.problem.label, layer.key[2], layer.dtype, threads)
     return [
@@ -219,7 +220,7 @@ def _unusable(table: Table, fastest: Row) -> str:
     name = str(fastest["backend"])
     if name not in list_backends():
         return f"{name} is the fastest, but not there"
-    why = why_unusable(list_backends()[name], table.asked)
+    why = unusable_reason(list_backends()[name], table.asked)
     return f"{name} is the fastest, but {why}" if why else ""
 
 

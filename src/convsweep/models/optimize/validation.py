@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from convsweep.models.optimize.gate import LayerError, WholeError, WholeTruth, gate_layer
 from convsweep.models.optimize.geometry import geometry, key_of, memory_formats
-from convsweep.models.optimize.layer_inventory import Example, Executed, Left, call, watching
+from convsweep.models.optimize.layer_inventory import ConvCall, Example, Skipped, call, watching
 from convsweep.models.optimize.layers import Choice, Dispatch, replace, replaced, restore
 from convsweep.models.optimize.machine import here
 from convsweep.models.optimize.selection import Pick
 
 
 @dataclass(frozen=True)
-class Admitted:
+class ValidatedModel:
     """One module on one input, on another backend."""
 
-    layer: Executed
+    layer: ConvCall
     calls: int
     pick: Pick
     error: LayerError
@@ -29,10 +29,10 @@ class Admitted:
 def admit(
     model: nn.Module,
     example: Example,
-    picks: Mapping[Executed, Pick],
-    calls: Mapping[Executed, int],
+    picks: Mapping[ConvCall, Pick],
+    calls: Mapping[ConvCall, int],
     max_error: float | None,
-) -> tuple[list[Admitted], list[Left]]:
+) -> tuple[list[ValidatedModel], list[Skipped]]:
     """Hold every picked backend to its layer's real input, in one call of the model.
 
     Args:
@@ -45,13 +45,13 @@ def admit(
     Returns:
         What passed, and what did not and why, in the model's order.
     """
-    found: dict[Executed, LayerError | str] = {}
+    found: dict[ConvCall, LayerError | str] = {}
 
     def hold(name: str, module: nn.Module, x: Tensor) -> None:
         own = geometry(module, x.shape)
         if own is None:
             return
-        layer = Executed(name, own.problem, key_of(x), tuple(memory_formats(x)))
+        layer = ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))
         if layer in picks and layer not in found:
             found[layer] = gate_layer(module, own, x, picks[layer].backend, max_error)
 
@@ -59,15 +59,15 @@ def admit(
     with watching(modules, {layer.name for layer in picks}, hold):
         call(model, example)
     admitted = [
-        Admitted(layer, calls[layer], picks[layer], error)
+        ValidatedModel(layer, calls[layer], picks[layer], error)
         for layer, error in found.items()
         if not isinstance(error, str)
     ]
-    left = [Left(x.name, calls[x], why) for x, why in found.items() if isinstance(why, str)]
+    left = [Skipped(x.name, calls[x], why) for x, why in found.items() if isinstance(why, str)]
     return admitted, left
 
 
-def put_in(model: nn.Module, admitted: list[Admitted], threads: int) -> None:
+def install(model: nn.Module, admitted: list[ValidatedModel], threads: int) -> None:
     """Replace the modules of the layers that were admitted."""
     modules = dict(model.named_modules())
     dispatches: dict[str, Dispatch] = {}
@@ -82,15 +82,15 @@ def put_in(model: nn.Module, admitted: list[Admitted], threads: int) -> None:
         dispatches[one.layer.name].choices[one.layer.key] = choice
 
 
-def hold_together(
-    model: nn.Module, truth: WholeTruth, admitted: list[Admitted]
-) -> tuple[list[Admitted], list[Left], WholeError | None]:
+def validate_model(
+    model: nn.Module, truth: WholeTruth, admitted: list[ValidatedModel]
+) -> tuple[list[ValidatedModel], list[Skipped], WholeError | None]:
     """Take out what is off the most until the whole model is as near to the truth as it should be.
 
     Returns:
         What stays, what was taken out and why, and how far the whole is off with the rest.
     """
-    stay, out = list(admitted), list[Left]()
+    stay, out = list(admitted), list[Skipped]()
     while stay:
         whole = truth.hold(model, max(one.error.growth for one in stay))
         if whole.passes:
@@ -102,11 +102,11 @@ def hold_together(
             f"with {worst.pick.backend} the whole model is off by {whole.optimized:.1e}, more "
             f"than {whole.allowed:.1e}"
         )
-        out.append(Left(worst.layer.name, worst.calls, why))
+        out.append(Skipped(worst.layer.name, worst.calls, why))
     return stay, out, None
 
 
-def _take_out(model: nn.Module, layer: Executed) -> None:
+def _take_out(model: nn.Module, layer: ConvCall) -> None:
     """Let one input of a module be torch's again, and the module where it was the last."""
     dispatch = replaced(model)[layer.name]
     del dispatch.choices[layer.key]

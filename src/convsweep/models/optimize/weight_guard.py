@@ -15,7 +15,7 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By element size: compared as integers, a NaN equals itself."""
 
 
-class Seen(NamedTuple):
+class WeightSnapshot(NamedTuple):
     """Weight and bias as they were.
 
     Torch counts most writes, and a replaced or moved tensor has another address. What it doesn't
@@ -32,7 +32,7 @@ class Seen(NamedTuple):
     """Copies of those views."""
 
     @classmethod
-    def of(cls, module: Any) -> Seen:
+    def of(cls, module: Any) -> WeightSnapshot:
         """What they are now; they must not be inference tensors, which have no version."""
         views = tuple(_sample(p.detach()) for p in _parameters(module))
         return cls(_stamps(module), views, tuple(view.clone() for view in views))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from convsweep.analysis.run import Run, read_run, thrifty_backends
+from convsweep.analysis.run import Run, backends_with_fewer_macs, read_run
+from convsweep.analysis.top_backends import top_backends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.backend_limit import few, told
+from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture, drawing_style, png
 
 if TYPE_CHECKING:
@@ -40,16 +41,20 @@ def figures(
 
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:
-    lines, columns = few(run, MOST_LINES), few(run, MOST_COLUMNS)
+    lines, columns = top_backends(run, MOST_LINES), top_backends(run, MOST_COLUMNS)
     drawn = [
         (sweeps.draw(lines, sweeps.CHANNELS), lines),
         (sweeps.draw(lines, sweeps.SIZE), lines),
         (heatmap.draw(columns), columns),
     ]
-    others = (backend for backend in thrifty_backends(run) if backend != SEPARABLE)
+    others = (backend for backend in backends_with_fewer_macs(run) if backend != SEPARABLE)
     drawn += [
         (predicted_speedup.draw(run, backend), run) for backend in others
     ]  # a study tells separable
     networks = run.cases["workload"].dropna().unique()
     drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
-    yield from (told(picture, shown, run) for picture, shown in drawn if picture is not None)
+    yield from (
+        note_omitted_backends(picture, shown, run)
+        for picture, shown in drawn
+        if picture is not None
+    )

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convsweep.analysis.run import Run
-from convsweep.analysis.top_backends import few
 from convsweep.report.plots.style import Picture
 
-__all__ = ["few", "told"]
 
-
-def told(picture: Picture, shown: Run, run: Run) -> Picture:
+def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:
     """The picture, whose caption says how many backends it leaves out."""
     left = len(run.backends) - len(shown.backends)
     if not left:

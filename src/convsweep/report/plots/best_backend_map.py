@@ -12,8 +12,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate
-from convsweep.analysis.families.candidates import KINDS, PLAIN, Field, Pick, pick, picks
-from convsweep.analysis.verdicts import CLAIMS, hold, p_values
+from convsweep.analysis.families.candidates import KINDS, PLAIN, BestPick, Candidates, pick, picks
+from convsweep.analysis.verdicts import CLAIMS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.family_style import SHADES, family_of
 from convsweep.report.plots.style import GREY, Picture, fitting_columns, new_figure
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     """Whether it is faster than every other backend, corrected for the number of layers."""
 
 
-def draw(field: Field) -> Picture | None:
+def draw(field: Candidates) -> Picture | None:
     """The map of one setting; None where fewer than two backends contend on any layer."""
     found = cells(field)
     if not found:
@@ -71,7 +71,7 @@ def draw(field: Field) -> Picture | None:
     )
 
 
-def cells(field: Field) -> list[Cell]:
+def cells(field: Candidates) -> list[Cell]:
     """The winner of each layer on which two backends or more contend, memory formats apart."""
     contend = field.whole_weights
     base = picks(contend, PLAIN)
@@ -84,11 +84,11 @@ def cells(field: Field) -> list[Cell]:
         won = pick(rivals)
         found.append(_cell(rivals, won, base.get(str(label))))
         doubts.append(_doubt(rivals, won.backend))
-    sure = hold(np.array(doubts, dtype="float64"))
+    sure = reject_at_fdr(np.array(doubts, dtype="float64"))
     return [cell._replace(sure=bool(held)) for cell, held in zip(found, sure, strict=True)]
 
 
-def _cell(rivals: Field, won: Pick, base: Pick | None) -> Cell:
+def _cell(rivals: Candidates, won: BestPick, base: BestPick | None) -> Cell:
     first = rivals.cases.iloc[0]
     logs = np.nan if base is None else float(estimate(base.log_s - won.log_s).mean)
     return Cell(
@@ -102,7 +102,7 @@ def _cell(rivals: Field, won: Pick, base: Pick | None) -> Cell:
     )
 
 
-def _doubt(rivals: Field, winner: str) -> float:
+def _doubt(rivals: Candidates, winner: str) -> float:
     """How doubtful it is that the winner is faster than each other backend, in its best format."""
     own = rivals.cases["backend"].to_numpy() == winner
     best = pick(rivals.part(own)).log_s
@@ -138,7 +138,7 @@ def _evenly(number: int, most: int) -> list[int]:
     return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
 
 
-def _colors(field: Field, found: Sequence[Cell]) -> dict[str, str]:
+def _colors(field: Candidates, found: Sequence[Cell]) -> dict[str, str]:
     """A shade of its family for each winner, the frequent ones first; one grey for the rest."""
     names, of = [cell.winner for cell in found], family_of(field)
     left = {family: [*shades] for family, shades in SHADES.items()}
@@ -209,7 +209,7 @@ def _alt(found: Sequence[Cell]) -> str:
     return f"Maps of channels by input size, coloured by the fastest backend: {'; '.join(said)}."
 
 
-def _caption(field: Field, left_out: int) -> str:
+def _caption(field: Candidates, left_out: int) -> str:
     said = [
         "The colour is the fastest backend, in the memory format that suits it; the number is its "
         f"speedup over {field.base}. Pale, with a question mark: it is not surely faster than "

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, Compared, Evidence
+from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult, Compared
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, error_bars, legend, new_figure
 from convsweep.report.sections.claims_text import tally
 
@@ -25,7 +25,7 @@ _BAND = "#cfe3f2"
 _ROOM = 1.25  # left and right of the outermost interval
 
 
-def draw(weighed: Sequence[Evidence], baseline: str) -> Picture:
+def draw(weighed: Sequence[ClaimResult], baseline: str) -> Picture:
     """One setting's claims, those with pairs; at least one must have some."""
     shown = [evidence for evidence in weighed if evidence.compared]
     figure = new_figure(1.3 + 0.62 * len(shown))
@@ -47,7 +47,7 @@ def draw(weighed: Sequence[Evidence], baseline: str) -> Picture:
     )
 
 
-def _frame(ax: Axes, shown: Sequence[Evidence]) -> None:
+def _frame(ax: Axes, shown: Sequence[ClaimResult]) -> None:
     """Rows from the top down, and a logarithmic axis that holds every interval."""
     ends = np.array([each.over_claimed for evidence in shown for each in evidence.compared])
     low, high = np.nanmin(ends) / _ROOM, np.nanmax(ends) * _ROOM
@@ -62,7 +62,7 @@ def _frame(ax: Axes, shown: Sequence[Evidence]) -> None:
     ax.set_xlabel("← cheaper than claimed     time measured / time claimed     dearer →")
 
 
-def _draw_claim(ax: Axes, row: int, evidence: Evidence) -> None:
+def _draw_claim(ax: Axes, row: int, evidence: ClaimResult) -> None:
     """Its band, its mean, below that its pairs from low to high, and its verdict on the right."""
     low, high = evidence.claim.band
     left = max(low, ax.get_xlim()[0])
@@ -95,7 +95,7 @@ def _draw_pairs(ax: Axes, pairs: Sequence[Compared], y: Sequence[float], look: L
         error_bars(ax, values, y, low, high, look, along="x")
 
 
-def _alt(shown: Sequence[Evidence]) -> str:
+def _alt(shown: Sequence[ClaimResult]) -> str:
     told = [
         f"{each.claim.says}: {formatting.interval(*each.mean)}, {each.verdict}" for each in shown
     ]
@@ -106,7 +106,7 @@ def _alt(shown: Sequence[Evidence]) -> str:
     )
 
 
-def _caption(shown: Sequence[Evidence], baseline: str) -> str:
+def _caption(shown: Sequence[ClaimResult], baseline: str) -> str:
     pairs = sum(len(evidence.compared) for evidence in shown)
     bars = "Bars are 95 % intervals over passes."
     if all(np.isnan(evidence.mean.low) for evidence in shown):

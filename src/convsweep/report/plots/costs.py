@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Numbers
-from convsweep.analysis.families.candidates import Field
+from convsweep.analysis.families.candidates import Candidates
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
 from convsweep.report.plots.style import Look, Picture, new_figure
 
@@ -31,7 +31,7 @@ COSTS = (
 )
 
 
-def draw(field: Field) -> Picture | None:
+def draw(field: Candidates) -> Picture | None:
     """A row a backend, a panel a cost; None where none is known."""
     known = [
         cost for cost in COSTS if any(len(found) for found in _by_backend(field, cost).values())
@@ -54,7 +54,7 @@ def draw(field: Field) -> Picture | None:
     )
 
 
-def _by_backend(field: Field, cost: Cost) -> dict[str, Numbers]:
+def _by_backend(field: Candidates, cost: Cost) -> dict[str, Numbers]:
     """What is known of each backend's cases, above zero."""
     values = field.cases[cost.column].astype("float64").to_numpy(na_value=np.nan)
     names = field.cases["backend"].to_numpy()
@@ -84,7 +84,7 @@ def _short(told: str) -> str:
     return f"{float(number.replace(',', '')):g} {unit}"
 
 
-def finding(field: Field) -> str:
+def finding(field: Candidates) -> str:
     """Who takes longest until its first result, compiling or not, and how long half of them do."""
     told = field.cases[["backend", COSTS[0].column, COSTS[1].column]].astype({"backend": str})
     parts = told.set_index("backend").astype("float64").dropna(how="all").fillna(0.0)
@@ -100,7 +100,7 @@ def finding(field: Field) -> str:
     )
 
 
-def _alt(field: Field, known: list[Cost]) -> str:
+def _alt(field: Candidates, known: list[Cost]) -> str:
     said = []
     for cost in known:
         told = [
@@ -112,7 +112,7 @@ def _alt(field: Field, known: list[Cost]) -> str:
     return f"Dots by backend, the middle of their cases, on logarithmic axes. {'; '.join(said)}."
 
 
-def _caption(field: Field) -> str:
+def _caption(field: Candidates) -> str:
     looks = {look.color for look in family_looks(field).values()}
     families = [FAMILY_WORDS[f] for f, color in FAMILY_COLORS.items() if color in looks]
     return (

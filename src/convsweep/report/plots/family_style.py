@@ -10,7 +10,7 @@ from convsweep.analysis.families.candidates import (
     FAMILIES,
     KERNELS,
     TEXTBOOK,
-    Field,
+    Candidates,
 )
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
@@ -35,7 +35,7 @@ FAMILY_WORDS: Mapping[str, str] = {
 }
 
 
-def family_of(field: Field) -> dict[str, str]:
+def family_of(field: Candidates) -> dict[str, str]:
     """The family of each backend of the field, the textbook's by name."""
     named = field.cases.drop_duplicates("backend")
     return {
@@ -43,7 +43,7 @@ def family_of(field: Field) -> dict[str, str]:
     }
 
 
-def family_looks(field: Field) -> dict[str, Look]:
+def family_looks(field: Candidates) -> dict[str, Look]:
     """A look for each backend of the field, family by family; the baseline first."""
     found: dict[str, Look] = {}
     of = family_of(field)

@@ -15,8 +15,8 @@ from convsweep.analysis.families.candidates import (
     ENGINES,
     KERNELS,
     TEXTBOOK,
-    Field,
-    Pick,
+    BestPick,
+    Candidates,
     best_by_layer,
 )
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_of
@@ -26,7 +26,7 @@ MOST_LAYERS = 24
 _ROLES = (TEXTBOOK, ALGORITHMS, ENGINES, KERNELS)
 
 
-def draw(field: Field, workload: str) -> Picture | None:
+def draw(field: Candidates, workload: str) -> Picture | None:
     """One network; None where fewer than two families have a time in it."""
     of = field.part(field.cases["workload"].eq(workload).fillna(False)).whole_weights
     family = of.cases["backend"].map(family_of(of))
@@ -53,7 +53,7 @@ def draw(field: Field, workload: str) -> Picture | None:
 _Seconds = Mapping[str, float]
 
 
-def _seconds(field: Field, found: Mapping[str, Pick]) -> _Seconds:
+def _seconds(field: Candidates, found: Mapping[str, BestPick]) -> _Seconds:
     """Each layer's time, as often as it occurs."""
     counts = field.cases.groupby("label")["count"].first()
     return {
@@ -62,7 +62,7 @@ def _seconds(field: Field, found: Mapping[str, Pick]) -> _Seconds:
     }
 
 
-def _costliest(field: Field, chosen: Mapping[str, _Seconds]) -> list[str]:
+def _costliest(field: Candidates, chosen: Mapping[str, _Seconds]) -> list[str]:
     """The layers that take the most time at best, in the order of the network."""
     cost = {
         str(label): min(found[label] for found in chosen.values() if label in found)
@@ -73,7 +73,9 @@ def _costliest(field: Field, chosen: Mapping[str, _Seconds]) -> list[str]:
     return [label for label in cost if label in kept]
 
 
-def _draw(ax: Axes, field: Field, chosen: Mapping[str, _Seconds], shown: Sequence[str]) -> None:
+def _draw(
+    ax: Axes, field: Candidates, chosen: Mapping[str, _Seconds], shown: Sequence[str]
+) -> None:
     """Bars side by side, a group a layer; the number says how many times the textbook's best."""
     thick = 0.84 / len(chosen)
     widest = max(found[label] for found in chosen.values() for label in shown if label in found)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, promised_speedup, undecided
+from convsweep.analysis.run import Run, mac_ratio, undecided
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
@@ -35,7 +35,7 @@ WIDE = 25  # from the one end of an axis to the other: fewer ticks
 
 def draw(run: Run, backend: str) -> Picture | None:
     """One backend's speedups in one setting; None where it has none with fewer MACs."""
-    cases = run.cases.assign(promised=promised_speedup(run))
+    cases = run.cases.assign(promised=mac_ratio(run))
     cases = cases[
         (cases["backend"] == backend) & cases["speedup"].notna() & (cases["promised"] > 1)
     ]

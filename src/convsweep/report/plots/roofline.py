@@ -14,7 +14,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from convsweep import formatting
 from convsweep.analysis.estimates import Numbers
 from convsweep.analysis.roofline import Roof, roofs
-from convsweep.analysis.roofline_efficiency import Attainment, attainments, known_points
+from convsweep.analysis.roofline_efficiency import (
+    RooflineEfficiency,
+    known_points,
+    roofline_efficiencies,
+)
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import study
 from convsweep.analysis.separable.explanation import MOST_REACHED, explain
@@ -35,7 +39,7 @@ _FEW = 60  # points of one backend that are drawn large
 def draw(run: Run) -> Picture | None:
     """The roofline of one setting; None where its ceilings or all cases have no time."""
     roof = next(iter(roofs(run.ceilings).values()), None) if len(run.ceilings) else None
-    found = attainments(run)
+    found = roofline_efficiencies(run)
     if roof is None or not found:
         return None
     points = {attained.name: _points_of(run, attained.name) for attained in found}
@@ -109,7 +113,7 @@ def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[L
     return drawn
 
 
-def finding(run: Run, found: Sequence[Attainment]) -> str:
+def finding(run: Run, found: Sequence[RooflineEfficiency]) -> str:
     """How near the standard layers and the halves come to their ceilings; else every backend."""
     explanation = explain(study(run))
     if explanation is None or math.isnan(explanation.allowed):
@@ -132,7 +136,7 @@ def finding(run: Run, found: Sequence[Attainment]) -> str:
     return ", ".join(told) + _alone(found)
 
 
-def _alone(found: Sequence[Attainment]) -> str:
+def _alone(found: Sequence[RooflineEfficiency]) -> str:
     """Why there is no interval, where there is none."""
     unsure = all(math.isnan(attained.reached.low) for attained in found)
     return " (one pass: no interval)" if unsure else ""
@@ -142,7 +146,7 @@ def _rounded(share: float) -> str:
     return f"{formatting.format_ratio(100 * share)} %"
 
 
-def _alt(found: Sequence[Attainment], roof: Roof) -> str:
+def _alt(found: Sequence[RooflineEfficiency], roof: Roof) -> str:
     said = [
         f"{attained.name} {_rounded(attained.least)} to {_rounded(attained.most)}"
         for attained in found
@@ -157,7 +161,7 @@ def _alt(found: Sequence[Attainment], roof: Roof) -> str:
     )
 
 
-def _caption(run: Run, found: Sequence[Attainment]) -> str:
+def _caption(run: Run, found: Sequence[RooflineEfficiency]) -> str:
     said = [
         f"A point a problem and backend on {run.settings[0]}: what the backend itself multiplies, "
         "over the bytes that it moves at least and over its time. Lines are the machine's ceilings "

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Estimate, Numbers, estimate, weighted_mean
-from convsweep.analysis.families.candidates import PLAIN, Field, log_speedups
+from convsweep.analysis.families.candidates import PLAIN, Candidates, log_speedups
 from convsweep.analysis.verdicts import verdicts
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
 from convsweep.report.plots.style import GREY, Look, Picture, legend, new_figure
@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return float(np.exp(np.log(self.errors).mean()))
 
 
-def draw(field: Field) -> Picture | None:
+def draw(field: Candidates) -> Picture | None:
     """A dot a case, a large one a backend; None where no other than the baseline has both."""
     field = field.whole_weights
     places = _places(field)
@@ -70,7 +70,7 @@ def draw(field: Field) -> Picture | None:
     )
 
 
-def _places(field: Field) -> dict[str, Place]:
+def _places(field: Candidates) -> dict[str, Place]:
     """The backends that have a speedup and an error above zero in some case."""
     logs = log_speedups(field)
     speedups = np.exp(estimate(logs).mean)
@@ -95,7 +95,7 @@ def _draw(ax: Axes, place: Place, look: Look) -> None:
             markersize=10, markerfacecolor="none", markeredgewidth=2, zorder=3)  # fmt: skip
 
 
-def _frame(ax: Axes, field: Field) -> None:
+def _frame(ax: Axes, field: Candidates) -> None:
     ax.set(xscale="log", yscale="log")
     ax.margins(0.08)
     low, high = ax.get_ylim()
@@ -108,7 +108,7 @@ def _frame(ax: Axes, field: Field) -> None:
     ax.set_ylabel(f"speedup over {field.base}")
 
 
-def finding(field: Field, places: dict[str, Place]) -> str:
+def finding(field: Candidates, places: dict[str, Place]) -> str:
     """The fastest and the most exact of those that surely are faster than the baseline."""
     others = {name: place for name, place in places.items() if name != field.baseline}
     means = (np.array(parts) for parts in zip(*(p.mean for p in others.values()), strict=True))
@@ -123,7 +123,7 @@ def finding(field: Field, places: dict[str, Place]) -> str:
     return gain if exact == fastest else f"{gain}; {_gain(field, exact, places)}"
 
 
-def _gain(field: Field, name: str, places: dict[str, Place]) -> str:
+def _gain(field: Candidates, name: str, places: dict[str, Place]) -> str:
     """`winograd_numba is 3.0 times as fast as ... with 9.8 times its error`."""
     place = places[name]
     error = f"a relative error of {place.error:.1e}"
@@ -143,7 +143,7 @@ def _alt(places: dict[str, Place]) -> str:
     )
 
 
-def _caption(field: Field, shown: dict[str, Look]) -> str:
+def _caption(field: Candidates, shown: dict[str, Look]) -> str:
     families = [
         f"{_COLORS[color]}" for color in dict.fromkeys(look.color for look in shown.values())
     ]

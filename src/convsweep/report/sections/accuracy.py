@@ -13,7 +13,7 @@ from convsweep.report.section import Section
 from convsweep.report.sections import accuracy_text
 from convsweep.results import store
 from convsweep.results.accuracy_store import ACCURACY, load
-from convsweep.results.sibling_runs import runs_beside, told_by
+from convsweep.results.sibling_runs import read_metadata, sibling_runs
 
 TITLE = "What separable layers cost in accuracy"
 
@@ -40,7 +40,7 @@ def section(run_dir: Path) -> Section | None:
     rows = load(run_dir)
     if rows.empty:
         return None
-    study, environment = read_study(rows), told_by(run_dir)
+    study, environment = read_study(rows), read_metadata(run_dir)
     told = _told(study, _shortness(environment, len(rows)))
     name = run_dir.resolve().name
     origin = f"From the study {name}{_origin(environment)}: {accuracy_text.training(study)}."
@@ -101,12 +101,12 @@ def page(run_dir: Path) -> Page:
     return Page(TITLE, [found], store.read_environment(run_dir))
 
 
-def latest_beside(run_dir: Path) -> Path | None:
+def latest_sibling(run_dir: Path) -> Path | None:
     """The newest study beside a run, made in the same environment; None where there is none.
 
     One that is damaged, of few seeds or of training that was cut says nothing of other runs.
     """
-    for path, _ in runs_beside(run_dir):
+    for path, _ in sibling_runs(run_dir):
         if is_accuracy_run(path):
             with suppress(ValueError):
                 if read_study(load(path)).is_thorough:

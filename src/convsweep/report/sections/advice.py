@@ -84,7 +84,7 @@ def _replaced(advice: Advice) -> list[str]:
     """Whether separable layers pay: all of them, and those that surely do."""
     chosen = replacements(advice.layers)
     if not chosen:
-        return [_why_none(advice)]
+        return [_absence_reason(advice)]
     every = saving(advice.run, advice.layers, chosen)
     count = sum(layer.count for layer in advice.layers)
     own = "convolution" if count == 1 else "convolutions"
@@ -112,7 +112,7 @@ def _of_all(part: int, count: int) -> str:
     return f"all {count} convolutions" if part == count else f"{part} of the {count} convolutions"
 
 
-def _why_none(advice: Advice) -> str:
+def _absence_reason(advice: Advice) -> str:
     possible = any(is_replaceable(layer.problem) for layer in advice.layers)
     if possible:
         return f"No separable replacement of a layer of {_named(advice)} has a time yet."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from convsweep import formatting
 from convsweep.analysis.claims.claims import Claim
-from convsweep.analysis.claims.evidence import Evidence, weigh
+from convsweep.analysis.claims.evidence import ClaimResult, evaluate
 from convsweep.analysis.run import Run
 from convsweep.formatting import NOT_MEASURED
 from convsweep.report.plots import claims as chart
@@ -27,7 +27,7 @@ _NOTES = (
 
 def section(run: Run) -> Section | None:
     """The claims that a run has pairs of problems for; None where there is no such pair."""
-    weighed = {setting: weigh(run.within(setting)) for setting in run.settings}
+    weighed = {setting: evaluate(run.within(setting)) for setting in run.settings}
     weighed = {
         setting: evidence
         for setting, evidence in weighed.items()
@@ -58,12 +58,12 @@ def section(run: Run) -> Section | None:
     )
 
 
-def _sentences(weighed: Sequence[Evidence], baseline: str) -> list[str]:
+def _sentences(weighed: Sequence[ClaimResult], baseline: str) -> list[str]:
     measured = (each for each in weighed if each.compared)
     return [f"{tally(weighed)}.", *(sentence(each, baseline) for each in measured)]
 
 
-def _claims_table(weighed: dict[str, list[Evidence]], baseline: str) -> Table:
+def _claims_table(weighed: dict[str, list[ClaimResult]], baseline: str) -> Table:
     heads = ("setting", "claim", "in this code", "pairs", "claimed ratio", "measured ratio",
              "measured / claimed [95 %]", "holds if", "does it hold?")  # fmt: skip
     rows = [
@@ -74,7 +74,7 @@ def _claims_table(weighed: dict[str, list[Evidence]], baseline: str) -> Table:
     return by_setting(heads, rows, {*heads[3:7]})
 
 
-def _claim_row(evidence: Evidence, baseline: str) -> tuple[str, ...]:
+def _claim_row(evidence: ClaimResult, baseline: str) -> tuple[str, ...]:
     claim, compared = evidence.claim, evidence.compared
     where = whereabouts(evidence)
     return (
@@ -102,7 +102,7 @@ def _bounds(claim: Claim) -> str:
     return f"below {high}" if claim.below else f"{low} to {high}"
 
 
-def _pairs_table(weighed: dict[str, list[Evidence]]) -> Table:
+def _pairs_table(weighed: dict[str, list[ClaimResult]]) -> Table:
     heads = ("setting", "claim", "pair", "claimed ratio", "measured ratio [95 %]",
              "measured / claimed [95 %]", "does it hold?")  # fmt: skip
     rows: list[tuple[str, ...]] = [

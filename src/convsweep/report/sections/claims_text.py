@@ -12,8 +12,8 @@ from convsweep.analysis.claims.evidence import (
     HOLDS_IN_PART,
     UNDECIDED,
     VERDICTS,
+    ClaimResult,
     Compared,
-    Evidence,
 )
 from convsweep.analysis.claims.pairs import Pair
 from convsweep.formatting import NOT_MEASURED
@@ -44,7 +44,7 @@ _FEATURES: tuple[_Feature, ...] = (
 _WORK: _Feature = (lambda p: p.macs, lambda p: f"{formatting.digits(p.macs / 1e6)} million MACs")
 
 
-def tally(weighed: Sequence[Evidence]) -> str:
+def tally(weighed: Sequence[ClaimResult]) -> str:
     """`Of 11 claims about cost, 3 hold, 6 hold in part and 2 do not hold`."""
     found = [each.verdict for each in weighed]
     counted = [
@@ -55,7 +55,7 @@ def tally(weighed: Sequence[Evidence]) -> str:
     return f"Of {formatting.count(len(weighed), 'claim')} about cost, {formatting.join(counted)}"
 
 
-def sentence(evidence: Evidence, baseline: str) -> str:
+def sentence(evidence: ClaimResult, baseline: str) -> str:
     """The verdict, what was measured, and where it does not hold."""
     times = formatting.interval(*evidence.mean)
     told = evidence.claim.told.format(times=times, baseline=baseline)
@@ -73,7 +73,7 @@ def sentence(evidence: Evidence, baseline: str) -> str:
     return f"{said}. {where[0].upper()}{where[1:]}." if where else f"{said}."
 
 
-def whereabouts(evidence: Evidence) -> str:
+def whereabouts(evidence: ClaimResult) -> str:
     """Where a claim holds, where not, and what is open; empty where all pairs agree."""
     held, failed, doubtful = map(evidence.those, (HOLDS, FAILS, UNDECIDED))
     if not evidence.compared or len(evidence.compared) in (len(held), len(failed)):
@@ -122,7 +122,7 @@ def _apart(ours: list[ConvProblem], theirs: list[ConvProblem], feature: _Feature
     return ""
 
 
-def named(evidence: Evidence) -> list[str]:
+def named(evidence: ClaimResult) -> list[str]:
     """Each pair as `C64 28x28: k1 to k3`: what it shares, where pairs differ, and what changes."""
     pairs = [each.pair for each in evidence.compared]
     parts = [_parts(timing.problem) for pair in pairs for timing in (pair.first, pair.second)]

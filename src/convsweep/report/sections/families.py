@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convsweep import formatting
-from convsweep.analysis.families.candidates import Field, fields
+from convsweep.analysis.families.candidates import Candidates, fields
 from convsweep.analysis.families.comparison import matches
 from convsweep.analysis.families.network_totals import wholes
 from convsweep.analysis.run import Run
@@ -78,13 +78,13 @@ def section(run: Run) -> Section | None:
     )
 
 
-def _nobody(every: Iterable[Field]) -> str:
+def _nobody(every: Iterable[Candidates]) -> str:
     """What there is, where nobody can be held against another."""
     names = sorted({str(name) for field in every for name in field.cases["backend"]})
     return f"No own kernel and no algorithm shares a layer with the baseline: {formatting.join(names)}."
 
 
-def _pictures(field: Field) -> Iterable[Picture]:
+def _pictures(field: Candidates) -> Iterable[Picture]:
     """Speed against error, who wins where, layer by layer, and what it costs."""
     drawn = [speed_vs_error.draw(field), best_backend_map.draw(field)]
     drawn += [layer_winners.draw(field, workload) for workload in field.layers]

@@ -17,9 +17,13 @@ from convsweep.analysis.families.candidates import (
     SEPARABLE_KERNELS,
     SEPARABLES,
     TORCH,
-    Field,
+    Candidates,
 )
-from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, Duel, Match
+from convsweep.analysis.families.comparison import (
+    SEPARABLE_BLOCKS,
+    ComparisonGroup,
+    PairwiseComparison,
+)
 from convsweep.analysis.families.network_totals import Whole
 from convsweep.report.tables import Table, by_setting
 
@@ -39,7 +43,7 @@ _WHERE: Mapping[str, str] = {
 }
 
 
-def opponent(field: Field, role: str) -> str:
+def opponent(field: Candidates, role: str) -> str:
     """Who is meant by a role, as one is spoken of."""
     return {
         PLAIN: field.base,
@@ -50,7 +54,7 @@ def opponent(field: Field, role: str) -> str:
     }[role]
 
 
-def engines(field: Field) -> str:
+def engines(field: Candidates) -> str:
     """Who takes part as an engine, torch among them; empty where torch is alone."""
     if not _has_engines(field, ENGINES):
         return ""
@@ -58,19 +62,21 @@ def engines(field: Field) -> str:
     return f"The engines are {formatting.join(names)}."
 
 
-def _has_engines(field: Field, role: str) -> bool:
+def _has_engines(field: Candidates, role: str) -> bool:
     """Whether a role has any besides torch, which is held against by itself too."""
     part = field.part(field.among(role)).cases
     return bool((part["family"] == ENGINES).any())
 
 
-def sentences(field: Field, found: Sequence[Match], networks: Sequence[Whole]) -> list[str]:
+def sentences(
+    field: Candidates, found: Sequence[ComparisonGroup], networks: Sequence[Whole]
+) -> list[str]:
     """What there is to say of one setting: kinds of layers first, then whole networks."""
     every = [_of_match(field, match) for match in found if not match.workload]
     return [*every, *(_of_network(field, whole) for whole in networks)]
 
 
-def _of_match(field: Field, match: Match) -> str:
+def _of_match(field: Candidates, match: ComparisonGroup) -> str:
     duels = _worth_telling(field, match)
     first = duels[0]
     told = [_pace(one.speedup, opponent(field, one.opponent)) for one in duels]
@@ -90,7 +96,7 @@ def _pace(speedup: Interval, than: str) -> str:
     return f"{said} (faster or slower, nobody can tell)" if open_ else said
 
 
-def _worth_telling(field: Field, match: Match) -> list[Duel]:
+def _worth_telling(field: Candidates, match: ComparisonGroup) -> list[PairwiseComparison]:
     """All duels, but that against the engines where there is none besides torch."""
     return [
         one
@@ -99,7 +105,7 @@ def _worth_telling(field: Field, match: Match) -> list[Duel]:
     ]
 
 
-def _short_of(duels: Sequence[Duel]) -> str:
+def _short_of(duels: Sequence[PairwiseComparison]) -> str:
     """Where the opponents do not have a time of all those layers."""
     fewer = {one.layers for one in duels[1:]} - {duels[0].layers}
     return (
@@ -108,7 +114,7 @@ def _short_of(duels: Sequence[Duel]) -> str:
     )
 
 
-def _all_won(field: Field, duels: Sequence[Duel]) -> str:
+def _all_won(field: Candidates, duels: Sequence[PairwiseComparison]) -> str:
     """`against ncnn it is the faster one on 2 of 4, ...`, once for all of whom that is true."""
     against: dict[str, list[str]] = {}
     for one in duels:
@@ -118,25 +124,25 @@ def _all_won(field: Field, duels: Sequence[Duel]) -> str:
     return "; ".join(f"against {formatting.join(names)} it {won}" for won, names in against.items())
 
 
-def _won(duel: Duel) -> str:
+def _won(compare_backends: PairwiseComparison) -> str:
     """On how many layers it is faster, and how surely."""
-    if duel.decided == duel.layers:
-        return f"surely is the faster one{' on each' if duel.layers > 1 else ''}"
-    lost = f", surely the slower one on {duel.lost}" if duel.lost else ""
-    return f"is the faster one on {duel.won} of {duel.layers}, surely so on {duel.decided}{lost}"
+    if compare_backends.decided == compare_backends.layers:
+        return f"surely is the faster one{' on each' if compare_backends.layers > 1 else ''}"
+    lost = f", surely the slower one on {compare_backends.lost}" if compare_backends.lost else ""
+    return f"is the faster one on {compare_backends.won} of {compare_backends.layers}, surely so on {compare_backends.decided}{lost}"
 
 
-def _error(field: Field, duel: Duel) -> str:
+def _error(field: Candidates, compare_backends: PairwiseComparison) -> str:
     """The digits that it costs."""
-    if np.isnan([duel.error, duel.opponents_error]).any():
+    if np.isnan([compare_backends.error, compare_backends.opponents_error]).any():
         return "Its error is not known."
     return (
-        f"Its largest error is {duel.error:.1e} of the largest output, "
-        f"that of {opponent(field, duel.opponent)} {duel.opponents_error:.1e}."
+        f"Its largest error is {compare_backends.error:.1e} of the largest output, "
+        f"that of {opponent(field, compare_backends.opponent)} {compare_backends.opponents_error:.1e}."
     )
 
 
-def _of_network(field: Field, whole: Whole) -> str:
+def _of_network(field: Candidates, whole: Whole) -> str:
     if whole.on_torch == whole.layers:
         return (
             f"{whole.workload}: on none of its {whole.layers} layers is an own kernel faster than "
@@ -159,7 +165,7 @@ def _of_network(field: Field, whole: Whole) -> str:
     )
 
 
-def matches_table(found: Mapping[str, tuple[Field, Sequence[Match]]]) -> Table:
+def matches_table(found: Mapping[str, tuple[Candidates, Sequence[ComparisonGroup]]]) -> Table:
     """A row a setting, network, kind of layer, role and opponent."""
     heads = ("setting", "layers of", "kind", "who", "against", "layers", "times as fast [95 %]",
              "faster on", "surely", "surely slower", "largest error", "theirs")  # fmt: skip
@@ -191,7 +197,7 @@ def _brief_error(error: float) -> str:
     return formatting.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
 
 
-def networks_table(found: Mapping[str, tuple[Field, Sequence[Whole]]]) -> Table:
+def networks_table(found: Mapping[str, tuple[Candidates, Sequence[Whole]]]) -> Table:
     """A row a setting and network: its three sums, and what own kernels gain."""
     heads = ("setting", "network", "layers", "of them on torch", "best own kernel of each [95 %]",
              "torch [95 %]", "best engine of each [95 %]", "over torch [95 %]",

@@ -7,10 +7,11 @@ from typing import Any
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.roofline import MACHINE_COLUMNS, roofs
-from convsweep.analysis.roofline_efficiency import Attainment, attainments
+from convsweep.analysis.roofline_efficiency import RooflineEfficiency, roofline_efficiencies
 from convsweep.analysis.run import Run
+from convsweep.analysis.top_backends import top_backends
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, roofline
-from convsweep.report.plots.backend_limit import few, told
+from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
 from convsweep.report.tables import Table, by_setting
@@ -32,7 +33,7 @@ def section(run: Run) -> Section | None:
     if not len(run.ceilings) or not roofs(run.ceilings):
         return None
     parts = {setting: run.within(setting) for setting in run.settings}
-    found = {setting: attainments(part) for setting, part in parts.items()}
+    found = {setting: roofline_efficiencies(part) for setting, part in parts.items()}
     tables = [("What the machine does at best", _ceilings_table(run))]
     if any(found.values()):
         tables.append(("What is reached of the attainable rate", _reached_table(found)))
@@ -101,7 +102,7 @@ def _ceilings_table(run: Run) -> Table:
     return Table(heads, rows, frozenset({"threads", "time", "rate [95 %]", "passes"}))
 
 
-def _reached_table(found: dict[str, list[Attainment]]) -> Table:
+def _reached_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
     """One row a setting and backend, then the halves of separable layers."""
     rows: list[tuple[str, ...]] = [
         (
@@ -124,8 +125,8 @@ def _pictures(parts: dict[str, Run]) -> list[Picture]:
     """A roofline for each setting."""
     drawn: list[Picture] = []
     for setting, part in [*parts.items()][:MOST_SETTINGS]:
-        shown = few(part, MOST_LINES)
+        shown = top_backends(part, MOST_LINES)
         if picture := roofline.draw(shown):
-            whole = told(picture, shown, part)
+            whole = note_omitted_backends(picture, shown, part)
             drawn.append(whole.of(setting) if len(parts) > 1 else whole)
     return drawn

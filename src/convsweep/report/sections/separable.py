@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Part, Replacement, study
+from convsweep.analysis.separable.comparison import Replacement, SeparablePart, study
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
@@ -119,5 +119,5 @@ def _is_timed(found: Replacement) -> bool:
     return not math.isnan(found.shares["rest"].value)
 
 
-def _bound(part: Part) -> str:
+def _bound(part: SeparablePart) -> str:
     return part.bound or "not known"
