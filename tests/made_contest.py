@@ -83,9 +83,9 @@ def contest(
                     row,
                     workload=workload,
                     layer=layer if workload else None,
-                    count=count,
+                    layer_count=count,
                     memory_format=form,
-                    family=FAMILIES.get(row.backend),
+                    backend_family=FAMILIES.get(row.backend, "basic"),
                     relative_err=ERRORS.get(row.backend, 2e-7) if row.status == "ok" else None,
                     peak_memory_bytes=problem.min_bytes() if row.status == "ok" else None,
                 )

@@ -7,7 +7,7 @@ import synthetic_run as made
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
-from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import Row
 
 PEAK_FLOPS_PER_S, CACHE_BYTES_PER_S, MEMORY_BYTES_PER_S = 9e10, 4.5e9, 1.5e9
@@ -53,7 +53,7 @@ def ceilings(passes: int = 4) -> list[Row]:
     told = [(product, "matmul", "matrix product 384", product.flops / PEAK_FLOPS_PER_S)]
     told += [(p, "copy", layer, p.min_bytes() / rate) for layer, (p, rate) in copies.items()]
     return [
-        replace(row, workload=CEILINGS, layer=layer)
+        replace(row, role=ROOFLINE, layer=layer)
         for problem, backend, layer, true_s in told
         for row in made.rows([problem], backends=(backend,), passes=passes, noise=0.005,
                              seconds=lambda *_, s=true_s: s)
@@ -65,7 +65,7 @@ def halves(
 ) -> list[Row]:
     """The rows of each half alone."""
     return [
-        replace(row, workload=HALVES, layer=name)
+        replace(row, role=SEPARABLE_PART, layer=name)
         for name, half in HALF_OF.items()
         for row in made.rows(
             dict.fromkeys(half(problem) for problem in problems if is_replaceable(problem)),

@@ -47,8 +47,14 @@ ROW = Row(
 OLD = replace(ROW, schema_version=1)
 VARIED = [
     ROW,
-    replace(ROW, backend="im2col", reason='over\ntwo lines, with "quotes"', load=0.5, count=7),
-    replace(ROW, status="skipped", median_s=None, reason="needs 1, 2 and 3", flags="drift"),
+    replace(
+        ROW,
+        backend="im2col",
+        reason='over\ntwo lines, with "quotes"',
+        load_avg_1m=0.5,
+        layer_count=7,
+    ),
+    replace(ROW, status="skipped", median_s=None, reason="needs 1, 2 and 3", sample_flags="drift"),
     replace(ROW, layer="β", reason="ends\n", median_s=0.1 + 0.2, cache="cold"),
 ]
 

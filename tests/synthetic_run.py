@@ -9,7 +9,7 @@ import numpy as np
 
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
-from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import Measurements, Row, write_environment
 
 BACKENDS = ("loop", "im2col", "pointwise", "torch_conv", "separable")
@@ -163,7 +163,7 @@ def with_ceilings(rows: list[Row], flops_per_s: float = 1e11) -> list[Row]:
         *((copy, copy.min_bytes / rate) for copy, rate in zip(copies, rates, strict=True)),
     ]
     return [
-        replace(row, workload=CEILINGS, pass_index=index, **_times(seconds))
+        replace(row, role=ROOFLINE, pass_index=index, **_times(seconds))
         for index in range(3)
         for row, seconds in timed
     ] + rows
@@ -186,7 +186,7 @@ def with_halves(
             seconds=lambda p, b, d, name=name: more(name) * modelled_s(p, b, d),
             **how,
         )
-        found += [replace(row, workload=HALVES, layer=name) for row in timed]
+        found += [replace(row, role=SEPARABLE_PART, layer=name) for row in timed]
     return found
 
 
@@ -201,7 +201,7 @@ def network(passes: int = 5) -> list[Row]:
         ]
     backends = ("im2col", "pointwise", "torch_conv")
     return [
-        replace(row, workload="mobilenet_small", layer=layer, count=count)
+        replace(row, workload="mobilenet_small", layer=layer, layer_count=count)
         for layer, count, problem in layers
         for row in rows([problem], backends=backends, passes=passes, seed=len(layer))
     ]

@@ -268,7 +268,7 @@ def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_pat
     assert [now.done for now in told] == [1, 2, 3, 4]
     assert list(rows["status"].value_counts().items()) == [("ok", 6), ("skipped", 6)]
     assert {*away["reason"]} == {"needs no_such_package_as_this: pip install 'convsweep[accuracy]'"}
-    assert read_environment(tmp_path / "run")["ended"] == "done"
+    assert read_environment(tmp_path / "run")["end_reason"] == "done"
 
 
 @pytest.mark.usefixtures("sources")
@@ -285,7 +285,7 @@ def test_an_interrupted_study_goes_on_and_trains_nothing_twice(tmp_path: Path) -
 
     study(tmp_path / "whole")
     assert study(tmp_path / "run", trial=interrupted_once)[0].interrupted
-    assert read_environment(tmp_path / "run")["ended"] == "interrupted"
+    assert read_environment(tmp_path / "run")["end_reason"] == "interrupted"
     assert len(load(tmp_path / "run")) == 6
     assert not study(tmp_path / "run", trial=interrupted_once, resume=True)[0].interrupted
     assert asked == [0, 1, 1]

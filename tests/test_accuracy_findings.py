@@ -264,10 +264,10 @@ def test_a_page_tells_the_environment(tmp_path: Path) -> None:
     assert len(page.sections[0].tables) == 2
 
 
-@pytest.mark.parametrize("ended", ["interrupted", None])
+@pytest.mark.parametrize("end_reason", ["interrupted", None])
 def test_a_study_that_was_cut_short_says_so(tmp_path: Path, ended: str | None) -> None:
     study(tmp_path, [unit("digits", 0, dict.fromkeys(VARIANTS, 0.9))])
-    (tmp_path / "environment.json").write_text(json.dumps({"ended": ended}))
+    (tmp_path / "environment.json").write_text(json.dumps({"end_reason": ended}))
     found = report.section(tmp_path)
     assert found is not None
     assert found.sentences[-1].startswith("This study did not come to its end")

@@ -297,7 +297,7 @@ def advice_on(
         return 1e-3 * of_problem * (2 if problem == LARGE else 1)
 
     rows = [
-        replace(row, workload="mine", layer=f"conv{number}", count=COUNTS[problem])
+        replace(row, workload="mine", layer=f"conv{number}", layer_count=COUNTS[problem])
         for number, problem in enumerate(problems)
         for row in synthetic_run.rows(
             [problem], backends=list(dict.fromkeys(name.split()[0] for name in times)),
@@ -315,11 +315,11 @@ def test_layers_csv_has_a_row_for_each_distinct_layer(tmp_path: Path) -> None:
     found = advice_on(tmp_path, {"torch_conv": 1, "im2col": 0.5, "separable": 0.25})
     table = pd.read_csv(tmp_path / store.LAYERS)
     assert tuple(table.columns) == LAYER_COLUMNS == (
-        "layer", "count", "problem", "baseline_s", "best_backend", "best_s", "separable_speedup",
+        "layer", "layer_count", "problem", "baseline_s", "best_backend", "best_s", "separable_speedup",
         "separable_ci_low", "separable_ci_high", "predicted_speedup",
     )  # fmt: skip
     assert list(table["problem"]) == [x.label for x in (SMALL, LARGE, GROUPED)]
-    assert list(table["count"]) == [3, 1, 2]
+    assert list(table["layer_count"]) == [3, 1, 2]
     assert set(table["best_backend"]) == {"im2col"}  # separable computes another function
     assert table["baseline_s"].to_list() == pytest.approx([1e-3, 2e-3, 1e-3], rel=0.01)
     assert table["separable_speedup"].to_list()[:2] == pytest.approx([4, 4], rel=0.01)
@@ -548,7 +548,7 @@ def test_advice_from_the_command_line(
     run_dir = tmp_path / "run"
     table = pd.read_csv(run_dir / store.LAYERS)
     assert list(table["layer"]) == ["0", "1 and 1 more"]
-    assert list(table["count"]) == [1, 2]
+    assert list(table["layer_count"]) == [1, 2]
     assert table["baseline_s"].gt(0).all()
     assert table["predicted_speedup"].isna().to_list() == [False, True]
     assert math.isclose(table["predicted_speedup"][0], 1 / (1 / 8 + 1 / 9))
@@ -604,7 +604,7 @@ def test_what_is_told_of_the_model_is_all_of_it() -> None:
     recording = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
     said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"), "float32")
     [unmeasured] = said["unmeasured"]  # type: ignore[misc]
-    assert (said["convolutions"], unmeasured["count"]) == (8, 1)
+    assert (said["convolutions"], unmeasured["layer_count"]) == (8, 1)
     measured = sum(one.macs for one in recording.convolutions)
     assert measured + unmeasured["macs"] <= recording.macs
 

@@ -56,7 +56,7 @@ def test_the_fastest_is_the_least_of_the_times_that_are_ok(write: Write) -> None
         first, second = sorted(seconds, key=lambda name: seconds[name])[:2]
         assert (row["backend"], row["second"]) == (first, second)
         assert row["median_s"] == pytest.approx(seconds[first])
-        assert row["over_second"] == pytest.approx(seconds[second] / seconds[first])
+        assert row["speedup_over_second"] == pytest.approx(seconds[second] / seconds[first])
         assert row["speedup"] == pytest.approx(seconds["torch_conv"] / seconds[first])
         assert row["relative_err"] == ERRORS[first]
 
@@ -65,20 +65,20 @@ def test_leads_are_as_sure_as_those_of_the_report(write: Write) -> None:
     run_dir = write(measured(noise=0.3))
     rows = load(run_dir)
     run = read_run(rows, summarize(rows))
-    own = best(run).set_index("label")[["backend", "decided"]]
-    theirs = fastest(run).set_index("label")[["backend", "decided"]]
+    own = best(run).set_index("label")[["backend", "significant"]]
+    theirs = fastest(run).set_index("label")[["backend", "significant"]]
     pd.testing.assert_frame_equal(own, theirs, check_dtype=False)
-    assert not own["decided"].all()
+    assert not own["significant"].all()
 
 
 def test_an_interval_holds_the_lead_and_one_pass_has_none(write: Write) -> None:
     table = best_of(write(measured(noise=0.05))).table
-    assert (table["over_second_ci_low"] < table["over_second"]).all()
-    assert (table["over_second"] < table["over_second_ci_high"]).all()
+    assert (table["speedup_over_second_ci_low"] < table["speedup_over_second"]).all()
+    assert (table["speedup_over_second"] < table["speedup_over_second_ci_high"]).all()
     run = read_run(*(lambda rows: (rows, summarize(rows)))(frame(measured(passes=1))))
     alone = best(run)
-    assert alone["over_second_ci_low"].isna().all()
-    assert not alone["decided"].any()
+    assert alone["speedup_over_second_ci_low"].isna().all()
+    assert not alone["significant"].any()
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 def test_a_backend_without_rival_leads_nobody(write: Write) -> None:
     table = best_of(write(measured(backends=["torch_conv"]))).table
     assert set(table["backend"]) == {"torch_conv"}
-    assert table[["second", "over_second", "decided"]].isna().all(axis=None)
+    assert table[["second", "speedup_over_second", "significant"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("status", ["mismatch", "crash", "error", "timeout"])
@@ -211,7 +211,7 @@ def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> N
         ("threads", "1.5"),
         ("device", ""),
         ("backend", ""),
-        ("decided", "maybe"),
+        ("significant", "maybe"),
     ],
 )
 def test_a_cell_that_no_run_has_written_is_named(write: Write, column: str, cell: str) -> None:

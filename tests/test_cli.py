@@ -25,7 +25,9 @@ class Said(NamedTuple):
 
 Command = Callable[..., Said]
 
-TEXTBOOK = {name for name, backend in convsweep.list_backends().items() if not backend.family}
+TEXTBOOK = {
+    name for name, backend in convsweep.list_backends().items() if backend.family == "basic"
+}
 SMOKE_CASES = len(GRIDS["smoke"].layers()) * len(TEXTBOOK)
 
 

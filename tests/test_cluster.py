@@ -81,7 +81,7 @@ def test_two_nodes_measure_every_case_once_a_pass_and_leave_no_process(tmp_path:
     assert len(summary) == 24
     assert set(summary.loc[summary["status"] == "ok", "passes"]) == {2}
     told = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert told["ended"] == "passes"
+    assert told["end_reason"] == "passes"
     assert set(told["ray"]["nodes"].values()) == {told["environment_id"]}
     assert (tmp_path / "run-report" / "report.html").exists()
 

@@ -16,7 +16,7 @@ from convsweep.cluster.work_queue import RETRIES
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case
 from convsweep.results.network_store import load_networks
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load, read_environment
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.runner import Progress
@@ -74,7 +74,7 @@ def test_whatever_nodes_die_every_case_has_one_row_a_pass(
     assert set(found) == every_visit(kinds)
     assert ended.word == "passes"
     assert told[-1].done == told[-1].total == len(found)
-    lost = read_environment(out)["lost"]
+    lost = read_environment(out)["task_losses"]
     assert len(lost) <= len(once)
     assert all("is gone" in loss["reason"] for loss in lost)
     assert pool.most_in_flight <= 2 * len(names)
@@ -93,7 +93,12 @@ def test_a_group_that_loses_every_process_crashes_after_the_retries(tmp_path: Pa
         f"lost {RETRIES + 1} times with its node or process, at last WorkerCrashedError: the "
         "worker died"
     }
-    assert [loss["attempt"] for loss in read_environment(tmp_path / "run")["lost"]] == [1, 2, 3, 4]
+    assert [loss["attempt"] for loss in read_environment(tmp_path / "run")["task_losses"]] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert set(rows.loc[rows["status"] == "ok", "node"]) == set(NAMES)
 
 
@@ -102,7 +107,7 @@ def test_without_a_node_the_run_ends_and_goes_on_later(tmp_path: Path) -> None:
     first = [kind(asked, ["a", "b"])]
     ended, _ = carry_out(first, FakePool(["a", "b"], deaths={1: "a", 3: "b"}), out)
     before = visits(out)
-    assert ended.word == read_environment(out)["ended"] == "nodes"
+    assert ended.word == read_environment(out)["end_reason"] == "nodes"
     assert 0 < len(before) < len(every_visit(first))
     assert set(load(out)["status"]) == {"ok"}  # no case is blamed for what its nodes did
     ended, _ = carry_out([kind(asked, ["c"])], FakePool(["c"]), out, resume=True)
@@ -111,7 +116,7 @@ def test_without_a_node_the_run_ends_and_goes_on_later(tmp_path: Path) -> None:
     assert sorted(visits(out)) == sorted(every_visit(first))
     told = read_environment(out)
     assert set(told["ray"]["nodes"]) == {"a", "b", "c"}
-    assert told["lost"]
+    assert told["task_losses"]
     spent = told["time_spent"]
     carry_out([kind(asked, ["c"])], FakePool(["c"]), out, resume=True)
     assert read_environment(out)["time_spent"]["timing_s"] == spent["timing_s"] > 0
@@ -198,7 +203,7 @@ def test_every_visit_has_a_seed_of_its_own_and_knows_its_pass(tmp_path: Path) ->
     assert len({own.seed for own in pool.settings}) == len(pool.settings)
     assert {own.pass_index for own in pool.settings} == {0, 1}
     assert {own.memory_limit_bytes for own in pool.settings} == {None}  # the node's own to say
-    assert (load(tmp_path / "run")["workload"] == CEILINGS).sum() > 0
+    assert (load(tmp_path / "run")["role"] == ROOFLINE).sum() > 0
 
 
 def test_a_budget_is_looked_at_after_every_pass(tmp_path: Path) -> None:

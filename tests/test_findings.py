@@ -90,11 +90,11 @@ def test_a_networks_total_is_the_sum_of_its_layers_means(read: Read, passes: int
     run = read(rows)
     total = network_totals(run, "mobilenet_small")["torch_conv"]
     cases = run.cases[run.cases["backend"] == "torch_conv"]
-    assert total.time.value == pytest.approx((cases["median_s"] * cases["count"]).sum())
+    assert total.time.value == pytest.approx((cases["median_s"] * cases["layer_count"]).sum())
     assert total.layers == len(cases)
     assert total.time.low < total.time.value < total.time.high
     passes_s = run.pass_times.xs("torch_conv", level="backend").mul(
-        cases["count"].to_numpy(), axis=0
+        cases["layer_count"].to_numpy(), axis=0
     )
     if passes == 5:  # to first order that of the totals of the passes
         expected = geometric_interval(passes_s.sum(axis=0).to_numpy(dtype=float))
@@ -104,17 +104,17 @@ def test_a_networks_total_is_the_sum_of_its_layers_means(read: Read, passes: int
 def test_the_fastest_is_decided_where_it_beats_all_others(read: Read) -> None:
     found = fastest(read(measured(passes=8))).set_index("label")
     assert set(found["backend"]) == {"separable"}
-    assert found["decided"].all()
+    assert found["significant"].all()
 
 
 def test_no_backend_is_the_fastest_where_passes_differ_by_half(read: Read) -> None:
-    assert not fastest(read(measured(passes=3, noise=0.5)))["decided"].any()
+    assert not fastest(read(measured(passes=3, noise=0.5)))["significant"].any()
 
 
 def flagged(flags: str, backend: str, passes: int = 5) -> list[Row]:
     """The backend's 14x14 cases have these flags in so many of five passes."""
     return [
-        replace(row, flags=flags)
+        replace(row, sample_flags=flags)
         if (row.backend, row.input_size) == (backend, "14x14") and row.pass_index < passes
         else row
         for row in measured()
@@ -153,7 +153,7 @@ def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
 
 
 def test_a_flag_of_another_version_is_shown_and_many_cases_are_counted(read: Read) -> None:
-    run = read([replace(row, flags="haunted") for row in measured()])
+    run = read([replace(row, sample_flags="haunted") for row in measured()])
     (row,) = unsteady_table(run).rows
     assert row[:3] == ("haunted", "not known to this version", "12")
     assert row[3].endswith(" and 7 more")

@@ -37,7 +37,7 @@ from convsweep.problems.separable import FACTORED
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections.families import TITLE, section
 from convsweep.report.sections.families_text import sentences
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load
 
 EXACT = {"noise": 1e-3}
@@ -106,7 +106,7 @@ def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path)
         replace(
             row,
             backend="separable_ncnn",
-            family="engines",
+            backend_family="engines",
             median_s=row.median_s and row.median_s / 1.2,
         )
         for row in rows
@@ -266,7 +266,7 @@ def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) 
         else row
         for row in contest(**EXACT)
     ]
-    rows += [replace(rows[0], workload=CEILINGS, relative_err=None)]
+    rows += [replace(rows[0], role=ROOFLINE, relative_err=None)]
     run_of(rows, tmp_path / "run")
     left = filter_by_error(load(tmp_path / "run"), 1e-3).measurements
     assert not (left.loc[left["backend"] == "ncnn", "status"] == "ok").any()

@@ -34,7 +34,7 @@ PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
 SWEPT = made.rows(PROBLEMS, passes=3)
 COUNT = len(PROBLEMS) * len(made.BACKENDS)
 REQUEST = {
-    "name": "quick", "shard": None, "whole": "0123456789ab", "whole_count": COUNT,
+    "name": "quick", "shard": None, "whole": "0123456789ab", "full_case_count": COUNT,
     "case_count": COUNT, "problems": len(PROBLEMS), "backends": list(made.BACKENDS),
     "devices": ["cpu"], "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1],
     "caches": ["hot"], "weight_kinds": ["dense", "separable"], "cases": "of a shard", "passes": 3,
@@ -62,7 +62,7 @@ def write(
         "margin": 0.02,
         "request": REQUEST | {"shard": shard, "case_count": len(rows) // 3},
         "settings": SETTINGS,
-        "ended": "passes",
+        "end_reason": "passes",
         "rows": len(rows),
     }
     store.write_environment(run_dir, told | changes)
@@ -100,7 +100,7 @@ def put_together(*run_dirs: Path, out: Path | None = None) -> Path:
 
 def visits(run_dir: Path) -> list[tuple[object, ...]]:
     rows = store.load(run_dir)
-    rows = rows[rows["workload"].ne("roofline").fillna(True)]
+    rows = rows[rows["role"].ne("roofline")]
     columns = [*store.PROBLEM_COLUMNS, "backend", "pass_index"]
     return sorted(map(tuple, rows[columns].astype(str).to_numpy()))
 
@@ -131,7 +131,7 @@ def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
     assert [row.run_id for row in rows if row.workload is None] == [
         f"s{k}" for k in (1, 2, 3) for row in dealt(k, 3) if row.workload is None
     ]
-    ceilings = [row for row in rows if row.workload == "roofline"]
+    ceilings = [row for row in rows if row.role == "roofline"]
     assert {row.run_id for row in ceilings} == {"s1"}
     assert len(ceilings) == len(made.with_ceilings([]))
     keys = ["problem", "backend"]
@@ -185,7 +185,7 @@ def test_a_merged_run_of_one_machine_tells_what_a_plain_run_does(tmp_path: Path)
     for name in ("environment_id", "machine", "versions", "devices", "commit", "settings"):
         assert told[name] == plain[name]
     assert told["warnings"] == ["shaky", "load 1", "load 2", "load 3"]
-    assert (told["run_id"], told["ended"]) == ("merged", "passes")
+    assert (told["run_id"], told["end_reason"]) == ("merged", "passes")
     assert told["rows"] == len(store.load(tmp_path / "merged"))
     assert told["request"]["shard"] is None
     assert told["request"]["case_count"] == COUNT
@@ -360,8 +360,8 @@ def test_cores_may_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"ended": None}, "was cut off: go on with it first"),
-        ({"ended": "interrupted"}, "was interrupted: go on with it first"),
+        ({"end_reason": None}, "was cut off: go on with it first"),
+        ({"end_reason": "interrupted"}, "was interrupted: go on with it first"),
         ({"request": {"name": "quick"}}, "it is of an older convsweep"),
         ({"request": REQUEST | {"shard": "two"}}, "tells of shard 'two'"),
         ({"request": REQUEST | {"name": "noise"}}, "is no sweep"),

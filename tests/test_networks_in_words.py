@@ -70,7 +70,7 @@ def rows(
     noise: float = 0.01,
 ) -> list[Row]:
     return [
-        replace(row, workload=workload, layer=layer, count=count)
+        replace(row, workload=workload, layer=layer, layer_count=count)
         for workload in workloads or LAYERS
         for number, (layer, count, problem) in enumerate(LAYERS[workload])
         for row in made.rows(
@@ -208,7 +208,7 @@ def test_a_network_that_is_not_all_there_has_no_total(read: Read, lack: str) -> 
     if lack == "layer":
         crash = made.rows([PAIR[1]], backends=["torch_conv"], judge=judge)
         found = [row for row in found if row.layer != "pw"]
-        found += [replace(row, workload="net", layer="pw", count=4) for row in crash]
+        found += [replace(row, workload="net", layer="pw", layer_count=4) for row in crash]
     run = read(found, unreached=lack == "unreached")
     [one] = network_sums(run)
     assert one.choices == {}
@@ -356,7 +356,7 @@ def test_a_run_of_no_workload_has_neither_part(read: Read, tmp_path: Path) -> No
 
 def mobilenets() -> list[Row]:
     return [
-        replace(row, workload=layer.workload, layer=layer.name, count=layer.count)
+        replace(row, workload=layer.workload, layer=layer.name, layer_count=layer.count)
         for name in published_counts.PUBLISHED
         for layer in workloads()[name]
         for row in made.rows([layer.problem], backends=["torch_conv"], passes=1)

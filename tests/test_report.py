@@ -83,7 +83,7 @@ def test_what_made_timings_shaky_stands_in_the_open(tmp_path):
 @pytest.mark.parametrize("lost", [0, 3])
 def test_rows_that_are_missing_from_a_finished_run_are_told(tmp_path, lost):
     rows = made.rows(SMALL)
-    told = made.ENVIRONMENT | {"request": {}, "ended": "passes", "rows": len(rows)}
+    told = made.ENVIRONMENT | {"request": {}, "end_reason": "passes", "rows": len(rows)}
     run_dir = made.write(tmp_path / "run", rows[: len(rows) - lost], told)
     page = write_report(run_dir, tmp_path / "out").parent / "report.md"
     said = f"Of the {len(rows)} rows of this run {lost} are missing from its file."

@@ -15,7 +15,7 @@ from convsweep.system.environment import usable_cores
 from convsweep.units import seconds
 
 SMOKE = Options(grid="smoke")
-TEXTBOOK = [name for name, backend in list_backends().items() if not backend.family]
+TEXTBOOK = [name for name, backend in list_backends().items() if backend.family == "basic"]
 FIVE = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 ROW = "1,4,9,9,8,3,3,1,1,1,1,1,1,1,0"
 

@@ -105,9 +105,9 @@ def test_a_shard_tells_of_itself_and_of_the_whole() -> None:
     assert [one["shard"] for one in told] == ["1/3", "2/3", "3/3"]
     assert whole.told()["shard"] is None
     assert len({one["cases"] for one in told}) == 3
-    for name in ("whole", "whole_count"):
+    for name in ("whole", "full_case_count"):
         assert {one[name] for one in told} == {whole.told()[name]}
-    assert sum(int(str(one["case_count"])) for one in told) == whole.told()["whole_count"]
+    assert sum(int(str(one["case_count"])) for one in told) == whole.told()["full_case_count"]
     assert read_request(ASKED[0]).told()["whole"] != whole.told()["whole"]
 
 

@@ -520,15 +520,15 @@ def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
     found = summary(made)
     assert list(found["backend"]) == names
     assert tuple(found.columns)[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
-    behind = ["macs", "min_bytes", "prepare_max_s", "flags", "margin"]
+    behind = ["macs", "min_bytes", "prepare_max_s", "sample_flags", "margin"]
     assert list(found.columns)[len(SUMMARY_COLUMNS) :] == behind
 
 
 def test_the_flags_of_a_case_are_those_of_at_least_half_its_passes(summary) -> None:
     seen = [None, "drift", "bimodal|drift", "throttled"]
-    made = [row("loop", index, 1.0, flags=flags) for index, flags in enumerate(seen)]
+    made = [row("loop", index, 1.0, sample_flags=flags) for index, flags in enumerate(seen)]
     found = summary(made + rows("torch_conv", [1.0] * 4) + rows("im2col", [1.0], flags="drift"))
-    assert dict(found["flags"]) == {"loop": "drift", "torch_conv": "", "im2col": "drift"}
+    assert dict(found["sample_flags"]) == {"loop": "drift", "torch_conv": "", "im2col": "drift"}
 
 
 def test_the_margin_is_the_callers(summary) -> None:

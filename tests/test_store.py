@@ -99,7 +99,9 @@ def test_a_case_is_everything_between_the_environment_and_the_status() -> None:
 @example(rows=[replace(ROW, reason="returned\rhere")])
 @example(rows=[replace(ROW, reason="both\r\nat once")])
 @example(rows=[replace(ROW, reason="nan"), replace(ROW, reason="NA"), replace(ROW, reason="None")])
-@example(rows=[replace(ROW, cache="cold", load=0.25, clock_hz=2.45e9, flags="drift|bimodal")])
+@example(
+    rows=[replace(ROW, cache="cold", load=0.25, clock_hz=2.45e9, sample_flags="drift|bimodal")]
+)
 @example(rows=[replace(ROW, reason="\0"), replace(ROW, reason="a line's end:,01234567\n")])
 @example(rows=[replace(ROW, reason="\ufeff"), replace(ROW, reason=" 1.0 ")])
 @example(rows=[replace(ROW, median_s=5e-324, mad_s=0.0, p95_s=float("inf"), min_s=0.1 + 0.2)])

@@ -34,8 +34,11 @@ REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
 NUMBERS = [name for name in COLUMNS if HINTS[name] not in (str, str | None)]
 WHOLE_NUMBERS = [name for name in COLUMNS if HINTS[name] in (int, int | None)]
 
-ROWS = [ROW, replace(ROW, backend="im2col", pass_index=1, cache="cold", flags="drift|bimodal")]
-OLD_ROWS = [replace(row, schema_version=1, cache="hot", flags=None) for row in ROWS]
+ROWS = [
+    ROW,
+    replace(ROW, backend="im2col", pass_index=1, cache="cold", sample_flags="drift|bimodal"),
+]
+OLD_ROWS = [replace(row, schema_version=1, cache="hot", sample_flags=None) for row in ROWS]
 TEXT = text_of(*map(cells, ROWS))
 
 

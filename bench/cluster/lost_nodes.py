@@ -143,7 +143,7 @@ def _found(
 ) -> LostNode:
     told = json.loads((out / "environment.json").read_text())
     missing, doubled = every_visit_once(out, _CASES * passes)
-    lost = told["lost"]
+    lost = told["task_losses"]
     again = []
     if lost:
         from convsweep.results.store import load

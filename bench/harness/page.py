@@ -173,7 +173,7 @@ def timing_share(spent: dict[str, float]) -> str:
 def minute_table(spent: dict[str, float]) -> Table:
     """A row a part of the run, and what is left."""
     parts = {name: value for name, value in spent.items() if name != "wall_s"}
-    parts.setdefault("rest_s", spent["wall_s"] - sum(parts.values()))
+    parts.setdefault("other_s", spent["wall_s"] - sum(parts.values()))
     rows = [
         (
             name.removesuffix("_s").replace("_", " "),

@@ -139,7 +139,7 @@ def run_study(
                 failed += sum(row.status not in ("ok", "skipped") for row in rows)
                 observe(StudyProgress(done, len(request.units), rows))
         ended = "interrupted" if interrupts.asked else "done"
-        store.write_environment(out, {**told, "ended": ended})
+        store.write_environment(out, {**told, "end_reason": ended})
         return StudyEnding(interrupts.asked, failed)
 
 
@@ -175,7 +175,7 @@ def _told(
         "run_id": run_id,
         "command": command,
         "started_at": utc_now(),
-        "ended": None,
+        "end_reason": None,
         **describe({"cpu": cpu_name()}),
         "request": {
             "name": NAME,
@@ -200,11 +200,11 @@ def _told(
 def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dict[str, Any]:
     """What environment.json says of a run that is gone on with; `ValueError` where it can't be."""
     require_same(earlier, told)
-    before = earlier.get("resumed")
+    before = earlier.get("resumed_by")
     return {
         **earlier,
-        "ended": None,
-        "resumed": [*(before if isinstance(before, list) else []), command],
+        "end_reason": None,
+        "resumed_by": [*(before if isinstance(before, list) else []), command],
     }
 
 

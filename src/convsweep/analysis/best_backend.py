@@ -31,8 +31,8 @@ def best(
 ) -> DataFrame:
     """One row for each problem and setting of a run: its fastest backend that passed the gate.
 
-    Beside the case's own columns, `label` and `setting`: `second` and `over_second` with its 95 %
-    interval, empty where no other backend is ok, and `decided`, corrected for so many problems.
+    Beside the case's own columns, `label` and `setting`: `second` and `speedup_over_second` with its 95 %
+    interval, empty where no other backend is ok, and `significant`, corrected for so many problems.
 
     Args:
         run: as `findings.read_run` gives it.
@@ -50,7 +50,7 @@ def best(
         rows.append(winner.to_dict() | lead)
         doubts.append(doubt)
     found = pd.DataFrame(rows, columns=[*run.cases.columns, *LEAD[:-1]])
-    return found.assign(decided=_decided(np.array(doubts, dtype="float64")))
+    return found.assign(significant=_decided(np.array(doubts, dtype="float64")))
 
 
 def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:

@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from convsweep.analysis.estimates import Numbers
-from convsweep.results.schema import CEILINGS, HALVES
+from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-_WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "family")
+_WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
 _COSTS = {
     "relative_err": ("relative_err", "max"),
     "error_ratio": ("error_ratio", "max"),
@@ -34,7 +34,7 @@ class Cases(NamedTuple):
     """A run's cases in the order of its measurements, a problem's backends side by side."""
 
     told: DataFrame
-    """The case columns, the worst pass' status and reason, its work and costs, and `flags`."""
+    """The case columns, the worst pass' status and reason, its work and costs, and `sample_flags`."""
     log_s: Numbers
     """(cases, passes); NaN where a pass has no time, and in cases that are not ok throughout."""
     log_speedup: Numbers
@@ -55,7 +55,7 @@ class Parts(NamedTuple):
 
 def split(rows: DataFrame) -> Parts:
     """A run's rows, or its summary's, by what they are for."""
-    ceilings, halves = (rows["workload"].eq(word).fillna(False) for word in (CEILINGS, HALVES))
+    ceilings, halves = (rows["role"].eq(role) for role in (ROOFLINE, SEPARABLE_PART))
     return Parts(rows[~(ceilings | halves)], rows[ceilings], rows[halves])
 
 
@@ -67,7 +67,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     rank = rows["status"].map(STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
     told = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]]
-    told = told.reset_index(drop=True).assign(flags=_frequent_flags(rows, case))
+    told = told.reset_index(drop=True).assign(sample_flags=_frequent_flags(rows, case))
     told[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[told["status"] != "ok"] = np.nan
@@ -101,6 +101,6 @@ def _log_speedups(
 
 def _frequent_flags(rows: DataFrame, case: Series[int]) -> Series[str]:
     """The flags that at least half of a case's rows have, joined by `|`; empty where none has."""
-    share = rows["flags"].str.get_dummies("|").groupby(case).mean()
+    share = rows["sample_flags"].str.get_dummies("|").groupby(case).mean()
     said = ["|".join(share.columns[often]) for often in (share >= 0.5).to_numpy(dtype=bool)]
     return pd.Series(said, index=share.index, dtype="string")

@@ -22,7 +22,7 @@ SETTING_COLUMNS = (
     "device", "dtype", "memory_format", "threads", "cache", "driver", "environment_id",
 )  # fmt: skip
 # What makes a problem of its own: a layer's count weighs it, and its weight is one of two kinds.
-SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "count")
+SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
 # fmt: off
 _NUMBERS = (
@@ -101,7 +101,7 @@ _TOKENS: _Words = {
 _LAST_TOKENS: _Words = {
     "padding": lambda row: f"p{compact(str(row['padding']))}",
     "weight_kind": lambda row: f"{row['weight_kind']} weight",
-    "count": lambda row: f"{row['count']} times",
+    "layer_count": lambda row: f"{row['layer_count']} times",
 }
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LAYER_COLUMNS = (
     "layer",
-    "count",
+    "layer_count",
     "problem",
     "baseline_s",
     "best_backend",
@@ -116,7 +116,7 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
         name=str(first["layer"]),
         label=str(first["label"]),
         problem=ConvProblem.parse(str(first["problem"])),
-        count=int(first["count"]),
+        count=int(first["layer_count"]),
         baseline_s=base.time_s if base else UNKNOWN,
         best=own[0] if own else None,
         separable=contenders.get(SEPARABLE),

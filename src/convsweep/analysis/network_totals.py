@@ -113,7 +113,7 @@ def _network_sum(run: Run, workload: str) -> NetworkSum:
     return NetworkSum(
         workload,
         len(first),
-        int(first["count"].sum()),
+        int(first["layer_count"].sum()),
         _choices(run, by_label) if every_layer and not run.unreached else {},
     )
 
@@ -151,16 +151,16 @@ def _sum(run: Run, by_label: _Cases, backends: Mapping[str, str]) -> Sum:
     cases = [by_label[label][backend] for label, backend in backends.items()]
     keys = pd.MultiIndex.from_tuples([(c["setting"], c["label"], c["backend"]) for c in cases])
     log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
-    return summed(log_s, np.array([c["count"] for c in cases], dtype="float64"))
+    return summed(log_s, np.array([c["layer_count"] for c in cases], dtype="float64"))
 
 
 def _choice(
     name: str, backends: Mapping[str, str], by_label: _Cases, base: Sum, own: Sum
 ) -> Choice:
     cases = [by_label[label][backend] for label, backend in backends.items()]
-    macs = sum(int(case["count"]) * int(case["backend_macs"]) for case in cases)
-    standard = sum(int(case["count"]) * int(case["macs"]) for case in cases)
-    weights = sum(int(case["count"]) * parameters(case) for case in cases)
+    macs = sum(int(case["layer_count"]) * int(case["backend_macs"]) for case in cases)
+    standard = sum(int(case["layer_count"]) * int(case["macs"]) for case in cases)
+    weights = sum(int(case["layer_count"]) * parameters(case) for case in cases)
     speedup = Interval(1.0, 1.0, 1.0) if name == STANDARD else ratio(base, own)
     return Choice(name, backends, own, macs, weights, speedup, standard / macs)
 

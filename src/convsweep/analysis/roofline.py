@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -51,7 +51,7 @@ def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:
     """The roof of each machine, by its `MACHINE_COLUMNS`; only where both ceilings were measured.
 
     Args:
-        ceilings: a summary's rows whose `workload` is `CEILINGS`.
+        ceilings: a summary's rows whose `role` is `ROOFLINE`.
     """
     found = {}
     timed = ceilings[ceilings["median_s"].notna()]
@@ -77,7 +77,7 @@ def attainable(summary: DataFrame) -> DataFrame:
         {"attainable_flops_per_s": np.nan, "roofline_fraction": np.nan, "bound": None},
         index=summary.index,
     ).astype({"bound": "string"})
-    ceilings = summary["workload"].eq(CEILINGS).fillna(False).astype(bool)
+    ceilings = summary["role"].eq(ROOFLINE)
     found = roofs(summary[ceilings])
     for key, rows in summary[~ceilings].groupby(list(MACHINE_COLUMNS), sort=False):
         if key in found:

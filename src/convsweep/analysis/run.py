@@ -152,7 +152,7 @@ def backends_with_fewer_macs(run: Run) -> list[str]:
     thrifty = run.cases[saves & run.cases["speedup"].notna()]
     names = set(thrifty["backend"])
     if len(names) > MAX_BACKENDS_WITH_FEWER_MACS:
-        names = set(thrifty.loc[thrifty["family"].isna(), "backend"])
+        names = set(thrifty.loc[thrifty["backend_family"] == "basic", "backend"])
     return [name for name in run.backends if name in names - {run.baseline}]
 
 
@@ -163,7 +163,7 @@ def undecided(cases: DataFrame) -> Series:
 
 def unsteady(cases: DataFrame) -> Series[str]:
     """The flags of the cases, a row a case and flag; without the cases that have none."""
-    words = cases["flags"].str.split("|").explode()
+    words = cases["sample_flags"].str.split("|").explode()
     return words[words.notna() & (words != "")]
 
 
@@ -184,6 +184,6 @@ def network_totals(run: Run, workload: str) -> dict[str, Total]:
             continue
         keys = pd.MultiIndex.from_frame(layers[["setting", "label", "backend"]])
         logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
-        counts = layers["count"].to_numpy(dtype="float64")
+        counts = layers["layer_count"].to_numpy(dtype="float64")
         totals[backend] = Total(interval(total(logs, counts)), len(layers))
     return totals

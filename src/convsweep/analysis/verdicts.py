@@ -50,12 +50,12 @@ SUMMARY_COLUMNS = (
     "error_ratio",
     "prepare_s",
     "first_call_s",
-    "family",
+    "backend_family",
     "peak_memory_bytes",
     "first_call_max_s",
 )
 """The columns of summary.csv."""
-_TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "flags", "margin")
+_TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
 """What `summarize` adds behind them."""
 
 CLAIMS = ("faster", "slower", "same")
@@ -155,7 +155,7 @@ def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
     baseline, margin = environment.get("baseline"), environment.get("margin")
     request = environment.get("request")
     told = request if isinstance(request, Mapping) else {}
-    cases, whole = told.get("case_count"), told.get("whole_count")
+    cases, whole = told.get("case_count"), told.get("full_case_count")
     others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
     return RequestInfo(
         baseline if isinstance(baseline, str) and baseline else BASELINE,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from convsweep.problems.problem import ConvProblem
 
-FAMILIES = ("algorithms", "kernels", "engines")
+BASIC = "basic"
+FAMILIES = (BASIC, "algorithms", "kernels", "engines")
 """Strategies in PyTorch's operations, own kernels, other libraries."""
 
 Conv = Callable[[Tensor], Tensor]
@@ -93,7 +94,7 @@ class Backend:
     """The device types that it runs on; None: all."""
     dtypes: tuple[str, ...] | None = None
     """The dtypes that it computes in, such as "float32"; None: all."""
-    family: str = ""
+    family: str = BASIC
     """What `--backend` takes it by, beside its name: one of `FAMILIES`; "": runs unless others
     are asked for."""
     modules: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from torch import Tensor
 from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 
 _SIDES = {"vulkan": (256,), "cpu": (384, 1024)}  # of a square matrix; in software a small one
 _SIDES_ELSEWHERE = (1024, 4096)
@@ -58,7 +58,7 @@ def ceilings(device: str, itemsize: int, cache_bytes: int) -> list[tuple[Layer, 
     """
     kind = device.partition(":")[0]
     products = [
-        (Layer(ConvProblem(side, side, (side,), 1), CEILINGS, f"matrix product {side}"), "matmul")
+        (_probe(ConvProblem(side, side, (side,), 1), f"matrix product {side}"), "matmul")
         for side in _SIDES.get(kind, _SIDES_ELSEWHERE)
     ]
     shares = _SHARES_IN_SOFTWARE if kind == "vulkan" else _CACHE_SHARES
@@ -69,4 +69,8 @@ def ceilings(device: str, itemsize: int, cache_bytes: int) -> list[tuple[Layer, 
 def _copy(size_bytes: int, itemsize: int) -> Layer:
     """A copy that reads and writes so many bytes in all."""
     rows = max(1, size_bytes // (2 * itemsize * _ROW))
-    return Layer(ConvProblem(1, 1, (rows, _ROW), 1), CEILINGS, f"copy {size_bytes >> 10} KiB")
+    return _probe(ConvProblem(1, 1, (rows, _ROW), 1), f"copy {size_bytes >> 10} KiB")
+
+
+def _probe(problem: ConvProblem, name: str) -> Layer:
+    return Layer(problem, name=name, role=ROOFLINE)

@@ -194,12 +194,12 @@ def _carry_out(kinds: Sequence[NodeGroup], pool: Pool, out: Path, resume: bool) 
 def _end(ended: Ended, failed: int) -> int:
     """Say what a sweep on a cluster leaves open; the exit code."""
     from convsweep.cli import terminal
-    from convsweep.cluster.work_queue import LOST_NODES
+    from convsweep.cluster.work_queue import NODES_LOST
 
     for ending in ended.of_kinds:
         if ending.open_comparisons:
             print(terminal.unsettled(ending.open_comparisons))
-    if ended.word == LOST_NODES:
+    if ended.word == NODES_LOST:
         print(
             "convsweep: the last node of its kind is gone; the same command with --resume goes on",
             file=sys.stderr,

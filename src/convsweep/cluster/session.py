@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from convsweep.cluster.dispatcher import dispatch
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.pool import Pool
-from convsweep.cluster.work_queue import LOST_NODES, RETRIES, GroupQueue
+from convsweep.cluster.work_queue import NODES_LOST, RETRIES, GroupQueue
 from convsweep.measure.outcome import RunInfo, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.results import store
@@ -32,7 +32,7 @@ from convsweep.system.signals import Interrupts
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_ENDINGS = (LOST_NODES, "interrupted", "budget", "passes", "settled")
+_ENDINGS = (NODES_LOST, "interrupted", "budget", "all_passes", "converged")
 """How a kind's share may end, what tells most of the whole run first."""
 
 
@@ -90,12 +90,14 @@ def run_on_cluster(
         words = {share.stopping.ended for share in shares}
         word = next(word for word in _ENDINGS if word in words)
         total = added(told.get("time_spent"), spent)
-        before = told.get("lost")
+        before = told.get("task_losses")
         losses = [
             *(before if isinstance(before, list) else []),
             *(asdict(loss) for share in shares for loss in share.losses),
         ]
-        recording.tell({"time_spent": total, "lost": losses, "ended": word, "rows": recording.rows})
+        recording.tell(
+            {"time_spent": total, "task_losses": losses, "end_reason": word, "rows": recording.rows}
+        )
         left = (left_open(s.stopping, s.kind.request, total["wall_s"]) for s in shares)
         return Ended(word, tuple(Ending(interrupts.asked, one) for one in left))
 
@@ -106,7 +108,7 @@ def _spent(shares: Sequence[GroupQueue], wall_s: float) -> dict[str, float]:
     for share in shares:
         phases.update(share.phases_s)
     slots = sum(len(share.kind.nodes) for share in shares)
-    return {**phases, "rest_s": slots * wall_s - sum(phases.values()), "wall_s": wall_s}
+    return {**phases, "other_s": slots * wall_s - sum(phases.values()), "wall_s": wall_s}
 
 
 def _share(

@@ -20,7 +20,7 @@ from convsweep.sweep.stopping import SweepMonitor
 
 RETRIES = 3
 """How often a group of cases is tried again whose node or process there has died."""
-LOST_NODES = "nodes"
+NODES_LOST = "nodes_lost"
 """How a share has ended whose nodes have all gone."""
 
 Record = Callable[[int, Case, Outcome, str | None], None]
@@ -177,7 +177,7 @@ class GroupQueue:
         """No node of the kind is left."""
         self._note(work, lost)
         self._ended = True
-        self.stopping.ended = LOST_NODES
+        self.stopping.ended = NODES_LOST
 
     def _note(self, work: Task, lost: TaskLost) -> None:
         """Count one more loss of the work."""

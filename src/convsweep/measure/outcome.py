@@ -40,9 +40,9 @@ class Outcome:
     peak_memory_bytes: int | None = None
     page_faults_per_call: float | None = None
     context_switches: int | None = None
-    load: float | None = None
-    clock_hz: float | None = None
-    flags: str | None = None
+    load_avg_1m: float | None = None
+    cpu_freq_hz: float | None = None
+    sample_flags: str | None = None
     relative_err: float | None = None
     gate_calls_s: float = 0.0
     """What the backend's calls at the gate took; no column holds it."""
@@ -110,7 +110,8 @@ def make_row(
         weight_kind=case.weight_kind,
         workload=layer.workload,
         layer=layer.name,
-        count=layer.count,
+        layer_count=layer.count,
+        role=layer.role,
         backend=case.backend,
         backend_version=backend.version or None,
         device=case.device,
@@ -124,7 +125,7 @@ def make_row(
         backend_macs=backend.macs(problem) if computes else None,
         min_bytes=problem.min_bytes(itemsize),
         backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
-        family=backend.family or None,
+        backend_family=backend.family,
         node=node,
         **measured,
     )

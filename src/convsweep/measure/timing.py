@@ -166,9 +166,9 @@ def _measured(contestant: _TimedCase, contest: BenchmarkGroup) -> Outcome:
         peak_memory_bytes=_peak_memory(admitted, contest),
         page_faults_per_call=used and used.page_faults / plan.calls,
         context_switches=used and used.context_switches,
-        load=psutil.getloadavg()[0],
-        clock_hz=contestant.clocks_hz[-1],
-        flags="|".join(flags(contestant.blocks, contestant.clocks_hz)) or None,
+        load_avg_1m=psutil.getloadavg()[0],
+        cpu_freq_hz=contestant.clocks_hz[-1],
+        sample_flags="|".join(flags(contestant.blocks, contestant.clocks_hz)) or None,
         blocks=tuple(contestant.blocks),
         **asdict(quantiles(samples)),
     )

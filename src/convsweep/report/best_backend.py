@@ -39,8 +39,12 @@ def _over_second(row: Mapping[Any, Any]) -> str:
     """`1.31 [1.28, 1.34] im2col`, with a question mark where it is not decided."""
     if pd.isna(row["second"]):
         return ""
-    ends = (row["over_second"], row["over_second_ci_low"], row["over_second_ci_high"])
-    return f"{formatting.interval(*ends)} {row['second']}{'' if row['decided'] else ' ?'}"
+    ends = (
+        row["speedup_over_second"],
+        row["speedup_over_second_ci_low"],
+        row["speedup_over_second_ci_high"],
+    )
+    return f"{formatting.interval(*ends)} {row['second']}{'' if row['significant'] else ' ?'}"
 
 
 def _speedup(row: Mapping[Any, Any]) -> str:
@@ -53,7 +57,10 @@ def _speedup(row: Mapping[Any, Any]) -> str:
 def sentences(found: Found) -> list[str]:
     """How often each backend is the fastest, how many leads are sure, and what has no row."""
     table = found.table
-    sure, contested = int(table["decided"].fillna(False).sum()), int(table["second"].notna().sum())
+    sure, contested = (
+        int(table["significant"].fillna(False).sum()),
+        int(table["second"].notna().sum()),
+    )
     wins = table["backend"].value_counts()
     said = [
         f"Of {formatting.count(len(table), 'problem')} the fastest is "

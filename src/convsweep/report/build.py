@@ -102,9 +102,13 @@ def _ending(environment: dict[str, Any], rows: int) -> list[str]:
     written = environment.get("rows")
     if isinstance(written, int) and rows < written:
         return [f"Of the {written} rows of this run {written - rows} are missing from its file."]
-    if "request" not in environment or environment.get("ended") in ("passes", "settled", "budget"):
+    if "request" not in environment or environment.get("end_reason") in (
+        "all_passes",
+        "converged",
+        "budget",
+    ):
         return []
-    how = "interrupted" if environment.get("ended") == "interrupted" else "cut off, or goes on"
+    how = "interrupted" if environment.get("end_reason") == "interrupted" else "cut off, or goes on"
     return [f"This run was {how}: what is here is what there was by then."]
 
 

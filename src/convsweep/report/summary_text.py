@@ -46,14 +46,14 @@ def _answer_of_setting(run: Run) -> list[str]:
     if best.empty:
         said.append("No problem was timed with two backends, so none can be called the fastest.")
     else:
-        wins = best.loc[best["decided"], "backend"].value_counts()
+        wins = best.loc[best["significant"], "backend"].value_counts()
         counts = [f"{name} in {n}" for name, n in wins.items()]
         who = (
             f"the fastest backend is {formatting.join(counts)}"
             if counts
             else "no backend is clearly the fastest"
         )
-        open_ = len(best) - int(best["decided"].sum())
+        open_ = len(best) - int(best["significant"].sum())
         rest = f"; in {open_} no backend is clearly the fastest" if open_ and counts else ""
         problems = formatting.count(len(best), "problem")
         said.append(f"Of {problems} that two or more backends computed, {who}{rest}.")

@@ -67,7 +67,7 @@ def answer_table(run: Run) -> Table:
         for name in part.backends:
             cases = part.cases[part.cases["backend"] == name]
             timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
-            wins = ((best["backend"] == name) & best["decided"]).sum()
+            wins = ((best["backend"] == name) & best["significant"]).sum()
             row = (setting, name, timed, f"{wins} of {len(best)}")
             if name == run.baseline:
                 rows.append((*row, "1 (baseline)", *[""] * 5))

@@ -23,23 +23,37 @@ MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
            "convsweep": "versions"}  # fmt: skip
 """What a table tells of the machine and versions that it holds for, and the part of
 environment.json that it comes from."""
-LEAD = ("second", "over_second", "over_second_ci_low", "over_second_ci_high", "decided")
+LEAD = (
+    "second",
+    "speedup_over_second",
+    "speedup_over_second_ci_low",
+    "speedup_over_second_ci_high",
+    "significant",
+)
 _LARGEST_FILE = 67_108_864  # bytes
 _KIND = "a table of best backends"
-_SETTING = ("problem", "weight_kind", "workload", "layer", "count", "device", "device_name",
+_SETTING = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "device_name",
             "dtype", "memory_format", "threads", "cache", "driver")  # fmt: skip
-_WINNER = ("backend", "backend_version", "family", "passes", "median_s", "ci_low_s", "ci_high_s")
+_WINNER = (
+    "backend",
+    "backend_version",
+    "backend_family",
+    "passes",
+    "median_s",
+    "ci_low_s",
+    "ci_high_s",
+)
 _GAIN = ("baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err", "error_ratio")
 BEST_COLUMNS = (
     "run_id", "environment_id", *MACHINE, *_SETTING, *_WINNER, *LEAD, *_GAIN, "max_error",
 )  # fmt: skip
-"""The columns of best.csv. `over_second` is the second fastest's seconds / these; it is `decided`
+"""The columns of best.csv. `speedup_over_second` is the second fastest's seconds / these; it is `significant`
 where this backend is surely faster than each other one."""
 _NEEDED = ("problem", "device", "dtype", "memory_format", "threads", "cache", "driver", "backend",
            "median_s", "baseline")  # fmt: skip
 _NUMBERS = (
-    "median_s", "ci_low_s", "ci_high_s", "over_second", "over_second_ci_low",
-    "over_second_ci_high", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err",
+    "median_s", "ci_low_s", "ci_high_s", "speedup_over_second", "speedup_over_second_ci_low",
+    "speedup_over_second_ci_high", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err",
     "error_ratio", "max_error",
 )  # fmt: skip
 
@@ -69,9 +83,13 @@ def _whole(cell: str) -> int | None:
 _TEXT = _Kind("string", "empty where it may not be", lambda cell: cell or None)
 _KINDS = (
     dict.fromkeys(BEST_COLUMNS, _TEXT)
-    | dict.fromkeys(("count", "threads", "passes"), _Kind("Int64", "no whole number", _whole))
+    | dict.fromkeys(("layer_count", "threads", "passes"), _Kind("Int64", "no whole number", _whole))
     | dict.fromkeys(_NUMBERS, _Kind("float64", "no number from zero on", _number))
-    | {"decided": _Kind("boolean", "neither True nor False", {"True": True, "False": False}.get)}
+    | {
+        "significant": _Kind(
+            "boolean", "neither True nor False", {"True": True, "False": False}.get
+        )
+    }
 )
 
 

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from convsweep.results.checksummed_csv import CHECKSUM, ChecksummedCsv, header_line
 from convsweep.results.files import open_checked
 from convsweep.results.schema import (
-    ADDED,
     COLUMNS,
     REQUIRED,
     SCHEMA_VERSION,
     STATUSES,
-    columns_of,
     pandas_types,
 )
 
@@ -30,9 +28,6 @@ MOST_ROWS = 300_000
 MOST_TEXTS = 500_000
 """Different ones: the moment at which each row began, and a few that all rows share."""
 _KIND = "a measurements file"
-_VERSIONS = {columns_of(version): version for version in range(1, SCHEMA_VERSION + 1)}
-_CHECKED = [columns for columns, version in _VERSIONS.items() if version > 1]
-_EARLIER = {name: was or "" for names in ADDED.values() for name, was in names.items()}
 _AT_ONCE = 10_000  # lines that are text in memory
 
 
@@ -43,7 +38,7 @@ def read(path: Path) -> tuple[DataFrame, ChecksummedCsv]:
         ValueError: in one line that names the file and what is wrong with it.
     """
     with open_checked(path, _KIND, LARGEST_FILE) as file:
-        lines = ChecksummedCsv(file, _CHECKED)
+        lines = ChecksummedCsv(file, [COLUMNS])
         return _table(lines), lines
 
 
@@ -53,17 +48,11 @@ def read_begun(path: Path) -> tuple[DataFrame, int]:
     A run that ended before its header was whole has no rows and no bytes.
 
     Raises:
-        ValueError: as `read`, and where the schema is an older one.
+        ValueError: as `read`.
     """
     if not os.path.lexists(path) or _ended_in_its_header(path):
         return _joined([_columns([], COLUMNS, {})]), 0
     frame, lines = read(path)
-    version = _version(lines)
-    if version < SCHEMA_VERSION:
-        raise ValueError(
-            f"{str(path)!r} is of schema version {version}: no row of version {SCHEMA_VERSION} "
-            "fits into it"
-        )
     return frame, lines.end
 
 
@@ -99,19 +88,15 @@ def _table(lines: ChecksummedCsv) -> DataFrame:
         if len(texts) > MOST_TEXTS:
             raise ValueError(f"more than {MOST_TEXTS} different texts")
     frame = _joined(parts)
-    _require_valid_values(frame, _version(lines))
+    _require_valid_values(frame)
     return frame
-
-
-def _version(lines: ChecksummedCsv) -> int:
-    return _VERSIONS[tuple(name for name in lines.columns if name != CHECKSUM)]
 
 
 def _cells(lines: ChecksummedCsv) -> Iterator[list[str]]:
     """The cells of every line, once nothing speaks against it."""
     rest = iter(lines)
     first = next(rest, None)
-    if first is not None:  # a newer schema may have other columns
+    if first is not None:  # another schema version has other columns
         _require_known_schema(lines.columns, first.cells)
     _require_columns(lines)
     for line in chain([] if first is None else [first], rest):
@@ -126,23 +111,20 @@ def _cells(lines: ChecksummedCsv) -> Iterator[list[str]]:
 def _require_known_schema(columns: Sequence[str], cells: Sequence[str]) -> None:
     place = columns.index("schema_version") if "schema_version" in columns else len(cells)
     version = "".join(cells[place : place + 1])
-    if version.isdecimal() and int(version) > SCHEMA_VERSION:
+    if version.isdecimal() and int(version) != SCHEMA_VERSION:
         raise ValueError(f"its schema is version {version}, this convsweep reads {SCHEMA_VERSION}")
 
 
 def _require_columns(lines: ChecksummedCsv) -> None:
-    """Raise `ValueError` where the header is that of no schema version."""
+    """Raise `ValueError` unless the header is that of this schema version."""
     if lines.checked:
         return
-    names = lines.columns
-    first_schema = columns_of(1)
-    expected = (*COLUMNS, CHECKSUM) if {*_EARLIER, CHECKSUM} & {*names} else first_schema
+    names, expected = lines.columns, (*COLUMNS, CHECKSUM)
     if missing := [name for name in expected if name not in names]:
         raise ValueError(f"no column {missing[0]!r}")
     if unknown := [name for name in names if name not in expected]:
-        raise ValueError(f"a column {unknown[0]!r} that no schema version has")
-    if names != first_schema:
-        raise ValueError("its columns are in another order, or some are there twice")
+        raise ValueError(f"unknown column {unknown[0]!r}")
+    raise ValueError("its columns are in another order, or some are there twice")
 
 
 def _columns(
@@ -151,8 +133,7 @@ def _columns(
     """Rows of text as `Row`'s columns, each of its type; `texts` holds each text once."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     return {
-        name: _column(columns.get(name) or [_EARLIER.get(name, "")] * len(rows), kind, texts)
-        for name, kind in pandas_types().items()
+        name: _column(columns.get(name, []), kind, texts) for name, kind in pandas_types().items()
     }
 
 
@@ -177,14 +158,12 @@ def _joined(parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def _require_valid_values(frame: DataFrame, schema_version: int) -> None:
+def _require_valid_values(frame: DataFrame) -> None:
     """Raise `ValueError` where a cell can't have come from a run."""
     frame["status"] = frame["status"].where(frame["status"].isin(STATUSES))
     empty = [name for name in REQUIRED if frame[name].isna().any()]
     if empty:
         raise ValueError(f"a cell of column {empty[0]!r} is empty or unknown")
-    if (frame["schema_version"] != schema_version).any():
-        raise ValueError(f"a row is not of schema version {schema_version}, as its header is")
     timed = frame.loc[(frame["status"] == "ok") & frame["median_s"].notna(), "median_s"]
     if not ((timed > 0) & (timed < math.inf)).all():
         raise ValueError("a median_s is not a time above zero")

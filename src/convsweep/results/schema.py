@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 """How a case can end, the worst first."""
-CEILINGS, HALVES = "roofline", "halves"
-"""Words for `workload`: rows that measure the machine, or one half of a separable layer alone."""
+CASE, ROOFLINE, SEPARABLE_PART = "case", "roofline", "separable_part"
+"""Values of `role`: a requested case, a roofline probe of the machine, one part of a separable layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,10 @@ class Row:
     weight_kind: str
     workload: str | None = None
     layer: str | None = None
-    count: int = 1
+    layer_count: int = 1
+    """How often the network contains the layer."""
+    role: str = CASE
+    """`case`, `roofline` or `separable_part`."""
     backend: str
     backend_version: str | None = None
     device: str
@@ -63,15 +65,15 @@ class Row:
     """What one call needs at its peak beyond what is kept between calls; once a run."""
     page_faults_per_call: float | None = None
     context_switches: int | None = None
-    load: float | None = None
-    clock_hz: float | None = None
-    flags: str | None = None
+    load_avg_1m: float | None = None
+    cpu_freq_hz: float | None = None
+    sample_flags: str | None = None
     macs: int
     backend_macs: int | None = None
     min_bytes: int
     backend_bytes: int | None = None
-    family: str | None = None
-    """The backend's; None is the textbook's."""
+    backend_family: str = "basic"
+    """`basic`, `algorithms`, `kernels` or `engines`."""
     relative_err: float | None = None
     """max|y - true y| / max|true y|, on the tensors that are timed."""
     node: str | None = None
@@ -79,13 +81,6 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-ADDED: Mapping[int, Mapping[str, str | None]] = {
-    2: {"cache": "hot", "load": None, "clock_hz": None, "flags": None},
-    3: {"backend_bytes": None},
-    4: {"family": None, "relative_err": None},
-    5: {"node": None},
-}
-"""What each schema version has columns for and the one before had not, and how it was."""
 REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))
 
 # What makes two rows the same case, in the order of the file.
@@ -94,12 +89,6 @@ CASE_COLUMNS = (*COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status
 PROBLEM_COLUMNS = tuple(
     c for c in CASE_COLUMNS if c not in ("backend", "backend_version", "device_name")
 )
-
-
-def columns_of(version: int) -> tuple[str, ...]:
-    """The columns of a schema version, in the order of the file."""
-    later = [name for since, names in ADDED.items() if since > version for name in names]
-    return tuple(name for name in COLUMNS if name not in later)
 
 
 _PANDAS_TYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}

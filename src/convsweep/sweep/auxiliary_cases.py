@@ -9,7 +9,7 @@ from convsweep.measure.inputs import torch_dtype
 from convsweep.problems.grid import Case
 from convsweep.problems.separable import HALF, SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer
-from convsweep.results.schema import HALVES
+from convsweep.results.schema import SEPARABLE_PART
 from convsweep.sweep.hardware import DeviceInfo
 
 _STANDARD = "torch_conv"
@@ -35,7 +35,7 @@ def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
     compared = {case.group for case in cases if case.backend == _STANDARD}
     halves = [
         Case(
-            Layer(half(case.problem), HALVES, name),
+            Layer(half(case.problem), name=name, role=SEPARABLE_PART),
             "dense",
             case.device,
             case.dtype,

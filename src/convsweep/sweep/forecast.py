@@ -13,7 +13,7 @@ from convsweep.measure.sampling import MeasurementConfig, make_plan
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
 from convsweep.problems.problem import Size
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 
 START_S = 3.0
 """Until the first measuring process can start: most of it is the import of torch."""
@@ -91,7 +91,7 @@ def family(case: Case) -> Family:
 
 def visits(case: Case, passes: int) -> int:
     """In how many of a sweep's passes the case is visited."""
-    return min(passes, PASSES) if case.layer.workload == CEILINGS else passes
+    return min(passes, PASSES) if case.layer.role == ROOFLINE else passes
 
 
 def forecast_s(

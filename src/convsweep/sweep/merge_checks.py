@@ -14,13 +14,13 @@ from convsweep.analysis.aa_noise import NOISE
 from convsweep.analysis.roofline import MACHINE_COLUMNS
 from convsweep.results import store
 from convsweep.results.lock import require_unlocked
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_ENDED = ("passes", "settled", "budget")
-_OF_A_SHARD = ("shard", "case_count", "problems", "cases", "dtypes", "memory_formats", "threads",
+_ENDED = ("all_passes", "converged", "budget")
+_OF_A_SHARD = ("shard", "case_count", "problems", "case_hash", "dtypes", "memory_formats", "threads",
                "caches", "weight_kinds")  # fmt: skip
 """What of a request only tells which of its cases a shard has."""
 FOUND = ("allocator", "address_randomization", "cores", "niceness")
@@ -85,7 +85,7 @@ def _not_mergeable_reason(told: Mapping[str, Any]) -> str | None:
     if "merged" in told:
         return "was merged itself: name the runs that it was merged from"
     request = told.get("request")
-    if not isinstance(request, Mapping) or not isinstance(request.get("whole"), str):
+    if not isinstance(request, Mapping) or not isinstance(request.get("full_request_hash"), str):
         return "does not tell which cases were asked for in all: it is of an older convsweep"
     if "model" in told or request.get("name") == NOISE:
         return "is no sweep: only what convsweep run has measured is merged"
@@ -96,8 +96,8 @@ def _not_mergeable_reason(told: Mapping[str, Any]) -> str | None:
 
 def _incomplete_reason(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
     """What is missing of a run."""
-    if told.get("ended") not in _ENDED:
-        how = "interrupted" if told.get("ended") == "interrupted" else "cut off"
+    if told.get("end_reason") not in _ENDED:
+        how = "interrupted" if told.get("end_reason") == "interrupted" else "cut off"
         return f"was {how}: go on with it first, by its own command and --resume"
     if (written := told.get("rows")) != len(rows):
         return f"has {len(rows)} rows, and its {store.ENVIRONMENT} tells of {written}"
@@ -118,7 +118,7 @@ def require_mergeable(parts: Sequence[MergeInput]) -> None:
         if None not in (part.shard, first.shard) and _of(part) != _of(first):
             raise ValueError(f"{first} is shard {first.shard} and {part} is shard {part.shard}")
     every = pd.concat([part.visits.assign(part=i) for i, part in enumerate(parts)])
-    every = every[every["workload"].ne(CEILINGS).fillna(True)].reset_index(drop=True)
+    every = every[every["role"].ne(ROOFLINE)].reset_index(drop=True)
     _require_distinct(parts, every)
     _require_one_version(parts, every)
 
@@ -193,7 +193,7 @@ def new_places(parts: Sequence[MergeInput]) -> list[list[int | None]]:
     places: list[list[int | None]] = []
     number = 0
     for index, part in enumerate(parts):
-        ceiling = part.visits["workload"].eq(CEILINGS).fillna(False)
+        ceiling = part.visits["role"].eq(ROOFLINE)
         keys = part.visits[[*MACHINE_COLUMNS]].itertuples(index=False, name=None)
         own: list[int | None] = []
         for is_ceiling, key in zip(ceiling, keys, strict=True):

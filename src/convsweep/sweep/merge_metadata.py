@@ -9,8 +9,8 @@ from convsweep.results.machines import OF_A_MACHINE
 from convsweep.sweep.merge_checks import FOUND, MergeInput
 
 _UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
-_OF_A_PART = ("problems", "cases")
-_ENDS = ("budget", "settled", "passes")
+_OF_A_PART = ("problems", "case_hash")
+_ENDS = ("budget", "converged", "all_passes")
 """How parts may have ended; the merged run has ended as the first of these that is there."""
 
 
@@ -41,14 +41,14 @@ def merged_environment(
     else:
         told["environments"] = {name: _machine(own) for name, own in by_id.items()}
         settings = {k: v for k, v in first.get("settings", {}).items() if k not in FOUND}
-    ends = {part.told["ended"] for part in parts}
+    ends = {part.told["end_reason"] for part in parts}
     missing = {name: shards for name, own in by_id.items() if (shards := _missing(own))}
     return told | {
         "request": _request(parts),
         "settings": settings,
         "merged": [_origin(part) for part in parts],
         **({"missing_shards": missing} if missing else {}),
-        "ended": next(end for end in _ENDS if end in ends),
+        "end_reason": next(end for end in _ENDS if end in ends),
         "rows": rows,
     }
 
@@ -67,7 +67,7 @@ def _request(parts: Sequence[MergeInput]) -> dict[str, Any]:
     asked = [part.told["request"] for part in parts]
     unions = {name: sorted({v for one in asked for v in one.get(name, [])}) for name in _UNIONS}
     whole = {name: value for name, value in asked[0].items() if name not in _OF_A_PART}
-    return whole | unions | {"shard": None, "case_count": whole["whole_count"]}
+    return whole | unions | {"shard": None, "case_count": whole["full_case_count"]}
 
 
 def _origin(part: MergeInput) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
-from convsweep.backends.base import FAMILIES, Backend
+from convsweep.backends.base import BASIC, FAMILIES, Backend
 from convsweep.backends.ceilings import CEILING_BACKENDS
 from convsweep.backends.registry import list_backends
 from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
@@ -124,8 +124,8 @@ class Request:
         return {
             "name": self.name,
             "shard": None if self.shard is None else str(self.shard),
-            "whole": _digest([*whole.cases, *whole.halves]),
-            "whole_count": len(whole.cases),
+            "full_request_hash": _digest([*whole.cases, *whole.halves]),
+            "full_case_count": len(whole.cases),
             "case_count": len(self.cases),
             "problems": len({case.layer for case in self.cases}),
             "backends": list(self.backends),
@@ -135,7 +135,7 @@ class Request:
             "threads": sorted({case.threads for case in self.cases}),
             "caches": sorted({case.cache for case in self.cases}),
             "weight_kinds": sorted({case.weight_kind for case in self.cases}),
-            "cases": _digest(self.every_case),
+            "case_hash": _digest(self.every_case),
             "passes": self.passes,
             "precision": self.precision,
             "allocator": self.allocator,
@@ -301,9 +301,9 @@ def _each(
 
 def _backend_names(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
     """The backends of these names and families, `all` being one; without words those of none."""
-    members = {word: [n for n, b in known.items() if b.family == word] for word in ("", *FAMILIES)}
+    members = {word: [n for n, b in known.items() if b.family == word] for word in FAMILIES}
     if not words:
-        return tuple(members[""])
+        return tuple(members[BASIC])
     members["all"] = list(known)
     _each("backend", words, [*known, *FAMILIES, "all"])
     return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))

@@ -33,10 +33,10 @@ def require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     recorded = flat(before)
     for name, value in flat(now).items():
         old = recorded.get(name)
-        if old != value and name == "request.cases":
+        if old != value and name == "request.case_hash":
             raise ValueError(
                 "can't resume: the problems, their names or how often they count differ from the "
-                "run's (request.cases)"
+                "run's (request.case_hash)"
             )
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
@@ -83,14 +83,14 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
     return known
 
 
-_KEY = ("problem", "weight_kind", "workload", "layer", "count", "backend", "device", "dtype",
+_KEY = ("problem", "weight_kind", "workload", "layer", "layer_count", "role", "backend", "device", "dtype",
         "memory_format", "threads", "cache")  # fmt: skip
 
 
 def _key(case: Case) -> tuple[object, ...]:
     layer = case.layer
     return (
-        case.problem.label, case.weight_kind, layer.workload, layer.name, layer.count,
+        case.problem.label, case.weight_kind, layer.workload, layer.name, layer.count, layer.role,
         case.backend, case.device, case.dtype, case.memory_format, case.threads, case.cache,
     )  # fmt: skip
 

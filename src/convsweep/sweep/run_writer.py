@@ -77,11 +77,11 @@ def precision_settings() -> dict[str, object]:
 
 def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, object]:
     """What environment.json says once a run is resumed by `command`."""
-    before = earlier.get("resumed")
+    before = earlier.get("resumed_by")
     return {
         **earlier,
-        "ended": None,
-        "resumed": [*(before if isinstance(before, list) else []), command],
+        "end_reason": None,
+        "resumed_by": [*(before if isinstance(before, list) else []), command],
     }
 
 

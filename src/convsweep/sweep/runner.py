@@ -14,7 +14,7 @@ from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
 from convsweep.problems.grid import Case
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 from convsweep.sweep.forecast import (
     Countdown,
     Predictor,
@@ -51,7 +51,7 @@ class Spent:
         """Every phase, the rest, and the whole; as environment.json tells it."""
         wall_s = monotonic() - self.started
         rest_s = wall_s - sum(self.phases_s.values())
-        return {**self.phases_s, "rest_s": rest_s, "wall_s": wall_s}
+        return {**self.phases_s, "other_s": rest_s, "wall_s": wall_s}
 
 
 PassResults = Mapping[tuple[int, Case], Outcome]
@@ -213,7 +213,7 @@ class SweepState:
 def by_macs(group: Sequence[Case]) -> tuple[bool, int]:
     """By work, behind what measures the machine."""
     layer = group[0].layer
-    return layer.workload != CEILINGS, layer.problem.macs
+    return layer.role != ROOFLINE, layer.problem.macs
 
 
 def group_cases(cases: Iterable[Case]) -> list[list[Case]]:

@@ -102,7 +102,9 @@ def run_sweep(
             record = partial(record_outcome, recording, stopping, request, run)
             spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
             total = added(told.get("time_spent"), spent.told())
-            recording.tell({"time_spent": total, "ended": stopping.ended, "rows": recording.rows})
+            recording.tell(
+                {"time_spent": total, "end_reason": stopping.ended, "rows": recording.rows}
+            )
         return Ending(interrupts.asked, left_open(stopping, request, total["wall_s"]))
 
 

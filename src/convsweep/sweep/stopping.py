@@ -14,7 +14,7 @@ from convsweep.analysis.estimates import Numbers, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.grid import Case
-from convsweep.results.schema import CEILINGS
+from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import MARGIN
 from convsweep.sweep.request import Request
 from convsweep.sweep.runner import PassResults
@@ -37,7 +37,7 @@ class RunningResults:
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """One more outcome; what measures the machine answers nothing."""
-        if case.layer.workload == CEILINGS:
+        if case.layer.role == ROOFLINE:
             return
         if outcome.status == "ok" and outcome.median_s is not None:
             self.median_s[case][pass_index] = outcome.median_s
@@ -123,8 +123,8 @@ class SweepMonitor:
     def __init__(self, request: Request, interrupts: Interrupts, visits: PassResults) -> None:
         self.tally = RunningResults(request.baseline)
         self.budget = Budget(request.budget_s)
-        self.ended = "passes"
-        """What ended it: `passes`, `interrupted`, `budget` or `decided_early`."""
+        self.ended = "all_passes"
+        """What ended it: `all_passes`, `interrupted`, `budget` or `converged`."""
         self._interrupts, self._adaptive = interrupts, request.adaptive
         self._answered = StoppingCriterion(self.tally, request.precision, request.margin)
         for (pass_index, case), outcome in visits.items():
@@ -136,13 +136,13 @@ class SweepMonitor:
             self.ended = "interrupted"
         elif self.budget.left_s <= 0:
             self.ended = "budget"
-        return self.ended != "passes"
+        return self.ended != "all_passes"
 
     def active_cases(self, pass_index: int) -> Collection[Case] | None:
         """The cases that are worth another pass; None: all."""
         cases = self._answered.active_cases(pass_index) if self._adaptive else None
         if cases is not None and not cases:
-            self.ended = "settled"
+            self.ended = "converged"
         return cases
 
 

@@ -23,8 +23,8 @@ PLAIN, TORCH = "plain", "torch"
 SEPARABLES, SEPARABLE_KERNELS, SEPARABLE_ENGINES = (
     "separable", "separable kernels", "separable engines",
 )  # fmt: skip
-TEXTBOOK = "textbook"
-FAMILIES = (TEXTBOOK, ALGORITHMS, KERNELS, ENGINES)
+BASIC = "basic"
+FAMILIES = (BASIC, ALGORITHMS, KERNELS, ENGINES)
 """As figures tell them apart: each backend is of one."""
 KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
 """Kinds of layers, that different strategies suit."""
@@ -63,14 +63,14 @@ class Candidates(NamedTuple):
         A backend that computes from a weight's factors is a role of its own: no dense layer of a
         network gives it any.
         """
-        family, backend = self.cases["family"], self.cases["backend"]
+        family, backend = self.cases["backend_family"], self.cases["backend"]
         factors = backend.str.startswith(FACTORED)
         own, torch = family == KERNELS, backend == self.baseline
         roles = {
             KERNELS: own & ~factors,
             ALGORITHMS: (family == ALGORITHMS) & ~factors,
             ENGINES: ((family == ENGINES) | torch) & ~factors,
-            TEXTBOOK: (family == "") & ~factors,
+            BASIC: (family == BASIC) & ~factors,
             TORCH: torch,
             PLAIN: torch & (self.cases["format"] == self.format),
             SEPARABLES: backend == SEPARABLE,
@@ -105,7 +105,7 @@ def fields(run: Run) -> list[Candidates]:
     """One field for each setting, memory formats apart."""
     cases = run.cases.assign(
         own_setting=run.cases["setting"], format=run.cases["memory_format"].astype(str),
-        family=run.cases["family"].fillna("").astype(str), kind=kinds(run.cases),
+        kind=kinds(run.cases),
         memory_format="",
     )  # fmt: skip
     told = label_cases(cases)

@@ -57,7 +57,7 @@ def wholes(field: Candidates) -> list[Whole]:
 
 
 def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> Whole:
-    counts = field.cases.groupby("label")["count"].first()
+    counts = field.cases.groupby("label")["layer_count"].first()
     own = picks(field, KERNELS, TORCH)
     engines = picks(field, ENGINES)
     weights = np.array([counts[label] for label in torch], dtype="float64")

@@ -44,6 +44,8 @@ class Layer:
     name: str | None = None
     count: int = 1
     """How often the network has it."""
+    role: str = "case"
+    """`case`, `roofline` or `separable_part`, as in `results.schema`."""
 
 
 @cache

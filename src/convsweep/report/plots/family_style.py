@@ -6,29 +6,29 @@ from collections.abc import Mapping
 
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
+    BASIC,
     ENGINES,
     FAMILIES,
     KERNELS,
-    TEXTBOOK,
     Candidates,
 )
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
 FAMILY_COLORS: Mapping[str, str] = {
-    TEXTBOOK: COLORS[0],
+    BASIC: COLORS[0],
     ALGORITHMS: COLORS[1],
     KERNELS: COLORS[2],
     ENGINES: COLORS[3],
 }
 SHADES: Mapping[str, tuple[str, ...]] = {
-    TEXTBOOK: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
+    BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
     ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
     KERNELS: ("#E8793A", "#F2C14E", "#F5E663", "#C98B6B"),
     ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
 }
 """Of one family, light enough for black words on them."""
 FAMILY_WORDS: Mapping[str, str] = {
-    TEXTBOOK: "textbook",
+    BASIC: "basic",
     ALGORITHMS: "algorithms in torch's operations",
     KERNELS: "own kernels",
     ENGINES: "engines",
@@ -38,9 +38,7 @@ FAMILY_WORDS: Mapping[str, str] = {
 def family_of(field: Candidates) -> dict[str, str]:
     """The family of each backend of the field, the textbook's by name."""
     named = field.cases.drop_duplicates("backend")
-    return {
-        str(b): str(f) or TEXTBOOK for b, f in zip(named["backend"], named["family"], strict=True)
-    }
+    return {str(b): str(f) for b, f in zip(named["backend"], named["backend_family"], strict=True)}
 
 
 def family_looks(field: Candidates) -> dict[str, Look]:

@@ -12,9 +12,9 @@ from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
+    BASIC,
     ENGINES,
     KERNELS,
-    TEXTBOOK,
     BestPick,
     Candidates,
     best_by_layer,
@@ -23,7 +23,7 @@ from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, fam
 from convsweep.report.plots.style import Picture, fitting_columns, new_figure, short_seconds
 
 MOST_LAYERS = 24
-_ROLES = (TEXTBOOK, ALGORITHMS, ENGINES, KERNELS)
+_ROLES = (BASIC, ALGORITHMS, ENGINES, KERNELS)
 
 
 def draw(field: Candidates, workload: str) -> Picture | None:
@@ -55,7 +55,7 @@ _Seconds = Mapping[str, float]
 
 def _seconds(field: Candidates, found: Mapping[str, BestPick]) -> _Seconds:
     """Each layer's time, as often as it occurs."""
-    counts = field.cases.groupby("label")["count"].first()
+    counts = field.cases.groupby("label")["layer_count"].first()
     return {
         label: float(counts[label] * np.exp(estimate(one.log_s).mean))
         for label, one in found.items()
@@ -85,11 +85,11 @@ def _draw(
                 continue
             y = row - 0.42 + (place + 0.5) * thick
             ax.barh(y, found[label], height=thick, color=FAMILY_COLORS[role])
-            base = chosen.get(TEXTBOOK, {}).get(label)
-            if role != TEXTBOOK and base is not None:
+            base = chosen.get(BASIC, {}).get(label)
+            if role != BASIC and base is not None:
                 told = f"{formatting.format_ratio(base / found[label])}"
                 ax.text(found[label] + 0.006 * widest, y, told, va="center", fontsize=7)
-    counts = field.cases.groupby("label")["count"].first()
+    counts = field.cases.groupby("label")["layer_count"].first()
     own = f"{field.cases['workload'].iloc[0]} "
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
     ax.set_yticks(

@@ -33,7 +33,7 @@ def draw(run: Run, workload: str) -> Picture | None:
     if timed.empty:
         return None
     for name in ("median_s", "ci_low_s", "ci_high_s"):
-        timed[name] = timed[name] * timed["count"].astype(float)
+        timed[name] = timed[name] * timed["layer_count"].astype(float)
     totals = network_totals(run, workload)
     layers = network["label"].nunique()
     shown = _costliest(timed)
@@ -71,7 +71,7 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
             ax, part["median_s"], places, part["ci_low_s"], part["ci_high_s"], look, along="x"
         )
     log_seconds(ax, "x")
-    counts = timed.groupby("label")["count"].first()
+    counts = timed.groupby("label")["layer_count"].first()
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
     own = f"{timed['workload'].iloc[0]} "  # which the title says
     names = [formatting.shorten(label.removeprefix(own)) + times[label] for label in shown]

@@ -116,10 +116,10 @@ def finding(run: Run, drawn: DataFrame, sweep: Sweep, timed: int) -> str:
     best = fastest(run)
     best = best[best["label"].isin(problems.index)]
     part = f"the {len(problems)} problems drawn" if len(problems) < timed else ""
-    if not best["decided"].any():
+    if not best["significant"].any():
         among = f" in {part}" if part else ""
         return f"Time against {sweep.noun}: no backend is clearly the fastest{among}"
-    sure = best["backend"].where(best["decided"], "")
+    sure = best["backend"].where(best["significant"], "")
     best = best.assign(sure=sure, value=best["label"].map(problems[sweep.column]))
     groups = best["label"].map(problems["group"])
     if groups.nunique() > MOST_GROUPS:
@@ -129,7 +129,7 @@ def finding(run: Run, drawn: DataFrame, sweep: Sweep, timed: int) -> str:
     if said:
         rest = "; otherwise it depends" if len(said) < len(found) else ""
         return f"Fastest{f' of {part}' if part else ''}: {'; '.join(said)}{rest}"
-    counts = Counter(best.loc[best["decided"], "backend"].to_list())
+    counts = Counter(best.loc[best["significant"], "backend"].to_list())
     wins = [f"{name} in {n}" for name, n in counts.most_common(4)]
     doubt = f"; {(sure == '').sum()} undecided" if (sure == "").any() else ""
     return f"Fastest of {part or formatting.count(len(best), 'problem')}: {', '.join(wins)}{doubt}"

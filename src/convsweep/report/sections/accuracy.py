@@ -51,7 +51,7 @@ def _shortness(environment: Mapping[str, Any], rows: int) -> list[str]:
     """A sentence where a study has less than was asked of it."""
     asked = _rows_asked(environment.get("request"))
     counted = f"{rows} of the {asked} networks that were asked for" if rows < asked else ""
-    if environment.get("ended", "done") != "done":
+    if environment.get("end_reason", "done") != "done":
         there = f" ({counted})" if counted else ""
         return [
             f"This study did not come to its end: what is here is what there was by then{there}."

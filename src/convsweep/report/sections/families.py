@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convsweep import formatting
-from convsweep.analysis.families.candidates import Candidates, fields
+from convsweep.analysis.families.candidates import BASIC, Candidates, fields
 from convsweep.analysis.families.comparison import matches
 from convsweep.analysis.families.network_totals import wholes
 from convsweep.analysis.run import Run
@@ -44,7 +44,7 @@ _MEMORY = (
 def section(run: Run) -> Section | None:
     """Who wins by how much, at what loss of digits; None where every backend is the textbook's."""
     every = fields(run)
-    if not any((field.cases["family"] != "").any() for field in every):
+    if not any((field.cases["backend_family"] != BASIC).any() for field in every):
         return None
     several = len(every) > 1
     duels = {field.name: (field, matches(field)) for field in every}

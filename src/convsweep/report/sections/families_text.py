@@ -65,7 +65,7 @@ def engines(field: Candidates) -> str:
 def _has_engines(field: Candidates, role: str) -> bool:
     """Whether a role has any besides torch, which is held against by itself too."""
     part = field.part(field.among(role)).cases
-    return bool((part["family"] == ENGINES).any())
+    return bool((part["backend_family"] == ENGINES).any())
 
 
 def sentences(

@@ -53,7 +53,7 @@ def _count(run: Run, name: str) -> Count | None:
     cases = run.cases[run.cases["workload"].eq(name).fillna(False)].drop_duplicates("label")
     layers = [
         (ConvProblem.parse(str(problem)), int(times))
-        for problem, times in zip(cases["problem"], cases["count"], strict=True)
+        for problem, times in zip(cases["problem"], cases["layer_count"], strict=True)
     ]
     if sum(times for _, times in layers) != _CONVOLUTIONS[name]:
         return None
