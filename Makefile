@@ -5,30 +5,25 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: report test test-starting test-strategies test-others lint bench
+.PHONY: report test test-fast test-process test-compile lint bench
 
 report: .venv/installed  ## sweep the quick grid; write CSV, figures and report
 	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
 	$(BIN)/convsweep run --grid quick --out results/$$run && \
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
-# Tests that start processes, and tests of strategies, each in a process of their own beside all others:
-# no engine's threads come to meet a fork, and nobody waits for compilers.
-STARTING := $(wildcard $(patsubst %,tests/test_%*.py,accuracy advise bench cli conductor coverage \
-	crash_safety faults full_disk harness lock networks resume runner sharded stopping store two_devices))
-STRATEGIES := $(wildcard $(patsubst %,tests/test_%*.py,algorithms backends engines kernels optimize triton))
+# Three processes beside each other: no engine's threads meet a fork, and nobody waits for compilers.
+test: .venv/installed  ## pass all tests; time nothing
+	$(MAKE) --jobs=3 --output-sync=target test-fast test-process test-compile
 
-test: .venv/installed  ## pass the tests, in three processes; time nothing
-	$(MAKE) --jobs=3 --output-sync=target test-starting test-strategies test-others
+test-fast: .venv/installed  ## pass the tests that start no process and compile nothing
+	$(BIN)/pytest -m "not (process or compile or ray or browser)"
 
-test-starting: .venv/installed
-	$(BIN)/pytest $(STARTING)
+test-process: .venv/installed
+	$(BIN)/pytest -m "process or ray or browser"
 
-test-strategies: .venv/installed
-	$(BIN)/pytest $(STRATEGIES)
-
-test-others: .venv/installed
-	$(BIN)/pytest $(addprefix --ignore=,$(STARTING) $(STRATEGIES))
+test-compile: .venv/installed
+	$(BIN)/pytest -m compile
 
 lint: .venv/installed  ## format, lint and types, without changing a file
 	$(BIN)/ruff format --check .

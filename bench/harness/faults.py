@@ -3,7 +3,7 @@
     python -m bench.harness.faults --times 10 --out results/harness
 
 Every trial is one problem of a run in which a faulty backend and a good one take part. The faulty
-ones are those of the tests, in `tests/outside.py`.
+ones are those of the tests, in `tests/support/faulty_backends.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psutil
 
 from bench.harness.contestants import ROOT
 from convsweep.results import store
-from tests import outside
+from tests.support import faulty_backends as outside
 
 FILE = "faults.csv"
 GOOD = "torch_conv"

@@ -27,7 +27,7 @@ import psutil
 
 from bench.harness.contestants import ROOT
 from bench.harness.faults import members
-from tests import outside
+from tests.support import faulty_backends as outside
 
 FILE = "kills.csv"
 SEED = 20261123

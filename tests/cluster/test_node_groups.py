@@ -1,0 +1,218 @@
+"""Which nodes may measure, which can stand for each other, and what is refused before it begins."""
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convsweep.cluster.address import parse_address
+from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
+from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, gpus_for, group_nodes
+from convsweep.cluster.node_info import KnownPlace, describe_node, installed
+from convsweep.cluster.pool import SLOT, slots_of
+from convsweep.measure.worker import Settings
+from convsweep.sweep.request import Options, aa_request
+from tests.support.fake_ray import FakePool, introduction, node
+
+SMOKE = Options(grid="smoke", ceilings=False)
+
+
+def test_an_address_is_a_running_cluster_or_one_to_start() -> None:
+    pytest.importorskip("ray")
+    assert parse_address("auto").endpoint is None
+    assert parse_address("10.0.0.7:6379").endpoint == ("10.0.0.7", 6379)
+    assert parse_address("[::1]:6379").endpoint == ("::1", 6379)
+    assert [parse_address(text).local_nodes for text in ("auto", "local", "local:3")] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "here", "local:0", "local:17", "local:x", "host", "host:0", "host:65536", ":6379",
+     "ray://host:10001", "host:6379/x", "a b:1"],
+)  # fmt: skip
+def test_a_wrong_address_is_named_with_what_is_allowed(text: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ValueError, match="--ray") as caught:
+        parse_address(text)
+    assert repr(text) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.sets(st.integers(0, 15), min_size=1), st.sets(st.integers(0, 15)), st.integers(1, 16))
+def test_slots_keep_off_rays_own_cores_where_others_are_enough(
+    allowed: set[int], rays: set[int], threads: int
+) -> None:
+    chosen = choose(allowed, rays, threads)
+    assert list(chosen) == sorted(set(chosen))
+    if len(allowed - rays) >= threads:
+        assert set(chosen) == allowed - rays
+    else:
+        assert set(chosen) == allowed
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system knows no affinities")
+def test_a_process_confined_to_a_core_measures_on_the_others() -> None:
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("there is one core")
+    first = min(before)
+    with staying_on([first]):
+        assert spare_cores(1) == tuple(sorted(before - {first}))
+        with every_core():
+            assert os.sched_getaffinity(0) == before
+        assert os.sched_getaffinity(0) == {first}
+    assert os.sched_getaffinity(0) == before
+    assert spare_cores(1) == tuple(sorted(before))
+
+
+def test_a_slot_takes_all_that_the_least_node_offers() -> None:
+    nodes = [node("a", cpus=4.0), node("b", cpus=2.0)]
+    assert slots_of(nodes, 1.0).cpus == 2.0
+    assert slots_of(nodes, 1.0).gpus == 1.0
+    assert [gpus_for(names) for names in (["cpu"], ["cpu", "vulkan"], ["cpu", "cuda"])] == [0, 0, 1]
+
+
+def test_nodes_are_chosen_by_slot_and_label() -> None:
+    nodes = [node("a", labels={"kind": "big"}), node("b"), node("c", slots=0.0)]
+    assert [one.name for one in fitting_nodes(nodes, None)] == ["a", "b"]
+    assert [one.name for one in fitting_nodes(nodes, "kind=big")] == ["a"]
+    with pytest.raises(ValueError, match="'kind=small'; there is kind=big"):
+        fitting_nodes(nodes, "kind=small")
+    with pytest.raises(ValueError, match="'kind' is not KEY=VALUE"):
+        fitting_nodes(nodes, "kind")
+    with pytest.raises(ValueError, match="node d offers 2 of convsweep_slot: it has to be 1"):
+        fitting_nodes([*nodes, node("d", slots=2.0)], None)
+    with pytest.raises(ValueError, match="the label 'kind=big'; none has any"):
+        fitting_nodes(nodes[1:], "kind=big")
+    with pytest.raises(ValueError, match=f"none of the cluster's 1 nodes offers a slot.*{SLOT}"):
+        fitting_nodes(nodes[2:], None)
+
+
+def test_nodes_of_one_environment_are_a_kind() -> None:
+    said = [
+        (node("a"), introduction("e0")),
+        (node("b"), introduction("e1", cores=4)),
+        (node("c"), introduction("e0")),
+    ]
+    kinds = group_nodes(said, SMOKE)
+    found = {kind.environment_id: [one.name for one in kind.nodes] for kind in kinds}
+    assert found == {"e0": ["a", "c"], "e1": ["b"]}
+    assert kinds[0].request.device_descriptions == {"cpu": "CPU of e0"}
+    assert kinds[0].name == "2 nodes of CPU of e0, 2 cores"
+    twins = group_nodes(said, SMOKE, aa_request)
+    assert {kind.request.name for kind in twins} == {"noise"}
+
+
+def test_a_shard_is_of_one_kind() -> None:
+    said = [(node("a"), introduction("e0")), (node("b"), introduction("e1"))]
+    asked = Options(grid="smoke", shard="1/2")
+    assert len(group_nodes(said[:1], asked)) == 1
+    with pytest.raises(ValueError, match=r"--shard 1/2 is of one kind of hardware.* are of 2"):
+        group_nodes(said, asked)
+
+
+def test_every_kind_runs_the_devices_that_it_has() -> None:
+    gpu = {"cpu": KnownPlace("C", 2**25), "cuda": KnownPlace("G", 2**26)}
+    said = [
+        (node("a"), introduction("e0")),
+        (node("b", gpus=1.0), introduction("e1", devices=("cpu", "cuda"), places=gpu)),
+    ]
+    asked = Options(grid="smoke", devices=("cpu", "cuda"))
+    kinds = {kind.environment_id: kind for kind in group_nodes(said, asked)}
+    assert list(kinds["e0"].request.device_descriptions) == ["cpu"]
+    assert list(kinds["e1"].request.device_descriptions) == ["cpu", "cuda"]
+    assert {case.device for case in kinds["e1"].request.ceilings} == {"cpu", "cuda"}
+    assert (kinds["e0"].slots.gpus, kinds["e1"].slots.gpus) == (0.0, 1.0)
+
+
+def test_nodes_with_too_few_cores_stay_out() -> None:
+    said = [(node("a"), introduction("e0")), (node("b"), introduction("e1", cores=8))]
+    (kind,) = group_nodes(said, Options(grid="smoke", threads=(1, 4)))
+    assert [one.name for one in kind.nodes] == ["b"]
+    with pytest.raises(ValueError, match="no node has device 'cpu' and 9 cores; there is a: cpu"):
+        group_nodes(said, Options(grid="smoke", threads=(9,)))
+
+
+def test_a_device_that_no_node_has_is_named_with_what_there_is() -> None:
+    said = [(node("a"), introduction()), (node("b"), introduction(cores=4))]
+    with pytest.raises(
+        ValueError, match="no node has device 'cuda'; there is a: cpu, 2 cores; b: cpu, 4 cores"
+    ):
+        group_nodes(said, Options(grid="smoke", devices=("cpu", "cuda")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"convsweep": "0.0.1"}, "node b has convsweep 0.0.1"),
+        ({"schema_version": 1}, "of schema version 1"),
+        ({"versions": {}}, "is not installed on node b"),
+        ({"versions": dict.fromkeys(installed(), "9")}, "is 9 on node b"),
+    ],
+)
+def test_a_node_with_other_versions_is_named_before_anything_runs(
+    changes: dict[str, Any], words: str
+) -> None:
+    said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
+    with pytest.raises(ValueError, match=words):
+        group_nodes(said, SMOKE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"told": introduction().told | {"commit": "def"}}, "of commit abc and def"),
+        ({"versions": installed() | {"torch_conv": None}}, "'torch_conv' is .* and not installed"),
+        ({"conditions": {"niceness": 15, "allocator": "steady"}}, "have niceness -10 and 15"),
+    ],
+)
+def test_nodes_of_one_environment_that_differ_all_the_same_are_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
+    with pytest.raises(ValueError, match=f"nodes a and b are of one environment, but .*{words}"):
+        group_nodes(said, SMOKE)
+
+
+def test_what_a_node_lacks_is_told_by_its_rows_if_all_of_its_kind_lack_it() -> None:
+    lacking = introduction(versions=installed() | {"torch_conv": None})
+    (kind,) = group_nodes([(node("a"), lacking), (node("b"), lacking)], SMOKE)
+    assert len(kind.nodes) == 2
+    assert kind.lacking == ("torch_conv",)
+
+
+def test_backends_have_the_versions_of_the_nodes() -> None:
+    known = installed()
+    here = {name: None for name in known if name == "torch_conv"}
+    assert here
+    said = introduction(versions=known)
+    (kind,) = group_nodes([(node("a"), said)], SMOKE)
+    assert {name: b.version for name, b in kind.request.backends.items()} == {
+        name: known[name] for name in kind.request.backends
+    }
+
+
+def test_nodes_that_can_not_introduce_themselves_are_named() -> None:
+    broken = FakePool("a", said={"a": ModuleNotFoundError("No module named 'convsweep'")})
+    with pytest.raises(ValueError, match="node a can't run convsweep: No module named"):
+        describe_nodes(broken, broken.nodes(), ["cpu"], Settings(), print)
+    fine = FakePool("ab", said={"a": introduction("e0"), "b": introduction("e1")})
+    said = describe_nodes(fine, fine.nodes(), ["cpu"], Settings(), print)
+    assert [found.told["environment_id"] for _, found in said] == ["e0", "e1"]
+
+
+def test_a_node_says_what_this_machine_is() -> None:
+    said = describe_node(["cpu", "no such device"], Settings())
+    assert said.cores >= 1
+    assert set(said.places) == {"cpu"}
+    assert said.versions == installed()
+    assert {"environment_id", "machine", "versions", "devices"} <= set(said.told)
+    assert "cores" in said.conditions
+    on_rays = "Ray's own processes may run on the cores that are timed; taskset keeps them off."
+    assert on_rays in said.told["warnings"]  # this process may run everywhere
+
+
+def test_the_environment_is_that_of_a_run_on_the_cpu_where_no_device_is_asked_for() -> None:
+    assert describe_node(None, Settings()).id == describe_node(["cpu"], Settings()).id

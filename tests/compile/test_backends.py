@@ -1,0 +1,226 @@
+"""The contract that every backend keeps; a new one is found here without an edit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import convsweep
+from convsweep import Backend, ConvProblem
+from convsweep.backends.base import FAMILIES
+from convsweep.backends.registry import missing_package, skip_reason
+from convsweep.measure.inputs import make_inputs, torch_dtype
+from convsweep.measure.reference import gate, reference
+from tests.support.strategies import conv_problems
+
+BACKENDS = list(convsweep.list_backends().values())
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+FORMATS = ("contiguous", "channels_last")
+
+
+def weight_kind(problem: ConvProblem) -> str:
+    return "separable" if problem.groups == 1 and not problem.is_pointwise else "dense"
+
+
+def skipped(backend: Backend, problem: ConvProblem, dtype: str = "float32") -> str | None:
+    return skip_reason(
+        backend, problem, weight_kind=weight_kind(problem), device="cpu", dtype=dtype
+    )
+
+
+def not_here(backend: Backend) -> str | None:
+    """Why the backend runs on no problem of this machine's CPU, or None."""
+    types = backend.device_types
+    if types is not None and "cpu" not in types:
+        return f"runs on {', '.join(types)}, not on cpu"
+    return missing_package(backend)
+
+
+def named(backend: Backend) -> object:
+    reason = not_here(backend)
+    marks = [pytest.mark.skip(reason=f"{backend.name} {reason}")] if reason else []
+    return pytest.param(backend, id=backend.name, marks=marks)
+
+
+every_backend = pytest.mark.parametrize("backend", [named(backend) for backend in BACKENDS])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pools of several libraries would fight in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        yield
+    torch.set_num_threads(before)
+
+
+# What networks are made of; most of the problems that `conv_problems` draws suit few kernels.
+PLAIN = {
+    "pointwise": ConvProblem(4, 6, (6, 5), 1, bias=True),
+    "dense": ConvProblem(4, 6, (6, 5), 3, padding=1, bias=True),
+    "depthwise": ConvProblem(4, 4, (6, 5), 3, padding=1, groups=4, bias=True),
+    "volume": ConvProblem(4, 6, (4, 5, 3), 3, padding=1, bias=True),
+}
+
+
+@st.composite
+def layers(draw: st.DrawFn, kind: str) -> ConvProblem:
+    """A layer of that kind, as networks have them, small."""
+    channels, out_channels = draw(st.integers(2, 20)), draw(st.integers(1, 20))
+    kernel_size = 1 if kind == "pointwise" else 3
+    return ConvProblem(
+        in_channels=channels,
+        out_channels=channels if kind == "depthwise" else out_channels,
+        input_size=draw(st.tuples(st.integers(5, 15), st.integers(5, 15))),
+        kernel_size=kernel_size,
+        batch_size=draw(st.integers(1, 2)),
+        stride=draw(st.sampled_from([1, 1, 2])),
+        padding=kernel_size // 2,
+        groups=channels if kind == "depthwise" else 1,
+        bias=draw(st.booleans()),
+    )
+
+
+def problems(backend: Backend) -> st.SearchStrategy[ConvProblem]:
+    """Any, and as many of the kinds that suit the backend."""
+    kinds = [k for k in ("pointwise", "dense", "depthwise") if not skipped(backend, PLAIN[k])]
+    return st.one_of(conv_problems(), *(layers(kind) for kind in kinds))
+
+
+def examples(backend: Backend) -> int:
+    """So many that what takes long to prepare takes no longer in all."""
+    if backend.compiles_per_problem:
+        return 2
+    return 12 if backend.own_threads or backend.compile_s else 40
+
+
+def drawn(backend: Backend, law: Callable[[ConvProblem], None]) -> None:
+    """Hold the backend to a law on problems that it may have to refuse."""
+    few = settings(
+        deadline=None, max_examples=examples(backend), suppress_health_check=list(HealthCheck)
+    )
+    few(given(problem=problems(backend))(lambda problem: law(problem)))()
+
+
+@every_backend
+def test_equals_the_reference_or_says_why_not(backend: Backend) -> None:
+    def law(problem: ConvProblem) -> None:
+        if reason := skipped(backend, problem):
+            assert reason.strip()
+            return
+        inputs = make_inputs(problem, weight_kind=weight_kind(problem))
+        conv = backend.prepare(problem, inputs.weights)
+        truth = reference(problem, inputs)
+        assert gate(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
+
+    drawn(backend, law)
+
+
+@every_backend
+def test_a_direct_method_is_exact_on_whole_numbers(backend: Backend) -> None:
+    def law(problem: ConvProblem) -> None:
+        if skipped(backend, problem):
+            return
+        inputs = make_inputs(problem, weight_kind=weight_kind(problem), integers=True)
+        y = backend.prepare(problem, inputs.weights)(inputs.x)
+        assert torch.equal(y.double(), reference(problem, inputs).y)
+
+    if backend.direct:
+        drawn(backend, law)
+    else:
+        assert backend.error_bound(PLAIN["dense"]) > 1
+
+
+@every_backend
+def test_is_linear_in_its_input(backend: Backend) -> None:
+    dtype = "float64" if backend.dtypes is None else backend.dtypes[-1]
+
+    def law(problem: ConvProblem) -> None:
+        if skipped(backend, problem, dtype) or problem.bias:
+            return
+        inputs = make_inputs(problem, weight_kind=weight_kind(problem), dtype=dtype)
+        other = replace(inputs, x=make_inputs(problem, dtype=dtype, seed=1).x)
+        conv = backend.prepare(problem, inputs.weights)
+        apart = conv(2 * inputs.x - 3 * other.x) - (2 * conv(inputs.x) - 3 * conv(other.x))
+        scale = 2 * reference(problem, inputs).scale + 3 * reference(problem, other).scale
+        eps = torch.finfo(torch_dtype(dtype)).eps
+        assert float(apart.abs().max()) <= 3 * backend.error_bound(problem) * eps * scale
+
+    drawn(backend, law)
+
+
+def kept(backend: Backend) -> list[tuple[ConvProblem, str]]:
+    """The plain problems that suit the backend, in every dtype that it knows; one if it is slow."""
+    if not_here(backend):
+        return []
+    pairs = [(problem, dtype) for problem in PLAIN.values() for dtype in DTYPES]
+    if backend.compiles_per_problem:
+        pairs = [(PLAIN["dense"], "float32")]
+    return [(problem, dtype) for problem, dtype in pairs if not skipped(backend, problem, dtype)]
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize(
+    ("backend", "problem", "dtype"),
+    [
+        pytest.param(backend, problem, dtype, id=f"{backend.name}-{problem.label}-{dtype}")
+        for backend in BACKENDS
+        for problem, dtype in kept(backend)
+    ],
+)
+def test_keeps_the_contract_in_every_dtype_and_format(
+    backend: Backend, problem: ConvProblem, dtype: str, memory_format: str
+) -> None:
+    inputs = make_inputs(
+        problem, weight_kind=weight_kind(problem), dtype=dtype, memory_format=memory_format
+    )
+    conv = backend.prepare(problem, inputs.weights)
+    finding = gate(conv, problem, inputs, reference(problem, inputs), backend.error_bound(problem))
+    assert finding.reason is None
+    y = conv(inputs.x)
+    assert y.is_contiguous() or not inputs.x.is_contiguous()
+
+
+@every_backend
+def test_takes_part_in_something(backend: Backend) -> None:
+    assert kept(backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+@given(problem=conv_problems())
+@settings(deadline=None, max_examples=20)
+def test_tells_what_it_multiplies_and_how_far_it_may_err(
+    backend: Backend, problem: ConvProblem
+) -> None:
+    if not backend.unsupported(problem):
+        assert backend.macs(problem) > 0
+        assert backend.error_bound(problem) > 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+def test_names_its_source_version_and_family(backend: Backend) -> None:
+    assert backend.source
+    assert backend.version
+    assert backend.family in FAMILIES
+
+
+def test_the_five_of_the_lecture_are_there() -> None:
+    assert set(convsweep.list_backends()) >= {
+        "loop",
+        "im2col",
+        "pointwise",
+        "torch_conv",
+        "separable",
+    }
+
+
+@given(problem=conv_problems(max_channels=3))
+@settings(deadline=None, max_examples=60)
+def test_the_reference_equals_the_naive_loop(problem: ConvProblem) -> None:
+    inputs = make_inputs(problem, dtype="float64", integers=True)
+    loop = convsweep.list_backends()["loop"].prepare(problem, inputs.weights)
+    assert torch.equal(reference(problem, inputs).y, loop(inputs.x))

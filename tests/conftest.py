@@ -1,0 +1,16 @@
+"""Markers by folder: `process` starts processes, `compile` compiles, `ray` and `browser` need those."""
+
+from pathlib import Path
+
+import pytest
+
+_TESTS = Path(__file__).parent
+_MARKERS = {"process": "process", "compile": "compile", "cluster": "ray", "browser": "browser"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_TESTS):
+            folder = item.path.relative_to(_TESTS).parts[0]
+            if folder in _MARKERS:
+                item.add_marker(_MARKERS[folder])

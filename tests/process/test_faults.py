@@ -1,0 +1,299 @@
+"""Real measuring processes with backends that crash, hang, raise, lie or chatter."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from convsweep import cli
+from convsweep.measure.worker import Describe, Settings, Setup
+from convsweep.results import store
+from convsweep.sweep import worker_process
+from convsweep.system.forkserver import isolated_start
+from tests.support import faulty_backends as outside
+
+COMMAND = [sys.executable, "-m", "convsweep"]
+AXES = ["--axis", "in_channels=2,3", "--axis", "size=5"]
+ONE_PROBLEM = ["--axis", "in_channels=2", "--axis", "size=5"]
+MEMORY_LIMIT_BYTES = 2**30
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = outside.install(tmp_path_factory.mktemp("site"))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+class Swept(NamedTuple):
+    """A run that has ended."""
+
+    out: Path
+    code: int
+    said: str
+    errors: str
+    nobody_left: bool
+
+
+@pytest.fixture(scope="module")
+def sweep(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    out = tmp_path_factory.mktemp("runs") / "faults"
+    backends = ["torch_conv", *(f"outside_{name}" for name in EXPECTED)]
+    words = [word for name in backends for word in ("--backend", name)]
+    options = ["--passes", "2", "--case-timeout", "3s", "--out", str(out)]
+    running = subprocess.Popen(
+        [*COMMAND, "run", "--no-ceilings", *ONE_PROBLEM, *words, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES,) * 2),
+    )
+    said, errors = running.communicate(timeout=300)
+    return Swept(out, running.returncode, said, errors, none_left(running.pid))
+
+
+REASONS = {
+    "segfaults": "killed by SIGSEGV",
+    "aborts": "killed by SIGABRT",
+    "exits": "exit code 3",
+    "raises": "RuntimeError: no, | <b>not</b> today",
+    "loops": "cut off at the limit of 3 s",
+    "holds_the_gil": "cut off at the limit of 3 s",
+    "grows": "MemoryError",
+    "stops": "cut off at the limit of 3 s",
+    "poisons": "device-side assert triggered",
+}
+EXPECTED = {
+    **{kind: (status, REASONS[kind]) for kind, status in outside.FAULTS.items()},
+    "good": ("ok", None),
+    "chatty": ("ok", None),
+    "wrong": ("mismatch", "over its bound"),
+    "kills_itself": ("crash", "killed by SIGSEGV"),
+    "broken": ("skipped", "a_library_that_is_not_installed"),
+    "string": ("skipped", "not a convsweep.Backend"),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_fault_has_its_status_and_reason_in_every_pass(name: str, sweep: Swept) -> None:
+    rows = store.load(sweep.out)
+    own = rows[rows["backend"] == f"outside_{name}"]
+    status, words = EXPECTED[name]
+    assert list(own["status"]) == [status] * 2
+    assert sorted(own["pass_index"]) == [0, 1]
+    if words is None:
+        assert own["reason"].isna().all()
+        assert (own["median_s"] > 0).all()
+    else:
+        assert own["reason"].str.contains(words, regex=False).all()
+        assert own["median_s"].isna().all()
+
+
+def test_no_fault_costs_another_case_its_row(sweep: Swept) -> None:
+    rows = store.load(sweep.out)
+    assert not rows.duplicated(["problem", "backend", "pass_index"]).any()
+    assert len(rows) == 2 * (len(EXPECTED) + 1)
+    assert set(rows.loc[rows["backend"] == "torch_conv", "status"]) == {"ok"}
+
+
+def test_no_fault_leaves_a_process(sweep: Swept) -> None:
+    assert sweep.nobody_left
+
+
+def test_a_run_with_faults_exits_with_1_and_names_them(sweep: Swept) -> None:
+    assert sweep.code == 1
+    assert "Traceback" not in sweep.errors
+    assert "crash: outside_segfaults on n1_ci2" in sweep.said
+
+
+LIMITED = """
+import sys
+from dataclasses import replace
+from convsweep import session
+from convsweep.sweep.worker_pool import launch_child
+from convsweep.sweep.request import Options, read_request
+
+if __name__ == "__main__":
+    options = Options(axes=["in_channels=2", "size=5"], backends=sys.argv[2:])
+    limited = lambda settings: launch_child(replace(settings, memory_limit_bytes=int(sys.argv[1])))
+    for case, outcome in session.check(read_request(options), lambda now: None, limited):
+        print(case.backend, outcome.status)
+"""
+
+
+def test_memory_is_limited_however_it_is_taken(environment: dict[str, str]) -> None:
+    names = ["outside_grows", "outside_grows_in_tensors", "outside_grows_natively"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(MEMORY_LIMIT_BYTES), *names, "torch_conv"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.stderr == ""
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found == {**dict.fromkeys(names, "out_of_memory"), "torch_conv": "ok"}
+
+
+def test_check_finds_the_liar_alone(environment: dict[str, str]) -> None:
+    words = ["--backend", "torch_conv", "--backend", "outside_good", "--backend", "outside_wrong"]
+    done = subprocess.run(
+        [*COMMAND, "check", *AXES, *words], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert "6 cases, 2 mismatches" in done.stdout
+    assert done.stdout.count("mismatch: outside_wrong on") == 2
+
+
+def start(out: Path, backend: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A run that goes on for long, in a process group of its own."""
+    words = ["--backend", "torch_conv", "--backend", backend, "--case-timeout", "100s"]
+    more = ["--baseline", "torch_conv", "--passes", "1000", "--out", str(out)]
+    return subprocess.Popen(
+        [*COMMAND, "run", "--no-ceilings", *AXES, *words, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def wait_for_rows(out: Path, number: int) -> None:
+    while not (out / store.MEASUREMENTS).exists() or len(store.load(out)) < number:
+        time.sleep(0.1)
+
+
+def test_one_interrupt_ends_a_run_after_the_row_and_it_can_be_resumed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_good", environment)
+    wait_for_rows(out, 8)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.strip().splitlines()[-1].endswith("the same command with --resume goes on")
+    assert none_left(running.pid)
+    rows = store.load(out)
+    assert (rows["status"] == "ok").all()
+    assert (out / store.SUMMARY).exists()
+
+    command = json.loads((out / store.ENVIRONMENT).read_text())["command"].split()[1:]
+    again = subprocess.Popen(
+        [*COMMAND, *command, "--resume"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    wait_for_rows(out, len(rows) + 4)
+    os.killpg(again.pid, signal.SIGINT)
+    again.communicate(timeout=60)
+    both = store.load(out)
+    assert not both.duplicated(["problem", "backend", "pass_index"]).any()
+    assert both.iloc[: len(rows)].equals(rows)
+
+
+def test_a_second_interrupt_ends_a_run_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_hangs", environment)
+    while not (out / store.MEASUREMENTS).exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors.strip().splitlines()[-1] == "convsweep: interrupted"
+    assert "Traceback" not in errors
+    store.load(out)
+    assert none_left(running.pid)
+
+
+def none_left(group: int, patience_s: float = 10.0) -> bool:
+    """Whether the process group has ended, Python's own resource tracker a moment later."""
+    given_up = time.monotonic() + patience_s
+    while time.monotonic() < given_up:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("after_s", [0.5, 1.5])
+def test_an_interrupt_while_starting_ends_it_at_once(
+    environment: dict[str, str], tmp_path: Path, after_s: float
+) -> None:
+    running = start(tmp_path / "run", "outside_good", environment)
+    time.sleep(after_s)
+    os.killpg(running.pid, signal.SIGINT)
+    said, errors = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "")
+    assert errors == "convsweep: interrupted\n"
+    assert not (tmp_path / "run").exists()
+    assert none_left(running.pid)
+
+
+def test_a_run_that_is_told_to_end_leaves_whole_files_and_no_process(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_good", environment)
+    wait_for_rows(out, 4)
+    running.terminate()
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGTERM
+    assert errors == ""
+    assert none_left(running.pid)
+    assert len(store.load(out)) >= 4
+
+
+def test_a_second_run_on_a_folder_is_refused_in_a_line(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    running = start(out, "outside_good", environment)
+    wait_for_rows(out, 2)
+    for words, told in (
+        ([], "is not an empty or new folder: it may hold another run"),
+        (["--resume"], f"is being written by another run (process {running.pid})"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["run", "--no-ceilings", *AXES, "--out", str(out), *words])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == f"convsweep: {str(out)!r} {told}\n"
+    wait_for_rows(out, len(store.load(out)) + 2)  # it goes on
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate(timeout=60)
+    assert none_left(running.pid)
+
+
+def test_a_process_that_is_stopped_stalls_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "_STALL_S", 1)
+    stopped = worker_process.WorkerProcess(Settings())
+    described = stopped.ask(Describe(), 60.0)
+    assert isinstance(described, dict)
+    os.kill(stopped._process.pid, signal.SIGSTOP)
+    with pytest.raises(worker_process.WorkerTimeout):
+        stopped.ask(Setup([b"more than any buffer holds" * 10**6]), 1.0)
+
+
+def test_an_interrupt_while_a_process_starts_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with isolated_start():
+            signal.raise_signal(signal.SIGINT)
+            started = True
+        raise AssertionError("it was lost")
+    assert started

@@ -1,0 +1,165 @@
+"""Going on with a run: only the same one on the same machine, and no row is lost or there twice."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from convsweep import cli
+from convsweep.results import store
+from tests.support.row_factory import OLD, cells, first_schema_text, write_text
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["run", "--axis", "in_channels=1,2", "--axis", "size=3", "--backend", "torch_conv",
+         "--passes", "2", "--threads", "1", "--no-ceilings"]  # fmt: skip
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Type a command."""
+
+    def type_(*words: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["convsweep", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, words)))
+        return Said(int(ended.value.code or 0), *capfd.readouterr())
+
+    return type_
+
+
+@pytest.fixture
+def run(command: Command, tmp_path: Path, once: dict[str, Path]) -> Path:
+    """A run that came to its end; a copy, measured once."""
+    if "run" not in once:
+        assert command(*WORDS, "--out", once["folder"] / "run").code == 0
+        once["run"] = once["folder"] / "run"
+    shutil.copytree(once["run"], tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("once")}
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run_dir.iterdir()}
+
+
+def edit_environment(run_dir: Path, **changes: object) -> None:
+    told = json.loads((run_dir / store.ENVIRONMENT).read_text())
+    (run_dir / store.ENVIRONMENT).write_text(json.dumps(told | changes))
+
+
+def test_a_run_that_came_to_its_end_is_only_summed_up_again(command: Command, run: Path) -> None:
+    before = contents(run)
+    assert command(*WORDS, "--out", run, "--resume").code == 0
+    after = contents(run)
+    for name in (store.MEASUREMENTS, store.SUMMARY, "samples.csv.gz"):
+        assert after[name] == before[name]
+
+
+def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run: Path) -> None:
+    path = run / store.MEASUREMENTS
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])  # of four rows the last is torn
+    assert command(*WORDS, "--out", run, "--resume").code == 0
+    rows = store.load(run)
+    assert path.read_bytes().startswith(b"".join(content.splitlines(keepends=True)[:4]))
+    assert len(rows) == 4
+    assert not rows.duplicated(["problem", "pass_index"]).any()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("--passes 2", "--passes 3", "request.passes was 2 and is 3 now"),
+        ("in_channels=1,2", "in_channels=1,3", "request."),
+        ("--threads 1", "--shard 1/2", "request.shard was None and is '1/2' now"),
+        ("size=3", "size=4", "request."),
+        ("torch_conv", "im2col", "baseline was 'torch_conv' and is 'im2col' now"),
+        ("--threads 1", "--case-timeout 7s", "case_timeout_s was 10.0 and is 7.0 now"),
+        ("--threads 1", "--allocator system", "allocator was 'steady' and is 'system' now"),
+    ],
+)
+def test_another_request_is_refused(
+    command: Command, run: Path, before: str, now: str, told: str
+) -> None:
+    files = contents(run)
+    said = command(*" ".join(WORDS).replace(before, now).split(), "--out", run, "--resume")
+    assert said.code == 2
+    assert said.err.startswith("convsweep: can't resume: ")
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert contents(run) == files
+
+
+def test_another_machine_is_refused(command: Command, run: Path) -> None:
+    edit_environment(run, environment_id="0123456789ab")
+    before = contents(run)
+    said = command(*WORDS, "--out", run, "--resume")
+    assert said.code == 2
+    assert "can't resume: environment_id was '0123456789ab' and is '" in said.err
+    assert contents(run) == before
+
+
+def test_a_run_of_the_first_schema_is_refused(command: Command, run: Path) -> None:
+    write_text(run, first_schema_text(cells(OLD)))
+    before = contents(run)
+    said = command(*WORDS, "--out", run, "--resume")
+    assert said.code == 2
+    assert "schema" in said.err
+    assert said.err.count("\n") == 1
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty", "other"])
+def test_what_is_no_run_is_refused(command: Command, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    said = command(*WORDS, "--out", tmp_path / name, "--resume")
+    assert said.code == 2
+    assert f"{str(tmp_path / name)!r} is not a run" in said.err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "notes.txt", "other"]
+
+
+def test_resuming_needs_a_folder(command: Command) -> None:
+    said = command(*WORDS, "--resume")
+    assert said.code == 2
+    assert said.err == "convsweep: --resume needs --out, the folder of the run to go on with\n"
+
+
+def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.harness.kills", "--times", "3", "--by-command", "0"]
+    done = subprocess.run(
+        [*command, "--seed", "7", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with (tmp_path / "kills.csv").open(encoding="utf-8", newline="") as file:
+        kills = list(csv.DictReader(file))
+    assert len(kills) >= 3
+    for kill in kills:
+        assert (kill["lost"], kill["doubled"], kill["samples_wrong"]) == ("0", "0", "0")
+        assert int(kill["redone"]) <= 2

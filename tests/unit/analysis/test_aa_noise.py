@@ -1,0 +1,118 @@
+"""Backends against themselves: what an A/A run says of its machine."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convsweep.analysis.aa_noise import measure_noise
+from convsweep.backends.variants import AGAIN, aa_variant, extra_work, find_backend, slowed_variant
+from convsweep.report.build import write_report
+from convsweep.report.noise import sentences
+from convsweep.results import store
+from convsweep.results.schema import Row
+from convsweep.sweep.request import Options, aa_request, read_request
+from tests.support import synthetic_runs as synthetic_run
+
+NAMES = ("torch_conv", aa_variant("torch_conv"), slowed_variant("torch_conv", 5))
+
+
+def rows(passes: int, spread: float, effect: float = 1.05, problems: int = 40) -> list[Row]:
+    """Made-up passes over as many problems, with that spread from pass to pass."""
+    rng = np.random.default_rng(1)
+    made = synthetic_run.rows(
+        [synthetic_run.square(channels, 8, 3) for channels in range(1, problems + 1)],
+        backends=NAMES,
+        passes=passes,
+        noise=0.0,
+    )
+    factor = {NAMES[0]: 1.0, NAMES[1]: 1.0, NAMES[2]: effect}
+    return [
+        replace(row, median_s=1e-3 * factor[row.backend] * float(np.exp(rng.normal(0, spread))))
+        for row in made
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str, made: list[Row], **told: object) -> Path:
+        folder = tmp_path / name
+        measurements = store.Measurements(folder)
+        measurements.append(*made)
+        measurements.close()
+        store.write_environment(folder, {"environment_id": "e", **told})
+        return folder
+
+    return write
+
+
+def test_equals_are_not_told_apart_and_5_percent_is_found(run: Callable[..., Path]) -> None:
+    noise = measure_noise(store.load(run("quiet", rows(10, 0.005))))
+    assert (noise.comparisons, noise.false_alarms) == (40, 0)
+    assert (noise.trials, noise.found) == (40, 40)
+    assert noise.passes == 10
+    assert noise.spread == pytest.approx(0.005 * 2**0.5, rel=0.2)
+    assert 0.02 < noise.smallest_effect < 0.05
+    assert noise.alarm_rate_high == pytest.approx(1 - 0.05 ** (1 / 40))
+
+
+def test_a_loud_machine_finds_less_and_asks_for_more_passes(run: Callable[..., Path]) -> None:
+    noise = measure_noise(store.load(run("loud", rows(5, 0.05))))
+    assert noise.found < 20
+    assert noise.smallest_effect > 0.05
+    assert noise.passes_for_5_percent > 20
+    assert any("passes" in sentence for sentence in sentences(noise, []))
+
+
+def test_a_twin_that_is_slower_is_a_false_alarm(run: Callable[..., Path]) -> None:
+    made = [
+        replace(row, median_s=2 * (row.median_s or 0)) if row.backend.endswith(AGAIN) else row
+        for row in rows(5, 0.005)
+    ]
+    noise = measure_noise(store.load(run("alarming", made)))
+    assert noise.false_alarms == 40
+    assert "in 40 of 40 comparisons" in sentences(noise, [])[0]
+
+
+def test_a_run_without_twins_is_refused_in_one_line(run: Callable[..., Path]) -> None:
+    plain = [row for row in rows(3, 0.005) if row.backend == "torch_conv"]
+    with pytest.raises(ValueError, match="no backend was timed beside its twin"):
+        measure_noise(store.load(run("plain", plain)))
+
+
+def test_a_report_quotes_the_latest_noise_of_its_own_machine(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    made = rows(3, 0.005)
+    plain = run("plain", made)
+    page = write_report(plain, tmp_path / "report")
+    assert "is not measured" in page.read_text(encoding="utf-8")
+    asked = {"request": {"name": "noise"}}
+    run("older", rows(3, 0.005, problems=27), started_at="2026-01-01", **asked)
+    run("elsewhere", rows(3, 0.005, problems=28), environment_id="x", started_at="2027", **asked)
+    run("latest", rows(3, 0.005, problems=29), started_at="2026-02-02", **asked)
+    run("tiny", rows(3, 0.005, problems=3), started_at="2026-03-03", **asked)
+    run("broken", made)
+    (tmp_path / "broken" / store.ENVIRONMENT).write_text("no object")
+    page = write_report(plain, tmp_path / "report")
+    assert "in 0 of 29 comparisons" in page.read_text(encoding="utf-8")
+    assert "in 0 of 29 comparisons" in (page.parent / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_request_against_itself_has_two_twins_a_backend() -> None:
+    request = aa_request(read_request(Options(grid="smoke", backends=["im2col", "loop"])))
+    assert list(request.backends) == [
+        "im2col", "im2col+again", "im2col+5%", "loop", "loop+again", "loop+5%",
+    ]  # fmt: skip
+    assert len(request.cases) == 6 * len({case.problem for case in request.cases})
+    assert {case.backend for case in request.cases} == set(request.backends)
+
+
+def test_twins_are_found_by_name() -> None:
+    for name in NAMES:
+        assert find_backend(name).name == name
+        assert find_backend(name).prepare is find_backend("torch_conv").prepare
+    assert [extra_work(name) for name in NAMES] == [0, 0, Fraction(1, 20)]

@@ -1,0 +1,399 @@
+"""The lecture's claims about cost: which pairs show them, what made-up times say of them."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convsweep.analysis.claims import pairs
+from convsweep.analysis.claims.claims import CLAIMS
+from convsweep.analysis.claims.evidence import (
+    FAILS,
+    HOLDS,
+    HOLDS_IN_PART,
+    UNDECIDED,
+    ClaimResult,
+    evaluate,
+)
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.formatting import NOT_MEASURED
+from convsweep.problems.grid import GRIDS
+from convsweep.problems.problem import ConvProblem
+from convsweep.report.plots.style import drawing_style, png
+from convsweep.report.section import Section
+from convsweep.report.sections.claims import section
+from convsweep.report.sections.claims_text import named, sentence, whereabouts
+from convsweep.results.store import Row, load
+from tests.support import synthetic_runs as made
+from tests.support.strategies import conv_problems
+
+BACKENDS = ("torch_conv", "pointwise", "linear", "separable")
+LECTURE = [layer.problem for layer in GRIDS["lecture"].layers()]
+BIASED = [made.square(c, s, 3, bias=b) for c in (32, 64) for s in (14, 28) for b in (0, 1)]
+KERNELS = [made.square(32, 28, k) for k in (1, 3, 5, 7)]
+MACS_PER_S, OVERHEAD_S = 4e10, 2e-5
+
+(
+    BIAS,
+    PADDING,
+    PADDING_PER_MAC,
+    PRODUCT,
+    CONNECTED,
+    LADDER,
+    CHANNELS,
+    KERNEL,
+    VOLUME,
+    CHEAP,
+    SHARE,
+) = (claim.says for claim in CLAIMS)
+
+Seconds = Callable[[ConvProblem, str, str], float]
+
+
+def as_lectured(problem: ConvProblem, backend: str, device: str) -> float:
+    """A machine on which time is work."""
+    return made.work(problem, backend) / MACS_PER_S
+
+
+def with_overhead(problem: ConvProblem, backend: str, device: str) -> float:
+    """A machine on which every call costs the same before it does any work."""
+    return OVERHEAD_S + as_lectured(problem, backend, device)
+
+
+def times_with_bias(factor: float) -> Seconds:
+    def seconds(problem: ConvProblem, backend: str, device: str) -> float:
+        return as_lectured(problem, backend, device) * (factor if problem.bias else 1)
+
+    return seconds
+
+
+def fits(problem: ConvProblem, backend: str) -> bool:
+    kinds = {"pointwise": problem.is_pointwise, "linear": problem.is_pointwise,
+             "separable": not problem.is_pointwise}  # fmt: skip
+    return kinds.get(backend, True)
+
+
+def measured(
+    seconds: Seconds,
+    problems: list[ConvProblem] = LECTURE,
+    backends: tuple[str, ...] = BACKENDS,
+    **how: object,
+) -> list[Row]:
+    """The rows of everything that fits; a different seed for each backend."""
+    options = {"noise": 0.003, "passes": 5, "seed": 0, **how}
+    return [
+        row
+        for number, backend in enumerate(backends)
+        for row in made.rows(
+            [problem for problem in problems if fits(problem, backend)],
+            backends=(backend,),
+            seconds=seconds,
+            judge=lambda problem, backend, seconds: ("ok", None),
+            **(options | {"seed": options["seed"] + number}),
+        )
+    ]
+
+
+Read = Callable[[list[Row]], Run]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    folders = (tmp_path / str(number) for number in itertools.count())
+
+    def read(rows: list[Row]) -> Run:
+        measurements = load(made.write(next(folders), rows))
+        return read_run(measurements, summarize(measurements))
+
+    return read
+
+
+def by_claim(run: Run) -> dict[str, ClaimResult]:
+    return {evidence.claim.says: evidence for evidence in evaluate(run)}
+
+
+def page(run: Run) -> Section:
+    with drawing_style():
+        found = section(run)
+    assert found is not None
+    return found
+
+
+def test_where_time_is_work_the_lecture_is_right(read: Read) -> None:
+    found = {
+        says: evidence.verdict for says, evidence in by_claim(read(measured(as_lectured))).items()
+    }
+    assert found.pop(PADDING) == FAILS  # more padding is more output
+    assert set(found.values()) == {HOLDS}
+
+
+def test_where_calls_cost_something_it_is_right_of_large_problems_only(read: Read) -> None:
+    found = by_claim(read(measured(with_overhead)))
+    for says in (CHANNELS, KERNEL, SHARE):  # the one costs more work than the other
+        assert found[says].verdict in (HOLDS_IN_PART, FAILS)
+    for says in (BIAS, LADDER, VOLUME, PRODUCT):
+        assert found[says].verdict == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("factor", "noise", "verdict"),
+    [(1.0, 0.003, HOLDS), (1.2, 0.003, FAILS), (0.8, 0.003, FAILS), (1.0, 0.2, UNDECIDED)],
+)
+def test_a_bias_is_free_as_far_as_its_times_say(
+    read: Read, factor: float, noise: float, verdict: str
+) -> None:
+    rows = measured(times_with_bias(factor), BIASED, ("torch_conv",), noise=noise)
+    evidence = by_claim(read(rows))[BIAS]
+    assert evidence.verdict == verdict
+    assert evidence.mean.low < factor < evidence.mean.high
+
+
+def test_the_mean_is_of_measured_over_claimed(read: Read) -> None:
+    def sqrt_of_macs(problem: ConvProblem, backend: str, device: str) -> float:
+        return 1e-6 * problem.macs**0.5
+
+    evidence = by_claim(read(measured(sqrt_of_macs, KERNELS, ("torch_conv",), noise=1e-6)))[KERNEL]
+    for each in evidence.compared:
+        assert each.ratio.value == pytest.approx(each.pair.claimed**0.5, rel=1e-4)
+        assert each.over_claimed.value == pytest.approx(each.pair.claimed**-0.5, rel=1e-4)
+    assert evidence.verdict == FAILS  # cheaper than claimed is not as claimed
+
+
+def test_one_pass_decides_nothing(read: Read) -> None:
+    run = read(measured(as_lectured, passes=1))
+    assert {evidence.verdict for evidence in evaluate(run)} == {UNDECIDED}
+    said = page(run)
+    assert "11 are undecided" in said.sentences[0]
+    assert "no verdict" in said.pictures[0].caption
+
+
+def test_a_result_that_is_wrong_shows_nothing(read: Read) -> None:
+    rows = [
+        replace(row, status="mismatch", median_s=None, reason="error") if row.bias else row
+        for row in measured(as_lectured, BIASED)
+    ]
+    assert by_claim(read(rows))[BIAS].verdict == NOT_MEASURED
+
+
+def test_a_slow_pass_that_is_slow_for_all_changes_nothing(read: Read) -> None:
+    rows = [
+        replace(row, median_s=row.median_s * (3 if row.pass_index == 1 else 1))
+        if row.median_s
+        else row
+        for row in measured(as_lectured, backends=("torch_conv",), noise=0.0001)
+    ]
+    evidence = by_claim(read(rows))[LADDER]
+    assert evidence.verdict == HOLDS
+    assert evidence.mean.high / evidence.mean.low < 1.01
+
+
+def test_a_run_without_a_pair_has_no_page(read: Read) -> None:
+    rows = measured(as_lectured, [made.square(8, 14, 3)], ("torch_conv", "im2col"))
+    assert section(read(rows)) is None
+
+
+def test_a_run_without_its_baseline_has_no_page(read: Read) -> None:
+    assert section(read(measured(as_lectured, BIASED, ("im2col", "separable")))) is None
+
+
+def test_what_was_not_measured_is_told_and_gets_no_sentence(read: Read) -> None:
+    problems = [made.square(32, 14, 3), made.square(32, 14, 3, bias=1)]
+    said = page(read(measured(as_lectured, problems, ("torch_conv",))))
+    assert said.sentences[0] == "Of 11 claims about cost, 1 holds and 10 were not measured."
+    assert len(said.sentences) == 2
+    [claims, pairs_behind] = [table for _, table in said.tables]
+    assert [row[-1] for row in claims.rows] == [HOLDS, *[NOT_MEASURED] * 10]
+    assert len(pairs_behind.rows) == 1
+
+
+def test_different_times_give_different_words(read: Read) -> None:
+    runs = [measured(as_lectured), measured(with_overhead, seed=1)]
+    pages = [page(read(rows)) for rows in runs]
+    [one, other] = [said.sentences for said in pages]
+    assert one[0] != other[0]
+    assert not set(one) & set(other)
+    assert len({said.pictures[0].title for said in pages}) == 2
+    assert len({said.pictures[0].alt for said in pages}) == 2
+
+
+SIZES = (7, 14, 28, 56, 112)
+
+
+def biases_dear_at(read: Read, *sizes: int) -> ClaimResult:
+    """The evidence on biases, which cost half as much again at these of all sizes."""
+
+    def seconds(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.input_size[0] in sizes
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [made.square(32, size, 3, bias=b) for size in SIZES for b in (0, 1)]
+    return by_claim(read(measured(seconds, problems, ("torch_conv",))))[BIAS]
+
+
+def test_exceptions_are_named_and_so_is_where_the_claim_begins(read: Read) -> None:
+    evidence = biases_dear_at(read, 7, 14)
+    where = "t holds from 28x28 on, in 3 of 5 pairs; not at C32 7x7 and C32 14x14"
+    assert whereabouts(evidence) == f"i{where}"
+    told = sentence(evidence, "torch_conv")
+    assert told.startswith("Holds in part: “A bias costs next to nothing”. With a bias")
+    assert told.endswith(f"I{where}.")
+
+
+def test_a_single_exception_is_named_and_makes_no_rule(read: Read) -> None:
+    evidence = biases_dear_at(read, 7)
+    assert whereabouts(evidence) == "it holds in 4 of 5 pairs; not at C32 7x7"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rule"),
+    [
+        ("ffhhh", "from 28x28 on, "),
+        ("ff?hh", "from 56x56 on, "),
+        ("?ffhh", "from 56x56 on, "),
+        ("hh?ff", "up to 14x14, "),
+        ("hhff?", "up to 14x14, "),
+        ("ffh?h", ""),
+        ("ffhh?", ""),
+        ("?hhff", ""),
+        ("h?hff", ""),
+        ("f?hhh", ""),
+        ("f??hh", ""),
+        ("hfhff", ""),
+    ],
+)
+def test_on_a_rules_side_every_pair_holds_and_two_fail_beyond(
+    read: Read, verdicts: str, rule: str
+) -> None:
+    meant = {"h": HOLDS, "f": FAILS, "?": UNDECIDED}
+    found = biases_dear_at(read)
+    compared = sorted(found.compared, key=lambda each: each.pair.first.problem.macs)
+    given = [e._replace(verdict=meant[v]) for e, v in zip(compared, verdicts, strict=True)]
+    said = whereabouts(found._replace(compared=given))
+    assert said.startswith(f"it holds {rule}in {verdicts.count('h')} of 5 pairs; not at ")
+    assert ("open at" in said) == ("?" in verdicts)
+
+
+def test_where_neither_size_nor_channels_tell_work_may(read: Read) -> None:
+    def dear_when_quick(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.macs < 10**6
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [
+        made.square(channels, size, 3, bias=b)
+        for channels, size in ((8, 28), (16, 7), (64, 7), (16, 28))
+        for b in (0, 1)
+    ]
+    evidence = by_claim(read(measured(dear_when_quick, problems, ("torch_conv",))))[BIAS]
+    assert whereabouts(evidence) == (
+        "it holds from 1.81 million MACs on, in 2 of 4 pairs; not at C8 28x28 and C16 7x7"
+    )
+
+
+def test_where_two_numbers_may_be_the_reason_none_is_told(read: Read) -> None:
+    def dear_when_small(problem: ConvProblem, backend: str, device: str) -> float:
+        dear = problem.bias and problem.in_channels == 8
+        return as_lectured(problem, backend, device) * (1.5 if dear else 1)
+
+    problems = [
+        made.square(channels, size, 3, bias=b)
+        for channels, size in ((8, 7), (16, 14), (32, 28))
+        for b in (0, 1)
+    ]
+    evidence = by_claim(read(measured(dear_when_small, problems, ("torch_conv",))))[BIAS]
+    assert whereabouts(evidence) == "it holds in 2 of 3 pairs; not at C8 7x7"
+
+
+def test_settings_are_told_apart(read: Read) -> None:
+    rows = measured(as_lectured, passes=3) + measured(with_overhead, passes=3, device="cuda")
+    said = page(read(rows))
+    assert all(line.startswith(("On cpu: ", "On cuda: ")) for line in said.sentences)
+    assert len({picture.name for picture in said.pictures}) == len(said.pictures) == 2
+    assert said.tables[0][1].heads[0] == "setting"
+    assert len(said.tables[0][1].rows) == 22
+
+
+def test_the_figure_names_every_claim_that_was_measured(read: Read) -> None:
+    [picture] = page(read(measured(as_lectured))).pictures
+    [axes] = picture.figure.axes
+    names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
+    assert names == [claim.says for claim in CLAIMS]
+    assert png(picture.figure).startswith(b"\x89PNG")
+    assert "10 hold and 1 does not hold" in picture.title
+
+
+def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> None:
+    found = evaluate(read(measured(as_lectured, passes=2)))
+    assert min(len(evidence.compared) for evidence in found) >= 3
+    for evidence in found:
+        names = named(evidence)
+        assert len(set(names)) == len(names)
+
+
+several = st.lists(
+    conv_problems(max_channels=4, max_stride=2, max_extra=2), max_size=6, unique=True
+)
+
+
+def related(problem: ConvProblem) -> list[ConvProblem]:
+    """The problem with neighbours that some claim may pair it with."""
+    return [
+        problem,
+        replace(problem, bias=not problem.bias),
+        replace(problem, padding=tuple(p + 1 for p in problem.padding)),
+        replace(problem, padding=(0,) * problem.rank, kernel_size=(1,) * problem.rank),
+        replace(problem, in_channels=2 * problem.in_channels),
+        replace(problem, out_channels=2 * problem.out_channels),
+    ]
+
+
+def differing(one: ConvProblem, other: ConvProblem) -> set[str]:
+    names = (field.name for field in fields(ConvProblem))
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(several)
+def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
+    drawn: list[ConvProblem],
+) -> None:
+    problems = dict.fromkeys(each for problem in drawn for each in related(problem))
+    for find, parts in (
+        (pairs.biases, {"bias"}),
+        (pairs.paddings, {"padding"}),
+        (pairs.kernels, {"kernel_size", "padding"}),
+        (pairs.channel_scaling_pairs, {"in_channels", "out_channels"}),
+        (pairs.equal_mac_pairs, {"in_channels", "out_channels", "input_size"}),
+    ):
+        for first, second in find(problems):
+            assert set() < differing(first, second) <= parts
+    assert all(second.bias and not first.bias for first, second in pairs.biases(problems))
+    assert all(first.output_size == second.output_size for first, second in pairs.kernels(problems))
+    assert all(
+        second.macs in (2 * first.macs, 4 * first.macs)
+        for first, second in pairs.channel_scaling_pairs(problems)
+    )
+
+
+@pytest.mark.parametrize("find", [pairs.equal_mac_pairs, pairs.volumes])
+def test_rungs_and_volumes_do_exactly_equal_work(find: Callable[..., object]) -> None:
+    found = list(find(LECTURE))
+    assert len(found) >= 3
+    for first, second in found:
+        assert first.macs == second.macs
+    if find is pairs.volumes:
+        assert {(first.rank, second.rank) for first, second in found} == {(2, 3)}
+        assert all(first.taps == second.taps for first, second in found)
+
+
+def test_the_ladder_goes_from_112_to_7() -> None:
+    ladder = [
+        p.input_size[0]
+        for first, p in pairs.equal_mac_pairs(LECTURE)
+        if first.input_size == (112, 112)
+    ]
+    assert ladder == [56, 28, 14, 7]

@@ -1,0 +1,279 @@
+"""Who beats whom at the machine's limit, by how much and how surely; told as the numbers are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from convsweep.analysis.cases import split
+from convsweep.analysis.error_filter import filter_by_error
+from convsweep.analysis.families.candidates import (
+    ALGORITHMS,
+    ENGINES,
+    KERNELS,
+    PLAIN,
+    SEPARABLE_ENGINES,
+    SEPARABLE_KERNELS,
+    SEPARABLES,
+    TORCH,
+    Candidates,
+    fields,
+    log_speedups,
+    pick,
+    picks,
+)
+from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, ComparisonGroup, matches
+from convsweep.analysis.families.network_totals import wholes
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.verdicts import summarize
+from convsweep.backends.registry import list_backends
+from convsweep.problems.separable import FACTORED
+from convsweep.report.plots.style import drawing_style
+from convsweep.report.sections.families import TITLE, section
+from convsweep.report.sections.families_text import sentences
+from convsweep.results.schema import ROOFLINE
+from convsweep.results.store import load
+from tests.support.synthetic_families import ERRORS, FASTER, contest, run_of
+
+EXACT = {"noise": 1e-3}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Run]:
+    return lambda **how: run_of(contest(**EXACT | how), tmp_path / f"run{len(how)}")
+
+
+def only_field(run: Run) -> Candidates:
+    (field,) = fields(run)
+    return field
+
+
+def match_of(found: list[ComparisonGroup], role: str, kind: str) -> ComparisonGroup:
+    (match,) = (m for m in found if (m.role, m.kind, m.workload) == (role, kind, ""))
+    return match
+
+
+def told(run: Run) -> list[str]:
+    field = only_field(run)
+    return sentences(field, matches(field), wholes(field))
+
+
+def test_a_run_of_the_textbook_alone_has_no_such_part(made: Callable[..., Run]) -> None:
+    assert section(made(backends=["torch_conv", "im2col"])) is None
+
+
+def test_each_role_is_as_much_faster_as_it_was_made(made: Callable[..., Run]) -> None:
+    found = matches(only_field(made()))
+    own = match_of(found, KERNELS, "3x3, stride 1").duels
+    expected = {PLAIN: 3.0, TORCH: 3.0, ENGINES: 2.0}
+    assert {
+        name: compare_backends.speedup.value for name, compare_backends in own.items()
+    } == pytest.approx(expected, rel=0.01)
+    separable = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels[SEPARABLES]
+    assert separable.speedup.value == pytest.approx(FASTER["separable_numba"], rel=0.01)
+    algorithm = match_of(found, ALGORITHMS, "3x3, stride 1").duels[PLAIN]
+    assert algorithm.speedup.value == pytest.approx(FASTER["winograd"], rel=0.01)
+    assert own[PLAIN].error == ERRORS["winograd_numba"]
+    assert own[PLAIN].decided == own[PLAIN].layers == own[PLAIN].won == 2
+
+
+def test_torch_may_choose_its_memory_format(made: Callable[..., Run]) -> None:
+    faster_last = made(
+        in_format=lambda b, f: 0.5 if (b, f) == ("torch_conv", "channels_last") else 1
+    )
+    own = match_of(matches(only_field(faster_last)), KERNELS, "3x3, stride 1").duels
+    assert own[PLAIN].speedup.value == pytest.approx(3.0, rel=0.01)
+    assert own[TORCH].speedup.value == pytest.approx(1.5, rel=0.01)
+    assert own[ENGINES].speedup.value == pytest.approx(1.5, rel=0.01)  # torch is the best of them
+
+
+def test_a_separable_kernel_is_no_contender_on_dense_weights(made: Callable[..., Run]) -> None:
+    field = only_field(made(faster=FASTER | {"separable_numba": 50.0}))
+    assert {p.backend for p in picks(field, KERNELS).values()} == {
+        "winograd_numba",
+        "depthwise_numba",
+    }
+
+
+def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path) -> None:
+    rows = contest(**EXACT)
+    engine = [
+        replace(
+            row,
+            backend="separable_ncnn",
+            backend_family="engines",
+            median_s=row.median_s and row.median_s / 1.2,
+        )
+        for row in rows
+        if row.backend == "separable"
+    ]
+    found = matches(only_field(run_of(rows + engine, tmp_path / "run")))
+    duels = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels
+    assert duels[SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
+    assert duels[SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
+
+
+def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run]) -> None:
+    field = only_field(made())
+    cut = field.log_s.copy()
+    cut[1::2, -1] = np.nan
+    whole = pick(_field(field.log_s[:4, :-1]))
+    found = pick(_field(cut[:4]))
+    assert found.log_s[:-1] == pytest.approx(whole.log_s)
+    assert np.isnan(found.log_s[-1])
+
+
+def test_sums_take_torch_where_there_is_no_kernel_or_a_slower_one(made: Callable[..., Run]) -> None:
+    (whole,) = wholes(only_field(made()))
+    assert (whole.layers, whole.on_torch) == (5, 2)
+    assert whole.over_torch.value > whole.over_engines.value > 1
+    slow = made(faster=FASTER | {"winograd_numba": 0.5, "depthwise_numba": 0.5})
+    (whole,) = wholes(only_field(slow))
+    assert whole.on_torch == whole.layers
+    assert whole.over_torch.value == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_network_with_a_layer_that_torch_has_no_time_of_has_no_sum(tmp_path: Path) -> None:
+    lacking = [
+        replace(row, status="timeout", median_s=None)
+        if (row.layer, row.backend) == ("pw", "torch_conv")
+        else row
+        for row in contest(**EXACT)
+    ]
+    assert wholes(only_field(run_of(lacking, tmp_path / "run"))) == []
+
+
+def test_different_numbers_give_different_sentences(made: Callable[..., Run]) -> None:
+    fast = told(made())
+    slow = told(made(faster=FASTER | {"winograd_numba": 0.8, "depthwise_numba": 0.8}))
+    assert "3.00" in fast[0]
+    assert "times as fast as torch_conv (contiguous)" in fast[0]
+    assert "surely is the faster one on each" in fast[0]
+    assert "0.800 [" in slow[0]
+    assert "surely the slower one on 2" in slow[0]
+    assert any("on none of its 5 layers" in sentence for sentence in slow)
+    assert not {fast[0], fast[-1]} & {*slow}
+
+
+def test_against_whom_it_is_the_faster_one_is_said(made: Callable[..., Run]) -> None:
+    (first, *_) = told(made(faster=FASTER | {"winograd_numba": 1.3, "ncnn": 1.5}))
+    assert (
+        "; against torch_conv (contiguous) and torch_conv in its better format it surely is the "
+        "faster one on each; against the best engine it is the faster one on 0 of 2, surely so on "
+        "0, surely the slower one on 2."
+    ) in first
+
+
+def test_names_tell_who_computes_from_factors() -> None:
+    for name, backend in list_backends().items():
+        assert backend.needs_factors == name.startswith(FACTORED), name
+
+
+def test_without_engines_nothing_is_said_of_them(made: Callable[..., Run]) -> None:
+    said = told(made(backends=["torch_conv", "winograd_numba"]))
+    assert said
+    assert not [sentence for sentence in said if "engine" in sentence]
+
+
+def test_one_pass_tells_no_interval(made: Callable[..., Run]) -> None:
+    (first, *_) = told(made(passes=1))
+    assert "too few passes for an interval" in first
+    assert "surely so on 0" in first
+
+
+def test_errors_that_are_not_known_are_not_told(tmp_path: Path) -> None:
+    unknown = [replace(row, relative_err=None) for row in contest(**EXACT)]
+    said = told(run_of(unknown, tmp_path / "run"))
+    assert "Its error is not known." in said[0]
+    assert "nan" not in " ".join(said)
+
+
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 4), st.integers(2, 6)),
+        elements=st.floats(-10, 2),
+    )
+)
+def test_each_pass_has_the_time_of_the_case_that_the_others_choose(logs: np.ndarray) -> None:
+    field = _field(logs)
+    found = pick(field)
+    for index, value in enumerate(found.log_s):
+        assert value in logs[:, index]
+    assert (found.log_s >= logs.min(axis=0)).all()
+
+
+def test_a_pick_among_equals_is_not_too_good_to_be_true() -> None:
+    every = np.random.default_rng(0).normal(0, 0.1, size=(300, 20, 5))
+    assert every.min(axis=1).mean() < -0.1
+    assert abs(np.mean([pick(_field(logs)).log_s for logs in every])) < 0.01
+
+
+def _field(logs: np.ndarray) -> Candidates:
+    import pandas as pd
+
+    cases = pd.DataFrame({"backend": [f"b{i}" for i in range(len(logs))]})
+    return Candidates(
+        "", cases.assign(format="contiguous", relative_err=1e-7), logs, "b0", 0.02, {}
+    )
+
+
+def test_speedups_are_over_the_baseline_in_one_format(made: Callable[..., Run]) -> None:
+    field = only_field(made(in_format=lambda b, f: 2.0 if f == "channels_last" else 1.0))
+    logs = log_speedups(field)
+    torch = field.among(TORCH)
+    last = (field.cases["format"] == "channels_last").to_numpy()
+    assert np.exp(logs[torch & ~last]) == pytest.approx(1.0)
+    assert np.exp(logs[torch & last]) == pytest.approx(0.5, rel=0.02)
+
+
+def test_settings_are_told_apart_and_formats_are_not(tmp_path: Path) -> None:
+    rows = contest(**EXACT)
+    two = rows + [replace(row, threads=2) for row in rows]
+    run = run_of(two, tmp_path / "run")
+    assert [field.name for field in fields(run)] == ["cpu, 1 thread", "cpu, 2 threads"]
+    with drawing_style():
+        found = section(run)
+    assert found is not None
+    assert found.title == TITLE
+    assert all(s.startswith(("On cpu, 1 thread: ", "On cpu, 2 threads: ")) for s in found.sentences)
+    names = [picture.name for picture in found.pictures]
+    assert len(set(names)) == len(names)
+
+
+def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
+    run_of(rows := contest(**EXACT), tmp_path / "run")
+    measurements = load(tmp_path / "run")
+    exact = filter_by_error(measurements, 1e-6)
+    summary = summarize(exact.measurements)
+    ok = set(summary.loc[summary["status"] == "ok", "backend"])
+    assert ok == {row.backend for row in rows} - {"winograd_numba"}
+    assert "winograd_numba in 4" in exact.told
+    run = read_run(exact.measurements, summary)
+    assert "winograd_numba" not in {p.backend for p in picks(only_field(run), KERNELS).values()}
+    assert "none was left out" in filter_by_error(measurements, 1e-3).told
+
+
+def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) -> None:
+    rows = [
+        replace(row, relative_err=1e-2)
+        if (row.backend, row.pass_index, row.status) == ("ncnn", 1, "ok")
+        else row
+        for row in contest(**EXACT)
+    ]
+    rows += [replace(rows[0], role=ROOFLINE, relative_err=None)]
+    run_of(rows, tmp_path / "run")
+    left = filter_by_error(load(tmp_path / "run"), 1e-3).measurements
+    assert not (left.loc[left["backend"] == "ncnn", "status"] == "ok").any()
+    assert (split(left).ceilings["status"] == "ok").all()
+
+
+def test_a_run_of_an_older_version_has_no_error_to_go_by(tmp_path: Path) -> None:
+    run_of([replace(row, relative_err=None) for row in contest(**EXACT)], tmp_path / "run")
+    with pytest.raises(ValueError, match="tells no relative error"):
+        filter_by_error(load(tmp_path / "run"), 1e-3)

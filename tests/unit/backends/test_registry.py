@@ -1,0 +1,101 @@
+"""Backends are found, the package's own and others', and none can keep the others from it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import convsweep
+from convsweep import Backend, ConvProblem
+from convsweep.backends import registry
+from convsweep.cli import listing
+from tests.support import faulty_backends as outside
+
+PROBLEM = ConvProblem(4, 4, (6, 6), 3)
+
+
+@pytest.fixture
+def with_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Backend]]:
+    monkeypatch.syspath_prepend(str(outside.install(tmp_path)))
+    registry.backends.cache_clear()
+    yield convsweep.list_backends()
+    registry.backends.cache_clear()
+
+
+def test_an_outside_backend_is_found_with_its_distributions_version(
+    with_outside: dict[str, Backend],
+) -> None:
+    assert with_outside["outside_good"].version == "2.5"
+    assert with_outside["outside_good"].unsupported(PROBLEM) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "outside_broken",
+            "ModuleNotFoundError: No module named 'a_library_that_is_not_installed'",
+        ),
+        ("outside_missing", "AttributeError"),
+        ("outside_string", "is a str, not a convsweep.Backend"),
+        ("torch_conv@convsweep_outside:TAKEN", "belongs to another backend"),
+    ],
+)
+def test_one_that_cannot_be_had_says_why_for_every_problem(
+    with_outside: dict[str, Backend], name: str, words: str
+) -> None:
+    assert words in str(with_outside[name].unsupported(PROBLEM))
+
+
+def test_no_outside_backend_takes_a_built_in_ones_place(with_outside: dict[str, Backend]) -> None:
+    assert with_outside["torch_conv"].source.startswith("torch.nn.functional")
+
+
+def test_backends_is_a_folder_and_a_function() -> None:
+    import convsweep.backends.strategies.loop as loop
+
+    assert convsweep.list_backends()["loop"] is not None
+    assert loop.BACKEND.name == "loop"
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        (Backend("b", None, device_types=("cuda",)), "runs on cuda, not on cpu"),
+        (Backend("b", None, dtypes=("float16",)), "computes in float16, not in float32"),
+        (Backend("b", None, needs_factors=True), "--weight-kind separable"),
+        (Backend("b", None, unsupported=lambda problem: "not today"), "not today"),
+    ],
+)
+def test_every_skip_has_its_reason(backend: Backend, words: str) -> None:
+    reason = registry.skip_reason(
+        backend, PROBLEM, weight_kind="dense", device="cpu", dtype="float32"
+    )
+    assert words in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("backend", "needs"),
+    [
+        (Backend("b", None), ""),
+        (Backend("b", None, device_types=("cuda",)), "cuda"),
+        (Backend("b", None, modules=("torch",), extra="e"), "extra e"),
+        (
+            Backend("b", None, modules=("torch", "nowhere_at_all")),
+            "torch and nowhere_at_all (not installed)",
+        ),
+        (
+            Backend(
+                "b", None, modules=("nowhere_at_all",), extra="e", device_types=("cuda", "xpu")
+            ),
+            "cuda or xpu, extra e (not installed)",
+        ),
+    ],
+)
+def test_a_backend_is_listed_with_its_family_and_what_it_needs(
+    backend: Backend, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = replace(backend, version="1", source="s", family="engines")
+    monkeypatch.setattr(listing, "list_backends", lambda: {"b": listed})
+    assert listing.entries("backends")[1] == [("b", "1", "s", "engines", needs)]

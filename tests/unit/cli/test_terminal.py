@@ -1,0 +1,93 @@
+"""What the terminal says while a sweep runs, and before it does."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from convsweep import Backend
+from convsweep.cli import skip_reasons, terminal
+from convsweep.problems.grid import GRIDS, cross
+from convsweep.sweep.request import Options, read_request
+from convsweep.sweep.runner import Progress
+from tests.support.synthetic_families import contest, run_of
+from tests.support.synthetic_runs import square
+
+CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
+PLAIN = Backend("torch_conv", lambda problem, weights: None)
+COMPILED = replace(PLAIN, compile_s=30.0)
+
+
+def told(*progress: Progress, is_terminal: bool = False) -> str:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=is_terminal, width=300)
+    with terminal.progress(console) as observe:
+        for now in progress:
+            observe(now)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "before", "after"),
+    [
+        (PLAIN, "first call of ", ""),
+        (COMPILED, "compiling ", ", kept for later runs"),
+        (replace(COMPILED, compiles_per_problem=True), "compiling ", ""),
+    ],
+)
+def test_a_first_call_that_takes_long_is_told_at_once(
+    backend: Backend, before: str, after: str, is_terminal: bool
+) -> None:
+    text = told(Progress(3, 9, CASE, 20.0, backend), is_terminal=is_terminal)
+    assert f"{before}torch_conv on {CASE.problem.label}, cpu{after}" in text
+    assert "3/9" in text
+    assert ("kept" in text) == bool(after)
+
+
+def test_other_progress_is_a_line_now_and_then() -> None:
+    assert told(Progress(3, 9, CASE, 20.0)) == ""
+    assert "9/9 measured, done" in told(Progress(3, 9, CASE, 20.0), Progress(9, 9, CASE, 0.0))
+
+
+def test_a_plan_tells_how_much_longer_the_first_time_may_be() -> None:
+    request = read_request(Options(grid="smoke", ceilings=False))
+    assert terminal.plan(request, 12.0).endswith("about 12 s")
+    assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile, once")
+
+
+def test_of_more_backends_than_fit_the_fastest_stand_in_the_table(tmp_path: Path) -> None:
+    names = ["torch_conv", *(f"engine{n}" for n in range(20))]
+    faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
+    run = run_of(
+        contest({"a": (1, square(8, 14, 3))}, backends=names, faster=faster, passes=2,
+                formats=["contiguous"], noise=1e-3),
+        tmp_path / "run",
+    )  # fmt: skip
+    (table,) = terminal.answer(run)
+    assert [column.header for column in table.columns] == ["problem", "torch_conv", *names[-5:]]
+    assert "15 backends more in summary.csv" in str(table.caption)
+
+
+SKIPPED = [
+    ("jax", "skipped", "needs jax"),
+    ("jax", "skipped", "needs jax"),
+    ("flax", "skipped", "needs jax"),
+    ("fft", "skipped", "needs a large kernel"),
+    ("fft", "ok", None),
+]
+
+
+def test_a_reason_to_be_skipped_is_told_once_for_all_whom_it_concerns() -> None:
+    everywhere = "skipped: jax, flax: needs jax"
+    assert skip_reasons.reasons(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
+    assert skip_reasons.reasons(SKIPPED, entirely=True) == [everywhere]
+    assert skip_reasons.reasons(SKIPPED[-1:]) == []
+
+
+def test_of_many_reasons_the_last_are_counted() -> None:
+    lines = skip_reasons.reasons((f"b{n}", "skipped", f"reason {n}") for n in range(14))
+    assert len(lines) == 11
+    assert lines[-1] == "skipped for 4 more reasons"

@@ -1,0 +1,26 @@
+"""The truth does not depend on how many bands it is computed in."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from convsweep import ConvProblem
+from convsweep.measure import reference
+from convsweep.measure.inputs import make_inputs
+from tests.support.strategies import conv_problems
+
+
+@given(problem=conv_problems())
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_one_row_at_a_time_gives_the_same_truth(
+    problem: ConvProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(problem, dtype="float64", integers=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "_BAND_BYTES", 1)
+        banded = reference.reference(problem, inputs)
+    whole = reference.reference(problem, inputs)
+    assert torch.equal(banded.y, whole.y)
+    assert banded.scale == whole.scale

@@ -1,0 +1,338 @@
+"""Two runs held against each other: verdicts, refusals, what a terminal and a pull request show."""
+
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from convsweep import cli
+from convsweep.analysis.compare import Comparison, compare
+from convsweep.report import comparison
+from convsweep.results.store import Row
+from tests.support import synthetic_runs as made
+
+PROBLEMS = made.grid((16, 64), (14, 28), (3,))
+BACKENDS = ("torch_conv", "im2col", "separable")
+Write = Callable[..., Path]
+
+
+def measured(seed: int, **how: object) -> list[Row]:
+    given = {"backends": BACKENDS, "passes": 8, "noise": 0.004, "seed": seed} | how
+    return made.rows(PROBLEMS, **given)
+
+
+def slowed(factor: float, backend: str = "", channels: int = 0) -> Callable[..., float]:
+    """The usual seconds, times a factor for one backend at one width, or for all."""
+
+    def seconds(problem, name, device):
+        hit = (backend in ("", name)) and (channels in (0, problem.in_channels))
+        return made.modelled_s(problem, name, device) * (factor if hit else 1)
+
+    return seconds
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, rows: Iterable[Row], **told: object) -> Path:
+        environment = None if told == {"bare": True} else made.ENVIRONMENT | told
+        return made.write(Path(name), rows, environment)
+
+    return write
+
+
+def verdicts(found: Comparison, backend: str) -> list[str]:
+    return list(found.cases.loc[found.cases["backend"] == backend, "verdict"])
+
+
+def test_the_same_twice_is_no_regression(write: Write) -> None:
+    found = compare(write("old", measured(1)), write("new", measured(2)))
+    assert found.baseline == "torch_conv"
+    assert verdicts(found, "torch_conv") == ["baseline"] * 4
+    assert {*verdicts(found, "im2col"), *verdicts(found, "separable")} <= {"same", "undecided"}
+    assert not found.cases["regression"].any()
+    assert comparison.headline(found).startswith("No regression: of 8 cases")
+
+
+def test_what_is_slower_is_named_though_the_whole_machine_drifted(write: Write) -> None:
+    """Half as fast altogether, and im2col at 16 channels another 10 % slower."""
+
+    def seconds(problem, name, device):
+        return 2 * slowed(1.1, "im2col", 16)(problem, name, device)
+
+    found = compare(write("old", measured(1)), write("new", measured(2, seconds=seconds)))
+    slower = found.cases[found.cases["verdict"] == "slower"]
+    assert set(zip(slower["backend"], slower["in_channels"], strict=True)) == {("im2col", 16)}
+    assert list(slower["regression"]) == [True, True]
+    assert slower["change"].to_numpy() == pytest.approx(1 / 1.1, rel=0.02)
+    assert ((slower["change_ci_low"] < 1 / 1.1) & (slower["change_ci_high"] > 1 / 1.1)).all()
+    means = found.means.set_index("backend")
+    assert means.loc["im2col", "change"] == pytest.approx(1.1**-0.5, rel=0.01)
+    assert means.loc["torch_conv", "change"] == pytest.approx(0.5, rel=0.01)  # its plain time
+    assert "2 slower" in comparison.headline(found)
+
+
+def test_plain_times_show_the_drift_too(write: Write) -> None:
+    runs = write("old", measured(1)), write("new", measured(2, seconds=slowed(1.2)))
+    found = compare(*runs, absolute=True)
+    assert found.baseline is None
+    assert set(found.cases["verdict"]) == {"slower"}
+    assert "drifts from run to run" in " ".join(comparison.notes(found))
+
+
+def test_a_change_of_plain_times_is_that_of_runs_that_share_no_pass(write: Write) -> None:
+    old, new = measured(1, passes=5), measured(2, passes=8)
+    found = compare(write("old", old), write("new", new), absolute=True)
+    case = found.cases.iloc[0]
+    logs = [
+        np.log([r.median_s for r in rows if (r.problem, r.backend) == tuple(case[_KEY])])
+        for rows in (old, new)
+    ]
+    middles = [stats.trim_mean(each, 0.2) for each in logs]
+    expected = stats.ttest_ind(*logs, equal_var=False, trim=0.2)  # Yuen 1974
+    middle = middles[0] - middles[1]
+    half = stats.t.ppf(0.975, expected.df) * middle / expected.statistic
+    assert case["change"] == pytest.approx(np.exp(middle))
+    assert case["change_ci_low"] == pytest.approx(np.exp(middle - abs(half)))
+    assert case["change_ci_high"] == pytest.approx(np.exp(middle + abs(half)))
+
+
+_KEY = ["problem", "backend"]
+
+
+def test_an_unpaired_pass_more_or_less_does_no_harm(write: Write) -> None:
+    old = [r for r in measured(1) if r.backend != "im2col" or r.pass_index < 3]
+    found = compare(write("old", old), write("new", measured(2)))
+    assert set(verdicts(found, "im2col")) <= {"same", "undecided"}
+    assert found.means["change_ci_low"].notna().all()
+
+
+def test_one_pass_decides_nothing(write: Write) -> None:
+    runs = write("old", measured(1, passes=1)), write("new", measured(2, seconds=slowed(9)))
+    found = compare(*runs, absolute=True)
+    assert set(found.cases["verdict"]) == {"undecided"}
+    assert found.cases["change_ci_low"].isna().all()
+    assert found.means["change_ci_low"].isna().all()
+
+
+def broken(status: str) -> list[Row]:
+    return [
+        replace(row, status=status, reason="because [bold]|", median_s=None)
+        if (row.backend, row.in_channels, row.input_size) == ("separable", 64, "28x28")
+        else row
+        for row in measured(2)
+    ]
+
+
+@pytest.mark.parametrize("status", ["mismatch", "crash", "error", "timeout", "out_of_memory"])
+def test_what_was_ok_and_fails_now_is_a_regression(write: Write, status: str) -> None:
+    found = compare(write("old", measured(1)), write("new", broken(status)))
+    assert found.cases["regression"].sum() == 1
+    assert "1 case ok before and not now" in comparison.headline(found)
+    named = f"{status}, ok before: separable on C64 28x28: because [bold]|"
+    assert named in comparison.notes(found)
+    assert f"{status.replace('_', ' ')}, ok before |" in comparison.page(found)
+
+
+def test_what_is_skipped_now_is_told_and_what_is_ok_now_too(write: Write) -> None:
+    old, new = write("old", measured(1)), write("new", broken("skipped"))
+    there, back = compare(old, new), compare(new, old)
+    assert not there.cases["regression"].any()
+    assert "1 case skipped now and ok before: separable on C64 28x28." in comparison.notes(there)
+    assert "1 case ok now and not before: separable on C64 28x28." in comparison.notes(back)
+
+
+def test_cases_of_one_run_only_are_told(write: Write) -> None:
+    old = [row for row in measured(1) if row.input_size != "14x14"]
+    new = [row for row in measured(2) if row.in_channels != 64]
+    found = compare(write("old", old), write("new", new))
+    assert found.cases["status_new"].isna().sum() == 3
+    assert found.cases["status_old"].isna().sum() == 3
+    said = " ".join(comparison.notes(found))
+    assert "3 cases in the old run only: im2col on C64 28x28" in said
+    assert "3 cases in the new run only: im2col on C16 14x14" in said
+
+
+def test_a_case_whose_baseline_failed_has_no_verdict_and_is_told(write: Write) -> None:
+    new = [
+        replace(row, status="timeout", median_s=None)
+        if (row.backend, row.in_channels) == ("torch_conv", 64)
+        else row
+        for row in measured(2)
+    ]
+    found = compare(write("old", measured(1)), write("new", new))
+    assert verdicts(found, "im2col").count("") == 2
+    assert "4 cases without a time of torch_conv beside theirs" in " ".join(comparison.notes(found))
+    assert found.cases["regression"].sum() == 2
+
+
+def test_a_run_of_one_backend_is_compared_by_plain_times(write: Write) -> None:
+    alone = {"backends": ("torch_conv",)}
+    found = compare(write("old", measured(1, **alone)), write("new", measured(2, **alone)))
+    assert found.baseline is None
+    assert set(found.cases["verdict"]) <= {"same", "undecided"}
+
+
+def test_what_stands_beside_a_case_does_not_make_it_another(write: Write) -> None:
+    """Another version of the backend is what one wants to compare."""
+    new = [replace(row, backend_version="2", device_name="other") for row in measured(2)]
+    found = compare(write("old", measured(1)), write("new", new))
+    assert found.cases["new_s"].notna().all()
+
+
+def test_hot_is_never_held_against_cold(write: Write) -> None:
+    cold = [replace(row, cache="cold") for row in measured(2)]
+    old = write("old", measured(1))
+    with pytest.raises(ValueError, match="share no case"):
+        compare(old, write("cold", cold))
+    both = compare(old, write("both", [*measured(2), *cold]))
+    assert both.cases["status_old"].isna().sum() == len(PROBLEMS) * len(BACKENDS)
+
+
+SETTINGS = made.ENVIRONMENT["settings"]
+OTHERS = {
+    "settings.tf32: False against True": {"settings": SETTINGS | {"tf32": True}},
+    "settings.threads: 1 against 2": {"settings": SETTINGS | {"threads": 2}},
+    "settings.block_s: not recorded against 0.1": {"settings": SETTINGS | {"block_s": 0.1}},
+    "machine.cpu: 'AMD EPYC 7B13' against 'Z80'": {
+        "machine": made.ENVIRONMENT["machine"] | {"cpu": "Z80"}
+    },
+    "versions.torch: '2.13.0+cpu' against '3'": {
+        "versions": made.ENVIRONMENT["versions"] | {"torch": "3"}
+    },
+    "environment.json: only the old run has one": {"bare": True},
+}
+
+
+@pytest.mark.parametrize("difference", OTHERS)
+def test_runs_that_were_not_made_alike_are_refused_unless_told(
+    write: Write, difference: str
+) -> None:
+    old, new = write("old", measured(1)), write("new", measured(2), **OTHERS[difference])
+    with pytest.raises(ValueError, match="--across-machines") as refusal:
+        compare(old, new)
+    assert difference in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    found = compare(old, new, across_machines=True)
+    assert found.differences == [difference]
+    assert f"Not the same in both runs: {difference}." in comparison.notes(found)
+
+
+def test_another_environment_is_refused_by_the_rows_alone(write: Write) -> None:
+    new = [replace(row, environment_id="e1") for row in measured(2)]
+    runs = write("old", measured(1), bare=True), write("new", new, bare=True)
+    with pytest.raises(ValueError, match="environment_id: 'e0' against 'e1'"):
+        compare(*runs)
+    assert compare(*runs, across_machines=True).cases["new_s"].notna().all()
+    mixed = write("mixed", [*measured(1), *new])
+    with pytest.raises(ValueError, match="'mixed' holds rows of 2 environments"):
+        compare(runs[0], mixed, across_machines=True)
+
+
+@pytest.mark.parametrize("name", ["seed", "case_timeout_s", "passes"])
+def test_how_long_a_run_took_makes_it_no_other(write: Write, name: str) -> None:
+    new = write("new", measured(2), settings=SETTINGS | {name: 123})
+    assert compare(write("old", measured(1)), new).differences == []
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def type_(words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["convsweep", *shlex.split(words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(shlex.split(words))
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
+
+    return type_
+
+
+def test_the_exit_code_says_whether_anything_is_worse(write: Write, command) -> None:
+    write("old", measured(1))
+    write("alike", measured(2))
+    write("slow", measured(3, seconds=slowed(1.3, "im2col")))
+    write("broken", broken("crash"))
+    codes = {name: command(f"compare old {name}").code for name in ("alike", "slow", "broken")}
+    assert codes == {"alike": 0, "slow": 1, "broken": 1}
+    assert command("compare slow old").code == 0
+    assert command("compare old slow --margin 50%").code == 0
+
+
+def test_the_terminal_shows_the_worst_first_and_the_headline_last(write: Write, command) -> None:
+    write("old", measured(1))
+    write("slow", measured(3, seconds=slowed(1.3, "im2col", 64)))
+    lines = command("compare old slow").out.splitlines()
+    assert "slower" in lines[1]
+    assert lines[1].startswith("C64")
+    assert lines[-1].startswith("Regression: of 8 cases 2 slower")
+
+
+def test_a_pull_request_gets_a_headline_and_tables(write: Write, command) -> None:
+    write("old", measured(1))
+    write("slow", measured(3, seconds=slowed(1.3, "im2col")))
+    page = command("compare old slow --format markdown").out
+    assert page.startswith("**Regression: of 8 cases 4 slower")
+    assert page.count("\n| C") == 8
+    assert "<summary>8 cases</summary>" in page
+
+
+def test_a_long_table_says_how_much_it_leaves_out(write: Write) -> None:
+    found = compare(write("old", measured(1)), write("new", measured(2)))
+    assert comparison.page(found, most=3).count("\n| C") == 3
+    assert "and 5 more: `--format csv` has them all" in comparison.page(found, most=3)
+
+
+def test_the_csv_has_every_case_of_either_run(write: Write, command) -> None:
+    write("old", measured(1)[3:])
+    write("new", broken("crash"))
+    table = pd.read_csv(io.StringIO(command("compare old new --format csv").out))
+    assert len(table) == len(PROBLEMS) * len(BACKENDS)
+    assert table["regression"].sum() == 1
+    assert {"problem", "backend", "old_s", "new_s", "change", "verdict"} <= set(table.columns)
+
+
+BAD = {
+    "compare old nowhere": ["'nowhere'", "measurements.csv"],
+    "compare old": ["NEW"],
+    "compare old new --margin much": ["'much'", "2%"],
+    "compare old new --margin 0": ["'0'", "2%"],
+    "compare old new --margin -2%": ["-2%"],
+    "compare old new --margin 200%": ["'200%'", "100 %"],
+    "compare old new --format tex": ["'tex'", "markdown"],
+    "compare old other": ["settings.tf32", "--across-machines"],
+    "compare old apart": ["'old'", "'apart'", "share no case"],
+    "compare old rowless": ["'rowless'", "no measurements"],
+    "compare old torn": ["torn", "environment"],
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_a_wrong_request_is_one_line(write: Write, command, words: str) -> None:
+    write("old", measured(1))
+    write("new", measured(2))
+    write("other", measured(2), settings=SETTINGS | {"tf32": True})
+    write("apart", made.rows(made.grid((8,), (9,), (3,))))
+    write("rowless", [])
+    (write("torn", measured(2)) / "environment.json").write_text(json.dumps([1]))
+    before = sorted(Path().rglob("*"))
+    said = command(words)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("convsweep: ")
+    for word in BAD[words]:
+        assert word in said.err
+    assert sorted(Path().rglob("*")) == before

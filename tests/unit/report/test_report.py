@@ -1,0 +1,252 @@
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from convsweep.report.build import write_report
+from convsweep.report.tables import escape_markdown, merge_reasons
+from convsweep.results.store import Row
+from tests.support import synthetic_runs as made
+
+SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))
+HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
+
+
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "convsweep.report.plots.style.DPI", 40
+    )  # what they show is test_plots' business
+
+
+def report(tmp_path: Path, rows: list[Row], baseline: str | None = None) -> tuple[str, str, Path]:
+    """The Markdown, the HTML and the folder of the report on `rows`."""
+    run_dir = made.write(tmp_path / "run", rows, made.ENVIRONMENT)
+    page = write_report(run_dir, tmp_path / "out", baseline)
+    markdown = (page.parent / "report.md").read_text(encoding="utf-8")
+    return markdown, page.read_text(encoding="utf-8"), page.parent
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """The report on five backends over a small grid."""
+    return report(tmp_path_factory.mktemp("usual"), made.rows(SMALL, noise=1e-3))
+
+
+def headings(markdown: str) -> list[str]:
+    return re.findall(r"^## (.*)$", markdown, re.MULTILINE)
+
+
+def test_the_answer_comes_first_and_the_cases_without_a_time_last(usual):
+    markdown, html, _ = usual
+    order = ["The answer", "Depthwise-separable against standard", "The lecture, measured",
+             "What was run", "On what", "Evidence", "Every case", "Correctness",
+             "Memory and disturbances", "Cases without a time"]  # fmt: skip
+    assert headings(markdown) == order
+    assert re.findall(r"<h2>(.*?)</h2>", html) == order
+
+
+def test_the_answer_counts_what_the_table_holds(usual):
+    markdown, _, _ = usual
+    answer = markdown.split("## Depthwise-separable")[0]
+    assert "Of 12 problems that two or more backends computed" in answer
+    wins = sum(int(n) for n in re.findall(r"(\d+) of 12 \|", answer)[1::2])
+    assert wins <= 12
+    assert "separable against torch_conv: speedup" in answer
+    assert "MACs alone promise 2.8 to 7.9 times" in answer
+    assert "12 of 60 cases have no time: 12 skipped" in answer
+
+
+def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
+    markdown, html, out = usual
+    files = sorted(path.name for path in (out / "figures").iterdir())
+    linked = re.findall(r"^!\[(.{20,})\]\(figures/(\S+)\)$", markdown, re.MULTILINE)
+    assert sorted(name for _, name in linked) == files
+    inline = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]{20,})">', html)
+    assert len(inline) == len(files) == 6
+    images = {(out / "figures" / name).read_bytes() for name in files}
+    assert {base64.b64decode(data) for data, _ in inline} == images
+
+
+def test_what_made_timings_shaky_stands_in_the_open(tmp_path):
+    told = {"warnings": ["The clock can't be read.", "<b>Other</b> work | is running."]}
+    run_dir = made.write(tmp_path / "run", made.rows(SMALL), told)
+    page = write_report(run_dir, tmp_path / "out")
+    assert "- The clock can't be read." in (page.parent / "report.md").read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    shown = re.sub(r"<details>.*?</details>", "", html, flags=re.DOTALL)
+    assert "<li>&lt;b&gt;Other&lt;/b&gt; work | is running.</li>" in shown
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_rows_that_are_missing_from_a_finished_run_are_told(tmp_path, lost):
+    rows = made.rows(SMALL)
+    told = made.ENVIRONMENT | {"request": {}, "end_reason": "passes", "rows": len(rows)}
+    run_dir = made.write(tmp_path / "run", rows[: len(rows) - lost], told)
+    page = write_report(run_dir, tmp_path / "out").parent / "report.md"
+    said = f"Of the {len(rows)} rows of this run {lost} are missing from its file."
+    assert (said in page.read_text(encoding="utf-8")) == bool(lost)
+
+
+def test_all_cases_are_in_the_table(usual):
+    markdown, html, _ = usual
+    section = markdown.split("## Every case")[1].split("## Correctness")[0]
+    assert section.count("\n| C") == len(SMALL) * len(made.BACKENDS)
+    cases = f"{len(SMALL) * len(made.BACKENDS)} cases: times, speedups, verdicts"
+    assert f"<summary>{cases}</summary>" in html
+    assert f"<summary>{cases}</summary>" in markdown
+
+
+def test_every_case_without_a_time_is_named_with_its_reason(tmp_path):
+    rows = made.rows(made.grid())
+    markdown, _, _ = report(tmp_path, rows)
+    section = markdown.split("## Cases without a time")[1]
+    named = sum(line.split(" | ")[-1].count(",") + 1 for line in section.splitlines()[4:] if line)
+    assert named == len({(r.problem, r.backend) for r in rows if r.status != "ok"})
+    assert "needs groups=1 and a kernel above 1" in section
+    assert re.search(r"predicted [\d.]+ to [\d.]+ s, over the limit of 10 s", section)
+
+
+@pytest.mark.parametrize("status", ["mismatch", "error", "crash", "out_of_memory", "timeout"])
+def test_each_bad_status_is_told(tmp_path, status):
+    rows = [
+        replace(row, status=status, reason=f"why {status}", median_s=None)
+        if row.backend == "im2col" and row.in_channels == 4
+        else row
+        for row in made.rows(made.grid((4, 16), (14,), (3,)), passes=2)
+    ]
+    markdown, html, _ = report(tmp_path, rows)
+    for text in (
+        markdown.split("## Cases without a time")[1],
+        html.split("Cases without a time")[-1],
+    ):
+        assert f"why {status}" in text
+        assert status.replace("_", " ") in text
+    assert ("did not match the reference" in markdown) == (status == "mismatch")
+
+
+def test_hostile_text_stays_text(tmp_path):
+    rows = [
+        replace(row, status="error", reason=HOSTILE, median_s=None, layer=HOSTILE, workload="<b>w")
+        if row.backend == "im2col"
+        else replace(row, layer=HOSTILE, workload="<b>w")
+        for row in made.rows(SMALL[:4], passes=2)
+    ]
+    markdown, html, _ = report(tmp_path, rows)
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;" in html
+    assert "<script" not in markdown
+    for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+    assert not re.search(r"(?<!\\)\]\(http", markdown)
+
+
+def test_markdown_is_escaped_once():
+    assert escape_markdown("a|b\nc") == "a\\|b c"
+    assert escape_markdown("[1.90, 2.10]") == "[1.90, 2.10]"
+    assert escape_markdown("torch_conv < 3 & 4") == "torch_conv &lt; 3 &amp; 4"
+
+
+def test_the_csv_alone_is_enough(tmp_path):
+    run_dir = made.write(tmp_path / "run", made.rows(SMALL, passes=2))
+    page = write_report(run_dir, tmp_path / "out")
+    assert "no environment.json" in page.read_text(encoding="utf-8")
+
+
+def test_one_pass_has_no_interval_and_decides_nothing(tmp_path):
+    markdown, _, _ = report(tmp_path, made.rows(SMALL, passes=1))
+    assert "one pass gives no interval" in markdown
+    assert "no backend is clearly the fastest" in markdown
+    assert not re.search(r"\d \[", markdown)
+    assert "nan" not in markdown.lower().replace("resonance", "")
+
+
+def test_a_run_without_any_time_says_so(tmp_path):
+    rows = made.rows(SMALL, judge=lambda *_: ("skipped", "not here"))
+    markdown, html, out = report(tmp_path, rows)
+    assert "No case has a time, so nothing can be said about speed." in markdown
+    assert "No figure" in html
+    assert list((out / "figures").iterdir()) == []
+    assert "not here" in html
+
+
+def test_what_is_missing_is_never_a_zero(tmp_path):
+    rows = [
+        replace(row, error_ratio=None, max_abs_err=None, page_faults_per_call=None,
+                context_switches=None)
+        for row in made.rows(SMALL, passes=2)
+    ]  # fmt: skip
+    markdown, _, _ = report(tmp_path, rows)
+    assert "Memory and disturbances" not in headings(markdown)
+    correctness = markdown.split("## Correctness")[1].split("## ")[0]
+    assert correctness.count("| not measured | not measured | not measured |") == 5
+    assert "| 0 s |" not in markdown
+
+
+def test_another_baseline_gives_another_answer(tmp_path):
+    markdown, _, _ = report(tmp_path, made.rows(SMALL, passes=2), baseline="im2col")
+    assert "mean speedup over im2col" in markdown
+    assert "separable against im2col" in markdown
+
+
+def test_the_baseline_is_the_runs_own(tmp_path):
+    run_dir = made.write(
+        tmp_path / "run", made.rows(SMALL), made.ENVIRONMENT | {"baseline": "loop"}
+    )
+    page = write_report(run_dir, tmp_path / "out")
+    assert "mean speedup over loop" in page.read_text(encoding="utf-8")
+
+
+def test_two_devices_are_told_apart(tmp_path):
+    problems = made.grid((16, 64), (14,), (3,))
+    rows = made.rows(problems) + made.rows(problems, device="cuda", seed=1)
+    markdown, _, _ = report(tmp_path, rows)
+    assert "- On cpu: Of 2 problems" in markdown
+    assert "- On cuda: Of 2 problems" in markdown
+    assert "| setting | backend |" in markdown
+
+
+def test_a_network_is_reported(tmp_path):
+    markdown, _, _ = report(tmp_path, made.network())
+    assert "mobilenet_small: torch_conv is the fastest over all 7 layers" in markdown
+
+
+def test_a_newer_report_replaces_an_older_one_and_its_figures(tmp_path):
+    report(tmp_path / "a", made.rows(SMALL, passes=2))
+    other = made.write(tmp_path / "other", made.rows(made.grid((4, 16), (14,), (3,))))
+    write_report(other, tmp_path / "a" / "out")
+    names = {path.stem for path in (tmp_path / "a" / "out" / "figures").iterdir()}
+    assert "time_by_size" not in names
+    assert "time_by_channels" in names
+
+
+def test_what_is_no_run_is_refused_and_nothing_written(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for run_dir in (tmp_path / "absent", tmp_path / "empty"):
+        with pytest.raises(ValueError, match="is not a run") as refusal:
+            write_report(run_dir, tmp_path / "out")
+        assert "\n" not in str(refusal.value)
+    made.write(tmp_path / "rowless", [])
+    with pytest.raises(ValueError, match="no measurements"):
+        write_report(tmp_path / "rowless", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "blocked"])
+def test_an_out_that_cannot_be_written_is_refused_by_name(tmp_path, out):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "figures").write_text("kept")
+    run_dir = made.write(tmp_path / "run", made.rows(SMALL, passes=2))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / out))) as refusal:
+        write_report(run_dir, tmp_path / out)
+    assert "\n" not in str(refusal.value)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_reasons_that_differ_in_numbers_become_one():
+    assert merge_reasons(["needs k=1"]) == "needs k=1"
+    assert merge_reasons(["12 s, over 10 s", "3.5 s, over 10 s"]) == "3.5 to 12 s, over 10 s"

@@ -1,0 +1,229 @@
+import csv
+import os
+import subprocess
+import sys
+import zlib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE
+from convsweep.results.schema import pandas_types
+from convsweep.results.store import (
+    CASE_COLUMNS,
+    COLUMNS,
+    MEASUREMENTS,
+    PROBLEM_COLUMNS,
+    SCHEMA_VERSION,
+    STATUSES,
+    Measurements,
+    Row,
+    load,
+    load_completed,
+)
+from tests.support.row_factory import FIRST_SCHEMA, ROW, load_rows, rows_of, write
+
+DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, problem, batch_size,
+    in_channels, out_channels, input_size, kernel_size, stride, padding, dilation, groups, bias,
+    weight_kind, workload, layer, count, backend, backend_version, device, device_name, dtype,
+    memory_format, threads, cache, driver, status, reason, max_abs_err, error_ratio, prepare_s,
+    first_call_s, samples, iterations, min_s, p05_s, median_s, p95_s, mad_s, peak_memory_bytes,
+    page_faults_per_call, context_switches, load, clock_hz, flags, macs, backend_macs, min_bytes,
+    backend_bytes, family, relative_err, node"""
+
+HINTS = get_type_hints(Row)
+REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
+OPTIONAL = [name for name in COLUMNS if name not in REQUIRED]
+
+VALUES = {
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False),
+    str: st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+    bool: st.booleans(),
+}
+drawn_rows = st.builds(
+    Row,
+    schema_version=st.just(SCHEMA_VERSION),
+    status=st.sampled_from(STATUSES),
+    median_s=st.none() | st.floats(5e-324, 1e300),
+    **{
+        name: next(
+            values if HINTS[name] is kind else st.none() | values
+            for kind, values in VALUES.items()
+            if HINTS[name] in (kind, kind | None)
+        )
+        for name in COLUMNS
+        if name not in ("schema_version", "status", "median_s")
+    },
+)
+
+
+def test_the_columns_are_those_that_other_programs_know() -> None:
+    assert tuple("".join(DESIGNED.split()).split(",")) == COLUMNS
+
+
+def test_the_first_schema_had_fewer_columns() -> None:
+    added = {"cache", "load", "clock_hz", "flags"}
+    assert set(columns_of(2)) - set(FIRST_SCHEMA) == added
+    assert set(COLUMNS) - set(FIRST_SCHEMA) == added | {
+        "backend_bytes", "family", "relative_err", "node",
+    }  # fmt: skip
+    assert columns_of(SCHEMA_VERSION) == COLUMNS
+
+
+def test_the_file_ends_each_line_with_a_checksum(tmp_path: Path) -> None:
+    head, line = (write(tmp_path, [ROW]) / MEASUREMENTS).read_bytes().splitlines()
+    assert head.decode() == ",".join([*COLUMNS, CHECKSUM])
+    text, _, checksum = line.rpartition(b",")
+    assert checksum.decode() == f"{zlib.crc32(text):08x}"
+    assert tuple(load(tmp_path).columns) == COLUMNS
+
+
+def test_a_case_is_everything_between_the_environment_and_the_status() -> None:
+    assert CASE_COLUMNS[0] == "environment_id"
+    assert CASE_COLUMNS[-1] == "driver"
+    assert set(COLUMNS) - set(CASE_COLUMNS) == {
+        *("schema_version", "run_id", "pass_index", "started_at"),
+        *COLUMNS[COLUMNS.index("status") :],
+    }
+    assert set(CASE_COLUMNS) - set(PROBLEM_COLUMNS) == {"backend", "backend_version", "device_name"}
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(drawn_rows, max_size=3))
+@example(rows=[replace(ROW, reason='a "quoted" word, a comma\nand a new line')])
+@example(rows=[replace(ROW, reason="returned\rhere")])
+@example(rows=[replace(ROW, reason="both\r\nat once")])
+@example(rows=[replace(ROW, reason="nan"), replace(ROW, reason="NA"), replace(ROW, reason="None")])
+@example(
+    rows=[
+        replace(
+            ROW, cache="cold", load_avg_1m=0.25, cpu_freq_hz=2.45e9, sample_flags="drift|bimodal"
+        )
+    ]
+)
+@example(rows=[replace(ROW, reason="\0"), replace(ROW, reason="a line's end:,01234567\n")])
+@example(rows=[replace(ROW, reason="\ufeff"), replace(ROW, reason=" 1.0 ")])
+@example(rows=[replace(ROW, median_s=5e-324, mad_s=0.0, p95_s=float("inf"), min_s=0.1 + 0.2)])
+@example(rows=[replace(ROW, macs=2**63 - 1, samples=2**53 + 1, layer_count=0)])
+def test_loading_gives_the_appended_rows_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Row]
+) -> None:
+    run_dir = tmp_path_factory.mktemp("run") / "below" / "it"
+    assert load_rows(write(run_dir, rows)) == rows
+
+
+def test_what_is_missing_is_an_empty_cell_and_never_zero(tmp_path: Path) -> None:
+    run_dir = write(tmp_path, [ROW])
+    with (run_dir / MEASUREMENTS).open(newline="", encoding="utf-8") as file:
+        [cells] = csv.DictReader(file)
+    for name in OPTIONAL:
+        assert (cells[name] == "") == (getattr(ROW, name) is None)
+    assert load(run_dir)[[n for n in OPTIONAL if n != "median_s"]].isna().all(axis=None)
+
+
+def test_a_column_has_one_type_however_few_cells_it_has(tmp_path: Path) -> None:
+    full = replace(
+        ROW, **{name: VALUES_OF[HINTS[name]] for name in OPTIONAL if HINTS[name] in VALUES_OF}
+    )
+    types = [
+        load(write(tmp_path / name, rows)).dtypes
+        for name, rows in {"none": [], "bare": [ROW], "full": [full], "both": [full, ROW]}.items()
+    ]
+    assert all((found == types[0]).all() for found in types)
+    assert tuple(types[0].index) == COLUMNS
+
+
+VALUES_OF = {int | None: 3, float | None: 0.5, str | None: "word"}
+
+
+def test_each_row_is_on_the_disk_when_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measurements = Measurements(tmp_path)
+    path, synced = tmp_path / MEASUREMENTS, []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        assert os.path.samestat(os.fstat(descriptor), path.stat())
+        synced.append(path.read_text(encoding="utf-8"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for index in range(3):
+        measurements.append(replace(ROW, pass_index=index))
+        assert len(synced) == index + 1
+        assert len(synced[-1].splitlines()) == index + 2
+    assert load_rows(tmp_path) == [replace(ROW, pass_index=index) for index in range(3)]
+    measurements.close()
+
+
+def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
+    write(tmp_path, [ROW])
+    with pytest.raises(FileExistsError):
+        Measurements(tmp_path)
+    assert load_rows(tmp_path) == [ROW]
+
+
+def test_loading_imports_no_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; from convsweep.results.store import load;"
+        "assert 'pandas' not in sys.modules;"
+        f"assert len(load({str(write(tmp_path, [ROW]))!r})) == 1;"
+        "print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("False\n", "")
+
+
+def test_rows_of_one_write_are_rows_like_others(tmp_path: Path) -> None:
+    rows = [replace(ROW, pass_index=index) for index in range(5)]
+    measurements = Measurements(tmp_path)
+    measurements.append(*rows[:3])
+    measurements.append()
+    measurements.append(*rows[3:])
+    assert measurements.rows == 5
+    measurements.close()
+    assert load_rows(tmp_path) == rows
+
+
+def test_a_resumed_run_appends_below_the_rows_there_are(tmp_path: Path) -> None:
+    rows = [replace(ROW, pass_index=index) for index in range(4)]
+    for index, row in enumerate(rows):
+        assert rows_of(load_completed(tmp_path)) == rows[:index]
+        measurements = Measurements(tmp_path, resume=True)
+        assert measurements.rows == index
+        measurements.append(row)
+        measurements.close()
+    assert load_rows(tmp_path) == rows
+
+
+@pytest.mark.parametrize("there", [None, b"", b"schema_ver"], ids=repr)
+def test_a_run_that_ended_in_its_header_has_no_rows(tmp_path: Path, there: bytes | None) -> None:
+    if there is not None:
+        (tmp_path / MEASUREMENTS).write_bytes(there)
+    assert load_completed(tmp_path).dtypes.equals(load(write(tmp_path / "none", [])).dtypes)
+    assert len(load_completed(tmp_path)) == 0
+    measurements = Measurements(tmp_path, resume=True)
+    measurements.append(ROW)
+    measurements.close()
+    assert load_rows(tmp_path) == [ROW]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_row_that_no_reader_would_take_is_not_written(tmp_path: Path, resume: bool) -> None:
+    write(tmp_path, []) if resume else None
+    measurements = Measurements(tmp_path, resume=resume)
+    with pytest.raises(ValueError, match=f"longer than {LONGEST_LINE}"):
+        measurements.append(ROW, replace(ROW, reason="x" * LONGEST_LINE))
+    measurements.append(replace(ROW, reason="\ud800 is half a character"))
+    measurements.close()
+    assert load_rows(tmp_path) == [replace(ROW, reason="\\ud800 is half a character")]
+
+
+def test_every_field_of_a_row_has_a_type_in_the_table() -> None:
+    assert list(pandas_types()) == [field.name for field in fields(Row)]

@@ -1,0 +1,524 @@
+"""Runs merged: what belongs together becomes one run, all else is refused, nothing half written."""
+
+import errno
+import gzip
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convsweep import cli
+from convsweep.analysis.best_backend import best_of
+from convsweep.analysis.run import read_run
+from convsweep.analysis.verdicts import read_request_info, summarize
+from convsweep.report.build import write_report
+from convsweep.report.export import export
+from convsweep.results import samples, store
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.csv_reader import read
+from convsweep.results.machines import lacks, warnings
+from convsweep.results.network_store import NetworkRow, Networks, load_networks
+from convsweep.results.store import Row
+from convsweep.sweep.merge import merge
+from tests.support import synthetic_runs as made
+from tests.support.row_factory import OLD, cells, first_schema_text, load_rows, rows_of, write_text
+
+PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
+SWEPT = made.rows(PROBLEMS, passes=3)
+COUNT = len(PROBLEMS) * len(made.BACKENDS)
+REQUEST = {
+    "name": "quick", "shard": None, "whole": "0123456789ab", "full_case_count": COUNT,
+    "case_count": COUNT, "problems": len(PROBLEMS), "backends": list(made.BACKENDS),
+    "devices": ["cpu"], "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1],
+    "caches": ["hot"], "weight_kinds": ["dense", "separable"], "cases": "of a shard", "passes": 3,
+    "precision": None, "allocator": "steady",
+}  # fmt: skip
+SETTINGS = {"seed": 0, "allocator": "steady", "cores": [1], "niceness": -10, "block_s": 0.01}
+
+
+def write(
+    run_dir: Path, rows: Sequence[Row], /, *, shard: str | None = None, **changes: object
+) -> Path:
+    """A run that came to its end, two samples a row with a time."""
+    rows = [replace(row, run_id=run_dir.name) for row in rows]
+    made.write(run_dir, rows)
+    kept = samples.Samples(run_dir)
+    for number, row in enumerate(rows):
+        if row.median_s is not None:
+            kept.append(number, [(row.median_s,), (row.median_s,)])
+    kept.close()
+    told = {
+        **made.ENVIRONMENT,
+        "run_id": run_dir.name,
+        "environment_id": rows[0].environment_id,
+        "commit": "26519ed6fe0a",
+        "margin": 0.02,
+        "request": REQUEST | {"shard": shard, "case_count": len(rows) // 3},
+        "settings": SETTINGS,
+        "end_reason": "passes",
+        "rows": len(rows),
+    }
+    store.write_environment(run_dir, told | changes)
+    return run_dir
+
+
+def dealt(k: int, of: int) -> list[Row]:
+    """The rows of a shard, behind the ceilings of its machine."""
+    own = {problem.label for problem in PROBLEMS[k - 1 :: of]}
+    return made.with_ceilings([row for row in SWEPT if row.problem in own])
+
+
+def shard(folder: Path, k: int, of: int = 3, **changes: object) -> Path:
+    return write(folder / f"s{k}", dealt(k, of), shard=f"{k}/{of}", **changes)
+
+
+def elsewhere(
+    rows: Sequence[Row], device_name: str = "Intel(R) Xeon(R) CPU @ 2.20GHz"
+) -> list[Row]:
+    """The same cases on another machine."""
+    return [replace(row, environment_id="e1", device_name=device_name) for row in rows]
+
+
+def other_machine(folder: Path, **changes: object) -> Path:
+    own = {"machine": {"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores_logical": 4}}
+    rows = elsewhere(made.with_ceilings(made.rows(PROBLEMS, passes=3, seed=1)))
+    return write(folder / "b", rows, **(own | changes))
+
+
+def put_together(*run_dirs: Path, out: Path | None = None) -> Path:
+    out = out or run_dirs[0].parent / "merged"
+    merge(run_dirs, out, "convsweep merge")
+    return out
+
+
+def visits(run_dir: Path) -> list[tuple[object, ...]]:
+    rows = store.load(run_dir)
+    rows = rows[rows["role"].ne("roofline")]
+    columns = [*store.PROBLEM_COLUMNS, "backend", "pass_index"]
+    return sorted(map(tuple, rows[columns].astype(str).to_numpy()))
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., str]:
+    """Why runs are not merged, in one line; then nothing is there but what was before."""
+
+    def why(*run_dirs: Path, out: Path | None = None) -> str:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(ValueError, match=r".") as raised:
+            put_together(*run_dirs, out=out or tmp_path / "merged")
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert after == before
+        assert not (tmp_path / "merged").exists()
+        assert not list(tmp_path.glob(".merged*"))
+        assert str(raised.value).isprintable()
+        return str(raised.value)
+
+    return why
+
+
+def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
+    out = put_together(*(shard(tmp_path, k) for k in (1, 2, 3)))
+    whole = write(tmp_path / "whole", made.with_ceilings(SWEPT))
+    assert visits(out) == visits(whole)
+    rows = load_rows(out)
+    assert [row.run_id for row in rows if row.workload is None] == [
+        f"s{k}" for k in (1, 2, 3) for row in dealt(k, 3) if row.workload is None
+    ]
+    ceilings = [row for row in rows if row.role == "roofline"]
+    assert {row.run_id for row in ceilings} == {"s1"}
+    assert len(ceilings) == len(made.with_ceilings([]))
+    keys = ["problem", "backend"]
+    told = pd.read_csv(out / store.SUMMARY).sort_values(keys, ignore_index=True)
+    plain = summarize(store.load(whole)).sort_values(keys, ignore_index=True)
+    pd.testing.assert_series_equal(
+        told["speedup"], plain["speedup"].astype(float), check_dtype=False
+    )
+
+
+def test_samples_stay_with_their_rows(tmp_path: Path) -> None:
+    out = put_together(*(shard(tmp_path, k) for k in (3, 1, 2)))
+    times = store.load(out)["median_s"]
+    kept = samples.load_samples(out)
+    assert sorted(set(kept["row"])) == list(times[times.notna()].index)
+    assert (kept["seconds"].to_numpy() == times[kept["row"]].to_numpy()).all()
+    assert list(kept["block"]) == [0, 1] * times.notna().sum()
+    assert gzip.decompress((out / samples.SAMPLES).read_bytes()).startswith(samples.HEADER)
+
+
+@given(
+    of=st.integers(2, 4),
+    blocks=st.lists(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=3), max_size=3),
+    places=st.permutations([0, 1, 2, None]),
+)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_samples_of_any_rows_can_be_taken_under_other_numbers(
+    tmp_path_factory: pytest.TempPathFactory,
+    of: int,
+    blocks: list[list[float]],
+    places: list[int | None],
+) -> None:
+    first, second = (tmp_path_factory.mktemp(name) for name in ("first", "second"))
+    for folder, numbers in ((first, range(of)), (second, [])):
+        kept = samples.Samples(folder)
+        for number in numbers:
+            kept.append(number, [[second + number for second in block] for block in blocks])
+        if folder == second:
+            kept.take(first, places)
+        kept.close()
+    found, taken = samples.load_samples(first), samples.load_samples(second)
+    new = found["row"].map(dict(enumerate(places)))
+    expected = found.assign(row=new)[new.notna()].reset_index(drop=True)
+    assert taken.astype(float).equals(expected.astype(float))
+
+
+def test_a_merged_run_of_one_machine_tells_what_a_plain_run_does(tmp_path: Path) -> None:
+    parts = [shard(tmp_path, k, warnings=["shaky", f"load {k}"]) for k in (1, 2, 3)]
+    told = store.read_environment(put_together(*parts))
+    plain = store.read_environment(parts[0])
+    for name in ("environment_id", "machine", "versions", "devices", "commit", "settings"):
+        assert told[name] == plain[name]
+    assert told["warnings"] == ["shaky", "load 1", "load 2", "load 3"]
+    assert (told["run_id"], told["end_reason"]) == ("merged", "passes")
+    assert told["rows"] == len(store.load(tmp_path / "merged"))
+    assert told["request"]["shard"] is None
+    assert told["request"]["case_count"] == COUNT
+    assert [(one["run_id"], one["shard"]) for one in told["merged"]] == [
+        ("s1", "1/3"), ("s2", "2/3"), ("s3", "3/3"),
+    ]  # fmt: skip
+    assert lacks(told) == []
+
+
+def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
+    out = put_together(shard(tmp_path, 1), shard(tmp_path, 3))
+    told = store.read_environment(out)
+    assert lacks(told) == ["Shard 2/3 is missing."]
+    page = write_report(out, tmp_path / "report").with_suffix(".md").read_text()
+    missing = len(PROBLEMS[1::3]) * len(made.BACKENDS)
+    assert f"{missing} of {COUNT} cases were not reached" in page
+    assert "- Shard 2/3 is missing." in page
+
+
+def test_a_shard_says_that_it_is_one_and_not_that_it_ended_early(tmp_path: Path) -> None:
+    run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
+    page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
+    assert f"- This is one shard: {COUNT // 2} of {COUNT} cases are in others" in page
+    assert "not reached" not in page
+
+
+def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path) -> None:
+    first, second = shard(tmp_path, 1, 2), shard(tmp_path, 2, 2)
+    assert not (put_together(first, second) / "networks.csv").exists()
+    row = NetworkRow(
+        run_id="s2", pass_index=0, started_at="now", environment_id="e0", network="vgg16",
+        device="cpu", dtype="float32", memory_format="contiguous", threads=1, kind="whole",
+        total_s=0.25, status="ok",
+    )  # fmt: skip
+    networks = Networks(second)
+    networks.append([row])
+    networks.close()
+    out = put_together(first, second, out=tmp_path / "again")
+    assert load_networks(out)["total_s"].to_list() == [0.25]
+
+
+def test_machines_are_kept_apart(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a", made.with_ceilings(SWEPT), warnings=["old"])
+    other = other_machine(tmp_path, warnings=["hot"], commit="0a1b2c3d4e5f",
+                          settings=SETTINGS | {"niceness": 0, "cores": [3]})  # fmt: skip
+    out = put_together(plain, other)
+    told = store.read_environment(out)
+    assert not {"environment_id", "machine", "versions", "devices", "commit"} & set(told)
+    assert {name: one["commit"] for name, one in told["environments"].items()} == {
+        "e0": "26519ed6fe0a",
+        "e1": "0a1b2c3d4e5f",
+    }
+    assert told["environments"]["e1"]["settings"] == {
+        "allocator": "steady", "cores": [3], "niceness": 0,
+    }  # fmt: skip
+    assert told["settings"] == {"seed": 0, "block_s": 0.01}
+    assert read_request_info(told).cases == 2 * COUNT
+    assert warnings(told) == [
+        "AMD EPYC 7B13, environment e0: old",
+        "Intel Xeon @ 2.20GHz, environment e1: hot",
+    ]
+    merged, keys = summarize(store.load(out)), ["problem", "backend"]
+    for environment_id, alone in (("e0", plain), ("e1", other)):
+        own = merged[merged["environment_id"] == environment_id].set_index(keys)
+        expected = summarize(store.load(alone)).set_index(keys)
+        for column in ("median_s", "speedup", "speedup_ci_low", "roofline_fraction"):
+            pd.testing.assert_series_equal(own[column], expected[column])
+
+
+def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(tmp_path: Path) -> None:
+    out = put_together(write(tmp_path / "a", made.with_ceilings(SWEPT)), other_machine(tmp_path))
+    page = write_report(out, tmp_path / "report")
+    text = page.with_suffix(".md").read_text()
+    figures = sorted(path.stem for path in (tmp_path / "report" / "figures").iterdir())
+    amd, intel = (
+        [name.removesuffix(end) for name in figures if name.endswith(end)]
+        for end in ("_cpu_amd_epyc_7b13", "_cpu_intel_xeon_2_20ghz")
+    )
+    assert amd == intel != []
+    assert len(amd) + len(intel) == len(figures)
+    assert "On cpu, Intel Xeon @ 2.20GHz: " in text
+    assert "not reached" not in text
+    assert "environments.e1.machine.cpu" in text
+    assert "merged.1.run_id | a" in text
+
+
+def run_of(rows: Sequence[Row], folder: Path) -> list[str]:
+    frame = store.load(made.write(folder, rows))
+    return read_run(frame, summarize(frame)).settings
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("AMD EPYC", "Intel(R) Xeon(R) CPU"), ["AMD EPYC", "Intel Xeon"]),
+        (("AMD EPYC", "AMD EPYC"), ["AMD EPYC (environment e0)", "AMD EPYC (environment e1)"]),
+        ((None, "AMD EPYC"), ["environment e0", "AMD EPYC"]),
+    ],
+)
+def test_a_setting_names_its_machine_and_its_environment_where_names_coincide(
+    names: tuple[str | None, str], told: list[str], tmp_path: Path
+) -> None:
+    rows = [replace(row, device_name=names[0]) for row in SWEPT]
+    found = run_of([*rows, *elsewhere(SWEPT, names[1])], tmp_path)
+    assert found == [f"cpu, {name}" for name in told]
+    assert run_of(rows, tmp_path / "alone") == ["cpu"]
+
+
+def test_what_tells_of_one_machine_refuses_two_and_csv_tells_of_each(tmp_path: Path) -> None:
+    out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path, commit="0a1b2c3d4e5f"))
+    with pytest.raises(ValueError, match="is of 2 environments, and pytest-benchmark"):
+        export(out, "pytest-benchmark")
+    (tmp_path / "out.csv").write_text(export(out, "csv"))
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert set(table["run_id"]) == {"merged"}
+    assert set(zip(table["environment_id"], table["commit"], strict=True)) == {
+        ("e0", "26519ed6fe0a"),
+        ("e1", "0a1b2c3d4e5f"),
+    }
+
+
+def test_a_best_table_of_two_machines_names_each(tmp_path: Path) -> None:
+    out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path))
+    table = best_of(out).table
+    assert set(zip(table["environment_id"], table["cpu"], strict=True)) == {
+        ("e0", "AMD EPYC 7B13"),
+        ("e1", "Intel(R) Xeon(R) CPU @ 2.20GHz"),
+    }
+    assert len(table) == 2 * len(PROBLEMS)
+    assert set(table["run_id"]) == {"merged"}
+
+
+def another(
+    settings_changed: dict[str, object] | None = None, **request: object
+) -> dict[str, object]:
+    return {
+        "request": REQUEST | {"shard": "2/3"} | request,
+        "settings": SETTINGS | (settings_changed or {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (another(whole="ba9876543210"), "of different requests: their cases differ"),
+        (another(passes=5), "differ in request.passes: 3 against 5"),
+        (another(precision=0.02), "differ in request.precision: None against 0.02"),
+        (another(allocator="system"), "differ in request.allocator: 'steady' against 'system'"),
+        (another(backends=["loop"]), "differ in request.backends"),
+        (another(shard="2/4"), "is shard 2/4"),
+        (another({"block_s": 0.02}), "differ in settings.block_s: 0.01 against 0.02"),
+        (another({"niceness": 0}), "differ in settings.niceness: -10 against 0"),
+        ({"baseline": "im2col"}, "differ in baseline: 'torch_conv' against 'im2col'"),
+        ({"margin": 0.05}, "differ in margin: 0.02 against 0.05"),
+        ({"commit": "abc"}, "differ in commit: '26519ed6fe0a' against 'abc'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_runs_that_were_asked_or_measured_otherwise_are_refused(
+    refused: Callable[..., str], tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    message = refused(shard(tmp_path, 1), shard(tmp_path, 2, **changes))
+    assert told in message
+    assert all(repr(str(tmp_path / name)) in message for name in ("s1", "s2"))
+
+
+def test_cores_may_differ(tmp_path: Path) -> None:
+    out = put_together(shard(tmp_path, 1), shard(tmp_path, 2, **another({"cores": [7]})))
+    assert "cores" not in store.read_environment(out)["settings"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"end_reason": None}, "was cut off: go on with it first"),
+        ({"end_reason": "interrupted"}, "was interrupted: go on with it first"),
+        ({"request": {"name": "quick"}}, "it is of an older convsweep"),
+        ({"request": REQUEST | {"shard": "two"}}, "tells of shard 'two'"),
+        ({"request": REQUEST | {"name": "noise"}}, "is no sweep"),
+        ({"model": {}}, "is no sweep"),
+        ({"merged": []}, "was merged itself"),
+        ({"rows": 1000}, "tells of 1000"),
+        ({"environment_id": "e9"}, "has rows of another environment"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_that_is_no_whole_part_is_refused(
+    refused: Callable[..., str], tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    message = refused(shard(tmp_path, 1), shard(tmp_path, 2, **changes))
+    assert told in message
+    assert repr(str(tmp_path / "s2")) in message
+
+
+def test_a_case_that_two_runs_have_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+    other = write(tmp_path / "other", [*dealt(2, 3), SWEPT[0]], shard="2/3")
+    message = refused(shard(tmp_path, 1), other)
+    assert f"both have {SWEPT[0].backend} on {SWEPT[0].problem} in pass 0" in message
+    assert all(repr(str(tmp_path / name)) in message for name in ("s1", "other"))
+
+
+def test_two_versions_of_a_backend_on_one_machine_are_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    rows = [
+        replace(row, backend_version="1.1") if row.backend == "im2col" else row
+        for row in dealt(2, 3)
+    ]
+    message = refused(shard(tmp_path, 1), write(tmp_path / "s2", rows, shard="2/3"))
+    assert "differ in the version of im2col: " in message
+
+
+def test_what_is_no_run_or_an_older_one_is_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    first = shard(tmp_path, 1)
+    (tmp_path / "empty").mkdir()
+    assert "'nowhere'" in refused(first, Path("nowhere"))
+    assert "is not a run" in refused(first, tmp_path / "empty")
+    old = write_text(tmp_path / "old", first_schema_text(cells(OLD)))
+    assert "is of schema version 1" in refused(first, old)
+    bare = made.write(tmp_path / "bare", SWEPT)
+    assert "has no environment.json" in refused(first, bare)
+    assert "two runs or more" in refused(first)
+    assert "named twice" in refused(first, tmp_path / "empty" / ".." / "s1")
+
+
+def test_a_damaged_file_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+    first, second = shard(tmp_path, 1), shard(tmp_path, 2)
+    path = second / samples.SAMPLES
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    assert "is not a samples file" in refused(first, second)
+
+
+def test_a_run_that_is_being_written_is_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    first, second = shard(tmp_path, 1), shard(tmp_path, 2)
+    with FileLock(second / ".lock"):
+        assert "is being written by another run" in refused(first, second)
+    (second / ".lock").touch()  # one that was killed left it
+    assert put_together(first, second).is_dir()
+
+
+@pytest.mark.parametrize("taken", ["file", "folder"])
+def test_what_is_there_is_never_written_over(tmp_path: Path, taken: str) -> None:
+    parts = [shard(tmp_path, 1), shard(tmp_path, 2)]
+    out = tmp_path / "out"
+    if taken == "file":
+        out.touch()
+    else:
+        out.mkdir()
+        (out / "mine").touch()
+    with pytest.raises(ValueError, match="is not an empty or new folder"):
+        put_together(*parts, out=out)
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_empty_folder_and_one_below_new_ones_are_written(tmp_path: Path) -> None:
+    parts = [shard(tmp_path, 1), shard(tmp_path, 2)]
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "empty", tmp_path / "new" / "one"):
+        put_together(*parts, out=out)
+        assert {path.name for path in out.iterdir()} == {
+            "environment.json", "measurements.csv", "samples.csv.gz", "summary.csv",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 3, 9])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_whatever_ends_a_merge_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, fails_at: int
+) -> None:
+    parts = [shard(tmp_path, 1), shard(tmp_path, 2)]
+    before = sorted(tmp_path.rglob("*"))
+    calls, append = iter(range(10**6)), AppendOnlyFile.append
+
+    def failing(self: AppendOnlyFile, record: bytes, *, sync: bool) -> None:
+        if next(calls) >= fails_at:
+            raise error
+        append(self, record, sync=sync)
+
+    monkeypatch.setattr(AppendOnlyFile, "append", failing)
+    expected = ValueError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        put_together(*parts)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_merged_file_has_checksums_that_hold(tmp_path: Path) -> None:
+    out = put_together(shard(tmp_path, 1), shard(tmp_path, 2))
+    frame, lines = read(out / store.MEASUREMENTS)
+    assert lines.checked
+    by_run = [row for row in rows_of(frame) if row.run_id == "s2"]
+    assert by_run == [row for row in load_rows(tmp_path / "s2") if row.workload is None]
+
+
+def test_the_command_says_what_it_merged_and_refuses_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shard(Path(), 1), shard(Path(), 2)
+
+    def typed(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["convsweep", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    code, out, err = typed("merge", "s1", "s2", "--out", "both")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        "Merged 2 runs of 1 environment: "
+        f"{len(store.load('both').query('workload.isna()')) // 3} cases, "
+        f"{len(store.load('both'))} rows",
+        "Shard 3/3 is missing.",
+    ]
+    assert json.loads(Path("both/environment.json").read_text())["command"] == (
+        "convsweep merge s1 s2 --out both"
+    )
+    for words in (
+        ["merge", "s1", "--out", "x"],
+        ["merge", "--out", "x"],
+        ["merge", "s1", "s2"],
+        ["merge", "s1", "s2", "--out", "both"],
+        ["merge", "s1", "both", "--out", "x"],
+        ["run", "--grid", "smoke", "--out", "both", "--resume"],
+    ):
+        code, out, err = typed(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith("convsweep: ")
+    assert "was merged from other runs: resume those" in err
+    assert sorted(path.name for path in Path().iterdir()) == ["both", "s1", "s2"]
