@@ -95,7 +95,7 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
         ("size=3", "size=4", "request."),
         ("torch_conv", "im2col", "baseline was 'torch_conv' and is 'im2col' now"),
         ("--threads 1", "--case-timeout 7s", "case_timeout_s was 10.0 and is 7.0 now"),
-        ("--threads 1", "--allocator system", "allocator was 'steady' and is 'system' now"),
+        ("--threads 1", "--allocator system", "allocator was 'retain' and is 'system' now"),
     ],
 )
 def test_another_request_is_refused(

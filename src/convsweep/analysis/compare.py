@@ -105,7 +105,7 @@ def _read(run_dir: Path) -> _Run:
 
 
 def _differences(old: _Run, new: _Run) -> Iterator[str]:
-    """What differs, each as `settings.allocator: 'steady' against 'system'`."""
+    """What differs, each as `settings.allocator: 'retain' against 'system'`."""
     if bool(old.told) != bool(new.told):
         yield f"{store.ENVIRONMENT}: only the {'old' if old.told else 'new'} run has one"
         return

@@ -90,7 +90,7 @@ def sweep_options(command: _Command) -> _Command:
             click.option(
                 "--allocator",
                 metavar="KIND",
-                default="steady",
+                default="retain",
                 help="steady (the default): freed memory stays in the process; system: as the "
                 "system's library has it, where large outputs page-fault at every call.",
             ),

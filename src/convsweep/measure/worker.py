@@ -36,7 +36,7 @@ class Settings:
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
     """None: the gate alone, no timing."""
-    allocator: str = "steady"
+    allocator: str = "retain"
     memory_limit_bytes: int | None = None
     """The most memory that the process may take; None: as much as there is."""
     cores: tuple[int, ...] | None = None
@@ -123,9 +123,9 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         conditions.end_with_parent()
-        steady = settings.allocator == "steady"
+        retain = settings.allocator == "retain"
         self._conditions: dict[str, object] = {
-            "allocator": conditions.retain_memory() if steady else "system",
+            "allocator": conditions.retain_memory() if retain else "system",
             "cores": conditions.pin(settings.threads, settings.cores),
             "niceness": conditions.take_priority(),
             "address_randomization": conditions.address_randomization(),

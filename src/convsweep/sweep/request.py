@@ -61,7 +61,7 @@ class Options:
     precision: str | None = None
     margin: str | None = None
     case_timeout: str | None = None
-    allocator: str = "steady"
+    allocator: str = "retain"
     baseline: str | None = None
     ceilings: bool = True
     shard: str | None = None

@@ -19,7 +19,7 @@ from time import perf_counter, process_time, sleep
 
 import torch
 
-ALLOCATORS = ("steady", "system")
+ALLOCATORS = ("retain", "system")
 """What `--allocator` takes."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -47,7 +47,7 @@ def wait_until_idle() -> None:
 
 
 def retain_memory() -> str:
-    """Keep freed memory in the process; "steady", or "system" where that can't be had.
+    """Keep freed memory in the process; "retain", or "system" where that can't be had.
 
     glibc gives large blocks back to the kernel, and a convolution that allocates its output then
     page-faults at every call: that, not arithmetic, decides a comparison.
@@ -59,7 +59,7 @@ def retain_memory() -> str:
     largest = 2**31 - 1
     settings = ((_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
     accepted = [mallopt(*setting) for setting in settings]
-    return "steady" if all(accepted) else "system"
+    return "retain" if all(accepted) else "system"
 
 
 def fix_threads(threads: int) -> None:

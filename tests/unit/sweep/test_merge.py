@@ -38,9 +38,9 @@ REQUEST = {
     "case_count": COUNT, "problems": len(PROBLEMS), "backends": list(made.BACKENDS),
     "devices": ["cpu"], "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1],
     "caches": ["hot"], "weight_kinds": ["dense", "separable"], "cases": "of a shard", "passes": 3,
-    "precision": None, "allocator": "steady",
+    "precision": None, "allocator": "retain",
 }  # fmt: skip
-SETTINGS = {"seed": 0, "allocator": "steady", "cores": [1], "niceness": -10, "block_s": 0.01}
+SETTINGS = {"seed": 0, "allocator": "retain", "cores": [1], "niceness": -10, "block_s": 0.01}
 
 
 def write(
@@ -239,7 +239,7 @@ def test_machines_are_kept_apart(tmp_path: Path) -> None:
         "e1": "0a1b2c3d4e5f",
     }
     assert told["environments"]["e1"]["settings"] == {
-        "allocator": "steady", "cores": [3], "niceness": 0,
+        "allocator": "retain", "cores": [3], "niceness": 0,
     }  # fmt: skip
     assert told["settings"] == {"seed": 0, "block_s": 0.01}
     assert read_request_info(told).cases == 2 * COUNT
@@ -333,7 +333,7 @@ def another(
         (another(whole="ba9876543210"), "of different requests: their cases differ"),
         (another(passes=5), "differ in request.passes: 3 against 5"),
         (another(precision=0.02), "differ in request.precision: None against 0.02"),
-        (another(allocator="system"), "differ in request.allocator: 'steady' against 'system'"),
+        (another(allocator="system"), "differ in request.allocator: 'retain' against 'system'"),
         (another(backends=["loop"]), "differ in request.backends"),
         (another(shard="2/4"), "is shard 2/4"),
         (another({"block_s": 0.02}), "differ in settings.block_s: 0.01 against 0.02"),
