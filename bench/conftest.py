@@ -24,7 +24,7 @@ from convsweep.measure.gate import (
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.sampling import quantiles
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep import session
 from convsweep.sweep.forecast import Predictor
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request

@@ -32,7 +32,7 @@ from convsweep.cluster.session import run_on_cluster
 from convsweep.cluster.tasks import Measured
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep.runner import Progress
 
 NODES, CASES = (1, 2, 4), (1_000, 10_000)

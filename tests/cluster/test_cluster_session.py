@@ -13,7 +13,7 @@ from convsweep.cluster import session
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.work_queue import RETRIES
 from convsweep.measure.outcome import Outcome
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results.network_store import load_networks
 from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load, read_environment

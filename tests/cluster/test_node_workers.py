@@ -5,7 +5,8 @@ from dataclasses import replace
 from convsweep.backends.registry import list_backends
 from convsweep.cluster.tasks import NodeWorkers
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import GRIDS, cross
+from convsweep.problems.case import cross
+from convsweep.problems.grids import GRIDS
 from convsweep.sweep.runner import group_cases
 from tests.process.test_runner import Fakes
 

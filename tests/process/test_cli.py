@@ -14,7 +14,7 @@ import convsweep
 from convsweep import cli
 from convsweep.analysis.cases import split
 from convsweep.analysis.verdicts import SUMMARY_COLUMNS
-from convsweep.problems.grid import GRIDS
+from convsweep.problems.grids import GRIDS
 
 
 class Said(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Message, Reply, Settings
-from convsweep.problems.grid import cross
+from convsweep.problems.case import cross
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer, workloads

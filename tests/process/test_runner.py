@@ -21,7 +21,8 @@ from convsweep.measure.worker import (
     WarmUp,
 )
 from convsweep.problems.axes import parse_axis, span
-from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.problems.case import Case, cross
+from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import Layer
 from convsweep.sweep.forecast import (
     PASS_START_S,

@@ -13,7 +13,7 @@ from convsweep.cluster.tasks import Measured, Timed
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results.schema import SCHEMA_VERSION
 from convsweep.sweep.network_runs import Network
 from convsweep.sweep.request import Request

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convsweep.problems.problem import ConvProblem, format_size
-from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
+from convsweep.problems.separable import depthwise_part, is_replaceable, pointwise_part
 from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import Measurements, Row, write_environment
 
@@ -52,7 +52,7 @@ def moved(problem: ConvProblem, backend: str) -> int:
     """What the backend reads and writes at least."""
     if backend != "separable" or not is_replaceable(problem):
         return problem.min_bytes()
-    return depthwise_half(problem).min_bytes() + pointwise_half(problem).min_bytes()
+    return depthwise_part(problem).min_bytes() + pointwise_part(problem).min_bytes()
 
 
 def modelled_s(problem: ConvProblem, backend: str, device: str) -> float:
@@ -178,7 +178,7 @@ def with_halves(
     """
     problems = list(problems)
     found = rows(problems, **how)
-    for name, half in (("depthwise", depthwise_half), ("pointwise", pointwise_half)):
+    for name, half in (("depthwise", depthwise_part), ("pointwise", pointwise_part)):
         parts = dict.fromkeys(half(p) for p in problems if is_replaceable(p))
         timed = rows(
             parts,

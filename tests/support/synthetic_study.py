@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import depthwise_half, is_replaceable, pointwise_half
+from convsweep.problems.separable import depthwise_part, is_replaceable, pointwise_part
 from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import Row
 from tests.support import synthetic_runs as made
 
 PEAK_FLOPS_PER_S, CACHE_BYTES_PER_S, MEMORY_BYTES_PER_S = 9e10, 4.5e9, 1.5e9
 CACHE_BYTES = 2**22
-HALF_OF = {"depthwise": depthwise_half, "pointwise": pointwise_half}
+HALF_OF = {"depthwise": depthwise_part, "pointwise": pointwise_part}
 PAIR = ("torch_conv", "separable")
 Seconds = Callable[[ConvProblem, str, str], float]
 

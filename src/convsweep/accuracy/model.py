@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import depthwise_half, pointwise_half
+from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.accuracy_schema import EQUAL_COST, STANDARD
 
 FEWEST_CHANNELS = 4
@@ -49,7 +49,7 @@ def layers(task: Task, variant: str, width: int) -> list[ConvProblem]:
         part
         for problem in standard
         for part in (
-            (depthwise_half(problem), pointwise_half(problem))
+            (depthwise_part(problem), pointwise_part(problem))
             if problem.in_channels >= FEWEST_CHANNELS
             else (problem,)
         )

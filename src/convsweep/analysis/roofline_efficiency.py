@@ -10,7 +10,7 @@ import pandas as pd
 from convsweep.analysis.estimates import Interval, interval, weighted_mean
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, study
-from convsweep.problems.separable import HALF
+from convsweep.problems.separable import SEPARABLE_PARTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,7 +48,7 @@ def _halves_by_problem(run: Run) -> dict[str, DataFrame]:
     by_half = timed.set_index(["layer", "problem"], drop=False)
     problems = [r.problem for r in study(run).replacements if _is_timed(r)]
     found = {}
-    for name, half in HALF.items():
+    for name, half in SEPARABLE_PARTS.items():
         keys = [(name, half(problem).label) for problem in problems]
         found[f"{name} half"] = by_half.loc[[key for key in keys if key in by_half.index]]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import list_backends, missing_package
-from convsweep.problems.grid import GRIDS
+from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import workloads
 from convsweep.system.devices import device_names, find_device
 

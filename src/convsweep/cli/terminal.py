@@ -20,7 +20,7 @@ from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
 from convsweep.analysis.top_backends import top_backends
 from convsweep.measure.outcome import Outcome
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep.request import Request
 from convsweep.sweep.runner import Progress
 from convsweep.sweep.stopping import OpenComparisons

@@ -14,7 +14,7 @@ from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.network_runs import Network, visit
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler

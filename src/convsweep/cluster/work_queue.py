@@ -12,7 +12,7 @@ from convsweep.cluster.pool import TaskHandle, TaskLost
 from convsweep.cluster.tasks import Measured, Timed
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep.forecast import Countdown, case_s, visits
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.runner import PassResults, SweepState, by_macs, group_cases

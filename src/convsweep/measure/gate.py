@@ -18,7 +18,7 @@ from convsweep.measure.inputs import Inputs, format_skip_reason, make_inputs
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import Reference, gate, reference
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 

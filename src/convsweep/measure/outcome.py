@@ -11,7 +11,7 @@ import torch
 from convsweep.backends.base import Backend
 from convsweep.formatting import one_line
 from convsweep.measure.inputs import torch_dtype
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.problems.problem import format_size
 from convsweep.results.store import Row
 

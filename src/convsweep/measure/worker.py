@@ -19,7 +19,7 @@ from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import PackedReference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.timing import GroupTimer
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.system import process as conditions
 from convsweep.system.devices import use_full_precision
 

@@ -24,7 +24,7 @@ def not_separable_reason(problem: ConvProblem) -> str | None:
     return None if is_replaceable(problem) else "needs groups=1 and a kernel above 1"
 
 
-def depthwise_half(problem: ConvProblem) -> ConvProblem:
+def depthwise_part(problem: ConvProblem) -> ConvProblem:
     """Each input channel convolved on its own: (N, C_in, *output_size)."""
     return ConvProblem(
         problem.in_channels,
@@ -39,7 +39,7 @@ def depthwise_half(problem: ConvProblem) -> ConvProblem:
     )
 
 
-def pointwise_half(problem: ConvProblem) -> ConvProblem:
+def pointwise_part(problem: ConvProblem) -> ConvProblem:
     """The 1x1 convolution across channels, with the bias: (N, C_out, *output_size)."""
     return ConvProblem(
         problem.in_channels,
@@ -53,15 +53,15 @@ def pointwise_half(problem: ConvProblem) -> ConvProblem:
 
 def separable_macs(problem: ConvProblem) -> int:
     """Both halves' MACs: 1 / C_out + 1 / prod(kernel_size) of the standard layer's."""
-    return depthwise_half(problem).macs + pointwise_half(problem).macs
+    return depthwise_part(problem).macs + pointwise_part(problem).macs
 
 
 def separable_min_bytes(problem: ConvProblem, itemsize: int) -> int:
     """Both halves' least bytes: what lies between them is written and read."""
-    return sum(half(problem).min_bytes(itemsize) for half in (depthwise_half, pointwise_half))
+    return sum(half(problem).min_bytes(itemsize) for half in (depthwise_part, pointwise_part))
 
 
-HALF = {DEPTHWISE: depthwise_half, POINTWISE: pointwise_half}
+SEPARABLE_PARTS = {DEPTHWISE: depthwise_part, POINTWISE: pointwise_part}
 """Each half's problem, by its name."""
 
 

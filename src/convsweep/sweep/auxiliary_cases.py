@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from convsweep.backends.ceilings import ceilings
 from convsweep.measure.inputs import torch_dtype
-from convsweep.problems.grid import Case
-from convsweep.problems.separable import HALF, SEPARABLE, is_replaceable
+from convsweep.problems.case import Case
+from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import SEPARABLE_PART
 from convsweep.sweep.hardware import DeviceInfo
@@ -46,6 +46,6 @@ def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
         )
         for case in cases
         if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)
-        for name, half in HALF.items()
+        for name, half in SEPARABLE_PARTS.items()
     ]
     return list(dict.fromkeys(halves))

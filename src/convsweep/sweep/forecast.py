@@ -11,7 +11,7 @@ from convsweep.backends.ceilings import PASSES
 from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.sampling import MeasurementConfig, make_plan
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.problems.problem import Size
 from convsweep.results.schema import ROOFLINE
 

@@ -11,7 +11,7 @@ from time import monotonic
 from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.measure.worker import Describe, Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.results.network_store import INSTRUMENTED, WHOLE, NetworkRow, Networks

@@ -15,16 +15,8 @@ from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.axes import parse_axis, span
-from convsweep.problems.grid import (
-    CACHES,
-    DTYPES,
-    GRIDS,
-    MEMORY_FORMATS,
-    WEIGHT_KINDS,
-    Case,
-    Grid,
-    cross,
-)
+from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, Case, cross
+from convsweep.problems.grids import GRIDS, Grid
 from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.results.store import BASELINE, MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
@@ -163,7 +155,7 @@ def read_request(
     Raises:
         ValueError: names the value and what is allowed.
     """
-    name, layers, grid = (*model, Grid("", (), halves=True)) if model else _layers(options)
+    name, layers, grid = (*model, Grid("", (), separable_parts=True)) if model else _layers(options)
     known, here = list_backends(), hardware or this_machine()
     names = _backend_names(options.backends or grid.backends or (), known)
     devices = dict.fromkeys(options.devices or ("cpu",))
@@ -205,7 +197,7 @@ def read_request(
         allocator=_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
         ceilings=ceiling_cases(cases, places) if options.ceilings else (),
-        halves=separable_part_cases(cases) if grid.halves else (),
+        halves=separable_part_cases(cases) if grid.separable_parts else (),
     )
     if options.shard is None:
         return request
@@ -268,7 +260,7 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
     given = [option for option, value in chosen.items() if value or value == ""]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
-    plain = Grid("", (), halves=True)
+    plain = Grid("", (), separable_parts=True)
     if options.workloads:
         found = _each("workload", options.workloads, workloads())
         return "+".join(found), [x for name in found for x in workloads()[name]], plain

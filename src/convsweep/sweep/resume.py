@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convsweep.measure.outcome import NO_COLUMNS, Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results.store import flat
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from convsweep.backends.base import Backend
 from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
 from convsweep.sweep.forecast import (
     Countdown,

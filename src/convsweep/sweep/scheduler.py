@@ -24,7 +24,7 @@ from convsweep.measure.worker import (
     Validate,
     WarmUp,
 )
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerPool
 from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout

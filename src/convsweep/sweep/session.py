@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results import store
 from convsweep.results.lock import locked
 from convsweep.sweep.effort import measuring

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from convsweep.backends.base import Backend
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.sweep.forecast import case_s, truths_s, visits
 
 MOST_SHARDS = 10_000

@@ -13,7 +13,7 @@ import numpy as np
 from convsweep.analysis.estimates import Numbers, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
-from convsweep.problems.grid import Case
+from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import MARGIN
 from convsweep.sweep.request import Request

@@ -22,7 +22,7 @@ from convsweep.analysis.claims.evidence import (
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import summarize
 from convsweep.formatting import NOT_MEASURED
-from convsweep.problems.grid import GRIDS
+from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.section import Section

@@ -13,8 +13,9 @@ from convsweep.analysis.verdicts import summarize
 from convsweep.backends.ceilings import CEILING_BACKENDS, PASSES, ceilings
 from convsweep.measure.gate import setup_group, validate
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import GRIDS, cross
-from convsweep.problems.separable import depthwise_half, pointwise_half
+from convsweep.problems.case import cross
+from convsweep.problems.grids import GRIDS
+from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import load
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
@@ -127,7 +128,7 @@ def test_noise_is_of_backends_alone() -> None:
 def test_both_halves_of_every_layer_that_is_timed_both_ways() -> None:
     request = read_request(Options(grid="mobilenet"))
     layers = GRIDS["mobilenet"].layers()
-    halves = {half(layer.problem) for layer in layers for half in (depthwise_half, pointwise_half)}
+    halves = {half(layer.problem) for layer in layers for half in (depthwise_part, pointwise_part)}
     assert {case.problem for case in request.halves} == halves
     assert {(case.layer.role, case.backend) for case in request.halves} == {
         (SEPARABLE_PART, "torch_conv")

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from convsweep import Backend
 from convsweep.cli import skip_reasons, terminal
-from convsweep.problems.grid import GRIDS, cross
+from convsweep.problems.case import cross
+from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.runner import Progress
 from tests.support.synthetic_families import contest, run_of

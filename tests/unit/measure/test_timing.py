@@ -14,7 +14,7 @@ from convsweep.measure.gate import setup_group
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.timing import GroupTimer
-from convsweep.problems.grid import cross
+from convsweep.problems.case import cross
 from convsweep.problems.workloads import Layer
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)

@@ -5,13 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsweep.backends.registry import list_backends
-from convsweep.problems.grid import (
-    DTYPES,
-    GRIDS,
-    MEMORY_FORMATS,
-    WEIGHT_KINDS,
-    cross,
-)
+from convsweep.problems.case import DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, cross
+from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from tests.support.strategies import conv_problems

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from convsweep.backends.registry import list_backends
-from convsweep.problems.grid import DTYPES, GRIDS, MEMORY_FORMATS, WEIGHT_KINDS
+from convsweep.problems.case import DTYPES, MEMORY_FORMATS, WEIGHT_KINDS
+from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import PROBLEM_COLUMNS, workloads
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request

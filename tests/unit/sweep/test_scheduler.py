@@ -23,7 +23,8 @@ from convsweep.measure.worker import (
     Validate,
     WarmUp,
 )
-from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.problems.case import Case, cross
+from convsweep.problems.grids import GRIDS
 from convsweep.sweep import worker_process
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler
 from convsweep.sweep.worker_pool import WorkerPool, conditions

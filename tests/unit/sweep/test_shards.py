@@ -11,7 +11,8 @@ from convsweep import Backend
 from convsweep.backends import registry
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
-from convsweep.problems.grid import GRIDS, Case, cross
+from convsweep.problems.case import Case, cross
+from convsweep.problems.grids import GRIDS
 from convsweep.sweep.auxiliary_cases import ceiling_cases
 from convsweep.sweep.effort import measuring
 from convsweep.sweep.network_runs import networks_of

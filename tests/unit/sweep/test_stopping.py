@@ -7,7 +7,7 @@ import pytest
 
 from convsweep import ConvProblem
 from convsweep.measure.outcome import Outcome
-from convsweep.problems.grid import Case, cross
+from convsweep.problems.case import Case, cross
 from convsweep.problems.workloads import Layer
 from convsweep.sweep.stopping import (
     FIRST_LOOK,

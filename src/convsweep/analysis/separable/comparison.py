@@ -13,9 +13,9 @@ from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     DEPTHWISE,
-    HALF,
     POINTWISE,
     SEPARABLE,
+    SEPARABLE_PARTS,
     is_replaceable,
     predicted_share,
 )
@@ -156,7 +156,7 @@ def _pairs(cases: DataFrame, baseline: str) -> list[_Pair]:
 
 
 def _key(half: str, problem: ConvProblem) -> tuple[str, str]:
-    return half, HALF[half](problem).label
+    return half, SEPARABLE_PARTS[half](problem).label
 
 
 def _timed_halves(halves: DataFrame) -> dict[tuple[str, str], _Case]:
@@ -169,7 +169,7 @@ def _half(
     name: str, problem: ConvProblem, halves: Mapping[tuple[str, str], _Case], standard: _Case
 ) -> SeparablePart:
     """The half of a layer's replacement, with its own row if it was timed."""
-    return _part(HALF[name](problem), halves.get(_key(name, problem)), standard)
+    return _part(SEPARABLE_PARTS[name](problem), halves.get(_key(name, problem)), standard)
 
 
 def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> SeparablePart:
@@ -209,7 +209,10 @@ def _log_times(
     return {
         "standard": rows(standard for _, standard, _ in pairs),
         SEPARABLE: rows(separable for _, _, separable in pairs),
-        **{half: rows(halves.get(_key(half, problem)) for problem, _, _ in pairs) for half in HALF},
+        **{
+            half: rows(halves.get(_key(half, problem)) for problem, _, _ in pairs)
+            for half in SEPARABLE_PARTS
+        },
     }
 
 
@@ -217,6 +220,6 @@ def _shares(log_s: Mapping[str, Numbers]) -> dict[str, Numbers]:
     """Value, low and high end, a column a pair: of the replacement's time, paired by pass."""
     with np.errstate(invalid="ignore"):  # NaN where a half has no time
         both = np.logaddexp(log_s[DEPTHWISE], log_s[POINTWISE])
-    halves = {half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in HALF}
+    halves = {half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in SEPARABLE_PARTS}
     value, low, high = bounds(estimate(both - log_s[SEPARABLE]))
     return {**halves, "rest": 1 - np.array([value, high, low])}

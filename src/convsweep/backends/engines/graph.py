@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Weights
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import depthwise_half, pointwise_half
+from convsweep.problems.separable import depthwise_part, pointwise_part
 
 
 class Layer(NamedTuple):
@@ -29,6 +29,6 @@ def separable(problem: ConvProblem, weights: Weights) -> list[Layer]:
     assert weights.factors is not None
     depthwise, pointwise = weights.factors
     return [
-        Layer(depthwise_half(problem), depthwise, None),
-        Layer(pointwise_half(problem), pointwise, weights.bias),
+        Layer(depthwise_part(problem), depthwise, None),
+        Layer(pointwise_part(problem), pointwise, weights.bias),
     ]

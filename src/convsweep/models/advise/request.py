@@ -9,7 +9,7 @@ from dataclasses import replace
 from convsweep.formatting import one_line
 from convsweep.measure.gate import skipped_outcome
 from convsweep.models.advise.conv_recorder import ModelTrace, Recorded
-from convsweep.problems.grid import DTYPES
+from convsweep.problems.case import DTYPES
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer

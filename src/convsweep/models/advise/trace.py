@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from convsweep.formatting import one_line
 from convsweep.models.advise.conv_recorder import ModelTrace, Watch
-from convsweep.problems.grid import DTYPES
+from convsweep.problems.case import DTYPES
 from convsweep.problems.problem import Size, format_size
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

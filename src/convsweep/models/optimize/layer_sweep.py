@@ -12,7 +12,7 @@ from convsweep.backends.base import Backend
 from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.inputs import make_inputs
 from convsweep.models.optimize.layer_inventory import ConvCall
-from convsweep.problems.grid import CACHES, DTYPES, Case
+from convsweep.problems.case import CACHES, DTYPES, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.store import BASELINE

@@ -30,7 +30,7 @@ PROBLEM_COLUMNS = (
 )
 CONVBENCH = "convbench_sample"
 MOBILENET = "mobilenetv1_100"
-STANDARD_TWIN = "mobilenetv1_100_standard"
+STANDARD_MOBILENET = "mobilenetv1_100_standard"
 """MobileNetV1 with a standard convolution in place of each pair (Howard et al. 2017, Table 4)."""
 MOST_FIELD_BYTES = 10_000
 
@@ -57,7 +57,7 @@ def workloads() -> Mapping[str, tuple[Layer, ...]]:
         for row in csv.DictReader(file):
             layer = Layer(_problem(row), row["model"], row["layer"], int(row["count"]))
             found.setdefault(row["model"], []).append(layer)
-    found[STANDARD_TWIN] = standard_twin(found[MOBILENET], STANDARD_TWIN)
+    found[STANDARD_MOBILENET] = standard_network(found[MOBILENET], STANDARD_MOBILENET)
     with folder.joinpath(f"{CONVBENCH}.csv").open(encoding="utf-8") as file:
         found[CONVBENCH] = [
             Layer(_problem(row), CONVBENCH, f"{row['kind']}.{number}", int(row["uses"]))
@@ -66,7 +66,7 @@ def workloads() -> Mapping[str, tuple[Layer, ...]]:
     return {name: tuple(layers) for name, layers in found.items()}
 
 
-def standard_twin(layers: Sequence[Layer], workload: str) -> list[Layer]:
+def standard_network(layers: Sequence[Layer], workload: str) -> list[Layer]:
     """A separable network's layers, each pair `NAME.dw`, `NAME.pw` as the convolution it replaces.
 
     That one goes from the depthwise half's input to the pointwise half's output; its name is NAME,
@@ -77,14 +77,14 @@ def standard_twin(layers: Sequence[Layer], workload: str) -> list[Layer]:
     for layer in layers:
         name, _, half = (layer.name or "").rpartition(".")
         if half == "dw":
-            problem = standard_of(layer.problem, by_name[f"{name}.pw"].problem)
+            problem = standard_problem(layer.problem, by_name[f"{name}.pw"].problem)
             twins.append(Layer(problem, workload, name, layer.count))
         elif half != "pw":
             twins.append(replace(layer, workload=workload))
     return twins
 
 
-def standard_of(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
+def standard_problem(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
     """The standard convolution whose separable replacement has these two halves."""
     return ConvProblem(
         depthwise.in_channels,

@@ -1,70 +1,37 @@
-"""What is swept: named grids, and the cases that problems span with backends and devices."""
+"""Named grids: sets of problems with the backends, passes and time limit that suit them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
-from convsweep.problems.workloads import MOBILENET, STANDARD_TWIN, Layer, workloads
-
-DTYPES = ("float32", "float64", "float16", "bfloat16")
-MEMORY_FORMATS = ("contiguous", "channels_last")
-WEIGHT_KINDS = ("separable", "dense")
-CACHES = ("hot", "cold")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to time: a problem on one backend, device, dtype, memory format, thread count."""
-
-    layer: Layer
-    weight_kind: str
-    device: str
-    dtype: str
-    memory_format: str
-    threads: int
-    cache: str
-    """`hot`: every call finds its input where the last one left it; `cold`: in no cache."""
-    backend: str
-
-    @property
-    def problem(self) -> ConvProblem:
-        """The shape to compute."""
-        return self.layer.problem
-
-    @property
-    def group(self) -> Case:
-        """What it shares with the cases that it is compared and interleaved with."""
-        return self.on("")
-
-    def on(self, backend: str) -> Case:
-        """The same on another backend."""
-        return replace(self, backend=backend)
+from convsweep.problems.workloads import MOBILENET, STANDARD_MOBILENET, Layer, workloads
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Named problems: each line of axes spans a block of them, or layers of networks."""
+    """Problems spanned by axes, layers of networks, or both."""
 
     about: str
     axes: tuple[str, ...] = ()
+    """Each line spans one block of problems."""
     networks: tuple[str, ...] = ()
-    """Workloads whose layers it has."""
+    """Workloads whose layers are added."""
     keeps: Callable[[ConvProblem], bool] = lambda problem: True
-    """Which of those layers."""
+    """Filter of these layers."""
     passes: int = 10
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
-    """The backends, or families of them, that answer its question; None: those of no family."""
-    halves: bool = False
-    """Whether the halves of separable layers are timed alone, too."""
+    """Names of backends and families; None: the basic backends."""
+    separable_parts: bool = False
+    """Whether the depthwise and the pointwise part of separable layers are timed alone, too."""
 
     def layers(self) -> list[Layer]:
-        """The problems of all lines and networks, each once."""
+        """Return the problems of all axes and networks, without duplicates."""
         spans = (span(map(parse_axis, line.split())) for line in self.axes)
         layers = (layer.problem for name in self.networks for layer in workloads()[name])
         problems = itertools.chain(*spans, filter(self.keeps, layers))
@@ -123,7 +90,7 @@ def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
 
 GRIDS = {
     "smoke": Grid(
-        "every backend on the smallest problems, in seconds",
+        "smallest problems, a few seconds",
         ("in_channels=4,8 size=6 kernel_size=1,3",),
         passes=3,
         case_timeout_s=2.0,
@@ -141,13 +108,13 @@ GRIDS = {
         "eight of MobileNetV1's layers, standard against separable",
         _MOBILENET,
         backends=("torch_conv", "separable"),
-        halves=True,
+        separable_parts=True,
     ),
     "depthwise": Grid(
         "standard against depthwise-separable layers",
         _DEPTHWISE,
         backends=("torch_conv", "im2col", "separable"),
-        halves=True,
+        separable_parts=True,
     ),
     "batch": Grid("time against the batch's size", _BATCH),
     "lecture": Grid(
@@ -171,7 +138,7 @@ GRIDS = {
     ),
     "separable_blocks": Grid(
         "separable blocks of MobileNetV1: one fused kernel against two calls of the engines",
-        networks=(STANDARD_TWIN,),
+        networks=(STANDARD_MOBILENET,),
         keeps=lambda problem: is_replaceable(problem) and problem.in_channels > 3,
         passes=5,
         backends=(
@@ -193,37 +160,3 @@ GRIDS = {
         (*_CHANNELS, *_SIZES, *_KERNELS, *_DEPTHWISE, *_BATCH, *_FURTHER),
     ),
 }
-
-
-def cross(
-    layers: Sequence[Layer],
-    backends: Sequence[str],
-    *,
-    devices: Sequence[str] = ("cpu",),
-    dtypes: Sequence[str] = ("float32",),
-    memory_formats: Sequence[str] = ("contiguous",),
-    threads: Sequence[int] = (1,),
-    caches: Sequence[str] = ("hot",),
-    weight_kind: str = "separable",
-) -> list[Case]:
-    """Every layer on everything it is to be timed on, the backends of one problem together."""
-    return [
-        Case(
-            layer,
-            _weight_kind(layer.problem, weight_kind),
-            device,
-            dtype,
-            memory_format,
-            thread_count,
-            cache,
-            backend,
-        )
-        for layer, device, dtype, memory_format, thread_count, cache, backend in itertools.product(
-            layers, devices, dtypes, memory_formats, threads, caches, backends
-        )
-    ]
-
-
-def _weight_kind(problem: ConvProblem, wanted: str) -> str:
-    """`separable` where the problem's weight can factor: one group, a kernel above 1."""
-    return wanted if is_replaceable(problem) else "dense"

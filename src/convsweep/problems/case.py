@@ -1,0 +1,68 @@
+"""Cases of a sweep: each is one problem on one backend under one setting."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import is_replaceable
+from convsweep.problems.workloads import Layer
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+MEMORY_FORMATS = ("contiguous", "channels_last")
+WEIGHT_KINDS = ("separable", "dense")
+CACHES = ("hot", "cold")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time."""
+
+    layer: Layer
+    weight_kind: str
+    device: str
+    dtype: str
+    memory_format: str
+    threads: int
+    cache: str
+    """`hot`: the input stays in the caches between calls; `cold`: the caches are flushed."""
+    backend: str
+
+    @property
+    def problem(self) -> ConvProblem:
+        """The shape to compute."""
+        return self.layer.problem
+
+    @property
+    def group(self) -> Case:
+        """This case without its backend: equal for all cases that are compared and interleaved."""
+        return self.on("")
+
+    def on(self, backend: str) -> Case:
+        """Return the same case on another backend."""
+        return replace(self, backend=backend)
+
+
+def cross(
+    layers: Sequence[Layer],
+    backends: Sequence[str],
+    *,
+    devices: Sequence[str] = ("cpu",),
+    dtypes: Sequence[str] = ("float32",),
+    memory_formats: Sequence[str] = ("contiguous",),
+    threads: Sequence[int] = (1,),
+    caches: Sequence[str] = ("hot",),
+    weight_kind: str = "separable",
+) -> list[Case]:
+    """Return every combination; the backends of one problem and setting are neighbours.
+
+    A layer that no separable layer can replace gets dense weights, whatever `weight_kind` is.
+    """
+    return [
+        Case(layer, weight_kind if is_replaceable(layer.problem) else "dense", *setting)
+        for layer, *setting in itertools.product(
+            layers, devices, dtypes, memory_formats, threads, caches, backends
+        )
+    ]
