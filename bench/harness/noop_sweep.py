@@ -26,7 +26,7 @@ CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
 """Numbers of cases, and how many values in_channels and out_channels take to make as many."""
 
 _NOTHING = MeasurementConfig(
-    warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, settle_s=0
+    warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, discard_s=0
 )
 _WATCH_EVERY_S = 0.5
 

@@ -165,7 +165,7 @@ def test_a_node_with_other_versions_is_named_before_anything_runs(
     [
         ({"told": introduction().told | {"commit": "def"}}, "of commit abc and def"),
         ({"versions": installed() | {"torch_conv": None}}, "'torch_conv' is .* and not installed"),
-        ({"conditions": {"niceness": 15, "allocator": "steady"}}, "have niceness -10 and 15"),
+        ({"conditions": {"niceness": 15, "allocator": "retain"}}, "have niceness -10 and 15"),
     ],
 )
 def test_nodes_of_one_environment_that_differ_all_the_same_are_refused(

@@ -13,7 +13,7 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.base import FAMILIES
 from convsweep.backends.registry import missing_package, skip_reason
 from convsweep.measure.inputs import make_inputs, torch_dtype
-from convsweep.measure.reference import gate, reference
+from convsweep.measure.reference import check, compute_reference
 from tests.support.strategies import conv_problems
 
 BACKENDS = list(convsweep.list_backends().values())
@@ -114,8 +114,8 @@ def test_equals_the_reference_or_says_why_not(backend: Backend) -> None:
             return
         inputs = make_inputs(problem, weight_kind=weight_kind(problem))
         conv = backend.prepare(problem, inputs.weights)
-        truth = reference(problem, inputs)
-        assert gate(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
+        truth = compute_reference(problem, inputs)
+        assert check(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
 
     drawn(backend, law)
 
@@ -127,7 +127,7 @@ def test_a_direct_method_is_exact_on_whole_numbers(backend: Backend) -> None:
             return
         inputs = make_inputs(problem, weight_kind=weight_kind(problem), integers=True)
         y = backend.prepare(problem, inputs.weights)(inputs.x)
-        assert torch.equal(y.double(), reference(problem, inputs).y)
+        assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
     if backend.direct:
         drawn(backend, law)
@@ -146,7 +146,10 @@ def test_is_linear_in_its_input(backend: Backend) -> None:
         other = replace(inputs, x=make_inputs(problem, dtype=dtype, seed=1).x)
         conv = backend.prepare(problem, inputs.weights)
         apart = conv(2 * inputs.x - 3 * other.x) - (2 * conv(inputs.x) - 3 * conv(other.x))
-        scale = 2 * reference(problem, inputs).scale + 3 * reference(problem, other).scale
+        scale = (
+            2 * compute_reference(problem, inputs).scale
+            + 3 * compute_reference(problem, other).scale
+        )
         eps = torch.finfo(torch_dtype(dtype)).eps
         assert float(apart.abs().max()) <= 3 * backend.error_bound(problem) * eps * scale
 
@@ -179,7 +182,9 @@ def test_keeps_the_contract_in_every_dtype_and_format(
         problem, weight_kind=weight_kind(problem), dtype=dtype, memory_format=memory_format
     )
     conv = backend.prepare(problem, inputs.weights)
-    finding = gate(conv, problem, inputs, reference(problem, inputs), backend.error_bound(problem))
+    finding = check(
+        conv, problem, inputs, compute_reference(problem, inputs), backend.error_bound(problem)
+    )
     assert finding.reason is None
     y = conv(inputs.x)
     assert y.is_contiguous() or not inputs.x.is_contiguous()
@@ -223,4 +228,4 @@ def test_the_five_of_the_lecture_are_there() -> None:
 def test_the_reference_equals_the_naive_loop(problem: ConvProblem) -> None:
     inputs = make_inputs(problem, dtype="float64", integers=True)
     loop = convsweep.list_backends()["loop"].prepare(problem, inputs.weights)
-    assert torch.equal(reference(problem, inputs).y, loop(inputs.x))
+    assert torch.equal(compute_reference(problem, inputs).y, loop(inputs.x))

@@ -18,7 +18,7 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.engines import cudnn, graph, inductor, ncnn
 from convsweep.backends.registry import missing_package
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import gate, reference
+from convsweep.measure.reference import check, compute_reference
 from tests.support.kernel_checks import threads_answered_rightly, wrong_inputs
 
 ENGINES = [
@@ -84,11 +84,11 @@ def test_an_engine_is_quiet_and_leaves_no_process(
 
     before = psutil.Process().children()
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
-    finding = gate(
+    finding = check(
         engine.prepare(LAYER, inputs.weights),
         LAYER,
         inputs,
-        reference(LAYER, inputs),
+        compute_reference(LAYER, inputs),
         engine.error_bound(LAYER),
     )
     assert finding.reason is None
@@ -102,7 +102,7 @@ def test_an_answer_outlives_its_engine(name: str) -> None:
     if engine not in ENGINES:
         pytest.skip(f"{name} is not installed")
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
-    truth = reference(LAYER, inputs).y
+    truth = compute_reference(LAYER, inputs).y
     conv = engine.prepare(LAYER, inputs.weights)
     answers = [conv(inputs.x) for _ in range(3)]
     del conv
@@ -124,7 +124,7 @@ def test_ncnn_takes_planes_of_any_size(data: st.DataObject) -> None:
         pytest.skip("ncnn is not installed")
     inputs = make_inputs(problem)
     y = ncnn.convolution(graph.dense(problem, inputs.weights))(inputs.x)
-    assert torch.allclose(y.double(), reference(problem, inputs).y, atol=1e-4)
+    assert torch.allclose(y.double(), compute_reference(problem, inputs).y, atol=1e-4)
 
 
 def test_openvino_sends_no_word_and_leaves_no_file(tmp_path: Path) -> None:
@@ -151,12 +151,12 @@ print("openvino_telemetry" in sys.modules)
 
 def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    inductor.skipped_outcome.cache_clear()
+    inductor.missing_compiler.cache_clear()
     try:
         reason = convsweep.list_backends()["torch_compile"].unsupported(LAYER)
         assert reason == "needs a C++ compiler: no-such-compiler is not found"
     finally:
-        inductor.skipped_outcome.cache_clear()
+        inductor.missing_compiler.cache_clear()
 
 
 def test_jax_says_so_where_its_pool_can_not_have_the_threads() -> None:

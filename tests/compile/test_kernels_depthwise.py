@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from convsweep.backends.kernels import buffers, depthwise
 from convsweep.backends.strategies.depthwise_numba import BACKEND
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check, guarded_weights
+from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
 
 FORMATS = ("contiguous", "channels_last")
 
@@ -62,7 +62,9 @@ def test_equals_the_reference_and_writes_nowhere_else(
     problem: ConvProblem, memory_format: str, threads: int
 ) -> None:
     bound = BACKEND.error_bound(problem)
-    finding = check(BACKEND.prepare, problem, bound, memory_format=memory_format, threads=threads)
+    finding = check_kernel(
+        BACKEND.prepare, problem, bound, memory_format=memory_format, threads=threads
+    )
     assert finding.reason is None
 
 
@@ -78,7 +80,7 @@ def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
         with buffers.red_zones():
             conv = BACKEND.prepare(problem, guarded_weights(inputs.weights))
             y = conv(buffers.guarded(inputs.x))
-    assert torch.equal(y.double(), reference(problem, inputs).y)
+    assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -86,7 +88,7 @@ def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
 def test_maps_of_many_bands_equal_the_reference(size: tuple[int, int], memory_format: str) -> None:
     problem = ConvProblem(17, 17, size, 5, stride=2, padding=2, groups=17, bias=True)
     bound = BACKEND.error_bound(problem)
-    finding = check(BACKEND.prepare, problem, bound, memory_format=memory_format, threads=2)
+    finding = check_kernel(BACKEND.prepare, problem, bound, memory_format=memory_format, threads=2)
     assert finding.reason is None
 
 

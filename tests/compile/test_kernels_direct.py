@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from convsweep.backends.strategies.direct_numba import BACKEND
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check
+from tests.support.kernel_checks import DRAWN, check_kernel
 from tests.support.strategies import conv_problems
 
 pytest.importorskip("numba")
@@ -25,7 +25,7 @@ PROBLEMS = conv_problems(
 def test_equals_the_reference_between_red_zones(
     problem: ConvProblem, memory_format: str, threads: int
 ) -> None:
-    finding = check(
+    finding = check_kernel(
         BACKEND.prepare,
         problem,
         BACKEND.error_bound(problem),
@@ -40,7 +40,7 @@ def test_equals_the_reference_between_red_zones(
 def test_is_exact_on_whole_numbers(problem: ConvProblem, memory_format: str) -> None:
     inputs = make_inputs(problem, memory_format=memory_format, integers=True)
     y = BACKEND.prepare(problem, inputs.weights)(inputs.x)
-    assert torch.equal(y.double(), reference(problem, inputs).y)
+    assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
 
 def test_refuses_groups_and_what_is_no_image() -> None:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from convsweep.backends.strategies.pointwise_numba import BACKEND
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check
+from tests.support.kernel_checks import DRAWN, check_kernel
 
 pytest.importorskip("numba")
 
@@ -38,7 +38,7 @@ def formats(problem: ConvProblem) -> list[str]:
 def test_equals_the_reference_between_red_zones(
     problem: ConvProblem, data: st.DataObject, threads: int
 ) -> None:
-    finding = check(
+    finding = check_kernel(
         BACKEND.prepare,
         problem,
         BACKEND.error_bound(problem),
@@ -64,4 +64,4 @@ def test_takes_an_input_of_any_other_layout(problem: ConvProblem) -> None:
     inputs = make_inputs(problem)
     x = inputs.x.flip(-1).transpose(0, -1).contiguous().transpose(0, -1).flip(-1)
     y = BACKEND.prepare(problem, inputs.weights)(x)
-    assert torch.allclose(y.double(), reference(problem, inputs).y, atol=1e-4)
+    assert torch.allclose(y.double(), compute_reference(problem, inputs).y, atol=1e-4)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from convsweep.backends.strategies import separable
 from convsweep.backends.strategies.separable_numba import BACKEND
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check
+from tests.support.kernel_checks import DRAWN, check_kernel
 
 pytest.importorskip("numba")
 
@@ -48,7 +48,7 @@ def separable_problems(draw: st.DrawFn) -> ConvProblem:
 def test_equals_the_reference_between_red_zones(
     problem: ConvProblem, memory_format: str, threads: int
 ) -> None:
-    finding = check(
+    finding = check_kernel(
         BACKEND.prepare,
         problem,
         BACKEND.error_bound(problem),
@@ -66,7 +66,7 @@ def test_is_exact_on_whole_numbers(problem: ConvProblem, memory_format: str) -> 
         problem, weight_kind="separable", memory_format=memory_format, integers=True
     )
     y = BACKEND.prepare(problem, inputs.weights)(inputs.x)
-    assert torch.equal(y.double(), reference(problem, inputs).y)
+    assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
 
 @given(problem=separable_problems())

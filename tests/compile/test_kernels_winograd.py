@@ -9,7 +9,7 @@ import convsweep
 from convsweep import ConvProblem
 from convsweep.backends.kernels import winograd, winograd_tiles
 from convsweep.measure.inputs import make_inputs
-from tests.support.kernel_checks import DRAWN, check
+from tests.support.kernel_checks import DRAWN, check_kernel
 from tests.support.strategies import conv_problems
 
 BACKEND = convsweep.list_backends()["winograd_numba"]
@@ -41,7 +41,7 @@ def test_every_tile_is_right_and_stays_within_its_memory(
 ) -> None:
     prepare = partial(winograd.prepare, tile=tile)
     bound = winograd_tiles.error_bound(problem, tile)
-    finding = check(prepare, problem, bound, memory_format=memory_format, threads=threads)
+    finding = check_kernel(prepare, problem, bound, memory_format=memory_format, threads=threads)
     assert finding.reason is None
 
 
@@ -55,7 +55,7 @@ def test_blocks_of_a_single_band_are_right(
         patch.setattr(winograd, "NEAR_TILES", 1)
         patch.setattr(winograd, "MOST_UNEVEN", 3)
         bound = winograd_tiles.error_bound(problem)
-        finding = check(
+        finding = check_kernel(
             winograd.prepare, problem, bound, memory_format=memory_format, threads=threads
         )
     assert finding.reason is None
@@ -67,7 +67,7 @@ def test_small_problems_are_right_or_refused_with_a_reason(problem: ConvProblem)
     if reason := BACKEND.unsupported(problem):
         assert reason.startswith("needs ")
         return
-    finding = check(BACKEND.prepare, problem, BACKEND.error_bound(problem))
+    finding = check_kernel(BACKEND.prepare, problem, BACKEND.error_bound(problem))
     assert finding.reason is None
 
 

@@ -35,7 +35,7 @@ from convsweep.results.accuracy_store import load
 from convsweep.results.store import read_environment
 from convsweep.system.devices import find_device
 
-QUICK = MeasurementConfig(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, settle_s=1e-6)
+QUICK = MeasurementConfig(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, discard_s=1e-6)
 TASKS = (Task(1, 8, 10), Task(200, 7, 9), Task(3, 12, 2), Task(5, 9, 3))
 SEEDS = st.integers(0, 10**6)
 

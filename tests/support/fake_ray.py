@@ -50,7 +50,7 @@ def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Nod
         places={"cpu": KnownPlace(f"CPU of {environment_id}", 2**25)},
         versions=installed(),
         told=told,
-        conditions={"niceness": -10, "allocator": "steady", "cores": [1]},
+        conditions={"niceness": -10, "allocator": "retain", "cores": [1]},
     )
     return replace(plain, **more)
 

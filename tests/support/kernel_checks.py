@@ -13,14 +13,14 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import GateResult, gate, reference
+from convsweep.measure.reference import GateResult, check, compute_reference
 from convsweep.problems.problem import ConvProblem
 
 DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "60")))
 """How many problems are drawn; the environment may ask for more of them."""
 
 
-def check(
+def check_kernel(
     prepare: Callable[[ConvProblem, Weights], Conv],
     problem: ConvProblem,
     bound: float,
@@ -34,13 +34,13 @@ def check(
     Whatever is read beside them is not a number, and neither is then the answer.
     """
     inputs = make_inputs(problem, memory_format=memory_format, weight_kind=weight_kind)
-    truth = reference(problem, inputs)
+    truth = compute_reference(problem, inputs)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with buffers.red_zones():
             conv = prepare(problem, guarded_weights(inputs.weights))
-            return gate(lambda x: conv(buffers.guarded(x)), problem, inputs, truth, bound)
+            return check(lambda x: conv(buffers.guarded(x)), problem, inputs, truth, bound)
     finally:
         torch.set_num_threads(before)
 
@@ -76,7 +76,7 @@ def threads_answered_rightly(conv: Conv, problem: ConvProblem, inputs: Inputs) -
 
     They start each call together, and the interpreter changes between them as often as it can.
     """
-    truth, factors = reference(problem, inputs).y, range(1, 5)
+    truth, factors = compute_reference(problem, inputs).y, range(1, 5)
     together = threading.Barrier(len(factors), timeout=60)
     plain = truth if inputs.weights.bias is None else truth - inputs.weights.bias.view(1, -1, 1, 1)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import convsweep
 from convsweep import Backend, ConvProblem
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import gate, reference
+from convsweep.measure.reference import check, compute_reference
 from tests.support.strategies import conv_problems
 
 DEPTHWISE = convsweep.list_backends()["triton_depthwise"]
@@ -34,7 +34,7 @@ def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
 def error_over_bound(backend: Backend, problem: ConvProblem, memory_format: str) -> float:
     inputs = make_inputs(problem, weight_kind="dense", memory_format=memory_format)
     y = backend.prepare(problem, inputs.weights)(inputs.x)
-    truth = reference(problem, inputs)
+    truth = compute_reference(problem, inputs)
     bound = backend.error_bound(problem) * torch.finfo(y.dtype).eps * truth.scale
     return float((y.double() - truth.y).abs().max() / bound)
 
@@ -77,7 +77,7 @@ def test_several_blocks_pass_the_gate_in_every_dtype(
     inputs = make_inputs(problem, weight_kind="dense", dtype=dtype, memory_format=memory_format)
     conv = backend.prepare(problem, inputs.weights)
     bound = backend.error_bound(problem)
-    assert gate(conv, problem, inputs, reference(problem, inputs), bound).reason is None
+    assert check(conv, problem, inputs, compute_reference(problem, inputs), bound).reason is None
 
 
 @pytest.mark.parametrize(("backend", "problem", "memory_format"), SEVERAL_BLOCKS)
@@ -86,6 +86,6 @@ def test_whole_numbers_are_exact_and_the_answer_lies_as_the_input_does(
 ) -> None:
     inputs = make_inputs(problem, weight_kind="dense", memory_format=memory_format, integers=True)
     y = backend.prepare(problem, inputs.weights)(inputs.x)
-    assert torch.equal(y.double(), reference(problem, inputs).y)
+    assert torch.equal(y.double(), compute_reference(problem, inputs).y)
     assert y.is_contiguous() == inputs.x.is_contiguous()
     assert y.is_contiguous(memory_format=torch.channels_last) == (memory_format == "channels_last")

@@ -8,7 +8,7 @@ import pytest
 from convsweep import Backend, ConvProblem
 from convsweep.cli import cli
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import gate, reference
+from convsweep.measure.reference import check, compute_reference
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,8 +27,8 @@ def test_the_shown_backend_is_whole_and_right() -> None:
     assert backend.unsupported(ConvProblem(8, 6, (9, 7), 3))
     inputs = make_inputs(problem)
     conv = backend.prepare(problem, inputs.weights)
-    truth = reference(problem, inputs)
-    assert gate(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
+    truth = compute_reference(problem, inputs)
+    assert check(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

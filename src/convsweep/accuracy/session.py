@@ -132,15 +132,15 @@ def run_study(
                 if unit in records.done:
                     continue
                 outcomes = _outcomes(request, unit, loaded[unit.dataset], trial, interrupts)
-                if outcomes is None or interrupts.asked:
+                if outcomes is None or interrupts.received:
                     break
                 rows = [_row(told, request, unit, outcome) for outcome in outcomes]
                 records.append(rows)
                 failed += sum(row.status not in ("ok", "skipped") for row in rows)
                 observe(StudyProgress(done, len(request.units), rows))
-        ended = "interrupted" if interrupts.asked else "done"
+        ended = "interrupted" if interrupts.received else "done"
         store.write_environment(out, {**told, "end_reason": ended})
-        return StudyEnding(interrupts.asked, failed)
+        return StudyEnding(interrupts.received, failed)
 
 
 def _outcomes(
@@ -154,7 +154,7 @@ def _outcomes(
         return all_alike("skipped", data)
     source = SOURCES[unit.dataset]
     asked = Trial(data, unit.seed, source.width, request.epochs_of(source), request.threads)
-    return trial(asked, lambda: interrupts.asked)
+    return trial(asked, lambda: interrupts.received)
 
 
 def _loaded(source: Source) -> Dataset | str:

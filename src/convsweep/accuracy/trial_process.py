@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from convsweep.accuracy.trial import Trial, TrialOutcome, all_alike, serve
-from convsweep.system.forkserver import context, isolated_start
+from convsweep.system.forkserver import get_context, isolated_start
 
 _LOOK_EVERY_S = 0.1
 
@@ -18,7 +18,7 @@ def run_trial_in_process(
 
     A process that dies leaves outcomes that say how.
     """
-    processes = context()
+    processes = get_context()
     ours, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=serve, args=(theirs, trial), daemon=True)
     with isolated_start():

@@ -11,16 +11,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 from convsweep.backends.base import Backend
-from convsweep.backends.ceilings import CEILING_BACKENDS
 from convsweep.backends.registry import list_backends
+from convsweep.backends.roofline_probes import PROBE_BACKENDS
 
-AGAIN = "+again"
+AA_SUFFIX = "+again"
 _MORE_WORK = re.compile(r".+\+(\d+)%")
 
 
 def aa_variant(name: str) -> str:
     """The name under which the backend runs a second time, as it is."""
-    return name + AGAIN
+    return name + AA_SUFFIX
 
 
 def slowed_variant(name: str, percent: int) -> str:
@@ -30,7 +30,7 @@ def slowed_variant(name: str, percent: int) -> str:
 
 def find_backend(name: str) -> Backend:
     """The backend of that name, which may be a twin's or measure a ceiling."""
-    known = {**CEILING_BACKENDS, **list_backends()}
+    known = {**PROBE_BACKENDS, **list_backends()}
     if name in known:
         return known[name]
     return replace(known[name.rpartition("+")[0]], name=name)

@@ -12,7 +12,7 @@ import click
 from convsweep.cli.common import folder, interrupted
 from convsweep.cli.errors import requested, written
 from convsweep.cli.options import path
-from convsweep.system.signals import ending_at_once
+from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
     from convsweep.accuracy.session import StudyProgress
@@ -46,11 +46,11 @@ def accuracy(
     """
     from convsweep.system import forkserver
 
-    forkserver.begin()
-    with ending_at_once():
+    forkserver.start()
+    with exit_on_interrupt():
         from convsweep.accuracy import session
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         request = session.read_request(session.StudyOptions(datasets, seeds, threads, epochs))
         out = folder(out, resume, session.NAME)
     command = shlex.join(["convsweep", *sys.argv[1:]])

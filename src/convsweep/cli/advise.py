@@ -12,7 +12,7 @@ import click
 from convsweep.cli.common import FAILED, folder, interrupted, sweep_with_progress
 from convsweep.cli.errors import requested, written
 from convsweep.cli.options import path
-from convsweep.system.signals import ending_at_once
+from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
     from convsweep.analysis.model_advice import Advice
@@ -68,8 +68,8 @@ def advise(
     """
     from convsweep.system import forkserver
 
-    forkserver.begin()
-    with ending_at_once():
+    forkserver.start()
+    with exit_on_interrupt():
         from convsweep.analysis.model_advice import keep, read_advice, require_same_model
         from convsweep.cli import terminal
         from convsweep.models.advise import request as asking
@@ -79,7 +79,7 @@ def advise(
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         shapes = [asking.read_shape(text) for text in inputs]
         recording = record(load_model(spec), shapes)
         name = short_name(spec)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsweep.cli.errors import written
-from convsweep.system.signals import EXIT_CODE, ignoring_more
+from convsweep.system.signals import EXIT_CODE, ignore_interrupts
 
 if TYPE_CHECKING:
     from convsweep.sweep.network_runs import Network
@@ -67,7 +67,7 @@ def sweep_with_progress(
 
 def interrupted() -> int:
     """Say how an interrupted run goes on; the exit code."""
-    ignoring_more()
+    ignore_interrupts()
     print("convsweep: interrupted; the same command with --resume goes on", file=sys.stderr)
     return EXIT_CODE
 

@@ -8,7 +8,7 @@ import click
 
 from convsweep.cli.errors import requested
 from convsweep.cli.options import path
-from convsweep.system.signals import ending_at_once
+from convsweep.system.signals import exit_on_interrupt
 
 
 @click.command()
@@ -53,8 +53,8 @@ def optimize(
     """
     from convsweep.system import forkserver
 
-    forkserver.begin()
-    with ending_at_once():
+    forkserver.start()
+    with exit_on_interrupt():
         from rich.console import Console
 
         from convsweep.cli import terminal
@@ -64,7 +64,7 @@ def optimize(
         from convsweep.problems.model_loader import load_model
         from convsweep.units import named, read_limit, seconds
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:

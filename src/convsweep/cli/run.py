@@ -13,7 +13,7 @@ from convsweep.cli.common import FAILED, folder, interrupted, plan, sweep_with_p
 from convsweep.cli.errors import requested
 from convsweep.cli.options import path, sweep_options
 from convsweep.cli.ray import cluster_options
-from convsweep.system.signals import ending_at_once
+from convsweep.system.signals import exit_on_interrupt
 
 
 @click.command()
@@ -65,12 +65,12 @@ def run(
     if cluster.is_asked_for(ray, nodes):
         return cluster.run(str(ray), nodes, words, out=out, resume=resume, dry_run=dry_run)
     if not dry_run:
-        forkserver.begin()
-    with ending_at_once():
+        forkserver.start()
+    with exit_on_interrupt():
         from convsweep.cli import terminal
         from convsweep.sweep.request import Options, read_request
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         request = read_request(Options(**words))
         out = folder(out, resume, request.run_name)
         planned = plan(request)
@@ -93,15 +93,15 @@ def check(**words: Any) -> int:
     """
     from convsweep.system import forkserver
 
-    forkserver.begin()
-    with ending_at_once():
+    forkserver.start()
+    with exit_on_interrupt():
         from rich.console import Console
 
         from convsweep.cli import skip_reasons, terminal
         from convsweep.sweep import session
         from convsweep.sweep.request import Options, read_request
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         request = read_request(Options(**words))
     with terminal.progress(Console(stderr=True)) as observe:
         found = session.check(request, observe)
@@ -136,15 +136,15 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     words["backends"] = words["backends"] or ("torch_conv",)
     if cluster.is_asked_for(ray, nodes):
         return cluster.noise(str(ray), nodes, words, out=out, resume=resume)
-    forkserver.begin()
-    with ending_at_once():
+    forkserver.start()
+    with exit_on_interrupt():
         from convsweep.analysis.aa_noise import measure_noise
         from convsweep.report.noise import sentences
         from convsweep.results.store import load
         from convsweep.sweep.request import Options, aa_request, read_request
         from convsweep.system.environment import environment_warnings
 
-    with ending_at_once(), requested():
+    with exit_on_interrupt(), requested():
         request = aa_request(read_request(Options(**words)))
         out = folder(out, resume, request.name)
         planned = plan(request)

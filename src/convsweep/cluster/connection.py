@@ -18,7 +18,7 @@ from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool, RayPool
 from convsweep.formatting import one_line
-from convsweep.system.forkserver import variables
+from convsweep.system.forkserver import set_variables
 
 _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -45,12 +45,12 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
     """
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
-        with variables(own), _joined(address) as pool:
+        with set_variables(own), _joined(address) as pool:
             yield pool
         return
     # A token of its own, so that nobody else's process joins this one.
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with variables(own), _sparing(threads), _started(address.local_nodes) as pool:
+    with set_variables(own), _sparing(threads), _started(address.local_nodes) as pool:
         yield pool
 
 

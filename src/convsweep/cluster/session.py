@@ -99,7 +99,7 @@ def run_on_cluster(
             {"time_spent": total, "task_losses": losses, "end_reason": word, "rows": recording.rows}
         )
         left = (left_open(s.stopping, s.kind.request, total["wall_s"]) for s in shares)
-        return Ended(word, tuple(Ending(interrupts.asked, one) for one in left))
+        return Ended(word, tuple(Ending(interrupts.received, one) for one in left))
 
 
 def _spent(shares: Sequence[GroupQueue], wall_s: float) -> dict[str, float]:

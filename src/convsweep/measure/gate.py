@@ -16,7 +16,7 @@ from convsweep.backends.registry import skip_reason
 from convsweep.backends.variants import find_backend
 from convsweep.measure.inputs import Inputs, format_skip_reason, make_inputs
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import Reference, gate, reference
+from convsweep.measure.reference import Reference, check, compute_reference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
@@ -140,7 +140,7 @@ def setup_group(
         )
     device = find_device(cases[0].device)
     inputs = _inputs(cases[0])
-    truth = truth or reference(problem, inputs)
+    truth = truth or compute_reference(problem, inputs)
     return BenchmarkGroup(cases, device, inputs, truth, case_timeout_s, effort, is_first)
 
 
@@ -180,7 +180,7 @@ def _through_the_gate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Ou
     prepare_s = perf_counter() - started
     timed = _TimedConv(conv, contest, backend.compile_s)
     bound = backend.error_bound(case.problem)
-    finding = gate(timed, case.problem, inputs, contest.truth, bound)
+    finding = check(timed, case.problem, inputs, contest.truth, bound)
     if finding.reason:
         return Outcome(
             "mismatch",
@@ -211,7 +211,7 @@ def _exact(case: Case, backend: Backend) -> Outcome | None:
         return None
     inputs = _inputs(case, integers=True)
     conv = backend.prepare(case.problem, inputs.weights)
-    finding = gate(conv, case.problem, inputs, reference(case.problem, inputs), bound=0.0)
+    finding = check(conv, case.problem, inputs, compute_reference(case.problem, inputs), bound=0.0)
     if finding.reason is None:
         return None
     return Outcome("mismatch", f"on whole numbers: {finding.reason}", finding.max_abs_err)

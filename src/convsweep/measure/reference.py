@@ -72,7 +72,7 @@ class GateResult:
     """max|y - true y| / max|true y|."""
 
 
-def reference(problem: ConvProblem, inputs: Inputs) -> Reference:
+def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
     """The convolution of `inputs` in float64, and the scale of its rounding errors."""
     x, w = inputs.x.cpu().double(), inputs.weights.dense.cpu().double()
     bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
@@ -120,7 +120,7 @@ def recheck(
     return reason and f"after timing: {reason}"
 
 
-def gate(
+def check(
     conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
 ) -> GateResult:
     """Hold a prepared backend to the truth on the very tensors that are timed; three calls.

@@ -28,12 +28,12 @@ class MeasurementConfig:
     """A case whose blocks take longer than this in one pass has fewer, and at least one."""
     clock_share: float = 1e-4
     """The largest part of a sample that the clock itself may cost."""
-    settle_s: float = 0.001
-    """Calls dropped at the start of each block, while caches take in this case's data."""
+    discard_s: float = 0.001
+    """Calls discarded at the start of each block, while caches take in this case's data."""
     cold_block_s: float = 0.05
     """A block of calls with cold caches, the flushes between them counted."""
     long_call_s: float = 0.25
-    """A call so long that its own start is no matter: none is dropped."""
+    """A call so long that its own start is no matter: none is discarded."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SamplingPlan:
 
     iterations: int
     samples: int
-    dropped: int
+    discarded: int
     blocks: int
     extra: Fraction = Fraction(0)
     """What part of the iterations is made once more, uncounted: a handicap of known size."""
@@ -54,8 +54,8 @@ class SamplingPlan:
 
     @property
     def all_calls(self) -> int:
-        """Those, and the ones that are dropped."""
-        return self.calls + self.blocks * self.dropped
+        """Those, and the ones that are discarded."""
+        return self.calls + self.blocks * self.discarded
 
 
 def make_plan(
@@ -69,10 +69,10 @@ def make_plan(
     iterations = max(1, math.ceil(overhead_s / (effort.clock_share * call_s)))
     iterations = math.ceil(iterations / extra.denominator) * extra.denominator
     samples = max(1, round(effort.block_s / (iterations * call_s)))
-    dropped = 0 if call_s >= effort.long_call_s else max(1, math.ceil(effort.settle_s / call_s))
-    block_s = (dropped + samples * iterations) * call_s
+    discarded = 0 if call_s >= effort.long_call_s else max(1, math.ceil(effort.discard_s / call_s))
+    block_s = (discarded + samples * iterations) * call_s
     blocks = min(effort.blocks, max(1, int(effort.case_s / block_s)))
-    return SamplingPlan(iterations, samples, dropped, blocks, extra)
+    return SamplingPlan(iterations, samples, discarded, blocks, extra)
 
 
 def make_cold_plan(call_s: float, flush_s: float, effort: MeasurementConfig) -> SamplingPlan:
@@ -81,7 +81,7 @@ def make_cold_plan(call_s: float, flush_s: float, effort: MeasurementConfig) -> 
     A sample is one call: a second one would find what the first one left.
     """
     samples = max(1, round(effort.cold_block_s / (call_s + flush_s)))
-    return SamplingPlan(iterations=1, samples=samples, dropped=0, blocks=effort.blocks)
+    return SamplingPlan(iterations=1, samples=samples, discarded=0, blocks=effort.blocks)
 
 
 def repeat(call: Call, times: int) -> Call:
@@ -107,8 +107,8 @@ def warm_up(clock: Clock, call: Call, effort: MeasurementConfig) -> float:
 
 def discard_warmup(clock: Clock, call: Call, plan: SamplingPlan) -> None:
     """The first calls of a block, which nobody counts."""
-    if plan.dropped:
-        clock(repeat(call, plan.dropped))
+    if plan.discarded:
+        clock(repeat(call, plan.discarded))
 
 
 def time_block(clock: Clock, call: Call, plan: SamplingPlan) -> list[float]:

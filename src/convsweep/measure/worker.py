@@ -53,7 +53,7 @@ class Setup:
     """Asks for a contest of these cases, the last one being over: `SetupDone`, or why it can't be."""
 
     cases: Sequence[Case]
-    truth: PackedReference | None = None
+    reference: PackedReference | None = None
     """What `SetupDone` gave in an earlier pass."""
 
 
@@ -61,7 +61,7 @@ class Setup:
 class SetupDone:
     """A contest is open; its truth where it is worth keeping."""
 
-    truth: PackedReference | None
+    reference: PackedReference | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class WarmUp:
     """Asks to warm an admitted case up: how many blocks it wants, or an `Outcome`."""
 
     index: int
-    rest: bool = False
+    yield_turn: bool = False
     """Whether another process has the next turn."""
 
 
@@ -85,7 +85,7 @@ class Block:
     """Asks to time one block: None, or an `Outcome` where that failed."""
 
     index: int
-    rest: bool = False
+    yield_turn: bool = False
     """Whether another process has the next turn."""
 
 
@@ -151,16 +151,16 @@ class Worker:
         match request:
             case Validate(index):
                 return self._stage.validate(index)
-            case WarmUp(index, rest):
-                return _yield_turn(self._stage.warm_up(index), rest)
-            case Block(index, rest):
-                return _yield_turn(self._stage.time_block(index), rest)
+            case WarmUp(index, yield_turn):
+                return _yield_turn(self._stage.warm_up(index), yield_turn)
+            case Block(index, yield_turn):
+                return _yield_turn(self._stage.time_block(index), yield_turn)
             case Finish(index):
                 return self._stage.finish(index)
 
     def _open(self, request: Setup) -> SetupDone | Outcome:
         self._stage = None  # its tensors make room
-        known, started = request.truth, perf_counter()
+        known, started = request.reference, perf_counter()
         try:
             contest = setup_group(
                 request.cases,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from convsweep.backends.ceilings import ceilings
+from convsweep.backends.roofline_probes import roofline_probes
 from convsweep.measure.inputs import torch_dtype
 from convsweep.problems.case import Case
 from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
@@ -21,7 +21,7 @@ def ceiling_cases(cases: Iterable[Case], places: Mapping[str, DeviceInfo]) -> li
     return [
         Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
         for device, dtype, threads in settings
-        for layer, backend in ceilings(
+        for layer, backend in roofline_probes(
             device, torch_dtype(dtype).itemsize, places[device].cache_bytes
         )
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from convsweep.backends.base import Backend
-from convsweep.backends.ceilings import PASSES
+from convsweep.backends.roofline_probes import PROBE_PASSES
 from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.sampling import MeasurementConfig, make_plan
 from convsweep.measure.worker import Settings
@@ -91,7 +91,7 @@ def family(case: Case) -> Family:
 
 def visits(case: Case, passes: int) -> int:
     """In how many of a sweep's passes the case is visited."""
-    return min(passes, PASSES) if case.layer.role == ROOFLINE else passes
+    return min(passes, PROBE_PASSES) if case.layer.role == ROOFLINE else passes
 
 
 def forecast_s(

@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 
 from convsweep.backends.base import BASIC, FAMILIES, Backend
-from convsweep.backends.ceilings import CEILING_BACKENDS
 from convsweep.backends.registry import list_backends
+from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
@@ -103,7 +103,7 @@ class Request:
     @property
     def every_backend(self) -> dict[str, Backend]:
         """The backends of all that is visited, by name."""
-        return {**CEILING_BACKENDS, **self.backends}
+        return {**PROBE_BACKENDS, **self.backends}
 
     @property
     def adaptive(self) -> bool:

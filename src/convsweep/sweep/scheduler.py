@@ -158,7 +158,7 @@ class _GroupScheduler:
         except WorkerDied as ended:
             raise _CaseFailed(members, Outcome("crash", str(ended))) from None
         if isinstance(reply, SetupDone):
-            self._truths.keep(members[0], reply.truth)
+            self._truths.keep(members[0], reply.reference)
             self._index |= {case: index for index, case in enumerate(members)}
         else:
             yield from ((case, _outcome(reply)) for case in members)
@@ -170,14 +170,14 @@ class _GroupScheduler:
         if admitted.status != "ok" or self._company.settings.effort is None:
             yield case, admitted
             return
-        blocks = self._ask(case, partial(WarmUp, rest=self._rest))
+        blocks = self._ask(case, partial(WarmUp, yield_turn=self._rest))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(Block, rest=self._rest))
+        failed = self._ask(case, partial(Block, yield_turn=self._rest))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

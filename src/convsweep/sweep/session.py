@@ -105,7 +105,7 @@ def run_sweep(
             recording.tell(
                 {"time_spent": total, "end_reason": stopping.ended, "rows": recording.rows}
             )
-        return Ending(interrupts.asked, left_open(stopping, request, total["wall_s"]))
+        return Ending(interrupts.received, left_open(stopping, request, total["wall_s"]))
 
 
 def left_open(stopping: SweepMonitor, request: Request, wall_s: float) -> OpenComparisons | None:

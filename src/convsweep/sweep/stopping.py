@@ -132,7 +132,7 @@ class SweepMonitor:
 
     def now(self) -> bool:
         """Whether the sweep is to end before the next problem."""
-        if self._interrupts.asked:
+        if self._interrupts.received:
             self.ended = "interrupted"
         elif self.budget.left_s <= 0:
             self.ended = "budget"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from convsweep.measure.worker import Message, Reply, Settings, serve
-from convsweep.system.forkserver import context, isolated_start
+from convsweep.system.forkserver import get_context, isolated_start
 
 SLOW_CALL_S = 1.0
 """An answer that takes longer is worth telling of while it is waited for."""
@@ -31,7 +31,7 @@ class WorkerProcess:
     """A fresh measuring process; one that is silent for too long is ended."""
 
     def __init__(self, settings: Settings) -> None:
-        processes = context()
+        processes = get_context()
         self._connection, theirs = processes.Pipe()
         self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
         with isolated_start():

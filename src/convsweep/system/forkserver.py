@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def context() -> ForkServerContext | SpawnContext:
+def get_context() -> ForkServerContext | SpawnContext:
     """What makes processes: the server's, or where there can't be one, fresh interpreters."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -33,12 +33,12 @@ def context() -> ForkServerContext | SpawnContext:
     return forking
 
 
-def begin() -> None:
+def start() -> None:
     """Start the server, which then imports while the caller goes on."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver
 
-        context()
+        get_context()
         with isolated_start():
             forkserver.ensure_running()
 
@@ -46,7 +46,7 @@ def begin() -> None:
 @contextmanager
 def isolated_start() -> Iterator[None]:
     """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
-    with _interrupts_held(), variables(_SINGLE_THREADED), _no_script():
+    with _interrupts_held(), set_variables(_SINGLE_THREADED), _no_script():
         yield
 
 
@@ -68,7 +68,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def variables(values: Mapping[str, str]) -> Iterator[None]:
+def set_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Within, these environment variables have these values."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -15,7 +15,7 @@ EXIT_CODE = 130
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """Within, an interrupt ends the process: a library in the midst of its import may swallow it.
 
     Only for when nothing has been written or started yet that would have to be ended first.
@@ -35,7 +35,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(EXIT_CODE)
 
 
-def ignoring_more() -> None:
+def ignore_interrupts() -> None:
     """From here on interrupts do nothing: one while Python ends would take the exit code with it.
 
     Only for a process that an interrupt has ended already, and that has nothing left to do.
@@ -48,7 +48,7 @@ class Interrupts:
     """While this is entered, one interrupt is noted and the next one raises as usual."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.received = False
         """Whether there was an interrupt."""
         self._before: Any = None
 
@@ -64,6 +64,6 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.received:
             raise KeyboardInterrupt
-        self.asked = True
+        self.received = True

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from convsweep.analysis.aa_noise import measure_noise
-from convsweep.backends.variants import AGAIN, aa_variant, extra_work, find_backend, slowed_variant
+from convsweep.backends.variants import (
+    AA_SUFFIX,
+    aa_variant,
+    extra_work,
+    find_backend,
+    slowed_variant,
+)
 from convsweep.report.build import write_report
 from convsweep.report.noise import sentences
 from convsweep.results import store
@@ -69,7 +75,7 @@ def test_a_loud_machine_finds_less_and_asks_for_more_passes(run: Callable[..., P
 
 def test_a_twin_that_is_slower_is_a_false_alarm(run: Callable[..., Path]) -> None:
     made = [
-        replace(row, median_s=2 * (row.median_s or 0)) if row.backend.endswith(AGAIN) else row
+        replace(row, median_s=2 * (row.median_s or 0)) if row.backend.endswith(AA_SUFFIX) else row
         for row in rows(5, 0.005)
     ]
     noise = measure_noise(store.load(run("alarming", made)))

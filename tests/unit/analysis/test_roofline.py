@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convsweep.analysis.cases import split
 from convsweep.analysis.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
 from convsweep.analysis.verdicts import summarize
-from convsweep.backends.ceilings import CEILING_BACKENDS, PASSES, ceilings
+from convsweep.backends.roofline_probes import PROBE_BACKENDS, PROBE_PASSES, roofline_probes
 from convsweep.measure.gate import setup_group, validate
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import cross
@@ -77,7 +77,7 @@ def test_a_device_with_one_copy_has_no_caches_to_speak_of() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_ceilings_pass_the_gate_as_every_case_does(dtype: str) -> None:
-    layers = ceilings("vulkan", 4, 2**20)  # the small ones
+    layers = roofline_probes("vulkan", 4, 2**20)  # the small ones
     for layer, name in layers:
         [case] = cross([layer], [name], dtypes=[dtype])
         contest = setup_group([case], case_timeout_s=60, effort=None)
@@ -87,9 +87,9 @@ def test_ceilings_pass_the_gate_as_every_case_does(dtype: str) -> None:
 @given(st.sampled_from(["cpu", "cuda", "vulkan"]), st.sampled_from([2, 4, 8]), st.integers(20, 27))
 def test_copies_reach_from_the_caches_into_memory(device: str, itemsize: int, log: int) -> None:
     cache_bytes = 2**log
-    found = ceilings(device, itemsize, cache_bytes)
+    found = roofline_probes(device, itemsize, cache_bytes)
     moved = [layer.problem.min_bytes(itemsize) for layer, name in found if name == "copy"]
-    assert {name for _, name in found} == set(CEILING_BACKENDS)
+    assert {name for _, name in found} == set(PROBE_BACKENDS)
     assert moved == sorted(moved)
     assert moved[0] < cache_bytes
     assert device == "vulkan" or moved[-1] >= 2 * cache_bytes
@@ -108,13 +108,13 @@ def test_every_device_dtype_and_thread_count_has_its_ceilings_once() -> None:
 
 def test_ceilings_are_visited_in_some_passes_and_forecast_so() -> None:
     request = read_request(Options(grid="smoke"))
-    assert {visits(case, 100) for case in request.ceilings} == {PASSES}
+    assert {visits(case, 100) for case in request.ceilings} == {PROBE_PASSES}
     assert {visits(case, 2) for case in request.ceilings} == {2}
     assert {visits(case, 100) for case in request.cases} == {100}
     settings = Settings()
     few, many = (
         forecast_s(request.ceilings, request.every_backend, settings, passes)
-        for passes in (PASSES, 2 * PASSES)
+        for passes in (PROBE_PASSES, 2 * PROBE_PASSES)
     )
     start = forecast_s([], {}, settings, 1)
     assert many - few < few - start

@@ -13,7 +13,7 @@ from convsweep import Backend, ConvProblem, list_backends
 from convsweep.backends.strategies import fft, im2col_banded, kn2row, winograd
 from convsweep.backends.winograd_transforms import exact_transforms, good_points, transforms
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import gate, reference
+from convsweep.measure.reference import check, compute_reference
 from tests.support.strategies import conv_problems
 
 ALGORITHMS = [backend for backend in list_backends().values() if backend.family == "algorithms"]
@@ -119,7 +119,7 @@ def test_winograd_s_bound_holds_with_twofold_room(
     inputs = make_inputs(problem, dtype=dtype, memory_format=memory_format)
     bound = winograd.error_bound(problem) / 2
     conv = winograd.prepare(problem, inputs.weights)
-    assert gate(conv, problem, inputs, reference(problem, inputs), bound).reason is None
+    assert check(conv, problem, inputs, compute_reference(problem, inputs), bound).reason is None
 
 
 def test_winograd_works_in_bands_as_on_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_the_others_multiply_as_much_as_a_hand_counts() -> None:
 def test_the_circle_of_the_fft_is_wide_enough(problem: ConvProblem) -> None:
     inputs = make_inputs(problem, dtype="float64", integers=True)
     y = fft.prepare(problem, inputs.weights)(inputs.x)
-    assert torch.equal(y.round(), reference(problem, inputs).y)
+    assert torch.equal(y.round(), compute_reference(problem, inputs).y)
     assert (y - y.round()).abs().max() < 1e-9
 
 

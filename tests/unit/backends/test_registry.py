@@ -18,9 +18,9 @@ PROBLEM = ConvProblem(4, 4, (6, 6), 3)
 @pytest.fixture
 def with_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Backend]]:
     monkeypatch.syspath_prepend(str(outside.install(tmp_path)))
-    registry.backends.cache_clear()
+    registry.list_backends.cache_clear()
     yield convsweep.list_backends()
-    registry.backends.cache_clear()
+    registry.list_backends.cache_clear()
 
 
 def test_an_outside_backend_is_found_with_its_distributions_version(

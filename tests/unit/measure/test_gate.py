@@ -12,7 +12,7 @@ from convsweep import ConvProblem, Weights
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import GateResult, gate, reference
+from convsweep.measure.reference import GateResult, check, compute_reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
@@ -168,9 +168,9 @@ LIARS: dict[Prepare, str] = {
 
 def hold(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[GateResult, Inputs]:
     inputs = make_inputs(problem)
-    truth = reference(problem, inputs)
+    truth = compute_reference(problem, inputs)
     conv = prepare(problem, inputs.weights)
-    return gate(conv, problem, inputs, truth, direct_sum_bound(problem)), inputs
+    return check(conv, problem, inputs, truth, direct_sum_bound(problem)), inputs
 
 
 def test_an_honest_backend_passes_with_its_error_told() -> None:
@@ -217,7 +217,7 @@ def test_what_a_backend_raises_leaves_its_input_as_it_was() -> None:
         return honest(PROBLEM, inputs.weights)(x)
 
     with pytest.raises(RuntimeError, match="out of patience"):
-        gate(raises_at_the_third_call, PROBLEM, inputs, reference(PROBLEM, inputs), 10.0)
+        check(raises_at_the_third_call, PROBLEM, inputs, compute_reference(PROBLEM, inputs), 10.0)
     assert torch.equal(inputs.x, make_inputs(PROBLEM).x)
 
 

@@ -55,20 +55,20 @@ def test_every_case_gets_a_sample_and_none_more_than_it_may(
 
 
 @given(call_s=st.floats(1e-7, EFFORT.long_call_s * 0.99))
-def test_the_first_calls_of_a_block_are_dropped_unless_a_call_is_long(call_s: float) -> None:
+def test_the_first_calls_of_a_block_are_discarded_unless_a_call_is_long(call_s: float) -> None:
     plan = make_plan(call_s, 1e-7, EFFORT)
-    assert plan.dropped * call_s >= min(EFFORT.settle_s, call_s)
-    assert make_plan(EFFORT.long_call_s, 1e-7, EFFORT).dropped == 0
+    assert plan.discarded * call_s >= min(EFFORT.discard_s, call_s)
+    assert make_plan(EFFORT.long_call_s, 1e-7, EFFORT).discarded == 0
 
 
 def test_a_block_leaves_its_slow_first_calls_out() -> None:
     plan = make_plan(1e-3, 1e-8, EFFORT)
-    clock = FakeClock(*[0.5] * plan.dropped, 1e-3)
+    clock = FakeClock(*[0.5] * plan.discarded, 1e-3)
     discard_warmup(clock, clock.call, plan)
     samples = time_block(clock, clock.call, plan)
     assert len(samples) == plan.samples
     assert samples == pytest.approx([1e-3] * plan.samples)
-    assert clock.calls == plan.dropped + plan.samples * plan.iterations
+    assert clock.calls == plan.discarded + plan.samples * plan.iterations
 
 
 def test_a_sample_is_seconds_of_one_call() -> None:

@@ -80,7 +80,7 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str,
             return {case.backend: outcome(stage, i) for i, case in enumerate(cases)}
 
     def outcome(stage: GroupTimer, index: int) -> Outcome:
-        admitted = stage.admit(index)
+        admitted = stage.validate(index)
         if admitted.status != "ok" or stage.contest.effort is None:
             return admitted
         blocks = stage.warm_up(index)
@@ -165,17 +165,18 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(variants, "list_backends", lambda: {"plain": Backend("plain", counting)})
     cases = cross(
-        [Layer(PROBLEM)], ("plain", variants.twin("plain"), variants.slowed_variant("plain", 5))
+        [Layer(PROBLEM)],
+        ("plain", variants.aa_variant("plain"), variants.slowed_variant("plain", 5)),
     )
     made = []
     with torch.no_grad():
         stage = GroupTimer(setup_group(cases, case_timeout_s=10.0, effort=BRIEF))
         for index in range(3):
-            assert stage.admit(index).status == "ok"
+            assert stage.validate(index).status == "ok"
             blocks = stage.warm_up(index)
             assert isinstance(blocks, int)
             plan = stage.plan(index)
             before = len(calls)
             assert stage.time_block(index) is None
-            made.append((len(calls) - before - plan.dropped) / (plan.samples * plan.iterations))
+            made.append((len(calls) - before - plan.discarded) / (plan.samples * plan.iterations))
     assert made == [1.0, 1.0, 1.05]

@@ -155,7 +155,7 @@ def test_a_truth_is_computed_once_and_handed_on() -> None:
     scene = Scene()
     scene.measure()
     scene.measure()
-    given = [request.truth for _, request, _ in scene.asked if isinstance(request, Setup)]
+    given = [request.reference for _, request, _ in scene.asked if isinstance(request, Setup)]
     assert given == [None, TRUTH]
 
 
@@ -251,8 +251,10 @@ def test_processes_that_take_turns_rest_in_between_where_threads_may_spin(
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=own_threads)}
     scene.measure(backends=engine, settings=Settings(threads=threads))
-    rests = {request.rest for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)}
-    assert rests == {threads > 1 and own_threads}
+    rests = {
+        request.yield_turn for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)
+    }
+    assert {step.yield_turn for step in steps} == {threads > 1 and own_threads}
 
 
 def test_a_rest_ends_when_nothing_is_busy_and_at_last_anyway(
@@ -262,11 +264,11 @@ def test_a_rest_ends_when_nothing_is_busy_and_at_last_anyway(
     monkeypatch.setattr(conditions_of, "sleep", slept.append)
     monkeypatch.setattr(conditions_of, "perf_counter", lambda: sum(slept))
     monkeypatch.setattr(conditions_of, "process_time", lambda: min(sum(slept), 0.05))
-    conditions_of.rest()
+    conditions_of.wait_until_idle()
     assert 0.05 < sum(slept) < 0.06
     slept.clear()
     monkeypatch.setattr(conditions_of, "process_time", lambda: sum(slept))
-    conditions_of.rest()
+    conditions_of.wait_until_idle()
     assert sum(slept) == pytest.approx(0.2, abs=0.01)
 
 

@@ -29,7 +29,7 @@ _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 @cache
-def skipped_outcome() -> str | None:
+def missing_compiler() -> str | None:
     """What Inductor lacks here, in words, or None."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     return None if shutil.which(compiler) else f"needs a C++ compiler: {compiler} is not found"

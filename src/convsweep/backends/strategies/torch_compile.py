@@ -9,7 +9,7 @@ from convsweep.problems.problem import ConvProblem
 
 def unsupported(problem: ConvProblem) -> str | None:
     """It compiles any convolution, where a C++ compiler is."""
-    return inductor.skipped_outcome()
+    return inductor.missing_compiler()
 
 
 BACKEND = Backend(

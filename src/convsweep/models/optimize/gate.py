@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import one_line
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import GateResult, Reference, gate, reference
+from convsweep.measure.reference import GateResult, Reference, check, compute_reference
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import Example, call, copied
 from convsweep.models.optimize.layers import prepared, weights_of
@@ -61,7 +61,7 @@ def gate_layer(
     inputs = Inputs(padded, weights_of(copy.deepcopy(module)))
     bound = list_backends()[name].error_bound(problem)
     try:
-        truth = reference(problem, inputs)
+        truth = compute_reference(problem, inputs)
         found = _held(name, problem, inputs, truth, bound)
     except Exception as error:
         return f"{name} fails on its input: {one_line(f'{type(error).__name__}: {error}')}"
@@ -78,7 +78,7 @@ def _held(
     name: str, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
 ) -> GateResult:
     conv = prepared(name, problem, inputs.weights, key_of(inputs.x))
-    return gate(conv, problem, inputs, truth, bound)
+    return check(conv, problem, inputs, truth, bound)
 
 
 class WholeError(NamedTuple):

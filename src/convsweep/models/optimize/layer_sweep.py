@@ -55,7 +55,7 @@ def measured(
     """
     request = _request(executed, name, usable, budget, threads)
     measuring(request)  # refuses a budget that is too small before anything is compiled
-    forkserver.begin()
+    forkserver.start()
     _compile(request)
     ending = session.run_sweep(request, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:

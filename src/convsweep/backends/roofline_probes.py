@@ -20,7 +20,7 @@ _SIDES_ELSEWHERE = (1024, 4096)
 _CACHE_SHARES = (1 / 64, 1 / 8, 1 / 2, 2)
 """Of the largest cache: what a copy reads and writes."""
 _SHARES_IN_SOFTWARE = (1 / 8,)  # its memory is the host's: one slow copy tells its rate
-PASSES = 5
+PROBE_PASSES = 5
 """In which ceilings are measured: they cost as much as many cases."""
 _ROW = 1024  # elements of an image's row: a signal so long would be more than a problem may have
 
@@ -45,10 +45,10 @@ def _prepare_copy(problem: ConvProblem, weights: Weights) -> Conv:
 
 MATMUL = Backend("matmul", _prepare_matmul, source="PyTorch")
 COPY = Backend("copy", _prepare_copy, source="McCalpin 1995, STREAM", nominal_macs_per_s=2e9)
-CEILING_BACKENDS = {backend.name: backend for backend in (MATMUL, COPY)}
+PROBE_BACKENDS = {backend.name: backend for backend in (MATMUL, COPY)}
 
 
-def ceilings(device: str, itemsize: int, cache_bytes: int) -> list[tuple[Layer, str]]:
+def roofline_probes(device: str, itemsize: int, cache_bytes: int) -> list[tuple[Layer, str]]:
     """The layers that measure a device, each with its backend's name.
 
     Args:
