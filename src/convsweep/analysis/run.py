@@ -94,9 +94,9 @@ def read_run(
 
 
 def fastest(run: Run) -> DataFrame:
-    """One row for each problem that two backends timed: `setting, label, backend, decided`.
+    """One row for each problem that two backends timed: `setting, label, backend, significant`.
 
-    It is decided where it is faster than each of the others, corrected for so many problems.
+    It is significant if it is faster than each of the others, corrected for so many problems.
     """
     rows, doubts = [], []
     for (setting, label), times in run.pass_times.groupby(["setting", "label"], sort=False):
@@ -109,7 +109,7 @@ def fastest(run: Run) -> DataFrame:
         backend = times.index.get_level_values("backend")[winner]
         rows.append({"setting": setting, "label": label, "backend": backend})
     found = pd.DataFrame(rows, columns=["setting", "label", "backend"])
-    return found.assign(decided=reject_at_fdr(np.array(doubts, dtype="float64")))
+    return found.assign(significant=reject_at_fdr(np.array(doubts, dtype="float64")))
 
 
 class MeanSpeedup(NamedTuple):
