@@ -14,7 +14,7 @@ import pytest
 
 from convsweep import cli
 from convsweep.results import store
-from tests.support.row_factory import OLD, cells, first_schema_text, write_text
+from tests.support.row_factory import version_5_text, write_text
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["run", "--axis", "in_channels=1,2", "--axis", "size=3", "--backend", "torch_conv",
@@ -119,8 +119,8 @@ def test_another_machine_is_refused(command: Command, run: Path) -> None:
     assert contents(run) == before
 
 
-def test_a_run_of_the_first_schema_is_refused(command: Command, run: Path) -> None:
-    write_text(run, first_schema_text(cells(OLD)))
+def test_a_run_of_the_schema_before_is_refused(command: Command, run: Path) -> None:
+    write_text(run, version_5_text())
     before = contents(run)
     said = command(*WORDS, "--out", run, "--resume")
     assert said.code == 2

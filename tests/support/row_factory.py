@@ -13,8 +13,6 @@ import pytest
 from convsweep.results.checksummed_csv import CHECKSUM
 from convsweep.results.store import COLUMNS, MEASUREMENTS, Measurements, Row, load
 
-FIRST_SCHEMA = COLUMNS
-
 ROW = Row(
     run_id="a-run",
     pass_index=0,
@@ -43,7 +41,6 @@ ROW = Row(
     min_bytes=1376,
 )
 
-OLD = replace(ROW, schema_version=1)
 VARIED = [
     ROW,
     replace(
@@ -90,24 +87,24 @@ def cells(row: Row) -> dict[str, str]:
     return {name: "" if (value := getattr(row, name)) is None else str(value) for name in COLUMNS}
 
 
-def line(values: Sequence[str], *, checked: bool = True) -> str:
+def line(values: Sequence[str]) -> str:
     """One line of the file, as another program would write it."""
     written = io.StringIO(newline="")
     csv.writer(written).writerow(values)
     text = written.getvalue().removesuffix("\r\n")
-    return text + (f",{zlib.crc32(text.encode()):08x}" if checked else "") + "\n"
+    return f"{text},{zlib.crc32(text.encode()):08x}\n"
 
 
-def text_of(*rows: dict[str, str]) -> str:
-    """A whole file of the present schema, its checksums true whatever its cells hold."""
-    head = ",".join([*COLUMNS, CHECKSUM]) + "\n"
-    return head + "".join(line([row[name] for name in COLUMNS]) for row in rows)
+def text_of(*rows: dict[str, str], columns: Sequence[str] = COLUMNS) -> str:
+    """A whole file of these columns, its checksums true whatever its cells hold."""
+    head = ",".join([*columns, CHECKSUM]) + "\n"
+    return head + "".join(line([row.get(name, "mine") for name in columns]) for row in rows)
 
 
-def first_schema_text(*rows: dict[str, str], columns: Sequence[str] = FIRST_SCHEMA) -> str:
-    """A whole file of schema version 1, which had fewer columns and no checksums."""
-    lines = [[row.get(name, "mine") for name in columns] for row in rows]
-    return "".join(line(values, checked=False) for values in [columns, *lines])
+def version_5_text() -> str:
+    """A whole file of the schema before this one, which had other columns."""
+    columns = ["count" if name == "layer_count" else name for name in COLUMNS if name != "role"]
+    return text_of(cells(ROW) | {"schema_version": "5", "count": "1"}, columns=columns)
 
 
 def refusal(run_dir: Path) -> str:

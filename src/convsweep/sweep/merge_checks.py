@@ -151,7 +151,7 @@ def _require_equal(
 ) -> None:
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
-        if old != new and name in ("request.whole", "request.whole_count"):
+        if old != new and name in ("request.full_request_hash", "request.full_case_count"):
             raise ValueError(f"{first} and {part} are of different requests: their cases differ")
         if old != new:
             raise ValueError(f"{first} and {part} differ in {name}: {old!r} against {new!r}")

@@ -28,17 +28,17 @@ from convsweep.results.network_store import NetworkRow, Networks, load_networks
 from convsweep.results.store import Row
 from convsweep.sweep.merge import merge
 from tests.support import synthetic_runs as made
-from tests.support.row_factory import OLD, cells, first_schema_text, load_rows, rows_of, write_text
+from tests.support.row_factory import load_rows, rows_of, version_5_text, write_text
 
 PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
 SWEPT = made.rows(PROBLEMS, passes=3)
 COUNT = len(PROBLEMS) * len(made.BACKENDS)
 REQUEST = {
-    "name": "quick", "shard": None, "whole": "0123456789ab", "full_case_count": COUNT,
+    "name": "quick", "shard": None, "full_request_hash": "0123456789ab", "full_case_count": COUNT,
     "case_count": COUNT, "problems": len(PROBLEMS), "backends": list(made.BACKENDS),
     "devices": ["cpu"], "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1],
-    "caches": ["hot"], "weight_kinds": ["dense", "separable"], "cases": "of a shard", "passes": 3,
-    "precision": None, "allocator": "retain",
+    "caches": ["hot"], "weight_kinds": ["dense", "separable"], "case_hash": "of a shard",
+    "passes": 3, "precision": None, "allocator": "retain",
 }  # fmt: skip
 SETTINGS = {"seed": 0, "allocator": "retain", "cores": [1], "niceness": -10, "block_s": 0.01}
 
@@ -62,7 +62,7 @@ def write(
         "margin": 0.02,
         "request": REQUEST | {"shard": shard, "case_count": len(rows) // 3},
         "settings": SETTINGS,
-        "end_reason": "passes",
+        "end_reason": "all_passes",
         "rows": len(rows),
     }
     store.write_environment(run_dir, told | changes)
@@ -128,8 +128,8 @@ def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole", made.with_ceilings(SWEPT))
     assert visits(out) == visits(whole)
     rows = load_rows(out)
-    assert [row.run_id for row in rows if row.workload is None] == [
-        f"s{k}" for k in (1, 2, 3) for row in dealt(k, 3) if row.workload is None
+    assert [row.run_id for row in rows if row.role != "roofline"] == [
+        f"s{k}" for k in (1, 2, 3) for row in dealt(k, 3) if row.role != "roofline"
     ]
     ceilings = [row for row in rows if row.role == "roofline"]
     assert {row.run_id for row in ceilings} == {"s1"}
@@ -185,7 +185,7 @@ def test_a_merged_run_of_one_machine_tells_what_a_plain_run_does(tmp_path: Path)
     for name in ("environment_id", "machine", "versions", "devices", "commit", "settings"):
         assert told[name] == plain[name]
     assert told["warnings"] == ["shaky", "load 1", "load 2", "load 3"]
-    assert (told["run_id"], told["end_reason"]) == ("merged", "passes")
+    assert (told["run_id"], told["end_reason"]) == ("merged", "all_passes")
     assert told["rows"] == len(store.load(tmp_path / "merged"))
     assert told["request"]["shard"] is None
     assert told["request"]["case_count"] == COUNT
@@ -330,7 +330,7 @@ def another(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        (another(whole="ba9876543210"), "of different requests: their cases differ"),
+        (another(full_request_hash="ba9876543210"), "of different requests: their cases differ"),
         (another(passes=5), "differ in request.passes: 3 against 5"),
         (another(precision=0.02), "differ in request.precision: None against 0.02"),
         (another(allocator="system"), "differ in request.allocator: 'retain' against 'system'"),
@@ -405,8 +405,8 @@ def test_what_is_no_run_or_an_older_one_is_refused(
     (tmp_path / "empty").mkdir()
     assert "'nowhere'" in refused(first, Path("nowhere"))
     assert "is not a run" in refused(first, tmp_path / "empty")
-    old = write_text(tmp_path / "old", first_schema_text(cells(OLD)))
-    assert "is of schema version 1" in refused(first, old)
+    old = write_text(tmp_path / "old", version_5_text())
+    assert "version 5" in refused(first, old)
     bare = made.write(tmp_path / "bare", SWEPT)
     assert "has no environment.json" in refused(first, bare)
     assert "two runs or more" in refused(first)
@@ -482,7 +482,7 @@ def test_a_merged_file_has_checksums_that_hold(tmp_path: Path) -> None:
     frame, lines = read(out / store.MEASUREMENTS)
     assert lines.checked
     by_run = [row for row in rows_of(frame) if row.run_id == "s2"]
-    assert by_run == [row for row in load_rows(tmp_path / "s2") if row.workload is None]
+    assert by_run == [row for row in load_rows(tmp_path / "s2") if row.role != "roofline"]
 
 
 def test_the_command_says_what_it_merged_and_refuses_in_one_line(
@@ -502,7 +502,7 @@ def test_the_command_says_what_it_merged_and_refuses_in_one_line(
     assert (code, err) == (0, "")
     assert out.splitlines()[:2] == [
         "Merged 2 runs of 1 environment: "
-        f"{len(store.load('both').query('workload.isna()')) // 3} cases, "
+        f"{store.load('both')['role'].eq('case').sum() // 3} cases, "
         f"{len(store.load('both'))} rows",
         "Shard 3/3 is missing.",
     ]

@@ -1,0 +1,108 @@
+"""Files that no run wrote: read or refused within 512 MB of memory."""
+
+import subprocess
+import sys
+import zlib
+from itertools import count
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from convsweep.results.checksummed_csv import LONGEST_LINE, header_line
+from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
+from convsweep.results.store import COLUMNS, MEASUREMENTS, Row
+from tests.support.row_factory import ROW, cells
+
+HEADER = header_line(COLUMNS)
+HINTS = get_type_hints(Row)
+TEXTS = [name for name in COLUMNS if HINTS[name] in (str, str | None) and name != "status"]
+
+
+def template(*own: str) -> bytes:
+    """The text of a row, an "@" in each of the columns `own`; without its checksum."""
+    row = cells(ROW) | {name: f"{name} @" for name in own}
+    return ",".join(row.values()).encode()
+
+
+# What each hostile file begins with, the bytes that follow again and again, and how many in all.
+HOSTILE = {
+    "different rows": ("header", "different", 60_000_000),
+    "too many rows": ("header", "row", 100_000_000),
+    "too many texts": ("header", "distinct", 100_000_000),
+    "too many bytes": ("header", "row", LARGEST_FILE + 1),
+    "one line": ("nothing", "x", 100_000_000),
+    "one line of zeros": ("header", "zero", 100_000_000),
+    "one open quote": ("quote", "break", 100_000_000),
+    "line breaks": ("header", "break", 100_000_000),
+    "columns": ("nothing", "comma", 100_000_000),
+    "a field of a megabyte": ("field", "x", 1_000_000),
+}
+PARTS = {
+    "nothing": b"",
+    "header": HEADER,
+    "row": template(),
+    "different": template("started_at"),
+    "distinct": template(*TEXTS),
+    "quote": HEADER + b'"',
+    "field": HEADER + b"1,",
+    "x": b"x" * 1000,
+    "zero": b"\0" * 1000,
+    "break": b"\n" * 1000,
+    "comma": b"," * 1000,
+}
+ENDING = {
+    "too many rows": f"more than {MOST_ROWS} rows",
+    "too many texts": f"more than {MOST_TEXTS} different texts",
+    "too many bytes": f"bytes are more than {LARGEST_FILE}",
+    "one line": f"line 1 is longer than {LONGEST_LINE} bytes",
+    "one line of zeros": f"line 2 is longer than {LONGEST_LINE} bytes",
+    "one open quote": f"line 2 is longer than {LONGEST_LINE} bytes",
+    "line breaks": "line 2 was changed or damaged: its checksum differs",
+    "columns": f"line 1 is longer than {LONGEST_LINE} bytes",
+    "a field of a megabyte": f"line 2 is longer than {LONGEST_LINE} bytes",
+}
+READER = """
+import sys
+from convsweep.results.store import load
+try:
+    print(len(load(sys.argv[1])))
+except ValueError as error:
+    print(error)
+status = open('/proc/self/status').read()  # ru_maxrss begins with what the parent had
+print(status.partition('VmHWM:')[2].split()[0])
+"""
+
+
+def lines(part: bytes, numbers: range) -> bytes:
+    """The part for each number: a row gets the number in place of "@", and its checksum."""
+    if b"," not in part or part == PARTS["comma"]:
+        return part * len(numbers)
+    rows = (part.replace(b"@", b"%d" % number) for number in numbers)
+    return b"".join(b"%b,%08x\n" % (row, zlib.crc32(row)) for row in rows)
+
+
+def fill(path: Path, begin: bytes, part: bytes, size: int) -> None:
+    """A file of `size` bytes."""
+    at_once = 1 + 100_000 // len(part)
+    with path.open("wb") as file:
+        file.write(begin)
+        for first in count(step=at_once):
+            file.write(lines(part, range(first, first + at_once)))
+            if file.tell() >= size:
+                break
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_takes_less_than_512_megabytes(tmp_path: Path, name: str) -> None:
+    begin, part, size = HOSTILE[name]
+    fill(tmp_path / MEASUREMENTS, PARTS[begin], PARTS[part], size)
+    found = subprocess.run(
+        [sys.executable, "-c", READER, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    said, peak_kib = found.stdout.splitlines()
+    assert int(peak_kib) * 1024 < 512_000_000
+    assert said.isdecimal() == (name not in ENDING)
+    assert said.endswith(ENDING.get(name, ""))
+    assert said.isdecimal() or (MEASUREMENTS in said and said.isprintable())
