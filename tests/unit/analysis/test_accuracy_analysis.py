@@ -15,7 +15,7 @@ from scipy import stats
 
 from convsweep import cli
 from convsweep.analysis.accuracy import Study, front, interval_over_splits, read_study
-from convsweep.report.plots import pareto
+from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import accuracy as report
 from convsweep.report.sections import accuracy_text
@@ -110,7 +110,7 @@ def test_what_is_too_uncertain_is_told_so_and_never_as_a_finding(
     assert not any("no difference" in one or "same" in one.split(". ")[0] for one in said)
     assert accuracy_text.comparison_table(found).rows[0][3] == "too uncertain to tell"
     with drawing_style():
-        picture = pareto.draw(found)
+        picture = accuracy_vs_time.draw(found)
     assert picture is not None
     assert "1 data set: accuracy too uncertain to tell;" in picture.title
 
@@ -173,7 +173,7 @@ def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
     assert "difference" not in " ".join(told)
     assert accuracy_text.comparison_table(found).rows[0][3] == "too uncertain to tell"
     with drawing_style():
-        assert pareto.draw(found) is not None
+        assert accuracy_vs_time.draw(found) is not None
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
@@ -237,7 +237,7 @@ def test_the_figure_tells_what_it_shows(tmp_path: Path) -> None:
     loss = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NOISE})
     found = study(tmp_path, loss + shifted("mnist", {SEPARABLE: NOISE, EQUAL_COST: NONE}))
     with drawing_style():
-        picture = pareto.draw(found)
+        picture = accuracy_vs_time.draw(found)
     assert picture is not None
     assert picture.title == (
         "Separable against standard, 2 data sets: less accurate on 1, as accurate on 1; "

@@ -1,7 +1,6 @@
 """Figures of the machine's limit: what they say is what the numbers are."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from convsweep.analysis.families.candidates import Candidates, fields
 from convsweep.analysis.run import Run
 from convsweep.analysis.top_backends import top_backends
-from convsweep.report.plots import best_backend_map, costs, layer_winners, speed_vs_error
+from convsweep.report.plots import best_backend_map, speed_vs_error
 from convsweep.report.plots import layers as layers_of_network
 from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.family_style import family_looks
@@ -91,7 +90,6 @@ def test_without_another_backend_there_is_nothing_to_trade(
     alone = field(backends=["torch_conv"])
     assert speed_vs_error.draw(alone) is None
     assert best_backend_map.draw(alone) is None
-    assert layer_winners.draw(alone, "net") is None
 
 
 def test_the_map_names_the_winner_of_every_layer(field: Callable[..., Candidates]) -> None:
@@ -128,43 +126,6 @@ def test_of_layers_in_one_place_one_is_drawn_and_the_others_are_told(
     rows = next(ax for ax in picture.figure.axes if ax.get_title(loc="left").startswith("3x3"))
     assert len(rows.get_yticks()) == best_backend_map.MOST_ROWS
     assert f"{1 + len(layers) - 2 - best_backend_map.MOST_ROWS} layers not drawn" in picture.caption
-
-
-def test_bars_of_a_network_are_those_of_its_families(field: Callable[..., Candidates]) -> None:
-    picture = checked(layer_winners.draw(field(), "net"))
-    assert picture.title == "net, fastest of 5 layers: own kernels on 3 and engines on 2"
-
-
-def test_of_a_large_network_the_costliest_layers_are_drawn(
-    field: Callable[..., Candidates],
-) -> None:
-    layers = {f"layer{n}": (1, square(8 + n, 14, 3)) for n in range(layer_winners.MOST_LAYERS + 3)}
-    of = field(layers=layers, passes=2, backends=["torch_conv", "winograd_numba"])
-    picture = checked(layer_winners.draw(of, "net"))
-    assert len(picture.figure.axes[0].get_yticks()) == layer_winners.MOST_LAYERS
-    assert f"the {layer_winners.MOST_LAYERS} costliest" in picture.caption
-
-
-def test_costs_have_a_row_a_backend(field: Callable[..., Candidates]) -> None:
-    of = field()
-    picture = checked(costs.draw(of))
-    labels = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
-    assert sorted(labels) == sorted(set(of.cases["backend"]))
-    assert labels[0] == "torch_conv"
-
-
-def test_who_takes_longest_to_start_is_told_with_all_that_it_takes(tmp_path: Path) -> None:
-    slow = {"winograd": {"prepare_s": 3.0}, "ncnn": {"first_call_s": 2.0}}
-    made = [
-        replace(row, **slow.get(row.backend, {}))
-        if (row.status, row.pass_index) == ("ok", 1)
-        else row
-        for row in contest(noise=1e-3)
-    ]
-    with drawing_style():
-        (of,) = fields(run_of(made, tmp_path / "run"))
-        title = checked(costs.draw(of)).title
-    assert title.startswith("Until its first result winograd takes the longest, 3.00 s to prepare")
 
 
 def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(

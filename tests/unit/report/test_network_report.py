@@ -440,7 +440,7 @@ def test_every_figure_is_drawn_with_a_finding_an_alt_text_and_a_caption(read: Re
         ]
         pictures = [p for section in sections if section for p in section.pictures]
         assert [p.name for p in pictures] == [
-            "gain_of_networks", "macs_against_time", "layers_against_whole",
+            "network_speedup", "macs_vs_time", "layers_vs_network",
         ]  # fmt: skip
         for picture in pictures:
             assert picture.title

@@ -53,7 +53,7 @@ def cells(figure: Figure) -> list[str]:
 
 def test_a_grid_gives_the_figures_of_one_setting_in_order(usual):
     own = ["time_by_channels", "time_by_size", "speedup"]
-    assert list(usual) == [*own, "promise_of_separable", "crossover"]
+    assert list(usual) == [*own, "predicted_speedup_separable", "crossover"]
 
 
 def test_every_figure_draws_without_a_warning_and_says_what_it_is(usual):
@@ -148,13 +148,13 @@ def test_other_data_give_another_title(tmp_path, usual):
         return made.modelled_s(problem, backend, device) * (50 if backend == "separable" else 1)
 
     other = draw(tmp_path, made.rows(SMALL, seconds=slow_separable))
-    for name in ("time_by_channels", "speedup", "promise_of_separable"):
+    for name in ("time_by_channels", "speedup", "predicted_speedup_separable"):
         assert other[name].title != usual[name].title
 
 
 def test_titles_say_the_finding(tmp_path):
     pictures = draw(tmp_path, made.rows(made.grid((4, 64, 256), (14, 28), (3,)), noise=1e-4))
-    assert pictures["promise_of_separable"].title == (
+    assert pictures["predicted_speedup_separable"].title == (
         "separable is 3.6 to 4.8 times as fast as torch_conv from 64 channels on; "
         "MACs promise 7.9 to 8.7 times there"
     )
@@ -168,9 +168,9 @@ def test_a_title_never_claims_what_is_not_decided(tmp_path):
         "Time against channels: no backend is clearly the fastest"
     )
     assert pictures["speedup"].title == "No speedup over torch_conv is decided"
-    assert pictures["promise_of_separable"].title.endswith("no difference is decided")
+    assert pictures["predicted_speedup_separable"].title.endswith("no difference is decided")
     assert all("One pass gives no interval" in pictures[n].caption for n in
-               ("time_by_channels", "promise_of_separable"))  # fmt: skip
+               ("time_by_channels", "predicted_speedup_separable"))  # fmt: skip
 
 
 def test_nothing_is_claimed_where_backends_are_alike(tmp_path):

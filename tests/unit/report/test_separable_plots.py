@@ -61,7 +61,12 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_a_study_has_four_figures(usual: dict[str, Picture]) -> None:
-    assert list(usual) == ["promise_of_separable", "crossover", "halves", "roofline"]
+    assert list(usual) == [
+        "predicted_speedup_separable",
+        "crossover",
+        "separable_parts",
+        "roofline",
+    ]
     for picture in usual.values():
         assert len(picture.alt) > 20
         assert picture.caption
@@ -161,7 +166,7 @@ def test_ranks_have_panels_of_their_own(draw: Draw) -> None:
 def test_a_line_of_problems_is_no_surface(draw: Draw, problems: list[ConvProblem]) -> None:
     pictures = draw(speedups(lambda p: 2.0, problems))
     assert "crossover" not in pictures
-    assert "promise_of_separable" in pictures
+    assert "predicted_speedup_separable" in pictures
 
 
 def test_networks_have_no_surface(draw: Draw) -> None:
@@ -183,7 +188,7 @@ def test_panels_are_at_most_six_and_the_caption_counts_the_rest(draw: Draw) -> N
 
 
 def test_bars_end_to_end_are_the_whole_time(usual: dict[str, Picture]) -> None:
-    parts = usual["halves"].figure.axes[0]
+    parts = usual["separable_parts"].figure.axes[0]
     ends: dict[float, float] = {}
     for bar in parts.patches:
         ends[bar.get_y()] = ends.get(bar.get_y(), 0) + bar.get_width()
@@ -198,20 +203,20 @@ def test_the_dearest_half_is_in_the_title(
     draw: Draw, depthwise: float, pointwise: float, dearest: str
 ) -> None:
     seconds = study_of.near_ceilings(0.9, depthwise, pointwise, overhead_s=0)
-    title = draw(study_of.rows(made.grid((32, 128), (14,), (3,)), seconds))["halves"].title
+    title = draw(study_of.rows(made.grid((32, 128), (14,), (3,)), seconds))["separable_parts"].title
     assert title.startswith(f"The {dearest} half takes ")
 
 
 def test_many_problems_are_picked_from_by_their_work(draw: Draw) -> None:
     many = made.grid((4, 8, 16, 32, 64), (7, 9, 14, 20, 28, 40), (3,))
-    picture = draw(study_of.rows(many, passes=2))["halves"]
+    picture = draw(study_of.rows(many, passes=2))["separable_parts"]
     assert len(picture.figure.axes[0].get_yticklabels()) == separable_parts.MOST_ROWS
     assert "6 problems more are in the table only" in picture.caption
 
 
 def test_without_halves_or_ceilings_there_are_no_such_figures(draw: Draw) -> None:
     assert set(draw(speedups(lambda p: 2.0, PROBLEMS, passes=2))) == {
-        "promise_of_separable", "crossover"
+        "predicted_speedup_separable", "crossover"
     }  # fmt: skip
 
 
@@ -252,7 +257,7 @@ def test_a_ceiling_that_is_surpassed_is_none_in_the_title(draw: Draw) -> None:
 
 def test_titles_of_one_pass_say_that_there_is_no_interval(draw: Draw) -> None:
     pictures = draw(study_of.rows(PROBLEMS, passes=1))
-    for name in ("halves", "roofline"):
+    for name in ("separable_parts", "roofline"):
         assert pictures[name].title.endswith("(one pass: no interval)")
 
 
@@ -262,4 +267,4 @@ def test_the_section_has_its_figures_in_order(tmp_path: Path) -> None:
         section = study_section.section(run)
     assert section is not None
     names = [picture.name for picture in section.pictures]
-    assert names == ["promise_of_separable", "crossover", "halves"]
+    assert names == ["predicted_speedup_separable", "crossover", "separable_parts"]

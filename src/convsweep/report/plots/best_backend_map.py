@@ -63,7 +63,7 @@ def draw(field: Candidates) -> Picture | None:
     handles = [Patch(color=color, label=name) for name, color in colors.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=fitting_columns([*colors]))
     return Picture(
-        name="who_wins_where",
+        name="best_backend_map",
         figure=figure,
         title=finding(found),
         alt=_alt(found),

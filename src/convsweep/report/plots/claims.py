@@ -39,7 +39,7 @@ def draw(weighed: Sequence[ClaimResult], baseline: str) -> Picture:
     mean = {"geometric mean of the pairs": _MEAN}
     legend(figure, {**mean, **looks}, joined=False, lines=[band])
     return Picture(
-        name="lecture",
+        name="claims",
         figure=figure,
         title=tally(weighed),
         alt=_alt(shown),

@@ -55,7 +55,7 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
     )
     now, after = saving(run, layers, {}), saving(run, layers, chosen)
     return Picture(
-        name="your_model",
+        name="model_layers",
         figure=figure,
         title=_finding(name, now, after, sum(layer.count for layer in layers)),
         alt=f"Bars of the time of each layer of {name} now, and of its separable replacement: "

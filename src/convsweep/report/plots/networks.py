@@ -77,7 +77,7 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
         for one in whole
     ]
     return Picture(
-        name="macs_against_time",
+        name="macs_vs_time",
         figure=figure,
         title=title,
         alt=f"Scatter plot of multiply-accumulates against time: {'; '.join(said)}.",
@@ -170,7 +170,7 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
         for gain in gains
     ]
     return Picture(
-        name="gain_of_networks",
+        name="network_speedup",
         figure=figure,
         title=title,
         alt=f"Measured speedup beside the one that MACs promise: {'; '.join(said)}.",
@@ -207,7 +207,7 @@ def draw_reality(realities: Sequence[Reality], title: str) -> Picture | None:
         for one in realities
     ]
     return Picture(
-        name="layers_against_whole",
+        name="layers_vs_network",
         figure=figure,
         title=title,
         alt=f"Stacked bars of networks: {'; '.join(said)}.",

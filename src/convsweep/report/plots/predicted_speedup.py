@@ -54,7 +54,7 @@ def draw(run: Run, backend: str) -> Picture | None:
     sizes = {f"input {size}": look for size, look in groups.items() if size}
     legend(figure, sizes, joined=False, lines=lines)
     return Picture(
-        name=f"promise_of_{formatting.slug(backend)}",
+        name=f"predicted_speedup_{formatting.slug(backend)}",
         figure=figure,
         title=title,
         alt=_alt(cases, backend, run.baseline),

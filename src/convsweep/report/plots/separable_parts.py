@@ -47,7 +47,7 @@ def draw(run: Run) -> Picture | None:
     parts.set_ylim(len(shown) - 0.4, -0.6)
     figure.legend(handles=_handles(run.baseline), loc="outside lower center", ncols=6)
     return Picture(
-        name="halves",
+        name="separable_parts",
         figure=figure,
         title=finding(explanation),
         alt=_alt(explanation),

@@ -62,7 +62,7 @@ def draw(field: Candidates) -> Picture | None:
     _frame(ax, field)
     legend(figure, shown, joined=False)
     return Picture(
-        name="speed_against_error",
+        name="speed_vs_error",
         figure=figure,
         title=finding(field, places),
         alt=_alt(places),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convsweep.analysis.accuracy import Study, read_study
-from convsweep.report.plots import pareto
+from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.section import Section
 from convsweep.report.sections import accuracy_text
 from convsweep.results import store
@@ -79,7 +79,7 @@ def _told(study: Study, ending: list[str]) -> Section:
         ("Each network", accuracy_text.quality_table(study)),
         ("Against the standard network", accuracy_text.comparison_table(study)),
     ]
-    picture = pareto.draw(study)
+    picture = accuracy_vs_time.draw(study)
     return Section(
         TITLE,
         [*accuracy_text.sentences(study), *ending],

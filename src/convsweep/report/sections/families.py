@@ -9,13 +9,7 @@ from convsweep.analysis.families.candidates import BASIC, Candidates, fields
 from convsweep.analysis.families.comparison import matches
 from convsweep.analysis.families.network_totals import wholes
 from convsweep.analysis.run import Run
-from convsweep.report.plots import (
-    MOST_SETTINGS,
-    best_backend_map,
-    costs,
-    layer_winners,
-    speed_vs_error,
-)
+from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
 from convsweep.report.sections.families_text import (
@@ -85,8 +79,6 @@ def _nobody(every: Iterable[Candidates]) -> str:
 
 
 def _pictures(field: Candidates) -> Iterable[Picture]:
-    """Speed against error, who wins where, layer by layer, and what it costs."""
-    drawn = [speed_vs_error.draw(field), best_backend_map.draw(field)]
-    drawn += [layer_winners.draw(field, workload) for workload in field.layers]
-    drawn.append(costs.draw(field))
+    """Yield speed against error, and the fastest backend per layer."""
+    drawn = (speed_vs_error.draw(field), best_backend_map.draw(field))
     return (picture for picture in drawn if picture is not None)

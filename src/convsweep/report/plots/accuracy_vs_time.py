@@ -72,7 +72,7 @@ def draw(study: Study) -> Picture | None:
     shown = {NAMES[v]: look for v, look in LOOKS.items() if _has(study, v)}
     legend(figure, shown, joined=False, lines=[line])
     return Picture(
-        name="accuracy_against_time",
+        name="accuracy_vs_time",
         figure=figure,
         title=finding(study, batch_size),
         alt=_alt(study, calls),
