@@ -1,4 +1,4 @@
-"""The command line; the only package that prints."""
+"""Command line; the only package that prints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, best, info, merge, optimize
-from convsweep.cli import report as reading
-from convsweep.cli import run as measuring
+from convsweep.cli import accuracy, advise, best, info, merge, optimize, report, run
 from convsweep.system.signals import EXIT_CODE
 
-_WRONG_REQUEST = 2
+_INVALID_REQUEST = 2
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; a wrong request is one line on stderr and exit code 2."""
-    if sys.stdout is None:  # closed by whoever started this
+    """Run a command; an invalid request is one line on stderr and exit code 2."""
+    if sys.stdout is None:  # closed by the calling process
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         sys.exit(cli(args, standalone_mode=False))
@@ -30,27 +28,27 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.exit(EXIT_CODE)
     except click.ClickException as error:
         print(f"convsweep: {' '.join(error.format_message().split())}", file=sys.stderr)
-        sys.exit(_WRONG_REQUEST)
+        sys.exit(_INVALID_REQUEST)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="convsweep")
 def cli() -> None:
-    """Which convolution strategy is faster here, by how much, and how sure is that?"""
+    """Compare convolution strategies on this machine: which is faster, and how certain is it?"""
 
 
 for command in (
-    measuring.run,
-    measuring.check,
-    measuring.noise,
+    run.run,
+    run.check,
+    run.noise,
     advise.advise,
     optimize.optimize,
     accuracy.accuracy,
-    reading.report,
-    reading.compare,
+    report.report,
+    report.compare,
     best.best,
     merge.merge,
-    reading.export,
+    report.export,
     info.list_,
     info.env,
 ):

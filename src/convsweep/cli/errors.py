@@ -1,4 +1,4 @@
-"""How a request that is wrong, or can't be written, ends a command: one line, exit code 2."""
+"""Conversion of expected exceptions into one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,20 +10,12 @@ import click
 
 
 @contextmanager
-def requested() -> Iterator[None]:
-    """Whatever is wrong with a request, or with a file that it names, ends the command."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-@contextmanager
-def written(out: Path) -> Iterator[None]:
-    """A run that is refused, or can't be written on, ends the command; what is written is whole."""
+def one_line_errors(out: Path | None = None) -> Iterator[None]:
+    """End the command if a request or a file is invalid, or if `out` cannot be written."""
     try:
         yield
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"can't go on writing {str(out)!r}: {error.strerror}") from None
+        text = str(error) if out is None else f"cannot write {str(out)!r}: {error.strerror}"
+        raise click.ClickException(text) from None

@@ -1,38 +1,43 @@
-"""The commands that show what there is: list, env."""
+"""The commands that describe what is available: list, env."""
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
 import click
 
+from convsweep.cli import output
 from convsweep.cli import ray as cluster
-from convsweep.cli.errors import requested
-from convsweep.cli.ray import cluster_options
+from convsweep.cli.errors import one_line_errors
+from convsweep.cli.options import ray_options
+
+if TYPE_CHECKING:
+    from convsweep.backends.base import Backend
+
+_Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 @click.command("list")
 @click.argument("what", metavar="backends | grids | workloads | devices")
-@cluster_options
+@ray_options
 def list_(what: str, ray: str | None, nodes: str | None) -> int:
-    """Show which backends, grids, workloads or devices there are, here or on a cluster."""
-    from rich.console import Console
+    """List the available backends, grids, workloads or devices, here or on a cluster."""
+    from convsweep.report.tables import Table
 
-    from convsweep.cli import listing as catalogue
-    from convsweep.cli import terminal
-
-    with requested():
-        if cluster.is_asked_for(ray, nodes):
-            columns, rows = cluster.devices(str(ray), nodes, what)
+    with one_line_errors():
+        if cluster.is_requested(ray, nodes):
+            heads, rows = cluster.devices(str(ray), nodes, what)
+        elif what in _TABLES:
+            heads, rows = _TABLES[what]()
         else:
-            columns, rows = catalogue.entries(what)
-    Console(width=None if sys.stdout.isatty() else 120).print(terminal.listing(columns, rows))
+            raise ValueError(f"cannot list {what!r}; allowed: {', '.join(_TABLES)}")
+    output.print_table(Table(heads, rows), width=120)
     return 0
 
 
 @click.command()
 def env() -> int:
-    """Show what this machine is, and what makes its timings shaky."""
+    """Describe this machine, and what makes its timings unreliable."""
     from convsweep.system.devices import device_names, find_device
     from convsweep.system.environment import describe
 
@@ -41,7 +46,57 @@ def env() -> int:
         print(part)
         for name, value in found[part].items():
             print(f"  {name}: {'not known' if value is None else value}")
-    print("what makes timings shaky here")
-    for warning in found["warnings"] or ["nothing that can be seen"]:
+    print("warnings")
+    for warning in found["warnings"] or ["none"]:
         print(f"  {warning}")
     return 0
+
+
+def _backends() -> _Table:
+    from convsweep.backends.registry import list_backends
+
+    rows: list[tuple[str, ...]] = [
+        (name, backend.version, backend.source, backend.family, _needs(backend))
+        for name, backend in list_backends().items()
+    ]
+    return ("backend", "version", "source", "family", "needs"), rows
+
+
+def _needs(backend: Backend) -> str:
+    """Return `cuda, extra triton`: requirements beyond convsweep's own, and if one is missing."""
+    from convsweep.backends.registry import missing_package
+
+    devices = " or ".join(backend.device_types or ())
+    extra = f"extra {backend.extra}" if backend.extra else " and ".join(backend.modules)
+    missing = " (not installed)" if missing_package(backend) else ""
+    return ", ".join(filter(None, (devices, extra + missing)))
+
+
+def _grids() -> _Table:
+    from convsweep.problems.grids import GRIDS
+
+    rows: list[tuple[str, ...]] = [
+        (name, str(len(grid.layers())), str(grid.passes), grid.about)
+        for name, grid in GRIDS.items()
+    ]
+    return ("grid", "problems", "passes", "about"), rows
+
+
+def _workloads() -> _Table:
+    from convsweep.problems.workloads import workloads
+
+    rows: list[tuple[str, ...]] = []
+    for name, layers in workloads().items():
+        convolutions = sum(layer.count for layer in layers)
+        macs = sum(layer.count * layer.problem.macs for layer in layers)
+        rows.append((name, str(len(layers)), str(convolutions), f"{macs / 1e9:.3f} G"))
+    return ("workload", "distinct layers", "convolutions", "MACs"), rows
+
+
+def _devices() -> _Table:
+    from convsweep.system.devices import device_names, find_device
+
+    return ("device", "name"), [(name, find_device(name).description) for name in device_names()]
+
+
+_TABLES = {"backends": _backends, "grids": _grids, "workloads": _workloads, "devices": _devices}

@@ -1,38 +1,36 @@
-"""The command that puts runs of one request together: merge."""
+"""The command `merge`."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
 
-from convsweep.cli.errors import requested
-from convsweep.cli.options import path
+from convsweep.cli import options, output
+from convsweep.cli.errors import one_line_errors
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", type=path, nargs=-1)
-@click.option("--out", metavar="DIR", type=path, required=True, help="A new folder.")
+@click.argument("runs", metavar="RUN...", type=options.path, nargs=-1)
+@click.option("--out", metavar="DIR", type=options.path, required=True, help="New folder.")
 def merge(runs: tuple[Path, ...], out: Path) -> int:
-    """Merge runs of one request into a new run: its shards, or the same on other machines.
+    """Merge the shards of one request, or runs of one request on several machines.
 
-    Takes only what was asked and measured alike, and has no case of one machine twice. Rows keep
-    the run and the machine that they come from, and machines are never compared within one figure.
+    Stops with an error if the runs have different requests or settings, are unfinished, or
+    contain the same case twice. Rows keep their run and machine. Results of different machines
+    are never compared within one figure.
     """
     from convsweep import formatting
     from convsweep.results.machines import lacks, machines
-    from convsweep.sweep.merge import merge as put_together
+    from convsweep.sweep.merge import merge as merge_runs
 
-    with requested():
-        merged = put_together(runs, out, shlex.join(["convsweep", *sys.argv[1:]]))
-    told = merged.environment
-    print(
-        f"Merged {len(runs)} runs of {formatting.count(len(machines(told)), 'environment')}: "
-        f"{formatting.count(merged.cases, 'case')}, {formatting.count(told['rows'], 'row')}"
-    )
-    for sentence in lacks(told):
+    with one_line_errors():
+        merged = merge_runs(runs, out, output.command_line())
+    environment = merged.environment
+    sources = formatting.count(len(machines(environment)), "environment")
+    size = (formatting.count(merged.cases, "case"), formatting.count(environment["rows"], "row"))
+    print(f"Merged {len(runs)} runs of {sources}: {', '.join(size)}")
+    for sentence in lacks(environment):
         print(sentence)
-    print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
+    output.print_paths(out)
     return 0

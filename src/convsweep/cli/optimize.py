@@ -1,4 +1,4 @@
-"""The command that tries the user's own model on the fastest backends, and tells what it gains."""
+"""The command `optimize`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,23 @@ from pathlib import Path
 
 import click
 
-from convsweep.cli.errors import requested
-from convsweep.cli.options import path
+from convsweep.cli import options
+from convsweep.cli.errors import one_line_errors
 from convsweep.system.signals import exit_on_interrupt
 
 
 @click.command()
 @click.argument("spec", metavar="MODEL")
+@options.model_inputs
+@click.option("--budget", metavar="TIME", help="Time for measuring the layers (default 60s).")
 @click.option(
-    "--input",
-    "inputs",
-    metavar="SHAPE",
-    multiple=True,
-    required=True,
-    help="Such as 1,3,224,224, the batch first; repeated for a model of several inputs.",
+    "--from", "source", metavar="RUN", type=options.path, help="Use this run or best.csv."
 )
-@click.option("--budget", metavar="TIME", help="Measure its layers for about this long: 60s.")
-@click.option("--from", "source", metavar="RUN", type=path, help="Or take this run or best.csv.")
-@click.option("--max-error", metavar="NUMBER", help="The largest relative error of a layer: 1e-5.")
-@click.option("--threads", metavar="N", type=int, default=1, help="Threads of torch's pool: 1.")
-@click.option(
-    "--backend",
-    "backends",
-    metavar="NAME",
-    multiple=True,
-    help="Only this one, or those of this family; may be repeated.",
-)
-@click.option("--across-machines", is_flag=True, help="Take a table of another machine or version.")
-@click.option("--out", metavar="DIR", type=path, help="A new folder for what --budget measures.")
+@options.max_error
+@click.option("--threads", metavar="N", type=int, default=1, help="Number of threads (default 1).")
+@options.several("--backend", "backends", "Use only this backend, or backends of this family.")
+@options.across_machines
+@options.out("New folder for the measurements of --budget.")
 def optimize(
     spec: str,
     inputs: tuple[str, ...],
@@ -45,11 +34,11 @@ def optimize(
     across_machines: bool,
     out: Path | None,
 ) -> int:
-    """Tell how much faster your own MODEL is on the fastest backends, each layer held to torch's.
+    """Measure how much faster your MODEL runs with the fastest backend per layer.
 
-    MODEL is given as for advise, and loading it RUNS ITS CODE. Its inputs are random normals. The
-    same in Python, convsweep.optimize, gives the model that is told of here. Exit code 1 where
-    the whole model became slower.
+    MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Each
+    replaced layer is checked against float64. The Python function convsweep.optimize returns the
+    optimized model. Exit code 1 if the whole model became slower.
     """
     from convsweep.system import forkserver
 
@@ -64,7 +53,7 @@ def optimize(
         from convsweep.problems.model_loader import load_model
         from convsweep.units import named, read_limit, seconds
 
-    with exit_on_interrupt(), requested():
+    with exit_on_interrupt(), one_line_errors():
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
@@ -74,8 +63,8 @@ def optimize(
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         model = load_model(spec)
         tensors = normals(model, [request.read_shape(text) for text in inputs])
-    with requested():
-        found = optimizing.optimize(
+    with one_line_errors():
+        optimized = optimizing.optimize(
             model,
             source or budget,
             inputs=tensors,
@@ -86,6 +75,6 @@ def optimize(
             out=out,
             watching=lambda: terminal.progress(Console(stderr=True)),
         )
-    report = optimizing.report_of(found)
+    report = optimizing.report_of(optimized)
     print(report)
     return int(report.speedup is not None and report.speedup.verdict == "slower")

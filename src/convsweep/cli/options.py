@@ -1,4 +1,4 @@
-"""The options that say which cases to measure, and on what; several commands share them."""
+"""Click options; those that several commands share are defined once."""
 
 from __future__ import annotations
 
@@ -9,104 +9,123 @@ from typing import Any, TypeVar
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Decorator = Callable[[_Command], _Command]
 
 
 def path(text: str) -> Path:
-    """The file or folder that a word names."""
+    """Return the path of a command-line value; an empty value is an error."""
     if not text:
-        raise click.BadParameter("an empty word names no file or folder")
+        raise click.BadParameter("an empty value is not a file or folder")
     return Path(text)
 
 
+def several(option: str, name: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
+    """Return an option that may be repeated; `name` is its parameter."""
+    return click.option(option, name, **{"metavar": "NAME", **more}, multiple=True, help=help_text)
+
+
+def out(help_text: str) -> Callable[[Any], Any]:
+    """Return the option `--out` of a folder."""
+    return click.option("--out", metavar="DIR", type=path, help=help_text)
+
+
+def table_format(help_text: str) -> Callable[[Any], Any]:
+    """Return the option `--format` of a command that prints a table."""
+    formats = click.Choice(["table", "markdown", "csv"])
+    return click.option("--format", "form", type=formats, default="table", help=help_text)
+
+
+max_error = click.option(
+    "--max-error", metavar="NUMBER", help="Largest relative error of a result, such as 1e-5."
+)
+passes = click.option(
+    "--passes", metavar="N", type=int, help="Number of passes; each runs in fresh processes."
+)
+resume = click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
+model_inputs = several(
+    "--input",
+    "inputs",
+    "Input shape such as 1,3,224,224, batch first. Repeat it for a model of several inputs.",
+    metavar="SHAPE",
+    required=True,
+)
+across_machines = click.option(
+    "--across-machines",
+    is_flag=True,
+    help="Accept results of another machine, other versions or settings.",
+)
+_RAY = (
+    click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Use a Ray cluster: auto, local, local:N (N nodes), or HOST:PORT.",
+    ),
+    click.option("--nodes", metavar="LABEL", help="Use only nodes with this label, KEY=VALUE."),
+)
+_SWEEP = (
+    click.option("--grid", metavar="NAME", help="Named grid; see convsweep list grids."),
+    several("--workload", "workloads", "Layers of a network; see convsweep list workloads."),
+    click.option(
+        "--problems",
+        metavar="FILE.csv",
+        type=path,
+        help="CSV file of problems, with the columns of the workload files.",
+    ),
+    several(
+        "--axis",
+        "axes",
+        "Values of one axis: in_channels=16:512:*2, size=8:64:+8 or kernel_size=1,3.",
+        metavar="NAME=VALUES",
+    ),
+    several(
+        "--backend",
+        "backends",
+        "Backend, or a family: algorithms, kernels, engines, all. See convsweep list backends.",
+    ),
+    several("--device", "devices", "cpu (default), cuda, vulkan; see convsweep list devices."),
+    several("--dtype", "dtypes", "float32 (default), float64, float16 or bfloat16."),
+    several("--memory-format", "memory_formats", "contiguous (default) or channels_last."),
+    several("--threads", "threads", "Number of threads (default 1).", metavar="N", type=int),
+    several(
+        "--cache",
+        "caches",
+        "hot (default): the input stays in the caches; cold: flush them before each call.",
+        metavar="KIND",
+    ),
+    click.option(
+        "--allocator",
+        metavar="KIND",
+        default="retain",
+        help="retain (default): keep freed memory in the process; system: the allocator's default, "
+        "where large outputs cause page faults in every call.",
+    ),
+    click.option(
+        "--weight-kind",
+        metavar="KIND",
+        default="separable",
+        help="separable (default): weights that factor where the problem allows it, so that "
+        "separable layers compute the same function; or dense.",
+    ),
+    click.option(
+        "--case-timeout", metavar="TIME", help="Longest time per case and pass: 10s, 500ms."
+    ),
+)
+
+
+def _all_of(options: tuple[Callable[[Any], Any], ...]) -> _Decorator[_Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 def sweep_options(command: _Command) -> _Command:
-    """A command that takes them all."""
-    for option in reversed(
-        [
-            click.option("--grid", metavar="NAME", help="A named grid: convsweep list grids."),
-            click.option(
-                "--workload",
-                "workloads",
-                metavar="NAME",
-                multiple=True,
-                help="A network's layers: convsweep list workloads.",
-            ),
-            click.option(
-                "--problems",
-                metavar="FILE.csv",
-                type=path,
-                help="Problems from a CSV with the workload files' columns.",
-            ),
-            click.option(
-                "--axis",
-                "axes",
-                metavar="NAME=VALUES",
-                multiple=True,
-                help="Such as in_channels=16:512:*2, size=8:64:+8, kernel_size=1,3.",
-            ),
-            click.option(
-                "--backend",
-                "backends",
-                metavar="NAME",
-                multiple=True,
-                help="A backend, or a family of them: algorithms, kernels, engines, all "
-                "(convsweep list backends).",
-            ),
-            click.option(
-                "--device",
-                "devices",
-                metavar="NAME",
-                multiple=True,
-                help="cpu (the default), cuda, vulkan: convsweep list devices.",
-            ),
-            click.option(
-                "--dtype",
-                "dtypes",
-                metavar="NAME",
-                multiple=True,
-                help="float32 (the default), float64, float16 or bfloat16.",
-            ),
-            click.option(
-                "--memory-format",
-                "memory_formats",
-                metavar="NAME",
-                multiple=True,
-                help="contiguous (the default) or channels_last.",
-            ),
-            click.option(
-                "--threads",
-                metavar="N",
-                type=int,
-                multiple=True,
-                help="Threads of torch's pool; 1 by default.",
-            ),
-            click.option(
-                "--cache",
-                "caches",
-                metavar="KIND",
-                multiple=True,
-                help="hot (the default): calls find their input in the caches; or cold: caches are "
-                "flushed before each.",
-            ),
-            click.option(
-                "--allocator",
-                metavar="KIND",
-                default="retain",
-                help="steady (the default): freed memory stays in the process; system: as the "
-                "system's library has it, where large outputs page-fault at every call.",
-            ),
-            click.option(
-                "--weight-kind",
-                metavar="KIND",
-                default="separable",
-                help="separable (the default): weights that factor where the problem allows, so "
-                "that the separable layer computes the same function; or dense.",
-            ),
-            click.option(
-                "--case-timeout",
-                metavar="TIME",
-                help="The longest that one case may take in a pass, such as 10s or 500ms.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+    """Add the options that choose cases."""
+    return _all_of(_SWEEP)(command)
+
+
+def ray_options(command: _Command) -> _Command:
+    """Add the options that choose a Ray cluster."""
+    return _all_of(_RAY)(command)

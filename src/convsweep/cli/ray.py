@@ -1,108 +1,93 @@
-"""Measuring on a Ray cluster: what `run` and `noise` do where `--ray` names one."""
+"""Sweeps on a Ray cluster: `run`, `noise` and `list devices` with --ray."""
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from convsweep.cli.common import folder, interrupted, plan, tell
-from convsweep.cli.errors import requested, written
+from convsweep.cli import output
+from convsweep.cli.errors import one_line_errors
+from convsweep.cli.sweep_command import plan, print_results, run_folder
 
 if TYPE_CHECKING:
-    from convsweep.cli.listing import Entries
     from convsweep.cluster.node_groups import NodeGroup
     from convsweep.cluster.pool import Node, Pool
     from convsweep.cluster.session import Ended
-    from convsweep.measure.worker import Settings
     from convsweep.sweep.request import Options, Request
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
-
-def cluster_options(command: _Command) -> _Command:
-    """A command that takes a cluster."""
-    nodes = click.option(
-        "--nodes", metavar="LABEL", help="Of a cluster the nodes with this label, KEY=VALUE."
-    )
-    ray = click.option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Measure on a Ray cluster: auto, local, local:N (nodes), or HOST:PORT.",
-    )
-    return ray(nodes(command))
-
-
-def is_asked_for(ray: str | None, nodes: str | None) -> bool:
-    """Whether `--ray` names a cluster; `--nodes` alone ends the command."""
+def is_requested(ray: str | None, nodes: str | None) -> bool:
+    """Return whether --ray is given; --nodes without --ray is an error."""
     if nodes is not None and ray is None:
-        raise click.ClickException(f"--nodes {nodes!r} chooses among a cluster's; it needs --ray")
+        raise click.ClickException(f"--nodes {nodes!r} selects cluster nodes and needs --ray")
     return ray is not None
 
 
 def run(
     address: str,
     label: str | None,
-    words: Mapping[str, Any],
-    *,
+    chosen: Mapping[str, Any],
     out: Path | None,
     resume: bool,
     dry_run: bool,
 ) -> int:
-    """What `run` does on a cluster."""
+    """Run a sweep on a cluster; return the exit code."""
     from convsweep.sweep.request import Options
 
-    where, ended = _sweep(address, label, Options(**words), out, resume, dry_run=dry_run)
-    return 0 if ended is None else _end(ended, tell(where))
+    folder, ended = _sweep(address, label, Options(**chosen), out, resume, dry_run=dry_run)
+    return 0 if ended is None else _end(ended, print_results(folder))
 
 
 def noise(
-    address: str, label: str | None, words: Mapping[str, Any], *, out: Path | None, resume: bool
+    address: str, label: str | None, chosen: Mapping[str, Any], out: Path | None, resume: bool
 ) -> int:
-    """What `noise` does on a cluster: each kind of hardware has an answer of its own."""
+    """Run the A/A test on a cluster, one result per environment; return the exit code."""
     from convsweep.analysis.aa_noise import measure_noise
     from convsweep.report.noise import sentences
     from convsweep.results.store import load
     from convsweep.sweep.request import Options, aa_request
 
-    where, ended = _sweep(address, label, Options(**words), out, resume, finish=aa_request)
-    assert ended is not None, "a run that is no dry one ends"
+    folder, ended = _sweep(address, label, Options(**chosen), out, resume, finish=aa_request)
+    assert ended is not None, "only a dry run has no ending"
     if ended.word == "interrupted":
-        return interrupted()
-    for environment_id, own in load(where).groupby("environment_id", sort=False):
-        with requested():
-            found = measure_noise(own)
+        return output.interrupted()
+    for environment_id, rows in load(folder).groupby("environment_id", sort=False):
+        with one_line_errors():
+            found = measure_noise(rows)
         print(f"On the nodes of environment {environment_id}:")
         for sentence in sentences(found, []):
             print(f"  {sentence}")
-    print(f"Results: {where}")
+    print(f"Results: {folder}")
     return _end(ended, 0)
 
 
-def devices(address: str, label: str | None, what: str) -> Entries:
-    """What each of a cluster's nodes has, as rows of text."""
+def devices(
+    address: str, label: str | None, what: str
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the heads and rows of a table of the cluster's nodes."""
     from convsweep.cluster.address import parse_address
     from convsweep.cluster.connection import connected
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes
     from convsweep.measure.worker import Settings
 
     if what != "devices":
-        raise ValueError(f"--ray {address!r} has devices to list, and no {what} of its own")
+        raise ValueError(f"list {what} --ray {address!r}: only devices can be listed on a cluster")
     with connected(parse_address(address), 1) as pool:
-        every = pool.nodes()
-        able = fitting_nodes(every, label)
-        said = describe_nodes(pool, able, None, Settings(), _tell_waiting)
+        nodes = pool.nodes()
+        described = describe_nodes(
+            pool, fitting_nodes(nodes, label), None, Settings(), _print_waiting
+        )
     rows: list[tuple[str, ...]] = [
-        (node.name, _labels(node), ", ".join(found.devices), str(found.cores), found.cpu, found.id)
-        for node, found in said
+        (node.name, _labels(node), ", ".join(info.devices), str(info.cores), info.cpu, info.id)
+        for node, info in described
     ]
-    without = [node for node in every if not node.slots] if label is None else []
+    without = [node for node in nodes if not node.slots] if label is None else []
     rows += [(node.name, _labels(node), "no slot to measure in", "", "", "") for node in without]
     return ("node", "labels", "devices", "cores", "processor", "environment"), rows
 
@@ -121,88 +106,83 @@ def _sweep(
     dry_run: bool = False,
     finish: Callable[[Request], Request] = lambda request: request,
 ) -> tuple[Path, Ended | None]:
-    """Measure on every kind of hardware of a cluster; where to, and how it has ended.
+    """Run the request on each node group; return the run's folder and how it ended.
 
-    What is wrong ends the command; what this process can see of that before anything is started.
+    Errors that this process can detect end the command before a cluster is started.
     """
     from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
-    from convsweep.sweep.effort import measuring
     from convsweep.sweep.request import read_request
 
     with ExitStack() as stack:
-        with requested():
+        with one_line_errors():
             where = parse_address(address)
             if label is not None:
                 parse_label(label)
-            rough = finish(read_request(replace(options, devices=(), threads=())))
-            settings = replace(measuring(rough), memory_limit_bytes=None)
-            settings = replace(settings, threads=min(options.threads, default=1))
-            out = folder(out, resume, rough.name)
+            request = finish(read_request(replace(options, devices=(), threads=())))
+            out = run_folder(out, resume, request.name)
             pool = stack.enter_context(connected(where, max(options.threads, default=1)))
-            kinds = _kinds(pool, label, options, settings, finish)
-        for kind in kinds:
-            print(_plan(kind), flush=True)
-        if dry_run:
-            return out, None
-        return out, _carry_out(kinds, pool, out, resume)
+            groups = _groups(pool, label, options, request, finish)
+        for group in groups:
+            print(_plan(group), flush=True)
+        return out, None if dry_run else _measure(groups, pool, out, resume)
 
 
-def _kinds(
+def _groups(
     pool: Pool,
     label: str | None,
     options: Options,
-    settings: Settings,
+    request: Request,
     finish: Callable[[Request], Request],
 ) -> list[NodeGroup]:
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
+    from convsweep.sweep.effort import measuring
 
+    settings = replace(
+        measuring(request), memory_limit_bytes=None, threads=min(options.threads, default=1)
+    )
     nodes = fitting_nodes(pool.nodes(), label)
     devices = options.devices or ("cpu",)
-    return group_nodes(
-        describe_nodes(pool, nodes, devices, settings, _tell_waiting), options, finish
-    )
+    described = describe_nodes(pool, nodes, devices, settings, _print_waiting)
+    return group_nodes(described, options, finish)
 
 
-def _tell_waiting(names: str) -> None:
-    print(
-        f"convsweep: waiting for {names}, which begin or are at work for others",
-        file=sys.stderr,
-        flush=True,
-    )
+def _print_waiting(names: str) -> None:
+    line = f"convsweep: waiting for {names}: node is starting or busy"
+    print(line, file=sys.stderr, flush=True)
 
 
-def _plan(kind: NodeGroup) -> str:
-    """What a kind of hardware will do, in a line."""
-    lacking = f"; not installed there: {', '.join(kind.lacking)}" if kind.lacking else ""
-    return f"On {kind.name}: {plan(kind.request, len(kind.nodes))}{lacking}"
+def _plan(group: NodeGroup) -> str:
+    lacking = f"; not installed there: {', '.join(group.lacking)}" if group.lacking else ""
+    return f"On {group.name}: {plan(group.request, len(group.nodes))}{lacking}"
 
 
-def _carry_out(kinds: Sequence[NodeGroup], pool: Pool, out: Path, resume: bool) -> Ended:
+def _measure(groups: list[NodeGroup], pool: Pool, out: Path, resume: bool) -> Ended:
     from rich.console import Console
 
     from convsweep.cli import terminal
     from convsweep.cluster import session
 
-    command = shlex.join(["convsweep", *sys.argv[1:]])
-    with written(out), terminal.progress(Console(stderr=True)) as observe:
+    command = output.command_line()
+    with one_line_errors(out), terminal.progress(Console(stderr=True)) as observe:
         return session.run_on_cluster(
-            kinds, pool, out, out.resolve().name, command, observe, resume=resume
+            groups, pool, out, out.resolve().name, command, observe, resume=resume
         )
 
 
 def _end(ended: Ended, failed: int) -> int:
-    """Say what a sweep on a cluster leaves open; the exit code."""
+    """Print which comparisons are open and how to resume; return the exit code."""
     from convsweep.cli import terminal
     from convsweep.cluster.work_queue import NODES_LOST
 
     for ending in ended.of_kinds:
         if ending.open_comparisons:
-            print(terminal.unsettled(ending.open_comparisons))
+            print(terminal.open_comparisons_line(ending.open_comparisons))
     if ended.word == NODES_LOST:
         print(
-            "convsweep: the last node of its kind is gone; the same command with --resume goes on",
+            "convsweep: the last node of a group is lost; repeat the command with --resume to "
+            "continue",
             file=sys.stderr,
         )
         return 1
-    return interrupted() if ended.word == "interrupted" else failed
+    return output.interrupted() if ended.word == "interrupted" else failed

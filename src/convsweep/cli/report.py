@@ -1,95 +1,81 @@
-"""The commands that read what was measured: report, compare, export."""
+"""The commands that read a run: report, compare, export."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from convsweep.cli.errors import requested
-from convsweep.cli.options import path
+from convsweep.cli import options, output
+from convsweep.cli.errors import one_line_errors
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=path)
-@click.option("--out", metavar="DIR", type=path, help="By default reports/ and the run's name.")
-@click.option("--max-error", metavar="ERROR", help="Leave out cases of a larger relative error.")
+@click.argument("run_dir", metavar="RUN_DIR", type=options.path)
+@options.out("Folder of the report (default reports/RUN).")
+@options.max_error
 def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
-    """Draw a run and write its report, from its CSV alone."""
+    """Write a run's report and figures, from its CSV alone."""
     from convsweep.report.build import write_report
     from convsweep.units import named, read_limit
 
-    with requested():
+    with one_line_errors():
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
-        where = out or Path("reports") / run_dir.resolve().name
-        page = write_report(run_dir, where, max_error=limit)
+        folder = out or Path("reports") / run_dir.resolve().name
+        page = write_report(run_dir, folder, max_error=limit)
     print(f"Report: {page}")
     return 0
 
 
 @click.command()
-@click.argument("old", metavar="OLD", type=path)
-@click.argument("new", metavar="NEW", type=path)
-@click.option("--margin", metavar="SHARE", help="What counts as the same; by default as in NEW.")
-@click.option("--absolute", is_flag=True, help="Compare plain times, the machine's drift included.")
-@click.option("--across-machines", is_flag=True, help="Compare runs of other machines or settings.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "markdown", "csv"]),
-    default="table",
-    help="markdown is a page for a pull request.",
-)
+@click.argument("old", metavar="OLD", type=options.path)
+@click.argument("new", metavar="NEW", type=options.path)
+@click.option("--margin", metavar="SHARE", help="Smallest relevant change (default: as in NEW).")
+@click.option("--absolute", is_flag=True, help="Compare plain times, including machine drift.")
+@options.across_machines
+@options.table_format("markdown suits a pull request.")
 def compare(
     old: Path, new: Path, margin: str | None, absolute: bool, across_machines: bool, form: str
 ) -> int:
-    """Say what is slower in the run NEW than in the run OLD, and how surely.
+    """Test which cases are slower in the run NEW than in the run OLD.
 
-    Compares times relative to the baseline's, because the machine's drift cancels out of those.
-    Exit code 1 where a case is slower, or was ok and failed.
+    Compares speedups over the baseline, which cancels most of the machine's drift. Exit code 1 if
+    a case is slower, or was ok and failed now.
     """
-    from convsweep.analysis.compare import compare as hold_against
-    from convsweep.report import comparison as changes
+    from convsweep.analysis.compare import compare as compare_runs
+    from convsweep.report import comparison
     from convsweep.units import fraction, named
 
-    with requested():
+    with one_line_errors():
         share = None if margin is None else named("--margin", fraction, margin)
-        found = hold_against(
+        found = compare_runs(
             old, new, margin=share, absolute=absolute, across_machines=across_machines
         )
     if form == "csv":
         print(found.cases.to_csv(index=False, lineterminator="\n"), end="")
     elif form == "markdown":
-        print(changes.page(found))
+        print(comparison.page(found))
     else:
-        _show(changes.sentences(found), changes.tables(found))
+        for table in comparison.tables(found):
+            output.print_table(table, _STYLES)
+            print()
+        output.print_sentences(comparison.sentences(found))
     return int(found.cases["regression"].any())
 
 
-def _show(sentences: Sequence[str], tables: Sequence[Any]) -> None:
-    """Print what a terminal shows of a comparison."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in tables:
-        console.print(table, "")
-    for sentence in sentences:
-        console.print(sentence, markup=False, highlight=False)
+_STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=path)
+@click.argument("run_dir", metavar="RUN", type=options.path)
 @click.option("--format", "form", metavar="FORMAT", required=True, help="pytest-benchmark or csv.")
-@click.option("--out", metavar="FILE", type=path, help="A new file; by default it is printed.")
+@click.option("--out", metavar="FILE", type=options.path, help="New file (default: print).")
 def export(run_dir: Path, form: str, out: Path | None) -> int:
-    """Write a run as pytest-benchmark's JSON, or as one table for a dashboard."""
+    """Export a run as pytest-benchmark's JSON, or as one CSV table for dashboards."""
     from convsweep.report.export import export as as_text
     from convsweep.report.export import write_new
 
-    with requested():
+    with one_line_errors():
         text = as_text(run_dir, form)
         if out is not None:
             write_new(out, text)

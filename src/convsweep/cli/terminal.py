@@ -1,10 +1,10 @@
-"""What the terminal shows: progress while a sweep runs, and its answer as a table."""
+"""Terminal text of a sweep: plan, progress, and tables of results."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from rich.text import Text
 from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
 from convsweep.analysis.top_backends import top_backends
+from convsweep.cli.output import MAX_ROWS
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.sweep.request import Request
@@ -28,13 +29,13 @@ from convsweep.sweep.stopping import OpenComparisons
 if TYPE_CHECKING:
     from pandas import Series
 
-_PLAIN_EVERY_S = 10.0
-_MOST_ROWS = 60
-_MOST_COLUMNS, _FEW_COLUMNS = 8, 6  # all backends are shown, or so few
+_LINE_EVERY_S = 10.0
+_MAX_REASONS = 10
+_MAX_COLUMNS, _FEW_COLUMNS = 8, 6  # with more backends than the first, show only the second
 
 
 def duration(seconds: float) -> str:
-    """`75` as `1 min 15 s`; whole seconds, rounded up."""
+    """Return `1 min 15 s` for 75; whole seconds, rounded up."""
     whole = max(1, math.ceil(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -45,52 +46,40 @@ def duration(seconds: float) -> str:
 
 
 def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
-    """What a sweep will do, in a line; multiply-accumulates with every layer's count."""
-    first = f", up to {duration(compiling_s)} more to compile, once" if compiling_s else ""
+    """Return one line: cases, problems, MACs of all layers, passes, expected duration."""
     shard = "" if request.shard is None else f"shard {request.shard}: "
-    return shard + _what_and_how_long(request, forecast_s) + first
-
-
-def _what_and_how_long(request: Request, forecast_s: float) -> str:
-    layers = {case.layer for case in request.cases}
-    macs = sum(layer.count * layer.problem.macs for layer in layers)
-    what = (
-        f"{formatting.count(len(request.cases), 'case')} on "
-        f"{formatting.count(len({case.problem for case in request.cases}), 'problem')} "
-        f"({_macs(macs)}){_beside(request)}, "
-    )
+    macs = sum(layer.count * layer.problem.macs for layer in {case.layer for case in request.cases})
+    problems = formatting.count(len({case.problem for case in request.cases}), "problem")
+    parts = [f"{formatting.count(len(request.cases), 'case')} on {problems} ({_macs(macs)})"]
+    parts += [f"{len(request.halves)} parts of separable layers"] if request.halves else []
+    parts += ["the machine's roofline"] if request.ceilings else []
     if not request.adaptive:
         passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
-        return f"{what}{passes}: about {duration(forecast_s)}"
-    if request.budget_s is None:
-        return f"{what}until precise: about {duration(forecast_s)} a pass"
-    return f"{what}within {duration(request.budget_s)}, a pass takes about {duration(forecast_s)}"
+        parts.append(f"{passes}: about {duration(forecast_s)}")
+    elif request.budget_s is None:
+        parts.append(f"until precise: about {duration(forecast_s)} per pass")
+    else:
+        parts += [f"within {duration(request.budget_s)}", f"about {duration(forecast_s)} per pass"]
+    parts += [f"up to {duration(compiling_s)} more to compile once"] if compiling_s else []
+    return shard + ", ".join(parts)
 
 
-def _beside(request: Request) -> str:
-    """`, 16 halves of separable layers, the machine's ceilings`: what else is measured."""
-    halves = len(request.halves)
-    parts = [f"{halves} halves of separable layers"] if halves else []
-    parts += ["the machine's ceilings"] if request.ceilings else []
-    return "".join(f", {part}" for part in parts)
-
-
-def unsettled(left: OpenComparisons) -> str:
-    """What a run with a budget leaves undecided, and how much longer that would need."""
+def open_comparisons_line(left: OpenComparisons) -> str:
+    """Return one line: undecided comparisons, and the time they would still need."""
     if not left.cases:
-        return "Every comparison is settled."
-    told = f"{formatting.count(left.cases, 'comparison')} not settled yet"
+        return "All comparisons are decided."
+    parts = [f"{formatting.count(left.cases, 'comparison')} undecided"]
     if left.early:
-        told += f"; {left.early} with too few passes to tell how much longer they need"
+        parts.append(f"{left.early} with too few passes to estimate the time they need")
     if left.more_s:
-        told += f"; about {duration(left.more_s)} more would settle most of them: --resume"
+        parts.append(f"about {duration(left.more_s)} more would decide most of them (--resume)")
     if left.on_the_margin:
-        told += f"; {left.on_the_margin} so close to the margin that no time would"
-    return told + "."
+        parts.append(f"{left.on_the_margin} too close to the margin to be decided by more time")
+    return "; ".join(parts) + "."
 
 
 def _macs(macs: int) -> str:
-    """Three digits: `0.568 GMACs`, `28.8 kMACs`."""
+    """Return `0.568 GMACs` or `28.8 kMACs`."""
     scales = ((1e8, 1e9, "GMACs"), (1e5, 1e6, "MMACs"), (0, 1e3, "kMACs"))
     scale, unit = next((scale, unit) for least, scale, unit in scales if macs >= least)
     return f"{formatting.digits(macs / scale)} {unit}"
@@ -98,7 +87,7 @@ def _macs(macs: int) -> str:
 
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """A function to tell of progress: a bar on a terminal, a line now and then elsewhere."""
+    """Return a function that shows progress: a bar on a terminal, else a line every 10 s."""
     if not console.is_terminal:
         yield _plain_lines(console)
         return
@@ -114,7 +103,7 @@ def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         def observe(now: Progress) -> None:
             left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
             bar.update(
-                task, completed=now.done, total=now.total, description=_doing(now), left=left
+                task, completed=now.done, total=now.total, description=_current(now), left=left
             )
 
         yield observe
@@ -125,16 +114,16 @@ def _plain_lines(console: Console) -> Callable[[Progress], None]:
 
     def observe(now: Progress) -> None:
         nonlocal last_s
-        if now.first_call or monotonic() - last_s >= _PLAIN_EVERY_S or now.done == now.total:
+        if now.first_call or monotonic() - last_s >= _LINE_EVERY_S or now.done == now.total:
             last_s = monotonic()
-            line = f"{_standing(now)}: {_doing(now)}"
+            line = f"{_counts(now)}: {_current(now)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return observe
 
 
-def _standing(now: Progress) -> str:
-    """`12/60 measured, about 9 s left`."""
+def _counts(now: Progress) -> str:
+    """Return `12/60 measured, about 9 s left`."""
     if now.done == now.total:
         return f"{now.done}/{now.total} measured, done"
     done = f"{now.done} measured" if now.total is None else f"{now.done}/{now.total} measured"
@@ -142,25 +131,25 @@ def _standing(now: Progress) -> str:
     return done + left
 
 
-def _doing(now: Progress) -> str:
-    """The case last worked on, or the one whose first call takes long."""
-    case, backend = now.case, now.first_call
-    told = f"{case.backend} on {case.problem.label}, {case.device}"
+def _current(now: Progress) -> str:
+    """Return the latest case, or the case whose first call or compilation is slow."""
+    backend = now.first_call
+    case = f"{now.case.backend} on {now.case.problem.label}, {now.case.device}"
     if backend is None:
-        return told
+        return case
     if not backend.compile_s:
-        return f"first call of {told}"
-    return f"compiling {told}" + ("" if backend.compiles_per_problem else ", kept for later runs")
+        return f"first call of {case}"
+    return f"compiling {case}" + ("" if backend.compiles_per_problem else ", cached for later runs")
 
 
-def answer(run: Run) -> list[Table]:
-    """Time and speedup of every backend on every problem, a table for each setting."""
-    return [_table(setting, run.within(setting)) for setting in run.settings]
+def result_tables(run: Run) -> list[Table]:
+    """Return one table per setting: time and speedup per problem and backend."""
+    return [_result_table(setting, run.within(setting)) for setting in run.settings]
 
 
-def _table(setting: str, run: Run) -> Table:
+def _result_table(setting: str, run: Run) -> Table:
     backends = run.backends
-    if len(backends) > _MOST_COLUMNS:
+    if len(backends) > _MAX_COLUMNS:
         backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
     table = Table(
         title=f"Time, and speedup over {run.baseline}, on {setting}",
@@ -172,32 +161,32 @@ def _table(setting: str, run: Run) -> Table:
     for backend in backends:
         table.add_column(backend, justify="right", no_wrap=True)
     problems = list(run.cases.groupby("label", sort=False))
-    for label, rows in problems[:_MOST_ROWS]:
+    for label, rows in problems[:MAX_ROWS]:
         by_backend = {row["backend"]: row for _, row in rows.iterrows()}
         table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in backends))
-    if len(problems) > _MOST_ROWS:
-        table.add_row(f"and {len(problems) - _MOST_ROWS} more in summary.csv")
+    if len(problems) > MAX_ROWS:
+        table.add_row(f"and {len(problems) - MAX_ROWS} more in summary.csv")
     for workload in run.cases["workload"].dropna().unique():
         totals = network_totals(run, str(workload))
-        layers = max(total.layers for total in totals.values()) if totals else 0
-        cells = (_total(totals.get(backend), layers) for backend in backends)
+        layers = max((total.layers for total in totals.values()), default=0)
         table.add_section()
-        what = "as far as measured" if run.unreached else "in all"
-        table.add_row(f"{workload} {what}", *cells)
+        scope = "as far as measured" if run.unreached else "in all"
+        cells = (_total(totals.get(backend), layers) for backend in backends)
+        table.add_row(f"{workload} {scope}", *cells)
     return table
 
 
 def _more_backends(run: Run, shown: int) -> str:
-    """How many backends with a time are not shown."""
+    """Return how many backends with a time are not shown."""
     timed = run.cases.loc[run.cases["status"] == "ok", "backend"].nunique()
     if timed <= shown:
         return ""
     more = formatting.count(timed - shown, "backend")
-    return f"\nThese are the fastest most often; {more} more in summary.csv"
+    return f"\nOnly the backends that are fastest most often; {more} more in summary.csv"
 
 
 def _total(total: Total | None, layers: int) -> str:
-    """A network's time, and of how many of its distinct layers where it is not of all."""
+    """Return a network's time, and the number of layers in it if some are missing."""
     if total is None:
         return "-"
     time = formatting.seconds(total.time.value)
@@ -217,8 +206,8 @@ def _cell(row: Series | None) -> Text:
     return text
 
 
-def outcomes(found: Sequence[tuple[Case, Outcome]]) -> Table:
-    """How many cases of each backend passed the gate, and how the others fared."""
+def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:
+    """Return a table with the number of cases per backend and status, and the largest error."""
     counts = Counter((case.backend, outcome.status) for case, outcome in found)
     statuses = list(dict.fromkeys(["ok", *(outcome.status for _, outcome in found)]))
     worst: dict[str, float] = {}
@@ -226,7 +215,7 @@ def outcomes(found: Sequence[tuple[Case, Outcome]]) -> Table:
         if outcome.error_ratio is not None:
             worst[case.backend] = max(worst.get(case.backend, 0.0), outcome.error_ratio)
     table = Table(
-        title="The gate: cases by backend and status",
+        title="Correctness gate: cases by backend and status",
         caption="largest error in units of eps * max(conv(|x|, |w|))",
         title_justify="left",
         caption_justify="left",
@@ -239,11 +228,25 @@ def outcomes(found: Sequence[tuple[Case, Outcome]]) -> Table:
     return table
 
 
-def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table of text."""
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def skip_lines(
+    found: Iterable[tuple[str, str, str | None]], *, entirely: bool = False
+) -> list[str]:
+    """Return one line per reason: `skipped: triton_depthwise: runs on cuda, not on cpu`.
+
+    Reasons that exclude a backend from all its cases come first, then by number of cases.
+
+    Args:
+        found: backend, status and reason of each case.
+        entirely: only backends that were skipped in all their cases.
+    """
+    cases = [*found]
+    partly = {backend for backend, status, _ in cases if status != "skipped"}
+    counts = Counter((str(why), name) for name, status, why in cases if status == "skipped")
+    backends: dict[str, list[str]] = {}
+    for reason, name in sorted(counts, key=lambda key: (key[1] in partly, -counts[key], key)):
+        if not (entirely and name in partly):
+            backends.setdefault(reason, []).append(name)
+    lines = [f"skipped: {', '.join(names)}: {reason}" for reason, names in backends.items()]
+    more = len(lines) - _MAX_REASONS
+    rest = [f"skipped for {formatting.count(more, 'more reason')}"] if more > 0 else []
+    return [*lines[:_MAX_REASONS], *rest]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import table as rich
-from rich.text import Text
-
 from convsweep import formatting
 from convsweep.analysis.compare import Comparison
 from convsweep.report.tables import Table, by_setting, escape_markdown, markdown
@@ -16,7 +13,6 @@ if TYPE_CHECKING:
 
 VERDICTS = ("slower", "faster", "undecided", "same")
 _MOST_ROWS = 60
-_STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}
 
 
 def headline(found: Comparison) -> str:
@@ -169,16 +165,6 @@ def sentences(found: Comparison) -> list[str]:
     return [LEGEND, _left_out(found, _MOST_ROWS).strip(), *notes(found), headline(found)]
 
 
-def tables(found: Comparison) -> list[rich.Table]:
-    """What a terminal shows first."""
-    return [_terminal(cases_table(found, _MOST_ROWS)), _terminal(means_table(found))]
-
-
-def _terminal(table: Table) -> rich.Table:
-    shown = rich.Table(box=None, pad_edge=False)
-    for number, head in enumerate(table.heads):
-        is_number = head in table.right
-        shown.add_column(head, justify="right" if is_number else "left", no_wrap=not number)
-    for row in table.rows:
-        shown.add_row(*map(Text, row), style=_STYLES.get(row[-1], ""))
-    return shown
+def tables(found: Comparison) -> list[Table]:
+    """Return the tables that a terminal shows: cases, and mean changes."""
+    return [cases_table(found, _MOST_ROWS), means_table(found)]

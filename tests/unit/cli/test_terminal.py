@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from convsweep import Backend
-from convsweep.cli import skip_reasons, terminal
+from convsweep.cli import terminal
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
@@ -35,7 +35,7 @@ def told(*progress: Progress, is_terminal: bool = False) -> str:
     ("backend", "before", "after"),
     [
         (PLAIN, "first call of ", ""),
-        (COMPILED, "compiling ", ", kept for later runs"),
+        (COMPILED, "compiling ", ", cached for later runs"),
         (replace(COMPILED, compiles_per_problem=True), "compiling ", ""),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_first_call_that_takes_long_is_told_at_once(
     text = told(Progress(3, 9, CASE, 20.0, backend), is_terminal=is_terminal)
     assert f"{before}torch_conv on {CASE.problem.label}, cpu{after}" in text
     assert "3/9" in text
-    assert ("kept" in text) == bool(after)
+    assert ("cached" in text) == bool(after)
 
 
 def test_other_progress_is_a_line_now_and_then() -> None:
@@ -56,7 +56,7 @@ def test_other_progress_is_a_line_now_and_then() -> None:
 def test_a_plan_tells_how_much_longer_the_first_time_may_be() -> None:
     request = read_request(Options(grid="smoke", ceilings=False))
     assert terminal.plan(request, 12.0).endswith("about 12 s")
-    assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile, once")
+    assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile once")
 
 
 def test_of_more_backends_than_fit_the_fastest_stand_in_the_table(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_of_more_backends_than_fit_the_fastest_stand_in_the_table(tmp_path: Path
                 formats=["contiguous"], noise=1e-3),
         tmp_path / "run",
     )  # fmt: skip
-    (table,) = terminal.answer(run)
+    (table,) = terminal.result_tables(run)
     assert [column.header for column in table.columns] == ["problem", "torch_conv", *names[-5:]]
     assert "15 backends more in summary.csv" in str(table.caption)
 
@@ -83,12 +83,12 @@ SKIPPED = [
 
 def test_a_reason_to_be_skipped_is_told_once_for_all_whom_it_concerns() -> None:
     everywhere = "skipped: jax, flax: needs jax"
-    assert skip_reasons.reasons(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
-    assert skip_reasons.reasons(SKIPPED, entirely=True) == [everywhere]
-    assert skip_reasons.reasons(SKIPPED[-1:]) == []
+    assert terminal.skip_lines(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
+    assert terminal.skip_lines(SKIPPED, entirely=True) == [everywhere]
+    assert terminal.skip_lines(SKIPPED[-1:]) == []
 
 
 def test_of_many_reasons_the_last_are_counted() -> None:
-    lines = skip_reasons.reasons((f"b{n}", "skipped", f"reason {n}") for n in range(14))
+    lines = terminal.skip_lines((f"b{n}", "skipped", f"reason {n}") for n in range(14))
     assert len(lines) == 11
     assert lines[-1] == "skipped for 4 more reasons"

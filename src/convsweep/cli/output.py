@@ -1,0 +1,73 @@
+"""Text output that several commands share; imports neither torch nor pandas."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsweep.system.signals import EXIT_CODE, ignore_interrupts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from convsweep.report.tables import Table
+
+MAX_ROWS = 60
+FAILED = ("mismatch", "crash", "error")
+"""Statuses that give exit code 1."""
+
+
+def console(width: int = 140) -> Console:
+    """Return a console on stdout; `width` is used if stdout is not a terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)
+
+
+def print_table(table: Table, styles: Mapping[str, str] | None = None, width: int = 140) -> None:
+    """Print a table; `styles` maps the text of the last cell to the row's style."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    printed = RichTable(box=None, pad_edge=False)
+    for number, head in enumerate(table.heads):
+        justify: Any = "right" if head in table.right else "left"
+        printed.add_column(head, justify=justify, no_wrap=number == 0, overflow="fold")
+    for row in table.rows:
+        printed.add_row(*map(Text, row), style=(styles or {}).get(row[-1], ""))
+    console(width).print(printed)
+
+
+def print_sentences(sentences: Iterable[str]) -> None:
+    """Print each sentence on a line of its own, wrapped."""
+    target = console()
+    for sentence in sentences:
+        target.print(sentence, markup=False, highlight=False)
+
+
+def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:
+    """Print the failed cases of (status, backend, problem, reason); return how many failed."""
+    lines = [f"{s}: {backend} on {problem}: {why}" for s, backend, problem, why in cases
+             if s in FAILED]  # fmt: skip
+    print("".join(f"{line}\n" for line in lines), end="")
+    return len(lines)
+
+
+def print_paths(out: Path) -> None:
+    """Print where the results are, and the command that reports them."""
+    print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
+
+
+def command_line() -> str:
+    """Return the command as it is recorded in environment.json."""
+    return shlex.join(["convsweep", *sys.argv[1:]])
+
+
+def interrupted() -> int:
+    """Print how to resume; return the exit code of an interrupted run."""
+    ignore_interrupts()
+    print("convsweep: interrupted; repeat the command with --resume to continue", file=sys.stderr)
+    return EXIT_CODE

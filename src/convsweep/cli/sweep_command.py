@@ -1,0 +1,85 @@
+"""Steps that all measuring commands share: output folder, plan, sweep, results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsweep.cli import output
+from convsweep.cli.errors import one_line_errors
+
+if TYPE_CHECKING:
+    from convsweep.sweep.network_runs import Network
+    from convsweep.sweep.request import Request
+    from convsweep.sweep.session import Ending
+
+
+def run_folder(out: Path | None, resume: bool, name: str) -> Path:
+    """Return the folder of a new or resumed run; raises ValueError if it cannot be used."""
+    from convsweep.results.store import require_new, require_run
+    from convsweep.sweep import session
+
+    if resume and out is None:
+        raise ValueError("--resume needs --out, the folder of the run to continue")
+    out = out or session.RESULTS / session.new_run_id(name)
+    (require_run if resume else require_new)(out)
+    return out
+
+
+def plan(request: Request, nodes: int = 1) -> str:
+    """Return one line with the size and the expected duration of a sweep on `nodes` nodes.
+
+    Raises:
+        ValueError: the budget is too short for one pass.
+    """
+    from convsweep.cli import terminal
+    from convsweep.sweep.effort import measuring, pass_s
+    from convsweep.sweep.forecast import compiling_s, forecast_s
+
+    settings, cases, backends = measuring(request), request.every_case, request.every_backend
+    if request.adaptive:
+        seconds = pass_s(request, settings.effort)
+    else:
+        seconds = forecast_s(cases, backends, settings, request.passes)
+    return terminal.plan(request, seconds / nodes, compiling_s(cases, backends))
+
+
+def sweep_with_progress(
+    request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
+) -> Ending:
+    """Measure and show progress; `networks` are also timed end to end."""
+    from rich.console import Console
+
+    from convsweep.cli import terminal
+    from convsweep.sweep import session
+
+    command = output.command_line()
+    with one_line_errors(out), terminal.progress(Console(stderr=True)) as observe:
+        return session.run_sweep(
+            request, out, out.resolve().name, command, observe, resume=resume, networks=networks
+        )
+
+
+def print_results(out: Path) -> int:
+    """Print a run's results; return exit code 1 if a case failed, else 0."""
+    from convsweep.analysis.run import read_run
+    from convsweep.analysis.verdicts import read_request_info, summarize
+    from convsweep.cli import terminal
+    from convsweep.report.summary_text import answer
+    from convsweep.results.store import load, read_environment
+
+    measurements = load(out)
+    asked = read_request_info(read_environment(out))
+    summary = summarize(measurements, asked.baseline, asked.margin)
+    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
+    for table in terminal.result_tables(run):
+        output.console().print(table)
+    output.print_sentences(answer(run))
+    columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
+    cases = list(zip(*columns, strict=True))
+    skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)
+    print("".join(f"{line}\n" for line in skips), end="")
+    failed = output.print_failures(cases)
+    output.print_paths(out)
+    return int(failed > 0)
