@@ -1,4 +1,4 @@
-"""One network's time: of the whole forward pass, and of each of its calls into torch."""
+"""Time of one network: its whole forward pass, and each of its calls into torch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convsweep.measure.inputs import torch_dtype
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, build
 from convsweep.problems.problem import ConvProblem, Size
@@ -23,13 +24,13 @@ from convsweep.results.network_store import CONVOLUTION, OTHER
 from convsweep.system.devices import Clock, find_device
 
 _SEED = 1
-_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 200
-_TICK_S = 1e-9  # of the host's clock: the least that a call is said to take
-_Measured = TypeVar("_Measured")
+_MIN_ROUNDS, _MAX_ROUNDS = 3, 200
+_TICK_S = 1e-9  # resolution of the host's clock: the least time of a call
+_T = TypeVar("_T")
 
-_OTHER_CALLS = "the network does not make the same calls in each forward pass"
+_OTHER_CALLS = "the network's calls differ between forward passes"
 
-# The kind of a call by a part of its function's name; the first that fits.
+# Kind of a call by a part of its function's name; the first match counts.
 _KINDS = {
     "conv": CONVOLUTION,
     "batch_norm": "batch norm",
@@ -49,46 +50,46 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class TimeNetwork:
-    """Asks for one network's times: `NetworkTimes`, or an `Outcome` where that failed."""
+    """Request to time one network; the reply is `NetworkTimes`, or an `Outcome` if it failed."""
 
     maker: str
-    """A builder's name, or what `load_model` takes."""
+    """Name of a builder, or a specification for `load_model`."""
     input_shapes: Sequence[Size]
     device: str
     dtype: str
     memory_format: str
     round_s: float = 0.3
-    """How long it is timed whole, and as long in parts; three times at least."""
+    """Seconds for the whole network, and the same for its parts; at least three rounds."""
 
 
 @dataclass(frozen=True)
 class TimedModule:
-    """The calls of one kind in a forward pass; of convolutions, those of one problem."""
+    """All calls of one kind in a forward pass; for convolutions, all calls of one problem."""
 
     kind: str
     problem: ConvProblem | None
     count: int
     total_s: float
-    """Of all of them in one forward pass, less what reading a call that does nothing takes."""
+    """Seconds of all these calls per forward pass, less the time of as many empty calls."""
 
 
 @dataclass(frozen=True)
 class NetworkTimes:
-    """A network's forward pass as it is, and taken apart."""
+    """Seconds of a network's forward pass, whole and by its parts."""
 
     whole_s: float
     instrumented_s: float
-    """The forward pass while its parts are timed; it is longer by what that costs."""
+    """The forward pass while its parts are timed, which makes it longer."""
     calls: int
-    """How often it was timed in either way, in turns."""
+    """Number of times that it was timed each way, in turns."""
     parts: Sequence[TimedModule]
 
 
 def time_network(request: TimeNetwork) -> NetworkTimes:
-    """Make the network, warm it up, and time it whole and in parts in turns.
+    """Make the network, warm it up, and time it whole and in parts, in turns.
 
     Raises:
-        ValueError: the network can't be made, or does something else in each forward pass.
+        ValueError: the network cannot be made, or its calls differ between forward passes.
     """
     clock = find_device(request.device).clock
     module, inputs = _prepared(request)
@@ -96,32 +97,31 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
     def forward() -> None:
         module(*inputs)
 
-    watch = _Watch(clock)
+    timer = _CallTimer(clock)
     with redirect_stdout(StringIO()):  # a user's model may print at every call
         _rounds(request.round_s / 3, lambda: clock(forward))
-        both = _rounds(2 * request.round_s, lambda: (clock(forward), watch.follow(forward)))
+        both = _rounds(2 * request.round_s, lambda: (clock(forward), timer.time_parts(forward)))
     whole_s, instrumented_s = (np.array(times) for times in zip(*both, strict=True))
-    usual = middle_half(instrumented_s)
+    typical = middle_half(instrumented_s)
     return NetworkTimes(
         float(whole_s[middle_half(whole_s)].mean()),
-        float(instrumented_s[usual].mean()),
+        float(instrumented_s[typical].mean()),
         len(whole_s),
-        watch.parts(usual),
+        timer.parts(typical),
     )
 
 
 def middle_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Which of many forward passes are usual ones: neither the fastest quarter nor the slowest.
+    """Return the indices of the forward passes without the fastest and the slowest quarter.
 
-    A pass is kept with all its parts or left out with them, so that parts add up to the whole:
-    what interrupts a long pass in most of its calls spares each single call in most.
+    A pass is kept or dropped with all its parts, so that the parts add up to the whole.
     """
     outside = len(seconds) // 4
     return np.argsort(seconds, kind="stable")[outside : len(seconds) - outside]
 
 
 def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
-    """The network and seeded inputs, where and as they are timed."""
+    """Return the network and seeded inputs on their device, in their dtype and memory format."""
     name, dtype = request.maker, torch_dtype(request.dtype)
     module = build(name) if name in BUILDERS else load_model(name).eval()
     generator = torch.Generator().manual_seed(_SEED)
@@ -134,18 +134,18 @@ def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
     return module, inputs
 
 
-def _rounds(seconds: float, measure: Callable[[], _Measured]) -> list[_Measured]:
-    """What is measured again and again, until so long has passed and there is enough."""
-    found: list[_Measured] = []
+def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:
+    """Repeat `measure` for the given seconds, within the least and largest number of rounds."""
+    found: list[_T] = []
     until = perf_counter() + seconds
-    while len(found) < _FEWEST_ROUNDS or (perf_counter() < until and len(found) < _MOST_ROUNDS):
+    while len(found) < _MIN_ROUNDS or (perf_counter() < until and len(found) < _MAX_ROUNDS):
         found.append(measure())
     return found
 
 
 @dataclass
-class _Place:
-    """One call in the forward pass."""
+class _TimedCall:
+    """One call in the forward pass, with one sample per pass."""
 
     kind: str
     problem: ConvProblem | None
@@ -153,26 +153,29 @@ class _Place:
 
 
 def _nothing() -> None:
-    """Take no time of its own."""
+    """Do nothing: the empty call."""
 
 
-class _Watch(TorchFunctionMode):
-    """Times every call that Python makes into torch, each to its end.
+class _CallTimer(TorchFunctionMode):
+    """Timer of every call from Python into torch, each waited for.
 
-    Before each forward pass it reads a call that does nothing, and takes that off the others. It
-    can't read what it costs besides, dispatch and bookkeeping between calls; they make the forward
-    pass longer, and may make a short call longer than it is without them.
+    The time of an empty call, taken before each forward pass, is subtracted. Dispatch and
+    bookkeeping between the calls are not: they make the instrumented forward pass longer.
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
-        self._places: list[_Place] = []
-        self._idle: list[float] = []  # readings of a call that does nothing
+        self._calls: list[_TimedCall] = []
+        self._idle: list[float] = []  # seconds of empty calls
         self._next, self._is_first = 0, True
 
-    def follow(self, forward: Callable[[], None]) -> float:
-        """Time the parts of one forward pass, whose calls must be those of the first; its own."""
+    def time_parts(self, forward: Callable[[], None]) -> float:
+        """Time the parts of one forward pass; return its own seconds.
+
+        Raises:
+            ValueError: its calls are not those of the first pass.
+        """
         self._next = 0
         self._idle.append(self._timed(_nothing, (), {})[1])
         with self:
@@ -180,14 +183,14 @@ class _Watch(TorchFunctionMode):
             forward()
             seconds = perf_counter() - started  # each part was waited for
         self._is_first = False
-        if self._next != len(self._places):
+        if self._next != len(self._calls):
             raise ValueError(_OTHER_CALLS)
         return seconds
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """The call's own result."""
+        """Time the call and return its result."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "__get__":  # an attribute, such as `x.shape`
@@ -197,32 +200,32 @@ class _Watch(TorchFunctionMode):
         if self._is_first:
             is_convolution = kind == CONVOLUTION and "transpose" not in name
             problem = called_problem(*args, **kwargs) if is_convolution else None
-            self._places.append(_Place(kind, problem))
-        place = self._places[self._next] if self._next < len(self._places) else None
-        if place is None or place.kind != kind:
+            self._calls.append(_TimedCall(kind, problem))
+        call = self._calls[self._next] if self._next < len(self._calls) else None
+        if call is None or call.kind != kind:
             raise ValueError(_OTHER_CALLS)
-        place.samples.append(seconds)
+        call.samples.append(seconds)
         self._next += 1
         return result
 
     def _timed(self, func: Any, args: Sequence[Any], kwargs: Any) -> tuple[Any, float]:
-        """What the call gives, and its seconds by the clock."""
+        """Return the call's result and its seconds."""
         results: list[Any] = []
         seconds = self._clock(lambda: results.append(func(*args, **kwargs)))
         return results[0], seconds
 
-    def parts(self, usual: NDArray[np.intp]) -> list[TimedModule]:
-        """Every kind, and of convolutions every problem, in the order of their first calls.
+    def parts(self, passes: NDArray[np.intp]) -> list[TimedModule]:
+        """Return one entry per kind or problem, in the order of first calls.
 
         Args:
-            usual: which of the forward passes are counted.
+            passes: indices of the forward passes to average.
         """
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
         idle_s = np.median(self._idle)
-        for place in self._places:
-            samples = np.array(place.samples)[usual]
+        for call in self._calls:
+            samples = np.array(call.samples)[passes]
             own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
-            found.setdefault((place.kind, place.problem), []).append(own_s)
+            found.setdefault((call.kind, call.problem), []).append(own_s)
         return [
             TimedModule(kind, problem, len(times), sum(times))
             for (kind, problem), times in found.items()
@@ -238,50 +241,16 @@ def called_problem(
     dilation: int | Size = 1,
     groups: int = 1,
 ) -> ConvProblem | None:
-    """The problem of a call of torch's `conv1d`, `conv2d` or `conv3d`; None where there is none.
-
-    Args:
-        input: (N, C_in, *input_size), or the same without N.
-        weight: (C_out, C_in / groups, *kernel_size).
-        bias: (C_out,) or None.
-        stride: one number for all dimensions, or one for each; so too what follows.
-        padding: also "valid" and "same", as torch has them.
-        dilation: distance of taps.
-        groups: of channels.
-    """
-    kernel_size = tuple(weight.shape[2:])
-    input_size = tuple(input.shape[-len(kernel_size) :])
-    if padding == "same":
-        added = _added(kernel_size, dilation)
-        # An odd number of rows: torch first copies the input, with one zero more behind.
-        input_size = tuple(size + rows % 2 for size, rows in zip(input_size, added, strict=True))
-        padding = tuple(rows // 2 for rows in added)
+    """Return the problem of a call with these arguments; None if no `ConvProblem` has its shape."""
     try:
-        return ConvProblem(
-            weight.shape[1] * groups,
-            weight.shape[0],
-            input_size,
-            kernel_size,
-            batch_size=input.shape[0] if input.dim() == weight.dim() else 1,
-            stride=_spread(stride),
-            padding=0 if isinstance(padding, str) else _spread(padding),
-            dilation=_spread(dilation),
-            groups=groups,
+        return convolution_problem(
+            input.shape,
+            weight.shape,
             bias=bias is not None,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
         )
     except ValueError:
         return None
-
-
-def _added(kernel_size: Size, dilation: int | Size) -> Size:
-    """How many rows of zeros keep the size, in each dimension."""
-    steps = _spread(dilation)
-    each = (steps,) * len(kernel_size) if isinstance(steps, int) else steps
-    return tuple(step * (taps - 1) for step, taps in zip(each, kernel_size, strict=True))
-
-
-def _spread(values: int | Size) -> int | Size:
-    """One number for all dimensions, or one for each; torch takes a list of one, too."""
-    if isinstance(values, int):
-        return values
-    return values[0] if len(values) == 1 else tuple(values)

@@ -1,16 +1,17 @@
-"""Axes of a sweep as text, `in_channels=16:512:*2`, and the problems that they span."""
+"""Axes of a sweep as text, such as `in_channels=16:512:*2`, and the problems they span."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from convsweep.problems.problem import ConvProblem, Size, parse_size
+from convsweep.problems.problem import ConvProblem, parse_size, per_dimension
 
-MOST_VALUES = 10_000
-MOST_PROBLEMS = 100_000
+MAX_VALUES = 10_000
+MAX_PROBLEMS = 100_000
 
 Axis = tuple[str, tuple[str, ...]]
 """A name and its values as text, such as ("in_channels", ("16", "32"))."""
@@ -27,11 +28,11 @@ DEFAULTS = {
     "groups": "1",
     "bias": "0",
 }
-"""Every axis and its value where it is not given.
+"""Every axis and its default value.
 
-`same` follows in_channels, or pads by half the kernel, which keeps the size for odd kernels; a
-size is one number for a square image, or one a dimension: `56x40`, `14x14x14`, and `1024x` for a
-signal of one dimension.
+`out_channels=same` equals in_channels. `padding=same` pads by half the kernel, which keeps the size
+if the kernel is odd. A size is one number for a square image, or one number per dimension: `56x40`,
+`14x14x14`, and `1024x` for a signal of one dimension.
 """
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
@@ -39,41 +40,39 @@ _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def parse_axis(text: str) -> Axis:
-    """`in_channels=16:512:*2`, `size=14,28` or `padding=same` as a name and its values.
+    """Return the name and the values of `in_channels=16:512:*2`, `size=14,28` or `padding=same`.
 
     Raises:
-        ValueError: one line that names the value and what is allowed.
+        ValueError: a value is not allowed.
     """
     name, equals, values = text.partition("=")
     if name not in DEFAULTS or not equals:
         raise ValueError(f"axis {text!r} is not NAME=VALUES, with NAME of {', '.join(DEFAULTS)}")
     match = _RANGE.fullmatch(values)
     expanded = _expand(text, match) if match else tuple(values.split(","))
-    if len(expanded) > MOST_VALUES:
-        raise ValueError(f"axis {text!r} has more than {MOST_VALUES} values")
+    if len(expanded) > MAX_VALUES:
+        raise ValueError(f"axis {text!r} has more than {MAX_VALUES} values")
     for value in expanded:
         _CHECKS[name](text, value)
     return name, tuple(dict.fromkeys(expanded))
 
 
 def _expand(text: str, match: re.Match[str]) -> tuple[str, ...]:
-    """The values of FIRST:LAST:*FACTOR or FIRST:LAST:+STEP, LAST included where it is met."""
+    """Return the values of FIRST:LAST:*FACTOR or FIRST:LAST:+STEP; LAST can be one of them."""
     first, last, step = int(match[1]), int(match[2]), int(match[4])
-    if match[3] == "+":
-        values = range(first, last + 1, step) if step else range(0)
-        return _not_empty(text, tuple(map(str, values[: MOST_VALUES + 1])))
-    powers = itertools.accumulate(itertools.repeat(step), lambda v, _: v * step, initial=first)
-    below = itertools.takewhile(lambda v: v <= last, powers if step > 1 and first else ())
-    return _not_empty(text, tuple(map(str, below)))
-
-
-def _not_empty(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
+    values: Iterable[int] = ()
+    if match[3] == "+" and step:
+        values = range(first, last + 1, step)[: MAX_VALUES + 1]
+    elif match[3] == "*" and step > 1 and first:
+        powers = itertools.accumulate(itertools.repeat(step), operator.mul, initial=first)
+        values = itertools.takewhile(lambda v: v <= last, powers)
+    expanded = tuple(map(str, values))
+    if not expanded:
         raise ValueError(
             f"axis {text!r} is an empty range: FIRST:LAST:*FACTOR needs FIRST of at least 1 and "
-            "FACTOR of at least 2, FIRST:LAST:+STEP a STEP of at least 1, both FIRST up to LAST"
+            "FACTOR of at least 2, FIRST:LAST:+STEP needs STEP of at least 1, both FIRST <= LAST"
         )
-    return values
+    return expanded
 
 
 def _count(text: str, value: str, allowed: str = "whole numbers of at least 1") -> None:
@@ -90,7 +89,7 @@ def _size(text: str, value: str, least: int = 1) -> None:
     if min(size) < least or len(size) > (1 if signal else 3):
         raise ValueError(
             f"axis {text!r}: {value!r} is not allowed, only whole numbers of at least {least}, "
-            "or one a dimension such as 3x1"
+            "or one number per dimension such as 3x1"
         )
 
 
@@ -132,21 +131,21 @@ _CHECKS: Mapping[str, Callable[[str, str], None]] = {
 
 
 def span(axes: Iterable[Axis]) -> list[ConvProblem]:
-    """Every problem that the axes' values combine to, once, the last axis turning fastest.
+    """Return the problem of every combination of values once; the last axis varies fastest.
 
     Raises:
-        ValueError: an axis is given twice, or a combination is an impossible problem.
+        ValueError: an axis is given twice, or a combination is no possible problem.
     """
     chosen: dict[str, tuple[str, ...]] = {}
     for name, values in axes:
         if name in chosen:
             raise ValueError(f"axis {name!r} is given twice; list its values with commas")
         chosen[name] = values
-    if math.prod(map(len, chosen.values())) > MOST_PROBLEMS:
-        raise ValueError(f"axes {', '.join(chosen)} span more than {MOST_PROBLEMS} problems")
+    if math.prod(map(len, chosen.values())) > MAX_PROBLEMS:
+        raise ValueError(f"axes {', '.join(chosen)} span more than {MAX_PROBLEMS} problems")
     combinations = itertools.product(*chosen.values())
     problems = (_problem(dict(zip(chosen, values, strict=True))) for values in combinations)
-    return list(dict.fromkeys(problems))  # `3` and `3x3` are two spellings of one
+    return list(dict.fromkeys(problems))  # `3` and `3x3` are the same
 
 
 def _problem(chosen: Mapping[str, str]) -> ConvProblem:
@@ -157,28 +156,21 @@ def _problem(chosen: Mapping[str, str]) -> ConvProblem:
     )
     longest = max(map(len, (size, kernel_size, stride, dilation)))
     rank = 1 if value["size"].endswith("x") else max(2, longest)
-    kernel_size, dilation = _spread(kernel_size, rank), _spread(dilation, rank)
+    kernel_size, dilation = per_dimension(kernel_size, rank), per_dimension(dilation, rank)
     if value["padding"] == "same":
         padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel_size, strict=False))
     else:
-        padding = _spread(parse_size(value["padding"]), rank)
-    in_channels = int(value["in_channels"])
-    same_channels = value["out_channels"] == "same"
-    depthwise = value["groups"] == "depthwise"
+        padding = per_dimension(parse_size(value["padding"]), rank)
+    in_channels, out_channels, groups = value["in_channels"], value["out_channels"], value["groups"]
     return ConvProblem(
-        in_channels=in_channels,
-        out_channels=in_channels if same_channels else int(value["out_channels"]),
-        input_size=_spread(size, rank),
-        kernel_size=kernel_size,
+        int(in_channels),
+        int(in_channels if out_channels == "same" else out_channels),
+        per_dimension(size, rank),
+        kernel_size,
         batch_size=int(value["batch_size"]),
-        stride=_spread(stride, rank),
+        stride=per_dimension(stride, rank),
         padding=padding,
         dilation=dilation,
-        groups=in_channels if depthwise else int(value["groups"]),
+        groups=int(in_channels if groups == "depthwise" else groups),
         bias=value["bias"] == "1",
     )
-
-
-def _spread(size: Size, rank: int) -> Size:
-    """A single number in every dimension."""
-    return size * rank if len(size) == 1 else size

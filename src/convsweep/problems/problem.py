@@ -1,4 +1,13 @@
-"""The shape of one convolution, and what follows from it: output size, work, bytes, label."""
+"""Shape of one convolution, and the numbers that follow from it.
+
+In 2-D, with kernel W, input x and output y (taps outside of the image read zeros):
+
+    y[n, o, h, w] = bias[o] + sum over c, i, j of W[o, c, i, j] * x[n, first(o) + c, row, column]
+    row = h * stride + i * dilation - padding, and the same for the column
+    first(o) = first input channel of the group that o belongs to
+
+Source: Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +16,13 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 Size = tuple[int, ...]
+"""One number per spatial dimension."""
 
-_LARGEST = 10**7  # of any size along one dimension
-_UNCOUNTABLE = 2**63  # what no column of whole numbers holds
+_MAX_SIZE = 10**7  # along one dimension
+_MAX_COUNT = 2**63  # integers of a CSV column are below
 
 _LABEL = re.compile(
     r"n(?P<batch_size>\d+)_ci(?P<in_channels>\d+)_co(?P<out_channels>\d+)"
@@ -20,33 +30,33 @@ _LABEL = re.compile(
     r"_p(?P<padding>[\dx]+)_d(?P<dilation>[\dx]+)_g(?P<groups>\d+)_b(?P<bias>[01])",
     re.ASCII,
 )
+_Array = TypeVar("_Array")
 
 
 def format_size(size: Size) -> str:
-    """`(56, 56)` as `56x56`."""
+    """Return `(56, 56)` as `56x56`."""
     return "x".join(map(str, size))
 
 
 def parse_size(text: str) -> Size:
-    """`56x56` as `(56, 56)`; raises `ValueError` that names anything else."""
+    """Return `56x56` as `(56, 56)`; raise `ValueError` for any other text."""
     if not re.fullmatch(r"\d{1,9}(x\d{1,9})*", text, re.ASCII):
         raise ValueError(f"{text!r} is not a size such as 56 or 56x56")
     return tuple(map(int, text.split("x")))
 
 
-class _Sliceable(Protocol):
-    def __getitem__(self, index: Any, /) -> Any: ...
-
-
-_Array = TypeVar("_Array", bound=_Sliceable)
+def per_dimension(values: int | Sequence[int], rank: int) -> Size:
+    """Return `values` with a single number repeated `rank` times."""
+    numbers = tuple(values) if isinstance(values, Sequence) else (values,)
+    return numbers * rank if len(numbers) == 1 else numbers
 
 
 @dataclass(frozen=True, init=False)
 class ConvProblem:
-    """One convolution's shape in 1, 2 or 3 spatial dimensions, as PyTorch names its parts.
+    """Shape of one convolution in 1, 2 or 3 spatial dimensions, in PyTorch's terms.
 
-    A whole number given for `kernel_size`, `stride`, `padding` or `dilation` holds for every
-    spatial dimension. An impossible problem raises `ValueError` that says why.
+    An integer for `kernel_size`, `stride`, `padding` or `dilation` applies to every dimension.
+    Raises `ValueError` for a shape that no convolution has.
     """
 
     in_channels: int
@@ -80,29 +90,29 @@ class ConvProblem:
             raise ValueError(f"bias must be true or false, not {bias!r}")
         rank = len(input_size)
         values = {
-            "in_channels": _whole("in_channels", in_channels),
-            "out_channels": _whole("out_channels", out_channels),
+            "in_channels": _integer("in_channels", in_channels),
+            "out_channels": _integer("out_channels", out_channels),
             "input_size": _size("input_size", input_size, rank),
             "kernel_size": _size("kernel_size", kernel_size, rank),
-            "batch_size": _whole("batch_size", batch_size),
+            "batch_size": _integer("batch_size", batch_size),
             "stride": _size("stride", stride, rank),
             "padding": _size("padding", padding, rank, least=0),
             "dilation": _size("dilation", dilation, rank),
-            "groups": _whole("groups", groups),
+            "groups": _integer("groups", groups),
             "bias": bool(bias),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        self._reject_the_impossible()
+        self._require_possible()
 
-    def _reject_the_impossible(self) -> None:
+    def _require_possible(self) -> None:
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ValueError(
                     f"groups={self.groups} does not divide {name}={getattr(self, name)}"
                 )
-        if max(*self.input_size, *self.kernel_size, *self.padding, *self.dilation) > _LARGEST:
-            raise ValueError(f"{self.label} has a size above {_LARGEST}, the largest allowed")
+        if max(*self.input_size, *self.kernel_size, *self.padding, *self.dilation) > _MAX_SIZE:
+            raise ValueError(f"{self.label} has a size above {_MAX_SIZE}, the largest allowed")
         if min(self.output_size) < 1:
             spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
             padded = (i + 2 * p for i, p in zip(self.input_size, self.padding, strict=True))
@@ -112,8 +122,8 @@ class ConvProblem:
                 f"padded input {format_size(tuple(padded))}"
             )
         elements = map(math.prod, (self.input_shape, self.weight_shape, self.output_shape))
-        if max(self.macs, 8 * sum(elements)) >= _UNCOUNTABLE:
-            raise ValueError(f"{self.label} has more multiply-accumulates or bytes than 2**63")
+        if max(self.macs, 8 * sum(elements)) >= _MAX_COUNT:
+            raise ValueError(f"{self.label} has 2**63 or more multiply-accumulates or bytes")
 
     @property
     def rank(self) -> int:
@@ -122,17 +132,10 @@ class ConvProblem:
 
     @property
     def output_size(self) -> Size:
-        """(H_out, W_out) in 2-D."""
+        """Per dimension: floor((input + 2 padding - dilation (kernel - 1) - 1) / stride) + 1."""
+        sizes = (self.input_size, self.kernel_size, self.stride, self.padding, self.dilation)
         return tuple(
-            (i + 2 * p - d * (k - 1) - 1) // s + 1
-            for i, k, s, p, d in zip(
-                self.input_size,
-                self.kernel_size,
-                self.stride,
-                self.padding,
-                self.dilation,
-                strict=True,
-            )
+            (i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(*sizes, strict=True)
         )
 
     @property
@@ -152,35 +155,33 @@ class ConvProblem:
 
     @property
     def taps(self) -> int:
-        """Products summed into one output element: C_in / groups * prod(kernel_size)."""
+        """Products per output element: (C_in / groups) * K_h * K_w in 2-D."""
         return math.prod(self.weight_shape[1:])
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the definition, padded taps counted."""
+        """Multiply-accumulates: N * C_out * H_out * W_out * taps, padded taps counted."""
         return math.prod(self.output_shape) * self.taps
 
     @property
     def flops(self) -> int:
-        """Two for each multiply-accumulate."""
+        """Floating-point operations: two per multiply-accumulate."""
         return 2 * self.macs
 
     def min_bytes(self, itemsize: int = 4) -> int:
-        """Least bytes moved: each input element that is used, weight and output element once.
+        """Return the least memory traffic: used inputs, weights and outputs, each moved once.
 
-        A stride beyond the kernel's reach leaves input elements unused: a 1x1 convolution at
-        stride 2 reads a quarter of its input.
+        Not every input is used: a 1x1 convolution at stride 2 reads a quarter of its image.
         """
         used = self.batch_size * self.in_channels * math.prod(map(self._used, range(self.rank)))
         weights = math.prod(self.weight_shape) + self.out_channels * self.bias
         return itemsize * (used + weights + math.prod(self.output_shape))
 
     def _used(self, dim: int) -> int:
-        """How many input positions along one spatial dimension some output element reads.
+        """Return how many input positions along one dimension at least one output reads.
 
-        Tap j of output o reads position `o * stride + j * dilation - padding`. Taps whose offsets
-        leave the same remainder by the stride read the same positions, shifted: intervals that
-        are counted without their overlap.
+        Tap j of output o reads position `o * stride + j * dilation - padding`. Per remainder of
+        the offsets by the stride, each tap reads an interval; the union of the intervals counts.
         """
         stride, padding = self.stride[dim], self.padding[dim]
         shifts: dict[int, list[int]] = {}
@@ -198,7 +199,7 @@ class ConvProblem:
         return used
 
     def arithmetic_intensity(self, itemsize: int = 4) -> float:
-        """Flops a byte at best: `flops / min_bytes`."""
+        """Return FLOPs per byte: `flops / min_bytes` (Williams et al. 2009, Roofline)."""
         return self.flops / self.min_bytes(itemsize)
 
     @property
@@ -208,19 +209,19 @@ class ConvProblem:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every input channel is convolved on its own."""
+        """Whether every input channel is a group of its own."""
         return 1 < self.groups == self.in_channels
 
     def strided(self, x: _Array) -> _Array:
-        """`x` (N, C, *input_size) at every stride-th pixel, as a view."""
+        """Return every stride-th pixel of `x` (N, C, *input_size), as a view."""
         if all(s == 1 for s in self.stride):
             return x
-        view: _Array = x[(..., *(slice(None, None, s) for s in self.stride))]
+        view: _Array = x[(..., *(slice(None, None, s) for s in self.stride))]  # type: ignore[index]
         return view
 
     @property
     def label(self) -> str:
-        """The canonical name, complete, such as `n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0`."""
+        """Complete name, such as `n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0`."""
         return (
             f"n{self.batch_size}_ci{self.in_channels}_co{self.out_channels}"
             f"_i{format_size(self.input_size)}_k{format_size(self.kernel_size)}"
@@ -230,29 +231,28 @@ class ConvProblem:
 
     @classmethod
     def parse(cls, label: str) -> ConvProblem:
-        """The problem that `label` names; raises `ValueError` where it names none."""
+        """Return the problem with this label; raise `ValueError` for any other text."""
         match = _LABEL.fullmatch(label)
         if match is None:
             raise ValueError(
                 f"{label!r} is not a problem's label such as "
                 "n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0"
             )
-        part = match.groupdict()
         return cls(
-            in_channels=int(part["in_channels"]),
-            out_channels=int(part["out_channels"]),
-            input_size=parse_size(part["input_size"]),
-            kernel_size=parse_size(part["kernel_size"]),
-            batch_size=int(part["batch_size"]),
-            stride=parse_size(part["stride"]),
-            padding=parse_size(part["padding"]),
-            dilation=parse_size(part["dilation"]),
-            groups=int(part["groups"]),
-            bias=part["bias"] == "1",
+            int(match["in_channels"]),
+            int(match["out_channels"]),
+            parse_size(match["input_size"]),
+            parse_size(match["kernel_size"]),
+            batch_size=int(match["batch_size"]),
+            stride=parse_size(match["stride"]),
+            padding=parse_size(match["padding"]),
+            dilation=parse_size(match["dilation"]),
+            groups=int(match["groups"]),
+            bias=match["bias"] == "1",
         )
 
 
-def _whole(name: str, value: int, least: int = 1) -> int:
+def _integer(name: str, value: int, least: int = 1) -> int:
     try:
         number = operator.index(value)
     except TypeError:
@@ -264,7 +264,7 @@ def _whole(name: str, value: int, least: int = 1) -> int:
 
 def _size(name: str, value: int | Sequence[int], rank: int, least: int = 1) -> Size:
     if not isinstance(value, Sequence):
-        return (_whole(name, value, least),) * rank
+        return (_integer(name, value, least),) * rank
     if len(value) != rank or isinstance(value, str):
-        raise ValueError(f"{name} must have {rank} numbers as input_size does, not {value!r}")
-    return tuple(_whole(name, number, least) for number in value)
+        raise ValueError(f"{name} must have {rank} numbers like input_size, not {value!r}")
+    return tuple(_integer(name, number, least) for number in value)

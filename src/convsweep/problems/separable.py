@@ -1,4 +1,7 @@
-"""A standard convolution's separable replacement: its two halves, and what MACs promise of it."""
+"""Depthwise-separable replacement of a standard convolution: its two parts and their work.
+
+The replacement exists if the weight factors: W[o, c, i, j] = P[o, c] * D[c, i, j].
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,24 @@ import math
 from convsweep.problems.problem import ConvProblem
 
 SEPARABLE = "separable"
-"""The backend that computes the replacement."""
+"""Backend that computes the replacement."""
 FACTORED = SEPARABLE
-"""How the name of each backend begins that computes from a weight's factors, and of no other: no
-column of a row tells it, and every backend that is measured on such a weight has its kind."""
+"""Prefix of the names of all backends that compute from the factors, and of no others."""
 DEPTHWISE, POINTWISE = "depthwise", "pointwise"
 
 
 def is_replaceable(problem: ConvProblem) -> bool:
-    """Whether a separable layer can stand in its place: one group, a kernel above 1."""
+    """Return whether a separable layer can replace it: one group, a kernel above 1."""
     return problem.groups == 1 and not problem.is_pointwise
 
 
 def not_separable_reason(problem: ConvProblem) -> str | None:
-    """Why nothing can stand in its place, in words, or None."""
+    """Return why no separable layer can replace it, or None."""
     return None if is_replaceable(problem) else "needs groups=1 and a kernel above 1"
 
 
 def depthwise_part(problem: ConvProblem) -> ConvProblem:
-    """Each input channel convolved on its own: (N, C_in, *output_size)."""
+    """Return the convolution of each channel on its own: output (N, C_in, *output_size)."""
     return ConvProblem(
         problem.in_channels,
         problem.in_channels,
@@ -40,7 +42,7 @@ def depthwise_part(problem: ConvProblem) -> ConvProblem:
 
 
 def pointwise_part(problem: ConvProblem) -> ConvProblem:
-    """The 1x1 convolution across channels, with the bias: (N, C_out, *output_size)."""
+    """Return the 1x1 convolution across channels, with the bias: (N, C_out, *output_size)."""
     return ConvProblem(
         problem.in_channels,
         problem.out_channels,
@@ -51,20 +53,34 @@ def pointwise_part(problem: ConvProblem) -> ConvProblem:
     )
 
 
+SEPARABLE_PARTS = {DEPTHWISE: depthwise_part, POINTWISE: pointwise_part}
+
+
+def standard_problem(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
+    """Return the standard convolution that has these two parts."""
+    return ConvProblem(
+        depthwise.in_channels,
+        pointwise.out_channels,
+        depthwise.input_size,
+        depthwise.kernel_size,
+        batch_size=depthwise.batch_size,
+        stride=depthwise.stride,
+        padding=depthwise.padding,
+        dilation=depthwise.dilation,
+        bias=pointwise.bias,
+    )
+
+
 def separable_macs(problem: ConvProblem) -> int:
-    """Both halves' MACs: 1 / C_out + 1 / prod(kernel_size) of the standard layer's."""
+    """Return the MACs of both parts."""
     return depthwise_part(problem).macs + pointwise_part(problem).macs
 
 
 def separable_min_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """Both halves' least bytes: what lies between them is written and read."""
-    return sum(half(problem).min_bytes(itemsize) for half in (depthwise_part, pointwise_part))
-
-
-SEPARABLE_PARTS = {DEPTHWISE: depthwise_part, POINTWISE: pointwise_part}
-"""Each half's problem, by its name."""
+    """Return the least bytes of both parts; the tensor between them is written and read."""
+    return sum(part(problem).min_bytes(itemsize) for part in SEPARABLE_PARTS.values())
 
 
 def predicted_share(problem: ConvProblem) -> float:
-    """The part of the MACs that is left: 1 / C_out + 1 / prod(kernel_size) (Howard et al. 2017)."""
+    """Return separable / standard MACs: 1 / C_out + 1 / prod(kernel_size) (Howard et al. 2017)."""
     return 1 / problem.out_channels + 1 / math.prod(problem.kernel_size)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsweep.problems.axes import DEFAULTS, MOST_PROBLEMS, MOST_VALUES, parse_axis, span
+from convsweep.problems.axes import DEFAULTS, MAX_PROBLEMS, MAX_VALUES, parse_axis, span
 from convsweep.problems.problem import ConvProblem
 
 COUNTS = ["batch_size", "in_channels", "out_channels", "groups"]
@@ -241,17 +241,17 @@ def test_only_one_number_before_an_x_is_a_signal(size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"size=1:{MOST_VALUES + 1}:+1", f"size={','.join(map(str, range(1, 10_002)))}"]
+    "text", [f"size=1:{MAX_VALUES + 1}:+1", f"size={','.join(map(str, range(1, 10_002)))}"]
 )
 def test_too_many_values_are_refused(text: str) -> None:
     message = refusal(text)
-    assert str(MOST_VALUES) in message
-    assert len(parse_axis(f"size=1:{MOST_VALUES}:+1")[1]) == MOST_VALUES
+    assert str(MAX_VALUES) in message
+    assert len(parse_axis(f"size=1:{MAX_VALUES}:+1")[1]) == MAX_VALUES
 
 
 def test_too_many_problems_are_refused_before_any_is_made() -> None:
     message = refusal("in_channels=1:1000:+1", "out_channels=1:1000:+1", "size=1:1000:+1")
-    assert str(MOST_PROBLEMS) in message
+    assert str(MAX_PROBLEMS) in message
     assert "in_channels, out_channels, size" in message
 
 

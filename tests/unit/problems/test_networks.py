@@ -185,7 +185,7 @@ def take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     found = network_timing.find_device("cpu")
     monkeypatch.setattr(network_timing, "find_device", lambda name: found)
     object.__setattr__(found, "clock", seconds)
-    monkeypatch.setattr(network_timing, "_FEWEST_ROUNDS", 3)
+    monkeypatch.setattr(network_timing, "_MIN_ROUNDS", 3)
 
 
 def times_of(

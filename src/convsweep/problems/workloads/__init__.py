@@ -1,4 +1,4 @@
-"""Layers of real networks, and problems from any CSV with the same columns."""
+"""Layers of published networks, and problems read from a CSV."""
 
 from __future__ import annotations
 
@@ -10,47 +10,36 @@ from importlib.resources import files
 from pathlib import Path
 
 from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import standard_problem
 
 PROBLEM_COLUMNS = (
-    "batch_size",
-    "in_channels",
-    "height",
-    "width",
-    "out_channels",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "stride_w",
-    "pad_h",
-    "pad_w",
-    "dilation_h",
-    "dilation_w",
-    "groups",
-    "bias",
-)
+    "batch_size", "in_channels", "height", "width", "out_channels", "kernel_h", "kernel_w",
+    "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "bias",
+)  # fmt: skip
 CONVBENCH = "convbench_sample"
 MOBILENET = "mobilenetv1_100"
 STANDARD_MOBILENET = "mobilenetv1_100_standard"
 """MobileNetV1 with a standard convolution in place of each pair (Howard et al. 2017, Table 4)."""
-MOST_FIELD_BYTES = 10_000
+MAX_FIELD_BYTES = 10_000
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A problem, and where it stands in a network."""
+    """One problem and its place in a network."""
 
     problem: ConvProblem
     workload: str | None = None
+    """Name of the network."""
     name: str | None = None
     count: int = 1
-    """How often the network has it."""
+    """Number of times that one forward pass of the network runs the layer."""
     role: str = "case"
     """`case`, `roofline` or `separable_part`, as in `results.schema`."""
 
 
 @cache
 def workloads() -> Mapping[str, tuple[Layer, ...]]:
-    """The shipped networks and the ConvBench sample; SOURCES.md beside them says whence."""
+    """Return the shipped networks and the ConvBench sample; SOURCES.md lists their origin."""
     folder = files("convsweep.problems.workloads")
     found: dict[str, list[Layer]] = {}
     with folder.joinpath("models.csv").open(encoding="utf-8") as file:
@@ -67,49 +56,33 @@ def workloads() -> Mapping[str, tuple[Layer, ...]]:
 
 
 def standard_network(layers: Sequence[Layer], workload: str) -> list[Layer]:
-    """A separable network's layers, each pair `NAME.dw`, `NAME.pw` as the convolution it replaces.
+    """Return the layers with each separable pair replaced by one standard convolution.
 
-    That one goes from the depthwise half's input to the pointwise half's output; its name is NAME,
-    and it occurs as often as the pair. Other layers stay.
+    A pair is `NAME.dw` and `NAME.pw`; its replacement is NAME, with the same count.
     """
     by_name = {layer.name: layer for layer in layers}
-    twins = []
+    network = []
     for layer in layers:
-        name, _, half = (layer.name or "").rpartition(".")
-        if half == "dw":
+        name, _, part = (layer.name or "").rpartition(".")
+        if part == "dw":
             problem = standard_problem(layer.problem, by_name[f"{name}.pw"].problem)
-            twins.append(Layer(problem, workload, name, layer.count))
-        elif half != "pw":
-            twins.append(replace(layer, workload=workload))
-    return twins
-
-
-def standard_problem(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
-    """The standard convolution whose separable replacement has these two halves."""
-    return ConvProblem(
-        depthwise.in_channels,
-        pointwise.out_channels,
-        depthwise.input_size,
-        depthwise.kernel_size,
-        batch_size=depthwise.batch_size,
-        stride=depthwise.stride,
-        padding=depthwise.padding,
-        dilation=depthwise.dilation,
-        bias=pointwise.bias,
-    )
+            network.append(Layer(problem, workload, name, layer.count))
+        elif part != "pw":
+            network.append(replace(layer, workload=workload))
+    return network
 
 
 def read_problems(path: Path) -> list[Layer]:
-    """The problems of a CSV with the columns `PROBLEM_COLUMNS`; further columns are ignored.
+    """Return the problems of a CSV with the columns `PROBLEM_COLUMNS`; others are ignored.
 
     Raises:
-        ValueError: one line that names the file, the line, the value and what is allowed.
+        ValueError: the file, a line or a value is wrong; the message names them.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             layers = list(_layers(path, csv.DictReader(_lines(path, file))))
     except OSError as error:
-        raise ValueError(f"can't read {str(path)!r}: {error.strerror}") from None
+        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         raise ValueError(f"{str(path)!r} is not a CSV file of text in UTF-8") from None
     if not layers:
@@ -118,9 +91,9 @@ def read_problems(path: Path) -> list[Layer]:
 
 
 def _lines(path: Path, file: Iterator[str]) -> Iterator[str]:
-    """The file's lines, a byte-order mark dropped and binary content refused."""
+    """Yield the lines without a byte-order mark; raise `ValueError` for binary content."""
     for number, line in enumerate(file, start=1):
-        if "\0" in line or len(line) > MOST_FIELD_BYTES:
+        if "\0" in line or len(line) > MAX_FIELD_BYTES:
             raise ValueError(f"{str(path)!r} line {number} is not a line of problems")
         yield line.removeprefix("\ufeff") if number == 1 else line
 
@@ -139,13 +112,13 @@ def _layers(path: Path, reader: csv.DictReader[str]) -> Iterator[Layer]:
 
 
 def _problem(row: Mapping[str, str | None]) -> ConvProblem:
-    """The problem of one row; raises `ValueError` that names a wrong value."""
+    """Return the problem of one row; raise `ValueError` for a wrong value."""
     value = {name: _number(name, row[name]) for name in PROBLEM_COLUMNS}
     return ConvProblem(
-        in_channels=value["in_channels"],
-        out_channels=value["out_channels"],
-        input_size=(value["height"], value["width"]),
-        kernel_size=(value["kernel_h"], value["kernel_w"]),
+        value["in_channels"],
+        value["out_channels"],
+        (value["height"], value["width"]),
+        (value["kernel_h"], value["kernel_w"]),
         batch_size=value["batch_size"],
         stride=(value["stride_h"], value["stride_w"]),
         padding=(value["pad_h"], value["pad_w"]),
