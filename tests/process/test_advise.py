@@ -14,7 +14,13 @@ from torch import nn
 
 from convsweep import cli
 from convsweep.analysis.model_advice import Advice, keep, read_advice
-from convsweep.analysis.model_savings import LAYER_COLUMNS, SLOWER, UNDECIDED, replacements, saving
+from convsweep.analysis.model_savings import (
+    LAYER_COLUMNS,
+    SLOWER,
+    UNDECIDED,
+    estimate_saving,
+    replacements,
+)
 from convsweep.measure.network_timing import TimeNetwork, time_network
 from convsweep.models.advise.request import (
     distinct_layers,
@@ -333,8 +339,8 @@ def test_layers_csv_has_a_row_for_each_distinct_layer(tmp_path: Path) -> None:
 def test_totals_weigh_every_layer_by_its_count(tmp_path: Path) -> None:
     times = {"torch_conv": 1.0, "separable": 0.25, "separable 1": 1.0}
     found = advice_on(tmp_path, times)
-    every = saving(found.run, found.layers, replacements(found.layers))
-    now = saving(found.run, found.layers, {})
+    every = estimate_saving(found.run, found.layers, replacements(found.layers))
+    now = estimate_saving(found.run, found.layers, {})
     assert now.time_s.value == pytest.approx((3 + 2 + 2) * 1e-3, rel=0.01)
     assert every.time_s.value == pytest.approx((3 * 0.25 + 2 + 2) * 1e-3, rel=0.01)
     assert every.speedup.value == pytest.approx(7 / 4.75, rel=0.01)
@@ -342,14 +348,14 @@ def test_totals_weigh_every_layer_by_its_count(tmp_path: Path) -> None:
     promised = {SMALL: 1 / (1 / 8 + 1 / 9), LARGE: 1 / (1 / 64 + 1 / 9), GROUPED: 1}
     macs_after = sum(n * p.macs / promised[p] for p, n in COUNTS.items())
     macs = sum(n * p.macs for p, n in COUNTS.items())
-    assert every.promised == pytest.approx(macs / macs_after)
+    assert every.mac_ratio == pytest.approx(macs / macs_after)
     assert (every.layers, every.convolutions) == (2, 4)
 
 
 def test_a_replacement_of_nothing_changes_nothing(tmp_path: Path) -> None:
     found = advice_on(tmp_path, {"torch_conv": 1, "separable": 0.5})
-    nothing = saving(found.run, found.layers, {})
-    assert (nothing.speedup.value, nothing.promised, nothing.layers) == (1, 1, 0)
+    nothing = estimate_saving(found.run, found.layers, {})
+    assert (nothing.speedup.value, nothing.mac_ratio, nothing.layers) == (1, 1, 0)
 
 
 def test_the_verdict_comes_first_and_follows_the_data(tmp_path: Path) -> None:
@@ -399,8 +405,8 @@ def test_one_figure_has_one_verdict(tmp_path: Path) -> None:
     assert layer.separable is not None
     open_ = layer.separable._replace(verdict=UNDECIDED)  # as among many comparisons
     one_layer = [replace(layer, separable=open_)]
-    assert saving(found.run, found.layers, replacements(found.layers)).verdict == SLOWER
-    assert saving(found.run, one_layer, replacements(one_layer)).verdict == UNDECIDED
+    assert estimate_saving(found.run, found.layers, replacements(found.layers)).verdict == SLOWER
+    assert estimate_saving(found.run, one_layer, replacements(one_layer)).verdict == UNDECIDED
     assert "undecided" in words.sentences(found._replace(layers=one_layer))[0]
 
 
@@ -605,7 +611,7 @@ def test_what_is_told_of_the_model_is_all_of_it() -> None:
     recording = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
     said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"), "float32")
     [unmeasured] = said["unmeasured"]  # type: ignore[misc]
-    assert (said["convolutions"], unmeasured["layer_count"]) == (8, 1)
+    assert (said["convolutions"], unmeasured["count"]) == (8, 1)
     measured = sum(one.macs for one in recording.convolutions)
     assert measured + unmeasured["macs"] <= recording.macs
 

@@ -64,9 +64,9 @@ class Comparison(NamedTuple):
     """Accuracy less the standard one's, a share."""
     decided: bool
     """Whether there is a difference, corrected for all comparisons of the study."""
-    fewer_macs: float
+    mac_ratio: float
     """MACs of the standard one / of this one; above 1 is fewer."""
-    fewer_parameters: float
+    parameter_ratio: float
     single: Interval
     """Speedup of a call with one sample over the standard one's; above 1 is faster."""
     single_verdict: str
@@ -143,7 +143,7 @@ def _within(found: Interval, least: float) -> Interval:
     return Interval(found.value, max(found.low, least), min(found.high, 1.0))
 
 
-class OverSplits(NamedTuple):
+class SplitEstimate(NamedTuple):
     """A mean over splits of the same samples."""
 
     mean: float
@@ -152,7 +152,7 @@ class OverSplits(NamedTuple):
     degrees: int
 
 
-def over_splits(values: Series, rows: DataFrame) -> OverSplits:
+def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
     """The mean of one value a seed, and its standard error by Nadeau & Bengio (2003).
 
     Training sets of different seeds share samples, so that values of different seeds are alike
@@ -161,17 +161,17 @@ def over_splits(values: Series, rows: DataFrame) -> OverSplits:
     """
     seeds = len(values)
     if seeds < 2:
-        return OverSplits(float(values.mean()), float("nan"), 0)
+        return SplitEstimate(float(values.mean()), float("nan"), 0)
     tested = float((rows["test_samples"] / rows["train_samples"]).mean())
     step = 1 / float(rows["test_samples"].min())
     variance = max(float(values.var(ddof=1)), step**2 / 12)
     error = float(np.sqrt(variance * (1 / seeds + tested)))
-    return OverSplits(float(values.mean()), error, seeds - 1)
+    return SplitEstimate(float(values.mean()), error, seeds - 1)
 
 
 def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
-    """Student's 95 % interval of `over_splits`."""
-    mean, error, degrees = over_splits(values, rows)
+    """Student's 95 % interval of `estimate_over_splits`."""
+    mean, error, degrees = estimate_over_splits(values, rows)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error if degrees else float("nan")
     return Interval(mean, mean - half, mean + half)
 
@@ -195,10 +195,8 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
             seeds=len(pair),
             difference=_within(interval_over_splits(_difference(pair), pair), -1.0),
             decided=bool(decided[place]),
-            fewer_macs=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
-            fewer_parameters=float(
-                pair["parameters_standard"].iloc[0] / pair["parameters"].iloc[0]
-            ),
+            mac_ratio=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
+            parameter_ratio=float(pair["parameters_standard"].iloc[0] / pair["parameters"].iloc[0]),
             single=interval(estimate(_log_speedups(pair, SINGLE))),
             single_verdict=str(single[place]),
             batch=interval(estimate(_log_speedups(pair, BATCH))),
@@ -221,7 +219,7 @@ def _difference(pair: DataFrame) -> Series:
 
 def _p_value(pair: DataFrame) -> float:
     """How well "no difference" fits, both sides counted; 1 where there is no interval."""
-    mean, error, degrees = over_splits(_difference(pair), pair)
+    mean, error, degrees = estimate_over_splits(_difference(pair), pair)
     return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
 
 
@@ -235,7 +233,7 @@ def _verdicts(pairs: Sequence[DataFrame], name: str) -> Sequence[object]:
     return list(found)
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Which points (seconds, accuracy) no other one beats: from fast to accurate."""
     return sorted(
         (

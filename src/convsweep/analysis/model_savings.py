@@ -43,7 +43,7 @@ FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
-class Contender(NamedTuple):
+class LayerTime(NamedTuple):
     """One backend on one layer."""
 
     backend: str
@@ -65,11 +65,11 @@ class LayerCost:
     count: int
     """How often one call of the model executes it."""
     baseline_s: Interval
-    best: Contender | None
+    best: LayerTime | None
     """The fastest by estimate of those that compute the layer's own function."""
-    separable: Contender | None
+    separable: LayerTime | None
     """What would replace it; None where it can't be replaced, or has no time."""
-    why_no_time: str
+    failure: str
     """Empty where the baseline has a time."""
 
     @property
@@ -89,7 +89,7 @@ class Saving(NamedTuple):
     time_s: Interval
     speedup: Interval
     verdict: str
-    promised: float
+    mac_ratio: float
     """The speedup that MACs alone promise."""
     layers: int
     """Distinct layers that are done otherwise."""
@@ -108,7 +108,7 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
     first = rows.iloc[0]
     timed = rows[rows["status"] == "ok"].sort_values("median_s")
     timed = timed.sort_values("speedup", ascending=False, kind="stable")  # paired by pass, if it is
-    contenders = {str(row["backend"]): _contender(row) for _, row in timed.iterrows()}
+    contenders = {str(row["backend"]): _layer_time(row) for _, row in timed.iterrows()}
     own = [one for name, one in contenders.items() if name != SEPARABLE]
     base, absent = contenders.get(baseline), rows[rows["backend"] == baseline]
     why = "" if base or absent.empty else f"{absent.iloc[0]['status']}: {absent.iloc[0]['reason']}"
@@ -120,14 +120,14 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
         baseline_s=base.time_s if base else UNKNOWN,
         best=own[0] if own else None,
         separable=contenders.get(SEPARABLE),
-        why_no_time=why,
+        failure=why,
     )
 
 
-def _contender(row: Series) -> Contender:
+def _layer_time(row: Series) -> LayerTime:
     time_s = (row[name] for name in ("median_s", "ci_low_s", "ci_high_s"))
     speedup = (row[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
-    return Contender(
+    return LayerTime(
         str(row["backend"]),
         Interval(*map(float, time_s)),
         Interval(*map(float, speedup)),
@@ -154,7 +154,7 @@ def layers_table(layers: Sequence[LayerCost]) -> DataFrame:
     return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
 
 
-def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, Contender]:
+def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, LayerTime]:
     """By label, what surely beats the baseline and computes the same; nothing where none does."""
     return {
         layer.label: layer.best
@@ -163,7 +163,7 @@ def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, 
     }
 
 
-def replacements(layers: Sequence[LayerCost]) -> dict[str, Contender]:
+def replacements(layers: Sequence[LayerCost]) -> dict[str, LayerTime]:
     """By label, every separable replacement that has a speedup."""
     return {
         layer.label: layer.separable
@@ -174,10 +174,12 @@ def replacements(layers: Sequence[LayerCost]) -> dict[str, Contender]:
 
 def total_now(run: Run, layers: Sequence[LayerCost]) -> Interval:
     """Seconds of all layers that the baseline timed, each as often as it is executed."""
-    return saving(run, layers, {}).time_s
+    return estimate_saving(run, layers, {}).time_s
 
 
-def saving(run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, Contender]) -> Saving:
+def estimate_saving(
+    run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
+) -> Saving:
     """What the model's convolutions take with the layers of `chosen` done so.
 
     To first order, a total's relative error is that of its layers, weighed by their time. What
@@ -212,7 +214,7 @@ def saving(run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, Contender
 
 
 def _log_times(
-    run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, Contender]
+    run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
 ) -> tuple[Numbers, Numbers]:
     """The baseline's time and the chosen one's speedup, as logarithms: (layers, passes) each."""
     [setting] = run.settings
@@ -226,7 +228,7 @@ def _log_times(
     return base, base - after
 
 
-def _macs_with(layer: LayerCost, contender: Contender | None) -> float:
+def _macs_with(layer: LayerCost, contender: LayerTime | None) -> float:
     """The layer's MACs, or its replacement's."""
     separable = contender is not None and contender.backend == SEPARABLE
     return layer.macs / layer.predicted if separable else float(layer.macs)

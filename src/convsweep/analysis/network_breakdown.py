@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from convsweep.analysis.estimates import Interval, Numbers, estimate, interval
-from convsweep.analysis.network_totals import Sum, ratio, summed
+from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
 from convsweep.results.network_store import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
 from convsweep.results.store import BASELINE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ALONE = BASELINE
 """The backend that computes a convolution as a network of torch modules does."""
-BETWEEN = "in no call"
+UNATTRIBUTED = "in no call"
 """What of the whole is in no call into torch: Python, and whatever interrupted a forward pass.
 
 A part is the sum of its calls' medians, and a short call is seldom interrupted.
@@ -29,25 +29,25 @@ _CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
 
 
 @dataclass(frozen=True)
-class LayerInside:
+class LayerBreakdown:
     """The convolutions of one problem, as often as they occur: alone, and within the network."""
 
     layer: str
     count: int
-    alone: Sum
-    inside: Sum
-    watching_s: float
+    isolated: Sum
+    in_network: Sum
+    overhead_s: float
     """What timing all of them within the network may have added, at most."""
 
     @property
-    def longer(self) -> Interval:
+    def slowdown(self) -> Interval:
         """Time within the network over time alone."""
-        return ratio(self.inside, self.alone)
+        return ratio(self.in_network, self.isolated)
 
     @property
-    def more_s(self) -> float:
+    def extra_s(self) -> float:
         """Seconds that they take more within the network."""
-        return self.inside.time.value - self.alone.time.value
+        return self.in_network.time.value - self.isolated.time.value
 
     @property
     def sign(self) -> int:
@@ -55,26 +55,26 @@ class LayerInside:
 
         What timing may have added is no sign of longer.
         """
-        return _sign(self.longer, self.more_s, self.watching_s)
+        return _sign(self.slowdown, self.extra_s, self.overhead_s)
 
 
 @dataclass(frozen=True)
-class Reality:
+class NetworkBreakdown:
     """One network in one setting, as a whole and in parts; seconds of one forward pass."""
 
     network: str
-    whole: Sum
-    alone: Sum
+    end_to_end: Sum
+    isolated: Sum
     """The convolutions, each timed alone, added up."""
-    inside: Sum
+    in_network: Sum
     """The same convolutions within the network."""
     others: Mapping[str, Sum]
     """Calls of other kinds, the longest first."""
-    watched: Sum
+    instrumented: Sum
     """The forward pass while its parts were timed."""
-    layers: Sequence[LayerInside]
+    layers: Sequence[LayerBreakdown]
     passes: int
-    watch_s: float
+    call_overhead_s: float
     """What timing one call may have added to it, at most: the forward pass grew by that a call.
 
     Most of it is spent between calls, so that taking it off them would be too much.
@@ -83,48 +83,50 @@ class Reality:
     """The convolutions alone, caches emptied before each call; None where that was not timed."""
 
     @property
-    def share(self) -> Interval:
+    def isolated_share(self) -> Interval:
         """The sum of the layers over the whole."""
-        return ratio(self.alone, self.whole)
+        return ratio(self.isolated, self.end_to_end)
 
     @property
-    def longer(self) -> Interval:
+    def slowdown(self) -> Interval:
         """Convolutions within the network over the same ones alone."""
-        return ratio(self.inside, self.alone)
+        return ratio(self.in_network, self.isolated)
 
     @property
     def sign(self) -> int:
         """Of all convolutions, as that of a layer."""
-        more_s = self.inside.time.value - self.alone.time.value
-        return _sign(self.longer, more_s, sum(layer.watching_s for layer in self.layers))
+        more_s = self.in_network.time.value - self.isolated.time.value
+        return _sign(self.slowdown, more_s, sum(layer.overhead_s for layer in self.layers))
 
     @property
-    def between_s(self) -> float:
+    def unattributed_s(self) -> float:
         """What of the whole is in none of its parts; noise may put it below zero."""
-        parts = [self.inside, *self.others.values()]
-        return self.whole.time.value - sum(part.time.value for part in parts)
+        parts = [self.in_network, *self.others.values()]
+        return self.end_to_end.time.value - sum(part.time.value for part in parts)
 
     @property
-    def overhead(self) -> float:
+    def instrumentation_overhead(self) -> float:
         """What timing the parts added, as a share of the whole."""
-        return self.watched.time.value / self.whole.time.value - 1
+        return self.instrumented.time.value / self.end_to_end.time.value - 1
 
 
-def _sign(longer: Interval, more_s: float, watching_s: float) -> int:
-    if longer.low > 1 and more_s > watching_s:
+def _sign(longer: Interval, more_s: float, overhead_s: float) -> int:
+    if longer.low > 1 and more_s > overhead_s:
         return 1
     return -1 if longer.high < 1 else 0
 
 
 @dataclass(frozen=True)
-class Absent:
+class MissingNetwork:
     """A network that nothing can be said of."""
 
     network: str
     why: str
 
 
-def realities(run: Run, networks: DataFrame, setting: str) -> tuple[list[Reality], list[Absent]]:
+def network_breakdowns(
+    run: Run, networks: DataFrame, setting: str
+) -> tuple[list[NetworkBreakdown], list[MissingNetwork]]:
     """The networks of one setting that were run whole, and those that nothing can be said of.
 
     Args:
@@ -135,10 +137,10 @@ def realities(run: Run, networks: DataFrame, setting: str) -> tuple[list[Reality
     own, cold = run.within(setting), _with_cold_caches(run, setting)
     conditions = own.cases.loc[own.cases["cache"] == "hot", _CONDITIONS].drop_duplicates()
     by_name = networks.merge(conditions, on=_CONDITIONS).groupby("network", sort=False)
-    told = [_reality(own, cold, str(name), _with_others_apart(rows)) for name, rows in by_name]
+    told = [_breakdown(own, cold, str(name), _with_others_apart(rows)) for name, rows in by_name]
     return (
-        [one for one in told if isinstance(one, Reality)],
-        [one for one in told if isinstance(one, Absent)],
+        [one for one in told if isinstance(one, NetworkBreakdown)],
+        [one for one in told if isinstance(one, MissingNetwork)],
     )
 
 
@@ -156,12 +158,14 @@ def _with_others_apart(rows: DataFrame) -> DataFrame:
     return rows.assign(kind=rows["kind"].where(is_plain, OTHER))
 
 
-def _reality(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Reality | Absent:
+def _breakdown(
+    run: Run, cold: Run | None, name: str, rows: DataFrame
+) -> NetworkBreakdown | MissingNetwork:
     failed = rows[rows["status"] != "ok"]
     if len(failed):
         last = failed.fillna({"reason": ""}).iloc[-1]
         told = [str(last["status"]).replace("_", " "), str(last["reason"])]
-        return Absent(name, f"could not be run whole: {', '.join(filter(None, told))}")
+        return MissingNetwork(name, f"could not be run whole: {', '.join(filter(None, told))}")
     inside = rows[rows["kind"] == CONVOLUTION].drop_duplicates(["problem", "pass_index"])
     first = inside.drop_duplicates("problem")
     problems, counts = first["problem"].to_list(), first["count"].to_numpy(dtype="float64")
@@ -169,22 +173,22 @@ def _reality(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Reality 
     lacking = len(set(problems) - set(alone.index))
     if lacking or not problems:
         of = f"{lacking} of its {len(problems)} distinct convolutions"
-        return Absent(name, f"was run whole, but {of} have no time alone")
+        return MissingNetwork(name, f"was run whole, but {of} have no time alone")
     log_alone = np.log(alone.loc[problems].to_numpy(dtype="float64"))
     log_inside = np.log(_by_pass(inside, "problem", run).loc[problems].to_numpy(dtype="float64"))
     once = np.ones(len(problems))
     others = _others(run, rows)
     watch_s = _watch_s(rows)
-    return Reality(
+    return NetworkBreakdown(
         network=name,
-        whole=others.pop(WHOLE),
-        watched=others.pop(INSTRUMENTED),
-        alone=summed(log_alone, counts),
-        inside=summed(log_inside, once),
+        end_to_end=others.pop(WHOLE),
+        instrumented=others.pop(INSTRUMENTED),
+        isolated=sum_layers(log_alone, counts),
+        in_network=sum_layers(log_inside, once),
         others=dict(sorted(others.items(), key=lambda item: -item[1].time.value)),
         layers=_layers(first, log_alone, log_inside, watch_s),
         passes=int(rows["pass_index"].nunique()),
-        watch_s=watch_s,
+        call_overhead_s=watch_s,
         cold=_cold(cold, name, problems, counts),
     )
 
@@ -198,16 +202,16 @@ def _watch_s(rows: DataFrame) -> float:
 
 
 def _layers(
-    first: DataFrame, log_alone: Numbers, log_inside: Numbers, watch_s: float
-) -> list[LayerInside]:
+    first: DataFrame, log_alone: Numbers, log_inside: Numbers, call_overhead_s: float
+) -> list[LayerBreakdown]:
     """Each problem on its own, a row of the first three arguments."""
     return [
-        LayerInside(
+        LayerBreakdown(
             str(layer),
             int(count),
-            summed(log_alone[[i]], np.array([float(count)])),
-            summed(log_inside[[i]], np.ones(1)),
-            int(count) * watch_s,
+            sum_layers(log_alone[[i]], np.array([float(count)])),
+            sum_layers(log_inside[[i]], np.ones(1)),
+            int(count) * call_overhead_s,
         )
         for i, (layer, count) in enumerate(zip(first["layer"], first["count"], strict=True))
     ]
@@ -217,7 +221,7 @@ def _cold(run: Run | None, name: str, problems: list[str], counts: Numbers) -> S
     alone = None if run is None else _alone(run, name)
     if alone is None or not set(problems) <= set(alone.index):
         return None
-    return summed(np.log(alone.loc[problems].to_numpy(dtype="float64")), counts)
+    return sum_layers(np.log(alone.loc[problems].to_numpy(dtype="float64")), counts)
 
 
 def _alone(run: Run, workload: str) -> DataFrame:
@@ -245,6 +249,6 @@ def _by_pass(rows: DataFrame, what: str, run: Run) -> DataFrame:
     return table.reindex(columns=run.pass_times.columns)
 
 
-def apart(one: Reality, other: Reality) -> Interval:
+def apart(one: NetworkBreakdown, other: NetworkBreakdown) -> Interval:
     """How many times longer one whole network takes than another."""
-    return ratio(one.whole, other.whole)
+    return ratio(one.end_to_end, other.end_to_end)

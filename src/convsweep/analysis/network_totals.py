@@ -15,7 +15,7 @@ from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE
 
-TWIN = "_standard"
+STANDARD_SUFFIX = "_standard"
 """What the name of a workload ends with that is another one without its separable layers."""
 
 STANDARD, REPLACED, FASTEST, FASTEST_OF_ALL = (
@@ -23,7 +23,7 @@ STANDARD, REPLACED, FASTEST, FASTEST_OF_ALL = (
 )  # fmt: skip
 
 
-_LEAST_PROMISE = 1.1  # a network that is separable already has its first layer left
+_MIN_MAC_RATIO = 1.1  # a network that is separable already has its first layer left
 
 
 class Sum(NamedTuple):
@@ -47,7 +47,7 @@ class Choice:
     """Of the convolutions alone."""
     speedup: Interval
     """Over the baseline on every layer; 1 is that itself."""
-    promised: float
+    mac_ratio: float
     """The same as MACs have it."""
 
 
@@ -71,10 +71,10 @@ class NetworkSum:
     def replaced(self) -> Choice | None:
         """The separable choice, where MACs promise enough of it to speak of."""
         choice = self.choices.get(REPLACED)
-        return choice if choice and choice.promised >= _LEAST_PROMISE else None
+        return choice if choice and choice.mac_ratio >= _MIN_MAC_RATIO else None
 
 
-def summed(log_s: Numbers, counts: Numbers) -> Sum:
+def sum_layers(log_s: Numbers, counts: Numbers) -> Sum:
     """The sum over cases, a row each of `log_s` with a column a pass, times their counts."""
     with np.errstate(invalid="ignore"):
         by_pass = np.log((counts[:, np.newaxis] * np.exp(log_s)).sum(axis=0))
@@ -93,12 +93,12 @@ def network_sums(run: Run) -> list[NetworkSum]:
     return [_network_sum(run, str(workload)) for workload in workloads]
 
 
-def pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, NetworkSum]]:
+def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, NetworkSum]]:
     """Each network that is there twice, as published and as its standard twin, in this order."""
     by_name = {one.workload: one for one in sums if one.choices}
     for name, one in by_name.items():
-        if name + TWIN in by_name:
-            yield one, by_name[name + TWIN]
+        if name + STANDARD_SUFFIX in by_name:
+            yield one, by_name[name + STANDARD_SUFFIX]
 
 
 def _network_sum(run: Run, workload: str) -> NetworkSum:
@@ -151,7 +151,7 @@ def _sum(run: Run, by_label: _Cases, backends: Mapping[str, str]) -> Sum:
     cases = [by_label[label][backend] for label, backend in backends.items()]
     keys = pd.MultiIndex.from_tuples([(c["setting"], c["label"], c["backend"]) for c in cases])
     log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
-    return summed(log_s, np.array([c["layer_count"] for c in cases], dtype="float64"))
+    return sum_layers(log_s, np.array([c["layer_count"] for c in cases], dtype="float64"))
 
 
 def _choice(

@@ -57,7 +57,7 @@ def write_report(
     summary = summarize(measurements, baseline or asked.baseline, asked.margin)
     run = read_run(measurements, summary, asked.cases, asked.elsewhere)
     told = sections(run, run_dir)
-    pictures = plots.figures(measurements, summary, asked.cases, asked.elsewhere)
+    pictures = plots.figures(run)
     context = _context(run, label_cases(split(measurements).asked), environment) | {
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,
@@ -121,7 +121,7 @@ def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[s
     """What both pages tell, in their order."""
     return {
         "answer": sentences(run),
-        "answer_table": tables.answer_table(run),
+        "backend_table": tables.backend_table(run),
         "command": environment.get("command"),
         "what_was_run": tables.what_was_run(run, measurements),
         "environment": tables.environment_table(environment),

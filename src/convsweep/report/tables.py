@@ -55,7 +55,7 @@ def by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[s
     return Table(heads, rows, frozenset(right))
 
 
-def answer_table(run: Run) -> Table:
+def backend_table(run: Run) -> Table:
     """One row a setting and backend: how often the fastest, its speedup, how sure."""
     verdicts = ("faster", "same", "slower", "undecided")
     speedup = f"mean speedup over {run.baseline} [95 %]"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from convsweep import cli
-from convsweep.analysis.accuracy import Study, front, interval_over_splits, read_study
+from convsweep.analysis.accuracy import Study, interval_over_splits, pareto_front, read_study
 from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import accuracy as report
@@ -225,7 +225,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
 
 @given(POINTS)
 def test_on_the_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> None:
-    best = front(points)
+    best = pareto_front(points)
     for place, (time, share) in enumerate(points):
         beaten = any(t <= time and a >= share and (t < time or a > share) for t, a in points)
         assert (place in best) != beaten

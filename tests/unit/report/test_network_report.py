@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
-from convsweep.analysis.network_breakdown import BETWEEN, realities
+from convsweep.analysis.network_breakdown import UNATTRIBUTED, network_breakdowns
 from convsweep.analysis.network_totals import (
     FASTEST,
     FASTEST_OF_ALL,
     REPLACED,
     STANDARD,
     network_sums,
-    pairs,
     ratio,
+    standard_pairs,
 )
 from convsweep.analysis.run import Run, network_totals, read_run
 from convsweep.analysis.verdicts import summarize
@@ -161,7 +161,7 @@ def test_each_choice_adds_up_its_backends_times_macs_and_parameters(read: Read) 
     for choice in choices.values():
         gained = choices[STANDARD].sum.time.value / choice.sum.time.value
         assert choice.speedup.value == pytest.approx(gained)
-        assert choice.promised == pytest.approx(choices[STANDARD].macs / choice.macs)
+        assert choice.mac_ratio == pytest.approx(choices[STANDARD].macs / choice.macs)
 
 
 def test_the_standard_choice_is_the_baselines_total(read: Read) -> None:
@@ -192,7 +192,7 @@ def test_what_befalls_a_whole_pass_is_not_in_a_ratio(read: Read) -> None:
 
 def test_a_network_and_its_standard_twin_are_a_pair(read: Read) -> None:
     sums = network_sums(read(rows(noise=0.0)))
-    [(one, twin)] = pairs(sums)
+    [(one, twin)] = standard_pairs(sums)
     assert (one.workload, twin.workload) == ("net", "net_standard")
     found = ratio(twin.standard.sum, one.standard.sum)
     expected = modelled("net_standard", "torch_conv") / modelled("net", "torch_conv")
@@ -221,26 +221,26 @@ def test_a_network_that_is_not_all_there_has_no_total(read: Read, lack: str) -> 
 
 def test_the_whole_is_its_convolutions_its_other_calls_and_what_is_between(read: Read) -> None:
     run = read(rows("net", noise=0.0))
-    [one], absent = realities(run, frame(inside(slower=1.5)), run.settings[0])
+    [one], absent = network_breakdowns(run, frame(inside(slower=1.5)), run.settings[0])
     alone = modelled("net", "torch_conv")
     assert absent == []
-    assert one.alone.time.value == pytest.approx(alone)
-    assert one.longer.value == pytest.approx(1.5, rel=0.01)
-    assert one.longer.low > 1.45
-    parts = [one.inside, *one.others.values()]
-    assert sum(part.time.value for part in parts) + one.between_s == pytest.approx(
-        one.whole.time.value
+    assert one.isolated.time.value == pytest.approx(alone)
+    assert one.slowdown.value == pytest.approx(1.5, rel=0.01)
+    assert one.slowdown.low > 1.45
+    parts = [one.in_network, *one.others.values()]
+    assert sum(part.time.value for part in parts) + one.unattributed_s == pytest.approx(
+        one.end_to_end.time.value
     )
-    assert one.between_s == pytest.approx(2.5e-5, rel=0.05)
-    assert one.overhead == pytest.approx(0.05)
+    assert one.unattributed_s == pytest.approx(2.5e-5, rel=0.05)
+    assert one.instrumentation_overhead == pytest.approx(0.05)
     assert [layer.layer for layer in one.layers] == ["stem", "dw", "pw"]
-    assert all(layer.longer.value == pytest.approx(1.5, rel=0.01) for layer in one.layers)
+    assert all(layer.slowdown.value == pytest.approx(1.5, rel=0.01) for layer in one.layers)
 
 
 def test_only_the_setting_that_was_timed_is_compared(read: Read) -> None:
     run = read(rows("net"))
     other = [replace(row, threads=2) for row in inside()]
-    assert realities(run, frame(other), run.settings[0]) == ([], [])
+    assert network_breakdowns(run, frame(other), run.settings[0]) == ([], [])
 
 
 def test_a_network_with_more_convolutions_than_were_timed_is_told(read: Read) -> None:
@@ -258,9 +258,10 @@ def test_convolutions_that_no_problem_stands_for_count_among_the_others(read: Re
     ]
     run = read(rows("net"))
     usual, with_upward = (
-        realities(run, frame(own), run.settings[0])[0][0] for own in (inside(), upward + inside())
+        network_breakdowns(run, frame(own), run.settings[0])[0][0]
+        for own in (inside(), upward + inside())
     )
-    assert with_upward.inside.time == pytest.approx(usual.inside.time)
+    assert with_upward.in_network.time == pytest.approx(usual.in_network.time)
     assert with_upward.others["other"].time == pytest.approx(usual.others["pooling"].time)
 
 
@@ -279,9 +280,9 @@ def test_layers_with_cold_caches_are_told_beside(read: Read, factor: float, betw
 
 def test_fewer_visits_than_passes_are_compared_by_those_that_both_have(read: Read) -> None:
     run = read(rows("net", passes=9))
-    [one], _ = realities(run, frame(inside(passes=4)), run.settings[0])
+    [one], _ = network_breakdowns(run, frame(inside(passes=4)), run.settings[0])
     assert one.passes == 4
-    assert np.isfinite(one.share).all()
+    assert np.isfinite(one.isolated_share).all()
 
 
 @pytest.mark.parametrize(
@@ -305,22 +306,22 @@ def test_what_timing_may_have_added_is_no_sign_of_longer(
 ) -> None:
     run = read(rows("net", noise=0.002))
     networks = frame(inside(slower=1.2, watching=watching))
-    [one], _ = realities(run, networks, run.settings[0])
+    [one], _ = network_breakdowns(run, networks, run.settings[0])
     section = network_breakdown.section(run, networks)
     assert section is not None
     [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
-    assert one.longer.low > 1.1
-    assert one.watch_s == pytest.approx(watching * one.whole.time.value / 15, rel=0.01)
+    assert one.slowdown.low > 1.1
+    assert one.call_overhead_s == pytest.approx(watching * one.end_to_end.time.value / 15, rel=0.01)
     assert one.sign == sign
     assert ("not to be told from alone" in sentence) == (sign == 0)
     assert "timing a call may add up to" in sentence
-    assert sum(layer.watching_s for layer in one.layers) == pytest.approx(9 * one.watch_s)
+    assert sum(layer.overhead_s for layer in one.layers) == pytest.approx(9 * one.call_overhead_s)
 
 
 def test_a_watch_that_seems_to_save_time_costs_nothing(read: Read) -> None:
     run = read(rows("net"))
-    [one], _ = realities(run, frame(inside(watching=-0.1)), run.settings[0])
-    assert one.watch_s == 0
+    [one], _ = network_breakdowns(run, frame(inside(watching=-0.1)), run.settings[0])
+    assert one.call_overhead_s == 0
 
 
 def test_a_part_that_takes_no_time_is_not_named(read: Read) -> None:
@@ -330,7 +331,7 @@ def test_a_part_that_takes_no_time_is_not_named(read: Read) -> None:
     assert few is not None
     assert many is not None
     assert not any("batch norm" in text for text in few.sentences)
-    assert any("1.00 ms in batch norm" in text and BETWEEN in text for text in many.sentences)
+    assert any("1.00 ms in batch norm" in text and UNATTRIBUTED in text for text in many.sentences)
 
 
 def test_a_network_that_could_not_be_run_is_told_with_its_reason(read: Read) -> None:
@@ -370,10 +371,10 @@ def test_a_run_of_mobilenet_and_its_twin_is_held_against_the_paper(read: Read) -
     for one in found:
         with torch.device("meta"):
             weights = BUILDERS[one.network]().parameters()
-        assert one.whole.parameters == sum(weight.numel() for weight in weights)
+        assert one.end_to_end.parameters == sum(weight.numel() for weight in weights)
         told = published_counts.PUBLISHED[one.network]
-        assert one.whole.macs == pytest.approx(told.macs, rel=0.001)
-        assert one.whole.parameters == pytest.approx(told.parameters, rel=0.01)
+        assert one.end_to_end.macs == pytest.approx(told.macs, rel=0.001)
+        assert one.end_to_end.parameters == pytest.approx(told.parameters, rel=0.01)
     section = sums_in_words.section(run)
     [sentence] = [text for text in texts(section) if text.startswith("Howard")]
     for number in ("4866 and 569", "29.3 and 4.2", "4867.3 and 568.7", "29.29 and 4.23"):
@@ -498,7 +499,7 @@ def test_the_figure_of_one_network_names_its_layers_without_it(read: Read) -> No
 def test_one_network_has_no_figure_of_several(read: Read) -> None:
     run = read(rows("net_standard"))
     assert drawing.draw_work(network_sums(run), "") is None
-    assert drawing.draw_reality([], "") is None
+    assert drawing.draw_breakdown([], "") is None
     assert drawing.draw_gains([], "") is None
 
 

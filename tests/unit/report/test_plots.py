@@ -27,7 +27,7 @@ def draw(tmp_path: Path, rows: list, baseline: str = "torch_conv") -> dict[str, 
     with drawing_style():
         study = study_section.section(read_run(measurements, summary))
         drawn = [picture.with_title_drawn() for picture in study.pictures] if study else []
-    pictures = plots.figures(measurements, summary) + drawn
+    pictures = plots.figures(read_run(measurements, summary)) + drawn
     assert len({picture.name for picture in pictures}) == len(pictures)
     return {picture.name: picture for picture in pictures}
 

@@ -17,7 +17,7 @@ from convsweep.analysis.families.candidates import (
     Candidates,
     picks,
 )
-from convsweep.analysis.network_totals import Sum, ratio, summed
+from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 
 
 class Whole(NamedTuple):
@@ -63,7 +63,7 @@ def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> W
     weights = np.array([counts[label] for label in torch], dtype="float64")
 
     def total(chosen: Mapping[str, BestPick]) -> Sum:
-        return summed(np.stack([chosen[label].log_s for label in torch]), weights)
+        return sum_layers(np.stack([chosen[label].log_s for label in torch]), weights)
 
     stay = sum(one.backend == field.baseline for one in own.values())
     return Whole(workload, len(torch), total(own), stay, total(torch), total(engines))

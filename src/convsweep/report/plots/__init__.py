@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from convsweep.analysis.run import Run, backends_with_fewer_macs, read_run
+from convsweep.analysis.run import Run, backends_with_fewer_macs
 from convsweep.analysis.top_backends import top_backends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
 from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture, drawing_style, png
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 __all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "png"]
 
@@ -22,15 +18,12 @@ MOST_LINES, MOST_COLUMNS = 8, 12
 """Backends of one figure, as colours and as columns."""
 
 
-def figures(
-    measurements: DataFrame, summary: DataFrame, planned: int = 0, elsewhere: int = 0
-) -> list[Picture]:
-    """Every figure that the data carry, in the order of the report.
+def figures(run: Run) -> list[Picture]:
+    """Return all figures that the data allow, in the order of the report.
 
-    Where there are several settings (device, dtype, memory format, threads) each has figures of
-    its own, up to six settings: times of two settings never lie on one line.
+    If there are several settings (device, dtype, memory format, threads), each of the first six
+    has figures of its own: times of two settings never share a line.
     """
-    run = read_run(measurements, summary, planned, elsewhere)
     with drawing_style():
         pictures = [
             picture.of(setting) if len(run.settings) > 1 else picture

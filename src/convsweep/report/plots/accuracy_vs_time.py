@@ -19,7 +19,7 @@ from convsweep.analysis.accuracy import (
     Comparison,
     Quality,
     Study,
-    front,
+    pareto_front,
 )
 from convsweep.analysis.estimates import Interval
 from convsweep.report.plots.style import (
@@ -98,7 +98,7 @@ def _panel(ax: Axes, qualities: Sequence[Quality], call: _Call) -> None:
         )  # fmt: skip
     ax.margins(x=0.12)
     ax.set_xlim(left=0)
-    best = [points[place] for place in front(points)]
+    best = [points[place] for place in pareto_front(points)]
     right = (ax.get_xlim()[1], best[-1][1])
     ax.step(*zip(*best, right, strict=True), where="post", color=GREY, linestyle="--",
             linewidth=1.5, zorder=1, scalex=False)  # fmt: skip

@@ -11,13 +11,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from convsweep import formatting
-from convsweep.analysis.model_savings import UNDECIDED, LayerCost, Saving, replacements, saving
+from convsweep.analysis.model_savings import (
+    UNDECIDED,
+    LayerCost,
+    Saving,
+    estimate_saving,
+    replacements,
+)
 from convsweep.analysis.run import Run
 from convsweep.report.plots.style import COLORS, GREY, Picture, new_figure, short_seconds
 
 MOST_LAYERS = 16
 _LONGEST_LABEL = 46
-_NOW, _AFTER, _PROMISE = "#b8b8b8", COLORS[1], COLORS[2]
+_NOW, _AFTER, _EXPECTED = "#b8b8b8", COLORS[1], COLORS[2]
 
 
 class _Bar(NamedTuple):
@@ -26,7 +32,7 @@ class _Bar(NamedTuple):
     label: str
     now_s: float
     after_s: float
-    promised_s: float
+    expected_s: float
 
 
 def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | None:
@@ -48,12 +54,12 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
         handles=[
             Patch(color=_NOW, label=f"now ({run.baseline})"),
             Patch(color=_AFTER, label="replaced by a separable layer"),
-            Line2D([], [], color=_PROMISE, marker="D", linestyle="none", label="as MACs promise"),
+            Line2D([], [], color=_EXPECTED, marker="D", linestyle="none", label="as MACs promise"),
         ],
         loc="outside lower center",
         ncols=3,
     )
-    now, after = saving(run, layers, {}), saving(run, layers, chosen)
+    now, after = estimate_saving(run, layers, {}), estimate_saving(run, layers, chosen)
     return Picture(
         name="model_layers",
         figure=figure,
@@ -104,13 +110,13 @@ def _draw(ax: Axes, bars: Sequence[_Bar]) -> None:
     ax.barh(np.where(alone, places, places - 0.19), [bar.now_s for bar in bars], 0.36, color=_NOW)
     ax.barh(places + 0.19, [bar.after_s for bar in bars], 0.36, color=_AFTER)
     ax.plot(
-        [bar.promised_s for bar in bars], places + 0.19, color=_PROMISE, marker="D",
+        [bar.expected_s for bar in bars], places + 0.19, color=_EXPECTED, marker="D",
         linestyle="none", markersize=5, markeredgecolor="white",
     )  # fmt: skip
     widest = max(bar.now_s for bar in bars)
     for place, bar in zip(places, bars, strict=True):
         if not np.isnan(bar.after_s):
-            end = np.nanmax([bar.now_s, bar.after_s, bar.promised_s])
+            end = np.nanmax([bar.now_s, bar.after_s, bar.expected_s])
             said = f"{formatting.format_ratio(bar.now_s / bar.after_s)}x"
             ax.text(end + 0.01 * widest, float(place), said, va="center", fontsize=9, color=GREY)
     ax.set_yticks(places, [bar.label for bar in bars])
@@ -128,5 +134,5 @@ def _finding(name: str, now: Saving, after: Saving, count: int) -> str:
     return (
         f"{layers} {name}'s {own} from {formatting.seconds(now.time_s.value)} to "
         f"{formatting.seconds(after.time_s.value)}, {formatting.format_ratio(after.speedup.value)} times as "
-        f"fast{doubt}; MACs promise {formatting.format_ratio(after.promised)}"
+        f"fast{doubt}; MACs promise {formatting.format_ratio(after.mac_ratio)}"
     )

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
-from convsweep.analysis.network_breakdown import BETWEEN, Reality
+from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown
 from convsweep.analysis.network_totals import REPLACED, STANDARD, Choice, NetworkSum
 from convsweep.report.plots.style import (
     COLORS,
@@ -41,7 +41,7 @@ _FILLS: Mapping[str, tuple[str, str]] = {
     "pooling": (COLORS[3], "\\\\\\"),
     "linear": (COLORS[4], "xxx"),
     "other": ("#b5b5b5", ""),
-    BETWEEN: ("#e6e6e6", "---"),
+    UNATTRIBUTED: ("#e6e6e6", "---"),
 }
 
 
@@ -136,7 +136,7 @@ class Gain(NamedTuple):
 
     name: str
     measured: Interval
-    promised: float
+    mac_ratio: float
 
 
 def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
@@ -147,16 +147,16 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     ax = figure.subplots()
     measured, promised = Look(COLORS[1], "o", "none"), Look(COLORS[2], "|", "none")
     for place, gain in enumerate(gains):
-        ends = [gain.measured.value, gain.promised]
+        ends = [gain.measured.value, gain.mac_ratio]
         ax.plot(ends, [place, place], color="#c9c9c9", linewidth=3, zorder=1)
-        ax.plot(gain.promised, place, color=promised.color, marker="|", markersize=16, mew=2.5)
+        ax.plot(gain.mac_ratio, place, color=promised.color, marker="|", markersize=16, mew=2.5)
         error_bars(ax, [gain.measured.value], [place], [gain.measured.low],
                    [gain.measured.high], measured, along="x")  # fmt: skip
-        short = f"{formatting.format_ratio(gain.measured.value)} of {formatting.format_ratio(gain.promised)}"
+        short = f"{formatting.format_ratio(gain.measured.value)} of {formatting.format_ratio(gain.mac_ratio)}"
         ax.annotate(short, (gain.measured.value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
-    furthest = max(max(gain.measured.value, gain.promised) for gain in gains)
+    furthest = max(max(gain.measured.value, gain.mac_ratio) for gain in gains)
     highest = np.nanmax([furthest, *(gain.measured.high for gain in gains)])
     ax.set_xlim(0, min(1.05 * highest, 1.4 * furthest))
     ax.set_yticks(range(len(gains)), [gain.name for gain in gains])
@@ -166,7 +166,7 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     said = [
         f"{' '.join(gain.name.split())} {formatting.interval(*gain.measured)} of "
-        f"{formatting.digits(gain.promised)}"
+        f"{formatting.digits(gain.mac_ratio)}"
         for gain in gains
     ]
     return Picture(
@@ -179,32 +179,35 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     )
 
 
-def draw_reality(realities: Sequence[Reality], title: str) -> Picture | None:
+def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Picture | None:
     """Two bars a network: its convolutions alone, and the whole in parts; None without one."""
-    if not realities:
+    if not breakdowns:
         return None
-    figure = new_figure(2.1 + 0.8 * len(realities))
+    figure = new_figure(2.1 + 0.8 * len(breakdowns))
     ax = figure.subplots()
     used: dict[str, None] = {}
     widest = 100.0  # percent
-    for place, one in enumerate(realities):
-        alone = {_ALONE: 100 * one.alone.time.value / one.whole.time.value}
-        for offset, parts, sum_ in ((-0.19, alone, one.alone), (0.19, _shares(one), one.whole)):
+    for place, one in enumerate(breakdowns):
+        alone = {_ALONE: 100 * one.isolated.time.value / one.end_to_end.time.value}
+        for offset, parts, sum_ in (
+            (-0.19, alone, one.isolated),
+            (0.19, _shares(one), one.end_to_end),
+        ):
             _stack(ax, place + offset, parts)
             end = sum(parts.values())
             _say(ax, place + offset, end, sum_.time)
             widest = max(widest, end)
             used |= dict.fromkeys(parts)
-    ax.set_yticks(range(len(realities)), [one.network for one in realities])
-    ax.set(ylim=(len(realities) - 0.5, -0.5), xlim=(0, 1.18 * widest))
+    ax.set_yticks(range(len(breakdowns)), [one.network for one in breakdowns])
+    ax.set(ylim=(len(breakdowns) - 0.5, -0.5), xlim=(0, 1.18 * widest))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     ax.set_xlabel("of the whole network's time")
     shown = [kind for kind in _FILLS if kind in used]
     figure.legend(handles=[_patch(kind) for kind in shown], loc="outside lower center", ncols=4)
     said = [
-        f"{one.network} {formatting.seconds(one.whole.time.value)} whole, its convolutions alone "
-        f"{formatting.seconds(one.alone.time.value)}"
-        for one in realities
+        f"{one.network} {formatting.seconds(one.end_to_end.time.value)} whole, its convolutions alone "
+        f"{formatting.seconds(one.isolated.time.value)}"
+        for one in breakdowns
     ]
     return Picture(
         name="layers_vs_network",
@@ -217,12 +220,12 @@ def draw_reality(realities: Sequence[Reality], title: str) -> Picture | None:
     )
 
 
-def _shares(one: Reality) -> dict[str, float]:
+def _shares(one: NetworkBreakdown) -> dict[str, float]:
     """The whole's parts, those above zero, in percent of it."""
-    parts = {_CONVOLUTIONS: one.inside.time.value}
+    parts = {_CONVOLUTIONS: one.in_network.time.value}
     parts |= {kind: one.others[kind].time.value for kind in _OTHERS if kind in one.others}
-    parts[BETWEEN] = one.between_s
-    whole = one.whole.time.value
+    parts[UNATTRIBUTED] = one.unattributed_s
+    whole = one.end_to_end.time.value
     return {kind: 100 * seconds / whole for kind, seconds in parts.items() if seconds > 0}
 
 

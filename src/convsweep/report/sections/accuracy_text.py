@@ -107,7 +107,7 @@ def _percent(quality: Quality) -> str:
 
 
 def _costs(comparison: Comparison) -> str:
-    ratio = comparison.fewer_macs
+    ratio = comparison.mac_ratio
     if max(ratio, 1 / ratio) < _NEAR:
         return f"The MACs are equal within {abs(ratio - 1) * 100:.1f} %"
     many = "fewer" if ratio > 1 else "more"
@@ -177,7 +177,7 @@ def comparison_table(study: Study) -> Table:
             NAMES[comparison.variant],
             points(comparison.difference),
             _verdict(comparison),
-            f"{comparison.fewer_macs:.3f}",
+            f"{comparison.mac_ratio:.3f}",
             *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)),
         )
         for comparison in study.comparisons

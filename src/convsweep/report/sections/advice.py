@@ -13,9 +13,9 @@ from convsweep.analysis.model_savings import (
     SLOWER,
     UNDECIDED,
     Saving,
+    estimate_saving,
     fastest_strategies,
     replacements,
-    saving,
 )
 from convsweep.problems.separable import SEPARABLE, is_replaceable
 from convsweep.report.plots.model_layers import draw_model
@@ -62,9 +62,9 @@ def notes(advice: Advice) -> list[str]:
 def sentences(advice: Advice) -> list[str]:
     """The verdict first; then times, layers that matter, other strategies, what is not covered."""
     run, layers = advice.run, advice.layers
-    now = saving(run, layers, {})
+    now = estimate_saving(run, layers, {})
     if np.isnan(now.time_s.value):
-        whys = dict.fromkeys(x.why_no_time.partition(":")[0].replace("_", " ") for x in layers)
+        whys = dict.fromkeys(x.failure.partition(":")[0].replace("_", " ") for x in layers)
         why = "".join(f", {word}" for word in whys if word)
         none = f"No layer was timed with {run.baseline}{why}: nothing can be advised."
         return [none, *_coverage(advice)]
@@ -85,7 +85,7 @@ def _replaced(advice: Advice) -> list[str]:
     chosen = replacements(advice.layers)
     if not chosen:
         return [_absence_reason(advice)]
-    every = saving(advice.run, advice.layers, chosen)
+    every = estimate_saving(advice.run, advice.layers, chosen)
     count = sum(layer.count for layer in advice.layers)
     own = "convolution" if count == 1 else "convolutions"
     what = (
@@ -93,7 +93,7 @@ def _replaced(advice: Advice) -> list[str]:
         f"{'a separable layer' if every.convolutions == 1 else 'separable layers'}"
     )
     speedup = ratio_text(every)
-    promise = f"MACs alone promise {formatting.digits(every.promised)} times"
+    promise = f"MACs alone promise {formatting.digits(every.mac_ratio)} times"
     outcome = {
         FASTER: f"makes its {own} faster on this machine",
         SLOWER: f"makes its {own} slower on this machine",
@@ -139,7 +139,9 @@ def _by_layer(advice: Advice, every: Saving) -> list[str]:
             f"{ratio_text(low)} times as fast at {least} to {ratio_text(high)} times at {most}."
         )
     if by[FASTER] and len(by[FASTER]) < len(chosen):
-        only = saving(advice.run, advice.layers, {x.label: chosen[x.label] for x in by[FASTER]})
+        only = estimate_saving(
+            advice.run, advice.layers, {x.label: chosen[x.label] for x in by[FASTER]}
+        )
         said.append(
             f"Replaced only where that is surely faster, in {len(by[FASTER])} of them: "
             f"{ratio_text(only)} times as fast, against {ratio_text(every)} with all."
@@ -163,7 +165,7 @@ def _total(advice: Advice, now: Saving) -> str:
     )
     chosen = replacements(advice.layers)
     if chosen:
-        after = saving(run, advice.layers, chosen)
+        after = estimate_saving(run, advice.layers, chosen)
         said += f"; {_seconds(after)} with the replacement{'s' if after.convolutions > 1 else ''}"
     return said + "."
 
@@ -203,7 +205,7 @@ def _strategies(advice: Advice) -> list[str]:
         wins[contender.backend] = wins.get(contender.backend, 0) + 1
     counts = [f"{name} in {n}" for name, n in sorted(wins.items(), key=lambda item: -item[1])]
     which = formatting.join([*wins] if len(tried) == 1 else counts)
-    found = saving(run, layers, best)
+    found = estimate_saving(run, layers, best)
     little = ", too little to count" if found.verdict == "same" else ""
     return [
         f"The same function computed by the fastest strategy in each layer, {which} "
@@ -236,8 +238,8 @@ def _coverage(advice: Advice) -> list[str]:
             for dtype, number in model.other_dtypes.items()
         ]
     for layer in advice.layers:
-        if layer.why_no_time:
-            said.append(f"No time: {layer.label}, {layer.why_no_time}.")
+        if layer.failure:
+            said.append(f"No time: {layer.label}, {layer.failure}.")
     if left := advice.run.unreached:
         said.append(
             f"The run ended early: {formatting.count(left, 'case')} of it "

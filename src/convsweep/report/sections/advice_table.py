@@ -7,7 +7,7 @@ import numpy as np
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.model_advice import Advice
-from convsweep.analysis.model_savings import UNDECIDED, Contender, LayerCost, Saving
+from convsweep.analysis.model_savings import UNDECIDED, LayerCost, LayerTime, Saving
 from convsweep.report.tables import Table
 
 
@@ -40,14 +40,14 @@ def _best(layer: LayerCost, baseline: str) -> str:
     return f"{layer.best.backend} {_cell(layer.best)}"
 
 
-def _cell(contender: Contender | None) -> str:
+def _cell(contender: LayerTime | None) -> str:
     """`1.92 [1.85, 1.99]`, with a question mark where it is undecided."""
     if contender is None:
         return ""
     return ratio_text(contender) + (" ?" if contender.verdict == UNDECIDED else "")
 
 
-def ratio_text(found: Saving | Contender) -> str:
+def ratio_text(found: Saving | LayerTime) -> str:
     """`1.92 [1.85, 1.99]`."""
     return formatting.interval(*found.speedup)
 

@@ -17,8 +17,8 @@ from convsweep.analysis.network_totals import (
     Choice,
     NetworkSum,
     network_sums,
-    pairs,
     ratio,
+    standard_pairs,
 )
 from convsweep.analysis.run import Run
 from convsweep.report.plots import networks as draw
@@ -78,7 +78,7 @@ def pace(speedup: Interval) -> str:
 def sentences(sums: Sequence[NetworkSum], baseline: str, margin: float) -> list[str]:
     """What there is to say of the networks of one setting, the exchange of all layers first."""
     whole = [one for one in sums if one.choices]
-    told = [_of_pair(one, twin) for one, twin in pairs(sums)]
+    told = [_of_pair(one, twin) for one, twin in standard_pairs(sums)]
     told += [
         _of_replacement(one, one.replaced, baseline) for one in whole if one.replaced is not None
     ]
@@ -107,7 +107,7 @@ def _of_replacement(one: NetworkSum, choice: Choice, baseline: str) -> str:
     swapped = sum(backend != baseline for backend in choice.backends.values())
     return (
         f"{one.workload} with separable layers in {swapped} of {one.layers} layers is "
-        f"{pace(choice.speedup)}, where MACs promise {formatting.digits(choice.promised)} times "
+        f"{pace(choice.speedup)}, where MACs promise {formatting.digits(choice.mac_ratio)} times "
         f"({_time(choice)} against {_time(one.standard)})."
     )
 
@@ -165,10 +165,10 @@ def pictures_of(sums: Sequence[NetworkSum]) -> list[Picture]:
     gains = [
         Gain(f"{one.workload}\nfor its standard twin", ratio(twin.standard.sum, one.standard.sum),
              twin.standard.macs / one.standard.macs)
-        for one, twin in pairs(sums)
+        for one, twin in standard_pairs(sums)
     ]  # fmt: skip
     gains += [
-        Gain(f"{one.workload}\nseparable", choice.speedup, choice.promised)
+        Gain(f"{one.workload}\nseparable", choice.speedup, choice.mac_ratio)
         for one in whole
         if (choice := one.replaced)
     ]
@@ -180,7 +180,7 @@ def pictures_of(sums: Sequence[NetworkSum]) -> list[Picture]:
 def _gains_title(gains: Sequence[Gain]) -> str:
     """The promises from the least to the most, and how far the measured intervals reach."""
     ends = [end for gain in gains for end in gain.measured if not np.isnan(end)]
-    promised = [gain.promised for gain in gains]
+    promised = [gain.mac_ratio for gain in gains]
     measured = formatting.times(min(ends), max(ends))
     unsure = ", intervals counted" if len(ends) > len(gains) else ""
     return (
@@ -206,7 +206,7 @@ def _cells(choice: Choice) -> tuple[str, ...]:
     return (
         _time(choice),
         "1 (baseline)" if is_standard else formatting.interval(*choice.speedup),
-        "1" if is_standard else formatting.digits(choice.promised),
+        "1" if is_standard else formatting.digits(choice.mac_ratio),
         _millions(choice.macs),
         _millions(choice.parameters),
     )

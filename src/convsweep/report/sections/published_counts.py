@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from convsweep import formatting
-from convsweep.analysis.network_totals import TWIN
+from convsweep.analysis.network_totals import STANDARD_SUFFIX
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.tables import Table
@@ -27,10 +27,10 @@ class Size(NamedTuple):
 
 _MOBILENET = "mobilenetv1_100"
 PUBLISHED: Mapping[str, Size] = MappingProxyType(
-    {_MOBILENET + TWIN: Size(4866e6, 29.3e6), _MOBILENET: Size(569e6, 4.2e6)}
+    {_MOBILENET + STANDARD_SUFFIX: Size(4866e6, 29.3e6), _MOBILENET: Size(569e6, 4.2e6)}
 )
 """Howard et al. 2017, Table 4: Conv MobileNet and MobileNet."""
-_CONVOLUTIONS = {_MOBILENET + TWIN: 14, _MOBILENET: 27}  # of them all (Table 1)
+_CONVOLUTIONS = {_MOBILENET + STANDARD_SUFFIX: 14, _MOBILENET: 27}  # of them all (Table 1)
 
 
 class Count(NamedTuple):
