@@ -229,7 +229,7 @@ def test_the_whole_is_its_convolutions_its_other_calls_and_what_is_between(read:
     assert one.slowdown.low > 1.45
     parts = [one.in_network, *one.others.values()]
     assert sum(part.time.value for part in parts) + one.unattributed_s == pytest.approx(
-        one.end_to_end.time.value
+        one.whole.time.value
     )
     assert one.unattributed_s == pytest.approx(2.5e-5, rel=0.05)
     assert one.instrumentation_overhead == pytest.approx(0.05)
@@ -311,7 +311,7 @@ def test_what_timing_may_have_added_is_no_sign_of_longer(
     assert section is not None
     [sentence] = [text for text in section.sentences if text.startswith("Inside net")]
     assert one.slowdown.low > 1.1
-    assert one.call_overhead_s == pytest.approx(watching * one.end_to_end.time.value / 15, rel=0.01)
+    assert one.call_overhead_s == pytest.approx(watching * one.whole.time.value / 15, rel=0.01)
     assert one.sign == sign
     assert ("not to be told from alone" in sentence) == (sign == 0)
     assert "timing a call may add up to" in sentence
@@ -371,10 +371,10 @@ def test_a_run_of_mobilenet_and_its_twin_is_held_against_the_paper(read: Read) -
     for one in found:
         with torch.device("meta"):
             weights = BUILDERS[one.network]().parameters()
-        assert one.end_to_end.parameters == sum(weight.numel() for weight in weights)
+        assert one.whole.parameters == sum(weight.numel() for weight in weights)
         told = published_counts.PUBLISHED[one.network]
-        assert one.end_to_end.macs == pytest.approx(told.macs, rel=0.001)
-        assert one.end_to_end.parameters == pytest.approx(told.parameters, rel=0.01)
+        assert one.whole.macs == pytest.approx(told.macs, rel=0.001)
+        assert one.whole.parameters == pytest.approx(told.parameters, rel=0.01)
     section = sums_in_words.section(run)
     [sentence] = [text for text in texts(section) if text.startswith("Howard")]
     for number in ("4866 and 569", "29.3 and 4.2", "4867.3 and 568.7", "29.29 and 4.23"):
