@@ -11,7 +11,7 @@ from scipy import stats
 
 from bench.harness.candidates import Numbers, mean_of, moderate
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
-from convsweep.analysis.verdicts import CLAIMS, decided_early, p_values, verdicts
+from convsweep.analysis.verdicts import DIRECTIONS, decided_early, p_values, verdicts
 from convsweep.results.store import MARGIN
 
 CASES, RUNS = 200, 50
@@ -75,7 +75,7 @@ def corrections(truth: str, deviation: str, passes: int, runs: int = RUNS) -> It
     logs = [_speedups(one, DEVIATIONS[deviation], passes, generator) for one in truths]
     for estimator, estimates in ESTIMATORS.items():
         p = [p_values(estimates(x)) for x in logs]
-        claims = [np.array(CLAIMS)[one.argmin(axis=0)] for one in p]
+        claims = [np.array(DIRECTIONS)[one.argmin(axis=0)] for one in p]
         for name, correct in CORRECTIONS.items():
             held = [correct(one.min(axis=0)) <= 1 - CONFIDENCE for one in p]
             said = np.where(held, claims, "undecided")

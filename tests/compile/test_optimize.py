@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d
 
 import convsweep
 from convsweep import Backend, ConvProblem, Weights, cli
-from convsweep.analysis.best_backend import best_of
+from convsweep.analysis.best_backend import read_best_backends
 from convsweep.backends import registry
 from convsweep.backends.base import Conv
 from convsweep.models.optimize.geometry import geometry
@@ -491,7 +491,7 @@ def test_subclasses_and_computed_weights_stay_torchs(x: Tensor, tabled: Tabled) 
 
 def test_a_best_csv_is_as_good_as_its_run(model: nn.Module, x: Tensor, write: Write) -> None:
     run_dir = write(rows_for(problems_of(model, x)))
-    path = keep(run_dir, best_of(run_dir).table)
+    path = keep(run_dir, read_best_backends(run_dir).table)
     optimized = optimize(model, path, x)
     assert sum(one.calls for one in report_of(optimized).replaced) == 4
 

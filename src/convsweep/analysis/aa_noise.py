@@ -19,8 +19,6 @@ from convsweep.results.store import MARGIN
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NOISE = "noise"
-"""The name of the requests whose runs are such."""
 AGAIN, BUSIER = "again", "5%"
 _POWER = 0.9
 _EFFECT = 0.05

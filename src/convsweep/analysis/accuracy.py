@@ -10,9 +10,9 @@ from scipy import stats
 
 from convsweep.analysis.estimates import (
     CONFIDENCE,
+    Array,
     Estimate,
     Interval,
-    Numbers,
     estimate,
     interval,
     stacked,
@@ -134,7 +134,7 @@ def _quality(key: Hashable, own: DataFrame) -> Quality:
     )
 
 
-def _logs(seconds: Series) -> Numbers:
+def _logs(seconds: Series) -> Array:
     return np.asarray(np.log(seconds.to_numpy(dtype="float64")))
 
 
@@ -223,7 +223,7 @@ def _p_value(pair: DataFrame) -> float:
     return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
 
 
-def _log_speedups(pair: DataFrame, name: str) -> Numbers:
+def _log_speedups(pair: DataFrame, name: str) -> Array:
     return _logs(pair[f"{name}_standard"]) - _logs(pair[name])
 
 

@@ -11,22 +11,17 @@ import pandas as pd
 
 from convsweep.analysis.estimates import Interval, estimate, interval
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import (
-    CLAIMS,
-    p_values,
-    read_request_info,
-    reject_at_fdr,
-    summarize,
-)
+from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr, summarize
 from convsweep.results import store
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of
+from convsweep.results.request_info import read_request_info
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-def best(
+def best_backends(
     run: Run, max_error: float | None = None, among: Collection[str] | None = None
 ) -> DataFrame:
     """One row for each problem and setting of a run: its fastest backend that passed the gate.
@@ -62,7 +57,7 @@ def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object]
     if len(order) < 2:
         return winner, _lead(None, Interval(np.nan, np.nan, np.nan)), np.nan
     others = estimate(logs[order[1:]] - logs[order[0]])
-    doubt = p_values(others, run.margin)[CLAIMS.index("faster")].max()
+    doubt = p_values(others, run.margin)[DIRECTIONS.index("faster")].max()
     over = interval(estimate(logs[order[1]] - logs[order[0]]))
     return winner, _lead(str(rivals["backend"].iloc[int(order[1])]), over), float(doubt)
 
@@ -79,11 +74,11 @@ def _decided(doubts: np.ndarray[Any, np.dtype[np.float64]]) -> pd.api.extensions
     return decided
 
 
-class Found(NamedTuple):
+class BestBackends(NamedTuple):
     """The answer of a run's folder."""
 
     table: DataFrame
-    """As `best` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
+    """As `best_backends` gives it, with `BEST_COLUMNS` first: also the machine that it holds for."""
     every: DataFrame
     """The same without a limit, of all backends."""
     cases: DataFrame
@@ -95,10 +90,10 @@ class Found(NamedTuple):
         return sorted(set(self.every["problem"]) - set(self.table["problem"]))
 
 
-def best_of(
+def read_best_backends(
     run_dir: Path, max_error: float | None = None, among: Collection[str] | None = None
-) -> Found:
-    """The table of a run's folder; the arguments are those of `best`.
+) -> BestBackends:
+    """The table of a run's folder; the arguments are those of `best_backends`.
 
     Raises:
         ValueError: in one line, where there is no run, nothing in it is ok, or nothing is within
@@ -106,11 +101,11 @@ def best_of(
     """
     environment = store.read_environment(run_dir)
     measurements = store.load(run_dir)
-    asked = read_request_info(environment)
-    run = read_run(measurements, summarize(measurements, asked.baseline, asked.margin))
-    every = best(run)
+    requested = read_request_info(environment)
+    run = read_run(measurements, summarize(measurements, requested.baseline, requested.margin))
+    every = best_backends(run)
     limited = max_error is not None or among is not None
-    found = best(run, max_error, among) if limited else every.copy()
+    found = best_backends(run, max_error, among) if limited else every.copy()
     if found.empty:
         raise ValueError(f"{str(run_dir)!r} {_absence_reason(run, max_error, among)}")
     for name, part in MACHINE.items():
@@ -119,7 +114,7 @@ def best_of(
     run_id = run_id_of(environment, measurements)
     found = found.assign(run_id=run_id, max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
-    return Found(found[[*BEST_COLUMNS, *more]], every, run.cases)
+    return BestBackends(found[[*BEST_COLUMNS, *more]], every, run.cases)
 
 
 def _told(part: object, name: str) -> str | None:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from convsweep.analysis.cases import Cases, read_cases, split
 from convsweep.analysis.estimates import (
+    Array,
     Estimate,
-    Numbers,
     bounds,
     difference,
     estimate,
@@ -20,8 +20,9 @@ from convsweep.analysis.estimates import (
     weighted_mean,
 )
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.verdicts import read_request_info, stored_verdicts
+from convsweep.analysis.verdicts import stored_verdicts
 from convsweep.results import store
+from convsweep.results.request_info import read_request_info
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -96,7 +97,7 @@ class _Run(NamedTuple):
 
 
 def _read(run_dir: Path) -> _Run:
-    rows = split(store.load(run_dir)).asked
+    rows = split(store.load(run_dir)).requested
     if rows.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:
@@ -137,7 +138,7 @@ def _common_baseline(old: _Run, new: _Run) -> str | None:
 def _pair(old: Cases, new: Cases) -> DataFrame:
     """A row for each case of either run, with its place in each, or none."""
     told = [
-        cases.told[[*SHARED_COLUMNS, "status", "reason"]].assign(row=np.arange(len(cases.told)))
+        cases.info[[*SHARED_COLUMNS, "status", "reason"]].assign(row=np.arange(len(cases.info)))
         for cases in (old, new)
     ]
     pairs = told[0].merge(told[1], how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new"))
@@ -178,7 +179,7 @@ def _judge(
 _CHANGE = ("change", "change_ci_low", "change_ci_high")
 
 
-def _rows(logs: Numbers, places: pd.Series[float]) -> Numbers:
+def _rows(logs: Array, places: pd.Series[float]) -> Array:
     """The rows of `logs` at these places; NaN where there is none."""
     there = places.notna().to_numpy(dtype=bool)
     taken = np.full((len(places), logs.shape[1]), np.nan)
@@ -186,7 +187,7 @@ def _rows(logs: Numbers, places: pd.Series[float]) -> Numbers:
     return taken
 
 
-def _means(cases: DataFrame, before: Numbers, now: Numbers) -> DataFrame:
+def _means(cases: DataFrame, before: Array, now: Array) -> DataFrame:
     """Over the cases that both runs have timed."""
     both = ~(np.isnan(before).all(axis=1) | np.isnan(now).all(axis=1))
     means = []

@@ -13,7 +13,7 @@ from scipy import stats
 CONFIDENCE = 0.95
 _LEFT_OUT = 4  # one in so many passes is left out at either end
 
-Numbers = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -30,13 +30,13 @@ class Estimate(NamedTuple):
     The standard error is NaN where fewer than two passes can't tell it.
     """
 
-    mean: Numbers
-    standard_error: Numbers
-    degrees: Numbers
+    mean: Array
+    standard_error: Array
+    degrees: Array
     """Degrees of freedom of Student's t."""
 
 
-def estimate(logs: Numbers) -> Estimate:
+def estimate(logs: Array) -> Estimate:
     """The trimmed mean over the last axis, which holds a value a pass; NaN is a pass without one.
 
     Passes are independent, samples within a pass are not (Kalibera & Jones 2013, Rigorous
@@ -52,7 +52,7 @@ def estimate(logs: Numbers) -> Estimate:
     return Estimate(np.asarray(centre), np.asarray(standard_error), np.asarray(kept - 1.0))
 
 
-def stacked(logs: Collection[Sequence[float] | Numbers]) -> Numbers:
+def stacked(logs: Collection[Sequence[float] | Array]) -> Array:
     """Cases with few passes or many as rows of one array; NaN is a pass without a value."""
     passes_first = [*zip_longest(*logs, fillvalue=np.nan)]
     return np.array(passes_first, dtype="float64").reshape(-1, len(logs)).T
@@ -63,7 +63,7 @@ def degrees(passes: int) -> int:
     return passes - 2 * (max(passes - 1, 0) // _LEFT_OUT) - 1
 
 
-def _winsorized(logs: Numbers) -> tuple[Numbers, NDArray[np.intp], NDArray[np.intp]]:
+def _winsorized(logs: Array) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
     """Values whose plain mean and standard error are those of the trimmed mean.
 
     The outer ones are set to the last that is kept; then all are moved and stretched, since what
@@ -98,7 +98,7 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(one.mean - other.mean, np.sqrt(ours + theirs), both)
 
 
-def weighted_mean(logs: Numbers, weights: Numbers) -> Estimate:
+def weighted_mean(logs: Array, weights: Array) -> Estimate:
     """The sum over cases of each one's mean over its own passes, times its weight.
 
     A case is a row of `logs`, a pass a column; NaN is a pass that a case has not. What befalls a
@@ -123,7 +123,7 @@ def weighted_mean(logs: Numbers, weights: Numbers) -> Estimate:
     return Estimate(mean, np.sqrt((errors**2).sum() * unbiased), left)
 
 
-def total(logs: Numbers, counts: Numbers) -> Estimate:
+def total(logs: Array, counts: Array) -> Estimate:
     """The logarithm of a sum over cases, a row each of `logs`, each so many times.
 
     To first order a sum's relative error is that of its parts, weighed by what they come to.
@@ -133,7 +133,7 @@ def total(logs: Numbers, counts: Numbers) -> Estimate:
     return found._replace(mean=np.asarray(np.log(parts.sum())))
 
 
-def bounds(found: Estimate) -> Numbers:
+def bounds(found: Estimate) -> Array:
     """What logarithms stand for: value, low and high end of Student's 95 % interval."""
     half = stats.t.ppf((1 + CONFIDENCE) / 2, found.degrees) * found.standard_error
     with np.errstate(over="ignore"):

@@ -37,7 +37,7 @@ _NUMBERS = (
 def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
     """The rows with a short `label` of problem and `setting`, in an order that reads well.
 
-    Numbers become floats in which a missing one is NaN; a missing verdict or reason is empty.
+    Array become floats in which a missing one is NaN; a missing verdict or reason is empty.
     Two problems never share a label. A setting is told by what differs `among` all these rows, by
     default the same.
     """

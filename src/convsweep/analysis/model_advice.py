@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.analysis.model_savings import LayerCost, layer_costs, layers_table
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import read_request_info, summarize
+from convsweep.analysis.verdicts import summarize
 from convsweep.results import store
+from convsweep.results.request_info import read_request_info
 
 if TYPE_CHECKING:
     from pandas import DataFrame

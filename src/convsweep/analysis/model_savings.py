@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from convsweep.analysis.estimates import (
+    Array,
     Estimate,
     Interval,
-    Numbers,
     estimate,
     interval,
     weighted_mean,
@@ -215,11 +215,11 @@ def estimate_saving(
 
 def _log_times(
     run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
-) -> tuple[Numbers, Numbers]:
+) -> tuple[Array, Array]:
     """The baseline's time and the chosen one's speedup, as logarithms: (layers, passes) each."""
     [setting] = run.settings
 
-    def log_s(backends: Iterable[str]) -> Numbers:
+    def log_s(backends: Iterable[str]) -> Array:
         keys = [(setting, x.label, name) for x, name in zip(layers, backends, strict=True)]
         return np.asarray(np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64")))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from convsweep.analysis.estimates import Interval, Numbers, estimate, interval
+from convsweep.analysis.estimates import Array, Interval, estimate, interval
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
 from convsweep.results.network_store import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
@@ -202,7 +202,7 @@ def _watch_s(rows: DataFrame) -> float:
 
 
 def _layers(
-    first: DataFrame, log_alone: Numbers, log_inside: Numbers, call_overhead_s: float
+    first: DataFrame, log_alone: Array, log_inside: Array, call_overhead_s: float
 ) -> list[LayerBreakdown]:
     """Each problem on its own, a row of the first three arguments."""
     return [
@@ -217,7 +217,7 @@ def _layers(
     ]
 
 
-def _cold(run: Run | None, name: str, problems: list[str], counts: Numbers) -> Sum | None:
+def _cold(run: Run | None, name: str, problems: list[str], counts: Array) -> Sum | None:
     alone = None if run is None else _alone(run, name)
     if alone is None or not set(problems) <= set(alone.index):
         return None

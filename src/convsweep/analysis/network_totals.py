@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from convsweep.analysis.estimates import Interval, Numbers, estimate, interval, total
+from convsweep.analysis.estimates import Array, Interval, estimate, interval, total
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE
@@ -30,7 +30,7 @@ class Sum(NamedTuple):
     """Seconds added up over layers, each as often as it occurs."""
 
     time: Interval
-    log_s: Numbers
+    log_s: Array
     """One value a pass; NaN where a pass has not all of it."""
 
 
@@ -74,7 +74,7 @@ class NetworkSum:
         return choice if choice and choice.mac_ratio >= _MIN_MAC_RATIO else None
 
 
-def sum_layers(log_s: Numbers, counts: Numbers) -> Sum:
+def sum_layers(log_s: Array, counts: Array) -> Sum:
     """The sum over cases, a row each of `log_s` with a column a pass, times their counts."""
     with np.errstate(invalid="ignore"):
         by_pass = np.log((counts[:, np.newaxis] * np.exp(log_s)).sum(axis=0))
@@ -114,7 +114,7 @@ def _network_sum(run: Run, workload: str) -> NetworkSum:
         workload,
         len(first),
         int(first["layer_count"].sum()),
-        _choices(run, by_label) if every_layer and not run.unreached else {},
+        _choices(run, by_label) if every_layer and not run.missing_cases else {},
     )
 
 

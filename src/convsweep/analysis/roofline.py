@@ -8,16 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convsweep.results.schema import ROOFLINE
+from convsweep.results.schema import MACHINE_COLUMNS, ROOFLINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from convsweep.analysis.estimates import Numbers
+    from convsweep.analysis.estimates import Array
 
 COMPUTE, CACHE, MEMORY = "compute", "cache", "memory"
-MACHINE_COLUMNS = ("environment_id", "device", "dtype", "threads")
-"""What a ceiling holds for."""
 
 
 class Roof(NamedTuple):
@@ -25,14 +23,14 @@ class Roof(NamedTuple):
 
     flops_per_s: float
     """The best rate of a matrix product."""
-    copies_bytes: Numbers
+    copies_bytes: Array
     """What each copy reads and writes, from small to large."""
-    bytes_per_s: Numbers
+    bytes_per_s: Array
     """Its rate."""
 
     def bandwidth(
-        self, moved_bytes: Numbers, cold: NDArray[np.bool_]
-    ) -> tuple[Numbers, NDArray[np.bool_]]:
+        self, moved_bytes: Array, cold: NDArray[np.bool_]
+    ) -> tuple[Array, NDArray[np.bool_]]:
         """Bytes a second for work that moves so many bytes, and whether it stays in the caches.
 
         As fast as a copy of so many bytes: between two copies on the line that joins their
@@ -89,13 +87,13 @@ def attainable(summary: DataFrame) -> DataFrame:
     return told
 
 
-def _numbers(column: Series[Any]) -> Numbers:
+def _numbers(column: Series[Any]) -> Array:
     return np.asarray(column.astype("Float64").to_numpy(dtype="float64", na_value=np.nan))
 
 
 def limits(
-    roof: Roof, flops: Numbers, moved_bytes: Numbers, cold: NDArray[np.bool_]
-) -> tuple[Numbers, NDArray[np.object_]]:
+    roof: Roof, flops: Array, moved_bytes: Array, cold: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.object_]]:
     """The least seconds that work takes under a roof, and what bounds it; NaN, None if unknown."""
     bytes_per_s, in_cache = roof.bandwidth(moved_bytes, cold)
     compute_s, move_s = flops / roof.flops_per_s, moved_bytes / bytes_per_s

@@ -9,7 +9,7 @@ import pandas as pd
 
 from convsweep.analysis.estimates import Interval, interval, weighted_mean
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, study
+from convsweep.analysis.separable.comparison import Replacement, compare_separable
 from convsweep.problems.separable import SEPARABLE_PARTS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class RooflineEfficiency(NamedTuple):
 
     name: str
     """The backend, or `depthwise half`, `pointwise half`."""
-    reached: Interval
+    efficiency: Interval
     """Share of the attainable rate."""
     least: float
     most: float
@@ -37,16 +37,16 @@ def roofline_efficiencies(run: Run) -> list[RooflineEfficiency]:
     """
     parts = {name: run.cases[run.cases["backend"] == name] for name in run.backends}
     known = {name: known_points(rows) for name, rows in parts.items()}
-    if len(run.halves):
-        known |= _halves_by_problem(run)
+    if len(run.separable_parts):
+        known |= _parts_by_problem(run)
     return [_roofline_efficiency(run, name, rows) for name, rows in known.items() if len(rows)]
 
 
-def _halves_by_problem(run: Run) -> dict[str, DataFrame]:
+def _parts_by_problem(run: Run) -> dict[str, DataFrame]:
     """The rows of each half, once for every problem whose replacement was timed with both."""
-    timed = known_points(run.halves).drop_duplicates(["layer", "problem"])
+    timed = known_points(run.separable_parts).drop_duplicates(["layer", "problem"])
     by_half = timed.set_index(["layer", "problem"], drop=False)
-    problems = [r.problem for r in study(run).replacements if _is_timed(r)]
+    problems = [r.problem for r in compare_separable(run).replacements if _is_timed(r)]
     found = {}
     for name, half in SEPARABLE_PARTS.items():
         keys = [(name, half(problem).label) for problem in problems]

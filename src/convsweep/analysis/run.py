@@ -10,8 +10,9 @@ import pandas as pd
 from convsweep.analysis.cases import split
 from convsweep.analysis.estimates import Interval, estimate, interval, total, weighted_mean
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.roofline import MACHINE_COLUMNS
-from convsweep.analysis.verdicts import CLAIMS, p_values, reject_at_fdr
+from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
+from convsweep.problems.separable import FACTORED
+from convsweep.results.schema import MACHINE_COLUMNS
 from convsweep.results.store import MARGIN
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ class Run(NamedTuple):
     among them."""
     baseline: str
     margin: float
-    unreached: int = 0
+    missing_cases: int = 0
     """Cases that were asked for and are not here."""
     ceilings: DataFrame = pd.DataFrame()
     """What the machine does at best: the same columns."""
-    halves: DataFrame = pd.DataFrame()
+    separable_parts: DataFrame = pd.DataFrame()
     """Halves of separable layers, each timed alone; their `label` is that of the problem."""
-    elsewhere: int = 0
+    other_shards_cases: int = 0
     """Of those that are not here, how many are for other shards to measure."""
 
     @property
@@ -55,42 +56,54 @@ class Run(NamedTuple):
         cases = self.cases[self.cases["setting"] == setting]
         here = self.pass_times.index.get_level_values("setting") == setting
         machine, names = list(MACHINE_COLUMNS), cases.drop_duplicates(list(MACHINE_COLUMNS))
-        ceilings, halves = self.ceilings, self.halves
+        ceilings, separable_parts = self.ceilings, self.separable_parts
         if len(ceilings):
             ceilings = ceilings.merge(names[machine], on=machine)
-        if len(halves):
-            halves = halves[halves["setting"] == setting]
+        if len(separable_parts):
+            separable_parts = separable_parts[separable_parts["setting"] == setting]
         return self._replace(
-            cases=cases, pass_times=self.pass_times[here], ceilings=ceilings, halves=halves
+            cases=cases,
+            pass_times=self.pass_times[here],
+            ceilings=ceilings,
+            separable_parts=separable_parts,
         )
 
 
 def read_run(
-    measurements: DataFrame, summary: DataFrame, planned: int = 0, elsewhere: int = 0
+    measurements: DataFrame, summary: DataFrame, planned: int = 0, other_shards_cases: int = 0
 ) -> Run:
     """Label the cases of a run, whose `summary` comes from `statistics.summarize`.
 
-    Where it is known how many cases were `planned`, and are `elsewhere`, in other shards, those
+    Where it is known how many cases were `planned`, and are `other_shards_cases`, in other shards, those
     that are missing are told.
     """
     told, rows = split(summary), split(measurements)
-    cases, ceilings, halves = (label_cases(part, told.asked) for part in told)
-    halves["label"] = halves["problem"]
-    asked, _, parts = (label_cases(part, rows.asked) for part in rows)
+    cases, ceilings, separable_parts = (label_cases(part, told.requested) for part in told)
+    separable_parts["label"] = separable_parts["problem"]
+    requested, _, parts = (label_cases(part, rows.requested) for part in rows)
     parts["label"] = parts["problem"]
-    timed = pd.concat([asked, parts])
+    timed = pd.concat([requested, parts])
     timed["median_s"] = timed["median_s"].where(timed["status"] == "ok")
     by_case = ["setting", "label", "backend"]
     times = timed.pivot_table(
         index=by_case, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
         observed=True,
     )  # fmt: skip
-    every = pd.concat([cases, halves])
+    every = pd.concat([cases, separable_parts])
     keys = pd.MultiIndex.from_frame(every.loc[every["status"] == "ok", by_case])
     baseline = str(cases["baseline"].iloc[0]) if len(cases) else ""
     margin = float(cases["margin"].iloc[0]) if len(cases) else MARGIN
-    left = max(0, planned - len(cases)) + elsewhere
-    return Run(cases, times.reindex(keys), baseline, margin, left, ceilings, halves, elsewhere)
+    left = max(0, planned - len(cases)) + other_shards_cases
+    return Run(
+        cases,
+        times.reindex(keys),
+        baseline,
+        margin,
+        left,
+        ceilings,
+        separable_parts,
+        other_shards_cases,
+    )
 
 
 def fastest(run: Run) -> DataFrame:
@@ -105,7 +118,7 @@ def fastest(run: Run) -> DataFrame:
         logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
         winner = int(np.nanargmin(estimate(logs).mean))
         others = estimate(np.delete(logs - logs[winner], winner, axis=0))
-        doubts.append(p_values(others, run.margin)[CLAIMS.index("faster")].max())
+        doubts.append(p_values(others, run.margin)[DIRECTIONS.index("faster")].max())
         backend = times.index.get_level_values("backend")[winner]
         rows.append({"setting": setting, "label": label, "backend": backend})
     found = pd.DataFrame(rows, columns=["setting", "label", "backend"])
@@ -187,3 +200,39 @@ def network_totals(run: Run, workload: str) -> dict[str, Total]:
         counts = layers["layer_count"].to_numpy(dtype="float64")
         totals[backend] = Total(interval(total(logs, counts)), len(layers))
     return totals
+
+
+def top_backends(run: Run, most: int) -> Run:
+    """The run with at most so many backends: the baseline, and those that are fastest most often.
+
+    Among equals the one that is the least behind; one without any time is the first to go.
+    """
+    timed = run.cases[run.cases["status"] == "ok"]
+    kept = {run.baseline, *_ranked(timed, run.baseline)[: most - 1]}
+    if len(run.backends) <= most or not len(timed):
+        return run
+    of_pass_times = run.pass_times.index.get_level_values("backend").isin(
+        kept | _part_backends(run)
+    )
+    return run._replace(
+        cases=run.cases[run.cases["backend"].isin(kept)], pass_times=run.pass_times[of_pass_times]
+    )
+
+
+def _ranked(timed: DataFrame, baseline: str) -> list[str]:
+    """The other backends, the most worth seeing first.
+
+    Those that compute from a weight's factors, and so less, contend among themselves.
+    """
+    others = timed[timed["backend"] != baseline]
+    factors = others["backend"].str.startswith(FACTORED)
+    least = others.groupby(["setting", "label", factors])["median_s"].transform("min")
+    behind = np.log((others["median_s"] / least).to_numpy(dtype="float64"))
+    told = others.assign(won=behind <= 0, behind=behind).groupby("backend")[["won", "behind"]]
+    wins, means = told.sum()["won"], told.mean()["behind"]
+    names = {str(name) for name in others["backend"]}
+    return sorted(names, key=lambda name: (-wins[name], means[name], name))
+
+
+def _part_backends(run: Run) -> set[str]:
+    return set(run.separable_parts["backend"]) if len(run.separable_parts) else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,14 @@ from scipy import stats
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import (
     CONFIDENCE,
+    Array,
     Estimate,
-    Numbers,
     bounds,
     degrees,
     estimate,
     stacked,
 )
 from convsweep.analysis.roofline import attainable
-from convsweep.results.machines import machines
 from convsweep.results.store import BASELINE, CASE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
@@ -58,14 +57,14 @@ SUMMARY_COLUMNS = (
 _TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
 """What `summarize` adds behind them."""
 
-CLAIMS = ("faster", "slower", "same")
+DIRECTIONS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9
 
 _K = TypeVar("_K", bound=Hashable)
 
 
-def p_values(speedups: Estimate, margin: float = MARGIN) -> Numbers:
-    """How well each of `CLAIMS` is supported, a row a claim; 1 where there is no interval.
+def p_values(speedups: Estimate, margin: float = MARGIN) -> Array:
+    """How well each of `DIRECTIONS` is supported, a row a claim; 1 where there is no interval.
 
     One of three is true: above 1 by the margin, below 1 by it, or between the two, for which both
     ends are tested (Schuirmann 1987). Values count both sides: at 5 %, a claim holds where the
@@ -80,7 +79,7 @@ def p_values(speedups: Estimate, margin: float = MARGIN) -> Numbers:
     return np.asarray(np.minimum(2 * np.nan_to_num(one_sided, nan=1), 1))
 
 
-def reject_at_fdr(p: Numbers) -> NDArray[np.bool_]:
+def reject_at_fdr(p: Array) -> NDArray[np.bool_]:
     """Which of many claims are made, so that 5 % of those may be false.
 
     Benjamini & Hochberg 1995, over all the comparisons that one answer rests on.
@@ -92,10 +91,12 @@ def reject_at_fdr(p: Numbers) -> NDArray[np.bool_]:
 def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
     """`faster`, `slower`, `same` or `undecided` for each of a run's comparisons."""
     p = p_values(speedups, margin)
-    return np.where(reject_at_fdr(p.min(axis=0)), np.array(CLAIMS)[p.argmin(axis=0)], "undecided")
+    return np.where(
+        reject_at_fdr(p.min(axis=0)), np.array(DIRECTIONS)[p.argmin(axis=0)], "undecided"
+    )
 
 
-def decided_early(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -> set[_K]:
+def decided_early(log_ratios: Mapping[_K, Array], margin: float, looks: int) -> set[_K]:
     """The cases whose verdict holds although one looks after every pass, and stops when it holds.
 
     Look number i has 1 / (i (i + 1)) of the 5 %, which adds up to 5 % over all the looks that
@@ -119,7 +120,7 @@ def decided_early(log_ratios: Mapping[_K, Numbers], margin: float, looks: int) -
     return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
 
 
-def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
+def passes_needed(log_ratios: Array, margin: float) -> int | None:
     """About how many passes in all until the interval clears the margin, if it stays as it is.
 
     None where it never will, the estimate lying on the margin, or where fewer than two passes
@@ -139,39 +140,6 @@ def passes_needed(log_ratios: Numbers, margin: float) -> int | None:
     return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
 
 
-class RequestInfo(NamedTuple):
-    """What a run's verdicts are to be about."""
-
-    baseline: str = BASELINE
-    margin: float = MARGIN
-    cases: int = 0
-    """How many there were to be, on all machines; 0 where nobody knows."""
-    elsewhere: int = 0
-    """How many more the other shards have, where it is one."""
-
-
-def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
-    """What was asked when the run was measured, from an environment.json that may be edited."""
-    baseline, margin = environment.get("baseline"), environment.get("margin")
-    request = environment.get("request")
-    told = request if isinstance(request, Mapping) else {}
-    cases, whole = told.get("case_count"), told.get("full_case_count")
-    others = whole - cases if isinstance(whole, int) and isinstance(cases, int) else 0
-    return RequestInfo(
-        baseline if isinstance(baseline, str) and baseline else BASELINE,
-        margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
-        _planned(environment, cases) if isinstance(cases, int) else 0,
-        max(0, others),
-    )
-
-
-def _planned(environment: Mapping[str, Any], cases: int) -> int:
-    """The cases of all machines together; one that has other devices says how many it has."""
-    own = (told.get("request") for told in machines(environment).values())
-    counts = (told.get("case_count") if isinstance(told, Mapping) else None for told in own)
-    return sum(count if isinstance(count, int) else cases for count in counts)
-
-
 def summarize(
     measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
 ) -> DataFrame:
@@ -182,7 +150,7 @@ def summarize(
     corrected for the number of speedups in the run, and so stricter.
     """
     cases = read_cases(measurements, baseline)
-    summary = cases.told.copy()
+    summary = cases.info.copy()
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
     _put(summary, ("median_s", "ci_low_s", "ci_high_s"), estimate(cases.log_s))
     summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]

@@ -21,7 +21,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     error, max|y - reference| / max|reference|, is limited too. best.csv is written into the run's
     folder and names the machine and versions it is valid for. convsweep.optimize reads it.
     """
-    from convsweep.analysis.best_backend import best_of
+    from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
     from convsweep.report.tables import markdown
     from convsweep.results.best_csv import as_csv, keep
@@ -29,7 +29,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
 
     with one_line_errors():
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
-        found = best_of(run_dir, limit)
+        found = read_best_backends(run_dir, limit)
         written = keep(run_dir, found.table)
     if form == "csv":
         print(as_csv(found.table), end="")

@@ -64,15 +64,16 @@ def sweep_with_progress(
 def print_results(out: Path) -> int:
     """Print a run's results; return exit code 1 if a case failed, else 0."""
     from convsweep.analysis.run import read_run
-    from convsweep.analysis.verdicts import read_request_info, summarize
+    from convsweep.analysis.verdicts import summarize
     from convsweep.cli import terminal
     from convsweep.report.summary_text import answer
+    from convsweep.results.request_info import read_request_info
     from convsweep.results.store import load, read_environment
 
     measurements = load(out)
-    asked = read_request_info(read_environment(out))
-    summary = summarize(measurements, asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
+    requested = read_request_info(read_environment(out))
+    summary = summarize(measurements, requested.baseline, requested.margin)
+    run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
     for table in terminal.result_tables(run):
         output.console().print(table)
     output.print_sentences(answer(run))

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, Total, network_totals
-from convsweep.analysis.top_backends import top_backends
+from convsweep.analysis.run import Run, Total, network_totals, top_backends
 from convsweep.cli.output import MAX_ROWS
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
@@ -170,7 +169,7 @@ def _result_table(setting: str, run: Run) -> Table:
         totals = network_totals(run, str(workload))
         layers = max((total.layers for total in totals.values()), default=0)
         table.add_section()
-        scope = "as far as measured" if run.unreached else "in all"
+        scope = "as far as measured" if run.missing_cases else "in all"
         cells = (_total(totals.get(backend), layers) for backend in backends)
         table.add_row(f"{workload} {scope}", *cells)
     return table

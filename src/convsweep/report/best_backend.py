@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from convsweep import formatting
-from convsweep.analysis.best_backend import Found
+from convsweep.analysis.best_backend import BestBackends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.tables import Table, by_setting
 
@@ -54,7 +54,7 @@ def _speedup(row: Mapping[Any, Any]) -> str:
     return "" if pd.isna(row["speedup"]) else formatting.interval(*ends)
 
 
-def sentences(found: Found) -> list[str]:
+def sentences(found: BestBackends) -> list[str]:
     """How often each backend is the fastest, how many leads are sure, and what has no row."""
     table = found.table
     sure, contested = (

@@ -6,12 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from convsweep.analysis.aa_noise import NOISE, measure_noise
-from convsweep.analysis.cases import split
-from convsweep.analysis.error_filter import filter_by_error
+from convsweep.analysis.aa_noise import measure_noise
+from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import read_request_info, summarize
+from convsweep.analysis.verdicts import summarize
 from convsweep.report import plots, tables
 from convsweep.report.contents import sections, titled
 from convsweep.report.noise import sentences as sentences_of_noise
@@ -22,6 +21,8 @@ from convsweep.report.sections.accuracy import is_accuracy_run
 from convsweep.report.summary_text import answer as sentences
 from convsweep.results import store
 from convsweep.results.machines import lacks, warnings
+from convsweep.results.request_info import read_request_info
+from convsweep.results.schema import NOISE
 from convsweep.results.sibling_runs import sibling_runs
 
 _ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
@@ -53,18 +54,18 @@ def write_report(
     exact = None if max_error is None else filter_by_error(measurements, max_error)
     measurements = exact.measurements if exact else measurements
     require_report_folder(out)
-    asked = read_request_info(environment)
-    summary = summarize(measurements, baseline or asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases, asked.elsewhere)
+    requested = read_request_info(environment)
+    summary = summarize(measurements, baseline or requested.baseline, requested.margin)
+    run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
     told = sections(run, run_dir)
     pictures = plots.figures(run)
-    context = _context(run, label_cases(split(measurements).asked), environment) | {
+    context = _context(run, label_cases(split(measurements).requested), environment) | {
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,
         "pictures": pictures,
         "noise": _noise(run_dir),
     }
-    context["answer"] += [exact.told] if exact else []
+    context["answer"] += [exact.note] if exact else []
     context["answer"] += _ending(environment, len(measurements)) + lacks(environment)
     drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
     return write_pages(out, "report", context, drawn)

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from convsweep.analysis.cases import read_cases, split
-from convsweep.analysis.estimates import Numbers
-from convsweep.analysis.verdicts import read_request_info, summarize
+from convsweep.analysis.estimates import Array
+from convsweep.analysis.verdicts import summarize
 from convsweep.results import store
 from convsweep.results.machines import machine_of, machines, run_id_of
+from convsweep.results.request_info import read_request_info
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -38,7 +39,7 @@ def export(run_dir: Path, kind: str) -> str:
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown format {kind!r}; there is {', '.join(FORMATS)}")
-    measurements = split(store.load(run_dir)).asked
+    measurements = split(store.load(run_dir)).requested
     if not (measurements["status"] == "ok").any():
         raise ValueError(f"{str(run_dir)!r} has no time to export")
     environment = store.read_environment(run_dir)
@@ -70,8 +71,8 @@ def write_new(path: Path, text: str) -> None:
 
 def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
-    asked = read_request_info(environment)
-    summary = summarize(measurements, asked.baseline, asked.margin)
+    requested = read_request_info(environment)
+    summary = summarize(measurements, requested.baseline, requested.margin)
     first = measurements.iloc[0]
     summary.insert(0, "run_id", run_id_of(environment, measurements))
     summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
@@ -82,12 +83,12 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
 
 def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
     """A benchmark a case, a round a pass; what a round took is the median of its samples."""
-    asked = read_request_info(environment)
-    summary = summarize(measurements, asked.baseline, asked.margin)
+    requested = read_request_info(environment)
+    summary = summarize(measurements, requested.baseline, requested.margin)
     case = [*store.PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
     cases = summary.merge(calls, how="left", on=case)
-    times = np.exp(read_cases(measurements, asked.baseline).log_s)
+    times = np.exp(read_cases(measurements, requested.baseline).log_s)
     told = {
         "machine_info": _machine_info(environment),
         "commit_info": _commit_info(environment),
@@ -124,9 +125,7 @@ def _commit_info(environment: Mapping[str, Any]) -> dict[str, Any]:
     return info | {"time": None, "author_time": None}
 
 
-def _benchmark(
-    case: Series[Any], seconds: Numbers, environment: Mapping[str, Any]
-) -> dict[str, Any]:
+def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
     """A case that has a time; its group is all that it shares with the other backends."""
     params = {name: _plain(case[name]) for name in store.CASE_COLUMNS}
     shared = [params[name] for name in store.PROBLEM_COLUMNS if name in _GROUP]
@@ -151,7 +150,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _stats(seconds: Numbers, iterations: float | None) -> dict[str, Any]:
+def _stats(seconds: Array, iterations: float | None) -> dict[str, Any]:
     """pytest-benchmark's statistics; like its own, one round has a deviation of 0."""
     q1, median, q3 = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
     mean, deviation = float(seconds.mean()), float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0

@@ -94,7 +94,7 @@ def _doubts(run: Run) -> list[str]:
         said.append(
             f"{formatting.count(wrong, 'case')} did not match the reference and {verb} no time."
         )
-    if run.unreached:
+    if run.missing_cases:
         said.append(f"{_absence(run)}, and no total is of a whole network.")
     absent = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
     if len(absent):
@@ -113,11 +113,11 @@ def _doubts(run: Run) -> list[str]:
 
 def _absence(run: Run) -> str:
     """How many cases are not here, and why."""
-    own = run.unreached - run.elsewhere
+    own = run.missing_cases - run.other_shards_cases
     if own:
         return f"The run is not whole: {own} of {own + len(run.cases)} cases were not reached"
-    total = run.elsewhere + len(run.cases)
-    return f"This is one shard: {run.elsewhere} of {total} cases are in others"
+    total = run.other_shards_cases + len(run.cases)
+    return f"This is one shard: {run.other_shards_cases} of {total} cases are in others"
 
 
 def _undecided(run: Run) -> list[str]:

@@ -90,6 +90,10 @@ PROBLEM_COLUMNS = tuple(
     c for c in CASE_COLUMNS if c not in ("backend", "backend_version", "device_name")
 )
 
+MACHINE_COLUMNS = ("environment_id", "device", "dtype", "threads")
+"""Columns that must be equal for two cases to share one roofline."""
+NOISE = "noise"
+"""Name of the requests of `convsweep noise`."""
 
 _PANDAS_TYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, read_request_info, summarize
+from convsweep.analysis.verdicts import SUMMARY_COLUMNS, summarize
 from convsweep.results import samples, store
 from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, row_cells
 from convsweep.results.network_store import Networks, network_rows
+from convsweep.results.request_info import read_request_info
 from convsweep.sweep.merge_checks import MergeInput, new_places, read_part, require_mergeable
 from convsweep.sweep.merge_metadata import merged_environment
 
@@ -106,10 +107,10 @@ def _write(
     _add_networks(folder, parts)
     environment = merged_environment(parts, run_id, command, measurements.rows)
     store.write_environment(folder, environment)
-    asked = read_request_info(environment)
-    summary = summarize(store.load(folder), asked.baseline, asked.margin)
+    requested = read_request_info(environment)
+    summary = summarize(store.load(folder), requested.baseline, requested.margin)
     store.write_summary(folder, summary[list(SUMMARY_COLUMNS)])
-    return Merged(environment, len(split(summary).asked))
+    return Merged(environment, len(split(summary).requested))
 
 
 def _add_rows(

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from convsweep.analysis.aa_noise import NOISE
-from convsweep.analysis.roofline import MACHINE_COLUMNS
 from convsweep.results import store
 from convsweep.results.lock import require_unlocked
-from convsweep.results.schema import ROOFLINE
+from convsweep.results.schema import MACHINE_COLUMNS, NOISE, ROOFLINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

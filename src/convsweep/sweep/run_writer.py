@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, read_request_info, summarize
+from convsweep.analysis.verdicts import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.results import store
+from convsweep.results.request_info import read_request_info
 from convsweep.results.samples import Samples
 from convsweep.results.schema import Row
 
@@ -49,8 +50,8 @@ class RunWriter:
 
 def write_summary(run_dir: Path) -> None:
     """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
-    asked = read_request_info(store.read_environment(run_dir))
-    summary = summarize(store.load(run_dir), asked.baseline, asked.margin)
+    requested = read_request_info(store.read_environment(run_dir))
+    summary = summarize(store.load(run_dir), requested.baseline, requested.margin)
     store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
 
 

@@ -10,7 +10,7 @@ from time import monotonic
 
 import numpy as np
 
-from convsweep.analysis.estimates import Numbers, bounds, estimate, stacked
+from convsweep.analysis.estimates import Array, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
@@ -47,7 +47,7 @@ class RunningResults:
         """How many times were taken so far."""
         return sum(map(len, self.median_s.values()))
 
-    def log_speedups(self) -> dict[Case, Numbers]:
+    def log_speedups(self) -> dict[Case, Array]:
         """For every case that is compared, the logarithms of its speedup, a value a pass."""
         compared = {}
         for case, times in self.median_s.items():
@@ -57,7 +57,7 @@ class RunningResults:
                 compared[case] = np.log([base[p] / times[p] for p in both])
         return compared
 
-    def log_times(self) -> dict[Case, Numbers]:
+    def log_times(self) -> dict[Case, Array]:
         """For every case with a time, its logarithms, a value a pass."""
         return {case: np.log([*times.values()]) for case, times in self.median_s.items() if times}
 
@@ -87,14 +87,14 @@ class StoppingCriterion:
         groups = {case.group for case in open_}
         return {case for case in times if case.group in groups}
 
-    def _open_speedups(self, speedups: dict[Case, Numbers], looks: int) -> set[Case]:
+    def _open_speedups(self, speedups: dict[Case, Array], looks: int) -> set[Case]:
         if self._precision is not None:
             return _wide(speedups, self._precision)
         done: set[Case] = decided_early(speedups, self._margin, looks)
         return speedups.keys() - done
 
 
-def _wide(logs: dict[Case, Numbers], precision: float) -> set[Case]:
+def _wide(logs: dict[Case, Array], precision: float) -> set[Case]:
     """The cases whose interval reaches further than `precision` from its middle."""
     wide = set()
     for case, values in logs.items():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from convsweep import cli
-from convsweep.analysis.best_backend import best, best_of
+from convsweep.analysis.best_backend import best_backends, read_best_backends
 from convsweep.analysis.run import fastest, read_run
 from convsweep.analysis.verdicts import summarize
 from convsweep.results.best_csv import BEST, BEST_COLUMNS, keep, read_best
@@ -44,7 +44,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, st
 
 def test_the_fastest_is_the_least_of_the_times_that_are_ok(write: Write) -> None:
     run_dir = write(measured(noise=0.0))
-    table = best_of(run_dir).table
+    table = read_best_backends(run_dir).table
     assert len(table) == len(PROBLEMS)
     for problem in PROBLEMS:
         (row,) = table[table["problem"] == problem.label].to_dict("records")
@@ -65,18 +65,18 @@ def test_leads_are_as_sure_as_those_of_the_report(write: Write) -> None:
     run_dir = write(measured(noise=0.3))
     rows = load(run_dir)
     run = read_run(rows, summarize(rows))
-    own = best(run).set_index("label")[["backend", "significant"]]
+    own = best_backends(run).set_index("label")[["backend", "significant"]]
     theirs = fastest(run).set_index("label")[["backend", "significant"]]
     pd.testing.assert_frame_equal(own, theirs, check_dtype=False)
     assert not own["significant"].all()
 
 
 def test_an_interval_holds_the_lead_and_one_pass_has_none(write: Write) -> None:
-    table = best_of(write(measured(noise=0.05))).table
+    table = read_best_backends(write(measured(noise=0.05))).table
     assert (table["speedup_over_second_ci_low"] < table["speedup_over_second"]).all()
     assert (table["speedup_over_second"] < table["speedup_over_second_ci_high"]).all()
     run = read_run(*(lambda rows: (rows, summarize(rows)))(frame(measured(passes=1))))
-    alone = best(run)
+    alone = best_backends(run)
     assert alone["speedup_over_second_ci_low"].isna().all()
     assert not alone["significant"].any()
 
@@ -86,7 +86,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def test_a_backend_without_rival_leads_nobody(write: Write) -> None:
-    table = best_of(write(measured(backends=["torch_conv"]))).table
+    table = read_best_backends(write(measured(backends=["torch_conv"]))).table
     assert set(table["backend"]) == {"torch_conv"}
     assert table[["second", "speedup_over_second", "significant"]].isna().all(axis=None)
 
@@ -99,30 +99,30 @@ def test_what_is_not_ok_in_every_pass_is_not_the_fastest(write: Write, status: s
         else row
         for row in measured()
     ]
-    assert "torch_conv" not in set(best_of(write(rows)).table["backend"])
+    assert "torch_conv" not in set(read_best_backends(write(rows)).table["backend"])
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e-5, 1e-6, 2e-7])
 def test_a_limit_leaves_only_what_is_as_exact(write: Write, limit: float) -> None:
     run_dir = write(measured())
-    found = best_of(run_dir, limit)
+    found = read_best_backends(run_dir, limit)
     within = {name for name, error in ERRORS.items() if error <= limit}
     assert set(found.table["backend"]) <= within
     assert (found.table["relative_err"] <= limit).all()
     assert len(found.table) + len(found.left_out) == len(PROBLEMS)
-    every = best_of(run_dir).table
+    every = read_best_backends(run_dir).table
     same = every["backend"].isin(within)
     assert (found.table["median_s"].sum() >= every.loc[same, "median_s"].sum()) or not same.all()
 
 
 def test_among_some_backends_the_fastest_is_one_of_them(write: Write) -> None:
-    table = best_of(write(measured()), among={"loop", "im2col"}).table
+    table = read_best_backends(write(measured()), among={"loop", "im2col"}).table
     assert set(table["backend"]) <= {"loop", "im2col"}
 
 
 def test_the_file_is_read_as_it_was_written(write: Write) -> None:
     run_dir = write(measured())
-    table = best_of(run_dir, 1e-3).table
+    table = read_best_backends(run_dir, 1e-3).table
     again = read_best(keep(run_dir, table))
     assert list(again.columns) == list(BEST_COLUMNS)
     numbers = [name for name in BEST_COLUMNS if pd.api.types.is_float_dtype(table[name])]
@@ -195,8 +195,8 @@ def test_no_run_and_nothing_ok_are_refused(
 def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> None:
     run_dir = write([replace(row, relative_err=None) for row in measured()])
     with pytest.raises(ValueError, match="older version"):
-        best_of(run_dir, 1e-5)
-    assert len(best_of(run_dir).table) == len(PROBLEMS)
+        read_best_backends(run_dir, 1e-5)
+    assert len(read_best_backends(run_dir).table) == len(PROBLEMS)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> N
     ],
 )
 def test_a_cell_that_no_run_has_written_is_named(write: Write, column: str, cell: str) -> None:
-    path = keep(run_dir := write(measured()), best_of(run_dir).table)
+    path = keep(run_dir := write(measured()), read_best_backends(run_dir).table)
     texts = pd.read_csv(path, dtype="string", keep_default_na=False)
     texts.loc[1, column] = cell
     texts.to_csv(path, index=False)

@@ -50,7 +50,7 @@ MACS_PER_S, OVERHEAD_S = 4e10, 2e-5
     VOLUME,
     CHEAP,
     SHARE,
-) = (claim.says for claim in CLAIMS)
+) = (claim.statement for claim in CLAIMS)
 
 Seconds = Callable[[ConvProblem, str, str], float]
 
@@ -114,7 +114,7 @@ def read(tmp_path: Path) -> Read:
 
 
 def by_claim(run: Run) -> dict[str, ClaimResult]:
-    return {evidence.claim.says: evidence for evidence in evaluate(run)}
+    return {evidence.claim.statement: evidence for evidence in evaluate(run)}
 
 
 def page(run: Run) -> Section:
@@ -126,7 +126,8 @@ def page(run: Run) -> Section:
 
 def test_where_time_is_work_the_lecture_is_right(read: Read) -> None:
     found = {
-        says: evidence.verdict for says, evidence in by_claim(read(measured(as_lectured))).items()
+        statement: evidence.verdict
+        for statement, evidence in by_claim(read(measured(as_lectured))).items()
     }
     assert found.pop(PADDING) == FAILS  # more padding is more output
     assert set(found.values()) == {HOLDS}
@@ -134,10 +135,10 @@ def test_where_time_is_work_the_lecture_is_right(read: Read) -> None:
 
 def test_where_calls_cost_something_it_is_right_of_large_problems_only(read: Read) -> None:
     found = by_claim(read(measured(with_overhead)))
-    for says in (CHANNELS, KERNEL, SHARE):  # the one costs more work than the other
-        assert found[says].verdict in (HOLDS_IN_PART, FAILS)
-    for says in (BIAS, LADDER, VOLUME, PRODUCT):
-        assert found[says].verdict == HOLDS
+    for statement in (CHANNELS, KERNEL, SHARE):  # the one costs more work than the other
+        assert found[statement].verdict in (HOLDS_IN_PART, FAILS)
+    for statement in (BIAS, LADDER, VOLUME, PRODUCT):
+        assert found[statement].verdict == HOLDS
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_the_mean_is_of_measured_over_claimed(read: Read) -> None:
         return 1e-6 * problem.macs**0.5
 
     evidence = by_claim(read(measured(sqrt_of_macs, KERNELS, ("torch_conv",), noise=1e-6)))[KERNEL]
-    for each in evidence.compared:
+    for each in evidence.pairs:
         assert each.ratio.value == pytest.approx(each.pair.claimed**0.5, rel=1e-4)
         assert each.over_claimed.value == pytest.approx(each.pair.claimed**-0.5, rel=1e-4)
     assert evidence.verdict == FAILS  # cheaper than claimed is not as claimed
@@ -271,9 +272,9 @@ def test_on_a_rules_side_every_pair_holds_and_two_fail_beyond(
 ) -> None:
     meant = {"h": HOLDS, "f": FAILS, "?": UNDECIDED}
     found = biases_dear_at(read)
-    compared = sorted(found.compared, key=lambda each: each.pair.first.problem.macs)
-    given = [e._replace(verdict=meant[v]) for e, v in zip(compared, verdicts, strict=True)]
-    said = whereabouts(found._replace(compared=given))
+    pairs = sorted(found.pairs, key=lambda each: each.pair.first.problem.macs)
+    given = [e._replace(verdict=meant[v]) for e, v in zip(pairs, verdicts, strict=True)]
+    said = whereabouts(found._replace(pairs=given))
     assert said.startswith(f"it holds {rule}in {verdicts.count('h')} of 5 pairs; not at ")
     assert ("open at" in said) == ("?" in verdicts)
 
@@ -321,14 +322,14 @@ def test_the_figure_names_every_claim_that_was_measured(read: Read) -> None:
     [picture] = page(read(measured(as_lectured))).pictures
     [axes] = picture.figure.axes
     names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
-    assert names == [claim.says for claim in CLAIMS]
+    assert names == [claim.statement for claim in CLAIMS]
     assert png(picture.figure).startswith(b"\x89PNG")
     assert "10 hold and 1 does not hold" in picture.title
 
 
 def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> None:
     found = evaluate(read(measured(as_lectured, passes=2)))
-    assert min(len(evidence.compared) for evidence in found) >= 3
+    assert min(len(evidence.pairs) for evidence in found) >= 3
     for evidence in found:
         names = named(evidence)
         assert len(set(names)) == len(names)

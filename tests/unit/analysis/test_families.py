@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convsweep.analysis.cases import split
-from convsweep.analysis.error_filter import filter_by_error
+from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
     ENGINES,
@@ -22,13 +21,17 @@ from convsweep.analysis.families.candidates import (
     SEPARABLES,
     TORCH,
     Candidates,
-    fields,
     log_speedups,
     pick,
     picks,
+    read_candidates,
 )
-from convsweep.analysis.families.comparison import SEPARABLE_BLOCKS, ComparisonGroup, matches
-from convsweep.analysis.families.network_totals import wholes
+from convsweep.analysis.families.comparison import (
+    SEPARABLE_BLOCKS,
+    ComparisonGroup,
+    compare_families,
+)
+from convsweep.analysis.families.network_totals import compare_networks
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.verdicts import summarize
 from convsweep.backends.registry import list_backends
@@ -49,7 +52,7 @@ def made(tmp_path: Path) -> Callable[..., Run]:
 
 
 def only_field(run: Run) -> Candidates:
-    (field,) = fields(run)
+    (field,) = read_candidates(run)
     return field
 
 
@@ -60,7 +63,7 @@ def match_of(found: list[ComparisonGroup], role: str, kind: str) -> ComparisonGr
 
 def told(run: Run) -> list[str]:
     field = only_field(run)
-    return sentences(field, matches(field), wholes(field))
+    return sentences(field, compare_families(field), compare_networks(field))
 
 
 def test_a_run_of_the_textbook_alone_has_no_such_part(made: Callable[..., Run]) -> None:
@@ -68,15 +71,15 @@ def test_a_run_of_the_textbook_alone_has_no_such_part(made: Callable[..., Run]) 
 
 
 def test_each_role_is_as_much_faster_as_it_was_made(made: Callable[..., Run]) -> None:
-    found = matches(only_field(made()))
-    own = match_of(found, KERNELS, "3x3, stride 1").duels
+    found = compare_families(only_field(made()))
+    own = match_of(found, KERNELS, "3x3, stride 1").comparisons
     expected = {PLAIN: 3.0, TORCH: 3.0, ENGINES: 2.0}
     assert {
         name: compare_backends.speedup.value for name, compare_backends in own.items()
     } == pytest.approx(expected, rel=0.01)
-    separable = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels[SEPARABLES]
+    separable = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons[SEPARABLES]
     assert separable.speedup.value == pytest.approx(FASTER["separable_numba"], rel=0.01)
-    algorithm = match_of(found, ALGORITHMS, "3x3, stride 1").duels[PLAIN]
+    algorithm = match_of(found, ALGORITHMS, "3x3, stride 1").comparisons[PLAIN]
     assert algorithm.speedup.value == pytest.approx(FASTER["winograd"], rel=0.01)
     assert own[PLAIN].error == ERRORS["winograd_numba"]
     assert own[PLAIN].decided == own[PLAIN].layers == own[PLAIN].won == 2
@@ -86,7 +89,7 @@ def test_torch_may_choose_its_memory_format(made: Callable[..., Run]) -> None:
     faster_last = made(
         in_format=lambda b, f: 0.5 if (b, f) == ("torch_conv", "channels_last") else 1
     )
-    own = match_of(matches(only_field(faster_last)), KERNELS, "3x3, stride 1").duels
+    own = match_of(compare_families(only_field(faster_last)), KERNELS, "3x3, stride 1").comparisons
     assert own[PLAIN].speedup.value == pytest.approx(3.0, rel=0.01)
     assert own[TORCH].speedup.value == pytest.approx(1.5, rel=0.01)
     assert own[ENGINES].speedup.value == pytest.approx(1.5, rel=0.01)  # torch is the best of them
@@ -112,10 +115,10 @@ def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path)
         for row in rows
         if row.backend == "separable"
     ]
-    found = matches(only_field(run_of(rows + engine, tmp_path / "run")))
-    duels = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).duels
-    assert duels[SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
-    assert duels[SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
+    found = compare_families(only_field(run_of(rows + engine, tmp_path / "run")))
+    comparisons = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons
+    assert comparisons[SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
+    assert comparisons[SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
 
 
 def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run]) -> None:
@@ -129,11 +132,11 @@ def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run
 
 
 def test_sums_take_torch_where_there_is_no_kernel_or_a_slower_one(made: Callable[..., Run]) -> None:
-    (whole,) = wholes(only_field(made()))
+    (whole,) = compare_networks(only_field(made()))
     assert (whole.layers, whole.on_torch) == (5, 2)
     assert whole.over_torch.value > whole.over_engines.value > 1
     slow = made(faster=FASTER | {"winograd_numba": 0.5, "depthwise_numba": 0.5})
-    (whole,) = wholes(only_field(slow))
+    (whole,) = compare_networks(only_field(slow))
     assert whole.on_torch == whole.layers
     assert whole.over_torch.value == pytest.approx(1.0, rel=0.01)
 
@@ -145,7 +148,7 @@ def test_a_network_with_a_layer_that_torch_has_no_time_of_has_no_sum(tmp_path: P
         else row
         for row in contest(**EXACT)
     ]
-    assert wholes(only_field(run_of(lacking, tmp_path / "run"))) == []
+    assert compare_networks(only_field(run_of(lacking, tmp_path / "run"))) == []
 
 
 def test_different_numbers_give_different_sentences(made: Callable[..., Run]) -> None:
@@ -226,7 +229,7 @@ def _field(logs: np.ndarray) -> Candidates:
 def test_speedups_are_over_the_baseline_in_one_format(made: Callable[..., Run]) -> None:
     field = only_field(made(in_format=lambda b, f: 2.0 if f == "channels_last" else 1.0))
     logs = log_speedups(field)
-    torch = field.among(TORCH)
+    torch = field.has_role(TORCH)
     last = (field.cases["format"] == "channels_last").to_numpy()
     assert np.exp(logs[torch & ~last]) == pytest.approx(1.0)
     assert np.exp(logs[torch & last]) == pytest.approx(0.5, rel=0.02)
@@ -236,7 +239,7 @@ def test_settings_are_told_apart_and_formats_are_not(tmp_path: Path) -> None:
     rows = contest(**EXACT)
     two = rows + [replace(row, threads=2) for row in rows]
     run = run_of(two, tmp_path / "run")
-    assert [field.name for field in fields(run)] == ["cpu, 1 thread", "cpu, 2 threads"]
+    assert [field.name for field in read_candidates(run)] == ["cpu, 1 thread", "cpu, 2 threads"]
     with drawing_style():
         found = section(run)
     assert found is not None
@@ -253,10 +256,10 @@ def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
     summary = summarize(exact.measurements)
     ok = set(summary.loc[summary["status"] == "ok", "backend"])
     assert ok == {row.backend for row in rows} - {"winograd_numba"}
-    assert "winograd_numba in 4" in exact.told
+    assert "winograd_numba in 4" in exact.note
     run = read_run(exact.measurements, summary)
     assert "winograd_numba" not in {p.backend for p in picks(only_field(run), KERNELS).values()}
-    assert "none was left out" in filter_by_error(measurements, 1e-3).told
+    assert "none was left out" in filter_by_error(measurements, 1e-3).note
 
 
 def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) -> None:

@@ -141,14 +141,14 @@ def test_both_halves_of_every_layer_that_is_timed_both_ways() -> None:
 def test_a_case_is_held_to_the_work_that_its_own_strategy_does(tmp_path: Path) -> None:
     rows = made.with_ceilings(made.rows(made.grid(channels=[16, 256], kernels=[3])))
     summary = summarize(load(made.write(tmp_path / "run", rows)))
-    asked = split(summary).asked
-    timed = asked[asked["status"] == "ok"]
+    requested = split(summary).requested
+    timed = requested[requested["status"] == "ok"]
     assert timed["attainable_flops_per_s"].gt(0).all()
     assert timed["bound"].isin([COMPUTE, CACHE, MEMORY]).all()
     own_work = 2 * timed["backend_macs"] / timed["median_s"]
     reached = own_work / timed["attainable_flops_per_s"]
     assert reached.to_numpy(dtype=float) == pytest.approx(timed["roofline_fraction"].to_numpy())
-    assert asked.loc[asked["status"] != "ok", "roofline_fraction"].isna().all()
+    assert requested.loc[requested["status"] != "ok", "roofline_fraction"].isna().all()
 
 
 def test_without_ceilings_nothing_is_said_of_them(tmp_path: Path) -> None:

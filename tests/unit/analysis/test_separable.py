@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from convsweep.analysis.roofline_efficiency import roofline_efficiencies
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.separable.comparison import UNKNOWN, Replacement, SeparablePart, study
+from convsweep.analysis.separable.comparison import (
+    UNKNOWN,
+    Replacement,
+    SeparablePart,
+    compare_separable,
+)
 from convsweep.analysis.separable.explanation import explain
 from convsweep.analysis.separable.regions import FASTER, find_region
 from convsweep.analysis.verdicts import summarize
@@ -45,41 +50,41 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_standard_layer_that_was_replaced_is_in_the_study(usual: Run) -> None:
-    found = study(usual).replacements
+    found = compare_separable(usual).replacements
     assert {r.problem for r in found} == set(PROBLEMS)
     for r in found:
-        assert r.predicted == pytest.approx(r.problem.macs / r.separable_macs)
-        assert 1 / r.predicted == pytest.approx(
+        assert r.mac_ratio == pytest.approx(r.problem.macs / r.separable_macs)
+        assert 1 / r.mac_ratio == pytest.approx(
             1 / r.problem.out_channels + 1 / math.prod(r.problem.kernel_size)
         )
 
 
 def test_promise_and_what_is_kept_of_it_make_the_measured_speedup(usual: Run) -> None:
-    for r in study(usual).replacements:
-        assert np.multiply(r.kept, r.predicted) == pytest.approx(r.speedup)
+    for r in compare_separable(usual).replacements:
+        assert np.multiply(r.realized, r.mac_ratio) == pytest.approx(r.speedup)
 
 
 def test_what_ceilings_allow_and_what_is_reached_of_them_make_the_measured_speedup(
     usual: Run,
 ) -> None:
-    for r in study(usual).replacements:  # four passes: no mean is trimmed
+    for r in compare_separable(usual).replacements:  # four passes: no mean is trimmed
         least_s = r.depthwise.attainable_s + r.pointwise.attainable_s
-        reached = least_s / r.separable.value
-        made_of = r.allowed * reached / r.standard.reached.value
+        efficiency = least_s / r.separable.value
+        made_of = r.roofline_speedup * efficiency / r.standard.efficiency.value
         assert made_of == pytest.approx(r.speedup.value)
 
 
 def test_parts_reach_the_share_of_their_ceiling_that_they_were_made_with(read: Read) -> None:
     seconds = study_of.near_ceilings(0.8, 0.2, 0.5, overhead_s=0)
-    found = explain(study(read(study_of.rows(PROBLEMS, seconds, noise=1e-4))))
+    found = explain(compare_separable(read(study_of.rows(PROBLEMS, seconds, noise=1e-4))))
     assert found is not None
-    reached = {name: share.value for name, share in found.reached.items()}
+    efficiency = {name: share.value for name, share in found.efficiency.items()}
     expected = {"standard": 0.8, "depthwise": 0.2, "pointwise": 0.5}
-    assert reached == pytest.approx(expected, rel=0.02)
+    assert efficiency == pytest.approx(expected, rel=0.02)
 
 
 def test_a_part_is_bound_by_what_holds_it_back(usual: Run) -> None:
-    for r in study(usual).replacements:
+    for r in compare_separable(usual).replacements:
         for part in (r.standard, r.depthwise, r.pointwise):
             moved = part.problem.min_bytes()
             by_compute = part.problem.flops / study_of.PEAK_FLOPS_PER_S
@@ -89,7 +94,7 @@ def test_a_part_is_bound_by_what_holds_it_back(usual: Run) -> None:
 
 
 def test_halves_and_the_rest_are_the_whole_time(usual: Run) -> None:
-    for r in study(usual).replacements:
+    for r in compare_separable(usual).replacements:
         assert sum(share.value for share in r.shares.values()) == pytest.approx(1, abs=1e-4)
         rest = r.shares["rest"]
         assert rest.low < rest.value < rest.high
@@ -101,7 +106,7 @@ def test_time_beside_the_halves_is_the_rest(read: Read) -> None:
     def slower(problem: object, backend: str, device: str) -> float:
         return alone(problem, backend, device) * (1.25 if backend == "separable" else 1)
 
-    found = study(read(study_of.rows(PROBLEMS, slower, noise=1e-4)))
+    found = compare_separable(read(study_of.rows(PROBLEMS, slower, noise=1e-4)))
     for r in found.replacements:
         assert r.shares["rest"].value == pytest.approx(0.2, abs=0.01)
 
@@ -109,11 +114,11 @@ def test_time_beside_the_halves_is_the_rest(read: Read) -> None:
 def test_without_halves_or_ceilings_the_study_has_promise_and_speedup_alone(read: Read) -> None:
     rows = [row for row in study_of.rows(PROBLEMS) if row.role == "case"]
     run = read(rows)
-    for r in study(run).replacements:
+    for r in compare_separable(run).replacements:
         assert r.speedup.value > 0
-        assert math.isnan(r.allowed)
+        assert math.isnan(r.roofline_speedup)
         assert all(math.isnan(share.value) for share in r.shares.values())
-    assert explain(study(run)) is None
+    assert explain(compare_separable(run)) is None
     assert roofline_section(run) is None
     told = section(run)
     assert told is not None
@@ -127,14 +132,14 @@ def test_one_missing_half_takes_its_problem_out_of_the_explanation(read: Read) -
         replace(row, status="timeout", median_s=None) if row.problem == lost else row
         for row in study_of.rows(PROBLEMS)
     ]
-    found = explain(study(read(rows)))
+    found = explain(compare_separable(read(rows)))
     assert found is not None
     assert found.problems == len(PROBLEMS) - 1
 
 
 def test_a_half_that_two_layers_share_is_found_for_both(read: Read) -> None:
     twins = [made.square(16, 14, 3), made.square(16, 14, 5)]
-    found = study(read(study_of.rows(twins))).replacements
+    found = compare_separable(read(study_of.rows(twins))).replacements
     assert [r.pointwise.problem for r in found] == [study_of.HALF_OF["pointwise"](twins[0])] * 2
     assert not any(math.isnan(r.pointwise.time.value) for r in found)
 
@@ -142,12 +147,12 @@ def test_a_half_that_two_layers_share_is_found_for_both(read: Read) -> None:
 @pytest.mark.parametrize("backends", [("torch_conv", "im2col"), ("separable",)])
 def test_where_nothing_was_replaced_there_is_no_section(read: Read, backends: tuple) -> None:
     run = read(made.rows(PROBLEMS, backends=backends))
-    assert study(run).replacements == []
+    assert compare_separable(run).replacements == []
     assert section(run) is None
 
 
 def test_separable_is_no_replacement_of_itself(read: Read) -> None:
-    assert study(read(study_of.rows(PROBLEMS), "separable")).replacements == []
+    assert compare_separable(read(study_of.rows(PROBLEMS), "separable")).replacements == []
 
 
 def test_the_tables_have_a_row_a_problem_and_no_missing_number(usual: Run) -> None:
@@ -174,13 +179,13 @@ def test_the_ceilings_are_told_with_their_intervals(usual: Run) -> None:
 
 def test_tables_and_sentences_on_halves_count_problems_alike(read: Read) -> None:
     run = read(study_of.rows([made.square(c, 14, k) for c in (8, 64) for k in (3, 5)]))
-    found = explain(study(run))
+    found = explain(compare_separable(run))
     assert found is not None
     by_name = {attained.name: attained for attained in roofline_efficiencies(run)}
     for half in ("depthwise", "pointwise"):
         attained = by_name[f"{half} half"]
         assert attained.problems == found.problems == 4
-        assert attained.reached == pytest.approx(found.reached[half])
+        assert attained.efficiency == pytest.approx(found.efficiency[half])
 
 
 def test_two_settings_have_ceilings_and_studies_of_their_own(read: Read) -> None:

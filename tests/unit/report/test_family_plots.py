@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.analysis.families.candidates import Candidates, fields
-from convsweep.analysis.run import Run
-from convsweep.analysis.top_backends import top_backends
+from convsweep.analysis.families.candidates import Candidates, read_candidates
+from convsweep.analysis.run import Run, top_backends
 from convsweep.report.plots import best_backend_map, speed_vs_error
 from convsweep.report.plots import layers as layers_of_network
 from convsweep.report.plots.backend_limit import note_omitted_backends
@@ -28,7 +27,7 @@ GRID = {
 def field(tmp_path: Path) -> Iterator[Callable[..., Candidates]]:
     def made(**how: object) -> Candidates:
         run: Run = run_of(contest(**{"noise": 1e-3, **how}), tmp_path / f"run{len(how)}")
-        (found,) = fields(run)
+        (found,) = read_candidates(run)
         return found
 
     with drawing_style():

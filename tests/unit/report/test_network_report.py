@@ -89,10 +89,10 @@ def written(run_dir: Path, rows: list[Row]) -> pd.DataFrame:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def read(rows: list[Row], unreached: int = 0) -> Run:
+    def read(rows: list[Row], missing_cases: int = 0) -> Run:
         measurements = written(tmp_path / "run", rows)
         run = read_run(measurements, summarize(measurements))
-        return run._replace(unreached=unreached)
+        return run._replace(missing_cases=missing_cases)
 
     return read
 
@@ -209,7 +209,7 @@ def test_a_network_that_is_not_all_there_has_no_total(read: Read, lack: str) -> 
         crash = made.rows([PAIR[1]], backends=["torch_conv"], judge=judge)
         found = [row for row in found if row.layer != "pw"]
         found += [replace(row, workload="net", layer="pw", layer_count=4) for row in crash]
-    run = read(found, unreached=lack == "unreached")
+    run = read(found, missing_cases=lack == "unreached")
     [one] = network_sums(run)
     assert one.choices == {}
     section = sums_in_words.section(run)

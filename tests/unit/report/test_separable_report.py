@@ -233,8 +233,8 @@ def test_without_ceilings_no_sentence_names_one(read: Read) -> None:
     rows = [row for row in study_of.rows(PROBLEMS) if row.role != ROOFLINE]
     run = read(rows)
     assert short_reason(run) == []
-    kept, time = reasons(run)
-    assert kept.startswith("Of the speedup that MACs promise, ")
+    realized, time = reasons(run)
+    assert realized.startswith("Of the speedup that MACs promise, ")
     assert time.startswith("Of separable's time the depthwise half takes ")
 
 

@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from convsweep.results.checksummed_csv import CHECKSUM
-from convsweep.results.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row, load
+from convsweep.results.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row
 from tests.support.row_factory import (
     ROW,
     cells,

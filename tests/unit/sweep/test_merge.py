@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convsweep import cli
-from convsweep.analysis.best_backend import best_of
+from convsweep.analysis.best_backend import read_best_backends
 from convsweep.analysis.run import read_run
-from convsweep.analysis.verdicts import read_request_info, summarize
+from convsweep.analysis.verdicts import summarize
 from convsweep.report.build import write_report
 from convsweep.report.export import export
 from convsweep.results import samples, store
@@ -25,6 +25,7 @@ from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.csv_reader import read
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.network_store import NetworkRow, Networks, load_networks
+from convsweep.results.request_info import read_request_info
 from convsweep.results.store import Row
 from convsweep.sweep.merge import merge
 from tests.support import synthetic_runs as made
@@ -309,7 +310,7 @@ def test_what_tells_of_one_machine_refuses_two_and_csv_tells_of_each(tmp_path: P
 
 def test_a_best_table_of_two_machines_names_each(tmp_path: Path) -> None:
     out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path))
-    table = best_of(out).table
+    table = read_best_backends(out).table
     assert set(zip(table["environment_id"], table["cpu"], strict=True)) == {
         ("e0", "AMD EPYC 7B13"),
         ("e1", "Intel(R) Xeon(R) CPU @ 2.20GHz"),

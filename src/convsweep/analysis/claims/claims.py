@@ -26,7 +26,7 @@ _FREE, _IN_PROPORTION = 0.05, 0.25
 class Claim:
     """A sentence of the lecture, and what must be measured of it."""
 
-    says: str
+    statement: str
     code: str
     """What is compared, in the words of this code; `{baseline}` is the run's."""
     told: str

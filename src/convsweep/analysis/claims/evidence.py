@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from convsweep.analysis.claims.claims import CLAIMS, Claim
 from convsweep.analysis.claims.pairs import Pair, Timing
 from convsweep.analysis.estimates import (
+    Array,
     Interval,
-    Numbers,
     bounds,
     estimate,
     interval,
     weighted_mean,
 )
 from convsweep.analysis.run import Run
-from convsweep.analysis.verdicts import CLAIMS as DIRECTIONS
-from convsweep.analysis.verdicts import p_values, reject_at_fdr
+from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem
 
@@ -29,7 +28,7 @@ HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hol
 VERDICTS = (HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED, NOT_MEASURED)
 
 
-class Compared(NamedTuple):
+class PairResult(NamedTuple):
     """One pair as measured."""
 
     pair: Pair
@@ -44,23 +43,23 @@ class ClaimResult(NamedTuple):
     """All that one setting of a run says of one claim."""
 
     claim: Claim
-    compared: Sequence[Compared]
+    pairs: Sequence[PairResult]
     mean: Interval
     """The geometric mean over pairs of measured / claimed."""
 
     @property
     def verdict(self) -> str:
         """A claim is about every pair: it holds in part where some hold and some do not."""
-        found = {each.verdict for each in self.compared}
+        found = {each.verdict for each in self.pairs}
         if not found:
             return NOT_MEASURED
         if FAILS in found:
             return HOLDS_IN_PART if HOLDS in found else FAILS
         return HOLDS if found == {HOLDS} else UNDECIDED
 
-    def those(self, verdict: str) -> list[Compared]:
+    def with_verdict(self, verdict: str) -> list[PairResult]:
         """The pairs of one verdict."""
-        return [each for each in self.compared if each.verdict == verdict]
+        return [each for each in self.pairs if each.verdict == verdict]
 
 
 def evaluate(run: Run) -> list[ClaimResult]:
@@ -77,7 +76,7 @@ def evaluate(run: Run) -> list[ClaimResult]:
     return [_evidence(claim, pairs, rows, told) for (claim, pairs), rows, told in measured]
 
 
-def _log_times(run: Run) -> Mapping[Timing, Numbers]:
+def _log_times(run: Run) -> Mapping[Timing, Array]:
     """Of everything that was timed, the logarithms of its seconds, one a pass."""
     cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
     keys = pd.MultiIndex.from_frame(cases[["setting", "label", "backend"]])
@@ -86,18 +85,18 @@ def _log_times(run: Run) -> Mapping[Timing, Numbers]:
     return dict(zip(timings, logs, strict=True))
 
 
-def _in_one_pass(pairs: Iterable[Pair], log_s: Mapping[Timing, Numbers]) -> list[Pair]:
+def _in_one_pass(pairs: Iterable[Pair], log_s: Mapping[Timing, Array]) -> list[Pair]:
     """The pairs both of which some pass has timed."""
     return [p for p in pairs if not np.isnan(log_s[p.second] - log_s[p.first]).all()]
 
 
-def _over_claimed(pairs: Sequence[Pair], log_s: Mapping[Timing, Numbers], passes: int) -> Numbers:
+def _over_claimed(pairs: Sequence[Pair], log_s: Mapping[Timing, Array], passes: int) -> Array:
     """(pairs, passes): the logarithm of measured / claimed, both times of one pass."""
     rows = [log_s[pair.second] - log_s[pair.first] - np.log(pair.claimed) for pair in pairs]
     return np.array(rows, dtype="float64").reshape(len(pairs), passes)
 
 
-def _verdicts(claims: Sequence[Claim], logs: Sequence[Numbers]) -> list[NDArray[np.str_]]:
+def _verdicts(claims: Sequence[Claim], logs: Sequence[Array]) -> list[NDArray[np.str_]]:
     """Of each claim the verdict on every pair; 5 % of those decided may be false."""
     p = np.concatenate(
         [p_values(estimate(rows), c.tolerance) for c, rows in zip(claims, logs, strict=True)],
@@ -111,14 +110,14 @@ def _verdicts(claims: Sequence[Claim], logs: Sequence[Numbers]) -> list[NDArray[
 
 
 def _evidence(
-    claim: Claim, pairs: Sequence[Pair], logs: Numbers, verdicts: NDArray[np.str_]
+    claim: Claim, pairs: Sequence[Pair], logs: Array, verdicts: NDArray[np.str_]
 ) -> ClaimResult:
     if not pairs:
         return ClaimResult(claim, (), Interval(np.nan, np.nan, np.nan))
-    compared = []
+    results = []
     for pair, ends, verdict in zip(pairs, bounds(estimate(logs)).T, verdicts, strict=True):
-        compared.append(
-            Compared(
+        results.append(
+            PairResult(
                 pair,
                 Interval(*map(float, pair.claimed * ends)),
                 Interval(*map(float, ends)),
@@ -126,4 +125,4 @@ def _evidence(
             )
         )
     mean = interval(weighted_mean(logs, np.full(len(pairs), 1 / len(pairs))))
-    return ClaimResult(claim, compared, mean)
+    return ClaimResult(claim, results, mean)

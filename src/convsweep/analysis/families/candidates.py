@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convsweep.analysis.estimates import Numbers, estimate
+from convsweep.analysis.estimates import Array, estimate
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
@@ -38,7 +38,7 @@ class Candidates(NamedTuple):
     """Device, dtype and threads, as far as they vary in the run."""
     cases: DataFrame
     """Those with a time; beside a run's columns `format, family` (never missing), `kind`."""
-    log_s: Numbers
+    log_s: Array
     """A row a case, a column a pass; NaN where a case has not that pass."""
     baseline: str
     margin: float
@@ -57,7 +57,7 @@ class Candidates(NamedTuple):
         formats = list(dict.fromkeys(self.cases["format"]))
         return _CONTIGUOUS if _CONTIGUOUS in formats or not formats else str(formats[0])
 
-    def among(self, role: str) -> NDArray[np.bool_]:
+    def has_role(self, role: str) -> NDArray[np.bool_]:
         """Which cases may play a role: one of the constants above.
 
         A backend that computes from a weight's factors is a role of its own: no dense layer of a
@@ -80,7 +80,7 @@ class Candidates(NamedTuple):
         return roles[role].to_numpy(dtype=bool)
 
     @property
-    def whole_weights(self) -> Candidates:
+    def dense_weights(self) -> Candidates:
         """Without the backends that compute from a weight's factors: they compute less."""
         return self.part(~self.cases["backend"].str.startswith(FACTORED))
 
@@ -93,7 +93,7 @@ class Candidates(NamedTuple):
 class BestPick(NamedTuple):
     """The fastest of some cases of one layer."""
 
-    log_s: Numbers
+    log_s: Array
     """A value a pass: that of the case that the other passes choose. NaN: a pass has none."""
     backend: str
     """Chosen by all passes, as what follows."""
@@ -101,7 +101,7 @@ class BestPick(NamedTuple):
     relative_err: float
 
 
-def fields(run: Run) -> list[Candidates]:
+def read_candidates(run: Run) -> list[Candidates]:
     """One field for each setting, memory formats apart."""
     cases = run.cases.assign(
         own_setting=run.cases["setting"], format=run.cases["memory_format"].astype(str),
@@ -123,7 +123,7 @@ def _field(name: str, cases: DataFrame, run: Run) -> Candidates:
     layers = {
         str(network): frozenset(part["label"])
         for network, part in cases.groupby("workload", sort=False)
-        if not run.unreached
+        if not run.missing_cases
     }
     return Candidates(name, timed, log_s, run.baseline, run.margin, layers)
 
@@ -163,18 +163,18 @@ def pick(field: Candidates) -> BestPick:
     return BestPick(chosen, best["backend"], best["format"], float(best["relative_err"]))
 
 
-def _centres(logs: Numbers) -> Numbers:
+def _centres(logs: Array) -> Array:
     """What each case's time is about; infinite where it has none."""
     centres = estimate(logs).mean
     return np.asarray(np.where(np.isnan(centres), np.inf, centres))
 
 
-def log_speedups(field: Candidates) -> Numbers:
+def log_speedups(field: Candidates) -> Array:
     """Of every case, pass by pass, the baseline's time in its one format / this case's time.
 
     Logarithms, a row a case; NaN where the layer has no time on the baseline.
     """
-    base = field.part(field.among(PLAIN))
+    base = field.part(field.has_role(PLAIN))
     row_of = {label: row for row, label in enumerate(base.cases["label"])}
     rows = [row_of.get(label, len(row_of)) for label in field.cases["label"]]
     nobody = np.full((1, field.log_s.shape[1]), np.nan)
@@ -183,7 +183,7 @@ def log_speedups(field: Candidates) -> Numbers:
 
 def picks(field: Candidates, *roles: str) -> dict[str, BestPick]:
     """The fastest of some roles on each layer where one has a time, by the layer's label."""
-    return best_by_layer(field.part(np.any([field.among(role) for role in roles], axis=0)))
+    return best_by_layer(field.part(np.any([field.has_role(role) for role in roles], axis=0)))
 
 
 def best_by_layer(part: Candidates) -> dict[str, BestPick]:

@@ -24,7 +24,7 @@ from convsweep.analysis.families.candidates import (
 )
 from convsweep.analysis.verdicts import verdicts
 
-DUELS = {
+OPPONENTS = {
     KERNELS: (PLAIN, TORCH, ENGINES),
     ALGORITHMS: (PLAIN,),
     SEPARABLE_KERNELS: (SEPARABLES, SEPARABLE_ENGINES),
@@ -49,7 +49,7 @@ class PairwiseComparison(NamedTuple):
     """Those on which it surely is the slower one."""
     error: float
     """The largest relative error of what was picked on these layers."""
-    opponents_error: float
+    opponent_error: float
 
 
 class ComparisonGroup(NamedTuple):
@@ -58,7 +58,7 @@ class ComparisonGroup(NamedTuple):
     workload: str
     """"": all layers of the run."""
     kind: str
-    duels: Mapping[str, PairwiseComparison]
+    comparisons: Mapping[str, PairwiseComparison]
     """By the opponent, the baseline first."""
     backends: Mapping[str, int]
     """How often each backend was picked."""
@@ -66,10 +66,10 @@ class ComparisonGroup(NamedTuple):
     @property
     def role(self) -> str:
         """Who plays."""
-        return next(iter(self.duels.values())).role
+        return next(iter(self.comparisons.values())).role
 
 
-def matches(field: Candidates) -> list[ComparisonGroup]:
+def compare_families(field: Candidates) -> list[ComparisonGroup]:
     """Every role on every kind of layer, over all layers; then network by network."""
     found = _of_layers(field, "")
     workloads = field.cases["workload"].dropna().unique()
@@ -95,12 +95,14 @@ def _of_layers(field: Candidates, workload: str) -> list[ComparisonGroup]:
 def _match(field: Candidates, role: str, workload: str, kind: str) -> ComparisonGroup | None:
     """All duels of one role; None where it shares no layer with anybody."""
     own = picks(field, role)
-    duels = {
+    comparisons = {
         opponent: compare_backends(field, role, opponent, own, theirs)
-        for opponent in DUELS[role]
+        for opponent in OPPONENTS[role]
         if (theirs := picks(field, opponent)).keys() & own.keys()
     }
-    return ComparisonGroup(workload, kind, duels, _counts(own.values())) if duels else None
+    return (
+        ComparisonGroup(workload, kind, comparisons, _counts(own.values())) if comparisons else None
+    )
 
 
 def _counts(found: Iterable[BestPick]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from convsweep.analysis.families.candidates import (
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 
 
-class Whole(NamedTuple):
+class NetworkComparison(NamedTuple):
     """One network."""
 
     workload: str
@@ -45,18 +45,18 @@ class Whole(NamedTuple):
         return ratio(self.engines, self.own)
 
 
-def wholes(field: Candidates) -> list[Whole]:
+def compare_networks(field: Candidates) -> list[NetworkComparison]:
     """The networks of which every layer has a time on the baseline, and some on an own kernel."""
     found = []
     for workload, layers in field.layers.items():
         of = field.part(field.cases["workload"].eq(workload).fillna(False))
         torch = picks(of, PLAIN)
-        if of.among(KERNELS).any() and torch.keys() == layers:
+        if of.has_role(KERNELS).any() and torch.keys() == layers:
             found.append(_whole(of, workload, torch))
     return found
 
 
-def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> Whole:
+def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> NetworkComparison:
     counts = field.cases.groupby("label")["layer_count"].first()
     own = picks(field, KERNELS, TORCH)
     engines = picks(field, ENGINES)
@@ -66,4 +66,4 @@ def _whole(field: Candidates, workload: str, torch: Mapping[str, BestPick]) -> W
         return sum_layers(np.stack([chosen[label].log_s for label in torch]), weights)
 
     stay = sum(one.backend == field.baseline for one in own.values())
-    return Whole(workload, len(torch), total(own), stay, total(torch), total(engines))
+    return NetworkComparison(workload, len(torch), total(own), stay, total(torch), total(engines))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convsweep.analysis.estimates import Interval, Numbers, bounds, estimate
+from convsweep.analysis.estimates import Array, Interval, bounds, estimate
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
@@ -41,7 +41,7 @@ class SeparablePart:
     """What sets that ceiling: `compute`, `cache`, `memory`; empty where nobody knows."""
 
     @property
-    def reached(self) -> Interval:
+    def efficiency(self) -> Interval:
         """The share of the attainable rate that was reached."""
         value, low, high = self.time
         return Interval(
@@ -72,17 +72,17 @@ class Replacement:
         return self.standard.problem
 
     @property
-    def predicted(self) -> float:
+    def mac_ratio(self) -> float:
         """The speedup that MACs promise (Howard et al. 2017, MobileNets)."""
         return 1 / predicted_share(self.problem)
 
     @property
-    def kept(self) -> Interval:
+    def realized(self) -> Interval:
         """The share of the promise that was kept: measured speedup over predicted."""
-        return scaled(self.speedup, 1 / self.predicted)
+        return scaled(self.speedup, 1 / self.mac_ratio)
 
     @property
-    def allowed(self) -> float:
+    def roofline_speedup(self) -> float:
         """The speedup with the standard layer and both halves at their ceilings."""
         return self.standard.attainable_s / (
             self.depthwise.attainable_s + self.pointwise.attainable_s
@@ -90,18 +90,20 @@ class Replacement:
 
 
 @dataclass(frozen=True)
-class Study:
+class SeparableComparison:
     """The replacements of one setting, and all their times."""
 
     replacements: Sequence[Replacement]
-    log_s: Mapping[str, Numbers]
+    log_s: Mapping[str, Array]
     """`standard, separable, depthwise, pointwise`: (replacements, passes), NaN where no time is."""
 
-    def only(self, which: Iterable[int]) -> Study:
+    def only(self, which: Iterable[int]) -> SeparableComparison:
         """The study of some of the replacements."""
         places = [*which]
         chosen = [self.replacements[i] for i in places]
-        return Study(chosen, {name: logs[places] for name, logs in self.log_s.items()})
+        return SeparableComparison(
+            chosen, {name: logs[places] for name, logs in self.log_s.items()}
+        )
 
 
 def scaled(interval: Interval, factor: float) -> Interval:
@@ -109,19 +111,19 @@ def scaled(interval: Interval, factor: float) -> Interval:
     return Interval(*(end * factor for end in interval))
 
 
-def study(run: Run) -> Study:
+def compare_separable(run: Run) -> SeparableComparison:
     """Every problem of one setting that both the baseline and `separable` timed."""
     pairs = _pairs(run.cases, run.baseline)
-    halves = _timed_halves(run.halves)
-    log_s = _log_times(run, pairs, halves)
+    separable_parts = _timed_parts(run.separable_parts)
+    log_s = _log_times(run, pairs, separable_parts)
     shares = _shares(log_s)
     replacements = [
         Replacement(
             label=separable["label"],
             workload=separable["workload"] if isinstance(separable["workload"], str) else None,
             standard=_part(problem, standard, standard),
-            depthwise=_half(DEPTHWISE, problem, halves, standard),
-            pointwise=_half(POINTWISE, problem, halves, standard),
+            depthwise=_part_alone(DEPTHWISE, problem, separable_parts, standard),
+            pointwise=_part_alone(POINTWISE, problem, separable_parts, standard),
             separable=_interval_of(separable),
             separable_macs=int(separable["backend_macs"]),
             speedup=Interval(
@@ -132,7 +134,7 @@ def study(run: Run) -> Study:
         )
         for i, (problem, standard, separable) in enumerate(pairs)
     ]
-    return Study(replacements, log_s)
+    return SeparableComparison(replacements, log_s)
 
 
 _Case = Mapping[Any, Any]
@@ -159,17 +161,24 @@ def _key(half: str, problem: ConvProblem) -> tuple[str, str]:
     return half, SEPARABLE_PARTS[half](problem).label
 
 
-def _timed_halves(halves: DataFrame) -> dict[tuple[str, str], _Case]:
+def _timed_parts(separable_parts: DataFrame) -> dict[tuple[str, str], _Case]:
     """The halves that were timed alone, by name and problem."""
-    timed = halves[halves["status"] == "ok"] if len(halves) else halves
+    timed = (
+        separable_parts[separable_parts["status"] == "ok"]
+        if len(separable_parts)
+        else separable_parts
+    )
     return {(case["layer"], case["problem"]): case for case in timed.to_dict("records")}
 
 
-def _half(
-    name: str, problem: ConvProblem, halves: Mapping[tuple[str, str], _Case], standard: _Case
+def _part_alone(
+    name: str,
+    problem: ConvProblem,
+    separable_parts: Mapping[tuple[str, str], _Case],
+    standard: _Case,
 ) -> SeparablePart:
     """The half of a layer's replacement, with its own row if it was timed."""
-    return _part(SEPARABLE_PARTS[name](problem), halves.get(_key(name, problem)), standard)
+    return _part(SEPARABLE_PARTS[name](problem), separable_parts.get(_key(name, problem)), standard)
 
 
 def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> SeparablePart:
@@ -188,14 +197,14 @@ def _interval_of(case: _Case) -> Interval:
 
 
 def _log_times(
-    run: Run, pairs: Sequence[_Pair], halves: Mapping[tuple[str, str], _Case]
-) -> dict[str, Numbers]:
+    run: Run, pairs: Sequence[_Pair], separable_parts: Mapping[tuple[str, str], _Case]
+) -> dict[str, Array]:
     """Logarithms of seconds, a row a pair and a column a pass, of each of the four."""
     passes = run.pass_times.shape[1]
     index = {key: i for i, key in enumerate(run.pass_times.index)}
     times = run.pass_times.to_numpy(dtype="float64")
 
-    def rows(cases: Iterable[_Case | None]) -> Numbers:
+    def rows(cases: Iterable[_Case | None]) -> Array:
         """Each case's passes; NaN for a case that is None."""
         found = [
             times[index[case["setting"], case["label"], case["backend"]]]
@@ -203,23 +212,25 @@ def _log_times(
             else np.full(passes, np.nan)
             for case in cases
         ]
-        logs: Numbers = np.log(np.array(found, dtype="float64").reshape(len(pairs), passes))
+        logs: Array = np.log(np.array(found, dtype="float64").reshape(len(pairs), passes))
         return logs
 
     return {
         "standard": rows(standard for _, standard, _ in pairs),
         SEPARABLE: rows(separable for _, _, separable in pairs),
         **{
-            half: rows(halves.get(_key(half, problem)) for problem, _, _ in pairs)
+            half: rows(separable_parts.get(_key(half, problem)) for problem, _, _ in pairs)
             for half in SEPARABLE_PARTS
         },
     }
 
 
-def _shares(log_s: Mapping[str, Numbers]) -> dict[str, Numbers]:
+def _shares(log_s: Mapping[str, Array]) -> dict[str, Array]:
     """Value, low and high end, a column a pair: of the replacement's time, paired by pass."""
     with np.errstate(invalid="ignore"):  # NaN where a half has no time
         both = np.logaddexp(log_s[DEPTHWISE], log_s[POINTWISE])
-    halves = {half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in SEPARABLE_PARTS}
+    separable_parts = {
+        half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in SEPARABLE_PARTS
+    }
     value, low, high = bounds(estimate(both - log_s[SEPARABLE]))
-    return {**halves, "rest": 1 - np.array([value, high, low])}
+    return {**separable_parts, "rest": 1 - np.array([value, high, low])}

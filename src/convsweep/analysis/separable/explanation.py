@@ -9,11 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.analysis.estimates import Interval, Numbers, interval, weighted_mean
-from convsweep.analysis.separable.comparison import UNKNOWN, Replacement, SeparablePart, Study
+from convsweep.analysis.estimates import Array, Interval, interval, weighted_mean
+from convsweep.analysis.separable.comparison import (
+    UNKNOWN,
+    Replacement,
+    SeparableComparison,
+    SeparablePart,
+)
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 
-MOST_REACHED = 1.15  # of a ceiling, in the mean: further above it is none
+MAX_EFFICIENCY = 1.15  # of a ceiling, in the mean: further above it is none
 
 PARTS: Mapping[str, Callable[[Replacement], SeparablePart]] = {
     "standard": lambda replacement: replacement.standard,
@@ -30,12 +35,12 @@ class Explanation(NamedTuple):
     """
 
     problems: int
-    predicted: float
+    mac_ratio: float
     """The speedup that MACs promise."""
-    allowed: float
+    roofline_speedup: float
     """The speedup with all three at their ceilings; NaN where those were not measured."""
     measured: Interval
-    reached: Mapping[str, Interval]
+    efficiency: Mapping[str, Interval]
     """The share of its attainable rate that each of `PARTS` reaches."""
     bounds: Mapping[str, Counter[str]]
     """What sets the ceiling of each of `PARTS`, and in how many problems."""
@@ -50,37 +55,37 @@ class Explanation(NamedTuple):
         return not math.isnan(self.measured.low)
 
     @property
-    def beyond_ceiling(self) -> str:
+    def above_roofline(self) -> str:
         """The one of `PARTS` that is far above its ceiling, most of all; empty where none is."""
-        far = {name: share.value for name, share in self.reached.items()}
+        far = {name: share.value for name, share in self.efficiency.items()}
         name = max(far, key=lambda name: 0 if math.isnan(far[name]) else far[name])
-        return name if far[name] > MOST_REACHED else ""
+        return name if far[name] > MAX_EFFICIENCY else ""
 
 
-def explain(study: Study) -> Explanation | None:
+def explain(comparison: SeparableComparison) -> Explanation | None:
     """What the replacements have in common, over those whose halves were timed; None if none."""
     timed = [
         i
         for i, (depthwise, pointwise) in enumerate(
-            zip(study.log_s[DEPTHWISE], study.log_s[POINTWISE], strict=True)
+            zip(comparison.log_s[DEPTHWISE], comparison.log_s[POINTWISE], strict=True)
         )
         if not (np.isnan(depthwise).all() or np.isnan(pointwise).all())
     ]
     if not timed:
         return None
-    part = study.only(timed)
+    part = comparison.only(timed)
     logs, all_ = part.log_s, part.replacements
     weights = np.full(len(all_), 1 / len(all_))
-    reached = {}
+    efficiency = {}
     for name, of in PARTS.items():
         attainable = np.log([[of(replacement).attainable_s] for replacement in all_])
-        reached[name] = _mean(attainable - logs[name], weights)
+        efficiency[name] = _mean(attainable - logs[name], weights)
     return Explanation(
         problems=len(all_),
-        predicted=_geometric([replacement.predicted for replacement in all_]),
-        allowed=_geometric([replacement.allowed for replacement in all_]),
+        mac_ratio=_geometric([replacement.mac_ratio for replacement in all_]),
+        roofline_speedup=_geometric([replacement.roofline_speedup for replacement in all_]),
         measured=_mean(logs["standard"] - logs[SEPARABLE], weights),
-        reached=reached,
+        efficiency=efficiency,
         bounds={
             name: Counter(of(r).bound for r in all_ if of(r).bound) for name, of in PARTS.items()
         },
@@ -93,13 +98,13 @@ def _geometric(values: list[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _mean(logs: Numbers, weights: Numbers) -> Interval:
+def _mean(logs: Array, weights: Array) -> Interval:
     return UNKNOWN if np.isnan(logs).all(axis=1).any() else interval(weighted_mean(logs, weights))
 
 
-def _time_shares(study: Study) -> dict[str, Interval]:
+def _time_shares(comparison: SeparableComparison) -> dict[str, Interval]:
     """Mean over the problems of each half's share of the replacement's time, and what is left."""
-    logs, whole = study.log_s, study.log_s[SEPARABLE]
+    logs, whole = comparison.log_s, comparison.log_s[SEPARABLE]
     with np.errstate(invalid="ignore"):  # NaN where a pass has no time
         both = np.logaddexp(logs[DEPTHWISE], logs[POINTWISE])
     found = {
@@ -110,7 +115,7 @@ def _time_shares(study: Study) -> dict[str, Interval]:
     return {**found, "rest": Interval(1 - value, 1 - high, 1 - low)}
 
 
-def _mean_share(logs: Numbers) -> Interval:
+def _mean_share(logs: Array) -> Interval:
     """To first order, a mean's relative error is that of its parts, weighed by their size."""
     values = np.exp(np.nanmean(logs, axis=1))
     found = weighted_mean(logs, values / values.sum())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from convsweep import formatting
-from convsweep.analysis.best_backend import best_of
+from convsweep.analysis.best_backend import read_best_backends
 from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import FAMILIES, Backend
 from convsweep.backends.registry import list_backends, missing_package
@@ -106,7 +106,7 @@ def read_table(
     """
     names = usable(asked)
     if path.is_dir():
-        rows, every, measured = best_of(path, max_error, names)
+        rows, every, measured = read_best_backends(path, max_error, names)
     else:
         rows, every, measured = _of_file(path, max_error)
         rows = rows[rows["backend"].isin(names)]

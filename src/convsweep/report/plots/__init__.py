@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convsweep.analysis.run import Run, backends_with_fewer_macs
-from convsweep.analysis.top_backends import top_backends
+from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
 from convsweep.report.plots.backend_limit import note_omitted_backends

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import KINDS, PLAIN, BestPick, Candidates, pick, picks
-from convsweep.analysis.verdicts import CLAIMS, p_values, reject_at_fdr
+from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.family_style import SHADES, family_of
 from convsweep.report.plots.style import GREY, Picture, fitting_columns, new_figure
@@ -73,7 +73,7 @@ def draw(field: Candidates) -> Picture | None:
 
 def cells(field: Candidates) -> list[Cell]:
     """The winner of each layer on which two backends or more contend, memory formats apart."""
-    contend = field.whole_weights
+    contend = field.dense_weights
     base = picks(contend, PLAIN)
     found, doubts = [], []
     rows = contend.cases.reset_index(drop=True).groupby("label", sort=False).indices
@@ -109,7 +109,7 @@ def _doubt(rivals: Candidates, winner: str) -> float:
     names = rivals.cases["backend"].to_numpy()
     others = [pick(rivals.part(names == name)).log_s for name in set(names) - {winner}]
     found = estimate(np.stack(others) - best)
-    return float(p_values(found, rivals.margin)[CLAIMS.index("faster")].max())
+    return float(p_values(found, rivals.margin)[DIRECTIONS.index("faster")].max())
 
 
 _Panel = Mapping[tuple[tuple[int, int], tuple[int, ...]], Cell]

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult, Compared
+from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult, PairResult
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, error_bars, legend, new_figure
 from convsweep.report.sections.claims_text import tally
 
@@ -27,13 +27,13 @@ _ROOM = 1.25  # left and right of the outermost interval
 
 def draw(weighed: Sequence[ClaimResult], baseline: str) -> Picture:
     """One setting's claims, those with pairs; at least one must have some."""
-    shown = [evidence for evidence in weighed if evidence.compared]
+    shown = [evidence for evidence in weighed if evidence.pairs]
     figure = new_figure(1.3 + 0.62 * len(shown))
     ax = figure.subplots()
     _frame(ax, shown)
     for row, evidence in enumerate(shown):
         _draw_claim(ax, row, evidence)
-    found = {each.verdict for evidence in shown for each in evidence.compared}
+    found = {each.verdict for evidence in shown for each in evidence.pairs}
     looks = {f"a pair: {word}": look for word, look in _LOOKS.items() if word in found}
     band = Line2D([], [], color=_BAND, linewidth=9, label="where the claim holds")
     mean = {"geometric mean of the pairs": _MEAN}
@@ -49,11 +49,11 @@ def draw(weighed: Sequence[ClaimResult], baseline: str) -> Picture:
 
 def _frame(ax: Axes, shown: Sequence[ClaimResult]) -> None:
     """Rows from the top down, and a logarithmic axis that holds every interval."""
-    ends = np.array([each.over_claimed for evidence in shown for each in evidence.compared])
+    ends = np.array([each.over_claimed for evidence in shown for each in evidence.pairs])
     low, high = np.nanmin(ends) / _ROOM, np.nanmax(ends) * _ROOM
     ax.set(xscale="log", xlim=(min(low, 0.5), max(high, 2)), ylim=(len(shown) - 0.4, -0.6))
     ax.axvline(1, color=GREY, linewidth=1, zorder=1)
-    ax.set_yticks(range(len(shown)), [textwrap.fill(e.claim.says, 34) for e in shown])
+    ax.set_yticks(range(len(shown)), [textwrap.fill(e.claim.statement, 34) for e in shown])
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
@@ -67,7 +67,7 @@ def _draw_claim(ax: Axes, row: int, evidence: ClaimResult) -> None:
     low, high = evidence.claim.band
     left = max(low, ax.get_xlim()[0])
     ax.fill_betweenx([row - 0.45, row + 0.45], left, high, color=_BAND, linewidth=0, zorder=0)
-    pairs = sorted(evidence.compared, key=lambda each: each.over_claimed.value)
+    pairs = sorted(evidence.pairs, key=lambda each: each.over_claimed.value)
     offsets = np.linspace(0.0, 0.36, len(pairs)) if len(pairs) > 1 else np.array([0.18])
     for verdict, look in _LOOKS.items():
         _draw_pairs(
@@ -79,7 +79,7 @@ def _draw_claim(ax: Axes, row: int, evidence: ClaimResult) -> None:
     mean = evidence.mean
     error_bars(ax, [mean.value], [row - 0.22], [mean.low], [mean.high], _MEAN, along="x")
     ax.annotate(
-        f"{evidence.verdict}\n{len(evidence.those(HOLDS))} of {len(pairs)}",
+        f"{evidence.verdict}\n{len(evidence.with_verdict(HOLDS))} of {len(pairs)}",
         (1.01, row),
         xycoords=("axes fraction", "data"),
         va="center",
@@ -89,7 +89,7 @@ def _draw_claim(ax: Axes, row: int, evidence: ClaimResult) -> None:
     )
 
 
-def _draw_pairs(ax: Axes, pairs: Sequence[Compared], y: Sequence[float], look: Look) -> None:
+def _draw_pairs(ax: Axes, pairs: Sequence[PairResult], y: Sequence[float], look: Look) -> None:
     if pairs:
         values, low, high = zip(*(each.over_claimed for each in pairs), strict=True)
         error_bars(ax, values, y, low, high, look, along="x")
@@ -97,7 +97,8 @@ def _draw_pairs(ax: Axes, pairs: Sequence[Compared], y: Sequence[float], look: L
 
 def _alt(shown: Sequence[ClaimResult]) -> str:
     told = [
-        f"{each.claim.says}: {formatting.interval(*each.mean)}, {each.verdict}" for each in shown
+        f"{each.claim.statement}: {formatting.interval(*each.mean)}, {each.verdict}"
+        for each in shown
     ]
     return (
         f"Chart of {formatting.count(len(shown), 'claim')}, measured over claimed. "
@@ -107,7 +108,7 @@ def _alt(shown: Sequence[ClaimResult]) -> str:
 
 
 def _caption(shown: Sequence[ClaimResult], baseline: str) -> str:
-    pairs = sum(len(evidence.compared) for evidence in shown)
+    pairs = sum(len(evidence.pairs) for evidence in shown)
     bars = "Bars are 95 % intervals over passes."
     if all(np.isnan(evidence.mean.low) for evidence in shown):
         bars = "One pass gives no interval, and so no verdict."

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, study
+from convsweep.analysis.separable.comparison import Replacement, compare_separable
 from convsweep.analysis.separable.regions import FASTER, find_region
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
 def draw(run: Run) -> Picture | None:
     """The surface in one setting; None where no two channels and two sizes were measured."""
-    found = study(run).replacements
+    found = compare_separable(run).replacements
     panels = lay_out([r for r in found if r.workload is None])
     if not panels:
         return None
@@ -124,14 +124,14 @@ def _surface(cells: dict[tuple[int, str], Replacement]) -> Panel | None:
     columns = [s for s in by_pixels if 2 * sum((c, s) in cells for c in rows) >= len(rows)]
     if min(len(rows), len(columns)) < 2:
         return None
-    kept = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}
-    return Panel("", kept, rows, columns)
+    filled = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}
+    return Panel("", filled, rows, columns)
 
 
 def _draw_panel(ax: Axes, panel: Panel, strongest: float, points: int) -> None:
     """Coloured cells, undecided ones hatched, and the steps around those that pay.
 
-    Numbers are so many points high; 0 leaves them out.
+    Array are so many points high; 0 leaves them out.
     """
     colors = np.full((len(panel.channels), len(panel.sizes), 4), 0.93)
     for (channels, size), replacement in panel.cells.items():

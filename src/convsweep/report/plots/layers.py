@@ -38,7 +38,7 @@ def draw(run: Run, workload: str) -> Picture | None:
     layers = network["label"].nunique()
     shown = _costliest(timed)
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
-    title = finding(workload, totals, layers, is_part=bool(run.unreached))
+    title = finding(workload, totals, layers, is_part=bool(run.missing_cases))
     height = 2.2 + 0.22 * max(len(shown), 4) + 0.32 * len(used)
     figure = new_figure(height)
     upper, lower = figure.subplots(
@@ -134,7 +134,7 @@ def _caption(run: Run, workload: str, totals: dict[str, Total], layers: int, lef
         said.append(
             "A pale bar covers part of the network only: do not hold it against the others."
         )
-    if run.unreached:
+    if run.missing_cases:
         said.append("Not all of its layers are in this run: no total is the network's.")
     if left_out:
         said.append(f"Of the layers, the {MOST_LAYERS} costliest are drawn; totals hold all.")

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.estimates import Numbers
+from convsweep.analysis.estimates import Array
 from convsweep.analysis.roofline import Roof, roofs
 from convsweep.analysis.roofline_efficiency import (
     RooflineEfficiency,
@@ -20,8 +20,8 @@ from convsweep.analysis.roofline_efficiency import (
     roofline_efficiencies,
 )
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import study
-from convsweep.analysis.separable.explanation import MOST_REACHED, explain
+from convsweep.analysis.separable.comparison import compare_separable
+from convsweep.analysis.separable.explanation import MAX_EFFICIENCY, explain
 from convsweep.problems.separable import DEPTHWISE, POINTWISE
 from convsweep.report.plots.separable_parts import PART_COLORS
 from convsweep.report.plots.style import Look, Picture, legend, looks, new_figure
@@ -66,7 +66,9 @@ def draw(run: Run) -> Picture | None:
 
 def _points_of(run: Run, name: str) -> DataFrame:
     if name in HALF_LOOKS:
-        return known_points(run.halves[run.halves["layer"] == name.removesuffix(" half")])
+        return known_points(
+            run.separable_parts[run.separable_parts["layer"] == name.removesuffix(" half")]
+        )
     return known_points(run.cases[run.cases["backend"] == name])
 
 
@@ -88,7 +90,7 @@ def _hollow_handles(shown: Mapping[str, Look]) -> list[Line2D]:
     ]  # fmt: skip
 
 
-def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[Line2D]:
+def _frame(ax: Axes, roof: Roof, intensities: Array, rates: Array) -> list[Line2D]:
     """The axes, and the roofs: a copy's slope up to the matrix product's height."""
     top, fastest, slowest = roof.flops_per_s, roof.bytes_per_s.max(), roof.bytes_per_s[-1]
     left, right = intensities.min() / 2, max(intensities.max(), top / slowest) * 2
@@ -115,22 +117,22 @@ def _frame(ax: Axes, roof: Roof, intensities: Numbers, rates: Numbers) -> list[L
 
 def finding(run: Run, found: Sequence[RooflineEfficiency]) -> str:
     """How near the standard layers and the halves come to their ceilings; else every backend."""
-    explanation = explain(study(run))
-    if explanation is None or math.isnan(explanation.allowed):
-        reached = {attained.name: attained.reached.value for attained in found[:4]}
+    explanation = explain(compare_separable(run))
+    if explanation is None or math.isnan(explanation.roofline_speedup):
+        efficiency = {attained.name: attained.efficiency.value for attained in found[:4]}
     else:
-        means = {name: share.value for name, share in explanation.reached.items()}
-        reached = {
+        means = {name: share.value for name, share in explanation.efficiency.items()}
+        efficiency = {
             f"{run.baseline} on standard layers": means["standard"],
             "the depthwise half": means[DEPTHWISE],
             "the pointwise half": means[POINTWISE],
         }
-    far = max(reached, key=lambda name: reached[name])
-    if reached[far] > MOST_REACHED:
+    far = max(efficiency, key=lambda name: efficiency[name])
+    if efficiency[far] > MAX_EFFICIENCY:
         dtype = run.cases["dtype"].iloc[0]
         said = f"The measured ceiling is no ceiling for {dtype}: {far} reaches"
-        return f"{said} {_rounded(reached[far])} of it{_alone(found)}"
-    (first, share), *others = reached.items()
+        return f"{said} {_rounded(efficiency[far])} of it{_alone(found)}"
+    (first, share), *others = efficiency.items()
     told = [f"{first} reaches {_rounded(share)} of what the machine allows"]
     told += [f"{name} {_rounded(share)}" for name, share in others]
     return ", ".join(told) + _alone(found)
@@ -138,7 +140,7 @@ def finding(run: Run, found: Sequence[RooflineEfficiency]) -> str:
 
 def _alone(found: Sequence[RooflineEfficiency]) -> str:
     """Why there is no interval, where there is none."""
-    unsure = all(math.isnan(attained.reached.low) for attained in found)
+    unsure = all(math.isnan(attained.efficiency.low) for attained in found)
     return " (one pass: no interval)" if unsure else ""
 
 

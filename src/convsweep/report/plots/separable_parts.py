@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, study
+from convsweep.analysis.separable.comparison import Replacement, compare_separable
 from convsweep.analysis.separable.explanation import Explanation, explain
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots.style import (
@@ -33,7 +33,7 @@ _ROOM = 0.07  # of the bar, for a number to fit
 
 def draw(run: Run) -> Picture | None:
     """The parts of each replacement in one setting; None where no halves were timed."""
-    found = study(run)
+    found = compare_separable(run)
     explanation = explain(found)
     if explanation is None:
         return None
@@ -61,8 +61,8 @@ def choose(replacements: Sequence[Replacement]) -> list[Replacement]:
         return [*replacements]
     by_work = sorted(range(len(replacements)), key=lambda i: replacements[i].problem.macs)
     last = len(by_work) - 1
-    kept = {by_work[round(i * last / (MOST_ROWS - 1))] for i in range(MOST_ROWS)}
-    return [replacements[i] for i in sorted(kept)]
+    chosen = {by_work[round(i * last / (MOST_ROWS - 1))] for i in range(MOST_ROWS)}
+    return [replacements[i] for i in sorted(chosen)]
 
 
 def _draw_parts(ax: Axes, shown: Sequence[Replacement]) -> None:
@@ -91,7 +91,7 @@ def _draw_times(ax: Axes, shown: Sequence[Replacement]) -> None:
         ends = [r.standard.time if of == "standard" else r.separable for r in shown]
         value, low, high = np.array(ends).T
         error_bars(ax, [*value], [*range(len(shown))], [*low], [*high], look, along="x")
-    promised = [r.standard.time.value / r.predicted for r in shown]
+    promised = [r.standard.time.value / r.mac_ratio for r in shown]
     ax.plot(promised, range(len(shown)), linestyle="none", marker="|", markersize=11,
             markeredgewidth=2, color=GREY)  # fmt: skip
     log_seconds(ax, "x")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.estimates import Estimate, Numbers, estimate, weighted_mean
+from convsweep.analysis.estimates import Array, Estimate, estimate, weighted_mean
 from convsweep.analysis.families.candidates import PLAIN, Candidates, log_speedups
 from convsweep.analysis.verdicts import verdicts
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
@@ -23,11 +23,11 @@ _COLORS = {FAMILY_COLORS[family]: words for family, words in FAMILY_WORDS.items(
 class Place(NamedTuple):
     """Where one backend stands: all its cases, and the middle of them."""
 
-    speedups: Numbers
+    speedups: Array
     mean: Estimate
     """Of the logarithms of all its speedups; every case weighs alike."""
-    errors: Numbers
-    losses: Numbers
+    errors: Array
+    losses: Array
     """Each case's error / the baseline's on the same layer."""
 
     @property
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 def draw(field: Candidates) -> Picture | None:
     """A dot a case, a large one a backend; None where no other than the baseline has both."""
-    field = field.whole_weights
+    field = field.dense_weights
     places = _places(field)
     if not places.keys() - {field.baseline}:
         return None
@@ -76,7 +76,7 @@ def _places(field: Candidates) -> dict[str, Place]:
     speedups = np.exp(estimate(logs).mean)
     errors = field.cases["relative_err"].to_numpy(dtype="float64")
     told = ~np.isnan(speedups) & (errors > 0)
-    of_base = field.part(field.among(PLAIN)).cases
+    of_base = field.part(field.has_role(PLAIN)).cases
     base = dict(zip(of_base["label"], of_base["relative_err"], strict=True))
     losses = errors / np.array([base.get(label) or np.nan for label in field.cases["label"]])
     found = {}

@@ -240,7 +240,7 @@ def _coverage(advice: Advice) -> list[str]:
     for layer in advice.layers:
         if layer.failure:
             said.append(f"No time: {layer.label}, {layer.failure}.")
-    if left := advice.run.unreached:
+    if left := advice.run.missing_cases:
         said.append(
             f"The run ended early: {formatting.count(left, 'case')} of it "
             f"{'was' if left == 1 else 'were'} not reached, so no total is of the whole model."

@@ -31,12 +31,12 @@ def section(run: Run) -> Section | None:
     weighed = {
         setting: evidence
         for setting, evidence in weighed.items()
-        if any(each.compared for each in evidence)
+        if any(each.pairs for each in evidence)
     }
     if not weighed:
         return None
     several = len(run.settings) > 1
-    pairs = sum(len(each.compared) for evidence in weighed.values() for each in evidence)
+    pairs = sum(len(each.pairs) for evidence in weighed.values() for each in evidence)
     pictures = [
         picture.of(setting) if several else picture
         for setting, evidence in weighed.items()
@@ -59,7 +59,7 @@ def section(run: Run) -> Section | None:
 
 
 def _sentences(weighed: Sequence[ClaimResult], baseline: str) -> list[str]:
-    measured = (each for each in weighed if each.compared)
+    measured = (each for each in weighed if each.pairs)
     return [f"{tally(weighed)}.", *(sentence(each, baseline) for each in measured)]
 
 
@@ -75,14 +75,14 @@ def _claims_table(weighed: dict[str, list[ClaimResult]], baseline: str) -> Table
 
 
 def _claim_row(evidence: ClaimResult, baseline: str) -> tuple[str, ...]:
-    claim, compared = evidence.claim, evidence.compared
+    claim, pairs = evidence.claim, evidence.pairs
     where = whereabouts(evidence)
     return (
-        claim.says,
+        claim.statement,
         claim.code.format(baseline=baseline),
-        str(len(compared)),
-        _range([each.pair.claimed for each in compared], "below " * claim.below),
-        _range([each.ratio.value for each in compared]),
+        str(len(pairs)),
+        _range([each.pair.claimed for each in pairs], "below " * claim.below),
+        _range([each.ratio.value for each in pairs]),
         formatting.interval(*evidence.mean),
         _bounds(claim),
         f"{evidence.verdict}: {where}" if where else evidence.verdict,
@@ -108,7 +108,7 @@ def _pairs_table(weighed: dict[str, list[ClaimResult]]) -> Table:
     rows: list[tuple[str, ...]] = [
         (
             setting,
-            evidence.claim.says,
+            evidence.claim.statement,
             name,
             formatting.digits(each.pair.claimed),
             formatting.interval(*each.ratio),
@@ -117,6 +117,6 @@ def _pairs_table(weighed: dict[str, list[ClaimResult]]) -> Table:
         )
         for setting, found in weighed.items()
         for evidence in found
-        for name, each in zip(named(evidence), evidence.compared, strict=True)
+        for name, each in zip(named(evidence), evidence.pairs, strict=True)
     ]
     return by_setting(heads, rows, {*heads[3:6]})

@@ -13,7 +13,7 @@ from convsweep.analysis.claims.evidence import (
     UNDECIDED,
     VERDICTS,
     ClaimResult,
-    Compared,
+    PairResult,
 )
 from convsweep.analysis.claims.pairs import Pair
 from convsweep.formatting import NOT_MEASURED
@@ -59,27 +59,25 @@ def sentence(evidence: ClaimResult, baseline: str) -> str:
     """The verdict, what was measured, and where it does not hold."""
     times = formatting.interval(*evidence.mean)
     told = evidence.claim.told.format(times=times, baseline=baseline)
-    said = f"{evidence.verdict.capitalize()}: “{evidence.claim.says}”. {told[0].upper()}{told[1:]}"
-    if len(evidence.compared) > 1:
-        low, *_, high = sorted(evidence.compared, key=lambda each: each.over_claimed.value)
-        names = dict(zip(map(id, evidence.compared), named(evidence), strict=True))
+    said = f"{evidence.verdict.capitalize()}: “{evidence.claim.statement}”. {told[0].upper()}{told[1:]}"
+    if len(evidence.pairs) > 1:
+        low, *_, high = sorted(evidence.pairs, key=lambda each: each.over_claimed.value)
+        names = dict(zip(map(id, evidence.pairs), named(evidence), strict=True))
         ends = [
             f"{formatting.interval(*end.over_claimed)} at {names[id(end)]}" for end in (low, high)
         ]
-        said += (
-            f" (geometric mean of {len(evidence.compared)} pairs, between {formatting.join(ends)})"
-        )
+        said += f" (geometric mean of {len(evidence.pairs)} pairs, between {formatting.join(ends)})"
     where = whereabouts(evidence)
     return f"{said}. {where[0].upper()}{where[1:]}." if where else f"{said}."
 
 
 def whereabouts(evidence: ClaimResult) -> str:
     """Where a claim holds, where not, and what is open; empty where all pairs agree."""
-    held, failed, doubtful = map(evidence.those, (HOLDS, FAILS, UNDECIDED))
-    if not evidence.compared or len(evidence.compared) in (len(held), len(failed)):
+    held, failed, doubtful = map(evidence.with_verdict, (HOLDS, FAILS, UNDECIDED))
+    if not evidence.pairs or len(evidence.pairs) in (len(held), len(failed)):
         return ""
-    names = dict(zip(map(id, evidence.compared), named(evidence), strict=True))
-    of = f"{len(held) or len(failed)} of {len(evidence.compared)} pairs"
+    names = dict(zip(map(id, evidence.pairs), named(evidence), strict=True))
+    of = f"{len(held) or len(failed)} of {len(evidence.pairs)} pairs"
     said = [f"it holds {_rule(held, failed, doubtful)}in {of}" if held else f"it fails in {of}"]
     if not held and not failed:
         return ""
@@ -95,7 +93,7 @@ def _list(names: list[str]) -> str:
 
 
 def _rule(
-    held: Sequence[Compared], failed: Sequence[Compared], doubtful: Sequence[Compared]
+    held: Sequence[PairResult], failed: Sequence[PairResult], doubtful: Sequence[PairResult]
 ) -> str:
     """`from 28x28 on, ` or `up to 64 channels, `, where one number tells those that hold apart.
 
@@ -124,7 +122,7 @@ def _apart(ours: list[ConvProblem], theirs: list[ConvProblem], feature: _Feature
 
 def named(evidence: ClaimResult) -> list[str]:
     """Each pair as `C64 28x28: k1 to k3`: what it shares, where pairs differ, and what changes."""
-    pairs = [each.pair for each in evidence.compared]
+    pairs = [each.pair for each in evidence.pairs]
     parts = [_parts(timing.problem) for pair in pairs for timing in (pair.first, pair.second)]
     varied = {part for part in parts[0] if len({each[part] for each in parts}) > 1} if parts else ()
     return [_name(pair, {"channels", "size", *varied}) for pair in pairs]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convsweep import formatting
-from convsweep.analysis.families.candidates import BASIC, Candidates, fields
-from convsweep.analysis.families.comparison import matches
-from convsweep.analysis.families.network_totals import wholes
+from convsweep.analysis.families.candidates import BASIC, Candidates, read_candidates
+from convsweep.analysis.families.comparison import compare_families
+from convsweep.analysis.families.network_totals import compare_networks
 from convsweep.analysis.run import Run
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
 from convsweep.report.plots.style import Picture
@@ -37,19 +37,19 @@ _MEMORY = (
 
 def section(run: Run) -> Section | None:
     """Who wins by how much, at what loss of digits; None where every backend is the textbook's."""
-    every = fields(run)
+    every = read_candidates(run)
     if not any((field.cases["backend_family"] != BASIC).any() for field in every):
         return None
     several = len(every) > 1
-    duels = {field.name: (field, matches(field)) for field in every}
-    networks = {field.name: (field, wholes(field)) for field in every}
+    comparisons = {field.name: (field, compare_families(field)) for field in every}
+    networks = {field.name: (field, compare_networks(field)) for field in every}
     said = [
         (f"On {field.name}: " if several else "") + sentence
         for field in every
-        for sentence in sentences(field, duels[field.name][1], networks[field.name][1])
+        for sentence in sentences(field, comparisons[field.name][1], networks[field.name][1])
     ]
     tables = [
-        ("Against torch and the engines", matches_table(duels)),
+        ("Against torch and the engines", matches_table(comparisons)),
         ("Whole networks, their layers added up", networks_table(networks)),
     ]
     pictures = [

@@ -24,7 +24,7 @@ from convsweep.analysis.families.comparison import (
     ComparisonGroup,
     PairwiseComparison,
 )
-from convsweep.analysis.families.network_totals import Whole
+from convsweep.analysis.families.network_totals import NetworkComparison
 from convsweep.report.tables import Table, by_setting
 
 _ROLES: Mapping[str, str] = {
@@ -58,18 +58,18 @@ def engines(field: Candidates) -> str:
     """Who takes part as an engine, torch among them; empty where torch is alone."""
     if not _has_engines(field, ENGINES):
         return ""
-    names = sorted(set(field.part(field.among(ENGINES)).cases["backend"]))
+    names = sorted(set(field.part(field.has_role(ENGINES)).cases["backend"]))
     return f"The engines are {formatting.join(names)}."
 
 
 def _has_engines(field: Candidates, role: str) -> bool:
     """Whether a role has any besides torch, which is held against by itself too."""
-    part = field.part(field.among(role)).cases
+    part = field.part(field.has_role(role)).cases
     return bool((part["backend_family"] == ENGINES).any())
 
 
 def sentences(
-    field: Candidates, found: Sequence[ComparisonGroup], networks: Sequence[Whole]
+    field: Candidates, found: Sequence[ComparisonGroup], networks: Sequence[NetworkComparison]
 ) -> list[str]:
     """What there is to say of one setting: kinds of layers first, then whole networks."""
     every = [_of_match(field, match) for match in found if not match.workload]
@@ -77,15 +77,15 @@ def sentences(
 
 
 def _of_match(field: Candidates, match: ComparisonGroup) -> str:
-    duels = _worth_telling(field, match)
-    first = duels[0]
-    told = [_pace(one.speedup, opponent(field, one.opponent)) for one in duels]
+    comparisons = _worth_telling(field, match)
+    first = comparisons[0]
+    told = [_pace(one.speedup, opponent(field, one.opponent)) for one in comparisons]
     unsure = np.isnan(first.speedup.low)
     return (
         f"{_WHERE.get(match.kind, match.kind)}: {_ROLES[first.role]} of each is "
         f"{formatting.join(told)}, in the geometric mean of {formatting.count(first.layers, 'layer')}"
-        f"{' (too few passes for an interval)' if unsure else ''}{_short_of(duels)}; "
-        f"{_all_won(field, duels)}. {_error(field, first)}"
+        f"{' (too few passes for an interval)' if unsure else ''}{_short_of(comparisons)}; "
+        f"{_all_won(field, comparisons)}. {_error(field, first)}"
     )
 
 
@@ -100,24 +100,24 @@ def _worth_telling(field: Candidates, match: ComparisonGroup) -> list[PairwiseCo
     """All duels, but that against the engines where there is none besides torch."""
     return [
         one
-        for name, one in match.duels.items()
+        for name, one in match.comparisons.items()
         if name not in (ENGINES, SEPARABLE_ENGINES) or _has_engines(field, name)
     ]
 
 
-def _short_of(duels: Sequence[PairwiseComparison]) -> str:
+def _short_of(comparisons: Sequence[PairwiseComparison]) -> str:
     """Where the opponents do not have a time of all those layers."""
-    fewer = {one.layers for one in duels[1:]} - {duels[0].layers}
+    fewer = {one.layers for one in comparisons[1:]} - {comparisons[0].layers}
     return (
         f" ({formatting.join([str(n) for n in sorted(fewer)])} of them with each of the others)"
         * bool(fewer)
     )
 
 
-def _all_won(field: Candidates, duels: Sequence[PairwiseComparison]) -> str:
+def _all_won(field: Candidates, comparisons: Sequence[PairwiseComparison]) -> str:
     """`against ncnn it is the faster one on 2 of 4, ...`, once for all of whom that is true."""
     against: dict[str, list[str]] = {}
-    for one in duels:
+    for one in comparisons:
         against.setdefault(_won(one), []).append(opponent(field, one.opponent))
     if len(against) == 1:
         return f"it {next(iter(against))}"
@@ -134,15 +134,15 @@ def _won(compare_backends: PairwiseComparison) -> str:
 
 def _error(field: Candidates, compare_backends: PairwiseComparison) -> str:
     """The digits that it costs."""
-    if np.isnan([compare_backends.error, compare_backends.opponents_error]).any():
+    if np.isnan([compare_backends.error, compare_backends.opponent_error]).any():
         return "Its error is not known."
     return (
         f"Its largest error is {compare_backends.error:.1e} of the largest output, "
-        f"that of {opponent(field, compare_backends.opponent)} {compare_backends.opponents_error:.1e}."
+        f"that of {opponent(field, compare_backends.opponent)} {compare_backends.opponent_error:.1e}."
     )
 
 
-def _of_network(field: Candidates, whole: Whole) -> str:
+def _of_network(field: Candidates, whole: NetworkComparison) -> str:
     if whole.on_torch == whole.layers:
         return (
             f"{whole.workload}: on none of its {whole.layers} layers is an own kernel faster than "
@@ -170,8 +170,8 @@ def matches_table(found: Mapping[str, tuple[Candidates, Sequence[ComparisonGroup
     heads = ("setting", "layers of", "kind", "who", "against", "layers", "times as fast [95 %]",
              "faster on", "surely", "surely slower", "largest error", "theirs")  # fmt: skip
     rows: list[tuple[str, ...]] = []
-    for setting, (field, matches) in found.items():
-        for match in matches:
+    for setting, (field, compare_families) in found.items():
+        for match in compare_families:
             picked = formatting.join([f"{name} {n}" for name, n in match.backends.items()])
             rows += [
                 (
@@ -186,7 +186,7 @@ def matches_table(found: Mapping[str, tuple[Candidates, Sequence[ComparisonGroup
                     str(one.decided),
                     str(one.lost),
                     _brief_error(one.error),
-                    _brief_error(one.opponents_error),
+                    _brief_error(one.opponent_error),
                 )
                 for one in _worth_telling(field, match)
             ]
@@ -197,7 +197,7 @@ def _brief_error(error: float) -> str:
     return formatting.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
 
 
-def networks_table(found: Mapping[str, tuple[Candidates, Sequence[Whole]]]) -> Table:
+def networks_table(found: Mapping[str, tuple[Candidates, Sequence[NetworkComparison]]]) -> Table:
     """A row a setting and network: its three sums, and what own kernels gain."""
     heads = ("setting", "network", "layers", "of them on torch", "best own kernel of each [95 %]",
              "torch [95 %]", "best engine of each [95 %]", "over torch [95 %]",
@@ -212,7 +212,7 @@ def networks_table(found: Mapping[str, tuple[Candidates, Sequence[Whole]]]) -> T
             formatting.interval(*whole.over_torch),
             formatting.interval(*whole.over_engines) if _has_engines(field, ENGINES) else "",
         )
-        for setting, (field, wholes) in found.items()
-        for whole in wholes
+        for setting, (field, compare_networks) in found.items()
+        for whole in compare_networks
     ]
     return by_setting(heads, rows, set(heads[2:]))

@@ -6,15 +6,15 @@ from typing import Any
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
-from convsweep.analysis.roofline import MACHINE_COLUMNS, roofs
+from convsweep.analysis.roofline import roofs
 from convsweep.analysis.roofline_efficiency import RooflineEfficiency, roofline_efficiencies
-from convsweep.analysis.run import Run
-from convsweep.analysis.top_backends import top_backends
+from convsweep.analysis.run import Run, top_backends
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, roofline
 from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
 from convsweep.report.tables import Table, by_setting
+from convsweep.results.schema import MACHINE_COLUMNS
 
 _NOTES = (
     "Ceilings are cases like any other, first in the first pass and again in a few more: a matrix "
@@ -109,7 +109,7 @@ def _reached_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
             setting,
             attained.name,
             str(attained.problems),
-            formatting.percent(*attained.reached),
+            formatting.percent(*attained.efficiency),
             formatting.percent(attained.least),
             formatting.percent(attained.most),
             formatting.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, SeparablePart, study
+from convsweep.analysis.separable.comparison import Replacement, SeparablePart, compare_separable
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
@@ -30,7 +30,7 @@ _NOTES = (
 def section(run: Run) -> Section | None:
     """Standard layers against their separable replacements; None where none was timed."""
     parts = {setting: run.within(setting) for setting in run.settings}
-    found = {setting: study(part).replacements for setting, part in parts.items()}
+    found = {setting: compare_separable(part).replacements for setting, part in parts.items()}
     if not any(found.values()):
         return None
     several = len(parts) > 1
@@ -74,10 +74,10 @@ def _promise_table(found: Mapping[str, Sequence[Replacement]]) -> Table:
             r.label,
             formatting.operations(r.problem.macs),
             formatting.operations(r.separable_macs),
-            formatting.digits(1 / r.predicted),
-            formatting.digits(r.predicted),
+            formatting.digits(1 / r.mac_ratio),
+            formatting.digits(r.mac_ratio),
             formatting.interval(*r.speedup),
-            formatting.percent(*r.kept),
+            formatting.percent(*r.realized),
             r.verdict,
         )
         for setting, replacements in found.items()
@@ -108,8 +108,8 @@ def _cells(found: Replacement) -> tuple[str, ...]:
     return (
         *(formatting.digits(part.intensity) for part in three),
         " / ".join(map(_bound, three)),
-        formatting.digits(found.allowed),
-        *(formatting.percent(*part.reached) for part in three),
+        formatting.digits(found.roofline_speedup),
+        *(formatting.percent(*part.efficiency) for part in three),
         *(formatting.percent(*found.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")),
     )
 

@@ -10,7 +10,12 @@ import numpy as np
 from convsweep import formatting
 from convsweep.analysis.estimates import interval, weighted_mean
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, Study, scaled, study
+from convsweep.analysis.separable.comparison import (
+    Replacement,
+    SeparableComparison,
+    compare_separable,
+    scaled,
+)
 from convsweep.analysis.separable.explanation import Explanation, explain
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 
@@ -30,7 +35,7 @@ _CEILING = {
 
 def short_reason(run: Run) -> list[str]:
     """The gap between promise and measurement in one setting, in one sentence if it is known."""
-    explanation = explain(study(run))
+    explanation = explain(compare_separable(run))
     return _by_ceilings(run, explanation)[:1] if explanation else []
 
 
@@ -39,41 +44,41 @@ def reasons(run: Run) -> list[str]:
 
     Nothing of it where one pass gives no interval.
     """
-    found = study(run)
+    found = compare_separable(run)
     if not found.replacements:
         return []
     if all(math.isnan(r.speedup.low) for r in found.replacements):
         return []
     explanation = explain(found)
-    kept = [_kept(found)]
+    realized = [_kept(found)]
     if explanation is None or not explanation.has_intervals:
-        return kept
-    return [*kept, *_by_ceilings(run, explanation), _where_time_goes(explanation)]
+        return realized
+    return [*realized, *_by_ceilings(run, explanation), _where_time_goes(explanation)]
 
 
 def _by_ceilings(run: Run, found: Explanation) -> list[str]:
     """The gap, and what bounds each part; or why the ceilings that were measured explain none."""
     if not found.has_intervals:
         return []
-    if not found.beyond_ceiling:
+    if not found.above_roofline:
         return [*_gap(found), *_ceilings(found)]
-    part, dtype = found.beyond_ceiling, run.cases["dtype"].iloc[0]
+    part, dtype = found.above_roofline, run.cases["dtype"].iloc[0]
     return [
         f"The measured ceiling is no ceiling for {dtype}: {_PARTS[part]} reaches "
-        f"{formatting.percent(*found.reached[part])} of it, as {run.baseline} is faster there than "
+        f"{formatting.percent(*found.efficiency[part])} of it, as {run.baseline} is faster there than "
         "torch's matrix product or copy; so ceilings explain nothing here."
     ]
 
 
-def _kept(found: Study) -> str:
+def _kept(found: SeparableComparison) -> str:
     """The share of the promise that was kept: on average, at worst and at best."""
-    all_: Sequence[Replacement] = sorted(found.replacements, key=lambda r: r.kept.value)
-    first, last = (f"{formatting.percent(*all_[i].kept)} at {all_[i].label}" for i in (0, -1))
+    all_: Sequence[Replacement] = sorted(found.replacements, key=lambda r: r.realized.value)
+    first, last = (f"{formatting.percent(*all_[i].realized)} at {all_[i].label}" for i in (0, -1))
     if len(all_) == 1:
         return f"Of the speedup that MACs promise, {first} is kept."
     logs = found.log_s["standard"] - found.log_s[SEPARABLE]
     weights = np.full(len(all_), 1 / len(all_))
-    promised = np.exp(np.mean([np.log(r.predicted) for r in all_]))
+    promised = np.exp(np.mean([np.log(r.mac_ratio) for r in all_]))
     mean = scaled(interval(weighted_mean(logs, weights)), 1 / promised)
     return (
         f"Of the speedup that MACs promise, {formatting.percent(*mean)} is kept in the geometric mean "
@@ -83,21 +88,21 @@ def _kept(found: Study) -> str:
 
 def _gap(found: Explanation) -> list[str]:
     """From the promise over what ceilings allow to what was measured."""
-    if math.isnan(found.allowed):
+    if math.isnan(found.roofline_speedup):
         return []
-    promised, allowed = (
-        formatting.format_ratio(found.predicted),
-        formatting.format_ratio(found.allowed),
+    promised, roofline_speedup = (
+        formatting.format_ratio(found.mac_ratio),
+        formatting.format_ratio(found.roofline_speedup),
     )
-    ceilings = f"Of the {promised} times that MACs promise, the machine's ceilings allow {allowed}"
-    if abs(found.allowed / found.predicted - 1) < _NEAR:
+    ceilings = f"Of the {promised} times that MACs promise, the machine's ceilings allow {roofline_speedup}"
+    if abs(found.roofline_speedup / found.mac_ratio - 1) < _NEAR:
         ceilings = f"The machine's ceilings would allow the {promised} times that MACs promise"
-    reached = {name: formatting.percent(*share) for name, share in found.reached.items()}
+    efficiency = {name: formatting.percent(*share) for name, share in found.efficiency.items()}
     problems = f"geometric means over {found.problems} problems"
     return [
         f"{ceilings}; measured are {formatting.interval(*found.measured)}, as the standard layer "
-        f"reaches {reached['standard']} of its ceiling, the depthwise half {reached[DEPTHWISE]} "
-        f"and the pointwise half {reached[POINTWISE]} "
+        f"reaches {efficiency['standard']} of its ceiling, the depthwise half {efficiency[DEPTHWISE]} "
+        f"and the pointwise half {efficiency[POINTWISE]} "
         f"({problems if found.problems > 1 else 'one problem'})."
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, study
+from convsweep.analysis.separable.comparison import Replacement, compare_separable
 from convsweep.analysis.separable.regions import FASTER, find_region, rank, steps
 from convsweep.problems.problem import format_size
 from convsweep.problems.separable import SEPARABLE
@@ -25,7 +25,7 @@ def verdict(run: Run, *, alone: bool) -> list[str]:
         run: what was measured in one setting.
         alone: whether it is the only setting, so that it needs no name.
     """
-    found = study(run)
+    found = compare_separable(run)
     if not found.replacements:
         return []
     told = _Setting.of(run, alone=alone)
@@ -182,5 +182,5 @@ def _range(group: Sequence[Replacement]) -> str:
 
 
 def _promised(group: Sequence[Replacement]) -> str:
-    predicted = [r.predicted for r in group]
-    return formatting.times(min(predicted), max(predicted)).removesuffix(" times")
+    mac_ratio = [r.mac_ratio for r in group]
+    return formatting.times(min(mac_ratio), max(mac_ratio)).removesuffix(" times")
