@@ -1,0 +1,72 @@
+"""A run's folder, read once: environment.json and rows are kept for every caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsweep.results import store
+from convsweep.results.machines import machines
+from convsweep.results.network_store import load_networks
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Folder of one run. Each file is read on first use and kept.
+
+    Reading raises `ValueError` in one line if the file is missing, damaged or of another schema.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return the quoted path, as error messages name it."""
+        return repr(str(self.path))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, which is the run's id unless it was moved."""
+        return self.path.resolve().name
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Content of environment.json; empty if there is none."""
+        return store.read_environment(self.path)
+
+    @cached_property
+    def measurements(self) -> DataFrame:
+        """Rows of measurements.csv, one column per field of `Row`."""
+        return store.load(self.path)
+
+    @cached_property
+    def networks(self) -> DataFrame:
+        """Rows of networks.csv, one column per field of `NetworkRow`; often none."""
+        return load_networks(self.path)
+
+    @property
+    def environment_ids(self) -> list[str]:
+        """Ids of the machines that were measured; empty if environment.json is damaged."""
+        try:
+            return sorted(machines(self.environment))
+        except (ValueError, OSError):
+            return []
+
+    def siblings(self) -> list[RunFolder]:
+        """Return the runs of the same machines in the same parent folder, newest first.
+
+        This run is among them.
+        """
+        folders = (RunFolder(path) for path in self.path.resolve().parent.iterdir())
+        same = [
+            run
+            for run in folders
+            if run.path.is_dir() and run.environment_ids == self.environment_ids != []
+        ]
+        return sorted(
+            same, key=lambda run: (str(run.environment.get("started_at")), run.path), reverse=True
+        )
