@@ -1,4 +1,4 @@
-"""Options of the bench suites; `pytest --benchmark-only` is about them, plain `pytest` is not."""
+"""Options of the bench suites, which run with `pytest --benchmark-only`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _ROOT = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `pytest --benchmark-only` times; each but the grid may be repeated."""
-    group = parser.getgroup("convsweep", "what the bench suites time")
-    group.addoption("--grid", help="a named grid (default: quick, and MobileNet's layers)")
+    """Add the options that choose cases; all but --grid may be repeated."""
+    group = parser.getgroup("convsweep", "cases of the bench suites")
+    group.addoption("--grid", help="named grid (default: quick, and MobileNet's layers)")
     for option, default in (
-        ("--backend", "no family"),
+        ("--backend", "the basic family"),
         ("--device", "cpu"),
         ("--dtype", "float32"),
     ):
@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the bench suites read the same options
 def pytest_configure(config: pytest.Config) -> None:
-    """Turn to the bench suites, and refuse a wrong request in a line before anything is timed."""
+    """Collect the bench suites; report an invalid request in one line before timing."""
     if not config.getoption("benchmark_only"):
         return
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:

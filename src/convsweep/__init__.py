@@ -1,4 +1,4 @@
-"""Which convolution strategy is faster here, by how much, and how sure is that?"""
+"""Benchmark of interchangeable convolution strategies on CPU and accelerators."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Backend", "Conv", "ConvProblem", "Weights", "list_backends", "load", "optimize"]
 
-_HOME = {
+_MODULES = {
     "Backend": "convsweep.backends.base",
     "Conv": "convsweep.backends.base",
     "ConvProblem": "convsweep.problems.problem",
@@ -25,7 +25,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, so that `import convsweep` waits neither for torch nor pandas."""
-    if name not in _HOME:
+    """Import a public name on first use: `import convsweep` loads neither torch nor pandas."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'convsweep' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m convsweep` is the command line."""
+"""Entry point of `python -m convsweep`."""
 
 from convsweep.cli import main
 

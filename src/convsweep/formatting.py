@@ -1,4 +1,4 @@
-"""Numbers and words as text: three digits, a unit, intervals, one line."""
+"""Numbers as text: three significant digits with units and intervals; text in one line."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ NOT_MEASURED = "not measured"
 
 
 def compact(size: str) -> str:
-    """`3x3` as `3`, `3x5` as it is."""
+    """Return `3` for `3x3`, and `3x5` unchanged."""
     sides = set(size.split("x"))
     return sides.pop() if len(sides) == 1 else size
 
 
 def shorten(label: str, most: int = 36) -> str:
-    """A long label with as little of its beginning cut off as words and dots allow.
-
-    `…block7.dw C512 14x14 k3 dw`.
-    """
+    """Return the end of a long label, cut at a word or dot: `…block7.dw C512 14x14 k3 dw`."""
     if len(label) <= most:
         return label
     ends = (found.end() for found in re.finditer(r"[ .]", label))
@@ -27,12 +24,12 @@ def shorten(label: str, most: int = 36) -> str:
 
 
 def slug(text: str) -> str:
-    """A part of a file name: `cuda:0, float16` as `cuda_0_float16`."""
+    """Return text for a file name: `cuda_0_float16` for `cuda:0, float16`."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def digits(value: float) -> str:
-    """Three significant digits, `not measured` where there is no number."""
+    """Return three significant digits, or `not measured` for NaN."""
     if math.isnan(value):
         return NOT_MEASURED
     if value == 0 or math.isinf(value):
@@ -53,22 +50,22 @@ _SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def seconds(value: float) -> str:
-    """`0.000123` as `123 µs`."""
+    """Return `123 µs` for 0.000123."""
     return _scaled(value, _SECONDS)
 
 
 def size_in_bytes(value: float) -> str:
-    """`3145728` as `3.00 MiB`."""
+    """Return `3.00 MiB` for 3145728."""
     return _scaled(value, ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")))
 
 
 def operations(value: float) -> str:
-    """`115605504` as `116 M`."""
+    """Return `116 M` for 115605504."""
     return _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))).rstrip()
 
 
 def format_ratio(speedup: float) -> str:
-    """Two digits, as few as a cell holds: `48`, `4.8`, `0.48`, `0.0048`."""
+    """Return at most two significant digits: `48`, `4.8`, `0.48`, `0.005`."""
     for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
         if speedup >= least:
             return f"{speedup:.{digits}f}"
@@ -76,23 +73,23 @@ def format_ratio(speedup: float) -> str:
 
 
 def times(low: float, high: float) -> str:
-    """`1.9 to 4.6 times`."""
+    """Return `1.9 to 4.6 times`."""
     ends = dict.fromkeys((format_ratio(low), format_ratio(high)))
     return f"{' to '.join(ends)} times"
 
 
 def with_interval(value: str, low: str, high: str) -> str:
-    """`1.92 [1.85, 1.99]`; the value alone where it has no interval."""
+    """Return `1.92 [1.85, 1.99]`, or only the value if it has no interval."""
     return value if NOT_MEASURED in (value, low, high) else f"{value} [{low}, {high}]"
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """Three numbers as `1.92 [1.85, 1.99]`."""
+    """Return `1.92 [1.85, 1.99]` for three numbers."""
     return with_interval(digits(value), digits(low), digits(high))
 
 
 def time(value_s: float, low_s: float, high_s: float) -> str:
-    """Seconds as `14.7 [12.3, 17.5] µs`, in the unit of the first."""
+    """Return `14.7 [12.3, 17.5] µs` for seconds, in the unit of the first."""
     unit = seconds(value_s).rpartition(" ")[2]
     scale = next((scale for scale, name in _SECONDS if name == unit), math.nan)
     ends = (digits(end / scale) for end in (value_s, low_s, high_s))
@@ -100,22 +97,22 @@ def time(value_s: float, low_s: float, high_s: float) -> str:
 
 
 def percent(share: float, low: float = math.nan, high: float = math.nan) -> str:
-    """A share as `22.0 [20.1, 24.9] %`; the value alone where it has no interval."""
+    """Return `22.0 [20.1, 24.9] %`, or only the value if it has no interval."""
     value, *ends = (digits(100 * end) for end in (share, low, high))
     return f"{with_interval(value, *ends)} %" if value != NOT_MEASURED else value
 
 
 def count(number: int, noun: str) -> str:
-    """`1 problem`, `2 problems`."""
+    """Return `1 problem` or `2 problems`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def join(words: list[str]) -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def one_line(text: str) -> str:
-    """Text as one line of at most 300 printable characters."""
+    """Return text as one line of at most 300 printable characters."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return re.sub(r" +", " ", printable).strip()[:300]

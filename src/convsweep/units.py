@@ -1,4 +1,4 @@
-"""Times and shares as a user writes them: `90s`, `2%`."""
+"""Parsing of option values: times such as `90s`, shares such as `2%`, error limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?", re.ASCII)
 
 
 def named(option: str, read: Callable[[str], float], text: str) -> float:
-    """What `read` makes of an option's text; its error names the option too."""
+    """Return `read(text)`; its ValueError names the option."""
     try:
         return read(text)
     except ValueError as error:
@@ -20,7 +20,7 @@ def named(option: str, read: Callable[[str], float], text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """`90s`, `500ms`, `2m`, `1h` or `90` in seconds; raises `ValueError` that names the text."""
+    """Return seconds for `90s`, `500ms`, `2m`, `1h` or `90`; raises ValueError."""
     match = _DURATION.fullmatch(text)
     value = float(match[1]) * _UNIT_S[match[2]] if match else 0.0
     if not 0 < value < 1e7:
@@ -31,7 +31,7 @@ def seconds(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """`2%` or `0.02` as 0.02; raises `ValueError` that names the text."""
+    """Return 0.02 for `2%` or `0.02`; raises ValueError."""
     match = _SHARE.fullmatch(text)
     value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
     if not 0 < value <= 1:
@@ -40,7 +40,7 @@ def fraction(text: str) -> float:
 
 
 def read_limit(text: str | float) -> float:
-    """A largest relative error such as `1e-5`; raises `ValueError` that names anything else."""
+    """Return a largest relative error such as `1e-5`; raises ValueError."""
     try:
         limit = float(text)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""`pytest --benchmark-only`: gated, in groups by problem, and every result a row in results/."""
+"""`pytest --benchmark-only`: gated cases, groups by problem, one row per result."""
 
 import json
 import subprocess
@@ -23,8 +23,8 @@ def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_result_is_a_row_and_a_group_by_problem(tmp_path: Path) -> None:
-    told = tmp_path / "told.json"
-    done = bench(tmp_path, "--grid", "smoke", f"--benchmark-json={told}")
+    output = tmp_path / "output.json"
+    done = bench(tmp_path, "--grid", "smoke", f"--benchmark-json={output}")
     assert done.returncode == 0, done.stdout
     [run] = (tmp_path / "results").iterdir()
     rows = convsweep.load(run)
@@ -34,7 +34,7 @@ def test_every_result_is_a_row_and_a_group_by_problem(tmp_path: Path) -> None:
         backend.family == "basic" for backend in convsweep.list_backends().values()
     )
     assert (run / "summary.csv").is_file()
-    timed = json.loads(told.read_text())["benchmarks"]
+    timed = json.loads(output.read_text())["benchmarks"]
     assert len(timed) == (rows["status"] == "ok").sum()
     by_problem = {one["extra_info"]["label"]: one["group"] for one in timed}
     assert len(by_problem) == 4
@@ -55,7 +55,7 @@ def test_options_choose_backends_and_dtypes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [("--grid", "nope"), ("--backend", "nope"), ("--device", "nope"), ("--dtype", "nope")]
 )
-def test_a_wrong_option_is_said_in_a_line_and_nothing_is_written(
+def test_an_invalid_option_is_one_line_and_writes_nothing(
     words: tuple[str, str], tmp_path: Path
 ) -> None:
     done = bench(tmp_path, *words)

@@ -1,3 +1,5 @@
+"""Parsing of option values."""
+
 import pytest
 
 from convsweep.units import fraction
@@ -6,7 +8,7 @@ from convsweep.units import fraction
 @pytest.mark.parametrize(
     ("text", "value"), [("2%", 0.02), ("0.02", 0.02), ("1.5%", 0.015), ("100%", 1.0), ("1", 1.0)]
 )
-def test_a_share_is_a_number_or_has_a_percent_sign(text: str, value: float) -> None:
+def test_a_share_is_a_number_or_a_percentage(text: str, value: float) -> None:
     assert fraction(text) == pytest.approx(value)
 
 
@@ -14,8 +16,8 @@ BAD = ["", "much", "0", "0%", "0.0", "-2%", "-0.02", "101%", "2", "2 %", "%", "1
 
 
 @pytest.mark.parametrize("text", [*BAD, "\u0665%", "2%\n", "9" * 400], ids=repr)
-def test_what_is_no_share_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValueError, match="2%") as refusal:
+def test_an_invalid_share_is_an_error_with_its_value(text: str) -> None:
+    with pytest.raises(ValueError, match="2%") as error:
         fraction(text)
-    assert repr(text) in str(refusal.value)
-    assert "100 %" in str(refusal.value)
+    assert repr(text) in str(error.value)
+    assert "100 %" in str(error.value)

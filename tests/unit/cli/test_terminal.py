@@ -1,4 +1,4 @@
-"""What the terminal says while a sweep runs, and before it does."""
+"""Terminal text of a sweep: plan, progress, tables, skip reasons."""
 
 import io
 from dataclasses import replace
@@ -21,7 +21,7 @@ PLAIN = Backend("torch_conv", lambda problem, weights: None)
 COMPILED = replace(PLAIN, compile_s=30.0)
 
 
-def told(*progress: Progress, is_terminal: bool = False) -> str:
+def shown(*progress: Progress, is_terminal: bool = False) -> str:
     text = io.StringIO()
     console = Console(file=text, force_terminal=is_terminal, width=300)
     with terminal.progress(console) as observe:
@@ -39,27 +39,27 @@ def told(*progress: Progress, is_terminal: bool = False) -> str:
         (replace(COMPILED, compiles_per_problem=True), "compiling ", ""),
     ],
 )
-def test_a_first_call_that_takes_long_is_told_at_once(
+def test_a_slow_first_call_is_shown_at_once(
     backend: Backend, before: str, after: str, is_terminal: bool
 ) -> None:
-    text = told(Progress(3, 9, CASE, 20.0, backend), is_terminal=is_terminal)
+    text = shown(Progress(3, 9, CASE, 20.0, backend), is_terminal=is_terminal)
     assert f"{before}torch_conv on {CASE.problem.label}, cpu{after}" in text
     assert "3/9" in text
     assert ("cached" in text) == bool(after)
 
 
-def test_other_progress_is_a_line_now_and_then() -> None:
-    assert told(Progress(3, 9, CASE, 20.0)) == ""
-    assert "9/9 measured, done" in told(Progress(3, 9, CASE, 20.0), Progress(9, 9, CASE, 0.0))
+def test_other_progress_is_a_line_every_ten_seconds() -> None:
+    assert shown(Progress(3, 9, CASE, 20.0)) == ""
+    assert "9/9 measured, done" in shown(Progress(3, 9, CASE, 20.0), Progress(9, 9, CASE, 0.0))
 
 
-def test_a_plan_tells_how_much_longer_the_first_time_may_be() -> None:
+def test_a_plan_contains_the_compile_time() -> None:
     request = read_request(Options(grid="smoke", ceilings=False))
     assert terminal.plan(request, 12.0).endswith("about 12 s")
     assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile once")
 
 
-def test_of_more_backends_than_fit_the_fastest_stand_in_the_table(tmp_path: Path) -> None:
+def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None:
     names = ["torch_conv", *(f"engine{n}" for n in range(20))]
     faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
     run = run_of(
@@ -81,14 +81,14 @@ SKIPPED = [
 ]
 
 
-def test_a_reason_to_be_skipped_is_told_once_for_all_whom_it_concerns() -> None:
-    everywhere = "skipped: jax, flax: needs jax"
-    assert terminal.skip_lines(SKIPPED) == [everywhere, "skipped: fft: needs a large kernel"]
-    assert terminal.skip_lines(SKIPPED, entirely=True) == [everywhere]
+def test_a_skip_reason_is_one_line_for_all_its_backends() -> None:
+    entirely = "skipped: jax, flax: needs jax"
+    assert terminal.skip_lines(SKIPPED) == [entirely, "skipped: fft: needs a large kernel"]
+    assert terminal.skip_lines(SKIPPED, entirely=True) == [entirely]
     assert terminal.skip_lines(SKIPPED[-1:]) == []
 
 
-def test_of_many_reasons_the_last_are_counted() -> None:
+def test_the_number_of_skip_lines_is_limited() -> None:
     lines = terminal.skip_lines((f"b{n}", "skipped", f"reason {n}") for n in range(14))
     assert len(lines) == 11
     assert lines[-1] == "skipped for 4 more reasons"
