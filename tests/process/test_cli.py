@@ -13,7 +13,7 @@ import pytest
 import convsweep
 from convsweep import cli
 from convsweep.analysis.cases import split
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS
+from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.problems.grids import GRIDS
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.results.store import Measurements, Row, load
 from tests.support.synthetic_runs import modelled_s, rows, square

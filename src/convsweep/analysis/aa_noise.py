@@ -13,7 +13,7 @@ from scipy import stats
 
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import CONFIDENCE, degrees, estimate
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.results.store import MARGIN
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from convsweep.analysis.estimates import Interval, estimate, interval
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr, summarize
+from convsweep.analysis.summary import summarize
+from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.results import store
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of

@@ -20,7 +20,7 @@ from convsweep.analysis.estimates import (
     weighted_mean,
 )
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.verdicts import stored_verdicts
+from convsweep.analysis.summary import stored_verdicts
 from convsweep.results import store
 from convsweep.results.request_info import read_request_info
 
@@ -35,7 +35,7 @@ _FREE = ("seed", "case_timeout_s", "passes")
 """Settings that say how long a run may take, not what is measured."""
 
 
-class Comparison(NamedTuple):
+class RunComparison(NamedTuple):
     """What became of every case from the old run to the new one."""
 
     cases: DataFrame
@@ -59,7 +59,7 @@ def compare(
     margin: float | None = None,
     absolute: bool = False,
     across_machines: bool = False,
-) -> Comparison:
+) -> RunComparison:
     """Hold the run in `new_dir` against the one in `old_dir`.
 
     Times move from run to run by more than any interval within a run says, and a backend's time
@@ -77,41 +77,41 @@ def compare(
             f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
             "--across-machines compares them all the same"
         )
-    margin = read_request_info(now.told).margin if margin is None else margin
+    margin = read_request_info(now.environment).margin if margin is None else margin
     baseline = None if absolute else _common_baseline(before, now)
     old, new = (read_cases(run.rows, baseline or "") for run in (before, now))
     cases = _pair(old, new)
     if not (cases["old_row"].notna() & cases["new_row"].notna()).any():
         raise ValueError(f"{str(old_dir)!r} and {str(new_dir)!r} share no case")
-    return Comparison(*_judge(cases, old, new, baseline, margin), baseline, margin, found)
+    return RunComparison(*_judge(cases, old, new, baseline, margin), baseline, margin, found)
 
 
-class _Run(NamedTuple):
+class _LoadedRun(NamedTuple):
     rows: DataFrame
-    told: Mapping[str, Any]
-    """environment.json; empty where there is none."""
+    environment: Mapping[str, Any]
+    """environment.json; empty if there is none."""
 
     @property
     def environment_id(self) -> str:
         return str(self.rows["environment_id"].iloc[0])
 
 
-def _read(run_dir: Path) -> _Run:
+def _read(run_dir: Path) -> _LoadedRun:
     rows = split(store.load(run_dir)).requested
     if rows.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:
         raise ValueError(f"{str(run_dir)!r} holds rows of {found} environments, not of one")
-    return _Run(rows, store.read_environment(run_dir))
+    return _LoadedRun(rows, store.read_environment(run_dir))
 
 
-def _differences(old: _Run, new: _Run) -> Iterator[str]:
+def _differences(old: _LoadedRun, new: _LoadedRun) -> Iterator[str]:
     """What differs, each as `settings.allocator: 'retain' against 'system'`."""
-    if bool(old.told) != bool(new.told):
-        yield f"{store.ENVIRONMENT}: only the {'old' if old.told else 'new'} run has one"
+    if bool(old.environment) != bool(new.environment):
+        yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
     parts = ("machine", "versions", "devices", "settings")
-    before, now = (_recorded({part: run.told.get(part) for part in parts}) for run in (old, new))
+    before, now = (_recorded({part: run.environment.get(part) for part in parts}) for run in (old, new))
     for name in sorted(before.keys() | now.keys()):
         if name.rpartition(".")[2] not in _FREE and before.get(name) != now.get(name):
             yield f"{name}: {_said(before, name)} against {_said(now, name)}"
@@ -127,11 +127,11 @@ def _said(told: Mapping[str, Any], name: str) -> str:
     return repr(told[name]) if name in told else "not recorded"
 
 
-def _common_baseline(old: _Run, new: _Run) -> str | None:
+def _common_baseline(old: _LoadedRun, new: _LoadedRun) -> str | None:
     """The baseline of either run that both have timed; None where it would stand alone."""
     timed = [set(run.rows.loc[run.rows["status"] == "ok", "backend"]) for run in (old, new)]
     shared = timed[0] & timed[1]
-    names = [str(run.told.get("baseline") or store.BASELINE) for run in (old, new)]
+    names = [str(run.environment.get("baseline") or store.BASELINE) for run in (old, new)]
     return next((name for name in names if name in shared and len(shared) > 1), None)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.analysis.model_savings import LayerCost, layer_costs, layers_table
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.results import store
 from convsweep.results.request_info import read_request_info
 

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from convsweep.analysis.estimates import Array, Interval, interval, weighted_mean
+from convsweep.analysis.run import Run
+from convsweep.analysis.separable.comparison import SeparableComparison
+from convsweep.problems.separable import SEPARABLE_PARTS
 from convsweep.results.schema import MACHINE_COLUMNS, ROOFLINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from convsweep.analysis.estimates import Array
 
 COMPUTE, CACHE, MEMORY = "compute", "cache", "memory"
 
@@ -100,3 +103,62 @@ def limits(
     bound = np.where(compute_s >= move_s, COMPUTE, np.where(in_cache, CACHE, MEMORY)).astype(object)
     bound[np.isnan(compute_s) | np.isnan(move_s)] = None
     return np.maximum(compute_s, move_s), bound
+
+
+class RooflineEfficiency(NamedTuple):
+    """Share of the attainable rate over the problems of one setting: mean and extremes."""
+
+    name: str
+    """The backend, or `depthwise part`, `pointwise part`."""
+    efficiency: Interval
+    """Geometric mean over the problems."""
+    least: float
+    most: float
+    bounds: dict[str, int]
+    """Number of problems by bound."""
+    problems: int
+
+
+def roofline_efficiencies(run: Run, comparison: SeparableComparison) -> list[RooflineEfficiency]:
+    """Return the efficiency of every backend, then of the parts, if their rooflines are known.
+
+    A part counts once per problem that it is a part of.
+    """
+    points = {name: known_points(run.cases[run.cases["backend"] == name]) for name in run.backends}
+    if len(run.separable_parts):
+        timed = known_points(run.separable_parts).drop_duplicates(["layer", "problem"])
+        by_part = timed.set_index(["layer", "problem"], drop=False)
+        problems = [r.problem for r in comparison.replacements if r.is_timed]
+        for name, part_of in SEPARABLE_PARTS.items():
+            keys = [(name, part_of(problem).label) for problem in problems]
+            points[f"{name} part"] = by_part.loc[[key for key in keys if key in by_part.index]]
+    return [_efficiency(run, name, rows) for name, rows in points.items() if len(rows)]
+
+
+def known_points(rows: DataFrame) -> DataFrame:
+    """Return the rows with a rate and a roofline, as points under it.
+
+    Adds `intensity` (FLOPs per byte) and `rate` (FLOP/s) of what the backend itself computes.
+    """
+    if rows.empty:
+        return rows
+    known = rows[rows["roofline_fraction"].notna() & (rows["status"] == "ok")]
+    flops = 2 * known["backend_macs"].astype("float64")
+    return known.assign(
+        intensity=flops / known["backend_bytes"].astype("float64"), rate=flops / known["median_s"]
+    )
+
+
+def _efficiency(run: Run, name: str, rows: DataFrame) -> RooflineEfficiency:
+    keys = pd.MultiIndex.from_frame(rows[["setting", "label", "backend"]])
+    log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
+    attainable_s = (rows["roofline_fraction"] * rows["median_s"]).to_numpy(dtype="float64")
+    logs = np.log(attainable_s)[:, np.newaxis] - log_s
+    return RooflineEfficiency(
+        name,
+        interval(weighted_mean(logs, np.full(len(rows), 1 / len(rows)))),
+        float(rows["roofline_fraction"].min()),
+        float(rows["roofline_fraction"].max()),
+        {str(bound): int(n) for bound, n in rows["bound"].value_counts().items()},
+        len(rows),
+    )

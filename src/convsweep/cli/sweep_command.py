@@ -64,7 +64,8 @@ def sweep_with_progress(
 def print_results(out: Path) -> int:
     """Print a run's results; return exit code 1 if a case failed, else 0."""
     from convsweep.analysis.run import read_run
-    from convsweep.analysis.verdicts import summarize
+    from convsweep.analysis.separable.pairing import compare_settings
+    from convsweep.analysis.summary import summarize
     from convsweep.cli import terminal
     from convsweep.report.summary_text import answer
     from convsweep.results.request_info import read_request_info
@@ -76,7 +77,7 @@ def print_results(out: Path) -> int:
     run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
     for table in terminal.result_tables(run):
         output.console().print(table)
-    output.print_sentences(answer(run))
+    output.print_sentences(answer(run, compare_settings(run)))
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
     cases = list(zip(*columns, strict=True))
     skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)

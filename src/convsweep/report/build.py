@@ -10,7 +10,8 @@ from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.summary import summarize
 from convsweep.report import plots, tables
 from convsweep.report.contents import sections, titled
 from convsweep.report.noise import sentences as sentences_of_noise
@@ -18,6 +19,7 @@ from convsweep.report.pages import require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import accuracy
 from convsweep.report.sections.accuracy import is_accuracy_run
+from convsweep.report.sections.separable_text import Comparisons
 from convsweep.report.summary_text import answer as sentences
 from convsweep.results import store
 from convsweep.results.machines import lacks, warnings
@@ -57,9 +59,12 @@ def write_report(
     requested = read_request_info(environment)
     summary = summarize(measurements, baseline or requested.baseline, requested.margin)
     run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
-    told = sections(run, run_dir)
+    comparisons = compare_settings(run)
+    told = sections(run, comparisons, run_dir)
     pictures = plots.figures(run)
-    context = _context(run, label_cases(split(measurements).requested), environment) | {
+    context = _context(
+        run, comparisons, label_cases(split(measurements).requested), environment
+    ) | {
         "title": f"Which convolution is faster: {run_dir.resolve().name}",
         "sections": told,
         "pictures": pictures,
@@ -118,10 +123,12 @@ def _is_noise(environment: dict[str, Any]) -> bool:
     return isinstance(request, dict) and request.get("name") == NOISE
 
 
-def _context(run: Run, measurements: Any, environment: dict[str, Any]) -> dict[str, Any]:
+def _context(
+    run: Run, comparisons: Comparisons, measurements: Any, environment: dict[str, Any]
+) -> dict[str, Any]:
     """What both pages tell, in their order."""
     return {
-        "answer": sentences(run),
+        "answer": sentences(run, comparisons),
         "backend_table": tables.backend_table(run),
         "command": environment.get("command"),
         "what_was_run": tables.what_was_run(run, measurements),

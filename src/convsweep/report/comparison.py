@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convsweep import formatting
-from convsweep.analysis.compare import Comparison
+from convsweep.analysis.compare import RunComparison
 from convsweep.report.tables import Table, by_setting, escape_markdown, markdown
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ VERDICTS = ("slower", "faster", "undecided", "same")
 _MOST_ROWS = 60
 
 
-def headline(found: Comparison) -> str:
+def headline(found: RunComparison) -> str:
     """The whole in a line."""
     counts = found.cases["verdict"].value_counts()
     compared = int(sum(counts.get(name, 0) for name in VERDICTS))
@@ -31,17 +31,17 @@ def headline(found: Comparison) -> str:
     return f"{word}: {of}, at a margin of {found.margin * 100:g} %{lost}."
 
 
-def judged(found: Comparison) -> DataFrame:
+def judged(found: RunComparison) -> DataFrame:
     """The cases that have a verdict or have broken."""
     return found.cases[found.cases["verdict"].isin(VERDICTS) | found.cases["regression"]]
 
 
-def _broken(found: Comparison) -> DataFrame:
+def _broken(found: RunComparison) -> DataFrame:
     """The cases that were ok and failed now."""
     return found.cases[found.cases["regression"] & (found.cases["verdict"] != "slower")]
 
 
-def notes(found: Comparison) -> list[str]:
+def notes(found: RunComparison) -> list[str]:
     """What has to be known besides, each in a sentence."""
     said = [
         f"{case['status_new']}, ok before: {_name(case)}: {case['reason'] or 'no reason given'}"
@@ -61,12 +61,12 @@ def notes(found: Comparison) -> list[str]:
     return said + [f"Not the same in both runs: {what}." for what in found.differences]
 
 
-def _turned(found: Comparison, bad: str, good: str) -> Series[bool]:
+def _turned(found: RunComparison, bad: str, good: str) -> Series[bool]:
     was = found.cases[f"status_{bad}"]
     return was.notna() & (was != "ok") & (found.cases[f"status_{good}"] == "ok")
 
 
-def _without_baseline(found: Comparison) -> Series[bool]:
+def _without_baseline(found: RunComparison) -> Series[bool]:
     timed = found.cases["old_s"].notna() & found.cases["new_s"].notna()
     return timed & (found.cases["verdict"] == "")
 
@@ -75,13 +75,13 @@ def _name(case: Series[str]) -> str:
     return f"{case['backend']} on {case['label']}"
 
 
-def _some(found: Comparison, which: Series[bool], most: int = 3) -> str:
+def _some(found: RunComparison, which: Series[bool], most: int = 3) -> str:
     names = [_name(case) for _, case in found.cases[which].head(most).iterrows()]
     more = int(which.sum()) - len(names)
     return formatting.join([*names, f"{more} more"] if more else names)
 
 
-def _measure(found: Comparison) -> str:
+def _measure(found: RunComparison) -> str:
     """What is compared, and what that can't see."""
     if found.baseline is None:
         return (
@@ -95,7 +95,7 @@ def _measure(found: Comparison) -> str:
     )
 
 
-def means_table(found: Comparison) -> Table:
+def means_table(found: RunComparison) -> Table:
     """The geometric mean of the changes, a row a setting and backend."""
     rows: list[tuple[str, ...]] = [
         (
@@ -112,7 +112,7 @@ def means_table(found: Comparison) -> Table:
     return by_setting(("setting", "backend", "cases", change), rows, {"cases", change})
 
 
-def cases_table(found: Comparison, most: int) -> Table:
+def cases_table(found: RunComparison, most: int) -> Table:
     """The cases of both runs, those that matter most first; at most so many."""
     order = {name: place for place, name in enumerate(("", *VERDICTS))}
     shown = judged(found).sort_values("verdict", key=lambda said: said.map(order), kind="stable")
@@ -143,7 +143,7 @@ LEGEND = (
 )
 
 
-def page(found: Comparison, most: int = 300) -> str:
+def page(found: RunComparison, most: int = 300) -> str:
     """The comparison in Markdown, for a pull request."""
     return "\n".join((
         f"**{escape_markdown(headline(found))}**\n",
@@ -155,16 +155,16 @@ def page(found: Comparison, most: int = 300) -> str:
     ))  # fmt: skip
 
 
-def _left_out(found: Comparison, most: int) -> str:
+def _left_out(found: RunComparison, most: int) -> str:
     more = len(judged(found)) - most
     return f"\nand {more} more: `--format csv` has them all\n" if more > 0 else ""
 
 
-def sentences(found: Comparison) -> list[str]:
+def sentences(found: RunComparison) -> list[str]:
     """What a terminal says below the tables, the headline last."""
     return [LEGEND, _left_out(found, _MOST_ROWS).strip(), *notes(found), headline(found)]
 
 
-def tables(found: Comparison) -> list[Table]:
+def tables(found: RunComparison) -> list[Table]:
     """Return the tables that a terminal shows: cases, and mean changes."""
     return [cases_table(found, _MOST_ROWS), means_table(found)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from convsweep.analysis.run import Run
+from convsweep.analysis.separable.comparison import SeparableComparison
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.section import Section
 from convsweep.report.sections import accuracy, advice, network_breakdown, network_totals, roofline
@@ -16,11 +17,14 @@ from convsweep.report.sections.accuracy import latest_sibling
 from convsweep.results.network_store import load_networks
 
 
-def sections(run: Run, run_dir: Path) -> list[Section]:
+def sections(
+    run: Run, comparisons: Mapping[str, SeparableComparison], run_dir: Path
+) -> list[Section]:
     """What is told between the answer and the evidence, each figure with its title drawn.
 
     Args:
         run: what was measured.
+        comparisons: separable against standard layers in each setting.
         run_dir: its folder, for what lies beside the measurements.
 
     Raises:
@@ -31,11 +35,11 @@ def sections(run: Run, run_dir: Path) -> list[Section]:
         advised = advice.section(run_dir)
         told = (
             advised,
-            depthwise.section(run),
+            depthwise.section(run, comparisons),
             limit.section(run),
             None if advised else network_totals.section(run),  # advice adds layers up itself
             network_breakdown.section(run, load_networks(run_dir)),
-            roofline.section(run),
+            roofline.section(run, comparisons),
             lecture.section(run),
             None if study is None else accuracy.section(study),
         )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.results import store
 from convsweep.results.machines import machine_of, machines, run_id_of
 from convsweep.results.request_info import read_request_info

@@ -12,32 +12,19 @@ from convsweep.analysis.run import (
     undecided,
     unsteady,
 )
-from convsweep.report.sections.separable_explanation import short_reason
-from convsweep.report.sections.separable_verdict import verdict
+from convsweep.report.sections import separable_text
 
 
-def answer(run: Run) -> list[str]:
+def answer(run: Run, comparisons: separable_text.Comparisons) -> list[str]:
     """A few sentences: whether separable pays, who is the fastest how often, what is open."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time, so nothing can be said about speed."]
-    said = _worth(run)
+    said = separable_text.sentences(run, comparisons)
     for setting in run.settings:
         part = run.within(setting)
         prefix = f"On {setting}: " if len(run.settings) > 1 else ""
         said += [prefix + sentence for sentence in _answer_of_setting(part)]
     return [*said, *_doubts(run)]
-
-
-def _worth(run: Run) -> list[str]:
-    """Whether separable layers pay in each setting, by how much, and why no more."""
-    alone = len(run.settings) == 1
-    said = []
-    for setting in run.settings:
-        part = run.within(setting)
-        prefix = "" if alone else f"On {setting}: "
-        said += verdict(part, alone=alone)
-        said += [prefix + sentence for sentence in short_reason(part)]
-    return said
 
 
 def _answer_of_setting(run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, summarize
+from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.results import samples, store
 from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, row_cells
 from convsweep.results.network_store import Networks, network_rows

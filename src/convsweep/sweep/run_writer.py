@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from convsweep.analysis.verdicts import SUMMARY_COLUMNS, summarize
+from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.results import store

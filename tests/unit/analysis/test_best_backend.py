@@ -11,7 +11,7 @@ import pytest
 from convsweep import cli
 from convsweep.analysis.best_backend import best_backends, read_best_backends
 from convsweep.analysis.run import fastest, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.results.best_csv import BEST, BEST_COLUMNS, keep, read_best
 from convsweep.results.store import MEASUREMENTS, Row, load
 from tests.support import synthetic_runs as made

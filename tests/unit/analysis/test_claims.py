@@ -20,7 +20,7 @@ from convsweep.analysis.claims.evidence import (
     evaluate,
 )
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem

@@ -33,7 +33,7 @@ from convsweep.analysis.families.comparison import (
 )
 from convsweep.analysis.families.network_totals import compare_networks
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.backends.registry import list_backends
 from convsweep.problems.separable import FACTORED
 from convsweep.report.plots.style import drawing_style

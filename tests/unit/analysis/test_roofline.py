@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from convsweep.analysis.cases import split
 from convsweep.analysis.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.backends.roofline_probes import PROBE_BACKENDS, PROBE_PASSES, roofline_probes
 from convsweep.measure.gate import setup_group, validate
 from convsweep.measure.worker import Settings

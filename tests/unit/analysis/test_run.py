@@ -9,7 +9,8 @@ import pytest
 
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.run import Run, fastest, mean_speedup, network_totals, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
 from convsweep.report.summary_text import answer
 from convsweep.report.tables import unsteady_table
@@ -29,6 +30,10 @@ def measured(**how: object) -> list[Row]:
 def stopped_early(rows: list[Row], passes: int) -> list[Row]:
     """The rows of a run in which the 14x14 problems were left alone after so many passes."""
     return [row for row in rows if row.input_size != "14x14" or row.pass_index < passes]
+
+
+def sentences_of(run: Run) -> list[str]:
+    return answer(run, compare_settings(run))
 
 
 @pytest.fixture
@@ -130,26 +135,26 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     assert table.rows[0][1] == "samples gather around two values"
     assert table.rows[0][3] == "im2col on C16 14x14 and im2col on C64 14x14"
     said = "2 of 12 cases were unsteady in at least half of their passes: 2 bimodal and 2 drift."
-    assert answer(run)[-1] == said
+    assert sentences_of(run)[-1] == said
 
 
 def test_one_unsteady_case_was(read: Read) -> None:
     rows = flagged("drift", "im2col")
     one = [row for row in rows if row.in_channels == 16 or row.backend != "im2col"]
     said = "1 of 10 cases was unsteady in at least half of its passes: 1 drift."
-    assert answer(read(one))[-1] == said
+    assert sentences_of(read(one))[-1] == said
 
 
 def test_one_open_speedup_is(read: Read) -> None:
     rows = made.rows(made.grid((16,), (14,), (3,)), backends=("torch_conv", "im2col"), passes=1)
     said = "The speedup over torch_conv is undecided: one pass gives no interval."
-    assert answer(read(rows))[-1] == said
+    assert sentences_of(read(rows))[-1] == said
 
 
 def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
     run = read(flagged("drift", "im2col", passes=2))
     assert unsteady_table(run) is None
-    assert "unsteady" not in " ".join(answer(run))
+    assert "unsteady" not in " ".join(sentences_of(run))
 
 
 def test_a_flag_of_another_version_is_shown_and_many_cases_are_counted(read: Read) -> None:

@@ -21,14 +21,8 @@ from convsweep.analysis.estimates import (
     weighted_mean,
 )
 from convsweep.analysis.estimates import degrees as degrees_of
-from convsweep.analysis.verdicts import (
-    MARGIN,
-    SUMMARY_COLUMNS,
-    decided_early,
-    passes_needed,
-    summarize,
-    verdicts,
-)
+from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
+from convsweep.analysis.verdicts import MARGIN, decided_early, passes_needed, verdicts
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.results.store import STATUSES, Measurements, Row, load
 from tests.support.intervals import geometric_interval

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from convsweep import cli
-from convsweep.analysis.compare import Comparison, compare
+from convsweep.analysis.compare import RunComparison, compare
 from convsweep.report import comparison
 from convsweep.results.store import Row
 from tests.support import synthetic_runs as made
@@ -51,7 +51,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
-def verdicts(found: Comparison, backend: str) -> list[str]:
+def verdicts(found: RunComparison, backend: str) -> list[str]:
     return list(found.cases.loc[found.cases["backend"] == backend, "verdict"])
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.stats import Stats
 
 from convsweep import cli
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.report.export import export
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made

@@ -27,7 +27,7 @@ from convsweep.analysis.network_totals import (
     standard_pairs,
 )
 from convsweep.analysis.run import Run, network_totals, read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.problems.networks import BUILDERS
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import workloads

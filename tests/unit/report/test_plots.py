@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from convsweep import load
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.summary import summarize
 from convsweep.formatting import digits, format_ratio, seconds, size_in_bytes, slug
 from convsweep.problems.problem import ConvProblem
 from convsweep.report import plots
@@ -25,7 +26,8 @@ def draw(tmp_path: Path, rows: list, baseline: str = "torch_conv") -> dict[str, 
     measurements = load(made.write(tmp_path / "run", rows))
     summary = summarize(measurements, baseline=baseline)
     with drawing_style():
-        study = study_section.section(read_run(measurements, summary))
+        run = read_run(measurements, summary)
+        study = study_section.section(run, compare_settings(run))
         drawn = [picture.with_title_drawn() for picture in study.pictures] if study else []
     pictures = plots.figures(read_run(measurements, summary)) + drawn
     assert len({picture.name for picture in pictures}) == len(pictures)

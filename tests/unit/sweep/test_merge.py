@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from convsweep import cli
 from convsweep.analysis.best_backend import read_best_backends
 from convsweep.analysis.run import read_run
-from convsweep.analysis.verdicts import summarize
+from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
 from convsweep.report.export import export
 from convsweep.results import samples, store

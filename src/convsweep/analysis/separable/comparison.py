@@ -1,48 +1,53 @@
-"""Each standard convolution beside its separable replacement: what was promised, what was kept."""
+"""Standard convolutions and their separable replacements: times, MAC ratios, rooflines."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.analysis.estimates import Array, Interval, bounds, estimate
-from convsweep.analysis.run import Run
+from convsweep.analysis.estimates import (
+    Array,
+    Interval,
+    interval,
+    weighted_mean,
+)
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     DEPTHWISE,
     POINTWISE,
     SEPARABLE,
     SEPARABLE_PARTS,
-    is_replaceable,
     predicted_share,
 )
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
+STANDARD = "standard"
+MAX_EFFICIENCY = 1.15
+"""Mean share of the roofline above which the measured roofline is not an upper bound."""
 
 
 @dataclass(frozen=True)
 class SeparablePart:
-    """One convolution on its own: the standard layer, or a half of what replaces it."""
+    """One convolution on its own: the standard layer, or one part of its replacement."""
 
     problem: ConvProblem
     intensity: float
-    """Flops a byte at best."""
+    """FLOPs per byte, each element moved once."""
     time: Interval
-    """Seconds of a call; NaN where it was not timed."""
+    """Seconds per call; NaN if it was not timed."""
     attainable_s: float
-    """Seconds that the machine's ceilings allow; NaN where they were not measured."""
+    """Seconds that the roofline allows; NaN if the roofline was not measured."""
     bound: str
-    """What sets that ceiling: `compute`, `cache`, `memory`; empty where nobody knows."""
+    """What limits the rate: `compute`, `cache`, `memory`; empty if unknown."""
 
     @property
     def efficiency(self) -> Interval:
-        """The share of the attainable rate that was reached."""
+        """Measured share of the attainable rate."""
         value, low, high = self.time
         return Interval(
             self.attainable_s / value, self.attainable_s / high, self.attainable_s / low
@@ -59,12 +64,12 @@ class Replacement:
     depthwise: SeparablePart
     pointwise: SeparablePart
     separable: Interval
-    """Seconds of a call of the replacement."""
+    """Seconds per call of the replacement."""
     separable_macs: int
     speedup: Interval
     verdict: str
     shares: Mapping[str, Interval]
-    """Of the replacement's time: what each half takes when it is timed alone, and the `rest`."""
+    """Share of the replacement's time of each part timed alone, and of the `rest`."""
 
     @property
     def problem(self) -> ConvProblem:
@@ -72,165 +77,144 @@ class Replacement:
         return self.standard.problem
 
     @property
+    def parts(self) -> dict[str, SeparablePart]:
+        """The standard layer and both parts of the replacement, by name."""
+        return {STANDARD: self.standard, DEPTHWISE: self.depthwise, POINTWISE: self.pointwise}
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether both parts have a time."""
+        return not math.isnan(self.shares["rest"].value)
+
+    @property
     def mac_ratio(self) -> float:
-        """The speedup that MACs promise (Howard et al. 2017, MobileNets)."""
+        """Speedup expected from the MAC count (Howard et al. 2017, MobileNets)."""
         return 1 / predicted_share(self.problem)
 
     @property
     def realized(self) -> Interval:
-        """The share of the promise that was kept: measured speedup over predicted."""
+        """Measured speedup over the MAC ratio."""
         return scaled(self.speedup, 1 / self.mac_ratio)
 
     @property
     def roofline_speedup(self) -> float:
-        """The speedup with the standard layer and both halves at their ceilings."""
+        """Speedup with the standard layer and both parts at their rooflines."""
         return self.standard.attainable_s / (
             self.depthwise.attainable_s + self.pointwise.attainable_s
         )
 
 
+class Explanation(NamedTuple):
+    """Means over replacements whose parts were timed: geometric of factors, else arithmetic."""
+
+    problems: int
+    mac_ratio: float
+    roofline_speedup: float
+    """Speedup with all three convolutions at their rooflines; NaN if not measured."""
+    speedup: Interval
+    efficiency: Mapping[str, Interval]
+    """Share of the attainable rate of the standard layer and of each part."""
+    time_shares: Mapping[str, Interval]
+    """Share of the replacement's time of each part timed alone, and of the `rest`."""
+    depthwise_macs: float
+    """Share of the replacement's MACs in its depthwise part."""
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough passes for intervals."""
+        return not math.isnan(self.speedup.low)
+
+    @property
+    def above_roofline(self) -> str:
+        """Name of the part furthest above its roofline; empty if all are within it."""
+        values = {name: share.value for name, share in self.efficiency.items()}
+        name = max(values, key=lambda name: 0 if math.isnan(values[name]) else values[name])
+        return name if values[name] > MAX_EFFICIENCY else ""
+
+
 @dataclass(frozen=True)
 class SeparableComparison:
-    """The replacements of one setting, and all their times."""
+    """All replacements of one setting, with their times in each pass."""
 
     replacements: Sequence[Replacement]
     log_s: Mapping[str, Array]
-    """`standard, separable, depthwise, pointwise`: (replacements, passes), NaN where no time is."""
+    """`standard, separable, depthwise, pointwise`: (replacements, passes); NaN is no time."""
 
-    def only(self, which: Iterable[int]) -> SeparableComparison:
-        """The study of some of the replacements."""
-        places = [*which]
-        chosen = [self.replacements[i] for i in places]
-        return SeparableComparison(
-            chosen, {name: logs[places] for name, logs in self.log_s.items()}
-        )
+    @cached_property
+    def speedup(self) -> Interval:
+        """Geometric mean of the speedups."""
+        return _mean(self.log_s[STANDARD] - self.log_s[SEPARABLE])
+
+    @cached_property
+    def mac_ratio(self) -> float:
+        """Geometric mean of the MAC ratios."""
+        return _geometric_mean(r.mac_ratio for r in self.replacements)
+
+    @cached_property
+    def explanation(self) -> Explanation | None:
+        """Means over the replacements whose parts were timed; None if there are none."""
+        timed = [
+            i
+            for i, logs in enumerate(zip(self.log_s[DEPTHWISE], self.log_s[POINTWISE], strict=True))
+            if not any(np.isnan(part).all() for part in logs)
+        ]
+        return _explain(self._select(timed)) if timed else None
+
+    def _select(self, places: Sequence[int]) -> SeparableComparison:
+        logs = {name: logs[places] for name, logs in self.log_s.items()}
+        return SeparableComparison([self.replacements[i] for i in places], logs)
+
+
+def _explain(timed: SeparableComparison) -> Explanation:
+    logs, replacements = timed.log_s, timed.replacements
+    parts = {name: [r.parts[name] for r in replacements] for name in replacements[0].parts}
+    return Explanation(
+        problems=len(replacements),
+        mac_ratio=timed.mac_ratio,
+        roofline_speedup=_geometric_mean(r.roofline_speedup for r in replacements),
+        speedup=timed.speedup,
+        efficiency={
+            name: _mean(np.log([[part.attainable_s] for part in own]) - logs[name])
+            for name, own in parts.items()
+        },
+        time_shares=_time_shares(logs),
+        depthwise_macs=float(
+            np.mean([r.depthwise.problem.macs / r.separable_macs for r in replacements])
+        ),
+    )
 
 
 def scaled(interval: Interval, factor: float) -> Interval:
-    """The interval of a positive multiple."""
+    """Return the interval times a positive factor."""
     return Interval(*(end * factor for end in interval))
 
 
-def compare_separable(run: Run) -> SeparableComparison:
-    """Every problem of one setting that both the baseline and `separable` timed."""
-    pairs = _pairs(run.cases, run.baseline)
-    separable_parts = _timed_parts(run.separable_parts)
-    log_s = _log_times(run, pairs, separable_parts)
-    shares = _shares(log_s)
-    replacements = [
-        Replacement(
-            label=separable["label"],
-            workload=separable["workload"] if isinstance(separable["workload"], str) else None,
-            standard=_part(problem, standard, standard),
-            depthwise=_part_alone(DEPTHWISE, problem, separable_parts, standard),
-            pointwise=_part_alone(POINTWISE, problem, separable_parts, standard),
-            separable=_interval_of(separable),
-            separable_macs=int(separable["backend_macs"]),
-            speedup=Interval(
-                *(separable[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
-            ),
-            verdict=separable["verdict"],
-            shares={name: Interval(*ends[:, i]) for name, ends in shares.items()},
-        )
-        for i, (problem, standard, separable) in enumerate(pairs)
-    ]
-    return SeparableComparison(replacements, log_s)
+def _geometric_mean(values: Iterable[float]) -> float:
+    return float(np.exp(np.mean(np.log([*values]))))
 
 
-_Case = Mapping[Any, Any]
-_Pair = tuple[ConvProblem, _Case, _Case]
+def _mean(logs: Array) -> Interval:
+    """Return the geometric mean over the rows of `logs`; unknown if a row has no value."""
+    if not len(logs) or np.isnan(logs).all(axis=1).any():
+        return UNKNOWN
+    return interval(weighted_mean(logs, np.full(len(logs), 1 / len(logs))))
 
 
-def _pairs(cases: DataFrame, baseline: str) -> list[_Pair]:
-    """Problem, the baseline's case and that of its replacement."""
-    by_label = {
-        name: {case["label"]: case for case in part.to_dict("records")}
-        for name, part in cases[cases["status"] == "ok"].groupby("backend")
-    }
-    if baseline == SEPARABLE or not {baseline, SEPARABLE} <= set(by_label):
-        return []
-    both = [
-        (ConvProblem.parse(case["problem"]), by_label[baseline][label], case)
-        for label, case in by_label[SEPARABLE].items()
-        if label in by_label[baseline] and not np.isnan(case["speedup"])
-    ]
-    return [pair for pair in both if is_replaceable(pair[0])]
+def _time_shares(logs: Mapping[str, Array]) -> dict[str, Interval]:
+    """Return the arithmetic mean over problems of each part's share of the time."""
+    value, low, high = _mean_share(log_both(logs) - logs[SEPARABLE])
+    shares = {name: _mean_share(logs[name] - logs[SEPARABLE]) for name in SEPARABLE_PARTS}
+    return {**shares, "rest": Interval(1 - value, 1 - high, 1 - low)}
 
 
-def _key(half: str, problem: ConvProblem) -> tuple[str, str]:
-    return half, SEPARABLE_PARTS[half](problem).label
+def _mean_share(logs: Array) -> Interval:
+    """Return an arithmetic mean; its relative error is that of its terms, weighted by size."""
+    values = np.exp(np.nanmean(logs, axis=1))
+    found = weighted_mean(logs, values / values.sum())
+    return interval(found._replace(mean=np.log(values.mean())))
 
 
-def _timed_parts(separable_parts: DataFrame) -> dict[tuple[str, str], _Case]:
-    """The halves that were timed alone, by name and problem."""
-    timed = (
-        separable_parts[separable_parts["status"] == "ok"]
-        if len(separable_parts)
-        else separable_parts
-    )
-    return {(case["layer"], case["problem"]): case for case in timed.to_dict("records")}
-
-
-def _part_alone(
-    name: str,
-    problem: ConvProblem,
-    separable_parts: Mapping[tuple[str, str], _Case],
-    standard: _Case,
-) -> SeparablePart:
-    """The half of a layer's replacement, with its own row if it was timed."""
-    return _part(SEPARABLE_PARTS[name](problem), separable_parts.get(_key(name, problem)), standard)
-
-
-def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> SeparablePart:
-    """One convolution as its own row tells it; as far as its shape tells where it has no row."""
-    itemsize = round(standard["min_bytes"] / ConvProblem.parse(standard["problem"]).min_bytes(1))
-    intensity = problem.arithmetic_intensity(itemsize)
-    if case is None:
-        return SeparablePart(problem, intensity, UNKNOWN, np.nan, "")
-    time = _interval_of(case)
-    bound = case["bound"] if isinstance(case["bound"], str) else ""
-    return SeparablePart(problem, intensity, time, case["roofline_fraction"] * time.value, bound)
-
-
-def _interval_of(case: _Case) -> Interval:
-    return Interval(case["median_s"], case["ci_low_s"], case["ci_high_s"])
-
-
-def _log_times(
-    run: Run, pairs: Sequence[_Pair], separable_parts: Mapping[tuple[str, str], _Case]
-) -> dict[str, Array]:
-    """Logarithms of seconds, a row a pair and a column a pass, of each of the four."""
-    passes = run.pass_times.shape[1]
-    index = {key: i for i, key in enumerate(run.pass_times.index)}
-    times = run.pass_times.to_numpy(dtype="float64")
-
-    def rows(cases: Iterable[_Case | None]) -> Array:
-        """Each case's passes; NaN for a case that is None."""
-        found = [
-            times[index[case["setting"], case["label"], case["backend"]]]
-            if case is not None
-            else np.full(passes, np.nan)
-            for case in cases
-        ]
-        logs: Array = np.log(np.array(found, dtype="float64").reshape(len(pairs), passes))
-        return logs
-
-    return {
-        "standard": rows(standard for _, standard, _ in pairs),
-        SEPARABLE: rows(separable for _, _, separable in pairs),
-        **{
-            half: rows(separable_parts.get(_key(half, problem)) for problem, _, _ in pairs)
-            for half in SEPARABLE_PARTS
-        },
-    }
-
-
-def _shares(log_s: Mapping[str, Array]) -> dict[str, Array]:
-    """Value, low and high end, a column a pair: of the replacement's time, paired by pass."""
-    with np.errstate(invalid="ignore"):  # NaN where a half has no time
-        both = np.logaddexp(log_s[DEPTHWISE], log_s[POINTWISE])
-    separable_parts = {
-        half: bounds(estimate(log_s[half] - log_s[SEPARABLE])) for half in SEPARABLE_PARTS
-    }
-    value, low, high = bounds(estimate(both - log_s[SEPARABLE]))
-    return {**separable_parts, "rest": 1 - np.array([value, high, low])}
+def log_both(logs: Mapping[str, Array]) -> Array:
+    """Return the logarithm of both parts' seconds together."""
+    with np.errstate(invalid="ignore"):  # NaN if a part has no time
+        return np.asarray(np.logaddexp(logs[DEPTHWISE], logs[POINTWISE]))

@@ -17,8 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, compare_separable
-from convsweep.analysis.separable.regions import FASTER, find_region
+from convsweep.analysis.separable.comparison import Replacement, SeparableComparison
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.heatmap import LUMINANCE, STRONGEST, WEAKEST
@@ -38,9 +37,9 @@ class Panel(NamedTuple):
     sizes: Sequence[str]
 
 
-def draw(run: Run) -> Picture | None:
+def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     """The surface in one setting; None where no two channels and two sizes were measured."""
-    found = compare_separable(run).replacements
+    found = comparison.replacements
     panels = lay_out([r for r in found if r.workload is None])
     if not panels:
         return None
@@ -166,7 +165,7 @@ def _draw_line(ax: Axes, panel: Panel) -> None:
             if x + right >= len(panel.sizes) or y + up >= len(panel.channels):
                 continue
             next_ = panel.cells.get((panel.channels[y + up], panel.sizes[x + right]))
-            if next_ is None or (next_.verdict == FASTER) == (cell.verdict == FASTER):
+            if next_ is None or (next_.verdict == "faster") == (cell.verdict == "faster"):
                 continue
             ends = np.array([-0.5, 0.5])
             ax.plot(x + ends * (not right) + right / 2, y + ends * (not up) + up / 2, color="black",
@@ -189,7 +188,7 @@ def _colorbar(figure: Figure, axes: list[Axes], strongest: float, baseline: str)
 
 def finding(drawn: Sequence[Replacement], baseline: str) -> str:
     """Where the line runs among the cells that are drawn, as far as it is decided."""
-    wins = [r for r in drawn if r.verdict == FASTER]
+    wins = [r for r in drawn if r.verdict == "faster"]
     doubts = sum(r.verdict == "undecided" for r in drawn)
     if doubts == len(drawn):
         return f"Whether {SEPARABLE} pays is undecided on all {doubts} cells"
@@ -199,15 +198,7 @@ def finding(drawn: Sequence[Replacement], baseline: str) -> str:
     if len(wins) in (0, len(drawn)):
         cells = f"none of the {len(drawn)}" if not wins else f"all {len(drawn)}"
         return f"{SEPARABLE} pays in {cells} problems drawn: {by}{doubt}"
-    region = find_region(drawn)
-    if region is None:
-        return f"{SEPARABLE} pays in {len(wins)} of the {len(drawn)} problems drawn: {by}{doubt}"
-    elsewhere = len(wins) - len(region.inside)
-    rest = f"in {elsewhere} of {len(region.outside)}" if elsewhere else "nowhere"
-    return (
-        f"Of the {len(drawn)} problems drawn, {SEPARABLE} pays {region.where}, and {rest} "
-        f"{region.beyond}: {by}{doubt}"
-    )
+    return f"{SEPARABLE} is faster in {len(wins)} of the {len(drawn)} problems drawn: {by}{doubt}"
 
 
 def _alt(drawn: Sequence[Replacement], baseline: str) -> str:
@@ -229,7 +220,7 @@ def _caption(
         f"Speedup of {SEPARABLE} over {run.baseline} on {run.settings[0]}; blue-green is "
         "faster, brown slower."
     ]
-    verdicts = {r.verdict == FASTER for r in drawn}
+    verdicts = {r.verdict == "faster" for r in drawn}
     if len(verdicts) == 2:
         said.append("The black line parts the cells that are decidedly faster from all others.")
     if any(r.verdict == "undecided" for r in drawn):

@@ -13,15 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
-from convsweep.analysis.roofline import Roof, roofs
-from convsweep.analysis.roofline_efficiency import (
-    RooflineEfficiency,
-    known_points,
-    roofline_efficiencies,
-)
+from convsweep.analysis.roofline import Roof, RooflineEfficiency, known_points, roofs
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import compare_separable
-from convsweep.analysis.separable.explanation import MAX_EFFICIENCY, explain
+from convsweep.analysis.separable.comparison import MAX_EFFICIENCY, Explanation
 from convsweep.problems.separable import DEPTHWISE, POINTWISE
 from convsweep.report.plots.separable_parts import PART_COLORS
 from convsweep.report.plots.style import Look, Picture, legend, looks, new_figure
@@ -29,45 +23,46 @@ from convsweep.report.plots.style import Look, Picture, legend, looks, new_figur
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-HALF_LOOKS = {
-    "depthwise half": Look(PART_COLORS[DEPTHWISE], "v", "none"),
-    "pointwise half": Look(PART_COLORS[POINTWISE], "^", "none"),
+PART_LOOKS = {
+    "depthwise part": Look(PART_COLORS[DEPTHWISE], "v", "none"),
+    "pointwise part": Look(PART_COLORS[POINTWISE], "^", "none"),
 }
 _FEW = 60  # points of one backend that are drawn large
 
 
-def draw(run: Run) -> Picture | None:
+def draw(
+    run: Run, found: Sequence[RooflineEfficiency], explanation: Explanation | None
+) -> Picture | None:
     """The roofline of one setting; None where its ceilings or all cases have no time."""
     roof = next(iter(roofs(run.ceilings).values()), None) if len(run.ceilings) else None
-    found = roofline_efficiencies(run)
     if roof is None or not found:
         return None
     points = {attained.name: _points_of(run, attained.name) for attained in found}
     figure = new_figure(5.8)
     ax = figure.subplots()
     shown = {
-        name: look for name, look in (looks(run.backends) | HALF_LOOKS).items() if name in points
+        name: look for name, look in (looks(run.backends) | PART_LOOKS).items() if name in points
     }
     for name, look in shown.items():
-        _draw_points(ax, points[name], look, hollow=name in HALF_LOOKS)
+        _draw_points(ax, points[name], look, hollow=name in PART_LOOKS)
     intensities = np.concatenate([rows["intensity"] for rows in points.values()])
     rates = np.concatenate([rows["rate"] for rows in points.values()])
     lines = _hollow_handles(shown) + _frame(ax, roof, intensities, rates)
-    filled = {name: look for name, look in shown.items() if name not in HALF_LOOKS}
+    filled = {name: look for name, look in shown.items() if name not in PART_LOOKS}
     legend(figure, filled, joined=False, lines=lines)
     return Picture(
         name="roofline",
         figure=figure,
-        title=finding(run, found),
+        title=finding(run, found, explanation),
         alt=_alt(found, roof),
         caption=_caption(run, found),
     )
 
 
 def _points_of(run: Run, name: str) -> DataFrame:
-    if name in HALF_LOOKS:
+    if name in PART_LOOKS:
         return known_points(
-            run.separable_parts[run.separable_parts["layer"] == name.removesuffix(" half")]
+            run.separable_parts[run.separable_parts["layer"] == name.removesuffix(" part")]
         )
     return known_points(run.cases[run.cases["backend"] == name])
 
@@ -86,7 +81,7 @@ def _hollow_handles(shown: Mapping[str, Look]) -> list[Line2D]:
         Line2D([], [], color=look.color, marker=look.marker, markerfacecolor="none",
                markeredgewidth=1.3, linestyle="none", label=name)
         for name, look in shown.items()
-        if name in HALF_LOOKS
+        if name in PART_LOOKS
     ]  # fmt: skip
 
 
@@ -115,17 +110,16 @@ def _frame(ax: Axes, roof: Roof, intensities: Array, rates: Array) -> list[Line2
     return drawn
 
 
-def finding(run: Run, found: Sequence[RooflineEfficiency]) -> str:
-    """How near the standard layers and the halves come to their ceilings; else every backend."""
-    explanation = explain(compare_separable(run))
+def finding(run: Run, found: Sequence[RooflineEfficiency], explanation: Explanation | None) -> str:
+    """How near the standard layers and the parts come to their ceilings; else every backend."""
     if explanation is None or math.isnan(explanation.roofline_speedup):
         efficiency = {attained.name: attained.efficiency.value for attained in found[:4]}
     else:
         means = {name: share.value for name, share in explanation.efficiency.items()}
         efficiency = {
             f"{run.baseline} on standard layers": means["standard"],
-            "the depthwise half": means[DEPTHWISE],
-            "the pointwise half": means[POINTWISE],
+            "the depthwise part": means[DEPTHWISE],
+            "the pointwise part": means[POINTWISE],
         }
     far = max(efficiency, key=lambda name: efficiency[name])
     if efficiency[far] > MAX_EFFICIENCY:
@@ -169,9 +163,9 @@ def _caption(run: Run, found: Sequence[RooflineEfficiency]) -> str:
         "over the bytes that it moves at least and over its time. Lines are the machine's ceilings "
         "as measured; between the dashed and the dotted one lie copies of other sizes."
     ]
-    if any(attained.name in HALF_LOOKS for attained in found):
+    if any(attained.name in PART_LOOKS for attained in found):
         said.append(
-            "Hollow triangles are the halves of separable layers, each timed alone; one that "
+            "Hollow triangles are the parts of separable layers, each timed alone; one that "
             "several problems share is one point, and counts once for each of them."
         )
     if any(attained.most > 1 for attained in found):

@@ -12,8 +12,7 @@ from matplotlib.patches import Patch
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, compare_separable
-from convsweep.analysis.separable.explanation import Explanation, explain
+from convsweep.analysis.separable.comparison import Explanation, Replacement, SeparableComparison
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots.style import (
     COLORS,
@@ -31,13 +30,12 @@ _STANDARD, _SEPARABLE = Look(COLORS[0], "o", "none"), Look(COLORS[1], "s", "none
 _ROOM = 0.07  # of the bar, for a number to fit
 
 
-def draw(run: Run) -> Picture | None:
+def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     """The parts of each replacement in one setting; None where no halves were timed."""
-    found = compare_separable(run)
-    explanation = explain(found)
+    explanation = comparison.explanation
     if explanation is None:
         return None
-    timed = [r for r in found.replacements if not math.isnan(r.shares["rest"].value)]
+    timed = [r for r in comparison.replacements if r.is_timed]
     shown = choose(timed)
     figure = new_figure(1.5 + 0.26 * max(4, len(shown)))
     parts, times = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])

@@ -1,54 +1,58 @@
-"""The machine's ceilings as a part of the report: what it can do at best, and who comes near."""
+"""Section on the machine's roofline and the share of it that each backend reaches."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
-from convsweep.analysis.roofline import roofs
-from convsweep.analysis.roofline_efficiency import RooflineEfficiency, roofline_efficiencies
+from convsweep.analysis.roofline import RooflineEfficiency, roofline_efficiencies, roofs
 from convsweep.analysis.run import Run, top_backends
+from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, roofline
 from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
+from convsweep.report.sections.separable_text import Comparisons
 from convsweep.report.tables import Table, by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 
 _NOTES = (
-    "Ceilings are cases like any other, first in the first pass and again in a few more: a matrix "
-    "product's flop/s, and the bytes that a copy reads and writes in a second, by how many there "
-    "are in all.",
-    "What is attainable is the lower of two: the best matrix product's rate, and flops a byte "
-    "times the rate of a copy of as many bytes, between the measured ones (Williams, Waterman & "
-    "Patterson 2009, Roofline). A backend's flops and bytes are its own, not the definition's.",
-    "Intervals of a share are those of the case's time; how far the ceilings themselves are known "
-    "stands in their table.",
+    "Roofline probes are cases like any other, in the first pass and in a few more: the FLOP/s of a "
+    "matrix product, and the bytes per second that copies of several sizes read and write.",
+    "The attainable rate is the lower of two: the rate of the best matrix product, and FLOPs per "
+    "byte times the rate of a copy of as many bytes, interpolated between the measured ones "
+    "(Williams, Waterman & Patterson 2009, Roofline). FLOPs and bytes are those of the backend "
+    "itself.",
+    "Intervals of a share are those of the case's time. The uncertainty of the probes is in their "
+    "own table.",
 )
 
 
-def section(run: Run) -> Section | None:
-    """Ceilings as rows, and what every backend reaches of them; None where none was measured."""
+def section(run: Run, comparisons: Comparisons) -> Section | None:
+    """Return the section; None if no roofline was measured."""
     if not len(run.ceilings) or not roofs(run.ceilings):
         return None
-    parts = {setting: run.within(setting) for setting in run.settings}
-    found = {setting: roofline_efficiencies(part) for setting, part in parts.items()}
-    tables = [("What the machine does at best", _ceilings_table(run))]
+    found = {
+        setting: roofline_efficiencies(run.within(setting), comparison)
+        for setting, comparison in comparisons.items()
+    }
+    tables = [("Roofline probes", _probes_table(run))]
     if any(found.values()):
-        tables.append(("What is reached of the attainable rate", _reached_table(found)))
+        tables.append(("Share of the attainable rate", _efficiency_table(found)))
     return Section(
-        title="The machine's ceilings",
+        title="The machine's roofline",
         sentences=_sentences(run),
         tables=tables,
-        pictures=_pictures(parts),
+        pictures=_pictures(run, found, comparisons),
         notes=_NOTES,
     )
 
 
 def _sentences(run: Run) -> list[str]:
-    """The best rates of each device, dtype and number of threads."""
-    said = []
+    """Return the best rates of each device, dtype and number of threads."""
+    lines = []
     timed = run.ceilings[run.ceilings["median_s"].notna()]
     for _, rows in timed.groupby(list(MACHINE_COLUMNS), sort=False):
         products, copies = rows[rows["backend"] == "matmul"], rows[rows["backend"] == "copy"]
@@ -56,19 +60,14 @@ def _sentences(run: Run) -> list[str]:
             continue
         product = products.sort_values("flops_per_s").iloc[-1]
         copies = copies.assign(rate=copies["min_bytes"] / copies["median_s"])
-        fastest, largest = (copies.sort_values(name).iloc[-1] for name in ("rate", "min_bytes"))
-        device, dtype, threads = (product[name] for name in ("device", "dtype", "threads"))
-        copy = f"a copy at {_rate(largest)}"
-        if len(copies) > 1:
-            copy = (
-                f"a copy at {_rate(fastest)} where it fits a cache ({_moved(fastest)}) and at "
-                f"{_rate(largest)} in memory ({_moved(largest)})"
-            )
-        said.append(
-            f"{device}, {dtype}, {formatting.count(threads, 'thread')}: a matrix product runs at "
-            f"{_rate(product)}, {copy}."
+        best = (copies.sort_values(name).iloc[-1] for name in ("rate", "min_bytes"))
+        rates = dict.fromkeys(f"copy of {_size(case)} {_rate(case)}" for case in best)
+        lines.append(
+            f"{product['device']}, {product['dtype']}, "
+            f"{formatting.count(product['threads'], 'thread')}: matrix product {_rate(product)}, "
+            f"{', '.join(rates)}."
         )
-    return said
+    return lines
 
 
 def _rate(case: Any) -> str:
@@ -79,11 +78,11 @@ def _rate(case: Any) -> str:
     return f"{formatting.interval(*Interval(*ends))} {'GFLOP/s' if product else 'GB/s'}"
 
 
-def _moved(case: Any) -> str:
+def _size(case: Any) -> str:
     return formatting.size_in_bytes(float(case["min_bytes"]))
 
 
-def _ceilings_table(run: Run) -> Table:
+def _probes_table(run: Run) -> Table:
     """One row a device, dtype, number of threads and ceiling."""
     rows: list[tuple[str, ...]] = []
     order = ["device", "dtype", "threads", "backend", "macs"]
@@ -102,7 +101,7 @@ def _ceilings_table(run: Run) -> Table:
     return Table(heads, rows, frozenset({"threads", "time", "rate [95 %]", "passes"}))
 
 
-def _reached_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
+def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
     """One row a setting and backend, then the halves of separable layers."""
     rows: list[tuple[str, ...]] = [
         (
@@ -121,12 +120,22 @@ def _reached_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
     return by_setting(("setting", "backend", *numbers, "bound by"), rows, set(numbers))
 
 
-def _pictures(parts: dict[str, Run]) -> list[Picture]:
-    """A roofline for each setting."""
-    drawn: list[Picture] = []
-    for setting, part in [*parts.items()][:MOST_SETTINGS]:
+def _pictures(
+    run: Run, found: Mapping[str, list[RooflineEfficiency]], comparisons: Comparisons
+) -> list[Picture]:
+    """Return one roofline per setting, with the fastest backends."""
+    pictures = []
+    for setting, efficiencies in [*found.items()][:MOST_SETTINGS]:
+        part = run.within(setting)
         shown = top_backends(part, MOST_LINES)
-        if picture := roofline.draw(shown):
-            whole = note_omitted_backends(picture, shown, part)
-            drawn.append(whole.of(setting) if len(parts) > 1 else whole)
-    return drawn
+        has_separable = SEPARABLE in shown.backends
+        own = [
+            each
+            for each in efficiencies
+            if each.name in shown.backends or (each.name not in part.backends and has_separable)
+        ]
+        explanation = comparisons[setting].explanation if has_separable else None
+        if picture := roofline.draw(shown, own, explanation):
+            picture = note_omitted_backends(picture, shown, part)
+            pictures.append(picture.of(setting) if len(found) > 1 else picture)
+    return pictures
