@@ -123,7 +123,7 @@ def test_ncnn_takes_planes_of_any_size(data: st.DataObject) -> None:
     if missing_package(convsweep.list_backends()["ncnn"]):
         pytest.skip("ncnn is not installed")
     inputs = make_inputs(problem)
-    y = ncnn.convolution(graph.dense(problem, inputs.weights))(inputs.x)
+    y = ncnn.convolution(graph.dense_graph(problem, inputs.weights))(inputs.x)
     assert torch.allclose(y.double(), compute_reference(problem, inputs).y, atol=1e-4)
 
 
@@ -167,7 +167,7 @@ def test_jax_says_so_where_its_pool_can_not_have_the_threads() -> None:
     jax.prepare(LAYER, inputs.weights)
     torch.set_num_threads(threads + 1)
     try:
-        with pytest.raises(RuntimeError, match=f"{threads} threads in this process for good"):
+        with pytest.raises(RuntimeError, match=f"{threads} threads .* not {threads + 1}"):
             jax.prepare(LAYER, inputs.weights)
     finally:
         torch.set_num_threads(threads)

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep.backends.kernels import buffers, depthwise
-from convsweep.backends.strategies.depthwise_numba import BACKEND
+from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
+
+BACKEND = list_backends()["depthwise_numba"]
 
 FORMATS = ("contiguous", "channels_last")
 

@@ -5,12 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.backends.strategies.direct_numba import BACKEND
+from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel
 from tests.support.strategies import conv_problems
+
+BACKEND = list_backends()["direct_numba"]
 
 pytest.importorskip("numba")
 

@@ -5,11 +5,13 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from convsweep.backends.strategies.pointwise_numba import BACKEND
+from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel
+
+BACKEND = list_backends()["pointwise_numba"]
 
 pytest.importorskip("numba")
 

@@ -5,12 +5,14 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from convsweep.backends.registry import list_backends
 from convsweep.backends.strategies import separable
-from convsweep.backends.strategies.separable_numba import BACKEND
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel
+
+BACKEND = list_backends()["separable_numba"]
 
 pytest.importorskip("numba")
 

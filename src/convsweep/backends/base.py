@@ -1,4 +1,4 @@
-"""The whole contract of a convolution strategy."""
+"""Contract of a convolution strategy: `Weights`, `Conv` and `Backend`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from convsweep.problems.problem import ConvProblem
 
 BASIC = "basic"
 FAMILIES = (BASIC, "algorithms", "kernels", "engines")
-"""Strategies in PyTorch's operations, own kernels, other libraries."""
+"""Basic methods and published algorithms in PyTorch's operations, own kernels, other libraries."""
 
 Conv = Callable[[Tensor], Tensor]
-"""(N, C_in, *input_size) -> (N, C_out, *output_size), a fresh tensor, its input left as it was."""
+"""(N, C_in, *input_size) -> (N, C_out, *output_size). Returns new memory on every call and leaves
+its input unchanged."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a layer has learnt, on the device and in the dtype that it runs in."""
+    """Parameters of one layer, on its device and in its dtype."""
 
     dense: Tensor  # (C_out, C_in / groups, *kernel_size)
     bias: Tensor | None = None  # (C_out,)
@@ -30,83 +31,84 @@ class Weights:
 
 
 def supports_all(problem: ConvProblem) -> str | None:
-    """Nothing stands in the way of any problem."""
+    """Return None: every problem is supported."""
     return None
 
 
 def direct_macs(problem: ConvProblem) -> int:
-    """The definition's multiply-accumulates."""
+    """Return the multiply-accumulates of the definition."""
     return problem.macs
 
 
 def direct_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """Input, weight and output once."""
+    """Return the bytes of input, weight, bias and output, each counted once."""
     return problem.min_bytes(itemsize)
 
 
 def direct_sum_bound(problem: ConvProblem) -> float:
-    """How far a direct sum may be off, in units of eps * max(conv(|x|, |w|)).
+    """Return the error bound of a direct sum, in units of eps * max(conv(|x|, |w|)).
 
-    The error of summing n products of zero-mean values grows hardly at all with n (Higham & Mary
-    2020, Sharper probabilistic backward error analysis): measured ratios stay near 1, and the
-    bound leaves a margin that half precision, a lost corner or a lost bias never fits in.
+    The error of a sum of n products of zero-mean values hardly grows with n (Higham & Mary 2020,
+    Sharper probabilistic backward error analysis). Measured ratios stay near 1. Half precision, a
+    wrong corner or a missing bias exceed the bound.
     """
     return 4 + math.log2(problem.taps) / 2
 
 
 def factored_sum_bound(problem: ConvProblem) -> float:
-    """That of two sums, and of a product of factors that the dense weight rounds."""
+    """Return the bound of two direct sums whose dense weight is a rounded product of factors."""
     return direct_sum_bound(problem) + 2
 
 
 def library_bound(problem: ConvProblem) -> float:
-    """Room for a library that may pick Winograd: F(4x4, 3x3) costs it a digit and a half."""
+    """Return the bound of a library that may use Winograd: F(4x4, 3x3) loses 1.5 digits."""
     return 64.0
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One strategy to compute a convolution; `name` and `prepare` are enough to make one.
+    """One strategy that computes a convolution. Only `name` and `prepare` are required.
 
-    `prepare(problem, weights)` never sees the input: what depends on the weights alone is done
-    there, outside the clock. The function that it returns does all that touches the input.
+    `prepare(problem, weights)` returns the function to time. It never sees the input, and its time
+    is reported as `prepare_s`: do there all work that depends on the weights alone. If it raises,
+    the case fails with status `error`, or `out_of_memory` for a `MemoryError`.
     """
 
     name: str
     prepare: Callable[[ConvProblem, Weights], Conv]
     unsupported: Callable[[ConvProblem], str | None] = supports_all
-    """Why it can't compute the problem, or None."""
+    """Returns the reason why the backend cannot compute the problem, or None. The case is then
+    `skipped` with this reason."""
     macs: Callable[[ConvProblem], int] = direct_macs
-    """What it really multiplies."""
+    """Returns the multiply-accumulates that the backend executes."""
     min_bytes: Callable[[ConvProblem, int], int] = direct_bytes
-    """The least that it has to move, in bytes, at so many bytes an element."""
+    """Returns the least bytes to move, given the bytes per element."""
     error_bound: Callable[[ConvProblem], float] = direct_sum_bound
-    """The largest error it may make, in units of eps * max(conv(|x|, |w|))."""
+    """Returns the largest allowed error, in units of eps * max(conv(|x|, |w|))."""
     source: str = ""
-    """The paper, book or library that it comes from."""
+    """Paper, book or library of the method."""
     version: str = ""
-    """Its own version; by default that of the distribution that ships it."""
+    """Version of the backend. By default that of the distribution that ships it."""
     direct: bool = True
-    """Whether it sums products of inputs and weights alone: then small integers come out exact."""
+    """Whether it only sums products of inputs and weights, so that small integers are exact."""
     needs_factors: bool = False
-    """Whether it computes from `Weights.factors`, and so needs `weight_kind="separable"`."""
+    """Whether it computes from `Weights.factors` and so needs `weight_kind="separable"`."""
     device_types: tuple[str, ...] | None = None
-    """The device types that it runs on; None: all."""
+    """Supported device types, such as "cpu" and "cuda"; None: all."""
     dtypes: tuple[str, ...] | None = None
-    """The dtypes that it computes in, such as "float32"; None: all."""
+    """Supported dtypes, such as "float32"; None: all."""
     family: str = BASIC
-    """What `--backend` takes it by, beside its name: one of `FAMILIES`; "": runs unless others
-    are asked for."""
+    """One of `FAMILIES`, selected by `--backend FAMILY`; "": runs by default."""
     modules: tuple[str, ...] = ()
-    """The packages that it imports when it prepares, beyond what convsweep itself needs."""
+    """Packages that `prepare` imports, beyond the requirements of convsweep."""
     extra: str | None = None
-    """The extra of convsweep that installs them."""
+    """Extra of convsweep that installs `modules`."""
     compile_s: float = 0.0
-    """The longest that compiling may take in `prepare` or at the first call, in seconds; a case's
-    time limit is that much longer."""
+    """Upper limit of the compile time in `prepare` or the first call, in seconds. It is added to
+    the time limit of a case."""
     compiles_per_problem: bool = False
-    """Whether it compiles for each problem anew, and in each process; else once, and keeps it."""
+    """Whether every process compiles again for every problem; else compiled code is kept."""
     own_threads: bool = False
-    """Whether it brings a thread pool beside torch's."""
+    """Whether it has a thread pool of its own; it then runs in a process of its own."""
     nominal_macs_per_s: float = 4e10
-    """A rough rate on one core, to forecast how long a sweep takes; no result depends on it."""
+    """Rough rate of one core, for the forecast of a run's duration. No result depends on it."""

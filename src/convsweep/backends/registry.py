@@ -1,8 +1,9 @@
-"""Every strategy there is: the built-in files, and other packages' entry points."""
+"""Registry of all backends: built-in strategies, and entry points of other packages."""
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -10,45 +11,58 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
+from types import ModuleType
 
 from convsweep import __version__
 from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem
 
 ENTRY_POINT_GROUP = "convsweep.backends"
+STRATEGIES = "convsweep.backends.strategies"
+"""Package of the built-in strategies. Each file exports `BACKEND`, or several as `BACKENDS`."""
 
 
 @cache
 def list_backends() -> dict[str, Backend]:
-    """All backends by name; one that can't be imported says so for every problem."""
-    found: dict[str, Backend] = {}
-    built_in = import_module("convsweep.backends.strategies")
-    for module in pkgutil.iter_modules(built_in.__path__):
-        path = f"{built_in.__name__}.{module.name}:BACKEND"
-        backend = _load(EntryPoint(module.name, path, ENTRY_POINT_GROUP), __version__)
-        found[backend.name] = backend
+    """Return all backends by name: built-in ones sorted by name, then those of other packages.
+
+    A backend that cannot be imported is listed, and unsupported for every problem with the reason.
+    """
+    found = {backend.name: backend for backend in sorted(_built_in(), key=lambda b: b.name)}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP)):
-        backend = _load(point, point.dist.version if point.dist else "")
-        if backend.name in found:
-            taken = f"the name {backend.name!r} belongs to another backend"
-            backend = unavailable(f"{backend.name}@{point.value}", taken)
-        found[backend.name] = backend
+        for backend in _load(point, point.dist.version if point.dist else ""):
+            if backend.name in found:
+                reason = f"the name {backend.name!r} belongs to another backend"
+                backend = unavailable(f"{backend.name}@{point.value}", reason)
+            found[backend.name] = backend
     return found
 
 
-def _load(point: EntryPoint, version: str) -> Backend:
+def _built_in() -> Iterator[Backend]:
+    for file in pkgutil.iter_modules(import_module(STRATEGIES).__path__):
+        yield from _load(EntryPoint(file.name, f"{STRATEGIES}.{file.name}", ""), __version__)
+
+
+def _load(point: EntryPoint, version: str) -> Iterator[Backend]:
+    """Load what an entry point names: a backend, a tuple of backends, or a module of them."""
     try:
-        backend = point.load()
-    except Exception as error:  # whatever a foreign module does at import, others still run
-        return unavailable(point.name, f"can't be imported: {type(error).__name__}: {error}")
-    if not isinstance(backend, Backend):
-        kind = type(backend).__name__
-        return unavailable(point.name, f"{point.value} is a {kind}, not a convsweep.Backend")
-    return backend if backend.version else replace(backend, version=_version(backend) or version)
+        loaded = point.load()
+        if isinstance(loaded, ModuleType):
+            loaded = loaded.BACKENDS if hasattr(loaded, "BACKENDS") else loaded.BACKEND
+    except Exception as error:  # importing another package may raise anything
+        yield unavailable(point.name, f"cannot be imported: {type(error).__name__}: {error}")
+        return
+    for backend in loaded if isinstance(loaded, tuple) else (loaded,):
+        if isinstance(backend, Backend):
+            default = _module_version(backend) or version
+            yield backend if backend.version else replace(backend, version=default)
+        else:
+            kind = type(backend).__name__
+            yield unavailable(point.name, f"{point.value} is a {kind}, not a convsweep.Backend")
 
 
-def _version(backend: Backend) -> str:
-    """That of the first package it imports, as in `onnxruntime 1.32.0`; "" where there is none."""
+def _module_version(backend: Backend) -> str:
+    """Return the version of the first package it needs, as in `onnxruntime 1.32.0`, or ""."""
     for module in backend.modules:
         with suppress(PackageNotFoundError):
             return f"{module} {version_of(module)}"
@@ -56,7 +70,7 @@ def _version(backend: Backend) -> str:
 
 
 def missing_package(backend: Backend) -> str | None:
-    """Which package that the backend imports is missing, and how to get it, or None."""
+    """Return which packages of the backend are missing and how to install them, or None."""
     missing = [module for module in backend.modules if find_spec(module) is None]
     if not missing:
         return None
@@ -65,7 +79,7 @@ def missing_package(backend: Backend) -> str | None:
 
 
 def unavailable(name: str, reason: str) -> Backend:
-    """A backend of which nothing is known but why it can't run."""
+    """Return a backend that is unsupported for every problem, with the reason."""
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         raise RuntimeError(reason)
@@ -76,7 +90,7 @@ def unavailable(name: str, reason: str) -> Backend:
 def skip_reason(
     backend: Backend, problem: ConvProblem, *, weight_kind: str, device: str, dtype: str
 ) -> str | None:
-    """Why the backend can't take part in a case, in words, or None."""
+    """Return why the backend cannot run a case, or None."""
     device_type = device.partition(":")[0]
     if backend.device_types is not None and device_type not in backend.device_types:
         return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
@@ -85,5 +99,5 @@ def skip_reason(
     if reason := missing_package(backend) or backend.unsupported(problem):
         return reason
     if backend.needs_factors and weight_kind != "separable":
-        return "needs a weight that factors: --weight-kind separable"
+        return "needs a separable weight: --weight-kind separable"
     return None

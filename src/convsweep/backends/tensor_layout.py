@@ -1,4 +1,4 @@
-"""Tensors taken from one order in memory to another: planes of a channel, or pixels of channels."""
+"""Conversion between contiguous and channels_last tensors, and input checks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
-    """Let pass what was prepared for alone: others would be read as raw memory of that kind.
+    """Check that an input is what the backend was prepared for; kernels read raw memory.
 
     Raises:
-        ValueError: another shape (a tuple of the same sizes is equal) or another dtype.
+        ValueError: another shape or dtype.
     """
     if x.shape != shape or x.dtype is not dtype:
         raise ValueError(
@@ -21,22 +21,27 @@ def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.floa
         )
 
 
+def is_channels_last(x: Tensor) -> bool:
+    """Return whether the channels of a pixel are neighbours; False if also contiguous."""
+    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+
+
 def to_pixels(x: Tensor) -> Tensor:
-    """X (N, C, *size) as (N, *size, C), contiguous; a view where channels come last already."""
+    """Return x (N, C, *size) as (N, *size, C), contiguous; a view if x is channels_last."""
     pixels = x.movedim(1, -1)
     if pixels.is_contiguous():
         return pixels
-    # Matrix by matrix: torch transposes those in blocks, and tensors element by element.
+    # Image by image: torch transposes matrices in blocks, and larger tensors element by element.
     return torch.stack([image.flatten(1).T for image in x]).view(pixels.shape)
 
 
 def from_pixels(y: Tensor, like: Tensor) -> Tensor:
-    """Y (N, *size, C) as (N, C, *size), in planes where `like` is in planes, else in pixels."""
+    """Return y (N, *size, C) as (N, C, *size), contiguous if `like` is, else channels_last."""
     if not like.is_contiguous():
         return y.contiguous().movedim(-1, 1)
     return torch.stack([image.flatten(0, -2).T for image in y]).view(y.movedim(-1, 1).shape)
 
 
 def in_layout_of(x: Tensor, y: Tensor) -> Tensor:
-    """(N, C, *size), contiguous, in planes where `x` is in planes, else in pixels."""
+    """Return y (N, C, *size), contiguous if `x` is, else channels_last."""
     return y.contiguous() if x.is_contiguous() else to_pixels(y).movedim(-1, 1)

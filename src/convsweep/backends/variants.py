@@ -1,7 +1,7 @@
-"""A backend once more under another name: as it is, or with more calls than it is told to make.
+"""Variants of a backend under another name: the same (A/A test), or slowed by extra calls.
 
-What tells a backend from itself is noise, and what misses a known difference is blind: both are
-counted by `convsweep noise`.
+`convsweep noise` counts differences found between a backend and its A/A variant, and slowdowns of
+known size that are not found.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from convsweep.backends.registry import list_backends
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 
 AA_SUFFIX = "+again"
-_MORE_WORK = re.compile(r".+\+(\d+)%")
+_SLOWED = re.compile(r".+\+(\d+)%")
 
 
 def aa_variant(name: str) -> str:
-    """The name under which the backend runs a second time, as it is."""
+    """Return the name under which the unchanged backend is measured a second time."""
     return name + AA_SUFFIX
 
 
 def slowed_variant(name: str, percent: int) -> str:
-    """The name under which it makes so many percent more calls than are counted."""
+    """Return the name under which the backend makes `percent` % uncounted extra calls."""
     return f"{name}+{percent}%"
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of that name, which may be a twin's or measure a ceiling."""
+    """Return the backend of that name, which may be a variant or a roofline probe.
+
+    Raises:
+        KeyError: no backend has the name.
+    """
     known = {**PROBE_BACKENDS, **list_backends()}
     if name in known:
         return known[name]
@@ -37,6 +41,6 @@ def find_backend(name: str) -> Backend:
 
 
 def extra_work(name: str) -> Fraction:
-    """What part of its calls a twin makes once more, uncounted; 0 for others."""
-    match = _MORE_WORK.fullmatch(name)
+    """Return the share of uncounted extra calls that a slowed variant makes; 0 for others."""
+    match = _SLOWED.fullmatch(name)
     return Fraction(int(match[1]), 100) if match else Fraction(0)

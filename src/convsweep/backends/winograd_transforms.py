@@ -1,10 +1,10 @@
-"""Transforms that let a small convolution do with fewer products (Toom, Cook, Winograd).
+"""Matrices of Winograd's minimal filtering, by Cook and Toom's interpolation.
 
-F(m, r) gives m outputs of a correlation of m + r - 1 inputs d with r taps g by m + r - 1 products,
-y = A^T [(G g) * (B^T d)], instead of m r; in more dimensions a transform acts along each of them.
-It is Toom and Cook's product of polynomials, by interpolation in m + r - 2 points and infinity,
-transposed (Toom 1963; Cook 1966; Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray
-2016, Fast Algorithms for Convolutional Neural Networks).
+F(m, r) computes m outputs of a correlation of m + r - 1 inputs d with r taps g by m + r - 1
+products, y = A^T [(G g) * (B^T d)], instead of m r. In more dimensions it acts along each axis.
+It is the transpose of a product of polynomials, interpolated at m + r - 2 points and infinity
+(Toom 1963; Cook 1966; Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray 2016, Fast
+Algorithms for Convolutional Neural Networks).
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ _FIVE_POINTS = tuple(map(Fraction, ("0", "5/8", "-5/8", "3/2", "-3/2")))
 
 
 def good_points(count: int) -> tuple[Fraction, ...]:
-    """Where to interpolate so that rounding errors grow little: 0, and pairs near +-c and +-1/c.
+    """Return interpolation points with small rounding errors: 0, and pairs near +-c and +-1/c.
 
-    The small fractions for F(2, 3) and F(6, 3) are those of Barabasz, Anderson, Soodhalter & Gregg
-    2020 (Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
-    Networks); five are such pairs as Alam, Anderson, Barabasz & Gregg 2022 describe (Winograd
-    Convolution for Deep Neural Networks: Efficient Point Selection), short in binary: F(4x4, 3x3)
-    errs by less than half of what 0, +-1, +-2 cost it. Raises `ValueError` beyond 7.
+    Those of F(2, 3) and F(6, 3) are from Barabasz, Anderson, Soodhalter & Gregg 2020 (Error
+    Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks). The five
+    of F(4, 3) are chosen after Alam, Anderson, Barabasz & Gregg 2022 (Winograd Convolution for Deep
+    Neural Networks: Efficient Point Selection), and short in binary. The error of F(4x4, 3x3) is
+    less than half of that at 0, +-1, +-2.
+
+    Raises:
+        ValueError: more than 7 points.
     """
     if count > len(_POINTS):
-        raise ValueError(f"no more than {len(_POINTS)} good points are known, not {count}")
+        raise ValueError(f"good points are known up to {len(_POINTS)}, not {count}")
     return _FIVE_POINTS if count == len(_FIVE_POINTS) else _POINTS[:count]
 
 
 class Transforms(NamedTuple):
-    """The matrices of F(m, r) in float64, n = m + r - 1."""
+    """Matrices of F(m, r) in float64, n = m + r - 1."""
 
     A: NDArray[np.float64]  # (n, m): y = A^T (...)
     B: NDArray[np.float64]  # (n, n): B^T d
@@ -47,7 +50,7 @@ class Transforms(NamedTuple):
 
 
 def transforms(outputs: int, taps: int = 3, points: Sequence[Fraction] | None = None) -> Transforms:
-    """The matrices of F(outputs, taps), rounded once; errors as `exact_transforms` raises them."""
+    """Return the matrices of F(outputs, taps), rounded once; raises as `exact_transforms`."""
     exact = exact_transforms(outputs, taps, points)
     return Transforms(*(np.array(matrix, dtype=np.float64) for matrix in exact))
 
@@ -55,11 +58,14 @@ def transforms(outputs: int, taps: int = 3, points: Sequence[Fraction] | None = 
 def exact_transforms(
     outputs: int, taps: int = 3, points: Sequence[Fraction] | None = None
 ) -> tuple[Matrix, Matrix, Matrix]:
-    """A (n, m), B (n, n) and G (n, r) of F(outputs, taps) in fractions, n = outputs + taps - 1.
+    """Return A (n, m), B (n, n) and G (n, r) of F(outputs, taps) in fractions.
 
-    They interpolate in n - 1 `points`, the good ones unless told. All divisors go to G, which acts
-    on weights alone: A and B stay small and, at points short in binary, exact in floating point.
-    Raises `ValueError` where outputs or taps are below 1, or points repeat or are too few or many.
+    They interpolate at n - 1 = outputs + taps - 2 `points`, by default the good ones. All divisors
+    are in G, which acts on weights only. So A and B are small, and exact in floating point if the
+    points are short in binary.
+
+    Raises:
+        ValueError: outputs or taps below 1, or repeated, too few or too many points.
     """
     if outputs < 1 or taps < 1:
         raise ValueError(f"F({outputs}, {taps}) needs at least 1 output and 1 tap")
@@ -82,17 +88,17 @@ def exact_transforms(
 
 
 def _powers(point: Fraction, count: int) -> tuple[Fraction, ...]:
-    """1, p, p^2 ...: what evaluates a polynomial of `count` coefficients in p."""
+    """Return 1, p, p^2 ..., which evaluate a polynomial of `count` coefficients at p."""
     return tuple(point**k for k in range(count))
 
 
 def _last(count: int) -> tuple[Fraction, ...]:
-    """What evaluates a polynomial at infinity: its leading coefficient."""
+    """Return the row that evaluates a polynomial at infinity: its leading coefficient."""
     return (*[Fraction(0)] * (count - 1), Fraction(1))
 
 
 def _with_roots(roots: Sequence[Fraction], length: int) -> tuple[Fraction, ...]:
-    """The coefficients of the product of (x - root), the constant first, filled up with zeros."""
+    """Return the coefficients of the product of (x - root), constant first, padded with zeros."""
 
     def times(coefficients: list[Fraction], root: Fraction) -> list[Fraction]:
         shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]

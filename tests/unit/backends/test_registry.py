@@ -1,14 +1,16 @@
-"""Backends are found, the package's own and others', and none can keep the others from it."""
+"""Registry: backends of this package and of others, and failures that affect one backend only."""
 
+import pkgutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.backends import registry
+from convsweep.backends import registry, strategies
 from convsweep.cli import listing
 from tests.support import faulty_backends as outside
 
@@ -52,11 +54,36 @@ def test_no_outside_backend_takes_a_built_in_ones_place(with_outside: dict[str, 
     assert with_outside["torch_conv"].source.startswith("torch.nn.functional")
 
 
-def test_backends_is_a_folder_and_a_function() -> None:
-    import convsweep.backends.strategies.loop as loop
+def test_every_strategy_file_exports_one_backend_or_several() -> None:
+    exported = set()
+    for file in pkgutil.iter_modules(strategies.__path__):
+        module = import_module(f"{strategies.__name__}.{file.name}")
+        backends = getattr(module, "BACKENDS", None) or (module.BACKEND,)
+        assert all(isinstance(backend, Backend) for backend in backends)
+        exported |= {backend.name for backend in backends}
+    assert len(exported) == 30
+    assert exported == {*convsweep.list_backends()}
 
-    assert convsweep.list_backends()["loop"] is not None
-    assert loop.BACKEND.name == "loop"
+
+def test_built_in_backends_are_sorted_and_have_a_version_and_a_source() -> None:
+    backends = convsweep.list_backends()
+    assert [*backends] == sorted(backends)
+    assert all(backend.version and backend.source for backend in backends.values())
+
+
+def test_the_group_of_entry_points_is_public() -> None:
+    assert registry.ENTRY_POINT_GROUP == "convsweep.backends"
+
+
+def test_one_file_adds_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "from convsweep import Backend\nBACKENDS = Backend('one', None), Backend('two', None)"
+    (tmp_path / "a_pair.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    registry.list_backends.cache_clear()
+    try:
+        assert {"one", "two"} <= {*convsweep.list_backends()}
+    finally:
+        registry.list_backends.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What the engines need to be given a convolution: graphs, layouts, threads."""
+"""Adapters to other libraries: graphs, layouts and threads."""

@@ -1,4 +1,4 @@
-"""Between a call of PyTorch's and an engine: layouts, inputs not prepared for, calling threads."""
+"""Adapters between a PyTorch call and an engine: layouts, input checks, calling threads."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.tensor_layout import check_input, in_layout_of
+from convsweep.backends.tensor_layout import check_input, in_layout_of, is_channels_last
 from convsweep.problems.problem import ConvProblem
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """Whether all channels of a pixel lie together; not where that is contiguous as well."""
-    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
-
-
 def example(problem: ConvProblem, channels_last: bool) -> Tensor:
-    """An input of zeros in one of the layouts."""
+    """Return an input of zeros, contiguous or channels_last."""
     memory_format = _CHANNELS_LAST[problem.rank + 2] if channels_last else torch.contiguous_format
     return torch.zeros(problem.input_shape).contiguous(memory_format=memory_format)
 
 
 class PerThread(threading.local):
-    """What calls of an engine may not share, as `own`: made at a calling thread's first call."""
+    """Engine state that threads may not share. `own` is made at a thread's first call."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.own = make()
 
 
-def contiguous_between(conv: Conv, shape: Sequence[int]) -> Conv:
-    """A convolution that knows contiguous tensors of this shape alone, for every layout.
+def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
+    """Wrap a function of contiguous tensors so that it takes every layout.
 
-    What is converted is converted within the call: a contiguous answer for a contiguous input, a
-    channels_last one for a channels_last one.
+    Inputs and outputs are converted within the call: contiguous input gives contiguous output,
+    channels_last input gives channels_last output.
 
     Raises:
         ValueError: at a call, an input of another shape, or not in float32.
@@ -54,11 +49,13 @@ def contiguous_between(conv: Conv, shape: Sequence[int]) -> Conv:
     return converted
 
 
-def made_for_each(make: Callable[[bool], Conv], channels_last: bool, shape: Sequence[int]) -> Conv:
-    """A convolution made apart for each layout: `make(channels_last)`.
+def for_each_layout(
+    make: Callable[[bool], Conv], channels_last: bool, shape: Sequence[int]
+) -> Conv:
+    """Return a function that calls `make(channels_last)` once per layout of its inputs.
 
-    Nobody knows the input's layout before the first call. The one that the weights have is made
-    at once, the other one when an input first has it.
+    The input's layout is unknown in `prepare`. The function for the weights' layout,
+    `channels_last`, is made at once, the other one at the first input that needs it.
 
     Raises:
         ValueError: at a call, an input of another shape, or not in float32.
@@ -67,9 +64,9 @@ def made_for_each(make: Callable[[bool], Conv], channels_last: bool, shape: Sequ
 
     def conv(x: Tensor) -> Tensor:
         check_input(x, shape)
-        rows = is_channels_last(x)
-        if rows not in made:
-            made[rows] = make(rows)
-        return made[rows](x if rows else x.contiguous())
+        last = is_channels_last(x)
+        if last not in made:
+            made[last] = make(last)
+        return made[last](x if last else x.contiguous())
 
     return conv

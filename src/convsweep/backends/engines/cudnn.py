@@ -1,4 +1,4 @@
-"""cuDNN under other settings than PyTorch's own, in force within the call alone."""
+"""cuDNN with settings that hold during the call only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 def convolution(
     problem: ConvProblem, weights: Weights, *, benchmark: bool = False, tf32: bool = False
 ) -> Conv:
-    """PyTorch's convolution with cuDNN's autotuning, or with TF32, which has 10 bits of mantissa.
+    """Return PyTorch's convolution with cuDNN's autotuning, or with TF32 (10 bits of mantissa).
 
-    The settings are torch's, for the whole process: they are set and put back at every call, which
-    takes less than a microsecond and spares other backends.
+    PyTorch has these settings once per process. Every call sets and restores them, which takes
+    less than a microsecond, so that other backends are unaffected.
     """
     convolve = partial(
         _BY_RANK[problem.rank],

@@ -1,34 +1,94 @@
-"""What an engine is given: convolutions one after another, each with what it has learnt."""
+"""Graph of convolutions for an engine, and the pair of backends that every graph engine has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
-from convsweep.backends.base import Weights
+from convsweep.backends.base import (
+    Backend,
+    Conv,
+    Weights,
+    factored_sum_bound,
+    library_bound,
+    supports_all,
+)
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import depthwise_part, pointwise_part
+from convsweep.problems.separable import (
+    depthwise_part,
+    not_separable_reason,
+    pointwise_part,
+    separable_macs,
+    separable_min_bytes,
+)
 
 
-class Layer(NamedTuple):
-    """One convolution of a graph."""
+class GraphLayer(NamedTuple):
+    """One convolution of a graph, with its parameters."""
 
     problem: ConvProblem
     weight: Tensor  # (C_out, C_in / groups, *kernel_size)
     bias: Tensor | None  # (C_out,)
 
 
-def dense(problem: ConvProblem, weights: Weights) -> list[Layer]:
-    """The convolution itself."""
-    return [Layer(problem, weights.dense, weights.bias)]
+def dense_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
+    """Return the convolution as a graph of one layer."""
+    return [GraphLayer(problem, weights.dense, weights.bias)]
 
 
-def separable(problem: ConvProblem, weights: Weights) -> list[Layer]:
-    """The depthwise convolution, then the 1x1 convolution with the bias, in one graph."""
+def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
+    """Return the depthwise convolution, then the 1x1 convolution with the bias."""
     assert weights.factors is not None
     depthwise, pointwise = weights.factors
     return [
-        Layer(depthwise_part(problem), depthwise, None),
-        Layer(pointwise_part(problem), pointwise, weights.bias),
+        GraphLayer(depthwise_part(problem), depthwise, None),
+        GraphLayer(pointwise_part(problem), pointwise, weights.bias),
     ]
+
+
+def dense_and_separable(
+    names: tuple[str, str],
+    convolution: Callable[[Sequence[GraphLayer]], Conv],
+    *,
+    sources: tuple[str, str],
+    unsupported: Callable[[ConvProblem], str | None] = supports_all,
+    version: str = "",
+    modules: tuple[str, ...] = (),
+    extra: str | None = None,
+    own_threads: bool = False,
+) -> tuple[Backend, Backend]:
+    """Return two backends of an engine on the CPU in float32: dense, and separable in one graph.
+
+    `convolution` makes one function of a graph's layers. `names` and `sources` are those of the
+    dense and of the separable backend. Other arguments are fields of `Backend`.
+    """
+    dense = Backend(
+        names[0],
+        lambda problem, weights: convolution(dense_graph(problem, weights)),
+        unsupported,
+        error_bound=library_bound,
+        source=sources[0],
+        version=version,
+        direct=False,
+        device_types=("cpu",),
+        dtypes=("float32",),
+        family="engines",
+        modules=modules,
+        extra=extra,
+        own_threads=own_threads,
+    )
+    separable = replace(
+        dense,
+        name=names[1],
+        prepare=lambda problem, weights: convolution(separable_graph(problem, weights)),
+        unsupported=lambda problem: unsupported(problem) or not_separable_reason(problem),
+        macs=separable_macs,
+        min_bytes=separable_min_bytes,
+        error_bound=factored_sum_bound,
+        source=sources[1],
+        needs_factors=True,
+    )
+    return dense, separable

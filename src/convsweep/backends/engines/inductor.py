@@ -1,7 +1,7 @@
-"""TorchInductor, which `torch.compile` runs: weights frozen, one problem, one layout of its input.
+"""TorchInductor, the compiler of `torch.compile`, for one problem and one input layout.
 
-It is given the graph itself, without the guards that `torch.compile` checks at every call: they
-take some 60 us, as long as a small layer.
+It compiles the graph directly. The guards that `torch.compile` checks at every call take about
+60 us, as long as a small layer.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d, conv3d
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.engines.adapters import example, is_channels_last, made_for_each
+from convsweep.backends.engines.adapters import example, for_each_layout
+from convsweep.backends.tensor_layout import is_channels_last
 from convsweep.problems.problem import ConvProblem
 
 _OPTIONS: dict[str, Any] = {
     "freezing": True,
-    "compile_threads": 1,  # no processes beside the measuring one
+    "compile_threads": 1,  # start no further processes
 }
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 @cache
 def missing_compiler() -> str | None:
-    """What Inductor lacks here, in words, or None."""
+    """Return which C++ compiler Inductor needs and does not find, or None."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     return None if shutil.which(compiler) else f"needs a C++ compiler: {compiler} is not found"
 
 
 def convolution(problem: ConvProblem, weights: Weights) -> Conv:
-    """The problem compiled, with as many threads as PyTorch has now.
+    """Compile the problem for the layout of the weights, with PyTorch's current thread count.
 
-    It is compiled here, in the layout of the weights, not at the first call: weights are frozen
-    into the graph while it is compiled.
+    Weights are frozen into the graph, so that no call reorders them.
     """
 
     def make(channels_last: bool) -> Conv:
         return _compiled(problem, weights, channels_last)
 
-    return made_for_each(make, is_channels_last(weights.dense), problem.input_shape)
+    return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
 
 
 def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv:
@@ -54,19 +54,19 @@ def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Co
     graph = torch.fx.symbolic_trace(_Layer(problem, weights).eval())
     zeros = example(problem, channels_last)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own parts that torch has deprecated
+        warnings.simplefilter("ignore")  # it uses deprecated parts of torch
         run: Any = inductor.compile(graph, [zeros], options=_OPTIONS)
-        run(zeros)  # what it leaves for its first call
+        run(zeros)  # the first call finishes the compilation
 
     def conv(x: Tensor) -> Tensor:
-        answer: Tensor = run(x)[0]
-        return answer
+        y: Tensor = run(x)[0]
+        return y
 
     return conv
 
 
 class _Layer(nn.Module):
-    """The convolution as a module."""
+    """Module that computes the convolution."""
 
     def __init__(self, problem: ConvProblem, weights: Weights) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Layer(nn.Module):
         self.problem = problem
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """(N, C_in, *input_size) -> (N, C_out, *output_size)."""
+        """Compute (N, C_in, *input_size) -> (N, C_out, *output_size)."""
         problem = self.problem
-        ways = (problem.stride, problem.padding, problem.dilation, problem.groups)
-        return (_BY_RANK[problem.rank](x, self.weight, self.bias, *ways),)
+        geometry = (problem.stride, problem.padding, problem.dilation, problem.groups)
+        return (_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry),)

@@ -1,4 +1,4 @@
-"""JAX: a convolution compiled by XLA for one problem and one layout of its input."""
+"""JAX: a convolution compiled by XLA for one problem and one input layout."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.engines.adapters import example, is_channels_last, made_for_each
+from convsweep.backends.engines.adapters import example, for_each_layout
+from convsweep.backends.tensor_layout import is_channels_last
 from convsweep.problems.problem import ConvProblem
 
-_POOL = "NPROC"  # how many threads XLA's pool has, read once a process
+_THREADS_VARIABLE = "NPROC"  # threads of XLA's pool, read once per process
 
 
 def convolution(problem: ConvProblem, weights: Weights) -> Conv:
-    """The problem jitted, its weights constants, with as many threads as PyTorch has now.
-
-    XLA compiles it here, in the layout of the weights, not at the first call.
+    """Compile the problem for the layout of the weights, which become constants.
 
     Raises:
-        RuntimeError: XLA's pool was made with other threads than PyTorch has now.
+        RuntimeError: XLA's thread pool has another size than PyTorch has threads now.
     """
     threads = torch.get_num_threads()
-    if _pool() != threads:
-        raise RuntimeError(f"XLA has {_pool()} threads in this process for good, not {threads}")
+    if _pool_threads() != threads:
+        raise RuntimeError(
+            f"XLA's pool has {_pool_threads()} threads in this process, not {threads}: "
+            "use another process"
+        )
 
     def make(channels_last: bool) -> Conv:
         return _jitted(problem, weights, channels_last)
 
-    return made_for_each(make, is_channels_last(weights.dense), problem.input_shape)
+    return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
 
 
 @cache
-def _pool() -> int:
-    """Make XLA's pool, once a process, with as many threads as PyTorch has then; how many."""
+def _pool_threads() -> int:
+    """Start XLA's pool with PyTorch's current thread count; return that of the first call."""
     import jax
 
-    threads, before = torch.get_num_threads(), os.environ.get(_POOL)
-    os.environ[_POOL] = str(threads)
+    threads, before = torch.get_num_threads(), os.environ.get(_THREADS_VARIABLE)
+    os.environ[_THREADS_VARIABLE] = str(threads)
     try:
         jax.devices("cpu")
     finally:
-        del os.environ[_POOL]
+        del os.environ[_THREADS_VARIABLE]
         if before is not None:
-            os.environ[_POOL] = before
+            os.environ[_THREADS_VARIABLE] = before
     return threads
 
 

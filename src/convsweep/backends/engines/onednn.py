@@ -1,4 +1,4 @@
-"""oneDNN as PyTorch ships it, with weights reordered once instead of at every call."""
+"""oneDNN as shipped with PyTorch, with weights reordered once instead of at every call."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.engines.adapters import is_channels_last, made_for_each
-from convsweep.backends.engines.graph import Layer
-from convsweep.backends.tensor_layout import from_pixels
+from convsweep.backends.engines.adapters import for_each_layout
+from convsweep.backends.engines.graph import GraphLayer
+from convsweep.backends.tensor_layout import from_pixels, is_channels_last
 from convsweep.problems.problem import ConvProblem
 
-_LARGE = 2**17  # elements of an answer that takes longer to convert than blocks are slower
+_LARGE = 2**17  # output elements; above, converting rows takes longer than blocks do
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """A build of PyTorch may come without oneDNN."""
+    """Return the reason if this build of PyTorch has no oneDNN, or None."""
     return None if torch._C._has_mkldnn else "needs a PyTorch built with oneDNN"
 
 
-def convolution(layers: Sequence[Layer]) -> Conv:
-    """The layers one after the other."""
+def convolution(layers: Sequence[GraphLayer]) -> Conv:
+    """Return a function that runs the layers one after the other."""
     convs = [_convolution(layer) for layer in layers]
 
     def conv(x: Tensor) -> Tensor:
-        for each in convs:
-            x = each(x)
+        for layer_conv in convs:
+            x = layer_conv(x)
         return x
 
     return convs[0] if len(convs) == 1 else conv
 
 
-def _convolution(layer: Layer) -> Conv:
-    """One of them by PyTorch's fused operators, which alone take reordered weights.
+def _convolution(layer: GraphLayer) -> Conv:
+    """Prepare one layer with PyTorch's fused operators, which accept reordered weights.
 
-    oneDNN has two ways: rows of all channels, or planes in blocks of 8 or 16 channels, which it
-    makes of contiguous inputs itself. Each wants weights in an order of its own.
+    oneDNN computes in rows of all channels, or in blocks of 8 or 16 channels, to which it converts
+    contiguous inputs itself. Each needs its own order of weights.
     """
     flat = layer.problem.rank == 1
 
@@ -47,17 +47,17 @@ def _convolution(layer: Layer) -> Conv:
         return _in_rows(layer, channels_last)
 
     _, size, _ = _as_image(layer)
-    conv = made_for_each(make, is_channels_last(layer.weight), tuple(size))
+    conv = for_each_layout(make, is_channels_last(layer.weight), tuple(size))
     return (lambda x: conv(x.unsqueeze(2)).squeeze(2)) if flat else conv
 
 
-def _prefers_blocks(layer: Layer) -> bool:
+def _prefers_blocks(layer: GraphLayer) -> bool:
     problem = layer.problem
     large = torch.Size(problem.output_shape).numel() >= _LARGE
     return problem.rank < 3 and (problem.groups > 1 or large)
 
 
-def _in_blocks(layer: Layer) -> Conv:
+def _in_blocks(layer: GraphLayer) -> Conv:
     operators = torch.ops.mkldnn_prepacked
     weight, size, (stride, padding, dilation) = _as_image(layer)
     packed = operators.conv2d_prepack(
@@ -72,7 +72,7 @@ def _in_blocks(layer: Layer) -> Conv:
     return conv
 
 
-def _in_rows(layer: Layer, channels_last: bool) -> Conv:
+def _in_rows(layer: GraphLayer, channels_last: bool) -> Conv:
     operators, groups, bias = torch.ops.mkldnn, layer.problem.groups, layer.bias
     weight, size, (stride, padding, dilation) = _as_image(layer)
     packed = operators._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
@@ -85,15 +85,15 @@ def _in_rows(layer: Layer, channels_last: bool) -> Conv:
     return conv
 
 
-def _as_image(layer: Layer) -> tuple[Tensor, list[int], Sequence[list[int]]]:
-    """Weight, input size, and stride, padding and dilation; of a line, those of an image."""
+def _as_image(layer: GraphLayer) -> tuple[Tensor, list[int], Sequence[list[int]]]:
+    """Return weight, input size and (stride, padding, dilation); of a 1-D layer as a 2-D one."""
     problem, weight = layer.problem, layer.weight
-    size, ways = list(problem.input_shape), (problem.stride, problem.padding, problem.dilation)
+    size, geometry = list(problem.input_shape), (problem.stride, problem.padding, problem.dilation)
     if problem.rank > 1:
-        return weight, size, [list(way) for way in ways]
+        return weight, size, [list(values) for values in geometry]
     size.insert(2, 1)
     return (
         weight.unsqueeze(2),
         size,
-        [[fill, *way] for fill, way in zip((1, 0, 1), ways, strict=True)],
+        [[first, *values] for first, values in zip((1, 0, 1), geometry, strict=True)],
     )

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a graph of convolutions, its weights packed when its session is made."""
+"""ONNX Runtime: a session of convolutions, with weights packed in `prepare`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.engines.adapters import PerThread, contiguous_between
-from convsweep.backends.engines.graph import Layer
+from convsweep.backends.engines.adapters import PerThread, for_contiguous
+from convsweep.backends.engines.graph import GraphLayer
 
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
 
 
-def convolution(layers: Sequence[Layer]) -> Conv:
-    """The layers as one session, with as many threads as PyTorch has now."""
+def convolution(layers: Sequence[GraphLayer]) -> Conv:
+    """Make one session of the layers, with PyTorch's current thread count."""
     import numpy as np
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # on Windows alone there are some
+    onnxruntime.disable_telemetry_events()  # it sends them on Windows only
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -33,16 +33,16 @@ def convolution(layers: Sequence[Layer]) -> Conv:
 
     def conv(x: Tensor) -> Tensor:
         binding = bindings.own
-        y = torch.empty(shape)  # the session reads and writes torch's own memory
+        y = torch.empty(shape)  # the session reads and writes torch's memory
         binding.bind_input("x0", "cpu", 0, np.float32, x.shape, x.data_ptr())
         binding.bind_output("y", "cpu", 0, np.float32, shape, y.data_ptr())
         session.run_with_iobinding(binding)
         return y
 
-    return contiguous_between(conv, layers[0].problem.input_shape)
+    return for_contiguous(conv, layers[0].problem.input_shape)
 
 
-def _model(layers: Sequence[Layer]) -> Any:  # onnx has types for some of its parts alone
+def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
     from onnx import TensorProto, helper, numpy_helper
 
     names = [*(f"x{index}" for index in range(len(layers))), "y"]
@@ -63,10 +63,10 @@ def _model(layers: Sequence[Layer]) -> Any:  # onnx has types for some of its pa
             )
         )
     ends = {"x0": layers[0].problem.input_shape, "y": layers[-1].problem.output_shape}
-    given, answered = (
+    inputs, outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in ends.items()
     )
-    graph = helper.make_graph(nodes, "convolution", [given], [answered], constants)
+    graph = helper.make_graph(nodes, "convolution", [inputs], [outputs], constants)
     opsets = [helper.make_opsetid("", _OPSET)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)

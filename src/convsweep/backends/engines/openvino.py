@@ -1,4 +1,4 @@
-"""OpenVINO: a graph of convolutions, compiled for one problem and one layout of its input."""
+"""OpenVINO: a model of convolutions, compiled for one problem and one input layout."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.engines.adapters import PerThread, is_channels_last, made_for_each
-from convsweep.backends.engines.graph import Layer
+from convsweep.backends.engines.adapters import PerThread, for_each_layout
+from convsweep.backends.engines.graph import GraphLayer
+from convsweep.backends.tensor_layout import is_channels_last
 
-_COPIED_BELOW = 2**16  # elements; copying an answer then takes less than handing memory over
+_COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than sharing memory
 
 
-def convolution(layers: Sequence[Layer]) -> Conv:
-    """The layers as one compiled model, with as many threads as PyTorch has now."""
+def convolution(layers: Sequence[GraphLayer]) -> Conv:
+    """Compile the layers as one model, with PyTorch's current thread count."""
 
     def make(channels_last: bool) -> Conv:
         return _compiled(layers, channels_last)
 
-    return made_for_each(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
+    return for_each_layout(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
 
 
 @cache
 def _openvino() -> Any:
-    """OpenVINO without its telemetry, which would send word of every import over the network."""
+    """Import OpenVINO without its telemetry, which would report every import over the network."""
     telemetry = "openvino_telemetry"
-    known = telemetry in sys.modules
-    if not known:
-        sys.modules[telemetry] = None  # type: ignore[assignment]  # it then takes its own stub
+    imported = telemetry in sys.modules
+    if not imported:
+        sys.modules[telemetry] = None  # type: ignore[assignment]  # it then uses its own stub
     try:
         return import_module("openvino")
     finally:
-        if not known:
+        if not imported:
             del sys.modules[telemetry]
 
 
-def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
-    """For inputs of one layout; the graph itself has it, so that OpenVINO need not convert."""
+def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
+    """Compile for one input layout, which is part of the model: OpenVINO then converts nothing."""
     openvino = _openvino()
     model = openvino.compile_model(
         _model(layers, channels_last),
@@ -53,8 +54,8 @@ def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
             "INFERENCE_PRECISION_HINT": "f32",
         },
     )
-    shape = _laid_out(layers[-1].problem.output_shape, channels_last)
-    run = _copying if _numel(shape) < _COPIED_BELOW else _writing
+    shape = _shape_in(layers[-1].problem.output_shape, channels_last)
+    run = _infer_and_copy if _numel(shape) < _COPIED_BELOW else _infer_into
     requests = PerThread(model.create_infer_request)
 
     def conv(x: Tensor) -> Tensor:
@@ -68,47 +69,47 @@ def _compiled(layers: Sequence[Layer], channels_last: bool) -> Conv:
     return conv
 
 
-def _copying(request: Any, shape: Sequence[int]) -> Tensor:
+def _infer_and_copy(request: Any, shape: Sequence[int]) -> Tensor:
     request.infer()
     return torch.from_numpy(request.get_output_tensor().data).clone()
 
 
-def _writing(request: Any, shape: Sequence[int]) -> Tensor:
+def _infer_into(request: Any, shape: Sequence[int]) -> Tensor:
     y = torch.empty(shape)
     request.set_output_tensor(_openvino().Tensor(y.numpy(), shared_memory=True))
     request.infer()
     return y
 
 
-def _model(layers: Sequence[Layer], channels_last: bool) -> Any:
+def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
     openvino, rank = _openvino(), layers[0].problem.rank
     opset13 = openvino.opset13
-    first_shape = _laid_out(layers[0].problem.input_shape, channels_last)
-    given = node = opset13.parameter(first_shape, openvino.Type.f32)
+    first_shape = _shape_in(layers[0].problem.input_shape, channels_last)
+    parameter = node = opset13.parameter(first_shape, openvino.Type.f32)
     if channels_last:
         node = opset13.transpose(node, [0, rank + 1, *range(1, rank + 1)])
     for layer in layers:
         node = _node(layer, node)
     if channels_last:
         node = opset13.transpose(node, [0, *range(2, rank + 2), 1])
-    return openvino.Model([node], [given])
+    return openvino.Model([node], [parameter])
 
 
-def _node(layer: Layer, node: Any) -> Any:
+def _node(layer: GraphLayer, node: Any) -> Any:
     opset13 = _openvino().opset13
     problem, weight, bias = layer
-    ways = (problem.stride, problem.padding, problem.padding, problem.dilation)
+    geometry = (problem.stride, problem.padding, problem.padding, problem.dilation)
     if problem.groups == 1:
-        node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, ways))
+        node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, geometry))
     else:
         grouped = weight.contiguous().view(problem.groups, -1, *weight.shape[1:])
-        node = opset13.group_convolution(node, grouped.numpy(), *map(list, ways))
+        node = opset13.group_convolution(node, grouped.numpy(), *map(list, geometry))
     if bias is None:
         return node
     return opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
 
 
-def _laid_out(shape: Sequence[int], channels_last: bool) -> list[int]:
+def _shape_in(shape: Sequence[int], channels_last: bool) -> list[int]:
     batch_size, channels, *size = shape
     return [batch_size, *size, channels] if channels_last else [batch_size, channels, *size]
 

@@ -1,1 +1,1 @@
-"""Built-in strategies, one per file; each exports `BACKEND` or `BACKENDS`."""
+"""Built-in strategies. Each file exports one `BACKEND`, or several as the tuple `BACKENDS`."""

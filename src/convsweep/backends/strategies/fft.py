@@ -1,4 +1,4 @@
-"""The convolution theorem: correlation is a product, frequency by frequency, of two spectra.
+"""FFT convolution: the spectrum of a correlation is the product of two spectra.
 
 Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs.
 """
@@ -13,48 +13,48 @@ from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct
 from convsweep.backends.tensor_layout import in_layout_of
 from convsweep.problems.problem import ConvProblem, Size
 
-MOST_NUMBERS = 2**27
-"""A spectrum of half a gigabyte in float32; transforming it takes as much again a few times."""
+MAX_SPECTRUM = 2**27
+"""Numbers in the spectrum of the weights: half a gigabyte in float32."""
 
 
 def reach(problem: ConvProblem) -> Size:
-    """How many neighbouring inputs a kernel spans along each axis."""
+    """Return the number of input elements that a kernel spans along each axis."""
     axes = zip(problem.kernel_size, problem.dilation, strict=True)
     return tuple(d * (k - 1) + 1 for k, d in axes)
 
 
 def period(problem: ConvProblem) -> Size:
-    """The lengths of a circle on which no image and no kernel meets its own end.
+    """Return the lengths of a circular convolution whose wrap-around changes no output.
 
-    Taps read from -padding to input_size + padding: margins of one end may lie on the other's,
-    since both are zeros.
+    Taps read from -padding to input_size + padding. The margins of both ends may overlap, since
+    both are zeros.
     """
     axes = zip(problem.input_size, problem.padding, reach(problem), strict=True)
     return tuple(next_fast_len(max(i + p, r, i + 2 * p - r + 1), real=True) for i, p, r in axes)
 
 
 def frequencies(problem: ConvProblem) -> int:
-    """Complex numbers in the spectrum of a real image: half of them tell the others."""
+    """Return the complex numbers in the spectrum of a real image, without the conjugate half."""
     *slow, last = period(problem)
     return prod(slow) * (last // 2 + 1)
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """One tap has no spectrum worth taking, and many kernels on a large image fill the memory."""
+    """Return why a problem has one tap only, depends on no input, or has too large a spectrum."""
     if problem.is_pointwise:
         return "needs a kernel above 1"
     kept = prod(problem.weight_shape) + problem.bias * problem.out_channels
     if problem.min_bytes(1) == kept + prod(problem.output_shape):
-        return "needs a window that meets the image: rounding errors are no zeros"
+        return "needs an output that depends on the input: rounding errors are not zeros"
     kernels = problem.out_channels * problem.in_channels // problem.groups
     numbers = 2 * frequencies(problem) * kernels
-    if numbers > MOST_NUMBERS:
-        return f"its weights' spectrum is {numbers} numbers, over {MOST_NUMBERS}"
+    if numbers > MAX_SPECTRUM:
+        return f"the spectrum of the weights has {numbers} numbers, over {MAX_SPECTRUM}"
     return None
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Transform the weights: (F, G, C_in / G, C_out / G)."""
+    """Transform the weights to (F, G, C_in / G, C_out / G), F frequencies and G groups."""
     lengths, groups, output_shape = period(problem), problem.groups, problem.output_shape
     axes = tuple(range(-problem.rank, 0))
     dilated = weights.dense.new_zeros(*problem.weight_shape[:2], *lengths)
@@ -82,10 +82,10 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 
 def macs(problem: ConvProblem) -> int:
-    """Four real products a complex one, and 5/4 L log2 L a real transform of L numbers.
+    """Return 4 products per complex product, and 5/4 L log2 L per real transform of L numbers.
 
-    That is half of the 5/2 L log2 L operations that Frigo & Johnson 2005 reckon with (The Design
-    and Implementation of FFTW3): one to multiply goes with one to add.
+    The latter is half of the 5/2 L log2 L operations of Frigo & Johnson 2005 (The Design and
+    Implementation of FFTW3), which count multiplications and additions.
     """
     length = prod(period(problem))
     images = problem.batch_size * (problem.in_channels + problem.out_channels)
@@ -94,14 +94,14 @@ def macs(problem: ConvProblem) -> int:
 
 
 def min_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """Two numbers a frequency in place of each kernel's taps."""
+    """Return the direct bytes with two numbers per frequency in place of the taps."""
     kernels = problem.out_channels * problem.in_channels // problem.groups
     growth = 2 * frequencies(problem) - prod(problem.kernel_size)
     return direct_bytes(problem, itemsize) + growth * kernels * itemsize
 
 
 def error_bound(problem: ConvProblem) -> float:
-    """A direct sum's, and log2 L for each of the three transforms (Higham 2002, theorem 24.2)."""
+    """Return the direct bound plus log2 L for each of 3 transforms (Higham 2002, theorem 24.2)."""
     return direct_sum_bound(problem) + 3 * log2(prod(period(problem)))
 
 

@@ -1,4 +1,4 @@
-"""Windows gathered into columns, then one matrix product a group (Chellapilla et al. 2006)."""
+"""im2col: windows copied to columns, then one matrix product per group."""
 
 from torch import Tensor
 from torch.nn.functional import pad
@@ -8,7 +8,7 @@ from convsweep.problems.problem import ConvProblem
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Flatten the kernels to one matrix a group."""
+    """Flatten the kernels to one matrix per group."""
     rank = problem.rank
     margins = [p for side in reversed(problem.padding) for p in (side, side)]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
@@ -23,7 +23,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         windows = pad(x, margins) if any(margins) else x
         for axis, (k, d, s) in enumerate(axes, start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        # The copy: each pixel as often as windows cover it. (N, G, taps, prod(output_size))
+        # The copy, of each pixel once per window: (N, G, taps, prod(output_size))
         columns = windows.permute(kernel_first).reshape(columns_shape)
         y = (matrix @ columns).reshape(output_shape)
         return y if bias is None else y + bias

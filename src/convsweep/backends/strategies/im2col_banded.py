@@ -1,7 +1,7 @@
-"""Windows gathered a band of output rows at a time, so that columns are used while still cached.
+"""im2col for one band of output rows at a time, so that columns are used while still cached.
 
-The lowering of Chellapilla et al. 2006, blocked as Goto & van de Geijn 2008 block a product
-(Anatomy of High-Performance Matrix Multiplication): what is gathered has half of an L2 cache.
+The lowering of Chellapilla et al. 2006, blocked as in Goto & van de Geijn 2008 (Anatomy of
+High-Performance Matrix Multiplication): the columns of a band take half of an L2 cache.
 """
 
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from convsweep.backends.tensor_layout import from_pixels, to_pixels
 from convsweep.problems.problem import ConvProblem
 
 COLUMNS_BYTES = 1 << 18
-"""Half of the 512 KB that an L2 cache commonly holds; weights and outputs pass through the rest."""
+"""Half of a typical L2 cache of 512 KB; weights and outputs use the rest."""
 
 
 def bands(problem: ConvProblem, itemsize: int) -> Iterator[slice]:
-    """The output rows of one image, as many at a time as `COLUMNS_BYTES` hold, at least one."""
+    """Return the output rows of one image, in bands whose columns fit into `COLUMNS_BYTES`."""
     row = problem.in_channels * prod(problem.kernel_size) * prod(problem.output_size[1:]) * itemsize
     rows, end = max(1, COLUMNS_BYTES // row), problem.output_size[0]
     return (slice(first, min(first + rows, end)) for first in range(0, end, rows))
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Flatten the kernels to one matrix a group, in the order in which windows lie in memory."""
+    """Flatten the kernels to one matrix per group, in the order of windows in memory."""
     rank, groups, taps = problem.rank, problem.groups, problem.taps
     margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
@@ -44,7 +44,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         for axis, (k, d, s) in enumerate(axes, start=1):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
         windows = windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
-        # (G, N, *output_size, *kernel_size, C_in / G): what lies side by side is gathered so.
+        # (G, N, *output_size, *kernel_size, C_in / G): neighbours in memory stay neighbours
         y = x.new_empty(problem.batch_size, *problem.output_size, problem.out_channels)
         for image, rows in places:
             columns = windows[:, image, rows].reshape(groups, -1, taps)  # the copy

@@ -1,4 +1,4 @@
-"""JAX's convolution, which XLA compiles."""
+"""JAX's convolution, compiled by XLA."""
 
 from convsweep.backends.base import Backend, library_bound
 from convsweep.backends.engines import jax

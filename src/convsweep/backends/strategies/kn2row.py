@@ -1,4 +1,4 @@
-"""A 1x1 convolution a tap over the whole image, its result shifted and added: no columns.
+"""kn2row: one 1x1 convolution per tap, its result shifted and added, without columns.
 
 Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using General Matrix
 Multiplication, in its accumulating form.
@@ -17,9 +17,9 @@ from convsweep.problems.problem import ConvProblem
 def shift(
     tap: int, size: int, out: int, padding: int, stride: int, dilation: int
 ) -> tuple[slice, slice]:
-    """Which outputs of an axis a tap adds to, and which inputs it takes for them.
+    """Return the outputs along an axis that a tap adds to, and the inputs that it reads for them.
 
-    Output o reads input `o * stride + offset`; what falls outside the image adds nothing.
+    Output o reads input `o * stride + offset`. Inputs outside the image are left out.
     """
     offset = tap * dilation - padding
     first = max(0, -(offset // stride))
@@ -31,7 +31,7 @@ def shift(
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """One matrix (G, C_out / G, C_in / G) a tap, and where its result goes."""
+    """Make one matrix (G, C_out / G, C_in / G) per tap, with its outputs and inputs."""
     groups = problem.groups
     axes = zip(
         problem.kernel_size,
@@ -43,7 +43,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         strict=True,
     )
     shifts = product(*([shift(tap, *axis) for tap in range(k)] for k, *axis in axes))
-    kernels = weights.dense.flatten(2).unbind(2)  # prod(kernel_size) times (C_out, C_in / G)
+    kernels = weights.dense.flatten(2).unbind(2)  # prod(kernel_size) matrices (C_out, C_in / G)
     taps = [
         (kernel.reshape(groups, -1, kernel.shape[1]), *zip(*axis_shifts, strict=True))
         for kernel, axis_shifts in zip(kernels, shifts, strict=True)
@@ -53,16 +53,16 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     def conv(x: Tensor) -> Tensor:
         pixels = x.flatten(2).reshape(x.shape[0], groups, -1, prod(problem.input_size))
         y = x.new_zeros(problem.output_shape)
-        for matrix, added_to, taken in taps:
-            whole = (matrix @ pixels).reshape(*problem.output_shape[:2], *problem.input_size)
-            y[(..., *added_to)] += whole[(..., *taken)]
+        for matrix, outputs, inputs in taps:
+            full = (matrix @ pixels).reshape(*problem.output_shape[:2], *problem.input_size)
+            y[(..., *outputs)] += full[(..., *inputs)]
         return in_layout_of(x, y if bias is None else y + bias)
 
     return conv
 
 
 def macs(problem: ConvProblem) -> int:
-    """Every tap at every pixel, those beside the stride and at the border too."""
+    """Return one product per tap and input pixel; the stride saves none."""
     return problem.batch_size * problem.out_channels * problem.taps * prod(problem.input_size)
 
 

@@ -1,4 +1,4 @@
-"""1x1 convolution as a fully connected layer at every pixel (Dive into Deep Learning, 7.4.3)."""
+"""1x1 convolution as a fully connected layer per pixel (Dive into Deep Learning, 7.4.3)."""
 
 from torch import Tensor
 from torch.nn.functional import linear
@@ -8,20 +8,20 @@ from convsweep.problems.problem import ConvProblem
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """A fully connected layer sees one pixel: no neighbours, no padding, no groups."""
+    """Return why a problem is not one fully connected layer per pixel."""
     if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
         return None
     return "needs kernel_size 1, no padding, groups=1"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """The kernels are the layer's weight, as `torch.nn.Linear` keeps it."""
+    """Flatten the kernels to the weight of a `torch.nn.Linear`."""
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
 
     def conv(x: Tensor) -> Tensor:
         pixels = problem.strided(x).movedim(1, -1)  # (N, *output_size, C_in), a view
         y = linear(pixels, matrix, weights.bias).movedim(-1, 1)  # (N, C_out, *output_size)
-        # Channels come last out of the layer: they stay there only where they came so.
+        # The layer returns channels last; keep that only for a channels_last input.
         return y if x.movedim(1, -1).is_contiguous() else y.contiguous()
 
     return conv

@@ -1,4 +1,4 @@
-"""The convolution loop of the textbook, output element by output element.
+"""Textbook convolution loop, one output element at a time.
 
 Zhang et al., Dive into Deep Learning, section 7.4: multiple input and multiple output channels.
 """
@@ -14,7 +14,7 @@ from convsweep.problems.problem import ConvProblem, Size
 
 
 def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
-    """Cross-correlation of one channel (H, W) with one kernel (K_h, K_w); volumes work too."""
+    """Cross-correlate one channel (H, W) with one kernel (K_h, K_w); 1-D and 3-D work too."""
     spans = [d * (n - 1) + 1 for d, n in zip(dilation, k.shape, strict=True)]
     size = [(i - span) // s + 1 for i, span, s in zip(x.shape, spans, stride, strict=True)]
     y = x.new_empty(size)
@@ -26,7 +26,7 @@ def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1))
 
 
 def corr2d_multi_in(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
-    """Several input channels (C_in, H, W) and as many kernels: one result a channel, summed."""
+    """Correlate each input channel (C_in, H, W) with its kernel and sum the results."""
     channels = zip(x, k, strict=True)
     return torch.stack([corr2d(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)
 
@@ -34,12 +34,12 @@ def corr2d_multi_in(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size 
 def corr2d_multi_in_out(
     x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)
 ) -> Tensor:
-    """Several output channels: kernels (C_out, C_in, K_h, K_w), one result each, stacked."""
+    """Correlate with each of the kernels (C_out, C_in, K_h, K_w) and stack the results."""
     return torch.stack([corr2d_multi_in(x, k_o, stride, dilation) for k_o in k])
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Batch, padding, groups and bias around the textbook's three functions."""
+    """Add batch, padding, groups and bias to the textbook's three functions."""
     margins = [p for side in reversed(problem.padding) for p in (side, side)]
     kernels = weights.dense.chunk(problem.groups)  # (C_out / groups, C_in / groups, *kernel_size)
 

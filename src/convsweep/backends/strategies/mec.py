@@ -1,7 +1,7 @@
-"""Windows gathered along all axes but the first: along it, they overlap in memory.
+"""MEC: windows copied along all axes but the first, along which they overlap in memory.
 
-Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network, whose names these are.
-The lowered matrix L is K_h / stride times smaller than im2col's: rows are read, not copied, again.
+Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network, whose names are used.
+The lowered matrix L is K_h / stride times smaller than im2col's: rows are read again, not copied.
 """
 
 from math import prod
@@ -16,21 +16,21 @@ from convsweep.problems.problem import ConvProblem
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """A window's rows are neighbours in memory, with all their channels."""
+    """Return why the rows of a window are not neighbours in memory."""
     if problem.groups == 1 and problem.dilation[0] == 1:
         return None
     return "needs groups=1, dilation 1 along the first axis"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Flatten the kernels to one matrix, channels fastest."""
+    """Flatten the kernels to one matrix (taps, C_out), channels fastest."""
     rank, taps = problem.rank, problem.taps
     margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))[1:]
     # (N, H, *rest of output_size, C_in, *rest of kernel_size) -> H and the kernel after the outputs
     order = (0, *range(2, 1 + rank), 1, *range(2 + rank, 1 + 2 * rank), 1 + rank)
     K = weights.dense.movedim(1, -1).reshape(-1, taps).T.contiguous()  # (taps, C_out)
-    row = taps // problem.kernel_size[0]  # numbers in L for one row of a window
+    row = taps // problem.kernel_size[0]  # elements of L per row of a window
     steps = range(0, problem.output_size[0] * problem.stride[0] * row, problem.stride[0] * row)
 
     def conv(x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         for axis, (k, d, s) in enumerate(axes, start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
         L = windows.permute(order).reshape(problem.batch_size * prod(problem.output_size[1:]), -1)
-        # Row h of the output is a product with columns of L, of which row h + 1 reads most again.
+        # Row h of the output multiplies a slice of L that overlaps with the slice of row h + 1.
         rows = torch.stack([L[:, step : step + taps] @ K for step in steps])
         y = rows.view(problem.output_size[0], problem.batch_size, *problem.output_size[1:], -1)
         y = y.transpose(0, 1)  # (N, *output_size, C_out)

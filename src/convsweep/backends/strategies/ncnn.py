@@ -1,25 +1,16 @@
-"""ncnn's convolution: Winograd or products of matrices, as it sees fit."""
+"""ncnn, which chooses Winograd or matrix products per layer."""
 
-from convsweep.backends.base import Backend, Conv, Weights, library_bound
-from convsweep.backends.engines import graph, ncnn
-from convsweep.problems.problem import ConvProblem
+from convsweep.backends.engines import ncnn
+from convsweep.backends.engines.graph import dense_and_separable
 
-
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """A network of one layer, its weights packed."""
-    return ncnn.convolution(graph.dense(problem, weights))
-
-
-BACKEND = Backend(
-    name="ncnn",
-    prepare=prepare,
+BACKENDS = dense_and_separable(
+    ("ncnn", "separable_ncnn"),
+    ncnn.convolution,
+    sources=(
+        "ncnn, layers Convolution and ConvolutionDepthWise",
+        "ncnn, two layers; Howard et al. 2017, MobileNets",
+    ),
     unsupported=ncnn.unsupported,
-    error_bound=library_bound,
-    source="ncnn, layers Convolution and ConvolutionDepthWise",
-    direct=False,
-    device_types=("cpu",),
-    dtypes=("float32",),
-    family="engines",
     modules=("ncnn",),
     extra="ncnn",
     own_threads=True,

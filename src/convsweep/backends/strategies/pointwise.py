@@ -1,4 +1,4 @@
-"""1x1 convolution as one matrix product over pixels (Lin et al. 2013, Network In Network)."""
+"""1x1 convolution as one matrix product over all pixels (Lin et al. 2013)."""
 
 from torch import Tensor
 
@@ -7,14 +7,14 @@ from convsweep.problems.problem import ConvProblem
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """It is a fully connected layer at every pixel: no neighbours, no padding, no groups."""
+    """Return why a problem is not one matrix product over pixels."""
     if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
         return None
     return "needs kernel_size 1, no padding, groups=1"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """The kernels are the matrix."""
+    """Flatten the kernels to the matrix."""
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
     output_shape = problem.output_shape
 

@@ -1,4 +1,4 @@
-"""MobileNet's layer: a depthwise convolution, then a 1x1 convolution (Howard et al. 2017)."""
+"""Depthwise-separable layer: a depthwise, then a 1x1 convolution (Howard et al. 2017)."""
 
 from functools import partial
 
@@ -17,11 +17,11 @@ _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Take the two factors of the weight in place of the weight."""
+    """Use the two factors of the weight instead of the weight."""
     assert weights.factors is not None
     depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
     convolve = _BY_RANK[problem.rank]
-    each_channel = partial(
+    depthwise_conv = partial(
         convolve,
         weight=depthwise,
         stride=problem.stride,
@@ -29,10 +29,10 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         dilation=problem.dilation,
         groups=problem.in_channels,
     )
-    across_channels = partial(convolve, weight=pointwise, bias=weights.bias)
+    pointwise_conv = partial(convolve, weight=pointwise, bias=weights.bias)
 
     def conv(x: Tensor) -> Tensor:
-        return across_channels(each_channel(x))  # both (N, C, *output_size)
+        return pointwise_conv(depthwise_conv(x))  # both (N, C, *output_size)
 
     return conv
 

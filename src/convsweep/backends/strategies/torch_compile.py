@@ -4,18 +4,11 @@ import torch
 
 from convsweep.backends.base import Backend, library_bound
 from convsweep.backends.engines import inductor
-from convsweep.problems.problem import ConvProblem
-
-
-def unsupported(problem: ConvProblem) -> str | None:
-    """It compiles any convolution, where a C++ compiler is."""
-    return inductor.missing_compiler()
-
 
 BACKEND = Backend(
     name="torch_compile",
     prepare=inductor.convolution,
-    unsupported=unsupported,
+    unsupported=lambda problem: inductor.missing_compiler(),
     error_bound=library_bound,
     source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode "
     "Transformation and Graph Compilation",

@@ -1,4 +1,4 @@
-"""PyTorch's own convolution, whichever algorithm its library picks for the shape."""
+"""PyTorch's own convolution: its library chooses the algorithm."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Nothing to prepare: PyTorch takes the weights as they are, at every call."""
+    """Bind the weights; PyTorch prepares nothing in advance."""
     return partial(
         _BY_RANK[problem.rank],
         weight=weights.dense,

@@ -1,7 +1,7 @@
-"""Minimal filtering: tiles transformed, multiplied frequency by frequency, transformed back.
+"""Winograd convolution: tiles transformed, multiplied per frequency, transformed back.
 
-Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, algorithm 1, whose names these
-are: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
+Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, algorithm 1, whose names are
+used: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
 """
 
 from math import ceil, prod, sqrt
@@ -16,38 +16,38 @@ from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
 
 TILES_BYTES = 8 << 20
-"""About a core's share of a last cache: so much of the transformed image is worked on at a time."""
+"""Bytes of transformed input per step: about one core's share of the last cache."""
 
 FEW_TILES = 32
-"""Fewer tiles than this are soon multiplied with a weight that is four times the untransformed."""
+"""Below this number of tiles, reading the 4 times larger weights of F(4, 3) costs more."""
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """The transforms are made for three taps side by side at every pixel."""
+    """Return why a problem has other kernels than 3 neighbouring taps per axis at stride 1."""
     taps = zip(problem.kernel_size, problem.stride, problem.dilation, strict=True)
     return None if set(taps) == {(3, 1, 1)} else "needs kernel_size 3, stride 1, dilation 1"
 
 
 def tile_outputs(problem: ConvProblem) -> int:
-    """m: 4, or 2 where F(4, 3) reads its larger weights for few tiles, and in 3-D."""
+    """Return m: 4, or 2 for few tiles and in 3-D."""
     tiles = problem.batch_size * prod(ceil(size / 4) for size in problem.output_size)
     return 4 if problem.rank < 3 and tiles >= FEW_TILES else 2
 
 
 def tiles_of(problem: ConvProblem) -> Size:
-    """How many tiles cover the output along each axis."""
+    """Return the number of tiles that cover the output along each axis."""
     return tuple(ceil(size / tile_outputs(problem)) for size in problem.output_size)
 
 
 def along_axes(matrix: Tensor, t: Tensor, rank: int) -> Tensor:
-    """`matrix` (q, p) applied along each of the first `rank` axes of t (p, ..., p, *rest)."""
+    """Apply `matrix` (q, p) along each of the first `rank` axes of t (p, ..., p, *rest)."""
     for axis in range(rank):
         t = (matrix @ t.flatten(axis + 1)).view(*t.shape[:axis], -1, *t.shape[axis + 1 :])
     return t
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Transform the weights, in float64, rounded once."""
+    """Transform the weights in float64 and round them once."""
     rank, groups, m = problem.rank, problem.groups, tile_outputs(problem)
     n, tiles, dense = m + 2, tiles_of(problem), weights.dense
     A, B, G = (torch.from_numpy(matrix) for matrix in transforms(m))
@@ -84,7 +84,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 
 def macs(problem: ConvProblem) -> int:
-    """A product a frequency, and the matrix products of both transforms."""
+    """Return the products per frequency plus the matrix products of both transforms."""
     m, rank, tiles = (
         tile_outputs(problem),
         problem.rank,
@@ -98,18 +98,18 @@ def macs(problem: ConvProblem) -> int:
 
 
 def min_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """The weights are n^rank numbers where they were 3^rank."""
+    """Return the direct bytes with n^rank instead of 3^rank numbers per kernel."""
     growth = (tile_outputs(problem) + 2) ** problem.rank - 3**problem.rank
     weights = problem.out_channels * problem.in_channels // problem.groups
     return direct_bytes(problem, itemsize) + int(growth * weights * itemsize)
 
 
 def amplification(m: int) -> float:
-    """How many times a direct sum's error F(m, 3) makes along an axis, when errors are independent.
+    """Return the error of F(m, 3) along one axis relative to a direct sum, for independent errors.
 
-    Output k is the sum over i of A[i, k] (G g)[i] (B^T d)[i], of variance A[i, k]^2 |G[i]|^2
-    |B[:, i]|^2 each, where a direct sum has 3 products of variance 1 (the norms of Barabasz et al.
-    2020, theorem 1, taken with the zero-mean errors of Higham & Mary 2020).
+    Output k is the sum over i of A[i, k] (G g)[i] (B^T d)[i], each term with variance
+    A[i, k]^2 |G[i]|^2 |B[:, i]|^2. A direct sum has 3 products of variance 1. Norms are those of
+    Barabasz et al. 2020, theorem 1; errors have zero mean as in Higham & Mary 2020.
     """
     A, B, G = transforms(m)
     variances = (A**2).T @ ((G**2).sum(1) * (B**2).sum(0))
@@ -117,7 +117,7 @@ def amplification(m: int) -> float:
 
 
 def error_bound(problem: ConvProblem) -> float:
-    """A direct sum's, and what the transforms add; that averages out over channels."""
+    """Return the direct bound plus the error of the transforms, which averages over channels."""
     growth = amplification(tile_outputs(problem)) ** problem.rank
     return direct_sum_bound(problem) * (1 + growth / sqrt(problem.in_channels / problem.groups))
 

@@ -1,0 +1,150 @@
+"""Own CPU kernels, compiled by Numba at the first call. Their modules import Numba, so late."""
+
+import math
+from functools import partial
+
+from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
+from convsweep.backends.kernels import winograd_tiles
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
+
+
+def depthwise_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not a 2-D depthwise convolution with one kernel per channel."""
+    if problem.rank != 2:
+        return f"needs 2 spatial dimensions, not {problem.rank}"
+    if not problem.is_depthwise or problem.out_channels != problem.in_channels:
+        return "needs groups = in_channels = out_channels, more than 1"
+    return None
+
+
+def depthwise(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack the weights in vectors, for contiguous and for channels_last inputs."""
+    from convsweep.backends.kernels import depthwise
+
+    return depthwise.prepare(problem, weights)
+
+
+def direct_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not a 2-D convolution of one group."""
+    if problem.rank == 2 and problem.groups == 1:
+        return None
+    return "needs 2 spatial dimensions, groups=1"
+
+
+def direct(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack the weights in panels of 16 output channels."""
+    from convsweep.backends.kernels import direct
+
+    return direct.prepare(problem, weights.dense, weights.bias)
+
+
+def pointwise_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not one matrix product over pixels."""
+    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
+        return None
+    return "needs kernel_size 1, no padding, groups=1"
+
+
+def pointwise(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack the weights in panels of 16 output channels."""
+    from convsweep.backends.kernels import pointwise
+
+    return pointwise.prepare(problem, weights.dense.flatten(1), weights.bias)
+
+
+def separable_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not a 2-D convolution with a separable weight."""
+    return "needs 2 spatial dimensions" if problem.rank != 2 else not_separable_reason(problem)
+
+
+def separable(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack both factors of the weight in blocks of channels."""
+    from convsweep.backends.kernels import separable
+
+    assert weights.factors is not None
+    depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, 1)
+    return separable.prepare(problem, depthwise.flatten(1), pointwise.flatten(1), weights.bias)
+
+
+def fused_min_bytes(problem: ConvProblem, itemsize: int) -> int:
+    """Return the bytes of both parts, without the intermediate result, which stays in the cache."""
+    between = problem.batch_size * problem.in_channels * math.prod(problem.output_size)
+    return separable_min_bytes(problem, itemsize) - 2 * itemsize * between
+
+
+def winograd_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not 2-D, 3x3, at stride 1, or has taps that meet padding only.
+
+    The transforms mix all taps. A tap that meets no pixel would leave rounding errors in an output
+    whose error bound is zero.
+    """
+    taps = {*zip(problem.kernel_size, problem.stride, problem.dilation, strict=True)}
+    if problem.rank != 2 or taps != {(3, 1, 1)} or problem.groups != 1:
+        return "needs 2 spatial dimensions, kernel_size 3, stride 1, dilation 1, groups=1"
+    if (1, 1) in zip(problem.input_size, problem.padding, strict=True):
+        return "needs at least 2 pixels along each side that has padding 1"
+    return None
+
+
+def winograd(problem: ConvProblem, weights: Weights) -> Conv:
+    """Transform the weights in float64 and round them once."""
+    from convsweep.backends.kernels import winograd
+
+    return winograd.prepare(problem, weights)
+
+
+_kernel_backend = partial(
+    Backend,
+    device_types=("cpu",),
+    dtypes=("float32",),
+    family="kernels",
+    modules=("numba",),
+    extra="numba",
+    compile_s=120.0,
+)
+
+BACKENDS = (
+    _kernel_backend(
+        name="depthwise_numba",
+        prepare=depthwise,
+        unsupported=depthwise_unsupported,
+        source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
+        "Convolutions on Mobile Devices",
+    ),
+    _kernel_backend(
+        name="direct_numba",
+        prepare=direct,
+        unsupported=direct_unsupported,
+        source="Anderson et al. 2017, Low-memory GEMM-based convolution algorithms for deep neural "
+        "networks; Georganas et al. 2018, Anatomy of High-Performance Deep Learning Convolutions",
+    ),
+    _kernel_backend(
+        name="pointwise_numba",
+        prepare=pointwise,
+        unsupported=pointwise_unsupported,
+        source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
+        "High-Performance Matrix Multiplication",
+    ),
+    _kernel_backend(
+        name="separable_numba",
+        prepare=separable,
+        unsupported=separable_unsupported,
+        macs=separable_macs,
+        min_bytes=fused_min_bytes,
+        error_bound=factored_sum_bound,
+        source="Howard et al. 2017, MobileNets; Zhang, Lo & Lu 2020, High Performance Depthwise "
+        "and Pointwise Convolutions on Mobile Devices",
+        needs_factors=True,
+    ),
+    _kernel_backend(
+        name="winograd_numba",
+        prepare=winograd,
+        unsupported=winograd_unsupported,
+        macs=winograd_tiles.macs,
+        min_bytes=winograd_tiles.min_bytes,
+        error_bound=winograd_tiles.error_bound,
+        source="Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks",
+        direct=False,
+    ),
+)
