@@ -23,9 +23,8 @@ from convsweep.analysis.best_backend import read_best_backends
 from convsweep.backends import registry
 from convsweep.backends.base import Conv
 from convsweep.models.optimize.geometry import geometry
-from convsweep.models.optimize.layers import replaced
-from convsweep.models.optimize.machine import here
-from convsweep.models.optimize.report import Report
+from convsweep.models.optimize.layers import dispatches, this_machine
+from convsweep.models.optimize.report import OptimizeReport
 from convsweep.results.best_csv import BEST_COLUMNS, MACHINE, keep
 from convsweep.results.schema import Row
 from convsweep.results.store import Measurements, write_environment
@@ -45,9 +44,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def here_told() -> dict[str, object]:
+def this_environment() -> dict[str, object]:
     told: dict[str, dict[str, str]] = {"machine": {}, "versions": {}}
-    for (name, part), value in zip(MACHINE.items(), here(), strict=True):
+    for (name, part), value in zip(MACHINE.items(), this_machine(), strict=True):
         told[part][name] = value
     return made.ENVIRONMENT | told
 
@@ -84,7 +83,7 @@ def table_for(problems: Mapping[ConvProblem, str], **changes: object) -> pd.Data
     known = registry.list_backends()
     rows = [
         dict.fromkeys(BEST_COLUMNS)
-        | dict(zip(MACHINE, here(), strict=True))
+        | dict(zip(MACHINE, this_machine(), strict=True))
         | {"problem": problem.label, "device": "cpu", "dtype": "float32", "threads": THREADS,
            "memory_format": "contiguous", "cache": "hot", "driver": "convsweep",
            "backend": name, "backend_version": known[name].version, "median_s": 5e-4,
@@ -117,7 +116,7 @@ def write(tmp_path: Path) -> Write:
         measurements = Measurements(folder)
         measurements.append(*rows)  # at once: each append waits for the disk
         measurements.close()
-        write_environment(folder, environment or here_told())
+        write_environment(folder, environment or this_environment())
         return folder
 
     return write
@@ -188,15 +187,15 @@ def optimized(model: nn.Module, x: Tensor, tabled: Tabled) -> nn.Module:
     return optimize(model, tabled(problems_of(model, x)), x)
 
 
-def report_of(optimized: nn.Module) -> Report:
-    assert isinstance(optimized.convsweep_report, Report)
+def report_of(optimized: nn.Module) -> OptimizeReport:
+    assert isinstance(optimized.convsweep_report, OptimizeReport)
     return optimized.convsweep_report
 
 
 def calls(optimized: nn.Module) -> dict[str, int]:
     """What has run, over all layers."""
     found: dict[str, int] = {}
-    for dispatch in replaced(optimized).values():
+    for dispatch in dispatches(optimized).values():
         for name, count in dispatch.calls.items():
             found[name] = found.get(name, 0) + count
     return found
@@ -212,11 +211,11 @@ def test_every_plain_module_runs_on_the_fastest_and_gives_the_same(
     assert [(one.name, one.calls) for one in report.replaced] == [
         ("stem", 1), ("twice", 1), ("twice", 1), ("depthwise", 1),
     ]  # fmt: skip
-    assert [(one.name, one.why) for one in report.left] == [
+    assert [(one.name, one.reason) for one in report.skipped] == [
         ("", "is called as a function, not as a module")
     ]
-    assert report.whole is not None
-    assert report.whole.passes
+    assert report.error is not None
+    assert report.error.passes
     assert all(one.error.error_ratio <= one.error.bound for one in report.replaced)
     assert report.saving_s == pytest.approx(4 * 5e-4, rel=0.2)
 
@@ -359,8 +358,8 @@ def test_a_pickle_of_another_machine_is_refused(
     optimized: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = pickle.dumps(optimized)
-    elsewhere = lambda: ("another CPU", *here()[1:])  # noqa: E731
-    monkeypatch.setattr("convsweep.models.optimize.layers.here", elsewhere)
+    elsewhere = lambda: ("another CPU", *this_machine()[1:])  # noqa: E731
+    monkeypatch.setattr("convsweep.models.optimize.layers.this_machine", elsewhere)
     with pytest.raises(ValueError, match="was optimized for"):
         pickle.loads(text)
 
@@ -388,10 +387,10 @@ def test_a_lying_backend_is_not_used(
     optimized = optimize(model, table, x)
     with torch.no_grad():
         assert torch.equal(optimized(x), model.eval()(x))
-    assert not replaced(optimized)
+    assert not dispatches(optimized)
     report = report_of(optimized)
     assert not report.replaced
-    assert sum("liar is wrong on its input" in one.why for one in report.left) == 4
+    assert sum("liar is wrong on its input" in one.reason for one in report.skipped) == 4
     assert [type(m) for m in optimized.modules()] == [type(m) for m in model.modules()]
 
 
@@ -419,7 +418,7 @@ def test_what_is_right_alone_and_wrong_in_the_whole_is_taken_out(
     optimized = optimize(model, tabled(problems | {stem: "turncoat"}), x)
     with torch.inference_mode():
         assert near(optimized(x), model.eval()(x))
-    why = {one.name: one.why for one in report_of(optimized).left}
+    why = {one.name: one.reason for one in report_of(optimized).skipped}
     assert "the whole model is off by" in why[next(iter(dict(model.named_children())))]
 
 
@@ -430,7 +429,7 @@ def test_a_limit_holds_on_the_real_input_too(
     table = tabled(dict.fromkeys(problems_of(model, x), "liar"))
     report = report_of(optimize(model, table, x, max_error=1e-5))
     assert not report.replaced
-    assert sum("above 1e-05" in one.why for one in report.left) == 4
+    assert sum("above 1e-05" in one.reason for one in report.skipped) == 4
 
 
 BACKENDS_LEFT = {
@@ -452,7 +451,7 @@ def test_what_can_not_live_in_the_process_is_not_used(
     table = tabled(dict.fromkeys(problems_of(model, x), "guest"))
     report = report_of(optimize(model, table, x))
     assert not report.replaced
-    assert sum(why in one.why for one in report.left) == 4
+    assert sum(why in one.reason for one in report.skipped) == 4
     if "own_threads" in BACKENDS_LEFT[why]:
         asked = report_of(optimize(model, table, x, backends=["guest"]))
         assert sum(one.calls for one in asked.replaced) == 4
@@ -461,7 +460,7 @@ def test_what_can_not_live_in_the_process_is_not_used(
 def test_what_is_not_surely_faster_stays_torchs(model: nn.Module, x: Tensor, write: Write) -> None:
     report = report_of(optimize(model, write(rows_for(problems_of(model, x), passes=1)), x))
     assert not report.replaced
-    assert sum("is not surely faster" in one.why for one in report.left) == 4
+    assert sum("is not significantly faster" in one.reason for one in report.skipped) == 4
 
 
 class Own(nn.Conv2d):
@@ -483,7 +482,7 @@ def test_subclasses_and_computed_weights_stay_torchs(x: Tensor, tabled: Tabled) 
         assert near(optimized(x), model(x))
     report = report_of(optimized)
     assert [one.name for one in report.replaced] == ["3"]
-    why = {one.name: one.why for one in report.left}
+    why = {one.name: one.reason for one in report.skipped}
     assert "is a Own" in why["0"]
     assert "Parametrized" in why["1"]
     assert "transposed" in why["2"]
@@ -497,7 +496,7 @@ def test_a_best_csv_is_as_good_as_its_run(model: nn.Module, x: Tensor, write: Wr
 
 
 def edited(part: str, name: str, value: str) -> dict[str, object]:
-    told = here_told()
+    told = this_environment()
     return told | {part: {**told[part], name: value}}  # type: ignore[dict-item]
 
 
@@ -532,8 +531,8 @@ def test_a_table_of_other_threads_replaces_nothing(
     assert not report.replaced
     assert (
         sum(
-            one.why.endswith("was not measured on cpu, float32, contiguous, 1 thread")
-            for one in report.left
+            one.reason.endswith("was not measured on cpu, float32, contiguous, 1 thread")
+            for one in report.skipped
         )
         == 4
     )
@@ -558,7 +557,7 @@ def test_wrong_requests_are_one_line_each(
         "no regular file": lambda: optimize(model, tmp_path / "none", x),
         "no column": lambda: optimize(model, tmp_path / "notes.csv", x),
         "is not a time": lambda: optimize(model, "60x", x),
-        "can't take the inputs": lambda: optimize(model, table, torch.zeros(1, 4, 16, 16)),
+        "cannot take the inputs": lambda: optimize(model, table, torch.zeros(1, 4, 16, 16)),
         "no convolution": lambda: optimize(nn.Linear(3, 3), table, torch.zeros(1, 3)),
         "relative error above zero": lambda: optimize(model, table, x, max_error=0),
         "unknown backend": lambda: optimize(model, table, x, backends=["fastest"]),
@@ -566,7 +565,7 @@ def test_wrong_requests_are_one_line_each(
         "threads='2'": lambda: optimize(model, table, x, threads="2"),
         "threads=1.5": lambda: optimize(model, table, x, threads=1.5),
         "source=60": lambda: optimize(model, 60, x),
-        "such a run": lambda: optimize(model, "fast", x),
+        "no such run": lambda: optimize(model, "fast", x),
         "measure_s=-1": lambda: optimize(model, table, x, measure_s=-1),
         "measure_s='1'": lambda: optimize(model, table, x, measure_s="1"),
         "backends=3": lambda: optimize(model, table, x, backends=3),
@@ -592,9 +591,9 @@ def test_what_was_measured_and_not_right_is_told_apart(
         replace(row, status="mismatch", median_s=None) if row.problem == stem.label else row
         for row in rows_for(rows_by_problem)
     ]
-    why = {one.name: one.why for one in report_of(optimize(model, write(rows), x)).left}
+    why = {one.name: one.reason for one in report_of(optimize(model, write(rows), x)).skipped}
     assert others
-    assert "is right on cpu, float32, contiguous, 1 thread: im2col mismatch" in why["stem"]
+    assert "on cpu, float32, contiguous, 1 thread: im2col mismatch" in why["stem"]
 
 
 class Narrowing(nn.Module):
@@ -613,9 +612,9 @@ def test_a_model_that_is_not_for_float64_is_held_to_itself(x: Tensor, tabled: Ta
     optimized = optimize(model, tabled(problems_of(model, x)), x, measure_s=0.01)
     report = report_of(optimized)
     assert len(report.replaced) == 2
-    assert report.whole is not None
-    assert report.whole.optimized <= report.whole.allowed < 1e-3
-    assert "can't run in float64" in str(report)
+    assert report.error is not None
+    assert report.error.optimized <= report.error.allowed < 1e-3
+    assert report.error.float64_failure
     with torch.inference_mode():
         assert near(optimized(x), model(x))
 
@@ -626,9 +625,9 @@ def test_an_optimized_model_is_optimized_from_its_original(
     table = tabled(problems_of(model, x))
     again = optimize(optimized, table, x)
     first, second = report_of(optimized), report_of(again)
-    assert (second.replaced, second.left) == (first.replaced, first.left)
-    assert second.whole == first.whole
-    assert replaced(optimized)
+    assert (second.replaced, second.skipped) == (first.replaced, first.skipped)
+    assert second.error == first.error
+    assert dispatches(optimized)
     none = optimize(optimized, tabled(dict.fromkeys(problems_of(model, x), "torch_conv")), x)
     assert [*map(type, none.modules())] == [*map(type, model.modules())]
 
@@ -684,7 +683,7 @@ def test_a_budget_measures_the_layers_in_processes_of_their_own(x: Tensor, tmp_p
     assert set(rows["backend"]) == {"im2col", "torch_conv"}
     assert set(rows["threads"]) == {THREADS}
     report = report_of(optimized)
-    assert sum(one.calls for one in (*report.replaced, *report.left)) == 1
+    assert sum(one.calls for one in (*report.replaced, *report.skipped)) == 1
 
 
 def test_the_package_has_it() -> None:

@@ -14,8 +14,7 @@ from torch.nn.functional import conv2d
 
 from convsweep.models.optimize import layers
 from convsweep.models.optimize.geometry import geometry, key_of
-from convsweep.models.optimize.layers import Choice, Dispatch, replace
-from convsweep.models.optimize.machine import here
+from convsweep.models.optimize.layers import BackendChoice, Dispatch, replace, this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +37,7 @@ def layer(x: Tensor, out_channels: int = 40) -> nn.Conv2d:
     conv = nn.Conv2d(x.shape[1], out_channels, 5, padding=2).eval().requires_grad_(False)
     own = geometry(conv, x.shape)
     assert own is not None
-    dispatch = Dispatch(1, here(), {key_of(x): Choice("im2col", own, "contiguous")})
+    dispatch = Dispatch(1, this_machine(), {key_of(x): BackendChoice("im2col", own, "contiguous")})
     replace(conv, dispatch)
     return conv
 
@@ -52,13 +51,13 @@ def right(conv: nn.Conv2d, x: Tensor) -> bool:
 def prepares(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the backends that were prepared."""
     found: list[str] = []
-    prepared = layers.prepared
+    prepare = layers.prepare
 
     def counted(name: str, *more: object) -> object:
         found.append(name)
-        return prepared(name, *more)  # type: ignore[arg-type]
+        return prepare(name, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layers, "prepared", counted)
+    monkeypatch.setattr(layers, "prepare", counted)
     return found
 
 

@@ -24,9 +24,9 @@ from convsweep.analysis.model_savings import (
 from convsweep.measure.network_timing import TimeNetwork, time_network
 from convsweep.models.advise.request import (
     distinct_layers,
+    model_metadata,
     read_shape,
     request_for,
-    told,
     usual_dtype,
 )
 from convsweep.models.advise.trace import record
@@ -452,10 +452,10 @@ def test_how_much_of_the_model_is_measured_is_said(tmp_path: Path) -> None:
 
 def test_convolutions_that_the_model_runs_in_another_dtype_are_counted(tmp_path: Path) -> None:
     shape = (1, 8, 8, 8)
-    recording = record(nn.Conv2d(8, 8, 3, padding=1, bias=False).to(torch.bfloat16), [shape])
+    trace = record(nn.Conv2d(8, 8, 3, padding=1, bias=False).to(torch.bfloat16), [shape])
     said = {}
     for dtype in ("float32", "bfloat16"):
-        there = told("a:b", [shape], recording, distinct_layers(recording, "mine"), dtype)
+        there = model_metadata("a:b", [shape], trace, distinct_layers(trace, "mine"), dtype)
         found = advice_on(tmp_path / dtype, {"torch_conv": 1}, [SMALL], model=there)
         said[dtype] = " ".join(words.sentences(found))
     assert "runs the one convolution in bfloat16, not in float32 as measured" in said["float32"]
@@ -576,7 +576,7 @@ def test_advice_from_the_command_line(
 
 
 def test_other_problems_are_told_without_a_hash() -> None:
-    there, here = ({"run_id": "a", "request": {"cases": x}} for x in ("9d14", "98da"))
+    there, here = ({"run_id": "a", "request": {"case_hash": x}} for x in ("9d14", "98da"))
     with pytest.raises(ValueError, match=r"\Acan't resume: the problems, .* differ[^\n]*\Z"):
         require_same(there, here)
 
@@ -608,12 +608,12 @@ def test_a_budget_that_reaches_no_layer_is_told(
 
 
 def test_what_is_told_of_the_model_is_all_of_it() -> None:
-    recording = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
-    said = told("a:b", [(1, 3, 16, 16)], recording, distinct_layers(recording, "mine"), "float32")
+    trace = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
+    said = model_metadata("a:b", [(1, 3, 16, 16)], trace, distinct_layers(trace, "mine"), "float32")
     [unmeasured] = said["unmeasured"]  # type: ignore[misc]
     assert (said["convolutions"], unmeasured["count"]) == (8, 1)
-    measured = sum(one.macs for one in recording.convolutions)
-    assert measured + unmeasured["macs"] <= recording.macs
+    measured = sum(one.macs for one in trace.convolutions)
+    assert measured + unmeasured["macs"] <= trace.macs
 
 
 def test_the_picture_says_what_its_bars_say(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def advise(
     )
     ending = sweep_with_progress(request, out, resume, [network])
     with one_line_errors(out):
-        keep(out, advising.told(spec, shapes, trace, layers, first.dtype))
+        keep(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
         advice = read_advice(out)
     if advice is None:
         print(f"No layer was measured before the run ended; --resume continues. Results: {out}")

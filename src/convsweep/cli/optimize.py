@@ -49,7 +49,7 @@ def optimize(
         from convsweep.cli import terminal
         from convsweep.models.advise import request
         from convsweep.models.optimize import optimize as optimizing
-        from convsweep.models.optimize.layer_inventory import normals
+        from convsweep.models.optimize.layer_inventory import normal_inputs
         from convsweep.problems.model_loader import load_model
         from convsweep.units import named, read_limit, seconds
 
@@ -62,7 +62,7 @@ def optimize(
         named("--budget", seconds, budget)
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         model = load_model(spec)
-        tensors = normals(model, [request.read_shape(text) for text in inputs])
+        tensors = normal_inputs(model, [request.read_shape(text) for text in inputs])
     with one_line_errors():
         optimized = optimizing.optimize(
             model,

@@ -256,7 +256,7 @@ def test_the_usual_half_leaves_out_as_many_fast_passes_as_slow_ones(
 def test_a_network_that_changes_from_call_to_call_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(ValueError, match="same calls"):
+    with pytest.raises(ValueError, match="between forward passes"):
         times_of(monkeypatch, Fickle(), (1, 2))
 
 

@@ -1,4 +1,4 @@
-"""What PyTorch dispatches while a model runs: its convolutions, each noted as a problem."""
+"""Recorder of the convolutions that PyTorch dispatches while a model runs."""
 
 from __future__ import annotations
 
@@ -13,60 +13,62 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 
 _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten._convolution)
-_FURTHER = re.compile(r"conv(?!ert)(?!.*weight)")  # operators that convolve in some other way
+_OTHER_CONVOLUTIONS = re.compile(r"conv(?!ert)(?!.*weight)")
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One convolution, as often as it is executed."""
+class RecordedConv:
+    """One execution of a convolution."""
 
     problem: ConvProblem
     module: str
-    """The dotted name of the innermost module that calls it; empty is the model itself."""
+    """Dotted name of the innermost module that calls it; empty for the model itself."""
     dtype: str
     macs: int
 
 
 @dataclass(frozen=True)
-class Unmeasured:
-    """A convolution that is executed, and that no `ConvProblem` stands for."""
+class UnmeasuredConv:
+    """One execution of a convolution that no `ConvProblem` describes."""
 
-    why: str
+    reason: str
     module: str
     macs: int
 
 
 @dataclass
 class ModelTrace:
-    """What one call of the model executes, in its order."""
+    """Convolutions that one call of a model executes, in order."""
 
     model: str
-    """The class of the model."""
-    convolutions: list[Recorded] = field(default_factory=list)
-    unmeasured: list[Unmeasured] = field(default_factory=list)
+    """Name of the model's class."""
+    convolutions: list[RecordedConv] = field(default_factory=list)
+    unmeasured: list[UnmeasuredConv] = field(default_factory=list)
     macs: int = 0
-    """Of all its convolutions, matrix products and attention, as PyTorch counts them."""
+    """MACs of all convolutions, matrix products and attention, as PyTorch counts them."""
     really_run: bool = False
-    """Whether it had to be run, because what it does depends on numbers."""
+    """Whether the model was run with real numbers, because its operations depend on them."""
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every convolution that is dispatched while this is entered."""
+class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds every convolution that is dispatched within it to a trace."""
 
-    def __init__(self, found: ModelTrace, names: Sequence[str]) -> None:
+    def __init__(self, trace: ModelTrace, names: Sequence[str]) -> None:
+        """Take the names of the active modules, the innermost last."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._found, self._names = found, names
+        self._trace, self._names = trace, names
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """The operator's own result."""
+        """Return the operator's own result."""
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        if _comes_whole(func):
+        if _may_decompose(func):
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -74,14 +76,14 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         count = flop_registry.get(packet)
         macs = count(*args, **kwargs, out_val=result) // 2 if count else 0
-        self._found.macs += macs
+        self._trace.macs += macs
         if packet in _CONVOLUTIONS:
-            self._note(macs, *args[:9])
-        elif _FURTHER.search(str(packet)):
-            self._note_unmeasured(f"{packet} is no plain convolution", macs)
+            self._record(macs, *args[:9])
+        elif _OTHER_CONVOLUTIONS.search(str(packet)):
+            self._record_unmeasured(f"{packet} is no plain convolution", macs)
         return result
 
-    def _note(
+    def _record(
         self,
         macs: int,
         x: Tensor,  # (N, C_in, *input_size)
@@ -96,42 +98,34 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         if transposed:
             macs = x.numel() * prod(weight.shape[1:])
-            self._note_unmeasured("transposed convolutions are not measured", macs)
+            self._record_unmeasured("transposed convolutions are not measured", macs)
             return
-        if x.dtype != weight.dtype:  # tensors without numbers may pass, real ones don't
+        if x.dtype != weight.dtype:  # fake tensors accept it, real ones do not
             raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
         try:
-            problem = ConvProblem(
-                x.shape[1],
-                weight.shape[0],
-                tuple(x.shape[2:]),
-                tuple(weight.shape[2:]),
-                batch_size=x.shape[0],
-                stride=_spread(stride),
-                padding=_spread(padding),
-                dilation=_spread(dilation),
-                groups=groups,
+            problem = convolution_problem(
+                x.shape,
+                weight.shape,
                 bias=bias is not None,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
             )
         except ValueError as error:
-            self._note_unmeasured(str(error), macs)
+            self._record_unmeasured(str(error), macs)
             return
         dtype = str(x.dtype).removeprefix("torch.")
-        self._found.convolutions.append(Recorded(problem, self._names[-1], dtype, macs))
+        self._trace.convolutions.append(RecordedConv(problem, self._names[-1], dtype, macs))
 
-    def _note_unmeasured(self, why: str, macs: int) -> None:
-        self._found.unmeasured.append(Unmeasured(why, self._names[-1], macs))
+    def _record_unmeasured(self, reason: str, macs: int) -> None:
+        self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
 
 
-def _comes_whole(func: Any) -> bool:
-    """Whether it may consist of others, as `conv2d` with padding="same" in inference mode does."""
+def _may_decompose(func: Any) -> bool:
+    """Return whether it may consist of other operators, as `conv2d` does in inference mode."""
     return (
         torch.is_inference_mode_enabled()
         and func.namespace == "aten"
         and func.overloadpacket not in _CONVOLUTIONS
     )
-
-
-def _spread(values: Sequence[int]) -> int | tuple[int, ...]:
-    """One number for all dimensions, or one for each."""
-    return values[0] if len(values) == 1 else tuple(values)

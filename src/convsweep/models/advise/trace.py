@@ -1,4 +1,4 @@
-"""One call of a model, watched: without its arithmetic, and without changing anything of it."""
+"""Trace of one call of a model: its convolutions, recorded without computing them."""
 
 from __future__ import annotations
 
@@ -22,55 +22,54 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from convsweep.formatting import one_line
-from convsweep.models.advise.conv_recorder import ModelTrace, Watch
+from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
 from convsweep.problems.case import DTYPES
 from convsweep.problems.problem import Size, format_size
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WHOLE_NUMBERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
+_INTEGERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
 
 def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
-    """Every convolution of one call, functional ones too, without doing its arithmetic.
+    """Return every convolution of one call, functional ones included, without its arithmetic.
 
-    A copy of the model, in evaluation mode, is called on tensors that have a shape and no numbers.
-    Where that fails, since what it does depends on numbers, it is run once for real. Inputs are
-    float32, or of its parameters' dtype where it can't take that. The model and the generators of
-    random numbers stay as they were. What TorchScript has frozen for inference, and what other
-    threads compute, is not seen; what is compiled is run as it was written.
+    A copy of the model in evaluation mode is called on fake tensors, which have a shape and no
+    numbers. If its operations depend on numbers, it is run once for real. Inputs are float32; if
+    that fails, they have the parameters' dtype. The model and the random number generators are
+    unchanged. TorchScript frozen for inference and other threads are not seen; compiled code is
+    run eagerly.
 
     Args:
         model: on any device, also `meta`.
-        input_shapes: one a positional argument.
+        input_shapes: one per positional argument.
 
     Raises:
-        ValueError: in one line, where the model can't be called on inputs of these shapes, or
-            convolves complex numbers.
+        ValueError: the model cannot be called on these inputs, or convolves complex numbers.
     """
     _require_real(model)
     dtypes = dict.fromkeys((torch.float32, _own_dtype(model)))
     for dtype in dtypes:
         try:
             fake = FakeTensorMode(allow_non_fake_inputs=True)
-            return _watch(model, input_shapes, dtype, fake)
-        except (Exception, SystemExit):  # its own errors come again, about tensors that it knows
+            return _trace(model, input_shapes, dtype, fake)
+        except (Exception, SystemExit):  # the run with real tensors raises the model's own errors
             pass
     for dtype in dtypes:
         try:
-            found = _watch(model, input_shapes, dtype, None)
+            trace = _trace(model, input_shapes, dtype, None)
         except (Exception, SystemExit) as error:
-            told = one_line(f"{type(error).__name__}: {error}")
+            failure = one_line(f"{type(error).__name__}: {error}")
         else:
-            found.really_run = True
-            return found
+            trace.really_run = True
+            return trace
     shapes = " and ".join(format_size(shape) for shape in input_shapes)
-    if _WHOLE_NUMBERS.search(told):
-        shapes += " (normals; whole numbers can't be given)"
-    raise ValueError(f"the model can't take an input of {shapes}: {told}")
+    if _INTEGERS.search(failure):
+        shapes += " (normals; integer inputs are not supported)"
+    raise ValueError(f"the model cannot take an input of {shapes}: {failure}")
 
 
 def _require_real(model: nn.Module) -> None:
-    """Raise `ValueError` where a convolution is complex, which PyTorch makes several real ones."""
+    """Raise `ValueError` for a complex convolution, which PyTorch splits into real ones."""
     for name, module in model.named_modules():
         if isinstance(module, _CONVOLUTIONS) and module.weight.dtype.is_complex:
             dtype = str(module.weight.dtype).removeprefix("torch.")
@@ -80,35 +79,35 @@ def _require_real(model: nn.Module) -> None:
             )
 
 
-def _watch(
+def _trace(
     model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
 ) -> ModelTrace:
-    found = ModelTrace(type(model).__name__)
+    trace = ModelTrace(type(model).__name__)
     with redirect_stdout(sys.stderr), ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
         torch.manual_seed(0)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(as_written())
+        stack.enter_context(eager())
         stack.enter_context(_silenced())
         own = _copy(model, fake)
         stack.enter_context(_evaluating(own))
         stack.enter_context(fake or nullcontext())
         inputs = [torch.randn(shape, dtype=dtype, device=_device(model)) for shape in shapes]
-        names = stack.enter_context(calling(own))
-        stack.enter_context(Watch(found, names))
+        names = stack.enter_context(module_names(own))
+        stack.enter_context(ConvRecorder(trace, names))
         own(*inputs)
-    return found
+    return trace
 
 
 def _accelerators(model: nn.Module) -> list[int]:
-    """The CUDA devices that the model lies on."""
+    """Return the CUDA devices of the model's tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
 
 
-def as_written() -> AbstractContextManager[Any]:
-    """Within, what `torch.compile` has compiled is run as it was written."""
-    if "torch._dynamo" not in sys.modules:  # a second's import, and nothing is compiled
+def eager() -> AbstractContextManager[Any]:
+    """Within, code compiled by `torch.compile` runs eagerly."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
     return stance
@@ -116,7 +115,7 @@ def as_written() -> AbstractContextManager[Any]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Within, PyTorch logs no operator that can't do without numbers: that is seen to."""
+    """Within, PyTorch does not log operators that need numbers: these are handled."""
     before = logging.root.manager.disable
     logging.disable()
     try:
@@ -126,7 +125,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _copy(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
-    """The model again, for `fake` without its numbers; itself where it can't be copied."""
+    """Return a copy, with fake tensors for `fake`; the model itself if it cannot be copied."""
     try:
         with FakeCopyMode(fake) if fake else nullcontext():
             return copy.deepcopy(model)
@@ -136,7 +135,7 @@ def _copy(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    # What TorchScript has frozen is in evaluation mode, and has no word for it.
+    # Frozen TorchScript is in evaluation mode and has no attribute for it.
     before = [(own, own.training) for own in model.modules() if hasattr(own, "training")]
     model.eval()
     try:
@@ -147,21 +146,21 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _own_dtype(model: nn.Module) -> torch.dtype:
-    """The first floating one of the model's tensors; float32 where it has none."""
+    """Return the dtype of the model's first floating tensor, or float32."""
     tensors = [*model.parameters(), *model.buffers()]
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
 def _device(model: nn.Module) -> torch.device | str:
-    """Where the first of the model's tensors lies."""
+    """Return the device of the model's first tensor, or the CPU."""
     return next((t.device for t in [*model.parameters(), *model.buffers()]), "cpu")
 
 
 @contextmanager
-def calling(model: nn.Module) -> Iterator[list[str]]:
-    """The dotted names of the modules that are being called, the innermost last.
+def module_names(model: nn.Module) -> Iterator[list[str]]:
+    """Yield the dotted names of the modules being called, the innermost last.
 
-    Modules that it does not know of, or that take no hooks as TorchScript's, go by their caller's.
+    Modules that are unknown or take no hooks, as TorchScript's, go by their caller's name.
     """
     names = [""]
 
@@ -175,7 +174,7 @@ def calling(model: nn.Module) -> Iterator[list[str]]:
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            plain = name.replace("_orig_mod.", "")  # as it was before it was compiled
+            plain = name.replace("_orig_mod.", "")  # the name before it was compiled
             before = module.register_forward_pre_hook(partial(enter, plain), prepend=True)
             after = module.register_forward_hook(leave, always_call=True)
             stack.callback(before.remove)

@@ -1,9 +1,10 @@
-"""The gates of an optimized model: each layer on its own real input, and the whole of it."""
+"""Correctness gate of an optimized model: each layer on its real input, then the whole model."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,55 +15,102 @@ from torch.utils._pytree import tree_leaves
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import one_line
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import GateResult, Reference, check, compute_reference
+from convsweep.measure.reference import check, compute_reference
+from convsweep.models.optimize import layers
 from convsweep.models.optimize.geometry import Geometry, key_of
-from convsweep.models.optimize.layer_inventory import Example, call, copied
-from convsweep.models.optimize.layers import prepared, weights_of
-from convsweep.problems.problem import ConvProblem
+from convsweep.models.optimize.layer_inventory import (
+    ConvCall,
+    ModelInputs,
+    SkippedLayer,
+    call,
+    copy_model,
+    on_conv_calls,
+)
+from convsweep.models.optimize.selection import LayerBackend
 from convsweep.results.store import BASELINE
 
 LEEWAY = 8
-"""How much larger than expected the error of a whole model may be: it is the largest of few
-numbers, each a sum of rounding errors as they happen to fall."""
+"""Factor by which a whole model's error may exceed the expected one: it is the largest of few
+numbers, each a sum of random rounding errors."""
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far a layer's answer to its own real input is off, in units of eps * max(|x| * |w|)."""
+    """Error of a layer on its own real input, in units of eps * max(|x| * |w|)."""
 
     error_ratio: float
     bound: float
-    """The backend's own, for the problem."""
+    """Error bound of the backend for the problem."""
     torch_error_ratio: float
     relative_err: float
-    """max|y - true y| / max|true y|."""
+    """max|y - reference| / max|reference|."""
 
     @property
     def growth(self) -> float:
-        """How many times as large as torch's own error it is; 1 where it is smaller."""
-        # No answer is expected to be nearer to the truth than its own rounding.
+        """Error relative to torch's own; at least 1."""
+        # No output is expected to be closer to the reference than its own rounding.
         return max(1.0, self.error_ratio / max(self.torch_error_ratio, 0.5))
 
 
-def gate_layer(
-    module: Any, own: Geometry, x: Tensor, name: str, max_error: float | None
-) -> LayerError | str:
-    """Hold a backend to the float64 truth of a layer's real input; why it fails, where it does.
+@dataclass(frozen=True)
+class ValidatedLayer:
+    """One module on one input that passed the gate with another backend than torch's."""
+
+    layer: ConvCall
+    calls: int
+    choice: LayerBackend
+    error: LayerError
+    geometry: Geometry
+
+
+def validate_layers(
+    model: nn.Module,
+    inputs: ModelInputs,
+    choices: Mapping[ConvCall, LayerBackend],
+    calls: Mapping[ConvCall, int],
+    max_error: float | None,
+) -> tuple[list[ValidatedLayer], list[SkippedLayer]]:
+    """Check every chosen backend on its layer's real input, in one call of the model.
 
     Args:
-        module: the convolution, whose weights are used.
-        own: what it does to `x`.
-        x: its input, as the model gives it.
-        name: of the backend.
-        max_error: the largest relative error; None: only the backend's own bound holds.
+        model: in evaluation mode, with torch's own convolutions.
+        inputs: of the call.
+        choices: the backend of each layer.
+        calls: number of calls of each layer.
+        max_error: largest relative error of a layer; None: only the backends' own bounds.
+
+    Returns:
+        The layers that passed and the layers that failed, in the model's order.
     """
-    problem, padded = own.problem, own.padded(x).clone()
-    # The gate looks whether they are written to: they are not the model's own.
-    inputs = Inputs(padded, weights_of(copy.deepcopy(module)))
-    bound = list_backends()[name].error_bound(problem)
+    found: dict[ConvCall, ValidatedLayer | SkippedLayer] = {}
+
+    def validate(layer: ConvCall, own: Geometry, module: nn.Module, x: Tensor) -> None:
+        if layer in choices and layer not in found:
+            error = _layer_error(module, own, x, choices[layer].backend, max_error)
+            found[layer] = (
+                SkippedLayer(layer.name, calls[layer], error)
+                if isinstance(error, str)
+                else ValidatedLayer(layer, calls[layer], choices[layer], error, own)
+            )
+
+    with on_conv_calls(dict(model.named_modules()), {layer.name for layer in choices}, validate):
+        call(model, inputs)
+    passed = [layer for layer in found.values() if isinstance(layer, ValidatedLayer)]
+    return passed, [layer for layer in found.values() if isinstance(layer, SkippedLayer)]
+
+
+def _layer_error(
+    module: Any, own: Geometry, x: Tensor, name: str, max_error: float | None
+) -> LayerError | str:
+    """Check a backend against the float64 reference; return its error, or why it fails."""
+    problem = own.problem
+    # The gate checks whether inputs and weights are written to: these are copies.
+    inputs = Inputs(own.padded(x).clone(), layers.weights_of(copy.deepcopy(module)))
+    key, bound = key_of(inputs.x), list_backends()[name].error_bound(problem)
     try:
-        truth = compute_reference(problem, inputs)
-        found = _held(name, problem, inputs, truth, bound)
+        expected = compute_reference(problem, inputs)
+        conv = layers.prepare(name, problem, inputs.weights, key)
+        found = check(conv, problem, inputs, expected, bound)
     except Exception as error:
         return f"{name} fails on its input: {one_line(f'{type(error).__name__}: {error}')}"
     if found.reason:
@@ -70,93 +118,128 @@ def gate_layer(
     relative = found.relative_err or 0.0
     if max_error is not None and relative > max_error:
         return f"{name} has a relative error of {relative:.2g} on its input, above {max_error:g}"
-    torchs = _held(BASELINE, problem, inputs, truth, float("inf")).error_ratio
+    baseline = layers.prepare(BASELINE, problem, inputs.weights, key)
+    torchs = check(baseline, problem, inputs, expected, float("inf")).error_ratio
     return LayerError(found.error_ratio or 0.0, bound, torchs or 0.0, relative)
 
 
-def _held(
-    name: str, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
-) -> GateResult:
-    conv = prepared(name, problem, inputs.weights, key_of(inputs.x))
-    return check(conv, problem, inputs, truth, bound)
+def install(model: nn.Module, validated: list[ValidatedLayer], threads: int) -> None:
+    """Replace the modules of the validated layers."""
+    modules = dict(model.named_modules())
+    dispatches: dict[str, layers.Dispatch] = {}
+    for one in validated:
+        name, choice = one.layer.name, one.choice
+        if name not in dispatches:
+            dispatches[name] = layers.Dispatch(threads, layers.this_machine())
+            layers.replace(modules[name], dispatches[name])
+        dispatches[name].choices[one.layer.key] = layers.BackendChoice(
+            choice.backend, one.geometry, choice.memory_format
+        )
 
 
-class WholeError(NamedTuple):
-    """How far whole models are off: max|y - y of the original in float64| / max|that|.
+class ModelError(NamedTuple):
+    """Errors of whole models: max|y - reference| / max|reference|.
 
-    Where the original can't run in float64, it is held to in its own dtype.
+    The reference is the original in float64; in its own dtype if it cannot run in float64.
     """
 
     original: float
-    """Where it can't run in float64: a rounding error for each convolution of one call."""
+    """If it cannot run in float64: one rounding error per convolution of one call."""
     optimized: float
     allowed: float
-    why_not_float64: str = ""
-    """What torch says where it can't."""
+    float64_failure: str = ""
+    """Why the original cannot run in float64."""
 
     @property
     def passes(self) -> bool:
-        """Whether the optimized model is near enough."""
+        """Whether the optimized model is within the allowed error."""
         return self.optimized <= self.allowed
 
 
-class WholeTruth:
-    """What the original gives in float64, and how far it is off itself.
+class ModelReference:
+    """Output of the original in float64, and the original's own error."""
 
-    One that converts to a dtype by name can't run in float64: then what it gives in its own dtype,
-    which is taken to be off by a rounding error for each convolution.
-    """
-
-    def __init__(self, original: nn.Module, example: Example, convolutions: int) -> None:
-        """Run both.
+    def __init__(self, original: nn.Module, inputs: ModelInputs, convolutions: int) -> None:
+        """Run the original in its own dtype and in float64.
 
         Args:
             original: in evaluation mode.
-            example: what it is called with.
-            convolutions: of one call.
+            inputs: of the call.
+            convolutions: number of them in one call.
 
         Raises:
-            ValueError: in one line, where it gives no floating tensor.
+            ValueError: the model returns no floating tensor.
         """
-        self._example, self._load_failure = example, ""
-        own = _floating(call(original, example))
+        self._inputs, self._float64_failure = inputs, ""
+        own = _floating(call(original, inputs))
         if not own:
-            raise ValueError("the model gives no floating tensor, so nothing can be held to it")
+            raise ValueError("the model returns no floating tensor, so it cannot be checked")
         self._eps = max(torch.finfo(y.dtype).eps for y in own)
         try:
-            wide = copied(original).double()
-            self._true = _floating(example.in_float64().call(wide))
-            self._original = self._off(own)
+            wide = copy_model(original).double()
+            self._expected = _floating(inputs.in_float64().call(wide))
+            self._original = self._error(own)
         except Exception as error:
-            self._load_failure = one_line(f"{type(error).__name__}: {error}")
-            self._true, self._original = own, self._eps * convolutions
+            self._float64_failure = one_line(f"{type(error).__name__}: {error}")
+            self._expected, self._original = own, self._eps * convolutions
 
-    def hold(self, optimized: nn.Module, growth: float) -> WholeError:
-        """How far the optimized model is off, and how far it may be.
+    def check(self, optimized: nn.Module, growth: float) -> ModelError:
+        """Return the optimized model's error, and the error that is allowed.
 
-        A model carries the rounding errors of its layers to its output, the same way whoever makes
-        them. Where no layer's error is more than `growth` times as large as torch's, nor is the
-        sum of them, but for luck.
+        A model carries the rounding errors of its layers to its output. If no layer's error is
+        more than `growth` times torch's, the same is expected of their sum.
         """
         allowed = LEEWAY * growth * max(self._original, self._eps)
-        optimized_off = self._off(_floating(self._example.call(optimized)))
-        return WholeError(self._original, optimized_off, allowed, self._load_failure)
+        error = self._error(_floating(self._inputs.call(optimized)))
+        return ModelError(self._original, error, allowed, self._float64_failure)
 
-    def _off(self, answers: list[Tensor]) -> float:
-        """The largest relative error of all outputs."""
-        if [y.shape for y in answers] != [y.shape for y in self._true]:
+    def _error(self, outputs: list[Tensor]) -> float:
+        """Return the largest relative error of all outputs."""
+        if [y.shape for y in outputs] != [y.shape for y in self._expected]:
             return float("inf")
-        return max(map(_relative, answers, self._true), default=0.0)
+        return max(map(_relative, outputs, self._expected), default=0.0)
 
 
 def _floating(output: Any) -> list[Tensor]:
-    """The floating tensors of an output, however it is nested."""
+    """Return the floating tensors of a nested output."""
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     return [leaf for leaf in leaves if leaf.is_floating_point() and leaf.numel()]
 
 
-def _relative(y: Tensor, true: Tensor) -> float:
-    """max|y - true| / max|true|; where all of the truth is zero, max|y|."""
-    off = float((y.double() - true).abs().max())
-    size = float(true.abs().max()) or 1.0
+def _relative(y: Tensor, expected: Tensor) -> float:
+    """Return max|y - expected| / max|expected|, or max|y| if all expected values are zero."""
+    off = float((y.double() - expected).abs().max())
+    size = float(expected.abs().max()) or 1.0
     return float("inf") if math.isnan(off) else off / size
+
+
+def validate_model(
+    model: nn.Module, expected: ModelReference, validated: list[ValidatedLayer]
+) -> tuple[list[ValidatedLayer], list[SkippedLayer], ModelError | None]:
+    """Restore the layers with the largest errors until the whole model passes.
+
+    Returns:
+        The layers that stay, the restored layers, and the error of the whole model, if any stay.
+    """
+    stay, restored = list(validated), list[SkippedLayer]()
+    while stay:
+        worst = max(stay, key=lambda one: one.error.growth)
+        whole = expected.check(model, worst.error.growth)
+        if whole.passes:
+            return stay, restored, whole
+        stay.remove(worst)
+        _restore(model, worst.layer)
+        reason = (
+            f"with {worst.choice.backend} the whole model is off by {whole.optimized:.1e}, more "
+            f"than {whole.allowed:.1e}"
+        )
+        restored.append(SkippedLayer(worst.layer.name, worst.calls, reason))
+    return stay, restored, None
+
+
+def _restore(model: nn.Module, layer: ConvCall) -> None:
+    """Use torch for one input of a module; make the module torch's own if it was the last."""
+    dispatch = layers.dispatches(model)[layer.name]
+    del dispatch.choices[layer.key]
+    if not dispatch.choices:
+        layers.restore(model.get_submodule(layer.name))

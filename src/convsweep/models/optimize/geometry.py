@@ -1,4 +1,4 @@
-"""What a convolution module does to one input: margins first, then a plain convolution."""
+"""Plain convolution that a convolution module computes, and the padding in front of it."""
 
 from __future__ import annotations
 
@@ -8,68 +8,66 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from convsweep.problems.conv_call import convolution_problem, same_padding
 from convsweep.problems.problem import ConvProblem, Size
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+Key = tuple[torch.Size, torch.dtype, str]
+"""Shape, dtype and device type of an input: what a measured input and a call must share."""
 
 
 class Geometry(NamedTuple):
-    """What a module does to one input: it pads in front of the convolution, where it must."""
+    """Padding of one input, and the convolution that follows."""
 
     problem: ConvProblem
     margins: tuple[int, ...]
     """As `torch.nn.functional.pad` takes them; empty: none."""
     mode: str
-    """Of that padding."""
+    """Padding mode."""
 
     def padded(self, x: Tensor) -> Tensor:
-        """The input of the plain convolution that is left."""
+        """Return the input of the plain convolution."""
         return pad(x, self.margins, mode=self.mode) if self.margins else x
 
 
 def geometry(module: Any, shape: Size) -> Geometry | None:
-    """The plain convolution that an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` does at this input.
+    """Return the geometry of an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` at this input shape.
 
-    None where no `ConvProblem` stands for it: without a batch dimension, or what torch refuses.
+    None if no `ConvProblem` has it: without a batch dimension, or if torch refuses the input.
     """
     rank = len(module.kernel_size)
     if len(shape) != rank + 2:
         return None
-    margins, mode, padding = _padding(module, rank)
+    margins, mode, padding = (), "constant", module.padding
+    if module.padding_mode != "zeros":
+        margins, mode = tuple(module._reversed_padding_repeated_twice), module.padding_mode
+        padding = 0
+    elif padding == "same":
+        behind, padding = same_padding(tuple(module.kernel_size), tuple(module.dilation))
+        if any(behind):
+            margins = tuple(side for rows in reversed(behind) for side in (0, rows))
     added = [margins[i] + margins[i + 1] for i in range(0, len(margins), 2)][::-1] or [0] * rank
     try:
-        problem = ConvProblem(
-            shape[1],
-            module.out_channels,
-            tuple(size + rows for size, rows in zip(shape[2:], added, strict=True)),
-            tuple(module.kernel_size),
-            batch_size=shape[0],
-            stride=tuple(module.stride),
-            padding=padding,
-            dilation=tuple(module.dilation),
-            groups=module.groups,
+        problem = convolution_problem(
+            (*shape[:2], *(size + rows for size, rows in zip(shape[2:], added, strict=True))),
+            module.weight.shape,
             bias=module.bias is not None,
+            stride=module.stride,
+            padding=padding,
+            dilation=module.dilation,
+            groups=module.groups,
         )
     except ValueError:
         return None
-    return Geometry(problem, margins, mode) if problem.weight_shape == module.weight.shape else None
-
-
-def _padding(module: Any, rank: int) -> tuple[tuple[int, ...], str, Size]:
-    """Margins to be added first, their mode, and the zeros that the convolution adds itself."""
-    if module.padding_mode != "zeros":
-        return tuple(module._reversed_padding_repeated_twice), module.padding_mode, (0,) * rank
-    if module.padding == "valid":
-        return (), "constant", (0,) * rank
-    if module.padding != "same":
-        return (), "constant", tuple(module.padding)
-    added = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-    odd = [side for rows in reversed(added) for side in (0, rows % 2)]  # torch: one zero behind
-    return tuple(odd) if any(odd) else (), "constant", tuple(rows // 2 for rows in added)
+    as_declared = (problem.out_channels, problem.kernel_size) == (
+        module.out_channels,
+        tuple(module.kernel_size),
+    )
+    return Geometry(problem, margins, mode) if as_declared else None
 
 
 def memory_formats(x: Tensor) -> list[str]:
-    """The words for how `x` is laid out: both for one channel or one pixel, none for a view."""
+    """Return the memory formats of `x`: both for one channel or one pixel, none for a view."""
     last = _CHANNELS_LAST.get(x.dim())
     found = ["contiguous"] if x.is_contiguous() else []
     if last is not None and x.is_contiguous(memory_format=last):
@@ -77,10 +75,6 @@ def memory_formats(x: Tensor) -> list[str]:
     return found
 
 
-Key = tuple[torch.Size, torch.dtype, str]
-"""Shape, dtype and device type of an input."""
-
-
 def key_of(x: Tensor) -> Key:
-    """What an input has to share with the measured one."""
+    """Return the key of an input."""
     return x.shape, x.dtype, x.device.type

@@ -1,10 +1,10 @@
-"""What a model convolves in one call: which modules, on which inputs, and what no module does."""
+"""Convolutions that one call of a model executes: replaceable modules, and all others."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,53 +14,52 @@ import torch
 from torch import Tensor, nn
 
 from convsweep.formatting import one_line
-from convsweep.models.advise.conv_recorder import ModelTrace, Watch
-from convsweep.models.advise.trace import as_written, calling
-from convsweep.models.optimize.geometry import Key, geometry, key_of, memory_formats
+from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
+from convsweep.models.advise.trace import eager, module_names
+from convsweep.models.optimize.geometry import Geometry, Key, geometry, key_of, memory_formats
 from convsweep.models.optimize.layers import unsupported_reason
 from convsweep.problems.problem import ConvProblem, Size
 
 
 @dataclass(frozen=True)
-class Example:
-    """What a model is called with."""
+class ModelInputs:
+    """Arguments of one call of a model."""
 
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inputs: Any) -> Example:
-        """One tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
+    def of(cls, inputs: Any) -> ModelInputs:
+        """Take a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
         if isinstance(inputs, Mapping):
             return cls((), inputs)
         return cls(tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,))
 
     def call(self, model: nn.Module) -> Any:
-        """What the model gives; random numbers are the same at each call, and nobody else's."""
+        """Return the model's output; random numbers are the same at each call."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return model(*self.arguments, **self.keywords)
 
-    def in_float64(self) -> Example:
-        """The same with every floating tensor in float64."""
-        widened = [map_tensors(value) for value in self.arguments]
-        return Example(tuple(widened), {k: map_tensors(v) for k, v in self.keywords.items()})
+    def in_float64(self) -> ModelInputs:
+        """Return the same arguments with every floating tensor in float64."""
+        widened = [_widen(value) for value in self.arguments]
+        return ModelInputs(tuple(widened), {k: _widen(v) for k, v in self.keywords.items()})
 
 
-def map_tensors(value: Any) -> Any:
-    """The value with the floating tensors that it is or holds in float64."""
+def _widen(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.double() if value.is_floating_point() else value
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(map(map_tensors, value))
+        return type(value)(map(_widen, value))
     if isinstance(value, dict):
-        return {key: map_tensors(part) for key, part in value.items()}
+        return {key: _widen(part) for key, part in value.items()}
     return value
 
 
 @dataclass(frozen=True)
 class ConvCall:
-    """One module on one input; as often as one call of the model does that."""
+    """One module on one input."""
 
     name: str
     problem: ConvProblem
@@ -69,81 +68,84 @@ class ConvCall:
 
     @property
     def dtype(self) -> str:
-        """As torch spells it."""
+        """Name of the dtype in torch."""
         return str(self.key[1]).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """Convolutions that stay torch's, and why."""
+class SkippedLayer:
+    """Convolutions that stay on torch, with the reason."""
 
     name: str
     calls: int
-    why: str
+    reason: str
 
 
 @dataclass
 class Inventory:
-    """Everything that one call of a model convolves."""
+    """Convolutions of one call of a model."""
 
-    executed: Counter[ConvCall] = field(default_factory=Counter)
-    """What can be replaced, and how often it is called."""
-    left: list[Skipped] = field(default_factory=list)
+    calls: Counter[ConvCall] = field(default_factory=Counter)
+    """Replaceable ones, with their number of calls."""
+    skipped: list[SkippedLayer] = field(default_factory=list)
 
     @property
     def convolutions(self) -> int:
-        """How many there are in one call."""
-        return self.executed.total() + sum(one.calls for one in self.left)
+        """Number of convolutions in one call."""
+        return self.calls.total() + sum(layer.calls for layer in self.skipped)
 
 
-def normals(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...]:
-    """Seeded inputs of these shapes, in the model's own dtype and on its device."""
+def normal_inputs(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...]:
+    """Return seeded normal inputs in the model's dtype, on its device."""
     tensors = [*model.parameters(), *model.buffers()]
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(shape, generator=generator).to(like) for shape in shapes)
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """The model again, in evaluation mode; raises `ValueError` where it can't be copied."""
+def copy_model(model: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode; raise `ValueError` if the model cannot be copied."""
     try:
         return copy.deepcopy(model).eval()
     except Exception as error:
-        kind = type(model).__name__
-        raise ValueError(f"{kind} can't be copied: {_told(error)}") from None
+        raise ValueError(f"{type(model).__name__} cannot be copied: {_text(error)}") from None
 
 
-def inventory(model: nn.Module, example: Example) -> Inventory:
-    """What `model`, a copy in evaluation mode, convolves when it is called.
+def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
+    """Return the convolutions of one call of `model`, a copy in evaluation mode.
 
     Raises:
-        ValueError: in one line, where it can't take the inputs, or convolves nothing.
+        ValueError: the model cannot take the inputs, or executes no convolution.
     """
-    found, watched = Inventory(), ModelTrace(type(model).__name__)
+    found, trace = Inventory(), ModelTrace(type(model).__name__)
     modules = {name.replace("_orig_mod.", ""): m for name, m in model.named_modules()}
     plain = {n for n, m in modules.items() if _convolves(m) and unsupported_reason(m) is None}
-    with ExitStack() as stack:
-        stack.enter_context(as_written())
-        stack.enter_context(watching(modules, plain, partial(_note, found.executed)))
-        names = stack.enter_context(calling(model))
-        stack.enter_context(Watch(watched, names))
-        call(model, example)
-    found.left += _left(watched, modules, found.executed)
-    if not found.executed and not found.left:
-        raise ValueError(f"{watched.model} executes no convolution")
+
+    def count(layer: ConvCall, geometry: Geometry, module: nn.Module, x: Tensor) -> None:
+        found.calls[layer] += 1
+
+    with (
+        eager(),
+        on_conv_calls(modules, plain, count),
+        module_names(model) as names,
+        ConvRecorder(trace, names),
+    ):
+        call(model, inputs)
+    found.skipped += _skipped_layers(trace, modules, found.calls)
+    if not found.calls and not found.skipped:
+        raise ValueError(f"{trace.model} executes no convolution")
     return found
 
 
-def call(model: nn.Module, example: Example) -> Any:
-    """What the model gives; raises `ValueError`, in one line, where it can't take the inputs."""
+def call(model: nn.Module, inputs: ModelInputs) -> Any:
+    """Return the model's output; raise `ValueError` if it cannot take the inputs."""
     try:
-        return example.call(model)
+        return inputs.call(model)
     except Exception as error:
-        kind = type(model).__name__
-        raise ValueError(f"{kind} can't take the inputs: {_told(error)}") from None
+        raise ValueError(f"{type(model).__name__} cannot take the inputs: {_text(error)}") from None
 
 
-def _told(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}")
 
 
@@ -152,46 +154,41 @@ def _convolves(module: nn.Module) -> bool:
 
 
 @contextmanager
-def watching(
-    modules: Mapping[str, nn.Module], names: Sequence[str] | set[str], note: Any
+def on_conv_calls(
+    modules: Mapping[str, nn.Module],
+    names: Collection[str],
+    notify: Callable[[ConvCall, Geometry, nn.Module, Tensor], None],
 ) -> Iterator[None]:
-    """Within, `note(name, module, input)` is called before each call of these modules."""
+    """Within, call `notify` before each call of these convolutions that a problem describes."""
 
     def before(name: str, module: nn.Module, arguments: Any, keywords: Any) -> None:
         x = arguments[0] if arguments else keywords.get("input")
-        if isinstance(x, Tensor):
-            note(name, module, x)
+        own = geometry(module, x.shape) if isinstance(x, Tensor) else None
+        if own is not None:
+            layer = ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))
+            notify(layer, own, module, x)
 
     with ExitStack() as stack:
         for name in names:
             hook = partial(before, name)
-            own = modules[name].register_forward_pre_hook(hook, with_kwargs=True)
-            stack.callback(own.remove)
+            handle = modules[name].register_forward_pre_hook(hook, with_kwargs=True)
+            stack.callback(handle.remove)
         yield
 
 
-def _note(found: Counter[ConvCall], name: str, module: nn.Module, x: Tensor) -> None:
-    own = geometry(module, x.shape)
-    if own is not None:
-        found[ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))] += 1
+def _skipped_layers(
+    trace: ModelTrace, modules: Mapping[str, nn.Module], calls: Counter[ConvCall]
+) -> list[SkippedLayer]:
+    """Return what was dispatched beyond the calls of plain modules."""
+    others = Counter(conv.module for conv in trace.convolutions)
+    for layer, number in calls.items():
+        others[layer.name] -= number
+    reasons = Counter({(name, _skip_reason(modules, name)): n for name, n in others.items()})
+    reasons.update((conv.module, conv.reason) for conv in trace.unmeasured)
+    return [SkippedLayer(name, n, reason) for (name, reason), n in reasons.items() if n > 0]
 
 
-def _left(
-    watched: ModelTrace, modules: Mapping[str, nn.Module], executed: Counter[ConvCall]
-) -> list[Skipped]:
-    """What was dispatched beyond the calls of plain modules."""
-    seen = Counter(one.module for one in watched.convolutions)
-    for one, calls in executed.items():
-        seen[one.name] -= calls
-    reasons = Counter({(name, _why(modules, name, executed)): n for name, n in seen.items()})
-    reasons.update((one.module, one.why) for one in watched.unmeasured)
-    return [Skipped(name, calls, why) for (name, why), calls in reasons.items() if calls > 0]
-
-
-def _why(modules: Mapping[str, nn.Module], name: str, executed: Counter[ConvCall]) -> str:
-    module = modules.get(name)
-    if module is None:
+def _skip_reason(modules: Mapping[str, nn.Module], name: str) -> str:
+    if name not in modules:
         return "is compiled"
-    if reason := unsupported_reason(module):
-        return reason
-    return "is called on an input without a batch dimension"
+    return unsupported_reason(modules[name]) or "is called on an input without a batch dimension"

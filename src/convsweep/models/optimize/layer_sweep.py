@@ -1,9 +1,9 @@
-"""The layers of a model measured for a budget, each on every backend that a model can run on."""
+"""Sweep over the layers of a model, each on every usable backend, for a given time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,75 +11,74 @@ from pathlib import Path
 from convsweep.backends.base import Backend
 from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.inputs import make_inputs
+from convsweep.models.advise.request import drop_slow_backends
 from convsweep.models.optimize.layer_inventory import ConvCall
-from convsweep.problems.case import CACHES, DTYPES, Case
+from convsweep.problems.case import CACHES, DTYPES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.store import BASELINE
 from convsweep.sweep import session
 from convsweep.sweep.effort import measuring
-from convsweep.sweep.forecast import nominal_call_s
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.system import forkserver
 
 _CASE_TIMEOUT = "10s"
-_HOPELESS = 10
-"""A strategy so many times slower than torch's at its nominal rate is not measured."""
+_MAX_NOMINAL_SLOWDOWN = 10
+"""Backends with a lower nominal rate, relative to torch's, are not measured."""
 
 
-def measured(
-    executed: Mapping[ConvCall, int],
+def sweep_layers(
+    calls: Mapping[ConvCall, int],
     name: str,
     usable: Mapping[str, Backend],
     budget: str,
     threads: int,
     out: Path,
     observe: session.Observe = lambda progress: None,
-) -> Path:
-    """Sweep the model's layers in measuring processes of their own; the run's folder.
+) -> None:
+    """Measure the model's layers in worker processes and write a run to `out`.
 
-    What is compiled once a machine is compiled before the budget begins.
+    Backends that compile once per machine are compiled before the budget begins.
 
     Args:
-        executed: the layers, and how often one call of the model runs each.
-        name: the model's.
+        calls: the layers and their number of calls in one forward pass.
+        name: of the model.
         usable: the backends that it may run on.
         budget: such as "60s".
         threads: of torch's pool.
         out: a new folder.
-        observe: told how far it is.
+        observe: called with the progress.
 
     Raises:
-        ValueError: in one line, where there is nothing to measure, or the budget is too small.
+        ValueError: there is nothing to measure, or the budget is too small.
         KeyboardInterrupt: the sweep was interrupted.
     """
-    request = _request(executed, name, usable, budget, threads)
-    measuring(request)  # refuses a budget that is too small before anything is compiled
+    request = _request(calls, name, usable, budget, threads)
+    measuring(request)  # raises if the budget is too small, before anything is compiled
     forkserver.start()
     _compile(request)
     ending = session.run_sweep(request, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:
         raise KeyboardInterrupt
-    return out
 
 
 def _request(
-    executed: Mapping[ConvCall, int],
+    calls: Mapping[ConvCall, int],
     name: str,
     usable: Mapping[str, Backend],
     budget: str,
     threads: int,
 ) -> Request:
-    """The model's layers as most of them are called: in one dtype and memory format."""
-    ways: Counter[tuple[str, str, str]] = Counter()
-    for one, calls in executed.items():
-        if one.dtype in DTYPES and one.memory_formats:
-            ways[one.key[2], one.dtype, one.memory_formats[0]] += calls
-    if not ways:
+    """Return a request for the layers in their most frequent device, dtype and memory format."""
+    settings: Counter[tuple[str, str, str]] = Counter()
+    for call, number in calls.items():
+        if call.dtype in DTYPES and call.memory_formats:
+            settings[call.key[2], call.dtype, call.memory_formats[0]] += number
+    if not settings:
         raise ValueError(f"{name} has no convolution that can be measured")
-    [((device, dtype, memory_format), _)] = ways.most_common(1)
-    layers = _layers(executed, name, (device, dtype, memory_format))
-    words = Options(
+    [(setting, _)] = settings.most_common(1)
+    device, dtype, memory_format = setting
+    options = Options(
         backends=tuple(usable),
         devices=(device,),
         dtypes=(dtype,),
@@ -92,34 +91,24 @@ def _request(
         baseline=BASELINE,
         ceilings=False,
     )
-    request = read_request(words, (name, layers))
-    return replace(request, cases=_drop_slow_layers(request), halves=())
+    request = read_request(options, (name, _layers(calls, name, setting)))
+    return replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), halves=())
 
 
-def _layers(executed: Mapping[ConvCall, int], name: str, way: Sequence[str]) -> list[Layer]:
-    """Each distinct problem once, with how often it is called."""
+def _layers(calls: Mapping[ConvCall, int], name: str, setting: tuple[str, str, str]) -> list[Layer]:
+    """Return each distinct problem once, with its number of calls."""
+    device, dtype, memory_format = setting
     names: dict[ConvProblem, str] = {}
     counts: Counter[ConvProblem] = Counter()
-    for one, calls in executed.items():
-        if (one.key[2], one.dtype) == tuple(way[:2]) and way[2] in one.memory_formats:
-            names.setdefault(one.problem, one.name)
-            counts[one.problem] += calls
-    return [Layer(problem, name, names[problem], calls) for problem, calls in counts.items()]
-
-
-def _drop_slow_layers(request: Request) -> list[Case]:
-    """The cases without teaching strategies, which would take the budget."""
-    known = request.backends
-    return [
-        case
-        for case in request.cases
-        if nominal_call_s(case, known[case.backend])
-        <= _HOPELESS * nominal_call_s(case, known[BASELINE])
-    ]
+    for call, number in calls.items():
+        if (call.key[2], call.dtype) == (device, dtype) and memory_format in call.memory_formats:
+            names.setdefault(call.problem, call.name)
+            counts[call.problem] += number
+    return [Layer(problem, name, names[problem], number) for problem, number in counts.items()]
 
 
 def _compile(request: Request) -> None:
-    """Prepare and call whatever compiles once a machine; what fails is told by the sweep."""
+    """Prepare and call the backends that compile once per machine; the sweep reports failures."""
     for case in request.cases:
         backend, problem = request.backends[case.backend], case.problem
         if not backend.compile_s or backend.compiles_per_problem:

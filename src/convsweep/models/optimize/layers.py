@@ -1,40 +1,50 @@
-"""Convolutions of a model that run on a backend where that was measured, on torch's elsewhere.
+"""Convolution modules that run on the chosen backend, or on torch's own convolution.
 
-For inference. A call runs torch's own convolution while the module is in training mode, gradients
-are recorded, forwards or backwards, or the model is traced, compiled or transformed by
-`torch.func`; under autocast; in a process forked from one that has prepared a backend, since pools
-of threads don't survive that; and where the input's shape, dtype, device or memory format, or
-torch's number of threads, is not one that was measured.
+For inference. A call falls back to torch if its input or the number of threads was not measured, in
+training mode, if gradients are recorded, under autocast, tracing, compiling or `torch.func`, and
+in a process forked from one that has prepared a backend, as thread pools do not survive a fork.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from threading import Lock
 from typing import Any, NamedTuple, Never, Self
 
+import psutil
+import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
+from convsweep import __version__
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.registry import list_backends, skip_reason
-from convsweep.models.optimize.fallback import fallback_reason, is_traced, preparing_process
-from convsweep.models.optimize.geometry import Geometry, Key, key_of
-from convsweep.models.optimize.machine import here
-from convsweep.models.optimize.weight_guard import WeightSnapshot
+from convsweep.models.optimize.geometry import Geometry, Key, key_of, memory_formats
+from convsweep.models.optimize.weight_snapshot import WeightSnapshot
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.devices import cpu_name
+
+
+@cache
+def this_machine() -> tuple[str, ...]:
+    """Return processor, logical cores, torch's version and convsweep's, as `best.csv` has them."""
+    return cpu_name(), str(psutil.cpu_count()), version("torch"), __version__
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What one input of a module runs on."""
+class BackendChoice:
+    """Backend for one input of a module."""
 
     backend: str
     geometry: Geometry
     memory_format: str
 
 
-class _Ready(NamedTuple):
+class _Prepared(NamedTuple):
     """Convolutions that were prepared with the same weights."""
 
     weights: WeightSnapshot
@@ -43,85 +53,90 @@ class _Ready(NamedTuple):
 
 @dataclass
 class Dispatch:
-    """What a module runs on which input, and what it ran so far; threads may share it."""
+    """Backend choices of one module, and its prepared convolutions; safe to use from threads."""
 
     threads: int
     environment: tuple[str, ...]
-    """The machine and versions that the choices hold for."""
-    choices: dict[Key, Choice] = field(default_factory=dict)
+    """Machine and versions that the choices were measured on."""
+    choices: dict[Key, BackendChoice] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
-    """How often each backend ran; torch's own convolution by why it did."""
-    _ready: _Ready | None = field(default=None, repr=False, compare=False)
+    """Number of calls per backend; for torch's own convolution, per reason."""
+    _prepared: _Prepared | None = field(default=None, repr=False, compare=False)
     _preparing: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what is prepared: a copy prepares its own weights at its first call."""
+        """Return the state without prepared convolutions: a copy prepares its own weights."""
         kept = ("threads", "environment", "choices")
         return {name: self.__dict__[name] for name in kept} | {"calls": Counter()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take it up again, where the choices hold.
+        """Restore the state.
 
         Raises:
-            ValueError: this is another machine or version; a model's state_dict goes anywhere.
+            ValueError: this is another machine or version.
         """
-        if (now := here()) != state["environment"]:
-            was = ", ".join(state["environment"])
+        if (now := this_machine()) != state["environment"]:
             raise ValueError(
-                f"this model was optimized for {was}; here is {', '.join(now)}: load its "
-                "state_dict into the original and optimize that"
+                f"this model was optimized for {', '.join(state['environment'])}; this machine is "
+                f"{', '.join(now)}: load its state_dict into the original and optimize that"
             )
-        self.__dict__.update(state, _ready=None, _preparing=Lock())
+        self.__dict__.update(state, _prepared=None, _preparing=Lock())
 
-    def conv(self, module: Any, key: Key, choice: Choice) -> Conv:
-        """The prepared convolution; prepared again where the weights have changed since.
+    def conv(self, module: Any, key: Key, choice: BackendChoice) -> Conv:
+        """Return the prepared convolution; prepare it again if the weights have changed.
 
         Raises:
-            ValueError: the backend is not there any more.
+            ValueError: the backend is not available any more.
         """
-        ready = self._ready
-        if ready is not None and key in ready.convs and ready.weights.holds(module):
+        ready = self._prepared
+        if ready is not None and key in ready.convs and ready.weights.matches(module):
             return ready.convs[key]
         with self._preparing:
-            ready = self._ready
-            if ready is None or not ready.weights.holds(module):
-                ready = self._ready = _Ready(WeightSnapshot.of(module), {})
+            ready = self._prepared
+            if ready is None or not ready.weights.matches(module):
+                ready = self._prepared = _Prepared(WeightSnapshot.of(module), {})
             if key not in ready.convs:
                 problem, weights = choice.geometry.problem, weights_of(module)
-                ready.convs[key] = prepared(choice.backend, problem, weights, key)
+                ready.convs[key] = prepare(choice.backend, problem, weights, key)
             return ready.convs[key]
 
     def refresh(self) -> None:
         """Prepare again at the next call."""
-        self._ready = None
+        self._prepared = None
 
 
 def weights_of(module: Any) -> Weights:
-    """What the module has learnt."""
+    """Return the module's weight and bias."""
     return Weights(module.weight.detach(), None if module.bias is None else module.bias.detach())
 
 
-def prepared(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Conv:
-    """The backend with these weights; raises `ValueError` where it can't take part."""
+def prepare(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Conv:
+    """Return the backend's convolution; raise `ValueError` if the backend cannot run it."""
     if name not in list_backends():
         raise ValueError(f"there is no backend {name!r} here")
     dtype = str(key[1]).removeprefix("torch.")
     backend = list_backends()[name]
-    why = skip_reason(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
-    if why is not None:
-        raise ValueError(f"{name} {why}")
-    preparing_process()
+    reason = skip_reason(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
+    if reason is not None:
+        raise ValueError(f"{name} {reason}")
+    _preparing_process()
     return backend.prepare(problem, weights)
 
 
-class _Dispatching(nn.Module):
-    """The half of a module that decides; the other half is torch's own class."""
+@cache
+def _preparing_process() -> int:
+    """Return the process that prepared the first backend; a forked process inherits the value."""
+    return os.getpid()
+
+
+class _DispatchingConv(nn.Module):
+    """Mix-in for torch's convolution modules that selects the backend per call."""
 
     dispatch: Dispatch
 
     def forward(self, input: Tensor) -> Tensor:
-        """The convolution of `input`, on whatever was chosen for it."""
-        choice = None if is_traced(input) else _chosen(self, input)
+        """Return the convolution of `input` on the chosen backend."""
+        choice = None if _is_traced(input) else _count_choice(self, input)
         if choice is None:
             y: Tensor = super().forward(input)
         else:
@@ -130,7 +145,7 @@ class _Dispatching(nn.Module):
         return y
 
     def train(self, mode: bool = True) -> Self:
-        """Torch's own; a switch prepares again, as training may write where torch can't see."""
+        """Set the mode; a change prepares again, since training may write weights unseen."""
         if mode != self.training:
             self.dispatch.refresh()
         return super().train(mode)
@@ -144,47 +159,83 @@ class _Dispatching(nn.Module):
         super()._load_from_state_dict(*args)
 
     def __prepare_scriptable__(self) -> Never:
-        """Refuse `torch.jit.script`, which looks for this."""
+        """Raise `ValueError`: `torch.jit.script` looks for this method."""
         raise ValueError(
-            "torch.jit.script can't take a model that convsweep has optimized, whose layers are "
-            "no TorchScript: script the original, or use torch.jit.trace"
+            "torch.jit.script cannot take a model optimized by convsweep: script the original, or "
+            "use torch.jit.trace"
         )
 
 
-def _chosen(module: Any, x: Tensor) -> Choice | None:
-    """What this call runs on, counted; None is torch's own."""
-    own: Dispatch = module.dispatch
-    choice = own.choices.get(key_of(x))
-    why = (
-        "another input"
-        if choice is None
-        else fallback_reason(module, x, choice.memory_format, own.threads)
-    )
-    if choice is None or why is not None:
-        own.calls[f"torch: {why}"] += 1
-        return None
-    own.calls[choice.backend] += 1
-    return choice
+def _is_traced(x: Tensor) -> bool:
+    """Return whether operators are being recorded, so that each has to be one of torch's."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return type(x) is not Tensor or torch.compiler.is_compiling() or bool(tracing)
 
 
-class Conv1d(_Dispatching, nn.Conv1d):
-    """`nn.Conv1d` that runs on the backend that was chosen for its input."""
+def _count_choice(module: Any, x: Tensor) -> BackendChoice | None:
+    """Return the choice for this call and count it; None for torch's own convolution."""
+    dispatch: Dispatch = module.dispatch
+    choice = dispatch.choices.get(key_of(x))
+    if choice is None:
+        reason: str | None = "another input"
+    else:
+        reason = _transform_reason(module, x) or _setting_reason(module, x, choice, dispatch)
+    dispatch.calls[f"torch: {reason}" if choice is None or reason else choice.backend] += 1
+    return None if reason else choice
 
 
-class Conv2d(_Dispatching, nn.Conv2d):
-    """`nn.Conv2d` that runs on the backend that was chosen for its input."""
+def _transform_reason(module: Any, x: Tensor) -> str | None:
+    """Return why this call computes more than an output from numbers, or None."""
+    if module.training:
+        return "training"
+    if torch._C._are_functorch_transforms_active():
+        return "transformed by torch.func"
+    parameters = [p for p in (module.weight, module.bias) if p is not None]
+    needs_grad = x.requires_grad or any(p.requires_grad for p in parameters)
+    if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and needs_grad):
+        return "gradients are recorded"
+    if type(module.weight) is not nn.Parameter:
+        return "its weight is computed"
+    if any(p.is_inference() for p in parameters):
+        return "weights made in inference mode"
+    return None
 
 
-class Conv3d(_Dispatching, nn.Conv3d):
-    """`nn.Conv3d` that runs on the backend that was chosen for its input."""
+def _setting_reason(
+    module: Any, x: Tensor, choice: BackendChoice, dispatch: Dispatch
+) -> str | None:
+    """Return how the setting of this call differs from the measured one, or None."""
+    if torch.is_autocast_enabled(x.device.type):
+        return "autocast"
+    if torch.get_num_threads() != dispatch.threads:
+        return "another number of threads"
+    if module.weight.dtype != x.dtype or module.weight.device != x.device:
+        return "weights of another dtype or device"
+    if choice.memory_format not in memory_formats(x):
+        return "another memory format"
+    if _preparing_process() != os.getpid():
+        return "a forked process"
+    return None
 
 
-_REPLACING = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+class Conv1d(_DispatchingConv, nn.Conv1d):
+    """`nn.Conv1d` on the backend chosen for its input."""
+
+
+class Conv2d(_DispatchingConv, nn.Conv2d):
+    """`nn.Conv2d` on the backend chosen for its input."""
+
+
+class Conv3d(_DispatchingConv, nn.Conv3d):
+    """`nn.Conv3d` on the backend chosen for its input."""
+
+
+_REPLACEMENTS = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 
 
 def unsupported_reason(module: nn.Module) -> str | None:
-    """Why a module that convolves can't be replaced, in words, or None."""
-    kind = next((plain for plain in _REPLACING if isinstance(module, plain)), None)
+    """Return why a module that convolves cannot be replaced, or None."""
+    kind = next((plain for plain in _REPLACEMENTS if isinstance(module, plain)), None)
     if kind is None:
         return "is called as a function, not as a module"
     if type(module) is not kind:
@@ -192,24 +243,24 @@ def unsupported_reason(module: nn.Module) -> str | None:
     if not isinstance(module.weight, nn.Parameter):
         return "computes its weight at each call"
     if module.weight.is_inference():
-        return "has weights that were made in inference mode, whose changes can't be seen"
+        return "has weights made in inference mode, whose changes are not tracked"
     return None
 
 
 def replace(module: nn.Module, dispatch: Dispatch) -> None:
-    """Let a plain convolution run on other backends; name, parameters and hooks stay its own."""
-    module.__class__ = _REPLACING[type(module)]  # type: ignore[index]
+    """Turn a plain convolution into a dispatching one; name, parameters and hooks stay."""
+    module.__class__ = _REPLACEMENTS[type(module)]  # type: ignore[index]
     module.__dict__["dispatch"] = dispatch
 
 
 def restore(module: nn.Module) -> None:
-    """Make a replaced module torch's own again."""
-    kind = {ours: torchs for torchs, ours in _REPLACING.items()}
-    module.__class__ = kind[type(module)]  # type: ignore[index]
+    """Turn a dispatching module into torch's own again."""
+    plain = {ours: torchs for torchs, ours in _REPLACEMENTS.items()}
+    module.__class__ = plain[type(module)]  # type: ignore[index]
     del module.dispatch
 
 
-def replaced(model: nn.Module) -> dict[str, Dispatch]:
-    """What each replaced module runs, by its dotted name."""
-    ours = tuple(_REPLACING.values())
+def dispatches(model: nn.Module) -> dict[str, Dispatch]:
+    """Return the dispatch of each replaced module by its dotted name."""
+    ours = tuple(_REPLACEMENTS.values())
     return {name: m.dispatch for name, m in model.named_modules() if isinstance(m, ours)}

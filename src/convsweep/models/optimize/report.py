@@ -1,4 +1,4 @@
-"""What became of a model that was optimized, in numbers and in words."""
+"""Report on an optimized model; `str` renders it as text."""
 
 from __future__ import annotations
 
@@ -8,103 +8,103 @@ from dataclasses import dataclass
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
-from convsweep.models.optimize.gate import LayerError, WholeError
-from convsweep.models.optimize.layer_inventory import Skipped
-from convsweep.models.optimize.speedup import Speedup
+from convsweep.models.optimize.gate import LayerError, ModelError
+from convsweep.models.optimize.layer_inventory import SkippedLayer
+from convsweep.models.optimize.speedup import ModelSpeedup
 from convsweep.problems.problem import ConvProblem
 
-_MOST_NAMES = 4
+_MAX_NAMES = 4
 
 
 @dataclass(frozen=True)
-class Replaced:
+class ReplacedLayer:
     """One module on one input that runs on another backend than torch's."""
 
     name: str
     problem: ConvProblem
     calls: int
-    """In one call of the model."""
+    """Number of calls in one forward pass."""
     backend: str
     speedup: Interval
-    """Over torch's convolution of this layer alone, as the table says."""
+    """Over torch's convolution, of this layer alone, from the table."""
     saving_s: float
-    """Of all its calls, as that speedup promises."""
+    """Seconds saved by all calls, expected from that speedup."""
     error: LayerError
-    """On its own real input."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that is to be told; `str` tells it."""
+class OptimizeReport:
+    """Outcome of `optimize`."""
 
     model: str
     threads: int
     source: str
-    """Where the choices come from."""
-    replaced: Sequence[Replaced]
-    left: Sequence[Skipped]
-    whole: WholeError | None
-    """None where nothing is replaced."""
-    speedup: Speedup | None
-    """Of the whole model, measured; None where nothing is replaced, or that was not asked for."""
+    replaced: Sequence[ReplacedLayer]
+    skipped: Sequence[SkippedLayer]
+    error: ModelError | None
+    """None if nothing is replaced."""
+    speedup: ModelSpeedup | None
+    """Of the whole model, measured; None if nothing is replaced or it was not timed."""
 
     @property
     def saving_s(self) -> float:
-        """What the layers alone promise, of one call."""
+        """Seconds per call, expected from the layers alone."""
         return sum(layer.saving_s for layer in self.replaced)
 
     def __str__(self) -> str:
-        """The outcome first, then layer by layer, then what was left."""
-        return "\n".join([*_outcome(self), *_layers(self), *_left(self)])
+        """Return the outcome, one line per replaced layer, and the skipped layers."""
+        return "\n".join([*_outcome(self), *_layers(self), *_skipped(self)])
 
 
-def _outcome(report: Report) -> list[str]:
+def _outcome(report: OptimizeReport) -> list[str]:
     done = sum(layer.calls for layer in report.replaced)
-    every = done + sum(one.calls for one in report.left)
-    threads = formatting.count(report.threads, "thread")
-    said = [
-        f"{report.model}: {done} of {formatting.count(every, 'convolution')} of one call run on other "
-        f"backends than torch's, {threads}, by {report.source}."
+    every = done + sum(layer.calls for layer in report.skipped)
+    sentences = [
+        f"{report.model}: {done} of {formatting.count(every, 'convolution')} per call run on other "
+        f"backends than torch's, {formatting.count(report.threads, 'thread')}; source: "
+        f"{report.source}."
     ]
+    if not report.replaced:
+        return [*sentences, "Nothing is replaced, so the speed is unchanged."]
     if report.speedup is None:
-        return said + ([] if report.replaced else ["Nothing is replaced: it is as fast as it was."])
-    return [*said, _measured(report.speedup, report.saving_s), *_errors(report.whole)]
+        return sentences
+    return [*sentences, _measured(report.speedup, report.saving_s), *_errors(report.error)]
 
 
-def _measured(found: Speedup, saving_s: float) -> str:
-    """The whole model's speedup, and what its layers promised."""
+def _measured(found: ModelSpeedup, saving_s: float) -> str:
+    """Return the whole model's speedup, and the one expected from its layers."""
     outcome = {
         "faster": "The whole model is faster",
         "slower": "The whole model is SLOWER",
-        "same": "The whole model is as fast as it was",
-    }.get(found.verdict, "The whole model may be faster or slower (undecided)")
-    seconds = [formatting.seconds(one.value) for one in (found.original_s, found.optimized_s)]
+        "same": "The whole model is equally fast",
+    }.get(found.verdict, "The whole model's change is not significant (undecided)")
     before_s = found.original_s.value
     left = max(before_s - saving_s, 0.0)
-    promise = f"; its layers alone promise {formatting.digits(before_s / left)}" if left else ""
+    expected = f"; expected from its layers: {formatting.digits(before_s / left)}" if left else ""
     return (
-        f"{outcome}: {formatting.interval(*found.ratio)} times as fast, {seconds[0]} before and "
-        f"{seconds[1]} now, in {found.passes} passes of this process{promise}."
+        f"{outcome}: {formatting.interval(*found.ratio)} times as fast, "
+        f"{formatting.seconds(before_s)} before and {formatting.seconds(found.optimized_s.value)} "
+        f"now, in {found.passes} passes of this process{expected}."
     )
 
 
-def _errors(whole: WholeError | None) -> list[str]:
-    if whole is None:
+def _errors(error: ModelError | None) -> list[str]:
+    if error is None:
         return []
-    if whole.why_not_float64:
+    sentence = f"Its output is off by {error.optimized:.1e} of its largest value"
+    if error.float64_failure:
         return [
-            f"Its output is off by {whole.optimized:.1e} of its largest value, against the "
-            f"original's in its own dtype; allowed was {whole.allowed:.1e}. The original can't run "
-            f"in float64: {whole.why_not_float64}."
+            f"{sentence}, compared with the original in its own dtype; {error.allowed:.1e} is "
+            f"allowed. The original cannot run in float64: {error.float64_failure}."
         ]
     return [
-        f"Its output is off by {whole.optimized:.1e} of its largest value, against float64; the "
-        f"original's by {whole.original:.1e}; allowed was {whole.allowed:.1e}."
+        f"{sentence}, compared with float64; the original's by {error.original:.1e}; "
+        f"{error.allowed:.1e} is allowed."
     ]
 
 
-def _layers(report: Report) -> list[str]:
-    """A line a replaced layer."""
+def _layers(report: OptimizeReport) -> list[str]:
+    """Return one line per replaced layer."""
     heads = ("layer", "problem", "calls", "backend", "alone [95 %]", "saves", "error", "torch's",
              "bound")  # fmt: skip
     rows = [
@@ -131,20 +131,20 @@ def _layers(report: Report) -> list[str]:
     return ["", *lines, ""]
 
 
-def _left(report: Report) -> list[str]:
-    """Why layers stay torch's, the most frequent reason first."""
+def _skipped(report: OptimizeReport) -> list[str]:
+    """Return one line per reason, the most frequent first."""
     calls: Counter[str] = Counter()
     names: dict[str, dict[str, None]] = {}
-    for one in report.left:
-        calls[one.why] += one.calls
-        names.setdefault(one.why, {})[one.name or report.model] = None
+    for layer in report.skipped:
+        calls[layer.reason] += layer.calls
+        names.setdefault(layer.reason, {})[layer.name or report.model] = None
     return [
-        f"Torch's own stays {formatting.count(number, 'convolution')}: {_some([*names[why]])}: {why}."
-        for why, number in calls.most_common()
+        f"{formatting.count(number, 'convolution')} on torch: "
+        f"{_shorten([*names[reason]])}: {reason}."
+        for reason, number in calls.most_common()
     ]
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    few = names[:_MOST_NAMES] + ([f"{more} more"] if more > 0 else [])
-    return formatting.join(few)
+def _shorten(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return formatting.join(names[:_MAX_NAMES] + ([f"{more} more"] if more > 0 else []))

@@ -1,4 +1,4 @@
-"""Which backend each layer is to run on, by a table that was measured here."""
+"""Selection of the backend of each layer, from a table measured on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import FAMILIES, Backend
 from convsweep.backends.registry import list_backends, missing_package
 from convsweep.models.optimize.layer_inventory import ConvCall
-from convsweep.models.optimize.machine import here
+from convsweep.models.optimize.layers import this_machine
 from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.store import BASELINE
 from convsweep.units import seconds
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Pick(NamedTuple):
-    """What the table says of a layer."""
+class LayerBackend(NamedTuple):
+    """Fastest backend of a layer."""
 
     backend: str
     memory_format: str
@@ -36,32 +36,32 @@ class Pick(NamedTuple):
 
 
 def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
-    """Why a backend can't run within the user's process, in words, or None.
+    """Return why a backend cannot run in the user's process, or None.
 
     Args:
         backend: any.
-        asked: names of backends and families; empty: all but those that bring threads of their
-            own, which are taken by name alone.
+        asked: names of backends and families; empty: all but those with their own threads, which
+            have to be named.
     """
     if backend.needs_factors:
-        return "needs a weight that factors, and a model's own does not"
+        return "needs a weight that factors, which a model's weight does not"
     if backend.own_threads and backend.name not in asked:
-        return "brings threads of its own beside torch's, and was not asked for by name"
+        return "brings threads of its own beside torch's, and was not named"
     if backend.name != BASELINE and asked and not {backend.name, backend.family, "all"} & {*asked}:
-        return "was not asked for"
+        return "was not requested"
     return missing_package(backend)
 
 
 def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, Backend]:
-    """The backends that a model may run on, torch's own convolution among them.
+    """Return the backends that a model may run on, torch's own convolution included.
 
     Args:
-        asked: names of backends and families; empty: all that can.
-        compiling: whether also those that compile each problem, which are slow to measure; those
-            that are asked for are always among them.
+        asked: names of backends and families; empty: all.
+        compiling: include backends that compile each problem, which are slow to measure; a
+            requested backend is always included.
 
     Raises:
-        ValueError: a word in `asked` is neither a backend nor a family.
+        ValueError: a name in `asked` is neither a backend nor a family.
     """
     known = list_backends()
     for word in asked:
@@ -76,33 +76,33 @@ def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, 
     }
 
 
-Row = dict[Any, Any]
+BestRow = dict[Any, Any]
 """Of best.csv."""
 
 
-class Table(NamedTuple):
-    """What was measured."""
+class BackendTable(NamedTuple):
+    """Measured backends of every problem and setting."""
 
-    rows: Sequence[Row]
-    """The fastest of each problem and setting among the backends that may be used."""
-    every: Sequence[Row]
-    """The fastest of all backends."""
-    measured: Sequence[Row]
-    """The cases of the backends that may be used, whatever became of them."""
+    best: Sequence[BestRow]
+    """The fastest usable backend."""
+    best_of_all: Sequence[BestRow]
+    """The fastest backend, usable or not."""
+    cases: Sequence[BestRow]
+    """All cases of usable backends, whatever their status."""
     absent: str
-    """What is said of a layer that is not among them."""
+    """Reason for a layer without a case."""
     asked: Collection[str]
     max_error: float | None
 
 
 def read_table(
     path: Path, max_error: float | None, asked: Collection[str], across_machines: bool
-) -> Table:
-    """The table of a run's folder or of a best.csv, whose backends are to be used here.
+) -> BackendTable:
+    """Return the table of a run folder or of a best.csv.
 
     Raises:
-        ValueError: in one line, where there is none, it is of another machine or version, or its
-            speedups are not over torch's own convolution.
+        ValueError: there is no table, it is from another machine or version, or its speedups are
+            not over torch's own convolution.
     """
     names = usable(asked)
     if path.is_dir():
@@ -115,19 +115,21 @@ def read_table(
         _require_same_machine(rows, path)
     others = set(rows["baseline"]) - {BASELINE}
     if others:
-        raise ValueError(f"{str(path)!r} tells speedups over {others.pop()}, not over {BASELINE}")
-    # Of caches and drivers the usual ones come first.
+        raise ValueError(
+            f"{str(path)!r} has speedups over {others.pop()}; they must be over {BASELINE}"
+        )
+    # Hot caches and convsweep's own driver come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
-    best_rows, every_row, cases = (part.to_dict("records") for part in (rows, every, measured))
+    parts = [part.to_dict("records") for part in (rows, every, measured)]
     absent = "was not measured on" if path.is_dir() else "has no row in the table for"
-    return Table(best_rows, every_row, cases, absent, asked, max_error)
+    return BackendTable(*parts, absent, asked, max_error)
 
 
 def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """The rows of a best.csv within the limit, twice, and all of them.
+    """Return the rows of a best.csv within the limit, twice, and all its rows.
 
     Raises:
-        ValueError: in one line, where it is no such file, or none is.
+        ValueError: it is no such file, or no row is within the limit.
     """
     every = read_best(path).assign(status="ok")
     if every.empty:
@@ -135,100 +137,97 @@ def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame,
     within = every if max_error is None else every[every["relative_err"] <= max_error]
     if within.empty:
         least = every["relative_err"].min()
-        told = f"{least:.2g}" if least >= 0 else "not told"
         raise ValueError(
             f"{str(path)!r} has no backend within a relative error of {max_error:g}: the least "
-            f"is {told}"
+            f"is {f'{least:.2g}' if least >= 0 else 'not recorded'}"
         )
     return within, within, every
 
 
 def _require_same_machine(rows: DataFrame, path: Path) -> None:
-    """Raise `ValueError` where a table is not of this machine and of these versions."""
-    for name, now in zip(MACHINE, here(), strict=True):
+    """Raise `ValueError` if a table is from another machine or version."""
+    for name, now in zip(MACHINE, this_machine(), strict=True):
         was = {str(value) for value in rows[name]} - {now}
         if was:
-            told = "not told" if pd.isna(rows[name]).any() else was.pop()
+            value = "not recorded" if pd.isna(rows[name]).any() else was.pop()
             raise ValueError(
-                f"{str(path)!r} is of another machine or version: {name} is {told} there and "
-                f"{now} here; across_machines takes it all the same"
+                f"{str(path)!r} is from another machine or version: {name} is {value} there and "
+                f"{now} here; across_machines uses it anyway"
             )
     known = list_backends()
     for name, was in dict(zip(rows["backend"], rows["backend_version"], strict=True)).items():
         now = known[name].version
         if str(was) != now and not (pd.isna(was) and not now):
             raise ValueError(
-                f"{str(path)!r} is of another version: {name} is {was} there and {now} here; "
-                "across_machines takes it all the same"
+                f"{str(path)!r} is from another version: {name} is {was} there and {now} here; "
+                "across_machines uses it anyway"
             )
 
 
-def pick(table: Table, layer: ConvCall, threads: int) -> Pick | str:
-    """What the table says of a layer; why it stays torch's where it does."""
-    rows, every = (_of(part, layer, threads) for part in (table.rows, table.every))
-    faster = _unusable(table, every[0]) if every else ""
-    if not rows:
-        if faster:
-            return faster
-        return _missing_row_reason(table, layer, threads)
-    row = rows[0]
-    but = f"; {faster}" if faster else ""
+def select(table: BackendTable, layer: ConvCall, threads: int) -> LayerBackend | str:
+    """Return the backend for a layer, or why it stays on torch."""
+    best, best_of_all = (_rows_of(x, layer, threads) for x in (table.best, table.best_of_all))
+    unusable = _unusable_best(table, best_of_all[0]) if best_of_all else ""
+    if not best:
+        return unusable or _missing_row_reason(table, layer, threads)
+    row = best[0]
+    but = f"; {unusable}" if unusable else ""
     if row["backend"] == BASELINE:
-        return f"{BASELINE} is the fastest{' that may be used' if but else ''}{but}"
+        return f"{BASELINE} is the fastest{' usable one' if but else ''}{but}"
     speedup = Interval(row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
     if math.isnan(speedup.low) or speedup.low <= 1:
-        return f"{row['backend']} is not surely faster than {BASELINE}{but}"
-    return Pick(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
+        return f"{row['backend']} is not significantly faster than {BASELINE}{but}"
+    return LayerBackend(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
 
 
-def _missing_row_reason(table: Table, layer: ConvCall, threads: int) -> str:
-    """Whether a layer was measured at all, and if so, what became of each backend."""
-    how = (
+def _missing_row_reason(table: BackendTable, layer: ConvCall, threads: int) -> str:
+    """Return why a layer has no best backend: it was not measured, or every backend failed."""
+    setting = (
         f"{layer.key[2]}, {layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, "
         f"{formatting.count(threads, 'thread')}"
     )
-    found = {
-        f"{row['backend']} {_what_became(row, table.max_error)}"
-        for row in _of(table.measured, layer, threads)
+    failures = {
+        f"{row['backend']} {_failure(row, table.max_error)}"
+        for row in _rows_of(table.cases, layer, threads)
     }
-    if not found:
-        return f"{table.absent} {how}"
-    return f"has no backend that is right on {how}: {formatting.join(sorted(found))}"
+    if not failures:
+        return f"{table.absent} {setting}"
+    return f"has no correct backend on {setting}: {formatting.join(sorted(failures))}"
 
 
-def _what_became(row: Row, max_error: float | None) -> str:
-    """Why a case that was measured has no row: its status, or how far it is off."""
+def _failure(row: BestRow, max_error: float | None) -> str:
     if row["status"] != "ok":
         return str(row["status"])
-    off = row["relative_err"]
-    return "is of an unknown error" if pd.isna(off) else f"is off by {off:.2g}, above {max_error:g}"
+    if pd.isna(error := row["relative_err"]):
+        return "has an unknown error"
+    return f"is off by {error:.2g}, above {max_error:g}"
 
 
-def _of(rows: Sequence[Row], layer: ConvCall, threads: int) -> list[Row]:
-    """The rows of one layer, called so."""
-    how = (layer.problem.label, layer.key[2], layer.dtype, threads)
+def _rows_of(rows: Sequence[BestRow], layer: ConvCall, threads: int) -> list[BestRow]:
+    """Return the rows of one layer in its setting."""
+    setting = (layer.problem.label, layer.key[2], layer.dtype, threads)
     return [
         row
         for row in rows
-        if (row["problem"], row["device"].partition(":")[0], row["dtype"], row["threads"]) == how
+        if (row["problem"], row["device"].partition(":")[0], row["dtype"], row["threads"])
+        == setting
         and row["memory_format"] in layer.memory_formats
     ]
 
 
-def _unusable(table: Table, fastest: Row) -> str:
-    """Why the fastest of all can't be used; empty where it can."""
+def _unusable_best(table: BackendTable, fastest: BestRow) -> str:
+    """Return why the fastest backend of all cannot be used; empty if it can."""
     name = str(fastest["backend"])
-    if name not in list_backends():
-        return f"{name} is the fastest, but not there"
-    why = unusable_reason(list_backends()[name], table.asked)
-    return f"{name} is the fastest, but {why}" if why else ""
+    backend = list_backends().get(name)
+    reason = unusable_reason(backend, table.asked) if backend else "is not available here"
+    return f"{name} is the fastest, but {reason}" if reason else ""
 
 
 def budget_of(source: str | os.PathLike[str]) -> str | None:
-    """The time that a source tells to measure for; None where it names a run or a file.
+    """Return the time in `source` to measure for; None if it is a path.
 
     Raises:
-        ValueError: in one line, where it is neither.
+        ValueError: it is neither a time nor a path.
     """
     if not isinstance(source, str | os.PathLike):
         raise ValueError(f"source={source!r} is neither a time such as '60s' nor a path")
@@ -239,5 +238,5 @@ def budget_of(source: str | os.PathLike[str]) -> str | None:
     except ValueError as error:
         if os.path.lexists(source):
             return None
-        raise ValueError(f"{error}, nor is there such a run or best.csv") from None
+        raise ValueError(f"{error}, and there is no such run or best.csv") from None
     return source

@@ -1,4 +1,4 @@
-"""Whether a module's weights are still those that a backend was prepared with."""
+"""Snapshot of a module's weights, to detect changes after a backend has prepared them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_WHOLE = 4096
-"""Up to so many elements are compared all of them; of more, a sample."""
+_COMPARED_WHOLE = 4096
+"""Up to this number of elements all are compared; of more, a sample."""
 _SAMPLED = 256
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By element size: compared as integers, a NaN equals itself."""
+"""By element size: as integers, a NaN equals itself."""
 
 
 class WeightSnapshot(NamedTuple):
-    """Weight and bias as they were.
+    """Address, version and sampled elements of weight and bias.
 
-    Torch counts most writes, and a replaced or moved tensor has another address. What it doesn't
-    count, through `.data` or a NumPy array, is noticed on the CPU where it changes one of the
-    elements that were kept: all of a bias or a weight of up to 4096, else about 256 of them. On
-    other devices nothing is compared, since each call would wait for the device.
+    Torch counts most writes, and a replaced or moved tensor has another address. Writes through
+    `.data` or NumPy are not counted: on the CPU a sample of the elements is compared, on other
+    devices nothing, since each call would wait for the device.
     """
 
     stamps: tuple[tuple[int, int], ...]
     """Address and version of each."""
     watched: tuple[Tensor, ...]
-    """Views of them, which also keep the address from being given to another tensor."""
+    """Views of them; these also keep the memory from being reused."""
     kept: tuple[Tensor, ...]
-    """Copies of those views."""
+    """Copies of the views."""
 
     @classmethod
     def of(cls, module: Any) -> WeightSnapshot:
-        """What they are now; they must not be inference tensors, which have no version."""
+        """Return a snapshot of weights that are no inference tensors, which have no version."""
         views = tuple(_sample(p.detach()) for p in _parameters(module))
         return cls(_stamps(module), views, tuple(view.clone() for view in views))
 
-    def holds(self, module: Any) -> bool:
-        """Whether they are still the same, as far as that is seen."""
+    def matches(self, module: Any) -> bool:
+        """Return whether the weights are unchanged, as far as that is detected."""
         if _stamps(module) != self.stamps:
             return False
         pairs = zip(self.watched, self.kept, strict=True)
@@ -54,12 +53,12 @@ def _stamps(module: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _sample(values: Tensor) -> Tensor:
-    """A view of some elements, or of all where they are few or lie apart."""
+    """Return a view of some elements; of all if they are few or not dense."""
     bits = values.view(_BITS[values.element_size()])
     dense = bits.permute(sorted(range(bits.dim()), key=bits.stride, reverse=True))
     count = bits.numel()
-    if count <= _WHOLE or not dense.is_contiguous():
+    if count <= _COMPARED_WHOLE or not dense.is_contiguous():
         return bits
-    # Coprime to the size, or it would meet the same tap of the same channel over and over.
+    # A step coprime to the size meets every tap of every channel in turn.
     step = next(n for n in range(count // _SAMPLED, 0, -1) if gcd(n, count) == 1)
     return dense.view(-1)[::step]
