@@ -60,9 +60,9 @@ def cross(
 
     A layer that no separable layer can replace gets dense weights, whatever `weight_kind` is.
     """
+    settings = list(itertools.product(devices, dtypes, memory_formats, threads, caches, backends))
     return [
         Case(layer, weight_kind if is_replaceable(layer.problem) else "dense", *setting)
-        for layer, *setting in itertools.product(
-            layers, devices, dtypes, memory_formats, threads, caches, backends
-        )
+        for layer in layers
+        for setting in settings
     ]

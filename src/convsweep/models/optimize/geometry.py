@@ -38,7 +38,8 @@ def geometry(module: Any, shape: Size) -> Geometry | None:
     rank = len(module.kernel_size)
     if len(shape) != rank + 2:
         return None
-    margins, mode, padding = (), "constant", module.padding
+    margins: tuple[int, ...] = ()
+    mode, padding = "constant", module.padding
     if module.padding_mode != "zeros":
         margins, mode = tuple(module._reversed_padding_repeated_twice), module.padding_mode
         padding = 0

@@ -120,9 +120,9 @@ def read_table(
         )
     # Hot caches and convsweep's own driver come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
-    parts = [part.to_dict("records") for part in (rows, every, measured)]
+    best, of_all, cases = (part.to_dict("records") for part in (rows, every, measured))
     absent = "was not measured on" if path.is_dir() else "has no row in the table for"
-    return BackendTable(*parts, absent, asked, max_error)
+    return BackendTable(best, of_all, cases, absent, asked, max_error)
 
 
 def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame, DataFrame]:
