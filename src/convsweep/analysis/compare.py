@@ -111,7 +111,9 @@ def _differences(old: _LoadedRun, new: _LoadedRun) -> Iterator[str]:
         yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
     parts = ("machine", "versions", "devices", "settings")
-    before, now = (_recorded({part: run.environment.get(part) for part in parts}) for run in (old, new))
+    before, now = (
+        _recorded({part: run.environment.get(part) for part in parts}) for run in (old, new)
+    )
     for name in sorted(before.keys() | now.keys()):
         if name.rpartition(".")[2] not in _FREE and before.get(name) != now.get(name):
             yield f"{name}: {_said(before, name)} against {_said(now, name)}"

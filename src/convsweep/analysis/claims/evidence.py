@@ -1,8 +1,8 @@
-"""What a run's times say of each claim: measured over claimed, with interval and verdict."""
+"""Verdicts on the claims: measured over claimed time ratio, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,27 +29,27 @@ VERDICTS = (HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED, NOT_MEASURED)
 
 
 class PairResult(NamedTuple):
-    """One pair as measured."""
+    """One measured pair."""
 
     pair: Pair
     ratio: Interval
     """Seconds of the second / seconds of the first."""
     over_claimed: Interval
-    """That over the claimed ratio: 1 is as the lecture says."""
+    """The measured ratio over the claimed one."""
     verdict: str
 
 
 class ClaimResult(NamedTuple):
-    """All that one setting of a run says of one claim."""
+    """All pairs of one claim in one setting."""
 
     claim: Claim
     pairs: Sequence[PairResult]
     mean: Interval
-    """The geometric mean over pairs of measured / claimed."""
+    """Geometric mean over pairs of measured / claimed."""
 
     @property
     def verdict(self) -> str:
-        """A claim is about every pair: it holds in part where some hold and some do not."""
+        """One of `VERDICTS`: a claim holds if all its pairs do, in part if some do and some fail."""
         found = {each.verdict for each in self.pairs}
         if not found:
             return NOT_MEASURED
@@ -58,26 +58,27 @@ class ClaimResult(NamedTuple):
         return HOLDS if found == {HOLDS} else UNDECIDED
 
     def with_verdict(self, verdict: str) -> list[PairResult]:
-        """The pairs of one verdict."""
+        """Return the pairs of one verdict."""
         return [each for each in self.pairs if each.verdict == verdict]
 
 
 def evaluate(run: Run) -> list[ClaimResult]:
-    """The evidence on every claim, in one setting; verdicts corrected for all their pairs.
+    """Return the result of every claim in one setting; verdicts are corrected for all pairs.
 
     A pair's interval is that of the ratio within each pass, over passes. Its verdict is tested
     against both ends of the claim's band (Schuirmann 1987).
     """
     log_s = _log_times(run)
-    found = [(claim, _in_one_pass(claim.pairs(log_s, run.baseline), log_s)) for claim in CLAIMS]
-    logs = [_over_claimed(pairs, log_s, run.pass_times.shape[1]) for _, pairs in found]
-    verdicts = _verdicts(CLAIMS, logs)
-    measured = zip(found, logs, verdicts, strict=True)
-    return [_evidence(claim, pairs, rows, told) for (claim, pairs), rows, told in measured]
+    pairs = [_pairs(claim, log_s, run.baseline) for claim in CLAIMS]
+    logs = [_over_claimed(own, log_s, run.pass_times.shape[1]) for own in pairs]
+    return [
+        _result(claim, own, rows, verdicts)
+        for claim, own, rows, verdicts in zip(CLAIMS, pairs, logs, _verdicts(logs), strict=True)
+    ]
 
 
 def _log_times(run: Run) -> Mapping[Timing, Array]:
-    """Of everything that was timed, the logarithms of its seconds, one a pass."""
+    """Return the logarithms of the seconds of every timing, one per pass."""
     cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
     keys = pd.MultiIndex.from_frame(cases[["setting", "label", "backend"]])
     logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
@@ -85,44 +86,44 @@ def _log_times(run: Run) -> Mapping[Timing, Array]:
     return dict(zip(timings, logs, strict=True))
 
 
-def _in_one_pass(pairs: Iterable[Pair], log_s: Mapping[Timing, Array]) -> list[Pair]:
-    """The pairs both of which some pass has timed."""
-    return [p for p in pairs if not np.isnan(log_s[p.second] - log_s[p.first]).all()]
+def _pairs(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) -> list[Pair]:
+    """Return the pairs of a claim that were both timed in some pass."""
+    found = claim.find_pairs(log_s, baseline)
+    return [pair for pair in found if not np.isnan(log_s[pair.second] - log_s[pair.first]).all()]
 
 
 def _over_claimed(pairs: Sequence[Pair], log_s: Mapping[Timing, Array], passes: int) -> Array:
-    """(pairs, passes): the logarithm of measured / claimed, both times of one pass."""
+    """Return the logarithms of measured / claimed, (pairs, passes)."""
     rows = [log_s[pair.second] - log_s[pair.first] - np.log(pair.claimed) for pair in pairs]
     return np.array(rows, dtype="float64").reshape(len(pairs), passes)
 
 
-def _verdicts(claims: Sequence[Claim], logs: Sequence[Array]) -> list[NDArray[np.str_]]:
-    """Of each claim the verdict on every pair; 5 % of those decided may be false."""
+def _verdicts(logs: Sequence[Array]) -> list[NDArray[np.str_]]:
+    """Return the verdicts on the pairs of each claim, at a false discovery rate of 5 %."""
     p = np.concatenate(
-        [p_values(estimate(rows), c.tolerance) for c, rows in zip(claims, logs, strict=True)],
+        [p_values(estimate(rows), c.tolerance) for c, rows in zip(CLAIMS, logs, strict=True)],
         axis=1,
     )
     sizes = list(map(len, logs))
-    wanted = np.repeat([DIRECTIONS.index("slower" if c.below else "same") for c in claims], sizes)
-    as_told = np.where(p.argmin(axis=0) == wanted, HOLDS, FAILS)
-    found = np.where(reject_at_fdr(p.min(axis=0)), as_told, UNDECIDED)
+    wanted = np.repeat([DIRECTIONS.index("slower" if c.below else "same") for c in CLAIMS], sizes)
+    supported = np.where(p.argmin(axis=0) == wanted, HOLDS, FAILS)
+    found = np.where(reject_at_fdr(p.min(axis=0)), supported, UNDECIDED)
     return np.split(found, np.cumsum(sizes)[:-1])
 
 
-def _evidence(
+def _result(
     claim: Claim, pairs: Sequence[Pair], logs: Array, verdicts: NDArray[np.str_]
 ) -> ClaimResult:
     if not pairs:
         return ClaimResult(claim, (), Interval(np.nan, np.nan, np.nan))
-    results = []
-    for pair, ends, verdict in zip(pairs, bounds(estimate(logs)).T, verdicts, strict=True):
-        results.append(
-            PairResult(
-                pair,
-                Interval(*map(float, pair.claimed * ends)),
-                Interval(*map(float, ends)),
-                str(verdict),
-            )
+    results = [
+        PairResult(
+            pair,
+            Interval(*map(float, pair.claimed * ends)),
+            Interval(*map(float, ends)),
+            str(verdict),
         )
+        for pair, ends, verdict in zip(pairs, bounds(estimate(logs)).T, verdicts, strict=True)
+    ]
     mean = interval(weighted_mean(logs, np.full(len(pairs), 1 / len(pairs))))
     return ClaimResult(claim, results, mean)

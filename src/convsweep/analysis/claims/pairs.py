@@ -1,4 +1,4 @@
-"""Pairs of a run's timings that differ in one way, and the ratio of their times to hold them to."""
+"""Pairs of timings that differ in one property, with the time ratio that a claim expects."""
 
 from __future__ import annotations
 
@@ -20,108 +20,109 @@ class Timing(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two timings of one run, and what the lecture says of them."""
+    """Two timings of one run."""
 
     first: Timing
     second: Timing
     claimed: float
-    """Seconds of the second / seconds of the first."""
+    """Claimed ratio: seconds of the second / seconds of the first."""
 
 
-Find = Callable[[Collection[Timing], str], Iterator[Pair]]
-"""The pairs among a setting's timings that a claim is about; those of problems on the baseline."""
+FindPairs = Callable[[Collection[Timing], str], Iterator[Pair]]
+"""Function of the timings of one setting and the baseline."""
 
 
-def as_long(first: ConvProblem, second: ConvProblem) -> float:
-    """The second takes the first's time."""
+def equal_time(first: ConvProblem, second: ConvProblem) -> float:
+    """Return the ratio 1."""
     return 1.0
 
 
-def as_its_macs(first: ConvProblem, second: ConvProblem) -> float:
-    """Every multiply-accumulate takes the same time."""
+def time_as_macs(first: ConvProblem, second: ConvProblem) -> float:
+    """Return the ratio of the MACs."""
     return second.macs / first.macs
 
 
 def between_problems(
     find: Callable[[Collection[ConvProblem]], Iterator[Problems]],
-    claimed: Callable[[ConvProblem, ConvProblem], float] = as_its_macs,
-) -> Find:
-    """Two problems on the baseline."""
+    claimed: Callable[[ConvProblem, ConvProblem], float] = time_as_macs,
+) -> FindPairs:
+    """Return a function that pairs two problems on the baseline."""
 
-    def pairs(timed: Collection[Timing], baseline: str) -> Iterator[Pair]:
+    def find_pairs(timed: Collection[Timing], baseline: str) -> Iterator[Pair]:
         problems = dict.fromkeys(t.problem for t in timed if t.backend == baseline)
         for first, second in find(problems):
             yield Pair(Timing(first, baseline), Timing(second, baseline), claimed(first, second))
 
-    return pairs
+    return find_pairs
 
 
 def between_backends(
     backend: str, claimed: Callable[[ConvProblem], float] = lambda problem: 1.0
-) -> Find:
-    """One problem on the baseline, and on another backend."""
+) -> FindPairs:
+    """Return a function that pairs one problem on the baseline and on another backend."""
 
-    def pairs(timed: Collection[Timing], baseline: str) -> Iterator[Pair]:
+    def find_pairs(timed: Collection[Timing], baseline: str) -> Iterator[Pair]:
         for second in timed:
             first = second._replace(backend=baseline)
             if second.backend == backend != baseline and first in timed:
                 yield Pair(first, second, claimed(second.problem))
 
-    return pairs
+    return find_pairs
 
 
-def _but(problem: ConvProblem, *names: str) -> Hashable:
-    """Every part of a problem except those."""
+def _fields_except(problem: ConvProblem, *names: str) -> Hashable:
     return tuple(getattr(problem, f.name) for f in fields(problem) if f.name not in names)
 
 
-def _against_the_first(
+def _first_with_others(
     problems: Iterable[ConvProblem],
-    alike: Callable[[ConvProblem], Hashable],
+    group: Callable[[ConvProblem], Hashable],
     order: Callable[[ConvProblem], Any],
 ) -> Iterator[Problems]:
-    """Of problems that are `alike`, the first in order with each of the others."""
-    families: dict[Hashable, list[ConvProblem]] = {}
+    """Yield the first problem of each group, in `order`, with each of the others."""
+    groups: dict[Hashable, list[ConvProblem]] = {}
     for problem in sorted(problems, key=order):
-        families.setdefault(alike(problem), []).append(problem)
-    return ((first, other) for first, *others in families.values() for other in others)
+        groups.setdefault(group(problem), []).append(problem)
+    return ((first, other) for first, *others in groups.values() for other in others)
 
 
-def biases(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Without a bias and with one."""
-    return _against_the_first(problems, lambda p: _but(p, "bias"), lambda p: p.bias)
+def bias_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+    """Yield problems without and with a bias."""
+    return _first_with_others(problems, lambda p: _fields_except(p, "bias"), lambda p: p.bias)
 
 
-def paddings(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Without padding and with some."""
-    found = _against_the_first(problems, lambda p: _but(p, "padding"), lambda p: p.padding)
+def padding_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+    """Yield problems without and with padding."""
+    found = _first_with_others(
+        problems, lambda p: _fields_except(p, "padding"), lambda p: p.padding
+    )
     return (pair for pair in found if not any(pair[0].padding))
 
 
-def kernels(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Kernels with equal sides whose padding keeps the output's size."""
-    return _against_the_first(
+def kernel_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+    """Yield problems with two square kernels and the same output size."""
+    return _first_with_others(
         (p for p in problems if len(set(p.kernel_size)) == 1),
-        lambda p: (_but(p, "kernel_size", "padding"), p.output_size),
+        lambda p: (_fields_except(p, "kernel_size", "padding"), p.output_size),
         lambda p: p.kernel_size,
     )
 
 
 def equal_mac_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """As many channels out as in, on images with equal sides, at exactly the same MACs."""
-    return _against_the_first(
+    """Yield square problems of equal MACs, with as many output as input channels."""
+    return _first_with_others(
         (
             p
             for p in problems
             if p.in_channels == p.out_channels and p.groups == 1 and len(set(p.input_size)) == 1
         ),
-        lambda p: (_but(p, "in_channels", "out_channels", "input_size"), p.macs),
+        lambda p: (_fields_except(p, "in_channels", "out_channels", "input_size"), p.macs),
         lambda p: p.in_channels,
     )
 
 
 def channel_scaling_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """A problem with the same of twice the input channels, the output channels, or both."""
+    """Yield problems with twice the input channels, the output channels, or both."""
     for problem in problems:
         for more_in, more_out in ((2, 1), (1, 2), (2, 2)):
             wider = replace(
@@ -133,14 +134,14 @@ def channel_scaling_pairs(problems: Collection[ConvProblem]) -> Iterator[Problem
                 yield problem, wider
 
 
-def volumes(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """An image and a volume with as many outputs, each the sum of as many products."""
+def volume_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+    """Yield an image and a volume with equal numbers of outputs and of products per output."""
     plain = (
         p
         for p in problems
         if p.groups == 1 and {*p.stride, *p.dilation} == {1} and len(set(p.kernel_size)) == 1
     )
-    found = _against_the_first(
+    found = _first_with_others(
         plain,
         lambda p: (
             p.batch_size,

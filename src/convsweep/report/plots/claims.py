@@ -11,9 +11,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult, PairResult
+from convsweep.analysis.claims.evidence import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    VERDICTS,
+    ClaimResult,
+    PairResult,
+)
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, error_bars, legend, new_figure
-from convsweep.report.sections.claims_text import tally
 
 _LOOKS = {
     HOLDS: Look(COLORS[1], "o", "none"),
@@ -41,10 +47,17 @@ def draw(weighed: Sequence[ClaimResult], baseline: str) -> Picture:
     return Picture(
         name="claims",
         figure=figure,
-        title=tally(weighed),
+        title=finding(weighed),
         alt=_alt(shown),
         caption=_caption(shown, baseline),
     )
+
+
+def finding(results: Sequence[ClaimResult]) -> str:
+    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2`."""
+    found = [each.verdict for each in results]
+    counts = [f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found]
+    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}"
 
 
 def _frame(ax: Axes, shown: Sequence[ClaimResult]) -> None:

@@ -1,96 +1,88 @@
-"""The lecture's page of a report: a row a claim, what it says, what was measured, does it hold."""
+"""Section on the claims of the lecture: one row per claim, with its verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.claims.claims import Claim
-from convsweep.analysis.claims.evidence import ClaimResult, evaluate
+from convsweep.analysis.claims.evidence import HOLDS, ClaimResult, evaluate
+from convsweep.analysis.claims.pairs import Pair
 from convsweep.analysis.run import Run
 from convsweep.formatting import NOT_MEASURED
-from convsweep.report.plots import claims as chart
+from convsweep.problems.problem import ConvProblem, Size, format_size
+from convsweep.report.plots import claims as plot
 from convsweep.report.section import Section
-from convsweep.report.sections.claims_text import named, sentence, tally, whereabouts
 from convsweep.report.tables import Table, by_setting
 
+Results = Mapping[str, Sequence[ClaimResult]]
+"""The results of each setting that has pairs."""
+
 _NOTES = (
-    "A claim is a ratio of two times of this run, both of the same pass; intervals are of 95 %, "
-    "over passes, and a claim's own is of the geometric mean over its pairs.",
-    "A pair holds where measured / claimed lies surely within the bounds of its row, does not "
-    "where it lies surely outside, and is undecided otherwise, corrected for the {pairs} of all "
-    "claims (Benjamini & Hochberg 1995). A claim holds where all its pairs hold.",
-    "These verdicts are about time. What is computed is not in doubt: before anything is timed, "
-    "every backend is held to the same float64 sum.",
+    "A claim is a ratio of two times of the same pass. Intervals are 95 % over passes; that of a "
+    "claim is for the geometric mean over its pairs.",
+    "A pair holds if measured / claimed is within the bounds of its row, does not hold if it is "
+    "outside, and is undecided otherwise, corrected for the {pairs} of all claims (Benjamini & "
+    "Hochberg 1995). A claim holds if all its pairs hold.",
+    "These verdicts are about time. Results are checked before anything is timed: every backend "
+    "against the same float64 reference.",
 )
 
 
 def section(run: Run) -> Section | None:
-    """The claims that a run has pairs of problems for; None where there is no such pair."""
-    weighed = {setting: evaluate(run.within(setting)) for setting in run.settings}
-    weighed = {
-        setting: evidence
-        for setting, evidence in weighed.items()
-        if any(each.pairs for each in evidence)
-    }
-    if not weighed:
+    """Return the section; None if the run has no pair of any claim."""
+    results = {setting: evaluate(run.within(setting)) for setting in run.settings}
+    results = {name: found for name, found in results.items() if any(each.pairs for each in found)}
+    if not results:
         return None
     several = len(run.settings) > 1
-    pairs = sum(len(each.pairs) for evidence in weighed.values() for each in evidence)
-    pictures = [
-        picture.of(setting) if several else picture
-        for setting, evidence in weighed.items()
-        for picture in [chart.draw(evidence, run.baseline)]
-    ]
+    pairs = sum(len(each.pairs) for found in results.values() for each in found)
+    pictures = {setting: plot.draw(found, run.baseline) for setting, found in results.items()}
     return Section(
         title="The lecture, measured",
         sentences=[
-            f"On {setting}: {said}" if several else said
-            for setting, evidence in weighed.items()
-            for said in _sentences(evidence, run.baseline)
+            f"On {setting}: {plot.finding(found)}." if several else f"{plot.finding(found)}."
+            for setting, found in results.items()
         ],
         tables=[
-            ("What the lecture says, and what was measured", _claims_table(weighed, run.baseline)),
-            ("Every pair behind it", _pairs_table(weighed)),
+            ("Claims of the lecture, and what was measured", _claims_table(results, run.baseline)),
+            ("Pairs of each claim", _pairs_table(results)),
         ],
-        pictures=pictures,
+        pictures=[
+            picture.of(setting) if several else picture for setting, picture in pictures.items()
+        ],
         notes=[note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
     )
 
 
-def _sentences(weighed: Sequence[ClaimResult], baseline: str) -> list[str]:
-    measured = (each for each in weighed if each.pairs)
-    return [f"{tally(weighed)}.", *(sentence(each, baseline) for each in measured)]
-
-
-def _claims_table(weighed: dict[str, list[ClaimResult]], baseline: str) -> Table:
+def _claims_table(results: Results, baseline: str) -> Table:
     heads = ("setting", "claim", "in this code", "pairs", "claimed ratio", "measured ratio",
-             "measured / claimed [95 %]", "holds if", "does it hold?")  # fmt: skip
+             "measured / claimed [95 %]", "holds if", "verdict", "pairs that hold")  # fmt: skip
     rows = [
         (setting, *_claim_row(each, baseline))
-        for setting, evidence in weighed.items()
-        for each in evidence
+        for setting, found in results.items()
+        for each in found
     ]
-    return by_setting(heads, rows, {*heads[3:7]})
+    return by_setting(heads, rows, {*heads[3:7], heads[-1]})
 
 
-def _claim_row(evidence: ClaimResult, baseline: str) -> tuple[str, ...]:
-    claim, pairs = evidence.claim, evidence.pairs
-    where = whereabouts(evidence)
+def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
+    claim, pairs = result.claim, result.pairs
     return (
         claim.statement,
         claim.code.format(baseline=baseline),
         str(len(pairs)),
         _range([each.pair.claimed for each in pairs], "below " * claim.below),
         _range([each.ratio.value for each in pairs]),
-        formatting.interval(*evidence.mean),
+        formatting.interval(*result.mean),
         _bounds(claim),
-        f"{evidence.verdict}: {where}" if where else evidence.verdict,
+        result.verdict,
+        str(len(result.with_verdict(HOLDS))),
     )
 
 
 def _range(values: Sequence[float], prefix: str = "") -> str:
-    """`1.90 to 4.12`."""
+    """Format the least and the largest value as `1.90 to 4.12`."""
     if not values:
         return NOT_MEASURED
     ends = dict.fromkeys((formatting.digits(min(values)), formatting.digits(max(values))))
@@ -102,21 +94,73 @@ def _bounds(claim: Claim) -> str:
     return f"below {high}" if claim.below else f"{low} to {high}"
 
 
-def _pairs_table(weighed: dict[str, list[ClaimResult]]) -> Table:
+def _pairs_table(results: Results) -> Table:
     heads = ("setting", "claim", "pair", "claimed ratio", "measured ratio [95 %]",
-             "measured / claimed [95 %]", "does it hold?")  # fmt: skip
+             "measured / claimed [95 %]", "verdict")  # fmt: skip
     rows: list[tuple[str, ...]] = [
         (
             setting,
-            evidence.claim.statement,
+            result.claim.statement,
             name,
             formatting.digits(each.pair.claimed),
             formatting.interval(*each.ratio),
             formatting.interval(*each.over_claimed),
             each.verdict,
         )
-        for setting, found in weighed.items()
-        for evidence in found
-        for name, each in zip(named(evidence), evidence.pairs, strict=True)
+        for setting, found in results.items()
+        for result in found
+        for name, each in zip(pair_labels(result), result.pairs, strict=True)
     ]
     return by_setting(heads, rows, {*heads[3:6]})
+
+
+def pair_labels(result: ClaimResult) -> list[str]:
+    """Label each pair as `C64 28x28: k1 to k3`: shared parts that vary, then the change."""
+    pairs = [each.pair for each in result.pairs]
+    parts = [_parts(timing.problem) for pair in pairs for timing in (pair.first, pair.second)]
+    varied = {part for part in parts[0] if len({each[part] for each in parts}) > 1} if parts else ()
+    return [_label(pair, {"channels", "size", *varied}) for pair in pairs]
+
+
+def _label(pair: Pair, shown: set[str]) -> str:
+    first, second = _parts(pair.first.problem), _parts(pair.second.problem)
+    changed = [part for part in first if first[part] != second[part] and part != "bias"]
+    if "kernel" in changed and "padding" in changed:
+        changed.remove("padding")  # it follows the kernel
+    shared = [first[part] for part in first if first[part] == second[part] and part in shown]
+    if _keeps_size(pair.first.problem) and first["padding"] in shared:
+        shared.remove(first["padding"])
+    if not changed:
+        return " ".join(filter(None, shared))
+    steps = (" ".join(filter(None, (side[part] for part in changed))) for side in (first, second))
+    return ": ".join(filter(None, (" ".join(filter(None, shared)), " to ".join(steps))))
+
+
+def _parts(problem: ConvProblem) -> dict[str, str]:
+    """Return the parts of a problem as tokens; the usual ones are empty."""
+    same = problem.in_channels == problem.out_channels
+    groups = "dw" if problem.is_depthwise else f"g{problem.groups}"
+    return {
+        "batch": _unless_one("N", (problem.batch_size,)),
+        "channels": f"C{problem.in_channels}" + ("" if same else f"→{problem.out_channels}"),
+        "size": format_size(problem.input_size),
+        "kernel": f"k{_side(problem.kernel_size)}",
+        "padding": f"p{_side(problem.padding)}",
+        "stride": _unless_one("s", problem.stride),
+        "dilation": _unless_one("d", problem.dilation),
+        "groups": "" if problem.groups == 1 else groups,
+        "bias": "bias" if problem.bias else "",
+    }
+
+
+def _keeps_size(problem: ConvProblem) -> bool:
+    sides = zip(problem.padding, problem.dilation, problem.kernel_size, strict=True)
+    return all(2 * p == d * (k - 1) for p, d, k in sides)
+
+
+def _side(size: Size) -> str:
+    return str(size[0]) if len(set(size)) == 1 else format_size(size)
+
+
+def _unless_one(letter: str, size: Size) -> str:
+    return "" if set(size) == {1} else letter + _side(size)
