@@ -21,7 +21,7 @@ from convsweep.system.signals import exit_on_interrupt
     "--budget", metavar="TIME", help="Total time, such as 90s; spent on undecided comparisons."
 )
 @click.option(
-    "--precision", metavar="SHARE", help="Stop a case when its 95 % interval is within +/-2 % (2%)."
+    "--precision", metavar="SHARE", help="Stop a case when its 95 % interval is within +/- SHARE."
 )
 @click.option(
     "--margin", metavar="SHARE", help="Differences below this are reported as same (default 2%)."
