@@ -22,23 +22,23 @@ from convsweep.analysis.families.candidates import (
     TORCH,
     Candidates,
     log_speedups,
-    pick,
-    picks,
+    pick_by_layer,
+    pick_fastest,
     read_candidates,
 )
 from convsweep.analysis.families.comparison import (
     SEPARABLE_BLOCKS,
     ComparisonGroup,
     compare_families,
+    compare_networks,
 )
-from convsweep.analysis.families.network_totals import compare_networks
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.backends.registry import list_backends
+from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.separable import FACTORED
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections.families import TITLE, section
-from convsweep.report.sections.families_text import sentences
 from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load
 from tests.support.synthetic_families import ERRORS, FASTER, contest, run_of
@@ -59,11 +59,6 @@ def only_field(run: Run) -> Candidates:
 def match_of(found: list[ComparisonGroup], role: str, kind: str) -> ComparisonGroup:
     (match,) = (m for m in found if (m.role, m.kind, m.workload) == (role, kind, ""))
     return match
-
-
-def told(run: Run) -> list[str]:
-    field = only_field(run)
-    return sentences(field, compare_families(field), compare_networks(field))
 
 
 def test_a_run_of_the_textbook_alone_has_no_such_part(made: Callable[..., Run]) -> None:
@@ -97,7 +92,7 @@ def test_torch_may_choose_its_memory_format(made: Callable[..., Run]) -> None:
 
 def test_a_separable_kernel_is_no_contender_on_dense_weights(made: Callable[..., Run]) -> None:
     field = only_field(made(faster=FASTER | {"separable_numba": 50.0}))
-    assert {p.backend for p in picks(field, KERNELS).values()} == {
+    assert {p.backend for p in pick_by_layer(field.select(KERNELS)).values()} == {
         "winograd_numba",
         "depthwise_numba",
     }
@@ -125,8 +120,8 @@ def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run
     field = only_field(made())
     cut = field.log_s.copy()
     cut[1::2, -1] = np.nan
-    whole = pick(_field(field.log_s[:4, :-1]))
-    found = pick(_field(cut[:4]))
+    whole = pick_fastest(_field(field.log_s[:4, :-1]))
+    found = pick_fastest(_field(cut[:4]))
     assert found.log_s[:-1] == pytest.approx(whole.log_s)
     assert np.isnan(found.log_s[-1])
 
@@ -151,25 +146,11 @@ def test_a_network_with_a_layer_that_torch_has_no_time_of_has_no_sum(tmp_path: P
     assert compare_networks(only_field(run_of(lacking, tmp_path / "run"))) == []
 
 
-def test_different_numbers_give_different_sentences(made: Callable[..., Run]) -> None:
-    fast = told(made())
-    slow = told(made(faster=FASTER | {"winograd_numba": 0.8, "depthwise_numba": 0.8}))
-    assert "3.00" in fast[0]
-    assert "times as fast as torch_conv (contiguous)" in fast[0]
-    assert "surely is the faster one on each" in fast[0]
-    assert "0.800 [" in slow[0]
-    assert "surely the slower one on 2" in slow[0]
-    assert any("on none of its 5 layers" in sentence for sentence in slow)
-    assert not {fast[0], fast[-1]} & {*slow}
-
-
-def test_against_whom_it_is_the_faster_one_is_said(made: Callable[..., Run]) -> None:
-    (first, *_) = told(made(faster=FASTER | {"winograd_numba": 1.3, "ncnn": 1.5}))
-    assert (
-        "; against torch_conv (contiguous) and torch_conv in its better format it surely is the "
-        "faster one on each; against the best engine it is the faster one on 0 of 2, surely so on "
-        "0, surely the slower one on 2."
-    ) in first
+def test_opponents_may_be_faster(made: Callable[..., Run]) -> None:
+    found = compare_families(only_field(made(faster=FASTER | {"winograd_numba": 1.3})))
+    own = match_of(found, KERNELS, "3x3, stride 1").comparisons
+    assert [own[PLAIN].won, own[PLAIN].decided, own[PLAIN].lost] == [2, 2, 0]
+    assert [own[ENGINES].won, own[ENGINES].decided, own[ENGINES].lost] == [0, 0, 2]
 
 
 def test_names_tell_who_computes_from_factors() -> None:
@@ -177,23 +158,30 @@ def test_names_tell_who_computes_from_factors() -> None:
         assert backend.needs_factors == name.startswith(FACTORED), name
 
 
-def test_without_engines_nothing_is_said_of_them(made: Callable[..., Run]) -> None:
-    said = told(made(backends=["torch_conv", "winograd_numba"]))
-    assert said
-    assert not [sentence for sentence in said if "engine" in sentence]
+@pytest.mark.parametrize("backends", [None, ["torch_conv", "winograd_numba"]])
+def test_the_table_compares_with_engines_if_there_are_any(
+    made: Callable[..., Run], backends: list[str] | None
+) -> None:
+    with drawing_style():
+        found = section(made(**({"backends": backends} if backends else {})))
+    assert found is not None
+    opponents = {row[3] for row in found.tables[0][1].rows}
+    assert ("best engine" in opponents) == (backends is None)
+    assert "3.00 [" in found.sentences[0]
 
 
-def test_one_pass_tells_no_interval(made: Callable[..., Run]) -> None:
-    (first, *_) = told(made(passes=1))
-    assert "too few passes for an interval" in first
-    assert "surely so on 0" in first
+def test_one_pass_has_no_interval_and_decides_nothing(made: Callable[..., Run]) -> None:
+    own = match_of(compare_families(only_field(made(passes=1))), KERNELS, "3x3, stride 1")
+    assert np.isnan(own.comparisons[PLAIN].speedup.low)
+    assert own.comparisons[PLAIN].decided == 0
 
 
-def test_errors_that_are_not_known_are_not_told(tmp_path: Path) -> None:
+def test_unknown_errors_are_not_measured(tmp_path: Path) -> None:
     unknown = [replace(row, relative_err=None) for row in contest(**EXACT)]
-    said = told(run_of(unknown, tmp_path / "run"))
-    assert "Its error is not known." in said[0]
-    assert "nan" not in " ".join(said)
+    with drawing_style():
+        found = section(run_of(unknown, tmp_path / "run"))
+    assert found is not None
+    assert {cell for row in found.tables[0][1].rows for cell in row[-2:]} == {NOT_MEASURED}
 
 
 @given(
@@ -205,7 +193,7 @@ def test_errors_that_are_not_known_are_not_told(tmp_path: Path) -> None:
 )
 def test_each_pass_has_the_time_of_the_case_that_the_others_choose(logs: np.ndarray) -> None:
     field = _field(logs)
-    found = pick(field)
+    found = pick_fastest(field)
     for index, value in enumerate(found.log_s):
         assert value in logs[:, index]
     assert (found.log_s >= logs.min(axis=0)).all()
@@ -214,7 +202,7 @@ def test_each_pass_has_the_time_of_the_case_that_the_others_choose(logs: np.ndar
 def test_a_pick_among_equals_is_not_too_good_to_be_true() -> None:
     every = np.random.default_rng(0).normal(0, 0.1, size=(300, 20, 5))
     assert every.min(axis=1).mean() < -0.1
-    assert abs(np.mean([pick(_field(logs)).log_s for logs in every])) < 0.01
+    assert abs(np.mean([pick_fastest(_field(logs)).log_s for logs in every])) < 0.01
 
 
 def _field(logs: np.ndarray) -> Candidates:
@@ -258,7 +246,9 @@ def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
     assert ok == {row.backend for row in rows} - {"winograd_numba"}
     assert "winograd_numba in 4" in exact.note
     run = read_run(exact.measurements, summary)
-    assert "winograd_numba" not in {p.backend for p in picks(only_field(run), KERNELS).values()}
+    assert "winograd_numba" not in {
+        p.backend for p in pick_by_layer(only_field(run).select(KERNELS)).values()
+    }
     assert "none was left out" in filter_by_error(measurements, 1e-3).note
 
 

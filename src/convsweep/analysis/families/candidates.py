@@ -1,4 +1,4 @@
-"""All backends of one device, dtype and number of threads as contenders, over memory formats."""
+"""Backends of one device, dtype and number of threads, with all their memory formats."""
 
 from __future__ import annotations
 
@@ -18,105 +18,109 @@ from convsweep.problems.separable import FACTORED, SEPARABLE
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-KERNELS, ALGORITHMS, ENGINES = "kernels", "algorithms", "engines"
+BASIC, ALGORITHMS, KERNELS, ENGINES = "basic", "algorithms", "kernels", "engines"
+FAMILIES = (BASIC, ALGORITHMS, KERNELS, ENGINES)
+"""Values of `backend_family`."""
 PLAIN, TORCH = "plain", "torch"
 SEPARABLES, SEPARABLE_KERNELS, SEPARABLE_ENGINES = (
     "separable", "separable kernels", "separable engines",
 )  # fmt: skip
-BASIC = "basic"
-FAMILIES = (BASIC, ALGORITHMS, KERNELS, ENGINES)
-"""As figures tell them apart: each backend is of one."""
-KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
-"""Kinds of layers, that different strategies suit."""
+LAYER_KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
 _CONTIGUOUS = "contiguous"
 
 
 class Candidates(NamedTuple):
-    """What may be held against each other, times of all memory formats on one machine setting."""
+    """Timed cases of one setting, over memory formats, that may be compared with each other."""
 
     name: str
     """Device, dtype and threads, as far as they vary in the run."""
     cases: DataFrame
-    """Those with a time; beside a run's columns `format, family` (never missing), `kind`."""
+    """The timed cases, with the additional columns `format` and `kind`."""
     log_s: Array
-    """A row a case, a column a pass; NaN where a case has not that pass."""
+    """(cases, passes); NaN for a pass without a time."""
     baseline: str
     margin: float
     layers: Mapping[str, frozenset[str]]
-    """The labels of each network's layers, also of those without a time; empty where the run ended
-    before it came to all of them."""
+    """Labels of each network's layers, with or without a time; empty for an incomplete run."""
 
     @property
-    def base(self) -> str:
-        """What speedups divide by, in words."""
+    def baseline_label(self) -> str:
+        """Baseline and memory format that speedups are relative to."""
         return f"{self.baseline} ({self.format})"
 
     @property
     def format(self) -> str:
-        """The memory format that the baseline is taken in."""
+        """The memory format of the baseline."""
         formats = list(dict.fromkeys(self.cases["format"]))
         return _CONTIGUOUS if _CONTIGUOUS in formats or not formats else str(formats[0])
 
     def has_role(self, role: str) -> NDArray[np.bool_]:
-        """Which cases may play a role: one of the constants above.
+        """Return a mask of the cases with a role, one of the constants of this module.
 
-        A backend that computes from a weight's factors is a role of its own: no dense layer of a
-        network gives it any.
+        A backend that computes from the factors of a weight only has a separable role.
         """
         family, backend = self.cases["backend_family"], self.cases["backend"]
-        factors = backend.str.startswith(FACTORED)
+        factored = backend.str.startswith(FACTORED)
         own, torch = family == KERNELS, backend == self.baseline
         roles = {
-            KERNELS: own & ~factors,
-            ALGORITHMS: (family == ALGORITHMS) & ~factors,
-            ENGINES: ((family == ENGINES) | torch) & ~factors,
-            BASIC: (family == BASIC) & ~factors,
+            KERNELS: own & ~factored,
+            ALGORITHMS: (family == ALGORITHMS) & ~factored,
+            ENGINES: ((family == ENGINES) | torch) & ~factored,
+            BASIC: (family == BASIC) & ~factored,
             TORCH: torch,
             PLAIN: torch & (self.cases["format"] == self.format),
             SEPARABLES: backend == SEPARABLE,
-            SEPARABLE_KERNELS: factors & own,
-            SEPARABLE_ENGINES: factors & ((family == ENGINES) | (backend == SEPARABLE)),
+            SEPARABLE_KERNELS: factored & own,
+            SEPARABLE_ENGINES: factored & ((family == ENGINES) | (backend == SEPARABLE)),
         }
         return roles[role].to_numpy(dtype=bool)
 
-    @property
-    def dense_weights(self) -> Candidates:
-        """Without the backends that compute from a weight's factors: they compute less."""
-        return self.part(~self.cases["backend"].str.startswith(FACTORED))
+    def select(self, *roles: str) -> Candidates:
+        """Return the cases with one of the roles."""
+        return self.where(np.any([self.has_role(role) for role in roles], axis=0))
 
-    def part(self, mask: Series[bool] | NDArray[np.bool_]) -> Candidates:
-        """The field of some of its cases."""
+    def where(self, mask: Series[bool] | NDArray[np.bool_]) -> Candidates:
+        """Return the cases of a mask."""
         chosen = np.asarray(mask, dtype=bool)
         return self._replace(cases=self.cases[chosen], log_s=self.log_s[chosen])
+
+    def of_network(self, workload: str) -> Candidates:
+        """Return the cases of one network."""
+        return self.where(self.cases["workload"].eq(workload).fillna(False))
+
+    @property
+    def dense_weights(self) -> Candidates:
+        """The cases of the backends that do not compute from the factors of a weight."""
+        return self.where(~self.cases["backend"].str.startswith(FACTORED))
 
 
 class BestPick(NamedTuple):
     """The fastest of some cases of one layer."""
 
     log_s: Array
-    """A value a pass: that of the case that the other passes choose. NaN: a pass has none."""
+    """One value per pass, of the case that the other passes select; NaN for no time."""
     backend: str
-    """Chosen by all passes, as what follows."""
+    """Selected by all passes, as are the following fields."""
     format: str
     relative_err: float
 
 
 def read_candidates(run: Run) -> list[Candidates]:
-    """One field for each setting, memory formats apart."""
+    """Return the candidates of each setting; memory formats are not settings here."""
     cases = run.cases.assign(
-        own_setting=run.cases["setting"], format=run.cases["memory_format"].astype(str),
-        kind=kinds(run.cases),
+        own_setting=run.cases["setting"],
+        format=run.cases["memory_format"].astype(str),
+        kind=layer_kinds(run.cases),
         memory_format="",
-    )  # fmt: skip
-    told = label_cases(cases)
+    )
     return [
-        _field(str(name), part, run)
-        for name, part in told.groupby("setting", sort=False)
+        _candidates(str(name), part, run)
+        for name, part in label_cases(cases).groupby("setting", sort=False)
         if (part["status"] == "ok").any()
     ]
 
 
-def _field(name: str, cases: DataFrame, run: Run) -> Candidates:
+def _candidates(name: str, cases: DataFrame, run: Run) -> Candidates:
     timed = cases[cases["status"] == "ok"]
     keys = pd.MultiIndex.from_frame(timed[["own_setting", "label", "backend"]])
     log_s = np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64"))
@@ -128,8 +132,8 @@ def _field(name: str, cases: DataFrame, run: Run) -> Candidates:
     return Candidates(name, timed, log_s, run.baseline, run.margin, layers)
 
 
-def kinds(cases: DataFrame) -> list[str]:
-    """Of each case the one of `KINDS` that its layer is of."""
+def layer_kinds(cases: DataFrame) -> list[str]:
+    """Return the kind of each case's layer, one of `LAYER_KINDS`."""
     columns = ["kernel_size", "stride", "dilation", "groups", "in_channels"]
     return [_kind(*row) for row in cases[columns].itertuples(index=False)]
 
@@ -143,53 +147,50 @@ def _kind(kernel: str, stride: str, dilation: str, groups: int, in_channels: int
     return "3x3, stride 1" if plain and compact(kernel) == "3" else "others"
 
 
-def pick(field: Candidates) -> BestPick:
-    """The fastest of all cases of a field that holds one layer.
+def pick_fastest(candidates: Candidates) -> BestPick:
+    """Return the fastest of all cases of one layer.
 
-    A minimum over noisy times is too good to be true; so each pass is given the time of the case
-    that the other passes find the fastest (leaving one out, Stone 1974). One pass alone chooses
-    for itself. Passes that not all of the cases have are left out where there are others.
+    The minimum of noisy times is biased. Each pass is therefore given the time of the case that
+    is the fastest in the other passes (leave one out, Stone 1974); a single pass selects for
+    itself. Passes that not all cases have are left out if there are others.
     """
-    logs = field.log_s
-    there = ~np.isnan(logs)
-    whole = there.all(axis=0)
-    passes = np.flatnonzero(whole if whole.any() else there.any(axis=0))
+    logs = candidates.log_s
+    timed = ~np.isnan(logs)
+    complete = timed.all(axis=0)
+    passes = np.flatnonzero(complete if complete.any() else timed.any(axis=0))
     chosen = np.full(logs.shape[1], np.nan)
     for index in passes:
         others = logs[:, passes[passes != index]] if len(passes) > 1 else logs[:, passes]
-        ranked = np.where(there[:, index], _centres(others), np.inf)
+        ranked = np.where(timed[:, index], _centres(others), np.inf)
         chosen[index] = logs[int(np.argmin(ranked)), index]
-    best = field.cases.iloc[int(np.argmin(_centres(logs[:, passes])))]
+    best = candidates.cases.iloc[int(np.argmin(_centres(logs[:, passes])))]
     return BestPick(chosen, best["backend"], best["format"], float(best["relative_err"]))
 
 
 def _centres(logs: Array) -> Array:
-    """What each case's time is about; infinite where it has none."""
+    """Return the mean of each case; infinite for a case without a time."""
     centres = estimate(logs).mean
     return np.asarray(np.where(np.isnan(centres), np.inf, centres))
 
 
-def log_speedups(field: Candidates) -> Array:
-    """Of every case, pass by pass, the baseline's time in its one format / this case's time.
+def log_speedups(candidates: Candidates) -> Array:
+    """Return the logarithms of the speedups over the baseline in one format, (cases, passes).
 
-    Logarithms, a row a case; NaN where the layer has no time on the baseline.
+    NaN if the baseline has no time on the layer.
     """
-    base = field.part(field.has_role(PLAIN))
+    base = candidates.select(PLAIN)
     row_of = {label: row for row, label in enumerate(base.cases["label"])}
-    rows = [row_of.get(label, len(row_of)) for label in field.cases["label"]]
-    nobody = np.full((1, field.log_s.shape[1]), np.nan)
-    return np.asarray(np.vstack([base.log_s, nobody])[rows] - field.log_s)
+    rows = [row_of.get(label, len(row_of)) for label in candidates.cases["label"]]
+    missing = np.full((1, candidates.log_s.shape[1]), np.nan)
+    return np.asarray(np.vstack([base.log_s, missing])[rows] - candidates.log_s)
 
 
-def picks(field: Candidates, *roles: str) -> dict[str, BestPick]:
-    """The fastest of some roles on each layer where one has a time, by the layer's label."""
-    return best_by_layer(field.part(np.any([field.has_role(role) for role in roles], axis=0)))
-
-
-def best_by_layer(part: Candidates) -> dict[str, BestPick]:
-    """The fastest of all cases of a field on each layer, by the layer's label."""
-    rows = part.cases.reset_index(drop=True).groupby("label", sort=False).indices
+def pick_by_layer(candidates: Candidates) -> dict[str, BestPick]:
+    """Return the fastest case of each layer that has one, by the layer's label."""
+    rows = candidates.cases.reset_index(drop=True).groupby("label", sort=False).indices
     return {
-        str(label): pick(part._replace(cases=part.cases.iloc[at], log_s=part.log_s[at]))
+        str(label): pick_fastest(
+            candidates._replace(cases=candidates.cases.iloc[at], log_s=candidates.log_s[at])
+        )
         for label, at in rows.items()
     }

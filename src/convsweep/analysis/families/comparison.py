@@ -1,7 +1,8 @@
-"""The best of one family against torch and against the best engine, kind by kind of layer."""
+"""The fastest backend of one family against others, per kind of layer and per network."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from convsweep.analysis.families.candidates import (
     ALGORITHMS,
     ENGINES,
     KERNELS,
-    KINDS,
+    LAYER_KINDS,
     PLAIN,
     SEPARABLE_ENGINES,
     SEPARABLE_KERNELS,
@@ -20,8 +21,9 @@ from convsweep.analysis.families.candidates import (
     TORCH,
     BestPick,
     Candidates,
-    picks,
+    pick_by_layer,
 )
+from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.verdicts import verdicts
 
 OPPONENTS = {
@@ -29,114 +31,159 @@ OPPONENTS = {
     ALGORITHMS: (PLAIN,),
     SEPARABLE_KERNELS: (SEPARABLES, SEPARABLE_ENGINES),
 }
-"""Who is held against whom."""
+"""Roles that each role is compared with."""
 SEPARABLE_BLOCKS = "separable blocks"
+
+_Picks = Mapping[str, BestPick]
 
 
 class PairwiseComparison(NamedTuple):
-    """One role against another, over the layers that both have a time of."""
+    """One role against another, over the layers that both have a time on."""
 
     role: str
     opponent: str
     layers: int
     speedup: Interval
-    """Geometric mean over layers; every layer weighs alike."""
+    """Geometric mean over the layers."""
     won: int
-    """Layers on which it is the faster one, sure or not."""
+    """Layers with a speedup above 1."""
     decided: int
-    """Those on which it surely is, corrected for their number."""
+    """Layers with the verdict `faster`, corrected for their number."""
     lost: int
-    """Those on which it surely is the slower one."""
+    """Layers with the verdict `slower`."""
     error: float
-    """The largest relative error of what was picked on these layers."""
+    """Largest relative error of the picks on these layers; NaN if unknown."""
     opponent_error: float
 
 
 class ComparisonGroup(NamedTuple):
-    """All duels of one role on the same layers."""
+    """All comparisons of one role on the same layers."""
 
     workload: str
-    """"": all layers of the run."""
+    """Empty for all layers of the run."""
     kind: str
     comparisons: Mapping[str, PairwiseComparison]
-    """By the opponent, the baseline first."""
+    """By opponent, the baseline first."""
     backends: Mapping[str, int]
-    """How often each backend was picked."""
+    """Number of layers that each backend was picked on."""
 
     @property
     def role(self) -> str:
-        """Who plays."""
+        """The role that is compared."""
         return next(iter(self.comparisons.values())).role
 
 
-def compare_families(field: Candidates) -> list[ComparisonGroup]:
-    """Every role on every kind of layer, over all layers; then network by network."""
-    found = _of_layers(field, "")
-    workloads = field.cases["workload"].dropna().unique()
+def compare_families(candidates: Candidates) -> list[ComparisonGroup]:
+    """Return the comparisons of every role and kind over all layers, then network by network."""
+    found = _compare_kinds(candidates, "")
+    workloads = candidates.cases["workload"].dropna().unique()
     if len(workloads) > 1:
-        for workload in workloads:
-            of = field.part(field.cases["workload"].eq(workload).fillna(False))
-            found += _of_layers(of, str(workload))
+        for workload in map(str, workloads):
+            found += _compare_kinds(candidates.of_network(workload), workload)
     return found
 
 
-def _of_layers(field: Candidates, workload: str) -> list[ComparisonGroup]:
-    """Dense layers kind by kind, then separable blocks of all kinds."""
-    parts = {kind: field.part(field.cases["kind"] == kind) for kind in KINDS}
-    told = [
-        _match(part, role, workload, kind)
-        for kind, part in parts.items()
+def _compare_kinds(candidates: Candidates, workload: str) -> list[ComparisonGroup]:
+    """Return the groups of dense layers kind by kind, then of separable blocks of all kinds."""
+    groups = [
+        _compare_role(candidates.where(candidates.cases["kind"] == kind), role, workload, kind)
+        for kind in LAYER_KINDS
         for role in (KERNELS, ALGORITHMS)
     ]
-    told.append(_match(field, SEPARABLE_KERNELS, workload, SEPARABLE_BLOCKS))
-    return [match for match in told if match is not None]
+    groups.append(_compare_role(candidates, SEPARABLE_KERNELS, workload, SEPARABLE_BLOCKS))
+    return [group for group in groups if group is not None]
 
 
-def _match(field: Candidates, role: str, workload: str, kind: str) -> ComparisonGroup | None:
-    """All duels of one role; None where it shares no layer with anybody."""
-    own = picks(field, role)
+def _compare_role(
+    candidates: Candidates, role: str, workload: str, kind: str
+) -> ComparisonGroup | None:
+    """Return all comparisons of one role; None if it shares no layer with an opponent."""
+    own = pick_by_layer(candidates.select(role))
+    picks = {name: pick_by_layer(candidates.select(name)) for name in OPPONENTS[role]}
     comparisons = {
-        opponent: compare_backends(field, role, opponent, own, theirs)
-        for opponent in OPPONENTS[role]
-        if (theirs := picks(field, opponent)).keys() & own.keys()
+        name: compare_picks(role, own, name, others, candidates.margin)
+        for name, others in picks.items()
+        if others.keys() & own.keys()
     }
-    return (
-        ComparisonGroup(workload, kind, comparisons, _counts(own.values())) if comparisons else None
-    )
+    if not comparisons:
+        return None
+    counts = Counter(sorted(pick.backend for pick in own.values()))
+    return ComparisonGroup(workload, kind, comparisons, dict(counts.most_common()))
 
 
-def _counts(found: Iterable[BestPick]) -> dict[str, int]:
-    names = [one.backend for one in found]
-    return {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
-
-
-def compare_backends(
-    field: Candidates,
-    role: str,
-    opponent: str,
-    own: Mapping[str, BestPick],
-    theirs: Mapping[str, BestPick],
+def compare_picks(
+    role: str, own: _Picks, opponent: str, others: _Picks, margin: float
 ) -> PairwiseComparison:
-    """Both on the layers that they share, one at least; times of one pass are divided."""
-    logs_of = {label: theirs[label].log_s - own[label].log_s for label in own if label in theirs}
+    """Compare two roles on the layers that they share, at least one, pass by pass."""
+    logs_of = {label: others[label].log_s - own[label].log_s for label in own if label in others}
     shared = [label for label, logs in logs_of.items() if not np.isnan(logs).all()]
     logs = np.stack([logs_of[label] for label in shared])
     found = estimate(logs)
-    said = verdicts(found, field.margin)
+    decided = verdicts(found, margin)
     return PairwiseComparison(
         role,
         opponent,
         len(shared),
         interval(weighted_mean(logs, np.full(len(shared), 1 / len(shared)))),
         int((found.mean > 0).sum()),
-        int((said == "faster").sum()),
-        int((said == "slower").sum()),
-        _worst(own[label] for label in shared),
-        _worst(theirs[label] for label in shared),
+        int((decided == "faster").sum()),
+        int((decided == "slower").sum()),
+        _largest_error(own[label] for label in shared),
+        _largest_error(others[label] for label in shared),
     )
 
 
-def _worst(found: Iterable[BestPick]) -> float:
-    """The largest error that is known; NaN where none is."""
-    errors = [one.relative_err for one in found if not np.isnan(one.relative_err)]
+def _largest_error(picks: Iterable[BestPick]) -> float:
+    errors = [pick.relative_err for pick in picks if not np.isnan(pick.relative_err)]
     return max(errors, default=np.nan)
+
+
+class NetworkComparison(NamedTuple):
+    """Sum of the layers of one network on own kernels, on torch and on engines."""
+
+    workload: str
+    layers: int
+    own: Sum
+    """Best own kernel of each layer, or torch if it is faster or there is no kernel."""
+    on_torch: int
+    """Number of layers of `own` on torch."""
+    torch: Sum
+    """The baseline in one memory format."""
+    engines: Sum
+    """Best engine of each layer, torch in either format included."""
+
+    @property
+    def over_torch(self) -> Interval:
+        """Speedup of `own` over `torch`."""
+        return ratio(self.torch, self.own)
+
+    @property
+    def over_engines(self) -> Interval:
+        """Speedup of `own` over `engines`."""
+        return ratio(self.engines, self.own)
+
+
+def compare_networks(candidates: Candidates) -> list[NetworkComparison]:
+    """Return the networks with a baseline time on every layer and an own kernel on some."""
+    found = []
+    for workload, layers in candidates.layers.items():
+        network = candidates.of_network(workload)
+        torch = pick_by_layer(network.select(PLAIN))
+        if network.has_role(KERNELS).any() and torch.keys() == layers:
+            found.append(_compare_network(network, workload, torch))
+    return found
+
+
+def _compare_network(network: Candidates, workload: str, torch: _Picks) -> NetworkComparison:
+    own = pick_by_layer(network.select(KERNELS, TORCH))
+    engines = pick_by_layer(network.select(ENGINES))
+    counts = network.cases.groupby("label")["layer_count"].first()
+    weights = np.array([counts[label] for label in torch], dtype="float64")
+
+    def total(picks: _Picks) -> Sum:
+        return sum_layers(np.stack([picks[label].log_s for label in torch]), weights)
+
+    on_torch = sum(pick.backend == network.baseline for pick in own.values())
+    return NetworkComparison(
+        workload, len(torch), total(own), on_torch, total(torch), total(engines)
+    )

@@ -12,7 +12,14 @@ from matplotlib.patches import Patch, Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate
-from convsweep.analysis.families.candidates import KINDS, PLAIN, BestPick, Candidates, pick, picks
+from convsweep.analysis.families.candidates import (
+    LAYER_KINDS,
+    PLAIN,
+    BestPick,
+    Candidates,
+    pick_by_layer,
+    pick_fastest,
+)
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.family_style import SHADES, family_of
@@ -42,7 +49,7 @@ def draw(field: Candidates) -> Picture | None:
     found = cells(field)
     if not found:
         return None
-    panels = {kind: _panel([cell for cell in found if cell.kind == kind]) for kind in KINDS}
+    panels = {kind: _panel([cell for cell in found if cell.kind == kind]) for kind in LAYER_KINDS}
     panels = {kind: panel for kind, panel in panels.items() if panel}
     colors = _colors(field, [cell for panel in panels.values() for cell in panel.values()])
     rows = [len({channels for channels, _ in panel}) for panel in panels.values()]
@@ -74,23 +81,23 @@ def draw(field: Candidates) -> Picture | None:
 def cells(field: Candidates) -> list[Cell]:
     """The winner of each layer on which two backends or more contend, memory formats apart."""
     contend = field.dense_weights
-    base = picks(contend, PLAIN)
+    baseline = pick_by_layer(contend.select(PLAIN))
     found, doubts = [], []
     rows = contend.cases.reset_index(drop=True).groupby("label", sort=False).indices
     for label, at in rows.items():
         rivals = contend._replace(cases=contend.cases.iloc[at], log_s=contend.log_s[at])
         if rivals.cases["backend"].nunique() < 2:
             continue
-        won = pick(rivals)
-        found.append(_cell(rivals, won, base.get(str(label))))
+        won = pick_fastest(rivals)
+        found.append(_cell(rivals, won, baseline.get(str(label))))
         doubts.append(_doubt(rivals, won.backend))
     sure = reject_at_fdr(np.array(doubts, dtype="float64"))
     return [cell._replace(sure=bool(held)) for cell, held in zip(found, sure, strict=True)]
 
 
-def _cell(rivals: Candidates, won: BestPick, base: BestPick | None) -> Cell:
+def _cell(rivals: Candidates, won: BestPick, baseline: BestPick | None) -> Cell:
     first = rivals.cases.iloc[0]
-    logs = np.nan if base is None else float(estimate(base.log_s - won.log_s).mean)
+    logs = np.nan if baseline is None else float(estimate(baseline.log_s - won.log_s).mean)
     return Cell(
         str(first["kind"]),
         (int(first["in_channels"]), int(first["out_channels"])),
@@ -105,9 +112,9 @@ def _cell(rivals: Candidates, won: BestPick, base: BestPick | None) -> Cell:
 def _doubt(rivals: Candidates, winner: str) -> float:
     """How doubtful it is that the winner is faster than each other backend, in its best format."""
     own = rivals.cases["backend"].to_numpy() == winner
-    best = pick(rivals.part(own)).log_s
+    best = pick_fastest(rivals.where(own)).log_s
     names = rivals.cases["backend"].to_numpy()
-    others = [pick(rivals.part(names == name)).log_s for name in set(names) - {winner}]
+    others = [pick_fastest(rivals.where(names == name)).log_s for name in set(names) - {winner}]
     found = estimate(np.stack(others) - best)
     return float(p_values(found, rivals.margin)[DIRECTIONS.index("faster")].max())
 
@@ -201,7 +208,7 @@ def finding(found: Sequence[Cell]) -> str:
 
 def _alt(found: Sequence[Cell]) -> str:
     said = []
-    for kind in KINDS:
+    for kind in LAYER_KINDS:
         names = [cell.winner for cell in found if cell.kind == kind]
         order = sorted(set(names), key=lambda name: (-names.count(name), name))
         if names:
@@ -212,7 +219,8 @@ def _alt(found: Sequence[Cell]) -> str:
 def _caption(field: Candidates, left_out: int) -> str:
     said = [
         "The colour is the fastest backend, in the memory format that suits it; the number is its "
-        f"speedup over {field.base}. Pale, with a question mark: it is not surely faster than "
+        f"speedup over {field.baseline_label}. Pale, with a question mark: it is not surely "
+        "faster than "
         "every other backend."
     ]
     if left_out:

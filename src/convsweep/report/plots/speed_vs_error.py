@@ -76,9 +76,9 @@ def _places(field: Candidates) -> dict[str, Place]:
     speedups = np.exp(estimate(logs).mean)
     errors = field.cases["relative_err"].to_numpy(dtype="float64")
     told = ~np.isnan(speedups) & (errors > 0)
-    of_base = field.part(field.has_role(PLAIN)).cases
-    base = dict(zip(of_base["label"], of_base["relative_err"], strict=True))
-    losses = errors / np.array([base.get(label) or np.nan for label in field.cases["label"]])
+    of_base = field.select(PLAIN).cases
+    base_errors = dict(zip(of_base["label"], of_base["relative_err"], strict=True))
+    losses = errors / np.array([base_errors.get(label) or np.nan for label in field.cases["label"]])
     found = {}
     for name in dict.fromkeys(field.cases.loc[told, "backend"]):
         own = told & (field.cases["backend"] == name).to_numpy(dtype=bool)
@@ -105,7 +105,7 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(LogLocator(10))
     ax.set_xlabel("relative error: largest difference / largest output")
-    ax.set_ylabel(f"speedup over {field.base}")
+    ax.set_ylabel(f"speedup over {field.baseline_label}")
 
 
 def finding(field: Candidates, places: dict[str, Place]) -> str:
@@ -116,7 +116,7 @@ def finding(field: Candidates, places: dict[str, Place]) -> str:
     surely = [name for name, verdict in zip(others, said, strict=True) if verdict == "faster"]
     if not surely:
         open_ = " surely" if any(place.speedup > 1 for place in others.values()) else ""
-        return f"In the mean over its cases no backend is{open_} faster than {field.base}"
+        return f"In the mean over its cases no backend is{open_} faster than {field.baseline_label}"
     fastest = max(surely, key=lambda name: others[name].speedup)
     exact = min(surely, key=lambda name: others[name].error)
     gain = _gain(field, fastest, places)
@@ -129,7 +129,7 @@ def _gain(field: Candidates, name: str, places: dict[str, Place]) -> str:
     error = f"a relative error of {place.error:.1e}"
     if not np.isnan(place.loss):
         error = f"{formatting.format_ratio(place.loss)} times its error"
-    return f"{name}: {formatting.format_ratio(place.speedup)} times {field.base}, {error}"
+    return f"{name}: {formatting.format_ratio(place.speedup)} times {field.baseline_label}, {error}"
 
 
 def _alt(places: dict[str, Place]) -> str:
@@ -150,5 +150,6 @@ def _caption(field: Candidates, shown: dict[str, Look]) -> str:
     return (
         "A small dot a case, a large open one a backend's geometric mean over its own cases, which "
         "are not the same for all; up and to the left is better. Speedups are over "
-        f"{field.base} on the same layer. One colour a family: {formatting.join(families)}."
+        f"{field.baseline_label} on the same layer. One colour per family: "
+        f"{formatting.join(families)}."
     )

@@ -1,84 +1,199 @@
-"""The part of a report on own kernels and engines: how near the machine's limit, at what cost."""
+"""Section on algorithms, own kernels and engines against torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from convsweep import formatting
-from convsweep.analysis.families.candidates import BASIC, Candidates, read_candidates
-from convsweep.analysis.families.comparison import compare_families
-from convsweep.analysis.families.network_totals import compare_networks
+from convsweep.analysis.families.candidates import (
+    ALGORITHMS,
+    BASIC,
+    ENGINES,
+    KERNELS,
+    PLAIN,
+    SEPARABLE_ENGINES,
+    SEPARABLE_KERNELS,
+    SEPARABLES,
+    TORCH,
+    Candidates,
+    read_candidates,
+)
+from convsweep.analysis.families.comparison import (
+    ComparisonGroup,
+    NetworkComparison,
+    PairwiseComparison,
+    compare_families,
+    compare_networks,
+)
 from convsweep.analysis.run import Run
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
-from convsweep.report.sections.families_text import (
-    engines,
-    matches_table,
-    networks_table,
-    sentences,
-)
+from convsweep.report.tables import Table, by_setting
 
-TITLE = "At the machine's limit"
-_CHOSEN = (
-    "The fastest of several is chosen, in each pass, by the other passes, so that a lucky pass "
-    "does not choose itself; one pass alone flatters it."
+TITLE = "Own kernels, algorithms and engines"
+_NOTES = (
+    "The fastest of several backends is selected, in each pass, by the other passes: a lucky pass "
+    "does not select itself. With a single pass the result is optimistic.",
+    "Peak memory is what one call needs at its peak beyond what is kept between calls: its output "
+    "and its workspace, not its packed weights. For an engine that keeps freed memory for itself "
+    "it is a lower bound.",
 )
 _FORMATS = (
-    "Memory formats contend: an input in the format that suits a backend is taken as given. A "
-    "network that mixes them would have to convert in between, which no layer's time counts."
+    "Memory formats compete: an input in the format that suits a backend is assumed. A network "
+    "that mixes formats converts in between, which no layer's time includes."
 )
-_MEMORY = (
-    "Peak memory is what one call needs at its peak beyond what is kept between calls: its answer "
-    "and its workspace, not its packed weights. An engine that keeps freed memory for itself needs "
-    "more than is seen."
-)
+_ROLES: Mapping[str, str] = {
+    KERNELS: "best own kernel",
+    ALGORITHMS: "best algorithm in torch's operations",
+    SEPARABLE_KERNELS: "best own separable kernel",
+}
+
+Comparisons = Mapping[str, tuple[Candidates, Sequence[ComparisonGroup]]]
+Networks = Mapping[str, tuple[Candidates, Sequence[NetworkComparison]]]
 
 
 def section(run: Run) -> Section | None:
-    """Who wins by how much, at what loss of digits; None where every backend is the textbook's."""
-    every = read_candidates(run)
-    if not any((field.cases["backend_family"] != BASIC).any() for field in every):
+    """Return the section; None if all backends are of the family `basic`."""
+    settings = read_candidates(run)
+    if not any((each.cases["backend_family"] != BASIC).any() for each in settings):
         return None
-    several = len(every) > 1
-    comparisons = {field.name: (field, compare_families(field)) for field in every}
-    networks = {field.name: (field, compare_networks(field)) for field in every}
-    said = [
-        (f"On {field.name}: " if several else "") + sentence
-        for field in every
-        for sentence in sentences(field, comparisons[field.name][1], networks[field.name][1])
+    several = len(settings) > 1
+    comparisons = {each.name: (each, compare_families(each)) for each in settings}
+    networks = {each.name: (each, compare_networks(each)) for each in settings}
+    sentences = [
+        (f"On {each.name}: " if several else "") + sentence
+        for each in settings
+        for sentence in _sentences(each, comparisons[each.name][1])
     ]
     tables = [
-        ("Against torch and the engines", matches_table(comparisons)),
-        ("Whole networks, their layers added up", networks_table(networks)),
+        ("Against torch and the engines", comparisons_table(comparisons)),
+        ("Networks, as sums of their layers", networks_table(networks)),
     ]
     pictures = [
-        picture.of(field.name) if several else picture
-        for field in every[:MOST_SETTINGS]
-        for picture in _pictures(field)
+        picture.of(each.name) if several else picture
+        for each in settings[:MOST_SETTINGS]
+        for picture in _pictures(each)
     ]
-    formats = run.cases["memory_format"].nunique() > 1
+    several_formats = run.cases["memory_format"].nunique() > 1
     return Section(
         title=TITLE,
-        sentences=said or [_nobody(every)],
+        sentences=sentences or ["No own kernel and no algorithm shares a layer with the baseline."],
         tables=[(caption, table) for caption, table in tables if table.rows],
         pictures=pictures,
         notes=[
-            *dict.fromkeys(filter(None, map(engines, every))),
-            _CHOSEN,
-            *([_FORMATS] if formats else []),
-            _MEMORY,
+            *dict.fromkeys(filter(None, map(_engines, settings))),
+            *_NOTES,
+            *([_FORMATS] if several_formats else []),
         ],
     )
 
 
-def _nobody(every: Iterable[Candidates]) -> str:
-    """What there is, where nobody can be held against another."""
-    names = sorted({str(name) for field in every for name in field.cases["backend"]})
-    return f"No own kernel and no algorithm shares a layer with the baseline: {formatting.join(names)}."
+def _pictures(candidates: Candidates) -> list[Picture]:
+    drawn = (speed_vs_error.draw(candidates), best_backend_map.draw(candidates))
+    return [picture for picture in drawn if picture is not None]
 
 
-def _pictures(field: Candidates) -> Iterable[Picture]:
-    """Yield speed against error, and the fastest backend per layer."""
-    drawn = (speed_vs_error.draw(field), best_backend_map.draw(field))
-    return (picture for picture in drawn if picture is not None)
+def _sentences(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> list[str]:
+    """Return one sentence per role: its speedup on each kind of layer."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for group in groups:
+        first = next(iter(group.comparisons.values()))
+        if not group.workload:
+            lines.setdefault((first.role, first.opponent), []).append(
+                f"{group.kind} {formatting.interval(*first.speedup)} "
+                f"(faster on {first.won} of {first.layers})"
+            )
+    return [
+        f"Speedup of the {_ROLES[role]} over {opponent_label(candidates, opponent)}: "
+        f"{'; '.join(parts)}."
+        for (role, opponent), parts in lines.items()
+    ]
+
+
+def opponent_label(candidates: Candidates, role: str) -> str:
+    """Return the name of a role that others are compared with."""
+    return {
+        PLAIN: candidates.baseline_label,
+        TORCH: f"{candidates.baseline} in its better format",
+        ENGINES: "best engine",
+        SEPARABLES: "torch's two calls",
+        SEPARABLE_ENGINES: "best engine's two calls",
+    }[role]
+
+
+def _engines(candidates: Candidates) -> str:
+    """Return the engines of a setting in a sentence; empty if torch is the only one."""
+    if not _has_engines(candidates, ENGINES):
+        return ""
+    names = sorted(set(candidates.select(ENGINES).cases["backend"]))
+    return f"The engines are {formatting.join(names)}."
+
+
+def _has_engines(candidates: Candidates, role: str) -> bool:
+    """Whether a role has a backend besides torch."""
+    return bool((candidates.select(role).cases["backend_family"] == ENGINES).any())
+
+
+def _reported(candidates: Candidates, group: ComparisonGroup) -> list[PairwiseComparison]:
+    """Return all comparisons but that with the engines if torch is the only one."""
+    return [
+        each
+        for name, each in group.comparisons.items()
+        if name not in (ENGINES, SEPARABLE_ENGINES) or _has_engines(candidates, name)
+    ]
+
+
+def comparisons_table(comparisons: Comparisons) -> Table:
+    """Return one row per setting, network, kind of layer, role and opponent."""
+    heads = ("setting", "layers of", "kind", "backend", "against", "layers", "speedup [95 %]",
+             "faster on", "decided", "slower, decided", "largest error",
+             "opponent's error")  # fmt: skip
+    rows: list[tuple[str, ...]] = [
+        (
+            setting,
+            group.workload or "all",
+            group.kind,
+            f"{_ROLES[each.role]} "
+            f"({formatting.join([f'{name} {n}' for name, n in group.backends.items()])})",
+            opponent_label(candidates, each.opponent),
+            str(each.layers),
+            formatting.interval(*each.speedup),
+            str(each.won),
+            str(each.decided),
+            str(each.lost),
+            _error(each.error),
+            _error(each.opponent_error),
+        )
+        for setting, (candidates, groups) in comparisons.items()
+        for group in groups
+        for each in _reported(candidates, group)
+    ]
+    return by_setting(heads, rows, set(heads[5:]))
+
+
+def _error(error: float) -> str:
+    return formatting.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
+
+
+def networks_table(networks: Networks) -> Table:
+    """Return one row per setting and network: its sums, and the speedups of own kernels."""
+    heads = ("setting", "network", "layers", "of them on torch", "best own kernels [95 %]",
+             "torch [95 %]", "best engines [95 %]", "over torch [95 %]",
+             "over the engines [95 %]")  # fmt: skip
+    rows: list[tuple[str, ...]] = [
+        (
+            setting,
+            each.workload,
+            str(each.layers),
+            str(each.on_torch),
+            *(formatting.time(*one.time) for one in (each.own, each.torch, each.engines)),
+            formatting.interval(*each.over_torch),
+            formatting.interval(*each.over_engines) if _has_engines(candidates, ENGINES) else "",
+        )
+        for setting, (candidates, found) in networks.items()
+        for each in found
+    ]
+    return by_setting(heads, rows, set(heads[2:]))
