@@ -18,25 +18,30 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convsweep.accuracy import session
 from convsweep.accuracy.datasets import SOURCES, Images, Scene, Source, Split
-from convsweep.accuracy.model import Task, build, deployed, layers, macs, width_of
-from convsweep.accuracy.resume import require_same
+from convsweep.accuracy.model import ImageTask, build, deploy, layers, macs, width_of
 from convsweep.accuracy.session import (
     StudyEnding,
     StudyOptions,
     StudyProgress,
     read_request,
+    require_same,
     run_study,
 )
-from convsweep.accuracy.trial import Trial, TrialOutcome, run_trial
-from convsweep.accuracy.trial_process import run_trial_in_process
+from convsweep.accuracy.trial import Trial, run_trial, run_trial_in_process
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.results.accuracy_schema import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
+from convsweep.results.accuracy_schema import (
+    EQUAL_COST,
+    SEPARABLE,
+    STANDARD,
+    VARIANTS,
+    AccuracyRow,
+)
 from convsweep.results.accuracy_store import load
 from convsweep.results.store import read_environment
 from convsweep.system.devices import find_device
 
 QUICK = MeasurementConfig(warm_up_s=1e-4, block_s=1e-4, blocks=1, clock_share=1.0, discard_s=1e-6)
-TASKS = (Task(1, 8, 10), Task(200, 7, 9), Task(3, 12, 2), Task(5, 9, 3))
+TASKS = (ImageTask(1, 8, 10), ImageTask(200, 7, 9), ImageTask(3, 12, 2), ImageTask(5, 9, 3))
 SEEDS = st.integers(0, 10**6)
 
 
@@ -68,7 +73,11 @@ def scene() -> Scene:
 
 
 def trial(seed: int = 0) -> Trial:
-    return Trial(images(), seed, width=2, epochs=2, threads=1, effort=QUICK)
+    row = AccuracyRow(
+        run_id="run", started_at="now", environment_id="e0", dataset="images", variant=STANDARD,
+        seed=seed, device="cpu", dtype="float32", threads=1, status="skipped",
+    )  # fmt: skip
+    return Trial(images(), row, width=2, epochs=2, effort=QUICK)
 
 
 def covered(scene: Scene, centres: np.ndarray) -> set[tuple[int, int]]:
@@ -152,7 +161,7 @@ def test_indian_pines_train_and_test_on_pixels_of_their_own() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_macs_are_those_that_torch_counts(task: Task, variant: str) -> None:
+def test_macs_are_those_that_torch_counts(task: ImageTask, variant: str) -> None:
     network = build(task, variant, 4, torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(2, task.in_channels, task.size, task.size))
@@ -161,7 +170,7 @@ def test_macs_are_those_that_torch_counts(task: Task, variant: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("width", [4, 8, 16])
-def test_at_equal_cost_no_other_width_comes_closer(task: Task, width: int) -> None:
+def test_at_equal_cost_no_other_width_comes_closer(task: ImageTask, width: int) -> None:
     aim = macs(task, STANDARD, width)
     found = width_of(task, EQUAL_COST, width)
     off = [abs(macs(task, EQUAL_COST, found + step) - aim) for step in (-1, 0, 1)]
@@ -170,25 +179,25 @@ def test_at_equal_cost_no_other_width_comes_closer(task: Task, width: int) -> No
 
 
 def test_an_input_of_few_channels_keeps_its_first_layer() -> None:
-    assert layers(Task(3, 8, 2), SEPARABLE, 4)[0].groups == 1
-    assert layers(Task(4, 8, 2), SEPARABLE, 4)[0].groups == 4
+    assert layers(ImageTask(3, 8, 2), SEPARABLE, 4)[0].groups == 1
+    assert layers(ImageTask(4, 8, 2), SEPARABLE, 4)[0].groups == 4
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_network_that_is_timed_answers_as_the_trained_one(variant: str) -> None:
-    network = build(Task(4, 8, 3), variant, 4, torch.Generator().manual_seed(0))
+    network = build(ImageTask(4, 8, 3), variant, 4, torch.Generator().manual_seed(0))
     x = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     network.train()
     network(x)  # running means that are not those of the start
     network.eval()
     with torch.inference_mode():
-        assert torch.allclose(deployed(network)(x), network(x), atol=1e-5)
+        assert torch.allclose(deploy(network)(x), network(x), atol=1e-5)
 
 
 BITS = ("variant", "accuracy", "loss", "split_digest", "weights_digest", "parameters", "macs")
 
 
-def bits(outcomes: list[TrialOutcome]) -> list[tuple[object, ...]]:
+def bits(outcomes: list[AccuracyRow]) -> list[tuple[object, ...]]:
     return [tuple(getattr(outcome, name) for name in BITS) for outcome in outcomes]
 
 
@@ -228,12 +237,12 @@ def test_a_process_apart_gives_the_same_bits_and_tells_how_it_failed() -> None:
     assert run_trial_in_process(trial(), lambda: True) is None
 
 
-def trained(asked: Trial, interrupted: Callable[[], bool]) -> list[TrialOutcome]:
+def trained(asked: Trial, interrupted: Callable[[], bool]) -> list[AccuracyRow]:
     """Outcomes that depend on the seed alone."""
     return [
-        TrialOutcome(
-            variant=variant, started_at="now", status="ok", width=2, train_samples=48,
-            test_samples=12, epochs=asked.epochs, accuracy=0.5 + asked.seed / 100, loss=1.0,
+        replace(
+            asked.row, variant=variant, started_at="now", status="ok", width=2, train_samples=48,
+            test_samples=12, epochs=asked.epochs, accuracy=0.5 + asked.row.seed / 100, loss=1.0,
             parameters=10, macs=100, training_s=1.0, inference_s=1e-3, batch_size=64,
             batch_inference_s=1e-2,
         )
@@ -250,11 +259,13 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def study(
-    out: Path, *, seeds: int = 2, resume: bool = False, trial: session.CarryOut = trained
+    out: Path, *, seeds: int = 2, resume: bool = False, run_trial: session.RunTrial = trained
 ) -> tuple[StudyEnding, list[StudyProgress]]:
     told: list[StudyProgress] = []
     request = read_request(StudyOptions(seeds=seeds))
-    ending = run_study(request, out, "convsweep accuracy", told.append, resume=resume, trial=trial)
+    ending = run_study(
+        request, out, "convsweep accuracy", told.append, resume=resume, run_trial=run_trial
+    )
     return ending, told
 
 
@@ -274,19 +285,17 @@ def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_pat
 def test_an_interrupted_study_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def interrupted_once(
-        trial: Trial, interrupted: Callable[[], bool]
-    ) -> list[TrialOutcome] | None:
-        asked.append(trial.seed)
+    def interrupted_once(trial: Trial, interrupted: Callable[[], bool]) -> list[AccuracyRow] | None:
+        asked.append(trial.row.seed)
         if asked == [0, 1]:
             os.kill(os.getpid(), signal.SIGINT)
         return None if interrupted() else trained(trial, interrupted)
 
     study(tmp_path / "whole")
-    assert study(tmp_path / "run", trial=interrupted_once)[0].interrupted
+    assert study(tmp_path / "run", run_trial=interrupted_once)[0].interrupted
     assert read_environment(tmp_path / "run")["end_reason"] == "interrupted"
     assert len(load(tmp_path / "run")) == 6
-    assert not study(tmp_path / "run", trial=interrupted_once, resume=True)[0].interrupted
+    assert not study(tmp_path / "run", run_trial=interrupted_once, resume=True)[0].interrupted
     assert asked == [0, 1, 1]
     columns = ["dataset", "variant", "seed", "accuracy", "status"]
     assert load(tmp_path / "run")[columns].equals(load(tmp_path / "whole")[columns])
@@ -340,7 +349,7 @@ BEGUN = {
         ({"seeds": 6}, "--seeds was 5, and is 6 now"),
         ({"threads": 2}, "--threads was 1, and is 2 now"),
         ({"epochs": {"digits": 1}}, "--epochs for digits was 12, and is 1 now"),
-        ({"datasets": {"digits": "77"}}, "the data of digits are not those of the study's start"),
+        ({"datasets": {"digits": "77"}}, "the data of digits have changed since the start"),
     ],
 )  # fmt: skip
 def test_a_refused_resume_speaks_as_the_user_types(request_: dict[str, object], said: str) -> None:
@@ -351,7 +360,7 @@ def test_a_refused_resume_speaks_as_the_user_types(request_: dict[str, object], 
 
 
 def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> None:
-    with pytest.raises(ValueError, match="the machine, or the version of a package, is another"):
+    with pytest.raises(ValueError, match="the machine or the version of a package"):
         require_same(BEGUN, {**BEGUN, "environment_id": "e1"})
     for damaged in (3, {}, {"datasets": 1, "epochs": []}):
         with pytest.raises(ValueError, match=r"^can't resume: [^\n]+$"):
@@ -363,7 +372,7 @@ def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> No
     [
         (
             StudyOptions(datasets=["cats"]),
-            "'cats' is not known; there is digits, mnist, indian_pines",
+            "'cats' is unknown; choose from digits, mnist, indian_pines",
         ),
         (StudyOptions(seeds=0), "--seeds 0 is not a whole number from 1 to 1000"),
         (StudyOptions(threads=0), "--threads 0 is not"),

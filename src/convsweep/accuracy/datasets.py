@@ -1,4 +1,4 @@
-"""Real data that ships inside Python packages, and its splits: docs/accuracy.md says why so."""
+"""Data sets that ship inside Python packages, and their splits (docs/accuracy.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Labels = NDArray[np.int64]
 
 
 class Split(NamedTuple):
-    """Samples (N, C, H, W) and labels (N,) to learn from, and others to be judged by."""
+    """Training and test samples (N, C, H, W) with their labels (N,)."""
 
     train: Floats
     train_labels: Labels
@@ -27,12 +27,12 @@ class Split(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of it all, the first 16 digits."""
+        """First 16 digits of the SHA-256 of all arrays."""
         return digest(self)
 
 
 def digest(arrays: Sequence[NDArray[np.generic]]) -> str:
-    """SHA-256 of arrays, the first 16 digits."""
+    """Return the first 16 digits of the SHA-256 of arrays."""
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype.str}{array.shape}".encode())
@@ -41,7 +41,7 @@ def digest(arrays: Sequence[NDArray[np.generic]]) -> str:
 
 
 def normalised(train: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Every channel with mean 0 and deviation 1 over the training samples; the test set follows."""
+    """Scale every channel to mean 0 and deviation 1 over the training samples."""
     mean = train.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
     deviation = train.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
     scale = 1 / np.where(deviation > 0, deviation, 1)
@@ -51,7 +51,7 @@ def normalised(train: Floats, test: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures that have nothing to do with each other, each of one class."""
+    """Independent images, each of one class."""
 
     images: Floats
     """(N, C, H, W)"""
@@ -60,11 +60,11 @@ class Images:
 
     @property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """What tells these data from others."""
+        """Arrays that identify the data."""
         return self.images, self.labels
 
     def split(self, seed: int) -> Split:
-        """Of each class, a share drawn for the test."""
+        """Draw the test share of each class."""
         rng = np.random.default_rng(seed)
         is_test = np.zeros(len(self.labels), dtype=bool)
         for label in np.unique(self.labels):
@@ -76,47 +76,46 @@ class Images:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of many channels with a class a pixel; a sample is a pixel in its surroundings.
+    """One image of many channels with one class per pixel; a sample is the patch around a pixel.
 
-    Neighbouring pixels are alike and their patches overlap, so that pixels drawn one by one would
-    be tested on what they were trained on. The picture is cut into tiles, whole tiles are drawn,
-    and only a patch whose pixels are all of one side is a sample.
+    Neighbouring patches overlap, so drawing single pixels would test on training data. Instead the
+    image is cut into tiles, whole tiles are drawn, and a patch must lie on one side entirely.
     """
 
     cube: Floats
     """(C, H, W)"""
     labels: Labels
-    """(H, W); 0 is a pixel without a class."""
+    """(H, W); 0: no class."""
     patch: int = 7
     tile: int = 15
     test_share: float = 1 / 3
     """Of the tiles."""
     least_labelled: int = 400
-    """Pixels that a class must have to take part."""
+    """Number of pixels that a class needs to be used."""
     least_samples: int = 30
-    """Samples that each class must have on either side; tiles are drawn until it has."""
+    """Number of samples per class and side; tiles are drawn again until it is reached."""
     most_draws: int = 1000
 
     @property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """What tells these data from others."""
+        """Arrays that identify the data."""
         return self.cube, self.labels
 
     @property
     def classes(self) -> list[int]:
-        """The labels that take part."""
+        """Labels that are used."""
         labels, counts = np.unique(self.labels[self.labels > 0], return_counts=True)
         return [int(label) for label in labels[counts >= self.least_labelled]]
 
     def split(self, seed: int) -> Split:
-        """Patches around labelled pixels; no pixel is in both a training and a test patch."""
+        """Return patches around labelled pixels; training and test patches share no pixel."""
         train_centres, test_centres = self.centres(seed)
         train, test = normalised(self._patches(train_centres), self._patches(test_centres))
         train_labels, test_labels = map(self._numbered, (train_centres, test_centres))
         return Split(train, train_labels, test, test_labels)
 
     def centres(self, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and column of every training and every test sample, each (N, 2).
+        """Return row and column of every training and every test sample, each (N, 2).
 
         Raises:
             ValueError: no draw leaves enough samples of each class on either side.
@@ -133,7 +132,7 @@ class Scene:
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Masks (H, W) of the training and of the test centres, tiles drawn anew."""
+        """Draw tiles; return masks (H, W) of the training and of the test centres."""
         places = [
             (np.arange(length) + start) // self.tile
             for length, start in zip(self.labels.shape, rng.integers(0, self.tile, 2), strict=True)
@@ -156,7 +155,7 @@ class Scene:
         return np.ascontiguousarray(windows[:, rows, columns].swapaxes(0, 1))
 
     def _numbered(self, centres: NDArray[np.intp]) -> Labels:
-        """Labels as whole numbers from 0."""
+        """Return labels numbered from 0."""
         places = np.searchsorted(self.classes, self.labels[*centres.T])
         return np.asarray(places, dtype=np.int64)
 
@@ -166,11 +165,11 @@ Dataset = Images | Scene
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that can be asked for, and what is trained on it."""
+    """Data set of a Python package, with the width and epochs of its networks."""
 
     name: str
     package: str
-    """What must be there to be imported."""
+    """Python package to import."""
     load: Callable[[], Dataset]
     width: int
     """Channels behind the first layer of the standard network."""
@@ -178,7 +177,7 @@ class Source:
 
     @property
     def missing(self) -> str | None:
-        """Why it can't be loaded, with the command that helps; None where it can."""
+        """Why it cannot be loaded, with the command that installs it, or None."""
         if find_spec(self.package) is not None:
             return None
         return f"needs {self.package}: pip install 'convsweep[accuracy]'"
@@ -217,4 +216,4 @@ SOURCES = {
         Source("indian_pines", "tensorly", _indian_pines, width=16, epochs=EPOCHS["indian_pines"]),
     )
 }
-"""Every data set by name, in the order of a run."""
+"""All data sets by name, in the order of a run."""

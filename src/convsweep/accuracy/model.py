@@ -1,4 +1,4 @@
-"""The small network, with standard or with separable layers; its layers say what it costs."""
+"""Small convolutional network with standard or separable layers, and its cost in MACs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.accuracy_schema import EQUAL_COST, STANDARD
 
-FEWEST_CHANNELS = 4
-"""An input of fewer keeps a standard first layer, as MobileNet does for its three colours."""
+MIN_CHANNELS = 4
+"""With fewer input channels the first layer stays standard, as in MobileNet."""
 
 _BLOCKS = ((1, 1), (2, 2), (4, 2), (4, 1))
-"""Of each layer: channels, as a multiple of the width, and stride."""
-_MOST_WIDER = 32
+"""Per layer: channels as a multiple of the width, and stride."""
+_MAX_WIDENING = 32
 
 
-class Task(NamedTuple):
-    """What a network is to be for."""
+class ImageTask(NamedTuple):
+    """Square images to classify."""
 
     in_channels: int
     size: int
     classes: int
 
 
-def convolutions(task: Task, width: int) -> list[ConvProblem]:
-    """The 3x3 convolutions of the standard network, for one sample."""
+def convolutions(task: ImageTask, width: int) -> list[ConvProblem]:
+    """Return the 3x3 convolutions of the standard network, for one sample."""
     problems: list[ConvProblem] = []
     channels, size = task.in_channels, (task.size, task.size)
     for multiple, stride in _BLOCKS:
@@ -40,8 +40,8 @@ def convolutions(task: Task, width: int) -> list[ConvProblem]:
     return problems
 
 
-def layers(task: Task, variant: str, width: int) -> list[ConvProblem]:
-    """Every convolution of a variant in its order, halves of separable layers one by one."""
+def layers(task: ImageTask, variant: str, width: int) -> list[ConvProblem]:
+    """Return every convolution of a variant in order; a separable layer has two."""
     standard = convolutions(task, width)
     if variant == STANDARD:
         return standard
@@ -50,32 +50,32 @@ def layers(task: Task, variant: str, width: int) -> list[ConvProblem]:
         for problem in standard
         for part in (
             (depthwise_part(problem), pointwise_part(problem))
-            if problem.in_channels >= FEWEST_CHANNELS
+            if problem.in_channels >= MIN_CHANNELS
             else (problem,)
         )
     ]
 
 
-def macs(task: Task, variant: str, width: int) -> int:
-    """Multiply-accumulates for one sample, the last fully connected layer's among them."""
+def macs(task: ImageTask, variant: str, width: int) -> int:
+    """Return the MACs for one sample, the last fully connected layer included."""
     problems = layers(task, variant, width)
     return sum(problem.macs for problem in problems) + problems[-1].out_channels * task.classes
 
 
-def width_of(task: Task, variant: str, standard_width: int) -> int:
-    """The standard width, or where costs are to be equal the one whose MACs come closest."""
+def width_of(task: ImageTask, variant: str, standard_width: int) -> int:
+    """Return the standard width; for equal cost, the width whose MACs come closest."""
     if variant != EQUAL_COST:
         return standard_width
     aim = macs(task, STANDARD, standard_width)
-    widths = range(standard_width, _MOST_WIDER * standard_width)
+    widths = range(standard_width, _MAX_WIDENING * standard_width)
     return min(widths, key=lambda width: abs(macs(task, variant, width) - aim))
 
 
-def build(task: Task, variant: str, width: int, generator: torch.Generator) -> nn.Sequential:
-    """The network with weights drawn by `generator`: (N, C, H, W) -> (N, classes).
+def build(task: ImageTask, variant: str, width: int, generator: torch.Generator) -> nn.Sequential:
+    """Return the network (N, C, H, W) -> (N, classes) with weights drawn by `generator`.
 
-    Behind every convolution, halves too, stand batch normalisation and ReLU (Howard et al. 2017,
-    MobileNets, figure 3); a mean over all pixels and a fully connected layer end it.
+    Batch normalisation and ReLU follow every convolution (Howard et al. 2017, MobileNets,
+    figure 3), then come the mean over all pixels and a fully connected layer.
     """
     problems = layers(task, variant, width)
     parts: list[nn.Module] = []
@@ -103,7 +103,7 @@ def _convolution(problem: ConvProblem) -> nn.Conv2d:
 
 
 def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights that keep the size of what flows through (He et al. 2015)."""
+    """Draw normal weights that keep the variance of activations (He et al. 2015)."""
     for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
@@ -111,8 +111,8 @@ def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def deployed(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
-    """The trained network as it is used: batch normalisation folded into the convolutions."""
+def deploy(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """Return the network for inference: batch normalisation folded into the convolutions."""
     parts: Sequence[nn.Module] = list(network.eval())
     folded: list[nn.Module] = []
     for part in parts:

@@ -1,4 +1,4 @@
-"""An accuracy study carried out: trial after trial, each on the disk as soon as it is over."""
+"""Accuracy study: one trial after another, each written to disk when it ends."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
-from convsweep.accuracy.resume import require_same
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
-from convsweep.accuracy.trial import Trial, TrialOutcome, all_alike
-from convsweep.accuracy.trial_process import run_trial_in_process
+from convsweep.accuracy.trial import Trial, failed_rows, run_trial_in_process
 from convsweep.formatting import one_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
 from convsweep.results.accuracy_schema import VARIANTS, AccuracyRow
 from convsweep.results.accuracy_store import Records, Unit
 from convsweep.results.lock import locked
+from convsweep.sweep import resume as sweep_resume
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe, usable_cores
 from convsweep.system.signals import Interrupts
 
 NAME = "accuracy"
 SEEDS = 5
-_MOST_SEEDS, _MOST_EPOCHS = 1000, 1000
+_MAX_SEEDS, _MAX_EPOCHS = 1000, 1000
 
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What is to be trained."""
+    """Validated request of a study."""
 
     sources: tuple[Source, ...]
     seeds: int
     threads: int
     epochs: int | None
-    """None: each data set's own number."""
+    """None: the default of each data set."""
 
     def epochs_of(self, source: Source) -> int:
-        """How often a network sees each of the data set's training samples."""
+        """Return the number of epochs for a data set."""
         return self.epochs or source.epochs
 
     @property
     def units(self) -> list[Unit]:
-        """All data sets for one seed, then for the next: an early end leaves some of all."""
+        """All data sets per seed, so that an early end leaves some trials of every data set."""
         return [Unit(s.name, seed) for seed in range(self.seeds) for s in self.sources]
 
 
 class StudyOptions(NamedTuple):
-    """What a user asks for; what is None or empty has a default."""
+    """Options as typed; None or empty: the default."""
 
     datasets: Sequence[str] = ()
     seeds: int | None = None
@@ -58,20 +57,20 @@ class StudyOptions(NamedTuple):
 
 
 def read_request(options: StudyOptions) -> StudyRequest:
-    """The request that these options make; without a name, every data set.
+    """Return the request of these options; without a data set, of all.
 
     Raises:
-        ValueError: in one line that names the bad value and what is allowed.
+        ValueError: an option is wrong.
     """
     names = tuple(dict.fromkeys(options.datasets)) or tuple(SOURCES)
     for name in names:
         if name not in SOURCES:
-            raise ValueError(f"--dataset {name!r} is not known; there is {', '.join(SOURCES)}")
-    seeds = _within("seeds", options.seeds, SEEDS, _MOST_SEEDS)
+            raise ValueError(f"--dataset {name!r} is unknown; choose from {', '.join(SOURCES)}")
+    seeds = _within("seeds", options.seeds, SEEDS, _MAX_SEEDS)
     threads = _within("threads", options.threads, 1, usable_cores())
     epochs = options.epochs
     if epochs is not None:
-        _within("epochs", epochs, 1, _MOST_EPOCHS)
+        _within("epochs", epochs, 1, _MAX_EPOCHS)
     return StudyRequest(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
 
 
@@ -84,7 +83,7 @@ def _within(option: str, value: int | None, default: int, most: int) -> int:
 
 
 class StudyProgress(NamedTuple):
-    """A trial is over."""
+    """Finished trial."""
 
     done: int
     total: int
@@ -92,15 +91,15 @@ class StudyProgress(NamedTuple):
 
 
 Observe = Callable[[StudyProgress], None]
-CarryOut = Callable[[Trial, Callable[[], bool]], list[TrialOutcome] | None]
+RunTrial = Callable[[Trial, Callable[[], bool]], list[AccuracyRow] | None]
 
 
 class StudyEnding(NamedTuple):
-    """How a study has ended."""
+    """Outcome of a study."""
 
     interrupted: bool
     failed: int
-    """Networks that crashed or raised, in this session."""
+    """Number of networks that crashed or raised in this session."""
 
 
 def run_study(
@@ -110,67 +109,59 @@ def run_study(
     observe: Observe,
     *,
     resume: bool = False,
-    trial: CarryOut = run_trial_in_process,
+    run_trial: RunTrial = run_trial_in_process,
 ) -> StudyEnding:
-    """Train everything that has no rows yet; whatever ends it, `resume` goes on.
+    """Train everything that has no rows yet; `resume` continues a study that has ended early.
 
     Raises:
-        ValueError: another run is writing to `out`, or what is there can't be gone on with.
+        ValueError: another process is writing to `out`, or the study in it cannot be resumed.
     """
     with locked(out), Interrupts() as interrupts:
         if not resume:
             store.require_new(out)
-        loaded = {source.name: _loaded(source) for source in request.sources}
-        told = _told(request, loaded, out.resolve().name, command)
+        loaded = {source.name: _load(source) for source in request.sources}
+        metadata = _metadata(request, loaded, out.resolve().name, command)
         if resume:
-            told = _resumed(store.read_environment(out), told, command)
+            metadata = _resumed_metadata(store.read_environment(out), metadata, command)
         else:
-            store.write_environment(out, told)
+            store.write_environment(out, metadata)
         with closing(Records(out, resume)) as records:
             failed = 0
             for done, unit in enumerate(request.units, 1):
                 if unit in records.done:
                     continue
-                outcomes = _outcomes(request, unit, loaded[unit.dataset], trial, interrupts)
-                if outcomes is None or interrupts.received:
+                row, data = _row(metadata, request, unit), loaded[unit.dataset]
+                rows: list[AccuracyRow] | None
+                if isinstance(data, str):
+                    rows = failed_rows(row, "skipped", data)
+                else:
+                    source = SOURCES[unit.dataset]
+                    trial = Trial(data, row, source.width, request.epochs_of(source))
+                    rows = run_trial(trial, lambda: interrupts.received)
+                if rows is None or interrupts.received:
                     break
-                rows = [_row(told, request, unit, outcome) for outcome in outcomes]
                 records.append(rows)
                 failed += sum(row.status not in ("ok", "skipped") for row in rows)
                 observe(StudyProgress(done, len(request.units), rows))
-        ended = "interrupted" if interrupts.received else "done"
-        store.write_environment(out, {**told, "end_reason": ended})
+        reason = "interrupted" if interrupts.received else "done"
+        store.write_environment(out, {**metadata, "end_reason": reason})
         return StudyEnding(interrupts.received, failed)
 
 
-def _outcomes(
-    request: StudyRequest,
-    unit: Unit,
-    data: Dataset | str,
-    trial: CarryOut,
-    interrupts: Interrupts,
-) -> list[TrialOutcome] | None:
-    if isinstance(data, str):
-        return all_alike("skipped", data)
-    source = SOURCES[unit.dataset]
-    asked = Trial(data, unit.seed, source.width, request.epochs_of(source), request.threads)
-    return trial(asked, lambda: interrupts.received)
-
-
-def _loaded(source: Source) -> Dataset | str:
-    """The data set, or why it is not there."""
+def _load(source: Source) -> Dataset | str:
+    """Return the data set, or why it is missing."""
     if source.missing:
         return source.missing
     try:
         return source.load()
-    except Exception as error:  # whatever another package raises, the other data sets go on
-        return one_line(f"{source.package} does not give it: {type(error).__name__}: {error}")
+    except Exception as error:  # from another package; the other data sets continue
+        return one_line(f"{source.package} cannot load it: {type(error).__name__}: {error}")
 
 
-def _told(
+def _metadata(
     request: StudyRequest, loaded: Mapping[str, Dataset | str], run_id: str, command: str
 ) -> dict[str, Any]:
-    """What environment.json says from the start."""
+    """Return environment.json as it is written at the start."""
     return {
         "run_id": run_id,
         "command": command,
@@ -197,9 +188,27 @@ def _told(
     }
 
 
-def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dict[str, Any]:
-    """What environment.json says of a run that is gone on with; `ValueError` where it can't be."""
-    require_same(earlier, told)
+def _row(metadata: Mapping[str, Any], request: StudyRequest, unit: Unit) -> AccuracyRow:
+    """Return the row of a trial before it has run."""
+    return AccuracyRow(
+        run_id=metadata["run_id"],
+        started_at=metadata["started_at"],
+        environment_id=metadata["environment_id"],
+        dataset=unit.dataset,
+        variant=VARIANTS[0],
+        seed=unit.seed,
+        device="cpu",
+        dtype="float32",
+        threads=request.threads,
+        status="skipped",
+    )
+
+
+def _resumed_metadata(
+    earlier: dict[str, Any], metadata: dict[str, Any], command: str
+) -> dict[str, Any]:
+    """Return environment.json of a resumed study; raise `ValueError` if it cannot be resumed."""
+    require_same(earlier, metadata)
     before = earlier.get("resumed_by")
     return {
         **earlier,
@@ -208,16 +217,38 @@ def _resumed(earlier: dict[str, Any], told: dict[str, Any], command: str) -> dic
     }
 
 
-def _row(
-    told: Mapping[str, Any], request: StudyRequest, unit: Unit, outcome: TrialOutcome
-) -> AccuracyRow:
-    return AccuracyRow(
-        run_id=told["run_id"],
-        environment_id=told["environment_id"],
-        dataset=unit.dataset,
-        seed=unit.seed,
-        device="cpu",
-        dtype="float32",
-        threads=request.threads,
-        **vars(outcome),
-    )
+def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if a study cannot be resumed, naming the option that differs.
+
+    Args:
+        earlier: environment.json of the study.
+        now: environment.json of the same study if it began now.
+    """
+    options, wanted = _options(earlier), _options(now)
+    for option, value in wanted.items():
+        if option in options and options[option] != value:
+            raise ValueError(f"can't resume: {option} was {options[option]}, and is {value} now")
+    old, new = (_mapping(_mapping(one, "request"), "datasets") for one in (earlier, now))
+    for name, data in new.items():
+        if name in old and old[name] != data:
+            raise ValueError(f"can't resume: the data of {name} have changed since the start")
+    if earlier.get("environment_id", now["environment_id"]) != now["environment_id"]:
+        raise ValueError("can't resume: the machine or the version of a package has changed")
+    sweep_resume.require_same(earlier, now)
+
+
+def _options(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options of a study, as they are typed."""
+    request = _mapping(metadata, "request")
+    datasets, epochs = _mapping(request, "datasets"), _mapping(request, "epochs")
+    return {
+        **({"--dataset": ", ".join(datasets)} if datasets else {}),
+        **{f"--{name}": str(request[name]) for name in ("seeds", "threads") if name in request},
+        **{f"--epochs for {name}": str(number) for name, number in epochs.items()},
+    }
+
+
+def _mapping(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an entry that is a mapping; empty if a damaged file has something else."""
+    found = metadata.get(name)
+    return found if isinstance(found, Mapping) else {}

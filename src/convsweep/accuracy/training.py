@@ -1,4 +1,4 @@
-"""One network trained and judged; the same seed and threads give the same bits."""
+"""Training and evaluation of one network; the same seed and threads give the same bits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from convsweep.accuracy.datasets import Split
 
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-2
-"""The largest, of Adam (Kingma & Ba 2015); it rises and falls once (Smith & Topin 2019)."""
+"""Peak rate of Adam (Kingma & Ba 2015) with the one-cycle policy (Smith & Topin 2019)."""
 
 
 class Data(NamedTuple):
-    """A split's tensors."""
+    """Tensors of a split."""
 
     train: Tensor
     train_labels: Tensor
@@ -26,20 +26,13 @@ class Data(NamedTuple):
     test_labels: Tensor
 
 
-class Judgement(NamedTuple):
-    """What a network does with samples that it has not seen."""
-
-    accuracy: float
-    loss: float
-
-
 def tensors(split: Split) -> Data:
-    """The split as torch has it; they share its memory."""
+    """Return the split as tensors that share its memory."""
     return Data(*map(torch.from_numpy, split))
 
 
 def train(network: nn.Module, data: Data, epochs: int, generator: torch.Generator) -> None:
-    """So many times over the training samples, in an order that `generator` draws."""
+    """Train for the given number of epochs; `generator` draws the order of samples."""
     network.train()
     steps = epochs * -(-len(data.train) // BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
@@ -59,8 +52,8 @@ def _batches(samples: int, epochs: int, generator: torch.Generator) -> Iterator[
         yield from torch.split(torch.randperm(samples, generator=generator), BATCH_SIZE)
 
 
-def judge(network: nn.Module, data: Data) -> Judgement:
-    """Accuracy and mean cross-entropy over all test samples."""
+def evaluate(network: nn.Module, data: Data) -> tuple[float, float]:
+    """Return accuracy and mean cross-entropy over all test samples."""
     network.eval()
     right, loss = 0, 0.0
     with torch.inference_mode():
@@ -72,11 +65,11 @@ def judge(network: nn.Module, data: Data) -> Judgement:
             scores = network(x)
             right += int((scores.argmax(1) == labels).sum())
             loss += float(cross_entropy(scores, labels, reduction="sum"))
-    return Judgement(right / len(data.test), loss / len(data.test))
+    return right / len(data.test), loss / len(data.test)
 
 
 def weights_digest(network: nn.Module) -> str:
-    """SHA-256 of every weight and running mean with its name, the first 16 digits."""
+    """Return the first 16 digits of the SHA-256 of all named weights and running means."""
     found = hashlib.sha256()
     for name, value in network.state_dict().items():
         found.update(name.encode())

@@ -1,176 +1,213 @@
 """One trial: every variant trained on one split of a data set from one seed, then timed in turns.
 
-It runs in a process of its own, under the conditions of a measuring process.
+It runs in a process of its own, with the setup of a measuring process.
 """
 
 from __future__ import annotations
 
 import random
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convsweep.accuracy.datasets import Dataset
-from convsweep.accuracy.inference_timing import EFFORT, inference_s
-from convsweep.accuracy.model import Task, build, deployed, macs, width_of
-from convsweep.accuracy.training import BATCH_SIZE, Data, judge, tensors, train, weights_digest
+from convsweep.accuracy.model import ImageTask, build, deploy, macs, width_of
+from convsweep.accuracy.training import BATCH_SIZE, Data, evaluate, tensors, train, weights_digest
 from convsweep.measure.outcome import failure, utc_now
-from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.sampling import (
+    Call,
+    MeasurementConfig,
+    discard_warmup,
+    make_plan,
+    quantiles,
+    time_block,
+    warm_up,
+)
 from convsweep.problems.problem import format_size
-from convsweep.results.accuracy_schema import VARIANTS
-from convsweep.system import process as conditions
+from convsweep.results.accuracy_schema import VARIANTS, AccuracyRow
+from convsweep.system import process
 from convsweep.system.devices import Device, find_device, use_full_precision
+from convsweep.system.forkserver import get_context, isolated_start
+
+EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is trained; `width` is that of the standard network."""
+    """Training of every variant on one split."""
 
     data: Dataset
-    seed: int
+    row: AccuracyRow
+    """Run, environment, data set, seed and threads that all rows of the trial share."""
     width: int
+    """Channels behind the first layer of the standard network."""
     epochs: int
-    threads: int
     effort: MeasurementConfig = EFFORT
-    """How much is timed of a call."""
+    """Of timing a call."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialOutcome:
-    """How one variant went: what its row holds beside who, where and when."""
-
-    variant: str
-    started_at: str
-    status: str
-    reason: str | None = None
-    width: int | None = None
-    in_channels: int | None = None
-    input_size: str | None = None
-    classes: int | None = None
-    train_samples: int | None = None
-    test_samples: int | None = None
-    epochs: int | None = None
-    accuracy: float | None = None
-    loss: float | None = None
-    parameters: int | None = None
-    macs: int | None = None
-    training_s: float | None = None
-    inference_s: float | None = None
-    batch_size: int | None = None
-    batch_inference_s: float | None = None
-    split_digest: str | None = None
-    weights_digest: str | None = None
+def failed_rows(row: AccuracyRow, status: str, reason: str) -> list[AccuracyRow]:
+    """Return the rows of a trial without numbers."""
+    failed = replace(row, started_at=utc_now(), status=status, reason=reason)
+    return [replace(failed, variant=variant) for variant in VARIANTS]
 
 
-def all_alike(status: str, reason: str) -> list[TrialOutcome]:
-    """The outcomes of a trial that gives no numbers."""
-    now = utc_now()
-    return [
-        TrialOutcome(variant=variant, started_at=now, status=status, reason=reason)
-        for variant in VARIANTS
-    ]
-
-
-def run_trial(trial: Trial, device: Device) -> list[TrialOutcome]:
+def run_trial(trial: Trial, device: Device) -> list[AccuracyRow]:
     """Train and time every variant; the order of training is drawn by the seed.
 
-    Weights and the order of samples are drawn by generators of their own, from the same seed for
-    every variant: a network's result does not depend on what was trained before it.
+    For every variant, separate generators draw the weights and the order of samples from the same
+    seed. So a result does not depend on what was trained before.
     """
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, a second sooner
-    split = trial.data.split(trial.seed)
+    split = trial.data.split(trial.row.seed)
     data = tensors(split)
-    task = Task(split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1)
-    rng = random.Random(trial.seed)
+    task = ImageTask(split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1)
+    rng = random.Random(trial.row.seed)
     _warm_up(task, data)
     trained = {
         variant: _trained(trial, task, variant, data, device)
         for variant in rng.sample(VARIANTS, len(VARIANTS))
     }
-    networks = {variant: deployed(trained[variant].network) for variant in VARIANTS}
-    single_s = inference_s(networks, data.test[:1], device, rng, trial.effort)
+    networks = {variant: deploy(trained[variant][0]) for variant in VARIANTS}
     batch = data.test[:BATCH_SIZE]
-    batch_s = inference_s(networks, batch, device, rng, trial.effort)
+    single_s, batch_s = (
+        inference_s(networks, x, device, rng, trial.effort) for x in (data.test[:1], batch)
+    )
     return [
-        TrialOutcome(
-            variant=variant,
-            started_at=trained[variant].started_at,
-            status="ok",
-            width=trained[variant].width,
-            in_channels=task.in_channels,
+        replace(
+            trained[variant][1],
             input_size=format_size((task.size, task.size)),
+            in_channels=task.in_channels,
             classes=task.classes,
             train_samples=len(data.train),
             test_samples=len(data.test),
-            epochs=trial.epochs,
-            accuracy=trained[variant].accuracy,
-            loss=trained[variant].loss,
-            parameters=sum(p.numel() for p in trained[variant].network.parameters()),
-            macs=macs(task, variant, trained[variant].width),
-            training_s=trained[variant].training_s,
             inference_s=single_s[variant],
             batch_size=len(batch),
             batch_inference_s=batch_s[variant],
             split_digest=split.digest,
-            weights_digest=trained[variant].weights_digest,
         )
         for variant in VARIANTS
     ]
 
 
-def _warm_up(task: Task, data: Data) -> None:
-    """One step that nobody counts: torch's first optimizer takes a second to import what it needs.
+def _warm_up(task: ImageTask, data: Data) -> None:
+    """Run one uncounted step: torch's first optimizer takes a second to import its modules.
 
-    It leaves nothing behind, since all that is drawn comes from generators of a trial's own.
+    It changes nothing else, since a trial draws from generators of its own.
     """
     generator = torch.Generator().manual_seed(0)
     step = Data(*(part[:BATCH_SIZE] for part in data))
     train(build(task, VARIANTS[0], 1, generator), step, 1, generator)
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """A network after its training."""
+def _trained(
+    trial: Trial, task: ImageTask, variant: str, data: Data, device: Device
+) -> tuple[nn.Sequential, AccuracyRow]:
+    """Train one variant; return the network and its row without inference times."""
 
-    network: nn.Sequential
-    width: int
-    started_at: str
-    training_s: float
-    accuracy: float
-    loss: float
-    weights_digest: str
-
-
-def _trained(trial: Trial, task: Task, variant: str, data: Data, device: Device) -> _Trained:
     def generator() -> torch.Generator:
-        return torch.Generator().manual_seed(trial.seed)
+        return torch.Generator().manual_seed(trial.row.seed)
 
     started_at, width = utc_now(), width_of(task, variant, trial.width)
     network = build(task, variant, width, generator())
     training_s = device.clock(lambda: train(network, data, trial.epochs, generator()))
-    found = judge(network, data)
-    return _Trained(
-        network, width, started_at, training_s, found.accuracy, found.loss, weights_digest(network)
+    accuracy, loss = evaluate(network, data)
+    row = replace(
+        trial.row,
+        variant=variant,
+        started_at=started_at,
+        status="ok",
+        width=width,
+        epochs=trial.epochs,
+        accuracy=accuracy,
+        loss=loss,
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=macs(task, variant, width),
+        training_s=training_s,
+        weights_digest=weights_digest(network),
     )
+    return network, row
+
+
+def inference_s(
+    networks: Mapping[str, Callable[[Tensor], Tensor]],
+    x: Tensor,
+    device: Device,
+    rng: random.Random,
+    effort: MeasurementConfig,
+) -> dict[str, float]:
+    """Return the median seconds of each network's call on `x`, timed in random turns."""
+
+    def bind(network: Callable[[Tensor], Tensor]) -> Call:
+        return lambda: network(x)
+
+    calls = {name: bind(network) for name, network in networks.items()}
+    samples: dict[str, list[float]] = {name: [] for name in networks}
+    with torch.inference_mode():
+        overhead_s = device.clock_overhead_s()
+        plans = {
+            name: make_plan(warm_up(device.clock, call, effort), overhead_s, effort)
+            for name, call in calls.items()
+        }
+        for _ in range(effort.blocks):
+            for name in rng.sample(list(calls), len(calls)):
+                discard_warmup(device.clock, calls[name], plans[name])
+                samples[name] += time_block(device.clock, calls[name], plans[name])
+    return {name: quantiles(found).median_s for name, found in samples.items()}
+
+
+def run_trial_in_process(trial: Trial, interrupted: Callable[[], bool]) -> list[AccuracyRow] | None:
+    """Run a trial in a process of its own; return None if it is interrupted.
+
+    If the process dies, the rows contain how it ended.
+    """
+    context = get_context()
+    receiver, sender = context.Pipe(duplex=False)
+    worker = context.Process(target=serve, args=(sender, trial), daemon=True)
+    with isolated_start():
+        worker.start()
+    sender.close()
+    try:
+        while not receiver.poll(_POLL_S):
+            if interrupted():
+                return None
+        rows: list[AccuracyRow] = receiver.recv()
+        return rows
+    except (EOFError, ConnectionError):
+        worker.join()
+        return failed_rows(trial.row, "crash", _exit_reason(worker.exitcode))
+    finally:
+        worker.kill()
+        worker.join()
+        receiver.close()  # after the process has ended, or sending would fail in it
+        worker.close()
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0 and -code in set(signal.Signals):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"the training process ended with exit code {code}"
 
 
 def serve(connection: Connection, trial: Trial) -> None:
-    """Send the outcomes of a trial, under the conditions of a measuring process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
-    conditions.end_with_parent()
-    conditions.retain_memory()
-    conditions.pin(trial.threads)
-    conditions.take_priority()
-    conditions.fix_threads(trial.threads)
+    """Send the rows of a trial, with the setup of a measuring process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
+    process.end_with_parent()
+    process.retain_memory()
+    process.pin(trial.row.threads)
+    process.take_priority()
+    process.fix_threads(trial.row.threads)
     use_full_precision()
-    kept = conditions.randomize_heap_layout(random.Random(trial.seed))
+    kept = process.randomize_heap_layout(random.Random(trial.row.seed))
     try:
-        found = run_trial(trial, find_device("cpu"))
+        rows = run_trial(trial, find_device("cpu"))
     except Exception as error:
         failed = failure(error)
-        found = all_alike(failed.status, failed.reason or "")
-    connection.send(found)
+        rows = failed_rows(trial.row, failed.status, failed.reason or "")
+    connection.send(rows)
     del kept
