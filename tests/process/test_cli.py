@@ -176,7 +176,7 @@ def test_a_dry_run_of_a_shard_names_it(command: Command) -> None:
 
 def test_a_dry_run_of_a_workload_contains_its_macs(command: Command) -> None:
     result = command("run", "--workload", "mobilenetv1_100", "--dry-run")
-    assert "19 problems (0.568 GMACs)" in result.out
+    assert "19 problems (568 MMACs)" in result.out
 
 
 @pytest.mark.parametrize("what", ["backends", "grids", "workloads", "devices"])

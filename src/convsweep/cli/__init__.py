@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, best, info, merge, optimize, report, run
+from convsweep.cli import accuracy, advise, info, merge, optimize, report, run
 from convsweep.system.signals import EXIT_CODE
 
 _INVALID_REQUEST = 2
@@ -38,18 +38,8 @@ def cli() -> None:
 
 
 for command in (
-    run.run,
-    run.check,
-    run.noise,
-    advise.advise,
-    optimize.optimize,
-    accuracy.accuracy,
-    report.report,
-    report.compare,
-    best.best,
-    merge.merge,
-    report.export,
-    info.list_,
-    info.env,
+    *(run.run, run.check, run.noise, advise.advise, optimize.optimize, accuracy.accuracy),
+    *(report.report, report.compare, report.best, merge.merge, report.export),
+    *(info.list_, info.env),
 ):
     cli.add_command(command)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Decorator = Callable[[_Command], _Command]
 
 
 def path(text: str) -> Path:
@@ -54,7 +53,18 @@ across_machines = click.option(
     is_flag=True,
     help="Accept results of another machine, other versions or settings.",
 )
-_RAY = (
+
+
+def _all_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+ray_options = _all_of(
     click.option(
         "--ray",
         metavar="ADDRESS",
@@ -62,7 +72,7 @@ _RAY = (
     ),
     click.option("--nodes", metavar="LABEL", help="Use only nodes with this label, KEY=VALUE."),
 )
-_SWEEP = (
+sweep_options = _all_of(
     click.option("--grid", metavar="NAME", help="Named grid; see convsweep list grids."),
     several("--workload", "workloads", "Layers of a network; see convsweep list workloads."),
     click.option(
@@ -110,22 +120,3 @@ _SWEEP = (
         "--case-timeout", metavar="TIME", help="Longest time per case and pass: 10s, 500ms."
     ),
 )
-
-
-def _all_of(options: tuple[Callable[[Any], Any], ...]) -> _Decorator[_Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def sweep_options(command: _Command) -> _Command:
-    """Add the options that choose cases."""
-    return _all_of(_SWEEP)(command)
-
-
-def ray_options(command: _Command) -> _Command:
-    """Add the options that choose a Ray cluster."""
-    return _all_of(_RAY)(command)

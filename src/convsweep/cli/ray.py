@@ -112,6 +112,8 @@ def _sweep(
     """
     from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
+    from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
+    from convsweep.sweep.effort import measuring
     from convsweep.sweep.request import read_request
 
     with ExitStack() as stack:
@@ -122,29 +124,17 @@ def _sweep(
             request = finish(read_request(replace(options, devices=(), threads=())))
             out = run_folder(out, resume, request.name)
             pool = stack.enter_context(connected(where, max(options.threads, default=1)))
-            groups = _groups(pool, label, options, request, finish)
+            settings = replace(
+                measuring(request),
+                memory_limit_bytes=None,
+                threads=min(options.threads, default=1),
+            )
+            nodes, names = fitting_nodes(pool.nodes(), label), options.devices or ("cpu",)
+            described = describe_nodes(pool, nodes, names, settings, _print_waiting)
+            groups = group_nodes(described, options, finish)
         for group in groups:
             print(_plan(group), flush=True)
         return out, None if dry_run else _measure(groups, pool, out, resume)
-
-
-def _groups(
-    pool: Pool,
-    label: str | None,
-    options: Options,
-    request: Request,
-    finish: Callable[[Request], Request],
-) -> list[NodeGroup]:
-    from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
-    from convsweep.sweep.effort import measuring
-
-    settings = replace(
-        measuring(request), memory_limit_bytes=None, threads=min(options.threads, default=1)
-    )
-    nodes = fitting_nodes(pool.nodes(), label)
-    devices = options.devices or ("cpu",)
-    described = describe_nodes(pool, nodes, devices, settings, _print_waiting)
-    return group_nodes(described, options, finish)
 
 
 def _print_waiting(names: str) -> None:

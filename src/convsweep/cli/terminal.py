@@ -49,7 +49,9 @@ def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
     shard = "" if request.shard is None else f"shard {request.shard}: "
     macs = sum(layer.count * layer.problem.macs for layer in {case.layer for case in request.cases})
     problems = formatting.count(len({case.problem for case in request.cases}), "problem")
-    parts = [f"{formatting.count(len(request.cases), 'case')} on {problems} ({_macs(macs)})"]
+    parts = [
+        f"{formatting.count(len(request.cases), 'case')} on {problems} ({formatting.operations(macs)}MACs)"
+    ]
     parts += [f"{len(request.halves)} parts of separable layers"] if request.halves else []
     parts += ["the machine's roofline"] if request.ceilings else []
     if not request.adaptive:
@@ -77,48 +79,34 @@ def open_comparisons_line(left: OpenComparisons) -> str:
     return "; ".join(parts) + "."
 
 
-def _macs(macs: int) -> str:
-    """Return `0.568 GMACs` or `28.8 kMACs`."""
-    scales = ((1e8, 1e9, "GMACs"), (1e5, 1e6, "MMACs"), (0, 1e3, "kMACs"))
-    scale, unit = next((scale, unit) for least, scale, unit in scales if macs >= least)
-    return f"{formatting.digits(macs / scale)} {unit}"
-
-
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Return a function that shows progress: a bar on a terminal, else a line every 10 s."""
-    if not console.is_terminal:
-        yield _plain_lines(console)
+    if console.is_terminal:
+        columns = (
+            *(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[left]}")),
+            TextColumn("{task.description}", table_column=None),
+        )
+        with ProgressBar(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("starting", total=None, left="")
+
+            def update(now: Progress) -> None:
+                left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
+                bar.update(task, completed=now.done, total=now.total, left=left)
+                bar.update(task, description=_current(now))
+
+            yield update
         return
-    columns = (
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.description}", table_column=None),
-    )
-    with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None, left="")
-
-        def observe(now: Progress) -> None:
-            left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
-            bar.update(
-                task, completed=now.done, total=now.total, description=_current(now), left=left
-            )
-
-        yield observe
-
-
-def _plain_lines(console: Console) -> Callable[[Progress], None]:
     last_s = monotonic()
 
-    def observe(now: Progress) -> None:
+    def print_line(now: Progress) -> None:
         nonlocal last_s
         if now.first_call or monotonic() - last_s >= _LINE_EVERY_S or now.done == now.total:
             last_s = monotonic()
             line = f"{_counts(now)}: {_current(now)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    return observe
+    yield print_line
 
 
 def _counts(now: Progress) -> str:
@@ -150,11 +138,9 @@ def _result_table(setting: str, run: Run) -> Table:
     backends = run.backends
     if len(backends) > _MAX_COLUMNS:
         backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
-    table = Table(
-        title=f"Time, and speedup over {run.baseline}, on {setting}",
-        caption=f"? undecided   - does not apply{_more_backends(run, len(backends))}",
-        title_justify="left",
-        caption_justify="left",
+    table = _titled(
+        f"Time, and speedup over {run.baseline}, on {setting}",
+        f"? undecided   - does not apply{_more_backends(run, len(backends))}",
     )
     table.add_column("problem", no_wrap=True)
     for backend in backends:
@@ -173,6 +159,10 @@ def _result_table(setting: str, run: Run) -> Table:
         cells = (_total(totals.get(backend), layers) for backend in backends)
         table.add_row(f"{workload} {scope}", *cells)
     return table
+
+
+def _titled(title: str, caption: str) -> Table:
+    return Table(title=title, caption=caption, title_justify="left", caption_justify="left")
 
 
 def _more_backends(run: Run, shown: int) -> str:
@@ -213,11 +203,9 @@ def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:
     for case, outcome in found:
         if outcome.error_ratio is not None:
             worst[case.backend] = max(worst.get(case.backend, 0.0), outcome.error_ratio)
-    table = Table(
-        title="Correctness gate: cases by backend and status",
-        caption="largest error in units of eps * max(conv(|x|, |w|))",
-        title_justify="left",
-        caption_justify="left",
+    table = _titled(
+        "Correctness gate: cases by backend and status",
+        "largest error in units of eps * max(conv(|x|, |w|))",
     )
     for column in ("backend", *statuses, "largest error"):
         table.add_column(column, justify="left" if column == "backend" else "right")
