@@ -44,8 +44,6 @@ def optimize(
 
     forkserver.start()
     with exit_on_interrupt():
-        from rich.console import Console
-
         from convsweep.cli import terminal
         from convsweep.models.advise import request
         from convsweep.models.optimize import optimize as optimizing
@@ -73,7 +71,7 @@ def optimize(
             backends=backends,
             across_machines=across_machines,
             out=out,
-            watching=lambda: terminal.progress(Console(stderr=True)),
+            watching=terminal.progress,
         )
     report = optimizing.report_of(optimized)
     print(report)

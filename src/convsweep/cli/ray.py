@@ -148,13 +148,11 @@ def _plan(group: NodeGroup) -> str:
 
 
 def _measure(groups: list[NodeGroup], pool: Pool, out: Path, resume: bool) -> Ended:
-    from rich.console import Console
-
     from convsweep.cli import terminal
     from convsweep.cluster import session
 
     command = output.command_line()
-    with one_line_errors(out), terminal.progress(Console(stderr=True)) as observe:
+    with one_line_errors(out), terminal.progress() as observe:
         return session.run_on_cluster(
             groups, pool, out, out.resolve().name, command, observe, resume=resume
         )

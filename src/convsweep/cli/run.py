@@ -91,15 +91,13 @@ def check(**chosen: Any) -> int:
 
     forkserver.start()
     with exit_on_interrupt():
-        from rich.console import Console
-
         from convsweep.cli import terminal
         from convsweep.sweep import session
         from convsweep.sweep.request import Options, read_request
 
     with exit_on_interrupt(), one_line_errors():
         request = read_request(Options(**chosen))
-    with terminal.progress(Console(stderr=True)) as observe:
+    with terminal.progress() as observe:
         found = session.check(request, observe)
     output.console(width=120).print(terminal.gate_table(found))
     for line in terminal.skip_lines((case.backend, one.status, one.reason) for case, one in found):

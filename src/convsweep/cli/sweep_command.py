@@ -49,13 +49,11 @@ def sweep_with_progress(
     request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
 ) -> Ending:
     """Measure and show progress; `networks` are also timed end to end."""
-    from rich.console import Console
-
     from convsweep.cli import terminal
     from convsweep.sweep import session
 
     command = output.command_line()
-    with one_line_errors(out), terminal.progress(Console(stderr=True)) as observe:
+    with one_line_errors(out), terminal.progress() as observe:
         return session.run_sweep(
             request, out, out.resolve().name, command, observe, resume=resume, networks=networks
         )

@@ -47,11 +47,10 @@ def duration(seconds: float) -> str:
 def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
     """Return one line: cases, problems, MACs of all layers, passes, expected duration."""
     shard = "" if request.shard is None else f"shard {request.shard}: "
-    macs = sum(layer.count * layer.problem.macs for layer in {case.layer for case in request.cases})
-    problems = formatting.count(len({case.problem for case in request.cases}), "problem")
-    parts = [
-        f"{formatting.count(len(request.cases), 'case')} on {problems} ({formatting.operations(macs)}MACs)"
-    ]
+    layers = {case.layer for case in request.cases}
+    macs = formatting.operations(sum(layer.count * layer.problem.macs for layer in layers))
+    problems = formatting.count(len({layer.problem for layer in layers}), "problem")
+    parts = [f"{formatting.count(len(request.cases), 'case')} on {problems} ({macs}MACs)"]
     parts += [f"{len(request.halves)} parts of separable layers"] if request.halves else []
     parts += ["the machine's roofline"] if request.ceilings else []
     if not request.adaptive:
@@ -80,8 +79,9 @@ def open_comparisons_line(left: OpenComparisons) -> str:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+def progress(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
     """Return a function that shows progress: a bar on a terminal, else a line every 10 s."""
+    console = console or Console(stderr=True)
     if console.is_terminal:
         columns = (
             *(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[left]}")),
