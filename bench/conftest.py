@@ -29,7 +29,7 @@ from convsweep.sweep import session
 from convsweep.sweep.forecast import Predictor
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.sweep.run_writer import RunWriter, precision_settings
-from convsweep.sweep.runner import predicted_timeout
+from convsweep.sweep.state import predicted_timeout
 from convsweep.system.devices import use_full_precision
 from convsweep.system.environment import describe
 from convsweep.system.process import fix_threads, retain_memory
@@ -75,7 +75,7 @@ class BenchRun:
     def add(self, case: Case, outcome: Outcome) -> None:
         """Put the case's row on the disk."""
         if outcome.first_call_s is not None:
-            self._predictor.learn(case, outcome.median_s or outcome.first_call_s)
+            self._predictor.observe(case, outcome.median_s or outcome.first_call_s)
         recording, run = self._opened
         row = make_row(run, case, self.backends[case.backend], 0, outcome)
         recording.add(row, outcome.blocks)

@@ -26,14 +26,15 @@ from bench.cluster.tables import ROOT, write
 from bench.harness.noop_sweep import noop_request
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
+from convsweep.cluster.executor import RayExecutor
 from convsweep.cluster.node_groups import NodeGroup, describe_nodes, fitting_nodes
 from convsweep.cluster.pool import Node, Pool, Slots, TaskHandle, TaskLost, Ticket
-from convsweep.cluster.session import run_on_cluster
-from convsweep.cluster.tasks import Measured
+from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
-from convsweep.sweep.runner import Progress
+from convsweep.sweep.session import run_sweep
+from convsweep.sweep.work_queue import Environment, Progress
 
 NODES, CASES = (1, 2, 4), (1_000, 10_000)
 _SAMPLES = (1e-4,) * 20
@@ -57,9 +58,9 @@ class Handled:
     """The most that it held until the last row."""
 
 
-def do_nothing(cases: Sequence[Case], settings: Settings) -> Measured:
+def do_nothing(cases: Sequence[Case], settings: Settings) -> GroupResult:
     """On a node: an answer as long as a real one's, at once."""
-    return Measured(
+    return GroupResult(
         tuple((case, Outcome("ok", median_s=1e-4, blocks=(_SAMPLES,))) for case in cases)
     )
 
@@ -99,11 +100,11 @@ def handle(nodes: int, cases: int, folder: Path) -> Handled:
         able = fitting_nodes(pool.nodes(), None)
         said = describe_nodes(pool, able, ("cpu",), Settings(), click.echo)
         told = said[0][1]
-        kind = NodeGroup(told.id, tuple(able), request, told.told, told.conditions)
+        names = {node.id: node.name for node in able}
+        environment = Environment(request, told.metadata, told.process_setup, names)
+        executor = RayExecutor([NodeGroup(environment, tuple(able))], _IdlePool(pool))
         before, begun_s = driver.memory_info().rss, monotonic()
-        run_on_cluster(
-            [kind], _IdlePool(pool), folder / "run", "run", "bench.cluster.scaling", watch
-        )
+        run_sweep(executor, folder / "run", "run", "bench.cluster.scaling", watch)
         ended_s = monotonic()
     return Handled(
         nodes=nodes,

@@ -18,8 +18,9 @@ import psutil
 
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.results import store
-from convsweep.sweep import session
+from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.session import run_sweep
 from convsweep.sweep.worker_pool import start_worker
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
@@ -93,14 +94,10 @@ def noop_request(cases: int) -> Request:
 
 def _carry_out(request: Request, out: Path, moved: Callable[[], None]) -> None:
     """The run as the command line carries it out, but for the effort of timing."""
-    session.carry_out(
-        request,
-        out,
-        out.name,
-        "bench.harness.noop_sweep",
-        lambda progress: moved(),
-        launch=lambda settings: start_worker(replace(settings, effort=_NOTHING)),
+    executor = LocalExecutor(
+        request, lambda settings: start_worker(replace(settings, effort=_NOTHING))
     )
+    run_sweep(executor, out, out.name, "bench.harness.noop_sweep", lambda progress: moved())
 
 
 def measure(cases: int, out: Path) -> dict[str, float | int | None]:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from convsweep import cli
-from convsweep.measure.worker import Describe, Settings, Setup
 from convsweep.results import store
-from convsweep.sweep import worker_process
 from convsweep.system.forkserver import isolated_start
 from tests.support import faulty_backends as outside
 
@@ -36,7 +34,7 @@ class Swept(NamedTuple):
 
     out: Path
     code: int
-    said: str
+    output: str
     errors: str
     nobody_left: bool
 
@@ -56,8 +54,8 @@ def sweep(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
         start_new_session=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES,) * 2),
     )
-    said, errors = running.communicate(timeout=300)
-    return Swept(out, running.returncode, said, errors, none_left(running.pid))
+    output, errors = running.communicate(timeout=300)
+    return Swept(out, running.returncode, output, errors, none_left(running.pid))
 
 
 REASONS = {
@@ -111,19 +109,19 @@ def test_no_fault_leaves_a_process(sweep: Swept) -> None:
 def test_a_run_with_faults_exits_with_1_and_names_them(sweep: Swept) -> None:
     assert sweep.code == 1
     assert "Traceback" not in sweep.errors
-    assert "crash: outside_segfaults on n1_ci2" in sweep.said
+    assert "crash: outside_segfaults on n1_ci2" in sweep.output
 
 
 LIMITED = """
 import sys
 from dataclasses import replace
-from convsweep import session
-from convsweep.sweep.worker_pool import launch_child
+from convsweep.sweep import session
+from convsweep.sweep.worker_pool import start_worker
 from convsweep.sweep.request import Options, read_request
 
 if __name__ == "__main__":
     options = Options(axes=["in_channels=2", "size=5"], backends=sys.argv[2:])
-    limited = lambda settings: launch_child(replace(settings, memory_limit_bytes=int(sys.argv[1])))
+    limited = lambda settings: start_worker(replace(settings, memory_limit_bytes=int(sys.argv[1])))
     for case, outcome in session.check(read_request(options), lambda now: None, limited):
         print(case.backend, outcome.status)
 """
@@ -239,8 +237,8 @@ def test_an_interrupt_while_starting_ends_it_at_once(
     running = start(tmp_path / "run", "outside_good", environment)
     time.sleep(after_s)
     os.killpg(running.pid, signal.SIGINT)
-    said, errors = running.communicate(timeout=60)
-    assert (running.returncode, said) == (130, "")
+    output, errors = running.communicate(timeout=60)
+    assert (running.returncode, output) == (130, "")
     assert errors == "convsweep: interrupted\n"
     assert not (tmp_path / "run").exists()
     assert none_left(running.pid)
@@ -278,16 +276,6 @@ def test_a_second_run_on_a_folder_is_refused_in_a_line(
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)
     assert none_left(running.pid)
-
-
-def test_a_process_that_is_stopped_stalls_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "_STALL_S", 1)
-    stopped = worker_process.WorkerProcess(Settings())
-    described = stopped.ask(Describe(), 60.0)
-    assert isinstance(described, dict)
-    os.kill(stopped._process.pid, signal.SIGSTOP)
-    with pytest.raises(worker_process.WorkerTimeout):
-        stopped.ask(Setup([b"more than any buffer holds" * 10**6]), 1.0)
 
 
 def test_an_interrupt_while_a_process_starts_is_not_lost() -> None:

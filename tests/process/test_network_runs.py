@@ -1,274 +1,14 @@
-"""Visits to whole networks: when they are due, what is on the disk, and how a run goes on."""
+"""A user's network in a real worker process."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pytest
-
-from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
+from convsweep import ConvProblem
+from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Message, Reply, Settings
-from convsweep.problems.case import cross
-from convsweep.problems.networks import BUILDERS, IMAGE
-from convsweep.problems.problem import ConvProblem
-from convsweep.problems.workloads import Layer, workloads
-from convsweep.results.network_store import (
-    COLUMNS,
-    CONVOLUTION,
-    INSTRUMENTED,
-    NETWORKS,
-    WHOLE,
-    NetworkRow,
-    Networks,
-    load_networks,
-)
-from convsweep.sweep import network_runs
-from convsweep.sweep.network_runs import Network, NetworkRunner, Origin, networks_of, rows_of, visit
+from convsweep.measure.worker import Settings
+from convsweep.results.network_store import CONVOLUTION
+from convsweep.sweep.network_runs import Network, time_once
 from convsweep.sweep.worker_pool import start_worker
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
-
-PROBLEM = ConvProblem(3, 32, (224, 224), 3, stride=2, padding=1)
-TIMES = NetworkTimes(
-    whole_s=0.5,
-    instrumented_s=0.55,
-    calls=7,
-    parts=[TimedModule(CONVOLUTION, PROBLEM, 2, 0.4), TimedModule("pooling", None, 1, 0.05)],
-)
-NETWORK = Network("mobilenetv1_100", "mobilenetv1_100", (IMAGE,), "cpu", "float32", "contiguous", 1)
-ORIGIN = Origin("run", "e0")
-LAYERS = cross([Layer(PROBLEM, NETWORK.name, "conv1")], ["torch_conv"])
-
-
-@dataclass
-class FakeProcess:
-    """Answers with what it is given, and notes what it was asked and told."""
-
-    reply: NetworkTimes | Outcome | Exception = TIMES
-    asked: list[TimeNetwork] = field(default_factory=list)
-    told: list[Settings] = field(default_factory=list)
-
-    def launch(self, settings: Settings) -> "FakeProcess":
-        self.told.append(settings)
-        return self
-
-    def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
-        if isinstance(request, TimeNetwork):
-            self.asked.append(request)
-            if isinstance(self.reply, Exception):
-                raise self.reply
-            return self.reply
-        return {}
-
-    def close(self) -> None:
-        pass
-
-
-def begun(
-    run_dir: Path, process: FakeProcess, *networks: Network, resume: bool = False
-) -> NetworkRunner:
-    return NetworkRunner(
-        run_dir, networks or [NETWORK], LAYERS, Settings(), ORIGIN, resume=resume,
-        launch=process.launch,
-    )  # fmt: skip
-
-
-def never() -> bool:
-    return False
-
-
-def rows(passes: int = 2, found: NetworkTimes | Outcome = TIMES) -> list[list[NetworkRow]]:
-    return [rows_of(ORIGIN, NETWORK, index, found, {PROBLEM: "conv1"}) for index in range(passes)]
-
-
-def written(run_dir: Path, made: Sequence[Sequence[NetworkRow]]) -> Path:
-    file = Networks(run_dir)
-    for of_visit in made:
-        file.append(of_visit)
-    file.close()
-    return run_dir / NETWORKS
-
-
-def read(run_dir: Path) -> list[NetworkRow]:
-    file = Networks(run_dir, resume=True)
-    file.close()
-    return file.known
-
-
-def test_every_builder_is_visited_with_its_layers_settings_and_nothing_else() -> None:
-    layers = [*workloads()["vgg16"], *workloads()["densenet121"], Layer(PROBLEM)]
-    cases = cross(layers, ["torch_conv", "im2col"], dtypes=["float32", "float64"], threads=[1, 2])
-    found = networks_of(cases)
-    assert {(n.name, n.dtype, n.threads) for n in found} == {
-        ("vgg16", dtype, threads) for dtype in ("float32", "float64") for threads in (1, 2)
-    }
-    assert len(found) == 4
-    assert networks_of(cross(workloads()["densenet121"], ["torch_conv"])) == []
-
-
-def test_a_visit_is_one_process_with_the_networks_threads() -> None:
-    process = FakeProcess()
-    found = visit(replace(NETWORK, threads=2), Settings(seed=3), 4, process.launch)
-    assert found == TIMES
-    [told], [asked] = process.told, process.asked
-    assert (told.threads, told.pass_index, told.seed) == (2, 4, 3)
-    assert (asked.maker, asked.input_shapes, asked.dtype) == (NETWORK.maker, (IMAGE,), "float32")
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "reason"),
-    [(WorkerTimeout(), "timeout", "120 s"), (WorkerDied("killed by SIGSEGV"), "crash", "SIGSEGV")],
-)
-def test_a_network_that_ends_its_process_is_an_outcome(
-    error: Exception, status: str, reason: str
-) -> None:
-    found = visit(NETWORK, Settings(), 0, FakeProcess(error).launch)
-    assert isinstance(found, Outcome)
-    assert found.status == status
-    assert reason in str(found.reason)
-
-
-def test_the_rows_of_a_visit_hold_every_part_and_end_with_the_whole() -> None:
-    [made] = rows(passes=1)
-    assert [row.kind for row in made] == [CONVOLUTION, "pooling", INSTRUMENTED, WHOLE]
-    convolution, pooling, _, whole = made
-    assert (convolution.problem, convolution.layer) == (PROBLEM.label, "conv1")
-    assert (convolution.count, convolution.call_s, convolution.total_s) == (2, 0.2, 0.4)
-    assert (pooling.problem, pooling.layer) == (None, None)
-    assert (whole.total_s, whole.calls, whole.status) == (0.5, 7, "ok")
-
-
-def test_rows_that_are_written_are_read_back(tmp_path: Path) -> None:
-    made = rows()
-    written(tmp_path, made)
-    assert read(tmp_path) == [row for of_visit in made for row in of_visit]
-    frame = load_networks(tmp_path)
-    assert list(frame.columns) == list(COLUMNS)
-    assert frame.loc[frame["kind"] == WHOLE, "total_s"].to_list() == [0.5, 0.5]
-    assert frame["layer"].isna().sum() == 6
-
-
-def test_a_run_without_networks_has_no_file_and_no_rows(tmp_path: Path) -> None:
-    nobody = NetworkRunner(tmp_path, [], [], Settings(), ORIGIN)
-    nobody.before_pass(0, never)
-    nobody.close()
-    assert not (tmp_path / NETWORKS).exists()
-    assert load_networks(tmp_path).empty
-    assert list(load_networks(tmp_path).columns) == list(COLUMNS)
-
-
-@pytest.mark.parametrize("lost", [1, 30, 200, 400])
-def test_a_visit_that_was_cut_off_is_left_out_and_made_again(tmp_path: Path, lost: int) -> None:
-    made = rows()
-    path = written(tmp_path, made)
-    path.write_bytes(path.read_bytes()[:-lost])
-    assert read(tmp_path) == made[0]
-    process = FakeProcess()
-    again = begun(tmp_path, process, resume=True)
-    for index in range(2):
-        again.before_pass(index, never)
-    again.close()
-    assert [settings.pass_index for settings in process.told] == [1]
-    assert [row.pass_index for row in read(tmp_path) if row.kind == WHOLE] == [0, 1]
-
-
-@pytest.mark.parametrize("kept", [0, 10])
-def test_a_file_without_a_whole_header_is_begun_anew(tmp_path: Path, kept: int) -> None:
-    path = written(tmp_path, [])
-    path.write_bytes(path.read_bytes()[:kept])
-    assert read(tmp_path) == []
-    assert path.read_bytes().startswith(b"schema_version,")
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [(b",0.5,", b",0.6,"), (b"\n1,run", b"\n2,run"), (b"status", b"state"), (b"pooling", b"")],
-)
-def test_a_changed_file_is_refused_in_one_line(tmp_path: Path, old: bytes, new: bytes) -> None:
-    path = written(tmp_path, rows())
-    path.write_bytes(path.read_bytes().replace(old, new, 1))
-    with pytest.raises(ValueError, match=NETWORKS) as raised:
-        load_networks(tmp_path)
-    assert "\n" not in str(raised.value)
-
-
-def test_each_pass_has_one_visit_and_a_resumed_run_adds_only_what_is_missing(
-    tmp_path: Path,
-) -> None:
-    process = FakeProcess()
-    first = begun(tmp_path, process)
-    for index in range(2):
-        first.before_pass(index, never)
-    first.close()
-    second = begun(tmp_path, process, resume=True)
-    for index in range(3):
-        second.before_pass(index, never)
-    second.close()
-    assert [settings.pass_index for settings in process.told] == [0, 1, 2]
-    assert load_networks(tmp_path)["pass_index"].unique().tolist() == [0, 1, 2]
-
-
-def test_a_network_that_failed_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
-    process = FakeProcess(Outcome("out_of_memory", "too large"))
-    for resume in (False, True):
-        run = begun(tmp_path, process, resume=resume)
-        for index in range(3):
-            run.before_pass(index, never)
-        run.close()
-    assert len(process.asked) == 1
-    [row] = read(tmp_path)
-    assert (row.status, row.reason, row.total_s) == ("out_of_memory", "too large", None)
-
-
-def test_one_that_fails_does_not_keep_others_from_their_visits(tmp_path: Path) -> None:
-    failing, well = FakeProcess(WorkerDied("killed by SIGKILL")), FakeProcess()
-    other = replace(NETWORK, name="resnet18", maker="resnet18")
-    run = NetworkRunner(
-        tmp_path, [NETWORK, other], LAYERS, Settings(), ORIGIN,
-        launch=lambda settings: (failing if not failing.told else well).launch(settings),
-    )  # fmt: skip
-    for index in range(2):
-        run.before_pass(index, never)
-    run.close()
-    frame = load_networks(tmp_path)
-    assert frame.loc[frame["kind"] == WHOLE, ["network", "status"]].to_numpy().tolist() == [
-        ["mobilenetv1_100", "crash"],
-        ["resnet18", "ok"],
-        ["resnet18", "ok"],
-    ]
-
-
-def test_who_is_told_to_stop_makes_no_visit(tmp_path: Path) -> None:
-    process = FakeProcess()
-    run = begun(tmp_path, process)
-    run.before_pass(0, lambda: True)
-    run.close()
-    assert process.asked == []
-
-
-def test_visits_are_few_and_take_a_bounded_share_of_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(network_runs, "monotonic", lambda: now[0])
-
-    class Slow(FakeProcess):
-        def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
-            now[0] += 10.0 * isinstance(request, TimeNetwork)
-            return super().ask(request, limit_s)
-
-    process = Slow()
-    run = begun(tmp_path, process)
-    for index in range(40):
-        run.before_pass(index, never)
-        now[0] += 12.0  # the pass itself
-    run.close()
-    passes = [settings.pass_index for settings in process.told]
-    assert passes[:3] == [0, 1, 2]
-    assert passes[3:]
-    assert max(passes) < network_runs.MOST_PASSES
-    later = 10.0 * len(passes[3:])
-    assert later <= now[0] / 3
 
 
 def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
@@ -277,22 +17,17 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
         "def small(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
         "def broken(): raise RuntimeError('no weights')\n"
     )
-    small = replace(
-        NETWORK, name="small", maker=f"{tmp_path / 'nets.py'}:small", input_shapes=((1, 3, 8, 8),)
-    )
-    found = visit(small, Settings(), 0, start_worker)
+    how = (((1, 3, 8, 8),), "cpu", "float32", "contiguous", 1)
+    small = Network("small", f"{tmp_path / 'nets.py'}:small", *how)
+    found = time_once(small, Settings(), 0, start_worker)
     assert isinstance(found, NetworkTimes)
     assert [(part.kind, part.problem) for part in found.parts] == [
         (CONVOLUTION, ConvProblem(3, 4, (8, 8), 3, bias=True)),
         ("activation", None),
     ]
     assert 0 < sum(part.total_s for part in found.parts) <= found.instrumented_s
-    broken = replace(small, maker=f"{tmp_path / 'nets.py'}:broken")
-    failed = visit(broken, Settings(), 0, start_worker)
+    broken = Network("broken", f"{tmp_path / 'nets.py'}:broken", *how)
+    failed = time_once(broken, Settings(), 0, start_worker)
     assert isinstance(failed, Outcome)
     assert failed.status == "error"
     assert "no weights" in str(failed.reason)
-
-
-def test_builders_have_the_names_of_workloads() -> None:
-    assert workloads().keys() >= BUILDERS.keys()

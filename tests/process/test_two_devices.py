@@ -6,8 +6,9 @@ import pytest
 
 import convsweep
 from convsweep.report.build import write_report
-from convsweep.sweep import session
+from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.request import Options, read_request
+from convsweep.sweep.session import run_sweep
 from convsweep.system.devices import device_names
 
 ACCELERATORS = [name for name in device_names() if name != "cpu"]
@@ -29,7 +30,7 @@ def test_both_devices_are_gated_timed_and_reported(tmp_path: Path) -> None:
         )
     )
     out = tmp_path / "run"
-    session.carry_out(request, out, "run", "convsweep run", lambda progress: None)
+    run_sweep(LocalExecutor(request), out, "run", "convsweep run", lambda progress: None)
     rows = convsweep.load(out)
     for device in ("cpu", ACCELERATORS[0]):
         ok = rows[(rows["device"] == device) & (rows["status"] == "ok")]

@@ -7,9 +7,9 @@ from typing import Any
 
 from convsweep import __version__
 from convsweep.cluster.node_groups import NodeGroup
-from convsweep.cluster.node_info import KnownPlace, NodeInfo, installed
+from convsweep.cluster.node_info import NodeDevice, NodeInfo, installed
 from convsweep.cluster.pool import Node, Slots, TaskHandle, TaskLost, Ticket
-from convsweep.cluster.tasks import Measured, Timed
+from convsweep.cluster.tasks import GroupResult, NetworkResult
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
@@ -17,9 +17,10 @@ from convsweep.problems.case import Case
 from convsweep.results.schema import SCHEMA_VERSION
 from convsweep.sweep.network_runs import Network
 from convsweep.sweep.request import Request
+from convsweep.sweep.work_queue import Environment
 
 Behave = Callable[[Case, str], Outcome]
-"""What comes of a case on the node of that id."""
+"""Outcome of a case on the node with that id."""
 
 
 def ok(case: Case, node_id: str) -> Outcome:
@@ -32,9 +33,9 @@ def node(name: str, **more: Any) -> Node:
     return replace(Node(name, name, cpus=1.0, gpus=0.0, slots=1.0, labels={}), **more)
 
 
-def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> NodeInfo:
-    """What a node with a CPU says."""
-    told = {
+def node_info(environment_id: str = "e0", cores: int = 2, **more: Any) -> NodeInfo:
+    """The description of a node with a CPU."""
+    metadata = {
         "environment_id": environment_id,
         "machine": {"cpu": f"CPU of {environment_id}", "cores_usable": cores},
         "versions": {"torch": "2"},
@@ -47,34 +48,36 @@ def introduction(environment_id: str = "e0", cores: int = 2, **more: Any) -> Nod
         schema_version=SCHEMA_VERSION,
         cores=cores,
         devices=("cpu",),
-        places={"cpu": KnownPlace(f"CPU of {environment_id}", 2**25)},
+        requested_devices={"cpu": NodeDevice(f"CPU of {environment_id}", 2**25)},
         versions=installed(),
-        told=told,
-        conditions={"niceness": -10, "allocator": "retain", "cores": [1]},
+        metadata=metadata,
+        process_setup={"niceness": -10, "allocator": "retain", "cores": [1]},
     )
     return replace(plain, **more)
 
 
-def kind(request: Request, names: Sequence[str], environment_id: str = "e0") -> NodeGroup:
-    """Nodes of these names that can stand for each other."""
-    said = introduction(environment_id)
-    nodes = tuple(node(name) for name in names)
-    return NodeGroup(environment_id, nodes, request, said.told, said.conditions)
+def node_group(request: Request, names: Sequence[str], environment_id: str = "e0") -> NodeGroup:
+    """Nodes of these names with one environment_id."""
+    info = node_info(environment_id)
+    environment = Environment(
+        request, info.metadata, info.process_setup, {name: name for name in names}
+    )
+    return NodeGroup(environment, tuple(node(name) for name in names))
 
 
 @dataclass
 class FakePool:
-    """Slots that answer in the order of submission, a node's one after the other."""
+    """Slots that answer in the order of submission, one task at a time per node."""
 
     names: Sequence[str]
     behave: Behave = ok
     deaths: Mapping[int, str] = field(default_factory=dict)
-    """After so many answers this node dies, and what it is at is lost."""
+    """Node that dies after the given number of answers; its task is lost."""
     crashes: Callable[[Sequence[Case]], bool] = lambda cases: False
-    """Whether the process at work on a group dies, whatever the node."""
+    """Whether the process of a group dies, on any node."""
     stop: Callable[[int], None] = lambda answers: None
-    """Told after every answer how many there were."""
-    said: Mapping[str, NodeInfo | Exception] = field(default_factory=dict)
+    """Called with the number of answers after each one."""
+    infos: Mapping[str, NodeInfo | Exception] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """All nodes are alive and free."""
@@ -84,7 +87,7 @@ class FakePool:
         self.results: dict[int, TaskHandle | TaskLost | Exception] = {}
         self.tickets = self.answers = self.most_in_flight = 0
         self.cancelled: list[Ticket] = []
-        self.visited: Counter[tuple[int, Case]] = Counter()
+        self.measured: Counter[tuple[int, Case]] = Counter()
         self.settings: list[Settings] = []
         self.networks: list[tuple[int, str, str]] = []
 
@@ -119,7 +122,7 @@ class FakePool:
         self.cancelled.append(ticket)
 
     def _fill(self) -> None:
-        """Give every free slot what waits for it; what fits no node that is alive is lost."""
+        """Give waiting tasks to free slots; lose those without a living node."""
         for entry in list(self.waiting):
             ticket, arguments, on = entry
             fitting = [name for name in self.alive if name in on.node_ids]
@@ -133,18 +136,18 @@ class FakePool:
 
     def _answer(self, arguments: tuple[Any, ...], name: str) -> TaskHandle | TaskLost | Exception:
         work, *rest = arguments
-        if work.__name__ == "introduce":
-            said = self.said[name]
-            return said if isinstance(said, Exception) else TaskHandle(name, 0.0, 1.0, said)
+        if work.__name__ == "describe_node":
+            info = self.infos[name]
+            return info if isinstance(info, Exception) else TaskHandle(name, 0.0, 1.0, info)
         if work.__name__ == "time_network":
             return self._network(*rest, name)
         cases, settings = rest
         if self.crashes(cases):
             return TaskLost("WorkerCrashedError: the worker died")
         self.settings.append(settings)
-        self.visited.update((settings.pass_index, case) for case in cases)
+        self.measured.update((settings.pass_index, case) for case in cases)
         outcomes = tuple((case, self.behave(case, name)) for case in cases)
-        return TaskHandle(name, 0.0, 1.0, Measured(outcomes, {"timing_s": 0.5}))
+        return TaskHandle(name, 0.0, 1.0, GroupResult(outcomes, {"timing_s": 0.5}))
 
     def _network(
         self, network: Network, settings: Settings, pass_index: int, name: str
@@ -152,7 +155,7 @@ class FakePool:
         self.networks.append((pass_index, network.name, name))
         if self.crashes([]):
             return TaskLost("WorkerCrashedError: the worker died")
-        return TaskHandle(name, 0.0, 1.0, Timed(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
+        return TaskHandle(name, 0.0, 1.0, NetworkResult(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
 
     def _die(self, name: str) -> None:
         self.alive.remove(name)

@@ -60,7 +60,7 @@ def advise(
         from convsweep.models.advise import request as advising
         from convsweep.models.advise.trace import record
         from convsweep.problems.model_loader import load_model, short_name
-        from convsweep.sweep.effort import measuring, pass_s
+        from convsweep.sweep.effort import pass_s, worker_settings
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
 
@@ -81,7 +81,7 @@ def advise(
         out = run_folder(out, resume, name)
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
-        forecast = pass_s(request, measuring(request).effort)
+        forecast = pass_s(request, worker_settings(request).effort)
     print(terminal.plan(request, forecast), flush=True)
     first = request.cases[0]
     network = Network(
@@ -95,8 +95,8 @@ def advise(
         print(f"No layer was measured before the run ended; --resume continues. Results: {out}")
         return output.interrupted() if ending.interrupted else 1
     failed = _print_advice(advice, out)
-    if ending.open_comparisons and advice.is_timed:
-        print(terminal.open_comparisons_line(ending.open_comparisons))
+    for left in ending.open_comparisons if advice.is_timed else ():
+        print(terminal.open_comparisons_line(left))
     return output.interrupted() if ending.interrupted else failed
 
 

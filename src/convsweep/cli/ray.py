@@ -18,8 +18,8 @@ from convsweep.cli.sweep_command import plan, print_results, run_folder
 if TYPE_CHECKING:
     from convsweep.cluster.node_groups import NodeGroup
     from convsweep.cluster.pool import Node, Pool
-    from convsweep.cluster.session import Ended
     from convsweep.sweep.request import Options, Request
+    from convsweep.sweep.session import SweepResult
 
 
 def is_requested(ray: str | None, nodes: str | None) -> bool:
@@ -55,7 +55,7 @@ def noise(
 
     folder, ended = _sweep(address, label, Options(**chosen), out, resume, finish=aa_request)
     assert ended is not None, "only a dry run has no ending"
-    if ended.word == "interrupted":
+    if ended.end_reason == "interrupted":
         return output.interrupted()
     for environment_id, rows in load(folder).groupby("environment_id", sort=False):
         with one_line_errors():
@@ -105,7 +105,7 @@ def _sweep(
     *,
     dry_run: bool = False,
     finish: Callable[[Request], Request] = lambda request: request,
-) -> tuple[Path, Ended | None]:
+) -> tuple[Path, SweepResult | None]:
     """Run the request on each node group; return the run's folder and how it ended.
 
     Errors that this process can detect end the command before a cluster is started.
@@ -113,7 +113,7 @@ def _sweep(
     from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
-    from convsweep.sweep.effort import measuring
+    from convsweep.sweep.effort import worker_settings
     from convsweep.sweep.request import read_request
 
     with ExitStack() as stack:
@@ -122,13 +122,9 @@ def _sweep(
             if label is not None:
                 parse_label(label)
             request = finish(read_request(replace(options, devices=(), threads=())))
+            settings = replace(worker_settings(request), threads=min(options.threads, default=1))
             out = run_folder(out, resume, request.name)
             pool = stack.enter_context(connected(where, max(options.threads, default=1)))
-            settings = replace(
-                measuring(request),
-                memory_limit_bytes=None,
-                threads=min(options.threads, default=1),
-            )
             nodes, names = fitting_nodes(pool.nodes(), label), options.devices or ("cpu",)
             described = describe_nodes(pool, nodes, names, settings, _print_waiting)
             groups = group_nodes(described, options, finish)
@@ -143,34 +139,34 @@ def _print_waiting(names: str) -> None:
 
 
 def _plan(group: NodeGroup) -> str:
-    lacking = f"; not installed there: {', '.join(group.lacking)}" if group.lacking else ""
-    return f"On {group.name}: {plan(group.request, len(group.nodes))}{lacking}"
+    lacking = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
+    return f"On {group.name}: {plan(group.environment.request, len(group.nodes))}{lacking}"
 
 
-def _measure(groups: list[NodeGroup], pool: Pool, out: Path, resume: bool) -> Ended:
+def _measure(groups: list[NodeGroup], pool: Pool, out: Path, resume: bool) -> SweepResult:
     from convsweep.cli import terminal
-    from convsweep.cluster import session
+    from convsweep.cluster.executor import RayExecutor
+    from convsweep.sweep.session import run_sweep
 
     command = output.command_line()
     with one_line_errors(out), terminal.progress() as observe:
-        return session.run_on_cluster(
-            groups, pool, out, out.resolve().name, command, observe, resume=resume
+        return run_sweep(
+            RayExecutor(groups, pool), out, out.resolve().name, command, observe, resume=resume
         )
 
 
-def _end(ended: Ended, failed: int) -> int:
+def _end(ended: SweepResult, failed: int) -> int:
     """Print which comparisons are open and how to resume; return the exit code."""
     from convsweep.cli import terminal
-    from convsweep.cluster.work_queue import NODES_LOST
+    from convsweep.sweep.session import NODES_LOST
 
-    for ending in ended.of_kinds:
-        if ending.open_comparisons:
-            print(terminal.open_comparisons_line(ending.open_comparisons))
-    if ended.word == NODES_LOST:
+    for left in ended.open_comparisons:
+        print(terminal.open_comparisons_line(left))
+    if ended.end_reason == NODES_LOST:
         print(
             "convsweep: the last node of a group is lost; repeat the command with --resume to "
             "continue",
             file=sys.stderr,
         )
         return 1
-    return output.interrupted() if ended.word == "interrupted" else failed
+    return output.interrupted() if ended.end_reason == "interrupted" else failed

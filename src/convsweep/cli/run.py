@@ -75,8 +75,8 @@ def run(
         return 0
     ending = sweep_with_progress(request, out, resume)
     failed = print_results(out)
-    if ending.open_comparisons:
-        print(terminal.open_comparisons_line(ending.open_comparisons))
+    for left in ending.open_comparisons:
+        print(terminal.open_comparisons_line(left))
     return output.interrupted() if ending.interrupted else failed
 
 

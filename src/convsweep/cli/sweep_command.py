@@ -12,7 +12,7 @@ from convsweep.cli.errors import one_line_errors
 if TYPE_CHECKING:
     from convsweep.sweep.network_runs import Network
     from convsweep.sweep.request import Request
-    from convsweep.sweep.session import Ending
+    from convsweep.sweep.session import SweepResult
 
 
 def run_folder(out: Path | None, resume: bool, name: str) -> Path:
@@ -34,29 +34,30 @@ def plan(request: Request, nodes: int = 1) -> str:
         ValueError: the budget is too short for one pass.
     """
     from convsweep.cli import terminal
-    from convsweep.sweep.effort import measuring, pass_s
-    from convsweep.sweep.forecast import compiling_s, forecast_s
+    from convsweep.sweep.effort import pass_s, request_s, worker_settings
+    from convsweep.sweep.forecast import compiling_s
 
-    settings, cases, backends = measuring(request), request.every_case, request.every_backend
+    effort = worker_settings(request).effort
     if request.adaptive:
-        seconds = pass_s(request, settings.effort)
+        seconds = pass_s(request, effort)
     else:
-        seconds = forecast_s(cases, backends, settings, request.passes)
-    return terminal.plan(request, seconds / nodes, compiling_s(cases, backends))
+        seconds = request_s(request, effort, request.passes)
+    compile_s = compiling_s(request.runnable_cases, request.every_backend)
+    return terminal.plan(request, seconds / nodes, compile_s)
 
 
 def sweep_with_progress(
     request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
-) -> Ending:
+) -> SweepResult:
     """Measure and show progress; `networks` are also timed end to end."""
     from convsweep.cli import terminal
-    from convsweep.sweep import session
+    from convsweep.sweep.executor import LocalExecutor
+    from convsweep.sweep.session import run_sweep
 
+    executor, name = LocalExecutor(request), out.resolve().name
     command = output.command_line()
     with one_line_errors(out), terminal.progress() as observe:
-        return session.run_sweep(
-            request, out, out.resolve().name, command, observe, resume=resume, networks=networks
-        )
+        return run_sweep(executor, out, name, command, observe, resume=resume, networks=networks)
 
 
 def print_results(out: Path) -> int:

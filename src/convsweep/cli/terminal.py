@@ -22,8 +22,8 @@ from convsweep.cli.output import MAX_ROWS
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.sweep.request import Request
-from convsweep.sweep.runner import Progress
 from convsweep.sweep.stopping import OpenComparisons
+from convsweep.sweep.work_queue import Progress
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -51,7 +51,8 @@ def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
     macs = formatting.operations(sum(layer.count * layer.problem.macs for layer in layers))
     problems = formatting.count(len({layer.problem for layer in layers}), "problem")
     parts = [f"{formatting.count(len(request.cases), 'case')} on {problems} ({macs}MACs)"]
-    parts += [f"{len(request.halves)} parts of separable layers"] if request.halves else []
+    separable = len(request.separable_parts)
+    parts += [f"{separable} parts of separable layers"] if separable else []
     parts += ["the machine's roofline"] if request.ceilings else []
     if not request.adaptive:
         passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"

@@ -1,4 +1,4 @@
-"""What nodes say of themselves before anything is measured: machine, versions, backends."""
+"""Description of a cluster node: machine, versions, backends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from convsweep.backends.registry import list_backends, missing_package
 from convsweep.cluster.cores import every_core, spare_cores
 from convsweep.measure.worker import Settings
 from convsweep.results.schema import SCHEMA_VERSION
-from convsweep.sweep.worker_pool import conditions
+from convsweep.sweep.worker_pool import process_setup
 from convsweep.system.devices import device_names, find_device
 from convsweep.system.environment import describe, usable_cores
 
-_POLITE = 0
-"""A niceness above it gives way to other work."""
-
 
 @dataclass(frozen=True)
-class KnownPlace:
+class NodeDevice:
     """A device of a node."""
 
     description: str
@@ -30,71 +27,72 @@ class KnownPlace:
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node says of itself."""
+    """Description of a node."""
 
     convsweep: str
     schema_version: int
     cores: int
     devices: tuple[str, ...]
-    """All that it has."""
-    places: Mapping[str, KnownPlace]
-    """Those of them that were asked for."""
+    """All devices of the node."""
+    requested_devices: Mapping[str, NodeDevice]
+    """Devices of the request that the node has."""
     versions: Mapping[str, str | None]
-    """Of every backend that it knows; None where something that it imports is missing."""
-    told: Mapping[str, Any]
-    """Machine, versions and devices, as environment.json has them."""
-    conditions: Mapping[str, object]
-    """Under which its measuring processes run."""
+    """Version per backend; None: a package is missing."""
+    metadata: Mapping[str, Any]
+    """Machine, versions and devices, as in environment.json."""
+    process_setup: Mapping[str, object]
+    """Cores, priority and allocator of its worker processes."""
 
     @property
     def id(self) -> str:
-        """Its environment's."""
-        return str(self.told["environment_id"])
+        """The `environment_id`."""
+        return str(self.metadata["environment_id"])
 
     @property
     def cpu(self) -> str:
-        """Its processor's name."""
-        return str(self.told["machine"]["cpu"])
+        """Name of the processor."""
+        return str(self.metadata["machine"]["cpu"])
 
 
 def describe_node(devices: Sequence[str] | None, settings: Settings) -> NodeInfo:
-    """On a node, in its slot: what it is, as far as these devices matter.
+    """Return the description of this node, with the given devices.
 
-    Without any it tells of all that it has, and as which environment the CPU would be measured.
+    Without devices: all devices, and the environment of a run on the CPU.
     """
     with every_core():
         there = device_names()
         found = {name: find_device(name) for name in devices or there if name in there}
-        asked = devices or ("cpu",)
-        told = describe({name: found[name].description for name in asked if name in found})
+        requested = devices or ("cpu",)
+        metadata = describe({name: found[name].description for name in requested if name in found})
         cores = usable_cores()
-    run_under = conditions(replace(settings, cores=spare_cores(settings.threads)))
-    told["warnings"] += _unquiet(run_under)
+    setup = process_setup(replace(settings, cores=spare_cores(settings.threads)))
+    metadata["warnings"] += _warnings(setup)
     return NodeInfo(
         convsweep=__version__,
         schema_version=SCHEMA_VERSION,
         cores=cores,
         devices=tuple(there),
-        places={
-            name: KnownPlace(place.description, place.cache_bytes) for name, place in found.items()
+        requested_devices={
+            name: NodeDevice(device.description, device.cache_bytes)
+            for name, device in found.items()
         },
         versions=installed(),
-        told=told,
-        conditions=run_under,
+        metadata=metadata,
+        process_setup=setup,
     )
 
 
-def _unquiet(run_under: Mapping[str, object]) -> Iterator[str]:
-    """What of Ray disturbs measuring processes that run under these conditions."""
-    niceness, cores = run_under.get("niceness"), run_under.get("cores")
-    if isinstance(niceness, int) and niceness > _POLITE:
-        yield f"Measuring processes have niceness {niceness}; start Ray with RAY_worker_niceness=0."
+def _warnings(setup: Mapping[str, object]) -> Iterator[str]:
+    """Yield a sentence per disturbance of the worker processes by Ray."""
+    niceness, cores = setup.get("niceness"), setup.get("cores")
+    if isinstance(niceness, int) and niceness > 0:
+        yield f"Worker processes have niceness {niceness}; start Ray with RAY_worker_niceness=0."
     if isinstance(cores, list) and not os.sched_getaffinity(0).isdisjoint(cores):
-        yield "Ray's own processes may run on the cores that are timed; taskset keeps them off."
+        yield "Ray's own processes may run on the measured cores; start Ray with taskset."
 
 
 def installed() -> dict[str, str | None]:
-    """The version of every backend here; None where something that it imports is missing."""
+    """Return the version per backend of this process; None: a package is missing."""
     return {
         name: None if missing_package(backend) else backend.version
         for name, backend in list_backends().items()
@@ -104,13 +102,13 @@ def installed() -> dict[str, str | None]:
 def mismatch_reason(
     name: str, node: NodeInfo, here: Mapping[str, str | None], wanted: Sequence[str]
 ) -> str | None:
-    """Why a node can't take part beside this process, in words, or None.
+    """Return why a node and this process cannot share a run, or None.
 
     Args:
-        name: the node's.
-        node: what it says.
-        here: the backends' versions in this process.
-        wanted: the backends that are to run.
+        name: of the node.
+        node: its description.
+        here: versions of the backends in this process.
+        wanted: backends of the request.
     """
     if (node.convsweep, node.schema_version) != (__version__, SCHEMA_VERSION):
         return (
@@ -129,18 +127,18 @@ def mismatch_reason(
 def mixed_hardware_reason(
     names: tuple[str, str], nodes: tuple[NodeInfo, NodeInfo], wanted: Sequence[str]
 ) -> str | None:
-    """Why two nodes of one environment can't stand for each other, in words, or None."""
+    """Return why two nodes with one `environment_id` cannot share the work, or None."""
     first, second = nodes
-    both = f"nodes {names[0]} and {names[1]} are of one environment"
-    if first.told["commit"] != second.told["commit"]:
-        commits = f"{first.told['commit']} and {second.told['commit']}"
-        return f"{both}, but convsweep is of commit {commits}"
+    both = f"nodes {names[0]} and {names[1]} have one environment_id"
+    if first.metadata["commit"] != second.metadata["commit"]:
+        commits = f"{first.metadata['commit']} and {second.metadata['commit']}"
+        return f"{both}, but the commits of convsweep are {commits}"
     for backend in wanted:
         if first.versions[backend] != second.versions[backend]:
             versions = (node.versions[backend] or "not installed" for node in nodes)
             return f"{both}, but backend {backend!r} is {' and '.join(versions)}"
     for setting in ("allocator", "niceness", "address_randomization"):
-        if first.conditions.get(setting) != second.conditions.get(setting):
-            found = " and ".join(str(node.conditions.get(setting)) for node in nodes)
-            return f"{both}, but their measuring processes have {setting} {found}"
+        if first.process_setup.get(setting) != second.process_setup.get(setting):
+            found = " and ".join(str(node.process_setup.get(setting)) for node in nodes)
+            return f"{both}, but their worker processes have {setting} {found}"
     return None

@@ -1,4 +1,4 @@
-"""What a run measures beside its cases: the machine's ceilings, and halves of separable layers."""
+"""Further cases of a run: rooflines of the machine, and parts of separable layers."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from convsweep.sweep.hardware import DeviceInfo
 _STANDARD = "torch_conv"
 
 
-def ceiling_cases(cases: Iterable[Case], places: Mapping[str, DeviceInfo]) -> list[Case]:
-    """The ceilings of all devices in `places`, in every dtype and thread count of the cases."""
+def ceiling_cases(cases: Iterable[Case], devices: Mapping[str, DeviceInfo]) -> list[Case]:
+    """Return the roofline cases of `devices`, in every dtype and thread count of the cases."""
     settings = dict.fromkeys((case.device, case.dtype, case.threads) for case in cases)
     return [
         Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
         for device, dtype, threads in settings
         for layer, backend in roofline_probes(
-            device, torch_dtype(dtype).itemsize, places[device].cache_bytes
+            device, torch_dtype(dtype).itemsize, devices[device].cache_bytes
         )
     ]
 
 
 def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
-    """Both halves of every layer that is timed standard and separable, each as a case of its own.
+    """Return the depthwise and pointwise parts of layers that are timed standard and separable.
 
-    They run on `torch_conv`, as in the separable layer; those of two layers may be the same.
+    They run on `torch_conv`, as in the separable layer. Equal parts occur once.
     """
     compared = {case.group for case in cases if case.backend == _STANDARD}
-    halves = [
+    parts = [
         Case(
-            Layer(half(case.problem), name=name, role=SEPARABLE_PART),
+            Layer(part(case.problem), name=name, role=SEPARABLE_PART),
             "dense",
             case.device,
             case.dtype,
@@ -46,6 +46,6 @@ def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
         )
         for case in cases
         if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)
-        for name, half in SEPARABLE_PARTS.items()
+        for name, part in SEPARABLE_PARTS.items()
     ]
-    return list(dict.fromkeys(halves))
+    return list(dict.fromkeys(parts))

@@ -1,4 +1,4 @@
-"""What a request needs to know of the hardware that it is for."""
+"""Hardware that a request is checked against."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class DeviceInfo(Protocol):
 
     @property
     def description(self) -> str:
-        """The product's name."""
+        """Product name."""
 
     @property
     def cache_bytes(self) -> int:
-        """Of its largest cache, shared ones counted whole."""
+        """Size of the largest cache, shared ones in full."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a sweep runs on."""
+    """Cores and devices of a machine."""
 
     cores: int
-    find: Callable[[str], DeviceInfo]
-    """The device of that name; raises `ValueError` where it is not there."""
+    find_device: Callable[[str], DeviceInfo]
+    """Raises `ValueError` for an unknown device."""
 
 
 def this_machine() -> Hardware:
-    """That of this process."""
+    """Return the hardware of this process."""
     return Hardware(usable_cores(), find_device)

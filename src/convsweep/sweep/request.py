@@ -1,17 +1,19 @@
-"""What a user asks to sweep, checked before anything is measured or written."""
+"""Validated request of a sweep."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 from pathlib import Path
 
-from convsweep.backends.base import BASIC, FAMILIES, Backend
+from convsweep.backends.base import Backend
 from convsweep.backends.registry import list_backends
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
+from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.axes import parse_axis, span
@@ -20,22 +22,29 @@ from convsweep.problems.grids import GRIDS, Grid
 from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.results.store import BASELINE, MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
+from convsweep.sweep.choices import (
+    check_threads,
+    choose_backends,
+    choose_each,
+    choose_one,
+    read_amount,
+)
+from convsweep.sweep.forecast import skipped_cases
 from convsweep.sweep.hardware import DeviceInfo, Hardware, this_machine
 from convsweep.sweep.sharding import Shard, group_costs_s, parse_shard, shares
 from convsweep.system.process import ALLOCATORS
-from convsweep.units import fraction, named, seconds
+from convsweep.units import fraction, seconds
 
 DEFAULT_GRID = "quick"
-_CASES_IN_BUDGET, _LEAST_TIMEOUT_S = 20, 0.5  # no case may take more of a budget, unless it is told
-MOST_PASSES = 1000
-_FEWEST_PASSES = 2  # that noise can be seen between
+_CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
+MAX_PASSES = 1000
 SLOWDOWN_PERCENT = 5
-"""Percent that a twin is made slower by, to see whether that is found."""
+"""Extra work of the slowed variant in a noise request."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The words of the command line, unchecked; empty means not given."""
+    """Unchecked words of the command line; empty: not given."""
 
     grid: str | None = None
     workloads: Sequence[str] = ()
@@ -61,62 +70,72 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep that can be run."""
+    """Cases to measure, and how."""
 
     name: str
-    """What the problems are, in a word: the grid's, the workload's or the file's name."""
     cases: Sequence[Case]
     backends: Mapping[str, Backend]
     device_descriptions: Mapping[str, str]
-    """The product's name of each device that takes part."""
+    """Product name per device."""
     passes: int
-    """Visits to every case; with a budget or a precision the most of them."""
+    """Number of passes; with a budget or a precision the maximum."""
     budget_s: float | None
-    """Seconds to spend where the answer is open; None: all passes."""
+    """Seconds to spend on undecided cases; None: all passes."""
     precision: float | None
-    """The relative half width of an interval that is narrow enough; None: what a verdict needs."""
+    """Relative half width of a narrow interval; None: until the verdict is decided."""
     margin: float
-    """Of a verdict: what differs by less is the same."""
+    """Relative difference below which two times are the same."""
     case_timeout_s: float
     allocator: str
     baseline: str
     ceilings: Sequence[Case] = ()
-    """What measures the machine, before anything else."""
-    halves: Sequence[Case] = ()
-    """The halves of separable layers, each alone."""
+    """Roofline cases, measured first."""
+    separable_parts: Sequence[Case] = ()
+    """Depthwise and pointwise parts of separable layers, each alone."""
     shard: Shard | None = None
-    """Which part of `whole` this is; None: it is all that was asked."""
+    """Part of `whole`; None: everything."""
     whole: Request | None = None
-    """What was asked in all, of a shard."""
+    """Request of all shards together."""
 
     @property
     def run_name(self) -> str:
-        """What a folder is named by: the name, and which shard, as many may begin at once."""
-        shard = self.shard
-        return self.name if shard is None else f"{self.name}-{shard.index}of{shard.of}"
+        """Name for a run folder, with the shard."""
+        if self.shard is None:
+            return self.name
+        return f"{self.name}-{self.shard.index}of{self.shard.of}"
 
     @property
     def every_case(self) -> list[Case]:
-        """All that is visited."""
-        return [*self.ceilings, *self.cases, *self.halves]
+        """All cases, with ceilings and separable parts."""
+        return [*self.ceilings, *self.cases, *self.separable_parts]
 
     @property
     def every_backend(self) -> dict[str, Backend]:
-        """The backends of all that is visited, by name."""
+        """Backends of all cases by name."""
         return {**PROBE_BACKENDS, **self.backends}
+
+    @cached_property
+    def skipped(self) -> dict[Case, Outcome]:
+        """Cases that cannot run here, each with its reason."""
+        return skipped_cases(self.every_case, self.every_backend)
+
+    @property
+    def runnable_cases(self) -> list[Case]:
+        """All cases but the skipped ones."""
+        return [case for case in self.every_case if case not in self.skipped]
 
     @property
     def adaptive(self) -> bool:
-        """Whether cases drop out once their answer is settled."""
+        """Whether cases end once they are decided."""
         return self.budget_s is not None or self.precision is not None
 
-    def told(self) -> dict[str, object]:
-        """What was asked, as environment.json keeps it: all that rows of one run must share."""
+    def to_metadata(self) -> dict[str, object]:
+        """Return the request as in environment.json: everything that rows of one run share."""
         whole = self.whole or self
         return {
             "name": self.name,
             "shard": None if self.shard is None else str(self.shard),
-            "full_request_hash": _digest([*whole.cases, *whole.halves]),
+            "full_request_hash": _digest([*whole.cases, *whole.separable_parts]),
             "full_case_count": len(whole.cases),
             "case_count": len(self.cases),
             "problems": len({case.layer for case in self.cases}),
@@ -135,7 +154,7 @@ class Request:
 
 
 def _digest(cases: Sequence[Case]) -> str:
-    """Which cases these are, in any order."""
+    """Return a hash of the cases in any order."""
     labels = sorted({repr(case) for case in cases})
     return hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12]
 
@@ -145,93 +164,90 @@ def read_request(
     model: tuple[str, Sequence[Layer]] | None = None,
     hardware: Hardware | None = None,
 ) -> Request:
-    """Check every word, and say in one line what is wrong with the first that is.
+    """Return the checked request.
 
     Args:
-        options: the words.
-        model: a name and layers to sweep in place of those that `options` choose.
-        hardware: what the sweep runs on; by default this machine.
+        options: words of the command line.
+        model: name and layers of a model, instead of the problems in `options`.
+        hardware: by default this machine.
 
     Raises:
-        ValueError: names the value and what is allowed.
+        ValueError: names the first wrong value and what is allowed, in one line.
     """
     name, layers, grid = (*model, Grid("", (), separable_parts=True)) if model else _layers(options)
-    known, here = list_backends(), hardware or this_machine()
-    names = _backend_names(options.backends or grid.backends or (), known)
-    devices = dict.fromkeys(options.devices or ("cpu",))
+    known, hardware = list_backends(), hardware or this_machine()
+    names = choose_backends(options.backends or grid.backends or (), known)
     usual = BASELINE if BASELINE in names else names[0]
-    baseline = usual if options.baseline is None else _one("baseline", options.baseline, names)
+    baseline = (
+        usual if options.baseline is None else choose_one("baseline", options.baseline, names)
+    )
+    device_names = dict.fromkeys(options.devices or ("cpu",))
     cases = cross(
         layers,
         names,
-        devices=tuple(devices),
-        dtypes=_each("dtype", options.dtypes or ("float32",), DTYPES),
-        memory_formats=_each(
+        devices=tuple(device_names),
+        dtypes=choose_each("dtype", options.dtypes or ("float32",), DTYPES),
+        memory_formats=choose_each(
             "memory format", options.memory_formats or ("contiguous",), MEMORY_FORMATS
         ),
-        threads=_threads(options.threads, here.cores),
-        caches=_each("cache", options.caches or ("hot",), CACHES),
-        weight_kind=_one("weight kind", options.weight_kind, WEIGHT_KINDS),
+        threads=check_threads(options.threads, hardware.cores),
+        caches=choose_each("cache", options.caches or ("hot",), CACHES),
+        weight_kind=choose_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
-    places = {name: here.find(name) for name in devices}
-    budget_s, precision = (
-        _amount("--budget", options.budget, seconds),
-        _amount("--precision", options.precision, fraction),
-    )
-    most = grid.passes if budget_s is None and precision is None else MOST_PASSES
-    passes = most if options.passes is None else options.passes
-    if not 1 <= passes <= MOST_PASSES:
-        raise ValueError(f"--passes {passes} is not a whole number from 1 to {MOST_PASSES}")
-    limit = options.case_timeout
+    devices = {name: hardware.find_device(name) for name in device_names}
+    budget_s = read_amount("--budget", options.budget, seconds)
+    precision = read_amount("--precision", options.precision, fraction)
+    usual_passes = grid.passes if budget_s is None and precision is None else MAX_PASSES
+    passes = usual_passes if options.passes is None else options.passes
+    if not 1 <= passes <= MAX_PASSES:
+        raise ValueError(f"--passes {passes} is not a whole number from 1 to {MAX_PASSES}")
+    usual_timeout_s = max(_MIN_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)
     request = Request(
         name=name,
         cases=cases,
         backends={name: known[name] for name in names},
-        device_descriptions={name: place.description for name, place in places.items()},
+        device_descriptions={name: device.description for name, device in devices.items()},
         passes=passes,
         budget_s=budget_s,
         precision=precision,
-        margin=_amount("--margin", options.margin, fraction) or MARGIN,
-        case_timeout_s=_amount("--case-timeout", limit, seconds)
-        or min(grid.case_timeout_s, max(_LEAST_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
-        allocator=_one("allocator", options.allocator, ALLOCATORS),
+        margin=read_amount("--margin", options.margin, fraction) or MARGIN,
+        case_timeout_s=read_amount("--case-timeout", options.case_timeout, seconds)
+        or min(grid.case_timeout_s, usual_timeout_s),
+        allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
-        ceilings=ceiling_cases(cases, places) if options.ceilings else (),
-        halves=separable_part_cases(cases) if grid.separable_parts else (),
+        ceilings=ceiling_cases(cases, devices) if options.ceilings else (),
+        separable_parts=separable_part_cases(cases) if grid.separable_parts else (),
     )
     if options.shard is None:
         return request
-    return _share(request, parse_shard(options.shard), places)
+    return _shard_request(request, parse_shard(options.shard), devices)
 
 
-def _share(whole: Request, shard: Shard, places: Mapping[str, DeviceInfo]) -> Request:
-    """The shard's cases, the ceilings of their settings, and the halves that no earlier one has."""
+def _shard_request(whole: Request, shard: Shard, devices: Mapping[str, DeviceInfo]) -> Request:
+    """Return the cases of a shard, its ceilings, and its separable parts without earlier ones."""
     settings = Settings(case_timeout_s=whole.case_timeout_s, effort=MeasurementConfig())
     costs_s = group_costs_s(whole.cases, whole.backends, settings, whole.passes)
     *earlier, own = shares(whole.cases, costs_s, shard)
-    known = {half for cases in earlier for half in separable_part_cases(cases)}
+    known = {part for cases in earlier for part in separable_part_cases(cases)}
+    parts = [part for part in separable_part_cases(own) if part not in known]
     return replace(
         whole,
         cases=own,
-        ceilings=ceiling_cases(own, places) if whole.ceilings else (),
-        halves=[half for half in separable_part_cases(own) if half not in known]
-        if whole.halves
-        else (),
+        ceilings=ceiling_cases(own, devices) if whole.ceilings else (),
+        separable_parts=parts if whole.separable_parts else (),
         shard=shard,
         whole=whole,
     )
 
 
 def aa_request(request: Request) -> Request:
-    """The same problems, but each backend beside its twin, and beside one with 5 % more work.
+    """Return the A/A test of a request: each backend twice, and once with 5 % more work.
 
     Raises:
-        ValueError: there are too few passes to differ.
+        ValueError: there is only one pass.
     """
-    if request.passes < _FEWEST_PASSES:
-        raise ValueError(
-            f"--passes {request.passes}: noise is what differs between passes, 2 at least"
-        )
+    if request.passes < 2:
+        raise ValueError(f"--passes {request.passes}: noise differs between passes, 2 at least")
     names = [
         name
         for own in request.backends
@@ -245,12 +261,12 @@ def aa_request(request: Request) -> Request:
         backends={name: find_backend(name) for name in names},
         baseline=next(iter(request.backends)),
         ceilings=(),
-        halves=(),
+        separable_parts=(),
     )
 
 
 def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
-    """The problems, a word for them, and the grid whose passes and time limit hold."""
+    """Return a name, the layers, and the grid with their passes and time limit."""
     chosen = {
         "--grid": options.grid,
         "--workload": options.workloads,
@@ -262,7 +278,7 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
         raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
     plain = Grid("", (), separable_parts=True)
     if options.workloads:
-        found = _each("workload", options.workloads, workloads())
+        found = choose_each("workload", options.workloads, workloads())
         return "+".join(found), [x for name in found for x in workloads()[name]], plain
     if options.problems:
         layers = list(dict.fromkeys(read_problems(options.problems)))
@@ -270,41 +286,5 @@ def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
     if options.axes:
         problems = span([parse_axis(text) for text in options.axes])
         return "axes", [Layer(problem) for problem in problems], plain
-    name = _one("grid", DEFAULT_GRID if options.grid is None else options.grid, GRIDS)
+    name = choose_one("grid", DEFAULT_GRID if options.grid is None else options.grid, GRIDS)
     return name, GRIDS[name].layers(), GRIDS[name]
-
-
-def _amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:
-    """The number that an option's text stands for; None where it was not given."""
-    return None if text is None else named(option, read, text)
-
-
-def _one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:
-    if value not in allowed:
-        raise ValueError(f"unknown {what} {value!r}; there is {', '.join(allowed)}")
-    return value
-
-
-def _each(
-    what: str, values: Sequence[str], allowed: Sequence[str] | Mapping[str, object]
-) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_one(what, value, allowed) for value in values))
-
-
-def _backend_names(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
-    """The backends of these names and families, `all` being one; without words those of none."""
-    members = {word: [n for n, b in known.items() if b.family == word] for word in FAMILIES}
-    if not words:
-        return tuple(members[BASIC])
-    members["all"] = list(known)
-    _each("backend", words, [*known, *FAMILIES, "all"])
-    return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
-
-
-def _threads(values: Sequence[int], cores: int) -> tuple[int, ...]:
-    for value in values:
-        if not 1 <= value <= cores:
-            raise ValueError(
-                f"--threads {value} is not a whole number from 1 to {cores}, the cores"
-            )
-    return tuple(dict.fromkeys(values)) or (1,)

@@ -1,7 +1,7 @@
-"""Conducts contests: asks measuring processes for one step after another, in random turns.
+"""Interleaving of the backends of one problem: blocks in random order, over worker processes.
 
-A backend with a thread pool of its own has a process of its own, since two pools that spin in one
-process slow each other down; its blocks still take turns with those of the others.
+A backend with its own thread pool has its own process, because two spinning pools in one process
+slow each other down. Its blocks are interleaved with those of the others all the same.
 """
 
 from __future__ import annotations
@@ -29,38 +29,35 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerPool
 from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
-_MOST_TRUTHS_BYTES = 2**29
-_RESTART_WORKER_AFTER = (
-    "error",
-    "out_of_memory",
-)  # after these a device or an allocator may be broken
+_MAX_REFERENCE_BYTES = 2**29
+_RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 Outcomes = Iterator[tuple[Case, Outcome]]
 
-Late = Callable[[Case], None]
-"""Told of a case whose first calls take long, while they do."""
+OnSlowCall = Callable[[Case], None]
+"""Called during the slow first calls of a case."""
 
 
 class ReferenceCache:
-    """The float64 truths of a run, each computed once, as many as there is room for."""
+    """Float64 references of a run, up to a size limit."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[ConvProblem, str, str], PackedReference] = {}
-        self._room = _MOST_TRUTHS_BYTES
+        self._room = _MAX_REFERENCE_BYTES
 
     def get(self, case: Case) -> PackedReference | None:
-        """The truth of the case's problem, if it is kept."""
+        """Return the reference of a case, if it is kept."""
         return self._kept.get((case.problem, case.weight_kind, case.dtype))
 
-    def keep(self, case: Case, truth: PackedReference | None) -> None:
-        """Keep it, if there is one and it fits."""
-        if truth is not None and truth.nbytes <= self._room:
-            self._kept[case.problem, case.weight_kind, case.dtype] = truth
-            self._room -= truth.nbytes
+    def keep(self, case: Case, reference: PackedReference | None) -> None:
+        """Keep a reference, if it fits."""
+        if reference is not None and reference.nbytes <= self._room:
+            self._kept[case.problem, case.weight_kind, case.dtype] = reference
+            self._room -= reference.nbytes
 
 
 class _CaseFailed(Exception):
-    """These cases have ended a measuring process, or made it silent."""
+    """These cases ended their worker process, or exceeded a time limit."""
 
     def __init__(self, cases: Sequence[Case], outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -68,74 +65,77 @@ class _CaseFailed(Exception):
 
 
 class Scheduler:
-    """Measures groups of cases in one pass; processes that fail are replaced by new ones."""
+    """Measurement of groups in one pass. Failed worker processes are replaced."""
 
     def __init__(
         self,
-        company: WorkerPool,
+        pool: WorkerPool,
         backends: Mapping[str, Backend],
-        truths: ReferenceCache,
-        late: Late = lambda case: None,
+        references: ReferenceCache,
+        on_slow_call: OnSlowCall = lambda case: None,
     ) -> None:
-        self._company, self._backends, self._truths = company, backends, truths
-        self._rng, self._late = random.Random(company.settings.seed), late
+        self._pool, self._backends, self._references = pool, backends, references
+        self._rng, self._on_slow_call = random.Random(pool.settings.seed), on_slow_call
 
     def measure(self, cases: Sequence[Case]) -> Outcomes:
-        """Each case's outcome as soon as it is known; the cases share one problem."""
+        """Yield the outcome of each case of one problem as soon as it is known."""
         waiting = dict.fromkeys(cases)
         while waiting:
             try:
-                for case, outcome in self._contest(list(waiting)).outcomes():
+                for case, outcome in self._group(list(waiting)).outcomes():
                     del waiting[case]
                     yield case, outcome
                     if outcome.status in _RESTART_WORKER_AFTER:
                         self.close()
                         break
-            except _CaseFailed as blamed:
+            except _CaseFailed as failed:
                 self.close()
-                for case in blamed.cases:
+                for case in failed.cases:
                     del waiting[case]
-                    yield case, blamed.outcome
+                    yield case, failed.outcome
 
-    def _contest(self, cases: Sequence[Case]) -> _GroupScheduler:
+    def _group(self, cases: Sequence[Case]) -> _GroupScheduler:
         backends = {case: self._backends[case.backend] for case in cases}
-        return _GroupScheduler(self._company, backends, self._truths, self._rng, self._late)
+        return _GroupScheduler(
+            self._pool, backends, self._references, self._rng, self._on_slow_call
+        )
 
     def close(self) -> None:
         """End all processes at once."""
-        self._company.close()
+        self._pool.close()
 
 
 class _GroupScheduler:
-    """One problem's contest, from its opening to the last outcome."""
+    """Measurement of one group, from its setup to the last outcome."""
 
     def __init__(
         self,
-        company: WorkerPool,
+        pool: WorkerPool,
         backends: Mapping[Case, Backend],
-        truths: ReferenceCache,
+        references: ReferenceCache,
         rng: random.Random,
-        late: Late,
+        on_slow_call: OnSlowCall,
     ) -> None:
-        self._company, self._truths, self._rng, self._late = company, truths, rng, late
+        self._pool, self._references, self._rng = pool, references, rng
+        self._on_slow_call = on_slow_call
         self._process_keys = {
             c: c.backend if backend.own_threads else "" for c, backend in backends.items()
         }
-        # Threads that wait for work spin, and would take a core from the next one's turn.
-        self._rest = company.settings.threads > 1 and len(set(self._process_keys.values())) > 1
-        self._limit_s = company.settings.case_timeout_s
-        # The gate alone prepares once more, for whole numbers.
-        times = 1 if company.settings.effort else 2
+        # Idle threads spin, and would take a core from the next process.
+        self._rest = pool.settings.threads > 1 and len(set(self._process_keys.values())) > 1
+        self._limit_s = pool.settings.case_timeout_s
+        # Without timing, the gate prepares once more, for integers.
+        times = 1 if pool.settings.effort else 2
         self._compile_s = {case: times * backend.compile_s for case, backend in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
         self._blocks: dict[Case, int] = {}
 
     def outcomes(self) -> Outcomes:
-        for home in dict.fromkeys(self._process_keys.values()):
-            yield from self._open(home)
+        for key in dict.fromkeys(self._process_keys.values()):
+            yield from self._set_up(key)
         for case in self._shuffled(self._index):
-            yield from self._admit(case)
+            yield from self._validate(case)
         for round_index in range(max(self._blocks.values(), default=0)):
             for case in self._shuffled(c for c, n in self._blocks.items() if round_index < n):
                 yield from self._time_block(case)
@@ -146,29 +146,29 @@ class _GroupScheduler:
         listed = list(cases)
         return self._rng.sample(listed, len(listed))
 
-    def _open(self, home: str) -> Outcomes:
-        """Open the contest in one process, for the cases that are at home there."""
-        members = [case for case, where in self._process_keys.items() if where == home]
-        truth = self._truths.get(members[0])
+    def _set_up(self, key: str) -> Outcomes:
+        """Set the group up in one process. Yields the outcomes if that fails."""
+        members = [case for case, process_key in self._process_keys.items() if process_key == key]
+        known = self._references.get(members[0])
         try:
-            reply = self._company.ask(home, Setup(members, truth), START_LIMIT_S)
+            reply = self._pool.ask(key, Setup(members, known), START_LIMIT_S)
         except WorkerTimeout:
-            reason = f"inputs and truth are not there after {START_LIMIT_S:g} s"
+            reason = f"inputs and reference are not ready after {START_LIMIT_S:g} s"
             raise _CaseFailed(members, Outcome("error", reason)) from None
-        except WorkerDied as ended:
-            raise _CaseFailed(members, Outcome("crash", str(ended))) from None
+        except WorkerDied as error:
+            raise _CaseFailed(members, Outcome("crash", str(error))) from None
         if isinstance(reply, SetupDone):
-            self._truths.keep(members[0], reply.reference)
+            self._references.keep(members[0], reply.reference)
             self._index |= {case: index for index, case in enumerate(members)}
         else:
             yield from ((case, _outcome(reply)) for case in members)
 
-    def _admit(self, case: Case) -> Outcomes:
-        admitted = _outcome(self._ask(case, Validate, partial(self._late, case)))
-        self._compile_s[case] = 0.0  # what it left is for nothing else
+    def _validate(self, case: Case) -> Outcomes:
+        outcome = _outcome(self._ask(case, Validate, partial(self._on_slow_call, case)))
+        self._compile_s[case] = 0.0  # later steps have no time to compile
         self._left_s[case] = min(self._left_s[case], self._limit_s)
-        if admitted.status != "ok" or self._company.settings.effort is None:
-            yield case, admitted
+        if outcome.status != "ok" or self._pool.settings.effort is None:
+            yield case, outcome
             return
         blocks = self._ask(case, partial(WarmUp, yield_turn=self._rest))
         if isinstance(blocks, int):
@@ -186,23 +186,25 @@ class _GroupScheduler:
         self,
         case: Case,
         step: Callable[[int], Message],
-        late: Callable[[], None] | None = None,
+        on_slow_call: Callable[[], None] | None = None,
     ) -> Reply:
-        """Have one step done; the case is blamed where it does not end."""
+        """Run one step of a case; raise `_CaseFailed` if it does not end."""
         started, request = monotonic(), step(self._index[case])
         try:
-            return self._company.ask(self._process_keys[case], request, self._left_s[case], late)
+            return self._pool.ask(
+                self._process_keys[case], request, self._left_s[case], on_slow_call
+            )
         except WorkerTimeout:
             reason = f"cut off at the limit of {self._limit_s:g} s"
             if more_s := self._compile_s[case]:
                 reason += f", and {more_s:g} s to compile"
             raise _CaseFailed([case], Outcome("timeout", reason)) from None
-        except WorkerDied as ended:
-            raise _CaseFailed([case], Outcome("crash", str(ended))) from None
+        except WorkerDied as error:
+            raise _CaseFailed([case], Outcome("crash", str(error))) from None
         finally:
             self._left_s[case] -= monotonic() - started
 
 
 def _outcome(reply: Reply) -> Outcome:
-    assert isinstance(reply, Outcome), f"a measuring process answered {reply!r}"
+    assert isinstance(reply, Outcome), f"unexpected reply {reply!r}"
     return reply

@@ -1,205 +1,234 @@
-"""A request carried out: sweep, results on disk, summary."""
+"""A sweep from request to run folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.results import store
 from convsweep.results.lock import locked
-from convsweep.sweep.effort import measuring
+from convsweep.results.network_store import Networks
+from convsweep.sweep.effort import worker_settings
+from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
 from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, Origin, networks_of
 from convsweep.sweep.request import Request
 from convsweep.sweep.resume import completed_results, earlier_settings, require_same
 from convsweep.sweep.run_writer import RunWriter, added, resumed_metadata, settings_metadata
-from convsweep.sweep.runner import PassResults, Progress, Spent, StopHooks, sweep
-from convsweep.sweep.stopping import OpenComparisons, SweepMonitor, open_comparisons
-from convsweep.sweep.worker_pool import WorkerFactory, conditions, start_worker
-from convsweep.system.environment import describe
+from convsweep.sweep.stopping import OpenComparisons, PassResults, SweepMonitor
+from convsweep.sweep.work_queue import Environment, GroupQueue, RecordOutcome
+from convsweep.sweep.worker_pool import WorkerFactory, start_worker
 from convsweep.system.signals import Interrupts
 
 RESULTS = Path("results")
-
-Observe = Callable[[Progress], None]
+NODES_LOST = "nodes_lost"
+"""End reason of an environment that has lost all of its nodes."""
+_END_REASONS = (NODES_LOST, "interrupted", "budget", "all_passes", "converged")
+"""The first one among all environments is that of the run."""
 
 
 def new_run_id(name: str) -> str:
-    """`quick-20261122-231502`: what was run and when, fit for a folder's name."""
+    """Return a name for a run folder, such as `quick-20261122-231502`."""
     word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
     return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a run has ended."""
+class SweepResult:
+    """End of a sweep."""
 
+    end_reason: str
+    """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
     interrupted: bool
-    open_comparisons: OpenComparisons | None
-    """Of a run with a budget or a precision: what it leaves open."""
+    open_comparisons: tuple[OpenComparisons, ...] = ()
+    """Undecided comparisons per environment, of a run with a budget or a precision."""
 
 
 def run_sweep(
-    request: Request,
+    executor: Executor,
     out: Path,
     run_id: str,
     command: str,
-    observe: Observe,
+    on_progress: OnProgress,
     *,
     resume: bool = False,
     networks: Sequence[Network] | None = None,
-    launch: WorkerFactory = start_worker,
-) -> Ending:
-    """Measure everything, each row on the disk as soon as it is known, and write the summary.
+) -> SweepResult:
+    """Measure everything, write each row at once, and write the summary.
 
-    The first interrupt finishes what is being measured; whatever ends it, `resume` goes on. Beside
-    it `networks` are run whole; by default those whose layers are swept, as far as they are known.
+    The first interrupt ends the sweep after the current group; `resume` continues it.
+
+    Args:
+        executor: machines and requests.
+        out: run folder.
+        run_id: of all rows.
+        command: command line, for environment.json.
+        on_progress: called after each outcome.
+        resume: continue the run in `out`.
+        networks: networks to time; by default those whose layers are in the request.
 
     Raises:
-        ValueError: another run is writing to `out`, or what is there can't be gone on with.
+        ValueError: another run writes to `out`, or the run in `out` cannot be resumed.
     """
-    with locked(out), Interrupts() as interrupts:
-        settings = measuring(request)
-        visits: PassResults = {}
-        if resume:
-            earlier = store.read_environment(out)
-            if request.budget_s is not None:  # which may be another one now
-                settings = earlier_settings(earlier, settings)
-        else:
+    with locked(out), Interrupts() as interrupts, ExitStack() as files:
+        if not resume:
             store.require_new(out)
-        told = _told(request, settings, run_id, command, conditions(settings, launch))
+        earlier = store.read_environment(out) if resume else {}
+        environments = executor.environments()
+        settings = {one.id: _settings(one, earlier) for one in environments}
+        metadata = _metadata(environments, settings, run_id, command)
+        known: dict[str, PassResults] = {}
         if resume:
-            require_same(earlier, told)
-            visits = completed_results(store.load_completed(out), request.every_case)
-            told = resumed_metadata(earlier, command)
-        every = (request.whole or request).cases
-        whole = networks_of(every, {*request.cases}) if networks is None else networks
-        origin = Origin(str(told["run_id"]), str(told["environment_id"]))
-        with (
-            closing(RunWriter(out, told, resume)) as recording,
-            closing(
+            _require_same(earlier, metadata)
+            metadata = resumed_metadata(earlier, command)
+            rows = store.load_completed(out)
+            for one in environments:
+                own_rows = rows[rows["environment_id"] == one.id]
+                known[one.id] = completed_results(own_rows, one.request.every_case)
+        metadata |= executor.metadata(earlier)
+        run_id = str(metadata["run_id"])
+        writer = files.enter_context(closing(RunWriter(out, metadata, resume)))
+        timed = {
+            one.id: _networks(one.request) if networks is None else networks for one in environments
+        }
+        file = files.enter_context(closing(Networks(out, resume))) if any(timed.values()) else None
+        queues = [
+            GroupQueue(
+                one,
+                settings[one.id],
+                SweepMonitor(one.request, interrupts, known.get(one.id)),
+                _recorder(writer, one, run_id),
                 NetworkRunner(
-                    out,
-                    whole,
-                    every,
-                    settings,
-                    origin,
-                    least_passes=ENOUGH_PASSES if request.budget_s is None else 1,
-                    resume=resume,
-                    launch=launch,
-                )
-            ) as beside,
-        ):
-            stopping = SweepMonitor(request, interrupts, visits)
-            run = RunInfo(origin.run_id, origin.environment_id, dict(request.device_descriptions))
-            record = partial(record_outcome, recording, stopping, request, run)
-            spent = _measure(request, settings, record, observe, stopping, visits, beside, launch)
-            total = added(told.get("time_spent"), spent.told())
-            recording.tell(
-                {"time_spent": total, "end_reason": stopping.ended, "rows": recording.rows}
+                    file,
+                    timed[one.id],
+                    (one.request.whole or one.request).cases,
+                    Origin(run_id, one.id),
+                    least_passes=ENOUGH_PASSES if one.request.budget_s is None else 1,
+                ),
+                known.get(one.id),
             )
-        return Ending(interrupts.received, left_open(stopping, request, total["wall_s"]))
-
-
-def left_open(stopping: SweepMonitor, request: Request, wall_s: float) -> OpenComparisons | None:
-    """What a run with a budget or a precision leaves open after so many seconds; else None."""
-    if not request.adaptive:
-        return None
-    return open_comparisons(stopping.tally, wall_s / max(1, stopping.tally.visits), request.margin)
-
-
-def record_outcome(
-    recording: RunWriter,
-    stopping: SweepMonitor,
-    request: Request,
-    run: RunInfo,
-    pass_index: int,
-    case: Case,
-    outcome: Outcome,
-    node: str | None = None,
-) -> None:
-    """Record one outcome, of a cluster's `node`, and count it in the run's tally."""
-    backend = request.every_backend[case.backend]
-    recording.add(make_row(run, case, backend, pass_index, outcome, node), outcome.blocks)
-    stopping.tally.add(pass_index, case, outcome)
-
-
-def _measure(
-    request: Request,
-    settings: Settings,
-    record: Callable[[int, Case, Outcome], None],
-    observe: Observe,
-    stopping: SweepMonitor,
-    visits: PassResults,
-    networks: NetworkRunner,
-    launch: WorkerFactory,
-) -> Spent:
-    def watch(progress: Progress) -> None:
-        if request.adaptive:
-            left_s = None if request.budget_s is None else max(0.0, stopping.budget.left_s)
-            progress = replace(progress, total=None, remaining_s=left_s)
-        observe(progress)
-
-    def active_cases(pass_index: int) -> Collection[Case] | None:
-        cases = stopping.active_cases(pass_index)
-        if cases is None or cases:
-            networks.before_pass(pass_index, stopping.now)
-        return cases
-
-    spent = sweep(
-        request.every_case,
-        request.every_backend,
-        settings,
-        passes=request.passes,
-        record=record,
-        observe=watch,
-        stops=StopHooks(stopping.now, active_cases),
-        known=visits,
-        launch=launch,
-    )
-    spent.phases_s["networks_s"] = networks.spent_s
-    return spent
-
-
-def _told(
-    request: Request,
-    settings: Settings,
-    run_id: str,
-    command: str,
-    found: Mapping[str, object],
-) -> dict[str, object]:
-    """What environment.json says from the start."""
-    return {
-        "run_id": run_id,
-        "command": command,
-        "started_at": utc_now(),
-        "baseline": request.baseline,
-        "margin": request.margin,
-        **describe(dict(request.device_descriptions)),
-        "request": request.told(),
-        "settings": settings_metadata(settings, found),
-    }
+            for one in environments
+        ]
+        started = monotonic()
+        executor.run(queues, on_progress)
+        total = added(metadata.get("time_spent"), _time_spent(queues, monotonic() - started))
+        reasons = {queue.monitor.end_reason for queue in queues}
+        end_reason = next(reason for reason in _END_REASONS if reason in reasons)
+        end = {"time_spent": total, "end_reason": end_reason, "rows": writer.rows}
+        writer.tell(end | executor.metadata(earlier))
+        left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
+        return SweepResult(end_reason, interrupts.received, tuple(one for one in left if one))
 
 
 def check(
-    request: Request, observe: Observe, launch: WorkerFactory = start_worker
+    request: Request, on_progress: OnProgress, launch: WorkerFactory = start_worker
 ) -> list[tuple[Case, Outcome]]:
-    """What the gate says of every case, without timing any."""
+    """Return the result of the correctness gate for every case; nothing is timed."""
     found: list[tuple[Case, Outcome]] = []
-    sweep(
-        request.cases,
-        request.backends,
-        replace(measuring(request), effort=None),
-        passes=1,
-        record=lambda _, case, outcome: found.append((case, outcome)),
-        observe=observe,
-        launch=launch,
+    request = replace(
+        request, passes=1, budget_s=None, precision=None, ceilings=(), separable_parts=()
     )
+    queue = GroupQueue(
+        Environment(request, {}),
+        replace(worker_settings(request), effort=None),
+        SweepMonitor(request),
+        lambda _, case, outcome, __: found.append((case, outcome)),
+    )
+    LocalExecutor(request, launch).run([queue], on_progress)
     return found
+
+
+def _settings(environment: Environment, earlier: Mapping[str, Any]) -> Settings:
+    """Return the settings of worker processes; a budget keeps those of the `earlier` session."""
+    settings = worker_settings(environment.request)
+    if environment.request.budget_s is None or not earlier:
+        return settings
+    return earlier_settings(_of_environment(earlier, environment.id), settings)
+
+
+def _recorder(writer: RunWriter, environment: Environment, run_id: str) -> RecordOutcome:
+    request = environment.request
+    run = RunInfo(run_id, environment.id, dict(request.device_descriptions))
+    backends = request.every_backend
+
+    def record(pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
+        row = make_row(run, case, backends[case.backend], pass_index, outcome, node)
+        writer.add(row, outcome.blocks)
+
+    return record
+
+
+def _networks(request: Request) -> list[Network]:
+    return networks_of((request.whole or request).cases, {*request.cases})
+
+
+def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]:
+    """Return the seconds of all nodes together per phase, and the wall-clock time."""
+    phases_s: dict[str, float] = {}
+    for queue in queues:
+        phases_s = added(phases_s, queue.phases_s | {"networks_s": queue.networks.spent_s})
+    nodes = sum(max(1, len(queue.environment.nodes)) for queue in queues)
+    return {**phases_s, "other_s": nodes * wall_s - sum(phases_s.values()), "wall_s": wall_s}
+
+
+def _metadata(
+    environments: Sequence[Environment],
+    settings: Mapping[str, Settings],
+    run_id: str,
+    command: str,
+) -> dict[str, object]:
+    """Return the content of environment.json; several environments have a part each."""
+    first = environments[0].request
+    run: dict[str, object] = {
+        "run_id": run_id,
+        "command": command,
+        "started_at": utc_now(),
+        "baseline": first.baseline,
+        "margin": first.margin,
+    }
+    parts = {
+        one.id: {
+            **one.metadata,
+            "request": one.request.to_metadata(),
+            "settings": settings_metadata(settings[one.id], one.process_setup),
+        }
+        for one in environments
+    }
+    if len(parts) == 1:
+        return run | parts[environments[0].id]
+    return run | {"request": first.to_metadata(), "environments": parts}
+
+
+def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:
+    """Return environment.json as that of a run on one environment alone."""
+    parts = metadata.get("environments")
+    part = parts.get(environment_id, {}) if isinstance(parts, Mapping) else metadata
+    return {**metadata, **part, "environment_id": environment_id}
+
+
+def _environment_ids(metadata: Mapping[str, Any]) -> list[str]:
+    parts = metadata.get("environments")
+    return sorted(parts) if isinstance(parts, Mapping) else [str(metadata.get("environment_id"))]
+
+
+def _require_same(earlier: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Check that a run can be resumed; raise `ValueError` with the first difference."""
+    before, now = _environment_ids(earlier), _environment_ids(metadata)
+    if before != now and isinstance(earlier.get("run_id"), str):
+        hint = "; --nodes chooses nodes" if "ray" in earlier else ""
+        raise ValueError(
+            f"can't resume: environment_id was {', '.join(map(repr, before))} and is "
+            f"{', '.join(map(repr, now))} now{hint}"
+        )
+    for environment_id in now:
+        require_same(
+            _of_environment(earlier, environment_id), _of_environment(metadata, environment_id)
+        )

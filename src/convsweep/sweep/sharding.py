@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from convsweep.backends.base import Backend
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
-from convsweep.sweep.forecast import case_s, truths_s, visits
+from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
 
 MOST_SHARDS = 10_000
 
@@ -71,10 +71,15 @@ def group_costs_s(
     members: dict[Case, list[Case]] = {}
     for case in cases:
         members.setdefault(case.group, []).append(case)
-    return {
-        group: truths_s(own) + sum(visits(c, passes) * case_s(c, installed, settings) for c in own)
-        for group, own in members.items()
-    }
+    costs_s: dict[Case, float] = {}
+    for group, own in members.items():
+        skipped = skipped_cases(own, installed)
+        costs_s[group] = references_s(own) + sum(
+            pass_count(case, passes) * case_s(case, installed, settings)
+            for case in own
+            if case not in skipped
+        )
+    return costs_s
 
 
 def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:

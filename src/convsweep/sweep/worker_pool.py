@@ -1,4 +1,4 @@
-"""The measuring processes of a pass: started when first asked, and what their time was for."""
+"""Worker processes of one pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convsweep.measure.worker import (
 from convsweep.sweep.worker_process import WorkerDied, WorkerProcess, WorkerTimeout
 
 START_LIMIT_S = 300.0
-"""The longest that a measuring process may take to start, and for a problem's inputs and truth."""
+"""Time limit for the start of a worker process, and for the inputs and reference of a problem."""
 
 _PHASES: dict[type[Message], str] = {
     Describe: "start_s",
@@ -31,48 +31,48 @@ _PHASES: dict[type[Message], str] = {
     Block: "timing_s",
     Finish: "gate_s",
 }
-"""What each request's time is told as in environment.json."""
+"""Key of `time_spent` in environment.json per message."""
 
 
 class WorkerHandle(Protocol):
-    """A measuring process, or a fake one in tests."""
+    """A worker process, or a fake one in tests."""
 
     def ask(
-        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
     ) -> Reply:
-        """The process's answer; raises `WorkerTimeout` or `WorkerDied`, calls `late` where it takes long."""
+        """Return the reply of the process; as `WorkerProcess.ask`."""
 
     def close(self) -> None:
-        """End it at once."""
+        """End the process at once."""
 
 
 WorkerFactory = Callable[[Settings], WorkerHandle]
 
 
 def start_worker(settings: Settings) -> WorkerHandle:
-    """A process of its own."""
+    """Start a worker process."""
     return WorkerProcess(settings)
 
 
-def conditions(settings: Settings, launch: WorkerFactory = start_worker) -> dict[str, object]:
-    """What a measuring process says of the conditions that it runs under.
+def process_setup(settings: Settings, launch: WorkerFactory = start_worker) -> dict[str, object]:
+    """Return cores, priority, allocator and limits of a worker process.
 
     Raises:
-        ValueError: none can be started.
+        ValueError: a worker process does not start.
     """
     process = launch(settings)
     try:
         found = process.ask(Describe(), START_LIMIT_S)
     except (WorkerTimeout, WorkerDied) as error:
-        raise ValueError(f"no measuring process can be started: {error}") from None
+        raise ValueError(f"a worker process does not start: {error}") from None
     finally:
         process.close()
-    assert isinstance(found, dict), f"a measuring process answered {found!r}"
+    assert isinstance(found, dict), f"unexpected reply {found!r}"
     return found
 
 
 class WorkerPool:
-    """The measuring processes of one pass, each started when it is first asked."""
+    """Worker processes of one pass by key. Each starts on its first message."""
 
     def __init__(
         self, settings: Settings, spent_s: dict[str, float], launch: WorkerFactory = start_worker
@@ -83,32 +83,36 @@ class WorkerPool:
 
     def ask(
         self,
-        name: str,
+        key: str,
         request: Message,
         limit_s: float,
-        late: Callable[[], None] | None = None,
+        on_slow_call: Callable[[], None] | None = None,
     ) -> Reply:
-        """What the process of that name answers; raises `WorkerTimeout` or `WorkerDied`."""
-        process = self._processes.get(name) or self._start(name)
+        """Return the reply of the process with that key, and add its time to the phase.
+
+        Raises:
+            WorkerTimeout, WorkerDied: as `WorkerProcess.ask`.
+        """
+        process = self._processes.get(key) or self._start(key)
         started = monotonic()
         try:
-            reply = process.ask(request, limit_s, late)
+            reply = process.ask(request, limit_s, on_slow_call)
         finally:
-            self._spend(_PHASES[type(request)], monotonic() - started)
+            self._add_time(_PHASES[type(request)], monotonic() - started)
         if isinstance(request, Validate) and isinstance(reply, Outcome):
-            # The gate's own calls warm the backend up, its first one included.
-            self._spend("gate_s", -reply.gate_calls_s)
-            self._spend("warm_up_s", reply.gate_calls_s)
+            # Calls of the gate warm the backend up.
+            self._add_time("gate_s", -reply.gate_calls_s)
+            self._add_time("warm_up_s", reply.gate_calls_s)
         return reply
 
-    def _start(self, name: str) -> WorkerHandle:
+    def _start(self, key: str) -> WorkerHandle:
         started = monotonic()
-        process = self._processes[name] = self._launch(self.settings)
+        process = self._processes[key] = self._launch(self.settings)
         process.ask(Describe(), START_LIMIT_S)
-        self._spend("start_s", monotonic() - started)
+        self._add_time("start_s", monotonic() - started)
         return process
 
-    def _spend(self, phase: str, seconds: float) -> None:
+    def _add_time(self, phase: str, seconds: float) -> None:
         self._spent_s[phase] = self._spent_s.get(phase, 0.0) + seconds
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One measuring process seen from outside: started, asked, watched, and ended when it must be."""
+"""One worker process, as its parent sees it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from convsweep.measure.worker import Message, Reply, Settings, serve
 from convsweep.system.forkserver import get_context, isolated_start
 
 SLOW_CALL_S = 1.0
-"""An answer that takes longer is worth telling of while it is waited for."""
+"""A reply that takes longer is reported as a slow call."""
 _STALL_S = 5
-"""The longest that a process may take to go on with a message, once it is under way."""
+"""Time limit for the rest of a message once its first bytes are sent."""
 
 
 class WorkerTimeout(Exception):
-    """The measuring process did not answer in time, and was ended."""
+    """The worker process did not reply in time, and was killed."""
 
 
 class WorkerDied(Exception):
-    """The measuring process has ended over a request; the text says how."""
+    """The worker process ended during a request; the text contains the signal or exit code."""
 
 
 class WorkerProcess:
-    """A fresh measuring process; one that is silent for too long is ended."""
+    """A fresh worker process, killed if it does not reply in time."""
 
     def __init__(self, settings: Settings) -> None:
         processes = get_context()
@@ -40,48 +40,48 @@ class WorkerProcess:
         _limit_stalls(self._connection)
 
     def ask(
-        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
     ) -> Reply:
-        """The process's answer; `late` is called once where it takes more than `SLOW_CALL_S` seconds.
+        """Return the reply; call `on_slow_call` once after `SLOW_CALL_S` seconds.
 
         Raises:
-            Silent: there is none within `limit_s` seconds.
-            Ended: the process has ended.
+            WorkerTimeout: there is no reply within `limit_s` seconds.
+            WorkerDied: the process has ended.
         """
         try:
             self._connection.send(request)
-            if self._answers(max(0.0, limit_s), late):
+            if self._has_reply(max(0.0, limit_s), on_slow_call):
                 reply: Reply = self._connection.recv()
                 return reply
-        except BlockingIOError:  # stopped in the midst of a message
+        except BlockingIOError:  # stopped in the middle of a message
             pass
         except (EOFError, ConnectionError):
-            how = self._how_it_ended()
+            reason = self._end_reason()
             self.close()
-            raise WorkerDied(how) from None
+            raise WorkerDied(reason) from None
         self.close()
         raise WorkerTimeout
 
-    def _answers(self, limit_s: float, late: Callable[[], None] | None) -> bool:
-        """Whether there is an answer within `limit_s` seconds."""
-        if late and limit_s > SLOW_CALL_S:
+    def _has_reply(self, limit_s: float, on_slow_call: Callable[[], None] | None) -> bool:
+        """Return whether there is a reply within `limit_s` seconds."""
+        if on_slow_call and limit_s > SLOW_CALL_S:
             if self._connection.poll(SLOW_CALL_S):
                 return True
-            late()
+            on_slow_call()
             limit_s -= SLOW_CALL_S
         return self._connection.poll(limit_s)
 
-    def _how_it_ended(self) -> str:
+    def _end_reason(self) -> str:
         self._process.join(timeout=5)
         code = self._process.exitcode
         if code is not None and code < 0:
             known = -code in set(signal.Signals)
             name = signal.Signals(-code).name if known else f"signal {-code}"
             return f"killed by {name}"
-        return f"the measuring process ended with exit code {code}"
+        return f"the worker process ended with exit code {code}"
 
     def close(self) -> None:
-        """End the process at once; more than once is no matter."""
+        """Kill the process; repeated calls do nothing."""
         if self._connection.closed:
             return
         self._connection.close()
@@ -91,8 +91,8 @@ class WorkerProcess:
 
 
 def _limit_stalls(connection: Connection) -> None:
-    """Let sending and receiving fail where the other side is stopped and takes or gives nothing."""
-    if sys.platform != "win32":  # where pipes are no sockets
+    """Make sending and receiving fail if the other side is stopped."""
+    if sys.platform != "win32":  # pipes are not sockets there
         with socket.socket(fileno=os.dup(connection.fileno())) as end:
             for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 end.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", _STALL_S, 0))

@@ -19,7 +19,7 @@ from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import load
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
-from convsweep.sweep.forecast import forecast_s, visits
+from convsweep.sweep.forecast import forecast_s, pass_count
 from convsweep.sweep.request import Options, aa_request, read_request
 from convsweep.system.devices import find_device
 from tests.support import synthetic_runs as made
@@ -108,9 +108,9 @@ def test_every_device_dtype_and_thread_count_has_its_ceilings_once() -> None:
 
 def test_ceilings_are_visited_in_some_passes_and_forecast_so() -> None:
     request = read_request(Options(grid="smoke"))
-    assert {visits(case, 100) for case in request.ceilings} == {PROBE_PASSES}
-    assert {visits(case, 2) for case in request.ceilings} == {2}
-    assert {visits(case, 100) for case in request.cases} == {100}
+    assert {pass_count(case, 100) for case in request.ceilings} == {PROBE_PASSES}
+    assert {pass_count(case, 2) for case in request.ceilings} == {2}
+    assert {pass_count(case, 100) for case in request.cases} == {100}
     settings = Settings()
     few, many = (
         forecast_s(request.ceilings, request.every_backend, settings, passes)
@@ -129,13 +129,13 @@ def test_both_halves_of_every_layer_that_is_timed_both_ways() -> None:
     request = read_request(Options(grid="mobilenet"))
     layers = GRIDS["mobilenet"].layers()
     halves = {half(layer.problem) for layer in layers for half in (depthwise_part, pointwise_part)}
-    assert {case.problem for case in request.halves} == halves
-    assert {(case.layer.role, case.backend) for case in request.halves} == {
+    assert {case.problem for case in request.separable_parts} == halves
+    assert {(case.layer.role, case.backend) for case in request.separable_parts} == {
         (SEPARABLE_PART, "torch_conv")
     }
     assert separable_part_cases(cross(layers, ["separable"])) == []
     assert separable_part_cases(cross(layers, ["torch_conv", "im2col"])) == []
-    assert read_request(Options(grid="quick")).halves == ()
+    assert read_request(Options(grid="quick")).separable_parts == ()
 
 
 def test_a_case_is_held_to_the_work_that_its_own_strategy_does(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from convsweep.cli import terminal
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
-from convsweep.sweep.runner import Progress
+from convsweep.sweep.work_queue import Progress
 from tests.support.synthetic_families import contest, run_of
 from tests.support.synthetic_runs import square
 

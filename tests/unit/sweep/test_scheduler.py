@@ -1,4 +1,4 @@
-"""Contests as their conductor leads them: who is asked what, in which turn, and who is blamed."""
+"""Messages of the scheduler to fake worker processes: their order, limits and failures."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,11 +25,10 @@ from convsweep.measure.worker import (
 )
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
-from convsweep.sweep import worker_process
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler
-from convsweep.sweep.worker_pool import WorkerPool, conditions
+from convsweep.sweep.worker_pool import WorkerPool, process_setup
 from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
-from convsweep.system import process as conditions_of
+from convsweep.system import process
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
@@ -64,7 +63,7 @@ class Scene:
     limits_s: list[float] = field(default_factory=list)
     """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
-    truths: ReferenceCache = field(default_factory=ReferenceCache)
+    references: ReferenceCache = field(default_factory=ReferenceCache)
 
     def launch(self, settings: Settings) -> "FakeProcess":
         self.started.append(settings)
@@ -76,12 +75,12 @@ class Scene:
         backends: dict[str, Backend] = BACKENDS,
         settings: Settings | None = None,
     ) -> dict[Case, Outcome]:
-        company = WorkerPool(settings or Settings(), self.spent_s, self.launch)
-        conductor = Scheduler(company, backends, self.truths)
-        told = list(conductor.measure(cases))
-        conductor.close()
-        assert len({case for case, _ in told}) == len(told)
-        return dict(told)
+        pool = WorkerPool(settings or Settings(), self.spent_s, self.launch)
+        scheduler = Scheduler(pool, backends, self.references)
+        outcomes = list(scheduler.measure(cases))
+        scheduler.close()
+        assert len({case for case, _ in outcomes}) == len(outcomes)
+        return dict(outcomes)
 
     def steps(self, kind: type[Message]) -> list[Case | None]:
         return [case for _, request, case in self.asked if isinstance(request, kind)]
@@ -93,7 +92,7 @@ class FakeProcess:
     number: int
     cases: Sequence[Case] = ()
 
-    def ask(self, request: Message, limit_s: float, late: object = None) -> Reply:
+    def ask(self, request: Message, limit_s: float, on_slow_call: object = None) -> Reply:
         if isinstance(request, Setup):
             self.cases = request.cases
         case = self.cases[request.index] if hasattr(request, "index") else None
@@ -160,11 +159,11 @@ def test_a_truth_is_computed_once_and_handed_on() -> None:
 
 
 def test_truths_that_do_not_fit_are_not_kept() -> None:
-    truths = ReferenceCache()
-    truths.keep(A, replace(TRUTH, y=np.broadcast_to(0.0, 2**27)))
-    assert truths.get(A) is None
-    truths.keep(A, TRUTH)
-    assert truths.get(A) is TRUTH
+    references = ReferenceCache()
+    references.keep(A, replace(TRUTH, y=np.broadcast_to(0.0, 2**27)))
+    assert references.get(A) is None
+    references.keep(A, TRUTH)
+    assert references.get(A) is TRUTH
 
 
 @pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
@@ -181,9 +180,9 @@ def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
     step: type[Message], how: Exception | Outcome, status: str, reason: str
 ) -> None:
     scene = Scene(failing(step, B, how))
-    told = scene.measure()
-    assert (told[B].status, told[B].reason) == (status, reason)
-    assert told[A] == told[C] == OK
+    outcomes = scene.measure()
+    assert (outcomes[B].status, outcomes[B].reason) == (status, reason)
+    assert outcomes[A] == outcomes[C] == OK
     first = [n for n, _, case in scene.asked if case == B]
     assert set(first) == {0}
     assert scene.closed == set(range(len(scene.started)))
@@ -208,8 +207,8 @@ def test_only_the_first_calls_have_time_to_compile(
 def test_who_compiles_for_too_long_is_told_so() -> None:
     scene = Scene(failing(Validate, B, WorkerTimeout()))
     compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
-    told = scene.measure(backends=compiles)
-    assert told[B] == Outcome("timeout", "cut off at the limit of 10 s, and 60 s to compile")
+    outcomes = scene.measure(backends=compiles)
+    assert outcomes[B] == Outcome("timeout", "cut off at the limit of 10 s, and 60 s to compile")
 
 
 def test_a_mismatch_leaves_the_process_as_it_is() -> None:
@@ -229,16 +228,18 @@ def test_a_mismatch_leaves_the_process_as_it_is() -> None:
 def test_inputs_that_can_not_be_had_are_every_cases_failure(
     how: Exception | Outcome, status: str
 ) -> None:
-    told = Scene(failing(Setup, None, how)).measure()
-    assert {case: outcome.status for case, outcome in told.items()} == dict.fromkeys(CASES, status)
+    outcomes = Scene(failing(Setup, None, how)).measure()
+    assert {case: outcome.status for case, outcome in outcomes.items()} == dict.fromkeys(
+        CASES, status
+    )
 
 
 def test_an_engine_with_threads_of_its_own_takes_turns_from_its_own_process() -> None:
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=True)}
     assert scene.measure(backends=engine) == dict.fromkeys(CASES, OK)
-    homes = {case.backend: number for number, _, case in scene.asked if case}
-    assert homes["a"] == homes["c"] != homes["b"]
+    keys = {case.backend: number for number, _, case in scene.asked if case}
+    assert keys["a"] == keys["c"] != keys["b"]
     assert len(scene.started) == 2
     blocks = scene.steps(Block)
     assert all(set(blocks[3 * turn : 3 * turn + 3]) == set(CASES) for turn in range(3))
@@ -251,9 +252,7 @@ def test_processes_that_take_turns_rest_in_between_where_threads_may_spin(
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=own_threads)}
     scene.measure(backends=engine, settings=Settings(threads=threads))
-    rests = {
-        request.yield_turn for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)
-    }
+    steps = [request for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)]
     assert {step.yield_turn for step in steps} == {threads > 1 and own_threads}
 
 
@@ -261,14 +260,14 @@ def test_a_rest_ends_when_nothing_is_busy_and_at_last_anyway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(conditions_of, "sleep", slept.append)
-    monkeypatch.setattr(conditions_of, "perf_counter", lambda: sum(slept))
-    monkeypatch.setattr(conditions_of, "process_time", lambda: min(sum(slept), 0.05))
-    conditions_of.wait_until_idle()
+    monkeypatch.setattr(process, "sleep", slept.append)
+    monkeypatch.setattr(process, "perf_counter", lambda: sum(slept))
+    monkeypatch.setattr(process, "process_time", lambda: min(sum(slept), 0.05))
+    process.wait_until_idle()
     assert 0.05 < sum(slept) < 0.06
     slept.clear()
-    monkeypatch.setattr(conditions_of, "process_time", lambda: sum(slept))
-    conditions_of.wait_until_idle()
+    monkeypatch.setattr(process, "process_time", lambda: sum(slept))
+    process.wait_until_idle()
     assert sum(slept) == pytest.approx(0.2, abs=0.01)
 
 
@@ -279,21 +278,9 @@ def test_the_gates_own_calls_are_told_as_warm_up() -> None:
     assert {"start_s", "reference_s", "gate_s", "timing_s"} <= set(scene.spent_s)
 
 
-def test_conditions_are_asked_of_a_process_that_is_ended() -> None:
+def test_the_process_setup_comes_from_a_process_that_is_ended() -> None:
     scene = Scene()
-    assert conditions(Settings(), scene.launch) == {"cores": [1]}
+    assert process_setup(Settings(), scene.launch) == {"cores": [1]}
     assert scene.closed == {0}
-    with pytest.raises(ValueError, match="no measuring process can be started: gone"):
-        conditions(Settings(), Scene(failing(Describe, None, WorkerDied("gone"))).launch)
-
-
-def test_who_asks_is_told_once_while_an_answer_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "SLOW_CALL_S", 0.0)
-    told: list[str] = []
-    process = worker_process.WorkerProcess(Settings())
-    try:
-        found = process.ask(Describe(), 60.0, lambda: told.append("late"))
-    finally:
-        process.close()
-    assert isinstance(found, dict)
-    assert told == ["late"]
+    with pytest.raises(ValueError, match="gone"):
+        process_setup(Settings(), Scene(failing(Describe, None, WorkerDied("gone"))).launch)

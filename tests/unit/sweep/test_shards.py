@@ -14,7 +14,7 @@ from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.auxiliary_cases import ceiling_cases
-from convsweep.sweep.effort import measuring
+from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.network_runs import networks_of
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.sharding import MOST_SHARDS, Shard, deal, group_costs_s, parse_shard, shares
@@ -55,7 +55,9 @@ def test_the_largest_are_dealt_first_and_equals_in_their_order() -> None:
 def test_shards_have_every_case_and_half_once_and_whole_groups(asked: Options, of: int) -> None:
     whole, parts = read_request(asked), shards_of(asked, of)
     assert Counter(c for part in parts for c in part.cases) == Counter(whole.cases)
-    assert Counter(c for part in parts for c in part.halves) == Counter(whole.halves)
+    assert Counter(c for part in parts for c in part.separable_parts) == Counter(
+        whole.separable_parts
+    )
     groups = [{case.group for case in part.cases} for part in parts]
     assert sum(map(len, groups)) == len(set().union(*groups))
     assert all(groups)
@@ -102,20 +104,22 @@ def test_each_network_is_run_by_the_shard_that_has_its_first_layer(of: int) -> N
 
 def test_a_shard_tells_of_itself_and_of_the_whole() -> None:
     whole, parts = read_request(ASKED[1]), shards_of(ASKED[1], 3)
-    told = [part.told() for part in parts]
-    assert [one["shard"] for one in told] == ["1/3", "2/3", "3/3"]
-    assert whole.told()["shard"] is None
-    assert len({one["cases"] for one in told}) == 3
-    for name in ("whole", "full_case_count"):
-        assert {one[name] for one in told} == {whole.told()[name]}
-    assert sum(int(str(one["case_count"])) for one in told) == whole.told()["full_case_count"]
-    assert read_request(ASKED[0]).told()["whole"] != whole.told()["whole"]
+    metadata = [part.to_metadata() for part in parts]
+    assert [one["shard"] for one in metadata] == ["1/3", "2/3", "3/3"]
+    full = whole.to_metadata()
+    assert full["shard"] is None
+    assert len({one["case_hash"] for one in metadata}) == 3
+    for name in ("full_request_hash", "full_case_count"):
+        assert {one[name] for one in metadata} == {full[name]}
+    assert sum(int(str(one["case_count"])) for one in metadata) == full["full_case_count"]
+    other = read_request(ASKED[0]).to_metadata()
+    assert other["full_request_hash"] != full["full_request_hash"]
 
 
 @pytest.mark.parametrize("budget", ["3s", "4s", "5s", "15s", "600s"])
 def test_shards_measure_as_much_of_a_case_whatever_the_budget(budget: str) -> None:
     asked = Options(axes=["in_channels=4,256", "size=7,112"], backends=["im2col"], budget=budget)
-    assert len({measuring(part).effort for part in shards_of(asked, 3)}) == 1
+    assert len({worker_settings(part).effort for part in shards_of(asked, 3)}) == 1
 
 
 def test_folders_of_shards_that_begin_at_once_have_names_of_their_own() -> None:

@@ -89,17 +89,17 @@ def test_a_budget_runs_out() -> None:
 
 
 def test_what_is_left_open_says_how_much_longer() -> None:
-    left = open_comparisons(tally([2.0, 1.03], spread=0.05), visit_s=0.5)
+    left = open_comparisons(tally([2.0, 1.03], spread=0.05), case_s=0.5)
     assert (left.cases, left.early, left.on_the_margin) == (1, 0, 0)
     assert left.more_s >= 1.0
-    assert open_comparisons(tally([2.0, 1.03], spread=0.05), visit_s=1.0).more_s == 2 * left.more_s
-    assert open_comparisons(tally([2.0, 0.5]), visit_s=1.0).cases == 0
-    assert open_comparisons(RunningResults("torch_conv"), visit_s=1.0) == OpenComparisons(
+    assert open_comparisons(tally([2.0, 1.03], spread=0.05), case_s=1.0).more_s == 2 * left.more_s
+    assert open_comparisons(tally([2.0, 0.5]), case_s=1.0).cases == 0
+    assert open_comparisons(RunningResults("torch_conv"), case_s=1.0) == OpenComparisons(
         0, 0, 0, 0.0
     )
 
 
 def test_one_pass_does_not_tell_how_much_longer() -> None:
-    assert open_comparisons(tally([2.0, 1.0], passes=1), visit_s=1.0) == OpenComparisons(
+    assert open_comparisons(tally([2.0, 1.0], passes=1), case_s=1.0) == OpenComparisons(
         2, 2, 0, 0.0
     )

@@ -17,9 +17,10 @@ from convsweep.problems.case import CACHES, DTYPES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.store import BASELINE
-from convsweep.sweep import session
-from convsweep.sweep.effort import measuring
+from convsweep.sweep.effort import worker_settings
+from convsweep.sweep.executor import LocalExecutor, OnProgress
 from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.session import run_sweep
 from convsweep.system import forkserver
 
 _CASE_TIMEOUT = "10s"
@@ -34,7 +35,7 @@ def sweep_layers(
     budget: str,
     threads: int,
     out: Path,
-    observe: session.Observe = lambda progress: None,
+    observe: OnProgress = lambda progress: None,
 ) -> None:
     """Measure the model's layers in worker processes and write a run to `out`.
 
@@ -54,10 +55,11 @@ def sweep_layers(
         KeyboardInterrupt: the sweep was interrupted.
     """
     request = _request(calls, name, usable, budget, threads)
-    measuring(request)  # raises if the budget is too small, before anything is compiled
+    worker_settings(request)  # raises if the budget is too small, before anything is compiled
     forkserver.start()
     _compile(request)
-    ending = session.run_sweep(request, out, out.name, "convsweep.optimize", observe, networks=())
+    executor = LocalExecutor(request)
+    ending = run_sweep(executor, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:
         raise KeyboardInterrupt
 
@@ -92,7 +94,7 @@ def _request(
         ceilings=False,
     )
     request = read_request(options, (name, _layers(calls, name, setting)))
-    return replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), halves=())
+    return replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
 
 
 def _layers(calls: Mapping[ConvCall, int], name: str, setting: tuple[str, str, str]) -> list[Layer]:

@@ -41,18 +41,18 @@ from convsweep.models.optimize.selection import (
 )
 from convsweep.models.optimize.speedup import measure_speedup
 from convsweep.results.store import require_new
-from convsweep.sweep.session import Observe
+from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import find_device
 from convsweep.units import read_limit
 
 MEASURE_S = 10.0
 """Default seconds for timing the whole model."""
-Watching = Callable[[], AbstractContextManager[Observe]]
+Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
 
 
 @contextmanager
-def _unwatched() -> Iterator[Observe]:
+def _unwatched() -> Iterator[OnProgress]:
     yield lambda progress: None
 
 
@@ -201,7 +201,7 @@ def _measure(
     limit: float | None,
     threads: int,
     out: str | os.PathLike[str] | None,
-    observe: Observe,
+    observe: OnProgress,
 ) -> BackendTable:
     """Return the table of a sweep over the model's layers."""
     if not found.calls:

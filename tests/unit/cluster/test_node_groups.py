@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
 from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, gpus_for, group_nodes
-from convsweep.cluster.node_info import KnownPlace, describe_node, installed
+from convsweep.cluster.node_info import NodeDevice, installed
 from convsweep.cluster.pool import SLOT, slots_of
 from convsweep.measure.worker import Settings
 from convsweep.sweep.request import Options, aa_request
-from tests.support.fake_ray import FakePool, introduction, node
+from tests.support.fake_ray import FakePool, node, node_info
 
 SMOKE = Options(grid="smoke", ceilings=False)
 
@@ -91,56 +91,56 @@ def test_nodes_are_chosen_by_slot_and_label() -> None:
 
 
 def test_nodes_of_one_environment_are_a_kind() -> None:
-    said = [
-        (node("a"), introduction("e0")),
-        (node("b"), introduction("e1", cores=4)),
-        (node("c"), introduction("e0")),
+    described = [
+        (node("a"), node_info("e0")),
+        (node("b"), node_info("e1", cores=4)),
+        (node("c"), node_info("e0")),
     ]
-    kinds = group_nodes(said, SMOKE)
-    found = {kind.environment_id: [one.name for one in kind.nodes] for kind in kinds}
+    groups = group_nodes(described, SMOKE)
+    found = {group.environment.id: [one.name for one in group.nodes] for group in groups}
     assert found == {"e0": ["a", "c"], "e1": ["b"]}
-    assert kinds[0].request.device_descriptions == {"cpu": "CPU of e0"}
-    assert kinds[0].name == "2 nodes of CPU of e0, 2 cores"
-    twins = group_nodes(said, SMOKE, aa_request)
-    assert {kind.request.name for kind in twins} == {"noise"}
+    assert groups[0].environment.request.device_descriptions == {"cpu": "CPU of e0"}
+    assert groups[0].name == "2 nodes of CPU of e0, 2 cores"
+    twins = group_nodes(described, SMOKE, aa_request)
+    assert {group.environment.request.name for group in twins} == {"noise"}
 
 
 def test_a_shard_is_of_one_kind() -> None:
-    said = [(node("a"), introduction("e0")), (node("b"), introduction("e1"))]
+    described = [(node("a"), node_info("e0")), (node("b"), node_info("e1"))]
     asked = Options(grid="smoke", shard="1/2")
-    assert len(group_nodes(said[:1], asked)) == 1
-    with pytest.raises(ValueError, match=r"--shard 1/2 is of one kind of hardware.* are of 2"):
-        group_nodes(said, asked)
+    assert len(group_nodes(described[:1], asked)) == 1
+    with pytest.raises(ValueError, match="--shard 1/2"):
+        group_nodes(described, asked)
 
 
 def test_every_kind_runs_the_devices_that_it_has() -> None:
-    gpu = {"cpu": KnownPlace("C", 2**25), "cuda": KnownPlace("G", 2**26)}
-    said = [
-        (node("a"), introduction("e0")),
-        (node("b", gpus=1.0), introduction("e1", devices=("cpu", "cuda"), places=gpu)),
+    gpu = {"cpu": NodeDevice("C", 2**25), "cuda": NodeDevice("G", 2**26)}
+    described = [
+        (node("a"), node_info("e0")),
+        (node("b", gpus=1.0), node_info("e1", devices=("cpu", "cuda"), requested_devices=gpu)),
     ]
     asked = Options(grid="smoke", devices=("cpu", "cuda"))
-    kinds = {kind.environment_id: kind for kind in group_nodes(said, asked)}
-    assert list(kinds["e0"].request.device_descriptions) == ["cpu"]
-    assert list(kinds["e1"].request.device_descriptions) == ["cpu", "cuda"]
-    assert {case.device for case in kinds["e1"].request.ceilings} == {"cpu", "cuda"}
-    assert (kinds["e0"].slots.gpus, kinds["e1"].slots.gpus) == (0.0, 1.0)
+    groups = {group.environment.id: group for group in group_nodes(described, asked)}
+    assert list(groups["e0"].environment.request.device_descriptions) == ["cpu"]
+    assert list(groups["e1"].environment.request.device_descriptions) == ["cpu", "cuda"]
+    assert {case.device for case in groups["e1"].environment.request.ceilings} == {"cpu", "cuda"}
+    assert (groups["e0"].slots.gpus, groups["e1"].slots.gpus) == (0.0, 1.0)
 
 
 def test_nodes_with_too_few_cores_stay_out() -> None:
-    said = [(node("a"), introduction("e0")), (node("b"), introduction("e1", cores=8))]
-    (kind,) = group_nodes(said, Options(grid="smoke", threads=(1, 4)))
-    assert [one.name for one in kind.nodes] == ["b"]
+    described = [(node("a"), node_info("e0")), (node("b"), node_info("e1", cores=8))]
+    (group,) = group_nodes(described, Options(grid="smoke", threads=(1, 4)))
+    assert [one.name for one in group.nodes] == ["b"]
     with pytest.raises(ValueError, match="no node has device 'cpu' and 9 cores; there is a: cpu"):
-        group_nodes(said, Options(grid="smoke", threads=(9,)))
+        group_nodes(described, Options(grid="smoke", threads=(9,)))
 
 
 def test_a_device_that_no_node_has_is_named_with_what_there_is() -> None:
-    said = [(node("a"), introduction()), (node("b"), introduction(cores=4))]
+    described = [(node("a"), node_info()), (node("b"), node_info(cores=4))]
     with pytest.raises(
         ValueError, match="no node has device 'cuda'; there is a: cpu, 2 cores; b: cpu, 4 cores"
     ):
-        group_nodes(said, Options(grid="smoke", devices=("cpu", "cuda")))
+        group_nodes(described, Options(grid="smoke", devices=("cpu", "cuda")))
 
 
 @pytest.mark.parametrize(
@@ -155,64 +155,49 @@ def test_a_device_that_no_node_has_is_named_with_what_there_is() -> None:
 def test_a_node_with_other_versions_is_named_before_anything_runs(
     changes: dict[str, Any], words: str
 ) -> None:
-    said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
+    described = [(node("a"), node_info()), (node("b"), node_info(**changes))]
     with pytest.raises(ValueError, match=words):
-        group_nodes(said, SMOKE)
+        group_nodes(described, SMOKE)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"told": introduction().told | {"commit": "def"}}, "of commit abc and def"),
+        ({"metadata": node_info().metadata | {"commit": "def"}}, "abc and def"),
         ({"versions": installed() | {"torch_conv": None}}, "'torch_conv' is .* and not installed"),
-        ({"conditions": {"niceness": 15, "allocator": "retain"}}, "have niceness -10 and 15"),
+        ({"process_setup": {"niceness": 15, "allocator": "retain"}}, "have niceness -10 and 15"),
     ],
 )
 def test_nodes_of_one_environment_that_differ_all_the_same_are_refused(
     changes: dict[str, Any], words: str
 ) -> None:
-    said = [(node("a"), introduction()), (node("b"), introduction(**changes))]
-    with pytest.raises(ValueError, match=f"nodes a and b are of one environment, but .*{words}"):
-        group_nodes(said, SMOKE)
+    described = [(node("a"), node_info()), (node("b"), node_info(**changes))]
+    with pytest.raises(ValueError, match=f"nodes a and b have one environment_id, but .*{words}"):
+        group_nodes(described, SMOKE)
 
 
 def test_what_a_node_lacks_is_told_by_its_rows_if_all_of_its_kind_lack_it() -> None:
-    lacking = introduction(versions=installed() | {"torch_conv": None})
-    (kind,) = group_nodes([(node("a"), lacking), (node("b"), lacking)], SMOKE)
-    assert len(kind.nodes) == 2
-    assert kind.lacking == ("torch_conv",)
+    lacking = node_info(versions=installed() | {"torch_conv": None})
+    (group,) = group_nodes([(node("a"), lacking), (node("b"), lacking)], SMOKE)
+    assert len(group.nodes) == 2
+    assert group.missing == ("torch_conv",)
 
 
 def test_backends_have_the_versions_of_the_nodes() -> None:
     known = installed()
     here = {name: None for name in known if name == "torch_conv"}
     assert here
-    said = introduction(versions=known)
-    (kind,) = group_nodes([(node("a"), said)], SMOKE)
-    assert {name: b.version for name, b in kind.request.backends.items()} == {
-        name: known[name] for name in kind.request.backends
+    described = node_info(versions=known)
+    (group,) = group_nodes([(node("a"), described)], SMOKE)
+    assert {name: b.version for name, b in group.environment.request.backends.items()} == {
+        name: known[name] for name in group.environment.request.backends
     }
 
 
 def test_nodes_that_can_not_introduce_themselves_are_named() -> None:
-    broken = FakePool("a", said={"a": ModuleNotFoundError("No module named 'convsweep'")})
+    broken = FakePool("a", infos={"a": ModuleNotFoundError("No module named 'convsweep'")})
     with pytest.raises(ValueError, match="node a can't run convsweep: No module named"):
         describe_nodes(broken, broken.nodes(), ["cpu"], Settings(), print)
-    fine = FakePool("ab", said={"a": introduction("e0"), "b": introduction("e1")})
-    said = describe_nodes(fine, fine.nodes(), ["cpu"], Settings(), print)
-    assert [found.told["environment_id"] for _, found in said] == ["e0", "e1"]
-
-
-def test_a_node_says_what_this_machine_is() -> None:
-    said = describe_node(["cpu", "no such device"], Settings())
-    assert said.cores >= 1
-    assert set(said.places) == {"cpu"}
-    assert said.versions == installed()
-    assert {"environment_id", "machine", "versions", "devices"} <= set(said.told)
-    assert "cores" in said.conditions
-    on_rays = "Ray's own processes may run on the cores that are timed; taskset keeps them off."
-    assert on_rays in said.told["warnings"]  # this process may run everywhere
-
-
-def test_the_environment_is_that_of_a_run_on_the_cpu_where_no_device_is_asked_for() -> None:
-    assert describe_node(None, Settings()).id == describe_node(["cpu"], Settings()).id
+    fine = FakePool("ab", infos={"a": node_info("e0"), "b": node_info("e1")})
+    described = describe_nodes(fine, fine.nodes(), ["cpu"], Settings(), print)
+    assert [found.metadata["environment_id"] for _, found in described] == ["e0", "e1"]

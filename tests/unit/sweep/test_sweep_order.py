@@ -1,8 +1,9 @@
 """The sweep's order, predictions and faults, with a measurer that measures nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import Layer
+from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.forecast import (
     PASS_START_S,
     START_S,
@@ -31,9 +33,11 @@ from convsweep.sweep.forecast import (
     Predictor,
     compiling_s,
     forecast_s,
-    truths_s,
+    references_s,
 )
-from convsweep.sweep.runner import Progress, StopHooks, sweep
+from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.stopping import PassResults, SweepMonitor
+from convsweep.sweep.work_queue import Environment, GroupQueue, Progress
 from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
 Behaviour = Callable[[Case], Outcome]
@@ -49,8 +53,8 @@ class Fakes:
 
     behave: Behaviour = ok
     started: list[Settings] = field(default_factory=list)
-    late: Collection[Case] = ()
-    """Cases whose first calls take long."""
+    slow: Collection[Case] = ()
+    """Cases with slow first calls."""
     closed: int = 0
     measured: list[tuple[int, Case]] = field(default_factory=list)
 
@@ -66,7 +70,7 @@ class FakeProcess:
     cases: Sequence[Case] = ()
 
     def ask(
-        self, request: Message, limit_s: float, late: Callable[[], None] | None = None
+        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
     ) -> Reply:
         match request:
             case Describe():
@@ -81,8 +85,8 @@ class FakeProcess:
             case Finish(index):
                 return self.fakes.behave(self.cases[index])
             case Validate(index):
-                if late and self.cases[index] in self.fakes.late:
-                    late()
+                if on_slow_call and self.cases[index] in self.fakes.slow:
+                    on_slow_call()
                 return self.admitted(self.cases[index])
 
     def admitted(self, case: Case) -> Outcome:
@@ -102,31 +106,56 @@ BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in ("a",
 CASES = cross(GRIDS["quick"].layers(), tuple(BACKENDS))
 
 
+class OpenMonitor(SweepMonitor):
+    """Stops and drops cases as a test wants."""
+
+    stop: Callable[[], bool] = staticmethod(lambda: False)
+    active: Callable[[int], Collection[Case] | None] = staticmethod(lambda pass_index: None)
+
+    def should_stop(self) -> bool:
+        return self.stop()
+
+    def active_cases(self, pass_index: int) -> Collection[Case] | None:
+        return self.active(pass_index)
+
+
+def request_for(cases: Sequence[Case], backends: Mapping[str, Backend], passes: int) -> Request:
+    plain = read_request(Options(grid="smoke", backends=("loop",), passes=passes, ceilings=False))
+    return replace(plain, cases=cases, backends=backends, separable_parts=())
+
+
 @dataclass
 class Swept:
     fakes: Fakes
-    rows: list[tuple[int, Case, Outcome]]
-    progress: list[Progress]
+    rows: list[tuple[int, Case, Outcome]] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
 
 
 def swept(
     behave: Behaviour = ok,
     *,
     cases: Sequence[Case] = CASES,
+    backends: Mapping[str, Backend] = BACKENDS,
     passes: int = 3,
     settings: Settings | None = None,
+    slow: Collection[Case] = (),
+    known: PassResults | None = None,
+    **monitored: Any,
 ) -> Swept:
-    fakes, rows, progress = Fakes(behave), [], []
-    sweep(
-        cases,
-        BACKENDS,
+    """A sweep of fake worker processes; `monitored` are `stop` and `active` of `OpenMonitor`."""
+    found = Swept(Fakes(behave, slow=slow))
+    request = request_for(cases, backends, passes)
+    monitor = OpenMonitor(request)
+    vars(monitor).update(monitored)
+    queue = GroupQueue(
+        Environment(request, {}),
         settings or Settings(),
-        passes=passes,
-        record=lambda *row: rows.append(row),
-        observe=progress.append,
-        launch=fakes.launch,
+        monitor,
+        lambda *row: found.rows.append(row[:3]),
+        known=known,
     )
-    return Swept(fakes, rows, progress)
+    LocalExecutor(request, found.fakes.launch).run([queue], found.progress.append)
+    return found
 
 
 def test_every_case_has_one_row_a_pass() -> None:
@@ -166,18 +195,12 @@ def test_the_first_pass_grows_and_later_ones_are_shuffled() -> None:
 
 def test_what_does_not_apply_is_skipped_without_a_process() -> None:
     shy = {"a": Backend("a", lambda p, w: None, unsupported=lambda problem: "too shy")}
-    fakes, rows = Fakes(), []
     cases = cross(GRIDS["smoke"].layers(), ("a",))
-    sweep(
-        cases,
-        shy,
-        Settings(),
-        passes=2,
-        record=lambda *row: rows.append(row),
-        launch=fakes.launch,
+    found = swept(cases=cases, backends=shy, passes=2)
+    assert not found.fakes.started
+    assert [outcome for _, _, outcome in found.rows] == [Outcome("skipped", "too shy")] * 2 * len(
+        cases
     )
-    assert not fakes.started
-    assert [outcome for _, _, outcome in rows] == [Outcome("skipped", "too shy")] * 2 * len(cases)
 
 
 @pytest.mark.parametrize("status", ["crash", "timeout"])
@@ -219,25 +242,25 @@ def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None
 def test_calls_that_are_mostly_overhead_predict_nothing() -> None:
     predictor = Predictor()
     small, large = CASES[0], CASES[-2]
-    predictor.learn(small, 5e-4)
-    assert predictor.at_least_s(large) is None
+    predictor.observe(small, 5e-4)
+    assert predictor.min_call_s(large) is None
 
 
 def test_a_prediction_takes_the_best_rate_of_the_same_kernel_size() -> None:
     cases = cross(GRIDS["channels"].layers(), ("a",))
     threes = [case for case in cases if case.problem.kernel_size == (3, 3)]
     predictor = Predictor()
-    predictor.learn(threes[2], 0.3)
-    predictor.learn(threes[3], 0.4)
+    predictor.observe(threes[2], 0.3)
+    predictor.observe(threes[3], 0.4)
     expected = 0.4 * threes[5].problem.macs / threes[3].problem.macs
-    assert predictor.at_least_s(threes[5]) == (pytest.approx(expected), threes[3])
-    assert predictor.at_least_s(threes[1]) is None
-    assert predictor.at_least_s(cases[-2]) is None
+    assert predictor.min_call_s(threes[5]) == (pytest.approx(expected), threes[3])
+    assert predictor.min_call_s(threes[1]) is None
+    assert predictor.min_call_s(cases[-2]) is None
 
 
 def test_progress_counts_to_the_end() -> None:
     progress = swept().progress
-    assert [now.done for now in progress] == list(range(1, 3 * len(CASES) + 1))
+    assert [now.done for now in progress[:-1]] == list(range(1, 3 * len(CASES) + 1))
     assert {now.total for now in progress} == {3 * len(CASES)}
     assert progress[-1].remaining_s == pytest.approx(0.0, abs=1e-9)
 
@@ -279,7 +302,7 @@ def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() ->
     late = [case for case in CASES if case.backend == "a" and case.problem.kernel_size == (3, 3)]
     capped = forecast_s(late, slow, settings, passes=1)
     assert capped == pytest.approx(
-        START_S + PASS_START_S + truths_s(late) + settings.case_timeout_s
+        START_S + PASS_START_S + references_s(late) + settings.case_timeout_s
     )
 
 
@@ -298,44 +321,35 @@ def test_compiling_is_forecast_once_for_all_or_for_each_problem() -> None:
 
 def test_a_first_call_that_compiles_predicts_nothing_of_larger_problems() -> None:
     compiles = BACKENDS | {"a": replace(BACKENDS["a"], compile_s=40.0)}
-    told = Outcome("ok", first_call_s=30.0)
-    fakes = Fakes(lambda case: told)
-    rows: list[Outcome] = []
-    sweep(
-        [case for case in CASES if case.backend == "a"],
-        compiles,
-        Settings(effort=None),
+    cases = [case for case in CASES if case.backend == "a"]
+    found = swept(
+        lambda case: Outcome("ok", first_call_s=30.0),
+        cases=cases,
+        backends=compiles,
+        settings=Settings(effort=None),
         passes=1,
-        record=lambda _, case, outcome: rows.append(outcome),
-        launch=fakes.launch,
     )
-    assert {outcome.status for outcome in rows} == {"ok"}
+    assert {outcome.status for _, _, outcome in found.rows} == {"ok"}
 
 
 def test_a_first_call_that_takes_long_is_told_of_while_it_does() -> None:
     backends = {"a": replace(BACKENDS["a"], compile_s=40.0)}
     cases = [case for case in CASES if case.backend == "a"][:2]
-    progress: list[Progress] = []
-    sweep(
-        cases,
-        backends,
-        Settings(),
-        passes=1,
-        record=lambda *row: None,
-        observe=progress.append,
-        launch=Fakes(late={cases[1]}).launch,
-    )
-    told = [(now.done, now.case, now.first_call) for now in progress]
-    assert told == [(1, cases[0], None), (1, cases[1], backends["a"]), (2, cases[1], None)]
+    progress = swept(cases=cases, backends=backends, passes=1, slow={cases[1]}).progress
+    assert [(now.done, now.case, now.first_call) for now in progress[:3]] == [
+        (1, cases[0], None),
+        (1, cases[1], backends["a"]),
+        (2, cases[1], None),
+    ]
 
 
 def test_a_depthwise_problem_predicts_no_dense_one() -> None:
     axes = ["in_channels=512", "size=56", "groups=depthwise,1"]
     depthwise, dense = cross([Layer(p) for p in span(map(parse_axis, axes))], ("a",))
     predictor = Predictor()
-    predictor.learn(depthwise, 0.5)
-    assert predictor.at_least_s(dense) is None
-    assert predictor.at_least_s(depthwise) == (pytest.approx(0.5), depthwise)
+    predictor.observe(depthwise, 0.5)
+    assert predictor.min_call_s(dense) is None
+    assert predictor.min_call_s(depthwise) == (pytest.approx(0.5), depthwise)
 
 
 @pytest.mark.parametrize("status", ["error", "out_of_memory"])
@@ -352,64 +366,29 @@ def test_what_is_known_is_not_visited_again_and_predicts() -> None:
     known = {(0, case): ok(case) for case in CASES} | {(1, CASES[0]): ok(CASES[0])}
     bad = CASES[5]
     known[0, bad] = Outcome("mismatch", "wrong")
-    fakes, rows = Fakes(), []
-    sweep(
-        CASES,
-        BACKENDS,
-        Settings(),
-        passes=2,
-        record=lambda *row: rows.append(row),
-        known=known,
-        launch=fakes.launch,
-    )
-    assert {(p, case) for p, case, _ in rows} == {(1, case) for case in CASES[1:]}
-    assert bad not in {case for _, case in fakes.measured}
-    assert [outcome for _, case, outcome in rows if case == bad] == [known[0, bad]]
+    found = swept(passes=2, known=known)
+    assert {(p, case) for p, case, _ in found.rows} == {(1, case) for case in CASES[1:]}
+    assert bad not in {case for _, case in found.fakes.measured}
+    assert [outcome for _, case, outcome in found.rows if case == bad] == [known[0, bad]]
 
 
 def test_a_sweep_stops_between_groups_when_asked() -> None:
     asked = iter([False] * 5 + [True] * 100)
-    rows: list[tuple[int, Case, Outcome]] = []
-    sweep(
-        CASES,
-        BACKENDS,
-        Settings(),
-        passes=2,
-        record=lambda *row: rows.append(row),
-        stops=StopHooks(now=lambda: next(asked)),
-        launch=Fakes().launch,
-    )
+    rows = swept(passes=2, stop=lambda: next(asked)).rows
     assert len(rows) == 5 * len(BACKENDS)
     assert len({case.group for _, case, _ in rows}) == 5
 
 
 def test_only_cases_that_are_still_open_get_another_pass() -> None:
-    rows: list[tuple[int, Case, Outcome]] = []
-    open_ = {0: None, 1: CASES[:4], 2: ()}
-    sweep(
-        CASES,
-        BACKENDS,
-        Settings(),
-        passes=100,
-        record=lambda *row: rows.append(row),
-        stops=StopHooks(active_cases=lambda pass_index: open_[pass_index]),
-        launch=Fakes().launch,
-    )
+    active = {0: None, 1: CASES[:4], 2: ()}
+    rows = swept(passes=100, active=active.__getitem__).rows
     assert Counter(p for p, _, _ in rows) == Counter({0: len(CASES), 1: 4})
 
 
 def test_a_backend_with_threads_of_its_own_has_a_process_of_its_own() -> None:
     backends = {"a": BACKENDS["a"], "b": replace(BACKENDS["b"], own_threads=True)}
-    fakes, rows = Fakes(), []
     cases = cross(GRIDS["smoke"].layers(), tuple(backends))
-    sweep(
-        cases,
-        backends,
-        Settings(),
-        passes=2,
-        record=lambda *row: rows.append(row),
-        launch=fakes.launch,
-    )
-    assert len(rows) == 2 * len(cases)
-    homes = {(number, case.backend) for number, case in fakes.measured}
-    assert len(fakes.started) == fakes.closed == len(homes) == 4
+    found = swept(cases=cases, backends=backends, passes=2)
+    assert len(found.rows) == 2 * len(cases)
+    keys = {(number, case.backend) for number, case in found.fakes.measured}
+    assert len(found.fakes.started) == found.fakes.closed == len(keys) == 4

@@ -1,0 +1,129 @@
+"""A sweep on a Ray cluster: all environments at the same time, each group in one slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from convsweep.cluster.node_groups import NodeGroup
+from convsweep.cluster.pool import Pool, TaskHandle, TaskLost, Ticket
+from convsweep.cluster.tasks import GroupResult, NetworkResult, measure, time_network
+from convsweep.measure.outcome import Outcome, utc_now
+from convsweep.sweep.executor import OnProgress
+from convsweep.sweep.run_writer import added
+from convsweep.sweep.session import NODES_LOST
+from convsweep.sweep.work_queue import Environment, GroupQueue, SweepTask, total_progress
+
+RETRIES = 3
+"""Further attempts of a task after its node or process has died."""
+_TASKS_PER_NODE = 2
+"""Tasks in flight per node: one runs, one follows at once."""
+_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """One lost attempt of a task."""
+
+    at: str
+    pass_index: int
+    what: str
+    """Label of the problem, or name of the network."""
+    attempt: int
+    """From 1; `RETRIES` + 1 is the last."""
+    reason: str
+
+
+class RayExecutor:
+    """Slots of a Ray cluster. A lost task runs again on another node of its group."""
+
+    def __init__(self, groups: Sequence[NodeGroup], pool: Pool) -> None:
+        self._groups, self._pool = {group.environment.id: group for group in groups}, pool
+        self._losses: list[TaskLoss] = []
+        self._running: dict[Ticket, tuple[GroupQueue, SweepTask]] = {}
+
+    def environments(self) -> list[Environment]:
+        """Return the environment of each node group."""
+        return [group.environment for group in self._groups.values()]
+
+    def run(self, queues: Sequence[GroupQueue], on_progress: OnProgress) -> None:
+        """Keep all slots busy until the queues are empty. An outcome is recorded once."""
+        try:
+            while True:
+                for queue in queues:
+                    self._submit(queue)
+                if not self._running:
+                    return
+                for ticket in self._pool.ready(self._running, _WAIT_S):
+                    queue, task = self._running.pop(ticket)
+                    queue.running -= 1
+                    result = self._pool.result(ticket)
+                    if isinstance(result, TaskHandle):
+                        _complete(queue, task, result)
+                    else:
+                        self._retry(queue, task, result)
+                on_progress(total_progress(queues))
+        finally:
+            for ticket in self._running:
+                self._pool.cancel(ticket)
+
+    def _submit(self, queue: GroupQueue) -> None:
+        group = self._groups[queue.environment.id]
+        while queue.running < _TASKS_PER_NODE * len(group.nodes) and (task := queue.next()):
+            if task.network is not None:
+                network = (task.network, task.settings, task.pass_index)
+                ticket = self._pool.submit(time_network, network, group.slots)
+            else:
+                ticket = self._pool.submit(measure, (task.cases, task.settings), group.slots)
+            self._running[ticket] = (queue, task)
+            queue.running += 1
+
+    def _retry(self, queue: GroupQueue, task: SweepTask, lost: TaskLost) -> None:
+        """Run a lost task again, up to `RETRIES` times; stop if its group has no node left."""
+        task.attempts += 1
+        loss = TaskLoss(utc_now(), task.pass_index, task.label, task.attempts, lost.reason)
+        self._losses.append(loss)
+        alive = {node.id for node in self._pool.nodes()}
+        if alive.isdisjoint(queue.environment.nodes):
+            queue.abort(NODES_LOST)
+        elif task.attempts <= RETRIES:
+            queue.requeue(task)
+        else:
+            reason = f"lost {task.attempts} times with its node or process, last: {lost.reason}"
+            outcome = Outcome("crash", reason)
+            if task.network is not None:
+                queue.networks.add(task.network, task.pass_index, outcome, 0.0)
+            for case in task.cases:
+                queue.add(task.pass_index, case, outcome)
+
+    def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:
+        """Return the nodes and lost tasks of this session and the `earlier` ones."""
+        ray, losses = earlier.get("ray"), earlier.get("task_losses")
+        nodes = ray.get("nodes", {}) if isinstance(ray, Mapping) else {}
+        own = {
+            name: group.environment.id
+            for group in self._groups.values()
+            for name in group.environment.nodes.values()
+        }
+        return {
+            "ray": {"version": version("ray"), "retries": RETRIES, "nodes": nodes | own},
+            "task_losses": [
+                *(losses if isinstance(losses, list) else []),
+                *map(asdict, self._losses),
+            ],
+        }
+
+
+def _complete(queue: GroupQueue, task: SweepTask, result: TaskHandle) -> None:
+    """Record the result of a task."""
+    if isinstance(result.value, NetworkResult):
+        assert task.network is not None
+        times, spent_s = result.value.times, result.value.spent_s
+        queue.networks.add(task.network, task.pass_index, times, spent_s)
+        return
+    node = queue.environment.nodes.get(result.node_id, result.node_id)
+    assert isinstance(result.value, GroupResult), f"node {node} returned {result.value!r}"
+    queue.phases_s = added(queue.phases_s, result.value.phases_s)
+    for case, outcome in result.value.outcomes:
+        queue.add(task.pass_index, case, outcome, node)

@@ -1,0 +1,47 @@
+"""Checks of the words in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from convsweep.backends.base import BASIC, FAMILIES, Backend
+from convsweep.units import named
+
+
+def read_amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:
+    """Return the number in an option. Returns None if it was not given."""
+    return None if text is None else named(option, read, text)
+
+
+def choose_one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:
+    """Return the value; raise `ValueError` with the allowed ones if it is unknown."""
+    if value not in allowed:
+        raise ValueError(f"unknown {what} {value!r}; there is {', '.join(allowed)}")
+    return value
+
+
+def choose_each(
+    what: str, values: Sequence[str], allowed: Sequence[str] | Mapping[str, object]
+) -> tuple[str, ...]:
+    """Return the different values; raise `ValueError` if one is unknown."""
+    return tuple(dict.fromkeys(choose_one(what, value, allowed) for value in values))
+
+
+def choose_backends(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
+    """Return the backends of these names and families; without words, the basic ones."""
+    members = {word: [n for n, b in known.items() if b.family == word] for word in FAMILIES}
+    if not words:
+        return tuple(members[BASIC])
+    members["all"] = list(known)
+    choose_each("backend", words, [*known, *FAMILIES, "all"])
+    return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
+
+
+def check_threads(values: Sequence[int], cores: int) -> tuple[int, ...]:
+    """Return the different thread counts; raise `ValueError` beyond the cores."""
+    for value in values:
+        if not 1 <= value <= cores:
+            raise ValueError(
+                f"--threads {value} is not a whole number from 1 to {cores}, the cores"
+            )
+    return tuple(dict.fromkeys(values)) or (1,)

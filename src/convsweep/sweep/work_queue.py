@@ -1,0 +1,253 @@
+"""Order of the work in a sweep, and the results so far."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any
+
+from convsweep.backends.base import Backend
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.worker import Settings
+from convsweep.problems.case import Case
+from convsweep.results.schema import ROOFLINE
+from convsweep.sweep.forecast import Countdown, case_s, pass_count
+from convsweep.sweep.network_runs import Network, NetworkRunner, Origin
+from convsweep.sweep.request import Request
+from convsweep.sweep.state import SweepState
+from convsweep.sweep.stopping import PassResults, SweepMonitor
+
+RecordOutcome = Callable[[int, Case, Outcome, str | None], None]
+"""Called with the pass, the case, its outcome and the name of the node."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Machines with one `environment_id`, and the request that runs on them."""
+
+    request: Request
+    metadata: Mapping[str, Any]
+    """Machine, versions and devices, as in environment.json."""
+    process_setup: Mapping[str, object] = field(default_factory=dict)
+    """Cores, priority and allocator of its worker processes."""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    """Names of the cluster nodes by id; empty: this machine."""
+
+    @property
+    def id(self) -> str:
+        """The `environment_id` of the machines."""
+        return str(self.metadata["environment_id"])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a sweep."""
+
+    done: int
+    total: int | None
+    """Measurements in all; None: the number of passes is open."""
+    case: Case
+    """Last case."""
+    remaining_s: float | None
+    first_call: Backend | None = None
+    """Backend of the case, if its first call is slow and still running."""
+
+
+@dataclass
+class SweepTask:
+    """One group of cases, or one network, in one pass."""
+
+    pass_index: int
+    settings: Settings
+    cases: Sequence[Case] = ()
+    network: Network | None = None
+    attempts: int = 0
+    """Number of lost attempts."""
+
+    @property
+    def label(self) -> str:
+        """Name of the network, or label of the problem."""
+        return self.network.name if self.network else self.cases[0].problem.label
+
+
+class GroupQueue:
+    """Tasks of one environment, pass by pass, and their results.
+
+    The first pass runs from small to large problems, so that timeouts can be predicted. It ends
+    before the second begins; later passes run in random order. A case that failed is not measured
+    again: its outcome is recorded in every pass.
+
+    Args:
+        environment: the machines and their request.
+        settings: of every worker process.
+        monitor: stopping criterion, budget and interrupts.
+        record: writes one outcome.
+        networks: whole networks, timed before each pass.
+        known: results of the resumed run, which are not measured again.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        settings: Settings,
+        monitor: SweepMonitor,
+        record: RecordOutcome,
+        networks: NetworkRunner | None = None,
+        known: PassResults | None = None,
+    ) -> None:
+        request = environment.request
+        self.environment, self.monitor = environment, monitor
+        self.networks = networks or NetworkRunner(None, (), (), Origin("", ""))
+        self.running = 0
+        """Tasks that the executor has started and not finished."""
+        self.phases_s: dict[str, float] = {}
+        """Seconds of the worker processes per phase."""
+        self.backends = request.every_backend
+        self._request, self._settings, self._record_row = request, settings, record
+        self._cases = request.every_case
+        # Nodes decide themselves which backends are installed there.
+        skipped = {} if environment.nodes else request.skipped
+        self._state = SweepState(self.backends, settings, known or {}, skipped)
+        self._rng = random.Random(settings.seed)
+        self._passes = {case: pass_count(case, request.passes) for case in self._cases}
+        self.countdown = Countdown(
+            {
+                case: 0.0 if case in request.skipped else case_s(case, self.backends, settings)
+                for case in self._cases
+            },
+            self._passes,
+        )
+        self.last_case = self._cases[0]
+        self._requeued: deque[SweepTask] = deque()
+        self._tasks = self._all_tasks()
+        self._stopped = False
+
+    def next(self) -> SweepTask | None:
+        """Return the next task. Returns None if running tasks must end first, or none is left."""
+        if self._stopped:
+            return None
+        return self._requeued.popleft() if self._requeued else next(self._tasks, None)
+
+    def requeue(self, task: SweepTask) -> None:
+        """Run a lost task again."""
+        self._requeued.append(task)
+
+    def abort(self, end_reason: str) -> None:
+        """Stop; nothing can run the rest."""
+        self._stopped, self.monitor.end_reason = True, end_reason
+
+    def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
+        """Record a measured outcome."""
+        self._state.observe(case, outcome)
+        self._record(pass_index, case, outcome, node)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left. Returns None if the number of passes and the time are open."""
+        if not self._request.adaptive:
+            return self.countdown.left_s
+        left_s = self.monitor.budget.left_s
+        return max(0.0, left_s) if isfinite(left_s) else None
+
+    def _all_tasks(self) -> Iterator[SweepTask | None]:
+        """Yield the tasks of all passes; None while a pass waits for the end of the one before."""
+        request = self._request
+        for pass_index in range(request.passes):
+            while (pass_index == 1 or request.adaptive) and (self.running or self._requeued):
+                yield None
+            active = self.monitor.active_cases(pass_index)
+            if active is not None and not active:
+                return
+            yield from self._pass_tasks(pass_index, active)
+            if self._stopped:
+                return
+
+    def _pass_tasks(self, pass_index: int, active: Collection[Case] | None) -> Iterator[SweepTask]:
+        for network in self.networks.due(pass_index):
+            if self._should_stop():
+                return
+            yield SweepTask(pass_index, self._settings, network=network)
+        for group, seed in self._groups(pass_index, active):
+            if self._should_stop():
+                return
+            if pending := self._record_settled(pass_index, group):
+                yield self._task(pass_index, pending, seed)
+
+    def _should_stop(self) -> bool:
+        self._stopped = self._stopped or self.monitor.should_stop()
+        return self._stopped
+
+    def _groups(
+        self, pass_index: int, active: Collection[Case] | None
+    ) -> Iterator[tuple[list[Case], int | None]]:
+        """Yield the groups of a pass, each with the seed of its worker process, if it is shared."""
+        due = [case for case in self._cases if pass_index < self._passes[case]]
+        groups = group_cases(case for case in due if active is None or case in active)
+        groups.sort(key=by_macs)
+        if pass_index:
+            self._rng.shuffle(groups)
+        if self.environment.nodes:
+            yield from ((group, None) for group in groups)
+            return
+        for threads in sorted({case.threads for case in self._cases}):
+            seed = self._rng.randrange(2**32)
+            yield from ((group, seed) for group in groups if group[0].threads == threads)
+
+    def _task(self, pass_index: int, cases: Sequence[Case], seed: int | None) -> SweepTask:
+        own = replace(
+            self._settings,
+            threads=cases[0].threads,
+            seed=self._rng.randrange(2**32) if seed is None else seed,
+            pass_index=pass_index,
+        )
+        return SweepTask(pass_index, own, cases)
+
+    def _record_settled(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
+        """Record the settled cases of a group. Returns the cases to measure."""
+        settled, pending = self._state.split_pending(pass_index, group)
+        for case, outcome in settled:
+            self._record(pass_index, case, outcome, None)
+        return pending
+
+    def _record(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
+        self._record_row(pass_index, case, outcome, node)
+        self.monitor.results.add(pass_index, case, outcome)
+        once_s = _one_time_s(outcome, self.backends[case.backend])
+        self.countdown.tick(case, once_s / max(1, len(self.environment.nodes)))
+        self.last_case = case
+
+
+def total_progress(queues: Sequence[GroupQueue]) -> Progress:
+    """Return the progress of all environments together; the slowest one sets the time left."""
+    adaptive = any(queue.environment.request.adaptive for queue in queues)
+    left_s = [queue.remaining_s for queue in queues]
+    return Progress(
+        done=sum(queue.countdown.done for queue in queues),
+        total=None if adaptive else sum(queue.countdown.total for queue in queues),
+        case=queues[-1].last_case,
+        remaining_s=max((seconds for seconds in left_s if seconds is not None), default=None),
+    )
+
+
+def _one_time_s(outcome: Outcome, backend: Backend) -> float:
+    """Return the seconds of a one-time compilation, which later cases do not need."""
+    if not backend.compile_s or backend.compiles_per_problem:
+        return 0.0
+    return (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
+
+
+def by_macs(group: Sequence[Case]) -> tuple[bool, int]:
+    """Return the sort key of a group: ceilings first, then by MACs."""
+    layer = group[0].layer
+    return layer.role != ROOFLINE, layer.problem.macs
+
+
+def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
+    """Return the cases in groups that are interleaved and compared."""
+    groups: dict[Case, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    return list(groups.values())
