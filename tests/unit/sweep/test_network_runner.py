@@ -253,6 +253,7 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     for index in range(40):
         run.before_pass(index)
         now[0] += 12.0  # the pass itself
+    run.passes(0)
     passes = [settings.pass_index for settings in process.settings]
     assert passes[:3] == [0, 1, 2]
     assert passes[3:]
