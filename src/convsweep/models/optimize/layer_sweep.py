@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsweep.backends.base import Backend
-from convsweep.measure.gate import skipped_outcome
 from convsweep.measure.inputs import make_inputs
 from convsweep.models.advise.request import drop_slow_backends
 from convsweep.models.optimize.layer_inventory import ConvCall
@@ -119,5 +118,5 @@ def _compile(request: Request) -> None:
             problem, dtype=case.dtype, device=case.device, memory_format=case.memory_format
         )
         with suppress(Exception):
-            if skipped_outcome(case, backend) is None:
+            if case not in request.skipped:
                 backend.prepare(problem, inputs.weights)(inputs.x)
