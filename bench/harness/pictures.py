@@ -10,6 +10,7 @@ from pandas import DataFrame
 from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
 from convsweep import formatting
+from convsweep.report.plots.axes import log_seconds, log_ticks_at
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
@@ -17,8 +18,6 @@ from convsweep.report.plots.style import (
     Picture,
     drawing_style,
     legend,
-    log_seconds,
-    log_ticks_at,
     looks,
     new_figure,
 )

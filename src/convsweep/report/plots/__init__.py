@@ -1,27 +1,26 @@
-"""Figures of a run, each with the finding as its title: DataFrame in, matplotlib Figure out."""
+"""Figures of a run, drawn with matplotlib from its analysed data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.backend_limit import note_omitted_backends
 from convsweep.report.plots.style import Picture, drawing_style, png
 
-__all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "png"]
+__all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "note_omitted_backends", "png"]
 
 MOST_SETTINGS = 6
 MOST_LINES, MOST_COLUMNS = 8, 12
-"""Backends of one figure, as colours and as columns."""
+"""Maximum number of backends in a figure, as lines and as columns."""
 
 
 def figures(run: Run) -> list[Picture]:
-    """Return all figures that the data allow, in the order of the report.
+    """Return the figures of grids and networks, in the order of the report.
 
-    If there are several settings (device, dtype, memory format, threads), each of the first six
-    has figures of its own: times of two settings never share a line.
+    Each of up to six settings (device, dtype, memory format, threads) has its own figures.
     """
     with drawing_style():
         pictures = [
@@ -39,10 +38,8 @@ def _of_one_setting(run: Run) -> Iterator[Picture]:
         (sweeps.draw(lines, sweeps.SIZE), lines),
         (heatmap.draw(columns), columns),
     ]
-    others = (backend for backend in backends_with_fewer_macs(run) if backend != SEPARABLE)
-    drawn += [
-        (predicted_speedup.draw(run, backend), run) for backend in others
-    ]  # a study tells separable
+    others = (name for name in backends_with_fewer_macs(run) if name != SEPARABLE)
+    drawn += [(predicted_speedup.draw(run, name), run) for name in others]
     networks = run.cases["workload"].dropna().unique()
     drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
     yield from (
@@ -50,3 +47,11 @@ def _of_one_setting(run: Run) -> Iterator[Picture]:
         for picture, shown in drawn
         if picture is not None
     )
+
+
+def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:
+    """Add the number of drawn backends to the caption if some of the run's are missing."""
+    if len(shown.backends) == len(run.backends):
+        return picture
+    note = f"The {len(shown.backends)} fastest of {len(run.backends)} backends are drawn."
+    return replace(picture, caption=f"{picture.caption} {note}")

@@ -1,14 +1,15 @@
-"""Which strategy wins where: channels by size, a panel a kind of layer, a colour a backend."""
+"""Fastest backend by channels and input size: one panel per kind of layer, one colour each."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate
@@ -22,16 +23,24 @@ from convsweep.analysis.families.candidates import (
 )
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
+from convsweep.report.plots.axes import as_cells, evenly
 from convsweep.report.plots.family_style import SHADES, family_of
-from convsweep.report.plots.style import GREY, Picture, fitting_columns, new_figure
+from convsweep.report.plots.style import (
+    GREY,
+    Picture,
+    color_handles,
+    fastest_title,
+    legend,
+    new_figure,
+)
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
-_OTHERS = "another one"
+_OTHERS = "other backends"
 _FAINT = 0.4
 
 
 class Cell(NamedTuple):
-    """The winner of one layer."""
+    """Fastest backend of one layer."""
 
     kind: str
     channels: tuple[int, int]
@@ -39,47 +48,50 @@ class Cell(NamedTuple):
     macs: int
     winner: str
     speedup: float
-    """Over the baseline; NaN where it has no time."""
+    """Over the baseline; NaN if it has no time."""
     sure: bool
     """Whether it is faster than every other backend, corrected for the number of layers."""
 
 
+_Panel = Mapping[tuple[tuple[int, int], tuple[int, ...]], Cell]
+
+
 def draw(field: Candidates) -> Picture | None:
-    """The map of one setting; None where fewer than two backends contend on any layer."""
+    """Draw the map of one setting; None if no layer has times of two backends."""
     found = cells(field)
     if not found:
         return None
     panels = {kind: _panel([cell for cell in found if cell.kind == kind]) for kind in LAYER_KINDS}
     panels = {kind: panel for kind, panel in panels.items() if panel}
-    colors = _colors(field, [cell for panel in panels.values() for cell in panel.values()])
+    drawn = [cell for panel in panels.values() for cell in panel.values()]
+    colors = _colors(field, drawn)
     rows = [len({channels for channels, _ in panel}) for panel in panels.values()]
-    columns = [len({size for _, size in panel}) for panel in panels.values()]
-    lines = math.ceil(len(panels) / 2)
-    heights = [max(rows[2 * line : 2 * line + 2]) for line in range(lines)]
+    widest = max(len({size for _, size in panel}) for panel in panels.values())
+    heights = [max(rows[start : start + 2]) for start in range(0, len(rows), 2)]
     figure = new_figure(1.2 + sum(0.75 + 0.3 * height for height in heights))
     grid = figure.subplots(
-        lines,
-        min(2, len(panels)),
-        squeeze=False,
-        height_ratios=[height + 2.5 for height in heights],
+        len(heights), min(2, len(panels)), squeeze=False, height_ratios=[h + 2.5 for h in heights]
     )
     for ax, (kind, panel) in zip(grid.flat, panels.items(), strict=False):
-        _draw(ax, kind, panel, colors, max(columns))
+        _draw_panel(ax, panel, colors, widest)
+        ax.set_title(f"{kind}{' layers' if kind != 'others' else ''}", loc="left")
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
-    handles = [Patch(color=color, label=name) for name, color in colors.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=fitting_columns([*colors]))
+    legend(figure, {}, lines=color_handles(colors))
+    winners = [cell.winner for cell in found if cell.sure]
     return Picture(
         name="best_backend_map",
         figure=figure,
-        title=finding(found),
-        alt=_alt(found),
-        caption=_caption(field, len(found) - sum(map(len, panels.values()))),
+        title=fastest_title("Best backend by channels and size", winners, len(found), "layers"),
+        alt="Maps of channels by input size, coloured by the fastest backend.",
+        caption=f"Numbers are speedups over {field.baseline_label}; pale cells with ? are not "
+        f"significant. {len(drawn)} of {len(found)} layers are drawn, those with the most "
+        "MACs of each cell.",
     )
 
 
 def cells(field: Candidates) -> list[Cell]:
-    """The winner of each layer on which two backends or more contend, memory formats apart."""
+    """Return the fastest backend of each layer that at least two timed, in any memory format."""
     contend = field.dense_weights
     baseline = pick_by_layer(contend.select(PLAIN))
     found, doubts = [], []
@@ -90,7 +102,7 @@ def cells(field: Candidates) -> list[Cell]:
             continue
         won = pick_fastest(rivals)
         found.append(_cell(rivals, won, baseline.get(str(label))))
-        doubts.append(_doubt(rivals, won.backend))
+        doubts.append(_p_value(rivals, won.backend))
     sure = reject_at_fdr(np.array(doubts, dtype="float64"))
     return [cell._replace(sure=bool(held)) for cell, held in zip(found, sure, strict=True)]
 
@@ -109,28 +121,21 @@ def _cell(rivals: Candidates, won: BestPick, baseline: BestPick | None) -> Cell:
     )
 
 
-def _doubt(rivals: Candidates, winner: str) -> float:
-    """How doubtful it is that the winner is faster than each other backend, in its best format."""
-    own = rivals.cases["backend"].to_numpy() == winner
-    best = pick_fastest(rivals.where(own)).log_s
+def _p_value(rivals: Candidates, winner: str) -> float:
+    """Return the largest p-value that the winner is faster than another, in its best format."""
     names = rivals.cases["backend"].to_numpy()
+    best = pick_fastest(rivals.where(names == winner)).log_s
     others = [pick_fastest(rivals.where(names == name)).log_s for name in set(names) - {winner}]
     found = estimate(np.stack(others) - best)
     return float(p_values(found, rivals.margin)[DIRECTIONS.index("faster")].max())
 
 
-_Panel = Mapping[tuple[tuple[int, int], tuple[int, ...]], Cell]
-
-
 def _panel(found: Sequence[Cell]) -> _Panel:
-    """The cells by channels and size; of several in one place the one with the most work."""
-    placed: dict[tuple[tuple[int, int], tuple[int, ...]], Cell] = {}
-    for cell in sorted(found, key=lambda cell: cell.macs):
-        placed[cell.channels, cell.size] = cell
-    rows = sorted({channels for channels, _ in placed})
-    columns = sorted({size for _, size in placed}, key=math.prod)
-    shown_rows = {rows[at] for at in _evenly(len(rows), MOST_ROWS)}
-    shown_columns = {columns[at] for at in _evenly(len(columns), MOST_COLUMNS)}
+    """Return the cells by channels and size; of several in one place the one with most MACs."""
+    placed = {(cell.channels, cell.size): cell for cell in sorted(found, key=lambda c: c.macs)}
+    rows, columns = _axes(placed)
+    shown_rows = {rows[at] for at in evenly(len(rows), MOST_ROWS)}
+    shown_columns = {columns[at] for at in evenly(len(columns), MOST_COLUMNS)}
     return {
         place: cell
         for place, cell in placed.items()
@@ -138,19 +143,17 @@ def _panel(found: Sequence[Cell]) -> _Panel:
     }
 
 
-def _evenly(number: int, most: int) -> list[int]:
-    """The places of at most so many, the first and the last among them."""
-    if number <= most:
-        return list(range(number))
-    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
+def _axes(panel: _Panel) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
+    """Return the channels and the sizes of a panel, in ascending order."""
+    return sorted({row for row, _ in panel}), sorted({size for _, size in panel}, key=math.prod)
 
 
 def _colors(field: Candidates, found: Sequence[Cell]) -> dict[str, str]:
-    """A shade of its family for each winner, the frequent ones first; one grey for the rest."""
-    names, of = [cell.winner for cell in found], family_of(field)
+    """Return one shade of its family per winner, the frequent ones first; grey for the rest."""
+    wins, of = Counter(cell.winner for cell in found), family_of(field)
     left = {family: [*shades] for family, shades in SHADES.items()}
     colors: dict[str, str] = {}
-    for name in sorted(set(names), key=lambda name: (-names.count(name), name)):
+    for name in sorted(wins, key=lambda name: (-wins[name], name)):
         if left[of[name]]:
             colors[name] = left[of[name]].pop(0)
         else:
@@ -158,74 +161,19 @@ def _colors(field: Candidates, found: Sequence[Cell]) -> dict[str, str]:
     return colors
 
 
-def _draw(ax: Axes, kind: str, panel: _Panel, colors: Mapping[str, str], widest: int) -> None:
-    rows = sorted({channels for channels, _ in panel})
-    columns = sorted({size for _, size in panel}, key=math.prod)
+def _draw_panel(ax: Axes, panel: _Panel, colors: Mapping[str, str], widest: int) -> None:
+    rows, columns = _axes(panel)
     for (channels, size), cell in panel.items():
         x, y = columns.index(size), rows.index(channels)
-        color = colors.get(cell.winner, GREY)
-        alpha = 1.0 if cell.sure else _FAINT
-        ax.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5),
-                1,
-                1,
-                facecolor=color,
-                alpha=alpha,
-                edgecolor="white",
-                linewidth=1,
-            )
-        )
-        told = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
-        ax.text(x, y, told + ("" if cell.sure else "?"), ha="center", va="center", fontsize=8.5)
+        color, alpha = colors.get(cell.winner, GREY), 1.0 if cell.sure else _FAINT
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, alpha=alpha,
+                               edgecolor="white", linewidth=1))  # fmt: skip
+        number = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
+        text = number + ("" if cell.sure else "?")
+        ax.text(x, y, text, ha="center", va="center", fontsize=8.5)
     ax.set_xticks(range(len(columns)), ["x".join(map(str, dict.fromkeys(c))) for c in columns])
-    ax.set_yticks(range(len(rows)), [_channels(*row) for row in rows])
+    channels_of = [str(i) if i == o else f"{i}→{o}" for i, o in rows]
+    ax.set_yticks(range(len(rows)), channels_of)
     ax.set(xlim=(-0.5, max(len(columns), min(widest, 3)) - 0.5), ylim=(-0.5, len(rows) - 0.5))
-    ax.set_xlabel("input size")
-    ax.set_ylabel("channels")
-    ax.set_title(f"{kind}{' layers' if kind != 'others' else ''}", loc="left")
-    ax.grid(visible=False)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-
-
-def _channels(inputs: int, outputs: int) -> str:
-    return str(inputs) if inputs == outputs else f"{inputs}→{outputs}"
-
-
-def finding(found: Sequence[Cell]) -> str:
-    """Who wins how often."""
-    sure = [cell.winner for cell in found if cell.sure]
-    layers = formatting.count(len(found), "layer")
-    if not sure:
-        return f"On none of {layers} is a backend surely the fastest"
-    order = sorted(set(sure), key=lambda name: (-sure.count(name), name))
-    wins = [f"{name} on {sure.count(name)}" for name in order[:4]]
-    more = f", others on {sum(sure.count(name) for name in order[4:])}" if order[4:] else ""
-    open_ = len(found) - len(sure)
-    return f"Fastest of {layers}: {', '.join(wins)}{more}{f'; {open_} undecided' if open_ else ''}"
-
-
-def _alt(found: Sequence[Cell]) -> str:
-    said = []
-    for kind in LAYER_KINDS:
-        names = [cell.winner for cell in found if cell.kind == kind]
-        order = sorted(set(names), key=lambda name: (-names.count(name), name))
-        if names:
-            said.append(f"{kind}: {', '.join(f'{name} {names.count(name)}' for name in order)}")
-    return f"Maps of channels by input size, coloured by the fastest backend: {'; '.join(said)}."
-
-
-def _caption(field: Candidates, left_out: int) -> str:
-    said = [
-        "The colour is the fastest backend, in the memory format that suits it; the number is its "
-        f"speedup over {field.baseline_label}. Pale, with a question mark: it is not surely "
-        "faster than "
-        "every other backend."
-    ]
-    if left_out:
-        said.append(
-            f"{formatting.count(left_out, 'layer')} not drawn: of several in one place the one with "
-            "the most work is, and of many rows some."
-        )
-    return " ".join(said)
+    ax.set(xlabel="input size", ylabel="channels")
+    as_cells(ax)

@@ -1,4 +1,4 @@
-"""A colour for each family of backends, a marker for each backend in it."""
+"""Colour of each family of backends, and marker of each backend in it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from convsweep.analysis.families.candidates import (
 )
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
-FAMILY_COLORS: Mapping[str, str] = {
-    BASIC: COLORS[0],
-    ALGORITHMS: COLORS[1],
-    KERNELS: COLORS[2],
-    ENGINES: COLORS[3],
-}
+FAMILY_COLORS: Mapping[str, str] = dict(
+    zip((BASIC, ALGORITHMS, KERNELS, ENGINES), COLORS, strict=False)
+)
 SHADES: Mapping[str, tuple[str, ...]] = {
     BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
     ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
     KERNELS: ("#E8793A", "#F2C14E", "#F5E663", "#C98B6B"),
     ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
 }
-"""Of one family, light enough for black words on them."""
+"""Shades of each family, light enough for black text."""
 FAMILY_WORDS: Mapping[str, str] = {
     BASIC: "basic",
     ALGORITHMS: "algorithms in torch's operations",
@@ -36,19 +33,17 @@ FAMILY_WORDS: Mapping[str, str] = {
 
 
 def family_of(field: Candidates) -> dict[str, str]:
-    """The family of each backend of the field, the textbook's by name."""
+    """Return the family of each backend."""
     named = field.cases.drop_duplicates("backend")
     return {str(b): str(f) for b, f in zip(named["backend"], named["backend_family"], strict=True)}
 
 
 def family_looks(field: Candidates) -> dict[str, Look]:
-    """A look for each backend of the field, family by family; the baseline first."""
+    """Return one look per backend, family by family, the baseline first."""
     found: dict[str, Look] = {}
     of = family_of(field)
     for family in FAMILIES:
         names = sorted((n for n in of if of[n] == family), key=lambda n: (n != field.baseline, n))
-        found |= {
-            name: Look(FAMILY_COLORS[family], MARKERS[place % len(MARKERS)], "none")
-            for place, name in enumerate(names)
-        }
+        for place, name in enumerate(names):
+            found[name] = Look(FAMILY_COLORS[family], MARKERS[place % len(MARKERS)])
     return found

@@ -1,8 +1,8 @@
-"""Networks: work against time, promise against gain, layers against the whole."""
+"""Networks: MACs against time, expected against measured speedup, layers against the network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,26 +15,28 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown
-from convsweep.analysis.network_totals import REPLACED, STANDARD, Choice, NetworkSum
+from convsweep.analysis.network_totals import REPLACED, STANDARD, NetworkSum
+from convsweep.report.plots.axes import error_bars, label_rows, log_seconds
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
     Look,
     Picture,
-    error_bars,
-    log_seconds,
+    legend,
+    marker_handle,
     new_figure,
 )
 
 _NAME_HEIGHT = 0.045  # of the axes
-_MOST_NAMED = 16  # more names would lie on each other
-_LOOKS = {STANDARD: Look(COLORS[1], "o", "none"), REPLACED: Look(COLORS[2], "D", "none")}
+_MOST_NAMED = 16  # more names would overlap
+_LOOKS = {STANDARD: Look(COLORS[1], "o"), REPLACED: Look(COLORS[2], "D")}
+_MEASURED, _EXPECTED = Look(COLORS[1], "o"), Look(COLORS[2], "|")
 
 _OTHERS = ("batch norm", "activation", "pooling", "linear", "other")
-_CONVOLUTIONS, _ALONE = "convolutions in the network", "convolutions, each alone"
-# Convolutions stand out, everything else has a colour of its own and hatches for grey prints.
+_CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each alone"
+# Hatches distinguish the parts in grey prints.
 _FILLS: Mapping[str, tuple[str, str]] = {
-    _ALONE: ("#9cc9e3", ""),
+    _SINGLE: ("#9cc9e3", ""),
     _CONVOLUTIONS: (COLORS[1], ""),
     "batch norm": (COLORS[2], "///"),
     "activation": (COLORS[6], "..."),
@@ -46,20 +48,21 @@ _FILLS: Mapping[str, tuple[str, str]] = {
 
 
 def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
-    """MACs against time, a point a network and choice; None with fewer than two networks."""
-    whole = [one for one in sums if one.choices]
-    if len(whole) < 2:
+    """Draw MACs against time, one point per network and choice; None below two networks."""
+    networks = [one for one in sums if one.choices]
+    if len(networks) < 2:
         return None
     figure = new_figure(5.6)
     ax = figure.subplots()
-    for one in whole:
-        _point(ax, one.standard, _LOOKS[STANDARD])
-        if one.replaced:
-            _point(ax, one.replaced, _LOOKS[REPLACED])
-            ends = (one.standard, one.replaced)
-            ax.plot([c.macs for c in ends], [c.sum.time.value for c in ends], color=GREY,
-                    linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
-    rate = _rate_line(ax, whole)
+    for one in networks:
+        choices = {STANDARD: one.standard, REPLACED: one.replaced}
+        ends = [(name, c.macs, c.sum.time) for name, c in choices.items() if c]
+        for name, macs, time in ends:
+            error_bars(ax, [macs], [time.value], _LOOKS[name],
+                       y_ends=([time.low], [time.high]))  # fmt: skip
+        ax.plot([macs for _, macs, _ in ends], [time.value for *_, time in ends], color=GREY,
+                linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
+    rate = _rate_line(ax, networks)
     ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: _macs(macs)))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
@@ -67,35 +70,28 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
     log_seconds(ax, "y")
     ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.set_ylabel("time of all convolutions, added up")
-    _name_points(figure, ax, whole)
-    shown = [STANDARD, *([REPLACED] if any(one.replaced for one in whole) else [])]
-    handles = [_marker(_LOOKS[name], name) for name in shown] + [rate]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    said = [
-        f"{one.workload} {_macs(one.standard.macs)} in "
-        f"{formatting.seconds(one.standard.sum.time.value)}"
-        for one in whole
-    ]
+    _name_points(figure, ax, networks)
+    replaced = any(one.replaced for one in networks)
+    shown = {name: look for name, look in _LOOKS.items() if name == STANDARD or replaced}
+    legend(figure, shown, lines=[rate])
     return Picture(
         name="macs_vs_time",
         figure=figure,
         title=title,
-        alt=f"Scatter plot of multiply-accumulates against time: {'; '.join(said)}.",
-        caption="Each network's convolutions, every one timed alone and counted as often as it "
-        "occurs. On the dotted line time is proportional to the work, at the rate of the "
-        "network with the most of it; above it a network is slower than its MACs say.",
+        alt=f"Scatter chart of MACs against time of {_names(one.workload for one in networks)}.",
+        caption="Convolutions are timed alone and counted as often as they occur. On the dotted "
+        "line time is proportional to MACs, at the rate of the largest network.",
     )
 
 
-def _point(ax: Axes, choice: Choice, look: Look) -> None:
-    time = choice.sum.time
-    error_bars(ax, [choice.macs], [time.value], [time.low], [time.high], look)
+def _names(networks: Iterable[str]) -> str:
+    return formatting.join(list(dict.fromkeys(" ".join(name.split()) for name in networks)))
 
 
-def _rate_line(ax: Axes, whole: Sequence[NetworkSum]) -> Line2D:
-    """Where every network has the rate of the largest one."""
-    largest = max((one.standard for one in whole), key=lambda choice: choice.macs)
-    macs = [choice.macs for one in whole for choice in (one.standard, one.replaced) if choice]
+def _rate_line(ax: Axes, networks: Sequence[NetworkSum]) -> Line2D:
+    """Draw the line on which every network has the rate of the largest one."""
+    largest = max((one.standard for one in networks), key=lambda choice: choice.macs)
+    macs = [choice.macs for one in networks for choice in (one.standard, one.replaced) if choice]
     ends = np.array([min(macs) / 1.3, max(macs) * 1.3])
     rate = largest.macs / largest.sum.time.value
     label = f"{formatting.digits(2 * rate / 1e9)} GFLOP/s"
@@ -103,27 +99,21 @@ def _rate_line(ax: Axes, whole: Sequence[NetworkSum]) -> Line2D:
     return line
 
 
-def _name_points(figure: Figure, ax: Axes, whole: Sequence[NetworkSum]) -> None:
-    """Names in a column on the right, in the order of the points that thin lines lead them to."""
-    named = sorted(whole, key=lambda one: one.standard.sum.time.value)[-_MOST_NAMED:]
+def _name_points(figure: Figure, ax: Axes, networks: Sequence[NetworkSum]) -> None:
+    """Write the names in a column on the right, connected to their points by thin lines."""
+    named = sorted(networks, key=lambda one: one.standard.sum.time.value)[-_MOST_NAMED:]
     points = [(one.standard.macs, one.standard.sum.time.value) for one in named]
-    figure.draw_without_rendering()  # so that places on the axes are known
+    figure.draw_without_rendering()  # fixes the places on the axes
     to_axes = ax.transData + ax.transAxes.inverted()
     heights = spread([float(to_axes.transform(point)[1]) for point in points], _NAME_HEIGHT)
     for one, point, height in zip(named, points, heights, strict=True):
-        ax.annotate(
-            one.workload,
-            point,
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4},
-        )
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4}
+        ax.annotate(one.workload, point, xytext=(1.03, height), textcoords="axes fraction",
+                    va="center", fontsize=8.5, arrowprops=line)  # fmt: skip
 
 
 def spread(heights: Sequence[float], least: float) -> list[float]:
-    """Ascending heights moved as far apart as `least`, as little as a push up and down allows."""
+    """Return ascending heights moved at least `least` apart, with the same mean."""
     apart: list[float] = []
     for height in heights:
         apart.append(max(height, apart[-1] + least) if apart else height)
@@ -132,127 +122,107 @@ def spread(heights: Sequence[float], least: float) -> list[float]:
 
 
 class Gain(NamedTuple):
-    """One exchange of a network: how much faster it made it, and what MACs promised."""
+    """Measured and expected speedup of one change of a network."""
 
     name: str
     measured: Interval
     mac_ratio: float
+    """MACs before / MACs after."""
 
 
 def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
-    """Promise and gain of each exchange; None where there is none."""
+    """Draw the expected and the measured speedup of each change; None without one."""
     if not gains:
         return None
     figure = new_figure(1.9 + 0.42 * len(gains))
     ax = figure.subplots()
-    measured, promised = Look(COLORS[1], "o", "none"), Look(COLORS[2], "|", "none")
     for place, gain in enumerate(gains):
-        ends = [gain.measured.value, gain.mac_ratio]
-        ax.plot(ends, [place, place], color="#c9c9c9", linewidth=3, zorder=1)
-        ax.plot(gain.mac_ratio, place, color=promised.color, marker="|", markersize=16, mew=2.5)
-        error_bars(ax, [gain.measured.value], [place], [gain.measured.low],
-                   [gain.measured.high], measured, along="x")  # fmt: skip
-        short = f"{formatting.format_ratio(gain.measured.value)} of {formatting.format_ratio(gain.mac_ratio)}"
-        ax.annotate(short, (gain.measured.value, place), xytext=(0, 8), ha="center",
+        value, low, high = gain.measured
+        ax.plot([value, gain.mac_ratio], [place, place], color="#c9c9c9", linewidth=3, zorder=1)
+        ax.plot(gain.mac_ratio, place, color=_EXPECTED.color, marker="|", markersize=16, mew=2.5)
+        error_bars(ax, [value], [place], _MEASURED, x_ends=([low], [high]))
+        text = f"{formatting.format_ratio(value)} of {formatting.format_ratio(gain.mac_ratio)}"
+        ax.annotate(text, (value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
     furthest = max(max(gain.measured.value, gain.mac_ratio) for gain in gains)
     highest = np.nanmax([furthest, *(gain.measured.high for gain in gains)])
     ax.set_xlim(0, min(1.05 * highest, 1.4 * furthest))
-    ax.set_yticks(range(len(gains)), [gain.name for gain in gains])
-    ax.set_ylim(len(gains) - 0.5, -0.6)
-    ax.set_xlabel("times faster than with standard convolutions (1: no gain)")
-    handles = [_marker(measured, "measured"), _marker(promised, "promised by MACs", size=12)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    said = [
-        f"{' '.join(gain.name.split())} {formatting.interval(*gain.measured)} of "
-        f"{formatting.digits(gain.mac_ratio)}"
-        for gain in gains
-    ]
+    label_rows(ax, [gain.name for gain in gains])
+    ax.set_ylim(top=-0.6)
+    ax.set_xlabel("speedup over standard convolutions")
+    expected = marker_handle(_EXPECTED, "expected from MACs", markersize=12, mew=2.5)
+    legend(figure, {"measured": _MEASURED}, lines=[expected])
     return Picture(
         name="network_speedup",
         figure=figure,
         title=title,
-        alt=f"Measured speedup beside the one that MACs promise: {'; '.join(said)}.",
-        caption="Sums over all convolutions of a network, each timed alone; bars are 95 % "
-        "intervals. Separable layers compute another function, which has to be trained.",
+        alt="Dot chart of the measured speedup beside the one expected from MACs of "
+        f"{_names(gain.name for gain in gains)}.",
+        caption="Sums over all convolutions of a network, each timed alone, with 95 % intervals. "
+        "Separable layers compute another function, which needs training.",
     )
 
 
 def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Picture | None:
-    """Two bars a network: its convolutions alone, and the whole in parts; None without one."""
+    """Draw each network's convolutions timed alone, and its time in parts; None without one."""
     if not breakdowns:
         return None
     figure = new_figure(2.1 + 0.8 * len(breakdowns))
     ax = figure.subplots()
-    used: dict[str, None] = {}
+    used: set[str] = set()
     widest = 100.0  # percent
     for place, one in enumerate(breakdowns):
-        alone = {_ALONE: 100 * one.isolated.time.value / one.end_to_end.time.value}
-        for offset, parts, sum_ in (
-            (-0.19, alone, one.isolated),
-            (0.19, _shares(one), one.end_to_end),
+        single = {_SINGLE: 100 * one.isolated.time.value / one.end_to_end.time.value}
+        for y, parts, time in (
+            (place - 0.19, single, one.isolated.time),
+            (place + 0.19, _shares(one), one.end_to_end.time),
         ):
-            _stack(ax, place + offset, parts)
-            end = sum(parts.values())
-            _say(ax, place + offset, end, sum_.time)
+            end = _stack(ax, y, parts)
+            ax.annotate(formatting.seconds(time.value), (end, y), xytext=(5, 0), fontsize=9,
+                        va="center", textcoords="offset points")  # fmt: skip
             widest = max(widest, end)
-            used |= dict.fromkeys(parts)
-    ax.set_yticks(range(len(breakdowns)), [one.network for one in breakdowns])
-    ax.set(ylim=(len(breakdowns) - 0.5, -0.5), xlim=(0, 1.18 * widest))
+            used |= parts.keys()
+    label_rows(ax, [one.network for one in breakdowns])
+    ax.set_xlim(0, 1.18 * widest)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    ax.set_xlabel("of the whole network's time")
-    shown = [kind for kind in _FILLS if kind in used]
-    figure.legend(handles=[_patch(kind) for kind in shown], loc="outside lower center", ncols=4)
-    said = [
-        f"{one.network} {formatting.seconds(one.end_to_end.time.value)} whole, its convolutions alone "
-        f"{formatting.seconds(one.isolated.time.value)}"
-        for one in breakdowns
-    ]
+    ax.set_xlabel("share of the network's time")
+    legend(figure, {}, lines=[
+        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=kind)
+        for kind, (color, hatch) in _FILLS.items() if kind in used
+    ])  # fmt: skip
     return Picture(
         name="layers_vs_network",
         figure=figure,
         title=title,
-        alt=f"Stacked bars of networks: {'; '.join(said)}.",
-        caption="Upper bar: every convolution timed alone, added up. Lower bar: the whole "
-        "network, run end to end, divided among its calls. What is in no call is Python, and on a "
-        "disturbed machine what interrupted the forward pass. Intervals are in the table.",
+        alt=f"Stacked bars of the time of {_names(one.network for one in breakdowns)}, by part.",
+        caption="Upper bar: every convolution timed alone, added up. Lower bar: the network, run "
+        "end to end, by kind of call.",
     )
 
 
 def _shares(one: NetworkBreakdown) -> dict[str, float]:
-    """The whole's parts, those above zero, in percent of it."""
+    """Return the parts of a network above zero, in percent of its time."""
     parts = {_CONVOLUTIONS: one.in_network.time.value}
     parts |= {kind: one.others[kind].time.value for kind in _OTHERS if kind in one.others}
     parts[UNATTRIBUTED] = one.unattributed_s
-    whole = one.end_to_end.time.value
-    return {kind: 100 * seconds / whole for kind, seconds in parts.items() if seconds > 0}
+    return {
+        kind: 100 * seconds / one.end_to_end.time.value
+        for kind, seconds in parts.items()
+        if seconds > 0
+    }
 
 
-def _stack(ax: Axes, place: float, parts: Mapping[str, float]) -> None:
-    left = 0.0
+def _stack(ax: Axes, place: float, parts: Mapping[str, float]) -> float:
+    """Draw one stacked bar and return its end."""
+    end = 0.0
     for kind, share in parts.items():
         color, hatch = _FILLS[kind]
-        ax.barh(place, share, 0.36, left, color=color, hatch=hatch, edgecolor="white", lw=0.4)
-        left += share
-
-
-def _say(ax: Axes, place: float, end: float, time: Interval) -> None:
-    """The time in digits, behind its bar."""
-    ax.annotate(formatting.seconds(time.value), (end, place), xytext=(5, 0), fontsize=9, va="center",
-                textcoords="offset points")  # fmt: skip
-
-
-def _marker(look: Look, label: str, size: float = 6) -> Line2D:
-    return Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=label,
-                  markersize=size, mew=2.5 if look.marker == "|" else None)  # fmt: skip
-
-
-def _patch(kind: str) -> Patch:
-    color, hatch = _FILLS[kind]
-    return Patch(facecolor=color, hatch=hatch, edgecolor="white", label=kind)
+        ax.barh(place, share, 0.36, end, color=color, hatch=hatch, edgecolor="white", lw=0.4)
+        end += share
+    return end
 
 
 def _macs(macs: float) -> str:
-    """`567716352` as `568 M`."""
+    """Return `567716352` as `568 M`."""
     return f"{macs / 1e9:.3g} G" if macs >= 1e9 else f"{macs / 1e6:.3g} M"

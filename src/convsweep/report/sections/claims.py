@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.claims.claims import Claim
-from convsweep.analysis.claims.evidence import HOLDS, ClaimResult, evaluate
+from convsweep.analysis.claims.evidence import HOLDS, VERDICTS, ClaimResult, evaluate
 from convsweep.analysis.claims.pairs import Pair
 from convsweep.analysis.run import Run
 from convsweep.formatting import NOT_MEASURED
@@ -41,7 +41,7 @@ def section(run: Run) -> Section | None:
     return Section(
         title="The lecture, measured",
         sentences=[
-            f"On {setting}: {plot.finding(found)}." if several else f"{plot.finding(found)}."
+            f"On {setting}: {_verdict_counts(found)}." if several else f"{_verdict_counts(found)}."
             for setting, found in results.items()
         ],
         tables=[
@@ -53,6 +53,13 @@ def section(run: Run) -> Section | None:
         ],
         notes=[note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
     )
+
+
+def _verdict_counts(results: Sequence[ClaimResult]) -> str:
+    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2`."""
+    found = [each.verdict for each in results]
+    counts = [f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found]
+    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}"
 
 
 def _claims_table(results: Results, baseline: str) -> Table:

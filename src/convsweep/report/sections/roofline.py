@@ -10,8 +10,7 @@ from convsweep.analysis.estimates import Interval
 from convsweep.analysis.roofline import RooflineEfficiency, roofline_efficiencies, roofs
 from convsweep.analysis.run import Run, top_backends
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, roofline
-from convsweep.report.plots.backend_limit import note_omitted_backends
+from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
 from convsweep.report.section import Section
 from convsweep.report.sections.separable_text import Comparisons
@@ -134,8 +133,7 @@ def _pictures(
             for each in efficiencies
             if each.name in shown.backends or (each.name not in part.backends and has_separable)
         ]
-        explanation = comparisons[setting].explanation if has_separable else None
-        if picture := roofline.draw(shown, own, explanation):
+        if picture := roofline.draw(shown, own):
             picture = note_omitted_backends(picture, shown, part)
             pictures.append(picture.of(setting) if len(found) > 1 else picture)
     return pictures

@@ -1,0 +1,130 @@
+"""Panels, tick labels, intervals and selections that several figures share."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from convsweep.formatting import seconds
+from convsweep.report.plots.style import Look
+
+if TYPE_CHECKING:
+    from pandas import Series
+
+    Values = Sequence[float] | Series[float]
+
+_LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
+
+
+def panel_columns(number: int) -> int:
+    """Return the number of panels per row."""
+    return 2 if number == 4 else min(3, number)
+
+
+def add_panels(
+    figure: Figure, names: Sequence[str], x_label: str, y_label: str = "", *, shared: bool = True
+) -> list[Axes]:
+    """Add one panel per name, at most three per row, labelled on the left and at the bottom."""
+    columns = panel_columns(len(names))
+    grid = figure.subplots(
+        math.ceil(len(names) / columns), columns, sharex=shared, sharey=shared, squeeze=False
+    )
+    for ax in grid.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax in grid[:, 0]:
+        ax.set_ylabel(y_label)
+    panels = list(grid.flat[: len(names)])
+    for ax in panels[-columns:]:
+        ax.tick_params(labelbottom=True)
+        ax.set_xlabel(x_label)
+    for ax, name in zip(panels, names, strict=True):
+        ax.set_title(textwrap.fill(name, _LETTERS[columns]), loc="left")
+    return panels
+
+
+def label_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows 0, 1, ... of a chart, from the top down."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def as_cells(ax: Axes) -> None:
+    """Remove grid, ticks and frame from a panel of coloured cells."""
+    ax.grid(visible=False)
+    ax.tick_params(length=0, which="both")
+    ax.spines[:].set_visible(False)
+
+
+def log_ratios(axis: Axis, subs: Sequence[float] = (1, 2, 5), scale: float = 1) -> None:
+    """Tick a logarithmic axis as 0.5, 1, 2; values are divided by `scale` for display."""
+    axis.set_major_locator(LogLocator(10, subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis of seconds logarithmic, ticked as 10 µs, 1 ms, 1 s."""
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_seconds(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def linear_seconds(ax: Axes) -> None:
+    """Tick a linear x axis of seconds as 0, 1 ms, 2 ms."""
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: short_seconds(value) if value > 0 else "0")
+    )
+
+
+def short_seconds(value: float) -> str:
+    """Return `0.00001` as `10 µs`."""
+    number, unit = seconds(value).split()
+    return f"{float(number.replace(',', '')):g} {unit}"
+
+
+def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
+    """Make the x axis logarithmic and tick it at the given values, thinned to what fits."""
+    ticks = sorted(set(values))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 7)]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def error_bars(
+    ax: Axes, x: Values, y: Values, look: Look, *,
+    x_ends: tuple[Values, Values] | None = None, y_ends: tuple[Values, Values] | None = None,
+) -> None:  # fmt: skip
+    """Draw markers with their intervals; an interval of NaN has no bar."""
+
+    def spread(center: Values, ends: tuple[Values, Values] | None) -> Any:
+        values = np.asarray(center, dtype=float)
+        return None if ends is None else np.stack([values - ends[0], np.asarray(ends[1]) - values])
+
+    ax.errorbar(
+        x, y, xerr=spread(x, x_ends), yerr=spread(y, y_ends), color=look.color,
+        marker=look.marker, linestyle="none", markersize=6, capsize=2.5, elinewidth=1.2, alpha=0.9,
+    )  # fmt: skip
+
+
+def evenly(number: int, most: int) -> list[int]:
+    """Return at most `most` of the places below `number`, evenly spread, with both ends."""
+    if number <= most:
+        return list(range(number))
+    return sorted({round(i * (number - 1) / max(1, most - 1)) for i in range(most)})
+
+
+def evenly_by_work(macs: Sequence[int], most: int) -> list[int]:
+    """Return at most `most` places, evenly spread over the MACs, in ascending order."""
+    by_work = sorted(range(len(macs)), key=lambda place: macs[place])
+    return sorted(by_work[place] for place in evenly(len(macs), most))
