@@ -206,11 +206,8 @@ def _shares(one: NetworkBreakdown) -> dict[str, float]:
     parts = {_CONVOLUTIONS: one.in_network.time.value}
     parts |= {kind: one.others[kind].time.value for kind in _OTHERS if kind in one.others}
     parts[UNATTRIBUTED] = one.unattributed_s
-    return {
-        kind: 100 * seconds / one.end_to_end.time.value
-        for kind, seconds in parts.items()
-        if seconds > 0
-    }
+    total = one.end_to_end.time.value
+    return {kind: 100 * seconds / total for kind, seconds in parts.items() if seconds > 0}
 
 
 def _stack(ax: Axes, place: float, parts: Mapping[str, float]) -> float:
