@@ -34,11 +34,11 @@ def accuracy(
     out: Path | None,
     resume: bool,
 ) -> int:
-    """Train small networks with standard and separable layers; compare accuracy and time.
+    """Compare accuracy and time of standard and separable layers.
 
-    The data come from Python packages: pip install 'convsweep[accuracy]'. Writes accuracy.csv and
-    environment.json. The same seed and threads give bit-identical results. Five seeds take a few
-    minutes.
+    Trains small networks of both. The data come from Python packages, installed by pip install
+    'convsweep[accuracy]'. Writes accuracy.csv and environment.json. The same seed and threads give
+    bit-identical results. Five seeds take a few minutes.
     """
     from convsweep.system import forkserver
 

@@ -41,7 +41,7 @@ def advise(
     out: Path | None,
     resume: bool,
 ) -> int:
-    """Measure each convolution of your MODEL, and what a separable replacement would save.
+    """Measure the convolutions of your MODEL, and possible savings.
 
     MODEL is package.module:factory or FILE.py:factory, where the factory returns a
     torch.nn.Module; or torchvision:NAME or timm:NAME if those are installed. Loading a model RUNS

@@ -21,7 +21,7 @@ _Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 @click.argument("what", metavar="backends | grids | workloads | devices")
 @ray_options
 def list_(what: str, ray: str | None, nodes: str | None) -> int:
-    """List the available backends, grids, workloads or devices, here or on a cluster."""
+    """List backends, grids, workloads or devices."""
     from convsweep.report.tables import Table
 
     with one_line_errors():

@@ -14,7 +14,7 @@ from convsweep.cli.errors import one_line_errors
 @click.argument("runs", metavar="RUN...", type=options.path, nargs=-1)
 @click.option("--out", metavar="DIR", type=options.path, required=True, help="New folder.")
 def merge(runs: tuple[Path, ...], out: Path) -> int:
-    """Merge the shards of one request, or runs of one request on several machines.
+    """Merge shards of one request, or its runs on several machines.
 
     Stops with an error if the runs have different requests or settings, are unfinished, or
     contain the same case twice. Rows keep their run and machine. Results of different machines

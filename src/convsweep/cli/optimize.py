@@ -34,7 +34,7 @@ def optimize(
     across_machines: bool,
     out: Path | None,
 ) -> int:
-    """Measure how much faster your MODEL runs with the fastest backend per layer.
+    """Run your MODEL on the fastest backends; measure the speedup.
 
     MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Each
     replaced layer is checked against float64. The Python function convsweep.optimize returns the

@@ -62,7 +62,7 @@ def print_paths(out: Path) -> None:
 
 
 def command_line() -> str:
-    """Return the command as it is recorded in environment.json."""
+    """Return the command line, for environment.json."""
     return shlex.join(["convsweep", *sys.argv[1:]])
 
 

@@ -37,7 +37,7 @@ def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
 def compare(
     old: Path, new: Path, margin: str | None, absolute: bool, across_machines: bool, form: str
 ) -> int:
-    """Test which cases are slower in the run NEW than in the run OLD.
+    """Test which cases are slower in run NEW than in run OLD.
 
     Compares speedups over the baseline, which cancels most of the machine's drift. Exit code 1 if
     a case is slower, or was ok and failed now.
@@ -71,7 +71,7 @@ _STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}
 @options.max_error
 @options.table_format("csv prints the content of best.csv.")
 def best(run_dir: Path, max_error: str | None, form: str) -> int:
-    """Find the fastest backend of each problem in RUN, and write best.csv.
+    """Find the fastest backend of each problem; write best.csv.
 
     Only backends that passed the correctness gate are candidates. With --max-error their relative
     error, max|y - reference| / max|reference|, is limited too. best.csv is written into the run's
@@ -103,7 +103,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
 @click.option("--format", "form", metavar="FORMAT", required=True, help="pytest-benchmark or csv.")
 @click.option("--out", metavar="FILE", type=options.path, help="New file (default: print).")
 def export(run_dir: Path, form: str, out: Path | None) -> int:
-    """Export a run as pytest-benchmark's JSON, or as one CSV table for dashboards."""
+    """Export a run as pytest-benchmark's JSON, or as one CSV table."""
     from convsweep.report.export import export as as_text
     from convsweep.report.export import write_new
 
