@@ -61,6 +61,7 @@ def advise(
         from convsweep.models.advise.trace import record
         from convsweep.problems.model_loader import load_model, short_name
         from convsweep.sweep.effort import pass_s, worker_settings
+        from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
 
@@ -87,7 +88,7 @@ def advise(
     network = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
     )
-    ending = sweep_with_progress(request, out, resume, [network])
+    ending = sweep_with_progress(LocalExecutor(request), out, resume, [network])
     with one_line_errors(out):
         keep(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
         advice = read_advice(out)

@@ -13,11 +13,11 @@ import click
 
 from convsweep.cli import output
 from convsweep.cli.errors import one_line_errors
-from convsweep.cli.sweep_command import plan, print_results, run_folder
+from convsweep.cli.sweep_command import plan, print_results, run_folder, sweep_with_progress
 
 if TYPE_CHECKING:
     from convsweep.cluster.node_groups import NodeGroup
-    from convsweep.cluster.pool import Node, Pool
+    from convsweep.cluster.pool import Node
     from convsweep.sweep.request import Options, Request
     from convsweep.sweep.session import SweepResult
 
@@ -112,6 +112,7 @@ def _sweep(
     """
     from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
+    from convsweep.cluster.executor import RayExecutor
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
     from convsweep.sweep.effort import worker_settings
     from convsweep.sweep.request import read_request
@@ -130,7 +131,9 @@ def _sweep(
             groups = group_nodes(described, options, finish)
         for group in groups:
             print(_plan(group), flush=True)
-        return out, None if dry_run else _measure(groups, pool, out, resume)
+        if dry_run:
+            return out, None
+        return out, sweep_with_progress(RayExecutor(groups, pool), out, resume)
 
 
 def _print_waiting(names: str) -> None:
@@ -141,18 +144,6 @@ def _print_waiting(names: str) -> None:
 def _plan(group: NodeGroup) -> str:
     lacking = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
     return f"On {group.name}: {plan(group.environment.request, len(group.nodes))}{lacking}"
-
-
-def _measure(groups: list[NodeGroup], pool: Pool, out: Path, resume: bool) -> SweepResult:
-    from convsweep.cli import terminal
-    from convsweep.cluster.executor import RayExecutor
-    from convsweep.sweep.session import run_sweep
-
-    command = output.command_line()
-    with one_line_errors(out), terminal.progress() as observe:
-        return run_sweep(
-            RayExecutor(groups, pool), out, out.resolve().name, command, observe, resume=resume
-        )
 
 
 def _end(ended: SweepResult, failed: int) -> int:

@@ -64,6 +64,7 @@ def run(
         forkserver.start()
     with exit_on_interrupt():
         from convsweep.cli import terminal
+        from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.request import Options, read_request
 
     with exit_on_interrupt(), one_line_errors():
@@ -73,7 +74,7 @@ def run(
     print(planned, flush=True)
     if dry_run:
         return 0
-    ending = sweep_with_progress(request, out, resume)
+    ending = sweep_with_progress(LocalExecutor(request), out, resume)
     failed = print_results(out)
     for left in ending.open_comparisons:
         print(terminal.open_comparisons_line(left))
@@ -135,6 +136,7 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         from convsweep.analysis.aa_noise import measure_noise
         from convsweep.report.noise import sentences
         from convsweep.results.store import load
+        from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.request import Options, aa_request, read_request
         from convsweep.system.environment import environment_warnings
 
@@ -143,7 +145,7 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         out = run_folder(out, resume, request.name)
         planned = plan(request)
     print(planned, flush=True)
-    if sweep_with_progress(request, out, resume).interrupted:
+    if sweep_with_progress(LocalExecutor(request), out, resume).interrupted:
         return output.interrupted()
     with one_line_errors():
         found = measure_noise(load(out))

@@ -10,6 +10,7 @@ from convsweep.cli import output
 from convsweep.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
+    from convsweep.sweep.executor import Executor
     from convsweep.sweep.network_runs import Network
     from convsweep.sweep.request import Request
     from convsweep.sweep.session import SweepResult
@@ -47,15 +48,13 @@ def plan(request: Request, nodes: int = 1) -> str:
 
 
 def sweep_with_progress(
-    request: Request, out: Path, resume: bool, networks: Sequence[Network] | None = None
+    executor: Executor, out: Path, resume: bool, networks: Sequence[Network] | None = None
 ) -> SweepResult:
     """Measure and show progress; `networks` are also timed end to end."""
     from convsweep.cli import terminal
-    from convsweep.sweep.executor import LocalExecutor
     from convsweep.sweep.session import run_sweep
 
-    executor, name = LocalExecutor(request), out.resolve().name
-    command = output.command_line()
+    name, command = out.resolve().name, output.command_line()
     with one_line_errors(out), terminal.progress() as observe:
         return run_sweep(executor, out, name, command, observe, resume=resume, networks=networks)
 
