@@ -1,4 +1,4 @@
-"""The gate that a backend passes before it is timed: able, held to the truth, in time."""
+"""Correctness gate: prepare a backend, check it against the reference, in its time limit."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
-_EXACT_BELOW = 2**24  # sums of whole numbers that float32 holds exactly
-_LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that two such factors compose
+_EXACT_BELOW = 2**24  # float32 holds sums of whole numbers exactly
+_LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that is a product of two of them
 
 
 @dataclass(frozen=True)
 class BenchmarkGroup:
-    """One problem's cases, and what they share while they are compared."""
+    """Cases of one problem and setting, and the data that they share."""
 
     cases: Sequence[Case]
     device: Device
     inputs: Inputs
-    truth: Reference
+    reference: Reference
     case_timeout_s: float
     effort: MeasurementConfig | None
-    """None: the gate alone, which then tries whole numbers too."""
+    """None: the gate only, which then checks whole numbers too."""
     is_first: bool = True
-    """Whether no earlier pass has held these cases to the truth."""
+    """Whether this is the first pass of these cases."""
 
 
 @dataclass(frozen=True)
 class ValidatedCase:
-    """A backend that passed the gate."""
+    """Case whose backend passed the gate."""
 
     call: Callable[[], Tensor]
-    """Computes the contest's input."""
+    """Computes the output for the group's input."""
     call_s: float
-    """About how long that takes."""
+    """Approximate seconds per call."""
     called_s: float
-    """Seconds that the gate's calls took, the first one apart: they warmed it up."""
+    """Seconds of the gate's calls without the first: they count as warm-up."""
     bound: float
-    """How far its answers may be off."""
+    """Largest allowed error ratio."""
     outcome: Outcome
 
 
 class TimeLimitExceeded(Exception):
-    """A case that would take longer than it may; its first call took `first_call_s`."""
+    """Raised if a case would exceed its time limit; its first call took `first_call_s`."""
 
     def __init__(self, reason: str, first_call_s: float) -> None:
         super().__init__(reason)
@@ -65,25 +65,25 @@ class TimeLimitExceeded(Exception):
 
 
 class _TimedConv:
-    """A prepared backend whose calls are timed, and stopped when the case can't end in time.
+    """Prepared backend that times its calls and stops when the case cannot end in time.
 
-    Where it compiles, its first call may take that much longer, and tells little of the others.
+    If the backend compiles, its first call may take `compile_s` longer.
     """
 
-    def __init__(self, conv: Conv, contest: BenchmarkGroup, compile_s: float) -> None:
-        self.conv, self.clock, self.compile_s = conv, contest.device.clock, compile_s
-        self.limit_s, self.needed = contest.case_timeout_s, min_calls(contest.effort)
+    def __init__(self, conv: Conv, group: BenchmarkGroup, compile_s: float) -> None:
+        self.conv, self.clock, self.compile_s = conv, group.device.clock, compile_s
+        self.limit_s, self.needed = group.case_timeout_s, min_calls(group.effort)
         self.seconds: list[float] = []
 
     @property
     def call_s(self) -> float:
-        """About how long a call takes, or the least that the only one so far tells."""
+        """Approximate seconds per call; a lower limit after the first call."""
         others = self.seconds[1:]
         return min(others) if self.compile_s and others else min(self._counted())
 
     def __call__(self, x: Tensor) -> Tensor:
-        answers: list[Tensor] = []
-        self.seconds.append(self.clock(lambda: answers.append(self.conv(x))))
+        outputs: list[Tensor] = []
+        self.seconds.append(self.clock(lambda: outputs.append(self.conv(x))))
         left = self.needed - len(self.seconds)
         if sum(self._counted()) + self.call_s * left > self.limit_s:
             raise TimeLimitExceeded(
@@ -91,24 +91,24 @@ class _TimedConv:
                 f"over the limit of {self.limit_s:g} s",
                 self.seconds[0],
             )
-        return answers[0]
+        return outputs[0]
 
     def _counted(self) -> list[float]:
-        """The seconds of each call, of the first those that compiling does not excuse."""
+        """Return seconds per call, the first one without the allowed compile time."""
         first_s, *others = self.seconds
         return [max(0.0, first_s - self.compile_s), *others]
 
 
 def min_calls(effort: MeasurementConfig | None) -> int:
-    """How often the slowest case is called in a pass.
+    """Return how often the slowest case is called in a pass.
 
-    Three times by the gate, then for one sample, or three times more on whole numbers.
+    The gate makes 3 calls; then follow one sample, or 3 calls on whole numbers.
     """
     return 4 if effort else 6
 
 
 def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
-    """`skipped`, with the reason, where the backend can't take part in the case."""
+    """Return the outcome `skipped` with the reason if the backend cannot run the case, or None."""
     reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
         backend,
         case.problem,
@@ -124,33 +124,32 @@ def setup_group(
     *,
     case_timeout_s: float,
     effort: MeasurementConfig | None,
-    truth: Reference | None = None,
+    reference: Reference | None = None,
     is_first: bool = True,
 ) -> BenchmarkGroup:
-    """Draw the inputs and compute the truth, unless it is known from an earlier pass.
+    """Draw the inputs and compute the reference, unless an earlier pass has computed it.
 
     Raises:
-        MemoryError: they would not fit into the memory that is free now.
+        MemoryError: they do not fit into the free memory.
     """
     problem = cases[0].problem
     needed, free = _bytes_needed(problem), psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
-            f"inputs and truth need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
+            f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
         )
-    device = find_device(cases[0].device)
-    inputs = _inputs(cases[0])
-    truth = truth or compute_reference(problem, inputs)
-    return BenchmarkGroup(cases, device, inputs, truth, case_timeout_s, effort, is_first)
+    device, inputs = find_device(cases[0].device), _make_inputs(cases[0])
+    reference = reference or compute_reference(problem, inputs)
+    return BenchmarkGroup(cases, device, inputs, reference, case_timeout_s, effort, is_first)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
-    """Of the largest tensors that are alive at once, in float64: x, |x| padded, y thrice, w."""
+    """Return the bytes of the float64 tensors in use at once: about 3 x, 3 w and 4 y."""
     x, w, y = map(math.prod, (problem.input_shape, problem.weight_shape, problem.output_shape))
     return 8 * (3 * x + 3 * w + 4 * y)
 
 
-def _inputs(case: Case, integers: bool = False) -> Inputs:
+def _make_inputs(case: Case, integers: bool = False) -> Inputs:
     return make_inputs(
         case.problem,
         weight_kind=case.weight_kind,
@@ -161,41 +160,36 @@ def _inputs(case: Case, integers: bool = False) -> Inputs:
     )
 
 
-def validate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
-    """Prepare one backend and hold it to the truth; whatever it does wrong is its outcome."""
+def validate(group: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
+    """Prepare one case's backend and check it; return its outcome if it fails."""
     try:
-        return _through_the_gate(contest, index)
+        return _prepare_and_check(group, index)
     except TimeLimitExceeded as error:
         return Outcome("timeout", str(error), first_call_s=error.first_call_s)
     except Exception as error:
         return failure(error)
 
 
-def _through_the_gate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
-    case, device, inputs = contest.cases[index], contest.device, contest.inputs
+def _prepare_and_check(group: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
+    case, device, inputs = group.cases[index], group.device, group.inputs
     backend = find_backend(case.backend)
     started = perf_counter()
     conv = backend.prepare(case.problem, inputs.weights)
     device.synchronize()
     prepare_s = perf_counter() - started
-    timed = _TimedConv(conv, contest, backend.compile_s)
+    timed = _TimedConv(conv, group, backend.compile_s)
     bound = backend.error_bound(case.problem)
-    finding = check(timed, case.problem, inputs, contest.truth, bound)
-    if finding.reason:
-        return Outcome(
-            "mismatch",
-            finding.reason,
-            finding.max_abs_err,
-            finding.error_ratio,
-            relative_err=finding.relative_err,
-        )
-    if contest.effort is None and (wrong := _exact(case, backend)):
-        return wrong
+    result = check(timed, case.problem, inputs, group.reference, bound)
+    errors = (result.max_abs_err, result.error_ratio)
+    if result.reason:
+        return Outcome("mismatch", result.reason, *errors, relative_err=result.relative_err)
+    if group.effort is None and (mismatch := _check_integers(case, backend)):
+        return mismatch
     outcome = Outcome(
         "ok",
-        max_abs_err=finding.max_abs_err,
-        error_ratio=finding.error_ratio,
-        relative_err=finding.relative_err,
+        None,
+        *errors,
+        relative_err=result.relative_err,
         prepare_s=prepare_s,
         first_call_s=timed.seconds[0],
         gate_calls_s=sum(timed.seconds),
@@ -204,14 +198,14 @@ def _through_the_gate(contest: BenchmarkGroup, index: int) -> ValidatedCase | Ou
     return ValidatedCase(partial(conv, inputs.x), timed.call_s, called_s, bound, outcome)
 
 
-def _exact(case: Case, backend: Backend) -> Outcome | None:
-    """Hold a direct method to whole numbers, without any tolerance; None where it passes."""
+def _check_integers(case: Case, backend: Backend) -> Outcome | None:
+    """Check a direct method on whole numbers, which must be exact; None if it passes."""
     largest = case.problem.taps * _LARGEST_PRODUCT
     if not backend.direct or case.dtype not in ("float32", "float64") or largest >= _EXACT_BELOW:
         return None
-    inputs = _inputs(case, integers=True)
-    conv = backend.prepare(case.problem, inputs.weights)
-    finding = check(conv, case.problem, inputs, compute_reference(case.problem, inputs), bound=0.0)
-    if finding.reason is None:
+    problem, inputs = case.problem, _make_inputs(case, integers=True)
+    conv = backend.prepare(problem, inputs.weights)
+    result = check(conv, problem, inputs, compute_reference(problem, inputs), bound=0.0)
+    if result.reason is None:
         return None
-    return Outcome("mismatch", f"on whole numbers: {finding.reason}", finding.max_abs_err)
+    return Outcome("mismatch", f"on whole numbers: {result.reason}", result.max_abs_err)

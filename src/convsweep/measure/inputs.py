@@ -1,4 +1,4 @@
-"""Seeded tensors for a problem: the input, and weights that every backend computes with."""
+"""Seeded input and weights of a problem, the same for every backend."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from torch import Tensor
 from convsweep.backends.base import Weights
 from convsweep.problems.problem import ConvProblem, Size
 
-_PART = 2**17  # elements that are composed at once
+_CHUNK = 2**17  # elements that are composed at once
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one problem is computed from."""
+    """Input and weights of one problem."""
 
     x: Tensor  # (N, C_in, *input_size)
     weights: Weights
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """`"float32"` as torch's own object."""
+    """Return torch's dtype of a name such as "float32"."""
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
 def format_skip_reason(problem: ConvProblem, memory_format: str) -> str | None:
-    """Why tensors of the problem can't be laid out so, in words, or None."""
+    """Return why the problem's tensors cannot have the memory format, or None."""
     if memory_format == "channels_last" and problem.rank == 1:
         return "channels_last needs 2 or 3 spatial dimensions"
     return None
@@ -47,11 +47,11 @@ def make_inputs(
     seed: int = 0,
     integers: bool = False,
 ) -> Inputs:
-    """The same tensors for the same arguments, on any machine.
+    """Return input and weights that depend on the arguments only, on any machine.
 
-    Normals, so that no value is zero or denormal; weights are scaled so that outputs are about 1.
-    With `integers` they are whole numbers from -2 to 2, so that every sum is exact.
-    A separable weight is composed from its two factors, which the result carries too.
+    Values are normal, so that none is zero or denormal; weights are scaled so that outputs are
+    about 1. With `integers` they are whole numbers from -2 to 2, so that every sum is exact. A
+    separable weight is the product of two factors, which the result contains too.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(problem.label.encode()) + seed)
 
@@ -83,18 +83,19 @@ def make_inputs(
 
 
 def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:
-    """The dense weight (C_out, C_in, *kernel_size), rounded to `dtype` a few channels at a time.
+    """Return the dense weight (C_out, C_in, *kernel_size), rounded to `dtype`.
 
-    All of it in float64 would be the largest tensor there is.
+    It is composed a few channels at a time; in float64 it would be the largest tensor of all.
     """
     shape = (pointwise.shape[0], *depthwise.transpose(0, 1).shape[1:])
     dense = torch.empty(shape, dtype=torch_dtype(dtype))
-    few = max(1, _PART // math.prod(shape[1:]))
-    for part, factor in zip(torch.split(dense, few), torch.split(pointwise, few), strict=True):
-        part.copy_(factor * depthwise.transpose(0, 1))
+    channels = max(1, _CHUNK // math.prod(shape[1:]))
+    chunks = zip(torch.split(dense, channels), torch.split(pointwise, channels), strict=True)
+    for chunk, factor in chunks:
+        chunk.copy_(factor * depthwise.transpose(0, 1))
     return dense
 
 
 def _rounded(tensor: Tensor, dtype: str) -> Tensor:
-    """The values that `dtype` can hold, still in float64."""
+    """Round the values to `dtype`; return them in float64."""
     return tensor.to(torch_dtype(dtype)).double()

@@ -1,8 +1,8 @@
-"""What came out of one case in one pass, and its row in the results."""
+"""Outcome of one case in one pass, and its row in measurements.csv."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -13,7 +13,7 @@ from convsweep.formatting import one_line
 from convsweep.measure.inputs import torch_dtype
 from convsweep.problems.case import Case
 from convsweep.problems.problem import format_size
-from convsweep.results.store import Row
+from convsweep.results.schema import COLUMNS, Row
 
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator
 
@@ -22,7 +22,7 @@ Status = Literal["ok", "skipped", "mismatch", "timeout", "out_of_memory", "crash
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one case went in one pass: every column that is measured; None where nothing was."""
+    """Measured values of one case in one pass; None if not measured. Fields are those of `Row`."""
 
     status: Status
     reason: str | None = None
@@ -45,18 +45,18 @@ class Outcome:
     sample_flags: str | None = None
     relative_err: float | None = None
     gate_calls_s: float = 0.0
-    """What the backend's calls at the gate took; no column holds it."""
+    """Seconds of the backend's calls in the gate. Not a column."""
     blocks: tuple[tuple[float, ...], ...] = ()
-    """Every sample, block by block, for the samples file; no column holds it."""
+    """All samples by block, for the samples file. Not a column."""
 
 
-NO_COLUMNS = ("gate_calls_s", "blocks")
-"""What of an outcome is in no row."""
+MEASURED_COLUMNS = tuple(field.name for field in fields(Outcome) if field.name in COLUMNS)
+"""Columns of a row that come from its outcome."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What all rows of one run share."""
+    """Values that all rows of one run share."""
 
     run_id: str
     environment_id: str
@@ -65,7 +65,7 @@ class RunInfo:
 
 
 def failure(error: BaseException) -> Outcome:
-    """The outcome of a case that raised."""
+    """Return the outcome of a case that raised: `out_of_memory` or `error`."""
     text = one_line(f"{type(error).__name__}: {error}")
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in text for words in _OUT_OF_MEMORY
@@ -74,7 +74,7 @@ def failure(error: BaseException) -> Outcome:
 
 
 def utc_now() -> str:
-    """This moment, as the results spell it."""
+    """Return the current time in ISO 8601, in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -86,11 +86,10 @@ def make_row(
     outcome: Outcome,
     node: str | None = None,
 ) -> Row:
-    """The row of one case in one pass, of a cluster's `node`."""
+    """Return the row of one case in one pass; `node` is the cluster node that measured it."""
     problem, layer = case.problem, case.layer
     itemsize = torch_dtype(case.dtype).itemsize
     computes = outcome.status != "skipped"
-    measured = {name: value for name, value in vars(outcome).items() if name not in NO_COLUMNS}
     return Row(
         run_id=run.run_id,
         pass_index=pass_index,
@@ -127,5 +126,5 @@ def make_row(
         backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
         backend_family=backend.family,
         node=node,
-        **measured,
+        **{name: getattr(outcome, name) for name in MEASURED_COLUMNS},
     )

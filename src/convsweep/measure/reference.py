@@ -1,4 +1,4 @@
-"""The float64 truth, and the gate that every case passes before it is timed."""
+"""Float64 reference of a problem, and the correctness gate against it."""
 
 from __future__ import annotations
 
@@ -18,62 +18,62 @@ from convsweep.problems.problem import ConvProblem
 
 _BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 _BAND_BYTES = 2**28
-_PART = 2**15  # elements that are compared at once
+_CHUNK = 2**15  # elements that are compared at once, so that they stay in a cache
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the right answer is, computed in float64 on the CPU from the same rounded inputs."""
+    """Expected output, computed in float64 on the CPU from the same rounded inputs."""
 
     y: Tensor  # (N, C_out, *output_size)
-    negated: Tensor | None  # the answer to -x where a bias makes it another one than -y
-    scale: float  # max(conv(|x|, |w|) + |bias|), what rounding errors are measured in
+    negated: Tensor | None  # output for -x; None without a bias, since it then is -y
+    scale: float  # max(conv(|x|, |w|) + |bias|), the unit of rounding errors
 
     @property
     def largest(self) -> float:
-        """max|y|: errors relative to the answer are told in it."""
+        """max|y|, the unit of relative errors."""
         low, high = self.y.aminmax()
         return max(-float(low), float(high))
 
 
 @dataclass(frozen=True)
 class PackedReference:
-    """A truth as it travels between processes, to be used in the passes to come."""
+    """Reference in NumPy arrays, to be sent to other processes and reused in later passes."""
 
     y: NDArray[np.float64]
     negated: NDArray[np.float64] | None
     scale: float
 
     @classmethod
-    def pack(cls, truth: Reference) -> PackedReference:
-        """The truth in arrays, which processes hand to each other."""
-        negated = None if truth.negated is None else truth.negated.numpy()
-        return cls(truth.y.numpy(), negated, truth.scale)
+    def pack(cls, reference: Reference) -> PackedReference:
+        """Convert a reference to arrays."""
+        negated = None if reference.negated is None else reference.negated.numpy()
+        return cls(reference.y.numpy(), negated, reference.scale)
 
     def unpack(self) -> Reference:
-        """The truth again."""
+        """Convert back to tensors."""
         negated = None if self.negated is None else torch.from_numpy(self.negated)
         return Reference(torch.from_numpy(self.y), negated, self.scale)
 
     @property
     def nbytes(self) -> int:
-        """What keeping it takes."""
+        """Size in memory."""
         return self.y.nbytes + (0 if self.negated is None else self.negated.nbytes)
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate saw; `reason` is None where the backend passed."""
+    """Errors of a backend, and the reason why it failed; `reason` is None if it passed."""
 
     max_abs_err: float | None = None
     error_ratio: float | None = None
     reason: str | None = None
     relative_err: float | None = None
-    """max|y - true y| / max|true y|."""
+    """max|y - reference| / max|reference|."""
 
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
-    """The convolution of `inputs` in float64, and the scale of its rounding errors."""
+    """Compute the convolution of `inputs` in float64, and the scale of its rounding errors."""
     x, w = inputs.x.cpu().double(), inputs.weights.dense.cpu().double()
     bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
 
@@ -85,99 +85,105 @@ def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
 
 
 def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
-    """The definition in float64, in bands of output rows: torch unfolds all that it is given."""
+    """Convolve in bands of output rows: in float64, torch unfolds its whole input at once."""
     x = pad(x, [p for side in reversed(problem.padding) for p in (side, side)])
     row = math.prod(problem.output_size[1:]) * problem.batch_size
     rows = max(1, _BAND_BYTES // (8 * problem.in_channels * math.prod(problem.kernel_size) * row))
     stride, reach = problem.stride[0], problem.dilation[0] * (problem.kernel_size[0] - 1) + 1
-    bands = []
+    conv, bands = _BY_RANK[problem.rank], []
     for first in range(0, problem.output_size[0], rows):
         last = min(first + rows, problem.output_size[0]) - 1
         band = x.narrow(2, first * stride, (last - first) * stride + reach)
-        bands.append(
-            _BY_RANK[problem.rank](
-                band, w, None, problem.stride, 0, problem.dilation, problem.groups
-            )
-        )
+        bands.append(conv(band, w, None, problem.stride, 0, problem.dilation, problem.groups))
     return torch.cat(bands, 2)
 
 
-def recheck(
-    call: Callable[[], Tensor], inputs: Inputs, truth: Reference, bound: float, times: int
-) -> str | None:
-    """What is wrong with a backend's answer to `-x` once it has been timed, or None.
-
-    Where it is called some `times`, answers are kept, so that old memory in new turns is seen.
-    """
-    inputs.x.data.neg_()
-    try:
-        answers = [call() for _ in range(times)]
-    finally:
-        inputs.x.data.neg_()
-    if len({answer.untyped_storage().data_ptr() for answer in answers}) < times:
-        return "after timing: returns the same memory from two calls"
-    reason = _compare(answers[-1], truth, bound, negated=True).reason
-    return reason and f"after timing: {reason}"
-
-
 def check(
-    conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
+    conv: Conv, problem: ConvProblem, inputs: Inputs, reference: Reference, bound: float
 ) -> GateResult:
-    """Hold a prepared backend to the truth on the very tensors that are timed; three calls.
+    """Check a prepared backend on the tensors that are timed, in three calls.
 
-    Two calls on `x`, the first answer ruined in between, and one on `-x` in the same memory: an
-    answer that was kept instead of computed can't be right in all three.
+    Two calls on `x`, with the first output overwritten in between, and one on `-x` in the same
+    memory: a cached output is wrong in at least one of them.
 
     Args:
-        conv: what the backend's `prepare` returned.
+        conv: function returned by the backend's `prepare`.
         problem: its shape.
-        inputs: the tensors to be timed.
-        truth: `reference(problem, inputs)`.
-        bound: the largest error allowed, in units of eps * truth.scale.
+        inputs: the tensors to be timed; unchanged afterwards.
+        reference: `compute_reference(problem, inputs)`.
+        bound: largest allowed error, in units of eps * reference.scale.
     """
-    given = _given(inputs)
-    before = [tensor.clone() for tensor in given]
+    tensors = _tensors(inputs)
+    before = [tensor.clone() for tensor in tensors]
     try:
-        finding = _hold(conv, problem, inputs, truth, bound)
-        if finding.reason is None and not all(map(torch.equal, given, before)):
+        result = _check_calls(conv, problem, inputs, reference, bound)
+        if result.reason is None and not all(map(torch.equal, tensors, before)):
             return GateResult(reason="changes its input or its weights")
-        return finding
+        return result
     finally:
-        for tensor, value in zip(given, before, strict=True):
+        for tensor, value in zip(tensors, before, strict=True):
             tensor.copy_(value)
 
 
-def _hold(
-    conv: Conv, problem: ConvProblem, inputs: Inputs, truth: Reference, bound: float
+def recheck(
+    call: Callable[[], Tensor], inputs: Inputs, reference: Reference, bound: float, times: int
+) -> str | None:
+    """Check a backend's output for `-x` after timing; return what is wrong, or None.
+
+    The outputs of all `times` calls are kept, so that memory that is reused in turns is found.
+    """
+    inputs.x.data.neg_()
+    try:
+        outputs = [call() for _ in range(times)]
+    finally:
+        inputs.x.data.neg_()
+    if _share_memory(outputs):
+        return "after timing: returns the same memory from two calls"
+    reason = _compare(outputs[-1], reference, bound, negated=True).reason
+    return reason and f"after timing: {reason}"
+
+
+def _check_calls(
+    conv: Conv, problem: ConvProblem, inputs: Inputs, reference: Reference, bound: float
 ) -> GateResult:
     original = inputs.x.clone()
     first = conv(inputs.x)
-    if reason := _form(first, problem, inputs):
+    if reason := _check_tensor(first, problem, inputs):
         return GateResult(reason=reason)
     if not torch.equal(inputs.x, original):
         return GateResult(reason="changes its input")
-    finding = _relative(_compare(first, truth, bound), truth)
-    if finding.reason:
-        return finding
+    result = _compare(first, reference, bound)
+    if result.max_abs_err is not None and (largest := reference.largest):
+        result = replace(result, relative_err=result.max_abs_err / largest)
+    if result.reason:
+        return result
     first.fill_(torch.nan)
     second = conv(inputs.x)
-    inputs.x.data.neg_()  # through .data: no version counter tells that x has changed
+    inputs.x.data.neg_()  # through .data: the tensor's version counter stays the same
     third = conv(inputs.x)
     inputs.x.data.neg_()
-    if len({tensor.untyped_storage().data_ptr() for tensor in (first, second, third)}) < 3:
+    if _share_memory([first, second, third]):
         return GateResult(reason="returns the same memory from two calls")
-    return replace(finding, reason=_repeats(second, third, truth, bound))
+    if reason := _compare(second, reference, bound).reason:
+        return replace(result, reason=f"second call: {reason}")
+    if reason := _compare(third, reference, bound, negated=True).reason:
+        return replace(result, reason=f"another input in the same memory: {reason}")
+    return result
 
 
-def _given(inputs: Inputs) -> list[Tensor]:
-    """Every tensor that the backend was given."""
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    """Return all tensors that the backend receives."""
     weights = inputs.weights
     optional = (inputs.x, weights.dense, weights.bias, *(weights.factors or ()))
     return [tensor for tensor in optional if tensor is not None]
 
 
-def _form(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
-    """What is wrong with the answer before its values are looked at."""
+def _share_memory(tensors: list[Tensor]) -> bool:
+    return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors)
+
+
+def _check_tensor(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
+    """Return what is wrong with the output apart from its values, or None."""
     x = inputs.x
     if not isinstance(y, Tensor):
         return f"returns a {type(y).__name__}, not a tensor"
@@ -187,40 +193,25 @@ def _form(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None:
         return f"returns {y.dtype}, not {x.dtype}"
     if y.device != x.device:
         return f"returns a tensor on {y.device}, not on {x.device}"
-    if y.untyped_storage().data_ptr() in {t.untyped_storage().data_ptr() for t in _given(inputs)}:
+    if any(_share_memory([y, tensor]) for tensor in _tensors(inputs)):
         return "returns the memory of its input or weights"
     return None
 
 
-def _compare(y: Tensor, truth: Reference, bound: float, *, negated: bool = False) -> GateResult:
-    """How far an answer to x, or to -x, is off; part by part, each small enough for a cache."""
-    flip = negated and truth.negated is None
-    expected = truth.negated if negated and truth.negated is not None else truth.y
+def _compare(y: Tensor, reference: Reference, bound: float, *, negated: bool = False) -> GateResult:
+    """Compare an output for x, or for -x, with the reference, in chunks."""
+    flip = negated and reference.negated is None
+    expected = reference.negated if negated and reference.negated is not None else reference.y
     error = 0.0
-    parts = (torch.split(tensor.reshape(-1), _PART) for tensor in (y.cpu(), expected))
-    for part, true in zip(*parts, strict=True):
-        values = part.double()
-        off = float((values.neg() if flip else values).sub(true).abs_().max())
+    chunks = (torch.split(tensor.reshape(-1), _CHUNK) for tensor in (y.cpu(), expected))
+    for chunk, expected_chunk in zip(*chunks, strict=True):
+        values = chunk.double()
+        off = float((values.neg() if flip else values).sub(expected_chunk).abs_().max())
         if not math.isfinite(off):
             return GateResult(reason="returns values that are not finite")
         error = max(error, off)
-    unit = torch.finfo(y.dtype).eps * truth.scale
+    unit = torch.finfo(y.dtype).eps * reference.scale
     ratio = error / unit if unit else float(error > 0) * float("inf")
     if ratio > bound:
         return GateResult(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
     return GateResult(error, ratio)
-
-
-def _relative(finding: GateResult, truth: Reference) -> GateResult:
-    """The finding with its error relative to the answer, where there is one above zero."""
-    if finding.max_abs_err is None or not (largest := truth.largest):
-        return finding
-    return replace(finding, relative_err=finding.max_abs_err / largest)
-
-
-def _repeats(second: Tensor, third: Tensor, truth: Reference, bound: float) -> str | None:
-    if reason := _compare(second, truth, bound).reason:
-        return f"second call: {reason}"
-    if reason := _compare(third, truth, bound, negated=True).reason:
-        return f"another input in the same memory: {reason}"
-    return None

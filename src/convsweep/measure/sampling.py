@@ -1,4 +1,4 @@
-"""Timing one case: how many calls a sample needs, and one block of samples."""
+"""Sampling of one case: iterations per sample, blocks of samples, quantiles."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class MeasurementConfig:
-    """How much to time, in seconds; the defaults are those of every run."""
+    """Duration of measurements, in seconds. The defaults are those of `convsweep run`."""
 
     warm_up_s: float = 0.005
-    """Calls before the first block; those of the gate count."""
+    """Warm-up before the first block; the calls of the gate count."""
     block_s: float = 0.01
-    """Samples of one case run back to back, before another backend has its turn."""
+    """Samples of one case run back to back."""
     blocks: int = 2
-    """Blocks of a case in one pass."""
+    """Blocks per case and pass."""
     case_s: float = 0.1
-    """A case whose blocks take longer than this in one pass has fewer, and at least one."""
+    """If the blocks of a case take longer in one pass, it has fewer, and at least one."""
     clock_share: float = 1e-4
-    """The largest part of a sample that the clock itself may cost."""
+    """Largest share of a sample that the clock itself may take."""
     discard_s: float = 0.001
-    """Calls discarded at the start of each block, while caches take in this case's data."""
+    """Calls discarded at the start of each block, while caches load the data of the case."""
     cold_block_s: float = 0.05
-    """A block of calls with cold caches, the flushes between them counted."""
+    """Block of calls with cold caches, including the flushes between them."""
     long_call_s: float = 0.25
-    """A call so long that its own start is no matter: none is discarded."""
+    """From this duration of a call on, no call is discarded."""
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How one case is timed: `blocks` times `samples` readings of `iterations` calls each."""
+    """Plan for timing one case: `blocks` x `samples` readings of `iterations` calls each."""
 
     iterations: int
     samples: int
     discarded: int
     blocks: int
     extra: Fraction = Fraction(0)
-    """What part of the iterations is made once more, uncounted: a handicap of known size."""
+    """Share of the iterations that is repeated uncounted: a slowdown of known size."""
 
     @property
     def calls(self) -> int:
-        """The calls of a pass that are timed."""
+        """Timed calls per pass."""
         return self.blocks * self.samples * self.iterations
 
     @property
     def all_calls(self) -> int:
-        """Those, and the ones that are discarded."""
+        """Timed and discarded calls per pass."""
         return self.calls + self.blocks * self.discarded
 
 
 def make_plan(
     call_s: float, overhead_s: float, effort: MeasurementConfig, extra: Fraction = Fraction(0)
 ) -> SamplingPlan:
-    """The plan for a call of about `call_s` under a clock that costs `overhead_s` a reading.
+    """Return the plan for a call of about `call_s`; reading the clock takes `overhead_s`.
 
-    With `extra`, a sample has so many iterations that the extra calls are whole ones.
+    With `extra`, iterations are a multiple of its denominator, so that extra calls are whole.
     """
     call_s = max(call_s, 1e-9)
     iterations = max(1, math.ceil(overhead_s / (effort.clock_share * call_s)))
@@ -76,16 +76,13 @@ def make_plan(
 
 
 def make_cold_plan(call_s: float, flush_s: float, effort: MeasurementConfig) -> SamplingPlan:
-    """The plan where the caches are flushed before each call, which takes about `flush_s`.
-
-    A sample is one call: a second one would find what the first one left.
-    """
+    """Return the plan for single calls, each after a flush of the caches of about `flush_s`."""
     samples = max(1, round(effort.cold_block_s / (call_s + flush_s)))
     return SamplingPlan(iterations=1, samples=samples, discarded=0, blocks=effort.blocks)
 
 
 def repeat(call: Call, times: int) -> Call:
-    """One piece of work that makes `times` calls."""
+    """Return a function that makes `times` calls."""
 
     def calls() -> None:
         for _ in range(times):
@@ -95,7 +92,7 @@ def repeat(call: Call, times: int) -> Call:
 
 
 def warm_up(clock: Clock, call: Call, effort: MeasurementConfig) -> float:
-    """Call ever more often until `warm_up_s` has passed; seconds of a call in the last round."""
+    """Double the calls until `warm_up_s` has passed; return seconds per call of the last round."""
     times, spent_s = 1, 0.0
     while True:
         round_s = clock(repeat(call, times))
@@ -106,19 +103,19 @@ def warm_up(clock: Clock, call: Call, effort: MeasurementConfig) -> float:
 
 
 def discard_warmup(clock: Clock, call: Call, plan: SamplingPlan) -> None:
-    """The first calls of a block, which nobody counts."""
+    """Make the first calls of a block, which are not timed."""
     if plan.discarded:
         clock(repeat(call, plan.discarded))
 
 
 def time_block(clock: Clock, call: Call, plan: SamplingPlan) -> list[float]:
-    """Seconds a call, one value a sample."""
+    """Return seconds per call, one value per sample."""
     work = repeat(call, plan.iterations + int(plan.extra * plan.iterations))
     return [clock(work) / plan.iterations for _ in range(plan.samples)]
 
 
 def time_cold_block(clock: Clock, call: Call, plan: SamplingPlan, flush: Call) -> list[float]:
-    """Seconds a call, one value a sample; `flush` empties the caches before each."""
+    """Return seconds per call, one value per sample; `flush` empties the caches before each."""
     samples = []
     for _ in range(plan.samples):
         flush()
@@ -128,7 +125,7 @@ def time_cold_block(clock: Clock, call: Call, plan: SamplingPlan, flush: Call) -
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The shape of one pass's samples, in seconds a call."""
+    """Quantiles of one pass's samples, in seconds per call."""
 
     min_s: float
     p05_s: float
@@ -139,7 +136,7 @@ class Quantiles:
 
 
 def quantiles(samples: Sequence[float]) -> Quantiles:
-    """What is kept of a pass's samples."""
+    """Return the quantiles of a pass's samples."""
     p05, median, p95 = np.quantile(samples, [0.05, 0.5, 0.95])
     deviation = np.median(np.abs(np.asarray(samples) - median))
     return Quantiles(float(min(samples)), float(p05), float(median), float(p95), float(deviation))

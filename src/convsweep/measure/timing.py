@@ -1,7 +1,6 @@
-"""One problem's backends in a measuring process: admitted, timed block by block, told.
+"""Timing of one problem's backends in a worker process, block by block.
 
-The parent asks for one step at a time, so that it knows who is at work, and can let backends of
-several processes take turns.
+The parent process requests every step, so that backends of several processes can take turns.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import psutil
 from convsweep.analysis.sample_flags import flags
 from convsweep.backends.variants import extra_work
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
-from convsweep.measure.outcome import Outcome, failure
+from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
     MeasurementConfig,
@@ -31,144 +30,110 @@ from convsweep.measure.sampling import (
 from convsweep.system.devices import Device
 from convsweep.system.environment import Usage, add_usage, core_clock_hz, usage
 
-_FREE_CALL_S, _CHEAP_CALL_S = 0.001, 0.02  # a few more are no matter; once they are none
-_KEPT_ANSWERS = 5
-_MINOR_SHARE = 0.1  # of a case's time limit
+_FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
+_RECHECK_CALLS = 5
+_PEAK_MEMORY_SHARE = 0.1  # of a case's time limit: a longer call is not repeated for its memory
 
 
 @dataclass
 class _TimedCase:
-    """One backend while it is timed."""
+    """State of one backend while it is timed."""
 
-    admitted: ValidatedCase
+    validated: ValidatedCase
     plan: SamplingPlan
     blocks: list[tuple[float, ...]] = field(default_factory=list)
-    used: Usage | None = field(default_factory=lambda: Usage(0, 0))
+    usage: Usage | None = field(default_factory=lambda: Usage(0, 0))
     clocks_hz: list[float | None] = field(default_factory=list)
 
 
 class GroupTimer:
-    """The contest of one problem, as far as it takes place in this process."""
+    """Timer of one benchmark group: validates, warms up, times blocks and finishes each case."""
 
-    def __init__(self, contest: BenchmarkGroup) -> None:
-        self.contest = contest
-        self._admitted: dict[int, ValidatedCase] = {}
-        self._contestants: dict[int, _TimedCase] = {}
+    def __init__(self, group: BenchmarkGroup) -> None:
+        self.group = group
+        self._validated: dict[int, ValidatedCase] = {}
+        self._timed: dict[int, _TimedCase] = {}
 
     def validate(self, index: int) -> Outcome:
-        """Prepare one case's backend and hold it to the truth; `ok` without a time if it passes."""
-        admitted = validate(self.contest, index)
-        if isinstance(admitted, Outcome):
-            return admitted
-        self._admitted[index] = admitted
-        return admitted.outcome
+        """Prepare and check one case's backend; `ok` without a time if it passes."""
+        validated = validate(self.group, index)
+        if isinstance(validated, Outcome):
+            return validated
+        self._validated[index] = validated
+        return validated.outcome
 
-    def warm_up(self, index: int) -> int | Outcome:
-        """Warm an admitted backend up; how many blocks it is to be timed for."""
+    def warm_up(self, index: int) -> SamplingPlan:
+        """Warm up a validated backend and return the plan to time it."""
+        case, device, validated = self.group.cases[index], self.group.device, self._validated[index]
+        call, call_s = validated.call, validated.call_s
+        effort = self.group.effort or MeasurementConfig()
+        if validated.called_s < effort.warm_up_s:
+            call_s = warm_up(device.clock, call, effort)
+        if case.cache == "cold":
+            plan = make_cold_plan(call_s, _second_run_s(device, device.flush_caches), effort)
+        else:
+            plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
+        self._timed[index] = _TimedCase(validated, plan)
+        return plan
+
+    def time_block(self, index: int) -> None:
+        """Time one block of a warm case."""
+        timed, device = self._timed[index], self.group.device
+        call, plan = timed.validated.call, timed.plan
+        gc.disable()
         try:
-            contestant = _warmed_up(self.contest, index, self._admitted[index])
-        except Exception as error:
-            return failure(error)
-        self._contestants[index] = contestant
-        return contestant.plan.blocks
-
-    def plan(self, index: int) -> SamplingPlan:
-        """How a case that is warm is timed."""
-        return self._contestants[index].plan
-
-    def time_block(self, index: int) -> Outcome | None:
-        """Time one block; an outcome only where that failed."""
-        try:
-            _add_block(self._contestants[index], self.contest)
-        except Exception as error:
-            return failure(error)
-        return None
+            discard_warmup(device.clock, call, plan)
+            before = usage()
+            if self.group.cases[0].cache == "cold":
+                samples = time_cold_block(device.clock, call, plan, device.flush_caches)
+            else:
+                samples = time_block(device.clock, call, plan)
+            timed.usage = add_usage(timed.usage, before, usage())
+        finally:
+            gc.enable()
+        timed.clocks_hz.append(core_clock_hz())
+        timed.blocks.append(tuple(samples))
 
     def finish(self, index: int) -> Outcome:
-        """What was measured, if the backend still answers as it did at the gate."""
-        try:
-            return _measured(self._contestants.pop(index), self.contest)
-        except Exception as error:
-            return failure(error)
+        """Check the backend again; return the measured outcome, or a mismatch without a time."""
+        timed = self._timed.pop(index)
+        if reason := self._recheck(timed.validated):
+            return Outcome("mismatch", reason)
+        plan, used = timed.plan, timed.usage
+        samples = [sample for block in timed.blocks for sample in block]
+        return replace(
+            timed.validated.outcome,
+            samples=len(samples),
+            iterations=plan.iterations,
+            peak_memory_bytes=self._peak_memory(timed.validated),
+            page_faults_per_call=used and used.page_faults / plan.calls,
+            context_switches=used and used.context_switches,
+            load_avg_1m=psutil.getloadavg()[0],
+            cpu_freq_hz=timed.clocks_hz[-1],
+            sample_flags="|".join(flags(timed.blocks, timed.clocks_hz)) or None,
+            blocks=tuple(timed.blocks),
+            **asdict(quantiles(samples)),
+        )
+
+    def _recheck(self, validated: ValidatedCase) -> str | None:
+        """Check the output after timing unless a call is slow; more often in the first pass."""
+        if validated.call_s >= _SLOW_CALL_S:
+            return None
+        group = self.group
+        times = _RECHECK_CALLS if group.is_first or validated.call_s < _FAST_CALL_S else 1
+        return recheck(validated.call, group.inputs, group.reference, validated.bound, times)
+
+    def _peak_memory(self, validated: ValidatedCase) -> int | None:
+        """Measure the peak memory of one more call in the first pass, unless a call is long.
+
+        This returns freed memory to the system; the gate's calls of the next problem warm it again.
+        """
+        limit_s = _PEAK_MEMORY_SHARE * self.group.case_timeout_s
+        if not self.group.is_first or validated.call_s > limit_s:
+            return None
+        return self.group.device.peak_memory(validated.call)
 
 
-def _warmed_up(contest: BenchmarkGroup, index: int, admitted: ValidatedCase) -> _TimedCase:
-    """An admitted backend, warm, with the plan to time it by."""
-    case, device, call, call_s = (
-        contest.cases[index],
-        contest.device,
-        admitted.call,
-        admitted.call_s,
-    )
-    effort = contest.effort or MeasurementConfig()
-    if admitted.called_s < effort.warm_up_s:
-        call_s = warm_up(device.clock, call, effort)
-    if case.cache == "cold":
-        plan = make_cold_plan(call_s, _seconds(device, device.flush_caches), effort)
-    else:
-        plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
-    return _TimedCase(admitted, plan)
-
-
-def _seconds(device: Device, work: Callable[[], object]) -> float:
-    """How long it takes, once it has been done before."""
+def _second_run_s(device: Device, work: Callable[[], object]) -> float:
     work()
     return device.clock(work)
-
-
-def _peak_memory(admitted: ValidatedCase, contest: BenchmarkGroup) -> int | None:
-    """What a call needs, once in a run, and where one more call is no matter.
-
-    Memory that is given back for it is warm again when the next problem is timed: the gate's calls
-    come first.
-    """
-    if not contest.is_first or admitted.call_s > _MINOR_SHARE * contest.case_timeout_s:
-        return None
-    return contest.device.peak_memory(admitted.call)
-
-
-def _add_block(contestant: _TimedCase, contest: BenchmarkGroup) -> None:
-    call, plan, device = contestant.admitted.call, contestant.plan, contest.device
-    cold = contest.cases[0].cache == "cold"
-    gc.disable()
-    try:
-        discard_warmup(device.clock, call, plan)
-        before = usage()
-        if cold:
-            samples = time_cold_block(device.clock, call, plan, device.flush_caches)
-        else:
-            samples = time_block(device.clock, call, plan)
-        contestant.used = add_usage(contestant.used, before, usage())
-    finally:
-        gc.enable()
-    contestant.clocks_hz.append(core_clock_hz())
-    contestant.blocks.append(tuple(samples))
-
-
-def _measured(contestant: _TimedCase, contest: BenchmarkGroup) -> Outcome:
-    admitted, plan, used = contestant.admitted, contestant.plan, contestant.used
-    if admitted.call_s < _CHEAP_CALL_S:
-        often = contest.is_first or admitted.call_s < _FREE_CALL_S
-        wrong = recheck(
-            admitted.call,
-            contest.inputs,
-            contest.truth,
-            admitted.bound,
-            times=_KEPT_ANSWERS if often else 1,
-        )
-        if wrong:
-            return Outcome("mismatch", wrong)
-    samples = [sample for block in contestant.blocks for sample in block]
-    return replace(
-        admitted.outcome,
-        samples=len(samples),
-        iterations=plan.iterations,
-        peak_memory_bytes=_peak_memory(admitted, contest),
-        page_faults_per_call=used and used.page_faults / plan.calls,
-        context_switches=used and used.context_switches,
-        load_avg_1m=psutil.getloadavg()[0],
-        cpu_freq_hz=contestant.clocks_hz[-1],
-        sample_flags="|".join(flags(contestant.blocks, contestant.clocks_hz)) or None,
-        blocks=tuple(contestant.blocks),
-        **asdict(quantiles(samples)),
-    )

@@ -1,4 +1,4 @@
-"""A measuring process: its conditions fixed, answering its parent's requests one by one."""
+"""Worker process: sets itself up, then answers its parent's messages one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from time import perf_counter
-from typing import TypeVar
 
 import torch
 
@@ -20,171 +19,163 @@ from convsweep.measure.reference import PackedReference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import Case
-from convsweep.system import process as conditions
+from convsweep.system import process
 from convsweep.system.devices import use_full_precision
 
-_CHEAP_TRUTH_S = 0.005  # computed again sooner than sent to and fro
+_CHEAP_REFERENCE_S = 0.005  # computing it again is faster than sending it
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a measuring process is told once."""
+    """Settings of a worker process, fixed when it starts."""
 
     threads: int = 1
     seed: int = 0
     pass_index: int = 0
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
-    """None: the gate alone, no timing."""
+    """None: the gate only, no timing."""
     allocator: str = "retain"
     memory_limit_bytes: int | None = None
-    """The most memory that the process may take; None: as much as there is."""
+    """Most memory of the process; None: no limit."""
     cores: tuple[int, ...] | None = None
-    """Those that the process may stay on, its threads on the last ones; None: as it finds them."""
+    """Cores that the process may use, its threads on the last ones; None: all allowed cores."""
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Asks under which conditions the process runs: a dictionary."""
+    """Request for the process setup: a dictionary for environment.json."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Asks for a contest of these cases, the last one being over: `SetupDone`, or why it can't be."""
+    """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
 
     cases: Sequence[Case]
     reference: PackedReference | None = None
-    """What `SetupDone` gave in an earlier pass."""
+    """From `SetupDone` of an earlier pass."""
 
 
 @dataclass(frozen=True)
 class SetupDone:
-    """A contest is open; its truth where it is worth keeping."""
+    """Reply to `Setup`, with the reference if it is worth keeping."""
 
     reference: PackedReference | None
 
 
 @dataclass(frozen=True)
 class Validate:
-    """Asks for the gate's word on the case at this index: an `Outcome`."""
+    """Request to validate the case at an index: an `Outcome`."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Asks to warm an admitted case up: how many blocks it wants, or an `Outcome`."""
+    """Request to warm up a validated case: its number of blocks, or an `Outcome`."""
 
     index: int
     yield_turn: bool = False
-    """Whether another process has the next turn."""
+    """Whether another process continues: reply when all threads are idle."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Asks to time one block: None, or an `Outcome` where that failed."""
+    """Request to time one block: None, or an `Outcome` if it failed."""
 
     index: int
     yield_turn: bool = False
-    """Whether another process has the next turn."""
+    """As in `WarmUp`."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Asks what was measured: an `Outcome`."""
+    """Request for the measured `Outcome` of a case."""
 
     index: int
 
 
 Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork
-_Step = TypeVar("_Step", int | Outcome, Outcome | None)
 Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
 
 
 def serve(connection: Connection, settings: Settings) -> None:
-    """Answer requests until the connection closes; runs in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
+    """Answer messages until the connection closes; runs in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     worker = Worker(settings)
     try:
         with torch.no_grad():
             while True:
-                request = connection.recv()
+                message = connection.recv()
                 try:
-                    connection.send(worker.answer(request))
-                except MemoryError as error:  # a backend left too little to tell of it
-                    conditions.use_spare_memory()
+                    connection.send(worker.reply(message))
+                except MemoryError as error:  # too little is left to send the outcome
+                    process.use_spare_memory()
                     connection.send(failure(error))
     except (EOFError, ConnectionError):
         return
 
 
 class Worker:
-    """A measuring process from within."""
+    """State of a worker process."""
 
     def __init__(self, settings: Settings) -> None:
-        conditions.end_with_parent()
+        process.end_with_parent()
         retain = settings.allocator == "retain"
-        self._conditions: dict[str, object] = {
-            "allocator": conditions.retain_memory() if retain else "system",
-            "cores": conditions.pin(settings.threads, settings.cores),
-            "niceness": conditions.take_priority(),
-            "address_randomization": conditions.address_randomization(),
+        self._process_setup: dict[str, object] = {
+            "allocator": process.retain_memory() if retain else "system",
+            "cores": process.pin(settings.threads, settings.cores),
+            "niceness": process.take_priority(),
+            "address_randomization": process.address_randomization(),
             "memory_limit_bytes": settings.memory_limit_bytes,
         }
-        conditions.limit_memory(settings.memory_limit_bytes)
-        conditions.fix_threads(settings.threads)
+        process.limit_memory(settings.memory_limit_bytes)
+        process.fix_threads(settings.threads)
         use_full_precision()
-        gc.freeze()  # what the imports made is never garbage, and looking it over takes 0.1 s
-        self._kept = conditions.randomize_heap_layout(random.Random(settings.seed))
+        gc.freeze()  # imported objects are never garbage; scanning them takes 0.1 s
+        self._heap_padding = process.randomize_heap_layout(random.Random(settings.seed))
         self._settings = settings
-        self._stage: GroupTimer | None = None
+        self._timer: GroupTimer | None = None
 
-    def answer(self, request: Message) -> Reply:
-        """The reply to one request; what a backend does wrong is an outcome, never an exception."""
-        if isinstance(request, Describe):
-            return self._conditions
-        if isinstance(request, Setup):
-            return self._open(request)
-        if isinstance(request, TimeNetwork):
-            return _time_network(request)
-        assert self._stage is not None, "no contest is open"
-        match request:
-            case Validate(index):
-                return self._stage.validate(index)
-            case WarmUp(index, yield_turn):
-                return _yield_turn(self._stage.warm_up(index), yield_turn)
-            case Block(index, yield_turn):
-                return _yield_turn(self._stage.time_block(index), yield_turn)
-            case Finish(index):
-                return self._stage.finish(index)
-
-    def _open(self, request: Setup) -> SetupDone | Outcome:
-        self._stage = None  # its tensors make room
-        known, started = request.reference, perf_counter()
+    def reply(self, message: Message) -> Reply:
+        """Return the reply to one message; a failure is an `Outcome`, never an exception."""
         try:
-            contest = setup_group(
-                request.cases,
-                case_timeout_s=self._settings.case_timeout_s,
-                effort=self._settings.effort,
-                truth=known.unpack() if known else None,
-                is_first=self._settings.pass_index == 0,
-            )
+            return self._execute(message)
         except Exception as error:
             return failure(error)
-        self._stage = GroupTimer(contest)
-        costly = perf_counter() - started > _CHEAP_TRUTH_S
-        return SetupDone(PackedReference.pack(contest.truth) if costly and not known else None)
+        finally:
+            if isinstance(message, WarmUp | Block) and message.yield_turn:
+                process.wait_until_idle()
 
+    def _execute(self, message: Message) -> Reply:
+        if isinstance(message, Describe):
+            return self._process_setup
+        if isinstance(message, Setup):
+            return self._setup(message)
+        if isinstance(message, TimeNetwork):
+            return time_network(message)
+        assert self._timer is not None, "no group is set up"
+        match message:
+            case Validate(index):
+                return self._timer.validate(index)
+            case WarmUp(index):
+                return self._timer.warm_up(index).blocks
+            case Block(index):
+                self._timer.time_block(index)
+                return None
+            case Finish(index):
+                return self._timer.finish(index)
 
-def _yield_turn(reply: _Step, rest: bool) -> _Step:
-    """The reply, once no thread of this process takes time from another's turn."""
-    if rest:
-        conditions.wait_until_idle()
-    return reply
-
-
-def _time_network(request: TimeNetwork) -> NetworkTimes | Outcome:
-    try:
-        return time_network(request)
-    except Exception as error:
-        return failure(error)
+    def _setup(self, message: Setup) -> SetupDone:
+        self._timer = None  # frees its tensors
+        known, started = message.reference, perf_counter()
+        group = setup_group(
+            message.cases,
+            case_timeout_s=self._settings.case_timeout_s,
+            effort=self._settings.effort,
+            reference=known.unpack() if known else None,
+            is_first=self._settings.pass_index == 0,
+        )
+        self._timer = GroupTimer(group)
+        keep = known is None and perf_counter() - started > _CHEAP_REFERENCE_S
+        return SetupDone(PackedReference.pack(group.reference) if keep else None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from convsweep.measure.outcome import NO_COLUMNS, Outcome
+from convsweep.measure.outcome import MEASURED_COLUMNS, Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MUST_MATCH = ("environment_id", "baseline", "margin", "request", "settings")
-_MEASURED = tuple(field.name for field in fields(Outcome) if field.name not in NO_COLUMNS)
 
 
 def require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -79,7 +78,7 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
         visit = (int(row["pass_index"]), case)
         if visit in known:
             raise ValueError(f"can't resume: {row['backend']} on {row['problem']} is there twice")
-        known[visit] = Outcome(**{name: _plain(row[name]) for name in _MEASURED})
+        known[visit] = Outcome(**{name: _plain(row[name]) for name in MEASURED_COLUMNS})
     return known
 
 

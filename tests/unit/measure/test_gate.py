@@ -1,4 +1,4 @@
-"""The gate catches every backend that lies, and lets the honest one through."""
+"""The gate: every kind of wrong backend fails, and a right one passes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,15 +166,14 @@ LIARS: dict[Prepare, str] = {
 }
 
 
-def hold(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[GateResult, Inputs]:
+def checked(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[GateResult, Inputs]:
     inputs = make_inputs(problem)
-    truth = compute_reference(problem, inputs)
-    conv = prepare(problem, inputs.weights)
-    return check(conv, problem, inputs, truth, direct_sum_bound(problem)), inputs
+    expected, conv = compute_reference(problem, inputs), prepare(problem, inputs.weights)
+    return check(conv, problem, inputs, expected, direct_sum_bound(problem)), inputs
 
 
 def test_an_honest_backend_passes_with_its_error_told() -> None:
-    finding, _ = hold(honest)
+    finding, _ = checked(honest)
     assert finding.reason is None
     assert finding.max_abs_err is not None
     assert finding.error_ratio is not None
@@ -186,21 +185,21 @@ def test_the_relative_error_is_that_of_the_largest_answer() -> None:
         inner = honest(problem, weights)
         return lambda x: 1.001 * inner(x)
 
-    finding, _ = hold(scaled)
+    finding, _ = checked(scaled)
     assert finding.relative_err == pytest.approx(1e-3, rel=1e-2)
     assert finding.reason is not None
 
 
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
 def test_a_liar_is_caught_for_its_lie(lie: Prepare) -> None:
-    finding, _ = hold(lie)
+    finding, _ = checked(lie)
     assert finding.reason is not None
     assert LIARS[lie] in finding.reason
 
 
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
 def test_a_liar_leaves_nothing_behind_for_the_next_backend(lie: Prepare) -> None:
-    _, inputs = hold(lie)
+    _, inputs = checked(lie)
     fresh = make_inputs(PROBLEM)
     assert torch.equal(inputs.x, fresh.x)
     assert torch.equal(inputs.weights.dense, fresh.weights.dense)
@@ -224,5 +223,5 @@ def test_what_a_backend_raises_leaves_its_input_as_it_was() -> None:
 @pytest.mark.parametrize("channels", [1, 16, 256, 1024])
 def test_half_precision_stands_out_however_long_the_sum(channels: int) -> None:
     problem = ConvProblem(channels, 16, (7, 7), 3, padding=1, bias=True)
-    assert hold(honest, problem)[0].reason is None
-    assert "over its bound" in str(hold(computes_in_half, problem)[0].reason)
+    assert checked(honest, problem)[0].reason is None
+    assert "over its bound" in str(checked(computes_in_half, problem)[0].reason)

@@ -1,4 +1,4 @@
-"""The truth does not depend on how many bands it is computed in."""
+"""The reference does not depend on the number of bands."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from tests.support.strategies import conv_problems
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_one_row_at_a_time_gives_the_same_truth(
+def test_one_row_at_a_time_gives_the_same_reference(
     problem: ConvProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = make_inputs(problem, dtype="float64", integers=True)

