@@ -88,18 +88,11 @@ def build(task: ImageTask, variant: str, width: int, generator: torch.Generator)
 
 
 def _convolution(problem: ConvProblem) -> nn.Conv2d:
+    channels = problem.in_channels, problem.out_channels
     kernel, stride, padding = (
         (size[0], size[1]) for size in (problem.kernel_size, problem.stride, problem.padding)
     )
-    return nn.Conv2d(
-        problem.in_channels,
-        problem.out_channels,
-        kernel,
-        stride,
-        padding,
-        groups=problem.groups,
-        bias=False,
-    )
+    return nn.Conv2d(*channels, kernel, stride, padding, groups=problem.groups, bias=False)
 
 
 def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:

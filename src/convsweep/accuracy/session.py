@@ -218,14 +218,9 @@ def _resumed_metadata(
 
 
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise `ValueError` if a study cannot be resumed, naming the option that differs.
-
-    Args:
-        earlier: environment.json of the study.
-        now: environment.json of the same study if it began now.
-    """
-    options, wanted = _options(earlier), _options(now)
-    for option, value in wanted.items():
+    """Raise `ValueError` naming the option that differs; both are contents of environment.json."""
+    options = _options(earlier)
+    for option, value in _options(now).items():
         if option in options and options[option] != value:
             raise ValueError(f"can't resume: {option} was {options[option]}, and is {value} now")
     old, new = (_mapping(_mapping(one, "request"), "datasets") for one in (earlier, now))

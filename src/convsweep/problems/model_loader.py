@@ -1,7 +1,4 @@
-"""The user's own model, made by the factory that a word of the command line names.
-
-Loading a model imports its module and calls its factory: it runs whatever code is in them.
-"""
+"""Loader of the user's model: imports a module and calls a factory, so it runs their code."""
 
 from __future__ import annotations
 
@@ -26,40 +23,39 @@ from convsweep.formatting import one_line
 
 FORMS = "package.module:factory, FILE.py:factory, torchvision:NAME or timm:NAME"
 ZOOS = ("torchvision", "timm")
-"""Packages of models, whose models are made by name and without weights."""
+"""Packages whose models are made by name, without downloading weights."""
 _EVEN_KERNELS = "Using padding='same' with even kernel lengths"
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load_model(spec: str) -> nn.Module:
-    """The model that `spec` names, made anew; this runs the code that makes it.
+    """Return a new model; this runs the code that makes it.
 
-    What that code prints goes to stderr, and PyTorch no longer warns of a copy that even kernels
-    need: it is a part of their time. Nothing is downloaded: models of torchvision and timm have
-    the weights that they begin with.
+    Output of that code goes to stderr, and PyTorch's warning about even kernels is disabled: the
+    copy that they need is part of their time.
 
     Args:
         spec: `package.module:factory`, importable from the current folder too; `FILE.py:factory`;
-            `torchvision:NAME` or `timm:NAME`. A factory is called without arguments; a module
-            that exists already is taken as it is.
+            `torchvision:NAME` or `timm:NAME`, with initial weights. A factory is called without
+            arguments; a module object is used as it is.
 
     Raises:
-        ValueError: in one line that names the part of `spec` that is wrong, and what is.
+        ValueError: a part of `spec` is wrong, or its code fails.
     """
     place, colon, name = spec.rpartition(":")
     if not (place and colon and name):
-        raise ValueError(f"{spec!r} names no model; it is {FORMS}")
+        raise ValueError(f"{spec!r} is not a model; use {FORMS}")
     warnings.filterwarnings("ignore", message=_EVEN_KERNELS)
     with redirect_stdout(sys.stderr):
         if place in ZOOS:
-            return _called(spec, _ZOO[place](name))
+            return _call(spec, _ZOO[place](name))
         with _importable(Path(place).resolve().parent if _is_file(place) else Path.cwd()):
-            found = _attribute(spec, _module(place), name)
-            return found if isinstance(found, nn.Module) else _called(spec, found)
+            found = _attribute(spec, _import(place), name)
+            return found if isinstance(found, nn.Module) else _call(spec, found)
 
 
 def short_name(spec: str) -> str:
-    """`path/to/nets.py:small` as `nets.small`, `torchvision:resnet18` as `resnet18`."""
+    """Return `path/to/nets.py:small` as `nets.small`, `torchvision:resnet18` as `resnet18`."""
     place, _, name = spec.rpartition(":")
     if place in ZOOS:
         return name
@@ -73,7 +69,7 @@ def _is_file(place: str) -> bool:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Within, what lies in `folder` can be imported."""
+    """Within, modules in `folder` can be imported."""
     before = list(sys.path)
     sys.path.insert(0, str(folder))
     try:
@@ -82,44 +78,36 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _module(place: str) -> ModuleType:
-    """The module that `place` names, its code run."""
-    if _is_file(place):
-        path = Path(place)
-        if not path.is_file():
-            raise ValueError(f"there is no file {place!r}")
-        return _ran(place, partial(_import_file, path))
-    if not _MODULE.fullmatch(place):
-        raise ValueError(f"{place!r} names no module; a model is {FORMS}")
-    return _ran(place, partial(importlib.import_module, place))
-
-
-def _ran(place: str, imports: Callable[[], ModuleType]) -> ModuleType:
-    """What `imports` gives; `ValueError` where the module isn't there or its code fails."""
+def _import(place: str) -> ModuleType:
+    """Return the imported module; raise `ValueError` if it is missing or its code fails."""
+    if _is_file(place) and not Path(place).is_file():
+        raise ValueError(f"there is no file {place!r}")
+    if not _is_file(place) and not _MODULE.fullmatch(place):
+        raise ValueError(f"{place!r} is not a module; a model is {FORMS}")
     try:
-        return imports()
+        return _import_file(Path(place)) if _is_file(place) else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{place}.".startswith(f"{missing}."):
             raise ValueError(
                 f"there is no module {missing!r}, neither installed nor in the current folder"
             ) from None
-        raise ValueError(f"{place!r} can't be imported: {_told(error)}") from None
+        raise ValueError(f"{place!r} can't be imported: {_text(error)}") from None
 
 
 def _import_file(path: Path) -> ModuleType:
     name = f"convsweep_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError("not a file of Python")
+        raise ImportError("not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # as its dataclasses need it
+    sys.modules[name] = module  # its dataclasses need it
     spec.loader.exec_module(module)
     return module
 
 
 def _attribute(spec: str, module: ModuleType, name: str) -> Any:
-    """What `name`, dots allowed, stands for in the module."""
+    """Return the attribute `name`, which may contain dots."""
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -131,21 +119,22 @@ def _attribute(spec: str, module: ModuleType, name: str) -> Any:
     return found
 
 
-def _called(spec: str, factory: Any) -> nn.Module:
-    """The module that the factory returns."""
+def _call(spec: str, factory: Any) -> nn.Module:
+    """Return the factory's module."""
     if not callable(factory):
-        raise ValueError(f"{spec!r} is {type(factory).__name__}, no factory of a torch.nn.Module")
+        raise ValueError(
+            f"{spec!r} is {type(factory).__name__}, not a factory of a torch.nn.Module"
+        )
     try:
         made = factory()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{spec!r} raises {_told(error)}") from None
+        raise ValueError(f"{spec!r} raises {_text(error)}") from None
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{spec!r} returns {type(made).__name__}, no torch.nn.Module")
+        raise ValueError(f"{spec!r} returns {type(made).__name__}, not a torch.nn.Module")
     return made
 
 
-def _told(error: BaseException) -> str:
-    """An exception as a part of one line."""
+def _text(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {error}").removesuffix(": ")
 
 
@@ -165,18 +154,14 @@ def _timm(name: str) -> Callable[[], Any]:
 
 
 def _zoo(package: str) -> Any:
-    """The package, with the variables set that keep it from the network."""
+    """Import the package with downloads disabled."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise ValueError(f"{package!r} can't be imported: {_told(error)}") from None
-        raise ValueError(
-            f"{package} is not installed; `pip install {package}` installs it"
-        ) from None
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{package!r} can't be imported: {_told(error)}") from None
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            raise ValueError(f"{package} is not installed: pip install {package}") from None
+        raise ValueError(f"{package!r} can't be imported: {_text(error)}") from None
 
 
 def _require_known(package: str, name: str, known: list[str]) -> None:

@@ -1,9 +1,8 @@
-"""Published networks as plain torch modules, with the layers of the workloads of their names."""
+"""Published networks as plain torch modules; each has the layers of the workload of its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,11 @@ _SEED = 0
 
 
 def build(name: str) -> nn.Module:
-    """The network of that name, on the CPU, in evaluation mode, its weights seeded normals.
+    """Return the network of that name on the CPU, in evaluation mode, with seeded normal weights.
 
-    They keep the size of what flows through (He et al. 2015), so that nothing ends in denormals.
+    These keep the variance of activations (He et al. 2015), so that no value becomes denormal.
     """
-    with torch.device("meta"):  # torch would draw weights of its own first
+    with torch.device("meta"):  # without drawing torch's default weights
         module = BUILDERS[name]()
     module.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(_SEED)
@@ -41,22 +40,17 @@ def unit(
     groups: int = 1,
     activation: Callable[..., nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
-    """Convolution, batch norm and activation, the usual brick since Ioffe & Szegedy 2015."""
+    """Return convolution, batch norm and activation (Ioffe & Szegedy 2015)."""
+    padding = kernel_size // 2
     conv = nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride,
-        kernel_size // 2,
-        groups=groups,
-        bias=False,
+        in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
     )
     last = [] if activation is None else [activation(inplace=True)]
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), *last)
 
 
 def classifier(channels: int) -> nn.Sequential:
-    """Mean over the image, and one linear layer."""
+    """Return the mean over the image, followed by one linear layer."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
 
 
@@ -68,7 +62,7 @@ class Residual(nn.Module):
         self.body, self.shortcut, self.last = body, shortcut, last
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum, once activated."""
+        """Return the activated sum."""
         y: Tensor = self.last(self.body(x) + self.shortcut(x))
         return y
 
@@ -77,25 +71,23 @@ _MOBILENETV1 = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
     (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
-"""Channels and stride of each pair, or of the convolution that it stands for."""
+"""Channels and stride of each separable pair or standard convolution."""
 
 
-def mobilenetv1_100() -> nn.Module:
+def mobilenetv1_100(separable: bool = True) -> nn.Module:
     """MobileNet (Howard et al. 2017, Table 1): depthwise and 1x1 convolutions in turn."""
     layers, channels = [unit(3, 32, 3, 2)], 32
     for wider, stride in _MOBILENETV1:
-        layers += [unit(channels, channels, 3, stride, groups=channels), unit(channels, wider, 1)]
+        if separable:
+            layers.append(unit(channels, channels, 3, stride, groups=channels))
+        layers.append(unit(channels, wider, 1) if separable else unit(channels, wider, 3, stride))
         channels = wider
     return nn.Sequential(*layers, classifier(channels))
 
 
 def mobilenetv1_100_standard() -> nn.Module:
-    """The same with standard convolutions (Howard et al. 2017, Table 4, first line)."""
-    layers, channels = [unit(3, 32, 3, 2)], 32
-    for wider, stride in _MOBILENETV1:
-        layers.append(unit(channels, wider, 3, stride))
-        channels = wider
-    return nn.Sequential(*layers, classifier(channels))
+    """MobileNet with standard convolutions (Howard et al. 2017, Table 4, first line)."""
+    return mobilenetv1_100(separable=False)
 
 
 def mobilenetv2_100() -> nn.Module:
@@ -126,7 +118,7 @@ def mobilenetv2_100() -> nn.Module:
 def vgg16() -> nn.Module:
     """VGG-16 (Simonyan & Zisserman 2015, column D), its first two linear layers as convolutions.
 
-    That is how timm builds it: 7x7 and 1x1 convolutions compute the same on a 7x7 image.
+    Timm builds it this way; on a 7x7 image the 7x7 convolution equals the linear layer.
     """
     layers: list[nn.Module] = []
     channels = 3
@@ -142,12 +134,12 @@ def vgg16() -> nn.Module:
 
 
 def _basic(channels: int, width: int, stride: int) -> nn.Sequential:
-    """Two 3x3 convolutions."""
+    """Return two 3x3 convolutions."""
     return nn.Sequential(unit(channels, width, 3, stride), unit(width, width, 3, activation=None))
 
 
 def _bottleneck(channels: int, width: int, stride: int) -> nn.Sequential:
-    """1x1, 3x3 and 1x1, the stride in the middle one as torch's own ResNet has it."""
+    """Return 1x1, 3x3 and 1x1 convolutions; the 3x3 one has the stride, as in torchvision."""
     return nn.Sequential(
         unit(channels, width, 1),
         unit(width, width, 3, stride),
@@ -158,7 +150,7 @@ def _bottleneck(channels: int, width: int, stride: int) -> nn.Sequential:
 def _resnet(
     body: Callable[[int, int, int], nn.Sequential], expansion: int, repeats: Sequence[int]
 ) -> nn.Module:
-    """ResNet (He et al. 2016, Table 1) of four stages."""
+    """Return a ResNet (He et al. 2016, Table 1) of four stages."""
     layers: list[nn.Module] = [unit(3, 64, 7, 2), nn.MaxPool2d(3, 2, padding=1)]
     channels = 64
     for stage, times in enumerate(repeats):
@@ -183,17 +175,6 @@ def resnet50() -> nn.Module:
     return _resnet(_bottleneck, 4, (3, 4, 6, 3))
 
 
-BUILDERS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
-    {
-        builder.__name__: builder
-        for builder in (
-            mobilenetv1_100,
-            mobilenetv1_100_standard,
-            mobilenetv2_100,
-            vgg16,
-            resnet18,
-            resnet50,
-        )
-    }
-)
-"""By the name of the workload whose layers each has."""
+_ALL = (mobilenetv1_100, mobilenetv1_100_standard, mobilenetv2_100, vgg16, resnet18, resnet50)
+BUILDERS: Mapping[str, Callable[[], nn.Module]] = {builder.__name__: builder for builder in _ALL}
+"""Builders by the names of the workloads that have their layers."""

@@ -72,11 +72,7 @@ def usual_dtype(trace: ModelTrace) -> str:
 def request_for(name: str, layers: Sequence[Layer], options: Options) -> Request:
     """Return a request for the layers on the baseline, on other backends, and as separable layers.
 
-    Args:
-        name: of the model.
-        layers: its distinct layers.
-        options: those that choose problems are ignored. If backends are named, only they are
-            measured beside the baseline and the separable replacement.
+    If the options name backends, only these are measured besides. Axes and grids are ignored.
 
     Raises:
         ValueError: an option is wrong, or no backend supports any layer.
@@ -127,15 +123,7 @@ def drop_slow_backends(request: Request, max_slowdown: float) -> Request:
 def model_metadata(
     spec: str, shapes: Sequence[Size], trace: ModelTrace, layers: Sequence[Layer], dtype: str
 ) -> dict[str, object]:
-    """Return the model's entry in environment.json: what is measured, and what is not and why.
-
-    Args:
-        spec: of the model, as typed.
-        shapes: of the inputs.
-        trace: of one call.
-        layers: the distinct ones.
-        dtype: in which they are measured.
-    """
+    """Return the model's entry in environment.json: its layers, measured in `dtype`, and others."""
     reasons: dict[str, list[int]] = {}
     for conv in trace.unmeasured:
         reasons.setdefault(conv.reason, []).append(conv.macs)

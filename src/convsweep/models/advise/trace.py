@@ -47,7 +47,8 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
         ValueError: the model cannot be called on these inputs, or convolves complex numbers.
     """
     _require_real(model)
-    dtypes = dict.fromkeys((torch.float32, _own_dtype(model)))
+    own_dtypes = (t.dtype for t in _tensors(model) if t.is_floating_point())
+    dtypes = dict.fromkeys((torch.float32, next(own_dtypes, torch.float32)))
     for dtype in dtypes:
         try:
             fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -83,8 +84,10 @@ def _trace(
     model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
 ) -> ModelTrace:
     trace = ModelTrace(type(model).__name__)
+    devices = list(dict.fromkeys(t.device for t in _tensors(model))) or [torch.device("cpu")]
     with redirect_stdout(sys.stderr), ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=_accelerators(model)))
+        cuda = sorted({device.index or 0 for device in devices if device.type == "cuda"})
+        stack.enter_context(torch.random.fork_rng(devices=cuda))
         torch.manual_seed(0)
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())
@@ -92,17 +95,15 @@ def _trace(
         own = _copy(model, fake)
         stack.enter_context(_evaluating(own))
         stack.enter_context(fake or nullcontext())
-        inputs = [torch.randn(shape, dtype=dtype, device=_device(model)) for shape in shapes]
+        inputs = [torch.randn(shape, dtype=dtype, device=devices[0]) for shape in shapes]
         names = stack.enter_context(module_names(own))
         stack.enter_context(ConvRecorder(trace, names))
         own(*inputs)
     return trace
 
 
-def _accelerators(model: nn.Module) -> list[int]:
-    """Return the CUDA devices of the model's tensors."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def eager() -> AbstractContextManager[Any]:
@@ -143,17 +144,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
-
-
-def _own_dtype(model: nn.Module) -> torch.dtype:
-    """Return the dtype of the model's first floating tensor, or float32."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-
-
-def _device(model: nn.Module) -> torch.device | str:
-    """Return the device of the model's first tensor, or the CPU."""
-    return next((t.device for t in [*model.parameters(), *model.buffers()]), "cpu")
 
 
 @contextmanager

@@ -70,17 +70,10 @@ def validate_layers(
     calls: Mapping[ConvCall, int],
     max_error: float | None,
 ) -> tuple[list[ValidatedLayer], list[SkippedLayer]]:
-    """Check every chosen backend on its layer's real input, in one call of the model.
+    """Check every chosen backend on its layer's real input, in one call of the original model.
 
-    Args:
-        model: in evaluation mode, with torch's own convolutions.
-        inputs: of the call.
-        choices: the backend of each layer.
-        calls: number of calls of each layer.
-        max_error: largest relative error of a layer; None: only the backends' own bounds.
-
-    Returns:
-        The layers that passed and the layers that failed, in the model's order.
+    Errors must be within the backends' own bounds, and relative errors within `max_error` if it is
+    given. Returns the layers that passed and the layers that failed, in the model's order.
     """
     found: dict[ConvCall, ValidatedLayer | SkippedLayer] = {}
 
@@ -160,12 +153,7 @@ class ModelReference:
     """Output of the original in float64, and the original's own error."""
 
     def __init__(self, original: nn.Module, inputs: ModelInputs, convolutions: int) -> None:
-        """Run the original in its own dtype and in float64.
-
-        Args:
-            original: in evaluation mode.
-            inputs: of the call.
-            convolutions: number of them in one call.
+        """Run the original, which has the given number of convolutions, in both dtypes.
 
         Raises:
             ValueError: the model returns no floating tensor.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from convsweep.formatting import one_line
 from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
@@ -43,18 +44,12 @@ class ModelInputs:
 
     def in_float64(self) -> ModelInputs:
         """Return the same arguments with every floating tensor in float64."""
-        widened = [_widen(value) for value in self.arguments]
-        return ModelInputs(tuple(widened), {k: _widen(v) for k, v in self.keywords.items()})
 
+        def widen(value: Any) -> Any:
+            is_floating = isinstance(value, Tensor) and value.is_floating_point()
+            return value.double() if is_floating else value
 
-def _widen(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(map(_widen, value))
-    if isinstance(value, dict):
-        return {key: _widen(part) for key, part in value.items()}
-    return value
+        return ModelInputs(*tree_map(widen, (self.arguments, dict(self.keywords))))
 
 
 @dataclass(frozen=True)

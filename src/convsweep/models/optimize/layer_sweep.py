@@ -36,18 +36,9 @@ def sweep_layers(
     out: Path,
     observe: OnProgress = lambda progress: None,
 ) -> None:
-    """Measure the model's layers in worker processes and write a run to `out`.
+    """Measure the layers of the model `name` in worker processes and write a run to `out`.
 
-    Backends that compile once per machine are compiled before the budget begins.
-
-    Args:
-        calls: the layers and their number of calls in one forward pass.
-        name: of the model.
-        usable: the backends that it may run on.
-        budget: such as "60s".
-        threads: of torch's pool.
-        out: a new folder.
-        observe: called with the progress.
+    Backends that compile once per machine are compiled before the budget, such as "60s", begins.
 
     Raises:
         ValueError: there is nothing to measure, or the budget is too small.

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from convsweep.models.optimize.gate import (
-    ModelReference,
-    ValidatedLayer,
-    install,
-    validate_layers,
-    validate_model,
-)
+from convsweep.models.optimize import gate, layers, selection
 from convsweep.models.optimize.layer_inventory import (
+    ConvCall,
     Inventory,
     ModelInputs,
     SkippedLayer,
@@ -29,16 +24,7 @@ from convsweep.models.optimize.layer_inventory import (
     inventory,
 )
 from convsweep.models.optimize.layer_sweep import sweep_layers
-from convsweep.models.optimize.layers import dispatches, restore
 from convsweep.models.optimize.report import OptimizeReport, ReplacedLayer
-from convsweep.models.optimize.selection import (
-    BackendTable,
-    LayerBackend,
-    budget_of,
-    read_table,
-    select,
-    usable,
-)
 from convsweep.models.optimize.speedup import measure_speedup
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
@@ -49,11 +35,6 @@ MEASURE_S = 10.0
 """Default seconds for timing the whole model."""
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
-
-
-@contextmanager
-def _unwatched() -> Iterator[OnProgress]:
-    yield lambda progress: None
 
 
 def optimize(
@@ -67,7 +48,7 @@ def optimize(
     across_machines: bool = False,
     measure_s: float = MEASURE_S,
     out: str | os.PathLike[str] | None = None,
-    watching: Watching = _unwatched,
+    watching: Watching = lambda: nullcontext(lambda progress: None),
 ) -> nn.Module:
     """Return a copy of `model`, for inference, whose convolutions run on the fastest backends.
 
@@ -108,28 +89,29 @@ def optimize(
         ValueError: an argument is wrong, the table is from another machine, or the model cannot
             take the inputs or executes no convolution.
     """
-    budget, limit = budget_of(source), None if max_error is None else read_limit(max_error)
+    budget = selection.budget_of(source)
+    limit = None if max_error is None else read_limit(max_error)
     backends = _names(backends)
     _require_valid(budget, measure_s, out)
     given, kind = ModelInputs.of(inputs), type(model).__name__
     with _threads(threads) as count:
         own, original = _unoptimized(model), _unoptimized(model)
         found = inventory(own, given)
-        expected = ModelReference(original, given, found.convolutions)
+        expected = gate.ModelReference(original, given, found.convolutions)
         if budget is not None:
             with watching() as observe:
                 table = _measure(found, kind, budget, backends, limit, count, out, observe)
         else:
-            table = read_table(Path(source), limit, backends, across_machines)
+            table = selection.read_table(Path(source), limit, backends, across_machines)
         choices, skipped = _choices(found, table, count)
-        validated, failed = validate_layers(own, given, choices, found.calls, limit)
-        install(own, validated, count)
-        validated, restored, error = validate_model(own, expected, validated)
+        validated, failed = gate.validate_layers(own, given, choices, found.calls, limit)
+        gate.install(own, validated, count)
+        validated, restored, error = gate.validate_model(own, expected, validated)
         speedup = None
         if validated and measure_s:
             clock = find_device(validated[0].layer.key[2]).clock
             speedup = measure_speedup(original, own, given, clock, measure_s)
-    for dispatch in dispatches(own).values():
+    for dispatch in layers.dispatches(own).values():
         dispatch.calls.clear()
     done = [_replaced(layer) for layer in validated]
     every = [*found.skipped, *skipped, *failed, *restored]
@@ -150,7 +132,7 @@ def _names(backends: object) -> tuple[str, ...]:
     names = (backends,) if isinstance(backends, str) else backends
     if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"backends={backends!r} must be a name or a collection of names")
-    usable(names)
+    selection.usable(names)
     return tuple(names)
 
 
@@ -171,8 +153,8 @@ def _require_valid(budget: str | None, measure_s: object, out: object) -> None:
 def _unoptimized(model: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode with torch's own convolutions."""
     own = copy_model(model)
-    for name in dispatches(own):
-        restore(own.get_submodule(name))
+    for name in layers.dispatches(own):
+        layers.restore(own.get_submodule(name))
     for module in own.modules():
         module.__dict__.pop("convsweep_report", None)
     return own
@@ -202,28 +184,29 @@ def _measure(
     threads: int,
     out: str | os.PathLike[str] | None,
     observe: OnProgress,
-) -> BackendTable:
+) -> selection.BackendTable:
     """Return the table of a sweep over the model's layers."""
     if not found.calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
-        names = usable(backends, compiling=False)
+        names = selection.usable(backends, compiling=False)
         sweep_layers(found.calls, kind, names, budget, threads, run_dir, observe)
         try:
-            return read_table(run_dir, limit, backends, across_machines=False)
+            return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
             raise ValueError(f"{reason}; a longer time than {budget} may help") from None
 
 
 def _choices(
-    found: Inventory, table: BackendTable, threads: int
-) -> tuple[dict[Any, LayerBackend], list[SkippedLayer]]:
+    found: Inventory, table: selection.BackendTable, threads: int
+) -> tuple[dict[ConvCall, selection.LayerBackend], list[SkippedLayer]]:
     """Return the backend of each layer that has one, and the layers that stay on torch."""
-    choices, skipped = {}, []
+    choices: dict[ConvCall, selection.LayerBackend] = {}
+    skipped: list[SkippedLayer] = []
     for layer, calls in found.calls.items():
-        choice = select(table, layer, threads)
+        choice = selection.select(table, layer, threads)
         if isinstance(choice, str):
             skipped.append(SkippedLayer(layer.name, calls, choice))
         else:
@@ -231,7 +214,7 @@ def _choices(
     return choices, skipped
 
 
-def _replaced(one: ValidatedLayer) -> ReplacedLayer:
+def _replaced(one: gate.ValidatedLayer) -> ReplacedLayer:
     choice, layer = one.choice, one.layer
     saving_s = one.calls * choice.median_s * (choice.speedup.value - 1)
     return ReplacedLayer(

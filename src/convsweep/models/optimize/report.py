@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize.gate import LayerError, ModelError
@@ -123,12 +125,7 @@ def _layers(report: OptimizeReport) -> list[str]:
     ]
     if not rows:
         return []
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in (heads, *rows)
-    ]
-    return ["", *lines, ""]
+    return ["", pd.DataFrame(rows, columns=list(heads)).to_string(index=False), ""]
 
 
 def _skipped(report: OptimizeReport) -> list[str]:

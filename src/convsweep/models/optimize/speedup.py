@@ -39,14 +39,8 @@ def measure_speedup(
     """Time both models; a pass is a few calls of each, in random order.
 
     Disturbances of a pass affect both and cancel in the ratio. All passes share one process, so
-    the interval does not contain the effect of memory placement.
-
-    Args:
-        original: in evaluation mode.
-        optimized: in evaluation mode.
-        inputs: of the calls.
-        clock: of the device that they run on.
-        seconds: approximate duration; at least five passes.
+    the interval does not contain the effect of memory placement. At least five passes are made,
+    even if they take longer than `seconds`.
     """
     both = (original, optimized)
     for model in both:  # warm up
