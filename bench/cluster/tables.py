@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from convsweep.measure.outcome import utc_now
-from convsweep.results.store import MEASUREMENTS, load_completed
+from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.store import MEASUREMENTS
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
 
@@ -28,7 +29,7 @@ def rows_in(out: Path) -> list[bytes]:
 
 def every_visit_once(out: Path, visits: int) -> tuple[int, int]:
     """How many of a run's visits have no row, and how many rows there are too many."""
-    table = load_completed(out)
+    table = MEASUREMENTS_TABLE.load_completed(out).rows
     found = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
     return visits - len(found), len(table) - len(found)
 

@@ -12,7 +12,7 @@ from scipy import stats
 from bench.harness.candidates import Numbers, mean_of, moderate
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
 from convsweep.analysis.verdicts import DIRECTIONS, decided_early, p_values, verdicts
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN
 
 CASES, RUNS = 200, 50
 FIRST_LOOK, LAST_LOOK = 3, 30

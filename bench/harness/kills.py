@@ -138,9 +138,9 @@ class Run:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def _consequences(self, cut: _Cut, now: list[bytes], ended: bool) -> Kill:
-        from convsweep.results.store import load_completed
+        from convsweep.results.schema import MEASUREMENTS_TABLE
 
-        table = load_completed(self.out)
+        table = MEASUREMENTS_TABLE.load_completed(self.out).rows
         visits = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
         return Kill(
             way=cut.way,

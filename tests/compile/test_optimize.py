@@ -25,9 +25,9 @@ from convsweep.backends.base import Conv
 from convsweep.models.optimize.geometry import geometry
 from convsweep.models.optimize.layers import dispatches, this_machine
 from convsweep.models.optimize.report import OptimizeReport
-from convsweep.results.best_csv import BEST_COLUMNS, MACHINE, keep
-from convsweep.results.schema import Row
-from convsweep.results.store import Measurements, write_environment
+from convsweep.results.best_csv import BEST_COLUMNS, MACHINE, write_best
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.store import write_environment
 from tests.support import synthetic_runs as made
 from tests.support.strategies import conv_problems
 
@@ -102,7 +102,7 @@ def tabled(tmp_path: Path) -> Tabled:
     def write(problems: Mapping[ConvProblem, str], **changes: object) -> Path:
         folder = tmp_path / f"table{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        return keep(folder, table_for(problems, **changes))
+        return write_best(folder, table_for(problems, **changes))
 
     return write
 
@@ -113,7 +113,7 @@ def write(tmp_path: Path) -> Write:
 
     def write(rows: list[Row], environment: dict[str, object] | None = None) -> Path:
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        measurements = Measurements(folder)
+        measurements = MEASUREMENTS_TABLE.open(folder)
         measurements.append(*rows)  # at once: each append waits for the disk
         measurements.close()
         write_environment(folder, environment or this_environment())
@@ -490,7 +490,7 @@ def test_subclasses_and_computed_weights_stay_torchs(x: Tensor, tabled: Tabled) 
 
 def test_a_best_csv_is_as_good_as_its_run(model: nn.Module, x: Tensor, write: Write) -> None:
     run_dir = write(rows_for(problems_of(model, x)))
-    path = keep(run_dir, read_best_backends(run_dir).table)
+    path = write_best(run_dir, read_best_backends(run_dir).table)
     optimized = optimize(model, path, x)
     assert sum(one.calls for one in report_of(optimized).replaced) == 4
 

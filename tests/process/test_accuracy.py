@@ -29,14 +29,14 @@ from convsweep.accuracy.session import (
 )
 from convsweep.accuracy.trial import Trial, run_trial, run_trial_in_process
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.results.accuracy_schema import (
+from convsweep.results.accuracy import (
+    ACCURACY_TABLE,
     EQUAL_COST,
     SEPARABLE,
     STANDARD,
     VARIANTS,
     AccuracyRow,
 )
-from convsweep.results.accuracy_store import load
 from convsweep.results.store import read_environment
 from convsweep.system.devices import find_device
 
@@ -272,7 +272,7 @@ def study(
 @pytest.mark.usefixtures("sources")
 def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_path: Path) -> None:
     ending, told = study(tmp_path / "run")
-    rows = load(tmp_path / "run")
+    rows = ACCURACY_TABLE.load(tmp_path / "run")
     away = rows[rows["dataset"] == "away"]
     assert ending == StudyEnding(interrupted=False, failed=0)
     assert [now.done for now in told] == [1, 2, 3, 4]
@@ -294,11 +294,13 @@ def test_an_interrupted_study_goes_on_and_trains_nothing_twice(tmp_path: Path) -
     study(tmp_path / "whole")
     assert study(tmp_path / "run", run_trial=interrupted_once)[0].interrupted
     assert read_environment(tmp_path / "run")["end_reason"] == "interrupted"
-    assert len(load(tmp_path / "run")) == 6
+    assert len(ACCURACY_TABLE.load(tmp_path / "run")) == 6
     assert not study(tmp_path / "run", run_trial=interrupted_once, resume=True)[0].interrupted
     assert asked == [0, 1, 1]
     columns = ["dataset", "variant", "seed", "accuracy", "status"]
-    assert load(tmp_path / "run")[columns].equals(load(tmp_path / "whole")[columns])
+    assert ACCURACY_TABLE.load(tmp_path / "run")[columns].equals(
+        ACCURACY_TABLE.load(tmp_path / "whole")[columns]
+    )
 
 
 def test_a_second_interrupt_ends_a_study_with_the_first_ones_exit_code(tmp_path: Path) -> None:
@@ -317,7 +319,7 @@ def test_a_second_interrupt_ends_a_study_with_the_first_ones_exit_code(tmp_path:
     os.killpg(running.pid, signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode == 130
-    assert len(load(tmp_path / "run")) >= 3
+    assert len(ACCURACY_TABLE.load(tmp_path / "run")) >= 3
 
 
 @pytest.mark.usefixtures("sources")

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 
 from convsweep.results.samples import load_samples
-from convsweep.results.store import MEASUREMENTS, Measurements, Row, load_completed
+from convsweep.results.schema import Row
+from convsweep.results.store import MEASUREMENTS
 from tests.support.crashing_runs import ROWS, acknowledged, blocks, go_on, row
-from tests.support.row_factory import VARIED, load_rows, refusal, rows_of, write, write_text
+from tests.support.row_factory import (
+    VARIED,
+    completed_rows,
+    load_rows,
+    refusal,
+    resumed,
+    write,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,9 +55,9 @@ def check_killed(run_dir: Path, rows_in_the_end: int) -> int:
     """All that must hold of a run that was killed; the rows that it acknowledged."""
     known = acknowledged(run_dir)
     assert known == list(range(len(known)))
-    there = len(load_completed(run_dir))
+    there = len(completed_rows(run_dir))
     assert there in (len(known), len(known) + 1)
-    assert rows_of(load_completed(run_dir)) == [row(number) for number in range(there)]
+    assert completed_rows(run_dir) == [row(number) for number in range(there)]
     assert sampled(run_dir) in (samples_of(there), samples_of(there + 1))
     go_on(run_dir, rows_in_the_end, lambda number: None)
     assert load_rows(run_dir) == [row(number) for number in range(rows_in_the_end)]
@@ -78,7 +87,7 @@ def test_a_run_killed_at_random_moments_has_every_acknowledged_row_once(tmp_path
     assert len(runs) == 20
     for run_dir in runs:
         numbers = acknowledged(run_dir)
-        rows = rows_of(load_completed(run_dir))
+        rows = completed_rows(run_dir)
         assert rows == [row(number) for number in range(len(rows))]
         assert sorted(set(numbers)) == numbers
         assert set(numbers) <= set(range(len(rows)))
@@ -97,7 +106,7 @@ def test_a_file_cut_off_at_any_byte_of_its_last_row_keeps_all_others(
         run_dir = write_text(tmp_path / "cut", content[:length])
         assert load_rows(run_dir) == others
         if length % 50 == 0:
-            measurements = Measurements(run_dir, resume=True)
+            measurements = resumed(run_dir)
             measurements.append(last)
             measurements.close()
             assert (run_dir / MEASUREMENTS).read_bytes() == content

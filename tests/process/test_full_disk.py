@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.results.store import MEASUREMENTS, Measurements, load_completed
+from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.store import MEASUREMENTS
 from tests.support.crashing_runs import go_on, row
-from tests.support.row_factory import ROW, VARIED, load_rows
+from tests.support.row_factory import ROW, VARIED, completed_rows, load_rows, resumed
 
 
 class Disk:
@@ -33,7 +34,7 @@ class Disk:
 def test_a_full_disk_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, count: int
 ) -> None:
-    measurements = Measurements(tmp_path)
+    measurements = MEASUREMENTS_TABLE.open(tmp_path)
     measurements.append(ROW)
     before = (tmp_path / MEASUREMENTS).read_bytes()
     disk = Disk(room, at_once=64)
@@ -54,10 +55,10 @@ def test_a_full_disk_at_the_start_leaves_a_run_that_can_be_resumed(
     disk = Disk(100, at_once=64)
     monkeypatch.setattr(os, "write", disk.write)
     with pytest.raises(OSError, match="No space left"):
-        Measurements(tmp_path)
+        MEASUREMENTS_TABLE.open(tmp_path)
     disk.room = 10**6
-    assert len(load_completed(tmp_path)) == 0
-    measurements = Measurements(tmp_path, resume=True)
+    assert len(completed_rows(tmp_path)) == 0
+    measurements = resumed(tmp_path)
     measurements.append(ROW)
     measurements.close()
     assert load_rows(tmp_path) == [ROW]
@@ -67,7 +68,7 @@ def test_a_full_disk_at_the_start_leaves_a_run_that_can_be_resumed(
 def test_a_row_that_the_disk_did_not_take_is_not_in_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_fails: bool
 ) -> None:
-    measurements = Measurements(tmp_path)
+    measurements = MEASUREMENTS_TABLE.open(tmp_path)
     measurements.append(ROW)
 
     def broken(*_: object) -> None:
@@ -89,7 +90,7 @@ def test_a_row_that_the_disk_did_not_take_is_not_in_the_file(
 def test_an_interrupt_while_a_row_is_written_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measurements = Measurements(tmp_path)
+    measurements = MEASUREMENTS_TABLE.open(tmp_path)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """Files that no run wrote: read or refused within 512 MB of memory."""
 
+import gzip
 import subprocess
 import sys
 import zlib
@@ -10,8 +11,11 @@ from typing import get_type_hints
 import pytest
 
 from convsweep.results.checksummed_csv import LONGEST_LINE, header_line
-from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, MOST_TEXTS
-from convsweep.results.store import COLUMNS, MEASUREMENTS, Row
+from convsweep.results.csv_table import MOST_ROWS, MOST_TEXTS
+from convsweep.results.samples import HEADER as SAMPLES_HEADER
+from convsweep.results.samples import SAMPLES
+from convsweep.results.schema import COLUMNS, MEASUREMENTS_TABLE, Row
+from convsweep.results.store import MEASUREMENTS
 from tests.support.row_factory import ROW, cells
 
 HEADER = header_line(COLUMNS)
@@ -30,7 +34,7 @@ HOSTILE = {
     "different rows": ("header", "different", 60_000_000),
     "too many rows": ("header", "row", 100_000_000),
     "too many texts": ("header", "distinct", 100_000_000),
-    "too many bytes": ("header", "row", LARGEST_FILE + 1),
+    "too many bytes": ("header", "row", MEASUREMENTS_TABLE.largest_file + 1),
     "one line": ("nothing", "x", 100_000_000),
     "one line of zeros": ("header", "zero", 100_000_000),
     "one open quote": ("quote", "break", 100_000_000),
@@ -54,7 +58,7 @@ PARTS = {
 ENDING = {
     "too many rows": f"more than {MOST_ROWS} rows",
     "too many texts": f"more than {MOST_TEXTS} different texts",
-    "too many bytes": f"bytes are more than {LARGEST_FILE}",
+    "too many bytes": f"bytes are more than {MEASUREMENTS_TABLE.largest_file}",
     "one line": f"line 1 is longer than {LONGEST_LINE} bytes",
     "one line of zeros": f"line 2 is longer than {LONGEST_LINE} bytes",
     "one open quote": f"line 2 is longer than {LONGEST_LINE} bytes",
@@ -106,3 +110,30 @@ def test_a_hostile_file_takes_less_than_512_megabytes(tmp_path: Path, name: str)
     assert said.isdecimal() == (name not in ENDING)
     assert said.endswith(ENDING.get(name, ""))
     assert said.isdecimal() or (MEASUREMENTS in said and said.isprintable())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
+@pytest.mark.parametrize("text", [b"0,0,1.0\n" * 100_000, b"\0" * 1_000_000], ids=["rows", "zeros"])
+def test_a_file_that_unpacks_to_gigabytes_takes_less_than_512_megabytes(
+    tmp_path: Path, text: bytes
+) -> None:
+    zip_bomb = zlib.compressobj(wbits=31)
+    with (tmp_path / SAMPLES).open("wb") as file:
+        file.write(gzip.compress(SAMPLES_HEADER) + gzip.compress(text) * 200)
+        for _ in range(1_000):
+            file.write(zip_bomb.compress(text))
+        file.write(zip_bomb.flush())
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            READER.replace("store import load", "samples import load_samples as load"),
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, peak_kib = found.stdout.splitlines()
+    assert SAMPLES in said
+    assert int(peak_kib) * 1024 < 512_000_000

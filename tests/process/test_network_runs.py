@@ -6,7 +6,7 @@ from convsweep import ConvProblem
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
-from convsweep.results.network_store import CONVOLUTION
+from convsweep.results.networks import CONVOLUTION
 from convsweep.sweep.network_runs import Network, time_once
 from convsweep.sweep.worker_pool import start_worker
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convsweep.results import store
 from convsweep.results.samples import load_samples
+from convsweep.results.schema import PROBLEM_COLUMNS
 
 WORDS = ["--axis", "in_channels=1,2,4", "--axis", "size=3", "--backend", "torch_conv",
          "--backend", "im2col", "--passes", "2"]  # fmt: skip
@@ -20,7 +21,7 @@ def type_(folder: Path, *words: str) -> str:
 
 
 def visits(run_dir: Path) -> list[tuple[object, ...]]:
-    columns = [*store.PROBLEM_COLUMNS, "backend", "pass_index"]
+    columns = [*PROBLEM_COLUMNS, "backend", "pass_index"]
     return sorted(map(tuple, store.load(run_dir)[columns].astype(str).to_numpy()))
 
 

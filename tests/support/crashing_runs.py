@@ -17,16 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from convsweep.results.lock import locked
-from convsweep.results.samples import Samples
-from convsweep.results.store import (
-    ENVIRONMENT,
-    Measurements,
-    Row,
-    require_new,
-    require_run,
-    write_environment,
-)
-from tests.support.row_factory import ROW
+from convsweep.results.samples import SampleWriter
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.store import ENVIRONMENT, require_new, require_run, write_environment
+from tests.support.row_factory import ROW, resumed
 
 CALLS = ("write", "fsync", "ftruncate", "replace")
 MODES = ("before", "half", "after")
@@ -50,8 +44,8 @@ def go_on(run_dir: Path, rows: int, acknowledge: Callable[[int], Any]) -> None:
         (require_run if resume else require_new)(run_dir)
         if not resume:
             write_environment(run_dir, {"cpu": "made up"})
-        measurements = Measurements(run_dir, resume=resume)
-        samples = Samples(run_dir, resume=resume, rows=measurements.rows)
+        measurements = resumed(run_dir) if resume else MEASUREMENTS_TABLE.open(run_dir)
+        samples = SampleWriter(run_dir, measurements.rows if resume else None)
         for number in range(measurements.rows, rows):
             samples.append(number, blocks(number))
             measurements.append(row(number))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from convsweep.results.checksummed_csv import CHECKSUM
-from convsweep.results.store import COLUMNS, MEASUREMENTS, Measurements, Row, load
+from convsweep.results.csv_table import TableWriter
+from convsweep.results.schema import COLUMNS, MEASUREMENTS_TABLE, Row
+from convsweep.results.store import MEASUREMENTS, load
 
 ROW = Row(
     run_id="a-run",
@@ -56,7 +57,7 @@ VARIED = [
 
 
 def write(run_dir: Path, rows: Sequence[Row]) -> Path:
-    measurements = Measurements(run_dir)
+    measurements = MEASUREMENTS_TABLE.open(run_dir)
     for row in rows:
         measurements.append(row)
     measurements.close()
@@ -64,15 +65,18 @@ def write(run_dir: Path, rows: Sequence[Row]) -> Path:
 
 
 def load_rows(run_dir: Path) -> list[Row]:
-    """The rows of a run, each missing cell as None."""
-    return rows_of(load(run_dir))
+    """Return the rows of a run; missing cells are None."""
+    return MEASUREMENTS_TABLE.rows_of(load(run_dir))
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    return [
-        Row(**{name: None if pd.isna(cell) else cell for name, cell in record.items()})
-        for record in frame.to_dict("records")
-    ]
+def completed_rows(run_dir: Path) -> list[Row]:
+    """Return the rows that a resumed run keeps."""
+    return MEASUREMENTS_TABLE.rows_of(MEASUREMENTS_TABLE.load_completed(run_dir).rows)
+
+
+def resumed(run_dir: Path) -> TableWriter[Row]:
+    """Open the rows of a run to append to them."""
+    return MEASUREMENTS_TABLE.open(run_dir, MEASUREMENTS_TABLE.load_completed(run_dir))
 
 
 def write_text(run_dir: Path, content: str | bytes) -> Path:

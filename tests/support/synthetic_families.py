@@ -7,7 +7,8 @@ from pathlib import Path
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.results.store import Measurements, Row, load
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.store import load
 from tests.support.synthetic_runs import modelled_s, rows, square
 
 FAMILIES = {
@@ -95,7 +96,7 @@ def contest(
 
 def run_of(made: Iterable[Row], folder: Path) -> Run:
     """What a report reads of them."""
-    measurements = Measurements(folder)
+    measurements = MEASUREMENTS_TABLE.open(folder)
     measurements.append(*made)
     measurements.close()
     found = load(folder)

@@ -9,8 +9,8 @@ import numpy as np
 
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import depthwise_part, is_replaceable, pointwise_part
-from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
-from convsweep.results.store import Measurements, Row, write_environment
+from convsweep.results.schema import MEASUREMENTS_TABLE, ROOFLINE, SEPARABLE_PART, Row
+from convsweep.results.store import write_environment
 
 BACKENDS = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 
@@ -209,7 +209,7 @@ def network(passes: int = 5) -> list[Row]:
 
 def write(run_dir: Path, made: Iterable[Row], environment: dict[str, object] | None = None) -> Path:
     """Write the rows, and the environment where there is one, as a run does."""
-    measurements = Measurements(run_dir)
+    measurements = MEASUREMENTS_TABLE.open(run_dir)
     for row in made:
         measurements.append(row)
     measurements.close()

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, is_replaceable, pointwise_part
-from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
-from convsweep.results.store import Row
+from convsweep.results.schema import ROOFLINE, SEPARABLE_PART, Row
 from tests.support import synthetic_runs as made
 
 PEAK_FLOPS_PER_S, CACHE_BYTES_PER_S, MEMORY_BYTES_PER_S = 9e10, 4.5e9, 1.5e9

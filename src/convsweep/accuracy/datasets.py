@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convsweep.results.accuracy_schema import EPOCHS
+from convsweep.results.accuracy import EPOCHS
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

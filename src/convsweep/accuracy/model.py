@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, pointwise_part
-from convsweep.results.accuracy_schema import EQUAL_COST, STANDARD
+from convsweep.results.accuracy import EQUAL_COST, STANDARD
 
 MIN_CHANNELS = 4
 """With fewer input channels the first layer stays standard, as in MobileNet."""

@@ -14,8 +14,13 @@ from convsweep.accuracy.trial import Trial, failed_rows, run_trial_in_process
 from convsweep.formatting import one_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
-from convsweep.results.accuracy_schema import VARIANTS, AccuracyRow
-from convsweep.results.accuracy_store import Records, Unit
+from convsweep.results.accuracy import (
+    ACCURACY_TABLE,
+    VARIANTS,
+    AccuracyRow,
+    Unit,
+    completed_units,
+)
 from convsweep.results.lock import locked
 from convsweep.sweep import resume as sweep_resume
 from convsweep.system.devices import cpu_name
@@ -125,10 +130,12 @@ def run_study(
             metadata = _resumed_metadata(store.read_environment(out), metadata, command)
         else:
             store.write_environment(out, metadata)
-        with closing(Records(out, resume)) as records:
+        completed = ACCURACY_TABLE.load_completed(out) if resume else None
+        known = completed_units(completed.rows) if completed else frozenset()
+        with closing(ACCURACY_TABLE.open(out, completed)) as table:
             failed = 0
             for done, unit in enumerate(request.units, 1):
-                if unit in records.done:
+                if unit in known:
                     continue
                 row, data = _row(metadata, request, unit), loaded[unit.dataset]
                 rows: list[AccuracyRow] | None
@@ -140,7 +147,7 @@ def run_study(
                     rows = run_trial(trial, lambda: interrupts.received)
                 if rows is None or interrupts.received:
                     break
-                records.append(rows)
+                table.append(*rows)
                 failed += sum(row.status not in ("ok", "skipped") for row in rows)
                 observe(StudyProgress(done, len(request.units), rows))
         reason = "interrupted" if interrupts.received else "done"

@@ -28,7 +28,7 @@ from convsweep.measure.sampling import (
     warm_up,
 )
 from convsweep.problems.problem import format_size
-from convsweep.results.accuracy_schema import VARIANTS, AccuracyRow
+from convsweep.results.accuracy import VARIANTS, AccuracyRow
 from convsweep.system import process
 from convsweep.system.devices import Device, find_device, use_full_precision
 from convsweep.system.forkserver import get_context, isolated_start

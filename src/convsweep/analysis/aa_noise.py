@@ -14,7 +14,7 @@ from scipy import stats
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import CONFIDENCE, degrees, estimate
 from convsweep.analysis.summary import summarize
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -18,7 +18,7 @@ from convsweep.analysis.estimates import (
     stacked,
 )
 from convsweep.analysis.verdicts import reject_at_fdr, verdicts
-from convsweep.results.accuracy_schema import EPOCHS, STANDARD, VARIANTS
+from convsweep.results.accuracy import EPOCHS, STANDARD, VARIANTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

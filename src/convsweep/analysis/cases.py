@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
-from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
-from convsweep.results.store import CASE_COLUMNS, PROBLEM_COLUMNS, STATUSES
+from convsweep.results.schema import (
+    CASE_COLUMNS,
+    PROBLEM_COLUMNS,
+    ROOFLINE,
+    SEPARABLE_PART,
+    STATUSES,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

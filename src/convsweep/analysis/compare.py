@@ -22,17 +22,17 @@ from convsweep.analysis.estimates import (
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.summary import stored_verdicts
 from convsweep.results import store
+from convsweep.results.metadata import Use, select
 from convsweep.results.request_info import read_request_info
+from convsweep.results.schema import BASELINE, CASE_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _OF_ONE_MACHINE = ("environment_id", "backend_version", "device_name")
-SHARED_COLUMNS = tuple(name for name in store.CASE_COLUMNS if name not in _OF_ONE_MACHINE)
+SHARED_COLUMNS = tuple(name for name in CASE_COLUMNS if name not in _OF_ONE_MACHINE)
 """What a case of one run and a case of the other must share to be the same."""
 _FAILED = ("mismatch", "crash", "error", "out_of_memory", "timeout")
-_FREE = ("seed", "case_timeout_s", "passes")
-"""Settings that say how long a run may take, not what is measured."""
 
 
 class RunComparison(NamedTuple):
@@ -110,19 +110,17 @@ def _differences(old: _LoadedRun, new: _LoadedRun) -> Iterator[str]:
     if bool(old.environment) != bool(new.environment):
         yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
-    parts = ("machine", "versions", "devices", "settings")
-    before, now = (
-        _recorded({part: run.environment.get(part) for part in parts}) for run in (old, new)
-    )
+    before, now = (_recorded(run.environment) for run in (old, new))
     for name in sorted(before.keys() | now.keys()):
-        if name.rpartition(".")[2] not in _FREE and before.get(name) != now.get(name):
+        if before.get(name) != now.get(name):
             yield f"{name}: {_said(before, name)} against {_said(now, name)}"
     if before == now and old.environment_id != new.environment_id:
         yield f"environment_id: {old.environment_id!r} against {new.environment_id!r}"
 
 
-def _recorded(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in store.flat(told).items() if value is not None}
+def _recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
+    found = select(environment, Use.COMPARE)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _said(told: Mapping[str, Any], name: str) -> str:
@@ -133,7 +131,7 @@ def _common_baseline(old: _LoadedRun, new: _LoadedRun) -> str | None:
     """The baseline of either run that both have timed; None where it would stand alone."""
     timed = [set(run.rows.loc[run.rows["status"] == "ok", "backend"]) for run in (old, new)]
     shared = timed[0] & timed[1]
-    names = [str(run.environment.get("baseline") or store.BASELINE) for run in (old, new)]
+    names = [str(run.environment.get("baseline") or BASELINE) for run in (old, new)]
     return next((name for name in names if name in shared and len(shared) > 1), None)
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from convsweep.analysis.estimates import Array, Interval, estimate, interval
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
-from convsweep.results.network_store import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
-from convsweep.results.store import BASELINE
+from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
+from convsweep.results.schema import BASELINE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

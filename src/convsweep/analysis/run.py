@@ -12,8 +12,7 @@ from convsweep.analysis.estimates import Interval, estimate, interval, total, we
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.separable import FACTORED
-from convsweep.results.schema import MACHINE_COLUMNS
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

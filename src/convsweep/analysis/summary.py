@@ -12,7 +12,7 @@ from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import Estimate, bounds, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.verdicts import verdicts
-from convsweep.results.store import BASELINE, CASE_COLUMNS, MARGIN
+from convsweep.results.schema import BASELINE, CASE_COLUMNS, MARGIN
 
 if TYPE_CHECKING:
     from pandas import DataFrame

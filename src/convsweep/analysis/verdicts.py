@@ -18,7 +18,7 @@ from convsweep.analysis.estimates import (
     estimate,
     stacked,
 )
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN
 
 DIRECTIONS = ("faster", "slower", "same")
 _MOST_PASSES = 10**9

@@ -71,9 +71,9 @@ def _print_progress(now: StudyProgress) -> None:
 def _print_study(out: Path) -> None:
     from convsweep.analysis.accuracy import read_study
     from convsweep.report.sections import accuracy_text
-    from convsweep.results.accuracy_store import load
+    from convsweep.results.accuracy import ACCURACY_TABLE
 
-    study = read_study(load(out))
+    study = read_study(ACCURACY_TABLE.load(out))
     table = accuracy_text.comparison_table(study)
     if table.rows:
         output.print_table(table)

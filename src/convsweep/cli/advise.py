@@ -106,14 +106,14 @@ def _print_advice(advice: Advice, out: Path) -> int:
     from convsweep.report.sections import advice as advice_text
     from convsweep.report.sections import network_breakdown
     from convsweep.report.sections.advice_table import layer_table
-    from convsweep.results.network_store import load_networks
+    from convsweep.results.networks import NETWORKS_TABLE
 
     table = layer_table(advice)
     print("Distinct layers; ? means undecided")
     output.print_table(table._replace(rows=table.rows[: output.MAX_ROWS]))
     if len(table.rows) > output.MAX_ROWS:
         print(f"and {len(table.rows) - output.MAX_ROWS} more in layers.csv")
-    section = network_breakdown.section(advice.run, load_networks(out))
+    section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
     output.print_sentences(advice_text.sentences(advice))
     output.print_sentences(section.sentences if section else ())
     output.print_sentences(advice_text.notes(advice))

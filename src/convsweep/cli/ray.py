@@ -40,8 +40,10 @@ def run(
     """Run a sweep on a cluster; return the exit code."""
     from convsweep.sweep.request import Options
 
-    folder, ended = _sweep(address, label, Options(**chosen), out, resume, dry_run=dry_run)
-    return 0 if ended is None else _end(ended, print_results(folder))
+    _, ended = _sweep(address, label, Options(**chosen), out, resume, dry_run=dry_run)
+    if ended is None:
+        return 0
+    return _end(ended, print_results(ended.folder, ended.summary))
 
 
 def noise(
@@ -50,14 +52,13 @@ def noise(
     """Run the A/A test on a cluster, one result per environment; return the exit code."""
     from convsweep.analysis.aa_noise import measure_noise
     from convsweep.report.noise import sentences
-    from convsweep.results.store import load
     from convsweep.sweep.request import Options, aa_request
 
     folder, ended = _sweep(address, label, Options(**chosen), out, resume, finish=aa_request)
     assert ended is not None, "only a dry run has no ending"
     if ended.end_reason == "interrupted":
         return output.interrupted()
-    for environment_id, rows in load(folder).groupby("environment_id", sort=False):
+    for environment_id, rows in ended.folder.measurements.groupby("environment_id", sort=False):
         with one_line_errors():
             found = measure_noise(rows)
         print(f"On the nodes of environment {environment_id}:")

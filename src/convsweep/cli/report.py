@@ -80,15 +80,15 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
     from convsweep.report.tables import markdown
-    from convsweep.results.best_csv import as_csv, keep
+    from convsweep.results.best_csv import best_csv, write_best
     from convsweep.units import named, read_limit
 
     with one_line_errors():
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         found = read_best_backends(run_dir, limit)
-        written = keep(run_dir, found.table)
+        written = write_best(run_dir, found.table)
     if form == "csv":
-        print(as_csv(found.table), end="")
+        print(best_csv(found.table), end="")
         return 0
     if form == "markdown":
         print(markdown(best_table(found.table)), end="")

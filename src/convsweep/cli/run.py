@@ -75,7 +75,7 @@ def run(
     if dry_run:
         return 0
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
-    failed = print_results(out)
+    failed = print_results(ending.folder, ending.summary)
     for left in ending.open_comparisons:
         print(terminal.open_comparisons_line(left))
     return output.interrupted() if ending.interrupted else failed
@@ -135,7 +135,6 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     with exit_on_interrupt():
         from convsweep.analysis.aa_noise import measure_noise
         from convsweep.report.noise import sentences
-        from convsweep.results.store import load
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.request import Options, aa_request, read_request
         from convsweep.system.environment import environment_warnings
@@ -145,10 +144,11 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         out = run_folder(out, resume, request.name)
         planned = plan(request)
     print(planned, flush=True)
-    if sweep_with_progress(LocalExecutor(request), out, resume).interrupted:
+    ending = sweep_with_progress(LocalExecutor(request), out, resume)
+    if ending.interrupted:
         return output.interrupted()
     with one_line_errors():
-        found = measure_noise(load(out))
+        found = measure_noise(ending.folder.measurements)
     for sentence in sentences(found, environment_warnings()):
         print(sentence)
     print(f"Results: {out}")

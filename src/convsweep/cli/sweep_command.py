@@ -10,6 +10,9 @@ from convsweep.cli import output
 from convsweep.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from convsweep.results.run_folder import RunFolder
     from convsweep.sweep.executor import Executor
     from convsweep.sweep.network_runs import Network
     from convsweep.sweep.request import Request
@@ -59,20 +62,15 @@ def sweep_with_progress(
         return run_sweep(executor, out, name, command, observe, resume=resume, networks=networks)
 
 
-def print_results(out: Path) -> int:
+def print_results(folder: RunFolder, summary: DataFrame) -> int:
     """Print a run's results; return exit code 1 if a case failed, else 0."""
     from convsweep.analysis.run import read_run
     from convsweep.analysis.separable.pairing import compare_settings
-    from convsweep.analysis.summary import summarize
     from convsweep.cli import terminal
     from convsweep.report.summary_text import answer
-    from convsweep.results.request_info import read_request_info
-    from convsweep.results.store import load, read_environment
 
-    measurements = load(out)
-    requested = read_request_info(read_environment(out))
-    summary = summarize(measurements, requested.baseline, requested.margin)
-    run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
+    requested = folder.request
+    run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
     for table in terminal.result_tables(run):
         output.console().print(table)
     output.print_sentences(answer(run, compare_settings(run)))
@@ -81,5 +79,5 @@ def print_results(out: Path) -> int:
     skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)
     print("".join(f"{line}\n" for line in skips), end="")
     failed = output.print_failures(cases)
-    output.print_paths(out)
+    output.print_paths(folder.path)
     return int(failed > 0)

@@ -11,7 +11,7 @@ from convsweep.cluster.pool import Pool, TaskHandle, TaskLost, Ticket
 from convsweep.cluster.tasks import GroupResult, NetworkResult, measure, time_network
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.sweep.executor import OnProgress
-from convsweep.sweep.run_writer import added
+from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.session import NODES_LOST
 from convsweep.sweep.work_queue import Environment, GroupQueue, SweepTask, total_progress
 
@@ -124,6 +124,6 @@ def _complete(queue: GroupQueue, task: SweepTask, result: TaskHandle) -> None:
         return
     node = queue.environment.nodes.get(result.node_id, result.node_id)
     assert isinstance(result.value, GroupResult), f"node {node} returned {result.value!r}"
-    queue.phases_s = added(queue.phases_s, result.value.phases_s)
+    queue.phases_s = add_seconds(queue.phases_s, result.value.phases_s)
     for case, outcome in result.value.outcomes:
         queue.add(task.pass_index, case, outcome, node)

@@ -20,7 +20,7 @@ from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, build
 from convsweep.problems.problem import ConvProblem, Size
-from convsweep.results.network_store import CONVOLUTION, OTHER
+from convsweep.results.networks import CONVOLUTION, OTHER
 from convsweep.system.devices import Clock, find_device
 
 _SEED = 1

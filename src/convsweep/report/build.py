@@ -21,11 +21,9 @@ from convsweep.report.sections import accuracy
 from convsweep.report.sections.accuracy import is_accuracy_run
 from convsweep.report.sections.separable_text import Comparisons
 from convsweep.report.summary_text import answer as sentences
-from convsweep.results import store
 from convsweep.results.machines import lacks, warnings
-from convsweep.results.request_info import read_request_info
+from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import NOISE
-from convsweep.results.sibling_runs import sibling_runs
 
 _ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
 
@@ -49,26 +47,26 @@ def write_report(
         if max_error is not None:
             raise ValueError(f"{str(run_dir)!r} trained networks: --max-error is of convolutions")
         return _write_study(run_dir, out)
-    measurements = store.load(run_dir)
+    folder = RunFolder(run_dir)
+    measurements, environment = folder.measurements, folder.environment
     if measurements.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to report")
-    environment = store.read_environment(run_dir)
     exact = None if max_error is None else filter_by_error(measurements, max_error)
     measurements = exact.measurements if exact else measurements
     require_report_folder(out)
-    requested = read_request_info(environment)
+    requested = folder.request
     summary = summarize(measurements, baseline or requested.baseline, requested.margin)
     run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
     comparisons = compare_settings(run)
-    told = sections(run, comparisons, run_dir)
+    told = sections(run, comparisons, folder)
     pictures = plots.figures(run)
     context = _context(
         run, comparisons, label_cases(split(measurements).requested), environment
     ) | {
-        "title": f"Which convolution is faster: {run_dir.resolve().name}",
+        "title": f"Which convolution is faster: {folder.name}",
         "sections": told,
         "pictures": pictures,
-        "noise": _noise(run_dir),
+        "noise": _noise(folder),
     }
     context["answer"] += [exact.note] if exact else []
     context["answer"] += _ending(environment, len(measurements)) + lacks(environment)
@@ -91,13 +89,13 @@ def _write_study(run_dir: Path, out: Path) -> Path:
     return write_pages(out, "study", context, [p for section in told for p in section.pictures])
 
 
-def _noise(run_dir: Path) -> list[str]:
+def _noise(folder: RunFolder) -> list[str]:
     """What the latest A/A run beside this one, on the same machine, says of its timings."""
-    for path, environment in sibling_runs(run_dir):
-        if not _is_noise(environment):
+    for run in folder.siblings():
+        if not _is_noise(run.environment):
             continue
         with suppress(ValueError):  # one that was interrupted or edited says nothing
-            noise = measure_noise(store.load(path))
+            noise = measure_noise(run.measurements)
             if noise.comparisons >= _ENOUGH_COMPARISONS:
                 return sentences_of_noise(noise, [])
     return []

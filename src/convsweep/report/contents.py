@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import SeparableComparison
@@ -14,31 +13,31 @@ from convsweep.report.sections import claims as lecture
 from convsweep.report.sections import families as limit
 from convsweep.report.sections import separable as depthwise
 from convsweep.report.sections.accuracy import latest_sibling
-from convsweep.results.network_store import load_networks
+from convsweep.results.run_folder import RunFolder
 
 
 def sections(
-    run: Run, comparisons: Mapping[str, SeparableComparison], run_dir: Path
+    run: Run, comparisons: Mapping[str, SeparableComparison], folder: RunFolder
 ) -> list[Section]:
     """What is told between the answer and the evidence, each figure with its title drawn.
 
     Args:
         run: what was measured.
         comparisons: separable against standard layers in each setting.
-        run_dir: its folder, for what lies beside the measurements.
+        folder: its folder, for the files beside the measurements.
 
     Raises:
         ValueError: in one line, where a file in the folder is damaged.
     """
-    study = latest_sibling(run_dir)
+    study = latest_sibling(folder.path)
     with drawing_style():
-        advised = advice.section(run_dir)
+        advised = advice.section(folder.path)
         told = (
             advised,
             depthwise.section(run, comparisons),
             limit.section(run),
             None if advised else network_totals.section(run),  # advice adds layers up itself
-            network_breakdown.section(run, load_networks(run_dir)),
+            network_breakdown.section(run, folder.networks),
             roofline.section(run, comparisons),
             lecture.section(run),
             None if study is None else accuracy.section(study),

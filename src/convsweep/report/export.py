@@ -18,6 +18,7 @@ from convsweep.analysis.summary import summarize
 from convsweep.results import store
 from convsweep.results.machines import machine_of, machines, run_id_of
 from convsweep.results.request_info import read_request_info
+from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -85,7 +86,7 @@ def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -
     """A benchmark a case, a round a pass; what a round took is the median of its samples."""
     requested = read_request_info(environment)
     summary = summarize(measurements, requested.baseline, requested.margin)
-    case = [*store.PROBLEM_COLUMNS, "backend"]
+    case = [*PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
     cases = summary.merge(calls, how="left", on=case)
     times = np.exp(read_cases(measurements, requested.baseline).log_s)
@@ -127,8 +128,8 @@ def _commit_info(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
     """A case that has a time; its group is all that it shares with the other backends."""
-    params = {name: _plain(case[name]) for name in store.CASE_COLUMNS}
-    shared = [params[name] for name in store.PROBLEM_COLUMNS if name in _GROUP]
+    params = {name: _plain(case[name]) for name in CASE_COLUMNS}
+    shared = [params[name] for name in PROBLEM_COLUMNS if name in _GROUP]
     group = " ".join(str(word) for word in shared if word is not None)
     name = f"{case['backend']}[{case['problem']}]"
     return {

@@ -1,4 +1,4 @@
-"""A file that grows record by record: each is in it to its last byte, or not at all."""
+"""A file that grows by records, each of which is in it completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 class AppendOnlyFile:
-    """A file open for appending; a record that couldn't be written leaves the file as it was."""
+    """File open for appending. A failed append leaves it unchanged."""
 
     def __init__(self, path: Path, header: bytes, end: int | None = None) -> None:
-        """Make a new file, or go on with one after its first `end` bytes; the rest is cut off.
+        """Create the file, or append to it behind its first `end` bytes; the rest is cut off.
 
         Raises:
-            OSError: where there is a file though a new one was asked for, or none can be written.
+            OSError: `end` is None and the file exists, or it can't be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         if end is None:
@@ -30,25 +30,25 @@ class AppendOnlyFile:
             raise
 
     def append(self, record: bytes, *, sync: bool) -> None:
-        """Write one record, and where `sync` is set wait until the disk has it.
+        """Write one record; with `sync` wait until the disk has it.
 
         Raises:
-            OSError: as a full disk gives it; nothing of the record is left in the file.
+            OSError: such as a full disk; nothing of the record is left in the file.
         """
-        self._cut()  # what an earlier failure could not
+        self._cut()  # an earlier failure may have left a part
         try:
             self._write(record)
             if sync:
                 os.fsync(self._file.fileno())
-        except BaseException:  # an interrupt too: what was not acknowledged is not there
-            with suppress(OSError):  # then the next append cuts, or readers skip a torn end
+        except BaseException:  # an interrupt too: an unacknowledged record is not there
+            with suppress(OSError):  # the next append cuts again, and readers skip a torn end
                 self._cut()
             raise
         self._end += len(record)
 
     def _write(self, record: bytes) -> None:
         left = memoryview(record)
-        while left:  # a disk that fills up takes a part first
+        while left:  # a disk that fills up writes a part
             left = left[os.write(self._file.fileno(), left) :]
 
     def _cut(self) -> None:

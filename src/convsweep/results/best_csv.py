@@ -1,28 +1,27 @@
-"""best.csv: its columns, written whole or not at all, and read back cell by cell."""
+"""best.csv: the fastest backend per problem and setting, written in one step."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import os
-from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from convsweep.results.csv_table import Column, cell_error, columns_of, parse_column
 from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pandas import DataFrame, Series
 
 BEST = "best.csv"
 MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
            "convsweep": "versions"}  # fmt: skip
-"""What a table tells of the machine and versions that it holds for, and the part of
-environment.json that it comes from."""
+"""Columns that describe the machine, and the part of environment.json that has their values."""
 LEAD = (
     "second",
     "speedup_over_second",
@@ -30,86 +29,78 @@ LEAD = (
     "speedup_over_second_ci_high",
     "significant",
 )
+"""Columns that compare the fastest backend with the second fastest."""
 _LARGEST_FILE = 67_108_864  # bytes
 _KIND = "a table of best backends"
-_SETTING = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "device_name",
-            "dtype", "memory_format", "threads", "cache", "driver")  # fmt: skip
-_WINNER = (
-    "backend",
-    "backend_version",
-    "backend_family",
-    "passes",
-    "median_s",
-    "ci_low_s",
-    "ci_high_s",
-)
-_GAIN = ("baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err", "error_ratio")
-BEST_COLUMNS = (
-    "run_id", "environment_id", *MACHINE, *_SETTING, *_WINNER, *LEAD, *_GAIN, "max_error",
-)  # fmt: skip
-"""The columns of best.csv. `speedup_over_second` is the second fastest's seconds / these; it is `significant`
-where this backend is surely faster than each other one."""
-_NEEDED = ("problem", "device", "dtype", "memory_format", "threads", "cache", "driver", "backend",
-           "median_s", "baseline")  # fmt: skip
-_NUMBERS = (
-    "median_s", "ci_low_s", "ci_high_s", "speedup_over_second", "speedup_over_second_ci_low",
-    "speedup_over_second_ci_high", "speedup", "speedup_ci_low", "speedup_ci_high", "relative_err",
-    "error_ratio", "max_error",
-)  # fmt: skip
 
 
-class _Kind(NamedTuple):
-    """What the cells of a column are."""
+@dataclass(frozen=True, kw_only=True)
+class BestRow:
+    """Fastest backend of one problem and setting. Numbers are at least 0."""
 
+    run_id: str | None
+    environment_id: str | None
+    cpu: str | None
+    cores_logical: str | None
+    torch: str | None
+    convsweep: str | None
+    problem: str
+    weight_kind: str | None
+    workload: str | None
+    layer: str | None
+    layer_count: int | None
+    device: str
+    device_name: str | None
     dtype: str
-    words: str
-    read: Callable[[str], object]
-    """None where a cell is not of this kind."""
+    memory_format: str
+    threads: int
+    cache: str
+    driver: str
+    backend: str
+    backend_version: str | None
+    backend_family: str | None
+    passes: int | None
+    median_s: float
+    ci_low_s: float | None
+    ci_high_s: float | None
+    second: str | None
+    """Second fastest backend."""
+    speedup_over_second: float | None
+    """Seconds of the second fastest backend / seconds of the fastest."""
+    speedup_over_second_ci_low: float | None
+    speedup_over_second_ci_high: float | None
+    significant: bool | None
+    """Whether the backend is faster than every other one, corrected for all comparisons."""
+    baseline: str
+    speedup: float | None
+    speedup_ci_low: float | None
+    speedup_ci_high: float | None
+    relative_err: float | None
+    error_ratio: float | None
+    max_error: float | None
+    """Limit of the relative error that backends were chosen within."""
 
 
-def _number(cell: str) -> float | None:
-    """What a cell says; an end of an interval may be endless."""
-    with suppress(ValueError):
-        number = float(cell)
-        return None if math.isnan(number) or number < 0 else number
-    return None
+BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))
 
 
-def _whole(cell: str) -> int | None:
-    number = _number(cell)
-    return int(number) if number and number.is_integer() and number < 2**31 else None
-
-
-_TEXT = _Kind("string", "empty where it may not be", lambda cell: cell or None)
-_KINDS = (
-    dict.fromkeys(BEST_COLUMNS, _TEXT)
-    | dict.fromkeys(("layer_count", "threads", "passes"), _Kind("Int64", "no whole number", _whole))
-    | dict.fromkeys(_NUMBERS, _Kind("float64", "no number from zero on", _number))
-    | {
-        "significant": _Kind(
-            "boolean", "neither True nor False", {"True": True, "False": False}.get
-        )
-    }
-)
-
-
-def as_csv(table: DataFrame) -> str:
-    """The text of best.csv."""
+def best_csv(table: DataFrame) -> str:
+    """Return the text of best.csv."""
     return table[[*BEST_COLUMNS]].to_csv(index=False, lineterminator="\n")
 
 
-def keep(run_dir: Path, table: DataFrame) -> Path:
-    """Write best.csv into the run's folder, over an earlier one, whole or not at all.
+def write_best(run_dir: Path, table: DataFrame) -> Path:
+    """Write best.csv into the run's folder, over an earlier one, in one step; return its path.
 
     Raises:
-        ValueError: in one line, where a file of that name is none of these, or can't be written.
+        ValueError: in one line, if another file has that name, or it can't be written.
     """
     path = run_dir / BEST
     if os.path.lexists(path):
         read_best(path)
     unfinished = path.with_name(f"{BEST}.part")
     try:
-        unfinished.write_text(as_csv(table), encoding="utf-8", newline="")
+        unfinished.write_text(best_csv(table), encoding="utf-8", newline="")
         unfinished.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -119,20 +110,21 @@ def keep(run_dir: Path, table: DataFrame) -> Path:
 
 
 def read_best(path: Path) -> DataFrame:
-    """The rows of a best.csv, each column of its type; there may be none.
+    """Return the rows of a best.csv, one column per field of `BestRow`; there may be none.
 
     Raises:
-        ValueError: in one line, where it is none of these, or a cell can't have come from `keep`:
-            names the file, the line and column, and the cell.
+        ValueError: in one line that names the file, and the line, column and cell that is wrong.
     """
+    import pandas as pd
+
     with open_checked(path, _KIND, _LARGEST_FILE) as file:
         names, rows = _cells(file.read().decode())
-        columns = {name: [row[names.index(name)] for row in rows] for name in BEST_COLUMNS}
-        return pd.DataFrame({name: _column(name, cells) for name, cells in columns.items()})
+        texts = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+        return pd.DataFrame({c.name: _column(c, texts[c.name]) for c in columns_of(BestRow)})
 
 
 def _cells(text: str) -> tuple[list[str], list[list[str]]]:
-    """The header, and the cells of every row; raises `ValueError` where one has not all."""
+    """Return the header, and the cells of every row."""
     try:
         names, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except csv.Error as error:
@@ -145,13 +137,13 @@ def _cells(text: str) -> tuple[list[str], list[list[str]]]:
     return names, rows
 
 
-def _column(name: str, cells: Sequence[str]) -> Series[Any]:
-    """The cells of one column as what they are; an empty one is missing, where it may be."""
-    kind = _KINDS[name]
-    found: list[Any] = []
-    for line, cell in enumerate(cells, start=2):
-        value = kind.read(cell)
-        if value is None and (cell or name in _NEEDED):
-            raise ValueError(f"line {line}, column {name!r}: {cell[:80]!r} is {kind.words}")
-        found.append(value)
-    return pd.Series(found, dtype=pd.api.types.pandas_dtype(kind.dtype))
+def _column(column: Column, cells: Sequence[str]) -> Series[Any]:
+    """Return one column; an interval may end at infinity."""
+    found = parse_column(column, cells, range(2, len(cells) + 2))
+    if column.type in (int, float):
+        lowest = 1 if column.type is int else 0
+        allowed = found.ge(lowest).fillna(False)
+        for line, (cell, fits) in enumerate(zip(cells, allowed, strict=True), start=2):
+            if cell and not fits:
+                raise cell_error(line, column, cell, f"a number from {lowest} on")
+    return found

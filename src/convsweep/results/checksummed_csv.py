@@ -1,7 +1,7 @@
-"""The text of measurements.csv: one line a row, and at its end a checksum of all before it.
+"""CSV lines that end with a checksum, so that a damaged line is never read as a number.
 
-A line is a CSV record: a quoted cell may hold line breaks. The checksum is the CRC-32 of the bytes
-before the last comma, as eight hexadecimal digits, so a flipped bit is noticed, never read.
+A line is a CSV record; a quoted cell may contain line breaks. The checksum is the CRC-32 of the
+bytes before the last comma, as eight hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -11,106 +11,98 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 CHECKSUM = "checksum"
 LONGEST_LINE = 65_536
-"""Bytes. Rows of convsweep have about 500; whatever is longer is no row."""
+"""Bytes. Lines of convsweep have about 500."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ENDS_A_CHECKED_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
-_ENDS_A_LINE = re.compile(rb"\n")
+_END_OF_A_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
 
 
-def encode_row(cells: Sequence[object]) -> bytes:
-    """One row's line, its checksum and line end included; None is an empty cell.
+def encode_row(cells: Iterable[object]) -> bytes:
+    """Return one line with its checksum and line end; None is an empty cell.
 
     Raises:
-        ValueError: where the line is longer than a reader takes.
+        ValueError: the line is longer than `LONGEST_LINE`.
     """
     text = _csv_text(cells)
-    line = b"%b,%b\n" % (text, _checksum(text))
+    line = b"%b,%08x\n" % (text, zlib.crc32(text))
     if len(line) > LONGEST_LINE:
         raise ValueError(f"a row of {len(line)} bytes is longer than {LONGEST_LINE}")
     return line
 
 
 def header_line(columns: Sequence[str]) -> bytes:
-    """The first line of a file of checked lines."""
+    """Return the first line of a file with these columns."""
     return _csv_text([*columns, CHECKSUM]) + b"\n"
 
 
-def _csv_text(cells: Sequence[object]) -> bytes:
+def _csv_text(cells: Iterable[object]) -> bytes:
     line = io.StringIO(newline="")
     csv.writer(line).writerow(cells)  # its own line end makes it quote both "\r" and "\n"
-    # A file name that is no Unicode must not end a run that only tells of it.
+    # A file name that is no valid Unicode must not end a run that only mentions it.
     return line.getvalue().removesuffix("\r\n").encode(errors="backslashreplace")
 
 
-def _checksum(text: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(text)
-
-
-@dataclass(frozen=True)
-class CsvLine:
-    """One whole line of the file, its line end included."""
+class CsvLine(NamedTuple):
+    """One whole line of a file."""
 
     number: int
-    text: bytes
-
-    @property
-    def cells(self) -> list[str]:
-        """The cells, the checksum among them."""
-        try:
-            [cells] = csv.reader([self.text.decode()])
-        except (ValueError, csv.Error):
-            raise ValueError(f"line {self.number} is no line of a table") from None
-        return cells
-
-    def require_intact(self, *, checked: bool) -> None:
-        """Raise `ValueError` where the line is not what was written, as far as can be told."""
-        if not checked and b"\0" in self.text:
-            raise ValueError(f"line {self.number} holds a NUL byte")
-        text, _, checksum = self.text.rpartition(b",")
-        if checked and checksum.rstrip(b"\r\n") != _checksum(text):
-            raise ValueError(f"line {self.number} was changed or damaged: its checksum differs")
+    """From 1, as a text editor counts."""
+    cells: list[str]
+    """All cells but the checksum."""
+    end: int
+    """Bytes of the file up to the end of this line."""
 
 
 class ChecksummedCsv:
-    """The whole lines of a file, never more than one in memory.
+    """Lines of a file, of which one is in memory at a time.
 
-    A last line that was cut off was never a row: it is left out, and `end` stays before it.
+    A last line that was cut off is left out, and `end` stays before it.
     """
 
-    def __init__(self, file: BinaryIO, checked_columns: Sequence[Sequence[str]]) -> None:
-        """Read the header, which says whether the lines have checksums.
+    def __init__(self, file: BinaryIO, columns: Sequence[str], version: int) -> None:
+        """Read the header.
 
-        Args:
-            file: opened to read bytes.
-            checked_columns: those of each schema whose lines have them.
+        Raises:
+            ValueError: there is no header, or not that of these columns and this schema version.
         """
-        self._file = file
+        self._file, self._columns, self._version = file, columns, version
         self._left = os.fstat(file.fileno()).st_size  # a file that grows is read up to here
+        self.end, self._number = 0, 1
         if not self._left:
             raise ValueError("it is empty")
-        self.checked = False
-        self.end, self._number = 0, 1
-        line = self._next()
-        if line is None:
+        header = self._next()
+        if header is None:
             raise ValueError("it has no whole header line")
-        text = line.text.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
-        self.checked = text in map(header_line, checked_columns)
-        self.columns = tuple(CsvLine(1, text).cells)
+        header = header.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
+        if header != header_line(columns):
+            raise ValueError(self._header_error(_cells(header, 1)))
 
     def __iter__(self) -> Iterator[CsvLine]:
-        """Every line below the header."""
-        while line := self._next():
-            yield line
+        """Yield every line below the header.
 
-    def _next(self) -> CsvLine | None:
-        """The next whole line, over as many line breaks as its quotes hold."""
+        Raises:
+            ValueError: a line was changed or is of another schema version.
+        """
+        number = self._number
+        while line := self._next():
+            text, _, checksum = line.rpartition(b",")
+            if checksum.rstrip(b"\r\n") != b"%08x" % zlib.crc32(text):
+                self._require_version(_cells(line, number))
+                raise ValueError(f"line {number} was changed or damaged: its checksum differs")
+            cells = _cells(text, number)
+            if len(cells) != len(self._columns):
+                raise ValueError(f"line {number} has {len(cells)} cells, not {len(self._columns)}")
+            self._require_version(cells)
+            yield CsvLine(number, cells, self.end)
+            number = self._number
+
+    def _next(self) -> bytes | None:
+        """Return the next whole line, over as many line breaks as its quotes contain."""
         parts: list[bytes] = []
         quotes = length = 0
         while part := self._file.readline(min(self._left, LONGEST_LINE + 1 - length)):
@@ -121,14 +113,36 @@ class ChecksummedCsv:
             if length > LONGEST_LINE:
                 raise ValueError(f"line {self._number} is longer than {LONGEST_LINE} bytes")
             if part.endswith(b"\n") and quotes % 2 == 0:
-                line = CsvLine(self._number, b"".join(parts))
                 self._number += len(parts)
                 self.end += length
-                return line
-        self._require_closed_quotes(b"".join(parts))
+                return b"".join(parts)
+        if _END_OF_A_LINE.search(b"".join(parts)):  # more than one torn line: a quote was lost
+            raise ValueError(f"line {self._number} was changed or damaged: a quote is not closed")
         return None
 
-    def _require_closed_quotes(self, rest: bytes) -> None:
-        """Raise `ValueError` where more than one torn line is left: a quote was lost or made."""
-        if (_ENDS_A_CHECKED_LINE if self.checked else _ENDS_A_LINE).search(rest):
-            raise ValueError(f"line {self._number} was changed or damaged: a quote is not closed")
+    def _require_version(self, cells: Sequence[str]) -> None:
+        version = "".join(cells[:1]) if self._columns[0] == "schema_version" else ""
+        if version.isdecimal() and version != str(self._version):
+            raise ValueError(
+                f"its schema is version {version}, this convsweep reads {self._version}"
+            )
+
+    def _header_error(self, names: Sequence[str]) -> str:
+        """Return the difference between the header and the expected columns."""
+        line = self._next()
+        if line is not None and names[:1] == ["schema_version"]:
+            self._require_version(_cells(line, 2))
+        expected = (*self._columns, CHECKSUM)
+        if missing := [name for name in expected if name not in names]:
+            return f"no column {missing[0]!r}"
+        if unknown := [name for name in names if name not in expected]:
+            return f"unknown column {unknown[0]!r}"
+        return "its columns are in another order, or one is repeated"
+
+
+def _cells(text: bytes, number: int) -> list[str]:
+    try:
+        [cells] = csv.reader([text.decode()])
+    except (ValueError, csv.Error):
+        raise ValueError(f"line {number} is no line of a table") from None
+    return cells

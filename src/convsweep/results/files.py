@@ -1,4 +1,4 @@
-"""Files and errors that may be anything: opened or refused by name, and told in a line."""
+"""Opening of files that anyone may have edited."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _WRONG = (ValueError, TypeError, OverflowError, RecursionError, OSError, zlib.er
 
 @contextmanager
 def open_checked(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
-    """The regular file at `path` of at most `largest` bytes, open for reading.
+    """Open the regular file at `path` of at most `largest` bytes for reading.
 
     Raises:
-        ValueError: in one line that names the file and what is wrong, also for whatever reading
-            it raises inside the block.
+        ValueError: in one line that names the file and the error, also of reading it in the block.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # opening a pipe would block
             raise ValueError("no regular file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

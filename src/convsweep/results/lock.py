@@ -1,4 +1,4 @@
-"""One writer a run: a lock that the kernel gives back however its holder ends."""
+"""Lock of a run's folder, which the kernel releases however its owner ends."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK = ".lock"
-"""The file in a run's folder that is locked; it holds its owner's process number."""
+"""Locked file in a run's folder; contains the process id of its owner."""
 
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Keep every other run out of `run_dir`, which is made where it isn't there.
+    """Lock `run_dir` against other runs; create it if necessary.
 
     Raises:
-        ValueError: in one line, where another run is writing there or no file can be made.
+        ValueError: in one line, if another run is writing there or no file can be created.
     """
     from filelock import FileLock, Timeout  # a tenth of a second that `--help` does not wait for
 
@@ -33,22 +33,22 @@ def locked(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise ValueError(f"{str(run_dir)!r} can't be written: {error.strerror}") from None
     try:
-        with suppress(OSError):  # on a full disk the lock holds without it
+        with suppress(OSError):  # on a full disk the lock works without it
             path.write_text(f"{os.getpid()}\n", encoding="ascii")
         yield
     finally:
-        with suppress(OSError):  # one that stays behind locks nothing
+        with suppress(OSError):  # a file that stays behind locks nothing
             path.unlink()
         lock.release()
         if new:
-            with suppress(OSError):  # it goes only while nothing is in it
+            with suppress(OSError):  # removed only while it is empty
                 run_dir.rmdir()
 
 
 def require_unlocked(run_dir: Path) -> None:
-    """Raise `ValueError` in one line where another run is writing to `run_dir`.
+    """Raise `ValueError` in one line if another run is writing to `run_dir`.
 
-    A lock that was left behind by one that was killed goes.
+    The lock file of a killed run is removed.
     """
     if (run_dir / LOCK).exists():
         with locked(run_dir):
@@ -56,7 +56,7 @@ def require_unlocked(run_dir: Path) -> None:
 
 
 def _owner(path: Path) -> str:
-    """The number of the process that holds the lock, for a message; nothing where unknown."""
+    """Return the process id of the owner for a message; empty if unknown."""
     try:
         number = re.fullmatch(r"(\d{1,10})\n", path.read_text(encoding="ascii"))
     except (OSError, ValueError):

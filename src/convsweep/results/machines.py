@@ -1,4 +1,4 @@
-"""What environment.json tells of the machines that a run's rows come from: one, or several."""
+"""Machines that environment.json describes: one, or several in a merged run."""
 
 from __future__ import annotations
 
@@ -11,82 +11,78 @@ import pandas as pd
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-OF_A_MACHINE = ("machine", "versions", "devices", "commit", "warnings")
-"""What is told of each environment apart, where rows of several were merged."""
-
 
 def machines(environment: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The parts `OF_A_MACHINE` by environment_id; the id of a run that tells none is empty."""
+    """Return the metadata of each machine by environment_id, which is empty if not recorded."""
     several = environment.get("environments")
     if not isinstance(several, Mapping):
         return {str(environment.get("environment_id") or ""): environment}
-    return {str(name): told for name, told in several.items() if isinstance(told, Mapping)}
+    return {str(name): one for name, one in several.items() if isinstance(one, Mapping)}
 
 
 def machine_of(environment: Mapping[str, Any], environment_id: str) -> Mapping[str, Any]:
-    """What is told of one environment; a plain run's file tells of all the rows beside it."""
-    found = machines(environment)
-    return found.get(environment_id, {}) if "environments" in environment else environment
+    """Return the metadata of one machine; a plain run has one for all its rows."""
+    if "environments" not in environment:
+        return environment
+    return machines(environment).get(environment_id, {})
 
 
 def run_id_of(environment: Mapping[str, Any], measurements: DataFrame) -> str:
-    """The run's; rows of a merged one tell the run that they come from."""
+    """Return the id of the run; rows of a merged run have those of the runs they come from."""
     first = str(measurements["run_id"].iloc[0])
     return str(environment.get("run_id")) if "merged" in environment else first
 
 
 def warnings(environment: Mapping[str, Any]) -> list[str]:
-    """What makes the timings shaky, and of several machines on which: the file may be edited."""
-    said = []
-    for name, told in machines(environment).items():
-        found = told.get("warnings")
-        where = f"{_cpu(told)}, environment {name}: " if "environments" in environment else ""
-        said += [f"{where}{text}" for text in found] if isinstance(found, list) else []
-    return said
+    """Return the warnings about the machine; of several machines each with its name."""
+    lines = []
+    for name, one in machines(environment).items():
+        found = one.get("warnings")
+        where = f"{_cpu(one)}, environment {name}: " if "environments" in environment else ""
+        lines += [f"{where}{text}" for text in found] if isinstance(found, list) else []
+    return lines
 
 
 def lacks(environment: Mapping[str, Any]) -> list[str]:
-    """A sentence for each machine that some shards of a merged run were not measured on."""
+    """Return a sentence per machine of a merged run on which shards were not measured."""
     missing = environment.get("missing_shards")
     if not isinstance(missing, Mapping):
         return []
-    several = "environments" in environment
-    said = []
+    sentences = []
     for name, shards in missing.items():
-        shards = list(map(str, shards)) if isinstance(shards, list) else []
-        what = f"Shard {shards[0]} is" if len(shards) == 1 else f"Shards {', '.join(shards)} are"
-        where = f" on {_cpu(machine_of(environment, name))}, environment {name}" if several else ""
-        said.append(f"{what} missing{where}.")
-    return said
+        names = [str(shard) for shard in shards] if isinstance(shards, list) else []
+        subject = f"Shard {names[0]} is" if len(names) == 1 else f"Shards {', '.join(names)} are"
+        where = ""
+        if "environments" in environment:
+            where = f" on {_cpu(machine_of(environment, name))}, environment {name}"
+        sentences.append(f"{subject} missing{where}.")
+    return sentences
 
 
-def _cpu(told: Mapping[str, Any]) -> str:
-    machine = told.get("machine")
-    return (
-        in_short(str(machine.get("cpu", "a machine")))
-        if isinstance(machine, Mapping)
-        else "a machine"
-    )
+def _cpu(metadata: Mapping[str, Any]) -> str:
+    machine = metadata.get("machine")
+    name = machine.get("cpu") if isinstance(machine, Mapping) else None
+    return "a machine" if name is None else short_name(str(name))
 
 
 def machine_names(rows: DataFrame, among: DataFrame) -> Series:
-    """The device's name for each row; its environment too where several `among` all have that."""
+    """Return the device's name per row, with its environment if several `among` share the name."""
     columns = ["device", "device_name", "environment_id"]
-    own, every = (part.reindex(columns=columns).astype("string") for part in (rows, among))
-    own, every = (
-        part.fillna("").assign(device_name=part["device_name"].fillna("").map(in_short))
-        for part in (own, every)
-    )
-    counts = every.drop_duplicates().groupby(columns[:2]).size()
-    words = [
+
+    def texts(frame: DataFrame) -> DataFrame:
+        found = frame.reindex(columns=columns).astype("string").fillna("")
+        return found.assign(device_name=found["device_name"].map(short_name))
+
+    counts = texts(among).drop_duplicates().groupby(columns[:2]).size()
+    names = [
         (name if counts[device, name] == 1 else f"{name} (environment {where})")
         if name
         else f"environment {where}"
-        for device, name, where in own.itertuples(index=False, name=None)
+        for device, name, where in texts(rows).itertuples(index=False, name=None)
     ]
-    return pd.Series(words, index=rows.index, dtype="str")
+    return pd.Series(names, index=rows.index, dtype="str")
 
 
-def in_short(product: str) -> str:
-    """`Intel(R) Xeon(R) CPU @ 2.20GHz` as `Intel Xeon @ 2.20GHz`."""
+def short_name(product: str) -> str:
+    """Return `Intel(R) Xeon(R) CPU @ 2.20GHz` as `Intel Xeon @ 2.20GHz`."""
     return " ".join(re.sub(r"\((R|TM)\)|\bCPU\b", " ", product).split())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from convsweep.results.machines import machines
-from convsweep.results.store import BASELINE, MARGIN
+from convsweep.results.schema import BASELINE, MARGIN
 
 
 class RequestInfo(NamedTuple):

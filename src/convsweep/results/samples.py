@@ -1,9 +1,9 @@
-"""samples.csv.gz: every sample behind every row, so that all can be computed again.
+"""samples.csv.gz: every sample behind every row, so that all numbers can be computed again.
 
-Columns `row, block, seconds`: the row of measurements.csv counted from 0, the block within its
-pass, and seconds a call. The header and each row's samples are one gzip member each, and members
-that follow each other are one gzip file, which pandas and zcat read. A row's samples are in the
-file before the row is in measurements.csv, so after any end there is at most one member too many.
+Columns `row, block, seconds`: number of the row in measurements.csv from 0, number of the block in
+its pass, and seconds per call. The header and the samples of each row are one gzip member each;
+joined they are one gzip file, which pandas and zcat read. The samples of a row are written before
+the row itself, so an interrupted run has at most one member too many.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 SAMPLES = "samples.csv.gz"
 HEADER = b"row,block,seconds\n"
 LARGEST_FILE = 1_073_741_824
-"""Bytes; no reader holds them at once."""
+"""Bytes; no reader has all of them in memory."""
 LONGEST_MEMBER = 8_388_608
-"""Bytes of text that a reader takes of one gzip member."""
+"""Bytes of text that a reader accepts in one gzip member."""
 MOST_SAMPLES = 8_000_000
-"""What `load_samples` takes into memory, at 24 bytes each; pandas reads more, part by part."""
+"""Limit of `load_samples`, at 24 bytes each in memory; pandas reads more in parts."""
 
 _KIND = "a samples file"
 _GZIP = 31  # zlib's window bits for a gzip member with a checksum
@@ -39,25 +39,24 @@ _READ = 65_536  # bytes
 _AT_ONCE = 1_048_576  # bytes of text that are parsed together
 
 
-class Samples:
-    """The open `samples.csv.gz` of a run; complete whenever `append` has returned."""
+class SampleWriter:
+    """Open samples.csv.gz of a run. Samples are in the file when `append` returns."""
 
-    def __init__(self, run_dir: Path, resume: bool = False, rows: int = 0) -> None:
-        """Make the file, or with `resume` go on with the samples of the first `rows` rows.
+    def __init__(self, run_dir: Path, kept_rows: int | None = None) -> None:
+        """Create the file, or append to it behind the samples of the first `kept_rows` rows.
 
         Raises:
-            ValueError: in one line, where `resume` finds a damaged file.
+            ValueError: in one line, if a file to be resumed is damaged.
         """
         path = run_dir / SAMPLES
-        self._journal = AppendOnlyFile(
-            path, _member(HEADER), _end_of(path, rows) if resume else None
-        )
+        end = None if kept_rows is None else _end_of(path, kept_rows)
+        self._file = AppendOnlyFile(path, _member(HEADER), end)
 
     def append(self, row_number: int, blocks: Sequence[Sequence[float]]) -> None:
-        """Write the samples of one row, before the row itself; none is nothing.
+        """Write the samples of one row, before the row itself.
 
         Raises:
-            OSError: as a full disk gives it; the file is then as it was before.
+            OSError: such as a full disk; the file is then unchanged.
         """
         lines = [
             f"{row_number},{block},{float(seconds)!r}\n"
@@ -66,37 +65,33 @@ class Samples:
         ]
         for first in range(0, len(lines), _IN_A_MEMBER):
             text = "".join(lines[first : first + _IN_A_MEMBER])
-            self._journal.append(_member(text.encode()), sync=False)
+            self._file.append(_member(text.encode()), sync=False)
 
-    def take(self, run_dir: Path, places: Sequence[int | None]) -> None:
-        """Write the samples of another run's rows, each under its new number in `places`.
-
-        Those of a row without one are left out. Never more than a row's samples are in memory.
+    def copy(self, run_dir: Path, numbers: Mapping[int, int]) -> None:
+        """Write the samples of another run; `numbers` has the new number of each row to copy.
 
         Raises:
-            ValueError: in one line, where the other file is damaged.
+            ValueError: in one line, if the other file is damaged.
             OSError: as `append`.
         """
         path = run_dir / SAMPLES
         if not os.path.lexists(path):
             return
         with open_checked(path, _KIND, LARGEST_FILE) as file:
-            members = (member for member in _members(file) if member.row >= 0)
-            for member in members:
-                place = places[member.row] if member.row < len(places) else None
-                if place is not None:
-                    self._journal.append(_member(member.numbered(place)), sync=False)
+            for member in _members(file):
+                if member.row in numbers:
+                    self._file.append(_member(member.numbered(numbers[member.row])), sync=False)
 
     def close(self) -> None:
         """Close the file."""
-        self._journal.close()
+        self._file.close()
 
 
 def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
-    """Every sample of a run: `row`, `block`, `seconds`; a run that kept none gives no rows.
+    """Return every sample of a run: `row`, `block`, `seconds`; no rows if there is no file.
 
     Raises:
-        ValueError: in one line, where the file is damaged or holds more than `MOST_SAMPLES`.
+        ValueError: in one line, if the file is damaged or has more than `MOST_SAMPLES`.
     """
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
@@ -114,7 +109,7 @@ def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
 
 
 def _end_of(path: Path, rows: int) -> int:
-    """Where the samples of the first `rows` rows end; 0 where the header isn't whole."""
+    """Return the bytes up to the end of the samples of the first `rows` rows."""
     if not os.path.lexists(path):
         return 0
     with open_checked(path, _KIND, LARGEST_FILE) as file:
@@ -124,18 +119,18 @@ def _end_of(path: Path, rows: int) -> int:
 
 @dataclass(frozen=True)
 class _Member:
-    """The text of one gzip member, and the bytes of the file up to its end."""
+    """Text of one gzip member, and the bytes of the file up to its end."""
 
     text: bytes
     end: int
 
     @property
     def row(self) -> int:
-        """The row whose samples these are; the header stands before them all."""
+        """Number of the row; -1 for the header."""
         return -1 if self.text == HEADER else int(self.text.partition(b",")[0])
 
     def numbered(self, row: int) -> bytes:
-        """The text as that of another row."""
+        """Return the text with another row number."""
         return (b"\n" + self.text).replace(b"\n%d," % self.row, b"\n%d," % row)[1:]
 
 
@@ -148,7 +143,7 @@ _MAGIC = _member(b"")[:8]  # it holds no time and no name, so every member begin
 
 
 def _members(file: BinaryIO) -> Iterator[_Member]:
-    """Every whole member; a last one that was cut off is left out."""
+    """Yield every whole member; a last one that was cut off is left out."""
     end = 0
     while (text := _unzipped(file)) is not None:
         if (text == HEADER) != (end == 0):
@@ -161,7 +156,7 @@ def _members(file: BinaryIO) -> Iterator[_Member]:
 
 
 def _unzipped(file: BinaryIO) -> bytes | None:
-    """The text of the member that begins here, or None where it doesn't end."""
+    """Return the text of the member that begins here, or None if its end is missing."""
     gzip = zlib.decompressobj(_GZIP)
     text = b""
     while not gzip.eof:
@@ -176,7 +171,7 @@ def _unzipped(file: BinaryIO) -> bytes | None:
 
 
 def _joined(texts: Iterable[bytes]) -> Iterator[bytes]:
-    """The texts below the header, several at a time: one call to pandas costs more than a row."""
+    """Join the texts below the header, because a call to pandas per row is slow."""
     joined = bytearray()
     for text in texts:
         joined += text if text != HEADER else b""

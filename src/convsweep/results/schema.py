@@ -1,107 +1,170 @@
-"""What is known of one case in one pass: a row of measurements.csv."""
+"""Columns of measurements.csv: one row per case and pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import get_type_hints
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from convsweep.results.csv_table import CsvTable, columns_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION = 6
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
 """How a case can end, the worst first."""
 CASE, ROOFLINE, SEPARABLE_PART = "case", "roofline", "separable_part"
-"""Values of `role`: a requested case, a roofline probe of the machine, one part of a separable layer."""
+"""Values of `role`: requested case, roofline probe of the machine, part of a separable layer."""
+BASELINE = "torch_conv"
+"""Backend that speedups are relative to, by default."""
+MARGIN = 0.02
+"""Relative difference below which two times are the same, by default."""
+NOISE = "noise"
+"""Name of the requests of `convsweep noise`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One case in one pass; seconds, bytes and counts. What is missing is None, never 0."""
+    """One case in one pass. A missing value is None, never 0."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of these columns."""
     run_id: str
+    """Name of the run."""
     pass_index: int
+    """Number of the pass, from 0."""
     started_at: str
+    """When the case was recorded: UTC, ISO 8601."""
     environment_id: str
+    """Hash of the machine and the versions of the packages."""
     problem: str
+    """Label of the problem, as `ConvProblem.parse` reads it."""
     batch_size: int
+    """N."""
     in_channels: int
+    """C_in."""
     out_channels: int
+    """C_out."""
     input_size: str
+    """Input height and width, such as `56x56`."""
     kernel_size: str
+    """Kernel height and width."""
     stride: str
+    """Step of the kernel per dimension."""
     padding: str
+    """Zeros added on each side per dimension."""
     dilation: str
+    """Distance of the kernel's taps per dimension."""
     groups: int
+    """Number of groups of channels that are convolved separately."""
     bias: bool
+    """Whether a bias per output channel is added."""
     weight_kind: str
+    """`dense`, or `separable`: composed of depthwise and pointwise factors."""
     workload: str | None = None
+    """Network whose layer this is."""
     layer: str | None = None
+    """Name of the layer in the network."""
     layer_count: int = 1
-    """How often the network contains the layer."""
+    """Number of times that the network contains the layer."""
     role: str = CASE
     """`case`, `roofline` or `separable_part`."""
     backend: str
+    """Name of the backend."""
     backend_version: str | None = None
+    """Version of the package that computes."""
     device: str
+    """`cpu`, or `cuda` with an index."""
     device_name: str | None = None
+    """Product name of the device."""
     dtype: str
+    """Data type of the tensors, such as `float32`."""
     memory_format: str
+    """`contiguous` or `channels_last`."""
     threads: int
+    """Number of threads that compute."""
     cache: str = "hot"
+    """`hot`, or `cold`: flushed before every call."""
     driver: str = "convsweep"
+    """Program that measured: `convsweep` or `pytest-benchmark`."""
     status: str
+    """How the case ended: one of `STATUSES`."""
     reason: str | None = None
+    """Why the status is not `ok`."""
     max_abs_err: float | None = None
+    """Largest absolute difference to the float64 reference."""
     error_ratio: float | None = None
+    """Largest error divided by eps * max(conv(abs(x), abs(w))); the gate bounds it."""
     prepare_s: float | None = None
+    """Seconds of `prepare`, which depends on the weights alone."""
     first_call_s: float | None = None
+    """Seconds of the first call, with all compilation in it."""
     samples: int | None = None
+    """Number of samples in the pass."""
     iterations: int | None = None
+    """Number of calls per sample."""
     min_s: float | None = None
+    """Fastest sample, in seconds per call."""
     p05_s: float | None = None
+    """5th percentile of the samples, in seconds per call."""
     median_s: float | None = None
+    """Median of the samples, in seconds per call."""
     p95_s: float | None = None
+    """95th percentile of the samples, in seconds per call."""
     mad_s: float | None = None
+    """Median absolute deviation of the samples, in seconds per call."""
     peak_memory_bytes: int | None = None
-    """What one call needs at its peak beyond what is kept between calls; once a run."""
+    """Peak memory of one call beyond what is kept between calls; measured once per run."""
     page_faults_per_call: float | None = None
+    """Page faults per call, minor and major."""
     context_switches: int | None = None
+    """Involuntary context switches while the case was timed."""
     load_avg_1m: float | None = None
+    """Load average of the machine over one minute."""
     cpu_freq_hz: float | None = None
+    """Clock rate of the processor after the last block, in Hz."""
     sample_flags: str | None = None
+    """Irregularities of the samples, separated by `|`."""
     macs: int
+    """Multiply-accumulates of the problem, padded taps counted."""
     backend_macs: int | None = None
+    """Multiply-accumulates of the backend's algorithm."""
     min_bytes: int
+    """Bytes of input, weights and output together."""
     backend_bytes: int | None = None
+    """Bytes that the backend's algorithm must move at least."""
     backend_family: str = "basic"
     """`basic`, `algorithms`, `kernels` or `engines`."""
     relative_err: float | None = None
-    """max|y - true y| / max|true y|, on the tensors that are timed."""
+    """max|y - reference| / max|reference|, on the tensors that are timed."""
     node: str | None = None
-    """Of a cluster, the node that it was measured on."""
+    """Node of a cluster that measured the case."""
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
-REQUIRED = tuple(field.name for field in fields(Row) if "None" not in str(field.type))
+def _require_times(frame: DataFrame) -> None:
+    """Raise `ValueError` if a measured median is not a time."""
+    timed = frame.loc[(frame["status"] == "ok") & frame["median_s"].notna(), "median_s"]
+    wrong = timed[~((timed > 0) & (timed < math.inf))]
+    if len(wrong):
+        raise ValueError(f"a median_s of {wrong.iloc[0]} is not a time above zero")
 
-# What makes two rows the same case, in the order of the file.
-CASE_COLUMNS = (*COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")],)
-# What two cases must share for their times to be divided by each other.
-PROBLEM_COLUMNS = tuple(
-    c for c in CASE_COLUMNS if c not in ("backend", "backend_version", "device_name")
+
+MEASUREMENTS_TABLE = CsvTable(
+    Row,
+    file_name="measurements.csv",
+    kind="a measurements file",
+    version=SCHEMA_VERSION,
+    largest_file=134_217_728,
+    allowed={"status": STATUSES},
+    check=_require_times,
 )
-
+COLUMNS = tuple(column.name for column in columns_of(Row))
+CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
+"""Columns that identify a case; those of two rows of one case are equal."""
+PROBLEM_COLUMNS = tuple(
+    name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
+)
+"""Columns that must be equal for two times to be divided by each other."""
 MACHINE_COLUMNS = ("environment_id", "device", "dtype", "threads")
 """Columns that must be equal for two cases to share one roofline."""
-NOISE = "noise"
-"""Name of the requests of `convsweep noise`."""
-
-_PANDAS_TYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
-
-
-def pandas_types() -> dict[str, str]:
-    """The pandas dtype of every column, read off `Row`'s annotations."""
-    hints = get_type_hints(Row)
-    return {
-        name: next(t for kind, t in _PANDAS_TYPES.items() if hints[name] in (kind, kind | None))
-        for name in COLUMNS
-    }

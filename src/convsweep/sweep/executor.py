@@ -14,7 +14,7 @@ from convsweep.problems.case import Case
 from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.network_runs import time_once
 from convsweep.sweep.request import Request
-from convsweep.sweep.run_writer import added
+from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress, total_progress
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, process_setup, start_worker
@@ -119,7 +119,7 @@ class LocalExecutor:
                 for case, outcome in scheduler.measure(task.cases):
                     queue.add(task.pass_index, case, outcome)
                     on_progress(total_progress(queues))
-                queue.phases_s = added(queue.phases_s, workers.take_phases_s())
+                queue.phases_s = add_seconds(queue.phases_s, workers.take_phases_s())
         on_progress(total_progress(queues))
 
     def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:

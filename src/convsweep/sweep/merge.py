@@ -1,4 +1,4 @@
-"""Runs merged into a new one: the rows and samples of all, whole on the disk or not there."""
+"""Merging runs into a new one, which is complete on the disk or not there."""
 
 from __future__ import annotations
 
@@ -7,130 +7,189 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.results import samples, store
-from convsweep.results.csv_reader import LARGEST_FILE, MOST_ROWS, row_cells
-from convsweep.results.network_store import Networks, network_rows
-from convsweep.results.request_info import read_request_info
-from convsweep.sweep.merge_checks import MergeInput, new_places, read_part, require_mergeable
-from convsweep.sweep.merge_metadata import merged_environment
+from convsweep.results.csv_table import MOST_ROWS
+from convsweep.results.metadata import MACHINE_KEYS, MACHINE_SETTINGS
+from convsweep.results.networks import NETWORKS_TABLE
+from convsweep.results.run_folder import RunFolder
+from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.sweep.merge_checks import (
+    END_REASONS,
+    MergeInput,
+    joined_rows,
+    kept_rows,
+    read_input,
+    require_mergeable,
+)
+from convsweep.sweep.run_writer import write_summary
 
-_AT_ONCE = 1000
-"""Rows that are written together."""
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
+"""Lists in the request of which the merged run has the union."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merged run holds."""
+    """Content of a merged run."""
 
     environment: dict[str, Any]
     """Its environment.json."""
     cases: int
-    """Those asked for that it has, each on each machine."""
+    """Number of its requested cases, counted per machine."""
 
 
 def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     """Merge runs of one request into a new run in `out`.
 
     Raises:
-        ValueError: in one line, where they don't belong together or `out` can't be written; then
-            there is nothing.
+        ValueError: in one line, if they can't be merged or `out` can't be written; then nothing is.
     """
     if len(run_dirs) < 2:
         raise ValueError("merge takes two runs or more")
-    if twice := [one for i, one in enumerate(run_dirs) if _same(one, run_dirs[:i])]:
-        raise ValueError(f"{str(twice[0])!r} is named twice")
+    resolved = [run_dir.resolve() for run_dir in run_dirs]
+    if repeated := [one for i, one in enumerate(run_dirs) if resolved[i] in resolved[:i]]:
+        raise ValueError(f"{str(repeated[0])!r} is named twice")
     store.require_new(out)
-    parts = [read_part(run_dir) for run_dir in run_dirs]
-    require_mergeable(parts)
-    places = new_places(parts)
-    _require_within_limit(parts, places)
+    inputs = [read_input(run_dir) for run_dir in run_dirs]
+    require_mergeable(inputs)
+    rows = joined_rows(inputs)
+    rows = rows[kept_rows(rows)]
+    _require_within_limits(inputs, rows)
     try:
-        with _whole_or_nothing(out.resolve()) as folder:
-            return _write(folder, parts, places, out.resolve().name, command)
+        with _complete_or_absent(out.resolve()) as folder:
+            _write_tables(folder, inputs, rows)
+            environment = _merged_metadata(inputs, out.resolve().name, command, len(rows))
+            store.write_environment(folder, environment)
+            summary = write_summary(RunFolder(folder))
     except OSError as error:
         raise ValueError(f"{str(out)!r} can't be written: {error.strerror or error}") from None
+    return Merged(environment, len(split(summary).requested))
 
 
-def _same(path: Path, others: Sequence[Path]) -> bool:
-    return path.resolve() in [other.resolve() for other in others]
-
-
-def _require_within_limit(
-    parts: Sequence[MergeInput], places: Sequence[Sequence[int | None]]
-) -> None:
-    """Raise `ValueError` where no reader would take the merged run."""
-    rows = sum(place is not None for own in places for place in own)
-    if rows > MOST_ROWS:
-        raise ValueError(f"{rows} rows are more than a run may have, {MOST_ROWS}")
-    for name, most in ((store.MEASUREMENTS, LARGEST_FILE), (samples.SAMPLES, samples.LARGEST_FILE)):
-        paths = [part.folder / name for part in parts]
+def _require_within_limits(inputs: Sequence[MergeInput], rows: DataFrame) -> None:
+    """Raise `ValueError` if no reader would accept the merged run."""
+    if len(rows) > MOST_ROWS:
+        raise ValueError(f"{len(rows)} rows are more than a run may have, {MOST_ROWS}")
+    limits = {
+        store.MEASUREMENTS: MEASUREMENTS_TABLE.largest_file,
+        samples.SAMPLES: samples.LARGEST_FILE,
+    }
+    for name, most in limits.items():
+        paths = [one.folder.path / name for one in inputs]
         size = sum(path.stat().st_size for path in paths if path.exists())
         if size > most:
             raise ValueError(f"{name} would have {size} bytes, more than {most}")
 
 
 @contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` once all is in it; however that ends before, it goes."""
-    ground = out.parent
-    while not ground.exists():
-        ground = ground.parent
-    folder = ground / f".{out.name}.part-{os.getpid()}"
+def _complete_or_absent(out: Path) -> Iterator[Path]:
+    """Yield a folder that is renamed to `out` at the end, or removed after an exception."""
+    parent = out.parent
+    while not parent.exists():
+        parent = parent.parent
+    folder = parent / f".{out.name}.part-{os.getpid()}"
     folder.mkdir()
     try:
         yield folder
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(out)  # over an empty one, too
+        folder.rename(out)  # also over an empty folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(
-    folder: Path,
-    parts: Sequence[MergeInput],
-    places: Sequence[Sequence[int | None]],
-    run_id: str,
-    command: str,
-) -> Merged:
+def _write_tables(folder: Path, inputs: Sequence[MergeInput], rows: DataFrame) -> None:
+    """Write measurements, samples, and networks.csv if a run has one."""
+    offset = 0
     with (
-        closing(store.Measurements(folder)) as measurements,
-        closing(samples.Samples(folder)) as kept,
+        closing(MEASUREMENTS_TABLE.open(folder)) as measurements,
+        closing(samples.SampleWriter(folder)) as kept,
     ):
-        for part, own in zip(parts, places, strict=True):
-            _add_rows(measurements, part, own)
-            kept.take(part.folder, own)
-    _add_networks(folder, parts)
-    environment = merged_environment(parts, run_id, command, measurements.rows)
-    store.write_environment(folder, environment)
-    requested = read_request_info(environment)
-    summary = summarize(store.load(folder), requested.baseline, requested.margin)
-    store.write_summary(folder, summary[list(SUMMARY_COLUMNS)])
-    return Merged(environment, len(split(summary).requested))
+        for index, one in enumerate(inputs):
+            own = rows[rows["input"] == index]
+            numbers = dict(zip(own.index - offset, count(measurements.rows)))
+            measurements.append(*MEASUREMENTS_TABLE.rows_of(own.drop(columns="input")))
+            kept.copy(one.folder.path, numbers)
+            offset += len(one.folder.measurements)
+    networks = [row for one in inputs for row in NETWORKS_TABLE.rows_of(one.folder.networks)]
+    if networks:
+        with closing(NETWORKS_TABLE.open(folder)) as table:
+            table.append(*networks)
 
 
-def _add_rows(
-    measurements: store.Measurements, part: MergeInput, places: Sequence[int | None]
-) -> None:
-    """The rows of a part that have a place."""
-    batch = []
-    every = row_cells(part.folder / store.MEASUREMENTS)
-    for cells, place in zip(every, places, strict=True):
-        if place is not None:
-            batch.append(cells)
-        if len(batch) == _AT_ONCE:
-            measurements.append_cells(batch)
-            batch.clear()
-    measurements.append_cells(batch)
+def _merged_metadata(
+    inputs: Sequence[MergeInput], run_id: str, command: str, rows: int
+) -> dict[str, Any]:
+    """Return environment.json of the merged run.
+
+    With one machine it is that of a plain run; with several it has `environments` by id.
+    """
+    first = inputs[0].metadata
+    by_id: dict[str, list[MergeInput]] = {}
+    for one in inputs:
+        by_id.setdefault(one.environment_id, []).append(one)
+    settings = dict(first.get("settings", {}))
+    if len(by_id) == 1:
+        machine = _machine_metadata(inputs)
+        settings |= machine.pop("settings")
+        if any(one.metadata["settings"].get("cores") != settings.get("cores") for one in inputs):
+            settings.pop("cores", None)
+        machine |= {"environment_id": inputs[0].environment_id}
+    else:
+        machine = {"environments": {name: _machine_metadata(own) for name, own in by_id.items()}}
+        settings = {k: v for k, v in settings.items() if k not in MACHINE_SETTINGS}
+    ends = {one.metadata["end_reason"] for one in inputs}
+    missing = {name: shards for name, own in by_id.items() if (shards := _missing_shards(own))}
+    return {
+        "run_id": run_id,
+        "command": command,
+        "started_at": min(str(one.metadata.get("started_at")) for one in inputs),
+        "baseline": first.get("baseline"),
+        "margin": first.get("margin"),
+        **machine,
+        "request": _merged_request([one.metadata["request"] for one in inputs]),
+        "settings": settings,
+        "merged": [_origin(one) for one in inputs],
+        **({"missing_shards": missing} if missing else {}),
+        "end_reason": next(end for end in END_REASONS if end in ends),
+        "rows": rows,
+    }
 
 
-def _add_networks(folder: Path, parts: Sequence[MergeInput]) -> None:
-    """The networks of all parts; where there is none, no file."""
-    rows = [row for part in parts for row in network_rows(part.folder)]
-    if rows:
-        with closing(Networks(folder)) as networks:
-            networks.append(rows)
+def _machine_metadata(inputs: Sequence[MergeInput]) -> dict[str, Any]:
+    """Return the metadata of one machine; its runs differ at most in warnings and cores."""
+    metadata = inputs[0].metadata
+    warnings = (text for one in inputs for text in one.metadata.get("warnings") or [])
+    settings = metadata["settings"]
+    return {
+        **{name: metadata.get(name) for name in MACHINE_KEYS},
+        "warnings": [*dict.fromkeys(warnings)],
+        "settings": {name: settings[name] for name in MACHINE_SETTINGS if name in settings},
+    }
+
+
+def _merged_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the full request that the runs are shards of."""
+    unions = {name: sorted({v for one in requests for v in one.get(name, [])}) for name in _UNIONS}
+    shared = {k: v for k, v in requests[0].items() if k not in ("problems", "case_hash")}
+    return shared | unions | {"shard": None, "case_count": shared["full_case_count"]}
+
+
+def _origin(one: MergeInput) -> dict[str, Any]:
+    names = ("run_id", "environment_id", "command", "started_at")
+    return {name: one.metadata.get(name) for name in names} | {"shard": one.shard}
+
+
+def _missing_shards(inputs: Sequence[MergeInput]) -> list[str]:
+    """Return the shards of one machine that no run is; none if a run is of the full request."""
+    known = {one.shard for one in inputs}
+    if None in known:
+        return []
+    shards = (f"{k}/{inputs[0].shard_count}" for k in range(1, int(str(inputs[0].shard_count)) + 1))
+    return [shard for shard in shards if shard not in known]

@@ -1,202 +1,170 @@
-"""Whether runs belong together: parts of one request, measured alike, no case and pass twice."""
+"""Checks that runs can be merged: shards or machines of one request, no case and pass twice."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from convsweep.results import store
 from convsweep.results.lock import require_unlocked
-from convsweep.results.schema import MACHINE_COLUMNS, NOISE, ROOFLINE
+from convsweep.results.metadata import Use, select
+from convsweep.results.run_folder import RunFolder
+from convsweep.results.schema import MACHINE_COLUMNS, NOISE, PROBLEM_COLUMNS, ROOFLINE
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pathlib import Path
 
-_ENDED = ("all_passes", "converged", "budget")
-_OF_A_SHARD = ("shard", "case_count", "problems", "case_hash", "dtypes", "memory_formats", "threads",
-               "caches", "weight_kinds")  # fmt: skip
-"""What of a request only tells which of its cases a shard has."""
-FOUND = ("allocator", "address_randomization", "cores", "niceness")
-"""The settings that a machine has, whatever is asked of it."""
-_CASE = [*store.PROBLEM_COLUMNS, "backend"]
+    from pandas import DataFrame, Series
+
+END_REASONS = ("budget", "converged", "all_passes")
+"""Ends of runs that can be merged; the merged run has the first of those of its inputs."""
 
 
 @dataclass(frozen=True)
 class MergeInput:
-    """One of the runs that are to be merged."""
+    """One of the runs that are merged."""
 
-    folder: Path
-    told: Mapping[str, Any]
-    """Its environment.json."""
-    visits: DataFrame
-    """Which case and pass each of its rows is of."""
+    folder: RunFolder
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Content of environment.json."""
+        return self.folder.environment
 
     @property
     def environment_id(self) -> str:
-        """What it was measured in."""
-        return str(self.told["environment_id"])
+        """Id of the machine."""
+        return str(self.metadata["environment_id"])
 
     @property
     def shard(self) -> str | None:
-        """`2/3`; None where it is of the whole request."""
-        shard = self.told["request"].get("shard")
+        """`2/3`; None for a run of the full request."""
+        shard = self.metadata["request"].get("shard")
         return None if shard is None else str(shard)
 
+    @property
+    def shard_count(self) -> str | None:
+        """Number of shards; None for a run of the full request."""
+        return self.shard and self.shard.rpartition("/")[2]
+
     def __str__(self) -> str:
-        """Its folder, as messages name it."""
-        return repr(str(self.folder))
+        """Return the folder for error messages."""
+        return str(self.folder)
 
 
-def read_part(run_dir: Path) -> MergeInput:
-    """The run in `run_dir`, which has come to its end.
+def read_input(run_dir: Path) -> MergeInput:
+    """Return the finished run in `run_dir`.
 
     Raises:
-        ValueError: in one line, where there is none that can be merged.
+        ValueError: in one line, if it can't be merged with any other.
     """
     if run_dir.is_dir():
         require_unlocked(run_dir)
-    rows = store.load(run_dir)
-    told = store.read_environment(run_dir)
-    if reason := _load_failure(rows, told):
-        raise ValueError(f"{str(run_dir)!r} {reason}")
-    columns = [*_CASE, "backend_version", "pass_index"]
-    return MergeInput(run_dir, told, rows[columns])
+    folder = RunFolder(run_dir)
+    rows = folder.measurements
+    if reason := _rejection(folder.environment) or _incompleteness(rows, folder.environment):
+        raise ValueError(f"{folder} {reason}")
+    return MergeInput(folder)
 
 
-def _load_failure(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
-    """Why a run can't be merged, to follow its name, or None."""
-    versions = set(rows["schema_version"]) - {store.SCHEMA_VERSION}
-    if versions:
-        return f"is of schema version {versions.pop()}, and only {store.SCHEMA_VERSION} is merged"
-    return _not_mergeable_reason(told) or _incomplete_reason(rows, told)
-
-
-def _not_mergeable_reason(told: Mapping[str, Any]) -> str | None:
-    """What keeps a run from being a part of any request."""
-    if not told:
+def _rejection(metadata: Mapping[str, Any]) -> str | None:
+    """Return why no run with this metadata is merged, or None."""
+    if not metadata:
         return f"can't be merged: it has no {store.ENVIRONMENT}"
-    if "merged" in told:
-        return "was merged itself: name the runs that it was merged from"
-    request = told.get("request")
+    if "merged" in metadata:
+        return "is a merged run: name the runs that it was merged from"
+    request = metadata.get("request")
     if not isinstance(request, Mapping) or not isinstance(request.get("full_request_hash"), str):
-        return "does not tell which cases were asked for in all: it is of an older convsweep"
-    if "model" in told or request.get("name") == NOISE:
-        return "is no sweep: only what convsweep run has measured is merged"
+        return f"can't be merged: its {store.ENVIRONMENT} has no request.full_request_hash"
+    if "model" in metadata or request.get("name") == NOISE:
+        return "is no sweep: only runs of `convsweep run` are merged"
     if not re.fullmatch(r"None|[0-9]{1,5}/[0-9]{1,5}", str(request.get("shard"))):
-        return f"can't be merged: its {store.ENVIRONMENT} tells of shard {request.get('shard')!r}"
+        return f"can't be merged: request.shard is {request.get('shard')!r}, not k/n"
     return None
 
 
-def _incomplete_reason(rows: DataFrame, told: Mapping[str, Any]) -> str | None:
-    """What is missing of a run."""
-    if told.get("end_reason") not in _ENDED:
-        how = "interrupted" if told.get("end_reason") == "interrupted" else "cut off"
-        return f"was {how}: go on with it first, by its own command and --resume"
-    if (written := told.get("rows")) != len(rows):
-        return f"has {len(rows)} rows, and its {store.ENVIRONMENT} tells of {written}"
-    if "environments" in told:
-        return "has rows of several machines: runs of one machine each can be merged"
-    if set(rows["environment_id"]) - {told.get("environment_id")}:
+def _incompleteness(rows: DataFrame, metadata: Mapping[str, Any]) -> str | None:
+    """Return how a run is incomplete, or None."""
+    if (end := metadata.get("end_reason")) not in END_REASONS:
+        how = "interrupted" if end == "interrupted" else "cut off"
+        return f"was {how}: finish it first by its own command with --resume"
+    if (recorded := metadata.get("rows")) != len(rows):
+        return f"has {len(rows)} rows, but its {store.ENVIRONMENT} records {recorded}"
+    if "environments" in metadata:
+        return "has rows of several machines: only runs of one machine are merged"
+    if set(rows["environment_id"]) - {metadata.get("environment_id")}:
         return f"has rows of another environment than its {store.ENVIRONMENT}"
     return None
 
 
-def require_mergeable(parts: Sequence[MergeInput]) -> None:
-    """Raise `ValueError` in one line, naming the runs, where two of them can't be merged."""
+def require_mergeable(inputs: Sequence[MergeInput]) -> None:
+    """Raise `ValueError` in one line that names the runs, if two of them can't be merged."""
     first_of: dict[str, MergeInput] = {}
-    for part in parts:
-        first = first_of.setdefault(part.environment_id, part)
-        _require_equal(parts[0], part, *(_asked(one.told) for one in (parts[0], part)))
-        _require_equal(first, part, *(_found(one.told) for one in (first, part)))
-        if None not in (part.shard, first.shard) and _of(part) != _of(first):
-            raise ValueError(f"{first} is shard {first.shard} and {part} is shard {part.shard}")
-    every = pd.concat([part.visits.assign(part=i) for i, part in enumerate(parts)])
-    every = every[every["role"].ne(ROOFLINE)].reset_index(drop=True)
-    _require_distinct(parts, every)
-    _require_one_version(parts, every)
+    for one in inputs:
+        first = first_of.setdefault(one.environment_id, one)
+        _require_equal(inputs[0], one, Use.MERGE, Use.PER_MACHINE)
+        _require_equal(first, one, Use.MERGE | Use.PER_MACHINE)
+        if None not in (one.shard, first.shard) and one.shard_count != first.shard_count:
+            raise ValueError(f"{first} is shard {first.shard} and {one} is shard {one.shard}")
+    cases = joined_rows(inputs)
+    cases = cases[cases["role"].ne(ROOFLINE)].reset_index(drop=True)
+    _require_distinct(inputs, cases)
+    _require_one_version(inputs, cases)
 
 
-def _of(part: MergeInput) -> str:
-    return str(part.shard).rpartition("/")[2]
+def joined_rows(inputs: Sequence[MergeInput]) -> DataFrame:
+    """Return the rows of all runs; the column `input` has the index of the run."""
+    return pd.concat(
+        [one.folder.measurements.assign(input=index) for index, one in enumerate(inputs)],
+        ignore_index=True,
+    )
 
 
-def _asked(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What all parts of a whole share, on whatever machine."""
-    request = {name: value for name, value in told["request"].items() if name not in _OF_A_SHARD}
-    settings = {name: value for name, value in _settings(told).items() if name not in FOUND}
-    shared = {"request": request, "settings": settings}
-    return store.flat({name: told.get(name) for name in ("baseline", "margin")} | shared)
+def kept_rows(rows: DataFrame) -> Series[bool]:
+    """Return which of the joined rows the merged run keeps.
 
-
-def _found(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What rows of one environment share besides."""
-    settings = {name: value for name, value in _settings(told).items() if name != "cores"}
-    return store.flat({"commit": told.get("commit"), "settings": settings})
-
-
-def _settings(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    settings = told.get("settings")
-    return settings if isinstance(settings, Mapping) else {}
+    The roofline of one machine and setting is that of the first run that measured it.
+    """
+    first = rows.groupby([*MACHINE_COLUMNS, "role"])["input"].transform("min")
+    return rows["role"].ne(ROOFLINE) | rows["input"].eq(first)
 
 
 def _require_equal(
-    first: MergeInput, part: MergeInput, before: Mapping[str, Any], now: Mapping[str, Any]
+    first: MergeInput, one: MergeInput, use: Use, without: Use | None = None
 ) -> None:
+    before, now = (select(each.metadata, use, without) for each in (first, one))
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
         if old != new and name in ("request.full_request_hash", "request.full_case_count"):
-            raise ValueError(f"{first} and {part} are of different requests: their cases differ")
+            raise ValueError(f"{first} and {one} are of different requests: their cases differ")
         if old != new:
-            raise ValueError(f"{first} and {part} differ in {name}: {old!r} against {new!r}")
+            raise ValueError(f"{first} and {one} differ in {name}: {old!r} against {new!r}")
 
 
-def _require_distinct(parts: Sequence[MergeInput], every: DataFrame) -> None:
-    visit = every.groupby([*_CASE, "pass_index"], dropna=False, sort=False).ngroup()
-    again = visit[visit.duplicated()]
-    if again.empty:
+def _require_distinct(inputs: Sequence[MergeInput], cases: DataFrame) -> None:
+    keys = [*PROBLEM_COLUMNS, "backend", "pass_index"]
+    group = cases.groupby(keys, dropna=False, sort=False).ngroup()
+    repeated = group[group.duplicated()]
+    if repeated.empty:
         return
-    first, second = every[visit == again.iloc[0]].to_dict("records")[:2]
+    first, second = cases[group == repeated.iloc[0]].to_dict("records")[:2]
     raise ValueError(
-        f"{parts[first['part']]} and {parts[second['part']]} both have {first['backend']} on "
+        f"{inputs[first['input']]} and {inputs[second['input']]} both have {first['backend']} on "
         f"{first['problem']} in pass {first['pass_index']}, in one environment"
     )
 
 
-def _require_one_version(parts: Sequence[MergeInput], every: DataFrame) -> None:
-    """Raise `ValueError` where a backend was updated between runs on one machine."""
-    told = every.drop_duplicates(["environment_id", "backend", "backend_version"])
-    again = told[told.duplicated(["environment_id", "backend"])]
-    for late in again.to_dict("records")[:1]:
-        same = (told["environment_id"] == late["environment_id"]) & (
-            told["backend"] == late["backend"]
-        )
-        early = told[same].iloc[0]
-        raise ValueError(
-            f"{parts[early['part']]} and {parts[late['part']]} differ in the version of "
-            f"{late['backend']}: {early['backend_version']} against {late['backend_version']}"
-        )
-
-
-def new_places(parts: Sequence[MergeInput]) -> list[list[int | None]]:
-    """The number that each row of each part gets in the merged run; None: it is left out.
-
-    The ceilings of one machine and setting are those of the first part that measured them.
-    """
-    owners: dict[tuple[object, ...], int] = {}
-    places: list[list[int | None]] = []
-    number = 0
-    for index, part in enumerate(parts):
-        ceiling = part.visits["role"].eq(ROOFLINE)
-        keys = part.visits[[*MACHINE_COLUMNS]].itertuples(index=False, name=None)
-        own: list[int | None] = []
-        for is_ceiling, key in zip(ceiling, keys, strict=True):
-            kept = not is_ceiling or owners.setdefault(key, index) == index
-            own.append(number if kept else None)
-            number += kept
-        places.append(own)
-    return places
+def _require_one_version(inputs: Sequence[MergeInput], cases: DataFrame) -> None:
+    """Raise `ValueError` if a backend was updated between runs on one machine."""
+    versions = cases.drop_duplicates(["environment_id", "backend", "backend_version"])
+    for _, own in versions.groupby(["environment_id", "backend"], sort=False):
+        if len(own) > 1:
+            early, late = own.to_dict("records")[:2]
+            raise ValueError(
+                f"{inputs[early['input']]} and {inputs[late['input']]} differ in the version of "
+                f"{late['backend']}: {early['backend_version']} against {late['backend_version']}"
+            )

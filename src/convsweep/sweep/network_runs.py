@@ -13,7 +13,8 @@ from convsweep.measure.worker import Describe, Settings
 from convsweep.problems.case import Case
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size
-from convsweep.results.network_store import INSTRUMENTED, WHOLE, NetworkRow, Networks
+from convsweep.results.csv_table import TableWriter
+from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerFactory
 from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
 
@@ -143,6 +144,7 @@ class NetworkRunner:
 
     Args:
         file: rows of all environments; None without networks.
+        recorded: rows that the file already has.
         networks: those to time.
         cases: of all shards, with the names of the layers.
         origin: columns of all rows.
@@ -152,7 +154,8 @@ class NetworkRunner:
 
     def __init__(
         self,
-        file: Networks | None,
+        file: TableWriter[NetworkRow] | None,
+        recorded: Sequence[NetworkRow],
         networks: Sequence[Network],
         cases: Sequence[Case],
         origin: Origin,
@@ -165,8 +168,7 @@ class NetworkRunner:
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
         }
-        rows = file.known if file else []
-        known = [row for row in rows if row.environment_id == origin.environment_id]
+        known = [row for row in recorded if row.environment_id == origin.environment_id]
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
@@ -189,7 +191,7 @@ class NetworkRunner:
         """Write the rows of a network in one pass, which took `spent_s` seconds."""
         assert self._file is not None
         layers = self._layers[network.name]
-        self._file.append(rows_of(self._origin, network, pass_index, result, layers))
+        self._file.append(*rows_of(self._origin, network, pass_index, result, layers))
         self.spent_s += spent_s
         if isinstance(result, Outcome):
             self._failed.add(network.key)

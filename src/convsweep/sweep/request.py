@@ -20,7 +20,7 @@ from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, Case, cross
 from convsweep.problems.grids import GRIDS, Grid
 from convsweep.problems.workloads import Layer, read_problems, workloads
-from convsweep.results.store import BASELINE, MARGIN
+from convsweep.results.schema import BASELINE, MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.choices import (
     check_threads,

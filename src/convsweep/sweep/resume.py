@@ -1,8 +1,7 @@
-"""Going on with a run: only with the same request on the same machine, and nothing done twice."""
+"""Resuming a run: the same request on the same machine, and no case is measured twice."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -11,79 +10,70 @@ from convsweep.measure.outcome import MEASURED_COLUMNS, Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
-from convsweep.results.store import flat
+from convsweep.results.metadata import Use, select
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MUST_MATCH = ("environment_id", "baseline", "margin", "request", "settings")
 
-
-def require_same(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, naming what differs, where a run can't be gone on with.
+def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, naming the difference, if a run can't be resumed.
 
     Args:
-        there: environment.json of the run.
-        here: what it would say if the run were begun now.
+        earlier: environment.json of the run.
+        now: the metadata of the same command without --resume.
     """
-    if not isinstance(there.get("run_id"), str):
+    if not isinstance(earlier.get("run_id"), str):
         raise ValueError("can't resume: environment.json names no run_id")
-    before, now = ({k: e.get(k) for k in _MUST_MATCH} for e in (there, here))
-    recorded = flat(before)
-    for name, value in flat(now).items():
-        old = recorded.get(name)
+    before = select(earlier, Use.RESUME)
+    for name, value in select(now, Use.RESUME).items():
+        old = before.get(name)
         if old != value and name == "request.case_hash":
             raise ValueError(
-                "can't resume: the problems, their names or how often they count differ from the "
+                "can't resume: the problems, their names or their layer counts differ from the "
                 "run's (request.case_hash)"
             )
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
 
 
-def earlier_settings(there: Mapping[str, Any], here: Settings) -> Settings:
-    """How much of a case the run has timed in a pass, and how long it might take, with a budget.
-
-    What is added is timed alike. Where environment.json does not tell it, it is that of `here`.
-    """
-    told = there.get("settings")
+def earlier_settings(earlier: Mapping[str, Any], now: Settings) -> Settings:
+    """Return the settings that a run with a budget was measured with; `now` if not recorded."""
+    recorded = earlier.get("settings")
     names = [field.name for field in fields(MeasurementConfig)]
-    if not isinstance(told, Mapping) or not all(
-        _is_number(told, name) for name in (*names, "case_timeout_s")
+    if not isinstance(recorded, Mapping) or not all(
+        _is_number(recorded.get(name)) for name in (*names, "case_timeout_s")
     ):
-        return here
-    effort = MeasurementConfig(**{name: told[name] for name in names})
-    return replace(here, effort=effort, case_timeout_s=float(told["case_timeout_s"]))
+        return now
+    effort = MeasurementConfig(**{name: recorded[name] for name in names})
+    return replace(now, effort=effort, case_timeout_s=float(recorded["case_timeout_s"]))
 
 
-def _is_number(told: Mapping[str, Any], name: str) -> bool:
-    value = told.get(name)
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
-    """The outcome of every case and pass that has a row.
+    """Return the outcome of every case and pass that has a row.
 
     Raises:
         ValueError: a row is of no case, or two are of one case and pass.
     """
     by_key = {_key(case): case for case in cases}
     known: dict[tuple[int, Case], Outcome] = {}
-    for row in rows.to_dict("records"):
-        case = by_key.get(tuple(_plain(row[name]) for name in _KEY))
+    for row in MEASUREMENTS_TABLE.rows_of(rows):
+        case = by_key.get(_row_key(row))
         if case is None:
+            raise ValueError(f"can't resume: {row.backend} on {row.problem} is not in the request")
+        if (row.pass_index, case) in known:
             raise ValueError(
-                f"can't resume: {row['backend']} on {row['problem']} is in the run alone"
+                f"can't resume: {row.backend} on {row.problem} has two rows in pass "
+                f"{row.pass_index}"
             )
-        visit = (int(row["pass_index"]), case)
-        if visit in known:
-            raise ValueError(f"can't resume: {row['backend']} on {row['problem']} is there twice")
-        known[visit] = Outcome(**{name: _plain(row[name]) for name in MEASURED_COLUMNS})
+        outcome = Outcome(**{name: getattr(row, name) for name in MEASURED_COLUMNS})
+        known[row.pass_index, case] = outcome
     return known
-
-
-_KEY = ("problem", "weight_kind", "workload", "layer", "layer_count", "role", "backend", "device", "dtype",
-        "memory_format", "threads", "cache")  # fmt: skip
 
 
 def _key(case: Case) -> tuple[object, ...]:
@@ -94,10 +84,8 @@ def _key(case: Case) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    """A cell as Python's own: missing is None, a whole number an int."""
-    import pandas as pd
-
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value.item() if hasattr(value, "item") else value
+def _row_key(row: Row) -> tuple[object, ...]:
+    return (
+        row.problem, row.weight_kind, row.workload, row.layer, row.layer_count, row.role,
+        row.backend, row.device, row.dtype, row.memory_format, row.threads, row.cache,
+    )  # fmt: skip

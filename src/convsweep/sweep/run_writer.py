@@ -1,62 +1,76 @@
-"""A run's folder while it is written, and what its environment.json says."""
+"""Writer of a run's folder, and the metadata in its environment.json."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.results import store
-from convsweep.results.request_info import read_request_info
-from convsweep.results.samples import Samples
-from convsweep.results.schema import Row
+from convsweep.results.csv_table import Completed
+from convsweep.results.run_folder import RunFolder
+from convsweep.results.samples import SampleWriter
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class RunWriter:
-    """A run's folder: its environment, rows and samples as they come, the summary at the end."""
+    """Writer of a run's folder: environment, rows and samples as they come, summary at the end."""
 
-    def __init__(self, out: Path, told: Mapping[str, object], resume: bool = False) -> None:
-        self._out, self._told = out, dict(told)
-        if not resume:
+    folder: RunFolder
+    """The finished folder; set by `close`."""
+    summary: DataFrame
+    """One row per case, as `summarize` returns it; set by `close`."""
+
+    def __init__(
+        self, out: Path, metadata: Mapping[str, object], completed: Completed | None = None
+    ) -> None:
+        """Create the run's files, or append to them behind the `completed` rows."""
+        self._out, self._metadata = out, dict(metadata)
+        if completed is None:
             out.mkdir(parents=True, exist_ok=True)
-            store.write_environment(out, self._told)
-        self._measurements = store.Measurements(out, resume)
-        self._samples = Samples(out, resume, self._measurements.rows)
+            store.write_environment(out, self._metadata)
+        self._measurements = MEASUREMENTS_TABLE.open(out, completed)
+        self._samples = SampleWriter(out, None if completed is None else self.rows)
 
     def add(self, row: Row, blocks: Sequence[Sequence[float]]) -> None:
-        """Put one row on the disk, its samples first."""
-        self._samples.append(self._measurements.rows, blocks)
+        """Write one row to the disk, its samples first."""
+        self._samples.append(self.rows, blocks)
         self._measurements.append(row)
 
     @property
     def rows(self) -> int:
-        """How many are on the disk."""
+        """Number of rows on the disk."""
         return self._measurements.rows
 
-    def tell(self, more: Mapping[str, object]) -> None:
-        """Add to environment.json what is known at the end only."""
-        self._told |= more
-        store.write_environment(self._out, self._told)
+    def update_metadata(self, more: Mapping[str, object]) -> None:
+        """Add keys to environment.json."""
+        self._metadata |= more
+        store.write_environment(self._out, self._metadata)
 
     def close(self) -> None:
-        """Derive the summary of the rows that there are."""
+        """Close the files and write summary.csv."""
         self._samples.close()
         self._measurements.close()
-        write_summary(self._out)
+        self.folder = RunFolder(self._out)
+        self.summary = write_summary(self.folder)
 
 
-def write_summary(run_dir: Path) -> None:
-    """Derive `summary.csv` from `measurements.csv` alone, but for what was asked."""
-    requested = read_request_info(store.read_environment(run_dir))
-    summary = summarize(store.load(run_dir), requested.baseline, requested.margin)
-    store.write_summary(run_dir, summary[list(SUMMARY_COLUMNS)])
+def write_summary(folder: RunFolder) -> DataFrame:
+    """Derive summary.csv from the measurements; return all columns of `summarize`."""
+    summary = summarize(folder.measurements, folder.request.baseline, folder.request.margin)
+    store.write_summary(folder.path, summary[list(SUMMARY_COLUMNS)])
+    return summary
 
 
 def settings_metadata(settings: Settings, found: Mapping[str, object]) -> dict[str, object]:
-    """What environment.json says of how cases are measured, and under which conditions."""
+    """Return how cases are measured, with the conditions `found` on the machine."""
     return {
         "seed": settings.seed,
         "case_timeout_s": settings.case_timeout_s,
@@ -67,7 +81,7 @@ def settings_metadata(settings: Settings, found: Mapping[str, object]) -> dict[s
 
 
 def precision_settings() -> dict[str, object]:
-    """What every measuring process asks of torch."""
+    """Return the torch settings of every measuring process."""
     return {
         "tf32": False,
         "cudnn_benchmark": False,
@@ -77,7 +91,7 @@ def precision_settings() -> dict[str, object]:
 
 
 def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, object]:
-    """What environment.json says once a run is resumed by `command`."""
+    """Return the metadata of a run that is resumed by `command`."""
     before = earlier.get("resumed_by")
     return {
         **earlier,
@@ -86,8 +100,8 @@ def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, o
     }
 
 
-def added(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of this session and of those that it has resumed."""
+def add_seconds(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds per phase of this session and of the sessions that it resumes."""
     total = {name: float(s) for name, s in earlier.items()} if isinstance(earlier, Mapping) else {}
     for name, seconds in now.items():
         total[name] = total.get(name, 0.0) + seconds

@@ -9,24 +9,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.results import store
+from convsweep.results.csv_table import Completed
 from convsweep.results.lock import locked
-from convsweep.results.network_store import Networks
+from convsweep.results.networks import NETWORKS_TABLE
+from convsweep.results.run_folder import RunFolder
+from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
 from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, Origin, networks_of
 from convsweep.sweep.request import Request
 from convsweep.sweep.resume import completed_results, earlier_settings, require_same
-from convsweep.sweep.run_writer import RunWriter, added, resumed_metadata, settings_metadata
+from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
 from convsweep.sweep.stopping import OpenComparisons, PassResults, SweepMonitor
 from convsweep.sweep.work_queue import Environment, GroupQueue, RecordOutcome
 from convsweep.sweep.worker_pool import WorkerFactory, start_worker
 from convsweep.system.signals import Interrupts
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RESULTS = Path("results")
 NODES_LOST = "nodes_lost"
@@ -48,6 +54,9 @@ class SweepResult:
     end_reason: str
     """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
     interrupted: bool
+    folder: RunFolder
+    summary: DataFrame
+    """One row per case, as `summarize` returns it."""
     open_comparisons: tuple[OpenComparisons, ...] = ()
     """Undecided comparisons per environment, of a run with a budget or a precision."""
 
@@ -86,20 +95,25 @@ def run_sweep(
         settings = {one.id: _settings(one, earlier) for one in environments}
         metadata = _metadata(environments, settings, run_id, command)
         known: dict[str, PassResults] = {}
+        completed: Completed | None = None
         if resume:
             _require_same(earlier, metadata)
             metadata = resumed_metadata(earlier, command)
-            rows = store.load_completed(out)
+            completed = MEASUREMENTS_TABLE.load_completed(out)
             for one in environments:
-                own_rows = rows[rows["environment_id"] == one.id]
+                own_rows = completed.rows[completed.rows["environment_id"] == one.id]
                 known[one.id] = completed_results(own_rows, one.request.every_case)
         metadata |= executor.metadata(earlier)
         run_id = str(metadata["run_id"])
-        writer = files.enter_context(closing(RunWriter(out, metadata, resume)))
+        writer = files.enter_context(closing(RunWriter(out, metadata, completed)))
         timed = {
             one.id: _networks(one.request) if networks is None else networks for one in environments
         }
-        file = files.enter_context(closing(Networks(out, resume))) if any(timed.values()) else None
+        file, recorded = None, []
+        if any(timed.values()):
+            timings = NETWORKS_TABLE.load_completed(out) if resume else None
+            recorded = NETWORKS_TABLE.rows_of(timings.rows) if timings else []
+            file = files.enter_context(closing(NETWORKS_TABLE.open(out, timings)))
         queues = [
             GroupQueue(
                 one,
@@ -108,6 +122,7 @@ def run_sweep(
                 _recorder(writer, one, run_id),
                 NetworkRunner(
                     file,
+                    recorded,
                     timed[one.id],
                     (one.request.whole or one.request).cases,
                     Origin(run_id, one.id),
@@ -119,13 +134,14 @@ def run_sweep(
         ]
         started = monotonic()
         executor.run(queues, on_progress)
-        total = added(metadata.get("time_spent"), _time_spent(queues, monotonic() - started))
+        total = add_seconds(metadata.get("time_spent"), _time_spent(queues, monotonic() - started))
         reasons = {queue.monitor.end_reason for queue in queues}
         end_reason = next(reason for reason in _END_REASONS if reason in reasons)
         end = {"time_spent": total, "end_reason": end_reason, "rows": writer.rows}
-        writer.tell(end | executor.metadata(earlier))
-        left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
-        return SweepResult(end_reason, interrupts.received, tuple(one for one in left if one))
+        writer.update_metadata(end | executor.metadata(earlier))
+    left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
+    undecided = tuple(one for one in left if one)
+    return SweepResult(end_reason, interrupts.received, writer.folder, writer.summary, undecided)
 
 
 def check(
@@ -174,7 +190,7 @@ def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]
     """Return the seconds of all nodes together per phase, and the wall-clock time."""
     phases_s: dict[str, float] = {}
     for queue in queues:
-        phases_s = added(phases_s, queue.phases_s | {"networks_s": queue.networks.spent_s})
+        phases_s = add_seconds(phases_s, queue.phases_s | {"networks_s": queue.networks.spent_s})
     nodes = sum(max(1, len(queue.environment.nodes)) for queue in queues)
     return {**phases_s, "other_s": nodes * wall_s - sum(phases_s.values()), "wall_s": wall_s}
 

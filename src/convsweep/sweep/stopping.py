@@ -14,8 +14,7 @@ from convsweep.analysis.estimates import Array, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.results.schema import ROOFLINE
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN, ROOFLINE
 from convsweep.sweep.request import Request
 from convsweep.system.signals import Interrupts
 

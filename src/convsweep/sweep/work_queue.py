@@ -100,7 +100,7 @@ class GroupQueue:
     ) -> None:
         request = environment.request
         self.environment, self.monitor = environment, monitor
-        self.networks = networks or NetworkRunner(None, (), (), Origin("", ""))
+        self.networks = networks or NetworkRunner(None, (), (), (), Origin("", ""))
         self.running = 0
         """Tasks that the executor has started and not finished."""
         self.phases_s: dict[str, float] = {}

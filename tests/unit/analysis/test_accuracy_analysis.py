@@ -19,7 +19,8 @@ from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import accuracy as report
 from convsweep.report.sections import accuracy_text
-from convsweep.results.accuracy_schema import (
+from convsweep.results.accuracy import (
+    ACCURACY_TABLE,
     EPOCHS,
     EQUAL_COST,
     SEPARABLE,
@@ -27,7 +28,6 @@ from convsweep.results.accuracy_schema import (
     VARIANTS,
     AccuracyRow,
 )
-from convsweep.results.accuracy_store import Records, load
 
 TRAIN, TEST = 4000, 1000
 EVEN = (0.90, 0.91, 0.89, 0.90, 0.92)
@@ -68,11 +68,11 @@ def shifted(
 
 
 def study(run_dir: Path, units: Sequence[list[AccuracyRow]]) -> Study:
-    records = Records(run_dir)
+    records = ACCURACY_TABLE.open(run_dir)
     for rows in units:
-        records.append(rows)
+        records.append(*rows)
     records.close()
-    return read_study(load(run_dir))
+    return read_study(ACCURACY_TABLE.load(run_dir))
 
 
 NONE, NOISE = [0.0] * 5, [0.01, -0.012, 0.002, -0.006, 0.007]
@@ -341,7 +341,7 @@ def test_a_study_from_the_command_line(
     code, out, err = typed()
     assert (code, err.count("1/1 digits, seed 0: standard")) == (0, 1)
     assert "digits, separable" in out
-    assert list(load("run")["status"]) == ["ok"] * 3
+    assert list(ACCURACY_TABLE.load("run")["status"]) == ["ok"] * 3
     before = Path("run/accuracy.csv").read_bytes()
     assert typed()[0] == 2
     assert typed("--resume")[0] == 0

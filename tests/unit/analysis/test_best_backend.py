@@ -12,8 +12,9 @@ from convsweep import cli
 from convsweep.analysis.best_backend import best_backends, read_best_backends
 from convsweep.analysis.run import fastest, read_run
 from convsweep.analysis.summary import summarize
-from convsweep.results.best_csv import BEST, BEST_COLUMNS, keep, read_best
-from convsweep.results.store import MEASUREMENTS, Row, load
+from convsweep.results.best_csv import BEST, BEST_COLUMNS, read_best, write_best
+from convsweep.results.schema import Row
+from convsweep.results.store import MEASUREMENTS, load
 from tests.support import synthetic_runs as made
 
 PROBLEMS = made.grid((4, 64), (14,), (1, 3))
@@ -123,7 +124,7 @@ def test_among_some_backends_the_fastest_is_one_of_them(write: Write) -> None:
 def test_the_file_is_read_as_it_was_written(write: Write) -> None:
     run_dir = write(measured())
     table = read_best_backends(run_dir, 1e-3).table
-    again = read_best(keep(run_dir, table))
+    again = read_best(write_best(run_dir, table))
     assert list(again.columns) == list(BEST_COLUMNS)
     numbers = [name for name in BEST_COLUMNS if pd.api.types.is_float_dtype(table[name])]
     np.testing.assert_array_equal(again[numbers], table[numbers])
@@ -215,7 +216,7 @@ def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> N
     ],
 )
 def test_a_cell_that_no_run_has_written_is_named(write: Write, column: str, cell: str) -> None:
-    path = keep(run_dir := write(measured()), read_best_backends(run_dir).table)
+    path = write_best(run_dir := write(measured()), read_best_backends(run_dir).table)
     texts = pd.read_csv(path, dtype="string", keep_default_na=False)
     texts.loc[1, column] = cell
     texts.to_csv(path, index=False)

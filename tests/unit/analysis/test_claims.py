@@ -27,7 +27,8 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.section import Section
 from convsweep.report.sections.claims import pair_labels, section
-from convsweep.results.store import Row, load
+from convsweep.results.schema import Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support.strategies import conv_problems
 

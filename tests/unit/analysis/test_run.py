@@ -14,7 +14,8 @@ from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
 from convsweep.report.summary_text import answer
 from convsweep.report.tables import unsteady_table
-from convsweep.results.store import Row, load
+from convsweep.results.schema import Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support.intervals import geometric_interval
 

@@ -14,7 +14,8 @@ from convsweep.analysis.separable.pairing import compare_separable, compare_sett
 from convsweep.analysis.summary import summarize
 from convsweep.report.sections.roofline import section as roofline_section
 from convsweep.report.sections.separable import section
-from convsweep.results.store import Row, load
+from convsweep.results.schema import Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 

@@ -24,7 +24,8 @@ from convsweep.analysis.estimates import degrees as degrees_of
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.analysis.verdicts import MARGIN, decided_early, passes_needed, verdicts
 from convsweep.problems.problem import ConvProblem, format_size
-from convsweep.results.store import STATUSES, Measurements, Row, load
+from convsweep.results.schema import MEASUREMENTS_TABLE, STATUSES, Row
+from convsweep.results.store import load
 from tests.support.intervals import geometric_interval
 
 DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
@@ -86,7 +87,7 @@ def measure(tmp_path_factory: pytest.TempPathFactory):
 
     def measure(made: Iterable[Row]) -> pd.DataFrame:
         run_dir: Path = tmp_path_factory.mktemp("run")
-        measurements = Measurements(run_dir)
+        measurements = MEASUREMENTS_TABLE.open(run_dir)
         for one in made:
             measurements.append(one)
         measurements.close()

@@ -13,7 +13,7 @@ from convsweep.cluster.executor import RETRIES, RayExecutor
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.results.network_store import load_networks
+from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load, read_environment
 from convsweep.sweep.request import Options, Request, read_request
@@ -218,7 +218,7 @@ def test_whole_networks_are_run_on_every_kind(tmp_path: Path) -> None:
     groups = [node_group(asked, ["a", "b"], "e0"), node_group(asked, ["c"], "e1")]
     pool = FakePool(NAMES)
     sweep(groups, pool, tmp_path / "run")
-    found = load_networks(tmp_path / "run")
+    found = NETWORKS_TABLE.load_completed(tmp_path / "run").rows
     whole = found[found["kind"] == "whole"]
     where = sorted(zip(whole["environment_id"], whole["pass_index"], strict=True))
     assert where == [("e0", 0), ("e0", 1), ("e1", 0), ("e1", 1)]
@@ -231,7 +231,7 @@ def test_a_network_that_loses_every_process_crashes_too(tmp_path: Path) -> None:
     pool = FakePool(NAMES, crashes=lambda cases: not cases)
     result, _ = sweep([node_group(asked, NAMES)], pool, tmp_path / "run")
     assert result.end_reason == "all_passes"
-    found = load_networks(tmp_path / "run")
+    found = NETWORKS_TABLE.load_completed(tmp_path / "run").rows
     assert set(found["status"]) == {"crash"}
     assert set(load(tmp_path / "run")["status"]) == {"ok"}
 

@@ -27,7 +27,7 @@ from convsweep.measure.network_timing import (
 from convsweep.problems.networks import BUILDERS, IMAGE, build
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import workloads
-from convsweep.results.network_store import CONVOLUTION, OTHER
+from convsweep.results.networks import CONVOLUTION, OTHER
 from tests.support.strategies import conv_problems
 
 # Parameters of the whole network, classifier and batch norms included: torchvision's models of

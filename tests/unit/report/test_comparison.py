@@ -17,7 +17,7 @@ from scipy import stats
 from convsweep import cli
 from convsweep.analysis.compare import RunComparison, compare
 from convsweep.report import comparison
-from convsweep.results.store import Row
+from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))

@@ -40,14 +40,15 @@ from convsweep.report.sections import network_breakdown, published_counts
 from convsweep.report.sections import network_totals as sums_in_words
 from convsweep.report.sections.network_totals import pace
 from convsweep.report.tables import markdown
-from convsweep.results.network_store import (
+from convsweep.results.networks import (
     CONVOLUTION,
     INSTRUMENTED,
+    NETWORKS_TABLE,
     WHOLE,
     NetworkRow,
-    load_networks,
 )
-from convsweep.results.store import Measurements, Row, load
+from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 
 PAIR = (made.square(64, 14, 3, groups=64), ConvProblem(64, 128, (14, 14), 1))
@@ -81,7 +82,7 @@ def rows(
 
 def written(run_dir: Path, rows: list[Row]) -> pd.DataFrame:
     """The rows as they are read back, written at once: the disk is waited for only once."""
-    measurements = Measurements(run_dir)
+    measurements = MEASUREMENTS_TABLE.open(run_dir)
     measurements.append(*rows)
     measurements.close()
     return load(run_dir)
@@ -352,7 +353,7 @@ def test_two_whole_networks_are_compared_end_to_end(read: Read) -> None:
 def test_a_run_of_no_workload_has_neither_part(read: Read, tmp_path: Path) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
     assert sums_in_words.section(run) is None
-    assert network_breakdown.section(run, load_networks(tmp_path)) is None
+    assert network_breakdown.section(run, NETWORKS_TABLE.load_completed(tmp_path).rows) is None
 
 
 def mobilenets() -> list[Row]:

@@ -18,7 +18,7 @@ from convsweep.report import plots
 from convsweep.report.plots import heatmap, predicted_speedup, sweeps
 from convsweep.report.plots.axes import evenly, evenly_by_work
 from convsweep.report.plots.style import Picture, drawing_style, fastest_title
-from convsweep.results.store import Row
+from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
 SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))

@@ -7,7 +7,7 @@ import pytest
 
 from convsweep.report.build import write_report
 from convsweep.report.tables import escape_markdown, merge_reasons
-from convsweep.results.store import Row
+from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
 SMALL = made.grid((4, 16, 64), (7, 14), (1, 3))

@@ -22,7 +22,8 @@ from convsweep.report.plots import (
 )
 from convsweep.report.plots.style import WIDTH, drawing_style, fitting_columns
 from convsweep.report.sections import separable as study_section
-from convsweep.results.store import Row, load
+from convsweep.results.schema import Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 

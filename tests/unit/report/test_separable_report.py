@@ -14,8 +14,8 @@ from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.sections.separable_text import sentences
 from convsweep.report.summary_text import answer
-from convsweep.results.schema import ROOFLINE
-from convsweep.results.store import Row, load
+from convsweep.results.schema import ROOFLINE, Row
+from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 

@@ -10,20 +10,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convsweep.results.checksummed_csv import CHECKSUM, LONGEST_LINE
-from convsweep.results.schema import pandas_types
-from convsweep.results.store import (
+from convsweep.results.csv_table import columns_of
+from convsweep.results.schema import (
     CASE_COLUMNS,
     COLUMNS,
-    MEASUREMENTS,
+    MEASUREMENTS_TABLE,
     PROBLEM_COLUMNS,
     SCHEMA_VERSION,
     STATUSES,
-    Measurements,
     Row,
-    load,
-    load_completed,
 )
-from tests.support.row_factory import ROW, load_rows, rows_of, write
+from convsweep.results.store import MEASUREMENTS, load
+from tests.support.row_factory import ROW, completed_rows, load_rows, resumed, write
 
 DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, problem, batch_size,
     in_channels, out_channels, input_size, kernel_size, stride, padding, dilation, groups, bias,
@@ -134,7 +132,7 @@ VALUES_OF = {int | None: 3, float | None: 0.5, str | None: "word"}
 def test_each_row_is_on_the_disk_when_append_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measurements = Measurements(tmp_path)
+    measurements = MEASUREMENTS_TABLE.open(tmp_path)
     path, synced = tmp_path / MEASUREMENTS, []
     fsync = os.fsync
 
@@ -155,13 +153,13 @@ def test_each_row_is_on_the_disk_when_append_returns(
 def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
     write(tmp_path, [ROW])
     with pytest.raises(FileExistsError):
-        Measurements(tmp_path)
+        MEASUREMENTS_TABLE.open(tmp_path)
     assert load_rows(tmp_path) == [ROW]
 
 
 def test_rows_of_one_write_are_rows_like_others(tmp_path: Path) -> None:
     rows = [replace(ROW, pass_index=index) for index in range(5)]
-    measurements = Measurements(tmp_path)
+    measurements = MEASUREMENTS_TABLE.open(tmp_path)
     measurements.append(*rows[:3])
     measurements.append()
     measurements.append(*rows[3:])
@@ -173,8 +171,8 @@ def test_rows_of_one_write_are_rows_like_others(tmp_path: Path) -> None:
 def test_a_resumed_run_appends_below_the_rows_there_are(tmp_path: Path) -> None:
     rows = [replace(ROW, pass_index=index) for index in range(4)]
     for index, row in enumerate(rows):
-        assert rows_of(load_completed(tmp_path)) == rows[:index]
-        measurements = Measurements(tmp_path, resume=True)
+        assert completed_rows(tmp_path) == rows[:index]
+        measurements = resumed(tmp_path)
         assert measurements.rows == index
         measurements.append(row)
         measurements.close()
@@ -185,9 +183,11 @@ def test_a_resumed_run_appends_below_the_rows_there_are(tmp_path: Path) -> None:
 def test_a_run_that_ended_in_its_header_has_no_rows(tmp_path: Path, there: bytes | None) -> None:
     if there is not None:
         (tmp_path / MEASUREMENTS).write_bytes(there)
-    assert load_completed(tmp_path).dtypes.equals(load(write(tmp_path / "none", [])).dtypes)
-    assert len(load_completed(tmp_path)) == 0
-    measurements = Measurements(tmp_path, resume=True)
+    assert MEASUREMENTS_TABLE.load_completed(tmp_path).rows.dtypes.equals(
+        load(write(tmp_path / "none", [])).dtypes
+    )
+    assert len(completed_rows(tmp_path)) == 0
+    measurements = resumed(tmp_path)
     measurements.append(ROW)
     measurements.close()
     assert load_rows(tmp_path) == [ROW]
@@ -196,7 +196,7 @@ def test_a_run_that_ended_in_its_header_has_no_rows(tmp_path: Path, there: bytes
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_row_that_no_reader_would_take_is_not_written(tmp_path: Path, resume: bool) -> None:
     write(tmp_path, []) if resume else None
-    measurements = Measurements(tmp_path, resume=resume)
+    measurements = resumed(tmp_path) if resume else MEASUREMENTS_TABLE.open(tmp_path)
     with pytest.raises(ValueError, match=f"longer than {LONGEST_LINE}"):
         measurements.append(ROW, replace(ROW, reason="x" * LONGEST_LINE))
     measurements.append(replace(ROW, reason="\ud800 is half a character"))
@@ -205,4 +205,4 @@ def test_a_row_that_no_reader_would_take_is_not_written(tmp_path: Path, resume: 
 
 
 def test_every_field_of_a_row_has_a_type_in_the_table() -> None:
-    assert list(pandas_types()) == [field.name for field in fields(Row)]
+    assert [column.name for column in columns_of(Row)] == [field.name for field in fields(Row)]

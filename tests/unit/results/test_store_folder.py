@@ -7,13 +7,7 @@ import pytest
 
 from convsweep.results import store
 from convsweep.results.lock import LOCK
-from convsweep.results.store import (
-    ENVIRONMENT,
-    MEASUREMENTS,
-    SUMMARY,
-    require_new,
-    require_run,
-)
+from convsweep.results.store import ENVIRONMENT, MEASUREMENTS, SUMMARY, require_new, require_run
 from tests.support.row_factory import ROW, write
 
 

@@ -8,12 +8,14 @@ from typing import get_type_hints
 import pytest
 
 from convsweep.results.checksummed_csv import CHECKSUM
-from convsweep.results.store import COLUMNS, MEASUREMENTS, SCHEMA_VERSION, Measurements, Row
+from convsweep.results.schema import COLUMNS, SCHEMA_VERSION, Row
+from convsweep.results.store import MEASUREMENTS
 from tests.support.row_factory import (
     ROW,
     cells,
     load_rows,
     refusal,
+    resumed,
     text_of,
     version_5_text,
     write,
@@ -123,7 +125,7 @@ def test_a_file_of_the_schema_before_is_refused_in_one_line(tmp_path: Path) -> N
     assert "version 5" in message
     assert f"reads {SCHEMA_VERSION}" in message
     with pytest.raises(ValueError, match=r"version 5"):
-        Measurements(tmp_path, resume=True)
+        resumed(tmp_path)
     assert (tmp_path / MEASUREMENTS).read_text() == version_5_text()
 
 
@@ -186,7 +188,7 @@ def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / MEASUREMENTS).mkdir()
     assert "no regular file" in refusal(tmp_path)
     with pytest.raises(ValueError, match=r"no regular file$"):
-        Measurements(tmp_path, resume=True)
+        resumed(tmp_path)
 
 
 def test_a_pipe_in_the_files_place_is_not_waited_for(tmp_path: Path) -> None:

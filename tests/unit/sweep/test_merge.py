@@ -22,14 +22,13 @@ from convsweep.report.build import write_report
 from convsweep.report.export import export
 from convsweep.results import samples, store
 from convsweep.results.append_file import AppendOnlyFile
-from convsweep.results.csv_reader import read
 from convsweep.results.machines import lacks, warnings
-from convsweep.results.network_store import NetworkRow, Networks, load_networks
+from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
 from convsweep.results.request_info import read_request_info
-from convsweep.results.store import Row
+from convsweep.results.schema import PROBLEM_COLUMNS, Row
 from convsweep.sweep.merge import merge
 from tests.support import synthetic_runs as made
-from tests.support.row_factory import load_rows, rows_of, version_5_text, write_text
+from tests.support.row_factory import load_rows, version_5_text, write_text
 
 PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
 SWEPT = made.rows(PROBLEMS, passes=3)
@@ -50,7 +49,7 @@ def write(
     """A run that came to its end, two samples a row with a time."""
     rows = [replace(row, run_id=run_dir.name) for row in rows]
     made.write(run_dir, rows)
-    kept = samples.Samples(run_dir)
+    kept = samples.SampleWriter(run_dir)
     for number, row in enumerate(rows):
         if row.median_s is not None:
             kept.append(number, [(row.median_s,), (row.median_s,)])
@@ -102,7 +101,7 @@ def put_together(*run_dirs: Path, out: Path | None = None) -> Path:
 def visits(run_dir: Path) -> list[tuple[object, ...]]:
     rows = store.load(run_dir)
     rows = rows[rows["role"].ne("roofline")]
-    columns = [*store.PROBLEM_COLUMNS, "backend", "pass_index"]
+    columns = [*PROBLEM_COLUMNS, "backend", "pass_index"]
     return sorted(map(tuple, rows[columns].astype(str).to_numpy()))
 
 
@@ -167,11 +166,11 @@ def test_samples_of_any_rows_can_be_taken_under_other_numbers(
 ) -> None:
     first, second = (tmp_path_factory.mktemp(name) for name in ("first", "second"))
     for folder, numbers in ((first, range(of)), (second, [])):
-        kept = samples.Samples(folder)
+        kept = samples.SampleWriter(folder)
         for number in numbers:
             kept.append(number, [[second + number for second in block] for block in blocks])
         if folder == second:
-            kept.take(first, places)
+            kept.copy(first, {old: new for old, new in enumerate(places) if new is not None})
         kept.close()
     found, taken = samples.load_samples(first), samples.load_samples(second)
     new = found["row"].map(dict(enumerate(places)))
@@ -221,11 +220,11 @@ def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path
         device="cpu", dtype="float32", memory_format="contiguous", threads=1, kind="whole",
         total_s=0.25, status="ok",
     )  # fmt: skip
-    networks = Networks(second)
-    networks.append([row])
+    networks = NETWORKS_TABLE.open(second)
+    networks.append(row)
     networks.close()
     out = put_together(first, second, out=tmp_path / "again")
-    assert load_networks(out)["total_s"].to_list() == [0.25]
+    assert NETWORKS_TABLE.load_completed(out).rows["total_s"].to_list() == [0.25]
 
 
 def test_machines_are_kept_apart(tmp_path: Path) -> None:
@@ -361,14 +360,14 @@ def test_cores_may_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"end_reason": None}, "was cut off: go on with it first"),
-        ({"end_reason": "interrupted"}, "was interrupted: go on with it first"),
-        ({"request": {"name": "quick"}}, "it is of an older convsweep"),
-        ({"request": REQUEST | {"shard": "two"}}, "tells of shard 'two'"),
+        ({"end_reason": None}, "was cut off"),
+        ({"end_reason": "interrupted"}, "was interrupted"),
+        ({"request": {"name": "quick"}}, "full_request_hash"),
+        ({"request": REQUEST | {"shard": "two"}}, "'two'"),
         ({"request": REQUEST | {"name": "noise"}}, "is no sweep"),
         ({"model": {}}, "is no sweep"),
-        ({"merged": []}, "was merged itself"),
-        ({"rows": 1000}, "tells of 1000"),
+        ({"merged": []}, "merged from"),
+        ({"rows": 1000}, "1000"),
         ({"environment_id": "e9"}, "has rows of another environment"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -480,9 +479,7 @@ def test_whatever_ends_a_merge_leaves_nothing(
 
 def test_a_merged_file_has_checksums_that_hold(tmp_path: Path) -> None:
     out = put_together(shard(tmp_path, 1), shard(tmp_path, 2))
-    frame, lines = read(out / store.MEASUREMENTS)
-    assert lines.checked
-    by_run = [row for row in rows_of(frame) if row.run_id == "s2"]
+    by_run = [row for row in load_rows(out) if row.run_id == "s2"]
     assert by_run == [row for row in load_rows(tmp_path / "s2") if row.role != "roofline"]
 
 

@@ -13,15 +13,12 @@ from convsweep.problems.case import cross
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer, workloads
-from convsweep.results.network_store import (
-    COLUMNS,
+from convsweep.results.networks import (
     CONVOLUTION,
     INSTRUMENTED,
-    NETWORKS,
+    NETWORKS_TABLE,
     WHOLE,
     NetworkRow,
-    Networks,
-    load_networks,
 )
 from convsweep.sweep import network_runs
 from convsweep.sweep.network_runs import (
@@ -77,8 +74,10 @@ class Run:
     def __init__(
         self, run_dir: Path, *networks: Network, resume: bool = False, launch: WorkerFactory
     ) -> None:
-        self._file, self._launch = Networks(run_dir, resume), launch
-        self._runner = NetworkRunner(self._file, networks or [NETWORK], LAYERS, ORIGIN)
+        completed = NETWORKS_TABLE.load_completed(run_dir) if resume else None
+        recorded = NETWORKS_TABLE.rows_of(completed.rows) if completed else []
+        self._file, self._launch = NETWORKS_TABLE.open(run_dir, completed), launch
+        self._runner = NetworkRunner(self._file, recorded, networks or [NETWORK], LAYERS, ORIGIN)
 
     def before_pass(self, pass_index: int) -> None:
         for network in self._runner.due(pass_index):
@@ -97,17 +96,17 @@ def rows(passes: int = 2, found: NetworkTimes | Outcome = TIMES) -> list[list[Ne
 
 
 def written(run_dir: Path, made: Sequence[Sequence[NetworkRow]]) -> Path:
-    file = Networks(run_dir)
+    file = NETWORKS_TABLE.open(run_dir)
     for of_visit in made:
-        file.append(of_visit)
+        file.append(*of_visit)
     file.close()
-    return run_dir / NETWORKS
+    return run_dir / NETWORKS_TABLE.file_name
 
 
 def read(run_dir: Path) -> list[NetworkRow]:
-    file = Networks(run_dir, resume=True)
-    file.close()
-    return file.known
+    completed = NETWORKS_TABLE.load_completed(run_dir)
+    NETWORKS_TABLE.open(run_dir, completed).close()
+    return NETWORKS_TABLE.rows_of(completed.rows)
 
 
 def test_every_builder_is_visited_with_its_layers_settings_and_nothing_else() -> None:
@@ -157,16 +156,16 @@ def test_rows_that_are_written_are_read_back(tmp_path: Path) -> None:
     made = rows()
     written(tmp_path, made)
     assert read(tmp_path) == [row for of_visit in made for row in of_visit]
-    frame = load_networks(tmp_path)
-    assert list(frame.columns) == list(COLUMNS)
+    frame = NETWORKS_TABLE.load_completed(tmp_path).rows
+    assert list(frame.columns) == list(NETWORKS_TABLE.names)
     assert frame.loc[frame["kind"] == WHOLE, "total_s"].to_list() == [0.5, 0.5]
     assert frame["layer"].isna().sum() == 6
 
 
 def test_a_run_without_networks_has_no_rows(tmp_path: Path) -> None:
-    assert NetworkRunner(None, [], [], ORIGIN).due(0) == []
-    assert load_networks(tmp_path).empty
-    assert list(load_networks(tmp_path).columns) == list(COLUMNS)
+    assert NetworkRunner(None, [], [], [], ORIGIN).due(0) == []
+    assert NETWORKS_TABLE.load_completed(tmp_path).rows.empty
+    assert list(NETWORKS_TABLE.load_completed(tmp_path).rows.columns) == list(NETWORKS_TABLE.names)
 
 
 @pytest.mark.parametrize("lost", [1, 30, 200, 400])
@@ -196,8 +195,8 @@ def test_a_file_without_a_whole_header_is_begun_anew(tmp_path: Path, kept: int) 
 def test_a_changed_file_is_refused_in_one_line(tmp_path: Path, old: bytes, new: bytes) -> None:
     path = written(tmp_path, rows())
     path.write_bytes(path.read_bytes().replace(old, new, 1))
-    with pytest.raises(ValueError, match=NETWORKS) as raised:
-        load_networks(tmp_path)
+    with pytest.raises(ValueError, match=NETWORKS_TABLE.file_name) as raised:
+        NETWORKS_TABLE.load_completed(tmp_path)
     assert "\n" not in str(raised.value)
 
 
@@ -208,7 +207,7 @@ def test_each_pass_has_one_visit_and_a_resumed_run_adds_only_what_is_missing(
     Run(tmp_path, launch=process.launch).passes(2)
     Run(tmp_path, resume=True, launch=process.launch).passes(3)
     assert [settings.pass_index for settings in process.settings] == [0, 1, 2]
-    assert load_networks(tmp_path)["pass_index"].unique().tolist() == [0, 1, 2]
+    assert NETWORKS_TABLE.load_completed(tmp_path).rows["pass_index"].unique().tolist() == [0, 1, 2]
 
 
 def test_a_network_that_failed_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
@@ -229,7 +228,7 @@ def test_one_that_fails_does_not_keep_others_from_their_visits(tmp_path: Path) -
         other,
         launch=lambda settings: (well if failing.settings else failing).launch(settings),
     ).passes(2)
-    frame = load_networks(tmp_path)
+    frame = NETWORKS_TABLE.load_completed(tmp_path).rows
     assert frame.loc[frame["kind"] == WHOLE, ["network", "status"]].to_numpy().tolist() == [
         ["mobilenetv1_100", "crash"],
         ["resnet18", "ok"],

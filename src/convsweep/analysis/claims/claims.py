@@ -17,7 +17,7 @@ from convsweep.analysis.claims.pairs import (
     volume_pairs,
 )
 from convsweep.problems.separable import predicted_share
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN
 
 _FREE, _IN_PROPORTION = 0.05, 0.25
 

@@ -13,7 +13,7 @@ from convsweep.problems.case import DTYPES
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer
-from convsweep.results.store import BASELINE
+from convsweep.results.schema import BASELINE
 from convsweep.sweep.forecast import nominal_call_s
 from convsweep.sweep.request import Options, Request, read_request
 

@@ -27,7 +27,7 @@ from convsweep.models.optimize.layer_inventory import (
     on_conv_calls,
 )
 from convsweep.models.optimize.selection import LayerBackend
-from convsweep.results.store import BASELINE
+from convsweep.results.schema import BASELINE
 
 LEEWAY = 8
 """Factor by which a whole model's error may exceed the expected one: it is the largest of few

@@ -15,7 +15,7 @@ from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.problems.case import CACHES, DTYPES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
-from convsweep.results.store import BASELINE
+from convsweep.results.schema import BASELINE
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import LocalExecutor, OnProgress
 from convsweep.sweep.request import Options, Request, read_request

@@ -18,7 +18,7 @@ from convsweep.backends.registry import list_backends, missing_package
 from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.models.optimize.layers import this_machine
 from convsweep.results.best_csv import MACHINE, read_best
-from convsweep.results.store import BASELINE
+from convsweep.results.schema import BASELINE
 from convsweep.units import seconds
 
 if TYPE_CHECKING:

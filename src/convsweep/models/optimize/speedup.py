@@ -15,7 +15,7 @@ from torch import nn
 from convsweep.analysis.estimates import Estimate, Interval, estimate, interval
 from convsweep.analysis.verdicts import verdicts
 from convsweep.models.optimize.layer_inventory import ModelInputs
-from convsweep.results.store import MARGIN
+from convsweep.results.schema import MARGIN
 from convsweep.system.devices import Clock
 
 MIN_PASSES, MAX_PASSES = 5, 20

@@ -13,7 +13,7 @@ from convsweep.analysis.estimates import Interval
 from convsweep.report.plots.axes import error_bars, linear_seconds
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
 from convsweep.report.sections.accuracy_text import NAMES
-from convsweep.results.accuracy_schema import EQUAL_COST, SEPARABLE, STANDARD
+from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD
 
 LOOKS = {
     STANDARD: Look(COLORS[0], "o"),

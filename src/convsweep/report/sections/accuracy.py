@@ -11,9 +11,8 @@ from convsweep.analysis.accuracy import Study, read_study
 from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.section import Section
 from convsweep.report.sections import accuracy_text
-from convsweep.results import store
-from convsweep.results.accuracy_store import ACCURACY, load
-from convsweep.results.sibling_runs import read_metadata, sibling_runs
+from convsweep.results.accuracy import ACCURACY_TABLE
+from convsweep.results.run_folder import RunFolder
 
 TITLE = "What separable layers cost in accuracy"
 
@@ -28,7 +27,7 @@ class Page(NamedTuple):
 
 def is_accuracy_run(run_dir: Path) -> bool:
     """Whether the folder holds rows of trained networks."""
-    return (run_dir / ACCURACY).is_file()
+    return (run_dir / ACCURACY_TABLE.file_name).is_file()
 
 
 def section(run_dir: Path) -> Section | None:
@@ -37,10 +36,10 @@ def section(run_dir: Path) -> Section | None:
     Raises:
         ValueError: in one line, where the folder holds no such run or a damaged one.
     """
-    rows = load(run_dir)
+    rows = ACCURACY_TABLE.load(run_dir)
     if rows.empty:
         return None
-    study, environment = read_study(rows), read_metadata(run_dir)
+    study, environment = read_study(rows), RunFolder(run_dir).environment
     told = _told(study, _shortness(environment, len(rows)))
     name = run_dir.resolve().name
     origin = f"From the study {name}{_origin(environment)}: {accuracy_text.training(study)}."
@@ -98,7 +97,7 @@ def page(run_dir: Path) -> Page:
     found = section(run_dir)
     if found is None:
         raise ValueError(f"{str(run_dir)!r} has no networks to report")
-    return Page(TITLE, [found], store.read_environment(run_dir))
+    return Page(TITLE, [found], RunFolder(run_dir).environment)
 
 
 def latest_sibling(run_dir: Path) -> Path | None:
@@ -106,9 +105,9 @@ def latest_sibling(run_dir: Path) -> Path | None:
 
     One that is damaged, of few seeds or of training that was cut says nothing of other runs.
     """
-    for path, _ in sibling_runs(run_dir):
-        if is_accuracy_run(path):
+    for run in RunFolder(run_dir).siblings():
+        if is_accuracy_run(run.path):
             with suppress(ValueError):
-                if read_study(load(path)).is_thorough:
-                    return path
+                if read_study(ACCURACY_TABLE.load(run.path)).is_thorough:
+                    return run.path
     return None

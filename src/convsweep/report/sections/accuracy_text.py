@@ -18,7 +18,7 @@ from convsweep.analysis.accuracy import (
 )
 from convsweep.analysis.estimates import Interval
 from convsweep.report.tables import Table
-from convsweep.results.accuracy_schema import EQUAL_COST, SEPARABLE, STANDARD
+from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD
 
 NAMES = {
     STANDARD: "standard",

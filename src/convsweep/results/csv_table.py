@@ -1,0 +1,248 @@
+"""Typed CSV files: a frozen dataclass describes the columns, an instance is one row."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.checksummed_csv import ChecksummedCsv, CsvLine, encode_row, header_line
+from convsweep.results.files import open_checked
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+MOST_ROWS = 300_000
+"""This limit, the next and the size of the file keep loading within 512 MB of memory."""
+MOST_TEXTS = 500_000
+"""Different ones: the start time of each row, and a few that all rows share."""
+_AT_ONCE = 10_000  # lines that are text in memory
+_DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
+_EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: {"True": True, "False": False}.__getitem__,
+}
+
+RowT = TypeVar("RowT")
+
+
+class Column(NamedTuple):
+    """One column, as the annotation of a dataclass field describes it."""
+
+    name: str
+    type: type
+    """`int`, `float`, `str` or `bool`."""
+    required: bool
+    """Whether each row has a value."""
+
+    @property
+    def dtype(self) -> str:
+        """The pandas dtype; each can be missing."""
+        return _DTYPES[self.type]
+
+
+def columns_of(row_class: type) -> tuple[Column, ...]:
+    """Return the columns of a row class, in the order of its fields."""
+    hints = get_type_hints(row_class)
+    return tuple(
+        Column(one.name, kind, hints[one.name] is kind)
+        for one in fields(row_class)
+        for kind in _DTYPES
+        if hints[one.name] in (kind, kind | None)
+    )
+
+
+def parse_column(column: Column, cells: Sequence[str], lines: Sequence[int]) -> Series[Any]:
+    """Return the cells of one column as its type; an empty cell is missing.
+
+    Raises:
+        ValueError: names the line, the column and the cell that can't be a value of it.
+    """
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
+    parse, dtype = _PARSERS[column.type], pd.api.types.pandas_dtype(column.dtype)
+
+    def convert(texts: Sequence[str]) -> Series[Any]:
+        return pd.Series([parse(text) if text else None for text in texts], dtype=dtype)
+
+    if column.required and "" in cells:
+        raise ValueError(f"line {lines[cells.index('')]}, column {column.name!r}: '' is empty")
+    with suppress(ValueError, TypeError, KeyError, OverflowError):
+        return convert(cells)
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            convert([cell])
+        except (ValueError, TypeError, KeyError, OverflowError):
+            raise cell_error(line, column, cell, _EXPECTED[column.type]) from None
+    raise ValueError(f"column {column.name!r} is not of one type")
+
+
+def cell_error(line: int, column: Column, cell: str, expected: str) -> ValueError:
+    """Return the error for a cell that its column does not allow."""
+    return ValueError(f"line {line}, column {column.name!r}: {cell[:80]!r} is not {expected}")
+
+
+class Completed(NamedTuple):
+    """Rows that a resumed run keeps."""
+
+    rows: DataFrame
+    end: int
+    """Bytes of the file up to the end of the last of them."""
+
+
+@dataclass(frozen=True)
+class CsvTable(Generic[RowT]):
+    """File of a run's folder with one checksummed line per row."""
+
+    row_class: type[RowT]
+    file_name: str
+    kind: str
+    """Noun phrase for error messages, such as "a measurements file"."""
+    version: int
+    """Value of the column `schema_version` in every row."""
+    largest_file: int
+    """Bytes that a reader accepts."""
+    allowed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Allowed texts of columns that have a fixed set of them."""
+    check: Callable[[DataFrame], None] = lambda frame: None
+    """Raises `ValueError` if a loaded table can't come from a run."""
+    complete_rows: Callable[[DataFrame], int] = len
+    """Returns how many rows a resumed run keeps; the others are measured again."""
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns in the order of the file."""
+        return columns_of(self.row_class)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Column names in the order of the file."""
+        return tuple(column.name for column in self.columns)
+
+    def open(self, run_dir: Path, completed: Completed | None = None) -> TableWriter[RowT]:
+        """Create the file, or append to it behind its `completed` rows; the rest is cut off.
+
+        Raises:
+            OSError: the file exists and `completed` is None, or it can't be written.
+        """
+        return TableWriter(self, run_dir / self.file_name, completed)
+
+    def load(self, run_dir: str | os.PathLike[str]) -> DataFrame:
+        """Return every row of a run, one column per field of the row class.
+
+        Raises:
+            ValueError: in one line, if there is no file, it was changed or damaged, is of another
+                schema version, or is larger than any run's.
+        """
+        path = Path(run_dir) / self.file_name
+        if not os.path.lexists(path):
+            raise ValueError(f"{str(run_dir)!r} is not a run: it has no {self.file_name}")
+        return self._read(path)[0]
+
+    def load_completed(self, run_dir: str | os.PathLike[str]) -> Completed:
+        """Return the rows that a resumed run keeps; none if there is no file or no whole header.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        path = Path(run_dir) / self.file_name
+        if not os.path.lexists(path) or self._is_cut_in_header(path):
+            return Completed(self._frame([self._parse([], {})]), 0)
+        rows, ends = self._read(path)
+        count = self.complete_rows(rows)
+        return Completed(rows[:count], ends[count])
+
+    def rows_of(self, frame: DataFrame) -> list[RowT]:
+        """Return the rows of a loaded table as objects; missing cells are None."""
+        plain = frame[[*self.names]].astype(object).where(frame.notna(), None)
+        cells = plain.itertuples(index=False, name=None)
+        return [self.row_class(**dict(zip(self.names, own, strict=True))) for own in cells]
+
+    def _is_cut_in_header(self, path: Path) -> bool:
+        header = header_line(self.names)
+        with open_checked(path, self.kind, self.largest_file) as file:
+            begin = file.read(len(header))
+        return begin != header and header.startswith(begin)
+
+    def _read(self, path: Path) -> tuple[DataFrame, Sequence[int]]:
+        """Return all rows, and the bytes up to the end of the header and of each row."""
+        texts: dict[str, str] = {}
+        parts: list[dict[str, Series[Any]]] = []
+        with open_checked(path, self.kind, self.largest_file) as file:
+            lines = ChecksummedCsv(file, self.names, self.version)
+            rows, ends = iter(lines), array("q", [lines.end])
+            while (batch := list(islice(rows, _AT_ONCE))) or not parts:
+                parts.append(self._parse(batch, texts))
+                ends.extend(line.end for line in batch)
+                if len(ends) > MOST_ROWS + 1:
+                    raise ValueError(f"more than {MOST_ROWS} rows")
+                if len(texts) > MOST_TEXTS:
+                    raise ValueError(f"more than {MOST_TEXTS} different texts")
+            frame = self._frame(parts)
+            self.check(frame)
+        return frame, ends
+
+    def _parse(self, lines: Sequence[CsvLine], texts: dict[str, str]) -> dict[str, Series[Any]]:
+        """Return lines as columns; `texts` has each text once, as most rows share theirs."""
+        numbers = [line.number for line in lines]
+        empty: list[tuple[str, ...]] = [()] * len(self.columns)
+        cells = zip(*(line.cells for line in lines), strict=True) if lines else empty
+        parts = {}
+        for column, own in zip(self.columns, cells, strict=True):
+            if column.type is str:
+                own = tuple(texts.setdefault(cell, cell) for cell in own)
+            allowed = self.allowed.get(column.name)
+            if allowed is not None and not {*own} <= {*allowed}:
+                wrong = next(i for i, cell in enumerate(own) if cell not in allowed)
+                expected = f"one of {', '.join(allowed)}"
+                raise cell_error(numbers[wrong], column, own[wrong], expected)
+            parts[column.name] = parse_column(column, own, numbers)
+        return parts
+
+    def _frame(self, parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
+        """Return parts of a table below each other; takes them apart, so no cell is held twice."""
+        import pandas as pd
+
+        columns = {
+            name: pd.concat([part.pop(name) for part in parts], ignore_index=True)
+            for name in self.names
+        }
+        return pd.DataFrame(columns, copy=False)
+
+
+class TableWriter(Generic[RowT]):
+    """Open file of a table. Rows are on the disk when `append` returns."""
+
+    def __init__(self, table: CsvTable[RowT], path: Path, completed: Completed | None) -> None:
+        self._names = table.names
+        self.rows = len(completed.rows) if completed else 0
+        """Number of rows in the file."""
+        self._file = AppendOnlyFile(
+            path, header_line(self._names), completed.end if completed else None
+        )
+
+    def append(self, *rows: RowT) -> None:
+        """Write rows in one write, and wait until the disk has them.
+
+        Raises:
+            OSError: such as a full disk; the file is then unchanged.
+        """
+        self._file.append(b"".join(map(self._encode, rows)), sync=True)
+        self.rows += len(rows)
+
+    def _encode(self, row: RowT) -> bytes:
+        return encode_row(getattr(row, name) for name in self._names)
+
+    def close(self) -> None:
+        """Close the file; every row is in it already."""
+        self._file.close()

@@ -1,0 +1,65 @@
+"""networks.csv: times of whole networks and of the kinds of calls in them, per pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from convsweep.results.csv_table import CsvTable
+from convsweep.results.schema import STATUSES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCHEMA_VERSION = 1
+WHOLE, INSTRUMENTED = "whole", "instrumented"
+"""Values of `kind`: the unchanged forward pass, and the one whose parts are timed."""
+CONVOLUTION, OTHER = "convolution", "other"
+"""Values of `kind`: calls of one problem, and calls without a kind of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRow:
+    """One kind of call in one network and pass. A missing value is None."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    pass_index: int
+    started_at: str
+    environment_id: str
+    network: str
+    device: str
+    dtype: str
+    memory_format: str
+    threads: int
+    kind: str
+    """`whole`, `instrumented`, `convolution`, or another kind of call."""
+    layer: str | None = None
+    """Name of the workload's layer with this problem."""
+    problem: str | None = None
+    count: int | None = None
+    """Calls of this kind and problem per forward pass."""
+    calls: int | None = None
+    """Number of forward passes that were timed."""
+    call_s: float | None = None
+    """Seconds per call: mean over its places and the middle half of the forward passes."""
+    total_s: float | None = None
+    """Seconds of all these calls in one forward pass."""
+    status: str
+    reason: str | None = None
+
+
+def _complete_rows(rows: DataFrame) -> int:
+    """Return the number of rows up to the last whole network, which ends each measurement."""
+    return int(rows["kind"].eq(WHOLE).to_numpy().nonzero()[0].max(initial=-1)) + 1
+
+
+NETWORKS_TABLE = CsvTable(
+    NetworkRow,
+    file_name="networks.csv",
+    kind="a networks file",
+    version=SCHEMA_VERSION,
+    largest_file=33_554_432,
+    allowed={"status": STATUSES},
+    complete_rows=_complete_rows,
+)
