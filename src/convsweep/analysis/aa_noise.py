@@ -1,7 +1,7 @@
-"""How far this machine's timings can be believed, from backends that were timed against themselves.
+"""Noise of a machine from an A/A test: backends timed against variants of themselves.
 
-A backend and its twin are the same code: a verdict `faster` or `slower` between them is false. A
-twin with 5 % more work is 5 % slower: a verdict that misses it is blind.
+A backend and its A/A variant are the same code: a verdict `faster` or `slower` is a false alarm. A
+variant with 5 % more work is 5 % slower: any other verdict is a miss.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ from convsweep.results.schema import MARGIN
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-AGAIN, BUSIER = "again", "5%"
+_AA_VARIANT, _SLOWED_VARIANT = "again", "5%"
 _POWER = 0.9
 _EFFECT = 0.05
 MOST_PASSES = 1000
 
 
 class Noise(NamedTuple):
-    """What an A/A run tells of its machine; shares and relative effects."""
+    """Results of an A/A test; rates and relative effects."""
 
     passes: int
     comparisons: int
-    """Of a backend with itself."""
+    """Number of comparisons of a backend with itself."""
     false_alarms: int
-    """How many of them were called faster or slower."""
+    """Number of them with the verdict `faster` or `slower`."""
     alarm_rate_high: float
-    """The most that the rate of false alarms may be, with 95 % confidence."""
+    """Upper 95 % confidence bound of the rate of false alarms."""
     trials: int
-    """Comparisons of a backend with itself at 5 % more work."""
+    """Number of comparisons of a backend with itself at 5 % more work."""
     found: int
-    """How many of them were called slower."""
+    """Number of them with the verdict `slower`."""
     spread: float
-    """Of a speedup from pass to pass, like a standard deviation; the median over comparisons."""
+    """Standard deviation of a speedup from pass to pass; the median over comparisons."""
     smallest_effect: float
-    """An effect that nine of ten comparisons would find at nine of ten tries."""
+    """Effect that nine of ten comparisons detect with a power of 90 %."""
     passes_for_5_percent: int
-    """Passes for an effect of 5 % to be found so."""
+    """Number of passes that detect an effect of 5 % in the same way."""
 
 
 def measure_noise(measurements: DataFrame) -> Noise:
-    """The noise of a run of backends beside their twins.
+    """Return the noise of an A/A run.
 
     Raises:
-        ValueError: no backend of the run was timed beside a twin.
+        ValueError: the run has one pass, or no backend with its variants.
     """
-    same, slowed_variant = _pairs(measurements, AGAIN), _pairs(measurements, BUSIER)
+    same, slowed = _pairs(measurements, _AA_VARIANT), _pairs(measurements, _SLOWED_VARIANT)
     if measurements["pass_index"].nunique() < 2:
-        raise ValueError("one pass does not tell how much passes differ")
-    if same.empty or slowed_variant.empty or (same_cases := _compared(same)).empty:
-        raise ValueError("no backend was timed beside its twin: run `convsweep noise`")
-    trials = _compared(slowed_variant)
+        raise ValueError("the run has 1 pass; an A/A test needs at least 2")
+    if same.empty or slowed.empty or (same_cases := _compared(same)).empty:
+        raise ValueError("the run has no backend with its A/A variants; run `convsweep noise`")
+    trials = _compared(slowed)
     logs = read_cases(same, "itself").log_speedup[same_cases.index]
     passes = int(np.median((~np.isnan(logs)).sum(axis=1)))
     deviations = estimate(logs).standard_error * np.sqrt((~np.isnan(logs)).sum(axis=1))
@@ -81,29 +81,29 @@ def measure_noise(measurements: DataFrame) -> Noise:
     )
 
 
-def _pairs(measurements: DataFrame, twin: str) -> DataFrame:
-    """The rows of backends and of that twin, as two backends on as many problems as there are."""
+def _pairs(measurements: DataFrame, suffix: str) -> DataFrame:
+    """Return the rows of backends with that variant, as the backends `itself` and `variant`."""
     names = measurements["backend"].str.rpartition("+")
-    is_twin = names[2] == twin
-    has_twin = measurements["backend"].isin(names.loc[is_twin, 0])
-    told = measurements.assign(
-        layer=names[0].where(is_twin, measurements["backend"]),
-        backend=is_twin.map({True: "twin", False: "itself"}).astype("string"),
+    is_variant = names[2] == suffix
+    has_variant = measurements["backend"].isin(names.loc[is_variant, 0])
+    paired = measurements.assign(
+        layer=names[0].where(is_variant, measurements["backend"]),
+        backend=is_variant.map({True: "variant", False: "itself"}).astype("string"),
     )
-    return told[is_twin | has_twin]
+    return paired[is_variant | has_variant]
 
 
 def _compared(rows: DataFrame) -> DataFrame:
-    """The twins that have a speedup over their originals."""
+    """Return the variants with a speedup over their originals."""
     summary = summarize(rows, "itself")
-    return summary[(summary["backend"] == "twin") & summary["speedup"].notna()]
+    return summary[(summary["backend"] == "variant") & summary["speedup"].notna()]
 
 
 def _detectable(deviation: float, passes: int) -> float:
-    """The relative effect whose interval clears the margin at nine of ten tries."""
+    """Return the relative effect whose interval clears the margin with a power of 90 %."""
     if passes < 2:
         return float("nan")
-    sure, often = (
+    confident, powered = (
         float(stats.t.ppf(share, degrees(passes))) for share in ((1 + CONFIDENCE) / 2, _POWER)
     )
-    return float(np.expm1(np.log1p(MARGIN) + (sure + often) * deviation / np.sqrt(passes)))
+    return float(np.expm1(np.log1p(MARGIN) + (confident + powered) * deviation / np.sqrt(passes)))

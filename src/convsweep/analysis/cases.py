@@ -1,4 +1,4 @@
-"""A run's rows as its cases: what each one is, and its times and speedups pass by pass."""
+"""Rows of a run as cases, with times and speedups per pass."""
 
 from __future__ import annotations
 
@@ -33,41 +33,39 @@ _COSTS = {
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
 }
-"""What is told of a case over its passes: of errors and memory the worst, of times the middle, and
-of preparing and the first call the longest too, which may have compiled."""
+"""Aggregates over the passes of a case; the longest first call may have compiled."""
 
 
 class Cases(NamedTuple):
-    """A run's cases in the order of its measurements, a problem's backends side by side."""
+    """Cases of a run in the order of its measurements, grouped by problem."""
 
     info: DataFrame
-    """The case columns, the worst pass' status and reason, its work and costs, and `sample_flags`."""
+    """Case columns, status and reason of the worst pass, work, costs and `sample_flags`."""
     log_s: Array
-    """(cases, passes); NaN where a pass has no time, and in cases that are not ok throughout."""
+    """(cases, passes); NaN for a pass without a time and for a case that is not ok."""
     log_speedup: Array
-    """The same of baseline time / time, both of one pass."""
+    """The same for baseline time / time, both of one pass."""
     is_baseline: NDArray[np.bool_]
 
 
-class Parts(NamedTuple):
-    """Rows by what they are for."""
+class RowsByRole(NamedTuple):
+    """Rows of a run by `role`."""
 
     requested: DataFrame
-    """The cases that were asked for."""
     ceilings: DataFrame
-    """What the machine does at best."""
+    """Roofline probes."""
     separable_parts: DataFrame
-    """Halves of separable layers, each alone."""
+    """Parts of separable layers, each timed alone."""
 
 
-def split(rows: DataFrame) -> Parts:
-    """A run's rows, or its summary's, by what they are for."""
+def split(rows: DataFrame) -> RowsByRole:
+    """Split the rows of a run, or of its summary, by role."""
     ceilings, separable_parts = (rows["role"].eq(role) for role in (ROOFLINE, SEPARABLE_PART))
-    return Parts(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
+    return RowsByRole(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
 
 
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:
-    """The cases of a run, whose speedups divide by `baseline`."""
+    """Return the cases of a run, with speedups over `baseline`."""
     rows = measurements.reset_index(drop=True)
     problem = rows.groupby(list(PROBLEM_COLUMNS), dropna=False, sort=False).ngroup()
     case = _number(problem, rows["backend"])
@@ -84,7 +82,7 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
 
 
 def _number(problem: Series[int], backend: Series[str]) -> Series[int]:
-    """The case of each row: problem by problem, its backends as they first come."""
+    """Return the case number of each row: by problem, then by first occurrence."""
     rows = pd.DataFrame({"problem": problem, "backend": backend.factorize()[0]})
     first = rows.drop_duplicates().sort_values("problem", kind="stable")
     return rows.merge(first.assign(case=range(len(first))), how="left")["case"]
@@ -100,40 +98,40 @@ def _log_times(rows: DataFrame, case: Series[int]) -> Array:
 def _log_speedups(
     log_s: Array, problem: NDArray[np.integer[Any]], is_baseline: NDArray[np.bool_]
 ) -> Array:
-    """Each problem's baseline less its cases; NaN where a problem has no baseline."""
+    """Return baseline less case for each case; NaN for a problem without a baseline."""
     base = np.full((int(problem.max(initial=-1)) + 1, log_s.shape[1]), np.nan)
     base[problem[is_baseline]] = log_s[is_baseline]
     return np.asarray(base[problem] - log_s)
 
 
 def _frequent_flags(rows: DataFrame, case: Series[int]) -> Series[str]:
-    """The flags that at least half of a case's rows have, joined by `|`; empty where none has."""
+    """Return the flags that at least half of a case's rows have, joined by `|`."""
     share = rows["sample_flags"].str.get_dummies("|").groupby(case).mean()
-    said = ["|".join(share.columns[often]) for often in (share >= 0.5).to_numpy(dtype=bool)]
-    return pd.Series(said, index=share.index, dtype="string")
+    flags = ["|".join(share.columns[often]) for often in (share >= 0.5).to_numpy(dtype=bool)]
+    return pd.Series(flags, index=share.index, dtype="string")
 
 
 class FilteredRun(NamedTuple):
-    """What is left of a run."""
+    """Rows of a run after an error limit was applied."""
 
     measurements: DataFrame
-    """All rows; those of a case beyond the limit are `skipped`, which the reason tells."""
+    """All rows; those of a case beyond the limit are `skipped`, with a reason."""
     note: str
     """Sentence on the cases that were left out."""
 
 
 def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:
-    """The run's cases whose relative error is nowhere above `max_error`, in any pass.
+    """Skip the cases with a relative error above `max_error` in some pass.
 
-    What is known of the machine itself, its ceilings and halves of layers, stays as it is.
+    Roofline probes and parts of separable layers are unchanged.
 
     Raises:
-        ValueError: no error is known, as in runs of older versions.
+        ValueError: no row has a relative error.
     """
     requested = split(measurements).requested
     ok = requested[requested["status"] == "ok"]
     if len(ok) and ok["relative_err"].isna().all():
-        raise ValueError("the run tells no relative error: it is of an older version")
+        raise ValueError("the run records no relative error, which --max-error needs")
     case = ok.groupby([*PROBLEM_COLUMNS, "backend"], dropna=False, sort=False)
     worst = case["relative_err"].transform("max")
     out = ok.index[~(worst <= max_error)]
@@ -141,20 +139,20 @@ def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:
     left.loc[out, "status"] = "skipped"
     left.loc[out, "reason"] = [_reason(error, max_error) for error in worst[out]]
     first = ok[(case.cumcount() == 0) & ok.index.isin(out)]
-    return FilteredRun(left, _told(first, max_error))
+    return FilteredRun(left, _note(first, max_error))
 
 
 def _reason(error: float, max_error: float) -> str:
     if math.isnan(error):
-        return "its relative error is not known"
-    return f"relative error {error:.1e} is over the largest allowed, {max_error:g}"
+        return "its relative error is unknown"
+    return f"relative error {error:.1e} is above the limit of {max_error:g}"
 
 
-def _told(cases: DataFrame, max_error: float) -> str:
+def _note(cases: DataFrame, max_error: float) -> str:
     if cases.empty:
-        return f"No case has a relative error over {max_error:g}: none was left out."
+        return f"No case was left out for a relative error above {max_error:g}."
     counts = [f"{name} in {count}" for name, count in cases["backend"].value_counts().items()]
     return (
-        f"Left out for a relative error over {max_error:g}: "
+        f"Left out for a relative error above {max_error:g}: "
         f"{formatting.count(len(cases), 'case')} ({formatting.join(counts)})."
     )

@@ -1,4 +1,4 @@
-"""Two runs held against each other: which cases are faster or slower now, and how surely."""
+"""Comparison of two runs: which cases are faster or slower in the new one."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 _OF_ONE_MACHINE = ("environment_id", "backend_version", "device_name")
 SHARED_COLUMNS = tuple(name for name in CASE_COLUMNS if name not in _OF_ONE_MACHINE)
-"""What a case of one run and a case of the other must share to be the same."""
+"""Columns that identify the same case in two runs."""
 _FAILED = ("mismatch", "crash", "error", "out_of_memory", "timeout")
 
 
 class RunComparison(NamedTuple):
-    """What became of every case from the old run to the new one."""
+    """Changes of every case from the old run to the new one."""
 
     cases: DataFrame
-    """A row for each case of either run: `SHARED_COLUMNS, status_old, status_new, reason, label,
+    """One row per case of either run: `SHARED_COLUMNS, status_old, status_new, reason, label,
     setting, old_s, new_s, old_speedup, new_speedup, change, change_ci_low, change_ci_high, verdict,
-    regression`. A change above 1 is faster now; what can't be compared has no verdict."""
+    regression`. A change above 1 is faster now; cases without a comparison have no verdict."""
     means: DataFrame
-    """A row a setting and backend: `setting, backend, cases`, and the geometric mean of the
-    changes as `change, change_ci_low, change_ci_high`; the baseline's is of its plain time."""
+    """One row per setting and backend: `setting, backend, cases`, and the geometric mean of the
+    changes as `change, change_ci_low, change_ci_high`; for the baseline of absolute times."""
     baseline: str | None
-    """What times are relative to, each to that of its own pass; None where they are plain."""
+    """Backend that times are relative to, pass by pass; None for absolute times."""
     margin: float
     differences: list[str]
-    """What of machine, versions and settings is not the same."""
+    """Differences of machine, versions and settings."""
 
 
 def compare(
@@ -60,22 +60,22 @@ def compare(
     absolute: bool = False,
     across_machines: bool = False,
 ) -> RunComparison:
-    """Hold the run in `new_dir` against the one in `old_dir`.
+    """Compare the run in `new_dir` with that in `old_dir`.
 
-    Times move from run to run by more than any interval within a run says, and a backend's time
-    relative to the baseline's much less: it is what is compared, unless `absolute` asks for plain
-    times, or the runs have no baseline in common.
+    Absolute times vary more between runs than intervals within a run show; times relative to the
+    baseline vary much less. Relative times are compared, unless `absolute` is set or the runs have
+    no common baseline.
 
     Raises:
-        ValueError: in one line, where either is no run, they share no case, or machine, versions or
-            settings differ and `across_machines` does not allow it.
+        ValueError: a folder is no run, the runs share no case, or machine, versions or settings
+            differ and `across_machines` is not set.
     """
     before, now = _read(old_dir), _read(new_dir)
     found = list(_differences(before, now))
     if found and not across_machines:
         raise ValueError(
             f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
-            "--across-machines compares them all the same"
+            "to compare them anyway, use --across-machines"
         )
     margin = read_request_info(now.environment).margin if margin is None else margin
     baseline = None if absolute else _common_baseline(before, now)
@@ -101,19 +101,19 @@ def _read(run_dir: Path) -> _LoadedRun:
     if rows.empty:
         raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:
-        raise ValueError(f"{str(run_dir)!r} holds rows of {found} environments, not of one")
+        raise ValueError(f"{str(run_dir)!r} has rows of {found} environments; only 1 is allowed")
     return _LoadedRun(rows, store.read_environment(run_dir))
 
 
 def _differences(old: _LoadedRun, new: _LoadedRun) -> Iterator[str]:
-    """What differs, each as `settings.allocator: 'retain' against 'system'`."""
+    """Yield differences such as `settings.allocator: 'retain' against 'system'`."""
     if bool(old.environment) != bool(new.environment):
         yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
     before, now = (_recorded(run.environment) for run in (old, new))
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            yield f"{name}: {_said(before, name)} against {_said(now, name)}"
+            yield f"{name}: {_value(before, name)} against {_value(now, name)}"
     if before == now and old.environment_id != new.environment_id:
         yield f"environment_id: {old.environment_id!r} against {new.environment_id!r}"
 
@@ -123,12 +123,12 @@ def _recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _said(told: Mapping[str, Any], name: str) -> str:
-    return repr(told[name]) if name in told else "not recorded"
+def _value(metadata: Mapping[str, Any], name: str) -> str:
+    return repr(metadata[name]) if name in metadata else "not recorded"
 
 
 def _common_baseline(old: _LoadedRun, new: _LoadedRun) -> str | None:
-    """The baseline of either run that both have timed; None where it would stand alone."""
+    """Return a baseline that both runs have timed; None if there is no other common backend."""
     timed = [set(run.rows.loc[run.rows["status"] == "ok", "backend"]) for run in (old, new)]
     shared = timed[0] & timed[1]
     names = [str(run.environment.get("baseline") or BASELINE) for run in (old, new)]
@@ -136,12 +136,14 @@ def _common_baseline(old: _LoadedRun, new: _LoadedRun) -> str | None:
 
 
 def _pair(old: Cases, new: Cases) -> DataFrame:
-    """A row for each case of either run, with its place in each, or none."""
-    told = [
+    """Return one row per case of either run, with its row number in each."""
+    cases_of = [
         cases.info[[*SHARED_COLUMNS, "status", "reason"]].assign(row=np.arange(len(cases.info)))
         for cases in (old, new)
     ]
-    pairs = told[0].merge(told[1], how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new"))
+    pairs = cases_of[0].merge(
+        cases_of[1], how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new")
+    )
     pairs = pairs.rename(
         columns={"row_old": "old_row", "row_new": "new_row", "reason_new": "reason"}
     )
@@ -151,7 +153,7 @@ def _pair(old: Cases, new: Cases) -> DataFrame:
 def _judge(
     cases: DataFrame, old: Cases, new: Cases, baseline: str | None, margin: float
 ) -> tuple[DataFrame, DataFrame]:
-    """The cases with their times, changes and verdicts; and the mean changes."""
+    """Return the cases with times, changes and verdicts, and the mean changes."""
     places = (cases.pop("old_row"), cases.pop("new_row"))
     plain = [_rows(-run.log_s, place) for run, place in zip((old, new), places, strict=True)]
     relative = [
@@ -167,11 +169,11 @@ def _judge(
     for name, ends in zip(_CHANGE, bounds(found), strict=True):
         cases[name] = ends
     timed = cases["old_s"].notna() & cases["new_s"].notna()
-    said = pd.Series(stored_verdicts(found, margin)).fillna("")
-    cases["verdict"] = said.mask(timed & is_baseline[:, 0], "baseline")
+    found_verdicts = pd.Series(stored_verdicts(found, margin)).fillna("")
+    cases["verdict"] = found_verdicts.mask(timed & is_baseline[:, 0], "baseline")
     failed = (cases["status_old"] == "ok") & cases["status_new"].isin(_FAILED)
     cases["regression"] = ((cases["verdict"] == "slower") | failed).astype(bool)
-    # The baseline's own change is not relative to anything.
+    # The change of the baseline itself is of absolute times.
     before, now = np.where(is_baseline, plain[0], before), np.where(is_baseline, plain[1], now)
     return cases.drop(columns="environment_id"), _means(cases, before, now)
 
@@ -180,20 +182,20 @@ _CHANGE = ("change", "change_ci_low", "change_ci_high")
 
 
 def _rows(logs: Array, places: pd.Series[float]) -> Array:
-    """The rows of `logs` at these places; NaN where there is none."""
-    there = places.notna().to_numpy(dtype=bool)
+    """Return the rows of `logs` at these places; NaN for a missing place."""
+    present = places.notna().to_numpy(dtype=bool)
     taken = np.full((len(places), logs.shape[1]), np.nan)
-    taken[there] = logs[places[there].astype(int)]
+    taken[present] = logs[places[present].astype(int)]
     return taken
 
 
 def _means(cases: DataFrame, before: Array, now: Array) -> DataFrame:
-    """Over the cases that both runs have timed."""
+    """Return the mean changes over the cases that both runs have timed."""
     both = ~(np.isnan(before).all(axis=1) | np.isnan(now).all(axis=1))
     means = []
     for (setting, backend), own in cases[both].groupby(["setting", "backend"], sort=False):
         weights = np.full(len(own), 1 / len(own))
         found = difference(*(weighted_mean(logs[own.index], weights) for logs in (now, before)))
-        told = {"setting": setting, "backend": backend, "cases": len(own)}
-        means.append(told | dict(zip(_CHANGE, interval(found), strict=True)))
+        row = {"setting": setting, "backend": backend, "cases": len(own)}
+        means.append(row | dict(zip(_CHANGE, interval(found), strict=True)))
     return pd.DataFrame(means, columns=["setting", "backend", "cases", *_CHANGE])

@@ -1,4 +1,4 @@
-"""Short labels of cases and settings: only the parts that vary within a run."""
+"""Short labels of cases and settings: the parts that vary within a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-# What two cases must share, besides the problem, before one figure or mean may hold both.
+# Columns that two cases must share, besides the problem, to be in one figure or mean.
 SETTING_COLUMNS = (
     "device", "dtype", "memory_format", "threads", "cache", "driver", "environment_id",
 )  # fmt: skip
-# What makes a problem of its own: a layer's count weighs it, and its weight is one of two kinds.
+# Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
 # fmt: off
@@ -35,11 +35,11 @@ _NUMBERS = (
 
 
 def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
-    """The rows with a short `label` of problem and `setting`, in an order that reads well.
+    """Return the rows, sorted, with a `label` of the problem and a `setting`.
 
-    Array become floats in which a missing one is NaN; a missing verdict or reason is empty.
-    Two problems never share a label. A setting is told by what differs `among` all these rows, by
-    default the same.
+    Numbers become floats, NaN if missing; a missing verdict or reason becomes empty. Problems have
+    distinct labels. A setting is named by the columns that differ `among` all these rows, by
+    default `frame`.
     """
     frame = frame.copy()
     if frame.empty:
@@ -52,12 +52,14 @@ def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
             frame[name] = frame[name].fillna("").astype(str)
     frame["label"] = _problem_labels(frame)
     frame["setting"] = _setting_labels(frame, frame if among is None else among)
-    order = sorted(range(len(frame)), key=list(map(_place, frame.to_dict("records"))).__getitem__)
+    order = sorted(
+        range(len(frame)), key=list(map(_sort_key, frame.to_dict("records"))).__getitem__
+    )
     return frame.iloc[order].reset_index(drop=True)
 
 
-def _place(row: dict[Hashable, Any]) -> tuple[object, ...]:
-    """Where a row stands: a grid's by kernel, channels and size; a network's as data flow."""
+def _sort_key(row: dict[Hashable, Any]) -> tuple[object, ...]:
+    """Return the sort key: kernel, channels and size; in a network the order of its layers."""
     pixels = math.prod(parse_size(row["input_size"]))
     kernel = math.prod(parse_size(row["kernel_size"]))
     channels = (row["in_channels"], row["out_channels"])
@@ -85,9 +87,9 @@ def _groups(row: dict[str, object]) -> str:
     return "dw" if row["groups"] == row["in_channels"] else f"g{row['groups']}"
 
 
-_Words = dict[str, Callable[[dict[str, object]], str]]
+_Tokens = dict[str, Callable[[dict[str, object]], str]]
 
-_TOKENS: _Words = {
+_TOKENS: _Tokens = {
     "batch_size": lambda row: f"N{row['batch_size']}",
     "channels": _channels,
     "input_size": lambda row: str(row["input_size"]),
@@ -97,8 +99,8 @@ _TOKENS: _Words = {
     "groups": _groups,
     "bias": lambda row: "bias" if row["bias"] else "",
 }
-# Said only where two problems would share a label without it: padding mostly follows the kernel.
-_LAST_TOKENS: _Words = {
+# Only used if two problems would share a label without it; padding mostly follows the kernel.
+_LAST_TOKENS: _Tokens = {
     "padding": lambda row: f"p{compact(str(row['padding']))}",
     "weight_kind": lambda row: f"{row['weight_kind']} weight",
     "layer_count": lambda row: f"{row['layer_count']} times",
@@ -106,7 +108,7 @@ _LAST_TOKENS: _Words = {
 
 
 def _problem_labels(frame: DataFrame) -> Series:
-    """`C64 56x56 k3` for each row: only the parts in which this run's problems differ."""
+    """Return labels such as `C64 56x56 k3`, of the parts in which the problems differ."""
     problems = frame.drop_duplicates(list(SHAPE_COLUMNS))
     rows = [{str(name): value for name, value in r.items()} for r in problems.to_dict("records")]
     tokens = {name: [write(row) for row in rows] for name, write in _TOKENS.items()}
@@ -123,21 +125,21 @@ def _problem_labels(frame: DataFrame) -> Series:
     labels = [" ".join(filter(None, words)) or "plain" for words in zip(*parts, strict=True)]
     keys = zip(*(problems[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
     label_of = dict(zip(keys, labels, strict=True))
-    every = zip(*(frame[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
-    return pd.Series([label_of[key] for key in every], index=frame.index, dtype="str")
+    row_keys = zip(*(frame[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
+    return pd.Series([label_of[key] for key in row_keys], index=frame.index, dtype="str")
 
 
 def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
-    """`cpu, float32, 2 threads`: the device, and what else varies."""
+    """Return labels such as `cpu, float32, 2 threads`: the device, and the columns that vary."""
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
     words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
     words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
     words["environment_id"] = machine_names(frame, among)
     varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
-    if (among["cache"] == "cold").any():  # what is not the usual is named even if all have it
+    if (among["cache"] == "cold").any():  # always named, because hot caches are the default
         varied.add("cache")
-    said = [word for name, word in words.items() if name in varied | {"device"}]
-    return pd.Series(map(", ".join, zip(*said, strict=True)), index=frame.index, dtype="str")
+    parts = [word for name, word in words.items() if name in varied | {"device"}]
+    return pd.Series(map(", ".join, zip(*parts, strict=True)), index=frame.index, dtype="str")
 
 
 def _text(value: object) -> str:

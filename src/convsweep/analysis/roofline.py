@@ -1,4 +1,4 @@
-"""How fast a machine lets each case be at best (Williams, Waterman & Patterson 2009, Roofline)."""
+"""Roofline model (Williams, Waterman & Patterson 2009): attainable rates and efficiencies."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ COMPUTE, CACHE, MEMORY = "compute", "cache", "memory"
 
 
 class Roof(NamedTuple):
-    """The ceilings of one device, dtype and number of threads, as measured."""
+    """Measured roofline of one device, dtype and number of threads."""
 
     flops_per_s: float
-    """The best rate of a matrix product."""
+    """Rate of the best matrix product."""
     copies_bytes: Array
-    """What each copy reads and writes, from small to large."""
+    """Bytes that each copy reads and writes, ascending."""
     bytes_per_s: Array
-    """Its rate."""
+    """Rate of each copy."""
 
     def bandwidth(
         self, moved_bytes: Array, cold: NDArray[np.bool_]
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Bytes a second for work that moves so many bytes, and whether it stays in the caches.
+        """Return bytes per second for work that moves `moved_bytes`, and whether it fits caches.
 
-        As fast as a copy of so many bytes: between two copies on the line that joins their
-        logarithms, none slower than a larger one. What is not in a cache to begin with moves as
-        fast as the largest copy, and so does what is larger. The caches end halfway to that one;
-        a device with one copy has none.
+        Rates are those of copies of as many bytes, interpolated between their logarithms, none
+        slower than that of a larger copy. Cold or larger data move at the rate of the largest
+        copy. Caches end halfway to the largest copy; a device with one copy has none.
         """
         fastest = np.maximum.accumulate(self.bytes_per_s[::-1])[::-1]
         sizes = np.log(self.copies_bytes)
@@ -49,10 +48,10 @@ class Roof(NamedTuple):
 
 
 def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:
-    """The roof of each machine, by its `MACHINE_COLUMNS`; only where both ceilings were measured.
+    """Return the roofline of each machine, by its `MACHINE_COLUMNS`, if it was measured.
 
     Args:
-        ceilings: a summary's rows whose `role` is `ROOFLINE`.
+        ceilings: rows of a summary whose `role` is `ROOFLINE`.
     """
     found = {}
     timed = ceilings[ceilings["median_s"].notna()]
@@ -68,26 +67,27 @@ def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:
 
 
 def attainable(summary: DataFrame) -> DataFrame:
-    """Columns `attainable_flops_per_s, roofline_fraction, bound` for each row of a summary.
+    """Return `attainable_flops_per_s, roofline_fraction, bound` for each row of a summary.
 
-    The work is what the strategy itself multiplies and moves, so that one that multiplies less is
-    held to a lower roof, and never reaches more than all of it by its arithmetic alone. Missing
-    where the machine's ceilings, or what the strategy moves, are not known.
+    MACs and bytes are those of the backend itself, so fewer MACs do not raise the fraction.
+    Missing if the roofline or the bytes of the backend are unknown.
     """
-    told = pd.DataFrame(
+    found = pd.DataFrame(
         {"attainable_flops_per_s": np.nan, "roofline_fraction": np.nan, "bound": None},
         index=summary.index,
     ).astype({"bound": "string"})
     ceilings = summary["role"].eq(ROOFLINE)
-    found = roofs(summary[ceilings])
+    by_machine = roofs(summary[ceilings])
     for key, rows in summary[~ceilings].groupby(list(MACHINE_COLUMNS), sort=False):
-        if key in found:
+        if key in by_machine:
             flops, moved = 2 * _numbers(rows["backend_macs"]), _numbers(rows["backend_bytes"])
-            least_s, bound = limits(found[key], flops, moved, rows["cache"].eq("cold").to_numpy())
-            told.loc[rows.index, "attainable_flops_per_s"] = flops / least_s
-            told.loc[rows.index, "roofline_fraction"] = least_s / rows["median_s"]
-            told.loc[rows.index, "bound"] = bound
-    return told
+            least_s, bound = limits(
+                by_machine[key], flops, moved, rows["cache"].eq("cold").to_numpy()
+            )
+            found.loc[rows.index, "attainable_flops_per_s"] = flops / least_s
+            found.loc[rows.index, "roofline_fraction"] = least_s / rows["median_s"]
+            found.loc[rows.index, "bound"] = bound
+    return found
 
 
 def _numbers(column: Series[Any]) -> Array:
@@ -97,7 +97,7 @@ def _numbers(column: Series[Any]) -> Array:
 def limits(
     roof: Roof, flops: Array, moved_bytes: Array, cold: NDArray[np.bool_]
 ) -> tuple[Array, NDArray[np.object_]]:
-    """The least seconds that work takes under a roof, and what bounds it; NaN, None if unknown."""
+    """Return the least seconds of work under a roofline, and its bound; NaN and None if unknown."""
     bytes_per_s, in_cache = roof.bandwidth(moved_bytes, cold)
     compute_s, move_s = flops / roof.flops_per_s, moved_bytes / bytes_per_s
     bound = np.where(compute_s >= move_s, COMPUTE, np.where(in_cache, CACHE, MEMORY)).astype(object)

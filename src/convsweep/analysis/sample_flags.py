@@ -1,4 +1,4 @@
-"""What is unsteady about the samples of one case in one pass: flags, for a reader to doubt it."""
+"""Flags for unsteady samples of one case in one pass."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAGS = {
-    "drift": "samples grow or shrink steadily within the pass",
-    "autocorrelated": "neighbouring samples resemble each other: they tell less than their number",
-    "bimodal": "samples gather around two values",
-    "throttled": "the core's clock was slower at the end than at the start",
+    "drift": "samples grow or shrink within the pass",
+    "autocorrelated": "consecutive samples are correlated: the effective sample size is smaller",
+    "bimodal": "samples cluster around two values",
+    "throttled": "the core's clock was slower at the end of the pass",
 }
-"""Each flag, and what it means."""
+"""Each flag and its meaning."""
 
-_FEWEST = 12  # samples; fewer tell nothing
-_SURE = 3.3  # standard deviations: one steady series in a thousand is beyond
-_MATTERS = 0.03  # differences below this part of the median are no matter
+_MIN_SAMPLES = 12
+_SIGNIFICANT = 3.3  # standard deviations: exceeded by one steady series in a thousand
+_MIN_CHANGE = 0.03  # share of the median; smaller differences are ignored
 _THROTTLED = 0.95  # of the clock at the start
 
 
 def flags(
     blocks: Sequence[Sequence[float]], clocks_hz: Sequence[float | None] = ()
 ) -> tuple[str, ...]:
-    """The names of what is unsteady, in the order of `FLAGS`.
+    """Return the flags that apply, in the order of `FLAGS`.
 
     Args:
-        blocks: the samples, in seconds, in the order of time.
-        clocks_hz: readings of the core's clock in the order of time, None where it can't be read.
+        blocks: samples in seconds, in the order of time.
+        clocks_hz: readings of the core's clock in the order of time; None if unreadable.
     """
     found = []
     samples = np.concatenate([*map(np.asarray, blocks), np.empty(0)])
-    if len(samples) >= _FEWEST and np.ptp(samples) > 0:
+    if len(samples) >= _MIN_SAMPLES and np.ptp(samples) > 0:
         if _drifts(samples):
             found.append("drift")
-        if _resemble(blocks):
+        if _autocorrelated(blocks):
             found.append("autocorrelated")
-        if _two_modes(samples):
+        if _bimodal(samples):
             found.append("bimodal")
     read = [clock for clock in clocks_hz if clock]
     if len(read) > 1 and read[-1] < _THROTTLED * read[0]:
@@ -46,26 +46,26 @@ def flags(
 
 
 def _drifts(samples: NDArray[np.float64]) -> bool:
-    """A rank correlation with time, and a change between first and last third that matters."""
+    """Check for a rank correlation with time and a change from the first to the last third."""
     third = len(samples) // 3
     first, last = np.median(samples[:third]), np.median(samples[-third:])
-    if abs(last - first) < _MATTERS * np.median(samples):
+    if abs(last - first) < _MIN_CHANGE * np.median(samples):
         return False
-    return abs(_correlation(np.arange(float(len(samples))), _ranks(samples))) > _SURE
+    return abs(_correlation(np.arange(float(len(samples))), _ranks(samples))) > _SIGNIFICANT
 
 
-def _resemble(blocks: Sequence[Sequence[float]]) -> bool:
-    """The lag-1 correlation of ranks within blocks, the blocks' own levels taken out."""
+def _autocorrelated(blocks: Sequence[Sequence[float]]) -> bool:
+    """Check the lag-1 rank correlation within blocks; levels of blocks do not count."""
     ranked = [_ranks(np.asarray(block)) / len(block) for block in blocks if len(block) > 1]
     if not ranked:
         return False
     before = np.concatenate([ranks[:-1] for ranks in ranked])
     after = np.concatenate([ranks[1:] for ranks in ranked])
-    return len(before) >= _FEWEST and _correlation(before, after) > _SURE
+    return len(before) >= _MIN_SAMPLES and _correlation(before, after) > _SIGNIFICANT
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places from 0 on; equal values share the middle of theirs."""
+    """Return ranks from 0; equal values share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts) - 1
     places: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
@@ -73,14 +73,14 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Pearson's coefficient in units of its standard deviation under independence."""
+    """Return Pearson's coefficient over its standard deviation under independence."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1] * np.sqrt(len(first) - 1))
 
 
-def _two_modes(samples: NDArray[np.float64]) -> bool:
-    """Two groups, each a fifth of the samples or more, far apart against what is within them."""
+def _bimodal(samples: NDArray[np.float64]) -> bool:
+    """Check for two groups of at least a fifth of the samples, apart more than they are wide."""
     ordered = np.sort(samples)
     least = max(2, len(ordered) // 5)
     gaps = np.diff(ordered)[least - 1 : len(ordered) - least]
@@ -91,4 +91,4 @@ def _two_modes(samples: NDArray[np.float64]) -> bool:
     apart = np.median(high) - np.median(low)
     within = max(np.median(np.abs(part - np.median(part))) for part in (low, high))
     wide = gaps.max() > max(4 * within, 0.5 * apart)
-    return bool(wide and apart > _MATTERS * np.median(samples))
+    return bool(wide and apart > _MIN_CHANGE * np.median(samples))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,74 +17,47 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SUMMARY_COLUMNS = (
-    *CASE_COLUMNS,
-    "status",
-    "reason",
-    "passes",
-    "median_s",
-    "ci_low_s",
-    "ci_high_s",
-    "flops_per_s",
-    "roofline_fraction",
-    "baseline",
-    "speedup",
-    "speedup_ci_low",
-    "speedup_ci_high",
-    "verdict",
-    "attainable_flops_per_s",
-    "bound",
-    "backend_macs",
-    "backend_bytes",
-    "relative_err",
-    "error_ratio",
-    "prepare_s",
-    "first_call_s",
-    "backend_family",
-    "peak_memory_bytes",
+    *CASE_COLUMNS, "status", "reason", "passes", "median_s", "ci_low_s", "ci_high_s", "flops_per_s",
+    "roofline_fraction", "baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "verdict",
+    "attainable_flops_per_s", "bound", "backend_macs", "backend_bytes", "relative_err",
+    "error_ratio", "prepare_s", "first_call_s", "backend_family", "peak_memory_bytes",
     "first_call_max_s",
-)
-"""The columns of summary.csv."""
-_TOLD_BESIDE = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
-"""What `summarize` adds behind them."""
+)  # fmt: skip
+"""Columns of summary.csv."""
+_MORE_COLUMNS = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
+"""Columns that `summarize` adds after them."""
 
 
 def summarize(
     measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
 ) -> DataFrame:
-    """One row a case: its time over the passes, and its speedup over `baseline`.
+    """Return one row per case: its time over the passes and its speedup over `baseline`.
 
-    A speedup is the geometric mean over passes of baseline seconds / these seconds, paired by
-    pass, since one pass times both in turn. Its interval is a plain one of 95 %; its verdict is
-    corrected for the number of speedups in the run, and so stricter.
+    A speedup is the geometric mean over passes of baseline seconds / backend seconds, paired by
+    pass. Its interval is uncorrected; its verdict is corrected for the number of speedups.
     """
     cases = read_cases(measurements, baseline)
     summary = cases.info.copy()
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
-    _put(summary, ("median_s", "ci_low_s", "ci_high_s"), estimate(cases.log_s))
+    summary[["median_s", "ci_low_s", "ci_high_s"]] = bounds(estimate(cases.log_s)).T
     summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
-    told = attainable(summary)
-    summary[told.columns] = told
+    rates = attainable(summary)
+    summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    _put(summary, ("speedup", "speedup_ci_low", "speedup_ci_high"), speedups)
+    summary[["speedup", "speedup_ci_low", "speedup_ci_high"]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
-    return summary[[*SUMMARY_COLUMNS, *_TOLD_BESIDE]].astype(
+    return summary[[*SUMMARY_COLUMNS, *_MORE_COLUMNS]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
 
 
-def _put(summary: DataFrame, names: Sequence[str], found: Estimate) -> None:
-    """Value, low and high end, as columns."""
-    for name, ends in zip(names, bounds(found), strict=True):
-        summary[name] = ends
-
-
 def stored_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
-    """The verdicts of the run's speedups; None where there is no speedup."""
+    """Return the verdicts on the speedups of a run; None for a case without a speedup."""
     compared = ~np.isnan(speedups.mean)
-    told = np.full(compared.shape, None, dtype=object)
-    told[compared] = verdicts(Estimate(*(part[compared] for part in speedups)), margin)
-    return told
+    found = np.full(compared.shape, None, dtype=object)
+    found[compared] = verdicts(Estimate(*(values[compared] for values in speedups)), margin)
+    return found

@@ -1,4 +1,4 @@
-"""Speedups and verdicts, from the passes of a run; docs/statistics.md says why so."""
+"""Verdicts on speedups over the passes of a run. Reasons: docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from convsweep.analysis.estimates import (
 from convsweep.results.schema import MARGIN
 
 DIRECTIONS = ("faster", "slower", "same")
-_MOST_PASSES = 10**9
+_MAX_PASSES = 10**9
 
 _K = TypeVar("_K", bound=Hashable)
 
 
 def p_values(speedups: Estimate, margin: float = MARGIN) -> Array:
-    """How well each of `DIRECTIONS` is supported, a row a claim; 1 where there is no interval.
+    """Return the p-value of each of `DIRECTIONS`, one row each; 1 without an interval.
 
-    One of three is true: above 1 by the margin, below 1 by it, or between the two, for which both
-    ends are tested (Schuirmann 1987). Values count both sides: at 5 %, a claim holds where the
-    95 % interval lies wholly on its side of the margin.
+    A speedup is above 1 by the margin, below 1 by it, or in between, for which both ends are
+    tested (Schuirmann 1987). Values are two-sided: p is below 5 % if the 95 % interval lies
+    entirely on its side of the margin.
     """
     mean, standard_error, degrees = map(np.asarray, speedups)
     edge = np.log1p(margin)
@@ -43,16 +43,16 @@ def p_values(speedups: Estimate, margin: float = MARGIN) -> Array:
 
 
 def reject_at_fdr(p: Array) -> NDArray[np.bool_]:
-    """Which of many claims are made, so that 5 % of those may be false.
+    """Return which hypotheses to reject at a false discovery rate of 5 %.
 
-    Benjamini & Hochberg 1995, over all the comparisons that one answer rests on.
+    Benjamini & Hochberg 1995, over all comparisons that one conclusion rests on.
     """
     adjusted = stats.false_discovery_control(p) if len(p) else p
     return np.asarray(adjusted <= 1 - CONFIDENCE)
 
 
 def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
-    """`faster`, `slower`, `same` or `undecided` for each of a run's comparisons."""
+    """Return `faster`, `slower`, `same` or `undecided` for each comparison of a run."""
     p = p_values(speedups, margin)
     return np.where(
         reject_at_fdr(p.min(axis=0)), np.array(DIRECTIONS)[p.argmin(axis=0)], "undecided"
@@ -60,34 +60,33 @@ def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
 
 
 def decided_early(log_ratios: Mapping[_K, Array], margin: float, looks: int) -> set[_K]:
-    """The cases whose verdict holds although one looks after every pass, and stops when it holds.
+    """Return the cases that are decided, corrected for a look after every pass.
 
-    Look number i has 1 / (i (i + 1)) of the 5 %, which adds up to 5 % over all the looks that
-    there may ever be. What is settled once, and gets no more passes, is in the verdicts of the
-    whole run too, whatever becomes of the other cases.
+    Look i spends 1 / (i (i + 1)) of the 5 %, which sums to 5 % over all looks. A case that is
+    decided early keeps its verdict in the whole run.
 
     Args:
-        log_ratios: for every case of the run the logarithms of its speedup, one a pass; those
-            settled at an earlier look have fewer.
+        log_ratios: logarithms of the speedup of every case, one per pass; cases that were decided
+            at an earlier look have fewer.
         margin: as for `summarize`.
-        looks: how many looks there have been, this one counted.
+        looks: number of looks, including this one.
     """
     if not log_ratios:
         return set()
     logs = stacked(log_ratios.values())
     p = p_values(estimate(logs), margin).min(axis=0)
-    # A case that was left alone has been looked at as often as it had passes.
+    # Looks of a case that was decided early: as many as it has passes.
     passes = (~np.isnan(logs)).sum(axis=1)
     look = np.maximum(looks - (passes.max() - passes), 1)
-    held = reject_at_fdr(np.minimum(p * look * (look + 1), 1))
-    return {case for case, holds in zip(log_ratios, held, strict=True) if holds}
+    decided = reject_at_fdr(np.minimum(p * look * (look + 1), 1))
+    return {case for case, is_decided in zip(log_ratios, decided, strict=True) if is_decided}
 
 
 def passes_needed(log_ratios: Array, margin: float) -> int | None:
-    """About how many passes in all until the interval clears the margin, if it stays as it is.
+    """Return the predicted number of passes until the interval clears the margin.
 
-    None where it never will, the estimate lying on the margin, or where fewer than two passes
-    can't tell. The correction for many comparisons may ask for some more.
+    Returns None if the estimate lies on the margin or has fewer than two passes. The correction
+    for many comparisons may require a few more.
     """
     logs = np.asarray(log_ratios, dtype="float64")
     found = estimate(logs)
@@ -100,4 +99,4 @@ def passes_needed(log_ratios: Array, margin: float) -> int | None:
         half = stats.t.ppf((1 + CONFIDENCE) / 2, degrees(passes)) * deviation / np.sqrt(passes)
         return bool(half <= distance)
 
-    return 2 + bisect_left(range(2, _MOST_PASSES), True, key=clears)
+    return 2 + bisect_left(range(2, _MAX_PASSES), True, key=clears)

@@ -9,6 +9,7 @@ import pytest
 
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.run import Run, fastest, mean_speedup, network_totals, read_run
+from convsweep.analysis.sample_flags import FLAGS
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
@@ -133,7 +134,7 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     assert table is not None
     assert table.heads == ("flag", "what it means", "cases", "which")
     assert [(row[0], row[2]) for row in table.rows] == [("bimodal", "2"), ("drift", "2")]
-    assert table.rows[0][1] == "samples gather around two values"
+    assert table.rows[0][1] == FLAGS["bimodal"]
     assert table.rows[0][3] == "im2col on C16 14x14 and im2col on C64 14x14"
     said = "2 of 12 cases were unsteady in at least half of their passes: 2 bimodal and 2 drift."
     assert sentences_of(run)[-1] == said

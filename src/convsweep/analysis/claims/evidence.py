@@ -49,7 +49,7 @@ class ClaimResult(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`: a claim holds if all its pairs do, in part if some do and some fail."""
+        """One of `VERDICTS`. A claim holds if all its pairs do, in part if some fail."""
         found = {each.verdict for each in self.pairs}
         if not found:
             return NOT_MEASURED

@@ -82,7 +82,7 @@ def _size(case: Any) -> str:
 
 
 def _probes_table(run: Run) -> Table:
-    """One row a device, dtype, number of threads and ceiling."""
+    """Return one row per device, dtype, number of threads and probe."""
     rows: list[tuple[str, ...]] = []
     order = ["device", "dtype", "threads", "backend", "macs"]
     for _, case in run.ceilings.sort_values(order).iterrows():
@@ -96,12 +96,12 @@ def _probes_table(run: Run) -> Table:
             _rate(case) if timed else formatting.NOT_MEASURED,
             str(case["passes"]),
         ))  # fmt: skip
-    heads = ("device", "dtype", "threads", "ceiling", "time", "rate [95 %]", "passes")
+    heads = ("device", "dtype", "threads", "probe", "time", "rate [95 %]", "passes")
     return Table(heads, rows, frozenset({"threads", "time", "rate [95 %]", "passes"}))
 
 
 def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
-    """One row a setting and backend, then the halves of separable layers."""
+    """Return one row per setting and backend, then the parts of separable layers."""
     rows: list[tuple[str, ...]] = [
         (
             setting,
@@ -112,10 +112,10 @@ def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
             formatting.percent(attained.most),
             formatting.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]),
         )
-        for setting, all_ in found.items()
-        for attained in all_
+        for setting, efficiencies in found.items()
+        for attained in efficiencies
     ]
-    numbers = ("problems", "reached, mean [95 %]", "least", "most")
+    numbers = ("problems", "mean share [95 %]", "least", "most")
     return by_setting(("setting", "backend", *numbers, "bound by"), rows, set(numbers))
 
 
