@@ -193,9 +193,9 @@ def test_no_run_and_nothing_ok_are_refused(
     assert (tmp_path / "bad" / MEASUREMENTS).exists()
 
 
-def test_a_run_of_an_older_version_has_no_error_to_be_held_to(write: Write) -> None:
+def test_a_limit_needs_relative_errors(write: Write) -> None:
     run_dir = write([replace(row, relative_err=None) for row in measured()])
-    with pytest.raises(ValueError, match="older version"):
+    with pytest.raises(ValueError, match="--max-error"):
         read_best_backends(run_dir, 1e-5)
     assert len(read_best_backends(run_dir).table) == len(PROBLEMS)
 
