@@ -1,4 +1,4 @@
-"""The HTML report as a browser shows it; skipped where there is no Chromium."""
+"""HTML report in a browser; skipped if Chromium is not installed."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_nothing_scrolls_sideways_but_tables_and_figures_in_their_boxes(opened):
 
 def test_there_is_no_script_and_hostile_text_is_shown_as_text(opened):
     assert opened.execute_script("return document.scripts.length") == 0
-    assert opened.title == "Which convolution is faster: run"
+    assert opened.title == "Convolution benchmark run"
     assert "onerror=alert(1)" in opened.execute_script("return document.body.innerText")
 
 

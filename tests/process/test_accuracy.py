@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from convsweep import cli
 from convsweep.accuracy import session
 from convsweep.accuracy.datasets import SOURCES, Images, Scene, Source, Split
 from convsweep.accuracy.model import ImageTask, build, deploy, layers, macs, width_of
@@ -385,3 +386,28 @@ def test_a_wrong_request_is_one_line(options: StudyOptions, said: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         read_request(options)
     assert said in str(refused.value)
+
+
+def test_a_study_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    options = ["accuracy", "--dataset", "digits", "--seeds", "1", "--epochs", "1", "--out", "run"]
+    monkeypatch.setattr(sys, "argv", ["convsweep", *options])
+
+    def typed(*more: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*options, *more])
+        return ended.value.code, *capsys.readouterr()
+
+    code, out, err = typed()
+    assert (code, err.count("1/1 digits, seed 0: standard")) == (0, 1)
+    assert "separable" in out
+    assert list(load("run")["status"]) == ["ok"] * 3
+    before = Path("run/accuracy.csv").read_bytes()
+    assert typed()[0] == 2
+    assert typed("--resume")[0] == 0
+    assert Path("run/accuracy.csv").read_bytes() == before
+    code, _, err = typed("--resume", "--threads", "0")
+    assert (code, err.count("\n")) == (2, 1)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from convsweep import cli
-from convsweep.analysis.model_advice import Advice, keep, read_advice
+from convsweep.analysis.model_advice import Advice, read_advice, write_model
 from convsweep.analysis.model_savings import (
     LAYER_COLUMNS,
     SLOWER,
@@ -36,6 +36,7 @@ from convsweep.problems.workloads import Layer
 from convsweep.report.plots.model_layers import MOST_LAYERS, draw_model
 from convsweep.report.sections import advice as words
 from convsweep.results import store
+from convsweep.results.run_folder import RunFolder
 from convsweep.sweep.request import Options
 from convsweep.sweep.resume import require_same
 from tests.support import hand_written_model
@@ -312,8 +313,8 @@ def advice_on(
         )
     ]  # fmt: skip
     synthetic_run.write(run_dir, rows, synthetic_run.ENVIRONMENT)
-    keep(run_dir, {"layers": [problem.label for problem in problems]} | (model or {}))
-    found = read_advice(run_dir)
+    write_model(run_dir, {"layers": [problem.label for problem in problems]} | (model or {}))
+    found = read_advice(RunFolder(run_dir))
     assert found is not None
     return found
 
@@ -414,7 +415,7 @@ def test_of_one_layer_the_words_are_singular(tmp_path: Path) -> None:
     once = [replace(x, count=1) for x in advice_on(
         tmp_path / "one", {"torch_conv": 1, "separable": 3, "im2col": 2}, [LARGE]
     ).layers]  # fmt: skip
-    found = read_advice(tmp_path / "one")
+    found = read_advice(RunFolder(tmp_path / "one"))
     assert found is not None
     one = " ".join(words.sentences(found._replace(layers=once)))
     for said in (
@@ -473,14 +474,14 @@ def test_an_environment_that_was_edited_hides_only_what_it_told(
 
 def test_a_section_is_there_for_runs_that_advise_alone(tmp_path: Path) -> None:
     advice_on(tmp_path / "advice", {"torch_conv": 1, "separable": 0.2})
-    section = words.section(tmp_path / "advice")
+    section = words.section(RunFolder(tmp_path / "advice"))
     assert section is not None
     assert [len(table.rows) for _, table in section.tables] == [3]
     assert words.RETRAINING in section.notes
     environment = store.read_environment(tmp_path / "advice")
     del environment["model"]
     store.write_environment(tmp_path / "advice", environment)
-    assert words.section(tmp_path / "advice") is None
+    assert words.section(RunFolder(tmp_path / "advice")) is None
 
 
 def test_without_a_replacement_nobody_is_warned_of_retraining(tmp_path: Path) -> None:
@@ -494,7 +495,7 @@ def test_what_is_read_back_is_the_measurements_and_not_what_was_derived(
 ) -> None:
     before = advice_on(tmp_path, {"torch_conv": 1})
     (tmp_path / store.LAYERS).write_text(text)
-    again = read_advice(tmp_path)
+    again = read_advice(RunFolder(tmp_path))
     assert again is not None
     assert [x.label for x in again.layers] == [x.label for x in before.layers]
 
@@ -642,8 +643,8 @@ def test_a_model_of_many_layers_shows_the_costliest(tmp_path: Path) -> None:
         for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"))
     ]
     synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
-    keep(tmp_path, {})
-    found = read_advice(tmp_path)
+    write_model(tmp_path, {})
+    found = read_advice(RunFolder(tmp_path))
     assert found is not None
     picture = draw_model(found.run, found.layers, "mine")
     assert picture is not None

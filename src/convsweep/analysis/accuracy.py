@@ -1,4 +1,4 @@
-"""What an accuracy study says, and how surely: qualities, paired differences, the Pareto front."""
+"""Accuracy study: qualities, differences paired by seed, Pareto front."""
 
 from __future__ import annotations
 
@@ -18,25 +18,34 @@ from convsweep.analysis.estimates import (
     stacked,
 )
 from convsweep.analysis.verdicts import reject_at_fdr, verdicts
-from convsweep.results.accuracy import EPOCHS, STANDARD, VARIANTS
+from convsweep.results.accuracy import (
+    EPOCHS,
+    EQUAL_COST,
+    SEPARABLE,
+    STANDARD,
+    VARIANTS,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 SINGLE, BATCH = "inference_s", "batch_inference_s"
-"""The columns of seconds of a call: with one sample, and with a batch."""
-
-LOSES, GAINS, SAME, UNCERTAIN = "loses", "gains", "the same", "too uncertain to tell"
-"""What can be told of a difference in accuracy."""
-
-ENOUGH_SEEDS = 5
-"""Fewer tell no two accuracies to be the same."""
+"""Columns with the seconds of a call with one sample, and with a batch."""
+LOWER, HIGHER, SAME, UNDECIDED = FINDINGS = ("lower", "higher", "same", "undecided")
+"""Verdicts on a difference in accuracy."""
+VARIANT_NAMES = {
+    STANDARD: "standard",
+    SEPARABLE: "separable",
+    EQUAL_COST: "separable at equal cost",
+}
+MIN_SEEDS = 5
+"""With fewer seeds no two accuracies are called the same."""
 SAME_WITHIN = 0.02
-"""A share: accuracies whose difference surely is no larger are the same."""
+"""Accuracies are the same if the interval of their difference is within this share."""
 
 
 class Quality(NamedTuple):
-    """One variant on one data set, over its seeds."""
+    """One variant on one data set, over its seeds; accuracy is a share, times are in seconds."""
 
     dataset: str
     variant: str
@@ -45,67 +54,64 @@ class Quality(NamedTuple):
     parameters: int
     macs: int
     accuracy: Interval
-    """A share."""
     loss: float
     training: Interval
-    """Seconds, and so below."""
     single: Interval
     batch: Interval
     batch_size: int
 
 
-class Comparison(NamedTuple):
-    """One variant against the standard one on the same splits; paired by seed."""
+class AccuracyDifference(NamedTuple):
+    """One variant against the standard one on the same splits, paired by seed."""
 
     dataset: str
     variant: str
     seeds: int
     difference: Interval
-    """Accuracy less the standard one's, a share."""
+    """Accuracy minus that of the standard network, as a share."""
     decided: bool
-    """Whether there is a difference, corrected for all comparisons of the study."""
+    """Whether the difference is significant, corrected for all comparisons of the study."""
     mac_ratio: float
-    """MACs of the standard one / of this one; above 1 is fewer."""
-    parameter_ratio: float
+    """MACs of the standard network / of this one; above 1 is fewer."""
     single: Interval
-    """Speedup of a call with one sample over the standard one's; above 1 is faster."""
+    """Speedup of a call with one sample over the standard network; above 1 is faster."""
     single_verdict: str
     batch: Interval
-    """Of a call with a batch."""
+    """Speedup of a call with a batch."""
     batch_verdict: str
 
     @property
     def finding(self) -> str:
-        """That no difference was found shows none to be small: only a narrow interval does."""
+        """Verdict; `same` needs a narrow interval, not only a missing difference."""
         if self.decided:
-            return LOSES if self.difference.value < 0 else GAINS
+            return LOWER if self.difference.value < 0 else HIGHER
         narrow = max(-self.difference.low, self.difference.high) <= SAME_WITHIN
-        return SAME if narrow and self.seeds >= ENOUGH_SEEDS else UNCERTAIN
+        return SAME if narrow and self.seeds >= MIN_SEEDS else UNDECIDED
 
 
 class Study(NamedTuple):
-    """What is drawn and told."""
+    """Findings of a study, and its rows."""
 
     qualities: Sequence[Quality]
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[AccuracyDifference]
     rows: DataFrame
 
     @property
     def datasets(self) -> list[str]:
-        """The data sets on which networks were trained, in the order of the run."""
+        """Data sets on which networks were trained, in the order of the run."""
         return list(dict.fromkeys(quality.dataset for quality in self.qualities))
 
     @property
     def is_thorough(self) -> bool:
-        """Whether it may speak for more than itself: enough seeds, and training cut by nobody."""
+        """Whether other reports may cite it: enough seeds, and full training."""
         seeds = [comparison.seeds for comparison in self.comparisons]
         ok = self.rows[self.rows["status"] == "ok"]
-        whole = ok["epochs"].astype("float64") >= ok["dataset"].map(EPOCHS).astype("float64")
-        return bool(seeds) and min(seeds) >= ENOUGH_SEEDS and bool(whole.all())
+        full = ok["epochs"].astype("float64") >= ok["dataset"].map(EPOCHS).astype("float64")
+        return bool(seeds) and min(seeds) >= MIN_SEEDS and bool(full.all())
 
 
 def read_study(rows: DataFrame) -> Study:
-    """The findings of a run, whose rows come from `accuracy.store.load`."""
+    """Return the findings of a run; `rows` come from `results.accuracy.ACCURACY_TABLE`."""
     ok = rows[rows["status"] == "ok"]
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     groups = sorted(
@@ -125,7 +131,7 @@ def _quality(key: Hashable, own: DataFrame) -> Quality:
         width=int(first["width"]),
         parameters=int(first["parameters"]),
         macs=int(first["macs"]),
-        accuracy=_within(interval_over_splits(own["accuracy"], own), 0.0),
+        accuracy=_clip(interval_over_splits(own["accuracy"], own), 0.0),
         loss=float(own["loss"].mean()),
         training=interval(estimate(_logs(own["training_s"]))),
         single=interval(estimate(_logs(own[SINGLE]))),
@@ -138,26 +144,24 @@ def _logs(seconds: Series) -> Array:
     return np.asarray(np.log(seconds.to_numpy(dtype="float64")))
 
 
-def _within(found: Interval, least: float) -> Interval:
-    """An interval's ends brought back to where a share, or a difference of two, can lie."""
+def _clip(found: Interval, least: float) -> Interval:
+    """Clip the ends of an interval to `least` and 1."""
     return Interval(found.value, max(found.low, least), min(found.high, 1.0))
 
 
 class SplitEstimate(NamedTuple):
-    """A mean over splits of the same samples."""
+    """Mean over splits of the same samples; the error of a single split is NaN."""
 
     mean: float
     standard_error: float
-    """NaN where one split can't tell it."""
     degrees: int
 
 
 def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
-    """The mean of one value a seed, and its standard error by Nadeau & Bengio (2003).
+    """Return the mean of one value per seed, with the standard error of Nadeau & Bengio (2003).
 
-    Training sets of different seeds share samples, so that values of different seeds are alike
-    beyond what their spread shows: to the variance of the mean comes the share that is tested.
-    Accuracies come in steps of one sample; a spread below such a step can't be seen.
+    Training sets of different seeds share samples, so values are correlated: the tested share is
+    added to the variance of the mean. A spread below the step of one sample is not resolved.
     """
     seeds = len(values)
     if seeds < 2:
@@ -170,14 +174,14 @@ def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
 
 
 def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
-    """Student's 95 % interval of `estimate_over_splits`."""
+    """Return Student's 95 % interval of `estimate_over_splits`."""
     mean, error, degrees = estimate_over_splits(values, rows)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error if degrees else float("nan")
     return Interval(mean, mean - half, mean + half)
 
 
-def _comparisons(ok: DataFrame) -> list[Comparison]:
-    """Every variant that shares a seed with the standard one."""
+def _comparisons(ok: DataFrame) -> list[AccuracyDifference]:
+    """Compare every variant that shares a seed with the standard one."""
     pairs = [
         (dataset, variant, pair)
         for dataset in dict.fromkeys(ok["dataset"])
@@ -189,14 +193,13 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
     decided = reject_at_fdr(np.array([_p_value(pair) for _, _, pair in pairs]))
     single, batch = (_verdicts([pair for _, _, pair in pairs], name) for name in (SINGLE, BATCH))
     return [
-        Comparison(
+        AccuracyDifference(
             dataset=str(dataset),
             variant=variant,
             seeds=len(pair),
-            difference=_within(interval_over_splits(_difference(pair), pair), -1.0),
+            difference=_clip(interval_over_splits(_difference(pair), pair), -1.0),
             decided=bool(decided[place]),
             mac_ratio=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
-            parameter_ratio=float(pair["parameters_standard"].iloc[0] / pair["parameters"].iloc[0]),
             single=interval(estimate(_log_speedups(pair, SINGLE))),
             single_verdict=str(single[place]),
             batch=interval(estimate(_log_speedups(pair, BATCH))),
@@ -207,7 +210,7 @@ def _comparisons(ok: DataFrame) -> list[Comparison]:
 
 
 def _pair(ok: DataFrame, dataset: str, variant: str) -> DataFrame:
-    """A row a seed that both have: this one's columns, and the standard one's with a suffix."""
+    """Return one row per shared seed: own columns, and those of the standard with a suffix."""
     own = ok[ok["dataset"] == dataset]
     one, other = own[own["variant"] == variant], own[own["variant"] == STANDARD]
     return one.merge(other, on="seed", suffixes=("", "_standard"))
@@ -218,7 +221,7 @@ def _difference(pair: DataFrame) -> Series:
 
 
 def _p_value(pair: DataFrame) -> float:
-    """How well "no difference" fits, both sides counted; 1 where there is no interval."""
+    """Return the two-sided p-value of no difference; 1 if there is no interval."""
     mean, error, degrees = estimate_over_splits(_difference(pair), pair)
     return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
 
@@ -228,13 +231,13 @@ def _log_speedups(pair: DataFrame, name: str) -> Array:
 
 
 def _verdicts(pairs: Sequence[DataFrame], name: str) -> Sequence[object]:
-    """`faster`, `slower`, `same` or `undecided`, corrected for so many comparisons."""
+    """Return one verdict per comparison, corrected for their number."""
     found = verdicts(Estimate(*estimate(stacked([_log_speedups(pair, name) for pair in pairs]))))
     return list(found)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which points (seconds, accuracy) no other one beats: from fast to accurate."""
+    """Return the places of the points (seconds, accuracy) that no other one beats, fast first."""
     return sorted(
         (
             place

@@ -1,4 +1,4 @@
-"""What the files of a run say of a model: its layers' costs, and how much of it they are."""
+"""Advice on a model from the files of its run: costs of its layers, and how much they cover."""
 
 from __future__ import annotations
 
@@ -11,114 +11,110 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.results import store
 from convsweep.results.request_info import read_request_info
+from convsweep.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 class Model(NamedTuple):
-    """What environment.json tells of the model."""
+    """Description of the model in environment.json."""
 
     name: str
     inputs: Sequence[str]
     convolutions: int
     macs: int
-    """Of one call: convolutions, matrix products and attention."""
+    """MACs of one call: convolutions, matrix products and attention."""
     unmeasured: Sequence[tuple[str, int, int]]
-    """Convolutions that can't be measured: why, how many, their MACs."""
+    """Convolutions that cannot be measured: reason, number, MACs."""
     really_run: bool
+    """Whether the model was run to find its layers, because they depend on data."""
     other_dtypes: Mapping[str, int]
-    """How many convolutions the model runs in a dtype that they were not measured in."""
+    """Number of convolutions that the model runs in a dtype other than the measured one."""
 
 
 class Advice(NamedTuple):
-    """All that can be told of a model."""
+    """Costs of the layers of a model, in one setting."""
 
     run: Run
     layers: Sequence[LayerCost]
     model: Model | None
-    """None where the run's files don't tell."""
+    """None if the run has no readable description."""
 
     @property
     def is_timed(self) -> bool:
-        """Whether the baseline has timed any layer, without which nothing can be advised."""
+        """Whether the baseline has a time for at least one layer."""
         return any(layer.baseline_s.value > 0 for layer in self.layers)
 
 
-def keep(run_dir: Path, model: Mapping[str, object]) -> None:
-    """Add to a run's folder what its model is, and layers.csv, derived from its measurements.
+def write_model(run_dir: Path, model: Mapping[str, object]) -> Advice | None:
+    """Add the model to environment.json and write layers.csv; return the advice.
 
     Args:
-        run_dir: the run's folder, measured.
-        model: what environment.json is to tell of it.
+        run_dir: folder of a measured run.
+        model: description for environment.json.
     """
     environment = store.read_environment(run_dir) | {"model": dict(model)}
-    found = advise(store.load(run_dir), environment)
+    advice = compute_advice(store.load(run_dir), environment)
     store.write_environment(run_dir, environment)
-    store.write_layers(run_dir, layers_table(found.layers if found else []))
+    store.write_layers(run_dir, layers_table(advice.layers if advice else []))
+    return advice
 
 
-def require_same_model(run_dir: Path, name: str, order: Sequence[str]) -> None:
-    """Raise `ValueError` where a run to go on with is of another model, or of another input.
-
-    Args:
-        run_dir: the run's folder.
-        name: the model's.
-        order: the labels of its distinct problems.
-    """
-    told = store.read_environment(run_dir).get("model")
-    before = labels_of(told)
-    if isinstance(told, Mapping) and before and (told.get("name"), before) != (name, [*order]):
-        raise ValueError("can't resume: the model or --input differs from the run's")
-
-
-def read_advice(run_dir: Path) -> Advice | None:
-    """The advice of a run's files; None where the run is of no model.
+def require_same_model(run_dir: Path, name: str, labels: Sequence[str]) -> None:
+    """Check that a run to resume has the model `name` with problems of these labels.
 
     Raises:
-        ValueError: in one line, where a file is damaged.
+        ValueError: the run has another model or input.
     """
-    environment = store.read_environment(run_dir)
-    return advise(store.load(run_dir), environment) if "model" in environment else None
+    recorded = store.read_environment(run_dir).get("model")
+    if not isinstance(recorded, Mapping) or not (before := _labels(recorded)):
+        return
+    if (recorded.get("name"), before) != (name, [*labels]):
+        raise ValueError("cannot resume: the model or --input differs from that of the run")
 
 
-def advise(measurements: DataFrame, environment: Mapping[str, Any]) -> Advice | None:
-    """What a run says of a model; None where nothing was measured.
+def read_advice(folder: RunFolder) -> Advice | None:
+    """Return the advice of a run; None if the run has no model.
 
-    Args:
-        measurements: of one setting.
-        environment: as the run's folder keeps it.
+    Raises:
+        ValueError: a file is damaged.
     """
-    asked = read_request_info(environment)
-    summary = summarize(measurements, asked.baseline, asked.margin)
-    run = read_run(measurements, summary, asked.cases)
+    environment = folder.environment
+    return compute_advice(folder.measurements, environment) if "model" in environment else None
+
+
+def compute_advice(measurements: DataFrame, environment: Mapping[str, Any]) -> Advice | None:
+    """Return the costs of the layers in the first setting; None if nothing was measured."""
+    request = read_request_info(environment)
+    summary = summarize(measurements, request.baseline, request.margin)
+    run = read_run(measurements, summary, request.cases)
     if not run.settings:
         return None
     run = run.within(run.settings[0])
-    told = environment.get("model")
-    order = dict.fromkeys([*labels_of(told), *measurements["problem"]])
-    return Advice(run, layer_costs(run, [*order]), _model(told))
+    recorded = environment.get("model")
+    order = dict.fromkeys([*_labels(recorded), *measurements["problem"]])
+    return Advice(run, layer_costs(run, [*order]), _read_model(recorded))
 
 
-def labels_of(told: object) -> list[str]:
-    """The labels of the model's distinct problems, in its order; none where that is not told."""
-    found = told.get("layers") if isinstance(told, Mapping) else None
-    return [*map(str, found)] if isinstance(found, list) else []
+def _labels(recorded: object) -> list[str]:
+    """Return the labels of the model's distinct problems, in its order; empty if unknown."""
+    labels = recorded.get("layers") if isinstance(recorded, Mapping) else None
+    return [*map(str, labels)] if isinstance(labels, list) else []
 
 
-def _model(told: object) -> Model | None:
-    """The model that environment.json tells of, which anyone may have edited."""
+def _read_model(recorded: object) -> Model | None:
+    """Return the model of environment.json, which may be edited; None if it is not readable."""
     try:
-        assert isinstance(told, Mapping)
-        others = told.get("other_dtypes", {})
-        unmeasured = [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in told["unmeasured"]]
+        assert isinstance(recorded, Mapping)
+        others = recorded.get("other_dtypes", {})
         return Model(
-            str(told["name"]),
-            [*map(str, told["inputs"])],
-            int(told["convolutions"]),
-            int(told["macs"]),
-            unmeasured,
-            bool(told["really_run"]),
+            str(recorded["name"]),
+            [*map(str, recorded["inputs"])],
+            int(recorded["convolutions"]),
+            int(recorded["macs"]),
+            [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in recorded["unmeasured"]],
+            bool(recorded["really_run"]),
             {str(dtype): int(number) for dtype, number in others.items()},
         )
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):

@@ -35,7 +35,7 @@ class Sum(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Choice:
+class NetworkChoice:
     """A backend for each layer of a network, and what that comes to."""
 
     name: str
@@ -59,16 +59,16 @@ class NetworkSum:
     layers: int
     """Distinct ones."""
     convolutions: int
-    choices: Mapping[str, Choice]
+    choices: Mapping[str, NetworkChoice]
     """`STANDARD` first; empty where not every layer has a time on the baseline."""
 
     @property
-    def standard(self) -> Choice:
+    def standard(self) -> NetworkChoice:
         """The baseline on every layer."""
         return self.choices[STANDARD]
 
     @property
-    def replaced(self) -> Choice | None:
+    def replaced(self) -> NetworkChoice | None:
         """The separable choice, where MACs promise enough of it to speak of."""
         choice = self.choices.get(REPLACED)
         return choice if choice and choice.mac_ratio >= _MIN_MAC_RATIO else None
@@ -122,7 +122,7 @@ _Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]
 """By label and backend; only cases with a time."""
 
 
-def _choices(run: Run, by_label: _Cases) -> dict[str, Choice]:
+def _choices(run: Run, by_label: _Cases) -> dict[str, NetworkChoice]:
     standard = dict.fromkeys(by_label, run.baseline)
     chosen = {STANDARD: standard}
     if any(SEPARABLE in cases for cases in by_label.values()):
@@ -156,13 +156,13 @@ def _sum(run: Run, by_label: _Cases, backends: Mapping[str, str]) -> Sum:
 
 def _choice(
     name: str, backends: Mapping[str, str], by_label: _Cases, base: Sum, own: Sum
-) -> Choice:
+) -> NetworkChoice:
     cases = [by_label[label][backend] for label, backend in backends.items()]
     macs = sum(int(case["layer_count"]) * int(case["backend_macs"]) for case in cases)
     standard = sum(int(case["layer_count"]) * int(case["macs"]) for case in cases)
     weights = sum(int(case["layer_count"]) * parameters(case) for case in cases)
     speedup = Interval(1.0, 1.0, 1.0) if name == STANDARD else ratio(base, own)
-    return Choice(name, backends, own, macs, weights, speedup, standard / macs)
+    return NetworkChoice(name, backends, own, macs, weights, speedup, standard / macs)
 
 
 def parameters(case: Mapping[Any, Any]) -> int:

@@ -55,7 +55,7 @@ def advise(
 
     forkserver.start()
     with exit_on_interrupt():
-        from convsweep.analysis.model_advice import keep, read_advice, require_same_model
+        from convsweep.analysis.model_advice import require_same_model, write_model
         from convsweep.cli import terminal
         from convsweep.models.advise import request as advising
         from convsweep.models.advise.trace import record
@@ -90,8 +90,7 @@ def advise(
     )
     ending = sweep_with_progress(LocalExecutor(request), out, resume, [network])
     with one_line_errors(out):
-        keep(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
-        advice = read_advice(out)
+        advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
     if advice is None:
         print(f"No layer was measured before the run ended; --resume continues. Results: {out}")
         return output.interrupted() if ending.interrupted else 1
@@ -105,15 +104,16 @@ def _print_advice(advice: Advice, out: Path) -> int:
     """Print the advice; return exit code 1 if a case failed or nothing was timed."""
     from convsweep.report.sections import advice as advice_text
     from convsweep.report.sections import network_breakdown
-    from convsweep.report.sections.advice_table import layer_table
     from convsweep.results.networks import NETWORKS_TABLE
 
-    table = layer_table(advice)
+    table = advice_text.layer_table(advice)
     print("Distinct layers; ? means undecided")
     output.print_table(table._replace(rows=table.rows[: output.MAX_ROWS]))
     if len(table.rows) > output.MAX_ROWS:
         print(f"and {len(table.rows) - output.MAX_ROWS} more in layers.csv")
     section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
+    if (totals := advice_text.totals_table(advice)).rows:
+        output.print_table(totals)
     output.print_sentences(advice_text.sentences(advice))
     output.print_sentences(section.sentences if section else ())
     output.print_sentences(advice_text.notes(advice))

@@ -17,62 +17,49 @@ if TYPE_CHECKING:
 
 
 def best_table(table: DataFrame) -> Table:
-    """The rows for readers: who, how fast, ahead of whom, by how much, and how exact."""
+    """Return one row per problem: fastest backend, its time, lead, speedup and error."""
     rows: list[tuple[str, ...]] = [
         (
             row["setting"],
             row["label"],
             row["backend"],
             formatting.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]),
-            _over_second(row),
-            _speedup(row),
+            _lead(row),
+            "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
             f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "",
         )
         for row in table.to_dict("records")
     ]
     numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
-    heads = ("setting", "problem", "fastest", *numbers)
-    return by_setting(heads, rows, set(numbers))
+    return by_setting(("setting", "problem", "fastest", *numbers), rows, set(numbers))
 
 
-def _over_second(row: Mapping[Any, Any]) -> str:
-    """`1.31 [1.28, 1.34] im2col`, with a question mark where it is not decided."""
+def _lead(row: Mapping[Any, Any]) -> str:
+    """Return `1.31 [1.28, 1.34] im2col`, with a question mark unless it is significant."""
     if pd.isna(row["second"]):
         return ""
-    ends = (
-        row["speedup_over_second"],
-        row["speedup_over_second_ci_low"],
-        row["speedup_over_second_ci_high"],
-    )
-    return f"{formatting.interval(*ends)} {row['second']}{'' if row['significant'] else ' ?'}"
+    mark = "" if row["significant"] else " ?"
+    return f"{_ratio(row, 'speedup_over_second')} {row['second']}{mark}"
 
 
-def _speedup(row: Mapping[Any, Any]) -> str:
-    if row["backend"] == row["baseline"]:
-        return "baseline"
-    ends = (row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
-    return "" if pd.isna(row["speedup"]) else formatting.interval(*ends)
+def _ratio(row: Mapping[Any, Any], name: str) -> str:
+    ends = (row[name], row[f"{name}_ci_low"], row[f"{name}_ci_high"])
+    return "" if pd.isna(row[name]) else formatting.interval(*ends)
 
 
 def sentences(found: BestBackends) -> list[str]:
-    """How often each backend is the fastest, how many leads are sure, and what has no row."""
+    """Return how often each backend is fastest, significant leads, and problems left out."""
     table = found.table
-    sure, contested = (
-        int(table["significant"].fillna(False).sum()),
-        int(table["second"].notna().sum()),
-    )
     wins = table["backend"].value_counts()
-    said = [
-        f"Of {formatting.count(len(table), 'problem')} the fastest is "
-        f"{formatting.join([f'{name} in {count}' for name, count in wins.items()])}; "
-        f"{sure} of {formatting.count(contested, 'lead')} over the second "
-        f"{'is' if sure == 1 else 'are'} sure, ? marks the others."
+    counts = "".join(f", {name} in {count}" for name, count in wins.items())
+    lines = [
+        f"Fastest backend of {formatting.count(len(table), 'problem')}{counts}.",
+        f"Significant leads over the second: {table['significant'].fillna(False).sum()} of "
+        f"{table['second'].notna().sum()}; ? marks the others.",
     ]
     if SEPARABLE in wins:
-        said.append(
-            f"{SEPARABLE} takes weights that factor, as the ones measured; a model's own do not."
-        )
+        lines.append(f"{SEPARABLE} needs weights that factor; those of a trained model do not.")
     if found.left_out:
-        what = formatting.count(len(found.left_out), "problem")
-        said.append(f"Left out: {what}, of which no backend is within the largest error.")
-    return said
+        left_out = formatting.count(len(found.left_out), "problem")
+        lines.append(f"Left out: {left_out} without a backend within the largest error.")
+    return lines

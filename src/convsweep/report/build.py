@@ -1,10 +1,11 @@
-"""A run's report, from its files alone: report.md, a self-contained report.html, figures."""
+"""Report of a run, from its files alone: sections in the order of the page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
@@ -13,128 +14,189 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report import plots, tables
-from convsweep.report.contents import sections, titled
-from convsweep.report.noise import sentences as sentences_of_noise
-from convsweep.report.pages import require_report_folder, write_pages
+from convsweep.report.noise import sentences as noise_sentences
+from convsweep.report.pages import Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
-from convsweep.report.sections import accuracy
-from convsweep.report.sections.accuracy import is_accuracy_run
+from convsweep.report.sections import (
+    accuracy,
+    advice,
+    claims,
+    families,
+    network_breakdown,
+    network_totals,
+    roofline,
+    separable,
+)
 from convsweep.report.sections.separable_text import Comparisons
-from convsweep.report.summary_text import answer as sentences
+from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import NOISE
 
-_ENOUGH_COMPARISONS = 20  # of a backend with itself; fewer say little of a machine
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
+_SUMMARY_NOTE = (
+    "Mean speedups are geometric, over the problems that both this backend and the baseline timed. "
+    "Brackets are 95 % intervals over passes. Verdicts are corrected for multiple comparisons and "
+    "are stricter than an interval."
+)
+_CASES_NOTE = (
+    "Labels show what varies in this run; summary.csv has full labels. Effective GFLOP/s are the "
+    "convolution's own operations per second, whatever the backend multiplies. The roofline is the "
+    "highest rate that the work of the case allows, by matrix product (compute) or copy (memory)."
+)
+_CORRECTNESS_NOTE = (
+    "Each case is checked against a float64 reference before it is timed. The error ratio is the "
+    "largest error in units of the dtype's rounding, scaled by the convolution of absolute values."
+)
+_UNSTEADY_NOTE = (
+    "Flags that at least half of the passes of a case have. Flagged cases keep their times; their "
+    "intervals come from the spread between passes."
+)
 
 
 def write_report(
     run_dir: Path, out: Path, baseline: str | None = None, max_error: float | None = None
 ) -> Path:
-    """Write the report of the run in `run_dir` to `out`, over an older one; give its HTML page.
+    """Write the report of the run in `run_dir`; return the path of its HTML page.
 
     Args:
-        run_dir: the run's folder; its measurements are enough.
-        out: the report's folder.
-        baseline: the backend that speedups divide by; by default the run's own.
-        max_error: the largest relative error; cases beyond it are left out.
+        run_dir: folder of the run; its measurements are enough.
+        out: folder of the report; an older report is replaced.
+        baseline: backend that speedups are relative to; by default that of the run.
+        max_error: largest relative error; cases beyond it are left out.
 
     Raises:
-        ValueError: in one line, where `run_dir` is no run, tells no errors to leave cases out by,
-            or `out` can't be written; then nothing is written.
+        ValueError: `run_dir` is not a run, it has no errors to filter by, or `out` is not
+            writable. Nothing is written.
     """
-    if is_accuracy_run(run_dir):
-        if max_error is not None:
-            raise ValueError(f"{str(run_dir)!r} trained networks: --max-error is of convolutions")
-        return _write_study(run_dir, out)
     folder = RunFolder(run_dir)
+    if accuracy.is_accuracy_run(folder):
+        if max_error is not None:
+            raise ValueError(f"{folder} is an accuracy study: --max-error needs convolutions")
+        return _write_study(folder, out)
     measurements, environment = folder.measurements, folder.environment
     if measurements.empty:
-        raise ValueError(f"{str(run_dir)!r} has no measurements to report")
-    exact = None if max_error is None else filter_by_error(measurements, max_error)
-    measurements = exact.measurements if exact else measurements
+        raise ValueError(f"{folder} has no measurements to report")
+    filtered = None if max_error is None else filter_by_error(measurements, max_error)
+    measurements = filtered.measurements if filtered else measurements
     require_report_folder(out)
-    requested = folder.request
-    summary = summarize(measurements, baseline or requested.baseline, requested.margin)
-    run = read_run(measurements, summary, requested.cases, requested.other_shards_cases)
+    request = folder.request
+    summary = summarize(measurements, baseline or request.baseline, request.margin)
+    run = read_run(measurements, summary, request.cases, request.other_shards_cases)
     comparisons = compare_settings(run)
-    told = sections(run, comparisons, folder)
-    pictures = plots.figures(run)
-    context = _context(
-        run, comparisons, label_cases(split(measurements).requested), environment
-    ) | {
-        "title": f"Which convolution is faster: {folder.name}",
-        "sections": told,
-        "pictures": pictures,
-        "noise": _noise(folder),
-    }
-    context["answer"] += [exact.note] if exact else []
-    context["answer"] += _ending(environment, len(measurements)) + lacks(environment)
-    drawn = [*pictures, *(picture for section in told for picture in section.pictures)]
-    return write_pages(out, "report", context, drawn)
+    with drawing_style():
+        features = [
+            section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
+            for section in _feature_sections(run, comparisons, folder)
+        ]
+    sentences = [
+        *summary_sentences(run, comparisons),
+        *([filtered.note] if filtered else []),
+        *_incomplete(environment, len(measurements)),
+        *lacks(environment),
+    ]
+    rows = label_cases(split(measurements).requested)
+    sections = [
+        Section("Summary", sentences, [("", tables.backend_table(run))], notes=[_SUMMARY_NOTE]),
+        *features,
+        Section("What was run", tables=[("", tables.what_was_run(run, rows, environment))]),
+        _machine_section(folder),
+        *_evidence_sections(run, rows),
+    ]
+    return write_pages(out, f"Convolution benchmark {folder.name}", sections)
 
 
-def _write_study(run_dir: Path, out: Path) -> Path:
-    """The page of a run that trained networks."""
+def _write_study(folder: RunFolder, out: Path) -> Path:
+    """Write the report of an accuracy study."""
     require_report_folder(out)
     with drawing_style():
-        found = accuracy.page(run_dir)
-        told = titled(found.sections)
-    context = {
-        "title": f"{found.title}: {run_dir.resolve().name}",
-        "command": found.environment.get("command"),
-        "sections": told,
-        "environment": tables.environment_table(found.environment),
-    }
-    return write_pages(out, "study", context, [p for section in told for p in section.pictures])
+        section = accuracy.section(folder)
+        if section is None:
+            raise ValueError(f"{folder} has no networks to report")
+        drawn = [picture.with_title_drawn() for picture in section.pictures]
+    environment = _environment_section(folder.environment)
+    title = f"{accuracy.TITLE}: {folder.name}"
+    return write_pages(out, title, [section._replace(pictures=drawn), environment])
+
+
+def _feature_sections(run: Run, comparisons: Comparisons, folder: RunFolder) -> list[Section]:
+    """Return the sections between the summary and the evidence that the data allow.
+
+    Raises:
+        ValueError: a file in the folder is damaged.
+    """
+    study = accuracy.latest_sibling(folder)
+    advised = advice.section(folder)
+    sections = [
+        advised,
+        separable.section(run, comparisons),
+        families.section(run),
+        None if advised else network_totals.section(run),  # advice has the totals already
+        network_breakdown.section(run, folder.networks),
+        roofline.section(run, comparisons),
+        claims.section(run),
+        None if study is None else accuracy.section(study),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def _machine_section(folder: RunFolder) -> Section:
+    """Return warnings, A/A noise of the machine, and environment.json as a table."""
+    noise = _noise(folder) or ["Timing noise is not measured on this machine: convsweep noise."]
+    section = _environment_section(folder.environment)
+    return section._replace(sentences=[*warnings(folder.environment), *noise, *section.sentences])
+
+
+def _environment_section(environment: Mapping[str, Any]) -> Section:
+    table = tables.environment_table(environment)
+    missing = [] if table.rows else ["Not recorded: this run has no environment.json."]
+    named = [("Machine, versions and settings", table)] if table.rows else []
+    return Section("Machine and settings", missing, named)
+
+
+def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
+    """Return figures and full tables; `rows` are the labelled measurements."""
+    pictures = plots.figures(run)
+    none = [] if pictures else ["No figure: too few cases have a time."]
+    cases = ("Times, speedups, verdicts", tables.summary_table(run))
+    correctness = ("", tables.correctness_table(run, rows))
+    sections = [
+        Section("Figures", none, pictures=pictures),
+        Section("All cases", tables=[cases], notes=[_CASES_NOTE]),
+        Section("Correctness", tables=[correctness], notes=[_CORRECTNESS_NOTE]),
+    ]
+    if disturbances := tables.disturbance_table(run, rows):
+        sections.append(Section("Memory and disturbances", tables=[("", disturbances)]))
+    if unsteady := tables.unsteady_table(run):
+        sections.append(Section("Unsteady cases", tables=[("", unsteady)], notes=[_UNSTEADY_NOTE]))
+    absent = tables.absent_table(run)
+    none = [] if absent else ["None: every case has a time."]
+    sections.append(Section("Cases without a time", none, [("", absent)] if absent else []))
+    return sections
 
 
 def _noise(folder: RunFolder) -> list[str]:
-    """What the latest A/A run beside this one, on the same machine, says of its timings."""
-    for run in folder.siblings():
-        if not _is_noise(run.environment):
+    """Return the findings of the latest A/A run in the same folder and environment."""
+    for sibling in folder.siblings():
+        request = sibling.environment.get("request")
+        if not (isinstance(request, dict) and request.get("name") == NOISE):
             continue
-        with suppress(ValueError):  # one that was interrupted or edited says nothing
-            noise = measure_noise(run.measurements)
-            if noise.comparisons >= _ENOUGH_COMPARISONS:
-                return sentences_of_noise(noise, [])
+        with suppress(ValueError):  # the run is interrupted or damaged
+            noise = measure_noise(sibling.measurements)
+            if noise.comparisons >= _MIN_COMPARISONS:
+                return noise_sentences(noise, [])
     return []
 
 
-def _ending(environment: dict[str, Any], rows: int) -> list[str]:
-    """A sentence where a run did not come to its end, or is not all there; old runs do not tell."""
+def _incomplete(environment: Mapping[str, Any], rows: int) -> list[str]:
+    """Return a sentence if rows are missing or the run did not reach its end."""
     written = environment.get("rows")
     if isinstance(written, int) and rows < written:
-        return [f"Of the {written} rows of this run {written - rows} are missing from its file."]
-    if "request" not in environment or environment.get("end_reason") in (
-        "all_passes",
-        "converged",
-        "budget",
-    ):
+        return [f"Incomplete file: {written - rows} of {written} rows are missing."]
+    reason = environment.get("end_reason")
+    if "request" not in environment or reason in ("all_passes", "converged", "budget"):
         return []
-    how = "interrupted" if environment.get("end_reason") == "interrupted" else "cut off, or goes on"
-    return [f"This run was {how}: what is here is what there was by then."]
-
-
-def _is_noise(environment: dict[str, Any]) -> bool:
-    request = environment.get("request")
-    return isinstance(request, dict) and request.get("name") == NOISE
-
-
-def _context(
-    run: Run, comparisons: Comparisons, measurements: Any, environment: dict[str, Any]
-) -> dict[str, Any]:
-    """What both pages tell, in their order."""
-    return {
-        "answer": sentences(run, comparisons),
-        "backend_table": tables.backend_table(run),
-        "command": environment.get("command"),
-        "what_was_run": tables.what_was_run(run, measurements),
-        "environment": tables.environment_table(environment),
-        "warnings": warnings(environment),
-        "summary": tables.summary_table(run),
-        "correctness": tables.correctness_table(run, measurements),
-        "disturbances": tables.disturbance_table(run, measurements),
-        "unsteady": tables.unsteady_table(run),
-        "absent": tables.absent_table(run),
-    }
+    return [f"Incomplete run: {reason or 'cut off or still running'}."]

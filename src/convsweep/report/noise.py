@@ -9,26 +9,22 @@ from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 
 
 def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
-    """What it means, in words, and what would help."""
-
-    def percent(share: float) -> str:
-        return "not measured" if np.isnan(share) else f"{share:.1%}"
-
-    said = [
-        f"Against themselves, backends were called faster or slower in {noise.false_alarms} of "
-        f"{formatting.count(noise.comparisons, 'comparison')}: false alarms are below "
-        f"{percent(noise.alarm_rate_high)} (95 % confidence).",
-        f"From pass to pass a speedup moves by {percent(noise.spread)}; with "
-        f"{noise.passes} passes this machine can tell an effect of "
-        f"{percent(noise.smallest_effect)}.",
+    """Return false alarms, noise between passes and detectable effect, then the warnings."""
+    lines = [
+        f"A/A test: {noise.false_alarms} false alarms in "
+        f"{formatting.count(noise.comparisons, 'comparison')}; the false alarm rate is below "
+        f"{_percent(noise.alarm_rate_high)} (95 % confidence).",
+        f"Speedups vary by {_percent(noise.spread)} between passes. Smallest detectable effect "
+        f"with {noise.passes} passes: {_percent(noise.smallest_effect)}.",
     ]
     if noise.trials:
-        said.append(
-            f"Of {formatting.count(noise.trials, 'backend')} made 5 % slower on purpose, "
-            f"{noise.found} were found."
-        )
-    if noise.passes_for_5_percent >= MOST_PASSES:
-        said.append(f"To tell 5 % it needs more than {MOST_PASSES} passes.")
-    elif noise.passes_for_5_percent > noise.passes:
-        said.append(f"To tell 5 % it needs about {noise.passes_for_5_percent} passes.")
-    return [*said, *environment_warnings]
+        lines.append(f"Artificial 5 % slowdowns: {noise.found} of {noise.trials} detected.")
+    if noise.passes_for_5_percent > noise.passes:
+        needed = min(noise.passes_for_5_percent, MOST_PASSES)
+        at_least = "more than" if noise.passes_for_5_percent >= MOST_PASSES else "about"
+        lines.append(f"Detecting 5 % takes {at_least} {needed} passes on this machine.")
+    return [*lines, *environment_warnings]
+
+
+def _percent(share: float) -> str:
+    return formatting.NOT_MEASURED if np.isnan(share) else f"{share:.1%}"

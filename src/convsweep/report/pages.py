@@ -1,52 +1,74 @@
-"""Pages on the disk: Markdown, one self-contained HTML file, and their figures."""
+"""Pages of a report: Markdown, one self-contained HTML file, and their figures."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from convsweep.report.plots.style import Picture, png
-from convsweep.report.section import LONG_TABLE
-from convsweep.report.tables import escape_markdown
+from convsweep.report.tables import Table, escape_markdown
 from convsweep.results import store
+
+LONG_TABLE = 12
+"""A table with more rows is folded."""
+
+
+class Section(NamedTuple):
+    """One section of a page, under a heading of its own."""
+
+    title: str
+    sentences: Sequence[str] = ()
+    """Findings, one per line."""
+    tables: Sequence[tuple[str, Table]] = ()
+    """Captions and tables; an empty caption is not shown."""
+    pictures: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
+    """How it was measured, and limitations."""
 
 
 def require_report_folder(out: Path) -> None:
-    """Raise `ValueError` where `out` holds anything but an older report; write nothing."""
+    """Check that `out` is new, empty or an older report; write nothing.
+
+    Raises:
+        ValueError: `out` contains other files or is not writable.
+    """
     store.require_writable(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "report.md").is_file():
         raise ValueError(f"{str(out)!r} is not an empty or new folder, nor an older report")
 
 
-def write_pages(
-    out: Path, template: str, context: Mapping[str, Any], pictures: Sequence[Picture]
-) -> Path:
-    """Write report.md, report.html and figures to `out`, over an older report; give the HTML page.
+def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
+    """Write report.md, report.html and the figures; return the path of the HTML page.
 
     Args:
-        out: the report's folder.
-        template: the name of both templates, without `.md.j2` and `.html.j2`.
-        context: what they tell.
-        pictures: every figure that they show.
+        out: folder of the report; the pages and figures of an older report are replaced.
+        title: title of both pages.
+        sections: sections in the order of the page.
 
     Raises:
-        ValueError: in one line, where `out` can't be written.
+        ValueError: `out` is not writable.
     """
-    images = {picture.name: png(picture.figure) for picture in pictures}
+    images = {
+        picture.name: png(picture.figure) for section in sections for picture in section.pictures
+    }
     inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
-    told = {**context, "long_table": LONG_TABLE, "images": inline}
+    context = {"title": title, "sections": sections, "long_table": LONG_TABLE, "images": inline}
     texts = {
         f"report.{kind}": _templates(html=kind == "html")
-        .get_template(f"{template}.{kind}.j2")
-        .render(told)
+        .get_template(f"report.{kind}.j2")
+        .render(context)
         for kind in ("md", "html")
     }
-    return _write(out, texts, images)
+    try:
+        _write(out, texts, images)
+    except OSError as error:
+        raise ValueError(f"{str(out)!r} is not writable: {error.strerror}") from error
+    return out / "report.html"
 
 
 def _templates(*, html: bool) -> Environment:
@@ -62,24 +84,14 @@ def _templates(*, html: bool) -> Environment:
     return templates
 
 
-def _older_figures(out: Path) -> set[str]:
-    """The figures that the report in `out` shows: what an earlier call wrote."""
-    page = out / "report.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    return set(re.findall(r"\]\(figures/(\w+)\.png\)", text))
-
-
-def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> Path:
-    """Write figures, then pages; figures of an older report that are no more are removed."""
-    try:
-        folder = out / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _older_figures(out) - set(images):
-            (folder / f"{name}.png").unlink(missing_ok=True)
-        for name, image in images.items():
-            (folder / f"{name}.png").write_bytes(image)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{str(out)!r} can't be written: {error.strerror}") from error
-    return out / "report.html"
+def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:
+    """Write figures, then pages; remove the figures that only the older report shows."""
+    folder, page = out / "figures", out / "report.md"
+    folder.mkdir(parents=True, exist_ok=True)
+    older = page.read_text(encoding="utf-8") if page.is_file() else ""
+    for name in set(re.findall(r"\]\(figures/(\w+)\.png\)", older)) - set(images):
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    for name, image in images.items():
+        (folder / f"{name}.png").write_bytes(image)
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report's tables: a run's findings as cells of text."""
+"""Tables of the report: findings of a run as cells of text."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convsweep import formatting
-from convsweep.analysis.run import (
-    Run,
-    fastest,
-    mean_speedup,
-    unsteady,
-)
+from convsweep.analysis.run import Run, fastest, mean_speedup, unsteady
 from convsweep.analysis.sample_flags import FLAGS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 
 
 class Table(NamedTuple):
-    """Heads and rows of cells, all text; the columns in `right` hold numbers."""
+    """Heads and rows of cells, all text; the columns in `right` contain numbers."""
 
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -33,7 +27,7 @@ class Table(NamedTuple):
 
 
 def escape_markdown(text: object) -> str:
-    """Text that stays text in a line or a table's cell of Markdown."""
+    """Escape text for a line or a table cell of Markdown."""
     line = " ".join(str(text).split())
     special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
     for character in special:
@@ -42,21 +36,21 @@ def escape_markdown(text: object) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The table as a page shows it."""
+    """Return the table in Markdown."""
     rule = ("---:" if head in table.right else "---" for head in table.heads)
     rows = [map(escape_markdown, table.heads), rule, *(map(escape_markdown, r) for r in table.rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> Table:
-    """A table whose first column is the setting, left out where there is only one."""
+    """Return a table; its first column, the setting, is dropped if there is only one."""
     if len({row[0] for row in rows}) < 2:
         heads, rows = heads[1:], [row[1:] for row in rows]
     return Table(heads, rows, frozenset(right))
 
 
 def backend_table(run: Run) -> Table:
-    """One row a setting and backend: how often the fastest, its speedup, how sure."""
+    """Return one row per setting and backend: times fastest, mean speedup, verdicts."""
     verdicts = ("faster", "same", "slower", "undecided")
     speedup = f"mean speedup over {run.baseline} [95 %]"
     heads = ("setting", "backend", "cases timed", "fastest in", speedup, "over problems", *verdicts)
@@ -80,10 +74,12 @@ def backend_table(run: Run) -> Table:
     return by_setting(heads, rows, set(heads[2:]))
 
 
-def what_was_run(run: Run, measurements: DataFrame) -> Table:
-    """The grid's axes, the backends, settings and passes, as the rows tell them."""
+def what_was_run(run: Run, measurements: DataFrame, environment: Mapping[str, Any]) -> Table:
+    """Return the command, the axes of the grid, backends, settings and passes."""
     problems = run.cases.drop_duplicates(["label", "setting"])
+    command = environment.get("command")
     rows = [
+        *([("command", " ".join(str(command).split()))] if command else []),
         ("problems", str(run.cases["label"].nunique())),
         ("cases", f"{len(run.cases)}, of which {(run.cases['status'] == 'ok').sum()} have a time"),
         ("backends", ", ".join(run.backends)),
@@ -102,7 +98,7 @@ def what_was_run(run: Run, measurements: DataFrame) -> Table:
 
 
 def environment_table(environment: Mapping[str, Any]) -> Table:
-    """Every key of the environment, nested ones as `versions.torch`."""
+    """Return all keys of environment.json, nested ones as `versions.torch`."""
     return Table(("what", "value"), [*_flatten(environment)])
 
 
@@ -118,13 +114,13 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
         elif isinstance(value, list):
             yield name, "; ".join(map(str, value)) or "none"
         else:
-            yield name, "not known" if value is None or value == {} else str(value)
+            yield name, "unknown" if value is None or value == {} else str(value)
 
 
 def summary_table(run: Run) -> Table:
-    """Every case: its time, rate, speedup and verdict."""
+    """Return one row per case: time, rate, speedup and verdict."""
     speedup = f"speedup over {run.baseline} [95 %]"
-    numbers = ("time [95 %]", "effective GFLOP/s", "of its ceiling", speedup)
+    numbers = ("time [95 %]", "effective GFLOP/s", "of its roofline", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
         ends = (formatting.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
@@ -146,12 +142,12 @@ def summary_table(run: Run) -> Table:
 
 
 def _share(fraction: float, bound: object) -> str:
-    """`91 % (compute)`: of the rate that arithmetic, or a copy, allows."""
+    """Return `91 % (compute)`: share of the roofline, and what limits it."""
     return "" if np.isnan(fraction) else f"{100 * fraction:.0f} % ({bound})"
 
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:
-    """The worst error of each backend against the float64 reference."""
+    """Return the largest error of each backend against the float64 reference."""
     rows: list[tuple[str, ...]] = []
     for backend in run.backends:
         own = measurements[measurements["backend"] == backend]
@@ -172,7 +168,7 @@ def correctness_table(run: Run, measurements: DataFrame) -> Table:
 
 
 def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
-    """Memory, page faults and context switches of each backend; None where none was measured."""
+    """Return memory, page faults and context switches per backend; None if not measured."""
     columns = ["peak_memory_bytes", "page_faults_per_call", "context_switches"]
     if measurements[columns].isna().all(axis=None):
         return None
@@ -189,29 +185,29 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
             formatting.digits(own["page_faults_per_call"].max()),
             f"{switches.sum():.0f}" if switches.notna().any() else formatting.NOT_MEASURED,
         ))  # fmt: skip
-    heads = ("backend", "peak memory, largest", "page faults a call, median",
-             "page faults a call, most", "context switches, in all")  # fmt: skip
+    heads = ("backend", "peak memory, largest", "page faults per call, median",
+             "page faults per call, largest", "context switches, total")  # fmt: skip
     return Table(heads, rows, frozenset(heads[1:]))
 
 
 def unsteady_table(run: Run) -> Table | None:
-    """A row for each flag that at least half of a case's passes have; None where there is none."""
+    """Return one row per flag that at least half of the passes of a case have, or None."""
     words = unsteady(run.cases)
     rows: list[tuple[str, ...]] = []
     for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
         cases = run.cases.loc[of.index]
         names = [f"{case['backend']} on {case['label']}" for _, case in cases.iterrows()]
-        more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
-        means = FLAGS.get(str(word), "not known to this version")
-        which = formatting.join([*names[:_MOST_NAMES], *more])
+        more = [f"{len(names) - _MAX_NAMES} more"] if len(names) > _MAX_NAMES else []
+        means = FLAGS.get(str(word), "unknown to this version")
+        which = formatting.join([*names[:_MAX_NAMES], *more])
         rows.append((str(setting), str(word), means, str(len(names)), which))
     if not rows:
         return None
-    return by_setting(("setting", "flag", "what it means", "cases", "which"), rows, {"cases"})
+    return by_setting(("setting", "flag", "meaning", "cases", "examples"), rows, {"cases"})
 
 
 def absent_table(run: Run) -> Table | None:
-    """Every case without a time, by backend and reason; None where there is none."""
+    """Return the cases without a time, by backend and reason; None if all have one."""
     absent = run.cases[run.cases["status"] != "ok"].copy()
     if absent.empty:
         return None
@@ -229,7 +225,7 @@ def absent_table(run: Run) -> Table | None:
             str(len(cases)),
             ", ".join(cases["label"]),
         ))  # fmt: skip
-    heads = ("setting", "backend", "status", "why", "cases", "problems")
+    heads = ("setting", "backend", "status", "reason", "cases", "problems")
     return by_setting(heads, rows, {"cases"})
 
 
@@ -237,7 +233,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d_x])")
 
 
 def merge_reasons(reasons: list[str]) -> str:
-    """One sentence for reasons that differ in their numbers only: `predicted 12 to 145 s`."""
+    """Return one reason for several that differ in numbers only: `predicted 12 to 145 s`."""
     values = zip(*(_NUMBER.findall(reason) for reason in reasons), strict=True)
     ends = iter([dict.fromkeys((min(v, key=float), max(v, key=float))) for v in values])
     return _NUMBER.sub(lambda _: " to ".join(next(ends)), reasons[0])

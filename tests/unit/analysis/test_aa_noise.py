@@ -100,8 +100,10 @@ def test_a_report_quotes_the_latest_noise_of_its_own_machine(
     run("broken", made)
     (tmp_path / "broken" / store.ENVIRONMENT).write_text("no object")
     page = write_report(plain, tmp_path / "report")
-    assert "0 of 29 comparisons" in page.read_text(encoding="utf-8")
-    assert "0 of 29 comparisons" in (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "0 false alarms in 29 comparisons" in page.read_text(encoding="utf-8")
+    assert "0 false alarms in 29 comparisons" in (page.parent / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_request_against_itself_has_two_twins_a_backend() -> None:

@@ -24,8 +24,8 @@ from convsweep.analysis.summary import summarize
 from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
+from convsweep.report.pages import Section
 from convsweep.report.plots.style import drawing_style, png
-from convsweep.report.section import Section
 from convsweep.report.sections.claims import pair_labels, section
 from convsweep.results.schema import Row
 from convsweep.results.store import load

@@ -13,7 +13,7 @@ from convsweep.analysis.sample_flags import FLAGS
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
-from convsweep.report.summary_text import answer
+from convsweep.report.summary_text import summary_sentences
 from convsweep.report.tables import unsteady_table
 from convsweep.results.schema import Row
 from convsweep.results.store import load
@@ -35,7 +35,7 @@ def stopped_early(rows: list[Row], passes: int) -> list[Row]:
 
 
 def sentences_of(run: Run) -> list[str]:
-    return answer(run, compare_settings(run))
+    return summary_sentences(run, compare_settings(run))
 
 
 @pytest.fixture
@@ -132,37 +132,28 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     run = read(flagged("bimodal|drift", "im2col"))
     table = unsteady_table(run)
     assert table is not None
-    assert table.heads == ("flag", "what it means", "cases", "which")
+    assert table.heads == ("flag", "meaning", "cases", "examples")
     assert [(row[0], row[2]) for row in table.rows] == [("bimodal", "2"), ("drift", "2")]
     assert table.rows[0][1] == FLAGS["bimodal"]
     assert table.rows[0][3] == "im2col on C16 14x14 and im2col on C64 14x14"
-    said = "2 of 12 cases were unsteady in at least half of their passes: 2 bimodal and 2 drift."
-    assert sentences_of(run)[-1] == said
+    assert "2 of 12 (2 bimodal, 2 drift)" in sentences_of(run)[-1]
 
 
-def test_one_unsteady_case_was(read: Read) -> None:
-    rows = flagged("drift", "im2col")
-    one = [row for row in rows if row.in_channels == 16 or row.backend != "im2col"]
-    said = "1 of 10 cases was unsteady in at least half of its passes: 1 drift."
-    assert sentences_of(read(one))[-1] == said
-
-
-def test_one_open_speedup_is(read: Read) -> None:
+def test_undecided_speedups_are_counted(read: Read) -> None:
     rows = made.rows(made.grid((16,), (14,), (3,)), backends=("torch_conv", "im2col"), passes=1)
-    said = "The speedup over torch_conv is undecided: one pass gives no interval."
-    assert sentences_of(read(rows))[-1] == said
+    assert "torch_conv: 1 of 1" in sentences_of(read(rows))[-1]
 
 
 def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
     run = read(flagged("drift", "im2col", passes=2))
     assert unsteady_table(run) is None
-    assert "unsteady" not in " ".join(sentences_of(run))
+    assert "Unsteady" not in " ".join(sentences_of(run))
 
 
 def test_a_flag_of_another_version_is_shown_and_many_cases_are_counted(read: Read) -> None:
     run = read([replace(row, sample_flags="haunted") for row in measured()])
     (row,) = unsteady_table(run).rows
-    assert row[:3] == ("haunted", "not known to this version", "12")
+    assert row[:3] == ("haunted", "unknown to this version", "12")
     assert row[3].endswith(" and 7 more")
 
 

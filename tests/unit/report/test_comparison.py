@@ -1,4 +1,4 @@
-"""Two runs held against each other: verdicts, refusals, what a terminal and a pull request show."""
+"""Comparison of two runs: verdicts, checks, tables for a terminal and a pull request."""
 
 import io
 import json
@@ -44,8 +44,8 @@ def slowed(factor: float, backend: str = "", channels: int = 0) -> Callable[...,
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     monkeypatch.chdir(tmp_path)
 
-    def write(name: str, rows: Iterable[Row], **told: object) -> Path:
-        environment = None if told == {"bare": True} else made.ENVIRONMENT | told
+    def write(name: str, rows: Iterable[Row], **keys: object) -> Path:
+        environment = None if keys == {"bare": True} else made.ENVIRONMENT | keys
         return made.write(Path(name), rows, environment)
 
     return write
@@ -61,7 +61,7 @@ def test_the_same_twice_is_no_regression(write: Write) -> None:
     assert verdicts(found, "torch_conv") == ["baseline"] * 4
     assert {*verdicts(found, "im2col"), *verdicts(found, "separable")} <= {"same", "undecided"}
     assert not found.cases["regression"].any()
-    assert comparison.headline(found).startswith("No regression: of 8 cases")
+    assert comparison.headline(found).startswith("No regression: 0 slower, 0 faster")
 
 
 def test_what_is_slower_is_named_though_the_whole_machine_drifted(write: Write) -> None:
@@ -87,7 +87,6 @@ def test_plain_times_show_the_drift_too(write: Write) -> None:
     found = compare(*runs, absolute=True)
     assert found.baseline is None
     assert set(found.cases["verdict"]) == {"slower"}
-    assert "drifts from run to run" in " ".join(comparison.notes(found))
 
 
 def test_a_change_of_plain_times_is_that_of_runs_that_share_no_pass(write: Write) -> None:
@@ -138,32 +137,31 @@ def broken(status: str) -> list[Row]:
 def test_what_was_ok_and_fails_now_is_a_regression(write: Write, status: str) -> None:
     found = compare(write("old", measured(1)), write("new", broken(status)))
     assert found.cases["regression"].sum() == 1
-    assert "1 case ok before and not now" in comparison.headline(found)
+    assert "1 failed" in comparison.headline(found)
     named = f"{status}, ok before: separable on C64 28x28: because [bold]|"
     assert named in comparison.notes(found)
-    assert f"{status.replace('_', ' ')}, ok before |" in comparison.page(found)
 
 
-def test_what_is_skipped_now_is_told_and_what_is_ok_now_too(write: Write) -> None:
+def test_cases_that_are_skipped_or_ok_now_are_counted(write: Write) -> None:
     old, new = write("old", measured(1)), write("new", broken("skipped"))
     there, back = compare(old, new), compare(new, old)
     assert not there.cases["regression"].any()
-    assert "1 case skipped now and ok before: separable on C64 28x28." in comparison.notes(there)
-    assert "1 case ok now and not before: separable on C64 28x28." in comparison.notes(back)
+    for found in (there, back):
+        assert "1 case, such as separable on C64 28x28" in comparison.notes(found)[1]
 
 
-def test_cases_of_one_run_only_are_told(write: Write) -> None:
+def test_cases_of_one_run_only_are_counted(write: Write) -> None:
     old = [row for row in measured(1) if row.input_size != "14x14"]
     new = [row for row in measured(2) if row.in_channels != 64]
     found = compare(write("old", old), write("new", new))
     assert found.cases["status_new"].isna().sum() == 3
     assert found.cases["status_old"].isna().sum() == 3
-    said = " ".join(comparison.notes(found))
-    assert "3 cases in the old run only: im2col on C64 28x28" in said
-    assert "3 cases in the new run only: im2col on C16 14x14" in said
+    notes = " ".join(comparison.notes(found))
+    assert "3 cases, such as im2col on C64 28x28" in notes
+    assert "3 cases, such as im2col on C16 14x14" in notes
 
 
-def test_a_case_whose_baseline_failed_has_no_verdict_and_is_told(write: Write) -> None:
+def test_a_case_whose_baseline_failed_has_no_verdict(write: Write) -> None:
     new = [
         replace(row, status="timeout", median_s=None)
         if (row.backend, row.in_channels) == ("torch_conv", 64)
@@ -172,7 +170,7 @@ def test_a_case_whose_baseline_failed_has_no_verdict_and_is_told(write: Write) -
     ]
     found = compare(write("old", measured(1)), write("new", new))
     assert verdicts(found, "im2col").count("") == 2
-    assert "4 cases without a time of torch_conv beside theirs" in " ".join(comparison.notes(found))
+    assert "4 cases" in comparison.notes(found)[-1]
     assert found.cases["regression"].sum() == 2
 
 
@@ -183,14 +181,13 @@ def test_a_run_of_one_backend_is_compared_by_plain_times(write: Write) -> None:
     assert set(found.cases["verdict"]) <= {"same", "undecided"}
 
 
-def test_what_stands_beside_a_case_does_not_make_it_another(write: Write) -> None:
-    """Another version of the backend is what one wants to compare."""
+def test_cases_match_whatever_their_version_or_device_name(write: Write) -> None:
     new = [replace(row, backend_version="2", device_name="other") for row in measured(2)]
     found = compare(write("old", measured(1)), write("new", new))
     assert found.cases["new_s"].notna().all()
 
 
-def test_hot_is_never_held_against_cold(write: Write) -> None:
+def test_hot_and_cold_caches_are_not_compared(write: Write) -> None:
     cold = [replace(row, cache="cold") for row in measured(2)]
     old = write("old", measured(1))
     with pytest.raises(ValueError, match="share no case"):
@@ -215,7 +212,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("difference", OTHERS)
-def test_runs_that_were_not_made_alike_are_refused_unless_told(
+def test_runs_of_other_machines_or_settings_need_an_option(
     write: Write, difference: str
 ) -> None:
     old, new = write("old", measured(1)), write("new", measured(2), **OTHERS[difference])
@@ -225,7 +222,7 @@ def test_runs_that_were_not_made_alike_are_refused_unless_told(
     assert "\n" not in str(refusal.value)
     found = compare(old, new, across_machines=True)
     assert found.differences == [difference]
-    assert f"Not the same in both runs: {difference}." in comparison.notes(found)
+    assert difference in comparison.notes(found)[-1]
 
 
 def test_another_environment_is_refused_by_the_rows_alone(write: Write) -> None:
@@ -245,7 +242,7 @@ def test_how_long_a_run_took_makes_it_no_other(write: Write, name: str) -> None:
     assert compare(write("old", measured(1)), new).differences == []
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     code: int
     out: str
     err: str
@@ -253,11 +250,11 @@ class Said(NamedTuple):
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    def type_(words: str) -> Said:
+    def type_(words: str) -> Output:
         monkeypatch.setattr(sys, "argv", ["convsweep", *shlex.split(words)])
         with pytest.raises(SystemExit) as ended:
             cli.main(shlex.split(words))
-        return Said(int(ended.value.code or 0), *capsys.readouterr())
+        return Output(int(ended.value.code or 0), *capsys.readouterr())
 
     return type_
 
@@ -279,22 +276,22 @@ def test_the_terminal_shows_the_worst_first_and_the_headline_last(write: Write, 
     lines = command("compare old slow").out.splitlines()
     assert "slower" in lines[1]
     assert lines[1].startswith("C64")
-    assert lines[-1].startswith("Regression: of 8 cases 2 slower")
+    assert lines[-1].startswith("Regression: 2 slower")
 
 
 def test_a_pull_request_gets_a_headline_and_tables(write: Write, command) -> None:
     write("old", measured(1))
     write("slow", measured(3, seconds=slowed(1.3, "im2col")))
     page = command("compare old slow --format markdown").out
-    assert page.startswith("**Regression: of 8 cases 4 slower")
+    assert page.startswith("**Regression: 4 slower")
     assert page.count("\n| C") == 8
     assert "<summary>8 cases</summary>" in page
 
 
-def test_a_long_table_says_how_much_it_leaves_out(write: Write) -> None:
+def test_a_long_table_counts_omitted_rows(write: Write) -> None:
     found = compare(write("old", measured(1)), write("new", measured(2)))
     assert comparison.page(found, most=3).count("\n| C") == 3
-    assert "and 5 more: `--format csv` has them all" in comparison.page(found, most=3)
+    assert "and 5 more" in comparison.page(found, most=3)
 
 
 def test_the_csv_has_every_case_of_either_run(write: Write, command) -> None:

@@ -13,7 +13,7 @@ from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.sections.separable_text import sentences
-from convsweep.report.summary_text import answer
+from convsweep.report.summary_text import summary_sentences
 from convsweep.results.schema import ROOFLINE, Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
@@ -70,7 +70,7 @@ def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
 def test_settings_are_named(read: Read) -> None:
     double = [replace(row, dtype="float64") for row in measured(lambda p: 0.5)]
     run = read(measured(lambda p: 4.0) + double)
-    starts = [sentence.split(":")[0] for sentence in answer(run, compare_settings(run))[:2]]
+    starts = [sentence.split(":")[0] for sentence in summary_sentences(run, compare_settings(run))[:2]]
     assert starts == ["On cpu, float32", "On cpu, float64"]
 
 
@@ -102,10 +102,10 @@ def test_a_part_above_the_roofline_is_named(read: Read) -> None:
 @pytest.mark.parametrize("passes", [1, 4])
 def test_no_sentence_has_a_missing_number(read: Read, passes: int) -> None:
     run = read(study_of.rows(PROBLEMS, passes=passes))
-    found = answer(run, compare_settings(run))
+    found = summary_sentences(run, compare_settings(run))
     assert not any(word in sentence for sentence in found for word in ("nan", "not measured"))
 
 
 def test_without_separable_nothing_is_said_of_it(read: Read) -> None:
     run = read(made.rows(PROBLEMS, backends=("torch_conv", "im2col")))
-    assert not any("separable" in text for text in answer(run, compare_settings(run)))
+    assert not any("separable" in text for text in summary_sentences(run, compare_settings(run)))

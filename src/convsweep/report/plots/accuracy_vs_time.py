@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convsweep.analysis.accuracy import LOSES, Quality, Study, pareto_front
+from convsweep.analysis.accuracy import LOWER, VARIANT_NAMES, Quality, Study, pareto_front
 from convsweep.analysis.estimates import Interval
 from convsweep.report.plots.axes import error_bars, linear_seconds
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
-from convsweep.report.sections.accuracy_text import NAMES
 from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD
 
 LOOKS = {
@@ -42,14 +41,14 @@ def draw(study: Study) -> Picture | None:
         row[0].set_ylabel("accuracy, %")
     line = Line2D([], [], color=GREY, linestyle="--", linewidth=1.5, label="Pareto front")
     used = {quality.variant for quality in study.qualities}
-    shown = {NAMES[variant]: look for variant, look in LOOKS.items() if variant in used}
+    shown = {VARIANT_NAMES[variant]: look for variant, look in LOOKS.items() if variant in used}
     legend(figure, shown, joined=False, lines=[line])
     own = [each.finding for each in study.comparisons if each.variant == SEPARABLE]
     return Picture(
         name="accuracy_vs_time",
         figure=figure,
         title="Accuracy against time: separable layers lose accuracy significantly on "
-        f"{own.count(LOSES)} of {len(own)} data sets",
+        f"{own.count(LOWER)} of {len(own)} data sets",
         alt="Scatter charts of accuracy against the time per call, one column per data set.",
         caption="Up and to the left is better; bars are 95 % intervals over seeds. Networks share "
         "their splits, so the paired differences in the table are more precise.",

@@ -1,113 +1,169 @@
-"""An accuracy study as a part of a report, or as a page of its own."""
+"""Section on an accuracy study: what separable layers cost in accuracy, and what they save."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from convsweep.analysis.accuracy import Study, read_study
+from convsweep import formatting
+from convsweep.analysis.accuracy import FINDINGS, SAME_WITHIN, VARIANT_NAMES, Study, read_study
+from convsweep.analysis.estimates import Interval
+from convsweep.report.pages import Section
 from convsweep.report.plots import accuracy_vs_time
-from convsweep.report.section import Section
-from convsweep.report.sections import accuracy_text
-from convsweep.results.accuracy import ACCURACY_TABLE
+from convsweep.report.tables import Table
+from convsweep.results.accuracy import ACCURACY_TABLE, EQUAL_COST, SEPARABLE
 from convsweep.results.run_folder import RunFolder
 
-TITLE = "What separable layers cost in accuracy"
+TITLE = "Accuracy of separable layers"
+_NOTES = (
+    "Each seed draws its own disjoint split, the same for all networks, and its own weights. Times "
+    "are those of the trained network with batch norms folded, in a fresh process per seed.",
+    "Intervals of accuracies are Student's over seeds, widened because splits share samples "
+    "(Nadeau & Bengio 2003). Verdicts are corrected for multiple comparisons (Benjamini & "
+    f"Hochberg 1995). `same`: the interval of the difference is within {100 * SAME_WITHIN:g} points.",
+    "Small networks and small data: docs/accuracy.md lists what does not carry over to large ones.",
+)
 
 
-class Page(NamedTuple):
-    """All that a page of its own tells."""
-
-    title: str
-    sections: list[Section]
-    environment: dict[str, Any]
+def is_accuracy_run(folder: RunFolder) -> bool:
+    """Return whether the folder contains rows of trained networks."""
+    return (folder.path / ACCURACY_TABLE.file_name).is_file()
 
 
-def is_accuracy_run(run_dir: Path) -> bool:
-    """Whether the folder holds rows of trained networks."""
-    return (run_dir / ACCURACY_TABLE.file_name).is_file()
-
-
-def section(run_dir: Path) -> Section | None:
-    """What the study in `run_dir` says; None where it has no row.
+def section(folder: RunFolder) -> Section | None:
+    """Return the section on the study in `folder`; None if it has no rows.
 
     Raises:
-        ValueError: in one line, where the folder holds no such run or a damaged one.
+        ValueError: the folder has no such run or a damaged one.
     """
-    rows = ACCURACY_TABLE.load(run_dir)
+    rows = ACCURACY_TABLE.load(folder.path)
     if rows.empty:
         return None
-    study, environment = read_study(rows), RunFolder(run_dir).environment
-    told = _told(study, _shortness(environment, len(rows)))
-    name = run_dir.resolve().name
-    origin = f"From the study {name}{_origin(environment)}: {accuracy_text.training(study)}."
-    return told._replace(notes=[origin, *told.notes])
-
-
-def _shortness(environment: Mapping[str, Any], rows: int) -> list[str]:
-    """A sentence where a study has less than was asked of it."""
-    asked = _rows_asked(environment.get("request"))
-    counted = f"{rows} of the {asked} networks that were asked for" if rows < asked else ""
-    if environment.get("end_reason", "done") != "done":
-        there = f" ({counted})" if counted else ""
-        return [
-            f"This study did not come to its end: what is here is what there was by then{there}."
-        ]
-    return [f"This study is short: it has {counted}."] if counted else []
-
-
-def _rows_asked(request: object) -> int:
-    """The networks that a study was to train; 0 where environment.json does not tell."""
-    asked = request if isinstance(request, Mapping) else {}
-    datasets, variants, seeds = (asked.get(name) for name in ("datasets", "variants", "seeds"))
-    if not (isinstance(datasets, Mapping) and isinstance(variants, list) and type(seeds) is int):
-        return 0
-    return len(datasets) * len(variants) * seeds
-
-
-def _origin(environment: Mapping[str, Any]) -> str:
-    """` of 2026-11-23, commit 26519ed6fe0a`, as far as environment.json tells."""
-    began, commit = environment.get("started_at"), environment.get("commit")
-    return (f" of {str(began)[:10]}" if began else "") + (f", commit {commit}" if commit else "")
-
-
-def _told(study: Study, ending: list[str]) -> Section:
+    study, environment = read_study(rows), folder.environment
     tables = [
-        ("Each network", accuracy_text.quality_table(study)),
-        ("Against the standard network", accuracy_text.comparison_table(study)),
+        ("Each network", quality_table(study)),
+        ("Against the standard network", comparison_table(study)),
     ]
     picture = accuracy_vs_time.draw(study)
+    began, commit = environment.get("started_at"), environment.get("commit")
+    origin = f"Study {folder.name}, {str(began)[:10]}, commit {commit}: {len(rows)} networks."
     return Section(
         TITLE,
-        [*accuracy_text.sentences(study), *ending],
+        [*sentences(study), *_incomplete(environment, len(rows))],
         [(caption, table) for caption, table in tables if table.rows],
         [] if picture is None else [picture],
-        accuracy_text.notes(study),
+        [origin, *_data_sets(study), *(_NOTES if study.qualities else ())],
     )
 
 
-def page(run_dir: Path) -> Page:
-    """The study in `run_dir` as a page.
+def sentences(study: Study) -> list[str]:
+    """Return the number of data sets per verdict and variant, then what was not trained."""
+    lines = []
+    for variant in (SEPARABLE, EQUAL_COST):
+        findings = [one.finding for one in study.comparisons if one.variant == variant]
+        counts = ", ".join(f"{findings.count(finding)} {finding}" for finding in FINDINGS)
+        if findings:
+            name = VARIANT_NAMES[variant]
+            lines.append(
+                f"Accuracy, {name} against standard, "
+                f"{formatting.count(len(findings), 'data set')}: {counts}."
+            )
+    missing = study.rows[study.rows["status"] != "ok"].fillna({"reason": "no reason given"})
+    for (dataset, status, reason), rows in missing.groupby(
+        ["dataset", "status", "reason"], sort=False
+    ):
+        networks = formatting.count(len(rows), "network")
+        lines.append(f"Not trained: {dataset}, {networks}: {status}, {reason}.")
+    return lines
 
-    Raises:
-        ValueError: as `section`, and where the run has no row.
+
+def _incomplete(environment: Mapping[str, object], rows: int) -> list[str]:
+    """Return a sentence if the study has fewer rows than requested or did not reach its end."""
+    request = environment.get("request")
+    request = request if isinstance(request, Mapping) else {}
+    datasets, variants, seeds = (request.get(name) for name in ("datasets", "variants", "seeds"))
+    requested = rows
+    if isinstance(datasets, Mapping) and isinstance(variants, list) and type(seeds) is int:
+        requested = len(datasets) * len(variants) * seeds
+    if rows >= requested and environment.get("end_reason", "done") == "done":
+        return []
+    return [f"Incomplete study: {rows} of {max(rows, requested)} networks."]
+
+
+def _data_sets(study: Study) -> list[str]:
+    """Return seeds, epochs and median numbers of samples, one sentence per data set."""
+    lines = []
+    ok = study.rows[study.rows["status"] == "ok"]
+    for dataset, own in ok.groupby("dataset", sort=False):
+        epochs = ", ".join(map(str, sorted(map(int, own["epochs"].dropna().unique()))))
+        lines.append(
+            f"{dataset}: {formatting.count(own['seed'].nunique(), 'seed')}, epochs {epochs}, "
+            f"{own['train_samples'].median():.0f} training samples, "
+            f"{own['test_samples'].median():.0f} test samples, threads {own['threads'].iloc[0]}."
+        )
+    return lines
+
+
+def quality_table(study: Study) -> Table:
+    """Return accuracy and costs, one row per data set and variant."""
+    heads = ("data set", "network", "width", "parameters", "MACs", "accuracy, % [95 %]", "loss",
+             "training [95 %]", "one sample [95 %]", "a batch [95 %]", "seeds")  # fmt: skip
+    rows = [
+        (
+            quality.dataset,
+            VARIANT_NAMES[quality.variant],
+            str(quality.width),
+            f"{quality.parameters:,}",
+            f"{quality.macs:,}",
+            _points(quality.accuracy),
+            formatting.digits(quality.loss),
+            *(
+                formatting.with_interval(*map(formatting.seconds, time))
+                for time in (quality.training, quality.single, quality.batch)
+            ),
+            str(quality.seeds),
+        )
+        for quality in study.qualities
+    ]
+    return Table(heads, rows, frozenset(heads[2:]))
+
+
+def comparison_table(study: Study) -> Table:
+    """Return the differences to the standard network, one row per data set and variant."""
+    heads = ("data set", "network", "accuracy less standard's, points [95 %]", "verdict",
+             "times fewer MACs", "speedup, one sample [95 %]",
+             "speedup, a batch [95 %]")  # fmt: skip
+    rows = [
+        (
+            comparison.dataset,
+            VARIANT_NAMES[comparison.variant],
+            _points(comparison.difference),
+            comparison.finding,
+            f"{comparison.mac_ratio:.3f}",
+            *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)),
+        )
+        for comparison in study.comparisons
+    ]
+    return Table(heads, rows, frozenset((heads[2], *heads[4:])))
+
+
+def _points(share: Interval) -> str:
+    """Return a share in percentage points, such as `-0.80 [-2.60, 1.00]`."""
+    value, low, high = (
+        formatting.NOT_MEASURED if math.isnan(end) else f"{100 * end:.2f}" for end in share
+    )
+    return formatting.with_interval(value, low, high)
+
+
+def latest_sibling(folder: RunFolder) -> RunFolder | None:
+    """Return the newest study in the same parent folder and environment, or None.
+
+    Damaged studies, and those with few seeds or shortened training, are ignored.
     """
-    found = section(run_dir)
-    if found is None:
-        raise ValueError(f"{str(run_dir)!r} has no networks to report")
-    return Page(TITLE, [found], RunFolder(run_dir).environment)
-
-
-def latest_sibling(run_dir: Path) -> Path | None:
-    """The newest study beside a run, made in the same environment; None where there is none.
-
-    One that is damaged, of few seeds or of training that was cut says nothing of other runs.
-    """
-    for run in RunFolder(run_dir).siblings():
-        if is_accuracy_run(run.path):
+    for sibling in folder.siblings():
+        if is_accuracy_run(sibling):
             with suppress(ValueError):
-                if read_study(ACCURACY_TABLE.load(run.path)).is_thorough:
-                    return run.path
+                if read_study(ACCURACY_TABLE.load(sibling.path)).is_thorough:
+                    return sibling
     return None

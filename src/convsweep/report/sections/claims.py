@@ -11,8 +11,8 @@ from convsweep.analysis.claims.pairs import Pair
 from convsweep.analysis.run import Run
 from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem, Size, format_size
+from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
-from convsweep.report.section import Section
 from convsweep.report.tables import Table, by_setting
 
 Results = Mapping[str, Sequence[ClaimResult]]

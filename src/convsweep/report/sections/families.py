@@ -28,9 +28,9 @@ from convsweep.analysis.families.comparison import (
     compare_networks,
 )
 from convsweep.analysis.run import Run
+from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
 from convsweep.report.plots.style import Picture
-from convsweep.report.section import Section
 from convsweep.report.tables import Table, by_setting
 
 TITLE = "Own kernels, algorithms and engines"

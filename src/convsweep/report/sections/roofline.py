@@ -10,9 +10,9 @@ from convsweep.analysis.estimates import Interval
 from convsweep.analysis.roofline import RooflineEfficiency, roofline_efficiencies, roofs
 from convsweep.analysis.run import Run, top_backends
 from convsweep.problems.separable import SEPARABLE
+from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
-from convsweep.report.section import Section
 from convsweep.report.sections.separable_text import Comparisons
 from convsweep.report.tables import Table, by_setting
 from convsweep.results.schema import MACHINE_COLUMNS

@@ -6,9 +6,9 @@ from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
+from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
-from convsweep.report.section import Section
 from convsweep.report.sections.separable_text import Comparisons, sentences
 from convsweep.report.tables import Table, by_setting
 
