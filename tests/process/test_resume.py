@@ -143,7 +143,7 @@ def test_what_is_no_run_is_refused(command: Command, tmp_path: Path, name: str) 
 def test_resuming_needs_a_folder(command: Command) -> None:
     said = command(*WORDS, "--resume")
     assert said.code == 2
-    assert said.err == "convsweep: --resume needs --out, the folder of the run to go on with\n"
+    assert "--out" in said.err
 
 
 def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> None:
