@@ -14,9 +14,9 @@ import click
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.cli import cli
-from convsweep.results.accuracy_schema import AccuracyRow
+from convsweep.results.accuracy import AccuracyRow
 from convsweep.results.best_csv import BEST_COLUMNS
-from convsweep.results.network_store import NetworkRow
+from convsweep.results.networks import NetworkRow
 from convsweep.results.schema import Row
 
 DOCS = Path(__file__).parent
