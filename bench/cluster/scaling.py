@@ -28,7 +28,7 @@ from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
 from convsweep.cluster.executor import RayExecutor
 from convsweep.cluster.node_groups import NodeGroup, describe_nodes, fitting_nodes
-from convsweep.cluster.pool import Node, Pool, Slots, TaskHandle, TaskLost, Ticket
+from convsweep.cluster.pool import Node, Pool, Slots, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
@@ -80,7 +80,7 @@ class _IdlePool:
     def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
         return self._pool.ready(tickets, timeout_s)
 
-    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
+    def result(self, ticket: Ticket) -> TaskResult | TaskLost:
         return self._pool.result(ticket)
 
     def cancel(self, ticket: Ticket) -> None:

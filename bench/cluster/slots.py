@@ -17,7 +17,7 @@ from bench.cluster.alone import go_alone
 from bench.cluster.tables import write
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
-from convsweep.cluster.pool import TaskHandle, slots_of
+from convsweep.cluster.pool import TaskResult, slots_of
 
 _TASK_S = 0.01
 
@@ -33,7 +33,7 @@ class Slot:
     tasks_per_s: float
 
 
-def overlaps(visits: Sequence[TaskHandle]) -> int:
+def overlaps(visits: Sequence[TaskResult]) -> int:
     """How many of one node's visits began before an earlier one had ended."""
     ordered = sorted(visits, key=lambda visit: visit.started_s)
     return sum(later.started_s < earlier.ended_s for earlier, later in pairwise(ordered))
@@ -51,7 +51,7 @@ def take_slots(tasks: int, nodes: int) -> Iterator[Slot]:
         ]
         visits = [pool.result(ticket) for ticket in tickets]
         wall_s = time.monotonic() - started
-    done = [visit for visit in visits if isinstance(visit, TaskHandle)]
+    done = [visit for visit in visits if isinstance(visit, TaskResult)]
     if len(done) != tasks:
         raise RuntimeError(f"{tasks - len(done)} of {tasks} tasks were lost")
     for node_id, name in there.items():

@@ -12,7 +12,7 @@ import pytest
 
 from bench.cluster.alone import alone, why_not_alone
 from bench.cluster.slots import overlaps
-from convsweep.cluster.pool import TaskHandle
+from convsweep.cluster.pool import TaskResult
 from convsweep.results.store import load
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +153,7 @@ def test_no_slot_is_taken_twice(tmp_path: Path) -> None:
 
 def test_overlaps_are_seen() -> None:
     visits = [
-        TaskHandle("a", start, end, None) for start, end in ((2, 3), (0, 1), (0.5, 2.5), (3, 4))
+        TaskResult("a", start, end, None) for start, end in ((2, 3), (0, 1), (0.5, 2.5), (3, 4))
     ]
     assert overlaps(visits) == 2
     assert overlaps(visits[:2]) == 0

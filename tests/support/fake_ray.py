@@ -8,7 +8,7 @@ from typing import Any
 from convsweep import __version__
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.node_info import NodeDevice, NodeInfo, installed
-from convsweep.cluster.pool import Node, Slots, TaskHandle, TaskLost, Ticket
+from convsweep.cluster.pool import Node, Slots, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult, NetworkResult
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
@@ -84,7 +84,7 @@ class FakePool:
         self.alive = list(self.names)
         self.waiting: list[tuple[int, tuple[Any, ...], Slots]] = []
         self.at_work: dict[str, tuple[int, tuple[Any, ...]]] = {}
-        self.results: dict[int, TaskHandle | TaskLost | Exception] = {}
+        self.results: dict[int, TaskResult | TaskLost | Exception] = {}
         self.tickets = self.answers = self.most_in_flight = 0
         self.cancelled: list[Ticket] = []
         self.measured: Counter[tuple[int, Case]] = Counter()
@@ -112,7 +112,7 @@ class FakePool:
                 self._die(self.deaths[self.answers])
         return [ticket for ticket in tickets if ticket in self.results]
 
-    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
+    def result(self, ticket: Ticket) -> TaskResult | TaskLost:
         found = self.results.pop(ticket)
         if isinstance(found, Exception):
             raise found
@@ -134,11 +134,11 @@ class FakePool:
             if free or not fitting:
                 self.waiting.remove(entry)
 
-    def _answer(self, arguments: tuple[Any, ...], name: str) -> TaskHandle | TaskLost | Exception:
+    def _answer(self, arguments: tuple[Any, ...], name: str) -> TaskResult | TaskLost | Exception:
         work, *rest = arguments
         if work.__name__ == "describe_node":
             info = self.infos[name]
-            return info if isinstance(info, Exception) else TaskHandle(name, 0.0, 1.0, info)
+            return info if isinstance(info, Exception) else TaskResult(name, 0.0, 1.0, info)
         if work.__name__ == "time_network":
             return self._network(*rest, name)
         cases, settings = rest
@@ -147,15 +147,15 @@ class FakePool:
         self.settings.append(settings)
         self.measured.update((settings.pass_index, case) for case in cases)
         outcomes = tuple((case, self.behave(case, name)) for case in cases)
-        return TaskHandle(name, 0.0, 1.0, GroupResult(outcomes, {"timing_s": 0.5}))
+        return TaskResult(name, 0.0, 1.0, GroupResult(outcomes, {"timing_s": 0.5}))
 
     def _network(
         self, network: Network, settings: Settings, pass_index: int, name: str
-    ) -> TaskHandle | TaskLost:
+    ) -> TaskResult | TaskLost:
         self.networks.append((pass_index, network.name, name))
         if self.crashes([]):
             return TaskLost("WorkerCrashedError: the worker died")
-        return TaskHandle(name, 0.0, 1.0, NetworkResult(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
+        return TaskResult(name, 0.0, 1.0, NetworkResult(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
 
     def _die(self, name: str) -> None:
         self.alive.remove(name)

@@ -1,4 +1,4 @@
-"""Joining a running cluster, or starting one on this machine and ending it without a trace."""
+"""Connection to a running cluster, or to one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _LOCAL = {
-    "RAY_worker_niceness": "0",  # 15 by default: measuring processes would give way to all else
+    "RAY_worker_niceness": "0",  # 15 by default, which slows worker processes down
     "RAY_enable_metrics_collection": "0",
-    "RAY_memory_monitor_refresh_ms": "0",  # measuring processes have limits of their own
+    "RAY_memory_monitor_refresh_ms": "0",  # worker processes have their own limits
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
@@ -38,19 +38,19 @@ _LOCAL = {
 
 @contextmanager
 def connected(address: Address, threads: int) -> Iterator[Pool]:
-    """The slots of a cluster; one that is started here stays off the last `threads` cores.
+    """Yield the slots of a cluster. A local one keeps off the last `threads` cores.
 
     Raises:
-        ValueError: in one line, where there is no such cluster or it can't be joined.
+        ValueError: the cluster cannot be joined or started.
     """
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
         with set_variables(own), _joined(address) as pool:
             yield pool
         return
-    # A token of its own, so that nobody else's process joins this one.
+    # Its own token keeps other processes out.
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with set_variables(own), _sparing(threads), _started(address.local_nodes) as pool:
+    with set_variables(own), _off_last_cores(threads), _started(address.local_nodes) as pool:
         yield pool
 
 
@@ -67,10 +67,10 @@ def _joined(address: Address) -> Iterator[Pool]:
 
 @contextmanager
 def _started(nodes: int) -> Iterator[Pool]:
-    """Nodes on this machine, each with a slot; they end with this process, however it ends."""
-    short = "/tmp" if Path("/tmp").is_dir() else None  # names of sockets are 107 bytes at most
+    """Start nodes on this machine, one slot each; they end with this process in any case."""
+    short = "/tmp" if Path("/tmp").is_dir() else None  # socket names have at most 107 bytes
     folder = tempfile.mkdtemp(prefix="convsweep-ray-", dir=short)
-    keeper = subprocess.Popen(
+    cluster = subprocess.Popen(
         [sys.executable, "-m", "convsweep.cluster.local_cluster", str(nodes), folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -78,26 +78,26 @@ def _started(nodes: int) -> Iterator[Pool]:
         start_new_session=True,
         text=True,
     )
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
     try:
-        said = keeper.stdout.readline().strip()
-        if not said or said.startswith(FAILED):
-            why = said.removeprefix(FAILED) or "its keeper died"
-            raise ValueError(f"Ray could not start {nodes} nodes on this machine: {why}")
-        with _joined_at(said):
+        line = cluster.stdout.readline().strip()
+        if not line or line.startswith(FAILED):
+            reason = line.removeprefix(FAILED) or "its process died"
+            raise ValueError(f"Ray cannot start {nodes} nodes on this machine: {reason}")
+        with _joined_at(line):
             yield RayPool()
     finally:
-        keeper.stdin.close()
-        keeper.wait()
-        keeper.stdout.close()
+        cluster.stdin.close()
+        cluster.wait()
+        cluster.stdout.close()
 
 
 @contextmanager
 def _joined_at(address: str) -> Iterator[None]:
     import ray
 
-    with _unheard():
+    with _silent_stderr():
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
@@ -106,24 +106,20 @@ def _joined_at(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _sparing(threads: int) -> Iterator[None]:
-    """Within, what is started stays off the last cores, which the slots then take."""
-    if hasattr(os, "sched_getaffinity"):
-        rest = sorted(os.sched_getaffinity(0))[:-threads]
-        if rest:
-            with staying_on(rest):
-                yield
-            return
-    yield
+def _off_last_cores(threads: int) -> Iterator[None]:
+    """Keep new processes off the last cores, which the slots use."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    with staying_on(cores[:-threads] or cores):
+        yield
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Within, nothing comes out at standard error: what Ray's own code logs there says nothing."""
+def _silent_stderr() -> Iterator[None]:
+    """Discard standard error; Ray logs there at its start."""
     before = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Tries to join a cluster, in a process of its own: Ray takes minutes to give up, and may hang.
+"""Check in a separate process whether a cluster can be joined; Ray itself waits for minutes.
 
-As a program: `python -m convsweep.cluster.connection_check ADDRESS`; exits with 0 once it has
-joined, else writes the error to standard error.
+The program `python -m convsweep.cluster.connection_check ADDRESS` exits with 0 if it can join,
+else it writes the error to standard error.
 """
 
 from __future__ import annotations
@@ -17,56 +17,50 @@ from convsweep.cluster.address import AUTO, Address
 from convsweep.formatting import one_line
 
 _CONNECT_S, _JOIN_S = 2.0, 8.0
-"""Both together are within the 15 seconds that a wrong address may take."""
+"""Together below the 15 seconds that a wrong address may take."""
 
+_SET_TOKEN = "set RAY_AUTH_TOKEN or the file ~/.ray/auth_token to that of the cluster"
 _REASONS = {
-    "InvalidAuthToken": "the cluster refuses this token; its own belongs in RAY_AUTH_TOKEN, or in "
-    "the file ~/.ray/auth_token",
-    "no authentication token was found": "there is no token here; the cluster's belongs in "
-    "RAY_AUTH_TOKEN, or in the file ~/.ray/auth_token",
-    "Could not find any running Ray instance": "no cluster runs on this machine; ray start makes "
-    "or joins one",
+    "InvalidAuthToken": f"wrong token; {_SET_TOKEN}",
+    "no authentication token was found": f"no token; {_SET_TOKEN}",
+    "Could not find any running Ray instance": "no cluster runs on this machine; use ray start",
 }
+"""Reason per text in Ray's error."""
 
 
 def require_joinable(address: Address) -> None:
-    """Raise `ValueError`, in one line, where this process could not join the running cluster."""
+    """Raise `ValueError` if this process cannot join the running cluster."""
     if address.endpoint is not None:
-        _require_answered(address.text, address.endpoint)
+        try:
+            socket.create_connection(address.endpoint, timeout=_CONNECT_S).close()
+        except OSError as error:
+            reason = error.strerror or str(error) or "timeout"
+            raise ValueError(f"--ray {address.text!r}: no connection ({reason})") from None
     command = [sys.executable, "-m", "convsweep.cluster.connection_check", address.text]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_JOIN_S, check=False)
-        said = done.stderr if done.returncode else None
+        errors = done.stderr if done.returncode else None
     except subprocess.TimeoutExpired as error:
-        said = (error.stderr or b"").decode(errors="replace")
-    if said is not None:
-        raise ValueError(f"--ray {address.text!r}: {_reason(address, said)}")
+        errors = (error.stderr or b"").decode(errors="replace")
+    if errors is not None:
+        raise ValueError(f"--ray {address.text!r}: {_reason(address, errors)}")
 
 
-def _require_answered(text: str, endpoint: tuple[str, int]) -> None:
-    try:
-        socket.create_connection(endpoint, timeout=_CONNECT_S).close()
-    except OSError as error:
-        why = error.strerror or str(error) or "no answer"
-        raise ValueError(f"--ray {text!r}: nothing answers there ({why})") from None
-
-
-def _reason(address: Address, said: str) -> str:
-    for sign, reason in _REASONS.items():
-        if sign in said:
+def _reason(address: Address, errors: str) -> str:
+    """Return a one-line reason for the errors of Ray."""
+    for text, reason in _REASONS.items():
+        if text in errors:
             return reason
-    last = one_line(next(iter(said.strip().splitlines()[-1:]), ""))
-    last = last if re.match(r"[\w.]+(Error|Exception): ", last) else ""  # else a line of some log
-    if address.text == AUTO and "Failed to connect" in said:
-        return "the cluster that ran on this machine does not answer any more"
-    return (
-        "this process can't join it; is it a Ray cluster, and this machine one of its nodes? "
-        f"{last}".rstrip()
-    )
+    if address.text == AUTO and "Failed to connect" in errors:
+        return "the cluster on this machine does not respond"
+    last = one_line(next(iter(errors.strip().splitlines()[-1:]), ""))
+    if not re.match(r"[\w.]+(Error|Exception): ", last):  # a line of some log
+        last = ""
+    return f"cannot join; is it a Ray cluster, and this machine one of its nodes? {last}".rstrip()
 
 
 def main(address: str) -> None:
-    """Join, and leave without a farewell, which would take its time."""
+    """Join the cluster, and exit at once."""
     import ray
 
     ray.init(address, log_to_driver=False, logging_level=logging.ERROR)

@@ -1,4 +1,4 @@
-"""Which cores a node's slot measures on: those that Ray's own processes leave free, if it can."""
+"""Cores of a node's slot: those without Ray's own processes, if there are enough."""
 
 from __future__ import annotations
 
@@ -7,41 +7,35 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
-def choose(allowed: Collection[int], rays: Collection[int], threads: int) -> tuple[int, ...]:
-    """The cores that Ray's processes may not use, where they are enough; else all there are.
-
-    Args:
-        allowed: the cores that this process may be moved to.
-        rays: those that Ray's own processes stay on.
-        threads: how many are needed.
-    """
-    spare = set(allowed) - set(rays)
+def choose(allowed: Collection[int], ray_cores: Collection[int], threads: int) -> tuple[int, ...]:
+    """Return the allowed cores without those of Ray, if `threads` are left; else all allowed."""
+    spare = set(allowed) - set(ray_cores)
     return tuple(sorted(spare if len(spare) >= threads else allowed))
 
 
 def spare_cores(threads: int) -> tuple[int, ...] | None:
-    """The same of this process, which a node's daemon has started: it is where that one is.
+    """Return the cores of this node's slot. Returns None on systems without affinities.
 
-    None where the system knows no affinities.
+    Ray's daemon has started this process, which therefore has the cores of Ray.
     """
     if not hasattr(os, "sched_getaffinity"):
         return None
-    rays = os.sched_getaffinity(0)
+    ray_cores = os.sched_getaffinity(0)
     with every_core():
         allowed = os.sched_getaffinity(0)
-    return choose(allowed, rays, threads)
+    return choose(allowed, ray_cores, threads)
 
 
 @contextmanager
 def every_core() -> Iterator[None]:
-    """Within, this thread may run on all cores that the kernel gives its process."""
+    """Let this thread run on all cores of the machine."""
     with staying_on(range(os.cpu_count() or 1)):
         yield
 
 
 @contextmanager
 def staying_on(cores: Collection[int]) -> Iterator[None]:
-    """Within, this thread, and what it starts, stays on these cores."""
+    """Keep this thread, and processes that it starts, on these cores."""
     if not hasattr(os, "sched_getaffinity"):
         yield
         return

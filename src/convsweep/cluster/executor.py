@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from convsweep.cluster.node_groups import NodeGroup
-from convsweep.cluster.pool import Pool, TaskHandle, TaskLost, Ticket
+from convsweep.cluster.pool import Pool, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult, NetworkResult, measure, time_network
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.sweep.executor import OnProgress
@@ -59,7 +59,7 @@ class RayExecutor:
                     queue, task = self._running.pop(ticket)
                     queue.running -= 1
                     result = self._pool.result(ticket)
-                    if isinstance(result, TaskHandle):
+                    if isinstance(result, TaskResult):
                         _complete(queue, task, result)
                     else:
                         self._retry(queue, task, result)
@@ -115,7 +115,7 @@ class RayExecutor:
         }
 
 
-def _complete(queue: GroupQueue, task: SweepTask, result: TaskHandle) -> None:
+def _complete(queue: GroupQueue, task: SweepTask, result: TaskResult) -> None:
     """Record the result of a task."""
     if isinstance(result.value, NetworkResult):
         assert task.network is not None

@@ -1,8 +1,8 @@
-"""Keeps a cluster on this machine for as long as whoever started it lives, and ends all of it then.
+"""Cluster on this machine, which ends with the process that started it.
 
-As a program: `python -m convsweep.cluster.local_cluster NODES FOLDER` starts the nodes, prints
-their address in one line, and waits for the end of its standard input. Processes that Ray leaves
-behind when its daemon is killed become children of this process, and are killed too.
+The program `python -m convsweep.cluster.local_cluster NODES FOLDER` starts the nodes, prints their
+address in one line, and waits for the end of its standard input. It adopts processes that Ray
+leaves behind, and kills them, too.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from convsweep.cluster.pool import SLOT
 from convsweep.formatting import one_line
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_OBJECT_STORE_BYTES = 80 * 2**20  # the least that Ray takes: answers are small
+_OBJECT_STORE_BYTES = 80 * 2**20  # the minimum of Ray
 _LOOPBACK = "127.0.0.1"
-_PATIENCE_S = 5.0
+_WAIT_S = 5.0
 FAILED = "failed: "
-"""What its line begins with where there is no address."""
+"""Start of the line if there is no address."""
 
 
 def main(nodes: int, folder: str) -> None:
-    """Keep so many nodes, each with a slot, whose files lie in the folder."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
+    """Run nodes with one slot each, with their files in `folder`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     _adopt_orphans()
     logging.disable()
     os.environ["TMPDIR"] = folder
-    Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # where Ray notes its address
+    Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # Ray writes its address there
     from ray.cluster_utils import Cluster
 
     code = 1
@@ -70,19 +70,19 @@ def _node(name: str) -> dict[str, Any]:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of every descendant whose own has ended; on Linux."""
+    """Become the parent of orphaned descendants, on Linux."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _end_all() -> None:
-    """Kill whatever descends from this process; those that appear meanwhile too."""
+    """Kill all descendants of this process, including new ones."""
     while left := psutil.Process().children(recursive=True):
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=_PATIENCE_S)
+        psutil.wait_procs(left, timeout=_WAIT_S)
 
 
 if __name__ == "__main__":

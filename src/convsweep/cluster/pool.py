@@ -1,6 +1,6 @@
-"""A Ray cluster as a pool of quiet slots: one at most at work on a node, and what became of it.
+"""Slots of a Ray cluster. A node has one slot, so one task at a time runs there.
 
-Ray is imported within functions alone: without `--ray` nothing of it is loaded.
+Ray is imported within functions only, because most commands do not need it.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from typing import Any, Protocol
 from convsweep.formatting import one_line
 
 SLOT = "convsweep_slot"
-"""The custom resource of which a node that may measure offers one."""
-_NODE_ID = "ray.io/node-id"  # a label that Ray gives every node
+"""Custom resource of Ray; each node that measures offers 1."""
+_NODE_ID = "ray.io/node-id"  # label of every node
 _OWN_LABELS = "ray.io/"
 
 
 @dataclass(frozen=True)
 class Node:
-    """One of the cluster's nodes that is alive."""
+    """Living node of a cluster."""
 
     id: str
     name: str
-    """Its own, or its address; with the start of its id where two share one."""
+    """Name or address; with the start of the id if it is not unique."""
     cpus: float
     gpus: float
     slots: float
-    """How many it offers to measure in: one, or none."""
+    """Number of slots: 1 or 0."""
     labels: Mapping[str, str]
-    """Those that somebody gave it."""
+    """Labels of the user."""
 
 
 @dataclass(frozen=True)
-class TaskHandle:
-    """What a node did in its slot, and from when until when, by its own clock."""
+class TaskResult:
+    """Result of a task, with its start and end by the clock of the node."""
 
     node_id: str
     started_s: float
@@ -45,37 +45,37 @@ class TaskHandle:
 
 @dataclass(frozen=True)
 class TaskLost:
-    """Nothing came of it: the node or the process at work there has died."""
+    """Loss of a task: its node or process has died."""
 
     reason: str
 
 
 Ticket = Any
-"""What `submit` gives: a Ray object's reference, or a fake one in tests."""
+"""Reference of a submitted task."""
 
 
 class Pool(Protocol):
-    """A cluster's slots, or fake ones in tests."""
+    """Slots of a cluster, or fake ones in tests."""
 
     def nodes(self) -> list[Node]:
-        """Those that are alive now."""
+        """Return the living nodes."""
 
     def submit(self, work: Callable[..., Any], arguments: tuple[Any, ...], on: Slots) -> Ticket:
-        """Have `work` done in the next free slot of these nodes."""
+        """Run `work` in the next free slot."""
 
     def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
-        """Those that have come to an end, after a while none."""
+        """Return the finished tasks; wait for one up to `timeout_s` seconds."""
 
-    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
-        """What came of it; what the work raised is raised."""
+    def result(self, ticket: Ticket) -> TaskResult | TaskLost:
+        """Return the result, or raise the error of the task."""
 
     def cancel(self, ticket: Ticket) -> None:
-        """Let go of it, whatever comes of it."""
+        """Cancel a task, even if it runs."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Nodes that a piece of work may go to, and what it takes of one beside its slot."""
+    """Nodes for a task, and the CPUs and GPUs that it takes with its slot."""
 
     node_ids: tuple[str, ...]
     cpus: float = 0.0
@@ -83,23 +83,23 @@ class Slots:
 
 
 def slots_of(nodes: Sequence[Node], gpus: float = 0.0) -> Slots:
-    """A slot on any of these nodes, with all the CPUs that each of them offers to others."""
+    """Return a slot on any of the nodes, with as many CPUs as each of them has."""
     return Slots(tuple(node.id for node in nodes), min(node.cpus for node in nodes), gpus)
 
 
 class RayPool:
-    """The slots of the cluster that this process has joined."""
+    """Slots of the cluster that this process has joined."""
 
     def __init__(self) -> None:
         import ray
 
         self._ray = ray
-        self._remote = ray.remote(max_retries=0)(_in_slot)  # who retries says so, and counts
+        self._remote = ray.remote(max_retries=0)(_in_slot)  # `RayExecutor` retries
 
     def nodes(self) -> list[Node]:
-        """Those that are alive now."""
-        told = [node for node in self._ray.nodes() if node["Alive"]]
-        names = [str(node.get("NodeName") or node["NodeManagerAddress"]) for node in told]
+        """Return the living nodes."""
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        names = [str(node.get("NodeName") or node["NodeManagerAddress"]) for node in alive]
         return [
             Node(
                 node["NodeID"],
@@ -109,11 +109,11 @@ class RayPool:
                 float(node["Resources"].get(SLOT, 0)),
                 {k: v for k, v in node["Labels"].items() if not k.startswith(_OWN_LABELS)},
             )
-            for node, name in zip(told, names, strict=True)
+            for node, name in zip(alive, names, strict=True)
         ]
 
     def submit(self, work: Callable[..., Any], arguments: tuple[Any, ...], on: Slots) -> Ticket:
-        """Have `work` done in the next free slot of these nodes."""
+        """Run `work` in the next free slot."""
         options = self._remote.options(
             num_cpus=on.cpus,
             num_gpus=on.gpus,
@@ -124,16 +124,16 @@ class RayPool:
         return options.remote(work, arguments)
 
     def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
-        """Those that have come to an end, after a while none."""
+        """Return the finished tasks; wait for one up to `timeout_s` seconds."""
         done, _ = self._ray.wait(list(tickets), num_returns=1, timeout=timeout_s)
         more, _ = self._ray.wait(list(tickets), num_returns=len(tickets), timeout=0)
         return list(dict.fromkeys([*done, *more]))
 
-    def result(self, ticket: Ticket) -> TaskHandle | TaskLost:
-        """What came of it; what the work raised is raised."""
+    def result(self, ticket: Ticket) -> TaskResult | TaskLost:
+        """Return the result, or raise the error of the task."""
         errors = self._ray.exceptions
         try:
-            done: TaskHandle = self._ray.get(ticket)
+            done: TaskResult = self._ray.get(ticket)
             return done
         except errors.RayTaskError:
             raise
@@ -141,7 +141,7 @@ class RayPool:
             return TaskLost(f"{type(error).__name__}: {_first_sentence(error)}")
 
     def cancel(self, ticket: Ticket) -> None:
-        """Let go of it: what runs is killed, what waits is forgotten."""
+        """Cancel a task; a running one is killed."""
         self._ray.cancel(ticket, force=True)
 
 
@@ -149,10 +149,10 @@ def _first_sentence(error: Exception) -> str:
     return one_line(str(error)).partition(". ")[0]
 
 
-def _in_slot(work: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskHandle:
-    """On the node: the work's answer, and when the slot was taken for it."""
+def _in_slot(work: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskResult:
+    """Run a task on the node; return its value, start and end."""
     import ray
 
     started_s = time()
     value = work(*arguments)
-    return TaskHandle(ray.get_runtime_context().get_node_id(), started_s, time(), value)
+    return TaskResult(ray.get_runtime_context().get_node_id(), started_s, time(), value)

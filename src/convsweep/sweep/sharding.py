@@ -40,8 +40,8 @@ def parse_shard(text: str) -> Shard:
             return Shard(index, of)
         if of > MOST_SHARDS:
             raise ValueError(f"--shard {text} is of more than {MOST_SHARDS} shards")
-    told = text if text.isprintable() and text and len(text) < 40 else repr(text[:40])
-    raise ValueError(f"--shard {told} is not k/n with 1 <= k <= n, such as 2/3")
+    shown = text if text.isprintable() and text and len(text) < 40 else repr(text[:40])
+    raise ValueError(f"--shard {shown} is not k/n with 1 <= k <= n, such as 2/3")
 
 
 def deal(costs_s: Sequence[float], shards: int) -> list[int]:
