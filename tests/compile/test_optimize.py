@@ -45,10 +45,10 @@ def one_thread() -> Iterator[None]:
 
 
 def this_environment() -> dict[str, object]:
-    told: dict[str, dict[str, str]] = {"machine": {}, "versions": {}}
+    environment: dict[str, dict[str, str]] = {"machine": {}, "versions": {}}
     for (name, part), value in zip(MACHINE.items(), this_machine(), strict=True):
-        told[part][name] = value
-    return made.ENVIRONMENT | told
+        environment[part][name] = value
+    return made.ENVIRONMENT | environment
 
 
 def rows_for(problems: Mapping[ConvProblem, str], passes: int = 5, **changes: object) -> list[Row]:
@@ -364,7 +364,7 @@ def test_a_pickle_of_another_machine_is_refused(
         pickle.loads(text)
 
 
-def lying(off: float, name: str = "liar", **more: object) -> Backend:
+def scaled(off: float, name: str = "scaled", **more: object) -> Backend:
     """A backend whose answers are `off` times as large as they should be."""
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -379,18 +379,18 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Backend], None]:
     return lambda backend: monkeypatch.setitem(registry.list_backends(), backend.name, backend)
 
 
-def test_a_lying_backend_is_not_used(
+def test_a_wrong_backend_is_not_used(
     model: nn.Module, x: Tensor, tabled: Tabled, registered: Callable[[Backend], None]
 ) -> None:
-    registered(lying(1.001))
-    table = tabled(dict.fromkeys(problems_of(model, x), "liar"))
+    registered(scaled(1.001))
+    table = tabled(dict.fromkeys(problems_of(model, x), "scaled"))
     optimized = optimize(model, table, x)
     with torch.no_grad():
         assert torch.equal(optimized(x), model.eval()(x))
     assert not dispatches(optimized)
     report = report_of(optimized)
     assert not report.replaced
-    assert sum("liar is wrong on its input" in one.reason for one in report.skipped) == 4
+    assert sum("scaled is wrong on its input" in one.reason for one in report.skipped) == 4
     assert [type(m) for m in optimized.modules()] == [type(m) for m in model.modules()]
 
 
@@ -425,8 +425,8 @@ def test_what_is_right_alone_and_wrong_in_the_whole_is_taken_out(
 def test_a_limit_holds_on_the_real_input_too(
     model: nn.Module, x: Tensor, tabled: Tabled, registered: Callable[[Backend], None]
 ) -> None:
-    registered(lying(1.0001, error_bound=lambda problem: 1e9))
-    table = tabled(dict.fromkeys(problems_of(model, x), "liar"))
+    registered(scaled(1.0001, error_bound=lambda problem: 1e9))
+    table = tabled(dict.fromkeys(problems_of(model, x), "scaled"))
     report = report_of(optimize(model, table, x, max_error=1e-5))
     assert not report.replaced
     assert sum("above 1e-05" in one.reason for one in report.skipped) == 4
@@ -447,7 +447,7 @@ def test_what_can_not_live_in_the_process_is_not_used(
     registered: Callable[[Backend], None],
     why: str,
 ) -> None:
-    registered(lying(1.0, "guest", **BACKENDS_LEFT[why]))
+    registered(scaled(1.0, "guest", **BACKENDS_LEFT[why]))
     table = tabled(dict.fromkeys(problems_of(model, x), "guest"))
     report = report_of(optimize(model, table, x))
     assert not report.replaced
@@ -496,8 +496,8 @@ def test_a_best_csv_is_as_good_as_its_run(model: nn.Module, x: Tensor, write: Wr
 
 
 def edited(part: str, name: str, value: str) -> dict[str, object]:
-    told = this_environment()
-    return told | {part: {**told[part], name: value}}  # type: ignore[dict-item]
+    environment = this_environment()
+    return environment | {part: {**environment[part], name: value}}  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("name", MACHINE)
@@ -673,10 +673,10 @@ def test_the_whole_is_timed_in_turns_and_told(
 def test_a_budget_measures_the_layers_in_processes_of_their_own(x: Tensor, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     out = tmp_path / "kept"
-    told: list[int] = []
-    watching = lambda: nullcontext(lambda progress: told.append(progress.done))  # noqa: E731
+    seen: list[int] = []
+    watching = lambda: nullcontext(lambda progress: seen.append(progress.done))  # noqa: E731
     optimized = optimize(model, "4s", x, backends="im2col", out=out, watching=watching)
-    assert told
+    assert seen
     with torch.inference_mode():
         assert near(optimized(x), model(x))
     rows = convsweep.load(out)
@@ -693,7 +693,7 @@ def test_the_package_has_it() -> None:
 FACTORY = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:
+def run_command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:
     with pytest.raises(SystemExit) as ended:
         cli.main([*map(str, words)])
     out, err = capsys.readouterr()
@@ -707,16 +707,16 @@ def test_the_command_tells_the_report(
     spec = f"{tmp_path / 'nets.py'}:net"
     problem = ConvProblem(3, 4, (8, 8), 3, bias=True)
     words = ("optimize", spec, "--input", "1,3,8,8", "--from")
-    code, out, _ = said(capsys, *words, tabled({problem: "torch_conv"}))
+    code, out, _ = run_command(capsys, *words, tabled({problem: "torch_conv"}))
     assert code == 0
     assert "0 of 1 convolution" in out
     assert "torch_conv is the fastest" in out
     wrong = {"--max-error": "0", "--budget": "3s", "--threads": "0", "--out": tmp_path / "new"}
     for more in wrong.items():
-        code, out, err = said(capsys, *words, tabled({problem: "im2col"}), *more)
+        code, out, err = run_command(capsys, *words, tabled({problem: "im2col"}), *more)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert more[0].strip("-") in err
     for text in ("fast", tmp_path, "", "0s"):
-        code, out, err = said(capsys, *words[:-1], "--budget", text)
+        code, out, err = run_command(capsys, *words[:-1], "--budget", text)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "--budget" in err

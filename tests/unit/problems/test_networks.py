@@ -121,8 +121,8 @@ def test_the_problem_of_a_call_is_read_from_its_arguments(problem: ConvProblem) 
     )
     bias = torch.empty(problem.out_channels, device="meta") if problem.bias else None
     p = problem
-    told = called_problem(x, weight, bias, p.stride, p.padding, p.dilation, p.groups)
-    assert told == problem
+    found = called_problem(x, weight, bias, p.stride, p.padding, p.dilation, p.groups)
+    assert found == problem
     named = called_problem(
         weight=weight, input=x, groups=p.groups, bias=bias, dilation=p.dilation, stride=p.stride,
         padding=p.padding,
