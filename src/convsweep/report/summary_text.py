@@ -20,7 +20,7 @@ def summary_sentences(run: Run, comparisons: separable_text.Comparisons) -> list
     """Return the findings per setting, then open comparisons and missing times."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    sentences = separable_text.sentences(run, comparisons)
+    sentences = separable_text.verdict_sentences(run, comparisons)
     for setting in run.settings:
         part = run.within(setting)
         where = f"On {setting}: " if len(run.settings) > 1 else ""

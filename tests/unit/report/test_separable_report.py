@@ -12,7 +12,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.report.sections.separable_text import sentences
+from convsweep.report.sections.separable_text import explanation_sentences, verdict_sentences
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.schema import ROOFLINE, Row
 from convsweep.results.store import load
@@ -51,7 +51,7 @@ def numbers(sentence: str) -> list[float]:
 def test_the_verdict_has_counts_mean_and_mac_ratio(read: Read, channels: int) -> None:
     run = read(measured(lambda p: 4.0 if p.in_channels >= channels else 0.5))
     (found,) = compare_settings(run).values()
-    (sentence,) = sentences(run, compare_settings(run))
+    (sentence,) = verdict_sentences(run, compare_settings(run))
     wins = sum(p.in_channels >= channels for p in PROBLEMS)
     slower = [len(PROBLEMS) - wins] if wins < len(PROBLEMS) else []
     assert numbers(sentence)[: 2 + len(slower)] == [wins, len(PROBLEMS), *slower]
@@ -62,7 +62,7 @@ def test_the_verdict_has_counts_mean_and_mac_ratio(read: Read, channels: int) ->
 
 def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
     run = read(measured(lambda p: 4.0, passes=1))
-    (sentence,) = sentences(run, compare_settings(run))
+    (sentence,) = verdict_sentences(run, compare_settings(run))
     assert numbers(sentence)[:3] == [0, 6, 6]
     assert "[" not in sentence
 
@@ -70,7 +70,9 @@ def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
 def test_settings_are_named(read: Read) -> None:
     double = [replace(row, dtype="float64") for row in measured(lambda p: 0.5)]
     run = read(measured(lambda p: 4.0) + double)
-    starts = [sentence.split(":")[0] for sentence in summary_sentences(run, compare_settings(run))[:2]]
+    starts = [
+        sentence.split(":")[0] for sentence in summary_sentences(run, compare_settings(run))[:2]
+    ]
     assert starts == ["On cpu, float32", "On cpu, float64"]
 
 
@@ -78,7 +80,7 @@ def test_the_explanation_has_efficiencies_and_shares(read: Read) -> None:
     run = read(study_of.rows(PROBLEMS))
     (found,) = (comparison.explanation for comparison in compare_settings(run).values())
     assert found is not None
-    _, roofline, time = sentences(run, compare_settings(run))
+    roofline, time = explanation_sentences(compare_settings(run))
     efficiency = [100 * end for share in found.efficiency.values() for end in share]
     assert numbers(roofline)[:-1] == pytest.approx([found.roofline_speedup, *efficiency], rel=5e-3)
     assert numbers(time)[:3] == pytest.approx(
@@ -88,7 +90,7 @@ def test_the_explanation_has_efficiencies_and_shares(read: Read) -> None:
 
 def test_without_a_roofline_only_the_shares_are_explained(read: Read) -> None:
     run = read([row for row in study_of.rows(PROBLEMS) if row.role != ROOFLINE])
-    assert len(sentences(run, compare_settings(run))) == 2
+    assert len(explanation_sentences(compare_settings(run))) == 1
 
 
 def test_a_part_above_the_roofline_is_named(read: Read) -> None:
@@ -96,7 +98,7 @@ def test_a_part_above_the_roofline_is_named(read: Read) -> None:
     (found,) = (comparison.explanation for comparison in compare_settings(run).values())
     assert found is not None
     assert found.above_roofline == "standard"
-    assert "standard part" in sentences(run, compare_settings(run))[1]
+    assert "standard part" in explanation_sentences(compare_settings(run))[0]
 
 
 @pytest.mark.parametrize("passes", [1, 4])

@@ -18,8 +18,8 @@ from convsweep.report.tables import Table, by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 
 _NOTES = (
-    "Roofline probes are cases like any other, in the first pass and in a few more: the FLOP/s of a "
-    "matrix product, and the bytes per second that copies of several sizes read and write.",
+    "Roofline probes are cases like any other, in the first pass and in a few more: the FLOP/s of "
+    "a matrix product, and the bytes per second that copies of several sizes read and write.",
     "The attainable rate is the lower of two: the rate of the best matrix product, and FLOPs per "
     "byte times the rate of a copy of as many bytes, interpolated between the measured ones "
     "(Williams, Waterman & Patterson 2009, Roofline). FLOPs and bytes are those of the backend "

@@ -9,7 +9,11 @@ from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
-from convsweep.report.sections.separable_text import Comparisons, sentences
+from convsweep.report.sections.separable_text import (
+    Comparisons,
+    explanation_sentences,
+    verdict_sentences,
+)
 from convsweep.report.tables import Table, by_setting
 
 _NOTES = (
@@ -36,7 +40,7 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
         tables.append(("Roofline and parts per problem", _roofline_table(replacements)))
     return Section(
         title="Depthwise-separable against standard",
-        sentences=sentences(run, comparisons),
+        sentences=[*verdict_sentences(run, comparisons), *explanation_sentences(comparisons)],
         tables=tables,
         pictures=_pictures(run, comparisons),
         notes=_NOTES,

@@ -15,15 +15,27 @@ Comparisons = Mapping[str, SeparableComparison]
 """The comparison of each setting."""
 
 
-def sentences(run: Run, comparisons: Comparisons) -> list[str]:
-    """Return the verdict, the roofline and the parts of each setting."""
-    lines = []
-    for setting, found in comparisons.items():
-        if found.replacements:
-            lines.append((setting, _verdict(found, run.baseline)))
-        if found.explanation:
-            lines += [(setting, line) for line in _explanation(found.explanation)]
-    return [f"On {setting}: {line}" if len(comparisons) > 1 else line for setting, line in lines]
+def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
+    """Return the verdict of each setting."""
+    return [
+        _prefix(setting, comparisons) + _verdict(found, run.baseline)
+        for setting, found in comparisons.items()
+        if found.replacements
+    ]
+
+
+def explanation_sentences(comparisons: Comparisons) -> list[str]:
+    """Return the roofline and the shares of the time of each setting."""
+    return [
+        _prefix(setting, comparisons) + sentence
+        for setting, found in comparisons.items()
+        if found.explanation
+        for sentence in _explanation(found.explanation)
+    ]
+
+
+def _prefix(setting: str, comparisons: Comparisons) -> str:
+    return f"On {setting}: " if len(comparisons) > 1 else ""
 
 
 def _verdict(found: SeparableComparison, baseline: str) -> str:
