@@ -17,7 +17,7 @@ from convsweep.report.plots.style import GREY, Picture, new_figure
 
 MOST_ROWS = 40  # of one block; two blocks of up to six backends and short labels fit on a page
 SHORT_LABEL = 18
-_ROOMY = 7  # backends whose names fit side by side
+_ROOMY = 7  # columns of a page whose names fit side by side
 _WORDS = {"skipped": "\N{EN DASH}", "out_of_memory": "memory", "mismatch": "wrong"}
 
 
@@ -32,11 +32,12 @@ def draw(run: Run) -> Picture | None:
     blocks = 2 if len(problems) > MOST_ROWS and narrow else 1
     shown = [problems[place] for place in evenly_by_work([*macs], MOST_ROWS * blocks)]
     rows = math.ceil(len(shown) / blocks)
-    figure = new_figure((1.7 if len(run.backends) <= _ROOMY else 2.4) + 0.24 * max(rows, 4))
+    tilted = len(run.backends) * blocks > _ROOMY
+    figure = new_figure((2.4 if tilted else 1.7) + 0.24 * max(rows, 4))
     axes = list(figure.subplots(1, blocks, squeeze=False)[0])
     colors = SpeedupColors.of(compared["speedup"])
     for i, ax in enumerate(axes):
-        _block(ax, run, shown[i * rows : (i + 1) * rows], colors)
+        _block(ax, run, shown[i * rows : (i + 1) * rows], colors, tilted=tilted)
     colors.add_bar(axes, f"over {run.baseline}", fraction=min(0.2, 0.1 / (0.24 * rows)))
     wins = int((compared["verdict"] == "faster").sum())
     return Picture(
@@ -49,7 +50,9 @@ def draw(run: Run) -> Picture | None:
     )
 
 
-def _block(ax: Axes, run: Run, problems: Sequence[str], scale: SpeedupColors) -> None:
+def _block(
+    ax: Axes, run: Run, problems: Sequence[str], scale: SpeedupColors, *, tilted: bool
+) -> None:
     backends = run.backends
     colors = np.ones((len(problems), len(backends), 4))  # white if there is no number
     for case in run.cases[run.cases["label"].isin(problems)].to_dict("records"):
@@ -69,7 +72,7 @@ def _block(ax: Axes, run: Run, problems: Sequence[str], scale: SpeedupColors) ->
     ax.grid(visible=True, axis="y", which="minor", color="white", linewidth=1)
     ax.set_axisbelow(False)
     ax.tick_params(axis="x", labeltop=True, labelbottom=False)
-    if len(backends) > _ROOMY:
+    if tilted:
         for head in ax.get_xticklabels():
             head.set(rotation=35, ha="left", va="bottom", rotation_mode="anchor", fontsize=8)
 

@@ -104,7 +104,7 @@ def _title(field: Candidates, places: dict[str, Place]) -> str:
     faster = [
         (place.speedup, name) for name, place in others.items() if verdict_of[name] == "faster"
     ]
-    subject = f"Speedup over {field.baseline_label} against error"
     for speedup, name in sorted(faster)[-1:]:
-        return f"{subject}: {formatting.format_ratio(speedup)} for {name} in the geometric mean"
-    return f"{subject}: no backend is significantly faster"
+        times = formatting.format_ratio(speedup)
+        return f"Speed against error: {name} is {times} times as fast as {field.baseline_label}"
+    return f"Speed against error: no backend is significantly faster than {field.baseline_label}"

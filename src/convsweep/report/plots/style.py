@@ -64,9 +64,7 @@ class Picture:
 
     def of(self, setting: str) -> Picture:
         """Return the same picture, named and titled after its setting."""
-        return replace(
-            self, name=f"{self.name}_{slug(setting)}", title=f"On {setting}: {self.title}"
-        )
+        return replace(self, name=f"{self.name}_{slug(setting)}", title=f"{self.title} ({setting})")
 
     def with_title_drawn(self) -> Picture:
         """Draw the title above the figure and return the picture."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
+from convsweep.formatting import compact
 from convsweep.report.plots.axes import evenly
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ def choose_panels(points: DataFrame, axes: list[str]) -> list[Panel]:
     """Return at most six panels, evenly spread over the axes that vary."""
     varying = {name: list(dict.fromkeys(points[name])) for name in axes}
     varying = {name: values for name, values in varying.items() if len(values) > 1}
-    others = [name for name in varying if name != "padding"]
-    if others and _number(points, others) == _number(points, [*varying]):
-        varying.pop("padding", None)  # it follows the kernel: no axis of its own
+    for name in ("padding", "weight_kind"):
+        others = [other for other in varying if other != name]
+        if others and _number(points, others) == _number(points, [*varying]):
+            varying.pop(name, None)  # it follows the kernel: no axis of its own
     while _number(points, [*varying]) > MOST_PANELS:
         longest = max(varying, key=lambda name: len(varying[name]))
         every = varying[longest]
@@ -66,9 +68,13 @@ def choose_panels(points: DataFrame, axes: list[str]) -> list[Panel]:
         chosen = points
         for name, value in zip(order, values, strict=True):
             chosen = chosen[chosen[name] == value]
-        titles = [PANEL_AXES[name].format(v) for name, v in zip(order, values, strict=True)]
+        titles = [_title(name, value) for name, value in zip(order, values, strict=True)]
         panels.append(Panel(", ".join(titles), chosen))
     return [panel for panel in panels if len(panel.points)]
+
+
+def _title(name: str, value: object) -> str:
+    return PANEL_AXES[name].format(value if name == "input_size" else compact(str(value)))
 
 
 def _number(points: DataFrame, axes: list[str]) -> int:
