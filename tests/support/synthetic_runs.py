@@ -210,8 +210,7 @@ def network(passes: int = 5) -> list[Row]:
 def write(run_dir: Path, made: Iterable[Row], environment: dict[str, object] | None = None) -> Path:
     """Write the rows, and the environment where there is one, as a run does."""
     measurements = MEASUREMENTS_TABLE.open(run_dir)
-    for row in made:
-        measurements.append(row)
+    measurements.append(*made)
     measurements.close()
     if environment is not None:
         write_environment(run_dir, environment)

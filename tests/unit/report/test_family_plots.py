@@ -95,13 +95,13 @@ def test_the_map_has_the_fastest_backend_of_every_layer(field: Field) -> None:
         ("3x3, stride 1", "winograd_numba"),
         ("depthwise", "depthwise_numba"),
     }
-    assert all(cell.sure for cell in found)
+    assert all(cell.significant for cell in found)
     assert "depthwise_numba is fastest in 4 of 8" in checked(best_backend_map.draw(of_grid)).title
 
 
 def test_a_winner_among_equals_is_marked(field: Field) -> None:
     equal = field(layers=GRID, workload=None, faster=dict.fromkeys(FASTER, 1.0), noise=0.05)
-    assert not any(cell.sure for cell in best_backend_map.cells(equal))
+    assert not any(cell.significant for cell in best_backend_map.cells(equal))
     picture = checked(best_backend_map.draw(equal))
     assert "no backend" in picture.title
     texts = [text.get_text() for ax in picture.figure.axes for text in ax.texts]

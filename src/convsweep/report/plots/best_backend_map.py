@@ -49,7 +49,7 @@ class Cell(NamedTuple):
     winner: str
     speedup: float
     """Over the baseline; NaN if it has no time."""
-    sure: bool
+    significant: bool
     """Whether it is faster than every other backend, corrected for the number of layers."""
 
 
@@ -78,7 +78,7 @@ def draw(field: Candidates) -> Picture | None:
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
     legend(figure, {}, lines=color_handles(colors))
-    winners = [cell.winner for cell in found if cell.sure]
+    winners = [cell.winner for cell in found if cell.significant]
     return Picture(
         name="best_backend_map",
         figure=figure,
@@ -103,8 +103,11 @@ def cells(field: Candidates) -> list[Cell]:
         won = pick_fastest(rivals)
         found.append(_cell(rivals, won, baseline.get(str(label))))
         doubts.append(_p_value(rivals, won.backend))
-    sure = reject_at_fdr(np.array(doubts, dtype="float64"))
-    return [cell._replace(sure=bool(held)) for cell, held in zip(found, sure, strict=True)]
+    significant = reject_at_fdr(np.array(doubts, dtype="float64"))
+    return [
+        cell._replace(significant=bool(rejected))
+        for cell, rejected in zip(found, significant, strict=True)
+    ]
 
 
 def _cell(rivals: Candidates, won: BestPick, baseline: BestPick | None) -> Cell:
@@ -117,7 +120,7 @@ def _cell(rivals: Candidates, won: BestPick, baseline: BestPick | None) -> Cell:
         int(first["macs"]),
         won.backend,
         math.exp(logs),
-        sure=False,
+        significant=False,
     )
 
 
@@ -165,11 +168,11 @@ def _draw_panel(ax: Axes, panel: _Panel, colors: Mapping[str, str], widest: int)
     rows, columns = _axes(panel)
     for (channels, size), cell in panel.items():
         x, y = columns.index(size), rows.index(channels)
-        color, alpha = colors.get(cell.winner, GREY), 1.0 if cell.sure else _FAINT
+        color, alpha = colors.get(cell.winner, GREY), 1.0 if cell.significant else _FAINT
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, alpha=alpha,
                                edgecolor="white", linewidth=1))  # fmt: skip
         number = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
-        text = number + ("" if cell.sure else "?")
+        text = number + ("" if cell.significant else "?")
         ax.text(x, y, text, ha="center", va="center", fontsize=8.5)
     ax.set_xticks(range(len(columns)), ["x".join(map(str, dict.fromkeys(c))) for c in columns])
     channels_of = [str(i) if i == o else f"{i}→{o}" for i, o in rows]

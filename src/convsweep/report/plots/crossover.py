@@ -116,8 +116,8 @@ def _surface(cells: dict[tuple[int, str], Replacement]) -> Panel | None:
     columns = [s for s in by_pixels if 2 * sum((c, s) in cells for c in rows) >= len(rows)]
     if min(len(rows), len(columns)) < 2:
         return None
-    kept = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}
-    return Panel("", kept, rows, columns)
+    filled = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}
+    return Panel("", filled, rows, columns)
 
 
 def _draw_panel(ax: Axes, panel: Panel, scale: SpeedupColors, points: int) -> None:

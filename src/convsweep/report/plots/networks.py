@@ -33,7 +33,7 @@ _LOOKS = {STANDARD: Look(COLORS[1], "o"), REPLACED: Look(COLORS[2], "D")}
 _MEASURED, _EXPECTED = Look(COLORS[1], "o"), Look(COLORS[2], "|")
 
 _OTHERS = ("batch norm", "activation", "pooling", "linear", "other")
-_CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each alone"
+_CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each timed separately"
 # Hatches distinguish the parts in grey prints.
 _FILLS: Mapping[str, tuple[str, str]] = {
     _SINGLE: ("#9cc9e3", ""),
@@ -79,8 +79,8 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
         figure=figure,
         title=title,
         alt=f"Scatter chart of MACs against time of {_names(one.workload for one in networks)}.",
-        caption="Convolutions are timed alone and counted as often as they occur. On the dotted "
-        "line time is proportional to MACs, at the rate of the largest network.",
+        caption="Convolutions are timed separately and counted as often as they occur. On the "
+        "dotted line time is proportional to MACs, at the rate of the largest network.",
     )
 
 
@@ -157,15 +157,15 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
         name="network_speedup",
         figure=figure,
         title=title,
-        alt="Dot chart of the measured speedup beside the one expected from MACs of "
+        alt="Dot chart of the measured and the expected speedup from MACs of "
         f"{_names(gain.name for gain in gains)}.",
-        caption="Sums over all convolutions of a network, each timed alone, with 95 % intervals. "
-        "Separable layers compute another function, which needs training.",
+        caption="Sums over all convolutions of a network, each timed separately, with 95 % "
+        "intervals. Separable layers compute another function, which needs training.",
     )
 
 
 def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Picture | None:
-    """Draw each network's convolutions timed alone, and its time in parts; None without one."""
+    """Draw the convolutions timed separately, and the network in parts; None without one."""
     if not breakdowns:
         return None
     figure = new_figure(2.1 + 0.8 * len(breakdowns))
@@ -196,8 +196,8 @@ def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Pictur
         figure=figure,
         title=title,
         alt=f"Stacked bars of the time of {_names(one.network for one in breakdowns)}, by part.",
-        caption="Upper bar: every convolution timed alone, added up. Lower bar: the network, run "
-        "end to end, by kind of call.",
+        caption="Upper bar: every convolution timed separately, added up. Lower bar: the network, "
+        "run end to end, by kind of call.",
     )
 
 

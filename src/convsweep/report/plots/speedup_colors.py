@@ -16,7 +16,7 @@ from convsweep.formatting import format_ratio
 
 Color = tuple[float, float, float, float]
 
-_MAP = colormaps["BrBG"]  # told apart with any colour vision
+_MAP = colormaps["BrBG"]  # distinct with any colour vision
 _LUMINANCE = (0.299, 0.587, 0.114)
 _LEAST, _MOST = 1.0, 4.0  # of the limit: colours end between 2 and 16 times faster or slower
 
