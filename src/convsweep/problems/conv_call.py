@@ -23,10 +23,10 @@ def convolution_problem(
         input_shape: (N, C_in, *input_size), or the same without N.
         weight_shape: (C_out, C_in / groups, *kernel_size).
         bias: whether the call has one.
-        stride: one number, or one per dimension.
-        padding: the same, or "valid" or "same".
-        dilation: as `stride`.
-        groups: of channels.
+        stride: one number, or one per dimension; the same for `padding` and `dilation`.
+        padding: also "valid" or "same".
+        dilation: distance of taps.
+        groups: number of channel groups.
 
     Raises:
         ValueError: no `ConvProblem` has this shape.
