@@ -86,27 +86,24 @@ def test_a_run_without_variants_is_an_error(run: Callable[..., Path]) -> None:
         measure_noise(store.load(run("plain", plain)))
 
 
-def test_a_report_quotes_the_latest_noise_of_its_own_machine(
-    run: Callable[..., Path], tmp_path: Path
+def test_a_report_has_the_latest_noise_of_its_own_machine(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = rows(3, 0.005)
-    plain = run("plain", made)
-    page = write_report(plain, tmp_path / "report")
-    asked = {"request": {"name": "noise"}}
-    run("older", rows(3, 0.005, problems=27), started_at="2026-01-01", **asked)
-    run("elsewhere", rows(3, 0.005, problems=28), environment_id="x", started_at="2027", **asked)
-    run("latest", rows(3, 0.005, problems=29), started_at="2026-02-02", **asked)
-    run("tiny", rows(3, 0.005, problems=3), started_at="2026-03-03", **asked)
-    run("broken", made)
+    monkeypatch.setattr("convsweep.report.build._feature_sections", lambda *_: [])
+    monkeypatch.setattr("convsweep.report.plots.figures", lambda *_: [])
+    plain = run("plain", rows(3, 0.005, problems=3))
+    noise = {"request": {"name": "noise"}}
+    run("older", rows(3, 0.005, problems=27), started_at="2026-01-01", **noise)
+    run("other", rows(3, 0.005, problems=28), environment_id="x", started_at="2027", **noise)
+    run("latest", rows(3, 0.005, problems=29), started_at="2026-02-02", **noise)
+    run("tiny", rows(3, 0.005, problems=3), started_at="2026-03-03", **noise)
+    run("broken", rows(3, 0.005, problems=3))
     (tmp_path / "broken" / store.ENVIRONMENT).write_text("no object")
     page = write_report(plain, tmp_path / "report")
-    assert "0 false alarms in 29 comparisons" in page.read_text(encoding="utf-8")
-    assert "0 false alarms in 29 comparisons" in (page.parent / "report.md").read_text(
-        encoding="utf-8"
-    )
+    assert "in 29 comparisons" in page.read_text(encoding="utf-8")
 
 
-def test_a_request_against_itself_has_two_twins_a_backend() -> None:
+def test_an_aa_request_has_two_variants_per_backend() -> None:
     request = aa_request(read_request(Options(grid="smoke", backends=["im2col", "loop"])))
     assert list(request.backends) == [
         "im2col", "im2col+again", "im2col+5%", "loop", "loop+again", "loop+5%",

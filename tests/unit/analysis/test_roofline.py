@@ -151,7 +151,7 @@ def test_a_case_is_held_to_the_work_that_its_own_strategy_does(tmp_path: Path) -
     assert requested.loc[requested["status"] != "ok", "roofline_fraction"].isna().all()
 
 
-def test_without_ceilings_nothing_is_said_of_them(tmp_path: Path) -> None:
-    summary = summarize(load(made.write(tmp_path / "run", made.rows(made.grid()))))
-    told = summary[["roofline_fraction", "attainable_flops_per_s", "bound"]]
-    assert told.isna().all(axis=None)
+def test_without_probes_there_are_no_rooflines(tmp_path: Path) -> None:
+    summary = summarize(load(made.write(tmp_path / "run", made.rows(made.grid((8,), (14,), (3,))))))
+    found = summary[["roofline_fraction", "attainable_flops_per_s", "bound"]]
+    assert found.isna().all(axis=None)
