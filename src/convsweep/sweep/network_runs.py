@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
-from convsweep.measure.outcome import Outcome, utc_now
+from convsweep.measure.outcome import Outcome, RunInfo, utc_now
 from convsweep.measure.worker import Describe, Settings
 from convsweep.problems.case import Case
 from convsweep.problems.networks import BUILDERS, IMAGE
@@ -87,16 +87,8 @@ def time_once(
     return reply
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Columns that are the same in all rows of a run."""
-
-    run_id: str
-    environment_id: str
-
-
 def rows_of(
-    origin: Origin,
+    run: RunInfo,
     network: Network,
     pass_index: int,
     result: NetworkTimes | Outcome,
@@ -104,10 +96,10 @@ def rows_of(
 ) -> list[NetworkRow]:
     """Return the rows of a network in one pass: its parts, then the whole; one row if it failed."""
     whole = NetworkRow(
-        run_id=origin.run_id,
+        run_id=run.run_id,
         pass_index=pass_index,
         started_at=utc_now(),
-        environment_id=origin.environment_id,
+        environment_id=run.environment_id,
         network=network.name,
         device=network.device,
         dtype=network.dtype,
@@ -147,7 +139,7 @@ class NetworkRunner:
         recorded: rows that the file already has.
         networks: those to time.
         cases: of all shards, with the names of the layers.
-        origin: columns of all rows.
+        run: columns of all rows.
         least_passes: passes that time every network. Later passes do so only if networks took at
             most a third of the run's time.
     """
@@ -158,17 +150,17 @@ class NetworkRunner:
         recorded: Sequence[NetworkRow],
         networks: Sequence[Network],
         cases: Sequence[Case],
-        origin: Origin,
+        run: RunInfo,
         *,
         least_passes: int = ENOUGH_PASSES,
     ) -> None:
-        self._file, self._networks, self._origin = file, networks, origin
+        self._file, self._networks, self._run = file, networks, run
         self._least_passes = least_passes
         self._layers = {
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
         }
-        known = [row for row in recorded if row.environment_id == origin.environment_id]
+        known = [row for row in recorded if row.environment_id == run.environment_id]
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
@@ -191,7 +183,7 @@ class NetworkRunner:
         """Write the rows of a network in one pass, which took `spent_s` seconds."""
         assert self._file is not None
         layers = self._layers[network.name]
-        self._file.append(*rows_of(self._origin, network, pass_index, result, layers))
+        self._file.append(*rows_of(self._run, network, pass_index, result, layers))
         self.spent_s += spent_s
         if isinstance(result, Outcome):
             self._failed.add(network.key)

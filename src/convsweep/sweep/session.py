@@ -22,7 +22,7 @@ from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
-from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, Origin, networks_of
+from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, networks_of
 from convsweep.sweep.request import Request
 from convsweep.sweep.resume import completed_results, earlier_settings, require_same
 from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
@@ -104,7 +104,10 @@ def run_sweep(
                 own_rows = completed.rows[completed.rows["environment_id"] == one.id]
                 known[one.id] = completed_results(own_rows, one.request.every_case)
         metadata |= executor.metadata(earlier)
-        run_id = str(metadata["run_id"])
+        runs = {
+            one.id: RunInfo(str(metadata["run_id"]), one.id, dict(one.request.device_descriptions))
+            for one in environments
+        }
         writer = files.enter_context(closing(RunWriter(out, metadata, completed)))
         timed = {
             one.id: _networks(one.request) if networks is None else networks for one in environments
@@ -119,13 +122,13 @@ def run_sweep(
                 one,
                 settings[one.id],
                 SweepMonitor(one.request, interrupts, known.get(one.id)),
-                _recorder(writer, one, run_id),
+                _recorder(writer, one.request, runs[one.id]),
                 NetworkRunner(
                     file,
                     recorded,
                     timed[one.id],
                     (one.request.whole or one.request).cases,
-                    Origin(run_id, one.id),
+                    runs[one.id],
                     least_passes=ENOUGH_PASSES if one.request.budget_s is None else 1,
                 ),
                 known.get(one.id),
@@ -170,9 +173,7 @@ def _settings(environment: Environment, earlier: Mapping[str, Any]) -> Settings:
     return earlier_settings(_of_environment(earlier, environment.id), settings)
 
 
-def _recorder(writer: RunWriter, environment: Environment, run_id: str) -> RecordOutcome:
-    request = environment.request
-    run = RunInfo(run_id, environment.id, dict(request.device_descriptions))
+def _recorder(writer: RunWriter, request: Request, run: RunInfo) -> RecordOutcome:
     backends = request.every_backend
 
     def record(pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:

@@ -10,12 +10,12 @@ from math import isfinite
 from typing import Any
 
 from convsweep.backends.base import Backend
-from convsweep.measure.outcome import Outcome
+from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
 from convsweep.sweep.forecast import Countdown, case_s, pass_count
-from convsweep.sweep.network_runs import Network, NetworkRunner, Origin
+from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.state import SweepState
 from convsweep.sweep.stopping import PassResults, SweepMonitor
@@ -100,7 +100,7 @@ class GroupQueue:
     ) -> None:
         request = environment.request
         self.environment, self.monitor = environment, monitor
-        self.networks = networks or NetworkRunner(None, (), (), (), Origin("", ""))
+        self.networks = networks or NetworkRunner(None, (), (), (), RunInfo("", "", {}))
         self.running = 0
         """Tasks that the executor has started and not finished."""
         self.phases_s: dict[str, float] = {}

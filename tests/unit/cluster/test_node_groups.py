@@ -80,7 +80,7 @@ def test_nodes_are_chosen_by_slot_and_label() -> None:
     assert [one.name for one in fitting_nodes(nodes, "kind=big")] == ["a"]
     with pytest.raises(ValueError, match="'kind=small'; there is kind=big"):
         fitting_nodes(nodes, "kind=small")
-    with pytest.raises(ValueError, match="'kind' is not KEY=VALUE"):
+    with pytest.raises(ValueError, match="'kind'"):
         fitting_nodes(nodes, "kind")
     with pytest.raises(ValueError, match="node d offers 2 of convsweep_slot: it has to be 1"):
         fitting_nodes([*nodes, node("d", slots=2.0)], None)

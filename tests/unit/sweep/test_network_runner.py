@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
-from convsweep.measure.outcome import Outcome
+from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.worker import Message, Reply, Settings
 from convsweep.problems.case import cross
 from convsweep.problems.networks import BUILDERS, IMAGE
@@ -24,7 +24,6 @@ from convsweep.sweep import network_runs
 from convsweep.sweep.network_runs import (
     Network,
     NetworkRunner,
-    Origin,
     networks_of,
     rows_of,
     time_once,
@@ -40,7 +39,7 @@ TIMES = NetworkTimes(
     parts=[TimedModule(CONVOLUTION, PROBLEM, 2, 0.4), TimedModule("pooling", None, 1, 0.05)],
 )
 NETWORK = Network("mobilenetv1_100", "mobilenetv1_100", (IMAGE,), "cpu", "float32", "contiguous", 1)
-ORIGIN = Origin("run", "e0")
+RUN = RunInfo("run", "e0", {})
 LAYERS = cross([Layer(PROBLEM, NETWORK.name, "conv1")], ["torch_conv"])
 
 
@@ -77,7 +76,7 @@ class Run:
         completed = NETWORKS_TABLE.load_completed(run_dir) if resume else None
         recorded = NETWORKS_TABLE.rows_of(completed.rows) if completed else []
         self._file, self._launch = NETWORKS_TABLE.open(run_dir, completed), launch
-        self._runner = NetworkRunner(self._file, recorded, networks or [NETWORK], LAYERS, ORIGIN)
+        self._runner = NetworkRunner(self._file, recorded, networks or [NETWORK], LAYERS, RUN)
 
     def before_pass(self, pass_index: int) -> None:
         for network in self._runner.due(pass_index):
@@ -92,7 +91,7 @@ class Run:
 
 
 def rows(passes: int = 2, found: NetworkTimes | Outcome = TIMES) -> list[list[NetworkRow]]:
-    return [rows_of(ORIGIN, NETWORK, index, found, {PROBLEM: "conv1"}) for index in range(passes)]
+    return [rows_of(RUN, NETWORK, index, found, {PROBLEM: "conv1"}) for index in range(passes)]
 
 
 def written(run_dir: Path, made: Sequence[Sequence[NetworkRow]]) -> Path:
@@ -163,7 +162,7 @@ def test_rows_that_are_written_are_read_back(tmp_path: Path) -> None:
 
 
 def test_a_run_without_networks_has_no_rows(tmp_path: Path) -> None:
-    assert NetworkRunner(None, [], [], [], ORIGIN).due(0) == []
+    assert NetworkRunner(None, [], [], [], RUN).due(0) == []
     assert NETWORKS_TABLE.load_completed(tmp_path).rows.empty
     assert list(NETWORKS_TABLE.load_completed(tmp_path).rows.columns) == list(NETWORKS_TABLE.names)
 
