@@ -1,5 +1,3 @@
-import operator
-
 import numpy as np
 import pytest
 import torch
@@ -24,18 +22,6 @@ floats = st.lists(st.floats(-1e3, 1e3, width=32), min_size=LANES, max_size=LANES
 FEW = settings(deadline=None, max_examples=25)
 
 _times, _times_columns, _times_plus = times(MATRIX), times(PAIRED_COLUMNS), times_plus(MATRIX)
-
-
-@kernel
-def _calculate(x: int, y: int, z: int, out: int) -> None:
-    a, b, c = v.load(x), v.load(y), v.load(z)
-    v.store(out, a + b)
-    v.store(out + VECTOR_BYTES, a - b)
-    v.store(out + 2 * VECTOR_BYTES, a * b)
-    v.store(out + 3 * VECTOR_BYTES, v.fma(a, b, c))
-    v.store(out + 4 * VECTOR_BYTES, v.broadcast(x + FLOAT_BYTES))
-    v.store(out + 5 * VECTOR_BYTES, v.splat(0.5))
-    v.store(out + 6 * VECTOR_BYTES, v.zeros())
 
 
 @kernel
@@ -65,22 +51,6 @@ def _multiply(which: int, source: int, source_step: int, target: int, target_ste
 
 def guarded(values: object) -> Tensor:
     return buffers.guarded(torch.tensor(values, dtype=torch.float32))
-
-
-@given(x=floats, y=floats, z=floats)
-@FEW
-def test_lanes_are_added_subtracted_and_multiplied_one_by_one(
-    x: list[float], y: list[float], z: list[float]
-) -> None:
-    with buffers.red_zones():
-        a, b, c, out = guarded(x), guarded(y), guarded(z), buffers.empty((7, LANES))
-        _calculate(*(t.data_ptr() for t in (a, b, c, out)))
-        plain = [operator.add(a, b), operator.sub(a, b), operator.mul(a, b)]
-        assert torch.equal(out[:3], torch.stack(plain))
-        exact = a.double() * b.double() + c.double()
-        assert torch.allclose(out[3].double(), exact, rtol=2**-24, atol=2**-40)
-        assert torch.equal(out[4], a[1].expand(LANES))
-        assert torch.equal(out[5:], torch.tensor([[0.5], [0.0]]).expand(2, LANES))
 
 
 @given(step=st.integers(LANES, LANES + 3), target_step=st.integers(LANES, LANES + 3))

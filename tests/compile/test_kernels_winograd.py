@@ -53,7 +53,7 @@ def test_blocks_of_a_single_band_are_right(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "BLOCK_BYTES", 1)
         patch.setattr(winograd, "NEAR_TILES", 1)
-        patch.setattr(winograd, "MOST_UNEVEN", 3)
+        patch.setattr(winograd, "MAX_IMBALANCE", 3)
         bound = winograd_tiles.error_bound(problem)
         finding = check_kernel(
             winograd.prepare, problem, bound, memory_format=memory_format, threads=threads

@@ -1,6 +1,6 @@
 """Compiles Triton's kernels for a GPU that need not be there; tells of each what its code holds.
 
-A program for `tests/test_triton.py`: a line of JSON a kernel and dtype.
+A program for `tests/compile/test_triton.py`: a line of JSON a kernel and dtype.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Triton's kernels without a GPU: run by its interpreter, on tensors of the CPU.
 
-Not collected by itself: `tests/test_triton.py` runs it where the interpreter is switched on.
+Not collected: `tests/compile/test_triton.py` runs it with the interpreter switched on.
 """
 
 from dataclasses import replace

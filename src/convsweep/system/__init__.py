@@ -1,1 +1,1 @@
-"""This machine: devices, clocks, process set-up, fork server and signals."""
+"""This machine: devices, clocks, process setup, fork server and signals."""

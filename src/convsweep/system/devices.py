@@ -1,7 +1,7 @@
-"""Devices: which there are, and how to time work on one. No other file knows about devices.
+"""Devices of this machine, and clocks that time work on them.
 
-Everything goes through `torch.accelerator` and `torch.Event`, so that CUDA, XPU, MPS and devices
-registered by a package (`vulkan`) take one path.
+All accelerators are used through `torch.accelerator` and `torch.Event`: CUDA, XPU, MPS and devices
+that a package registers (`vulkan`).
 """
 
 from __future__ import annotations
@@ -25,53 +25,52 @@ from convsweep.system.peak_memory import peak_of
 
 Work = Callable[[], object]
 Clock = Callable[[Work], float]
-"""Seconds from the start of some work until the device has finished it."""
+"""Returns the seconds from the start of some work until the device has finished it."""
 
-_LEAST_CACHE_BYTES = 2**25  # also where a device does not tell how much it has
+_MIN_CACHE_BYTES = 2**25  # also if the size is unknown
 
-# Device types that a package registers with torch when it is imported.
-_REGISTERED_BY = {"vulkan": "torchvulkan"}
+_REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import registers it
 
 
 class Event(Protocol):
-    """The part of `torch.Event` that timing needs."""
+    """Part of `torch.Event` that timing needs."""
 
     def record(self) -> None:
-        """Mark this place in the device's queue."""
+        """Record a mark in the device's queue."""
 
     def synchronize(self) -> None:
         """Wait until the device has reached the mark."""
 
     def elapsed_time(self, end: Event, /) -> float:
-        """Milliseconds from this mark to `end`."""
+        """Return the milliseconds from this mark to `end`."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where cases run."""
+    """Device that cases run on, with its clock and caches."""
 
     name: str
-    """As torch spells it: cpu, cuda, cuda:1, vulkan."""
+    """Torch's name: cpu, cuda, cuda:1, vulkan."""
     description: str
-    """The product's name."""
+    """Product name."""
     synchronize: Callable[[], None]
-    """Wait until all work handed to the device is done."""
+    """Waits until all submitted work is done."""
     clock: Clock
     cache_bytes: int
-    """Of its largest cache, shared ones counted whole."""
+    """Size of its largest cache."""
     flush_caches: Callable[[], None]
-    """Read and write more than all caches hold, so that nothing timed is left in them."""
+    """Reads and writes more than all caches hold."""
     peak_memory: Callable[[Work], int | None] = lambda work: None
-    """Bytes that some work needs at its peak beyond those in use before it, its answer among them;
-    None where the device does not tell."""
+    """Returns the peak bytes of some work beyond those in use before it, including its result, or
+    None if unknown."""
 
     def clock_overhead_s(self) -> float:
-        """What the clock itself adds to a reading: the median of 31 readings of no work."""
+        """Return the seconds that the clock adds to a reading: the median of 31 without work."""
         return statistics.median(self.clock(lambda: None) for _ in range(31))
 
 
 def device_names() -> list[str]:
-    """Every name that `find_device` takes here."""
+    """Return the names of all devices of this machine."""
     names = ["cpu"]
     if torch.accelerator.current_accelerator(check_available=True) is None:
         for module in filter(find_spec, _REGISTERED_BY.values()):
@@ -85,10 +84,10 @@ def device_names() -> list[str]:
 
 
 def find_device(name: str) -> Device:
-    """The device of that name, made current.
+    """Return the device of that name and make it current.
 
     Raises:
-        ValueError: it is not there; names those that are.
+        ValueError: the machine has no such device; lists those that it has.
     """
     if name == "cpu":
         cache_bytes = _cpu_caches()
@@ -101,9 +100,8 @@ def find_device(name: str) -> Device:
             flusher("cpu", cache_bytes),
             peak_of,
         )
-    there = device_names()
-    if name not in there:
-        raise ValueError(f"device {name!r} is not on this machine; there is {', '.join(there)}")
+    if name not in (names := device_names()):
+        raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(names)}")
     kind, _, index = name.partition(":")
     device = torch.device(kind, int(index or 0))
     torch.accelerator.set_device_index(device)
@@ -129,7 +127,7 @@ def find_device(name: str) -> Device:
 
 
 def host_clock(synchronize: Callable[[], None]) -> Clock:
-    """The host's clock around work and its completion; without `synchronize`, launches alone."""
+    """Return the host's clock, which reads from the start of work to its completion."""
 
     def seconds(work: Work) -> float:
         synchronize()
@@ -142,7 +140,7 @@ def host_clock(synchronize: Callable[[], None]) -> Clock:
 
 
 def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> Clock:
-    """The device's own clock: events queued before and after the work."""
+    """Return the device's clock, which uses events queued before and after the work."""
 
     def seconds(work: Work) -> float:
         start, end = event(), event()
@@ -158,9 +156,9 @@ def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> 
 
 @cache
 def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
-    """Something that reads and writes twice what the caches hold; its memory is taken when used.
+    """Return a function that reads and writes twice the size of the caches.
 
-    Not a plain fill: large stores go past the caches and would leave them as they are.
+    A plain fill would not do: large stores bypass the caches. Memory is allocated at first use.
     """
     buffer: list[torch.Tensor] = []
 
@@ -173,7 +171,7 @@ def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
 
 
 def _peak_allocated(module: ModuleType, synchronize: Callable[[], None], work: Work) -> int | None:
-    """What an accelerator's allocator tells of its peak."""
+    """Return the peak bytes that an accelerator's allocator reports for some work, or None."""
     names = ("memory_allocated", "reset_peak_memory_stats", "max_memory_allocated")
     if not all(hasattr(module, name) for name in names):
         return None
@@ -186,8 +184,8 @@ def _peak_allocated(module: ModuleType, synchronize: Callable[[], None], work: W
 
 @cache
 def _cpu_caches() -> int:
-    """Bytes of the largest cache of a core, shared ones counted whole."""
-    sizes = [_LEAST_CACHE_BYTES]
+    """Return the bytes of the largest cache that core 0 uses."""
+    sizes = [_MIN_CACHE_BYTES]
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         if match := re.fullmatch(r"(\d+)([KMG]?)", path.read_text(encoding="utf-8").strip()):
             sizes.append(int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]])
@@ -195,13 +193,13 @@ def _cpu_caches() -> int:
 
 
 def _accelerator_caches(module: object, index: int) -> int:
-    """Bytes of the device's L2, where it tells."""
+    """Return the bytes of the device's L2 cache."""
     properties = getattr(module, "get_device_properties", lambda index: None)(index)
-    return max(_LEAST_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
+    return max(_MIN_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
 
 
 def has_events(event: Callable[[], Event]) -> bool:
-    """Whether the device times events; some only run."""
+    """Return whether the device supports timed events."""
     try:
         event_clock(event, lambda: None)(lambda: None)
     except RuntimeError:
@@ -210,7 +208,7 @@ def has_events(event: Callable[[], Event]) -> bool:
 
 
 def use_full_precision() -> None:
-    """Turn TF32 off in convolutions and matrix products alike, and fix what cuDNN may choose."""
+    """Turn off TF32 and cuDNN's autotuning."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -219,7 +217,7 @@ def use_full_precision() -> None:
 
 @cache
 def cpu_name() -> str:
-    """The processor's product name, as far as the system tells."""
+    """Return the processor's product name, or its architecture if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if "model name" in line)

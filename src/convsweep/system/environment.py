@@ -1,4 +1,4 @@
-"""What machine this is, which versions run on it, and what makes its timings shaky."""
+"""Description of the machine, its software versions, and warnings about noise."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmar
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may run on."""
-    with suppress(AttributeError):  # Linux alone tells which are allowed
+    """Return the number of physical cores that this process may use."""
+    with suppress(AttributeError):  # only on Linux
         allowed = len(os.sched_getaffinity(0))
         return min(allowed, psutil.cpu_count(logical=False) or allowed)
     return psutil.cpu_count(logical=False) or 1
 
 
 class Usage(NamedTuple):
-    """What the system has counted for this process so far."""
+    """Counts of the operating system for this process."""
 
     page_faults: int
     context_switches: int
-    """Involuntary ones: somebody else wanted the core."""
+    """Involuntary ones: another process got the core."""
 
 
 def usage() -> Usage | None:
-    """The counts up to now; None on systems that keep none."""
+    """Return the counts until now, or None on systems without them."""
     try:
         import resource
     except ImportError:  # Windows
@@ -49,7 +49,7 @@ def usage() -> Usage | None:
 
 
 def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) -> Usage | None:
-    """`total` and what was used from `before` to `after`; None where nobody counts."""
+    """Return `total` plus `after` minus `before`, or None if one of them is None."""
     if total is None or before is None or after is None:
         return None
     return Usage(
@@ -59,7 +59,7 @@ def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) ->
 
 
 def core_clock_hz() -> float | None:
-    """The clock of the core that this runs on; None where the kernel does not tell."""
+    """Return the clock rate of the current core, or None if the kernel does not report it."""
     if sys.platform != "linux":
         return None
     stat = _read("/proc/self/stat")
@@ -69,7 +69,7 @@ def core_clock_hz() -> float | None:
 
 
 def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
-    """Machine, versions, devices and warnings, ready for `environment.json`."""
+    """Return machine, versions, devices and warnings for environment.json."""
     machine = {
         "cpu": device_descriptions.get("cpu", platform.machine()),
         "cores_physical": psutil.cpu_count(logical=False),
@@ -95,20 +95,20 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def environment_warnings() -> list[str]:
-    """What about this machine, right now, makes its timings unsteady; one sentence each."""
+    """Return one sentence per property of the machine, at this time, that makes timings noisy."""
     found = []
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor not in (None, "performance"):
         found.append(f"The clock governor is {governor!r}; set it to 'performance'.")
     if governor is None:
-        found.append("The clock speed can't be read or fixed here.")
+        found.append("The clock speed cannot be read or fixed here.")
     if _hypervisor():
         found.append("A virtual machine: other guests share its cores and caches.")
     load, cores = psutil.getloadavg()[0], usable_cores()
     if load > 0.5:
         found.append(f"Other work is running: load {load:.1f} on {cores} cores.")
     if cores <= 2:
-        found.append(f"Only {cores} cores: the system's own work lands on the ones that are timed.")
+        found.append(f"Only {cores} cores: the system's own work runs on the timed ones.")
     return found
 
 
@@ -124,11 +124,11 @@ def _read(path: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the source that runs, `-dirty` where it was edited since; None outside git."""
+    """Return the commit of the package's source, with `-dirty` if edited, or None outside git."""
     source = str(files("convsweep"))
 
     def git(*words: str) -> str:
-        # No locks: git that is killed along with this process would leave one behind.
+        # No locks: git that is killed with this process would leave one behind.
         command = ["git", "--no-optional-locks", "-C", source, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.strip()

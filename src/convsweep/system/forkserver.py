@@ -1,8 +1,7 @@
-"""How measuring processes are started: within milliseconds, and with nothing of the caller's.
+"""Fork server that starts worker processes within milliseconds.
 
-They fork off a server that has run nothing but imports, so that each is as fresh as a process that
-imports everything itself. This module waits for no library, so that the server can import while
-its user does.
+The server has only imported modules, so its forks are as fresh as new interpreters. This module
+imports no library, so that the server's imports run in parallel with the caller's.
 """
 
 from __future__ import annotations
@@ -20,21 +19,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-# A server with threads could not fork.
+PRELOAD = "convsweep.measure.worker"
+"""Module that the server imports. multiprocessing ignores a name that does not exist."""
+
+# A process with threads cannot fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def get_context() -> ForkServerContext | SpawnContext:
-    """What makes processes: the server's, or where there can't be one, fresh interpreters."""
+    """Return the context of the fork server, or of `spawn` on systems without one."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["convsweep.measure.worker"])
+    forking.set_forkserver_preload([PRELOAD])
     return forking
 
 
 def start() -> None:
-    """Start the server, which then imports while the caller goes on."""
+    """Start the server, whose imports run in parallel with the caller."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver
 
@@ -45,21 +47,18 @@ def start() -> None:
 
 @contextmanager
 def isolated_start() -> Iterator[None]:
-    """Processes started within ignore Ctrl-C, have no threads, never run the caller's script."""
+    """Within, started processes ignore Ctrl-C, have no threads and do not run `__main__`."""
     with _interrupts_held(), set_variables(_SINGLE_THREADED), _no_script():
         yield
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C is for the parent, who ends them: they start with it blocked, and it stays so.
-
-    One that comes meanwhile is not lost.
-    """
+    """Block Ctrl-C: started processes inherit the mask. A pending interrupt is delivered after."""
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # as it starts it lets interrupts through
+    resource_tracker.ensure_running()  # its start unblocks interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -69,7 +68,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def set_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Within, these environment variables have these values."""
+    """Within, set environment variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -83,7 +82,7 @@ def set_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _no_script() -> Iterator[None]:
-    """A measuring process needs nothing of `__main__`, which may be a notebook or have no guard."""
+    """Hide `__main__`, which may be a notebook or a script without a guard."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

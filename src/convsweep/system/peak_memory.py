@@ -1,4 +1,4 @@
-"""The memory that some work needs in this process at its peak, where the system tells: Linux."""
+"""Peak memory of some work in this process, on Linux with glibc."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from functools import cache
 from pathlib import Path
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # proc(5): sets VmHWM back to what is resident now
+_RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident bytes
 _TRIAL = 2**23  # bytes
 
 
 def peak_of(work: Callable[[], object]) -> int | None:
-    """Bytes that are resident at the peak of some work beyond those resident before it.
+    """Return the peak of resident bytes during some work, beyond those before it.
 
-    Memory that was freed before, and that the allocator keeps, is given back to the system first:
-    the work pays for all that it takes, in whole pages. None where that can't be had, as without
-    /proc or under an allocator other than glibc's.
+    Freed memory that the allocator keeps is first returned to the system, so that it is counted
+    when the work uses it. Returns None if the system cannot measure this.
     """
-    return _peak(work) if _tells() else None
+    return _peak(work) if _is_supported() else None
 
 
 @cache
-def _tells() -> bool:
-    """Whether memory that was taken, freed and taken again is seen."""
+def _is_supported() -> bool:
+    """Return whether memory that is allocated, freed and allocated again is measured."""
     try:
         found = [_peak(lambda: b"x" * _TRIAL) for _ in range(2)]
     except (OSError, AttributeError, TypeError, StopIteration):
@@ -41,6 +40,6 @@ def _peak(work: Callable[[], object]) -> int:
 
 
 def _highest() -> int:
-    """The most bytes that have been resident since the last reset."""
+    """Return the most resident bytes since the last reset."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

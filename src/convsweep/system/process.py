@@ -1,8 +1,7 @@
-"""The conditions that a measuring process runs under, set by itself as it starts.
+"""Setup of a worker process: threads, cores, allocator, priority, memory limit and layout.
 
-What moves a timing without being asked about is fixed where it can be (threads, cores, allocator,
-priority) and drawn anew in every process where it can't (placement in memory): what is frozen by
-luck looks exact and is wrong (Curtsinger & Berger 2013, Stabilizer).
+Placement in memory is drawn anew in every process, because one fixed layout biases results
+(Curtsinger & Berger 2013, Stabilizer).
 """
 
 from __future__ import annotations
@@ -20,37 +19,37 @@ from time import perf_counter, process_time, sleep
 import torch
 
 ALLOCATORS = ("retain", "system")
-"""What `--allocator` takes."""
+"""Values of `--allocator`."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _NICENESS = -10
 
-# glibc's malloc.h: trim the heap's top, keep beyond it, map blocks of their own.
+# glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _PADS, _LARGEST_PAD = 8, 2**20
 _SPARE_BYTES = 2**26
 
-_REST_STEP_S, _LONGEST_REST_S = 0.002, 0.2
-_IDLE_SHARE = 0.1  # of a step that a process at rest may still be busy for
+_IDLE_STEP_S, _MAX_WAIT_S = 0.002, 0.2
+_IDLE_SHARE = 0.1  # CPU share below which a process is idle
 
 
 def wait_until_idle() -> None:
-    """Wait until this process's threads stop spinning for work, which some do for 50 ms."""
-    until_s = perf_counter() + _LONGEST_REST_S
+    """Wait until no thread of this process spins; some do for 50 ms. Gives up after 0.2 s."""
+    until_s = perf_counter() + _MAX_WAIT_S
     while perf_counter() < until_s:
         before_s = process_time()
-        sleep(_REST_STEP_S)
-        if process_time() - before_s < _IDLE_SHARE * _REST_STEP_S:
+        sleep(_IDLE_STEP_S)
+        if process_time() - before_s < _IDLE_SHARE * _IDLE_STEP_S:
             return
 
 
 def retain_memory() -> str:
-    """Keep freed memory in the process; "retain", or "system" where that can't be had.
+    """Keep freed memory in the process. Return "retain", or "system" if not supported.
 
-    glibc gives large blocks back to the kernel, and a convolution that allocates its output then
-    page-faults at every call: that, not arithmetic, decides a comparison.
+    By default glibc returns large blocks to the kernel. A convolution that allocates its output
+    then page-faults at every call, which would decide a comparison.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -63,17 +62,15 @@ def retain_memory() -> str:
 
 
 def fix_threads(threads: int) -> None:
-    """Pools of `threads` threads: torch's, and those that engines make from now on."""
+    """Set the size of torch's thread pool, and of those that libraries create from now on."""
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     torch.set_num_threads(threads)
 
 
 def pin(threads: int, among: Collection[int] | None = None) -> list[int] | None:
-    """Stay on as many cores as there are threads; which, or None where that can't be had.
+    """Pin the process to the last `threads` cores of `among`, by default of all allowed cores.
 
-    Of those `among` which it may choose; by default those that it is allowed now.
-
-    The last ones: the system's own work prefers the first.
+    The system's own work prefers the first cores. Return the cores, or None if not supported.
     """
     with suppress(AttributeError, OSError):
         cores = sorted(among or os.sched_getaffinity(0))[-threads:]
@@ -83,7 +80,7 @@ def pin(threads: int, among: Collection[int] | None = None) -> list[int] | None:
 
 
 def take_priority() -> int | None:
-    """Go before other work where that is allowed; the niceness, None where there is none."""
+    """Raise the priority if allowed; return the niceness, or None if there is none."""
     with suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     with suppress(AttributeError, OSError):
@@ -92,9 +89,9 @@ def take_priority() -> int | None:
 
 
 def limit_memory(limit_bytes: int | None) -> None:
-    """Let allocations beyond the limit fail here, before the whole machine runs out.
+    """Make allocations beyond the limit fail. A lower limit set by the user is kept.
 
-    A little of it is kept back, for `use_spare_memory`; a lower limit of the user's holds.
+    64 MiB of it are reserved for `use_spare_memory`.
     """
     if limit_bytes is None:
         return
@@ -107,7 +104,7 @@ def limit_memory(limit_bytes: int | None) -> None:
 
 
 def use_spare_memory() -> None:
-    """Let a process whose memory is used up have what it needs to say so."""
+    """Release the reserved memory, so that a full process can report its failure."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -116,22 +113,22 @@ def use_spare_memory() -> None:
 
 
 def end_with_parent() -> None:
-    """Be killed when the parent ends, however it ends; on Linux."""
+    """Have the kernel kill this process when its parent ends; on Linux."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def randomize_heap_layout(rng: random.Random) -> list[torch.Tensor]:
-    """Memory of random sizes, to be kept: what is allocated from now on lies elsewhere each time.
+    """Return blocks of random sizes. Keep them: later allocations have other addresses.
 
-    A forked process would otherwise find every block of memory where its siblings found it.
+    Forked processes would otherwise all get the same addresses.
     """
     return [torch.empty(rng.randrange(1, _LARGEST_PAD), dtype=torch.uint8) for _ in range(_PADS)]
 
 
 def address_randomization() -> str | None:
-    """What the kernel says of its randomising of addresses; None where it does not say."""
+    """Return the kernel's setting of address space randomization, or None if unknown."""
     levels = {"0": "off", "1": "stack and libraries", "2": "stack, libraries and heap"}
     with suppress(OSError):
         level = Path("/proc/sys/kernel/randomize_va_space").read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""Ctrl-C: before a sweep it ends the process; during one the second does, the first one asks."""
+"""Ctrl-C: ends the process at once before a sweep; during one, the first is a request to stop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from types import FrameType
 from typing import Any, NoReturn, Self
 
 EXIT_CODE = 130
-"""Of a process that an interrupt has ended."""
+"""Exit code of an interrupted process."""
 
 
 @contextmanager
 def exit_on_interrupt() -> Iterator[None]:
-    """Within, an interrupt ends the process: a library in the midst of its import may swallow it.
+    """Within, an interrupt ends the process at once. An import could swallow the exception.
 
-    Only for when nothing has been written or started yet that would have to be ended first.
+    Use it only before anything is written or started.
     """
-    if current_thread() is not main_thread():  # Python allows no other to set handlers
+    if current_thread() is not main_thread():  # only the main thread may set handlers
         yield
         return
     before = signal.signal(signal.SIGINT, _end)
@@ -36,30 +36,27 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def ignore_interrupts() -> None:
-    """From here on interrupts do nothing: one while Python ends would take the exit code with it.
-
-    Only for a process that an interrupt has ended already, and that has nothing left to do.
-    """
+    """Ignore interrupts from now on, so that one during shutdown does not change the exit code."""
     if current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Interrupts:
-    """While this is entered, one interrupt is noted and the next one raises as usual."""
+    """Context in which the first interrupt is recorded and the next one raises."""
 
     def __init__(self) -> None:
         self.received = False
-        """Whether there was an interrupt."""
+        """Whether there was one."""
         self._before: Any = None
 
     def __enter__(self) -> Self:
-        """Take interrupts; where Python allows it, in the main thread."""
+        """Handle interrupts, if in the main thread."""
         if current_thread() is main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave interrupts to whoever took them before."""
+        """Restore the previous handler."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 

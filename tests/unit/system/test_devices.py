@@ -144,12 +144,12 @@ def test_a_calls_memory_is_that_of_its_peak_however_often_it_was_called(taken: i
 def test_where_the_system_does_not_tell_there_is_no_peak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory._tells.cache_clear()
+    memory._is_supported.cache_clear()
     monkeypatch.setattr(memory, "_RESET", tmp_path / "none" / "clear_refs")
     called: list[None] = []
     assert memory.peak_of(lambda: called.append(None)) is None
     assert not called
-    memory._tells.cache_clear()
+    memory._is_supported.cache_clear()
 
 
 # From here on, on an accelerator of this machine: `vulkan` runs in software where it is installed.

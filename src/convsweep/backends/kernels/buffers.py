@@ -1,7 +1,7 @@
-"""Memory for the kernels: aligned, reused between calls, and in tests with red zones around it.
+"""Memory for the kernels: aligned, reused between calls, and in tests surrounded by red zones.
 
-Kernels work at raw addresses, and nothing checks those. In the checked mode every buffer lies
-between two red zones: what was written there is found, and what was read there is not a number.
+Kernels use raw addresses without checks. In the checked mode every buffer is between two red zones:
+writes into them are detected, and reads from them are NaN.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _zones: list[Tensor] | None = None
 
 
 def empty(shape: Sequence[int]) -> Tensor:
-    """Fresh memory for an answer, float32, contiguous."""
+    """Return new memory for an output, float32, contiguous."""
     if _zones is None:
         return torch.empty(tuple(shape))
     return _between_zones(prod(shape)).view(tuple(shape))
 
 
 def scratch(name: str, floats: int) -> Tensor:
-    """Memory to work in, aligned to `ALIGNMENT_BYTES`; its content is anything.
+    """Return working memory, aligned to `ALIGNMENT_BYTES`, with undefined content.
 
-    The same name gives a thread the same memory again, at the next call and in the next layer:
-    it is warm, and a network's layers share it.
+    The same name returns the same memory per thread, in later calls and in other layers, so that
+    it is in the cache.
     """
     if _zones is not None:
         return _between_zones(floats)
@@ -42,13 +42,13 @@ def scratch(name: str, floats: int) -> Tensor:
 
 
 def packed(floats: int) -> Tensor:
-    """Memory for weights, aligned to `ALIGNMENT_BYTES`, filled with zeros."""
+    """Return memory for weights, aligned to `ALIGNMENT_BYTES`, filled with zeros."""
     buffer = _aligned(floats) if _zones is None else _between_zones(floats)
     return buffer.zero_()
 
 
 def guarded(tensor: Tensor) -> Tensor:
-    """A copy of an input between red zones, laid out as it was; needs the checked mode."""
+    """Return a copy of an input between red zones, in its layout; needs the checked mode."""
     span = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     return _between_zones(span).as_strided(tensor.shape, tensor.stride()).copy_(tensor)
 
@@ -60,7 +60,7 @@ def _aligned(floats: int) -> Tensor:
 
 
 def _between_zones(floats: int) -> Tensor:
-    assert _zones is not None, "red zones are there in the checked mode alone"
+    assert _zones is not None, "red zones exist in the checked mode only"
     whole = _aligned(floats + 2 * _ZONE).fill_(torch.nan)
     _zones.extend((whole[:_ZONE], whole[_ZONE + floats :]))
     return whole[_ZONE : _ZONE + floats]
@@ -68,10 +68,10 @@ def _between_zones(floats: int) -> Tensor:
 
 @contextmanager
 def red_zones() -> Iterator[None]:
-    """The checked mode: buffers made meanwhile are full of NaN and lie between red zones.
+    """Switch on the checked mode: new buffers are full of NaN and between red zones.
 
     Raises:
-        AssertionError: at its end, where somebody wrote into a zone.
+        AssertionError: at the end, if something was written into a zone.
     """
     global _zones
     assert _zones is None, "the checked mode is on already"

@@ -1,9 +1,8 @@
-"""How the kernels are compiled: once a machine, kept, and thrown away when their source changes.
+"""Compilation of the kernels: at the first call, once per machine and state of their source.
 
-Nothing is compiled before the first call that needs it. GNU OpenMP, whose pool kernels and PyTorch
-share, does not survive `fork`: a process that has computed on 2 threads or more can't be forked and
-compute on in the child, which waits for threads that it does not have. Start it by `spawn` or
-`forkserver`.
+Kernels and PyTorch share the pool of GNU OpenMP, which does not survive `fork`: the child of a
+process that has computed on 2 or more threads waits for threads that do not exist. Start such
+processes by `spawn` or `forkserver`.
 """
 
 from __future__ import annotations
@@ -18,41 +17,42 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import torch
 from numba.core import config as _config
 
 config: Any = _config
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """The function compiled for one thread when it is first called; machine code is kept."""
+    """Compile the function for one thread at its first call; machine code is kept."""
     return _compiled(function, parallel=False)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """The function compiled with its one `prange` spread over threads.
+    """Compile the function with its one `prange` loop spread over threads.
 
-    Numba fuses adjacent `prange` loops, which then lose the barrier between them: a phase that
-    waits for another one is a function of its own.
+    Numba fuses adjacent `prange` loops, which removes the barrier between them. So each phase is a
+    function of its own.
     """
-    # OpenMP: the pool is the one that PyTorch uses; Numba's own costs 0.1 ms a call beside it.
+    # OpenMP: PyTorch's pool; a second pool of Numba would cost 0.1 ms per call.
     config.THREADING_LAYER = "omp"
     return _compiled(function, parallel=True)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of kernels, compiled along with each of them."""
+    """Compile the function as a part of the kernels that call it."""
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 class Entry:
-    """A function to be started at its `address`, compiled when that is first asked for."""
+    """Function that is compiled at the first access of its `address`."""
 
     def __init__(self, signature: Any, function: Callable[..., Any]) -> None:
         self.signature, self.function = signature, function
 
     @cached_property
     def address(self) -> int:
-        """Where its machine code begins, for as long as the entry lives; the code is kept."""
+        """Address of its machine code, valid while the entry exists; the code is kept."""
         address: int = self._compiled.address
         return address
 
@@ -67,18 +67,30 @@ def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
         return numba.njit(cache=True, nogil=True, parallel=parallel, error_model="numpy")(function)
 
 
+def threads() -> int:
+    """Return the number of threads of a kernel that is prepared now."""
+    most: int = config.NUMBA_NUM_THREADS
+    return min(torch.get_num_threads(), most)
+
+
+def source_files() -> list[Path]:
+    """Return the files that machine code depends on."""
+    here = Path(__file__).parent
+    return [*sorted(here.rglob("*.py")), here.parent / "winograd_transforms.py"]
+
+
 @cache
 def cache_folder() -> Path:
-    """Where machine code is kept: a folder for each state of the kernels' source.
+    """Return the folder for machine code: one per state of the kernels' source.
 
-    Numba notices that a kernel's own file has changed, not that a file which it imports has: those
-    beside it, and the matrices that Winograd's kernels are unrolled from.
+    Numba detects a change of a kernel's own file, but not of the files that it imports: those of
+    this package, and the matrices that Winograd's kernels are unrolled from.
     """
-    digest, here = hashlib.sha256(), Path(__file__).parent
-    for path in (*sorted(here.rglob("*.py")), here.parent / "winograd_transforms.py"):
+    digest = hashlib.sha256()
+    for path in source_files():
         digest.update(path.read_bytes())
     name = digest.hexdigest()[:16]
-    for home in _process_keys():
+    for home in _parent_folders():
         folder = home / "convsweep" / "kernels" / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +101,8 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="convsweep-kernels-"))
 
 
-def _process_keys() -> Iterator[Path]:
-    """The user's choices, then the usual place, then one that is always there."""
+def _parent_folders() -> Iterator[Path]:
+    """Return the user's choices, then the usual place, then one that always exists."""
     for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         if value := os.environ.get(variable):
             yield Path(value)
@@ -100,7 +112,7 @@ def _process_keys() -> Iterator[Path]:
 
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
-    """Have Numba keep in this folder what is declared meanwhile, and nobody else's code."""
+    """Within, Numba keeps the code of declared functions in this folder."""
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Depthwise convolution: the worker that suits a problem, its plan, its weights, the call."""
+"""Depthwise convolution: choice of the worker, its plan, packed weights, and the call."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import Entry
+from convsweep.backends.kernels.compiling import Entry, threads
 from convsweep.backends.kernels.depthwise_blocks import blocks_worker
 from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
-from convsweep.backends.kernels.depthwise_work import Plan, start, threads
+from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.layouts import answer, laid_out
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
 from convsweep.problems.problem import ConvProblem
 
-PLANES_BYTES = 2**14  # of a padded band of one plane: half of a usual first cache
-BLOCKS_BYTES = 2**17  # of a padded band of a block of channels: a quarter of a usual second cache
+PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
+BLOCKS_BYTES = 2**17  # per padded band of a block of channels: a quarter of a typical second cache
 ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
 
 
 @dataclass(frozen=True)
 class Work:
-    """One way to compute a problem: a worker, and what its plan says beside the problem's sizes."""
+    """One way to compute a problem: a worker, and the parameters of its plan."""
 
     worker: Entry
-    weights: Tensor  # a row for each channel, or for each vector of channels
+    weights: Tensor  # one row per channel, or per vector of channels
     offsets: list[int]  # of the kernel's lines, in bytes
     bands: int  # of each plane or block
     units: int  # of work, bands of all of them
     needed: int  # columns of the padded input that are read
-    pitch: int  # columns that a padded row has room for
+    pitch: int  # columns per padded row
     band_floats: int
     scratch_floats: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """A work with all addresses, to be started as often as wanted."""
+    """Work with all addresses, ready to be started repeatedly."""
 
     work: Work
     parts: int
-    record: Tensor  # a `Plan`
-    kept: tuple[Tensor, ...]  # what the plan has addresses of
+    record: Tensor  # a `DepthwisePlan`
+    kept: tuple[Tensor, ...]  # tensors whose addresses are in the plan
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """The depthwise convolution in both of PyTorch's layouts, spread over torch's threads."""
+    """Prepare the depthwise convolution for both layouts, with torch's threads."""
     works = planes_work if lanes_are_pixels(problem) else blocks_work
     jobs = {
         True: _job(problem, weights.bias, works(problem, weights.dense)),
@@ -58,9 +58,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     }
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x, problem.input_shape)
+        x, planes = as_planes_or_rows(x, problem.input_shape)
         job = jobs[planes]
-        y = answer(problem.output_shape, planes)
+        y = empty_output(problem.output_shape, planes)
         scratch = buffers.scratch("depthwise", job.parts * job.work.scratch_floats)
         start(job.work.worker, job.parts, job.record, x, y, scratch)
         return y
@@ -69,10 +69,10 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 
 def lanes_are_pixels(problem: ConvProblem) -> bool:
-    """Whether a contiguous tensor is better left in planes than transposed to blocks.
+    """Return whether planes are faster for a contiguous tensor than blocks, which are transposes.
 
-    Rows shorter than a vector waste lanes; a large kernel outweighs the transposes, and meets more
-    padding, whose rows cost blocks nothing; so does a stride, which planes have to be dealt for.
+    Planes waste lanes if rows are shorter than a vector. For large kernels the transposes matter
+    less, and blocks skip kernel rows in the padding. Strides need a rearrangement of planes.
     """
     out_width = problem.output_size[1]
     if problem.in_channels < LANES:
@@ -83,12 +83,12 @@ def lanes_are_pixels(problem: ConvProblem) -> bool:
 
 
 def shared_taps(kernel: int, stride: int, dilation: int) -> int:
-    """How many taps of a side a tile's outputs share their inputs between: all, or one."""
+    """Return the taps per line that share inputs: all of the kernel's side, or one."""
     return kernel if kernel in (3, 5, 7) and stride <= 2 and dilation == 1 else 1
 
 
 def tile_length(size: int) -> int:
-    """Outputs of a tile: maps of real networks are multiples of 7, or of 8, or small."""
+    """Return the outputs per tile: sizes in networks are multiples of 7 or of 8, or small."""
     if size < 4:
         return 1
     if size < 7:
@@ -97,7 +97,7 @@ def tile_length(size: int) -> int:
 
 
 def _bands(problem: ConvProblem, row_bytes: int, limit: int, least: int) -> tuple[int, int]:
-    """Into how many bands output rows are cut, of at most so many padded bytes; rows of those."""
+    """Return the number of bands of at most `limit` padded bytes, and the padded rows per band."""
     out_height, stride = problem.output_size[0], problem.stride[0]
     span = (problem.kernel_size[0] - 1) * problem.dilation[0] + 1
     rows = (limit // row_bytes - span) // stride + 1
@@ -111,13 +111,13 @@ def _aligned(floats: int) -> int:
 
 
 def _line_offsets(problem: ConvProblem, row_bytes: int, across: list[int]) -> list[int]:
-    """Offsets of all taps, row by row, from those of a row."""
+    """Return the offsets of all taps, row by row, from those of one row."""
     down = (i * problem.dilation[0] * row_bytes for i in range(problem.kernel_size[0]))
     return [row + column for row in down for column in across]
 
 
 def planes_work(problem: ConvProblem, dense: Tensor) -> Work:
-    """Lanes are pixels of a row; taps lie in a column of the kernel."""
+    """Return the work whose lanes are pixels of a row and whose taps are a kernel column."""
     (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
     out_height, out_width = problem.output_size
     taps = shared_taps(kernel_h, stride_h, problem.dilation[0])
@@ -146,13 +146,13 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> Work:
 
 
 def rows_work(problem: ConvProblem, dense: Tensor) -> Work:
-    """Lanes are channels of channels_last pixels; taps lie in a row of the kernel."""
+    """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
     return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
 
 
 def blocks_work(problem: ConvProblem, dense: Tensor) -> Work:
-    """Lanes are channels, transposed from planes and back."""
+    """Return the work whose lanes are channels, transposed from planes and back."""
     pixels = problem.output_size[0] * problem.output_size[1]
     return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
 
@@ -160,7 +160,7 @@ def blocks_work(problem: ConvProblem, dense: Tensor) -> Work:
 def _channels_work(
     problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
 ) -> Work:
-    """Lanes are channels: so many `vectors` of them a block, and a tile of so many pixels."""
+    """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
     kernel_w, stride_w, dilation_w = (
         problem.kernel_size[1],
         problem.stride[1],
@@ -190,7 +190,7 @@ def _channels_work(
 
 
 def _packed_vectors(taps: Tensor) -> Tensor:
-    """(C, K) as a row [tap][LANES] for each vector of channels; the last one overlaps."""
+    """Pack (C, K) as one row [tap][LANES] per vector of channels; the last one overlaps."""
     channels = len(taps)
     firsts = [max(0, min(c, channels - LANES)) for c in range(0, channels, LANES)]
     packed = torch.zeros(len(firsts), taps.shape[1], LANES)
@@ -201,14 +201,14 @@ def _packed_vectors(taps: Tensor) -> Tensor:
 
 
 def _job(problem: ConvProblem, bias: Tensor | None, work: Work) -> Job:
-    """The work with its weights packed and its plan written down."""
+    """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)
     sums = buffers.packed(max(problem.in_channels, LANES))
     if bias is not None:
         sums[: problem.in_channels] = bias
     offsets = torch.tensor(work.offsets, dtype=torch.int64)
-    plan = Plan(
+    plan = DepthwisePlan(
         images=problem.batch_size,
         channels=problem.in_channels,
         height=problem.input_size[0],

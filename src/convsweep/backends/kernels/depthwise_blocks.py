@@ -1,7 +1,7 @@
 """Depthwise convolution of contiguous tensors in blocks: lanes are channels, after a transpose.
 
-Rows of a small map fill no vector, and rows of the kernel beyond the image cost nothing where
-lanes are channels: there, two transposes are cheaper than lanes of pixels.
+For small images two transposes are cheaper than lanes of pixels: rows do not fill a vector, and
+kernel rows outside the image cost nothing if lanes are channels.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def _clear(block: int, first: int, last: int) -> None:
 
 @inlined
 def _block_row(source: int, plane_step: int, width: int, end: int, target: int) -> None:
-    """A row of `LANES` planes as `[pixel][LANES]`; up to a block beyond it is written too.
+    """Copy a row of `LANES` planes to `[pixel][LANES]`, and write up to one block beyond it.
 
-    Nothing at `end` and beyond it is read.
+    Nothing from `end` on is read.
     """
     if width >= LANES:
         for first in range(0, width, LANES):
@@ -52,7 +52,7 @@ def _block_row(source: int, plane_step: int, width: int, end: int, target: int) 
 
 @cache
 def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
-    """The worker for contiguous tensors of `LANES` channels or more, with `rows_worker`'s tile."""
+    """Return the worker for contiguous tensors of at least `LANES` channels; see `rows_worker`."""
     x_step = step * VECTOR_BYTES
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
@@ -63,7 +63,7 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
         out_step = out_height * out_width * FLOAT_BYTES
         end = x + p.images * channels * plane_step
         vectors = (channels + LANES - 1) // LANES
-        lines = p.lines // p.kernel_h  # of a row of the kernel
+        lines = p.lines // p.kernel_h  # per kernel row
         padded = scratch + part * p.scratch_bytes
         tile = padded + p.band_bytes
         units = p.images * vectors * bands

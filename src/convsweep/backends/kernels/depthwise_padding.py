@@ -1,8 +1,8 @@
-"""Bands of a plane between their padding, for depthwise kernels whose lanes are pixels.
+"""Padded bands of a plane, for depthwise kernels whose lanes are pixels.
 
-At a stride, columns are dealt to as many phases, column c to place `c // stride` of phase
-`c % stride`: the inputs of neighbouring outputs are neighbours again. Copies and zeros reach up to
-two vectors beyond their end, which whoever makes room for rows has to know.
+With a stride, column c goes to place `c // stride` of phase `c % stride`, so that inputs of
+neighbouring outputs are neighbours. Copies and zeros reach up to two vectors beyond their end: rows
+need this extra room.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from convsweep.backends.kernels.vectors import (
 
 @inlined
 def clear(row: int, first: int, last: int) -> None:
-    """Zeros from one column to another, and up to a vector beyond."""
+    """Write zeros from one column to another, and up to one vector beyond."""
     column = first
     while column < last:
         store(row + column * FLOAT_BYTES, zeros())
@@ -30,7 +30,7 @@ def clear(row: int, first: int, last: int) -> None:
 
 @inlined
 def copy_floats(source: int, count: int, target: int) -> None:
-    """Copy one by one, and nothing beyond."""
+    """Copy floats one by one; write nothing else."""
     for offset in range(0, count * FLOAT_BYTES, FLOAT_BYTES):
         store_float(target + offset, load_float(source + offset))
 
@@ -39,9 +39,9 @@ def copy_floats(source: int, count: int, target: int) -> None:
 def padded_rows(
     source: int, rows: int, width: int, end: int, left: int, needed: int, target: int, step: int
 ) -> None:
-    """Rows between `left` columns of zeros and as many that `needed` are there, `step` apart.
+    """Copy rows, `step` apart, with `left` columns of zeros before and up to `needed` columns.
 
-    Nothing at `end` and beyond it is read.
+    Nothing from `end` on is read.
     """
     for row in range(rows):
         row_source, row_target = source + row * width * FLOAT_BYTES, target + row * step
@@ -62,18 +62,11 @@ def padded_rows(
 
 
 @inlined
-def padded_halves(
-    source: int,
-    rows: int,
-    width: int,
-    end: int,
-    left: int,
-    needed: int,
-    target: int,
-    step: int,
+def padded_even_odd(
+    source: int, rows: int, width: int, end: int, left: int, needed: int, target: int, step: int,
     phase: int,
-) -> None:
-    """As `padded_rows`, even columns and odd ones apart by `phase`."""
+) -> None:  # fmt: skip
+    """Copy as `padded_rows`, with odd columns `phase` bytes after even ones."""
     first = left % 2 * phase + left // 2 * FLOAT_BYTES  # where column 0 of the input goes
     second = (left + 1) % 2 * phase + (left + 1) // 2 * FLOAT_BYTES
     even_right, odd_right = (left + width + 1) // 2, (left + width) // 2
@@ -101,17 +94,10 @@ def padded_halves(
 
 @inlined
 def padded_phases(
-    source: int,
-    rows: int,
-    width: int,
-    left: int,
-    needed: int,
-    target: int,
-    step: int,
-    phase: int,
-    stride: int,
-) -> None:
-    """As `padded_rows`, columns dealt to `stride` phases."""
+    source: int, rows: int, width: int, left: int, needed: int, target: int, step: int,
+    phase: int, stride: int,
+) -> None:  # fmt: skip
+    """Copy as `padded_rows`, with columns distributed to `stride` phases."""
     for row in range(rows):
         row_source, row_target = source + row * width * FLOAT_BYTES, target + row * step
         for q in range(stride):

@@ -1,7 +1,6 @@
 """Depthwise convolution of contiguous tensors: lanes are pixels of a row, one channel at a time.
 
-A band of a plane is copied between its padding, then multiplied. Nothing is transposed, and
-channels need be no multiple of anything.
+A band of a plane is padded, then multiplied. Nothing is transposed, for any number of channels.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_padding import (
     clear,
     copy_floats,
-    padded_halves,
+    padded_even_odd,
     padded_phases,
     padded_rows,
 )
@@ -29,9 +28,9 @@ BUFFERS = 2  # the next band is copied before this one is multiplied
 
 @inlined
 def _place(p: Any, unit: int) -> tuple[int, int, int]:
-    """The plane of a unit of work, and its band of output rows, from one to another.
+    """Return the plane of a unit of work, and the first and last row of its band.
 
-    Of a whole plane nothing is divided: that would take as long as multiplying a small one.
+    Whole planes avoid the division, which takes as long as the products of a small plane.
     """
     if p.bands == 1:
         return unit, 0, p.out_height
@@ -42,7 +41,7 @@ def _place(p: Any, unit: int) -> tuple[int, int, int]:
 
 @inlined
 def _pad(p: Any, unit: int, fresh: bool, x: int, target: int) -> None:
-    """Copy a band of a plane between its padding; zeros stay where whole planes take turns."""
+    """Copy a band of a plane with its padding; zeros are kept between whole planes."""
     plane, first, last = _place(p, unit)
     top = first * p.stride_h - p.top
     below = top + (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
@@ -63,14 +62,14 @@ def _pad(p: Any, unit: int, fresh: bool, x: int, target: int) -> None:
         else:
             padded_rows(source, most - some, p.width, end, p.left, p.needed, at, step)
     elif p.stride_w == 2:
-        padded_halves(source, most - some, p.width, end, p.left, p.needed, at, step, phase)
+        padded_even_odd(source, most - some, p.width, end, p.left, p.needed, at, step, phase)
     else:
         padded_phases(source, most - some, p.width, p.left, p.needed, at, step, phase, p.stride_w)
 
 
 @inlined
 def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
-    """Rows of less than a vector, from one a vector to side by side; nothing beyond the last."""
+    """Copy rows shorter than a vector, one per vector, to adjacent rows; write nothing else."""
     for row in range(rows):
         source, target = tile + row * VECTOR_BYTES, y + row * width * FLOAT_BYTES
         if (rows - row) * width >= LANES:
@@ -81,9 +80,9 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
 
 @cache
 def planes_worker(taps: int, stride: int, count: int) -> Entry:
-    """The worker for contiguous tensors: `taps` in a column of the kernel, `count` output rows.
+    """Return the worker for contiguous tensors: `taps` per kernel column, `count` output rows.
 
-    Its lines are the columns of the kernel, or all its taps where `taps` is 1.
+    Its lines are the columns of the kernel, or all its taps if `taps` is 1.
     """
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:

@@ -1,7 +1,7 @@
 """Depthwise convolution of channels_last tensors: lanes are channels of a pixel.
 
-A band of a block of channels is copied between its padding, its pixels 64 bytes apart: in the
-tensor they are as far apart as it has channels, often a power of two that few cache lines share.
+A band of a block of channels is copied with its padding, pixels 64 bytes apart. In the tensor the
+distance is the number of channels, often a power of two, for which caches have few lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from convsweep.backends.kernels.vectors import load, load_float, store, store_fl
 
 HALVES = 2
 PIXEL_BYTES = HALVES * VECTOR_BYTES
-"""Bytes from pixel to pixel of a block."""
+"""Bytes per pixel of a block."""
 
 
 @inlined
@@ -33,7 +33,7 @@ def _clear(pixels: int, first: int, last: int) -> None:
 def _copy(
     source: int, step: int, channels: int, pixels: int, target: int, target_step: int
 ) -> None:
-    """Copy up to `LANES` channels of a row of pixels; nothing beside them."""
+    """Copy up to `LANES` channels of a row of pixels; write nothing else."""
     if channels >= LANES:
         for pixel in range(pixels):
             store(target + pixel * target_step, load(source + pixel * step))
@@ -46,7 +46,7 @@ def _copy(
 
 @inlined
 def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> tuple[int, int]:
-    """Which rows of the kernel, the first one at row `first`, meet the image: from, up to."""
+    """Return the range of kernel rows inside the image, if the first one is at row `first`."""
     if first >= 0 and first + (kernel - 1) * dilation < height:
         return 0, kernel
     above = min(kernel, max(0, -first + dilation - 1) // dilation)
@@ -56,9 +56,9 @@ def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> t
 
 @cache
 def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
-    """The worker for channels_last tensors: `taps` in a row of the kernel, `count` output columns.
+    """Return the worker for channels_last tensors: `taps` per kernel row, `count` output columns.
 
-    Its lines are the rows of the kernel, or all its taps where `taps` is 1; tiles meet pixels that
+    Its lines are the rows of the kernel, or all its taps if `taps` is 1. Tiles read pixels that
     are `step` apart.
     """
     x_step = step * PIXEL_BYTES
@@ -70,7 +70,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
         row_step, pixel_step = p.pitch * PIXEL_BYTES, channels * FLOAT_BYTES
         vectors = (channels + LANES - 1) // LANES
         blocks = (vectors + HALVES - 1) // HALVES
-        lines = p.lines // p.kernel_h  # of a row of the kernel
+        lines = p.lines // p.kernel_h  # per kernel row
         tile = scratch + part * p.scratch_bytes
         padded = tile + out_width * VECTOR_BYTES
         units = p.images * blocks * bands

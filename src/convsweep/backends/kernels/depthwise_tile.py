@@ -1,10 +1,10 @@
-"""The heart of depthwise kernels: a run of outputs in registers, every input vector loaded once.
+"""Micro-kernel of depthwise convolutions: a run of outputs in registers, each input loaded once.
 
-Neighbouring outputs share inputs. Along one axis of the kernel, that of its taps, an input vector
-is loaded once and multiplied with each weight that meets it; along the other one, that of its
-lines, there is a loop. Lanes are channels, and taps lie in a row of the kernel; or lanes are pixels
-of a row of one channel, and taps lie in a column of the kernel, each in all lanes. A kernel whose
-taps are not neighbours (dilation) is a kernel of one tap and many lines.
+Neighbouring outputs share inputs. Along one axis of the kernel (its taps) an input vector is loaded
+once and multiplied with all weights that use it. Along the other axis (its lines) there is a loop.
+Either lanes are channels, and taps are in a row of the kernel. Or lanes are pixels of a row of one
+channel, taps are in a column, and each weight is in all lanes. A kernel with dilation has one tap
+per line.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.instructions import (
     FLOAT,
     FLOAT_BYTES,
-    LANES,
     VECTOR,
     VECTOR_BYTES,
     in_every_lane,
+    moved,
+    multiply_add,
     pointer,
     read_vector,
     write_vector,
@@ -37,29 +38,18 @@ _intrinsic: Any = extending.intrinsic(prefer_literal=True)
 
 @_intrinsic
 def tile(
-    typing: Any,
-    x: Any,
-    x_step: Any,
-    offsets: Any,
-    lines: Any,
-    weights: Any,
-    start: Any,
-    y: Any,
-    y_step: Any,
-    taps: Any,
-    stride: Any,
-    count: Any,
-    pixels: Any,
-) -> Any:
-    """Outputs 0 to `count` of a depthwise convolution, a vector each.
+    typing: Any, x: Any, x_step: Any, offsets: Any, lines: Any, weights: Any, start: Any, y: Any,
+    y_step: Any, taps: Any, stride: Any, count: Any, pixels: Any,
+) -> Any:  # fmt: skip
+    """Compute outputs 0 to `count` of a depthwise convolution, one vector each.
 
-    Output i is written to `y + i * y_step`; it is the vector at `start` plus, for all lines l and
-    taps t, the input vector at `x + offsets[l] + (i * stride + t) * x_step` times its weight. With
-    `pixels` false, lanes are channels: weight (l, t) is a vector at `weights`, in that order, and
-    `start` one; with `pixels` true it is a float, and `start` too, and counts in all lanes.
+    Output i is written to `y + i * y_step`. It is the vector at `start` plus, for all lines l and
+    taps t, the input vector at `x + offsets[l] + (i * stride + t) * x_step` times weight (l, t).
+    With `pixels` false, lanes are channels, and weights and `start` are vectors. With `pixels`
+    true they are floats, used in all lanes.
 
-    Steps are in bytes, `offsets` the address of int64. `taps`, `stride`, `count` and `pixels` are
-    constants where the kernel is compiled, `x_step` may be one.
+    Steps are in bytes; `offsets` is the address of int64 values. `taps`, `stride`, `count` and
+    `pixels` are compile-time constants; `x_step` may be one.
     """
     constants = (taps, stride, count, pixels)
     if not all(isinstance(kind, types.Literal) for kind in constants):
@@ -81,86 +71,52 @@ class _Shape(NamedTuple):
     taps: int
     stride: int
     outputs: int
-    pixels: int  # 1 where lanes are pixels
+    pixels: int  # 1 if lanes are pixels
 
 
 def _generate(
-    builder: Any,
-    shape: _Shape,
-    x: Any,
-    x_step: Any,
-    offsets: Any,
-    lines: Any,
-    weights: Any,
-    start: Any,
-    y: Any,
-    y_step: Any,
-) -> None:
-    read, size = (_read_everywhere, FLOAT_BYTES) if shape.pixels else (read_vector, VECTOR_BYTES)
+    builder: Any, shape: _Shape, x: Any, x_step: Any, offsets: Any, lines: Any, weights: Any,
+    start: Any, y: Any, y_step: Any,
+) -> None:  # fmt: skip
+    read, size = (_read_in_every_lane, FLOAT_BYTES) if shape.pixels else (read_vector, VECTOR_BYTES)
     sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(shape.outputs)]
     first = read(builder, start)
     for total in sums:
         builder.store(first, total)
     with cgutils.for_range(builder, lines) as line:
-        offset = pointer(builder, _moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
+        offset = pointer(builder, moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
         line_x = builder.add(x, builder.load(offset))
-        tap = _moved(builder, weights, line.index, shape.taps * size)
-        factors = [read(builder, _moved(builder, tap, t, size)) for t in range(shape.taps)]
+        tap = moved(builder, weights, line.index, shape.taps * size)
+        factors = [read(builder, moved(builder, tap, t, size)) for t in range(shape.taps)]
         for place in range((shape.outputs - 1) * shape.stride + shape.taps):
-            meetings = _meetings(place, shape)
-            value = (
-                read_vector(builder, _moved(builder, line_x, x_step, place)) if meetings else None
-            )
-            for i, t in meetings:
-                _multiply_add(builder, value, factors[t], sums[i])
+            uses = _uses(place, shape)
+            value = read_vector(builder, moved(builder, line_x, x_step, place)) if uses else None
+            for i, t in uses:
+                total = builder.load(sums[i])
+                builder.store(multiply_add(builder, value, factors[t], total), sums[i])
     for i, total in enumerate(sums):
-        write_vector(builder, builder.load(total), _moved(builder, y, y_step, i))
+        write_vector(builder, builder.load(total), moved(builder, y, y_step, i))
 
 
-def _meetings(place: int, shape: _Shape) -> list[tuple[int, int]]:
-    """The outputs that the input at a place goes into, each with its tap."""
+def _uses(place: int, shape: _Shape) -> list[tuple[int, int]]:
+    """Return the outputs that use the input at a place, each with its tap."""
     places = ((i, place - i * shape.stride) for i in range(shape.outputs))
     return [(i, tap) for i, tap in places if 0 <= tap < shape.taps]
 
 
-def _moved(builder: Any, address: Any, step: Any, times: Any) -> Any:
-    """`address + step * times`, of which either may be a number."""
-    kind = address.type
-    step, times = (ir.Constant(kind, n) if isinstance(n, int) else n for n in (step, times))
-    return builder.add(address, builder.mul(step, times))
-
-
-def _read_everywhere(builder: Any, address: Any) -> Any:
+def _read_in_every_lane(builder: Any, address: Any) -> Any:
     return in_every_lane(builder, builder.load(pointer(builder, address, FLOAT)))
-
-
-def _multiply_add(builder: Any, x: Any, y: Any, total: Any) -> None:
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    name = f"llvm.fmuladd.v{LANES}f32"
-    multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.store(builder.call(multiply_add, [x, y, builder.load(total)]), total)
 
 
 @inlined
 def run(
-    x: int,
-    x_step: int,
-    offsets: int,
-    lines: int,
-    weights: int,
-    start: int,
-    y: int,
-    y_step: int,
-    length: int,
-    taps: int,
-    stride: int,
-    count: int,
-    pixels: bool,
-) -> None:
-    """Outputs 0 to `length` (at least `count`) by tiles of `count`; the last one overlaps.
+    x: int, x_step: int, offsets: int, lines: int, weights: int, start: int, y: int, y_step: int,
+    length: int, taps: int, stride: int, count: int, pixels: bool,
+) -> None:  # fmt: skip
+    """Compute outputs 0 to `length` (at least `count`) in tiles of `count`; the last one overlaps.
 
-    All else is as in `tile`; `taps`, `stride`, `count`, `pixels` and maybe `x_step` are constants
-    of the function that calls this one.
+    Arguments are as in `tile`. `taps`, `stride`, `count`, `pixels` and perhaps `x_step` are
+    constants of the calling function.
     """
     for first in range(0, length, count):
         i = min(first, length - count)

@@ -1,8 +1,8 @@
-"""Direct convolution as matrix products in place: nothing is unfolded.
+"""Direct convolution as matrix products on the input itself, without im2col.
 
-In rows of pixels with all their channels, what a kernel's row meets lies together: kernel_width *
-C_in floats, and those of the next output are stride * C_in floats on. Output pixels are rows of
-matrix products that read a band of padded input rows as it is, once for every row of the kernel
+In rows of pixels with all channels, the inputs of one kernel row are contiguous: kernel_width *
+C_in floats. Those of the next output start stride * C_in floats later. Output pixels are rows of
+matrix products that read a band of padded input rows, once per kernel row
 (Anderson et al. 2017, Low-memory GEMM-based convolution algorithms; Georganas et al. 2018).
 """
 
@@ -16,23 +16,27 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel
-from convsweep.backends.kernels.depthwise_work import threads
+from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.layouts import answer, laid_out, planes_from_rows, rows_from_rows
+from convsweep.backends.kernels.layouts import (
+    as_planes_or_rows,
+    empty_output,
+    planes_from_rows,
+    rows_from_rows,
+)
 from convsweep.backends.kernels.pointwise import PANEL_BYTES, packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL, products
 from convsweep.backends.kernels.vectors import store, store_float, zeros
 from convsweep.problems.problem import ConvProblem
 
-BAND_BYTES = 2**18  # of a band's input rows: half of a usual second cache
+BAND_BYTES = 2**18  # of a band's input rows: half of a typical second cache
 LINE_BYTES = 64
 
 
-class Plan(NamedTuple):
-    """A problem in 2 dimensions, and how it is divided."""
+class DirectPlan(NamedTuple):
+    """Sizes of a 2-D problem, and its division into bands."""
 
-    planes: int  # 1: pixels lie in planes; 0: in rows of all channels
+    planes: int  # 1: contiguous; 0: channels_last
     images: int
     channels: int
     height: int
@@ -47,17 +51,17 @@ class Plan(NamedTuple):
     left: int  # columns of padding
     dilation_y: int
     dilation_x: int
-    runs: int  # of neighbouring taps in a row of the kernel: 1, or with dilation one a tap
-    depth: int  # of a run: its taps times channels
+    runs: int  # of neighbouring taps per kernel row: 1, or with dilation one per tap
+    depth: int  # per run: its taps times channels
     padded_width: int  # columns that all output columns need
     bands: int  # of output rows of an image
     shares: int  # of the panels of output channels
     padded_bytes: int
-    part_bytes: int  # of all a thread's scratch
+    part_bytes: int  # scratch per thread
 
 
-class Memory(NamedTuple):
-    """Addresses of what the kernels work on."""
+class DirectMemory(NamedTuple):
+    """Addresses of tensors and scratch."""
 
     x: int
     weights: int
@@ -76,8 +80,8 @@ def _clear(address: int, floats: int) -> None:
 
 
 @inlined
-def _fill(p: Plan, x: int, top: int, rows: int, padded: int) -> None:
-    """`rows` input rows of an image, from row `top` on, as `[row][column][C_in]` with padding."""
+def _fill(p: DirectPlan, x: int, top: int, rows: int, padded: int) -> None:
+    """Copy `rows` input rows from row `top` on to `[row][column][C_in]`, with padding."""
     pixel_bytes = p.channels * FLOAT_BYTES
     left = min(p.left, p.padded_width)
     right = min(p.left + p.width, p.padded_width)
@@ -89,7 +93,7 @@ def _fill(p: Plan, x: int, top: int, rows: int, padded: int) -> None:
         _clear(at, left * p.channels)
         _clear(at + right * pixel_bytes, (p.padded_width - right) * p.channels)
         inner, first = at + left * pixel_bytes, (top + row) * p.width
-        if p.planes:  # pixels and channels change places
+        if p.planes:  # transposed
             planes, step = x + first * FLOAT_BYTES, p.height * p.width * FLOAT_BYTES
             planes_from_rows(planes, step, right - left, p.channels, inner, pixel_bytes)
         else:
@@ -98,8 +102,10 @@ def _fill(p: Plan, x: int, top: int, rows: int, padded: int) -> None:
 
 
 @inlined
-def _multiply(p: Plan, m: Memory, padded: int, rows: int, panel: int, tile: int) -> None:
-    """A panel of the answer at a band of output rows, as `[pixel][PANEL]`."""
+def _multiply(
+    p: DirectPlan, m: DirectMemory, padded: int, rows: int, panel: int, tile: int
+) -> None:
+    """Compute a panel of the output for a band of output rows, as `[pixel][PANEL]`."""
     channel = max(0, min(panel * PANEL, p.out_channels - PANEL))
     b = m.weights + panel * p.kernel_height * p.runs * p.depth * PANEL_BYTES
     pixel_bytes = p.channels * FLOAT_BYTES
@@ -119,8 +125,8 @@ def _multiply(p: Plan, m: Memory, padded: int, rows: int, panel: int, tile: int)
 
 
 @inlined
-def _do_part(p: Plan, m: Memory, part: int, parts: int) -> None:
-    """A thread's share of all bands of all images, times its shares of panels."""
+def _do_part(p: DirectPlan, m: DirectMemory, part: int, parts: int) -> None:
+    """Compute one part of all bands, images and shares of panels."""
     units = p.images * p.bands * p.shares
     count = (p.out_channels + PANEL - 1) // PANEL
     padded = m.scratch + part * p.part_bytes
@@ -150,30 +156,30 @@ def _do_part(p: Plan, m: Memory, part: int, parts: int) -> None:
 
 
 @kernel
-def _convolve_alone(p: Plan, m: Memory) -> None:
-    """All of the problem, by one thread."""
+def _convolve_alone(p: DirectPlan, m: DirectMemory) -> None:
+    """Compute the problem on one thread."""
     _do_part(p, m, 0, 1)
 
 
 @parallel_kernel
-def _convolve(p: Plan, m: Memory, parts: int) -> None:
-    """All of the problem, spread over threads."""
+def _convolve(p: DirectPlan, m: DirectMemory, parts: int) -> None:
+    """Compute the problem on several threads."""
     for part in prange(parts):
         _do_part(p, m, part, parts)
 
 
 def prepare(problem: ConvProblem, dense: Tensor, bias: Tensor | None) -> Conv:
-    """The convolution by (C_out, C_in, *kernel_size), spread over torch's threads."""
+    """Prepare the convolution with (C_out, C_in, *kernel_size), for torch's threads."""
     parts = threads()
     plan = _planned(problem, parts)
     weights = packed_panels(dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(bias, problem.out_channels)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x, problem.input_shape)
-        y = answer(problem.output_shape, planes)
+        x, planes = as_planes_or_rows(x, problem.input_shape)
+        y = empty_output(problem.output_shape, planes)
         scratch = buffers.scratch("direct", parts * plan.part_bytes // FLOAT_BYTES)
-        memory = Memory(*(tensor.data_ptr() for tensor in (x, weights, start, y, scratch)))
+        memory = DirectMemory(*(tensor.data_ptr() for tensor in (x, weights, start, y, scratch)))
         if parts == 1:
             _convolve_alone(plan._replace(planes=int(planes)), memory)
         else:
@@ -184,8 +190,8 @@ def prepare(problem: ConvProblem, dense: Tensor, bias: Tensor | None) -> Conv:
     return conv
 
 
-def _planned(problem: ConvProblem, parts: int) -> Plan:
-    """The problem in bands, as many as keep each in the cache and all threads busy."""
+def _planned(problem: ConvProblem, parts: int) -> DirectPlan:
+    """Divide the problem into bands that fit into the cache and occupy all threads."""
     (height, width), (out_height, out_width) = problem.input_size, problem.output_size
     (kernel_height, kernel_width), (stride_y, stride_x) = problem.kernel_size, problem.stride
     dilation_y, dilation_x = problem.dilation
@@ -200,7 +206,7 @@ def _planned(problem: ConvProblem, parts: int) -> Plan:
     tile = rows * out_width * PANEL_BYTES
     padded, tile = (-(-size // LINE_BYTES) * LINE_BYTES for size in (padded, tile))
     runs = 1 if dilation_x == 1 else kernel_width
-    return Plan(
+    return DirectPlan(
         planes=1,
         images=problem.batch_size,
         channels=problem.in_channels,

@@ -1,7 +1,7 @@
-"""Between PyTorch's layouts and blocks of `LANES` channels: `[pixel][LANES]`, channels as lanes.
+"""Conversion between PyTorch's layouts and blocks of `LANES` channels, `[pixel][LANES]`.
 
-Pixels of contiguous tensors lie in planes, one for each channel: blocks are their transposes.
-Pixels of channels_last tensors lie in rows of all channels: blocks are parts of the rows.
+Contiguous tensors consist of planes, one per channel; blocks are transposes of them. channels_last
+tensors consist of rows of all channels, one per pixel; blocks are parts of the rows.
 """
 
 from __future__ import annotations
@@ -15,13 +15,27 @@ from torch import Tensor
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.vectors import load, load_float, store, store_float, transpose
+from convsweep.backends.kernels.vectors import (
+    load,
+    load_float,
+    store,
+    store_float,
+    transpose,
+    zeros,
+)
 from convsweep.backends.tensor_layout import check_input
 
 
 @inlined
+def clear_vectors(address: int, count: int) -> None:
+    """Write zeros to `count` vectors."""
+    for i in range(count):
+        store(address + i * VECTOR_BYTES, zeros())
+
+
+@inlined
 def block_from_planes(planes: int, plane_step: int, channels: int, pixels: int, block: int) -> None:
-    """A run of pixels of up to `LANES` planes as `[pixel][LANES]`; absent channels are zeros."""
+    """Copy pixels of up to `LANES` planes to `[pixel][LANES]`; missing channels are zeros."""
     if channels < LANES or pixels < LANES:
         _block_from_floats(planes, FLOAT_BYTES, plane_step, channels, pixels, block)
         return
@@ -33,7 +47,7 @@ def block_from_planes(planes: int, plane_step: int, channels: int, pixels: int, 
 
 @inlined
 def block_from_rows(rows: int, row_step: int, channels: int, pixels: int, block: int) -> None:
-    """Up to `LANES` channels of a run of rows as `[pixel][LANES]`; absent channels are zeros."""
+    """Copy up to `LANES` channels of rows to `[pixel][LANES]`; missing channels are zeros."""
     if channels < LANES:
         _block_from_floats(rows, row_step, FLOAT_BYTES, channels, pixels, block)
         return
@@ -58,7 +72,7 @@ def _block_from_floats(
 def planes_from_rows(
     rows: int, row_step: int, channels: int, pixels: int, planes: int, plane_step: int
 ) -> None:
-    """Write the channels of a run of rows, `row_step` bytes apart, into planes; nothing beside."""
+    """Copy the channels of rows, `row_step` bytes apart, to planes; write nothing else."""
     whole = channels // LANES * LANES if pixels >= LANES else 0
     for channel in range(0, whole, LANES):
         for start in range(0, pixels, LANES):
@@ -76,7 +90,7 @@ def planes_from_rows(
 def rows_from_rows(
     rows: int, row_step: int, channels: int, pixels: int, target: int, target_step: int
 ) -> None:
-    """Copy the channels of a run of rows to rows of another step; nothing beside them."""
+    """Copy the channels of rows to rows with another step; write nothing else."""
     whole = channels // LANES * LANES
     for pixel in range(pixels):
         source, sink = rows + pixel * row_step, target + pixel * target_step
@@ -87,10 +101,10 @@ def rows_from_rows(
             store_float(sink + offset, load_float(source + offset))
 
 
-def laid_out(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
-    """The input in a layout that kernels take, and whether its pixels lie in planes, not in rows.
+def as_planes_or_rows(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
+    """Return the input in a layout for kernels, and whether it consists of planes, not of rows.
 
-    A single pixel is a row, as it is. Other layouts than PyTorch's two are made contiguous.
+    A single pixel is a row. Layouts other than PyTorch's two are made contiguous.
 
     Raises:
         ValueError: an input of another shape, or not in float32: kernels read raw memory.
@@ -103,8 +117,8 @@ def laid_out(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
     return x, False
 
 
-def answer(shape: Sequence[int], planes: bool) -> Tensor:
-    """Fresh memory for (N, C_out, *output_size), its pixels in planes or in rows."""
+def empty_output(shape: Sequence[int], planes: bool) -> Tensor:
+    """Return new memory for (N, C_out, *output_size), in planes or in rows."""
     if planes:
         return buffers.empty(shape)
     batch_size, channels, *size = shape

@@ -1,26 +1,25 @@
 """1x1 convolution: pixels are the rows of a matrix product, output channels its columns.
 
-Bands of pixels that stay in the second cache meet all panels of 16 output channels in turn (Goto &
-van de Geijn 2008). channels_last pixels are rows already; contiguous ones are transposed a band
-at a time, and so are their answers.
+Bands of pixels that fit into the second cache are multiplied with all panels of 16 output channels
+(Goto & van de Geijn 2008). channels_last pixels are rows. Contiguous inputs and outputs are
+transposed band by band.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from numba import prange, set_num_threads
 from torch import Tensor
 
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import config, inlined, parallel_kernel
+from convsweep.backends.kernels.compiling import inlined, parallel_kernel, threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import (
-    answer,
+    as_planes_or_rows,
     block_from_planes,
-    laid_out,
+    empty_output,
     planes_from_rows,
     rows_from_rows,
 )
@@ -28,31 +27,20 @@ from convsweep.backends.kernels.products import PANEL, products
 from convsweep.problems.problem import ConvProblem
 
 PANEL_BYTES = PANEL * FLOAT_BYTES
-BAND_BYTES = 2**18  # of a band's input: half of a usual second cache
-MOST_PIXELS = 384  # of a band, so that a panel of its answers stays in the first cache
+BAND_BYTES = 2**18  # of a band's input: half of a typical second cache
+MAX_PIXELS = 384  # per band, so that a panel of its outputs fits into the first cache
 
 
 @inlined
 def panels(
-    a: int,
-    a_row: int,
-    a_block: int,
-    pixels: int,
-    channels: int,
-    weights: int,
-    start: int,
-    first: int,
-    last: int,
-    out_channels: int,
-    tile: int,
-    y: int,
-    y_step: int,
-    planes: bool,
-) -> None:
-    """Panels `first` to `last` of the answer at a run of pixels, written to y.
+    a: int, a_row: int, a_block: int, pixels: int, channels: int, weights: int, start: int,
+    first: int, last: int, out_channels: int, tile: int, y: int, y_step: int, planes: bool,
+) -> None:  # fmt: skip
+    """Compute panels `first` to `last` of the output for a run of pixels, and write them to y.
 
-    y lies in planes or in rows, `y_step` bytes apart. The last panel overlaps the one before it,
-    so that nothing is written beside; a tile `[pixel][PANEL]` keeps what y can't take directly.
+    y consists of planes or of rows, `y_step` bytes apart. The last panel overlaps the previous one,
+    so that nothing else is written. A tile `[pixel][PANEL]` holds results that are not written to y
+    directly.
     """
     for panel in range(first, last):
         channel = max(0, min(panel * PANEL, out_channels - PANEL))
@@ -74,22 +62,11 @@ def panels(
 
 @parallel_kernel
 def _multiply(
-    parts: int,
-    x: int,
-    weights: int,
-    start: int,
-    y: int,
-    scratch: int,
-    scratch_step: int,
-    images: int,
-    pixels: int,
-    channels: int,
-    out_channels: int,
-    bands: int,
-    shares: int,
+    parts: int, x: int, weights: int, start: int, y: int, scratch: int, scratch_step: int,
+    images: int, pixels: int, channels: int, out_channels: int, bands: int, shares: int,
     planes: bool,
-) -> None:
-    """All bands of all images times all panels, in `shares` of panels, spread over threads."""
+) -> None:  # fmt: skip
+    """Multiply all bands of all images with all panels, in `shares` of panels, on threads."""
     units = images * bands * shares
     count = (out_channels + PANEL - 1) // PANEL
     most = (pixels + bands - 1) // bands
@@ -125,7 +102,7 @@ def _multiply(
 
 
 def packed_panels(matrix: Tensor) -> Tensor:
-    """(C_out, C_in) as `[panel][C_in][PANEL]`; the last panel overlaps the one before it."""
+    """Pack (C_out, C_in) as `[panel][C_in][PANEL]`; the last panel overlaps the previous one."""
     out_channels, channels = matrix.shape
     firsts = [max(0, min(c, out_channels - PANEL)) for c in range(0, out_channels, PANEL)]
     panels = buffers.packed(len(firsts) * channels * PANEL).view(-1, channels, PANEL)
@@ -136,7 +113,7 @@ def packed_panels(matrix: Tensor) -> Tensor:
 
 
 def packed_start(bias: Tensor | None, out_channels: int) -> Tensor:
-    """What the sums start from: the bias, or zeros; at least a panel of it."""
+    """Return the start values of the sums: the bias, or zeros; at least one panel."""
     start = buffers.packed(max(out_channels, PANEL))
     if bias is not None:
         start[:out_channels] = bias
@@ -144,27 +121,27 @@ def packed_start(bias: Tensor | None, out_channels: int) -> Tensor:
 
 
 def prepare(problem: ConvProblem, matrix: Tensor, bias: Tensor | None) -> Conv:
-    """The convolution by `matrix` (C_out, C_in), spread over torch's threads."""
+    """The convolution with `matrix` (C_out, C_in), for torch's threads."""
     weights, start = packed_panels(matrix), packed_start(bias, problem.out_channels)
-    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    parts = threads()
     pixels = math.prod(problem.output_size)
-    bands = -(-pixels // min(MOST_PIXELS, max(1, BAND_BYTES // (4 * problem.in_channels))))
-    if problem.batch_size * bands < threads <= pixels:
-        bands = threads
-    shares = 1 if problem.batch_size * bands >= threads else threads
+    bands = -(-pixels // min(MAX_PIXELS, max(1, BAND_BYTES // (4 * problem.in_channels))))
+    if problem.batch_size * bands < parts <= pixels:
+        bands = parts
+    shares = 1 if problem.batch_size * bands >= parts else parts
     most = -(-pixels // bands)
     blocks = -(-problem.in_channels // LANES)
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x, problem.input_shape)
-        x = problem.strided(x)  # copied if anything is left out
+        x, planes = as_planes_or_rows(x, problem.input_shape)
+        x = problem.strided(x)  # copied if the stride skips pixels
         x = x.contiguous() if planes else x.movedim(1, -1).contiguous()
-        y = answer(problem.output_shape, planes)
-        scratch = buffers.scratch("pointwise", threads * floats)
-        set_num_threads(threads)
+        y = empty_output(problem.output_shape, planes)
+        scratch = buffers.scratch("pointwise", parts * floats)
+        set_num_threads(parts)
         _multiply(
-            threads, x.data_ptr(), weights.data_ptr(), start.data_ptr(), y.data_ptr(),
+            parts, x.data_ptr(), weights.data_ptr(), start.data_ptr(), y.data_ptr(),
             scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
             problem.in_channels, problem.out_channels, bands, shares, planes,
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""The heart of matrix products: up to `MOST_ROWS` rows times two vectors, kept in registers.
+"""Micro-kernel of matrix products: up to `MAX_ROWS` rows times two vectors, kept in registers.
 
-Each row is broadcast float by float and multiplied with two vectors, `PANEL` columns; 12 sums and
-2 vectors are what 16 registers hold (Goto & van de Geijn 2008, Anatomy of High-Performance Matrix
-Multiplication). All steps are in bytes; nothing beyond the rows, columns and depth told is touched.
+Each row is broadcast float by float and multiplied with two vectors, `PANEL` columns: 12 sums and
+2 vectors fit into 16 registers (Goto & van de Geijn 2008, Anatomy of High-Performance Matrix
+Multiplication). All steps are in bytes. Only the given rows, columns and depth are read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from convsweep.backends.kernels.instructions import (
     VECTOR,
     VECTOR_BYTES,
     in_every_lane,
+    moved,
+    multiply_add,
     pointer,
     read_vector,
     write_vector,
@@ -29,35 +31,24 @@ from convsweep.backends.kernels.vectors import intrinsic
 
 HALVES = 2
 PANEL = HALVES * LANES
-"""Columns that are computed at once."""
-MOST_ROWS = 6
-"""Rows that are computed at once."""
+"""Columns per tile."""
+MAX_ROWS = 6
+"""Rows per tile."""
 AHEAD_BYTES = 4096
-"""How far ahead panels are fetched: the hardware's own prefetching ends at each page."""
+"""Prefetch distance of panels; prefetching by the hardware stops at each page."""
 
 
 def _tile(rows: int, ahead: int) -> Any:
-    """The product of so many rows with one panel, as an intrinsic with the steps of `products`.
+    """Return an intrinsic that multiplies `rows` rows with one panel; arguments as in `products`.
 
-    The panel is fetched `ahead` bytes before it is read; 0: it is not.
+    The panel is prefetched `ahead` bytes before it is read; 0: not prefetched.
     """
 
     @intrinsic
     def tile(
-        typing: Any,
-        a: Any,
-        a_row: Any,
-        a_block: Any,
-        b: Any,
-        b_step: Any,
-        depth: Any,
-        start: Any,
-        start_row: Any,
-        start_half: Any,
-        out: Any,
-        out_row: Any,
-        out_half: Any,
-    ) -> Any:
+        typing: Any, a: Any, a_row: Any, a_block: Any, b: Any, b_step: Any, depth: Any,
+        start: Any, start_row: Any, start_half: Any, out: Any, out_row: Any, out_half: Any,
+    ) -> Any:  # fmt: skip
         return types.void(*[types.int64] * 12), _generate
 
     def _generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -67,7 +58,7 @@ def _tile(rows: int, ahead: int) -> Any:
             _places(builder, rows, start, start_row, start_half), sums, strict=True
         ):
             builder.store(read_vector(builder, address), total)
-        firsts = [_moved(builder, a, a_row, row) for row in range(rows)]
+        firsts = [moved(builder, a, a_row, row) for row in range(rows)]
         lanes = ir.Constant(depth.type, LANES)
         blocks, rest = builder.sdiv(depth, lanes), builder.srem(depth, lanes)
         with cgutils.for_range(builder, blocks) as block:
@@ -75,14 +66,14 @@ def _tile(rows: int, ahead: int) -> Any:
             b_at = builder.add(b, builder.mul(block.index, builder.mul(b_step, lanes)))
             for lane in range(LANES):
                 offset = builder.add(shift, ir.Constant(shift.type, lane * FLOAT_BYTES))
-                _multiply_add(builder, firsts, offset, b_at, sums, ahead)
+                _add_products(builder, firsts, offset, b_at, sums, ahead)
                 b_at = builder.add(b_at, b_step)
         with cgutils.for_range(builder, rest) as lane:
             shift = builder.mul(blocks, a_block)
-            offset = builder.add(shift, _moved(builder, _zero(shift), lane.index, FLOAT_BYTES))
+            offset = builder.add(shift, moved(builder, _zero(shift), lane.index, FLOAT_BYTES))
             done = builder.add(builder.mul(blocks, lanes), lane.index)
             b_at = builder.add(b, builder.mul(done, b_step))
-            _multiply_add(builder, firsts, offset, b_at, sums, ahead)
+            _add_products(builder, firsts, offset, b_at, sums, ahead)
         for address, total in zip(_places(builder, rows, out, *out_steps), sums, strict=True):
             write_vector(builder, builder.load(total), address)
         return context.get_dummy_value()
@@ -94,21 +85,17 @@ def _zero(like: Any) -> Any:
     return ir.Constant(like.type, 0)
 
 
-def _moved(builder: Any, address: Any, step: Any, times: int) -> Any:
-    return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
-
-
 def _places(builder: Any, rows: int, address: Any, row_step: Any, half_step: Any) -> list[Any]:
-    """The addresses of all vectors of a tile, row by row."""
+    """Return the addresses of all vectors of a tile, row by row."""
     return [
-        _moved(builder, _moved(builder, address, row_step, row), half_step, half)
+        moved(builder, moved(builder, address, row_step, row), half_step, half)
         for row in range(rows)
         for half in range(HALVES)
     ]
 
 
 def _fetch(builder: Any, address: Any) -> None:
-    """Have the cache line at an address come near; any address is allowed."""
+    """Prefetch the cache line at an address; any address is allowed."""
     byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
     fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -116,58 +103,44 @@ def _fetch(builder: Any, address: Any) -> None:
     builder.call(fetch, [builder.inttoptr(address, byte), read, keep, data])
 
 
-def _multiply_add(
+def _add_products(
     builder: Any, rows: list[Any], offset: Any, b: Any, sums: list[Any], ahead: int
 ) -> None:
-    """Add to all sums the product of a float of each row with one row of the panel."""
+    """Add the products of one float of each row with one row of the panel to all sums."""
     if ahead:
         _fetch(builder, builder.add(b, ir.Constant(b.type, ahead)))
     halves = [
         read_vector(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(HALVES)
     ]
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    name = f"llvm.fmuladd.v{LANES}f32"
-    multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
     for i, row in enumerate(rows):
         value = builder.load(pointer(builder, builder.add(row, offset), FLOAT))
         factor = in_every_lane(builder, value)
         for half, column in enumerate(halves):
             total = sums[i * HALVES + half]
-            builder.store(builder.call(multiply_add, [factor, column, builder.load(total)]), total)
+            builder.store(multiply_add(builder, factor, column, builder.load(total)), total)
 
 
-def _products(ahead: int) -> Any:  # noqa: C901 - a branch for each height of a tile
+def _products(ahead: int) -> Any:  # noqa: C901 - one branch per tile height
     one_row, two_rows, three_rows = (_tile(rows, ahead) for rows in (1, 2, 3))
     four_rows, five_rows, six_rows = (_tile(rows, ahead) for rows in (4, 5, 6))
 
     @inlined
     def products(
-        a: int,
-        a_row: int,
-        a_block: int,
-        rows: int,
-        b: int,
-        b_step: int,
-        depth: int,
-        start: int,
-        start_row: int,
-        start_half: int,
-        out: int,
-        out_row: int,
-        out_half: int,
-    ) -> None:
+        a: int, a_row: int, a_block: int, rows: int, b: int, b_step: int, depth: int, start: int,
+        start_row: int, start_half: int, out: int, out_row: int, out_half: int,
+    ) -> None:  # fmt: skip
         """`out = start + a @ b` for any number of rows and `PANEL` columns.
 
         Element (row, d) of `a` lies at `a + row * a_row + d // LANES * a_block + d % LANES`
         floats: channels in blocks of `LANES`, or with `a_block = VECTOR_BYTES` in plain rows. Row d
         of `b` is `PANEL` floats at `b + d * b_step`. The two vectors of an output's row lie at
-        `out + row * out_row` and `out_half` behind it; those that they start from likewise: a bias
-        (`start_row` 0), zeros, or the sums so far (`out` itself). All steps are in bytes.
+        `out + row * out_row` and `out_half` after it, likewise those of the start values: a bias
+        (`start_row` 0), zeros, or earlier sums (`out` itself). All steps are in bytes.
 
-        Rows are split evenly: 16 as 5 + 5 + 6, for a tile of few rows is as slow as one of many.
+        Rows are split evenly, 16 as 5 + 5 + 6: a tile of few rows takes as long as one of many.
         """
-        tiles = (rows + MOST_ROWS - 1) // MOST_ROWS
+        tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
         for tile in range(tiles):
             first = tile * rows // tiles
             count = (tile + 1) * rows // tiles - first
@@ -211,6 +184,6 @@ def _products(ahead: int) -> Any:  # noqa: C901 - a branch for each height of a 
 
 
 products = _products(ahead=0)
-"""For panels that stay in the first cache: many rows meet each."""
+"""For panels in the first cache, each used by many rows."""
 streamed_products = _products(ahead=AHEAD_BYTES)
-"""For panels that come from afar and meet few rows: the same, fetched ahead."""
+"""For panels in memory, each used by few rows: the same with prefetching."""

@@ -1,7 +1,7 @@
-"""Depthwise and 1x1 convolution in one pass over bands of output rows.
+"""Depthwise and 1x1 convolution, fused per band of output rows.
 
-A band's depthwise answers stay in the second cache, where the matrix product meets them: they are
-never written to memory (Zhang, Lo & Lu 2020).
+The matrix product reads the depthwise output of a band from the second cache, and never from
+memory (Zhang, Lo & Lu 2020).
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.depthwise_work import threads
+from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.layouts import answer, laid_out
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.separable_bands import (
-    Memory,
-    Plan,
+    SeparableMemory,
+    SeparablePlan,
     convolve,
     convolve_alone,
     depthwise_rows,
 )
 from convsweep.problems.problem import ConvProblem
 
-BAND_BYTES = 2**18  # of a band's depthwise answers: half of a usual second cache
+BAND_BYTES = 2**18  # of a band's depthwise output: half of a typical second cache
 LINE_BYTES = 64
-MOST_COLUMNS = 7  # of a row at a time: maps of usual networks are multiples of it
-ROWS_OF_TAPS = (3, 5, 7)  # kernel rows that are computed at once; others go tap by tap
+COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
+ROWS_OF_TAPS = (3, 5, 7)  # kernel widths with one line per kernel row; others have one line per tap
 
 
 def prepare(
     problem: ConvProblem, depthwise: Tensor, pointwise: Tensor, bias: Tensor | None
 ) -> Conv:
-    """The convolution by the factors (C_in, taps) and (C_out, C_in), on torch's threads."""
+    """Prepare the layer with factors (C_in, taps) and (C_out, C_in), for torch's threads."""
     parts = threads()
     plan = _planned(problem, parts)
     blocks, none, offsets = (
@@ -46,14 +46,14 @@ def prepare(
         _offsets(problem, plan),
     )
     weights, start = packed_panels(pointwise), packed_start(bias, problem.out_channels)
-    columns = MOST_COLUMNS if plan.out_width >= MOST_COLUMNS else 1
+    columns = COLUMNS if plan.out_width >= COLUMNS else 1
     tiles = depthwise_rows(plan.taps, problem.stride[1], columns)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = laid_out(x, problem.input_shape)
-        y = answer(problem.output_shape, planes)
+        x, planes = as_planes_or_rows(x, problem.input_shape)
+        y = empty_output(problem.output_shape, planes)
         scratch = buffers.scratch("separable", parts * plan.part_bytes // FLOAT_BYTES)
-        memory = Memory(
+        memory = SeparableMemory(
             tiles.address,
             *(
                 tensor.data_ptr()
@@ -70,8 +70,8 @@ def prepare(
     return conv
 
 
-def _planned(problem: ConvProblem, parts: int) -> Plan:
-    """The problem in bands, as many as keep each in the cache and all threads busy."""
+def _planned(problem: ConvProblem, parts: int) -> SeparablePlan:
+    """Divide the problem into bands that fit into the cache and occupy all threads."""
     (height, width), (out_height, out_width) = problem.input_size, problem.output_size
     reach_y, reach_x = (
         (k - 1) * d + 1 for k, d in zip(problem.kernel_size, problem.dilation, strict=True)
@@ -90,7 +90,7 @@ def _planned(problem: ConvProblem, parts: int) -> Plan:
         rows * out_width * PANEL,
     )
     padded, narrow, band, tile = (-(-4 * floats // LINE_BYTES) * LINE_BYTES for floats in sizes)
-    return Plan(
+    return SeparablePlan(
         planes=1,
         images=problem.batch_size,
         channels=problem.in_channels,
@@ -116,7 +116,7 @@ def _planned(problem: ConvProblem, parts: int) -> Plan:
 
 
 def _divided(problem: ConvProblem, parts: int) -> tuple[int, int]:
-    """Bands of an image, and shares of the panels where bands are too few for all threads."""
+    """Return bands per image, and shares of panels if there are fewer bands than threads."""
     out_height, out_width = problem.output_size
     row_bytes = FLOAT_BYTES * problem.in_channels * out_width
     bands = -(-out_height // max(1, BAND_BYTES // row_bytes))
@@ -125,15 +125,15 @@ def _divided(problem: ConvProblem, parts: int) -> tuple[int, int]:
     return bands, 1 if problem.batch_size * bands >= parts else parts
 
 
-def _offsets(problem: ConvProblem, plan: Plan) -> Tensor:
-    """Bytes from an output's first input to the first one of each line of taps."""
+def _offsets(problem: ConvProblem, plan: SeparablePlan) -> Tensor:
+    """Return the bytes from an output's first input to the first one of each line of taps."""
     rows = torch.arange(problem.kernel_size[0])[:, None] * problem.dilation[0] * plan.padded_width
     columns = torch.arange(0, problem.kernel_size[1], plan.taps) * problem.dilation[1]
     return (rows + columns).flatten() * VECTOR_BYTES
 
 
 def _packed_blocks(depthwise: Tensor) -> Tensor:
-    """(C_in, taps) as `[C_in / LANES][taps][LANES]`, absent channels as zeros."""
+    """Pack (C_in, taps) as `[C_in / LANES][taps][LANES]`; missing channels are zeros."""
     channels, taps = depthwise.shape
     blocks = -(-channels // LANES)
     padded = depthwise.new_zeros(blocks * LANES, taps)

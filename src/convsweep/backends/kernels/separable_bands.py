@@ -1,8 +1,8 @@
-"""Depthwise and 1x1 convolution of one band of output rows after another.
+"""Kernels of the fused depthwise and 1x1 convolution, band by band.
 
-A block of channels of the input rows that a band needs is laid out between its padding, as
-`[row][column][LANES]`; its depthwise answers `[C_in / LANES][pixel][LANES]` are what the matrix
-product starts from. Everything is at raw addresses, steps are in bytes.
+The input rows of a band are copied per block of channels, with padding, to `[row][column][LANES]`.
+The depthwise output `[C_in / LANES][pixel][LANES]` is the input of the matrix product. Arguments
+are raw addresses; steps are in bytes.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-from llvmlite import ir
 from numba import prange, types
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.backends.kernels.depthwise_tile import run
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.layouts import block_from_planes, block_from_rows
+from convsweep.backends.kernels.instructions import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    call_address,
+)
+from convsweep.backends.kernels.layouts import block_from_planes, block_from_rows, clear_vectors
 from convsweep.backends.kernels.pointwise import panels
 from convsweep.backends.kernels.products import PANEL
-from convsweep.backends.kernels.vectors import intrinsic, store, zeros
+from convsweep.backends.kernels.vectors import intrinsic
 
 
-class Plan(NamedTuple):
-    """A problem in 2 dimensions, and how it is divided."""
+class SeparablePlan(NamedTuple):
+    """Sizes of a 2-D problem, and its division into bands."""
 
-    planes: int  # 1: pixels lie in planes; 0: in rows of all channels
+    planes: int  # 1: contiguous; 0: channels_last
     images: int
     channels: int
     height: int
@@ -45,11 +49,11 @@ class Plan(NamedTuple):
     padded_bytes: int
     narrow_bytes: int
     band_bytes: int
-    part_bytes: int  # of all a thread's scratch
+    part_bytes: int  # scratch per thread
 
 
-class Memory(NamedTuple):
-    """Addresses of what the kernels work on."""
+class SeparableMemory(NamedTuple):
+    """Addresses of machine code, tensors and scratch."""
 
     tiles: int  # the machine code of `depthwise_rows`
     x: int
@@ -67,7 +71,7 @@ _ROWS = types.void(*[types.int64] * 9)
 
 @cache
 def depthwise_rows(taps: int, stride: int, count: int) -> Entry:
-    """Output rows of a block of channels, `count` columns at a time, as machine code."""
+    """Return code that computes output rows of a block of channels, `count` columns at a time."""
 
     def rows_of_block(
         x: int, x_row: int, offsets: int, lines: int, weights: int,
@@ -88,40 +92,29 @@ def _depthwise_rows(
     typing: Any, entry: Any, x: Any, x_row: Any, offsets: Any, lines: Any, weights: Any,
     start: Any, y: Any, rows: Any, columns: Any,
 ) -> Any:  # fmt: skip
-    """Start the machine code at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kinds = [argument.type for argument in args[1:]]
-        kind = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
-        builder.call(builder.inttoptr(args[0], kind), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 10), generate
+    """Call `depthwise_rows` at an address."""
+    return types.void(*[types.int64] * 10), call_address
 
 
 @inlined
-def _clear(block: int, pixels: int) -> None:
-    for pixel in range(pixels):
-        store(block + pixel * VECTOR_BYTES, zeros())
-
-
-@inlined
-def _clear_padding(p: Plan, top: int, rows: int, padded: int) -> None:
-    """Zeros wherever `rows` of the input, from row `top` on, lie outside of the image."""
+def _clear_padding(p: SeparablePlan, top: int, rows: int, padded: int) -> None:
+    """Write zeros where `rows` input rows from row `top` on are outside the image."""
     left = min(p.left, p.padded_width)
     right = min(p.left + p.width, p.padded_width)
     for row in range(rows):
         at = padded + row * p.padded_width * VECTOR_BYTES
         if 0 <= top + row < p.height:
-            _clear(at, left)
-            _clear(at + right * VECTOR_BYTES, p.padded_width - right)
+            clear_vectors(at, left)
+            clear_vectors(at + right * VECTOR_BYTES, p.padded_width - right)
         else:
-            _clear(at, p.padded_width)
+            clear_vectors(at, p.padded_width)
 
 
 @inlined
-def _fill(p: Plan, x: int, channel: int, top: int, rows: int, padded: int, narrow: int) -> None:
-    """A block of channels of `rows` input rows, from row `top` on, between their padding."""
+def _fill(
+    p: SeparablePlan, x: int, channel: int, top: int, rows: int, padded: int, narrow: int
+) -> None:
+    """Copy a block of channels of `rows` input rows from row `top` on, inside the padding."""
     some, row_bytes = min(LANES, p.channels - channel), p.padded_width * VECTOR_BYTES
     first, last = max(0, -top), min(rows, p.height - top)
     columns = min(p.left + p.width, p.padded_width) - p.left
@@ -143,7 +136,7 @@ def _fill(p: Plan, x: int, channel: int, top: int, rows: int, padded: int, narro
             row_x = source + row * p.width * FLOAT_BYTES
             block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
         return
-    # Rows shorter than a vector are transposed together, for they are neighbours.
+    # Rows shorter than a vector are transposed together, since they are contiguous.
     block_from_planes(source, plane, some, (last - first) * p.width, narrow)
     for row in range(last - first):
         row_x = narrow + row * p.width * VECTOR_BYTES
@@ -152,9 +145,16 @@ def _fill(p: Plan, x: int, channel: int, top: int, rows: int, padded: int, narro
 
 @inlined
 def _depthwise_band(
-    p: Plan, m: Memory, x: int, first: int, rows: int, padded: int, narrow: int, band: int
+    p: SeparablePlan,
+    m: SeparableMemory,
+    x: int,
+    first: int,
+    rows: int,
+    padded: int,
+    narrow: int,
+    band: int,
 ) -> None:
-    """Output rows of all channels of an image as `[C_in / LANES][pixel][LANES]`."""
+    """Compute depthwise output rows of all channels as `[C_in / LANES][pixel][LANES]`."""
     top = first * p.stride - p.top
     needed = (rows - 1) * p.stride + p.reach
     row_step = p.stride * p.padded_width * VECTOR_BYTES
@@ -169,8 +169,8 @@ def _depthwise_band(
 
 
 @inlined
-def _do_part(p: Plan, m: Memory, part: int, parts: int) -> None:
-    """A thread's share of all bands of all images, times its shares of panels."""
+def _do_part(p: SeparablePlan, m: SeparableMemory, part: int, parts: int) -> None:
+    """Compute one part of all bands, images and shares of panels."""
     units = p.images * p.bands * p.shares
     count = (p.out_channels + PANEL - 1) // PANEL
     padded = m.scratch + part * p.part_bytes
@@ -197,13 +197,13 @@ def _do_part(p: Plan, m: Memory, part: int, parts: int) -> None:
 
 
 @kernel
-def convolve_alone(p: Plan, m: Memory) -> None:
-    """All of the problem, by one thread."""
+def convolve_alone(p: SeparablePlan, m: SeparableMemory) -> None:
+    """Compute the problem on one thread."""
     _do_part(p, m, 0, 1)
 
 
 @parallel_kernel
-def convolve(p: Plan, m: Memory, parts: int) -> None:
-    """All of the problem, spread over threads."""
+def convolve(p: SeparablePlan, m: SeparableMemory, parts: int) -> None:
+    """Compute the problem on several threads."""
     for part in prange(parts):
         _do_part(p, m, part, parts)

@@ -1,7 +1,7 @@
-"""Small constant matrices times vectors in memory, unrolled, with few operations.
+"""Products of small constant matrices with vectors in memory, unrolled, with few operations.
 
-What Winograd's transforms are made of: their matrices interpolate in pairs of points +-p, so that
-columns or rows come in pairs that differ in signs alone, and half of the products are shared
+Winograd's transforms consist of them. Their matrices interpolate at pairs of points +-p. So columns
+or rows come in pairs that differ only in signs, and half of the products are shared
 (Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, section 4).
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
 from convsweep.backends.kernels.instructions import (
     CONTRACT,
     LANES,
     VECTOR,
+    moved,
+    multiply_add,
     read_vector,
     write_vector,
 )
@@ -29,10 +30,10 @@ Rows = list[list[float]]
 
 
 def times(matrix: NDArray[np.float64]) -> Any:
-    """An intrinsic `(source, source_step, target, target_step)` that multiplies vectors.
+    """Return an intrinsic `(source, source_step, target, target_step)` that multiplies vectors.
 
-    Vector i of the target is `sum(matrix[i][j] * vector j of the source)`; all is read before
-    anything is written. Addresses and steps are in bytes.
+    Vector i of the target is `sum(matrix[i][j] * vector j of the source)`. All vectors are read
+    before any is written. Addresses and steps are in bytes.
     """
 
     @intrinsic
@@ -41,11 +42,10 @@ def times(matrix: NDArray[np.float64]) -> Any:
             source, source_step, target, target_step = args
             columns = len(matrix[0])
             vectors = [
-                read_vector(builder, _moved(builder, source, source_step, j))
-                for j in range(columns)
+                read_vector(builder, moved(builder, source, source_step, j)) for j in range(columns)
             ]
             for i, value in enumerate(_product(builder, matrix, vectors)):
-                write_vector(builder, value, _moved(builder, target, target_step, i))
+                write_vector(builder, value, moved(builder, target, target_step, i))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 4), generate
@@ -54,7 +54,7 @@ def times(matrix: NDArray[np.float64]) -> Any:
 
 
 def times_plus(matrix: NDArray[np.float64]) -> Any:
-    """As `times`, with the vector at a fifth address added to each result."""
+    """Return an intrinsic as `times` does, plus the vector at a fifth address."""
 
     @intrinsic
     def product(
@@ -64,22 +64,17 @@ def times_plus(matrix: NDArray[np.float64]) -> Any:
             source, source_step, target, target_step, plus = args
             columns = len(matrix[0])
             vectors = [
-                read_vector(builder, _moved(builder, source, source_step, j))
-                for j in range(columns)
+                read_vector(builder, moved(builder, source, source_step, j)) for j in range(columns)
             ]
             added = read_vector(builder, plus)
             for i, value in enumerate(_product(builder, matrix, vectors)):
                 total = builder.fadd(value, added, flags=CONTRACT)
-                write_vector(builder, total, _moved(builder, target, target_step, i))
+                write_vector(builder, total, moved(builder, target, target_step, i))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 5), generate
 
     return product
-
-
-def _moved(builder: Any, address: Any, step: Any, times: int) -> Any:
-    return builder.add(address, builder.mul(step, ir.Constant(step.type, times)))
 
 
 def _product(builder: Any, matrix: NDArray[np.float64], vectors: Sequence[Any]) -> list[Any]:
@@ -94,7 +89,7 @@ def _product(builder: Any, matrix: NDArray[np.float64], vectors: Sequence[Any]) 
 
 
 def _columns_paired(builder: Any, rows: Rows, vectors: Sequence[Any]) -> tuple[Rows, Sequence[Any]]:
-    """The matrix for sums and differences in place of those vectors whose columns are a pair."""
+    """Replace vectors whose columns are a pair by their sum and difference; adapt the matrix."""
     columns, values = [list(column) for column in zip(*rows, strict=True)], list(vectors)
     for i, k in _pairs(columns):
         first, second = columns[i], columns[k]
@@ -106,7 +101,7 @@ def _columns_paired(builder: Any, rows: Rows, vectors: Sequence[Any]) -> tuple[R
 
 
 def _pairs(rows: Rows) -> Iterator[tuple[int, int]]:
-    """Rows that differ in signs alone, in some places and not in others; each row at most once."""
+    """Return pairs of rows that differ only in some signs; each row at most once."""
     free = list(range(len(rows)))
     while free:
         i = free.pop(0)
@@ -120,12 +115,9 @@ def _pairs(rows: Rows) -> Iterator[tuple[int, int]]:
 
 
 def _sum(builder: Any, weights: Sequence[float], vectors: Sequence[Any]) -> Any:
-    """The weighted sum of vectors; what has weight 1 first, to be added to."""
+    """Return the weighted sum of vectors, those of weight 1 first."""
     terms = [(w, v) for w, v in zip(weights, vectors, strict=True) if w]
     terms.sort(key=lambda term: (term[0] != 1, abs(term[0]) != 1))
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    name = f"llvm.fmuladd.v{LANES}f32"
-    multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
     total: Any = None
     for weight, value in terms:
         factor = ir.Constant(VECTOR, [weight] * LANES)
@@ -134,5 +126,5 @@ def _sum(builder: Any, weights: Sequence[float], vectors: Sequence[Any]) -> Any:
         elif abs(weight) == 1:
             total = builder.fadd(total, value) if weight > 0 else builder.fsub(total, value)
         else:
-            total = builder.call(multiply_add, [value, factor, total])
+            total = multiply_add(builder, value, factor, total)
     return total

@@ -1,4 +1,4 @@
-"""Depthwise convolution on a GPU: a program answers a block of pixels and channels, tap by tap."""
+"""Depthwise convolution on a GPU: each program computes a block of pixels and channels."""
 
 from __future__ import annotations
 
@@ -9,44 +9,23 @@ import triton.language as tl
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels.triton_answer import answer, is_channels_last
+from convsweep.backends.kernels.triton_launch import empty_output, geometry
+from convsweep.backends.tensor_layout import is_channels_last
 from convsweep.problems.problem import ConvProblem
 
-_ELEMENTS = 256  # of the answer, a program
+_ELEMENTS = 256  # outputs per program
 
 
 @triton.jit
 def _convolve(  # type: ignore[no-untyped-def]
-    x_ptr,
-    w_ptr,  # (C_out, K_h * K_w)
-    bias_ptr,
-    y_ptr,
-    channels,
-    per_group,  # output channels of each input channel
-    height,
-    width,
-    out_height,
-    out_width,
-    x_n,  # strides, in elements
-    x_c,
-    x_h,
-    x_w,
-    y_n,
-    y_c,
-    y_h,
-    y_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    KERNEL_H: tl.constexpr,
-    KERNEL_W: tl.constexpr,
-    BIAS: tl.constexpr,
-    PIXELS: tl.constexpr,
-    CHANNELS: tl.constexpr,
-):
+    x_ptr, w_ptr, bias_ptr, y_ptr,  # w: (C_out, K_h * K_w)
+    channels, per_group,  # output channels, in all and per input channel
+    height, width, out_height, out_width,
+    x_n, x_c, x_h, x_w, y_n, y_c, y_h, y_w,  # strides in elements
+    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w,
+    KERNEL_H: tl.constexpr, KERNEL_W: tl.constexpr, BIAS: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
     image = tl.program_id(2).to(tl.int64)
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -72,13 +51,13 @@ def _convolve(  # type: ignore[no-untyped-def]
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """The kernel with its weights, for any strides of the input."""
+    """Bind the kernel to its weights, for any strides of the input."""
     taps = weights.dense.flatten(1).contiguous()  # (C_out, K_h * K_w)
-    # What is one after the other in memory is what neighbouring threads take.
+    # Neighbouring threads read neighbouring elements.
     widest = min(64, triton.next_power_of_2(problem.out_channels))
 
     def conv(x: Tensor) -> Tensor:
-        y = answer(problem, x, weights.dense.dtype)
+        y = empty_output(problem, x, weights.dense.dtype)
         channels = widest if is_channels_last(y) else 1
         pixels = _ELEMENTS // channels
         grid = (
@@ -90,12 +69,10 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
             *(x, taps, taps if weights.bias is None else weights.bias, y),
             problem.out_channels,
             problem.out_channels // problem.in_channels,
-            *(*problem.input_size, *problem.output_size, *x.stride(), *y.stride()),
-            *(*problem.stride, *problem.padding, *problem.dilation),
+            *geometry(problem, x, y),
         )
         _convolve[grid](
             *arguments,
-            *problem.kernel_size,
             BIAS=weights.bias is not None,
             PIXELS=pixels,
             CHANNELS=channels,

@@ -1,7 +1,7 @@
-"""Convolution on a GPU as one matrix product whose left side is never written down.
+"""Convolution on a GPU as an implicit matrix product: its left matrix is never stored.
 
-Rows are pixels of the answer, columns output channels; what is summed over are the taps of every
-input channel, gathered from the image while the product goes on (Chetlur et al. 2014, cuDNN).
+Rows are output pixels, columns are output channels. The sum is over the taps of every input
+channel, which are read from the image during the product (Chetlur et al. 2014, cuDNN).
 """
 
 from __future__ import annotations
@@ -13,47 +13,23 @@ import triton.language as tl
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels.triton_answer import answer
+from convsweep.backends.kernels.triton_launch import empty_output, geometry
 from convsweep.problems.problem import ConvProblem
 
-_ROWS, _COLUMNS, _DEPTH = 64, 64, 32  # of a program's block; a tensor core takes 16 and more
-_FEWEST = 16
+_ROWS, _COLUMNS, _DEPTH = 64, 64, 32  # per block; a tensor core takes at least 16
+_MIN_COLUMNS = 16
 
 
 @triton.jit
 def _multiply(  # type: ignore[no-untyped-def]
-    x_ptr,
-    w_ptr,  # (groups, K_h * K_w * C_in / groups, C_out / groups)
-    bias_ptr,
-    y_ptr,
-    rows,  # N * H_out * W_out
-    in_channels,  # of a group
-    out_channels,  # likewise
-    height,
-    width,
-    out_height,
-    out_width,
-    x_n,  # strides, in elements
-    x_c,
-    x_h,
-    x_w,
-    y_n,
-    y_c,
-    y_h,
-    y_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    KERNEL_H: tl.constexpr,
-    KERNEL_W: tl.constexpr,
-    BIAS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-):
+    x_ptr, w_ptr, bias_ptr, y_ptr,  # w: (groups, K_h * K_w * C_in / groups, C_out / groups)
+    rows, in_channels, out_channels,  # N * H_out * W_out, then channels per group
+    height, width, out_height, out_width,
+    x_n, x_c, x_h, x_w, y_n, y_c, y_h, y_w,  # strides in elements
+    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w,
+    KERNEL_H: tl.constexpr, KERNEL_W: tl.constexpr, BIAS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
     group = tl.program_id(2).to(tl.int64)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -85,27 +61,25 @@ def _multiply(  # type: ignore[no-untyped-def]
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Weights as a matrix for each group, taps before channels as the kernel gathers them."""
+    """Make one matrix per group, taps before channels as the kernel reads them."""
     groups = problem.groups
     in_channels, out_channels = problem.in_channels // groups, problem.out_channels // groups
     # (groups, K_h * K_w * C_in / groups, C_out / groups)
     grouped = weights.dense.unflatten(0, (groups, out_channels))
     matrices = grouped.permute(0, 3, 4, 2, 1).flatten(1, 3).contiguous()
-    columns = min(_COLUMNS, max(_FEWEST, triton.next_power_of_2(out_channels)))
+    columns = min(_COLUMNS, max(_MIN_COLUMNS, triton.next_power_of_2(out_channels)))
 
     def conv(x: Tensor) -> Tensor:
-        y = answer(problem, x, weights.dense.dtype)
+        y = empty_output(problem, x, weights.dense.dtype)
         rows = y.numel() // problem.out_channels
         grid = (triton.cdiv(rows, _ROWS), triton.cdiv(out_channels, columns), groups)
         arguments: tuple[Any, ...] = (
             *(x, matrices, matrices if weights.bias is None else weights.bias, y),
             *(rows, in_channels, out_channels),
-            *(*problem.input_size, *problem.output_size, *x.stride(), *y.stride()),
-            *(*problem.stride, *problem.padding, *problem.dilation),
+            *geometry(problem, x, y),
         )
         _multiply[grid](
             *arguments,
-            *problem.kernel_size,
             BIAS=weights.bias is not None,
             ROWS=_ROWS,
             COLUMNS=columns,

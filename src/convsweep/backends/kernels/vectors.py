@@ -1,26 +1,22 @@
-"""A vector of float32 as a Numba type, read and written at raw addresses (int64, in bytes).
+"""Vector of float32 as a Numba type, read and written at raw addresses (int64, in bytes).
 
-The vector is an idea of the algorithms, not a register: LLVM lowers it to one register of AVX2,
-half of one of AVX-512, two of NEON. Nothing checks an address: whoever computes one guards it.
+LLVM lowers a vector to one register of AVX2, half of one of AVX-512 or two of NEON. Addresses are
+not checked.
 """
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from llvmlite import ir
 from numba import extending, types
-from numba.core import cgutils
-from numba.extending import models, overload, register_model
+from numba.extending import models, register_model
 
 from convsweep.backends.kernels.instructions import (
-    CONTRACT,
     FLOAT,
     LANES,
     VECTOR,
     VECTOR_BYTES,
-    in_every_lane,
     pick_lanes,
     pointer,
     read_vector,
@@ -31,7 +27,7 @@ intrinsic: Any = extending.intrinsic  # its results are called in kernels, witho
 
 
 class VectorType(types.Type):
-    """`LANES` floats that are added, subtracted and multiplied lane by lane."""
+    """Numba type of `LANES` floats."""
 
     def __init__(self) -> None:
         super().__init__(name=f"vector of {LANES} float32")
@@ -48,7 +44,7 @@ class _VectorModel(models.PrimitiveModel):
 
 @intrinsic
 def load(typing: Any, address: Any) -> Any:
-    """The vector at an address."""
+    """Read the vector at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return read_vector(builder, args[0])
@@ -68,28 +64,8 @@ def store(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def broadcast(typing: Any, address: Any) -> Any:
-    """The float at an address, in every lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return in_every_lane(builder, builder.load(pointer(builder, args[0], FLOAT)))
-
-    return vector(types.int64), generate
-
-
-@intrinsic
-def splat(typing: Any, value: Any) -> Any:
-    """A number in every lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return in_every_lane(builder, builder.fptrunc(args[0], FLOAT))
-
-    return vector(types.float64), generate
-
-
-@intrinsic
 def zeros(typing: Any) -> Any:
-    """A vector of zeros."""
+    """Return a vector of zeros."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return ir.Constant(VECTOR, [0.0] * LANES)
@@ -98,65 +74,8 @@ def zeros(typing: Any) -> Any:
 
 
 @intrinsic
-def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """`x * y + z`, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        name = f"llvm.fma.v{LANES}f32"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
-
-    return vector(vector, vector, vector), generate
-
-
-@intrinsic
-def _add(typing: Any, x: Any, y: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args, flags=CONTRACT)
-
-    return vector(vector, vector), generate
-
-
-@intrinsic
-def _subtract(typing: Any, x: Any, y: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fsub(*args, flags=CONTRACT)
-
-    return vector(vector, vector), generate
-
-
-@intrinsic
-def _multiply(typing: Any, x: Any, y: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args, flags=CONTRACT)
-
-    return vector(vector, vector), generate
-
-
-@overload(operator.add, strict=False)
-def _plus(x: Any, y: Any) -> Any:
-    if isinstance(x, VectorType) and isinstance(y, VectorType):
-        return lambda x, y: _add(x, y)
-    return None
-
-
-@overload(operator.sub, strict=False)
-def _minus(x: Any, y: Any) -> Any:
-    if isinstance(x, VectorType) and isinstance(y, VectorType):
-        return lambda x, y: _subtract(x, y)
-    return None
-
-
-@overload(operator.mul, strict=False)
-def _times(x: Any, y: Any) -> Any:
-    if isinstance(x, VectorType) and isinstance(y, VectorType):
-        return lambda x, y: _multiply(x, y)
-    return None
-
-
-@intrinsic
 def load_float(typing: Any, address: Any) -> Any:
-    """The float at an address."""
+    """Read the float at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(pointer(builder, args[0], FLOAT))
@@ -194,7 +113,7 @@ def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_st
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """By halves: in each of log2(LANES) rounds, rows `reach` apart exchange blocks of `reach`."""
+    """Transpose in log2(LANES) rounds, in which rows `reach` apart exchange blocks of `reach`."""
     reach = 1
     while reach < LANES:
         exchanged = list(rows)
@@ -211,7 +130,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 @intrinsic
 def deinterleave(typing: Any, source: Any, even: Any, odd: Any) -> Any:
-    """Write the even ones of 2 * LANES floats to one address, the odd ones to another."""
+    """Write the even of 2 * LANES floats to one address, the odd ones to another."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, even, odd = args

@@ -1,4 +1,4 @@
-"""Winograd's convolution for 3x3 kernels at stride 1: F(2x2), F(4x4) or F(6x6), by size.
+"""Winograd convolution for 3x3 kernels at stride 1: F(2x2), F(4x4) or F(6x6), by size.
 
 Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
@@ -16,10 +16,11 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
-from convsweep.backends.kernels.compiling import config
+from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.layouts import empty_output
 from convsweep.backends.kernels.products import PANEL
-from convsweep.backends.kernels.winograd_phases import Plan
+from convsweep.backends.kernels.winograd_phases import WinogradPlan
 from convsweep.backends.kernels.winograd_tiles import (
     LAST_CACHE_BYTES,
     OVERLAP,
@@ -34,52 +35,52 @@ from convsweep.problems.problem import ConvProblem
 
 LINE_BYTES = 64
 BLOCK_BYTES = 2**20
-"""What the tiles of a block may take: some of it stays in a core's own cache."""
+"""Memory for the tiles of a block, part of which stays in a core's own cache."""
 NEAR_TILES, FAR_TILES = 24, 128
-"""Tiles that repay reading all weights once, from a last cache and from memory."""
-MOST_UNEVEN = 1.15
-"""How much longer than a fair share one thread's may be before all share each phase."""
+"""Tiles per reading of all weights, if those are in the last cache or in memory."""
+MAX_IMBALANCE = 1.15
+"""Largest share of a thread relative to the mean; above, all threads share each phase."""
 
 
 def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> Conv:
-    """Transform the weights; `tile` is 2, 4 or 6, by default what suits the problem's size."""
+    """Transform the weights; `tile` is 2, 4 or 6, by default chosen by the problem's size."""
     tile = tile or best_tile(problem)
-    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
-    plan = _plan(problem, tile, threads)
+    parts = threads()
+    plan = _plan(problem, tile, parts)
     kept = _packed_weights(weights.dense, tile), _packed_bias(problem, weights)
     plan = plan._replace(weights=kept[0].data_ptr(), bias=kept[1].data_ptr())
     in_blocks = plan.bands_of_block < plan.bands
-    tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (threads if in_blocks else 1)
-    lines_floats = plan.lines_bytes // FLOAT_BYTES * threads
+    tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (parts if in_blocks else 1)
+    lines_floats = plan.lines_bytes // FLOAT_BYTES * parts
 
     @cache
     def compiled(channels_last: bool) -> Callable[..., None]:
-        return _runner(plan._replace(channels_last=int(channels_last)), threads)
+        return _runner(plan._replace(channels_last=int(channels_last)), parts)
 
     def conv(x: Tensor) -> Tensor:
         check_input(x, problem.input_shape)
         channels_last = not x.is_contiguous()
         if channels_last and not x.is_contiguous(memory_format=torch.channels_last):
             x, channels_last = x.contiguous(), False
-        y = _empty(problem, channels_last=channels_last)
+        y = empty_output(problem.output_shape, planes=not channels_last)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
         run = compiled(channels_last)
         run(x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr())
         return y
 
-    conv.__dict__["kept"] = kept  # the plan has their addresses alone
+    conv.__dict__["kept"] = kept  # the plan has only their addresses
     return conv
 
 
-def _runner(plan: Plan, threads: int) -> Callable[..., None]:
-    """Compile all phases; what runs them, given the addresses of input, output and scratch."""
+def _runner(plan: WinogradPlan, parts: int) -> Callable[..., None]:
+    """Compile all phases; return a function of the addresses of input, output and scratch."""
     bands, in_blocks = plan.bands, plan.bands_of_block < plan.bands
     steps = [
         entry.address for entry in (phases.transform_inputs, phases.multiply, phases.transform_back)
     ]
     plan = plan._replace(transform_inputs=steps[0], multiply=steps[1], transform_back=steps[2])
-    if in_blocks or threads == 1:
+    if in_blocks or parts == 1:
         steps = [phases.blocks.address]
     record = np.array([plan], dtype=phases.RECORD)
     address: int = record.ctypes.data
@@ -88,23 +89,16 @@ def _runner(plan: Plan, threads: int) -> Callable[..., None]:
         phases.alone(steps[0], address, *memory, bands)
 
     def together(*memory: int) -> None:
-        numba.set_num_threads(threads)
+        numba.set_num_threads(parts)
         for step in steps:
-            phases.together(step, address, *memory, bands, threads)
+            phases.together(step, address, *memory, bands, parts)
 
-    run = alone if threads == 1 else together
-    run.__dict__["kept"] = record  # known by its address alone
+    run = alone if parts == 1 else together
+    run.__dict__["kept"] = record  # used by address only
     return run
 
 
-def _empty(problem: ConvProblem, *, channels_last: bool) -> Tensor:
-    batch, channels, height, width = problem.output_shape
-    if not channels_last:
-        return buffers.empty(problem.output_shape)
-    return buffers.empty((batch, height, width, channels)).permute(0, 3, 1, 2)
-
-
-def _plan(problem: ConvProblem, tile: int, threads: int) -> Plan:
+def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
     height, width = problem.output_size
     tiles_x, bands_of_image = tiles_across(width, tile), tiles_across(height, tile)
     bands = problem.batch_size * bands_of_image
@@ -113,12 +107,12 @@ def _plan(problem: ConvProblem, tile: int, threads: int) -> Plan:
     band_bytes = frequencies(tile) * (in_blocks + out_blocks) * tiles_x * VECTOR_BYTES
     far = weights_bytes(problem, tile) > LAST_CACHE_BYTES
     least = tiles_across(FAR_TILES if far else NEAR_TILES, tiles_x)  # bands
-    bands_of_block = _bands_of_block(bands, max(least, BLOCK_BYTES // band_bytes), threads)
+    bands_of_block = _bands_of_block(bands, max(least, BLOCK_BYTES // band_bytes), parts)
     step = bands_of_block * tiles_x * VECTOR_BYTES
     input_step, output_step = (_odd_lines(blocks * step) for blocks in (in_blocks, out_blocks))
     size = tile + OVERLAP
     lines = max(size * (tiles_x * tile + OVERLAP), tile * (tiles_x * tile + size))
-    return Plan(
+    return WinogradPlan(
         tile=tile,
         channels_last=0,
         in_channels=problem.in_channels,
@@ -145,22 +139,22 @@ def _plan(problem: ConvProblem, tile: int, threads: int) -> Plan:
     )
 
 
-def _bands_of_block(bands: int, at_best: int, threads: int) -> int:
-    """All bands where there is one block, or where threads can't have as many bands each."""
-    share = tiles_across(bands, threads)
-    if at_best >= share or share * threads > MOST_UNEVEN * bands:
+def _bands_of_block(bands: int, at_best: int, parts: int) -> int:
+    """Return the bands per block; all of them if blocks would not occupy all threads evenly."""
+    share = tiles_across(bands, parts)
+    if at_best >= share or share * parts > MAX_IMBALANCE * bands:
         return bands
     return at_best
 
 
 def _odd_lines(size: int) -> int:
-    """As many bytes in an odd number of cache lines: steps of a power of 2 fill few of its sets."""
+    """Round up to an odd number of cache lines: steps of a power of 2 use few cache sets."""
     lines = -(-size // LINE_BYTES)
     return (lines | 1) * LINE_BYTES
 
 
 def _packed_weights(dense: Tensor, tile: int) -> Tensor:
-    """(C_out, C_in, 3, 3) as `[frequency][C_out / PANEL][C_in][PANEL]`, rounded once."""
+    """Pack (C_out, C_in, 3, 3) as `[frequency][C_out / PANEL][C_in][PANEL]`, rounded once."""
     G = torch.from_numpy(transforms(tile).G)
     transformed = torch.einsum("fi,ocij,gj->fgco", G, dense.double(), G).flatten(0, 1)
     frequencies, in_channels, out_channels = transformed.shape
@@ -174,7 +168,7 @@ def _packed_weights(dense: Tensor, tile: int) -> Tensor:
 
 
 def _packed_bias(problem: ConvProblem, weights: Weights) -> Tensor:
-    """The bias up to a whole panel, then a panel of zeros."""
+    """Pack the bias up to a whole panel, then a panel of zeros."""
     packed = buffers.packed((-(-problem.out_channels // PANEL) + 1) * PANEL)
     if weights.bias is not None:
         packed[: problem.out_channels] = weights.bias

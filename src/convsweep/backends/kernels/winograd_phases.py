@@ -1,8 +1,8 @@
-"""Winograd's three phases for 3x3 kernels: transform inputs, multiply, transform back.
+"""Three phases of Winograd convolution for 3x3 kernels: transform inputs, multiply, transform back.
 
-Images are cut into tiles of `tile` x `tile` outputs, which overlap by 2 in the input; a row of
-tiles is a band, and some bands are a block. Phases hand each other `[frequency][channel block]
-[tile of the block][LANES]`. Everything is at raw addresses, steps are in bytes.
+Images are divided into tiles of `tile` x `tile` outputs, whose inputs overlap by 2. A row of tiles
+is a band; several bands are a block. Data between phases is `[frequency][channel block]
+[tile of the block][LANES]`. Arguments are raw addresses; steps are in bytes.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, from_dtype, prange, types
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.instructions import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    call_address,
+)
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
+    clear_vectors,
     planes_from_rows,
     rows_from_rows,
 )
 from convsweep.backends.kernels.products import HALVES, PANEL, streamed_products
 from convsweep.backends.kernels.small_matrices import times, times_plus
-from convsweep.backends.kernels.vectors import intrinsic, store, zeros
+from convsweep.backends.kernels.vectors import intrinsic
 from convsweep.backends.kernels.winograd_tiles import OVERLAP
 from convsweep.backends.winograd_transforms import transforms
 
@@ -34,8 +39,8 @@ _back_2_plus, _back_4_plus = times_plus(_F2.A.T), times_plus(_F4.A.T)
 _back_6_plus = times_plus(_F6.A.T)
 
 
-class Plan(NamedTuple):
-    """A problem cut into tiles; sizes, steps in bytes, addresses of what never changes."""
+class WinogradPlan(NamedTuple):
+    """Tiles of a problem: sizes, steps in bytes, and addresses of constant data."""
 
     tile: int
     channels_last: int
@@ -62,7 +67,7 @@ class Plan(NamedTuple):
     transform_back: int
 
 
-RECORD = np.dtype([(name, np.int64) for name in Plan._fields])
+RECORD = np.dtype([(name, np.int64) for name in WinogradPlan._fields])
 _WORKER = types.void(types.CPointer(from_dtype(RECORD)), *[types.int64] * 8)
 
 
@@ -71,12 +76,7 @@ def _call(
     typing: Any, entry: Any, plan: Any, x: Any, y: Any, tiles: Any, lines: Any,
     first: Any, last: Any, part: Any, parts: Any,
 ) -> Any:  # fmt: skip
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in args[1:]])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, plan, *[types.int64] * 8), generate
+    return types.void(types.int64, plan, *[types.int64] * 8), call_address
 
 
 @inlined
@@ -112,14 +112,8 @@ def _back_plus(
 
 
 @inlined
-def _clear(address: int, vectors: int) -> None:
-    for i in range(vectors):
-        store(address + i * VECTOR_BYTES, zeros())
-
-
-@inlined
-def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: int) -> None:
-    """The padded input of a band, up to `LANES` channels of it, as `[line][pixel][LANES]`."""
+def _gather(plan: WinogradPlan, x: int, band: int, block: int, lines: int, line_step: int) -> None:
+    """Copy up to `LANES` channels of a band's padded input to `[line][pixel][LANES]`."""
     image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
     channel = block * LANES
     channels = min(LANES, plan.in_channels - channel)
@@ -128,11 +122,11 @@ def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: in
     for i in range(plan.tile + OVERLAP):
         line, row = lines + i * line_step, first + i - plan.padding_y
         if row < 0 or row >= plan.height:
-            _clear(line, columns)
+            clear_vectors(line, columns)
             continue
         inside = line + plan.padding_x * VECTOR_BYTES
-        _clear(line, plan.padding_x)
-        _clear(inside + plan.width * VECTOR_BYTES, columns - plan.padding_x - plan.width)
+        clear_vectors(line, plan.padding_x)
+        clear_vectors(inside + plan.width * VECTOR_BYTES, columns - plan.padding_x - plan.width)
         if plan.channels_last:
             pixel = (image * plan.height + row) * plan.width
             source = x + (pixel * plan.in_channels + channel) * FLOAT_BYTES
@@ -144,8 +138,8 @@ def _gather(plan: Plan, x: int, band: int, block: int, lines: int, line_step: in
 
 
 @inlined
-def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: int) -> None:
-    """Write a band of results, up to `LANES` channels of them, to where they belong."""
+def _scatter(plan: WinogradPlan, y: int, band: int, block: int, lines: int, line_step: int) -> None:
+    """Copy up to `LANES` channels of a band's results to the output."""
     image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
     channel = block * LANES
     channels = min(LANES, plan.out_channels - channel)
@@ -155,14 +149,8 @@ def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: i
         if plan.channels_last:
             pixel = (image * plan.out_height + row) * plan.out_width
             target = y + (pixel * plan.out_channels + channel) * FLOAT_BYTES
-            rows_from_rows(
-                line,
-                VECTOR_BYTES,
-                channels,
-                plan.out_width,
-                target,
-                plan.out_channels * FLOAT_BYTES,
-            )
+            step = plan.out_channels * FLOAT_BYTES
+            rows_from_rows(line, VECTOR_BYTES, channels, plan.out_width, target, step)
         else:
             plane = image * plan.out_channels + channel
             target = y + plane * plane_step + row * plan.out_width * FLOAT_BYTES
@@ -170,8 +158,10 @@ def _scatter(plan: Plan, y: int, band: int, block: int, lines: int, line_step: i
 
 
 @inlined
-def _band_forward(plan: Plan, x: int, band: int, block: int, lines: int, target: int) -> None:
-    """The transforms of a band's tiles, up to `LANES` channels of them."""
+def _band_forward(
+    plan: WinogradPlan, x: int, band: int, block: int, lines: int, target: int
+) -> None:
+    """Transform up to `LANES` channels of a band's tiles."""
     size = plan.tile + OVERLAP
     columns = plan.tiles_x * plan.tile + OVERLAP
     line_step = columns * VECTOR_BYTES
@@ -183,17 +173,14 @@ def _band_forward(plan: Plan, x: int, band: int, block: int, lines: int, target:
         source = lines + tile * plan.tile * VECTOR_BYTES
         for i in range(size):
             _forward(
-                plan.tile,
-                source + i * line_step,
-                VECTOR_BYTES,
-                target + tile * VECTOR_BYTES + i * size * plan.input_step,
-                plan.input_step,
-            )
+                plan.tile, source + i * line_step, VECTOR_BYTES,
+                target + tile * VECTOR_BYTES + i * size * plan.input_step, plan.input_step,
+            )  # fmt: skip
 
 
 @inlined
-def _band_back(plan: Plan, y: int, band: int, block: int, lines: int, source: int) -> None:
-    """The outputs of a band's tiles, up to `LANES` channels of them, with their bias."""
+def _band_back(plan: WinogradPlan, y: int, band: int, block: int, lines: int, source: int) -> None:
+    """Transform up to `LANES` channels of a band's tiles back and add the bias."""
     size = plan.tile + OVERLAP
     line_step = plan.tiles_x * plan.tile * VECTOR_BYTES
     half_done, half_step = lines + plan.tile * line_step, size * VECTOR_BYTES
@@ -201,21 +188,14 @@ def _band_back(plan: Plan, y: int, band: int, block: int, lines: int, source: in
     for tile in range(plan.tiles_x):
         for j in range(size):
             _back(
-                plan.tile,
-                source + tile * VECTOR_BYTES + j * plan.output_step,
-                size * plan.output_step,
-                half_done + j * VECTOR_BYTES,
-                half_step,
-            )
+                plan.tile, source + tile * VECTOR_BYTES + j * plan.output_step,
+                size * plan.output_step, half_done + j * VECTOR_BYTES, half_step,
+            )  # fmt: skip
         for i in range(plan.tile):
             _back_plus(
-                plan.tile,
-                half_done + i * half_step,
-                VECTOR_BYTES,
-                lines + i * line_step + tile * plan.tile * VECTOR_BYTES,
-                VECTOR_BYTES,
-                bias,
-            )
+                plan.tile, half_done + i * half_step, VECTOR_BYTES,
+                lines + i * line_step + tile * plan.tile * VECTOR_BYTES, VECTOR_BYTES, bias,
+            )  # fmt: skip
     _scatter(plan, y, band, block, lines, line_step)
 
 
@@ -225,21 +205,21 @@ def _blocks_of(channels: int) -> int:
 
 
 @inlined
-def _block_step(plan: Plan) -> int:
-    """Bytes between blocks of channels, for one frequency."""
+def _block_step(plan: WinogradPlan) -> int:
+    """Return the bytes between blocks of channels, for one frequency."""
     return plan.bands_of_block * plan.tiles_x * VECTOR_BYTES
 
 
 @inlined
-def _outputs_of(plan: Plan, tiles: int) -> int:
-    """Where the products lie, behind the transformed inputs."""
+def _outputs_of(plan: WinogradPlan, tiles: int) -> int:
+    """Return the address of the products, after the transformed inputs."""
     return tiles + (plan.tile + OVERLAP) ** 2 * plan.input_step
 
 
 def _transform_inputs(
     plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
 ) -> None:
-    """The first phase, for the bands from first to last: a part of their channels."""
+    """Transform the inputs of bands first to last: one part of their channels."""
     plan = carray(plans, 1)[0]
     work, lines = (last - first) * _blocks_of(plan.in_channels), lines + part * plan.lines_bytes
     for i in range(work * part // parts, work * (part + 1) // parts):
@@ -251,7 +231,7 @@ def _transform_inputs(
 def _multiply(
     plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
 ) -> None:
-    """The second phase: a part of the pairs of a frequency and a panel of output channels."""
+    """Multiply: one part of the pairs of a frequency and a panel of output channels."""
     plan = carray(plans, 1)[0]
     panels = (plan.out_channels + PANEL - 1) // PANEL
     work, outputs = (plan.tile + OVERLAP) ** 2 * panels, _outputs_of(plan, tiles)
@@ -260,26 +240,17 @@ def _multiply(
     for pair in range(work * part // parts, work * (part + 1) // parts):
         frequency, panel = pair // panels, pair % panels
         streamed_products(
-            tiles + frequency * plan.input_step,
-            VECTOR_BYTES,
-            step,
-            (last - first) * plan.tiles_x,
-            plan.weights + pair * plan.in_channels * panel_step,
-            panel_step,
-            plan.in_channels,
-            nothing,
-            0,
-            VECTOR_BYTES,
-            outputs + frequency * plan.output_step + panel * HALVES * step,
-            VECTOR_BYTES,
-            step,
-        )
+            tiles + frequency * plan.input_step, VECTOR_BYTES, step,
+            (last - first) * plan.tiles_x, plan.weights + pair * plan.in_channels * panel_step,
+            panel_step, plan.in_channels, nothing, 0, VECTOR_BYTES,
+            outputs + frequency * plan.output_step + panel * HALVES * step, VECTOR_BYTES, step,
+        )  # fmt: skip
 
 
 def _transform_back(
     plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
 ) -> None:
-    """The third phase, for the bands from first to last: a part of their channels."""
+    """Transform bands first to last back: one part of their channels."""
     plan = carray(plans, 1)[0]
     work, lines = (last - first) * _blocks_of(plan.out_channels), lines + part * plan.lines_bytes
     outputs = _outputs_of(plan, tiles)
@@ -292,7 +263,7 @@ def _transform_back(
 def _blocks(
     plans: Any, x: int, y: int, tiles: int, lines: int, first: int, last: int, part: int, parts: int
 ) -> None:
-    """A part of the bands, block after block, each through all phases while it is in the cache."""
+    """Run all phases for one part of the bands, block by block, each while it is in the cache."""
     plan, bands = carray(plans, 1)[0], last - first
     tiles, lines = tiles + part * plan.tiles_bytes, lines + part * plan.lines_bytes
     end = first + bands * (part + 1) // parts
@@ -311,7 +282,7 @@ blocks = Entry(_WORKER, _blocks)
 
 @kernel
 def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
-    """A worker's whole work on one thread."""
+    """Run a worker on one thread."""
     _call(entry, plan, x, y, tiles, lines, 0, bands, 0, 1)
 
 
@@ -319,6 +290,6 @@ def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: 
 def together(
     entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
 ) -> None:
-    """A worker's work in so many parts, each on a thread."""
+    """Run a worker in `parts` parts, each on its own thread."""
     for part in prange(parts):
         _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)

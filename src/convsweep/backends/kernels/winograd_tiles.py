@@ -1,4 +1,4 @@
-"""Which tile suits a 3x3 convolution, what it multiplies and how far it errs; needs no Numba."""
+"""Choice of the tile of a 3x3 Winograd convolution, its MACs and error bound; without Numba."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
 
 OVERLAP = 2
-"""How many inputs, along each side, neighbouring tiles share."""
+"""Inputs that neighbouring tiles share along each side."""
 TILES = (2, 4, 6)
-"""Outputs of a tile along each side."""
+"""Outputs per tile along each side."""
 LAST_CACHE_BYTES = 2**24
-"""Weights up to here stay in a last cache between two calls."""
+"""Weights up to this size stay in the last cache between calls."""
 
-_TRANSFORM_COST = 10  # of one number, in multiply-accumulates
-_NEAR_COST, _FAR_COST = 4, 5  # of reading one weight from a last cache, from memory
-_GAIN = 0.92  # a larger tile errs more: it has to be faster by a margin
+_TRANSFORM_COST = 10  # per number, in multiply-accumulates
+_NEAR_COST, _FAR_COST = 4, 5  # per weight read from the last cache, from memory
+_GAIN = 0.92  # a larger tile has larger errors: it must be faster by a margin
 
 
 def tiles_across(outputs: int, tile: int) -> int:
-    """How many tiles cover so many outputs; the last may hang over."""
+    """Return the number of tiles that cover the outputs; the last one may be partial."""
     return -(-outputs // tile)
 
 
 def tiles_of(problem: ConvProblem, tile: int) -> int:
-    """Tiles of the whole batch."""
+    """Return the tiles of the whole batch."""
     return problem.batch_size * prod(tiles_across(size, tile) for size in problem.output_size)
 
 
 def frequencies(tile: int) -> int:
-    """Products that F(tile x tile, 3x3) needs for a tile and a pair of channels."""
+    """Return the products of F(tile x tile, 3x3) per tile and pair of channels."""
     return (tile + OVERLAP) ** 2
 
 
 def best_tile(problem: ConvProblem) -> int:
-    """The tile with the least work; a larger one multiplies less, and reads and wastes more."""
+    """Return the tile with the least work; larger ones multiply less, and read and waste more."""
     best = TILES[0]
     for tile in TILES[1:]:
         if _cost(problem, tile) < _GAIN * _cost(problem, best):
@@ -47,7 +47,7 @@ def best_tile(problem: ConvProblem) -> int:
 
 
 def _cost(problem: ConvProblem, tile: int) -> int:
-    """Products, transforms and the reading of weights, in multiply-accumulates."""
+    """Return the cost of products, transforms and reading weights, in multiply-accumulates."""
     pairs = problem.in_channels * problem.out_channels
     numbers = problem.in_channels + problem.out_channels
     far = weights_bytes(problem, tile) > LAST_CACHE_BYTES
@@ -57,32 +57,32 @@ def _cost(problem: ConvProblem, tile: int) -> int:
 
 
 def weights_bytes(problem: ConvProblem, tile: int) -> int:
-    """What the transformed weights take, in float32."""
+    """Return the bytes of the transformed weights in float32."""
     return 4 * frequencies(tile) * problem.in_channels * problem.out_channels
 
 
 def macs(problem: ConvProblem) -> int:
-    """A product for each tile, frequency and pair of channels; tiles that hang over count whole."""
+    """Return one product per tile, frequency and pair of channels; partial tiles count fully."""
     tile = best_tile(problem)
     pairs = problem.in_channels * problem.out_channels
     return tiles_of(problem, tile) * frequencies(tile) * pairs
 
 
 def min_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """Input and output once, and the weights as they are kept: a number for each frequency."""
+    """Return the direct bytes with one number per frequency in place of the taps."""
     growth = frequencies(best_tile(problem)) - prod(problem.kernel_size)
     pairs = problem.in_channels * problem.out_channels
     return direct_bytes(problem, itemsize) + itemsize * growth * pairs
 
 
 def error_bound(problem: ConvProblem, tile: int | None = None) -> float:
-    """A direct sum's, and what roundings within the transforms can grow to.
+    """Return the direct bound plus the largest growth of rounding errors in the transforms.
 
-    Along an axis a number of size eps becomes up to `|A^T| (|G| |g| * |B^T| |d|)`, which for
-    weights and inputs of size 1 is held against the sum of 3 products (the product of norms of
-    Barabasz, Anderson, Soodhalter & Gregg 2020, Error Analysis and Improving the Accuracy of
-    Winograd Convolution for Deep Neural Networks, theorem 1); in 2 dimensions it is squared.
-    Roundings differ in sign, so that errors seen are about a twentieth of it.
+    Along an axis an error eps grows up to `|A^T| (|G| |g| * |B^T| |d|)`, relative to a sum of 3
+    products for weights and inputs of size 1 (product of norms in Barabasz, Anderson, Soodhalter &
+    Gregg 2020, Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
+    Networks, theorem 1). In 2-D it is squared. Errors have both signs: measured ones are about a
+    twentieth of it.
     """
     A, B, G = (np.abs(matrix) for matrix in transforms(tile or best_tile(problem)))
     growth = float((A.T @ (G.sum(1) * B.sum(0))).max()) / 3
