@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from convsweep.analysis.estimates import (
     estimate,
     interval,
     stacked,
-)
+)  # fmt: skip
 from convsweep.analysis.verdicts import reject_at_fdr, verdicts
 from convsweep.results.accuracy import (
     EPOCHS,
@@ -34,10 +34,8 @@ SINGLE, BATCH = "inference_s", "batch_inference_s"
 LOWER, HIGHER, SAME, UNDECIDED = FINDINGS = ("lower", "higher", "same", "undecided")
 """Verdicts on a difference in accuracy."""
 VARIANT_NAMES = {
-    STANDARD: "standard",
-    SEPARABLE: "separable",
-    EQUAL_COST: "separable at equal cost",
-}
+    STANDARD: "standard", SEPARABLE: "separable", EQUAL_COST: "separable at equal cost",
+}  # fmt: skip
 MIN_SEEDS = 5
 """With fewer seeds no two accuracies are called the same."""
 SAME_WITHIN = 0.02
@@ -113,20 +111,19 @@ class Study(NamedTuple):
 def read_study(rows: DataFrame) -> Study:
     """Return the findings of a run; `rows` come from `results.accuracy.ACCURACY_TABLE`."""
     ok = rows[rows["status"] == "ok"]
-    order = {variant: place for place, variant in enumerate(VARIANTS)}
-    groups = sorted(
-        ok.groupby(["dataset", "variant"], sort=False),
-        key=lambda group: (list(ok["dataset"]).index(group[0][0]), order[str(group[0][1])]),
+    groups = (
+        ok[(ok["dataset"] == dataset) & (ok["variant"] == variant)]
+        for dataset in dict.fromkeys(ok["dataset"])
+        for variant in VARIANTS
     )
-    return Study([_quality(key, own) for key, own in groups], _comparisons(ok), rows)
+    return Study([_quality(own) for own in groups if len(own)], _differences(ok), rows)
 
 
-def _quality(key: Hashable, own: DataFrame) -> Quality:
-    assert isinstance(key, tuple)
+def _quality(own: DataFrame) -> Quality:
     first = own.iloc[0]
     return Quality(
-        dataset=str(key[0]),
-        variant=str(key[1]),
+        dataset=str(first["dataset"]),
+        variant=str(first["variant"]),
         seeds=len(own),
         width=int(first["width"]),
         parameters=int(first["parameters"]),
@@ -180,7 +177,7 @@ def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _comparisons(ok: DataFrame) -> list[AccuracyDifference]:
+def _differences(ok: DataFrame) -> list[AccuracyDifference]:
     """Compare every variant that shares a seed with the standard one."""
     pairs = [
         (dataset, variant, pair)
@@ -191,13 +188,16 @@ def _comparisons(ok: DataFrame) -> list[AccuracyDifference]:
     if not pairs:
         return []
     decided = reject_at_fdr(np.array([_p_value(pair) for _, _, pair in pairs]))
-    single, batch = (_verdicts([pair for _, _, pair in pairs], name) for name in (SINGLE, BATCH))
+    single, batch = (
+        verdicts(Estimate(*estimate(stacked([_log_speedups(pair, name) for _, _, pair in pairs]))))
+        for name in (SINGLE, BATCH)
+    )
     return [
         AccuracyDifference(
             dataset=str(dataset),
             variant=variant,
             seeds=len(pair),
-            difference=_clip(interval_over_splits(_difference(pair), pair), -1.0),
+            difference=_clip(interval_over_splits(pair["difference"], pair), -1.0),
             decided=bool(decided[place]),
             mac_ratio=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
             single=interval(estimate(_log_speedups(pair, SINGLE))),
@@ -213,27 +213,18 @@ def _pair(ok: DataFrame, dataset: str, variant: str) -> DataFrame:
     """Return one row per shared seed: own columns, and those of the standard with a suffix."""
     own = ok[ok["dataset"] == dataset]
     one, other = own[own["variant"] == variant], own[own["variant"] == STANDARD]
-    return one.merge(other, on="seed", suffixes=("", "_standard"))
-
-
-def _difference(pair: DataFrame) -> Series:
-    return pair["accuracy"] - pair["accuracy_standard"]
+    pair = one.merge(other, on="seed", suffixes=("", "_standard"))
+    return pair.assign(difference=pair["accuracy"] - pair["accuracy_standard"])
 
 
 def _p_value(pair: DataFrame) -> float:
     """Return the two-sided p-value of no difference; 1 if there is no interval."""
-    mean, error, degrees = estimate_over_splits(_difference(pair), pair)
+    mean, error, degrees = estimate_over_splits(pair["difference"], pair)
     return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
 
 
 def _log_speedups(pair: DataFrame, name: str) -> Array:
     return _logs(pair[f"{name}_standard"]) - _logs(pair[name])
-
-
-def _verdicts(pairs: Sequence[DataFrame], name: str) -> Sequence[object]:
-    """Return one verdict per comparison, corrected for their number."""
-    found = verdicts(Estimate(*estimate(stacked([_log_speedups(pair, name) for pair in pairs]))))
-    return list(found)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a model's convolutions cost, and what other strategies or layers would save, in numbers."""
+"""Costs of a model's convolutions, and what other strategies or separable layers save."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convsweep.analysis.estimates import (
     estimate,
     interval,
     weighted_mean,
-)
+)  # fmt: skip
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import verdicts
 from convsweep.problems.problem import ConvProblem
@@ -26,18 +26,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 LAYER_COLUMNS = (
-    "layer",
-    "layer_count",
-    "problem",
-    "baseline_s",
-    "best_backend",
-    "best_s",
-    "separable_speedup",
-    "separable_ci_low",
-    "separable_ci_high",
-    "predicted_speedup",
-)
-"""The columns of layers.csv."""
+    "layer", "layer_count", "problem", "baseline_s", "best_backend", "best_s",
+    "separable_speedup", "separable_ci_low", "separable_ci_high", "predicted_speedup",
+)  # fmt: skip
+"""Columns of layers.csv."""
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
@@ -49,56 +41,55 @@ class LayerTime(NamedTuple):
     backend: str
     time_s: Interval
     speedup: Interval
-    """Over the baseline."""
     verdict: str
-    """Empty where there is no speedup."""
+    """Empty if there is no speedup."""
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A distinct layer of the model."""
+    """Distinct layer of the model."""
 
     name: str
     label: str
-    """Its name and shape, as far as this model's layers differ."""
+    """Name and shape, as far as the layers of the model differ."""
     problem: ConvProblem
     count: int
-    """How often one call of the model executes it."""
+    """Executions per call of the model."""
     baseline_s: Interval
     best: LayerTime | None
-    """The fastest by estimate of those that compute the layer's own function."""
+    """Fastest backend by estimate that computes the same function."""
     separable: LayerTime | None
-    """What would replace it; None where it can't be replaced, or has no time."""
+    """Separable replacement; None if there is none, or it has no time."""
     failure: str
-    """Empty where the baseline has a time."""
+    """Status and reason if the baseline has no time, else empty."""
 
     @property
     def macs(self) -> int:
-        """Of all its executions in one call of the model."""
+        """MACs of all executions in one call of the model."""
         return self.count * self.problem.macs
 
     @property
     def predicted(self) -> float:
-        """The speedup that MACs promise of the separable replacement; NaN where there is none."""
+        """Speedup expected from the MACs of the separable replacement; NaN if there is none."""
         return 1 / predicted_share(self.problem) if is_replaceable(self.problem) else np.nan
 
 
 class Saving(NamedTuple):
-    """The whole model with some layers done otherwise; the others stay on the baseline."""
+    """Model with some layers changed; the others stay on the baseline."""
 
     time_s: Interval
     speedup: Interval
     verdict: str
     mac_ratio: float
-    """The speedup that MACs alone promise."""
+    """Speedup expected from the MAC count."""
     layers: int
-    """Distinct layers that are done otherwise."""
+    """Distinct changed layers."""
     convolutions: int
-    """The same, each as often as it is executed."""
+    """Executions of the changed layers per call."""
 
 
 def layer_costs(run: Run, order: Sequence[str]) -> list[LayerCost]:
-    """Every distinct layer of a run in one setting, in the order of their problems' labels."""
+    """Return the distinct layers of a run in one setting, in the order of problem labels."""
     place = {problem: number for number, problem in enumerate(order)}
     found = [_layer(rows, run.baseline) for _, rows in run.cases.groupby("label", sort=False)]
     return sorted(found, key=lambda layer: place.get(layer.problem.label, len(place)))
@@ -108,10 +99,10 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
     first = rows.iloc[0]
     timed = rows[rows["status"] == "ok"].sort_values("median_s")
     timed = timed.sort_values("speedup", ascending=False, kind="stable")  # paired by pass, if it is
-    contenders = {str(row["backend"]): _layer_time(row) for _, row in timed.iterrows()}
-    own = [one for name, one in contenders.items() if name != SEPARABLE]
-    base, absent = contenders.get(baseline), rows[rows["backend"] == baseline]
-    why = "" if base or absent.empty else f"{absent.iloc[0]['status']}: {absent.iloc[0]['reason']}"
+    times = {str(row["backend"]): _layer_time(row) for _, row in timed.iterrows()}
+    own = [one for name, one in times.items() if name != SEPARABLE]
+    base, row = times.get(baseline), rows[rows["backend"] == baseline].head(1)
+    failure = "" if base or row.empty else f"{row.iloc[0]['status']}: {row.iloc[0]['reason']}"
     return LayerCost(
         name=str(first["layer"]),
         label=str(first["label"]),
@@ -119,8 +110,8 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
         count=int(first["layer_count"]),
         baseline_s=base.time_s if base else UNKNOWN,
         best=own[0] if own else None,
-        separable=contenders.get(SEPARABLE),
-        failure=why,
+        separable=times.get(SEPARABLE),
+        failure=failure,
     )
 
 
@@ -136,26 +127,25 @@ def _layer_time(row: Series) -> LayerTime:
 
 
 def layers_table(layers: Sequence[LayerCost]) -> DataFrame:
-    """The rows of layers.csv; what is missing is NaN or None, never 0."""
-    rows = []
-    for layer in layers:
-        best = layer.best
-        speedup = layer.separable.speedup if layer.separable else UNKNOWN
-        rows.append((
+    """Return the rows of layers.csv; missing values are NaN or None, never 0."""
+    rows = [
+        (
             layer.name,
             layer.count,
             layer.problem.label,
             layer.baseline_s.value,
-            best.backend if best else None,
-            best.time_s.value if best else np.nan,
-            *speedup,
+            layer.best.backend if layer.best else None,
+            layer.best.time_s.value if layer.best else np.nan,
+            *(layer.separable.speedup if layer.separable else UNKNOWN),
             layer.predicted,
-        ))  # fmt: skip
+        )
+        for layer in layers
+    ]
     return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
 
 
 def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, LayerTime]:
-    """By label, what surely beats the baseline and computes the same; nothing where none does."""
+    """Return by label the backends that compute the same, significantly faster."""
     return {
         layer.label: layer.best
         for layer in layers
@@ -164,7 +154,7 @@ def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, 
 
 
 def replacements(layers: Sequence[LayerCost]) -> dict[str, LayerTime]:
-    """By label, every separable replacement that has a speedup."""
+    """Return by label the separable replacements that have a speedup."""
     return {
         layer.label: layer.separable
         for layer in layers
@@ -172,19 +162,14 @@ def replacements(layers: Sequence[LayerCost]) -> dict[str, LayerTime]:
     }
 
 
-def total_now(run: Run, layers: Sequence[LayerCost]) -> Interval:
-    """Seconds of all layers that the baseline timed, each as often as it is executed."""
-    return estimate_saving(run, layers, {}).time_s
-
-
 def estimate_saving(
     run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
 ) -> Saving:
-    """What the model's convolutions take with the layers of `chosen` done so.
+    """Return time and speedup of the model's convolutions with the layers in `chosen` changed.
 
-    To first order, a total's relative error is that of its layers, weighed by their time. What
-    slows down a whole pass slows down both totals, and cancels out of their ratio. Where all of it
-    is one layer, which is undecided, so is the total.
+    To first order, the relative error of a total is that of its layers, weighted by time. The
+    drift of a pass is in both totals and cancels in their ratio. A single undecided layer makes
+    the total undecided.
     """
     timed = [layer for layer in layers if not np.isnan(layer.baseline_s.value)]
     if not timed:
@@ -216,7 +201,7 @@ def estimate_saving(
 def _log_times(
     run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
 ) -> tuple[Array, Array]:
-    """The baseline's time and the chosen one's speedup, as logarithms: (layers, passes) each."""
+    """Return log times of the baseline and log speedups of the choice: (layers, passes) each."""
     [setting] = run.settings
 
     def log_s(backends: Iterable[str]) -> Array:
@@ -228,7 +213,6 @@ def _log_times(
     return base, base - after
 
 
-def _macs_with(layer: LayerCost, contender: LayerTime | None) -> float:
-    """The layer's MACs, or its replacement's."""
-    separable = contender is not None and contender.backend == SEPARABLE
+def _macs_with(layer: LayerCost, choice: LayerTime | None) -> float:
+    separable = choice is not None and choice.backend == SEPARABLE
     return layer.macs / layer.predicted if separable else float(layer.macs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,39 +17,37 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE
 
 STANDARD_SUFFIX = "_standard"
-"""What the name of a workload ends with that is another one without its separable layers."""
+"""Suffix of the workload that is another one with standard layers."""
 
 STANDARD, REPLACED, FASTEST, FASTEST_OF_ALL = (
     "standard", "separable where it can be", "fastest per layer", "fastest or separable per layer",
 )  # fmt: skip
-
-
-_MIN_MAC_RATIO = 1.1  # a network that is separable already has its first layer left
+_MIN_MAC_RATIO = 1.1  # of a network that is separable already only the first layer is replaced
 
 
 class Sum(NamedTuple):
-    """Seconds added up over layers, each as often as it occurs."""
+    """Sum of seconds over layers, each as often as it occurs."""
 
     time: Interval
     log_s: Array
-    """One value a pass; NaN where a pass has not all of it."""
+    """One value per pass; NaN if the pass is incomplete."""
 
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """A backend for each layer of a network, and what that comes to."""
+    """One backend per layer of a network, and the resulting totals."""
 
     name: str
     backends: Mapping[str, str]
-    """By the layer's label."""
+    """Backend by label of the layer."""
     sum: Sum
     macs: int
     parameters: int
-    """Of the convolutions alone."""
+    """Parameters of the convolutions."""
     speedup: Interval
-    """Over the baseline on every layer; 1 is that itself."""
+    """Speedup over the baseline on every layer."""
     mac_ratio: float
-    """The same as MACs have it."""
+    """Speedup expected from the MAC count."""
 
 
 @dataclass(frozen=True)
@@ -57,44 +56,44 @@ class NetworkSum:
 
     workload: str
     layers: int
-    """Distinct ones."""
+    """Number of distinct layers."""
     convolutions: int
     choices: Mapping[str, NetworkChoice]
-    """`STANDARD` first; empty where not every layer has a time on the baseline."""
+    """`STANDARD` first; empty unless every layer has a time on the baseline."""
 
     @property
     def standard(self) -> NetworkChoice:
-        """The baseline on every layer."""
+        """Baseline on every layer."""
         return self.choices[STANDARD]
 
     @property
     def replaced(self) -> NetworkChoice | None:
-        """The separable choice, where MACs promise enough of it to speak of."""
+        """Separable choice; None if the MAC ratio is near 1."""
         choice = self.choices.get(REPLACED)
         return choice if choice and choice.mac_ratio >= _MIN_MAC_RATIO else None
 
 
 def sum_layers(log_s: Array, counts: Array) -> Sum:
-    """The sum over cases, a row each of `log_s` with a column a pass, times their counts."""
+    """Return the sum over layers of `log_s` (layers, passes), weighted by `counts`."""
     with np.errstate(invalid="ignore"):
         by_pass = np.log((counts[:, np.newaxis] * np.exp(log_s)).sum(axis=0))
     return Sum(interval(total(log_s, counts)), by_pass)
 
 
 def ratio(one: Sum, other: Sum) -> Interval:
-    """How many times longer `one` takes than `other`; errors from the passes that both have."""
+    """Return time of `one` / time of `other`, with errors from the passes that both have."""
     found = estimate(one.log_s - other.log_s)
     return interval(found._replace(mean=np.log(one.time.value / other.time.value)))
 
 
 def network_sums(run: Run) -> list[NetworkSum]:
-    """Every workload of one setting, in the order of its rows."""
+    """Return every workload of one setting, in the order of its rows."""
     workloads = run.cases["workload"].dropna().unique()
     return [_network_sum(run, str(workload)) for workload in workloads]
 
 
 def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, NetworkSum]]:
-    """Each network that is there twice, as published and as its standard twin, in this order."""
+    """Yield each network together with its version with standard layers."""
     by_name = {one.workload: one for one in sums if one.choices}
     for name, one in by_name.items():
         if name + STANDARD_SUFFIX in by_name:
@@ -119,7 +118,7 @@ def _network_sum(run: Run, workload: str) -> NetworkSum:
 
 
 _Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]
-"""By label and backend; only cases with a time."""
+"""Cases with a time, by label and backend."""
 
 
 def _choices(run: Run, by_label: _Cases) -> dict[str, NetworkChoice]:
@@ -136,40 +135,42 @@ def _choices(run: Run, by_label: _Cases) -> dict[str, NetworkChoice]:
     if REPLACED in chosen:
         of_all = {label: _fastest(cases) for label, cases in by_label.items()}
         chosen |= {} if of_all in chosen.values() else {FASTEST_OF_ALL: of_all}
-    base = _sum(run, by_label, standard)
-    return {
-        name: _choice(name, backends, by_label, base, _sum(run, by_label, backends))
-        for name, backends in chosen.items()
-    }
+    first = _choice(run, STANDARD, standard, by_label)
+    others = (_choice(run, *item, by_label, first.sum) for item in [*chosen.items()][1:])
+    return {choice.name: choice for choice in (first, *others)}
 
 
 def _fastest(cases: Mapping[str, Mapping[Any, Any]], without: str = "") -> str:
     return min((name for name in cases if name != without), key=lambda n: cases[n]["median_s"])
 
 
-def _sum(run: Run, by_label: _Cases, backends: Mapping[str, str]) -> Sum:
+def _choice(
+    run: Run,
+    name: str,
+    backends: Mapping[str, str],
+    by_label: _Cases,
+    standard: Sum | None = None,
+) -> NetworkChoice:
+    """Return the totals of one choice; `standard` is None for the standard choice itself."""
     cases = [by_label[label][backend] for label, backend in backends.items()]
     keys = pd.MultiIndex.from_tuples([(c["setting"], c["label"], c["backend"]) for c in cases])
-    log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
-    return sum_layers(log_s, np.array([c["layer_count"] for c in cases], dtype="float64"))
+    counts = [int(case["layer_count"]) for case in cases]
+    own = sum_layers(
+        np.log(run.pass_times.loc[keys].to_numpy(dtype="float64")),
+        np.array(counts, dtype="float64"),
+    )
+    macs, standard_macs, weights = (
+        sum(count * int(each(case)) for count, case in zip(counts, cases, strict=True))
+        for each in (itemgetter("backend_macs"), itemgetter("macs"), _parameters)
+    )
+    speedup = ratio(standard, own) if standard else Interval(1.0, 1.0, 1.0)
+    return NetworkChoice(name, backends, own, macs, weights, speedup, standard_macs / macs)
 
 
-def _choice(
-    name: str, backends: Mapping[str, str], by_label: _Cases, base: Sum, own: Sum
-) -> NetworkChoice:
-    cases = [by_label[label][backend] for label, backend in backends.items()]
-    macs = sum(int(case["layer_count"]) * int(case["backend_macs"]) for case in cases)
-    standard = sum(int(case["layer_count"]) * int(case["macs"]) for case in cases)
-    weights = sum(int(case["layer_count"]) * parameters(case) for case in cases)
-    speedup = Interval(1.0, 1.0, 1.0) if name == STANDARD else ratio(base, own)
-    return NetworkChoice(name, backends, own, macs, weights, speedup, standard / macs)
-
-
-def parameters(case: Mapping[Any, Any]) -> int:
-    """The weights of one layer: of the convolution, or of both halves where it is replaced."""
+def _parameters(case: Mapping[Any, Any]) -> int:
+    """Return the parameters of one layer, or of both parts of its separable replacement."""
     problem = ConvProblem.parse(str(case["problem"]))
     weights = math.prod(problem.weight_shape)
     if case["backend"] == SEPARABLE:
-        taps = math.prod(problem.kernel_size)
-        weights = problem.in_channels * (taps + problem.out_channels)
+        weights = problem.in_channels * (math.prod(problem.kernel_size) + problem.out_channels)
     return weights + problem.out_channels * problem.bias

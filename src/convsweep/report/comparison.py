@@ -40,7 +40,8 @@ def judged(found: RunComparison) -> DataFrame:
 def notes(found: RunComparison) -> list[str]:
     """Return what was compared, failed cases, cases without a verdict, differences of the runs."""
     lines = [
-        f"{case['status_new']}, ok before: {_name(case)}: {case['reason'] or 'no reason given'}"
+        f"{case['status_new']}, ok before: {case['backend']} on {case['label']}: "
+        f"{case['reason'] or 'no reason given'}"
         for _, case in _broken(found).iterrows()
     ]
     lines.append(
@@ -67,14 +68,15 @@ def _broken(found: RunComparison) -> DataFrame:
     return found.cases[found.cases["regression"] & (found.cases["verdict"] != "slower")]
 
 
-def _name(case: Series[str]) -> str:
-    return f"{case['backend']} on {case['label']}"
-
-
 def _some(found: RunComparison, group: Series[bool]) -> str:
     """Return `5 cases, such as im2col on C64 28x28`."""
-    names = [_name(case) for _, case in found.cases[group].head(_MAX_NAMES).iterrows()]
+    some = found.cases[group].head(_MAX_NAMES)
+    names = (some["backend"] + " on " + some["label"]).to_list()
     return f"{formatting.count(int(group.sum()), 'case')}, such as {', '.join(names)}"
+
+
+def _change(row: Series[str]) -> str:
+    return formatting.interval(*map(float, row[["change", "change_ci_low", "change_ci_high"]]))
 
 
 def means_table(found: RunComparison) -> Table:
@@ -82,8 +84,7 @@ def means_table(found: RunComparison) -> Table:
     rows: list[tuple[str, ...]] = []
     for _, mean in found.means.iterrows():
         plain = ", plain time" if mean["backend"] == found.baseline else ""
-        change = formatting.interval(mean["change"], mean["change_ci_low"], mean["change_ci_high"])
-        rows.append((mean["setting"], f"{mean['backend']}{plain}", str(mean["cases"]), change))
+        rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), _change(mean)))
     heads = ("setting", "backend", "cases", "change in speed [95 %]")
     return by_setting(heads, rows, set(heads[2:]))
 
@@ -102,7 +103,7 @@ def cases_table(found: RunComparison, most: int) -> Table:
             case["backend"],
             write(case[f"old_{column}"]),
             write(case[f"new_{column}"]),
-            formatting.interval(case["change"], case["change_ci_low"], case["change_ci_high"]),
+            _change(case),
             case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "),
         )
         for _, case in shown.head(most).iterrows()

@@ -1,4 +1,4 @@
-"""A run in the words of other tools: pytest-benchmark's JSON, and one tidy table for dashboards."""
+"""Export of a run: JSON of pytest-benchmark, and one tidy table for dashboards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 PYTEST_BENCHMARK = "5.1.0"
-"""Whose JSON it is."""
+"""Version of pytest-benchmark whose JSON format is written."""
 _GROUP = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "dtype",
           "memory_format", "threads", "cache", "driver")  # fmt: skip
 _EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup_ci_low",
@@ -32,34 +32,32 @@ _EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup
 
 
 def export(run_dir: Path, kind: str) -> str:
-    """The run as `pytest-benchmark` or `csv`.
+    """Return the run as `pytest-benchmark` or `csv`.
 
     Raises:
-        ValueError: in one line, where there is no such format, no run or no time in `run_dir`, or
-            the format has room for one machine alone.
+        ValueError: unknown format, no run or no time in `run_dir`, or too many machines.
     """
     if kind not in FORMATS:
-        raise ValueError(f"unknown format {kind!r}; there is {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {kind!r}; allowed: {', '.join(FORMATS)}")
     measurements = split(store.load(run_dir)).requested
     if not (measurements["status"] == "ok").any():
         raise ValueError(f"{str(run_dir)!r} has no time to export")
     environment = store.read_environment(run_dir)
     if kind == "pytest-benchmark" and (found := len(machines(environment))) > 1:
         raise ValueError(
-            f"{str(run_dir)!r} is of {found} environments, and {kind} tells of one machine a file: "
-            "take csv"
+            f"{str(run_dir)!r} has {found} environments, {kind} allows one machine: use csv"
         )
     return FORMATS[kind](measurements, environment)
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, whole or not at all.
+    """Write a new file, complete or not at all.
 
     Raises:
-        ValueError: in one line, where it is there, or can't be written.
+        ValueError: the file exists or is not writable.
     """
     if os.path.lexists(path):
-        raise ValueError(f"{str(path)!r} is there already: it may be somebody's")
+        raise ValueError(f"{str(path)!r} exists already: choose another file")
     unfinished = path.with_name(f"{path.name}.part")
     try:
         unfinished.write_text(text, encoding="utf-8")
@@ -67,11 +65,11 @@ def write_new(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise ValueError(f"{str(path)!r} can't be written: {error.strerror}") from None
+        raise ValueError(f"{str(path)!r} is not writable: {error.strerror}") from None
 
 
 def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
-    """One row a case: which run, the case, its time and speedup; seconds, bytes, operations."""
+    """Return one row per case: run, case, time and speedup, in seconds and bytes."""
     requested = read_request_info(environment)
     summary = summarize(measurements, requested.baseline, requested.margin)
     first = measurements.iloc[0]
@@ -83,14 +81,14 @@ def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
 
 
 def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
-    """A benchmark a case, a round a pass; what a round took is the median of its samples."""
+    """Return one benchmark per case, one round per pass with its median time."""
     requested = read_request_info(environment)
     summary = summarize(measurements, requested.baseline, requested.margin)
     case = [*PROBLEM_COLUMNS, "backend"]
     calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
     cases = summary.merge(calls, how="left", on=case)
     times = np.exp(read_cases(measurements, requested.baseline).log_s)
-    told = {
+    content = {
         "machine_info": _machine_info(environment),
         "commit_info": _commit_info(environment),
         "benchmarks": [
@@ -101,7 +99,7 @@ def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -
         "datetime": str(environment.get("started_at") or measurements["started_at"].iloc[0]),
         "version": PYTEST_BENCHMARK,
     }
-    return json.dumps(told, indent=2, allow_nan=False) + "\n"
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _part(environment: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -127,7 +125,7 @@ def _commit_info(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """A case that has a time; its group is all that it shares with the other backends."""
+    """Return one case; its group is everything that it shares with the other backends."""
     params = {name: _plain(case[name]) for name in CASE_COLUMNS}
     shared = [params[name] for name in PROBLEM_COLUMNS if name in _GROUP]
     group = " ".join(str(word) for word in shared if word is not None)
@@ -145,14 +143,14 @@ def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON has it: what is missing is null."""
+    """Return a cell for JSON; missing values are None."""
     if pd.isna(value):
         return None
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _stats(seconds: Array, iterations: float | None) -> dict[str, Any]:
-    """pytest-benchmark's statistics; like its own, one round has a deviation of 0."""
+    """Return the statistics of pytest-benchmark; a single round has a deviation of 0."""
     q1, median, q3 = map(float, np.quantile(seconds, [0.25, 0.5, 0.75]))
     mean, deviation = float(seconds.mean()), float(seconds.std(ddof=1)) if len(seconds) > 1 else 0.0
     fences = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
