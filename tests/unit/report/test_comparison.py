@@ -225,14 +225,14 @@ def test_runs_of_other_machines_or_settings_need_an_option(
     assert difference in comparison.notes(found)[-1]
 
 
-def test_another_environment_is_refused_by_the_rows_alone(write: Write) -> None:
+def test_rows_of_another_environment_are_an_error(write: Write) -> None:
     new = [replace(row, environment_id="e1") for row in measured(2)]
     runs = write("old", measured(1), bare=True), write("new", new, bare=True)
     with pytest.raises(ValueError, match="environment_id: 'e0' against 'e1'"):
         compare(*runs)
     assert compare(*runs, across_machines=True).cases["new_s"].notna().all()
     mixed = write("mixed", [*measured(1), *new])
-    with pytest.raises(ValueError, match="'mixed' holds rows of 2 environments"):
+    with pytest.raises(ValueError, match="'mixed' has rows of 2 environments"):
         compare(runs[0], mixed, across_machines=True)
 
 

@@ -21,7 +21,8 @@ _NOTES = (
     "are those of the trained network with batch norms folded, in a fresh process per seed.",
     "Intervals of accuracies are Student's over seeds, widened because splits share samples "
     "(Nadeau & Bengio 2003). Verdicts are corrected for multiple comparisons (Benjamini & "
-    f"Hochberg 1995). `same`: the interval of the difference is within {100 * SAME_WITHIN:g} points.",
+    "Hochberg 1995).",
+    f"`same`: the interval of the difference is within {100 * SAME_WITHIN:g} points.",
     "Small networks and small data: docs/accuracy.md lists what does not carry over to large ones.",
 )
 
