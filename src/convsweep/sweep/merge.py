@@ -20,11 +20,11 @@ from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.merge_checks import (
     END_REASONS,
-    MergeInput,
     joined_rows,
     kept_rows,
-    read_input,
+    read_finished,
     require_mergeable,
+    shard_of,
 )
 from convsweep.sweep.run_writer import write_summary
 
@@ -57,15 +57,15 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     if repeated := [one for i, one in enumerate(run_dirs) if resolved[i] in resolved[:i]]:
         raise ValueError(f"{str(repeated[0])!r} is named twice")
     store.require_new(out)
-    inputs = [read_input(run_dir) for run_dir in run_dirs]
-    require_mergeable(inputs)
-    rows = joined_rows(inputs)
+    runs = [read_finished(run_dir) for run_dir in run_dirs]
+    require_mergeable(runs)
+    rows = joined_rows(runs)
     rows = rows[kept_rows(rows)]
-    _require_within_limits(inputs, rows)
+    _require_within_limits(runs, rows)
     try:
         with _complete_or_absent(out.resolve()) as folder:
-            _write_tables(folder, inputs, rows)
-            environment = _merged_metadata(inputs, out.resolve().name, command, len(rows))
+            _write_tables(folder, runs, rows)
+            environment = _merged_metadata(runs, out.resolve().name, command, len(rows))
             store.write_environment(folder, environment)
             summary = write_summary(RunFolder(folder))
     except OSError as error:
@@ -73,16 +73,13 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     return Merged(environment, len(split(summary).requested))
 
 
-def _require_within_limits(inputs: Sequence[MergeInput], rows: DataFrame) -> None:
+def _require_within_limits(runs: Sequence[RunFolder], rows: DataFrame) -> None:
     """Raise `ValueError` if no reader would accept the merged run."""
     if len(rows) > MOST_ROWS:
         raise ValueError(f"{len(rows)} rows are more than a run may have, {MOST_ROWS}")
-    limits = {
-        store.MEASUREMENTS: MEASUREMENTS_TABLE.largest_file,
-        samples.SAMPLES: samples.LARGEST_FILE,
-    }
-    for name, most in limits.items():
-        paths = [one.folder.path / name for one in inputs]
+    measurements = (MEASUREMENTS_TABLE.file_name, MEASUREMENTS_TABLE.largest_file)
+    for name, most in (measurements, (samples.SAMPLES, samples.LARGEST_FILE)):
+        paths = [run.path / name for run in runs]
         size = sum(path.stat().st_size for path in paths if path.exists())
         if size > most:
             raise ValueError(f"{name} would have {size} bytes, more than {most}")
@@ -104,68 +101,68 @@ def _complete_or_absent(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_tables(folder: Path, inputs: Sequence[MergeInput], rows: DataFrame) -> None:
-    """Write measurements, samples, and networks.csv if a run has one."""
+def _write_tables(folder: Path, runs: Sequence[RunFolder], rows: DataFrame) -> None:
+    """Write measurements, samples, and networks.csv if a run has it."""
     offset = 0
     with (
         closing(MEASUREMENTS_TABLE.open(folder)) as measurements,
         closing(samples.SampleWriter(folder)) as kept,
     ):
-        for index, one in enumerate(inputs):
-            own = rows[rows["input"] == index]
+        for index, run in enumerate(runs):
+            own = rows[rows["run"] == index]
             numbers = dict(zip(own.index - offset, count(measurements.rows)))
-            measurements.append(*MEASUREMENTS_TABLE.rows_of(own.drop(columns="input")))
-            kept.copy(one.folder.path, numbers)
-            offset += len(one.folder.measurements)
-    networks = [row for one in inputs for row in NETWORKS_TABLE.rows_of(one.folder.networks)]
+            measurements.append(*MEASUREMENTS_TABLE.rows_of(own.drop(columns="run")))
+            kept.copy(run.path, numbers)
+            offset += len(run.measurements)
+    networks = [row for run in runs for row in NETWORKS_TABLE.rows_of(run.networks)]
     if networks:
         with closing(NETWORKS_TABLE.open(folder)) as table:
             table.append(*networks)
 
 
 def _merged_metadata(
-    inputs: Sequence[MergeInput], run_id: str, command: str, rows: int
+    runs: Sequence[RunFolder], run_id: str, command: str, rows: int
 ) -> dict[str, Any]:
     """Return environment.json of the merged run.
 
     With one machine it is that of a plain run; with several it has `environments` by id.
     """
-    first = inputs[0].metadata
-    by_id: dict[str, list[MergeInput]] = {}
-    for one in inputs:
-        by_id.setdefault(one.environment_id, []).append(one)
+    first = runs[0].environment
+    by_id: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        by_id.setdefault(run.environment["environment_id"], []).append(run)
     settings = dict(first.get("settings", {}))
     if len(by_id) == 1:
-        machine = _machine_metadata(inputs)
+        machine = _machine_metadata(runs)
         settings |= machine.pop("settings")
-        if any(one.metadata["settings"].get("cores") != settings.get("cores") for one in inputs):
+        if any(run.environment["settings"].get("cores") != settings.get("cores") for run in runs):
             settings.pop("cores", None)
-        machine |= {"environment_id": inputs[0].environment_id}
+        machine |= {"environment_id": runs[0].environment["environment_id"]}
     else:
         machine = {"environments": {name: _machine_metadata(own) for name, own in by_id.items()}}
         settings = {k: v for k, v in settings.items() if k not in MACHINE_SETTINGS}
-    ends = {one.metadata["end_reason"] for one in inputs}
+    ends = {run.environment["end_reason"] for run in runs}
     missing = {name: shards for name, own in by_id.items() if (shards := _missing_shards(own))}
     return {
         "run_id": run_id,
         "command": command,
-        "started_at": min(str(one.metadata.get("started_at")) for one in inputs),
+        "started_at": min(str(run.environment.get("started_at")) for run in runs),
         "baseline": first.get("baseline"),
         "margin": first.get("margin"),
         **machine,
-        "request": _merged_request([one.metadata["request"] for one in inputs]),
+        "request": _merged_request([run.environment["request"] for run in runs]),
         "settings": settings,
-        "merged": [_origin(one) for one in inputs],
+        "merged": [_origin(run) for run in runs],
         **({"missing_shards": missing} if missing else {}),
         "end_reason": next(end for end in END_REASONS if end in ends),
         "rows": rows,
     }
 
 
-def _machine_metadata(inputs: Sequence[MergeInput]) -> dict[str, Any]:
+def _machine_metadata(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Return the metadata of one machine; its runs differ at most in warnings and cores."""
-    metadata = inputs[0].metadata
-    warnings = (text for one in inputs for text in one.metadata.get("warnings") or [])
+    metadata = runs[0].environment
+    warnings = (text for run in runs for text in run.environment.get("warnings") or [])
     settings = metadata["settings"]
     return {
         **{name: metadata.get(name) for name in MACHINE_KEYS},
@@ -181,15 +178,15 @@ def _merged_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return shared | unions | {"shard": None, "case_count": shared["full_case_count"]}
 
 
-def _origin(one: MergeInput) -> dict[str, Any]:
+def _origin(run: RunFolder) -> dict[str, Any]:
     names = ("run_id", "environment_id", "command", "started_at")
-    return {name: one.metadata.get(name) for name in names} | {"shard": one.shard}
+    return {name: run.environment.get(name) for name in names} | {"shard": shard_of(run)}
 
 
-def _missing_shards(inputs: Sequence[MergeInput]) -> list[str]:
+def _missing_shards(runs: Sequence[RunFolder]) -> list[str]:
     """Return the shards of one machine that no run is; none if a run is of the full request."""
-    known = {one.shard for one in inputs}
-    if None in known:
+    known = [shard for run in runs if (shard := shard_of(run))]
+    if len(known) < len(runs):
         return []
-    shards = (f"{k}/{inputs[0].shard_count}" for k in range(1, int(str(inputs[0].shard_count)) + 1))
-    return [shard for shard in shards if shard not in known]
+    count = int(known[0].rpartition("/")[2])
+    return [shard for k in range(1, count + 1) if (shard := f"{k}/{count}") not in known]

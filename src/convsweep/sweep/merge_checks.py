@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,39 +23,13 @@ END_REASONS = ("budget", "converged", "all_passes")
 """Ends of runs that can be merged; the merged run has the first of those of its inputs."""
 
 
-@dataclass(frozen=True)
-class MergeInput:
-    """One of the runs that are merged."""
-
-    folder: RunFolder
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """Content of environment.json."""
-        return self.folder.environment
-
-    @property
-    def environment_id(self) -> str:
-        """Id of the machine."""
-        return str(self.metadata["environment_id"])
-
-    @property
-    def shard(self) -> str | None:
-        """`2/3`; None for a run of the full request."""
-        shard = self.metadata["request"].get("shard")
-        return None if shard is None else str(shard)
-
-    @property
-    def shard_count(self) -> str | None:
-        """Number of shards; None for a run of the full request."""
-        return self.shard and self.shard.rpartition("/")[2]
-
-    def __str__(self) -> str:
-        """Return the folder for error messages."""
-        return str(self.folder)
+def shard_of(run: RunFolder) -> str | None:
+    """Return `2/3`, or None for a run of the full request."""
+    shard: str | None = run.environment["request"].get("shard")
+    return shard
 
 
-def read_input(run_dir: Path) -> MergeInput:
+def read_finished(run_dir: Path) -> RunFolder:
     """Return the finished run in `run_dir`.
 
     Raises:
@@ -64,11 +37,11 @@ def read_input(run_dir: Path) -> MergeInput:
     """
     if run_dir.is_dir():
         require_unlocked(run_dir)
-    folder = RunFolder(run_dir)
-    rows = folder.measurements
-    if reason := _rejection(folder.environment) or _incompleteness(rows, folder.environment):
-        raise ValueError(f"{folder} {reason}")
-    return MergeInput(folder)
+    run = RunFolder(run_dir)
+    rows, metadata = run.measurements, run.environment
+    if reason := _rejection(metadata) or _incompleteness(rows, metadata):
+        raise ValueError(f"{run} {reason}")
+    return run
 
 
 def _rejection(metadata: Mapping[str, Any]) -> str | None:
@@ -101,27 +74,26 @@ def _incompleteness(rows: DataFrame, metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
-def require_mergeable(inputs: Sequence[MergeInput]) -> None:
+def require_mergeable(runs: Sequence[RunFolder]) -> None:
     """Raise `ValueError` in one line that names the runs, if two of them can't be merged."""
-    first_of: dict[str, MergeInput] = {}
-    for one in inputs:
-        first = first_of.setdefault(one.environment_id, one)
-        _require_equal(inputs[0], one, Use.MERGE, Use.PER_MACHINE)
-        _require_equal(first, one, Use.MERGE | Use.PER_MACHINE)
-        if None not in (one.shard, first.shard) and one.shard_count != first.shard_count:
-            raise ValueError(f"{first} is shard {first.shard} and {one} is shard {one.shard}")
-    cases = joined_rows(inputs)
+    first_of: dict[str, RunFolder] = {}
+    for run in runs:
+        first = first_of.setdefault(run.environment["environment_id"], run)
+        _require_equal(runs[0], run, Use.MERGE, Use.PER_MACHINE)
+        _require_equal(first, run, Use.MERGE | Use.PER_MACHINE)
+        before, now = shard_of(first), shard_of(run)
+        if before and now and before.rpartition("/")[2] != now.rpartition("/")[2]:
+            raise ValueError(f"{first} is shard {before} and {run} is shard {now}")
+    cases = joined_rows(runs)
     cases = cases[cases["role"].ne(ROOFLINE)].reset_index(drop=True)
-    _require_distinct(inputs, cases)
-    _require_one_version(inputs, cases)
+    _require_distinct(runs, cases)
+    _require_one_version(runs, cases)
 
 
-def joined_rows(inputs: Sequence[MergeInput]) -> DataFrame:
-    """Return the rows of all runs; the column `input` has the index of the run."""
-    return pd.concat(
-        [one.folder.measurements.assign(input=index) for index, one in enumerate(inputs)],
-        ignore_index=True,
-    )
+def joined_rows(runs: Sequence[RunFolder]) -> DataFrame:
+    """Return the rows of all runs; the column `run` has the index of the run."""
+    parts = [run.measurements.assign(run=index) for index, run in enumerate(runs)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def kept_rows(rows: DataFrame) -> Series[bool]:
@@ -129,23 +101,21 @@ def kept_rows(rows: DataFrame) -> Series[bool]:
 
     The roofline of one machine and setting is that of the first run that measured it.
     """
-    first = rows.groupby([*MACHINE_COLUMNS, "role"])["input"].transform("min")
-    return rows["role"].ne(ROOFLINE) | rows["input"].eq(first)
+    first = rows.groupby([*MACHINE_COLUMNS, "role"])["run"].transform("min")
+    return rows["role"].ne(ROOFLINE) | rows["run"].eq(first)
 
 
-def _require_equal(
-    first: MergeInput, one: MergeInput, use: Use, without: Use | None = None
-) -> None:
-    before, now = (select(each.metadata, use, without) for each in (first, one))
+def _require_equal(first: RunFolder, run: RunFolder, use: Use, without: Use | None = None) -> None:
+    before, now = (select(each.environment, use, without) for each in (first, run))
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
         if old != new and name in ("request.full_request_hash", "request.full_case_count"):
-            raise ValueError(f"{first} and {one} are of different requests: their cases differ")
+            raise ValueError(f"{first} and {run} are of different requests: their cases differ")
         if old != new:
-            raise ValueError(f"{first} and {one} differ in {name}: {old!r} against {new!r}")
+            raise ValueError(f"{first} and {run} differ in {name}: {old!r} against {new!r}")
 
 
-def _require_distinct(inputs: Sequence[MergeInput], cases: DataFrame) -> None:
+def _require_distinct(runs: Sequence[RunFolder], cases: DataFrame) -> None:
     keys = [*PROBLEM_COLUMNS, "backend", "pass_index"]
     group = cases.groupby(keys, dropna=False, sort=False).ngroup()
     repeated = group[group.duplicated()]
@@ -153,18 +123,18 @@ def _require_distinct(inputs: Sequence[MergeInput], cases: DataFrame) -> None:
         return
     first, second = cases[group == repeated.iloc[0]].to_dict("records")[:2]
     raise ValueError(
-        f"{inputs[first['input']]} and {inputs[second['input']]} both have {first['backend']} on "
+        f"{runs[first['run']]} and {runs[second['run']]} both have {first['backend']} on "
         f"{first['problem']} in pass {first['pass_index']}, in one environment"
     )
 
 
-def _require_one_version(inputs: Sequence[MergeInput], cases: DataFrame) -> None:
+def _require_one_version(runs: Sequence[RunFolder], cases: DataFrame) -> None:
     """Raise `ValueError` if a backend was updated between runs on one machine."""
     versions = cases.drop_duplicates(["environment_id", "backend", "backend_version"])
     for _, own in versions.groupby(["environment_id", "backend"], sort=False):
         if len(own) > 1:
             early, late = own.to_dict("records")[:2]
             raise ValueError(
-                f"{inputs[early['input']]} and {inputs[late['input']]} differ in the version of "
+                f"{runs[early['run']]} and {runs[late['run']]} differ in the version of "
                 f"{late['backend']}: {early['backend_version']} against {late['backend_version']}"
             )
