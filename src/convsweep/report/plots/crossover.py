@@ -23,7 +23,7 @@ MOST_PANELS = 6
 _LARGE, _SMALL = 0.42, 0.31  # inches of a cell that a number of 9 and of 7 points needs
 
 
-class Panel(NamedTuple):
+class Surface(NamedTuple):
     """Cells of one kernel, batch size and so on: channels upwards, sizes to the right."""
 
     name: str
@@ -62,7 +62,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     )
 
 
-def lay_out(replacements: Sequence[Replacement]) -> list[Panel]:
+def lay_out(replacements: Sequence[Replacement]) -> list[Surface]:
     """Return one panel per kernel, batch size and other feature that varies, if it has cells."""
     parts: dict[tuple[str, ...], dict[tuple[int, str], Replacement]] = {}
     for replacement in sorted(replacements, key=_order):
@@ -107,7 +107,7 @@ _FEATURES: tuple[Callable[[ConvProblem], str], ...] = (
 _KERNEL = 1  # among `_FEATURES`: the name of a single panel
 
 
-def _surface(cells: dict[tuple[int, str], Replacement]) -> Panel | None:
+def _surface(cells: dict[tuple[int, str], Replacement]) -> Surface | None:
     """Keep the rows and columns that are at least half filled; None below two of each."""
     sizes = {size: r.problem.input_size for (_, size), r in cells.items()}
     by_pixels = sorted(sizes, key=lambda size: math.prod(sizes[size]))
@@ -117,10 +117,10 @@ def _surface(cells: dict[tuple[int, str], Replacement]) -> Panel | None:
     if min(len(rows), len(columns)) < 2:
         return None
     filled = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}
-    return Panel("", filled, rows, columns)
+    return Surface("", filled, rows, columns)
 
 
-def _draw_panel(ax: Axes, panel: Panel, scale: SpeedupColors, points: int) -> None:
+def _draw_panel(ax: Axes, panel: Surface, scale: SpeedupColors, points: int) -> None:
     """Draw the coloured cells; their numbers are `points` high, 0 omits them."""
     colors = np.full((len(panel.channels), len(panel.sizes), 4), 0.93)
     for (channels, size), replacement in panel.cells.items():
@@ -141,7 +141,7 @@ def _draw_panel(ax: Axes, panel: Panel, scale: SpeedupColors, points: int) -> No
     as_cells(ax)
 
 
-def _draw_line(ax: Axes, panel: Panel) -> None:
+def _draw_line(ax: Axes, panel: Surface) -> None:
     """Draw the steps between cells that are significantly faster and all others."""
     ends = np.array([-0.5, 0.5])
     for (channels, size), cell in panel.cells.items():
