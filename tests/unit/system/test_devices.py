@@ -1,6 +1,5 @@
 """Clocks count the work, not its launch: on fake devices, and on a real one where there is one."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +115,7 @@ def test_the_cpu_is_always_there() -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'tpu' is not on this machine; there is cpu"):
+    with pytest.raises(ValueError, match="'tpu' .* cpu"):
         find_device("tpu")
 
 
@@ -124,21 +123,6 @@ def test_full_precision_turns_tf32_off_everywhere() -> None:
     devices.use_full_precision()
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
-@pytest.mark.parametrize("taken", [2**24, 2**26])
-def test_a_calls_memory_is_that_of_its_peak_however_often_it_was_called(taken: int) -> None:
-    kept = bytearray(b"x" * taken)  # what is there before counts for nothing
-    parts: list[int] = []
-
-    def work() -> None:
-        parts.append(len(b"x" * taken))  # freed before the next one is taken
-        parts.append(len(b"x" * (taken // 2)))
-
-    peaks = [find_device("cpu").peak_memory(work) for _ in range(3)]
-    assert peaks == [None] * 3 or peaks == pytest.approx([taken] * 3, rel=0.1)
-    assert len(kept) == taken
 
 
 def test_where_the_system_does_not_tell_there_is_no_peak(
