@@ -152,8 +152,8 @@ def test_no_slot_is_taken_twice(tmp_path: Path) -> None:
 
 
 def test_overlaps_are_seen() -> None:
-    visits = [
+    results = [
         TaskResult("a", start, end, None) for start, end in ((2, 3), (0, 1), (0.5, 2.5), (3, 4))
     ]
-    assert overlaps(visits) == 2
-    assert overlaps(visits[:2]) == 0
+    assert overlaps(results) == 2
+    assert overlaps(results[:2]) == 0

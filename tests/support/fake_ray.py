@@ -1,4 +1,4 @@
-"""A cluster that measures nothing, whose nodes die when they are told to."""
+"""Fake cluster whose nodes measure nothing, and die at chosen moments."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

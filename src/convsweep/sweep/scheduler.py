@@ -74,15 +74,16 @@ class Scheduler:
         references: ReferenceCache,
         on_slow_call: OnSlowCall = lambda case: None,
     ) -> None:
-        self._pool, self._backends, self._references = pool, backends, references
-        self._rng, self._on_slow_call = random.Random(pool.settings.seed), on_slow_call
+        self.pool, self.backends, self.references = pool, backends, references
+        self.on_slow_call = on_slow_call
+        self.rng = random.Random(pool.settings.seed)
 
     def measure(self, cases: Sequence[Case]) -> Outcomes:
         """Yield the outcome of each case of one problem as soon as it is known."""
         waiting = dict.fromkeys(cases)
         while waiting:
             try:
-                for case, outcome in self._group(list(waiting)).outcomes():
+                for case, outcome in _GroupScheduler(self, list(waiting)).outcomes():
                     del waiting[case]
                     yield case, outcome
                     if outcome.status in _RESTART_WORKER_AFTER:
@@ -94,38 +95,27 @@ class Scheduler:
                     del waiting[case]
                     yield case, failed.outcome
 
-    def _group(self, cases: Sequence[Case]) -> _GroupScheduler:
-        backends = {case: self._backends[case.backend] for case in cases}
-        return _GroupScheduler(
-            self._pool, backends, self._references, self._rng, self._on_slow_call
-        )
-
     def close(self) -> None:
         """End all processes at once."""
-        self._pool.close()
+        self.pool.close()
 
 
 class _GroupScheduler:
     """Measurement of one group, from its setup to the last outcome."""
 
-    def __init__(
-        self,
-        pool: WorkerPool,
-        backends: Mapping[Case, Backend],
-        references: ReferenceCache,
-        rng: random.Random,
-        on_slow_call: OnSlowCall,
-    ) -> None:
-        self._pool, self._references, self._rng = pool, references, rng
-        self._on_slow_call = on_slow_call
+    def __init__(self, scheduler: Scheduler, cases: Sequence[Case]) -> None:
+        self._pool, self._references = scheduler.pool, scheduler.references
+        self._rng, self._on_slow_call = scheduler.rng, scheduler.on_slow_call
+        settings = scheduler.pool.settings
+        backends = {case: scheduler.backends[case.backend] for case in cases}
         self._process_keys = {
             c: c.backend if backend.own_threads else "" for c, backend in backends.items()
         }
         # Idle threads spin, and would take a core from the next process.
-        self._rest = pool.settings.threads > 1 and len(set(self._process_keys.values())) > 1
-        self._limit_s = pool.settings.case_timeout_s
+        self._yield_turn = settings.threads > 1 and len(set(self._process_keys.values())) > 1
+        self._limit_s = settings.case_timeout_s
         # Without timing, the gate prepares once more, for integers.
-        times = 1 if pool.settings.effort else 2
+        times = 1 if settings.effort else 2
         self._compile_s = {case: times * backend.compile_s for case, backend in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
@@ -170,14 +160,14 @@ class _GroupScheduler:
         if outcome.status != "ok" or self._pool.settings.effort is None:
             yield case, outcome
             return
-        blocks = self._ask(case, partial(WarmUp, yield_turn=self._rest))
+        blocks = self._ask(case, partial(WarmUp, yield_turn=self._yield_turn))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(Block, yield_turn=self._rest))
+        failed = self._ask(case, partial(Block, yield_turn=self._yield_turn))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

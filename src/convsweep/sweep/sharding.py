@@ -1,4 +1,4 @@
-"""A sweep dealt to several runs: whole groups of cases, so that each run takes about as long."""
+"""Shards of a sweep: whole groups of cases, so that all shards take about the same time."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
 
-MOST_SHARDS = 10_000
+MAX_SHARDS = 10_000
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of so many parts of a sweep."""
+    """Part `index` of `of` parts of a sweep."""
 
     index: int
     """From 1."""
     of: int
 
     def __str__(self) -> str:
-        """`2/3`, as the command line takes it."""
+        """Return the text of the command line, such as `2/3`."""
         return f"{self.index}/{self.of}"
 
 
 def parse_shard(text: str) -> Shard:
-    """The shard that `2/3` stands for.
+    """Return the shard of a text such as `2/3`.
 
     Raises:
         ValueError: names the text and what is allowed.
@@ -36,20 +36,19 @@ def parse_shard(text: str) -> Shard:
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if found:
         index, of = int(found[1]), int(found[2])
-        if 1 <= index <= of <= MOST_SHARDS:
+        if 1 <= index <= of <= MAX_SHARDS:
             return Shard(index, of)
-        if of > MOST_SHARDS:
-            raise ValueError(f"--shard {text} is of more than {MOST_SHARDS} shards")
+        if of > MAX_SHARDS:
+            raise ValueError(f"--shard {text} exceeds {MAX_SHARDS} shards")
     shown = text if text.isprintable() and text and len(text) < 40 else repr(text[:40])
     raise ValueError(f"--shard {shown} is not k/n with 1 <= k <= n, such as 2/3")
 
 
 def deal(costs_s: Sequence[float], shards: int) -> list[int]:
-    """The shard of each cost, from 0: the largest first, each to the shard with the least so far.
+    """Return the shard of each cost, from 0. The largest costs go first, to the least load.
 
-    No load is above an even share by more than the largest cost (Graham 1969, Bounds on
-    multiprocessing timing anomalies). Equals go in their order, to the shard with the fewest, so
-    that none stays empty where there are as many costs as shards.
+    No load exceeds an even share by more than the largest cost (Graham 1969, Bounds on
+    multiprocessing timing anomalies). With equal loads, the shard with the fewest costs is next.
     """
     loads, counts, dealt = [0.0] * shards, [0] * shards, [0] * len(costs_s)
     for place in sorted(range(len(costs_s)), key=lambda place: -costs_s[place]):
@@ -63,9 +62,9 @@ def deal(costs_s: Sequence[float], shards: int) -> list[int]:
 def group_costs_s(
     cases: Sequence[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
 ) -> dict[Case, float]:
-    """About how long each group of cases takes, in seconds.
+    """Return the approximate seconds of each group of cases.
 
-    It is the same on every machine: what is not installed on this one counts, too.
+    They are the same on every machine: backends that are not installed here count, too.
     """
     installed = {name: replace(backend, modules=()) for name, backend in backends.items()}
     members: dict[Case, list[Case]] = {}
@@ -83,12 +82,12 @@ def group_costs_s(
 
 
 def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:
-    """The cases of the shards up to this one, in their order; all of a group are in the same one.
+    """Return the cases of the shards up to this one, in order; a group is in one shard.
 
     Args:
-        cases: all that there are.
-        costs_s: of each group.
-        shard: the last one that is asked for.
+        cases: of the whole sweep.
+        costs_s: seconds per group.
+        shard: the last one to return.
 
     Raises:
         ValueError: there are fewer groups than shards.

@@ -107,10 +107,10 @@ def test_nodes_of_one_environment_are_a_kind() -> None:
 
 def test_a_shard_is_of_one_kind() -> None:
     described = [(node("a"), node_info("e0")), (node("b"), node_info("e1"))]
-    asked = Options(grid="smoke", shard="1/2")
-    assert len(group_nodes(described[:1], asked)) == 1
+    wanted = Options(grid="smoke", shard="1/2")
+    assert len(group_nodes(described[:1], wanted)) == 1
     with pytest.raises(ValueError, match="--shard 1/2"):
-        group_nodes(described, asked)
+        group_nodes(described, wanted)
 
 
 def test_every_kind_runs_the_devices_that_it_has() -> None:
@@ -119,8 +119,8 @@ def test_every_kind_runs_the_devices_that_it_has() -> None:
         (node("a"), node_info("e0")),
         (node("b", gpus=1.0), node_info("e1", devices=("cpu", "cuda"), requested_devices=gpu)),
     ]
-    asked = Options(grid="smoke", devices=("cpu", "cuda"))
-    groups = {group.environment.id: group for group in group_nodes(described, asked)}
+    wanted = Options(grid="smoke", devices=("cpu", "cuda"))
+    groups = {group.environment.id: group for group in group_nodes(described, wanted)}
     assert list(groups["e0"].environment.request.device_descriptions) == ["cpu"]
     assert list(groups["e1"].environment.request.device_descriptions) == ["cpu", "cuda"]
     assert {case.device for case in groups["e1"].environment.request.ceilings} == {"cpu", "cuda"}

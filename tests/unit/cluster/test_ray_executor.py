@@ -82,14 +82,14 @@ def test_whatever_nodes_die_every_case_has_one_row_a_pass(
 
 
 def test_a_group_that_loses_every_process_crashes_after_the_retries(tmp_path: Path) -> None:
-    asked = request()
-    victim = asked.cases[0].group
+    wanted = request()
+    victim = wanted.cases[0].group
     pool = FakePool(NAMES, crashes=lambda cases: cases[0].group == victim)
-    sweep([node_group(asked, NAMES)], pool, tmp_path / "run")
+    sweep([node_group(wanted, NAMES)], pool, tmp_path / "run")
     rows = load(tmp_path / "run")
     crashed = rows[rows["status"] == "crash"]
     assert set(crashed["problem"]) == {victim.problem.label}
-    assert len(crashed) == 2 * len(asked.backends)  # both passes; the second is not tried again
+    assert len(crashed) == 2 * len(wanted.backends)  # both passes; the second is not tried again
     assert crashed["reason"].str.contains(f"lost {RETRIES + 1} times").all()
     assert [loss["attempt"] for loss in read_environment(tmp_path / "run")["task_losses"]] == [
         1,
@@ -101,14 +101,14 @@ def test_a_group_that_loses_every_process_crashes_after_the_retries(tmp_path: Pa
 
 
 def test_without_a_node_the_run_ends_and_goes_on_later(tmp_path: Path) -> None:
-    out, asked = tmp_path / "run", request()
-    first = [node_group(asked, ["a", "b"])]
+    out, wanted = tmp_path / "run", request()
+    first = [node_group(wanted, ["a", "b"])]
     result, _ = sweep(first, FakePool(["a", "b"], deaths={1: "a", 3: "b"}), out)
     before = measurements(out)
     assert result.end_reason == read_environment(out)["end_reason"] == "nodes_lost"
     assert 0 < len(before) < len(every_measurement(first))
     assert set(load(out)["status"]) == {"ok"}  # no case is blamed for what its nodes did
-    result, _ = sweep([node_group(asked, ["c"])], FakePool(["c"]), out, resume=True)
+    result, _ = sweep([node_group(wanted, ["c"])], FakePool(["c"]), out, resume=True)
     assert result.end_reason == "all_passes"
     assert measurements(out)[: len(before)] == before
     assert sorted(measurements(out)) == sorted(every_measurement(first))
@@ -116,13 +116,13 @@ def test_without_a_node_the_run_ends_and_goes_on_later(tmp_path: Path) -> None:
     assert set(metadata["ray"]["nodes"]) == {"a", "b", "c"}
     assert metadata["task_losses"]
     spent = metadata["time_spent"]
-    sweep([node_group(asked, ["c"])], FakePool(["c"]), out, resume=True)
+    sweep([node_group(wanted, ["c"])], FakePool(["c"]), out, resume=True)
     assert read_environment(out)["time_spent"]["timing_s"] == spent["timing_s"] > 0
 
 
 def test_kinds_are_measured_side_by_side_and_never_compared(tmp_path: Path) -> None:
-    asked, out = request(), tmp_path / "run"
-    groups = [node_group(asked, ["a", "b"], "e0"), node_group(asked, ["c"], "e1")]
+    wanted, out = request(), tmp_path / "run"
+    groups = [node_group(wanted, ["a", "b"], "e0"), node_group(wanted, ["c"], "e1")]
 
     def behave(case: Case, node_id: str) -> Outcome:
         slow = {"torch_conv": 2.0, "im2col": 1.0} if node_id == "c" else {}
@@ -145,23 +145,23 @@ def test_kinds_are_measured_side_by_side_and_never_compared(tmp_path: Path) -> N
 
 
 def test_a_run_is_gone_on_with_on_the_same_kinds_alone(tmp_path: Path) -> None:
-    asked, out = request(), tmp_path / "run"
-    sweep([node_group(asked, ["a"], "e0")], FakePool(["a"]), out)
+    wanted, out = request(), tmp_path / "run"
+    sweep([node_group(wanted, ["a"], "e0")], FakePool(["a"]), out)
     with pytest.raises(ValueError, match="was 'e0' and is 'e1'"):
-        sweep([node_group(asked, ["a"], "e1")], FakePool(["a"]), out, resume=True)
+        sweep([node_group(wanted, ["a"], "e1")], FakePool(["a"]), out, resume=True)
     other = request(passes=3)
     with pytest.raises(ValueError, match=r"request\.passes was 2 and is 3 now"):
         sweep([node_group(other, ["a"], "e0")], FakePool(["a"]), out, resume=True)
     with pytest.raises(ValueError, match="not an empty or new folder"):
-        sweep([node_group(asked, ["a"], "e0")], FakePool(["a"]), out)
+        sweep([node_group(wanted, ["a"], "e0")], FakePool(["a"]), out)
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_an_interrupt_lets_what_is_measured_end_and_nothing_is_lost(
     tmp_path: Path, after: int
 ) -> None:
-    asked, out = request(passes=4), tmp_path / "run"
-    groups = [node_group(asked, NAMES)]
+    wanted, out = request(passes=4), tmp_path / "run"
+    groups = [node_group(wanted, NAMES)]
 
     def interrupt(answers: int) -> None:
         if answers == after:
@@ -179,13 +179,13 @@ def test_an_interrupt_lets_what_is_measured_end_and_nothing_is_lost(
 
 
 def test_what_has_failed_once_is_not_sent_again(tmp_path: Path) -> None:
-    asked = request(backends=("torch_conv", "im2col", "separable"))
+    wanted = request(backends=("torch_conv", "im2col", "separable"))
 
     def behave(case: Case, node_id: str) -> Outcome:
         return Outcome("skipped", "no") if case.backend == "separable" else ok(case, node_id)
 
     pool = FakePool(NAMES, behave)
-    sweep([node_group(asked, NAMES)], pool, tmp_path / "run")
+    sweep([node_group(wanted, NAMES)], pool, tmp_path / "run")
     sent = {pass_index for pass_index, case in pool.measured if case.backend == "separable"}
     assert sent == {0}
     rows = load(tmp_path / "run")
@@ -195,9 +195,9 @@ def test_what_has_failed_once_is_not_sent_again(tmp_path: Path) -> None:
 
 
 def test_every_measurement_has_a_seed_of_its_own_and_knows_its_pass(tmp_path: Path) -> None:
-    asked = request(threads=(1,), ceilings=True)
+    wanted = request(threads=(1,), ceilings=True)
     pool = FakePool(NAMES)
-    sweep([node_group(asked, NAMES)], pool, tmp_path / "run")
+    sweep([node_group(wanted, NAMES)], pool, tmp_path / "run")
     assert len({own.seed for own in pool.settings}) == len(pool.settings)
     assert {own.pass_index for own in pool.settings} == {0, 1}
     assert {own.memory_limit_bytes for own in pool.settings} == {None}  # the node's own to say
@@ -205,8 +205,8 @@ def test_every_measurement_has_a_seed_of_its_own_and_knows_its_pass(tmp_path: Pa
 
 
 def test_a_budget_is_looked_at_after_every_pass(tmp_path: Path) -> None:
-    asked = request(passes=50, precision="50%")
-    result, progress = sweep([node_group(asked, NAMES)], FakePool(NAMES), tmp_path / "run")
+    wanted = request(passes=50, precision="50%")
+    result, progress = sweep([node_group(wanted, NAMES)], FakePool(NAMES), tmp_path / "run")
     assert result.end_reason == "converged"
     assert load(tmp_path / "run")["pass_index"].max() < 49
     assert progress[-1].total is None
@@ -214,8 +214,8 @@ def test_a_budget_is_looked_at_after_every_pass(tmp_path: Path) -> None:
 
 
 def test_whole_networks_are_run_on_every_kind(tmp_path: Path) -> None:
-    asked = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
-    groups = [node_group(asked, ["a", "b"], "e0"), node_group(asked, ["c"], "e1")]
+    wanted = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
+    groups = [node_group(wanted, ["a", "b"], "e0"), node_group(wanted, ["c"], "e1")]
     pool = FakePool(NAMES)
     sweep(groups, pool, tmp_path / "run")
     found = NETWORKS_TABLE.load_completed(tmp_path / "run").rows
@@ -227,9 +227,9 @@ def test_whole_networks_are_run_on_every_kind(tmp_path: Path) -> None:
 
 
 def test_a_network_that_loses_every_process_crashes_too(tmp_path: Path) -> None:
-    asked = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
+    wanted = request(grid=None, workloads=("mobilenetv1_100",), backends=("torch_conv",))
     pool = FakePool(NAMES, crashes=lambda cases: not cases)
-    result, _ = sweep([node_group(asked, NAMES)], pool, tmp_path / "run")
+    result, _ = sweep([node_group(wanted, NAMES)], pool, tmp_path / "run")
     assert result.end_reason == "all_passes"
     found = NETWORKS_TABLE.load_completed(tmp_path / "run").rows
     assert set(found["status"]) == {"crash"}

@@ -48,7 +48,7 @@ class FakeProcess:
     """Worker process that gives one reply, and keeps its requests and settings."""
 
     reply: NetworkTimes | Outcome | Exception = TIMES
-    asked: list[TimeNetwork] = field(default_factory=list)
+    requests: list[TimeNetwork] = field(default_factory=list)
     settings: list[Settings] = field(default_factory=list)
 
     def launch(self, settings: Settings) -> "FakeProcess":
@@ -57,7 +57,7 @@ class FakeProcess:
 
     def ask(self, request: Message, limit_s: float, on_slow_call: object = None) -> Reply:
         if isinstance(request, TimeNetwork):
-            self.asked.append(request)
+            self.requests.append(request)
             if isinstance(self.reply, Exception):
                 raise self.reply
             return self.reply
@@ -123,9 +123,13 @@ def test_a_visit_is_one_process_with_the_networks_threads() -> None:
     process = FakeProcess()
     found = time_once(replace(NETWORK, threads=2), Settings(seed=3), 4, process.launch)
     assert found == TIMES
-    [settings], [asked] = process.settings, process.asked
+    [settings], [request] = process.settings, process.requests
     assert (settings.threads, settings.pass_index, settings.seed) == (2, 4, 3)
-    assert (asked.maker, asked.input_shapes, asked.dtype) == (NETWORK.maker, (IMAGE,), "float32")
+    assert (request.maker, request.input_shapes, request.dtype) == (
+        NETWORK.maker,
+        (IMAGE,),
+        "float32",
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,7 @@ def test_a_network_that_failed_is_told_once_and_not_tried_again(tmp_path: Path) 
     process = FakeProcess(Outcome("out_of_memory", "too large"))
     for resume in (False, True):
         Run(tmp_path, resume=resume, launch=process.launch).passes(3)
-    assert len(process.asked) == 1
+    assert len(process.requests) == 1
     [row] = read(tmp_path)
     assert (row.status, row.reason, row.total_s) == ("out_of_memory", "too large", None)
 

@@ -221,8 +221,8 @@ def test_a_family_stands_for_its_backends() -> None:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_what_is_asked_for_goes_before_the_grids_own(name: str) -> None:
-    asked = Options(grid=name, passes=7, case_timeout="3s", backends=["loop", "im2col"])
-    request = read_request(asked)
+    wanted = Options(grid=name, passes=7, case_timeout="3s", backends=["loop", "im2col"])
+    request = read_request(wanted)
     assert (request.passes, request.case_timeout_s) == (7, 3.0)
     assert list(request.backends) == ["loop", "im2col"]
 
@@ -278,8 +278,8 @@ def test_a_problem_that_is_spelt_in_two_ways_is_one_case(axes: list[str]) -> Non
 
 
 def test_a_problem_that_a_file_has_twice_is_one_case(problems_csv: Callable[..., Path]) -> None:
-    asked = Options(problems=problems_csv(ROW, ROW), backends=["loop"])
-    count = len(read_request(asked).cases)
+    wanted = Options(problems=problems_csv(ROW, ROW), backends=["loop"])
+    count = len(read_request(wanted).cases)
     assert count == 1
 
 
@@ -296,10 +296,10 @@ def test_a_word_given_twice_counts_once() -> None:
 
 
 def test_lists_cross_and_every_case_is_asked_once() -> None:
-    asked = replace(
+    wanted = replace(
         SMOKE, dtypes=DTYPES, memory_formats=MEMORY_FORMATS, threads=range(1, usable_cores() + 1)
     )
-    cases = read_request(asked).cases
+    cases = read_request(wanted).cases
     each = len(GRIDS["smoke"].layers()) * len(TEXTBOOK) * len(DTYPES) * len(MEMORY_FORMATS)
     assert len(set(cases)) == len(cases) == each * usable_cores()
 

@@ -33,7 +33,7 @@ from convsweep.system import process
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
 A, B, C = CASES
-TRUTH = PackedReference(np.zeros(4), None, 1.0)
+REFERENCE = PackedReference(np.zeros(4), None, 1.0)
 OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25)
 Answer = Callable[[Message, Case | None], Reply]
 
@@ -43,8 +43,8 @@ def answer(request: Message, case: Case | None) -> Reply:
     match request:
         case Describe():
             return {"cores": [1]}
-        case Setup(_, truth):
-            return SetupDone(None if truth else TRUTH)
+        case Setup(_, reference):
+            return SetupDone(None if reference else REFERENCE)
         case WarmUp():
             return 3
         case Block():
@@ -59,7 +59,7 @@ class Scene:
     answer: Answer = answer
     started: list[Settings] = field(default_factory=list)
     closed: set[int] = field(default_factory=set)
-    asked: list[tuple[int, Message, Case | None]] = field(default_factory=list)
+    requests: list[tuple[int, Message, Case | None]] = field(default_factory=list)
     limits_s: list[float] = field(default_factory=list)
     """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Scene:
         return dict(outcomes)
 
     def steps(self, kind: type[Message]) -> list[Case | None]:
-        return [case for _, request, case in self.asked if isinstance(request, kind)]
+        return [case for _, request, case in self.requests if isinstance(request, kind)]
 
 
 @dataclass
@@ -96,7 +96,7 @@ class FakeProcess:
         if isinstance(request, Setup):
             self.cases = request.cases
         case = self.cases[request.index] if hasattr(request, "index") else None
-        self.scene.asked.append((self.number, request, case))
+        self.scene.requests.append((self.number, request, case))
         self.scene.limits_s.append(limit_s)
         return self.scene.answer(request, case)
 
@@ -154,16 +154,16 @@ def test_a_truth_is_computed_once_and_handed_on() -> None:
     scene = Scene()
     scene.measure()
     scene.measure()
-    given = [request.reference for _, request, _ in scene.asked if isinstance(request, Setup)]
-    assert given == [None, TRUTH]
+    given = [request.reference for _, request, _ in scene.requests if isinstance(request, Setup)]
+    assert given == [None, REFERENCE]
 
 
 def test_truths_that_do_not_fit_are_not_kept() -> None:
     references = ReferenceCache()
-    references.keep(A, replace(TRUTH, y=np.broadcast_to(0.0, 2**27)))
+    references.keep(A, replace(REFERENCE, y=np.broadcast_to(0.0, 2**27)))
     assert references.get(A) is None
-    references.keep(A, TRUTH)
-    assert references.get(A) is TRUTH
+    references.keep(A, REFERENCE)
+    assert references.get(A) is REFERENCE
 
 
 @pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
@@ -183,7 +183,7 @@ def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
     outcomes = scene.measure()
     assert (outcomes[B].status, outcomes[B].reason) == (status, reason)
     assert outcomes[A] == outcomes[C] == OK
-    first = [n for n, _, case in scene.asked if case == B]
+    first = [n for n, _, case in scene.requests if case == B]
     assert set(first) == {0}
     assert scene.closed == set(range(len(scene.started)))
 
@@ -197,7 +197,7 @@ def test_only_the_first_calls_have_time_to_compile(
     scene.measure(backends=compiles, settings=Settings(effort=effort))
     limits_s = {
         (type(request), case): limit_s
-        for (_, request, case), limit_s in zip(scene.asked, scene.limits_s, strict=True)
+        for (_, request, case), limit_s in zip(scene.requests, scene.limits_s, strict=True)
     }
     assert limits_s[Validate, A] == pytest.approx(10.0, abs=1.0)
     assert limits_s[Validate, B] == pytest.approx(admitting_s, abs=1.0)
@@ -238,7 +238,7 @@ def test_an_engine_with_threads_of_its_own_takes_turns_from_its_own_process() ->
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=True)}
     assert scene.measure(backends=engine) == dict.fromkeys(CASES, OK)
-    keys = {case.backend: number for number, _, case in scene.asked if case}
+    keys = {case.backend: number for number, _, case in scene.requests if case}
     assert keys["a"] == keys["c"] != keys["b"]
     assert len(scene.started) == 2
     blocks = scene.steps(Block)
@@ -252,7 +252,7 @@ def test_processes_that_take_turns_rest_in_between_where_threads_may_spin(
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=own_threads)}
     scene.measure(backends=engine, settings=Settings(threads=threads))
-    steps = [request for _, request, _ in scene.asked if isinstance(request, WarmUp | Block)]
+    steps = [request for _, request, _ in scene.requests if isinstance(request, WarmUp | Block)]
     assert {step.yield_turn for step in steps} == {threads > 1 and own_threads}
 
 

@@ -17,7 +17,7 @@ from convsweep.sweep.auxiliary_cases import ceiling_cases
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.network_runs import networks_of
 from convsweep.sweep.request import Options, Request, read_request
-from convsweep.sweep.sharding import MOST_SHARDS, Shard, deal, group_costs_s, parse_shard, shares
+from convsweep.sweep.sharding import MAX_SHARDS, Shard, deal, group_costs_s, parse_shard, shares
 from convsweep.system.devices import find_device
 
 ASKED = [
@@ -29,8 +29,8 @@ ASKED = [
 costs = st.lists(st.one_of(st.just(0.0), st.floats(0, 1e3)), min_size=1, max_size=60)
 
 
-def shards_of(asked: Options, of: int) -> list[Request]:
-    return [read_request(replace(asked, shard=f"{k}/{of}")) for k in range(1, of + 1)]
+def shards_of(wanted: Options, of: int) -> list[Request]:
+    return [read_request(replace(wanted, shard=f"{k}/{of}")) for k in range(1, of + 1)]
 
 
 @given(costs, st.integers(1, 12))
@@ -51,9 +51,9 @@ def test_the_largest_are_dealt_first_and_equals_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 4])
-@pytest.mark.parametrize("asked", ASKED, ids=range(len(ASKED)))
-def test_shards_have_every_case_and_half_once_and_whole_groups(asked: Options, of: int) -> None:
-    whole, parts = read_request(asked), shards_of(asked, of)
+@pytest.mark.parametrize("wanted", ASKED, ids=range(len(ASKED)))
+def test_shards_have_every_case_and_half_once_and_whole_groups(wanted: Options, of: int) -> None:
+    whole, parts = read_request(wanted), shards_of(wanted, of)
     assert Counter(c for part in parts for c in part.cases) == Counter(whole.cases)
     assert Counter(c for part in parts for c in part.separable_parts) == Counter(
         whole.separable_parts
@@ -94,10 +94,10 @@ def test_what_is_not_installed_here_moves_no_case_to_another_shard() -> None:
 
 @pytest.mark.parametrize("of", [2, 3])
 def test_each_network_is_run_by_the_shard_that_has_its_first_layer(of: int) -> None:
-    asked = Options(
+    wanted = Options(
         workloads=["resnet18", "vgg16"], backends=["torch_conv"], caches=["hot", "cold"]
     )
-    whole, parts = read_request(asked), shards_of(asked, of)
+    whole, parts = read_request(wanted), shards_of(wanted, of)
     run = [networks_of(whole.cases, {*part.cases}) for part in parts]
     assert Counter(n for own in run for n in own) == Counter(networks_of(whole.cases))
 
@@ -118,8 +118,8 @@ def test_a_shard_tells_of_itself_and_of_the_whole() -> None:
 
 @pytest.mark.parametrize("budget", ["3s", "4s", "5s", "15s", "600s"])
 def test_shards_measure_as_much_of_a_case_whatever_the_budget(budget: str) -> None:
-    asked = Options(axes=["in_channels=4,256", "size=7,112"], backends=["im2col"], budget=budget)
-    assert len({worker_settings(part).effort for part in shards_of(asked, 3)}) == 1
+    wanted = Options(axes=["in_channels=4,256", "size=7,112"], backends=["im2col"], budget=budget)
+    assert len({worker_settings(part).effort for part in shards_of(wanted, 3)}) == 1
 
 
 def test_folders_of_shards_that_begin_at_once_have_names_of_their_own() -> None:
@@ -127,7 +127,7 @@ def test_folders_of_shards_that_begin_at_once_have_names_of_their_own() -> None:
     assert read_request(ASKED[0]).run_name == "smoke"
 
 
-@given(st.integers(1, MOST_SHARDS), st.integers(1, MOST_SHARDS))
+@given(st.integers(1, MAX_SHARDS), st.integers(1, MAX_SHARDS))
 def test_a_shard_is_read_as_it_is_written(first: int, second: int) -> None:
     shard = Shard(min(first, second), max(first, second))
     assert parse_shard(str(shard)) == shard
@@ -145,7 +145,7 @@ def test_what_is_no_shard_is_refused_by_name(text: str) -> None:
 
 
 def test_too_many_shards_are_refused() -> None:
-    with pytest.raises(ValueError, match="--shard 1/10001 is of more than 10000 shards"):
+    with pytest.raises(ValueError, match=r"1/10001.*10000"):
         parse_shard("1/10001")
     with pytest.raises(ValueError, match="--shard 1/9 leaves shards empty: there are 4 groups of"):
         read_request(replace(ASKED[0], shard="1/9"))

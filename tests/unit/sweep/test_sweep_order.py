@@ -49,7 +49,7 @@ def ok(case: Case) -> Outcome:
 
 @dataclass
 class Fakes:
-    """Fake measuring processes, and what they were asked."""
+    """Fake worker processes, and their requests."""
 
     behave: Behaviour = ok
     started: list[Settings] = field(default_factory=list)
@@ -221,9 +221,9 @@ def test_what_failed_is_not_tried_again_but_told_in_every_pass(status: str) -> N
     bad = CASES[3]
     failed = Outcome(status, "as it happens")
     found = swept(lambda case: failed if case == bad else ok(case))
-    told = [outcome for _, case, outcome in found.rows if case == bad]
-    assert [outcome.status for outcome in told] == [status] * 3
-    assert len(set(told)) == 1
+    failures = [outcome for _, case, outcome in found.rows if case == bad]
+    assert [outcome.status for outcome in failures] == [status] * 3
+    assert len(set(failures)) == 1
     assert sum(case == bad for _, case in found.fakes.measured) == 1
 
 
@@ -232,11 +232,13 @@ def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None
         return Outcome("ok", median_s=case.problem.macs * 1e-6 if case.backend == "a" else 1e-5)
 
     found = swept(slow, settings=Settings(case_timeout_s=10.0))
-    late = {case for _, case, outcome in found.rows if outcome.status == "timeout"}
-    assert late == {c for c in CASES if c.backend == "a" and 4 * c.problem.macs * 1e-6 > 10}
-    assert late
-    assert not late.intersection(case for _, case in found.fakes.measured)
-    assert all("predicted from n1_" in o.reason for _, c, o in found.rows if c in late and o.reason)
+    slow_ones = {case for _, case, outcome in found.rows if outcome.status == "timeout"}
+    assert slow_ones == {c for c in CASES if c.backend == "a" and 4 * c.problem.macs * 1e-6 > 10}
+    assert slow_ones
+    assert not slow_ones.intersection(case for _, case in found.fakes.measured)
+    assert all(
+        "predicted from n1_" in o.reason for _, c, o in found.rows if c in slow_ones and o.reason
+    )
 
 
 def test_calls_that_are_mostly_overhead_predict_nothing() -> None:
@@ -299,10 +301,12 @@ def test_a_forecast_grows_with_cases_passes_and_work_and_stops_at_the_limit() ->
     assert one > two - one > 0
     assert forecast_s(CASES[:10], backends, settings, passes=1) < one
     slow = {"a": Backend("a", lambda p, w: None, nominal_macs_per_s=1.0)}
-    late = [case for case in CASES if case.backend == "a" and case.problem.kernel_size == (3, 3)]
-    capped = forecast_s(late, slow, settings, passes=1)
+    slow_ones = [
+        case for case in CASES if case.backend == "a" and case.problem.kernel_size == (3, 3)
+    ]
+    capped = forecast_s(slow_ones, slow, settings, passes=1)
     assert capped == pytest.approx(
-        START_S + PASS_START_S + references_s(late) + settings.case_timeout_s
+        START_S + PASS_START_S + references_s(slow_ones) + settings.case_timeout_s
     )
 
 
@@ -373,8 +377,8 @@ def test_what_is_known_is_not_visited_again_and_predicts() -> None:
 
 
 def test_a_sweep_stops_between_groups_when_asked() -> None:
-    asked = iter([False] * 5 + [True] * 100)
-    rows = swept(passes=2, stop=lambda: next(asked)).rows
+    stops = iter([False] * 5 + [True] * 100)
+    rows = swept(passes=2, stop=lambda: next(stops)).rows
     assert len(rows) == 5 * len(BACKENDS)
     assert len({case.group for _, case, _ in rows}) == 5
 
