@@ -404,7 +404,7 @@ def test_a_study_from_the_command_line(
     code, out, err = typed()
     assert (code, err.count("1/1 digits, seed 0: standard")) == (0, 1)
     assert "separable" in out
-    assert list(load("run")["status"]) == ["ok"] * 3
+    assert list(ACCURACY_TABLE.load("run")["status"]) == ["ok"] * 3
     before = Path("run/accuracy.csv").read_bytes()
     assert typed()[0] == 2
     assert typed("--resume")[0] == 0
