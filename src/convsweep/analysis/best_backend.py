@@ -49,6 +49,13 @@ def best_backends(
     return found.assign(significant=_significant(np.array(p, dtype="float64")))
 
 
+def fastest(run: Run) -> DataFrame:
+    """Return `setting, label, backend, significant` of each problem that two backends timed."""
+    found = best_backends(run)
+    contested = found.loc[found["second"].notna(), ["setting", "label", "backend", "significant"]]
+    return contested.astype({"significant": bool}).reset_index(drop=True)
+
+
 def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:
     """Return the fastest case of a problem, its lead, and its p-value; NaN without a rival."""
     keys = pd.MultiIndex.from_frame(rivals[["setting", "label", "backend"]])

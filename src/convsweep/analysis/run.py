@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.estimates import Interval, estimate, interval, total, weighted_mean
+from convsweep.analysis.estimates import Interval, interval, total, weighted_mean
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.separable import FACTORED
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
 
@@ -101,25 +100,6 @@ def read_run(
         separable_parts=parts,
         other_shards_cases=other_shards_cases,
     )
-
-
-def fastest(run: Run) -> DataFrame:
-    """One row for each problem that two backends timed: `setting, label, backend, significant`.
-
-    It is significant if it is faster than each of the others, corrected for so many problems.
-    """
-    rows, p = [], []
-    for (setting, label), times in run.pass_times.groupby(["setting", "label"], sort=False):
-        if len(times) < 2:
-            continue
-        logs = np.log(times.to_numpy(dtype="float64"))  # (backends, passes)
-        winner = int(np.nanargmin(estimate(logs).mean))
-        others = estimate(np.delete(logs - logs[winner], winner, axis=0))
-        p.append(p_values(others, run.margin)[DIRECTIONS.index("faster")].max())
-        backend = times.index.get_level_values("backend")[winner]
-        rows.append({"setting": setting, "label": label, "backend": backend})
-    found = pd.DataFrame(rows, columns=["setting", "label", "backend"])
-    return found.assign(significant=reject_at_fdr(np.array(p, dtype="float64")))
 
 
 class MeanSpeedup(NamedTuple):

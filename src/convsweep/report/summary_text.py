@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from convsweep import formatting
+from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import (
     Run,
     backends_with_fewer_macs,
-    fastest,
     mac_ratio,
     mean_speedup,
     undecided,

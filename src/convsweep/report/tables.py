@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, fastest, mean_speedup, unsteady
+from convsweep.analysis.best_backend import fastest
+from convsweep.analysis.run import Run, mean_speedup, unsteady
 from convsweep.analysis.sample_flags import FLAGS
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.estimates import estimate
-from convsweep.analysis.run import Run, fastest, mean_speedup, network_totals, read_run
+from convsweep.analysis.run import Run, mean_speedup, network_totals, read_run
 from convsweep.analysis.sample_flags import FLAGS
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize

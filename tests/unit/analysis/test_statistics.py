@@ -28,7 +28,8 @@ from convsweep.results.schema import MEASUREMENTS_TABLE, STATUSES, Row
 from convsweep.results.store import load
 from tests.support.intervals import geometric_interval
 
-DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size, kernel_size,
+DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
+    kernel_size,
     stride, padding, dilation, groups, bias, weight_kind, workload, layer, layer_count, role,
     backend, backend_version, device, device_name, dtype, memory_format, threads, cache,
     driver, status, reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 
-from convsweep.analysis.run import Run, fastest
+from convsweep.analysis.best_backend import fastest
+from convsweep.analysis.run import Run
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import add_panels, log_seconds, log_ticks_at
 from convsweep.report.plots.style import Look, Picture, fastest_title, legend, looks, new_figure
