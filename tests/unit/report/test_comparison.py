@@ -327,9 +327,9 @@ def test_a_wrong_request_is_one_line(write: Write, command, words: str) -> None:
     write("rowless", [])
     (write("torn", measured(2)) / "environment.json").write_text(json.dumps([1]))
     before = sorted(Path().rglob("*"))
-    said = command(words)
-    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
-    assert said.err.startswith("convsweep: ")
+    code, out, err = command(words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("convsweep: ")
     for word in BAD[words]:
-        assert word in said.err
+        assert word in err
     assert sorted(Path().rglob("*")) == before

@@ -15,10 +15,11 @@ HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
 
 
 @pytest.fixture(autouse=True)
-def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "convsweep.report.plots.style.DPI", 40
-    )  # test_plots checks their content
+def _few_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Draw small figures, and those of the report itself only if the test checks them."""
+    monkeypatch.setattr("convsweep.report.plots.style.DPI", 40)
+    if "figures" not in request.node.name:
+        monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])
 
 
 def report(tmp_path: Path, rows: list[Row], baseline: str | None = None) -> tuple[str, str, Path]:
