@@ -1,13 +1,11 @@
 """Networks in the report: totals, and breakdowns of whole networks."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,38 +28,21 @@ from convsweep.report.plots.networks import spread
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import network_breakdown
 from convsweep.report.sections import network_totals as totals_section
-from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow
+from convsweep.results.networks import CONVOLUTION
 from convsweep.results.schema import MEASUREMENTS_TABLE, Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
+from tests.support.synthetic_networks import (
+    LAYERS,
+    PAIR,
+    fastest_s,
+    frame,
+    inside,
+    modelled,
+    rows,
+)
 
-PAIR = (made.square(64, 14, 3, groups=64), ConvProblem(64, 128, (14, 14), 1))
-LAYERS: Mapping[str, tuple[tuple[str, int, ConvProblem], ...]] = {
-    "net": (("stem", 1, made.square(16, 56, 3)), ("dw", 4, PAIR[0]), ("pw", 4, PAIR[1])),
-    "net_standard": (
-        ("stem", 1, made.square(16, 56, 3)),
-        ("block", 4, ConvProblem(64, 128, (14, 14), 3, padding=1)),
-    ),
-}
-Seconds = Callable[[ConvProblem, str, str], float]
 Read = Callable[..., Run]
-
-
-def rows(
-    *workloads: str,
-    backends: tuple[str, ...] = ("torch_conv", "im2col", "separable"),
-    seconds: Seconds = made.modelled_s,
-    passes: int = 6,
-    noise: float = 0.01,
-) -> list[Row]:
-    return [
-        replace(row, workload=workload, layer=layer, layer_count=count)
-        for workload in workloads or LAYERS
-        for number, (layer, count, problem) in enumerate(LAYERS[workload])
-        for row in made.rows(
-            [problem], backends=backends, seconds=seconds, passes=passes, noise=noise, seed=number
-        )
-    ]
 
 
 @pytest.fixture
@@ -75,52 +56,6 @@ def read(tmp_path: Path) -> Read:
         return run._replace(missing_cases=missing_cases)
 
     return read
-
-
-def inside(
-    network: str = "net",
-    *,
-    slower: float = 1.0,
-    passes: int = 6,
-    others: float = 5e-5,
-    watching: float = 0.05,
-) -> list[NetworkRow]:
-    """Return rows of a network whose convolutions take `slower` times as long as alone."""
-    found: list[NetworkRow] = []
-    for index in range(passes):
-        whole = NetworkRow(
-            run_id="synthetic", pass_index=index, started_at="2026-11-22T10:00:00+00:00",
-            environment_id="e0", network=network, device="cpu", dtype="float32",
-            memory_format="contiguous", threads=1, kind=WHOLE, count=1, calls=9, status="ok",
-        )  # fmt: skip
-        jitter = 1 + 0.002 * math.sin(index)
-        total_s = 0.0
-        for layer, count, problem in LAYERS[network]:
-            own_s = jitter * slower * count * made.modelled_s(problem, "torch_conv", "cpu")
-            total_s += own_s
-            found.append(
-                replace(whole, kind=CONVOLUTION, layer=layer, problem=problem.label, count=count,
-                        call_s=own_s / count, total_s=own_s)
-            )  # fmt: skip
-        for kind in ("batch norm", "pooling"):
-            found.append(replace(whole, kind=kind, count=3, call_s=others / 3, total_s=others))
-        seconds = total_s + 2.5 * others
-        for kind, own_s in ((INSTRUMENTED, (1 + watching) * seconds), (WHOLE, seconds)):
-            found.append(replace(whole, kind=kind, call_s=own_s, total_s=own_s))
-    return found
-
-
-def frame(*networks: list[NetworkRow]) -> pd.DataFrame:
-    return pd.DataFrame([vars(row) for rows in networks for row in rows])
-
-
-def modelled(workload: str, backend: str) -> float:
-    return sum(n * made.modelled_s(p, backend, "cpu") for _, n, p in LAYERS[workload])
-
-
-def fastest_s(problem: ConvProblem, *backends: str) -> float:
-    able = [b for b in backends if made.outcome(problem, b, 0.0)[0] == "ok"]
-    return min(made.modelled_s(problem, backend, "cpu") for backend in able)
 
 
 def test_each_choice_adds_up_its_backends_times_macs_and_parameters(read: Read) -> None:
