@@ -57,11 +57,8 @@ def evaluate(network: nn.Module, data: Data) -> tuple[float, float]:
     network.eval()
     right, loss = 0, 0.0
     with torch.inference_mode():
-        for x, labels in zip(
-            torch.split(data.test, BATCH_SIZE),
-            torch.split(data.test_labels, BATCH_SIZE),
-            strict=True,
-        ):
+        batches = (torch.split(part, BATCH_SIZE) for part in (data.test, data.test_labels))
+        for x, labels in zip(*batches, strict=True):
             scores = network(x)
             right += int((scores.argmax(1) == labels).sum())
             loss += float(cross_entropy(scores, labels, reduction="sum"))
