@@ -1,6 +1,6 @@
-"""The bench suites' cases, each held to the truth before it is timed, and their rows in results/.
+"""Cases of the bench suites: checked, timed by pytest-benchmark, and written to results/.
 
-One pytest process is one pass: its rows have medians, but no interval. `convsweep run` has both.
+One pytest process is one pass: its rows have medians but no interval. `convsweep run` has both.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS = Settings(case_timeout_s=1.0)
 
 
 class BenchRun:
-    """The run that this pytest process adds to results/, opened with its first row."""
+    """Run folder of this pytest process, made with its first row."""
 
     def __init__(self, request: Request) -> None:
         self.backends = request.backends
@@ -52,7 +52,7 @@ class BenchRun:
         self.out = session.RESULTS / run_id
         devices = dict(self._request.device_descriptions)
         machine = describe(devices)
-        told = {
+        metadata = {
             "run_id": run_id,
             "command": "pytest --benchmark-only",
             "started_at": utc_now(),
@@ -65,15 +65,15 @@ class BenchRun:
             },
         }
         run = RunInfo(run_id, machine["environment_id"], devices, "pytest-benchmark")
-        return RunWriter(self.out, told), run
+        return RunWriter(self.out, metadata), run
 
     def unfit(self, case: Case) -> Outcome | None:
-        """Why the case can't be timed, or not in time."""
+        """Return the outcome of a case that cannot run, or not in time; None if it can."""
         skipped = skipped_outcome(case, self.backends[case.backend])
         return skipped or predicted_timeout(case, self._predictor, SETTINGS)
 
     def add(self, case: Case, outcome: Outcome) -> None:
-        """Put the case's row on the disk."""
+        """Write the case's row."""
         if outcome.first_call_s is not None:
             self._predictor.observe(case, outcome.median_s or outcome.first_call_s)
         recording, run = self._opened
@@ -81,7 +81,7 @@ class BenchRun:
         recording.add(row, outcome.blocks)
 
     def close(self) -> None:
-        """Write the summary, if there is anything to sum up."""
+        """Write the summary if there is a row."""
         if self.out:
             self._opened[0].close()
 
@@ -90,7 +90,7 @@ _RUN = pytest.StashKey[BenchRun]()
 
 
 def read_options(config: pytest.Config, grid: str) -> Request:
-    """The sweep of `grid` that the options ask for."""
+    """Return the request of a grid and the pytest options."""
     options = Options(
         grid=grid,
         backends=config.getoption("--backend"),
@@ -101,7 +101,7 @@ def read_options(config: pytest.Config, grid: str) -> Request:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set this process up as `convsweep run` sets up its measuring processes."""
+    """Set up this process like a worker of `convsweep run`."""
     retain_memory()
     use_full_precision()
     fix_threads(SETTINGS.threads)
@@ -109,9 +109,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Small problems first, so that what can't end in time is predicted from them.
+    """Sort cases by MACs, so that timeouts of large problems are predicted from small ones.
 
-    A module's GRID is what it times; `--grid` takes the place of the default one, alone.
+    Each module times its GRID; `--grid` replaces the default one only.
     """
     chosen, own = metafunc.config.getoption("--grid"), metafunc.module.GRID
     if chosen and own != DEFAULT_GRID:
@@ -124,15 +124,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @lru_cache(maxsize=1)
-def _contest(group: Case) -> BenchmarkGroup:
+def _group(group: Case) -> BenchmarkGroup:
     return setup_group([group], case_timeout_s=SETTINGS.case_timeout_s, effort=SETTINGS.effort)
 
 
 @pytest.fixture
-def admitted(case: Case, pytestconfig: pytest.Config) -> ValidatedCase:
-    """The case, held to the truth; one that can't be timed is skipped, a wrong one fails."""
+def validated(case: Case, pytestconfig: pytest.Config) -> ValidatedCase:
+    """Validate the case; skip it if it cannot run in time, fail if it is wrong."""
     run = pytestconfig.stash[_RUN]
-    found = run.unfit(case) or validate(replace(_contest(case.group), cases=[case]), 0)
+    found = run.unfit(case) or validate(replace(_group(case.group), cases=[case]), 0)
     if isinstance(found, ValidatedCase):
         return found
     run.add(case, found)
@@ -143,13 +143,13 @@ def admitted(case: Case, pytestconfig: pytest.Config) -> ValidatedCase:
 
 @pytest.fixture
 def measure(
-    case: Case, admitted: ValidatedCase, benchmark: BenchmarkFixture, pytestconfig: pytest.Config
+    case: Case, validated: ValidatedCase, benchmark: BenchmarkFixture, pytestconfig: pytest.Config
 ) -> Callable[[], None]:
-    """Time the admitted case, its device synchronised after every call, and write its row."""
-    device = _contest(case.group).device
+    """Return a function that times the validated case and writes its row."""
+    device = _group(case.group).device
 
     def call() -> None:
-        admitted.call()
+        validated.call()
         device.synchronize()
 
     def timed() -> None:
@@ -164,7 +164,7 @@ def measure(
             "flops_per_s": problem.flops / taken.median_s,
         }
         outcome = replace(
-            admitted.outcome,
+            validated.outcome,
             samples=benchmark.stats.stats.rounds,
             iterations=benchmark.stats.iterations,
             **asdict(taken),
@@ -175,13 +175,13 @@ def measure(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Sum the rows up."""
+    """Write the summary."""
     session.config.stash[_RUN].close()
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say where the rows are."""
+    """Print where the rows are."""
     if out := config.stash[_RUN].out:
         terminalreporter.write_line(f"Results: {out}")

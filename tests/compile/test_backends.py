@@ -114,8 +114,8 @@ def test_equals_the_reference_or_says_why_not(backend: Backend) -> None:
             return
         inputs = make_inputs(problem, weight_kind=weight_kind(problem))
         conv = backend.prepare(problem, inputs.weights)
-        truth = compute_reference(problem, inputs)
-        assert check(conv, problem, inputs, truth, backend.error_bound(problem)).reason is None
+        expected = compute_reference(problem, inputs)
+        assert check(conv, problem, inputs, expected, backend.error_bound(problem)).reason is None
 
     drawn(backend, law)
 

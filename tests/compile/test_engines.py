@@ -1,4 +1,4 @@
-"""The engines: what they are given, how they lay answers out, and what they leave behind."""
+"""Engines: layouts, threads, lifetime of outputs, and side effects."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from convsweep.backends.engines import cudnn, graph, inductor, ncnn
 from convsweep.backends.registry import missing_package
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import check, compute_reference
-from tests.support.kernel_checks import threads_answered_rightly, wrong_inputs
+from tests.support.kernel_checks import threads_are_independent, wrong_inputs
 
 ENGINES = [
     backend
@@ -64,7 +64,7 @@ def test_one_preparation_serves_every_layout(engine: Backend) -> None:
 @every_engine
 def test_threads_of_python_do_not_meet(engine: Backend) -> None:
     inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    assert threads_answered_rightly(engine.prepare(BATCH, inputs.weights), BATCH, inputs)
+    assert threads_are_independent(engine.prepare(BATCH, inputs.weights), BATCH, inputs)
 
 
 @every_engine
@@ -97,17 +97,17 @@ def test_an_engine_is_quiet_and_leaves_no_process(
 
 
 @pytest.mark.parametrize("name", ["jax", "ncnn", "onnxruntime", "openvino"])
-def test_an_answer_outlives_its_engine(name: str) -> None:
+def test_an_output_outlives_its_engine(name: str) -> None:
     engine = convsweep.list_backends()[name]
     if engine not in ENGINES:
         pytest.skip(f"{name} is not installed")
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
-    truth = compute_reference(LAYER, inputs).y
+    expected = compute_reference(LAYER, inputs).y
     conv = engine.prepare(LAYER, inputs.weights)
-    answers = [conv(inputs.x) for _ in range(3)]
+    outputs = [conv(inputs.x) for _ in range(3)]
     del conv
     gc.collect()
-    assert all(torch.allclose(y.double(), truth, atol=1e-4) for y in answers)
+    assert all(torch.allclose(y.double(), expected, atol=1e-4) for y in outputs)
 
 
 @given(st.data())
@@ -139,17 +139,17 @@ problem = ConvProblem(3, 4, (8, 8), 3)
 list_backends()["openvino"].prepare(problem, make_inputs(problem).weights)
 print("openvino_telemetry" in sys.modules)
 """
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         env={**os.environ, "HOME": str(tmp_path)},
     )
-    assert (told.stdout, told.stderr) == ("False\n", "")
+    assert (done.stdout, done.stderr) == ("False\n", "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     inductor.missing_compiler.cache_clear()
     try:
@@ -188,9 +188,9 @@ def test_no_call_reorders_weights(
     conv(inputs.x)
     with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
         conv(inputs.x)
-    told = capfd.readouterr().out.splitlines()
-    reordered = [line.split(",")[-2] for line in told if ",exec,cpu,reorder," in line]
-    assert any(",exec,cpu,convolution," in line for line in told)
+    lines = capfd.readouterr().out.splitlines()
+    reordered = [line.split(",")[-2] for line in lines if ",exec,cpu,reorder," in line]
+    assert any(",exec,cpu,convolution," in line for line in lines)
     assert set(reordered) <= {"1x32x28x28"}
 
 

@@ -1,4 +1,4 @@
-"""What kernels are given: any layout is answered, other inputs refused, threads kept apart."""
+"""Inputs of kernels: any layout is accepted, other shapes are refused, threads are independent."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.kernels import buffers
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
-from tests.support.kernel_checks import guarded_weights, threads_answered_rightly, wrong_inputs
+from tests.support.kernel_checks import guarded_weights, threads_are_independent, wrong_inputs
 
 compiling = pytest.importorskip(
     "convsweep.backends.kernels.compiling", reason="needs the extra numba"
@@ -76,7 +76,7 @@ def test_inputs_not_prepared_for_are_refused(kernel: Backend) -> None:
 @every_kernel
 def test_threads_of_python_do_not_meet(kernel: Backend) -> None:
     problem, inputs = given_to(kernel)
-    assert threads_answered_rightly(kernel.prepare(problem, inputs.weights), problem, inputs)
+    assert threads_are_independent(kernel.prepare(problem, inputs.weights), problem, inputs)
 
 
 @every_kernel

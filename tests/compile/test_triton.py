@@ -37,10 +37,10 @@ def test_the_kernels_are_right_under_the_interpreter(tmp_path: Path) -> None:
 def test_the_kernels_compile_for_a_gpu_without_tf32(capability: str, tmp_path: Path) -> None:
     found = python(tmp_path, "tests/support/triton_compiled.py", capability)
     assert found.returncode == 0, found.stderr
-    told = [json.loads(line) for line in found.stdout.splitlines()]
-    assert len(told) == len(NAMES) * 3
-    assert not any(one["tf32"] for one in told)
-    for one in told:
+    found_code = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(found_code) == len(NAMES) * 3
+    assert not any(one["tf32"] for one in found_code)
+    for one in found_code:
         product = one["kernel"] == "_multiply" and one["dtype"] != "fp32"
         assert one["mma" if product else "fma.rn.f32"]
 

@@ -1,4 +1,4 @@
-"""A kernel run in the checked mode: red zones around its memory, its answer held to the truth."""
+"""Checks of a kernel in the checked mode: red zones around its memory, and the gate."""
 
 import os
 import sys
@@ -29,18 +29,18 @@ def check_kernel(
     weight_kind: str = "dense",
     threads: int = 1,
 ) -> GateResult:
-    """What the gate finds; raises where something beside the buffers was written.
+    """Return the gate's result; raises if something outside the buffers was written.
 
-    Whatever is read beside them is not a number, and neither is then the answer.
+    Reads outside the buffers return NaN, which the gate finds in the output.
     """
     inputs = make_inputs(problem, memory_format=memory_format, weight_kind=weight_kind)
-    truth = compute_reference(problem, inputs)
+    reference = compute_reference(problem, inputs)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with buffers.red_zones():
             conv = prepare(problem, guarded_weights(inputs.weights))
-            return check(lambda x: conv(buffers.guarded(x)), problem, inputs, truth, bound)
+            return check(lambda x: conv(buffers.guarded(x)), problem, inputs, reference, bound)
     finally:
         torch.set_num_threads(before)
 
@@ -71,27 +71,27 @@ def wrong_inputs(x: Tensor) -> list[Tensor]:
     ]
 
 
-def threads_answered_rightly(conv: Conv, problem: ConvProblem, inputs: Inputs) -> bool:
-    """Whether 4 threads that call at the same time, each its own input, all get their own answer.
+def threads_are_independent(conv: Conv, problem: ConvProblem, inputs: Inputs) -> bool:
+    """Return whether 4 threads that call at the same time all get the output for their own input.
 
-    They start each call together, and the interpreter changes between them as often as it can.
+    Calls start together, and the interpreter switches threads as often as it can.
     """
-    truth, factors = compute_reference(problem, inputs).y, range(1, 5)
+    right, factors = compute_reference(problem, inputs).y, range(1, 5)
     together = threading.Barrier(len(factors), timeout=60)
-    plain = truth if inputs.weights.bias is None else truth - inputs.weights.bias.view(1, -1, 1, 1)
+    plain = right if inputs.weights.bias is None else right - inputs.weights.bias.view(1, -1, 1, 1)
 
     def calls(factor: int) -> bool:
-        x, expected = inputs.x * factor, plain * (factor - 1) + truth
-        answers = []
+        x, expected = inputs.x * factor, plain * (factor - 1) + right
+        outputs = []
         try:
             with torch.no_grad():
                 for _ in range(50):
                     together.wait()
-                    answers.append(conv(x))
+                    outputs.append(conv(x))
         except Exception:
-            together.abort()  # nobody waits for who comes no more
+            together.abort()  # the others stop waiting
             raise
-        return all(torch.allclose(y.double(), expected, atol=1e-3) for y in answers)
+        return all(torch.allclose(y.double(), expected, atol=1e-3) for y in outputs)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

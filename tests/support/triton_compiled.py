@@ -1,4 +1,4 @@
-"""Compiles Triton's kernels for a GPU that need not be there; tells of each what its code holds.
+"""Compiles Triton's kernels for a GPU that need not be there; reports what the code contains.
 
 A program for `tests/compile/test_triton.py`: a line of JSON a kernel and dtype.
 """
@@ -34,6 +34,6 @@ def assembly(kernel, dtype: str) -> str:  # type: ignore[no-untyped-def]
 for kernel in BLOCKS:
     for dtype in ("fp32", "fp16", "bf16"):
         text = assembly(kernel, dtype)
-        told = {name: name in text for name in ("tf32", "mma", "fma.rn.f32")}
-        line = json.dumps({"kernel": kernel.__name__, "dtype": dtype, **told})
+        contains = {name: name in text for name in ("tf32", "mma", "fma.rn.f32")}
+        line = json.dumps({"kernel": kernel.__name__, "dtype": dtype, **contains})
         sys.stdout.write(f"{line}\n")

@@ -34,9 +34,9 @@ def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
 def error_over_bound(backend: Backend, problem: ConvProblem, memory_format: str) -> float:
     inputs = make_inputs(problem, weight_kind="dense", memory_format=memory_format)
     y = backend.prepare(problem, inputs.weights)(inputs.x)
-    truth = compute_reference(problem, inputs)
-    bound = backend.error_bound(problem) * torch.finfo(y.dtype).eps * truth.scale
-    return float((y.double() - truth.y).abs().max() / bound)
+    expected = compute_reference(problem, inputs)
+    bound = backend.error_bound(problem) * torch.finfo(y.dtype).eps * expected.scale
+    return float((y.double() - expected.y).abs().max() / bound)
 
 
 @given(problem=depthwise_problems(), memory_format=FORMATS)

@@ -115,7 +115,7 @@ def test_the_cpu_is_always_there() -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'tpu' .* cpu"):
+    with pytest.raises(ValueError, match=r"'tpu' .* cpu"):
         find_device("tpu")
 
 
