@@ -1,4 +1,4 @@
-"""Made-up runs in which textbook, algorithms, own kernels and engines contend over formats."""
+"""Synthetic runs of basic backends, algorithms, own kernels and engines over memory formats."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -27,7 +27,7 @@ FASTER = {
     "onnxruntime": 1.2,
     "ncnn": 1.5,
 }
-"""How many times faster than torch_conv, unless a test says otherwise."""
+"""Speedup over torch_conv, by default."""
 ERRORS = {"winograd": 8e-7, "winograd_numba": 2e-6}
 FORMATS = ("contiguous", "channels_last")
 
@@ -41,7 +41,7 @@ LAYERS = {
 
 
 def supports(problem: ConvProblem, backend: str) -> bool:
-    """Which of these made-up backends compute what."""
+    """Whether a synthetic backend supports a problem."""
     depthwise = problem.groups > 1
     if backend.startswith("winograd"):
         return problem.kernel_size == (3, 3) and problem.stride == (1, 1) and not depthwise
@@ -52,7 +52,7 @@ def supports(problem: ConvProblem, backend: str) -> bool:
     return True
 
 
-def contest(
+def family_rows(
     layers: Mapping[str, tuple[int, ConvProblem]] = LAYERS,
     *,
     workload: str | None = "net",
@@ -62,7 +62,7 @@ def contest(
     backends: Iterable[str] = ("torch_conv", "separable", *FAMILIES),
     **how: int | float,
 ) -> list[Row]:
-    """The rows of a run; `in_format` is the factor by which a backend is slower in a format."""
+    """Return the rows of a run; `in_format` is the slowdown of a backend in a format."""
     made: list[Row] = []
     for number, (layer, (count, problem)) in enumerate(layers.items()):
         for form in formats:
@@ -95,7 +95,7 @@ def contest(
 
 
 def run_of(made: Iterable[Row], folder: Path) -> Run:
-    """What a report reads of them."""
+    """Return the analysed run of these rows."""
     measurements = MEASUREMENTS_TABLE.open(folder)
     measurements.append(*made)
     measurements.close()

@@ -41,14 +41,14 @@ from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections.families import TITLE, section
 from convsweep.results.schema import ROOFLINE
 from convsweep.results.store import load
-from tests.support.synthetic_families import ERRORS, FASTER, contest, run_of
+from tests.support.synthetic_families import ERRORS, FASTER, family_rows, run_of
 
 EXACT = {"noise": 1e-3}
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., Run]:
-    return lambda **how: run_of(contest(**EXACT | how), tmp_path / f"run{len(how)}")
+    return lambda **how: run_of(family_rows(**EXACT | how), tmp_path / f"run{len(how)}")
 
 
 def only_field(run: Run) -> Candidates:
@@ -99,7 +99,7 @@ def test_a_separable_kernel_is_no_contender_on_dense_weights(made: Callable[...,
 
 
 def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path) -> None:
-    rows = contest(**EXACT)
+    rows = family_rows(**EXACT)
     engine = [
         replace(
             row,
@@ -141,7 +141,7 @@ def test_a_network_with_a_layer_that_torch_has_no_time_of_has_no_sum(tmp_path: P
         replace(row, status="timeout", median_s=None)
         if (row.layer, row.backend) == ("pw", "torch_conv")
         else row
-        for row in contest(**EXACT)
+        for row in family_rows(**EXACT)
     ]
     assert compare_networks(only_field(run_of(lacking, tmp_path / "run"))) == []
 
@@ -177,7 +177,7 @@ def test_one_pass_has_no_interval_and_decides_nothing(made: Callable[..., Run]) 
 
 
 def test_unknown_errors_are_not_measured(tmp_path: Path) -> None:
-    unknown = [replace(row, relative_err=None) for row in contest(**EXACT)]
+    unknown = [replace(row, relative_err=None) for row in family_rows(**EXACT)]
     with drawing_style():
         found = section(run_of(unknown, tmp_path / "run"))
     assert found is not None
@@ -224,7 +224,7 @@ def test_speedups_are_over_the_baseline_in_one_format(made: Callable[..., Run]) 
 
 
 def test_settings_are_told_apart_and_formats_are_not(tmp_path: Path) -> None:
-    rows = contest(**EXACT)
+    rows = family_rows(**EXACT)
     two = rows + [replace(row, threads=2) for row in rows]
     run = run_of(two, tmp_path / "run")
     assert [field.name for field in read_candidates(run)] == ["cpu, 1 thread", "cpu, 2 threads"]
@@ -238,7 +238,7 @@ def test_settings_are_told_apart_and_formats_are_not(tmp_path: Path) -> None:
 
 
 def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
-    run_of(rows := contest(**EXACT), tmp_path / "run")
+    run_of(rows := family_rows(**EXACT), tmp_path / "run")
     measurements = load(tmp_path / "run")
     exact = filter_by_error(measurements, 1e-6)
     summary = summarize(exact.measurements)
@@ -257,7 +257,7 @@ def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) 
         replace(row, relative_err=1e-2)
         if (row.backend, row.pass_index, row.status) == ("ncnn", 1, "ok")
         else row
-        for row in contest(**EXACT)
+        for row in family_rows(**EXACT)
     ]
     rows += [replace(rows[0], role=ROOFLINE, relative_err=None)]
     run_of(rows, tmp_path / "run")
@@ -267,6 +267,6 @@ def test_one_inexact_pass_leaves_out_the_case_and_ceilings_stay(tmp_path: Path) 
 
 
 def test_a_limit_needs_relative_errors(tmp_path: Path) -> None:
-    run_of([replace(row, relative_err=None) for row in contest(**EXACT)], tmp_path / "run")
+    run_of([replace(row, relative_err=None) for row in family_rows(**EXACT)], tmp_path / "run")
     with pytest.raises(ValueError, match="relative error"):
         filter_by_error(load(tmp_path / "run"), 1e-3)

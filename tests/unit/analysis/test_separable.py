@@ -118,7 +118,7 @@ def test_without_parts_and_roofline_only_the_speedup_is_reported(read: Read) -> 
 
 
 def test_a_problem_with_a_missing_part_is_not_in_the_explanation(read: Read) -> None:
-    lost = study_of.HALF_OF["depthwise"](PROBLEMS[0]).label
+    lost = study_of.PART_OF["depthwise"](PROBLEMS[0]).label
     rows = [
         replace(row, status="timeout", median_s=None) if row.problem == lost else row
         for row in study_of.rows(PROBLEMS)
@@ -131,7 +131,7 @@ def test_a_problem_with_a_missing_part_is_not_in_the_explanation(read: Read) -> 
 def test_two_layers_may_share_a_part(read: Read) -> None:
     pair = [made.square(16, 14, 3), made.square(16, 14, 5)]
     found = compare_separable(read(study_of.rows(pair))).replacements
-    assert [r.pointwise.problem for r in found] == [study_of.HALF_OF["pointwise"](pair[0])] * 2
+    assert [r.pointwise.problem for r in found] == [study_of.PART_OF["pointwise"](pair[0])] * 2
     assert not any(math.isnan(r.pointwise.time.value) for r in found)
 
 

@@ -13,7 +13,7 @@ from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.work_queue import Progress
-from tests.support.synthetic_families import contest, run_of
+from tests.support.synthetic_families import family_rows, run_of
 from tests.support.synthetic_runs import square
 
 CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
@@ -63,7 +63,7 @@ def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None
     names = ["torch_conv", *(f"engine{n}" for n in range(20))]
     faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
     run = run_of(
-        contest({"a": (1, square(8, 14, 3))}, backends=names, faster=faster, passes=2,
+        family_rows({"a": (1, square(8, 14, 3))}, backends=names, faster=faster, passes=2,
                 formats=["contiguous"], noise=1e-3),
         tmp_path / "run",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from convsweep.report.plots import best_backend_map, note_omitted_backends, spee
 from convsweep.report.plots import layers as layers_of_network
 from convsweep.report.plots.family_style import family_looks
 from convsweep.report.plots.style import Picture, drawing_style
-from tests.support.synthetic_families import FAMILIES, FASTER, contest, run_of
+from tests.support.synthetic_families import FAMILIES, FASTER, family_rows, run_of
 from tests.support.synthetic_runs import square
 
 GRID = {
@@ -27,7 +27,7 @@ Field = Callable[..., Candidates]
 def field(tmp_path: Path) -> Iterator[Field]:
     def made(**how: object) -> Candidates:
         (found,) = read_candidates(
-            run_of(contest(**{"noise": 1e-3, "passes": 3, **how}), tmp_path / "run")
+            run_of(family_rows(**{"noise": 1e-3, "passes": 3, **how}), tmp_path / "run")
         )
         return found
 
@@ -39,7 +39,7 @@ def field(tmp_path: Path) -> Iterator[Field]:
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     """All families on the layers of one network."""
     (found,) = read_candidates(
-        run_of(contest(noise=1e-3, passes=3), tmp_path_factory.mktemp("a") / "run")
+        run_of(family_rows(noise=1e-3, passes=3), tmp_path_factory.mktemp("a") / "run")
     )
     return found
 
@@ -137,7 +137,7 @@ def test_of_many_backends_the_fastest_are_drawn_and_the_caption_counts_them(
     names = ["torch_conv", *(f"engine{n}" for n in range(20))]
     faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
     layers = {f"c{c}": (1, square(c, 14, 3)) for c in (8, 16)}
-    rows = contest(layers, backends=names, faster=faster, formats=["contiguous"], noise=1e-3)
+    rows = family_rows(layers, backends=names, faster=faster, formats=["contiguous"], noise=1e-3)
     run = run_of(rows, tmp_path / "run")
     shown = top_backends(run, 8)
     assert shown.backends == ["torch_conv", *sorted(names[-7:])]
