@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from convsweep import Backend
-from convsweep.measure.outcome import Outcome
+from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
+from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.worker import (
-    Block,
     Describe,
     Finish,
     Message,
@@ -25,6 +26,7 @@ from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import Layer
+from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.forecast import (
     PASS_START_S,
@@ -35,6 +37,7 @@ from convsweep.sweep.forecast import (
     forecast_s,
     references_s,
 )
+from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress
@@ -75,19 +78,20 @@ class FakeProcess:
         match request:
             case Describe():
                 return {}
+            case TimeNetwork():
+                return NetworkTimes(0.02, 0.021, 3, ())
             case Setup(cases, _):
                 self.cases = cases
                 return SetupDone(None)
             case WarmUp():
                 return 2
-            case Block():
-                return None
             case Finish(index):
                 return self.fakes.behave(self.cases[index])
             case Validate(index):
                 if on_slow_call and self.cases[index] in self.fakes.slow:
                     on_slow_call()
                 return self.admitted(self.cases[index])
+        return None  # a block
 
     def admitted(self, case: Case) -> Outcome:
         self.fakes.measured.append((self.number, case))
@@ -396,3 +400,26 @@ def test_a_backend_with_threads_of_its_own_has_a_process_of_its_own() -> None:
     assert len(found.rows) == 2 * len(cases)
     keys = {(number, case.backend) for number, case in found.fakes.measured}
     assert len(found.fakes.started) == found.fakes.closed == len(keys) == 4
+
+
+def test_networks_are_timed_before_each_pass_in_processes_of_their_own(tmp_path: Path) -> None:
+    file = NETWORKS_TABLE.open(tmp_path)
+    shapes = ((1, 3, 224, 224),)
+    network = Network("resnet18", "resnet18", shapes, "cpu", "float32", "contiguous", 2)
+    networks = NetworkRunner(file, (), [network], CASES, RunInfo("run", "e0", {}))
+    fakes, request = Fakes(), request_for(CASES, BACKENDS, 2)
+    rows: list[tuple[int, Case]] = []
+    queue = GroupQueue(
+        Environment(request, {}),
+        Settings(),
+        OpenMonitor(request),
+        lambda pass_index, case, outcome, node: rows.append((pass_index, case)),
+        networks,
+    )
+    LocalExecutor(request, fakes.launch).run([queue], lambda progress: None)
+    file.close()
+    assert len(rows) == 2 * len(CASES)
+    passes = [(own.pass_index, own.threads) for own in fakes.started]
+    assert passes == [(0, 2), (0, 1), (1, 2), (1, 1)]
+    assert fakes.closed == 4
+    assert NETWORKS_TABLE.load(tmp_path)["pass_index"].unique().tolist() == [0, 1]
