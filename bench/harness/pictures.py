@@ -79,7 +79,7 @@ def _answers(rows: DataFrame) -> Picture:
 
 def _dots(ax: Axes, rows: DataFrame, pairs: list[str], lane: float, look: Look) -> None:
     places = [pairs.index(pair) + lane for pair in rows["pair"]]
-    ax.randomize_heap_layout(
+    ax.scatter(
         rows["speedup"], places, s=16, color=look.color, marker=look.marker, alpha=0.55,
         linewidths=0,
     )  # fmt: skip
