@@ -47,7 +47,7 @@ class BenchRun:
         self.out: Path | None = None
 
     @cached_property
-    def _opened(self) -> tuple[RunWriter, RunInfo]:
+    def _writer_and_run(self) -> tuple[RunWriter, RunInfo]:
         run_id = session.new_run_id("pytest-benchmark")
         self.out = session.RESULTS / run_id
         devices = dict(self._request.device_descriptions)
@@ -67,7 +67,7 @@ class BenchRun:
         run = RunInfo(run_id, machine["environment_id"], devices, "pytest-benchmark")
         return RunWriter(self.out, metadata), run
 
-    def unfit(self, case: Case) -> Outcome | None:
+    def skip_outcome(self, case: Case) -> Outcome | None:
         """Return the outcome of a case that cannot run, or not in time; None if it can."""
         skipped = skipped_outcome(case, self.backends[case.backend])
         return skipped or predicted_timeout(case, self._predictor, SETTINGS)
@@ -76,14 +76,14 @@ class BenchRun:
         """Write the case's row."""
         if outcome.first_call_s is not None:
             self._predictor.observe(case, outcome.median_s or outcome.first_call_s)
-        recording, run = self._opened
+        writer, run = self._writer_and_run
         row = make_row(run, case, self.backends[case.backend], 0, outcome)
-        recording.add(row, outcome.blocks)
+        writer.add(row, outcome.blocks)
 
     def close(self) -> None:
         """Write the summary if there is a row."""
         if self.out:
-            self._opened[0].close()
+            self._writer_and_run[0].close()
 
 
 _RUN = pytest.StashKey[BenchRun]()
@@ -132,7 +132,7 @@ def _group(group: Case) -> BenchmarkGroup:
 def validated(case: Case, pytestconfig: pytest.Config) -> ValidatedCase:
     """Validate the case; skip it if it cannot run in time, fail if it is wrong."""
     run = pytestconfig.stash[_RUN]
-    found = run.unfit(case) or validate(replace(_group(case.group), cases=[case]), 0)
+    found = run.skip_outcome(case) or validate(replace(_group(case.group), cases=[case]), 0)
     if isinstance(found, ValidatedCase):
         return found
     run.add(case, found)

@@ -22,8 +22,8 @@ from pathlib import Path
 import click
 import psutil
 
-from bench.cluster.alone import go_alone
-from bench.cluster.tables import ROOT, every_visit_once, rows_in, write
+from bench.cluster.isolation import run_isolated
+from bench.cluster.tables import ROOT, count_row_errors, rows_in, write_rows
 
 SEED = 20261128
 _SMOKE_CASES = 24
@@ -69,7 +69,7 @@ def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Itera
                 raise RuntimeError(f"run {number}: exit code {code}")
             gone_s, left = _await_ray()
             now = rows_in(out)
-            missing, doubled = every_visit_once(out, _SMOKE_CASES * passes)
+            missing, doubled = count_row_errors(out, _SMOKE_CASES * passes)
             yield Kill(
                 run=number,
                 start=start,
@@ -132,9 +132,9 @@ def _rays() -> list[int]:
 def main(times: int, seed: int, out: Path) -> None:
     """Kill drivers, and count what is there after resuming."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-        write(out / "driver_kills.csv", Kill, kill_drivers(times, seed, Path(name)))
+        write_rows(out / "driver_kills.csv", Kill, kill_drivers(times, seed, Path(name)))
 
 
 if __name__ == "__main__":
-    go_alone("bench.cluster.driver_kills")
+    run_isolated("bench.cluster.driver_kills")
     main()

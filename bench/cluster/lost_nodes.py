@@ -26,8 +26,8 @@ from typing import Any
 import click
 import psutil
 
-from bench.cluster.alone import go_alone
-from bench.cluster.tables import ROOT, every_visit_once, rows_in, write
+from bench.cluster.isolation import run_isolated
+from bench.cluster.tables import ROOT, count_row_errors, rows_in, write_rows
 from convsweep.cluster.pool import SLOT
 
 SEED = 20261128
@@ -142,7 +142,7 @@ def _found(
     run: int, after_s: float, before: int, died_s: float, out: Path, code: int, passes: int
 ) -> LostNode:
     told = json.loads((out / "environment.json").read_text())
-    missing, doubled = every_visit_once(out, _CASES * passes)
+    missing, doubled = count_row_errors(out, _CASES * passes)
     lost = told["task_losses"]
     again = []
     if lost:
@@ -179,9 +179,9 @@ def _seconds(text: str) -> float:
 def main(times: int, seed: int, out: Path) -> None:
     """Kill nodes, and count what is there in the end."""
     with tempfile.TemporaryDirectory(prefix="cluster-", dir="/tmp") as name:
-        write(out / "lost_nodes.csv", LostNode, lose_nodes(times, seed, Path(name)))
+        write_rows(out / "lost_nodes.csv", LostNode, lose_nodes(times, seed, Path(name)))
 
 
 if __name__ == "__main__":
-    go_alone("bench.cluster.lost_nodes")
+    run_isolated("bench.cluster.lost_nodes")
     main()

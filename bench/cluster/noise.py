@@ -15,8 +15,8 @@ from time import monotonic
 
 import click
 
-from bench.cluster.alone import go_alone
-from bench.cluster.tables import ROOT, write
+from bench.cluster.isolation import run_isolated
+from bench.cluster.tables import ROOT, write_rows
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.results.store import load
 
@@ -24,7 +24,7 @@ _WAYS = {"alone": (), "slot": ("--ray", "local")}
 
 
 @dataclass(frozen=True)
-class Heard:
+class NoiseRun:
     """One A/A run."""
 
     way: str
@@ -41,8 +41,8 @@ class Heard:
     smallest_effect: float
 
 
-def listen(rounds: int, passes: int, folder: Path) -> Iterator[Heard]:
-    """Runs of either way in turn, each round in the other order."""
+def run_noise(rounds: int, passes: int, folder: Path) -> Iterator[NoiseRun]:
+    """Runs of either way in tool_run, each round in the other order."""
     for number in range(rounds):
         for way in sorted(_WAYS, reverse=bool(number % 2)):
             out = folder / f"{way}-{number}"
@@ -55,7 +55,7 @@ def listen(rounds: int, passes: int, folder: Path) -> Iterator[Heard]:
                 capture_output=True,
             )
             run_s, found = monotonic() - started, measure_noise(load(out))
-            yield Heard(
+            yield NoiseRun(
                 way=way,
                 round=number,
                 run_s=round(run_s, 1),
@@ -73,11 +73,11 @@ def listen(rounds: int, passes: int, folder: Path) -> Iterator[Heard]:
 @click.option("--passes", metavar="N", type=click.IntRange(2), default=10)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(rounds: int, passes: int, out: Path) -> None:
-    """Listen to both in turn."""
+    """Listen to both in tool_run."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-        write(out / "noise.csv", Heard, listen(rounds, passes, Path(name)))
+        write_rows(out / "noise.csv", NoiseRun, run_noise(rounds, passes, Path(name)))
 
 
 if __name__ == "__main__":
-    go_alone("bench.cluster.noise")
+    run_isolated("bench.cluster.noise")
     main()

@@ -21,8 +21,8 @@ from typing import Any
 import click
 import psutil
 
-from bench.cluster.alone import go_alone
-from bench.cluster.tables import ROOT, write
+from bench.cluster.isolation import run_isolated
+from bench.cluster.tables import ROOT, write_rows
 from bench.harness.noop_sweep import noop_request
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
@@ -41,7 +41,7 @@ _SAMPLES = (1e-4,) * 20
 
 
 @dataclass(frozen=True)
-class Handled:
+class ScalingResult:
     """One sweep of cases that do nothing."""
 
     nodes: int
@@ -87,7 +87,7 @@ class _IdlePool:
         self._pool.cancel(ticket)
 
 
-def handle(nodes: int, cases: int, folder: Path) -> Handled:
+def measure_sweep(nodes: int, cases: int, folder: Path) -> ScalingResult:
     """Sweep so many cases over so many nodes, in this process."""
     request, driver, most, last_s = noop_request(cases), psutil.Process(), 0, 0.0
 
@@ -106,7 +106,7 @@ def handle(nodes: int, cases: int, folder: Path) -> Handled:
         before, begun_s = driver.memory_info().rss, monotonic()
         run_sweep(executor, folder / "run", "run", "bench.cluster.scaling", watch)
         ended_s = monotonic()
-    return Handled(
+    return ScalingResult(
         nodes=nodes,
         cases=cases,
         start_s=round(begun_s - started, 2),
@@ -118,7 +118,7 @@ def handle(nodes: int, cases: int, folder: Path) -> Handled:
     )
 
 
-def measure_all() -> Iterator[Handled]:
+def measure_all() -> Iterator[ScalingResult]:
     """Every size on every number of nodes, each in a fresh driver."""
     for cases in CASES:
         for nodes in NODES:
@@ -128,7 +128,7 @@ def measure_all() -> Iterator[Handled]:
             )
             if done.returncode:
                 raise RuntimeError(f"{nodes} nodes, {cases} cases: {done.stderr[-2000:]}")
-            yield Handled(**json.loads(done.stdout.splitlines()[-1]))
+            yield ScalingResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
 @click.command()
@@ -137,12 +137,12 @@ def measure_all() -> Iterator[Handled]:
 def main(one: tuple[int, int] | None, out: Path) -> None:
     """Measure what a driver handles."""
     if one is None:
-        write(out / "scaling.csv", Handled, measure_all())
+        write_rows(out / "scaling.csv", ScalingResult, measure_all())
         return
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-        click.echo(json.dumps(vars(handle(*one, Path(name)))))
+        click.echo(json.dumps(vars(measure_sweep(*one, Path(name)))))
 
 
 if __name__ == "__main__":
-    go_alone("bench.cluster.scaling")
+    run_isolated("bench.cluster.scaling")
     main()

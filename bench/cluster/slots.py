@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from bench.cluster.alone import go_alone
-from bench.cluster.tables import write
+from bench.cluster.isolation import run_isolated
+from bench.cluster.tables import write_rows
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
 from convsweep.cluster.pool import TaskResult, slots_of
@@ -23,7 +23,7 @@ _TASK_S = 0.01
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotUse:
     """What one node's slot has seen."""
 
     node: str
@@ -39,7 +39,7 @@ def overlaps(visits: Sequence[TaskResult]) -> int:
     return sum(later.started_s < earlier.ended_s for earlier, later in pairwise(ordered))
 
 
-def take_slots(tasks: int, nodes: int) -> Iterator[Slot]:
+def take_slots(tasks: int, nodes: int) -> Iterator[SlotUse]:
     """Tasks that do nothing on local nodes; a row a node."""
     with connected(parse_address(f"local:{nodes}"), 1) as pool:
         there = {node.id: node.name for node in pool.nodes()}
@@ -56,7 +56,7 @@ def take_slots(tasks: int, nodes: int) -> Iterator[Slot]:
         raise RuntimeError(f"{tasks - len(done)} of {tasks} tasks were lost")
     for node_id, name in there.items():
         own = [visit for visit in done if visit.node_id == node_id]
-        yield Slot(name, len(own), overlaps(own), round(len(own) / wall_s, 1))
+        yield SlotUse(name, len(own), overlaps(own), round(len(own) / wall_s, 1))
 
 
 @click.command()
@@ -65,9 +65,9 @@ def take_slots(tasks: int, nodes: int) -> Iterator[Slot]:
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(tasks: int, nodes: int, out: Path) -> None:
     """Take slots, and look for two at once."""
-    write(out / "slots.csv", Slot, take_slots(tasks, nodes))
+    write_rows(out / "slots.csv", SlotUse, take_slots(tasks, nodes))
 
 
 if __name__ == "__main__":
-    go_alone("bench.cluster.slots")
+    run_isolated("bench.cluster.slots")
     main()

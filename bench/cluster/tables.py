@@ -27,14 +27,14 @@ def rows_in(out: Path) -> list[bytes]:
     return content[: content.rfind(b"\n") + 1].splitlines()[1:]
 
 
-def every_visit_once(out: Path, visits: int) -> tuple[int, int]:
+def count_row_errors(out: Path, visits: int) -> tuple[int, int]:
     """How many of a run's visits have no row, and how many rows there are too many."""
     table = MEASUREMENTS_TABLE.load_completed(out).rows
     found = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
     return visits - len(found), len(table) - len(found)
 
 
-def write(path: Path, kind: Any, rows: Iterable[Any]) -> None:
+def write_rows(path: Path, kind: Any, rows: Iterable[Any]) -> None:
     """Write rows, instances of the dataclass `kind`, as they come, and show them.
 
     Each says when, and of which commit.

@@ -1,4 +1,4 @@
-"""What `tools.csv` says: each tool's answers, how far they move between runs, what they cost."""
+"""What `tools.csv` description: each tool's answers, how far they move between runs, what they cost."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def by_tool(rows: DataFrame) -> DataFrame:
     return table
 
 
-class Spread(NamedTuple):
+class Disagreement(NamedTuple):
     """The pair that the tools agree on least."""
 
     pair: str
@@ -73,24 +73,24 @@ class Spread(NamedTuple):
     high: float
 
 
-def widest_disagreement(rows: DataFrame) -> Spread:
+def widest_disagreement(rows: DataFrame) -> Disagreement:
     """Where the highest answer is most above the lowest."""
     said = answers(rows)
     pair = str((said.max(axis=1) / said.min(axis=1)).idxmax())
     row = said.loc[pair]
-    return Spread(pair, str(row.idxmin()), row.min(), str(row.idxmax()), row.max())
+    return Disagreement(pair, str(row.idxmin()), row.min(), str(row.idxmax()), row.max())
 
 
-class Held(NamedTuple):
+class IntervalCount(NamedTuple):
     """Of so many intervals, how many hold the median of all runs."""
 
     held: int
     intervals: int
 
 
-def intervals_held(rows: DataFrame) -> Held:
+def count_covering(rows: DataFrame) -> IntervalCount:
     """Our intervals against the medians of our own runs: how true they are from run to run."""
     ours = rows[(rows["tool"] == OURS) & rows["ci_low"].notna() & rows["ci_high"].notna()]
     median = ours.groupby("pair")["speedup"].transform("median")
     held = (ours["ci_low"] <= median) & (median <= ours["ci_high"])
-    return Held(int(held.sum()), len(ours))
+    return IntervalCount(int(held.sum()), len(ours))

@@ -15,18 +15,18 @@ import click
 import numpy as np
 import pandas as pd
 
-from bench.harness.candidates import METHODS, Ends, Numbers
-from bench.harness.claims import DEVIATIONS, STOPS, TRUTHS, Row, corrections, looks
-from bench.harness.passes import SCENARIOS, Drawn, Scenario, draw
+from bench.harness.interval_methods import METHODS, Interval, Array
+from bench.harness.verdict_errors import DEVIATIONS, STOPS, TRUE_SPEEDUPS, Row, corrections, looks
+from bench.harness.simulated_passes import SCENARIOS, SimulatedPasses, Scenario, draw
 from convsweep.report.tables import Table, markdown
 
 FILE = "coverage.csv"
 TRIALS, PASSES = 2000, (3, 5, 8, 10, 12, 20)
-Method = Callable[[Numbers], Ends]
+Method = Callable[[Array], Interval]
 
 
 @cache
-def _long(scenario: Scenario) -> Drawn:
+def _long(scenario: Scenario) -> SimulatedPasses:
     """So many passes that their mean is the truth."""
     return draw(scenario, np.random.default_rng(1), runs=20_000, passes=20)
 
@@ -42,7 +42,7 @@ def intervals(
     drawn = draw(scenario, np.random.default_rng([2, passes]), trials, passes)
     for subject in ("speedup", "time"):
         every, logs = (getattr(runs, f"log_{subject}") for runs in (_long(scenario), drawn))
-        deviation = getattr(drawn, f"{subject}_deviation")
+        deviation = getattr(simulated, f"{subject}_deviation")
         quiet, noisy = np.quantile(deviation, [0.25, 0.75])
         truth, mean = np.median(every), every.mean()
         for method, ends in methods.items():
@@ -64,20 +64,20 @@ def intervals(
             }
 
 
-def _moves(centres: Numbers) -> float:
+def _moves(centres: Array) -> float:
     """What 95 % of all pairs of runs differ by at most."""
     half = len(centres) // 2
     return float(np.quantile(np.abs(centres[:half] - centres[half : 2 * half]), 0.95))
 
 
-def simulate(say: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
+def simulate(echo: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
     """Every study, a row for each thing that was tried."""
     rows: list[Row] = []
     for scenario in SCENARIOS:
-        say(f"intervals: {scenario.name}")
+        echo(f"intervals: {scenario.name}")
         rows += [row for passes in PASSES for row in intervals(scenario, passes)]
-    for truth in TRUTHS:
-        say(f"verdicts: {truth}")
+    for truth in TRUE_SPEEDUPS:
+        echo(f"verdicts: {truth}")
         for deviation in DEVIATIONS:
             rows += [row for passes in PASSES for row in corrections(truth, deviation, passes)]
             rows += [looks(truth, deviation, stop) for stop in STOPS]

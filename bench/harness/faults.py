@@ -23,7 +23,7 @@ from typing import NamedTuple
 import click
 import psutil
 
-from bench.harness.contestants import ROOT
+from bench.harness.timing_tools import ROOT
 from convsweep.results import store
 from tests.support import faulty_backends as outside
 
@@ -54,14 +54,14 @@ class Trial:
     rows_doubled: int
 
 
-class Act(NamedTuple):
+class FaultEvent(NamedTuple):
     """When a backend was about to do something wrong, and in which process."""
 
     seconds: float
     process: int
 
 
-class WeightSnapshot(NamedTuple):
+class ObservedRow(NamedTuple):
     """A row as somebody watching the file sees it."""
 
     seconds: float
@@ -107,7 +107,7 @@ def _start(kind: str, times: int, folder: Path, log: Path, out: Path) -> subproc
     )
 
 
-def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[WeightSnapshot]:
+def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[ObservedRow]:
     """Every row, soon after it is on the disk."""
     count, ended = 0, False
     while not ended:
@@ -118,7 +118,7 @@ def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[W
         for row in rows[count:]:
             act = acts.get(row["problem"])
             left = act is not None and psutil.pid_exists(act.process)
-            yield WeightSnapshot(now, row["backend"], row["problem"], row["status"], left)
+            yield ObservedRow(now, row["backend"], row["problem"], row["status"], left)
         count = len(rows)
         time.sleep(_LOOK_EVERY_S)
 
@@ -131,11 +131,11 @@ def _rows(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(keepends=True)))
 
 
-def _acts(log: Path) -> dict[str, Act]:
+def _acts(log: Path) -> dict[str, FaultEvent]:
     """By problem; the last one, where a backend acted more often."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     words = [line.split() for line in lines if line.startswith("act ")]
-    return {word[2]: Act(float(word[4]), int(word[3])) for word in words if len(word) == 5}
+    return {word[2]: FaultEvent(float(word[4]), int(word[3])) for word in words if len(word) == 5}
 
 
 def _left(session: int) -> int:
@@ -159,7 +159,7 @@ def members(session: int) -> list[int]:
 
 
 def _trial(
-    kind: str, problem: str, seen: list[WeightSnapshot], acts: dict[str, Act], left: int
+    kind: str, problem: str, seen: list[ObservedRow], acts: dict[str, FaultEvent], left: int
 ) -> Trial:
     faulty = [row for row in seen if (row.backend, row.problem) == (f"outside_{kind}", problem)]
     good = [row for row in seen if (row.backend, row.problem) == (GOOD, problem)]
@@ -184,7 +184,7 @@ def _trial(
     )
 
 
-def try_all(times: int, out: Path, say: Callable[[str], None] = lambda line: None) -> list[Trial]:
+def try_all(times: int, out: Path, echo: Callable[[str], None] = lambda line: None) -> list[Trial]:
     """Every kind so many times; the file is written anew."""
     out.mkdir(parents=True, exist_ok=True)
     trials = []
@@ -196,7 +196,7 @@ def try_all(times: int, out: Path, say: Callable[[str], None] = lambda line: Non
             found = try_kind(kind, times)
             writer.writerows(map(asdict, found))
             file.flush()
-            say(f"{kind}: {told(found)}")
+            echo(f"{kind}: {told(found)}")
             trials += found
     return trials
 
@@ -217,7 +217,7 @@ def told(trials: list[Trial]) -> str:
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 def main(times: int, out: Path) -> None:
     """Let backends fail in nine ways, and see what becomes of the next case."""
-    click.echo(told(try_all(times, out, say=click.echo)))
+    click.echo(told(try_all(times, out, echo=click.echo)))
 
 
 if __name__ == "__main__":

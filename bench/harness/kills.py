@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 import psutil
 
-from bench.harness.contestants import ROOT
+from bench.harness.timing_tools import ROOT
 from bench.harness.faults import members
 from tests.support import faulty_backends as outside
 
@@ -67,7 +67,7 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _PendingKill:
     """A kill whose consequences are not known yet."""
 
     way: str
@@ -83,16 +83,16 @@ class Run:
     def __init__(self, folder: Path, number: int) -> None:
         self.out, self.log = folder / f"run-{number}", folder / f"run-{number}.log"
         self.number, self._starts = number, 0
-        self._cut: _Cut | None = None
+        self._cut: _PendingKill | None = None
 
-    def go_on(self, way: str, start: Start, moment_s: float | None) -> Iterator[Kill]:
+    def start_and_kill(self, way: str, start: Start, moment_s: float | None) -> Iterator[Kill]:
         """Start it, and kill it at that moment unless it has ended; what is known of the last kill.
 
         Raises:
             RuntimeError: it ended by itself, but not as it should.
         """
         rows, begun = len(self.rows()), self._begun()
-        pid = start(self._words(), self.log)
+        pid = start(self._arguments(), self.log)
         code = _ended(pid, moment_s)
         known = self.rows()
         if code is None:
@@ -105,7 +105,7 @@ class Run:
         if self._cut:
             yield self._consequences(self._cut, now, ended=code == 0)
         redone = self._begun() - begun - (len(now) - rows)
-        cut = _Cut(way, self._starts, moment_s or 0.0, now, redone)
+        cut = _PendingKill(way, self._starts, moment_s or 0.0, now, redone)
         self._cut = None if code == 0 else cut
         self._starts += 1
         if code == 0 and len(now) != ROWS:
@@ -116,7 +116,7 @@ class Run:
         """Whether it has come to its end."""
         return self._starts > 0 and self._cut is None
 
-    def _words(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         axes = ["--axis", f"in_channels=1:{PROBLEMS}:+1", "--axis", "size=3"]
         backends = [word for name in BACKENDS for word in ("--backend", name)]
         options = ["--baseline", BACKENDS[0], "--passes", str(PASSES), "--out", str(self.out)]
@@ -137,7 +137,7 @@ class Run:
     def _last_words(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
-    def _consequences(self, cut: _Cut, now: list[bytes], ended: bool) -> Kill:
+    def _consequences(self, cut: _PendingKill, now: list[bytes], ended: bool) -> Kill:
         from convsweep.results.schema import MEASUREMENTS_TABLE
 
         table = MEASUREMENTS_TABLE.load_completed(self.out).rows
@@ -237,7 +237,7 @@ def prepare_to_fork() -> None:
         raise RuntimeError(f"a process with {threads} threads can't fork")
 
 
-def _in_here(folder: Path) -> None:
+def _install_backends(folder: Path) -> None:
     """Have this process and all that it starts know the backends, and keep off further threads."""
     site = folder / "site"
     site.mkdir()
@@ -248,7 +248,7 @@ def _in_here(folder: Path) -> None:
 
 def kills(times: int, by_command: int, seed: int, folder: Path) -> Iterator[Kill]:
     """At least so many kills of runs, each run going on until it comes to its end."""
-    _in_here(folder)
+    _install_backends(folder)
     prepare_to_fork()
     moment, killed, number = random.Random(seed), 0, 0
     for way, start, share in (
@@ -257,22 +257,22 @@ def kills(times: int, by_command: int, seed: int, folder: Path) -> Iterator[Kill
     ):
         if share <= 0:
             continue
-        whole_s = _whole_s(Run(folder, number), way, start)
+        uninterrupted_s = _uninterrupted_s(Run(folder, number), way, start)
         goal = killed + share
         while killed < goal:
             number += 1
             run = Run(folder, number)
             while not run.ended:
-                for kill in run.go_on(way, start, moment.uniform(0.0, whole_s)):
+                for kill in run.start_and_kill(way, start, moment.uniform(0.0, uninterrupted_s)):
                     killed += 1
                     yield kill
         number += 1
 
 
-def _whole_s(run: Run, way: str, start: Start) -> float:
+def _uninterrupted_s(run: Run, way: str, start: Start) -> float:
     """How long a run takes that nobody kills."""
     started = time.monotonic()
-    list(run.go_on(way, start, None))
+    list(run.start_and_kill(way, start, None))
     return time.monotonic() - started
 
 

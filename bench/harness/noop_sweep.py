@@ -2,7 +2,7 @@
 
     python -m bench.harness.noop_sweep CASES FOLDER
 
-Prints its findings as JSON. `_carry_out` alone knows how convsweep carries out a run.
+Prints its findings as JSON. `_run_sweep` alone knows how convsweep carries out a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from convsweep.sweep.session import run_sweep
 from convsweep.sweep.worker_pool import start_worker
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
-"""Numbers of cases, and how many values in_channels and out_channels take to make as many."""
+"""Array of cases, and how many values in_channels and out_channels take to make as many."""
 
 _NOTHING = MeasurementConfig(
     warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, discard_s=0
@@ -92,7 +92,7 @@ def noop_request(cases: int) -> Request:
     return read_request(Options(axes=axes, backends=("torch_conv",), passes=1, ceilings=False))
 
 
-def _carry_out(request: Request, out: Path, moved: Callable[[], None]) -> None:
+def _run_sweep(request: Request, out: Path, moved: Callable[[], None]) -> None:
     """The run as the command line carries it out, but for the effort of timing."""
     executor = LocalExecutor(
         request, lambda settings: start_worker(replace(settings, effort=_NOTHING))
@@ -104,7 +104,7 @@ def measure(cases: int, out: Path) -> dict[str, float | int | None]:
     """One row of `overhead.csv`."""
     request, watch = noop_request(cases), Watch()
     started = perf_counter()
-    _carry_out(request, out, lambda: watch.row(cases))
+    _run_sweep(request, out, lambda: watch.row(cases))
     ended, peak_bytes = perf_counter(), _peak_bytes()
     rows = store.load(out)
     if len(rows) != cases or set(rows["status"]) != {"ok"}:

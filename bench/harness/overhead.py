@@ -20,7 +20,7 @@ import click
 import pandas as pd
 from pandas import DataFrame
 
-from bench.harness.contestants import ROOT
+from bench.harness.timing_tools import ROOT
 from convsweep.measure.outcome import utc_now
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
@@ -35,7 +35,7 @@ LIMIT_BYTES = 20 * 2**20
 
 
 def measure_sizes(
-    sizes: Sequence[int], out: Path, say: Callable[[str], None] = lambda line: None
+    sizes: Sequence[int], out: Path, echo: Callable[[str], None] = lambda line: None
 ) -> None:
     """Measure every size in a fresh process; the file is written anew, row by row."""
     out.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def measure_sizes(
                 writer.writerow(row.keys())
             writer.writerow(row.values())
             file.flush()
-            say(f"{cases} cases: {row['wall_s']:.1f} s")
+            echo(f"{cases} cases: {row['wall_s']:.1f} s")
 
 
 def _measure(cases: int) -> dict[str, float]:
@@ -83,7 +83,7 @@ def load(path: Path) -> DataFrame | None:
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 def main(out: Path) -> None:
     """Measure what runs of no-op cases cost, from ten to ten thousand."""
-    measure_sizes(SIZES, out, say=click.echo)
+    measure_sizes(SIZES, out, echo=click.echo)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pandas import DataFrame
 
-from bench.harness import agreement, overhead, pictures, tools
+from bench.harness import agreement, figures, overhead, tools
 from bench.harness.pairs import short_name
 from convsweep import formatting
 from convsweep.report.plots.style import png
@@ -33,8 +33,8 @@ def write_page(run: Path, out: Path) -> Path:
     """
     rows = agreement.load(run / tools.FILE)
     costs = overhead.load(run / overhead.FILE)
-    drawn = pictures.tool_pictures(rows)
-    drawn += [] if costs is None else [pictures.overhead_picture(costs)]
+    drawn = figures.tool_pictures(rows)
+    drawn += [] if costs is None else [figures.overhead_picture(costs)]
     context = _context(run, rows, costs)
     context["pictures"] = {picture.name: picture for picture in drawn}
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def _context(run: Path, rows: DataFrame, costs: DataFrame | None) -> dict[str, A
         "answers": answer_table(rows),
         "commits": formatting.join(list(map(str, rows["commit"].dropna().unique()))),
         "costs": None if costs is None else cost_table(costs),
-        "cost": None if costs is None else pictures.cost(costs),
+        "cost": None if costs is None else figures.cost(costs),
         "minute": minute and minute_table(minute),
         "share": minute and timing_share(minute),
         "cpu": environment["machine"]["cpu"],
@@ -78,7 +78,7 @@ def _template() -> Any:
 def sentences(rows: DataFrame) -> list[str]:
     """What came out, the most important first."""
     table = agreement.by_tool(rows)
-    said = [pictures.steadiness(table.dropna(subset="p95_change")) + "."]
+    said = [figures.steadiness(table.dropna(subset="p95_change")) + "."]
     if {agreement.OURS, agreement.RIVAL} <= set(table.index):
         ratio = table.loc[agreement.OURS, "p95_change"] / table.loc[agreement.RIVAL, "p95_change"]
         said.append(f"Ours moves {formatting.digits(ratio)} times as far as {agreement.RIVAL}'s.")
@@ -88,11 +88,11 @@ def sentences(rows: DataFrame) -> list[str]:
         f"{formatting.digits(widest.low)} times as fast as the standard one by {widest.lowest}, and "
         f"{formatting.digits(widest.high)} times by {widest.highest}."
     )
-    held = agreement.intervals_held(rows)
+    held = agreement.count_covering(rows)
     if held.intervals:
         said.append(
             f"{held.held} of convsweep's {held.intervals} intervals of 95 % "
-            f"({pictures.percent(held.held / held.intervals)}) hold the median of its own runs."
+            f"({figures.percent(held.held / held.intervals)}) hold the median of its own runs."
         )
     return said
 
@@ -108,8 +108,8 @@ def tool_table(rows: DataFrame, told: dict[str, dict[str, str]]) -> Table:
             told.get(str(tool), {}).get("statistic", ""),
             f"{row['runs']:.0f}",
             f"{row['run_s']:.1f}",
-            pictures.percent(row["median_change"]),
-            pictures.percent(row["p95_change"]),
+            figures.percent(row["median_change"]),
+            figures.percent(row["p95_change"]),
             formatting.digits(row["mean_speedup"]),
         )
         for tool, row in agreement.by_tool(rows).iterrows()
@@ -140,14 +140,14 @@ def cost_table(costs: DataFrame) -> Table:
                 "wall_s", "timing_s", "start_s", "summary_s", "further_case_s", "whole_case_s")),
             *(formatting.size_in_bytes(row[f"{name}_gains_bytes"])
               for name in ("child", "parent", "summary")),
-            *(_ends(row, f"{name}_descriptors") for name in ("parent", "child")),
+            *(_interval(row, f"{name}_descriptors") for name in ("parent", "child")),
         )
         for _, row in costs.iterrows()
     ]  # fmt: skip
     return Table(heads, cells, frozenset(heads))
 
 
-def _ends(row: Any, name: str) -> str:
+def _interval(row: Any, name: str) -> str:
     return f"{row[f'{name}_first']:.0f}, {row[f'{name}_most']:.0f}"
 
 
@@ -165,8 +165,8 @@ def timing_share(spent: dict[str, float]) -> str:
     useful_s = spent["timing_s"] + spent["warm_up_s"]
     started_s = spent["wall_s"] - spent.get("start_s", 0.0)
     return (
-        f"{pictures.percent(useful_s / started_s)} of the time after the processes' start was "
-        f"timing or warming up, {pictures.percent(useful_s / spent['wall_s'])} of all."
+        f"{figures.percent(useful_s / started_s)} of the time after the processes' start was "
+        f"timing or warming up, {figures.percent(useful_s / spent['wall_s'])} of all."
     )
 
 
@@ -178,7 +178,7 @@ def minute_table(spent: dict[str, float]) -> Table:
         (
             name.removesuffix("_s").replace("_", " "),
             formatting.seconds(value),
-            pictures.percent(value / spent["wall_s"]),
+            figures.percent(value / spent["wall_s"]),
         )
         for name, value in {**parts, "wall_s": spent["wall_s"]}.items()
     ]

@@ -41,12 +41,12 @@ def short_name(label: str) -> str:
     return f"{problem.in_channels} → {problem.out_channels}, {size}{stride}"
 
 
-def to_variable(pairs: Sequence[ConvProblem]) -> dict[str, str]:
+def to_environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:
     """The pairs as the environment of a tool's process."""
     return {VARIABLE: " ".join(pair.label for pair in pairs)}
 
 
-def asked_for() -> list[ConvProblem]:
+def requested_pairs() -> list[ConvProblem]:
     """The pairs that this process is to time: its environment's, all where that names none."""
     labels = os.environ.get(VARIABLE, "").split()
     return [ConvProblem.parse(label) for label in labels] or list(PAIRS)

@@ -1,4 +1,4 @@
-"""Run the tools in turn on the same pairs, and append what each says to `tools.csv`.
+"""Run the tools in tool_run on the same pairs, and append what each says to `tools.csv`.
 
     python -m bench.harness.tools --rounds 8 --out results/harness
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from bench.harness.contestants import TOOLS, Tool, Turn, take_turn
+from bench.harness.timing_tools import TOOLS, Tool, ToolRun, run_tool
 from bench.harness.pairs import PAIRS
 from convsweep.measure.outcome import utc_now
 from convsweep.problems.problem import ConvProblem
@@ -48,7 +48,7 @@ def compare(
     *,
     rounds: int,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Run what is missing of so many rounds, the rows of a run on the disk when it ends."""
     out.mkdir(parents=True, exist_ok=True)
@@ -65,15 +65,15 @@ def compare(
                 "commit": environment["commit"],
                 "started_at": utc_now(),
             }
-            turn = take_turn(tool, pairs)
-            _append(out / FILE, _rows(head, turn))
-            say(f"round {round_index + 1} of {rounds}: {tool.name}, {turn.run_s:.1f} s")
+            tool_run = run_tool(tool, pairs)
+            _append(out / FILE, _rows(head, tool_run))
+            echo(f"round {round_index + 1} of {rounds}: {tool.name}, {tool_run.run_s:.1f} s")
 
 
-def _rows(head: dict[str, object], turn: Turn) -> list[dict[str, object]]:
+def _rows(head: dict[str, object], turn: ToolRun) -> list[dict[str, object]]:
     return [
-        {**head, "run_s": turn.run_s, "pair": pair, **answer._asdict()}
-        for pair, answer in turn.answers.items()
+        {**head, "run_s": tool_run.run_s, "pair": pair, **answer._asdict()}
+        for pair, answer in tool_run.answers.items()
     ]
 
 
@@ -125,7 +125,7 @@ def _write_environment(environment: dict[str, object], tools: Sequence[Tool], ou
 def main(rounds: int, out: Path, seed: int, without: tuple[str, ...]) -> None:
     """Compare the timing tools on the same pairs of layers."""
     tools = [tool for tool in TOOLS if tool.name not in without]
-    compare(tools, PAIRS, out, rounds=rounds, seed=seed, say=click.echo)
+    compare(tools, PAIRS, out, rounds=rounds, seed=seed, echo=click.echo)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cluster.alone import alone, why_not_alone
+from bench.cluster.isolation import isolated, missing_isolation
 from bench.cluster.slots import overlaps
 from convsweep.cluster.pool import TaskResult
 from convsweep.results.store import load
@@ -20,7 +20,7 @@ WAITING = "convsweep: waiting for"
 TOKEN = "a-token-of-this-test-and-nothing-else"
 
 pytest.importorskip("ray")
-REASON = why_not_alone()
+REASON = missing_isolation()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 
@@ -35,7 +35,7 @@ def run_alone(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
         "TMPDIR": str(tmp_path),
     }
     return subprocess.run(
-        alone(["sh", "-c", script]),
+        isolated(["sh", "-c", script]),
         cwd=tmp_path,
         env=os.environ | variables,
         capture_output=True,

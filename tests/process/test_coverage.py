@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.harness import claims, coverage
-from bench.harness.candidates import METHODS, RUN_OF, mean_of, moderate, sign_test, signed_rank
-from bench.harness.passes import SAMPLES, SCENARIOS, Scenario, draw
+from bench.harness import coverage, verdict_errors
+from bench.harness.interval_methods import METHODS, RUN_OF, mean_of, moderate, sign_test, signed_rank
+from bench.harness.simulated_passes import SAMPLES, SCENARIOS, Scenario, draw
 from convsweep.report.tables import markdown
 
 OURS = {coverage.OURS: METHODS[coverage.OURS]}
@@ -25,12 +25,12 @@ def test_nineteen_of_twenty_intervals_are_true(scenario: Scenario) -> None:
         assert (0.93 <= row["coverage"] <= 0.97) == known, row
 
 
-@pytest.mark.parametrize("deviation", claims.DEVIATIONS)
-@pytest.mark.parametrize("truth", claims.TRUTHS)
+@pytest.mark.parametrize("deviation", verdict_errors.DEVIATIONS)
+@pytest.mark.parametrize("truth", verdict_errors.TRUE_SPEEDUPS)
 def test_verdicts_are_hardly_ever_false_and_find_five_percent(truth: str, deviation: str) -> None:
     """On 4,000 comparisons; the effect where passes differ by 1 to 2 %, from eight passes on."""
     for passes in (5, 8, 12):
-        rows = claims.corrections(truth, deviation, passes, runs=20)
+        rows = verdict_errors.corrections(truth, deviation, passes, runs=20)
         how = ("Benjamini-Hochberg", coverage.OURS)
         (row,) = (row for row in rows if (row["method"], row["estimator"]) == how)
         assert not row["false_alarms"] > 0.01
@@ -41,23 +41,23 @@ def test_verdicts_are_hardly_ever_false_and_find_five_percent(truth: str, deviat
 
 @pytest.mark.parametrize("truth", ["all the same", "half twice as fast"])
 def test_looking_after_every_pass_raises_no_false_alarms(truth: str) -> None:
-    row = claims.looks(truth, "1-6 %", "its verdict is settled", runs=5)
+    row = verdict_errors.looks(truth, "1-6 %", "its verdict is settled", runs=5)
     assert row["false_alarms"] <= 0.01
-    assert row["used"] < claims.LAST_LOOK
+    assert row["used"] < verdict_errors.LAST_LOOK
 
 
 def test_made_up_passes_are_as_their_scenario_says() -> None:
-    calm = Scenario(name="", says="", pass_deviation=(0.03, 0.03), sample_deviation=0.0)
+    calm = Scenario(name="", description="", pass_deviation=(0.03, 0.03), sample_deviation=0.0)
     drawn = draw(calm, np.random.default_rng(0), runs=2000, passes=10)
-    assert drawn.log_time.std() == pytest.approx(0.03, rel=0.05)
-    assert drawn.log_speedup.std() == pytest.approx(0.03 * np.sqrt(2), rel=0.05)
-    assert drawn.speedup_deviation == pytest.approx(0.03 * np.sqrt(2))
-    slow = Scenario(name="", says="", pass_deviation=(0, 0), sample_deviation=0.0, slow_passes=0.1)
+    assert simulated.log_time.std() == pytest.approx(0.03, rel=0.05)
+    assert simulated.log_speedup.std() == pytest.approx(0.03 * np.sqrt(2), rel=0.05)
+    assert simulated.speedup_deviation == pytest.approx(0.03 * np.sqrt(2))
+    slow = Scenario(name="", description="", pass_deviation=(0, 0), sample_deviation=0.0, slow_passes=0.1)
     times = draw(slow, np.random.default_rng(0), runs=2000, passes=10).log_time
     assert (times > 0).mean() == pytest.approx(0.1, rel=0.1)
     assert times.max() <= np.log(1.5)
     wandering = Scenario(
-        name="", says="", pass_deviation=(0, 0), sample_deviation=0.0, drift_deviation=0.05
+        name="", description="", pass_deviation=(0, 0), sample_deviation=0.0, drift_deviation=0.05
     )
     times = draw(wandering, np.random.default_rng(0), runs=2000, passes=10).log_time
     following = np.corrcoef(times[:, :-1].ravel(), times[:, 1:].ravel())[0, 1]
@@ -105,12 +105,12 @@ def test_every_study_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "SCENARIOS", [s for s in SCENARIOS if s.name == "shared"])
     monkeypatch.setattr(coverage, "PASSES", (5, 8))
     monkeypatch.setattr(coverage, "TRIALS", 200)
-    monkeypatch.setattr(coverage, "TRUTHS", ["half 5 % faster"])
+    monkeypatch.setattr(coverage, "TRUE_SPEEDUPS", ["half 5 % faster"])
     monkeypatch.setattr(coverage, "DEVIATIONS", ["1-2 %"])
     for name, few in (("intervals", {"trials": 200}), ("corrections", {"runs": 2})):
         whole = getattr(coverage, name)
         monkeypatch.setattr(coverage, name, lambda *a, whole=whole, few=few: whole(*a, **few))
-    monkeypatch.setattr(coverage, "looks", lambda *a: claims.looks(*a, runs=2))
+    monkeypatch.setattr(coverage, "looks", lambda *a: verdict_errors.looks(*a, runs=2))
     found = coverage.simulate()
     assert set(found["study"]) == {"intervals", "verdicts", "looks"}
     pages = [markdown(table) for table in coverage.tables(found).values()]

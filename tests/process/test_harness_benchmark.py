@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.harness import agreement, contestants, noop_sweep, overhead, page, tools
-from bench.harness.contestants import TOOLS, Tool, take_turn
+from bench.harness import agreement, noop_sweep, overhead, page, timing_tools, tools
+from bench.harness.timing_tools import TOOLS, Tool, run_tool
 from bench.harness.pairs import PAIRS, short_name
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import read_problems
@@ -93,7 +93,7 @@ def test_the_tools_disagree_most_where_the_ratio_is_largest(rows: pd.DataFrame) 
 
 
 def test_intervals_are_held_against_the_median_of_all_runs(rows: pd.DataFrame) -> None:
-    assert agreement.intervals_held(rows) == (5, 6)  # 4.1 to 4.2 misses 4
+    assert agreement.count_covering(rows) == (5, 6)  # 4.1 to 4.2 misses 4
 
 
 def test_the_page_tells_and_draws_what_there_is(results: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_without_rows_there_is_no_page(tmp_path: Path) -> None:
 
 
 def test_the_pairs_are_problems_that_convsweep_reads(tmp_path: Path) -> None:
-    contestants.write_problems(PAIRS, tmp_path / "pairs.csv")
+    timing_tools.write_problems(PAIRS, tmp_path / "pairs.csv")
     assert [layer.problem for layer in read_problems(tmp_path / "pairs.csv")] == list(PAIRS)
     assert short_name(SECOND) == "128 → 256, 28x28, stride 2"
 
@@ -160,8 +160,8 @@ LEAST: Mapping[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_every_tool_answers(tool: Tool) -> None:
-    turn = take_turn(replace(tool, options=LEAST[tool.name]), [TINY])
-    [(pair, answer)] = turn.answers.items()
+    tool_run = run_tool(replace(tool, options=LEAST[tool.name]), [TINY])
+    [(pair, answer)] = tool_run.answers.items()
     assert pair == TINY.label
     assert answer.standard_s > 0
     assert answer.separable_s > 0
@@ -178,7 +178,7 @@ def stub(name: str, code: str) -> Tool:
 TELLS = """
 import json, os
 told = {os.environ["HARNESS_PAIRS"]: {"standard": 6.0, "separable": 2.0}}
-json.dump(told, open("told.json", "w"))
+json.dump(told, open("output.json", "w"))
 """
 
 
@@ -186,7 +186,7 @@ def test_a_round_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     one, other = stub("one", TELLS), stub("other", TELLS)
     tools.compare([one], [TINY], tmp_path, rounds=2)
     said: list[str] = []
-    tools.compare([one, other], [TINY], tmp_path, rounds=3, say=said.append)
+    tools.compare([one, other], [TINY], tmp_path, rounds=3, echo=said.append)
     rows = agreement.load(tmp_path / tools.FILE)
     assert len(said) == 1 + 1 + 2
     assert sorted(zip(rows["round"], rows["tool"], strict=True)) == [

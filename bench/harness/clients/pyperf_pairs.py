@@ -6,14 +6,14 @@ import pyperf
 import torch
 
 from bench.harness.layers import make_layer
-from bench.harness.pairs import LAYERS, asked_for
+from bench.harness.pairs import LAYERS, requested_pairs
 
 
 def main() -> None:
     """One benchmark a layer."""
     torch.set_num_threads(1)
     runner = pyperf.Runner()
-    for pair in asked_for():
+    for pair in requested_pairs():
         for layer in LAYERS:
             runner.bench_func(f"{pair.label} {layer}", make_layer(pair, layer))
 

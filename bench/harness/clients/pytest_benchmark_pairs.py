@@ -7,12 +7,12 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.harness.layers import make_layer
-from bench.harness.pairs import LAYERS, asked_for
+from bench.harness.pairs import LAYERS, requested_pairs
 from convsweep.problems.problem import ConvProblem
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("pair", asked_for(), ids=lambda pair: pair.label)
+@pytest.mark.parametrize("pair", requested_pairs(), ids=lambda pair: pair.label)
 def test_layer(pair: ConvProblem, layer: str, benchmark: BenchmarkFixture) -> None:
     """One benchmark a layer."""
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch.utils.benchmark import Timer
 
 from bench.harness.layers import make_layer
-from bench.harness.pairs import LAYERS, asked_for
+from bench.harness.pairs import LAYERS, requested_pairs
 
 
 def main(out: str, autorange: str, *run_times: str) -> None:
@@ -17,7 +17,7 @@ def main(out: str, autorange: str, *run_times: str) -> None:
     names = ("min_run_time", "max_run_time")
     options = dict(zip(names, map(float, run_times), strict=False))
     told: dict[str, dict[str, float]] = {}
-    for pair in asked_for():
+    for pair in requested_pairs():
         for layer in LAYERS:
             timer = Timer("call()", globals={"call": make_layer(pair, layer)})
             measured = getattr(timer, autorange)(**options)

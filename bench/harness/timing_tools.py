@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from bench.harness.pairs import LAYERS, VARIABLE, to_variable, write_problems
+from bench.harness.pairs import LAYERS, VARIABLE, to_environment, write_problems
 from convsweep.problems.problem import ConvProblem
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +25,10 @@ CONVSWEEP_OPTIONS = ("--budget", "8s", "--precision", "0.5%")
 PYPERF_OPTIONS = ("--fast",)
 """By its defaults pyperf starts 20 processes a benchmark, and each of them imports torch."""
 
-PROBLEMS, RUN, TOLD = "problems.csv", "run", "told.json"
+PROBLEMS, RUN, OUTPUT = "problems.csv", "run", "output.json"
 
 # What would make a tool's process another one than its users have.
-_MEDDLING = ("MALLOC_", "GLIBC_", "LD_PRELOAD", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTEST_")
+_EXCLUDED_PREFIXES = ("MALLOC_", "GLIBC_", "LD_PRELOAD", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTEST_")
 
 
 class Answer(NamedTuple):
@@ -62,7 +62,7 @@ class Tool:
     """Its answers, from what it wrote into that folder."""
 
 
-class Turn(NamedTuple):
+class ToolRun(NamedTuple):
     """One run of a tool."""
 
     answers: Answers
@@ -70,7 +70,7 @@ class Turn(NamedTuple):
     """From the start of its process to the end."""
 
 
-def take_turn(tool: Tool, pairs: Sequence[ConvProblem]) -> Turn:
+def run_tool(tool: Tool, pairs: Sequence[ConvProblem]) -> ToolRun:
     """Run a tool once on the pairs, in fresh processes.
 
     Raises:
@@ -88,14 +88,14 @@ def take_turn(tool: Tool, pairs: Sequence[ConvProblem]) -> Turn:
         if done.returncode:
             raise RuntimeError(f"{tool.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         answers = tool.read(folder)
-        return Turn({pair.label: answers[pair.label] for pair in pairs}, run_s)
+        return ToolRun({pair.label: answers[pair.label] for pair in pairs}, run_s)
 
 
 def _environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:
     """This process's own, without what changes allocators and thread pools."""
-    usual = {name: text for name, text in os.environ.items() if not name.startswith(_MEDDLING)}
+    usual = {name: text for name, text in os.environ.items() if not name.startswith(_EXCLUDED_PREFIXES)}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return usual | {"PYTHONPATH": path} | to_variable(pairs)
+    return usual | {"PYTHONPATH": path} | to_environment(pairs)
 
 
 def _paired(seconds: dict[str, dict[str, float]]) -> Answers:
@@ -108,12 +108,12 @@ def _paired(seconds: dict[str, dict[str, float]]) -> Answers:
 
 
 def _read_torch(folder: Path) -> Answers:
-    return _paired(json.loads((folder / TOLD).read_text(encoding="utf-8")))
+    return _paired(json.loads((folder / OUTPUT).read_text(encoding="utf-8")))
 
 
 def _read_pytest_benchmark(folder: Path) -> Answers:
     seconds: dict[str, dict[str, float]] = {}
-    for one in json.loads((folder / TOLD).read_text(encoding="utf-8"))["benchmarks"]:
+    for one in json.loads((folder / OUTPUT).read_text(encoding="utf-8"))["benchmarks"]:
         told = one["extra_info"]
         seconds.setdefault(told["pair"], {})[told["layer"]] = one["stats"]["median"]
     return _paired(seconds)
@@ -123,7 +123,7 @@ def _read_pyperf(folder: Path) -> Answers:
     import pyperf
 
     seconds: dict[str, dict[str, float]] = {}
-    for one in pyperf.BenchmarkSuite.load(str(folder / TOLD)):
+    for one in pyperf.BenchmarkSuite.load(str(folder / OUTPUT)):
         pair, layer = one.get_name().split()
         seconds.setdefault(pair, {})[layer] = one.mean()
     return _paired(seconds)
@@ -150,7 +150,7 @@ def _number(text: str) -> float | None:
 
 
 def _torch(way: str) -> Tool:
-    command = (str(CLIENTS / "torch_timer.py"), TOLD, f"{way}_autorange")
+    command = (str(CLIENTS / "torch_timer.py"), OUTPUT, f"{way}_autorange")
     headline = f"median of Timer.{way}_autorange"
     return Tool(f"torch {way}", "torch", headline, command, (), _read_torch)
 
@@ -163,9 +163,9 @@ _CONVSWEEP = (
 # Without conftest.py, which would give the process convsweep's allocator, and without our settings.
 _PYTEST = (
     "-m", "pytest", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider",
-    str(CLIENTS / "pytest_benchmark_pairs.py"), f"--benchmark-json={TOLD}",
+    str(CLIENTS / "pytest_benchmark_pairs.py"), f"--benchmark-json={OUTPUT}",
 )
-_PYPERF = (str(CLIENTS / "pyperf_pairs.py"), "-o", TOLD, "--inherit-environ", VARIABLE)
+_PYPERF = (str(CLIENTS / "pyperf_pairs.py"), "-o", OUTPUT, "--inherit-environ", VARIABLE)
 
 TOOLS = (
     Tool("convsweep", "convsweep", "geometric mean over passes of a ratio of medians",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.harness.candidates import Numbers, mean_of, moderate
+from bench.harness.interval_methods import Array, mean_of, moderate
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
 from convsweep.analysis.verdicts import DIRECTIONS, decided_early, p_values, verdicts
 from convsweep.results.schema import MARGIN
@@ -20,26 +20,26 @@ EFFECT = float(np.log(1.05))
 Row = dict[str, object]
 
 
-def _holm(p: Numbers) -> Numbers:
+def _holm(p: Array) -> Array:
     order = np.argsort(p)
     adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     return np.minimum(adjusted[np.argsort(order)], 1)
 
 
-CORRECTIONS: Mapping[str, Callable[[Numbers], Numbers]] = {
+CORRECTIONS: Mapping[str, Callable[[Array], Array]] = {
     "none": lambda p: p,
     "Benjamini-Hochberg": stats.false_discovery_control,
     "Benjamini-Yekutieli": lambda p: stats.false_discovery_control(p, method="by"),
     "Holm": _holm,
 }
-TRUTHS: Mapping[str, NDArray[np.float64]] = {
+TRUE_SPEEDUPS: Mapping[str, NDArray[np.float64]] = {
     "all the same": np.zeros(CASES),
     "half 5 % faster": np.repeat([0, EFFECT], CASES // 2),
     "half twice as fast": np.repeat([0, np.log(2)], CASES // 2),
     "all 5 % faster": np.full(CASES, EFFECT),
     "one 5 % faster": np.append(np.zeros(CASES - 1), EFFECT),
 }
-ESTIMATORS: Mapping[str, Callable[[Numbers], Estimate]] = {
+ESTIMATORS: Mapping[str, Callable[[Array], Estimate]] = {
     "trimmed mean": estimate,
     "mean": mean_of,
     "mean, moderated": lambda logs: moderate(mean_of(logs)),
@@ -49,13 +49,13 @@ DEVIATIONS = {"1-2 %": (0.01, 0.02), "1-6 %": (0.01, 0.06)}
 
 
 def _speedups(
-    truth: Numbers, deviation: tuple[float, float], passes: int, generator: np.random.Generator
-) -> Numbers:
+    truth: Array, deviation: tuple[float, float], passes: int, generator: np.random.Generator
+) -> Array:
     own = generator.uniform(*deviation, size=(len(truth), 1))
     return truth[:, np.newaxis] + own * generator.normal(size=(len(truth), passes))
 
 
-def _counts(said: NDArray[np.str_], truth: Numbers) -> dict[str, float]:
+def _counts(said: NDArray[np.str_], truth: Array) -> dict[str, float]:
     """Shares: of equals called unequal, of wrong verdicts, of the faster found, of `same`."""
     faster = truth > 0
     right = np.where(faster, "faster", "same")
@@ -71,7 +71,7 @@ def _counts(said: NDArray[np.str_], truth: Numbers) -> dict[str, float]:
 def corrections(truth: str, deviation: str, passes: int, runs: int = RUNS) -> Iterator[Row]:
     """How often verdicts are false, and true ones found, in runs of 200 comparisons."""
     generator = np.random.default_rng([3, passes])
-    truths = np.tile(TRUTHS[truth], (runs, 1))
+    truths = np.tile(TRUE_SPEEDUPS[truth], (runs, 1))
     logs = [_speedups(one, DEVIATIONS[deviation], passes, generator) for one in truths]
     for estimator, estimates in ESTIMATORS.items():
         p = [p_values(estimates(x)) for x in logs]
@@ -90,10 +90,10 @@ def corrections(truth: str, deviation: str, passes: int, runs: int = RUNS) -> It
             }
 
 
-Done = Callable[[Mapping[int, Numbers], int], set[int]]
+Done = Callable[[Mapping[int, Array], int], set[int]]
 
 
-def _precise(known: Mapping[int, Numbers], look: int) -> set[int]:
+def _precise(known: Mapping[int, Array], look: int) -> set[int]:
     """The cases whose interval reaches no further than the margin from its middle."""
     del look
     logs = np.array([*zip_longest(*known.values(), fillvalue=np.nan)]).T
@@ -116,14 +116,14 @@ def looks(truth: str, deviation: str, stop: str, runs: int = RUNS) -> Row:
     generator = np.random.default_rng(4)
     said, used, held = [], [], []
     for _ in range(runs):
-        logs = _speedups(TRUTHS[truth], DEVIATIONS[deviation], LAST_LOOK, generator)
+        logs = _speedups(TRUE_SPEEDUPS[truth], DEVIATIONS[deviation], LAST_LOOK, generator)
         passes = _follow(logs, STOPS[stop])
         logs[np.arange(LAST_LOOK) >= passes[:, np.newaxis]] = np.nan
         found = estimate(logs)
         said.append(verdicts(found))
         used.append(passes)
         _, low, high = np.log(bounds(found))
-        inside = (low <= TRUTHS[truth]) & (TRUTHS[truth] <= high)
+        inside = (low <= TRUE_SPEEDUPS[truth]) & (TRUE_SPEEDUPS[truth] <= high)
         held.append(inside[passes < LAST_LOOK])
     return {
         "study": "looks",
@@ -132,11 +132,11 @@ def looks(truth: str, deviation: str, stop: str, runs: int = RUNS) -> Row:
         "used": float(np.mean(used)),
         "trials": runs * CASES,
         "coverage": float(np.concatenate(held).mean()),
-        **_counts(np.concatenate(said), np.tile(TRUTHS[truth], runs)),
+        **_counts(np.concatenate(said), np.tile(TRUE_SPEEDUPS[truth], runs)),
     }
 
 
-def _follow(logs: Numbers, done: Done) -> NDArray[np.intp]:
+def _follow(logs: Array, done: Done) -> NDArray[np.intp]:
     """How many passes each case gets."""
     passes = np.full(len(logs), LAST_LOOK)
     for seen in range(FIRST_LOOK, LAST_LOOK):

@@ -13,26 +13,26 @@ _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "-
 _LOOPBACK_UP = 'ip link set lo up && exec "$@"'
 
 
-def alone(command: Sequence[str]) -> list[str]:
+def isolated(command: Sequence[str]) -> list[str]:
     """The command, in a namespace that has loopback alone; what it leaves behind dies with it."""
     return [*_UNSHARE, "sh", "-c", _LOOPBACK_UP, "sh", *command]
 
 
-def why_not_alone() -> str | None:
+def missing_isolation() -> str | None:
     """Why there can be no such namespace, in words, or None."""
     missing = [name for name in ("unshare", "ip") if shutil.which(name) is None]
     if missing:
         return f"there is no {' and no '.join(missing)}"
-    done = subprocess.run(alone(["true"]), capture_output=True, text=True)
+    done = subprocess.run(isolated(["true"]), capture_output=True, text=True)
     return f"no namespace: {done.stderr.strip()}" if done.returncode else None
 
 
-def go_alone(module: str) -> None:
+def run_isolated(module: str) -> None:
     """Run this program again in a namespace of its own, unless it is in one already."""
     if os.environ.get(_INSIDE):
         return
-    if reason := why_not_alone():
+    if reason := missing_isolation():
         sys.exit(f"Ray would listen beyond this machine: {reason}")
     os.environ[_INSIDE] = "1"
-    command = alone([sys.executable, "-m", module, *sys.argv[1:]])
+    command = isolated([sys.executable, "-m", module, *sys.argv[1:]])
     os.execvp(command[0], command)

@@ -11,8 +11,8 @@ from scipy import optimize, special, stats
 
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
 
-Numbers = NDArray[np.float64]
-Ends = tuple[Numbers, Numbers]
+Array = NDArray[np.float64]
+Interval = tuple[Array, Array]
 
 RESAMPLES = 999
 RUN_OF = 100
@@ -20,29 +20,29 @@ RUN_OF = 100
 _TAIL = (1 - CONFIDENCE) / 2
 
 
-def trimmed(logs: Numbers) -> Ends:
+def trimmed(logs: Array) -> Interval:
     """The trimmed mean, as `convsweep.analysis.estimates` has it."""
-    return _ends(estimate(logs))
+    return _interval(estimate(logs))
 
 
-def mean_of(logs: Numbers) -> Estimate:
+def mean_of(logs: Array) -> Estimate:
     """The plain mean and its standard error."""
     passes = np.full(logs.shape[:-1], logs.shape[-1])
     return Estimate(logs.mean(axis=-1), np.asarray(stats.sem(logs, axis=-1)), passes - 1.0)
 
 
-def student(logs: Numbers) -> Ends:
+def student(logs: Array) -> Interval:
     """Student's t of the mean."""
-    return _ends(mean_of(logs))
+    return _interval(mean_of(logs))
 
 
-def _ends(found: Estimate) -> Ends:
+def _interval(found: Estimate) -> Interval:
     _, low, high = np.log(bounds(found))
     return low, high
 
 
-def _bootstrap(method: Literal["percentile", "BCa"]) -> Callable[[Numbers], Ends]:
-    def ends(logs: Numbers) -> Ends:
+def _bootstrap(method: Literal["percentile", "BCa"]) -> Callable[[Array], Interval]:
+    def ends(logs: Array) -> Interval:
         with np.errstate(all="ignore"):
             found = stats.bootstrap(
                 (logs,), np.mean, axis=-1, n_resamples=RESAMPLES, batch=50, method=method,
@@ -53,7 +53,7 @@ def _bootstrap(method: Literal["percentile", "BCa"]) -> Callable[[Numbers], Ends
     return ends
 
 
-def sign_test(logs: Numbers) -> Ends:
+def sign_test(logs: Array) -> Interval:
     """Order statistics around the median."""
     passes = logs.shape[-1]
     outside = int(stats.binom.ppf(_TAIL, passes, 0.5))
@@ -61,7 +61,7 @@ def sign_test(logs: Numbers) -> Ends:
     return _inner(np.sort(logs, axis=-1), outside)
 
 
-def signed_rank(logs: Numbers) -> Ends:
+def signed_rank(logs: Array) -> Interval:
     """Hodges & Lehmann 1963: the means of all pairs, as far out as Wilcoxon's test allows."""
     passes = logs.shape[-1]
     one, other = np.triu_indices(passes)
@@ -73,7 +73,7 @@ def signed_rank(logs: Numbers) -> Ends:
     return _inner(pairs, outside)
 
 
-def _inner(ordered: Numbers, outside: int) -> Ends:
+def _inner(ordered: Array, outside: int) -> Interval:
     """What is left without so many at either end; NaN where even all of them are too few."""
     if outside < 0:
         nothing = np.full(ordered.shape[:-1], np.nan)
@@ -99,14 +99,14 @@ def moderate(found: Estimate) -> Estimate:
     return Estimate(found.mean, np.sqrt(shrunk / passes), found.degrees + prior)
 
 
-def moderated(logs: Numbers) -> Ends:
+def moderated(logs: Array) -> Interval:
     """Student's t with moderated variances, a run at a time."""
     runs = np.split(logs, max(1, len(logs) // RUN_OF))
-    low, high = np.concatenate([_ends(moderate(mean_of(run))) for run in runs], axis=-1)
+    low, high = np.concatenate([_interval(moderate(mean_of(run))) for run in runs], axis=-1)
     return low, high
 
 
-METHODS: Mapping[str, Callable[[Numbers], Ends]] = {
+METHODS: Mapping[str, Callable[[Array], Interval]] = {
     "trimmed mean": trimmed,
     "mean": student,
     "mean, moderated": moderated,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-Numbers = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 SAMPLES = 30
 
@@ -19,7 +19,7 @@ class Scenario:
     """What disturbs a baseline and a backend that are timed side by side; shares of a time."""
 
     name: str
-    says: str
+    description: str
     pass_deviation: tuple[float, float] = (0.01, 0.06)
     """Between what the standard deviation from process to process lies, drawn for each backend."""
     sample_deviation: float = 0.01
@@ -35,30 +35,30 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario(name="calm", says="processes differ by 1 to 6 %"),
-    Scenario(name="spikes", says="and 5 % of samples take 10 to 50 % longer", spiked_samples=0.05),
+    Scenario(name="calm", description="processes differ by 1 to 6 %"),
+    Scenario(name="spikes", description="and 5 % of samples take 10 to 50 % longer", spiked_samples=0.05),
     Scenario(
         name="slow passes",
-        says="and 5 % of passes take 10 to 50 % longer",
+        description="and 5 % of passes take 10 to 50 % longer",
         spiked_samples=0.03,
         slow_passes=0.05,
     ),
     Scenario(
         name="shared",
-        says="processes differ by 0.5 to 1.5 %, and 15 % of passes take 10 to 50 % longer",
+        description="processes differ by 0.5 to 1.5 %, and 15 % of passes take 10 to 50 % longer",
         pass_deviation=(0.005, 0.015),
         spiked_samples=0.03,
         slow_passes=0.15,
     ),
     Scenario(
         name="drift",
-        says="processes differ by 1 to 6 %, and the machine's speed wanders by 5 %",
+        description="processes differ by 1 to 6 %, and the machine's speed wanders by 5 %",
         spiked_samples=0.03,
         drift_deviation=0.05,
     ),
     Scenario(
         name="rough",
-        says="and 15 % of passes take 10 to 50 % longer",
+        description="and 15 % of passes take 10 to 50 % longer",
         spiked_samples=0.05,
         slow_passes=0.15,
         drift_deviation=0.05,
@@ -66,25 +66,25 @@ SCENARIOS = (
 )
 
 
-class Drawn(NamedTuple):
+class SimulatedPasses(NamedTuple):
     """Made-up runs: logarithms of seconds, a pass on the last axis, and how much passes differ."""
 
-    log_speedup: Numbers
-    log_time: Numbers
-    speedup_deviation: Numbers
+    log_speedup: Array
+    log_time: Array
+    speedup_deviation: Array
     """(runs): of process effects, which alone differ from run to run."""
-    time_deviation: Numbers
+    time_deviation: Array
 
 
-def draw(scenario: Scenario, generator: np.random.Generator, runs: int, passes: int) -> Drawn:
+def draw(scenario: Scenario, generator: np.random.Generator, runs: int, passes: int) -> SimulatedPasses:
     """So many runs of so many passes; a pass has the median of its samples."""
     logs, deviation = _logs(scenario, generator, runs, passes)
-    return Drawn(logs[0] - logs[1], logs[1], np.hypot(*deviation), deviation[1])
+    return SimulatedPasses(logs[0] - logs[1], logs[1], np.hypot(*deviation), deviation[1])
 
 
 def _logs(
     scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
-) -> tuple[Numbers, Numbers]:
+) -> tuple[Array, Array]:
     """(2, runs, passes) of the baseline and the backend; and their deviations, (2, runs)."""
     shape = (2, runs, passes)
     deviation = generator.uniform(*scenario.pass_deviation, size=(2, runs, 1))
@@ -104,7 +104,7 @@ def _logs(
 
 def _median_of_samples(
     scenario: Scenario, generator: np.random.Generator, shape: tuple[int, ...]
-) -> Numbers:
+) -> Array:
     shape = (*shape, SAMPLES)
     noise = _wander(generator, shape, scenario.sample_correlation)
     spiked = generator.random(shape) < scenario.spiked_samples
@@ -112,7 +112,7 @@ def _median_of_samples(
     return np.asarray(np.median(scenario.sample_deviation * noise + spikes, axis=-1))
 
 
-def _wander(generator: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Numbers:
+def _wander(generator: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Array:
     """Normal numbers of deviation 1, each correlated with the one before it on the last axis."""
     steps = generator.normal(size=shape)
     steps[..., 1:] *= np.sqrt(1 - correlation**2)
