@@ -1,9 +1,9 @@
-"""`kill -9` of the driver at random moments: what `--resume` makes of it, and what Ray leaves.
+"""Crash trials of the driver: `kill -9` at random times, then `--resume`.
 
     python -m bench.cluster.driver_kills --times 20 --out results/cluster
 
-Each run starts a cluster of its own (`--ray local:2`) and is killed until it comes to its end:
-every other time wherever it is by then, else so long after its first new row.
+Each run starts its own cluster (`--ray local:2`) and is killed until it finishes. The kills
+alternate between a time after the start and a time after the first new row.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from bench.cluster.tables import ROOT, count_row_errors, rows_in, write_rows
 SEED = 20261128
 _SMOKE_CASES = 24
 _LONGEST_S = 240.0
-_RAY_MAY_TAKE_S = 30.0
+_RAY_EXIT_S = 30.0
 _AFTER_START_S, _AFTER_ROW_S = 12.0, 3.0
-_LOOK_EVERY_S = 0.01
+_POLL_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True)
-class Kill:
-    """One kill, and what was there at the next end of the run, by a kill or by itself."""
+class DriverKill:
+    """One kill or end of a run, and the state after it."""
 
     run: int
     start: int
-    """Of this run; those above 0 resume."""
+    """Index within the run; starts above 0 resume."""
     after: str
-    """What the moment is counted from: `start`, `row`; `end` where the run came to its end."""
+    """Event before the moment: `start`, `row`, or `end` for a finished run."""
     moment_s: float | None
     rows_before: int
     rows_after: int
     lost: int
-    """Rows that were there before and aren't after."""
+    """Rows of before that are missing after."""
     doubled: int
     ray_gone_s: float
-    """From the end of the driver until no process of Ray was left."""
+    """From the end of the driver to the end of Ray's last process."""
     ray_left: int
-    """Processes of Ray that are left half a minute later."""
+    """Processes of Ray after half a minute."""
 
 
-def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Iterator[Kill]:
-    """Runs that are killed and resumed, until there were so many kills and the last has ended."""
+def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Iterator[DriverKill]:
+    """Yield `times` kills of runs; the last run finishes."""
     moment, kills, number = random.Random(seed), 0, 0
     while kills < times:
         out, start, before = folder / f"run-{number}", 0, list[bytes]()
@@ -70,7 +70,7 @@ def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Itera
             gone_s, left = _await_ray()
             now = rows_in(out)
             missing, doubled = count_row_errors(out, _SMOKE_CASES * passes)
-            yield Kill(
+            yield DriverKill(
                 run=number,
                 start=start,
                 after=after if killed else "end",
@@ -89,17 +89,36 @@ def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Itera
 
 
 def _run(out: Path, passes: int, rows: int, limit_s: float) -> int:
-    """The exit code of a run that is killed so long after it has so many rows."""
-    words = ["run", "--grid", "smoke", "--no-ceilings", "--passes", str(passes)]
+    """Return the run's exit code; it is killed `limit_s` after it has `rows` rows."""
+    arguments = [
+        "run",
+        "--grid",
+        "smoke",
+        "--no-ceilings",
+        "--passes",
+        str(passes),
+        "--ray",
+        "local:2",
+    ]
     resume = ["--resume"] if (out / "environment.json").exists() else []
     run = subprocess.Popen(
-        [sys.executable, "-m", "convsweep", *words, "--ray", "local:2", "--out", str(out), *resume],
+        [
+            sys.executable,
+            "-m",
+            "convsweep",
+            *arguments,
+            "--ray",
+            "local:2",
+            "--out",
+            str(out),
+            *resume,
+        ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     while run.poll() is None and len(rows_in(out)) < rows:
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_INTERVAL_S)
     try:
         return run.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -108,15 +127,15 @@ def _run(out: Path, passes: int, rows: int, limit_s: float) -> int:
 
 
 def _await_ray() -> tuple[float, int]:
-    """Seconds until no process of Ray is left, and how many there are all the same."""
+    """Return seconds until Ray's processes have ended, and the number of those left."""
     started = time.monotonic()
-    while (left := _rays()) and time.monotonic() - started < _RAY_MAY_TAKE_S:
+    while (left := _ray_processes()) and time.monotonic() - started < _RAY_EXIT_S:
         time.sleep(0.05)
     return time.monotonic() - started, len(left)
 
 
-def _rays() -> list[int]:
-    """Everything in this namespace but this program: a run's own children count too."""
+def _ray_processes() -> list[int]:
+    """Return all other processes in this namespace."""
     here = psutil.Process().pid
     return [
         process.pid
@@ -130,9 +149,9 @@ def _rays() -> list[int]:
 @click.option("--seed", metavar="N", type=int, default=SEED)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(times: int, seed: int, out: Path) -> None:
-    """Kill drivers, and count what is there after resuming."""
+    """DriverKill and resume drivers; count rows and processes."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-        write_rows(out / "driver_kills.csv", Kill, kill_drivers(times, seed, Path(name)))
+        write_rows(out / "driver_kills.csv", DriverKill, kill_drivers(times, seed, Path(name)))
 
 
 if __name__ == "__main__":

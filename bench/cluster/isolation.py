@@ -1,4 +1,4 @@
-"""A network and a table of processes of one's own: Ray listens on the host's address otherwise."""
+"""Isolated network and process namespace, since Ray listens on the host's address."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-_INSIDE = "CONVSWEEP_ALONE"
+_ISOLATED = "CONVSWEEP_ISOLATED"
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _LOOPBACK_UP = 'ip link set lo up && exec "$@"'
 
 
 def isolated(command: Sequence[str]) -> list[str]:
-    """The command, in a namespace that has loopback alone; what it leaves behind dies with it."""
+    """Return the command in a namespace with loopback only; its processes end with it."""
     return [*_UNSHARE, "sh", "-c", _LOOPBACK_UP, "sh", *command]
 
 
 def missing_isolation() -> str | None:
-    """Why there can be no such namespace, in words, or None."""
+    """Return the reason why no namespace can be created, or None."""
     missing = [name for name in ("unshare", "ip") if shutil.which(name) is None]
     if missing:
-        return f"there is no {' and no '.join(missing)}"
+        return f"missing programs: {', '.join(missing)}"
     done = subprocess.run(isolated(["true"]), capture_output=True, text=True)
-    return f"no namespace: {done.stderr.strip()}" if done.returncode else None
+    return f"unshare failed: {done.stderr.strip()}" if done.returncode else None
 
 
 def run_isolated(module: str) -> None:
-    """Run this program again in a namespace of its own, unless it is in one already."""
-    if os.environ.get(_INSIDE):
+    """Restart this program in a new namespace, unless it runs in one."""
+    if os.environ.get(_ISOLATED):
         return
     if reason := missing_isolation():
-        sys.exit(f"Ray would listen beyond this machine: {reason}")
-    os.environ[_INSIDE] = "1"
+        sys.exit(f"can't isolate Ray from the network: {reason}")
+    os.environ[_ISOLATED] = "1"
     command = isolated([sys.executable, "-m", module, *sys.argv[1:]])
     os.execvp(command[0], command)

@@ -1,9 +1,9 @@
-"""Nodes that die without grace while they measure: what becomes of their cases.
+"""Node loss trials: nodes are killed while they measure.
 
     python -m bench.cluster.lost_nodes --times 10 --out results/cluster
 
-A running cluster of a head without a slot and two nodes with one each, Ray's own settings; each
-time a run is under way one of the two is killed, and another takes its place for the next run.
+The cluster has a head without a slot and two nodes with one slot each, with Ray's default settings.
+One of the two nodes is killed during each run and replaced for the next one.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from bench.cluster.tables import ROOT, count_row_errors, rows_in, write_rows
 from convsweep.cluster.pool import SLOT
 
 SEED = 20261128
-_WORDS = ("--axis", "in_channels=8,16", "--axis", "size=10", "--axis", "kernel_size=1,3",
+_ARGUMENTS = ("--axis", "in_channels=8,16", "--axis", "size=10", "--axis", "kernel_size=1,3",
           "--backend", "torch_conv", "--backend", "loop", "--no-ceilings", "--passes")  # fmt: skip
 _CASES = 8
 _LONGEST_S = 240.0
-_LOOK_EVERY_S = 0.01
+_POLL_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True)
 class LostNode:
-    """One node that died in the midst of a run."""
+    """One node that was killed during a run."""
 
     run: int
     moment_s: float
-    """After the first row."""
+    """Time after the first row."""
     rows_before: int
     rows: int
     missing: int
-    """Visits without a row in the end."""
+    """Measurements without a row at the end."""
     doubled: int
     groups_lost: int
     noticed_s: float | None
-    """From the death until convsweep knew of it."""
+    """From the kill to the recorded loss."""
     again_s: float | None
-    """From the death until the first row of what was lost."""
+    """From the kill to the first row of a lost group."""
     exit_code: int
 
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Any]:
-    """A cluster that this process has started; its token is in the environment."""
+    """Start a cluster; set its token in the environment."""
     (folder / "ray").mkdir()
     os.environ |= {
         "TMPDIR": str(folder),
@@ -81,14 +81,14 @@ def running_cluster(folder: Path) -> Iterator[Any]:
 
 
 def add_node(cluster: Any) -> Any:
-    """One more node with a slot."""
+    """Add a node with one slot."""
     return cluster.add_node(
         num_cpus=1, resources={SLOT: 1}, node_ip_address="127.0.0.1", include_dashboard=False
     )
 
 
 def kill_node(cluster: Any, node: Any) -> None:
-    """All that runs on a node is gone at once, as where its power fails."""
+    """Kill all processes of a node at once, as a power failure does."""
     (daemon,) = node.all_processes["raylet"]
     for process in psutil.Process(daemon.process.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -97,10 +97,10 @@ def kill_node(cluster: Any, node: Any) -> None:
 
 
 def start_run(address: str, out: Path, passes: int) -> subprocess.Popen[str]:
-    """`convsweep run` on the cluster, as a user starts it; the naive loop takes its time."""
-    words = ["run", *_WORDS, str(passes), "--ray", address, "--out", str(out)]
+    """Start `convsweep run` on the cluster; the `loop` backend makes it slow."""
+    arguments = ["run", *_ARGUMENTS, str(passes), "--ray", address, "--out", str(out)]
     return subprocess.Popen(
-        [sys.executable, "-m", "convsweep", *words],
+        [sys.executable, "-m", "convsweep", *arguments],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -109,7 +109,7 @@ def start_run(address: str, out: Path, passes: int) -> subprocess.Popen[str]:
 
 
 def lose_nodes(times: int, seed: int, folder: Path, passes: int = 4) -> Iterator[LostNode]:
-    """So many runs, in each of which a node dies."""
+    """Yield `times` runs, in each of which one node is killed."""
     moment = random.Random(seed)
     with running_cluster(folder) as cluster:
         nodes = [add_node(cluster), add_node(cluster)]
@@ -122,48 +122,48 @@ def lose_nodes(times: int, seed: int, folder: Path, passes: int = 4) -> Iterator
             victim = nodes.pop(moment.randrange(2))
             before, died_s = len(rows_in(out)), time.time()
             kill_node(cluster, victim)
-            _, said = run.communicate(timeout=_LONGEST_S)
+            _, stderr = run.communicate(timeout=_LONGEST_S)
             if run.returncode not in (0, 1) or not out.exists():
-                raise RuntimeError(f"run {number}: exit code {run.returncode}\n{said[-2000:]}")
-            yield _found(number, after_s, before, died_s, out, run.returncode, passes)
+                raise RuntimeError(f"run {number}: exit code {run.returncode}\n{stderr[-2000:]}")
+            yield _describe_loss(number, after_s, before, died_s, out, run.returncode, passes)
             nodes.append(add_node(cluster))
 
 
 def _await_rows(run: subprocess.Popen[str], out: Path, rows: int) -> None:
-    given_up = time.monotonic() + _LONGEST_S
+    deadline = time.monotonic() + _LONGEST_S
     while len(rows_in(out)) < rows:
-        if run.poll() is not None or time.monotonic() > given_up:
-            said = run.stderr.read() if run.stderr else ""
-            raise RuntimeError(f"the run has not begun: exit code {run.returncode}\n{said}")
-        time.sleep(_LOOK_EVERY_S)
+        if run.poll() is not None or time.monotonic() > deadline:
+            stderr = run.stderr.read() if run.stderr else ""
+            raise RuntimeError(f"the run has no row: exit code {run.returncode}\n{stderr}")
+        time.sleep(_POLL_INTERVAL_S)
 
 
-def _found(
+def _describe_loss(
     run: int, after_s: float, before: int, died_s: float, out: Path, code: int, passes: int
 ) -> LostNode:
-    told = json.loads((out / "environment.json").read_text())
+    metadata = json.loads((out / "environment.json").read_text())
     missing, doubled = count_row_errors(out, _CASES * passes)
-    lost = told["task_losses"]
-    again = []
+    lost = metadata["task_losses"]
+    restarted = []
     if lost:
         from convsweep.results.store import load
 
         table = load(out)
         for loss in lost:
-            there = table[
+            rows = table[
                 (table["problem"] == loss["what"]) & (table["pass_index"] == loss["pass_index"])
             ]
-            again += [_seconds(text) - died_s for text in there["started_at"]]
+            restarted += [_seconds(text) - died_s for text in rows["started_at"]]
     return LostNode(
         run=run,
         moment_s=round(after_s, 3),
         rows_before=before,
-        rows=told["rows"],
+        rows=metadata["rows"],
         missing=missing,
         doubled=doubled,
         groups_lost=len(lost),
         noticed_s=round(_seconds(lost[0]["at"]) - died_s, 3) if lost else None,
-        again_s=round(min(again), 3) if again else None,
+        again_s=round(min(restarted), 3) if restarted else None,
         exit_code=code,
     )
 
@@ -177,7 +177,7 @@ def _seconds(text: str) -> float:
 @click.option("--seed", metavar="N", type=int, default=SEED)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(times: int, seed: int, out: Path) -> None:
-    """Kill nodes, and count what is there in the end."""
+    """Kill nodes during runs and count the rows."""
     with tempfile.TemporaryDirectory(prefix="cluster-", dir="/tmp") as name:
         write_rows(out / "lost_nodes.csv", LostNode, lose_nodes(times, seed, Path(name)))
 

@@ -1,4 +1,4 @@
-"""`convsweep noise` in a Ray slot and outside, in turn: is a slot as quiet as a machine alone?
+"""Noise inside and outside a Ray slot: alternating runs of `convsweep noise`.
 
 python -m bench.cluster.noise --rounds 2 --out results/cluster
 """
@@ -28,43 +28,43 @@ class NoiseRun:
     """One A/A run."""
 
     way: str
-    """`alone`: as `convsweep noise` does it; `slot`: in a slot of a local cluster."""
+    """`alone`: without Ray; `slot`: in a slot of a local cluster."""
     round: int
     run_s: float
     comparisons: int
     false_alarms: int
     trials: int
-    """Comparisons with 5 % more work."""
+    """Comparisons with a 5 % slowdown."""
     found: int
     spread: float
-    """Of a speedup from pass to pass."""
+    """Deviation of a speedup between passes."""
     smallest_effect: float
 
 
 def run_noise(rounds: int, passes: int, folder: Path) -> Iterator[NoiseRun]:
-    """Runs of either way in tool_run, each round in the other order."""
+    """Yield alternating runs; the order changes every round."""
     for number in range(rounds):
         for way in sorted(_WAYS, reverse=bool(number % 2)):
             out = folder / f"{way}-{number}"
-            words = ["noise", "--passes", str(passes), "--out", str(out), *_WAYS[way]]
+            arguments = ["noise", "--passes", str(passes), "--out", str(out), *_WAYS[way]]
             started = monotonic()
             subprocess.run(
-                [sys.executable, "-m", "convsweep", *words],
+                [sys.executable, "-m", "convsweep", *arguments],
                 cwd=ROOT,
                 check=True,
                 capture_output=True,
             )
-            run_s, found = monotonic() - started, measure_noise(load(out))
+            run_s, noise = monotonic() - started, measure_noise(load(out))
             yield NoiseRun(
                 way=way,
                 round=number,
                 run_s=round(run_s, 1),
-                comparisons=found.comparisons,
-                false_alarms=found.false_alarms,
-                trials=found.trials,
-                found=found.found,
-                spread=found.spread,
-                smallest_effect=found.smallest_effect,
+                comparisons=noise.comparisons,
+                false_alarms=noise.false_alarms,
+                trials=noise.trials,
+                found=noise.found,
+                spread=noise.spread,
+                smallest_effect=noise.smallest_effect,
             )
 
 
@@ -73,7 +73,7 @@ def run_noise(rounds: int, passes: int, folder: Path) -> Iterator[NoiseRun]:
 @click.option("--passes", metavar="N", type=click.IntRange(2), default=10)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(rounds: int, passes: int, out: Path) -> None:
-    """Listen to both in tool_run."""
+    """Measure both in turn."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
         write_rows(out / "noise.csv", NoiseRun, run_noise(rounds, passes, Path(name)))
 

@@ -1,9 +1,9 @@
-"""What one driver handles: sweeps of cases that do nothing, over one, two and four local nodes.
+"""Throughput of one driver: sweeps of no-op cases on one, two and four local nodes.
 
     python -m bench.cluster.scaling --out results/cluster
 
-Every case is a group of its own, the worst that there is: a task, an answer and a synced row each.
-All nodes share this machine's cores, so that more of them show what the driver makes of it.
+Every case is its own group, the worst case: one task, one result and one synced row each. All nodes
+share this machine's cores, so that more nodes show the limits of the driver.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ _SAMPLES = (1e-4,) * 20
 
 @dataclass(frozen=True)
 class ScalingResult:
-    """One sweep of cases that do nothing."""
+    """One sweep of no-op cases."""
 
     nodes: int
     cases: int
     start_s: float
-    """Until all nodes have introduced themselves."""
+    """Time until all nodes have described themselves."""
     sweep_s: float
     """From the first task to the last row on the disk."""
     rows_per_s: float
     summary_s: float
     rss_before_bytes: int
-    """What the driver held before the sweep."""
+    """Resident memory of the driver before the sweep."""
     rss_most_bytes: int
-    """The most that it held until the last row."""
+    """Largest resident memory until the last row."""
 
 
 def do_nothing(cases: Sequence[Case], settings: Settings) -> GroupResult:
-    """On a node: an answer as long as a real one's, at once."""
+    """Return a result of realistic size at once; runs on a node."""
     return GroupResult(
         tuple((case, Outcome("ok", median_s=1e-4, blocks=(_SAMPLES,))) for case in cases)
     )
 
 
 class _IdlePool:
-    """The cluster's slots, in which nothing is measured."""
+    """Pool whose tasks measure nothing."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -88,7 +88,7 @@ class _IdlePool:
 
 
 def measure_sweep(nodes: int, cases: int, folder: Path) -> ScalingResult:
-    """Sweep so many cases over so many nodes, in this process."""
+    """Sweep no-op cases over local nodes, in this process."""
     request, driver, most, last_s = noop_request(cases), psutil.Process(), 0, 0.0
 
     def watch(progress: Progress) -> None:
@@ -98,10 +98,9 @@ def measure_sweep(nodes: int, cases: int, folder: Path) -> ScalingResult:
     started = monotonic()
     with connected(parse_address(f"local:{nodes}"), 1) as pool:
         able = fitting_nodes(pool.nodes(), None)
-        said = describe_nodes(pool, able, ("cpu",), Settings(), click.echo)
-        told = said[0][1]
+        [(_, info), *_] = describe_nodes(pool, able, ("cpu",), Settings(), click.echo)
         names = {node.id: node.name for node in able}
-        environment = Environment(request, told.metadata, told.process_setup, names)
+        environment = Environment(request, info.metadata, info.process_setup, names)
         executor = RayExecutor([NodeGroup(environment, tuple(able))], _IdlePool(pool))
         before, begun_s = driver.memory_info().rss, monotonic()
         run_sweep(executor, folder / "run", "run", "bench.cluster.scaling", watch)
@@ -119,7 +118,7 @@ def measure_sweep(nodes: int, cases: int, folder: Path) -> ScalingResult:
 
 
 def measure_all() -> Iterator[ScalingResult]:
-    """Every size on every number of nodes, each in a fresh driver."""
+    """Yield all sizes on all numbers of nodes, each in a fresh driver."""
     for cases in CASES:
         for nodes in NODES:
             command = [sys.executable, "-m", "bench.cluster.scaling", "--one", str(nodes)]
@@ -132,10 +131,12 @@ def measure_all() -> Iterator[ScalingResult]:
 
 
 @click.command()
-@click.option("--one", metavar="NODES CASES", nargs=2, type=int, help="One sweep, told as JSON.")
+@click.option(
+    "--one", metavar="NODES CASES", nargs=2, type=int, help="Run one sweep and print JSON."
+)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(one: tuple[int, int] | None, out: Path) -> None:
-    """Measure what a driver handles."""
+    """Measure the throughput of a driver."""
     if one is None:
         write_rows(out / "scaling.csv", ScalingResult, measure_all())
         return

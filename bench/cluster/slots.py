@@ -1,4 +1,4 @@
-"""Whether a node's slot is ever taken twice: tasks that do nothing, and when each had its slot.
+"""Slot trials: whether two tasks ever share the slot of a node.
 
 python -m bench.cluster.slots --tasks 200 --nodes 2 --out results/cluster
 """
@@ -24,38 +24,38 @@ _TASK_S = 0.01
 
 @dataclass(frozen=True)
 class SlotUse:
-    """What one node's slot has seen."""
+    """Use of one node's slot."""
 
     node: str
     tasks: int
     overlaps: int
-    """Tasks that began before the one before had ended."""
+    """Tasks that began before the previous one had ended."""
     tasks_per_s: float
 
 
-def overlaps(visits: Sequence[TaskResult]) -> int:
-    """How many of one node's visits began before an earlier one had ended."""
-    ordered = sorted(visits, key=lambda visit: visit.started_s)
+def overlaps(tasks_done: Sequence[TaskResult]) -> int:
+    """Count the tasks of one node that began before the previous one had ended."""
+    ordered = sorted(tasks_done, key=lambda task: task.started_s)
     return sum(later.started_s < earlier.ended_s for earlier, later in pairwise(ordered))
 
 
 def take_slots(tasks: int, nodes: int) -> Iterator[SlotUse]:
-    """Tasks that do nothing on local nodes; a row a node."""
+    """Run sleeping tasks on local nodes; yield one row per node."""
     with connected(parse_address(f"local:{nodes}"), 1) as pool:
-        there = {node.id: node.name for node in pool.nodes()}
-        for node in pool.nodes():  # whose first task would have to import everything
+        names = {node.id: node.name for node in pool.nodes()}
+        for node in pool.nodes():  # the first task of a node imports everything
             pool.result(pool.submit(time.sleep, (0,), slots_of([node])))
         started = time.monotonic()
         tickets = [
             pool.submit(time.sleep, (_TASK_S,), slots_of(pool.nodes())) for _ in range(tasks)
         ]
-        visits = [pool.result(ticket) for ticket in tickets]
+        tasks_done = [pool.result(ticket) for ticket in tickets]
         wall_s = time.monotonic() - started
-    done = [visit for visit in visits if isinstance(visit, TaskResult)]
+    done = [task for task in tasks_done if isinstance(task, TaskResult)]
     if len(done) != tasks:
         raise RuntimeError(f"{tasks - len(done)} of {tasks} tasks were lost")
-    for node_id, name in there.items():
-        own = [visit for visit in done if visit.node_id == node_id]
+    for node_id, name in names.items():
+        own = [task for task in done if task.node_id == node_id]
         yield SlotUse(name, len(own), overlaps(own), round(len(own) / wall_s, 1))
 
 
@@ -64,7 +64,7 @@ def take_slots(tasks: int, nodes: int) -> Iterator[SlotUse]:
 @click.option("--nodes", metavar="N", type=click.IntRange(1, 16), default=2)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(tasks: int, nodes: int, out: Path) -> None:
-    """Take slots, and look for two at once."""
+    """Run tasks in slots and count overlaps."""
     write_rows(out / "slots.csv", SlotUse, take_slots(tasks, nodes))
 
 

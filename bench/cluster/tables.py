@@ -1,4 +1,4 @@
-"""What the trials of a cluster share: the rows of a run, and their own tables."""
+"""Rows of a run and tables of the cluster trials."""
 
 from __future__ import annotations
 
@@ -21,24 +21,21 @@ ROOT = Path(__file__).parents[2]
 
 
 def rows_in(out: Path) -> list[bytes]:
-    """The whole lines below the header, while somebody writes."""
+    """Return the complete lines below the header of a file that may be growing."""
     path = out / MEASUREMENTS
     content = path.read_bytes() if path.exists() else b""
     return content[: content.rfind(b"\n") + 1].splitlines()[1:]
 
 
-def count_row_errors(out: Path, visits: int) -> tuple[int, int]:
-    """How many of a run's visits have no row, and how many rows there are too many."""
+def count_row_errors(out: Path, measurements: int) -> tuple[int, int]:
+    """Return the number of missing and of repeated rows of a run."""
     table = MEASUREMENTS_TABLE.load_completed(out).rows
-    found = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
-    return visits - len(found), len(table) - len(found)
+    counted = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
+    return measurements - len(counted), len(table) - len(counted)
 
 
 def write_rows(path: Path, kind: Any, rows: Iterable[Any]) -> None:
-    """Write rows, instances of the dataclass `kind`, as they come, and show them.
-
-    Each says when, and of which commit.
-    """
+    """Write and print rows of dataclass `kind`, each with its time and commit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     commit = describe({"cpu": cpu_name()})["commit"]
     names = ["started_at", "commit", *(field.name for field in fields(kind))]

@@ -1,4 +1,4 @@
-"""What `tools.csv` description: each tool's answers, how far they move between runs, what they cost."""
+"""Agreement of the timing tools, computed from `tools.csv`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ OURS, RIVAL = "convsweep", "pytest-benchmark"
 
 
 def load(path: Path) -> DataFrame:
-    """Every row that was measured; raises `ValueError` where there is none."""
+    """Return the rows of `tools.csv`. Raises `ValueError` if there are none."""
     if not path.is_file():
-        raise ValueError(f"{str(path)!r} is not there: run bench.harness.tools first")
+        raise ValueError(f"{str(path)!r} does not exist; run `python -m bench.harness.tools` first")
     rows = pd.read_csv(path)
     if rows.empty:
-        raise ValueError(f"{str(path)!r} has no row")
+        raise ValueError(f"{str(path)!r} has no rows; run `python -m bench.harness.tools`")
     return rows
 
 
 def changes(rows: DataFrame) -> DataFrame:
-    """`tool, pair, change` for every two runs of a tool: |log of the ratio of their speedups|."""
-    found = [
+    """Return columns tool, pair and change: |log speedup ratio| per two runs of a tool."""
+    differences = [
         {"tool": tool, "pair": pair, "change": abs(float(np.log(one / other)))}
         for (tool, pair), runs in rows.groupby(["tool", "pair"], sort=False)
         for one, other in combinations(runs["speedup"], 2)
     ]
-    return pd.DataFrame(found, columns=["tool", "pair", "change"]).astype({"change": float})
+    return pd.DataFrame(differences, columns=["tool", "pair", "change"]).astype({"change": float})
 
 
 def answers(rows: DataFrame) -> DataFrame:
-    """The median speedup over runs: a row a pair, a column a tool."""
+    """Return median speedups over runs: one row per pair, one column per tool."""
     table = rows.pivot_table(
         index="pair", columns="tool", values="speedup", aggfunc="median", sort=False
     )
@@ -42,29 +42,29 @@ def answers(rows: DataFrame) -> DataFrame:
 
 
 def tool_names(rows: DataFrame) -> list[str]:
-    """The tools, ours first, the others by how long a run takes."""
+    """Return tool names: convsweep first, then the slowest tool first."""
     cost = rows.groupby("tool")["run_s"].median().sort_values(ascending=False)
     return sorted(cost.index, key=lambda name: name != OURS)
 
 
 def by_tool(rows: DataFrame) -> DataFrame:
-    """One row a tool: `runs, run_s, median_change, p95_change, mean_speedup`.
+    """Return one row per tool: `runs, run_s, median_change, p95_change, mean_speedup`.
 
-    A change is NaN with one run; the mean speedup is geometric, over the pairs' answers.
+    Changes are NaN with a single run. The mean speedup is geometric, over the pairs.
     """
-    moved = changes(rows).groupby("tool")["change"]
-    said = answers(rows)
+    by_tool_changes = changes(rows).groupby("tool")["change"]
+    speedups = answers(rows)
     table = DataFrame(index=pd.Index(tool_names(rows), name="tool"))
     table["runs"] = rows.groupby("tool")["round"].nunique()
     table["run_s"] = rows.drop_duplicates(["tool", "round"]).groupby("tool")["run_s"].median()
-    table["median_change"] = moved.median()
-    table["p95_change"] = moved.quantile(0.95)
-    table["mean_speedup"] = np.exp(np.log(said).mean())
+    table["median_change"] = by_tool_changes.median()
+    table["p95_change"] = by_tool_changes.quantile(0.95)
+    table["mean_speedup"] = np.exp(np.log(speedups).mean())
     return table
 
 
 class Disagreement(NamedTuple):
-    """The pair that the tools agree on least."""
+    """Pair with the widest disagreement between tools."""
 
     pair: str
     lowest: str
@@ -74,23 +74,23 @@ class Disagreement(NamedTuple):
 
 
 def widest_disagreement(rows: DataFrame) -> Disagreement:
-    """Where the highest answer is most above the lowest."""
-    said = answers(rows)
-    pair = str((said.max(axis=1) / said.min(axis=1)).idxmax())
-    row = said.loc[pair]
+    """Return the pair with the largest ratio of highest to lowest speedup."""
+    speedups = answers(rows)
+    pair = str((speedups.max(axis=1) / speedups.min(axis=1)).idxmax())
+    row = speedups.loc[pair]
     return Disagreement(pair, str(row.idxmin()), row.min(), str(row.idxmax()), row.max())
 
 
 class IntervalCount(NamedTuple):
-    """Of so many intervals, how many hold the median of all runs."""
+    """Number of intervals that cover the median of all runs."""
 
-    held: int
+    covering: int
     intervals: int
 
 
 def count_covering(rows: DataFrame) -> IntervalCount:
-    """Our intervals against the medians of our own runs: how true they are from run to run."""
+    """Count convsweep's intervals that cover the median of convsweep's runs."""
     ours = rows[(rows["tool"] == OURS) & rows["ci_low"].notna() & rows["ci_high"].notna()]
     median = ours.groupby("pair")["speedup"].transform("median")
-    held = (ours["ci_low"] <= median) & (median <= ours["ci_high"])
-    return IntervalCount(int(held.sum()), len(ours))
+    covering = (ours["ci_low"] <= median) & (median <= ours["ci_high"])
+    return IntervalCount(int(covering.sum()), len(ours))

@@ -1,4 +1,4 @@
-"""Are the intervals true, and the verdicts right? Simulated passes, whose truth is known.
+"""Coverage of intervals and error rates of verdicts, on simulated passes.
 
     python -m bench.harness.coverage
 
@@ -15,9 +15,9 @@ import click
 import numpy as np
 import pandas as pd
 
-from bench.harness.interval_methods import METHODS, Interval, Array
+from bench.harness.interval_methods import METHODS, Array, Interval
+from bench.harness.simulated_passes import SCENARIOS, Scenario, SimulatedPasses, draw
 from bench.harness.verdict_errors import DEVIATIONS, STOPS, TRUE_SPEEDUPS, Row, corrections, looks
-from bench.harness.simulated_passes import SCENARIOS, SimulatedPasses, Scenario, draw
 from convsweep.report.tables import Table, markdown
 
 FILE = "coverage.csv"
@@ -27,27 +27,27 @@ Method = Callable[[Array], Interval]
 
 @cache
 def _long(scenario: Scenario) -> SimulatedPasses:
-    """So many passes that their mean is the truth."""
+    """Return enough passes that their median is the expected value."""
     return draw(scenario, np.random.default_rng(1), runs=20_000, passes=20)
 
 
 def intervals(
     scenario: Scenario, passes: int, methods: Mapping[str, Method] = METHODS, trials: int = TRIALS
 ) -> Iterator[Row]:
-    """How many 95 % intervals, of a speedup and of a time, hold the median of all passes.
+    """Return the coverage of 95 % intervals of speedups and times, one row per method.
 
-    `quiet` and `noisy` count the quarters of the trials whose passes differ least and most, and
-    `mean` takes the mean of all passes for the truth.
+    `coverage` is the fraction that covers the median of all passes, `mean` the mean of them.
+    `quiet` and `noisy` cover the quarters of trials with the smallest and largest deviations.
     """
     drawn = draw(scenario, np.random.default_rng([2, passes]), trials, passes)
     for subject in ("speedup", "time"):
         every, logs = (getattr(runs, f"log_{subject}") for runs in (_long(scenario), drawn))
-        deviation = getattr(simulated, f"{subject}_deviation")
+        deviation = getattr(drawn, f"{subject}_deviation")
         quiet, noisy = np.quantile(deviation, [0.25, 0.75])
-        truth, mean = np.median(every), every.mean()
+        expected, mean = np.median(every), every.mean()
         for method, ends in methods.items():
             low, high = ends(logs)
-            held = np.where(np.isnan(low), np.nan, (low <= truth) & (truth <= high))
+            covered = np.where(np.isnan(low), np.nan, (low <= expected) & (expected <= high))
             yield {
                 "study": "intervals",
                 "scenario": scenario.name,
@@ -55,48 +55,48 @@ def intervals(
                 "subject": subject,
                 "method": method,
                 "trials": trials,
-                "coverage": held.mean(),
-                "quiet": held[deviation <= quiet].mean(),
-                "noisy": held[deviation >= noisy].mean(),
-                "mean": (held * 0 + ((low <= mean) & (mean <= high))).mean(),
+                "coverage": covered.mean(),
+                "quiet": covered[deviation <= quiet].mean(),
+                "noisy": covered[deviation >= noisy].mean(),
+                "mean": (covered * 0 + ((low <= mean) & (mean <= high))).mean(),
                 "width": float(np.median(high - low)),
                 "moves": _moves((low + high) / 2),
             }
 
 
 def _moves(centres: Array) -> float:
-    """What 95 % of all pairs of runs differ by at most."""
+    """Return the 95th percentile of the difference between two runs."""
     half = len(centres) // 2
     return float(np.quantile(np.abs(centres[:half] - centres[half : 2 * half]), 0.95))
 
 
 def simulate(echo: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
-    """Every study, a row for each thing that was tried."""
+    """Simulate all studies: one row per scenario and method."""
     rows: list[Row] = []
     for scenario in SCENARIOS:
         echo(f"intervals: {scenario.name}")
         rows += [row for passes in PASSES for row in intervals(scenario, passes)]
-    for truth in TRUE_SPEEDUPS:
-        echo(f"verdicts: {truth}")
+    for effects in TRUE_SPEEDUPS:
+        echo(f"verdicts: {effects}")
         for deviation in DEVIATIONS:
-            rows += [row for passes in PASSES for row in corrections(truth, deviation, passes)]
-            rows += [looks(truth, deviation, stop) for stop in STOPS]
+            rows += [row for passes in PASSES for row in corrections(effects, deviation, passes)]
+            rows += [looks(effects, deviation, stop) for stop in STOPS]
     return pd.DataFrame(rows)
 
 
 OURS = "trimmed mean"
-WORTH_IT = (OURS, "mean", "signed rank")
-"""The methods whose intervals are true."""
+VALID_METHODS = (OURS, "mean", "signed rank")
+"""Methods whose intervals reach their nominal coverage."""
 
 
-def tables(found: pd.DataFrame) -> dict[str, Table]:
-    """What the page shows, by a name for each; percent, several in a cell told apart by `/`."""
+def tables(results: pd.DataFrame) -> dict[str, Table]:
+    """Return the tables of docs/statistics.md by name, in percent."""
     tried, judged, looked = (
-        found[found["study"] == study] for study in ("intervals", "verdicts", "looks")
+        results[results["study"] == study] for study in ("intervals", "verdicts", "looks")
     )
     speedups, times = (tried[tried["subject"] == subject] for subject in ("speedup", "time"))
     worst = speedups.groupby(["method", "passes"], sort=False)[["coverage", "noisy"]].min()
-    shared = speedups[(speedups["scenario"] == "shared") & speedups["method"].isin(WORTH_IT)]
+    shared = speedups[(speedups["scenario"] == "shared") & speedups["method"].isin(VALID_METHODS)]
     ours, by_method = judged["estimator"] == OURS, judged["method"] == "Benjamini-Hochberg"
     half = judged[by_method & judged["scenario"].str.startswith("half 5 %")]
     seeking = half.assign(estimator=half["scenario"] + ": " + half["estimator"])
@@ -114,7 +114,7 @@ def tables(found: pd.DataFrame) -> dict[str, Table]:
 
 
 def _pivot(rows: pd.DataFrame, index: str, columns: str, *values: str) -> Table:
-    """A row an `index`, a column each of `columns`."""
+    """Return one row per `index` and one column per `columns`; values are joined by `/`."""
     cells = rows[[*values]].mul(100).map(_cell).agg(" / ".join, axis=1)
     wide = rows.assign(cell=cells).pivot_table(
         index=index, columns=columns, values="cell", aggfunc="first", sort=False
@@ -131,11 +131,11 @@ def _cell(value: float) -> str:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/harness"))
 def main(out: Path) -> None:
-    """Simulate, write coverage.csv, print the tables."""
-    found = simulate(lambda line: click.echo(line, err=True))
+    """Simulate passes, write coverage.csv and print the tables."""
+    results = simulate(lambda line: click.echo(line, err=True))
     out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(out / FILE, index=False, lineterminator="\n", float_format="%.5g")
-    for name, table in tables(found).items():
+    results.to_csv(out / FILE, index=False, lineterminator="\n", float_format="%.5g")
+    for name, table in tables(results).items():
         click.echo(f"{name}\n\n{markdown(table)}")
 
 

@@ -1,9 +1,9 @@
-"""Nine kinds of fault, each many times, through the command line: what a sweep makes of them.
+"""Fault trials: nine kinds of faulty backend, run through the command line.
 
     python -m bench.harness.faults --times 10 --out results/harness
 
-Every trial is one problem of a run in which a faulty backend and a good one take part. The faulty
-ones are those of the tests, in `tests/support/faulty_backends.py`.
+Every trial is one problem of a run with one faulty and one good backend. The faulty backends are
+those of `tests/support/faulty_backends.py`.
 """
 
 from __future__ import annotations
@@ -25,63 +25,63 @@ import psutil
 
 from bench.harness.timing_tools import ROOT
 from convsweep.results import store
-from tests.support import faulty_backends as outside
+from tests.support import faulty_backends
 
 FILE = "faults.csv"
 GOOD = "torch_conv"
 
-_LIMIT_S = {"timeout": 2}  # of a case; enough for the good backend on a busy machine
-_USUAL_LIMIT_S = 10
-_LOOK_EVERY_S = 0.02
-_PATIENCE_S = 5.0  # for what the run has left to end
+_LIMIT_S = {"timeout": 2}  # per case; enough for the good backend on a busy machine
+_DEFAULT_LIMIT_S = 10
+_POLL_INTERVAL_S = 0.02
+_EXIT_TIMEOUT_S = 5.0  # for the run's remaining processes
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One fault, and what came after it."""
+    """One fault and its consequences."""
 
     kind: str
     problem: str
     status: str
     expected: str
     right: bool
-    """The status is the expected one, and the good backend's is `ok`."""
+    """Whether the status is the expected one and the good backend's is `ok`."""
     next_case_s: float
-    """From the crash, the error or the time limit to the next case's row on the disk."""
+    """From the fault or time limit to the row of the next case."""
     children_left: int
-    """The faulty process, if it is still there at that row, and the run's, if any outlives it."""
+    """Processes left: the faulty one at that row, and those that outlive the run."""
     rows_lost: int
     rows_doubled: int
 
 
 class FaultEvent(NamedTuple):
-    """When a backend was about to do something wrong, and in which process."""
+    """Time and process of a fault, logged by the backend."""
 
     seconds: float
     process: int
 
 
 class ObservedRow(NamedTuple):
-    """A row as somebody watching the file sees it."""
+    """One row of the file, with the time it appeared."""
 
     seconds: float
     backend: str
     problem: str
     status: str
     faulty_left: bool
-    """Whether the process of the problem's fault is still there."""
+    """Whether the faulty process still existed."""
 
 
 def try_kind(kind: str, times: int) -> list[Trial]:
-    """As many trials of one kind, in one run."""
+    """Return `times` trials of one kind, from one run."""
     with tempfile.TemporaryDirectory(prefix="harness-") as name:
         folder = Path(name)
         log, out = folder / "log", folder / "run"
         running = _start(kind, times, folder, log, out)
-        seen = list(_watch(running, out, log))
-        left = _left(running.pid)
-        acts = _acts(log)
-    trials = [_trial(kind, problem, seen, acts, left) for problem in acts]
+        observed = list(_watch(running, out, log))
+        left = _remaining_processes(running.pid)
+        events = _fault_events(log)
+    trials = [_trial(kind, problem, observed, events, left) for problem in events]
     if len(trials) != times:
         raise RuntimeError(f"{kind}: {len(trials)} faults in {times} trials")
     return trials
@@ -90,16 +90,16 @@ def try_kind(kind: str, times: int) -> list[Trial]:
 def _start(kind: str, times: int, folder: Path, log: Path, out: Path) -> subprocess.Popen[bytes]:
     site = folder / "site"
     site.mkdir()
-    path = os.pathsep.join([str(outside.install(site)), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(faulty_backends.install(site)), os.environ.get("PYTHONPATH", "")])
     backends = ["--backend", GOOD, "--backend", f"outside_{kind}", "--baseline", GOOD]
     axes = ["--axis", f"in_channels=1:{times}:+1", "--axis", "size=5"]
-    limit_s = _LIMIT_S.get(outside.FAULTS[kind], _USUAL_LIMIT_S)
+    limit_s = _LIMIT_S.get(faulty_backends.FAULTS[kind], _DEFAULT_LIMIT_S)
     options = ["--passes", "1", "--case-timeout", f"{limit_s}s", "--out", str(out)]
-    limit = (outside.MEMORY_LIMIT_BYTES,) * 2
+    limit = (faulty_backends.MEMORY_LIMIT_BYTES,) * 2
     return subprocess.Popen(
         [sys.executable, "-m", "convsweep", "run", *axes, *backends, *options],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path, outside.LOG: str(log)},
+        env={**os.environ, "PYTHONPATH": path, faulty_backends.LOG: str(log)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -108,19 +108,19 @@ def _start(kind: str, times: int, folder: Path, log: Path, out: Path) -> subproc
 
 
 def _watch(running: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[ObservedRow]:
-    """Every row, soon after it is on the disk."""
+    """Yield every row soon after it is written."""
     count, ended = 0, False
     while not ended:
         ended = running.poll() is not None
         rows = _rows(out)
         now = time.monotonic()
-        acts = _acts(log)
+        events = _fault_events(log)
         for row in rows[count:]:
-            act = acts.get(row["problem"])
-            left = act is not None and psutil.pid_exists(act.process)
+            event = events.get(row["problem"])
+            left = event is not None and psutil.pid_exists(event.process)
             yield ObservedRow(now, row["backend"], row["problem"], row["status"], left)
         count = len(rows)
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
 def _rows(out: Path) -> list[dict[str, str]]:
@@ -131,23 +131,27 @@ def _rows(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(keepends=True)))
 
 
-def _acts(log: Path) -> dict[str, FaultEvent]:
-    """By problem; the last one, where a backend acted more often."""
+def _fault_events(log: Path) -> dict[str, FaultEvent]:
+    """Return the last fault per problem."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    words = [line.split() for line in lines if line.startswith("act ")]
-    return {word[2]: FaultEvent(float(word[4]), int(word[3])) for word in words if len(word) == 5}
+    records = [line.split() for line in lines if line.startswith("act ")]
+    return {
+        record[2]: FaultEvent(float(record[4]), int(record[3]))
+        for record in records
+        if len(record) == 5
+    }
 
 
-def _left(session: int) -> int:
-    """How many processes of a run that has ended are still there a little later."""
-    given_up = time.monotonic() + _PATIENCE_S
-    while (left := len(members(session))) and time.monotonic() < given_up:
-        time.sleep(_LOOK_EVERY_S)
+def _remaining_processes(session: int) -> int:
+    """Return the number of a finished run's processes that do not end in time."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT_S
+    while (left := len(session_processes(session))) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL_S)
     return left
 
 
-def members(session: int) -> list[int]:
-    """The processes of a session that have not ended."""
+def session_processes(session: int) -> list[int]:
+    """Return the running processes of a session."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
@@ -159,18 +163,18 @@ def members(session: int) -> list[int]:
 
 
 def _trial(
-    kind: str, problem: str, seen: list[ObservedRow], acts: dict[str, FaultEvent], left: int
+    kind: str, problem: str, observed: list[ObservedRow], events: dict[str, FaultEvent], left: int
 ) -> Trial:
-    faulty = [row for row in seen if (row.backend, row.problem) == (f"outside_{kind}", problem)]
-    good = [row for row in seen if (row.backend, row.problem) == (GOOD, problem)]
+    faulty = [row for row in observed if (row.backend, row.problem) == (f"outside_{kind}", problem)]
+    good = [row for row in observed if (row.backend, row.problem) == (GOOD, problem)]
     status = faulty[0].status if faulty else "none"
-    expected = outside.FAULTS[kind]
+    expected = faulty_backends.FAULTS[kind]
     if expected == "timeout":
-        fault_s = acts[problem].seconds + _LIMIT_S[expected]
-    elif expected == "out_of_memory":  # known when it is told
+        fault_s = events[problem].seconds + _LIMIT_S[expected]
+    elif expected == "out_of_memory":  # known with its row
         fault_s = faulty[0].seconds if faulty else 0.0
     else:
-        fault_s = acts[problem].seconds
+        fault_s = events[problem].seconds
     return Trial(
         kind=kind,
         problem=problem,
@@ -185,24 +189,24 @@ def _trial(
 
 
 def try_all(times: int, out: Path, echo: Callable[[str], None] = lambda line: None) -> list[Trial]:
-    """Every kind so many times; the file is written anew."""
+    """Run `times` trials of every kind; rewrite the file."""
     out.mkdir(parents=True, exist_ok=True)
     trials = []
     with (out / FILE).open("w", newline="", encoding="utf-8") as file:
         names = [field.name for field in fields(Trial)]
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        for kind in outside.FAULTS:
+        for kind in faulty_backends.FAULTS:
             found = try_kind(kind, times)
             writer.writerows(map(asdict, found))
             file.flush()
-            echo(f"{kind}: {told(found)}")
+            echo(f"{kind}: {totals_line(found)}")
             trials += found
     return trials
 
 
-def told(trials: list[Trial]) -> str:
-    """The totals in a line."""
+def totals_line(trials: list[Trial]) -> str:
+    """Return the totals in one line."""
     return (
         f"right status {sum(trial.right for trial in trials)} of {len(trials)}, "
         f"next case within {max(trial.next_case_s for trial in trials):.2f} s, "
@@ -216,8 +220,8 @@ def told(trials: list[Trial]) -> str:
 @click.option("--times", metavar="N", type=click.IntRange(2), default=10)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 def main(times: int, out: Path) -> None:
-    """Let backends fail in nine ways, and see what becomes of the next case."""
-    click.echo(told(try_all(times, out, echo=click.echo)))
+    """Run sweeps with nine kinds of faulty backend and check the results."""
+    click.echo(totals_line(try_all(times, out, echo=click.echo)))
 
 
 if __name__ == "__main__":

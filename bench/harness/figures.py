@@ -1,4 +1,4 @@
-"""The page's figures: what each tool answers, how far it moves, what our own harness costs."""
+"""Figures of the harness report: speedups, changes between runs, overhead."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from convsweep.report.plots.style import (
 
 _BAR = 0.36
 _GAINS = {
-    "child_gains": "measuring process",
+    "child_gains": "worker process",
     "parent_gains": "parent, to the last row",
-    "summary_gains": "parent, at most, in the summary",
+    "summary_gains": "parent, in the summary",
 }
 _MEDIAN_COLOR, _P95_COLOR = COLORS[5], COLORS[1]
 
 
 def percent(change: float) -> str:
-    """`0.0234` as `2.3 %`; words where there is none."""
+    """`0.0234` as `2.3 %`; "not measured" for NaN."""
     return formatting.NOT_MEASURED if np.isnan(change) else f"{100 * change:.1f} %"
 
 
 def tool_pictures(rows: DataFrame) -> list[Picture]:
-    """What the tools answer, and how far they move."""
+    """Return the figures of speedups and of changes between runs."""
     with drawing_style():
         return [picture.with_title_drawn() for picture in (_answers(rows), _steadiness(rows))]
 
 
 def _answers(rows: DataFrame) -> Picture:
-    """A row a pair, in it a line a tool, a dot a run."""
+    """Return a chart with one row per pair, one lane per tool and one dot per run."""
     shown = looks(agreement.tool_names(rows))
     pairs = list(dict.fromkeys(rows["pair"]))
     figure = new_figure(1.6 + 0.62 * len(pairs))
@@ -63,17 +63,18 @@ def _answers(rows: DataFrame) -> Picture:
     legend(figure, shown, joined=False)
     widest = agreement.widest_disagreement(rows)
     title = (
-        f"The same separable layer is {formatting.digits(widest.low)} times as fast as the standard "
-        f"one by {widest.lowest}, {formatting.digits(widest.high)} times by {widest.highest}"
+        f"Largest disagreement, on {short_name(widest.pair)}: speedup "
+        f"{formatting.digits(widest.low)} ({widest.lowest}) to "
+        f"{formatting.digits(widest.high)} ({widest.highest})"
     )
     return Picture(
         name="answers",
         figure=figure,
         title=title,
-        alt=f"Dot chart of {formatting.count(len(pairs), 'pair')} by {len(shown)} tools: the speedup "
-        f"that each run of each tool gives. They agree least on {short_name(widest.pair)}.",
-        caption="A dot a run, a tick the median of a tool's runs. A narrow cloud is a tool that "
-        "agrees with itself; clouds apart are tools that answer different questions.",
+        alt=f"Dot chart: speedup per run, for {formatting.count(len(pairs), 'pair')} and "
+        f"{formatting.count(len(shown), 'tool')}.",
+        caption="One dot per run; ticks mark the median per tool. A narrow cloud means that "
+        "runs agree; separate clouds mean that the tools measure different things.",
     )
 
 
@@ -89,7 +90,7 @@ def _dots(ax: Axes, rows: DataFrame, pairs: list[str], lane: float, look: Look) 
 
 
 def _steadiness(rows: DataFrame) -> Picture:
-    """Two bars a tool: the median and the 95th percentile of a change between two runs."""
+    """Return bars of the median and 95th percentile change, per tool."""
     table = agreement.by_tool(rows).dropna(subset="p95_change")
     figure = new_figure(1.5 + 0.55 * max(1, len(table)))
     ax = figure.subplots()
@@ -99,7 +100,7 @@ def _steadiness(rows: DataFrame) -> Picture:
     ends = ax.barh(places + _BAR / 2, 100 * table["p95_change"], _BAR, color=_P95_COLOR,
                    label="95th percentile")  # fmt: skip
     ax.bar_label(ends, [*map(percent, table["p95_change"])], padding=3, fontsize=9)
-    names = [f"{tool}\n{run_s:.1f} s a run" for tool, run_s in table["run_s"].items()]
+    names = [f"{tool}\n{run_s:.1f} s per run" for tool, run_s in table["run_s"].items()]
     ax.set_yticks(places, names)
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
@@ -110,42 +111,44 @@ def _steadiness(rows: DataFrame) -> Picture:
         name="steadiness",
         figure=figure,
         title=steadiness(table),
-        alt="Bar chart: how far a speedup moves between two runs of the same tool, median and "
+        alt="Bar chart: change of a speedup between two runs of the same tool, median and "
         f"95th percentile, for {formatting.join(list(map(str, table.index)))}.",
-        caption="Over every pair of layers and every two runs of a tool. Shorter is steadier; "
-        "below each name stands what a run costs.",
+        caption="Over all pairs of layers and all two runs of a tool. Shorter is better. "
+        "The time per run stands below each name.",
     )
 
 
 def steadiness(table: DataFrame) -> str:
-    """Ours against pytest-benchmark, in a sentence; the steadiest tool where one is missing."""
+    """Return a sentence: changes of convsweep and pytest-benchmark, or the smallest change."""
     if table.empty:
-        return "One run tells nothing about change"
+        return "A single run has no change"
     if not {agreement.OURS, agreement.RIVAL} <= set(table.index):
         best = table["p95_change"].idxmin()
-        return f"{best} moves least: {percent(table['p95_change'].min())} (95th percentile)"
+        return (
+            f"Smallest change: {best}, {percent(table['p95_change'].min())} at the 95th percentile"
+        )
     ours, rival = table.loc[agreement.OURS], table.loc[agreement.RIVAL]
     return (
-        f"A speedup moves by up to {percent(ours['p95_change'])} between two runs of convsweep "
-        f"({ours['run_s']:.1f} s), by {percent(rival['p95_change'])} with pytest-benchmark "
-        f"({rival['run_s']:.1f} s); 95th percentiles"
+        f"95th percentile change of a speedup: {percent(ours['p95_change'])} between two runs of "
+        f"convsweep ({ours['run_s']:.1f} s each), {percent(rival['p95_change'])} with "
+        f"pytest-benchmark ({rival['run_s']:.1f} s each)"
     )
 
 
 def overhead_picture(table: DataFrame) -> Picture:
-    """Overhead a case, and memory, against the number of cases."""
+    """Return charts of overhead per case and memory gain over the number of cases."""
     with drawing_style():
         figure = new_figure(3.8)
         left, right = figure.subplots(1, 2)
-        _lines(left, table, {"further_case_s": "a further case",
-                             "whole_case_s": "with start and summary"})  # fmt: skip
+        _lines(left, table, {"further_case_s": "further case",
+                             "whole_case_s": "including start and summary"})  # fmt: skip
         left.set_yscale("log")
         log_seconds(left, "y")
-        left.set_ylabel("not timing, a case")
+        left.set_ylabel("overhead per case")
         _limit(left, overhead.LIMIT_S)
-        held = {name: table[f"{name}_bytes"] / 2**20 for name in _GAINS}
-        _lines(right, table.assign(**held), _GAINS)
-        right.set_ylabel("memory, beyond a few cases' (MiB)")
+        gains_mib = {name: table[f"{name}_bytes"] / 2**20 for name in _GAINS}
+        _lines(right, table.assign(**gains_mib), _GAINS)
+        right.set_ylabel("memory gain over the smallest run (MiB)")
         _limit(right, overhead.LIMIT_BYTES / 2**20)
         for ax in (left, right):
             log_ticks_at(ax, table["cases"])
@@ -155,10 +158,10 @@ def overhead_picture(table: DataFrame) -> Picture:
         name="overhead",
         figure=figure,
         title=cost(table),
-        alt="Two line charts against the number of cases: seconds a case that are not timing, and "
-        "the memory that parent and measuring process gain.",
-        caption="No-op cases: 1x1 convolutions of one pixel, timed for an instant. Dashed lines "
-        "are the limits that we set ourselves.",
+        alt="Two line charts over the number of cases: overhead per case, and memory gain of "
+        "the parent and the worker process.",
+        caption="No-op cases: 1x1 convolutions of one pixel with minimal timing. Dashed lines "
+        "are the project's limits.",
     ).with_title_drawn()
 
 
@@ -172,9 +175,9 @@ def _limit(ax: Axes, value: float) -> None:
 
 
 def cost(table: DataFrame) -> str:
-    """What the largest grid costs, in a sentence."""
+    """Return a sentence: overhead and memory of the largest run."""
     last = table.iloc[-1]
     return (
-        f"Of {last['cases']:,.0f} cases each takes {formatting.seconds(last['whole_case_s'])} that are "
-        f"not timing; the parent holds {formatting.size_in_bytes(last['summary_gains_bytes'])} more"
+        f"Overhead with {last['cases']:,.0f} cases: {formatting.seconds(last['whole_case_s'])} per "
+        f"case; the parent gains {formatting.size_in_bytes(last['summary_gains_bytes'])}"
     )

@@ -1,4 +1,4 @@
-"""Ways to make a 95 % interval from a few values, one a pass; each gives low and high ends."""
+"""Methods for 95 % intervals of a few values, one per pass; return low and high ends."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Interval = tuple[Array, Array]
 
 RESAMPLES = 999
 RUN_OF = 100
-"""Cases that share what they know of their variance, where a method lets them."""
+"""Number of cases that share a variance prior."""
 _TAIL = (1 - CONFIDENCE) / 2
 
 
 def trimmed(logs: Array) -> Interval:
-    """The trimmed mean, as `convsweep.analysis.estimates` has it."""
+    """Return the interval of the trimmed mean (`convsweep.analysis.estimates`)."""
     return _interval(estimate(logs))
 
 
 def mean_of(logs: Array) -> Estimate:
-    """The plain mean and its standard error."""
+    """Return the plain mean and its standard error."""
     passes = np.full(logs.shape[:-1], logs.shape[-1])
     return Estimate(logs.mean(axis=-1), np.asarray(stats.sem(logs, axis=-1)), passes - 1.0)
 
 
 def student(logs: Array) -> Interval:
-    """Student's t of the mean."""
+    """Return Student's t interval of the mean."""
     return _interval(mean_of(logs))
 
 
@@ -54,7 +54,7 @@ def _bootstrap(method: Literal["percentile", "BCa"]) -> Callable[[Array], Interv
 
 
 def sign_test(logs: Array) -> Interval:
-    """Order statistics around the median."""
+    """Return order statistics around the median."""
     passes = logs.shape[-1]
     outside = int(stats.binom.ppf(_TAIL, passes, 0.5))
     outside -= stats.binom.cdf(outside, passes, 0.5) > _TAIL
@@ -62,19 +62,19 @@ def sign_test(logs: Array) -> Interval:
 
 
 def signed_rank(logs: Array) -> Interval:
-    """Hodges & Lehmann 1963: the means of all pairs, as far out as Wilcoxon's test allows."""
+    """Return the interval of Wilcoxon's signed-rank test (Hodges & Lehmann 1963)."""
     passes = logs.shape[-1]
     one, other = np.triu_indices(passes)
     pairs = np.sort((logs[..., one] + logs[..., other]) / 2, axis=-1)
     ways = np.ones(1)
-    for rank in range(1, passes + 1):  # how many sets of ranks add up to each sum
+    for rank in range(1, passes + 1):  # number of rank sets per sum
         ways = np.convolve(ways, np.concatenate([[1], np.zeros(rank - 1), [1]]))
     outside = int((np.cumsum(ways) / ways.sum() <= _TAIL).sum()) - 1
     return _inner(pairs, outside)
 
 
 def _inner(ordered: Array, outside: int) -> Interval:
-    """What is left without so many at either end; NaN where even all of them are too few."""
+    """Return the range without `outside` values at either end; NaN if that is negative."""
     if outside < 0:
         nothing = np.full(ordered.shape[:-1], np.nan)
         return nothing, nothing
@@ -82,7 +82,7 @@ def _inner(ordered: Array, outside: int) -> Interval:
 
 
 def moderate(found: Estimate) -> Estimate:
-    """Variances drawn towards what the cases of a run have in common (Smyth 2004)."""
+    """Shrink the variances of a run towards their common value (Smyth 2004)."""
     if found.mean.size < 2:
         return found
     passes = found.degrees + 1
@@ -100,7 +100,7 @@ def moderate(found: Estimate) -> Estimate:
 
 
 def moderated(logs: Array) -> Interval:
-    """Student's t with moderated variances, a run at a time."""
+    """Return Student's t intervals with moderated variances, per run."""
     runs = np.split(logs, max(1, len(logs) // RUN_OF))
     low, high = np.concatenate([_interval(moderate(mean_of(run))) for run in runs], axis=-1)
     return low, high

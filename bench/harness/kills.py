@@ -1,10 +1,9 @@
-"""`kill -9` of a whole run at random moments, and what there is after `--resume`.
+"""Crash trials: `kill -9` of a run at random times, then `--resume`.
 
     python -m bench.harness.kills --times 200 --out results/harness
 
-Main process, fork server and measuring processes die at once. To be quick, most runs are the
-command line called in a process forked off this one, which has imported everything; the last ones
-are started as a user starts them. Either way the fork server is a new one and imports anew.
+Main process, fork server and workers are killed at once. For speed, most runs are forks of this
+process, which has imported everything; the last ones run the command. Both start a new fork server.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from pathlib import Path
 import click
 import psutil
 
+from bench.harness.faults import session_processes
 from bench.harness.timing_tools import ROOT
-from bench.harness.faults import members
-from tests.support import faulty_backends as outside
+from tests.support import faulty_backends
 
 FILE = "kills.csv"
 SEED = 20261123
@@ -35,40 +34,40 @@ PROBLEMS, PASSES, BACKENDS = 12, 5, ("outside_good", "outside_good_too")
 ROWS = PROBLEMS * PASSES * len(BACKENDS)
 
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_LOOK_EVERY_S = 0.005
-_GIVE_UP_S = 300.0
+_POLL_INTERVAL_S = 0.005
+_TIMEOUT_S = 300.0
 
 Start = Callable[[list[str], Path], int]
-"""Starts the command line with these words in a session of its own; gives its process."""
+"""Starts the command line with these arguments in its own session; returns the process id."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill, and what the next start made of it."""
+    """One kill, and the state after the next start."""
 
     way: str
     """How the killed run was started: `forked` or `command`."""
     run: int
     start: int
-    """Of this run; those above 0 resume."""
+    """Index within the run; starts above 0 resume."""
     moment_s: float
-    """After the start."""
+    """Time after the start."""
     rows_before: int
-    """On the disk when it was killed."""
+    """Rows on the disk at the kill."""
     rows_after: int
-    """When the next start ended, by a kill or by itself."""
+    """Rows at the end of the next start."""
     lost: int
-    """Rows that were there before and aren't after."""
+    """Rows of before that are missing after."""
     doubled: int
     redone: int
-    """Cases that had begun, and had no row yet: of one problem, whose backends take turns."""
+    """Cases of one problem that had begun without a row."""
     samples_wrong: int
-    """Rows whose samples are not there exactly once."""
+    """Rows whose samples do not exist exactly once."""
 
 
 @dataclass(frozen=True)
 class _PendingKill:
-    """A kill whose consequences are not known yet."""
+    """Kill whose consequences are not known yet."""
 
     way: str
     start: int
@@ -78,7 +77,7 @@ class _PendingKill:
 
 
 class Run:
-    """One sweep, started and killed until it comes to its end."""
+    """One sweep, started and killed until it finishes."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.out, self.log = folder / f"run-{number}", folder / f"run-{number}.log"
@@ -86,34 +85,34 @@ class Run:
         self._cut: _PendingKill | None = None
 
     def start_and_kill(self, way: str, start: Start, moment_s: float | None) -> Iterator[Kill]:
-        """Start it, and kill it at that moment unless it has ended; what is known of the last kill.
+        """Start the run and kill it after `moment_s`; yield the result of the previous kill.
 
         Raises:
-            RuntimeError: it ended by itself, but not as it should.
+            RuntimeError: the run failed or its rows are wrong.
         """
-        rows, begun = len(self.rows()), self._begun()
+        rows, begun = len(self.rows()), self._count_prepared()
         pid = start(self._arguments(), self.log)
-        code = _ended(pid, moment_s)
+        code = _wait_for_exit(pid, moment_s)
         known = self.rows()
         if code is None:
             _kill_all(pid)
         elif code:
-            raise RuntimeError(f"run {self.number}: exit code {code}\n{self._last_words()}")
+            raise RuntimeError(f"run {self.number}: exit code {code}\n{self._log_end()}")
         now = self.rows()
         if now[: len(known)] != known:
-            raise RuntimeError(f"run {self.number}: the kill itself took a row")
+            raise RuntimeError(f"run {self.number}: rows were lost by the kill itself")
         if self._cut:
-            yield self._consequences(self._cut, now, ended=code == 0)
-        redone = self._begun() - begun - (len(now) - rows)
+            yield self._compare(self._cut, now, ended=code == 0)
+        redone = self._count_prepared() - begun - (len(now) - rows)
         cut = _PendingKill(way, self._starts, moment_s or 0.0, now, redone)
         self._cut = None if code == 0 else cut
         self._starts += 1
         if code == 0 and len(now) != ROWS:
-            raise RuntimeError(f"run {self.number}: {len(now)} rows of {ROWS} in the end")
+            raise RuntimeError(f"run {self.number}: {len(now)} rows at the end, {ROWS} expected")
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the run has finished."""
         return self._starts > 0 and self._cut is None
 
     def _arguments(self) -> list[str]:
@@ -124,24 +123,26 @@ class Run:
         return ["run", "--no-ceilings", *axes, *backends, *options, *resume]
 
     def rows(self) -> list[bytes]:
-        """The whole lines below the header."""
+        """Return the complete lines below the header."""
         path = self.out / "measurements.csv"
         content = path.read_bytes() if path.exists() else b""
         return content[: content.rfind(b"\n") + 1].splitlines()[1:]
 
-    def _begun(self) -> int:
-        """How often any backend was prepared."""
-        path = Path(os.environ[outside.LOG])
+    def _count_prepared(self) -> int:
+        """Return the number of prepared backends."""
+        path = Path(os.environ[faulty_backends.LOG])
         return path.read_bytes().count(b"prepare ") if path.exists() else 0
 
-    def _last_words(self) -> str:
+    def _log_end(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
-    def _consequences(self, cut: _PendingKill, now: list[bytes], ended: bool) -> Kill:
+    def _compare(self, cut: _PendingKill, now: list[bytes], ended: bool) -> Kill:
         from convsweep.results.schema import MEASUREMENTS_TABLE
 
         table = MEASUREMENTS_TABLE.load_completed(self.out).rows
-        visits = Counter(zip(table["problem"], table["backend"], table["pass_index"], strict=True))
+        measurements = Counter(
+            zip(table["problem"], table["backend"], table["pass_index"], strict=True)
+        )
         return Kill(
             way=cut.way,
             run=self.number,
@@ -150,13 +151,13 @@ class Run:
             rows_before=len(cut.rows),
             rows_after=len(now),
             lost=(Counter(cut.rows) - Counter(now)).total(),
-            doubled=len(table) - len(visits),
+            doubled=len(table) - len(measurements),
             redone=cut.redone,
             samples_wrong=self._samples_wrong(table["samples"].tolist(), ended),
         )
 
     def _samples_wrong(self, expected: Sequence[int], ended: bool) -> int:
-        """Of a run that was killed, the samples of one more row may be there before the row."""
+        """Count wrong samples; a killed run may have samples of one more row."""
         from convsweep.results.samples import load_samples
 
         there = Counter(load_samples(self.out)["row"].tolist())
@@ -165,38 +166,38 @@ class Run:
         return wrong + len(beyond) - (not ended and beyond == [len(expected)])
 
 
-def _ended(pid: int, limit_s: float | None) -> int | None:
-    """The exit code of a process that ends within the limit, else None."""
-    given_up = time.monotonic() + (_GIVE_UP_S if limit_s is None else limit_s)
+def _wait_for_exit(pid: int, limit_s: float | None) -> int | None:
+    """Return the exit code of a process, or None after the limit."""
+    deadline = time.monotonic() + (_TIMEOUT_S if limit_s is None else limit_s)
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        left_s = given_up - time.monotonic()
+        left_s = deadline - time.monotonic()
         if left_s <= 0:
             return None
-        time.sleep(min(_LOOK_EVERY_S, left_s))
+        time.sleep(min(_POLL_INTERVAL_S, left_s))
 
 
 def _kill_all(session: int) -> None:
-    """`kill -9` of every process of the session at once; returns when none is left."""
+    """Kill every process of the session at once and wait until none is left."""
     try:
         os.killpg(session, signal.SIGKILL)
-    except ProcessLookupError:  # it has not yet got as far as a session of its own
+    except ProcessLookupError:  # it has no session of its own yet
         os.kill(session, signal.SIGKILL)
     os.waitpid(session, 0)
-    given_up = time.monotonic() + _GIVE_UP_S
-    while members(session):
-        if time.monotonic() > given_up:
-            raise RuntimeError(f"processes of session {session} outlive kill -9")
-        time.sleep(_LOOK_EVERY_S)
+    deadline = time.monotonic() + _TIMEOUT_S
+    while session_processes(session):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"processes of session {session} survive kill -9")
+        time.sleep(_POLL_INTERVAL_S)
 
 
-def start_command(words: list[str], log: Path) -> int:
-    """As a user starts it."""
+def start_command(arguments: list[str], log: Path) -> int:
+    """Start the command as a user does."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "convsweep", *words],
+            [sys.executable, "-m", "convsweep", *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -205,8 +206,8 @@ def start_command(words: list[str], log: Path) -> int:
         ).pid
 
 
-def start_forked(words: list[str], log: Path) -> int:
-    """In a process forked off this one, which `prepare_to_fork` has let import everything."""
+def start_forked(arguments: list[str], log: Path) -> int:
+    """Start the command line in a fork of this process."""
     if pid := os.fork():
         return pid
     code = 1
@@ -217,8 +218,8 @@ def start_forked(words: list[str], log: Path) -> int:
             os.dup2(file.fileno(), 2)
         from convsweep.cli import main as command_line
 
-        sys.argv = ["convsweep", *words]
-        command_line(words)
+        sys.argv = ["convsweep", *arguments]
+        command_line(arguments)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 0
     finally:
@@ -226,30 +227,30 @@ def start_forked(words: list[str], log: Path) -> int:
         os._exit(code)
 
 
-def prepare_to_fork() -> None:
-    """Import what a run needs.
+def check_single_threaded() -> None:
+    """Check that this process can fork.
 
     Raises:
-        RuntimeError: this process has threads, which would be lost in a fork.
+        RuntimeError: this process has other threads.
     """
     threads = psutil.Process().num_threads()
     if threads != 1:
-        raise RuntimeError(f"a process with {threads} threads can't fork")
+        raise RuntimeError(f"cannot fork a process with {threads} threads; set OMP_NUM_THREADS=1")
 
 
 def _install_backends(folder: Path) -> None:
-    """Have this process and all that it starts know the backends, and keep off further threads."""
+    """Install the backends for this process and its children, single-threaded."""
     site = folder / "site"
     site.mkdir()
-    sys.path.insert(0, str(outside.install(site)))
+    sys.path.insert(0, str(faulty_backends.install(site)))
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    os.environ |= {**_SINGLE_THREADED, "PYTHONPATH": path, outside.LOG: str(folder / "log")}
+    os.environ |= {**_SINGLE_THREADED, "PYTHONPATH": path, faulty_backends.LOG: str(folder / "log")}
 
 
 def kills(times: int, by_command: int, seed: int, folder: Path) -> Iterator[Kill]:
-    """At least so many kills of runs, each run going on until it comes to its end."""
+    """Yield at least `times` kills; every run continues until it finishes."""
     _install_backends(folder)
-    prepare_to_fork()
+    check_single_threaded()
     moment, killed, number = random.Random(seed), 0, 0
     for way, start, share in (
         ("forked", start_forked, times - by_command),
@@ -270,14 +271,14 @@ def kills(times: int, by_command: int, seed: int, folder: Path) -> Iterator[Kill
 
 
 def _uninterrupted_s(run: Run, way: str, start: Start) -> float:
-    """How long a run takes that nobody kills."""
+    """Return the duration of a run without a kill."""
     started = time.monotonic()
     list(run.start_and_kill(way, start, None))
     return time.monotonic() - started
 
 
-def told(found: Sequence[Kill]) -> str:
-    """The totals in a line."""
+def totals_line(found: Sequence[Kill]) -> str:
+    """Return the totals in one line."""
     return (
         f"{len(found)} kills of {len({kill.run for kill in found})} runs: "
         f"lost {sum(kill.lost for kill in found)}, doubled {sum(kill.doubled for kill in found)}, "
@@ -294,12 +295,12 @@ def told(found: Sequence[Kill]) -> str:
     metavar="N",
     type=click.IntRange(0),
     default=10,
-    help="So many of these are of runs started as a user starts them.",
+    help="Number of these kills that run the command instead of a fork.",
 )
 @click.option("--seed", metavar="N", type=int, default=SEED)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 def main(times: int, by_command: int, seed: int, out: Path) -> None:
-    """Kill runs, and hold what is there after resuming to what was there before."""
+    """Kill and resume runs; compare the rows before and after."""
     out.mkdir(parents=True, exist_ok=True)
     found = []
     with (
@@ -313,7 +314,7 @@ def main(times: int, by_command: int, seed: int, out: Path) -> None:
             writer.writerow(asdict(kill))
             file.flush()
             found.append(kill)
-    click.echo(told(found))
+    click.echo(totals_line(found))
 
 
 if __name__ == "__main__":

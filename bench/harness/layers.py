@@ -1,4 +1,4 @@
-"""Both layers of a pair as anyone would write them down to time them."""
+"""Plain PyTorch code of both layers of a pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convsweep.problems.problem import ConvProblem
 
 
 def make_layer(pair: ConvProblem, layer: str) -> Callable[[], Tensor]:
-    """A call of the `standard` or the `separable` layer, on inputs drawn once."""
+    """Return a call of the `standard` or `separable` layer on random inputs."""
     x = torch.randn(pair.input_shape)
     shape = {"stride": pair.stride, "padding": pair.padding}
     if layer == "standard":

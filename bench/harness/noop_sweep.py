@@ -1,8 +1,8 @@
-"""A run over so many cases that do next to nothing, in this process: what it takes beside timing.
+"""Overhead of one run over no-op cases, measured in this process.
 
     python -m bench.harness.noop_sweep CASES FOLDER
 
-Prints its findings as JSON. `_run_sweep` alone knows how convsweep carries out a run.
+Prints one row of overhead.csv as JSON.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from convsweep.sweep.session import run_sweep
 from convsweep.sweep.worker_pool import start_worker
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
-"""Array of cases, and how many values in_channels and out_channels take to make as many."""
+"""Number of cases: number of values of in_channels and of out_channels."""
 
-_NOTHING = MeasurementConfig(
+_MINIMAL_EFFORT = MeasurementConfig(
     warm_up_s=1e-6, block_s=1e-6, blocks=1, case_s=1e-6, clock_share=1, discard_s=0
 )
-_WATCH_EVERY_S = 0.5
+_SAMPLE_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a process holds now."""
+    """Current memory and file descriptors of a process."""
 
     rss_bytes: int
     descriptors: int
@@ -42,7 +42,7 @@ class Footprint:
 
 @dataclass
 class Watch:
-    """When rows came, and what the processes held meanwhile; its own looking is counted apart."""
+    """Times of rows and footprints of the processes; watching is timed apart."""
 
     rows: int = 0
     first_row_s: float = 0.0
@@ -50,30 +50,30 @@ class Watch:
     watching_s: float = 0.0
     parent: list[Footprint] = field(default_factory=list)
     child: list[Footprint] = field(default_factory=list)
-    _looked_s: float = 0.0
+    _sampled_s: float = 0.0
 
     def row(self, total: int) -> None:
-        """One more row of `total` is on the disk."""
+        """Record one more row of `total`."""
         now = perf_counter()
         self.rows += 1
         if self.rows == 1:
             self.first_row_s = now
-        if self.rows in (1, total) or now - self._looked_s > _WATCH_EVERY_S:
-            self._look()
-            self._looked_s = perf_counter()
-            self.watching_s += self._looked_s - now
+        if self.rows in (1, total) or now - self._sampled_s > _SAMPLE_INTERVAL_S:
+            self._sample()
+            self._sampled_s = perf_counter()
+            self.watching_s += self._sampled_s - now
         self.last_row_s = perf_counter()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         this = psutil.Process()
         self.parent.append(_footprint(this))
         children = [_footprint(child) for child in this.children(recursive=True)]
-        if children:  # the largest one measures; the other keeps multiprocessing's books
+        if children:  # the largest is the worker; the other is multiprocessing's resource tracker
             self.child.append(max(children, key=lambda found: found.rss_bytes))
 
 
 def _peak_bytes() -> int | None:
-    """The most that this process was ever resident; None where the system does not tell."""
+    """Return the peak resident memory of this process, or None if unknown."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -86,29 +86,29 @@ def _footprint(process: psutil.Process) -> Footprint:
 
 
 def noop_request(cases: int) -> Request:
-    """As many problems of one pixel, no two alike, on PyTorch's own convolution."""
+    """Return a request of distinct 1x1 problems of one pixel on `torch_conv`."""
     ins, outs = CHANNELS[cases]
     axes = (f"in_channels=1:{ins}:+1", f"out_channels=1:{outs}:+1", "size=1", "kernel_size=1")
     return read_request(Options(axes=axes, backends=("torch_conv",), passes=1, ceilings=False))
 
 
-def _run_sweep(request: Request, out: Path, moved: Callable[[], None]) -> None:
-    """The run as the command line carries it out, but for the effort of timing."""
+def _run_sweep(request: Request, out: Path, on_row: Callable[[], None]) -> None:
+    """Run the sweep as the command line does, with minimal timing."""
     executor = LocalExecutor(
-        request, lambda settings: start_worker(replace(settings, effort=_NOTHING))
+        request, lambda settings: start_worker(replace(settings, effort=_MINIMAL_EFFORT))
     )
-    run_sweep(executor, out, out.name, "bench.harness.noop_sweep", lambda progress: moved())
+    run_sweep(executor, out, out.name, "bench.harness.noop_sweep", lambda progress: on_row())
 
 
 def measure(cases: int, out: Path) -> dict[str, float | int | None]:
-    """One row of `overhead.csv`."""
+    """Return one row of `overhead.csv`."""
     request, watch = noop_request(cases), Watch()
     started = perf_counter()
     _run_sweep(request, out, lambda: watch.row(cases))
     ended, peak_bytes = perf_counter(), _peak_bytes()
     rows = store.load(out)
     if len(rows) != cases or set(rows["status"]) != {"ok"}:
-        raise RuntimeError(f"{len(rows)} rows of {cases}: {sorted(set(rows['status']))}")
+        raise RuntimeError(f"{len(rows)} rows, {cases} expected: {sorted(set(rows['status']))}")
     timing_s = float((rows["samples"] * rows["iterations"] * rows["median_s"]).sum())
     return {
         "cases": cases,
@@ -118,24 +118,24 @@ def measure(cases: int, out: Path) -> dict[str, float | int | None]:
         "summary_s": ended - watch.last_row_s,
         "timing_s": timing_s,
         "parent_peak_bytes": peak_bytes,
-        **_told("parent", watch.parent),
-        **_told("child", watch.child),
+        **_footprint_columns("parent", watch.parent),
+        **_footprint_columns("child", watch.child),
     }
 
 
-def _told(name: str, seen: list[Footprint]) -> dict[str, int | None]:
-    """The first, the last and the most of what a process held; None where nobody saw it."""
-    told: dict[str, int | None] = {}
+def _footprint_columns(name: str, footprints: list[Footprint]) -> dict[str, int | None]:
+    """Return first, last and largest value per resource; None without footprints."""
+    columns: dict[str, int | None] = {}
     for key in asdict(Footprint(0, 0)):
-        values = [getattr(footprint, key) for footprint in seen]
-        told[f"{name}_{key}_first"] = values[0] if values else None
-        told[f"{name}_{key}_last"] = values[-1] if values else None
-        told[f"{name}_{key}_most"] = max(values, default=None)
-    return told
+        values = [getattr(footprint, key) for footprint in footprints]
+        columns[f"{name}_{key}_first"] = values[0] if values else None
+        columns[f"{name}_{key}_last"] = values[-1] if values else None
+        columns[f"{name}_{key}_most"] = max(values, default=None)
+    return columns
 
 
 def main(cases: str, out: str) -> None:
-    """Measure, and tell."""
+    """Measure one run and print its row."""
     sys.stdout.write(json.dumps(measure(int(cases), Path(out))) + "\n")
 
 

@@ -1,9 +1,9 @@
-"""What convsweep takes beside timing, as a grid of no-op cases grows; a row a size.
+"""Overhead of convsweep per case, for grids of no-op cases of growing size.
 
     python -m bench.harness.overhead --out results/harness
 
-Not timing is all but samples x iterations x median of the rows: drawing inputs, the gate, warm-up,
-choosing a plan, telling the parent, a row on the disk, and the summary at the end.
+Overhead is the run time minus samples x iterations x median over the rows. It contains inputs,
+gate, warm-up, calibration, messages, rows on the disk and the summary.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ FILE = "overhead.csv"
 SIZES = (10, 100, 1_000, 10_000)
 
 LIMIT_S = 0.005
-"""What a case may cost beside timing."""
+"""Limit of the overhead per case."""
 LIMIT_BYTES = 20 * 2**20
-"""What a process may gain over ten thousand cases."""
+"""Limit of a process's memory gain over ten thousand cases."""
 
 
 def measure_sizes(
     sizes: Sequence[int], out: Path, echo: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Measure every size in a fresh process; the file is written anew, row by row."""
+    """Measure every size in a fresh process; rewrite the file row by row."""
     out.mkdir(parents=True, exist_ok=True)
     commit = describe({"cpu": cpu_name()})["commit"]
     with (out / FILE).open("w", newline="", encoding="utf-8") as file:
@@ -62,10 +62,10 @@ def _measure(cases: int) -> dict[str, float]:
 
 
 def load(path: Path) -> DataFrame | None:
-    """The rows, and what a case costs; None where nothing was measured.
+    """Return the rows with overhead per case and memory gains, or None without a file.
 
-    `further_case_s` is from row to row; `whole_case_s` includes process start and summary. Memory
-    is what a process held at most beyond its first row in the run of fewest cases.
+    `further_case_s` is measured between rows; `whole_case_s` includes start and summary. Memory
+    gains are relative to the first row of the smallest run.
     """
     if not path.is_file():
         return None
@@ -82,7 +82,7 @@ def load(path: Path) -> DataFrame | None:
 @click.command()
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 def main(out: Path) -> None:
-    """Measure what runs of no-op cases cost, from ten to ten thousand."""
+    """Measure the overhead of runs of ten to ten thousand no-op cases."""
     measure_sizes(SIZES, out, echo=click.echo)
 
 

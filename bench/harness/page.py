@@ -1,4 +1,4 @@
-"""The page about the harness itself, from `results/harness` alone.
+"""Report of the harness benchmark, from the files of `results/harness`.
 
 python -m bench.harness.page --run results/harness --out reports/harness
 """
@@ -21,37 +21,37 @@ from convsweep.report.tables import Table, environment_table, escape_markdown
 
 PAGE = "report.md"
 MINUTE = "minute"
-"""The run of a minute within the results: where its time went stands in its environment.json."""
+"""Folder of a one-minute run; its environment.json contains the time per phase."""
 _TEMPLATE = "report.md.j2"
 
 
 def write_page(run: Path, out: Path) -> Path:
-    """Write page and figures of the results in `run` to `out`; give the page.
+    """Write the report of `run` and its figures to `out`; return the report's path.
 
     Raises:
-        ValueError: nothing was measured.
+        ValueError: `run` has no measurements.
     """
     rows = agreement.load(run / tools.FILE)
     costs = overhead.load(run / overhead.FILE)
-    drawn = figures.tool_pictures(rows)
-    drawn += [] if costs is None else [figures.overhead_picture(costs)]
+    pictures = figures.tool_pictures(rows)
+    pictures += [] if costs is None else [figures.overhead_picture(costs)]
     context = _context(run, rows, costs)
-    context["pictures"] = {picture.name: picture for picture in drawn}
+    context["pictures"] = {picture.name: picture for picture in pictures}
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for picture in drawn:
+    for picture in pictures:
         (out / "figures" / f"{picture.name}.png").write_bytes(png(picture.figure))
     (out / PAGE).write_text(_template().render(context), encoding="utf-8")
     return out / PAGE
 
 
 def _context(run: Path, rows: DataFrame, costs: DataFrame | None) -> dict[str, Any]:
-    """What the page tells; None stands for what was not measured."""
+    """Return the template's variables; None for missing measurements."""
     environment = json.loads((run / tools.ENVIRONMENT).read_text(encoding="utf-8"))
-    told = environment.pop("tools", {})
+    metadata = environment.pop("tools", {})
     minute = time_spent(run / MINUTE)
     return {
-        "sentences": sentences(rows),
-        "tools": tool_table(rows, told),
+        "sentences": summarize(rows),
+        "tools": tool_table(rows, metadata),
         "answers": answer_table(rows),
         "commits": formatting.join(list(map(str, rows["commit"].dropna().unique()))),
         "costs": None if costs is None else cost_table(costs),
@@ -75,37 +75,40 @@ def _template() -> Any:
     return templates.get_template(_TEMPLATE)
 
 
-def sentences(rows: DataFrame) -> list[str]:
-    """What came out, the most important first."""
+def summarize(rows: DataFrame) -> list[str]:
+    """Return the findings, most important first."""
     table = agreement.by_tool(rows)
-    said = [figures.steadiness(table.dropna(subset="p95_change")) + "."]
+    lines = [figures.steadiness(table.dropna(subset="p95_change")) + "."]
     if {agreement.OURS, agreement.RIVAL} <= set(table.index):
         ratio = table.loc[agreement.OURS, "p95_change"] / table.loc[agreement.RIVAL, "p95_change"]
-        said.append(f"Ours moves {formatting.digits(ratio)} times as far as {agreement.RIVAL}'s.")
-    widest = agreement.widest_disagreement(rows)
-    said.append(
-        f"The tools disagree most on {short_name(widest.pair)}: the separable layer is "
-        f"{formatting.digits(widest.low)} times as fast as the standard one by {widest.lowest}, and "
-        f"{formatting.digits(widest.high)} times by {widest.highest}."
-    )
-    held = agreement.count_covering(rows)
-    if held.intervals:
-        said.append(
-            f"{held.held} of convsweep's {held.intervals} intervals of 95 % "
-            f"({figures.percent(held.held / held.intervals)}) hold the median of its own runs."
+        lines.append(
+            f"convsweep's speedups vary {formatting.digits(ratio)} times as much as "
+            f"{agreement.RIVAL}'s."
         )
-    return said
+    widest = agreement.widest_disagreement(rows)
+    lines.append(
+        f"The tools disagree most on {short_name(widest.pair)}. The separable layer's speedup is "
+        f"{formatting.digits(widest.low)} with {widest.lowest} and "
+        f"{formatting.digits(widest.high)} with {widest.highest}."
+    )
+    count = agreement.count_covering(rows)
+    if count.intervals:
+        lines.append(
+            f"{count.covering} of convsweep's {count.intervals} 95 % intervals "
+            f"({figures.percent(count.covering / count.intervals)}) cover the median of its runs."
+        )
+    return lines
 
 
-def tool_table(rows: DataFrame, told: dict[str, dict[str, str]]) -> Table:
-    """A row a tool: what it was told, what it costs, how far it moves, its mean answer."""
-    numbers = ("runs", "seconds a run", "median change", "95th percentile", "mean speedup")
+def tool_table(rows: DataFrame, metadata: dict[str, dict[str, str]]) -> Table:
+    """Return one row per tool: version, options, cost, changes and mean speedup."""
+    numbers = ("runs", "seconds per run", "median change", "95th percentile", "mean speedup")
     cells = [
         (
             str(tool),
-            told.get(str(tool), {}).get("version", ""),
-            told.get(str(tool), {}).get("options", ""),
-            told.get(str(tool), {}).get("statistic", ""),
+            metadata.get(str(tool), {}).get("version", ""),
+            metadata.get(str(tool), {}).get("options", ""),
+            metadata.get(str(tool), {}).get("statistic", ""),
             f"{row['runs']:.0f}",
             f"{row['run_s']:.1f}",
             figures.percent(row["median_change"]),
@@ -118,20 +121,22 @@ def tool_table(rows: DataFrame, told: dict[str, dict[str, str]]) -> Table:
 
 
 def answer_table(rows: DataFrame) -> Table:
-    """A row a pair, a column a tool: the median speedup of its runs."""
-    said = agreement.answers(rows)
-    names = tuple(map(str, said.columns))
-    cells = [(short_name(str(pair)), *map(formatting.digits, row)) for pair, row in said.iterrows()]
+    """Return median speedups: one row per pair, one column per tool."""
+    speedups = agreement.answers(rows)
+    names = tuple(map(str, speedups.columns))
+    cells = [
+        (short_name(str(pair)), *map(formatting.digits, row)) for pair, row in speedups.iterrows()
+    ]
     return Table(("layer", *names), cells, frozenset(names))
 
 
 def cost_table(costs: DataFrame) -> Table:
-    """A row a size: seconds, and what the processes held."""
+    """Return one row per number of cases: times and resources of the processes."""
     heads = (
-        "cases", "whole run", "of it timing", "until the first row", "summary at the end",
-        "not timing, a further case", "not timing, a case of all", "measuring process holds more",
-        "its parent, to the last row", "its parent, in the summary",
-        "descriptors of the parent, first and most", "of the measuring process",
+        "cases", "run", "timing", "until the first row", "summary",
+        "overhead per further case", "overhead per case", "memory gain of the worker",
+        "of the parent until the last row", "of the parent in the summary",
+        "descriptors of the parent (first, most)", "descriptors of the worker (first, most)",
     )  # fmt: skip
     cells = [
         (
@@ -140,19 +145,19 @@ def cost_table(costs: DataFrame) -> Table:
                 "wall_s", "timing_s", "start_s", "summary_s", "further_case_s", "whole_case_s")),
             *(formatting.size_in_bytes(row[f"{name}_gains_bytes"])
               for name in ("child", "parent", "summary")),
-            *(_interval(row, f"{name}_descriptors") for name in ("parent", "child")),
+            *(_first_and_most(row, f"{name}_descriptors") for name in ("parent", "child")),
         )
         for _, row in costs.iterrows()
     ]  # fmt: skip
     return Table(heads, cells, frozenset(heads))
 
 
-def _interval(row: Any, name: str) -> str:
+def _first_and_most(row: Any, name: str) -> str:
     return f"{row[f'{name}_first']:.0f}, {row[f'{name}_most']:.0f}"
 
 
 def time_spent(run_dir: Path) -> dict[str, float] | None:
-    """Seconds by part, as the run in `run_dir` recorded them; None where it recorded none."""
+    """Return the recorded seconds per phase of a run, or None."""
     path = run_dir / "environment.json"
     if not path.is_file():
         return None
@@ -161,7 +166,7 @@ def time_spent(run_dir: Path) -> dict[str, float] | None:
 
 
 def timing_share(spent: dict[str, float]) -> str:
-    """How much of the time after the processes' start was timing or warming up."""
+    """Return a sentence: the share of timing and warm-up in the run time."""
     useful_s = spent["timing_s"] + spent["warm_up_s"]
     started_s = spent["wall_s"] - spent.get("start_s", 0.0)
     return (
@@ -171,7 +176,7 @@ def timing_share(spent: dict[str, float]) -> str:
 
 
 def minute_table(spent: dict[str, float]) -> Table:
-    """A row a part of the run, and what is left."""
+    """Return one row per phase of the run, and the remainder."""
     parts = {name: value for name, value in spent.items() if name != "wall_s"}
     parts.setdefault("other_s", spent["wall_s"] - sum(parts.values()))
     rows = [
@@ -189,7 +194,7 @@ def minute_table(spent: dict[str, float]) -> Table:
 @click.option("--run", metavar="DIR", type=Path, default=Path("results/harness"))
 @click.option("--out", metavar="DIR", type=Path, default=Path("reports/harness"))
 def main(run: Path, out: Path) -> None:
-    """Write the page about the harness itself."""
+    """Write the report of the harness benchmark."""
     try:
         click.echo(f"Report: {write_page(run, out)}")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The eight pairs that every tool times: a standard layer, and the separable one in its place."""
+"""Eight pairs of layers that every tool times: standard and separable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import PROBLEM_COLUMNS
 
 VARIABLE = "HARNESS_PAIRS"
-"""The environment variable that tells a tool's process which pairs to time."""
+"""Environment variable with the labels of the pairs to time."""
 
 LAYERS = ("standard", "separable")
 
@@ -34,7 +34,7 @@ PAIRS = (
 
 
 def short_name(label: str) -> str:
-    """`128 → 256, 28x28, stride 2` of a problem's label."""
+    """Return a short name such as `128 → 256, 28x28, stride 2` for a label."""
     problem = ConvProblem.parse(label)
     stride = "" if problem.stride[0] == 1 else f", stride {problem.stride[0]}"
     size = "x".join(map(str, problem.input_size))
@@ -42,18 +42,18 @@ def short_name(label: str) -> str:
 
 
 def to_environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:
-    """The pairs as the environment of a tool's process."""
+    """Return the environment variable with the pairs."""
     return {VARIABLE: " ".join(pair.label for pair in pairs)}
 
 
 def requested_pairs() -> list[ConvProblem]:
-    """The pairs that this process is to time: its environment's, all where that names none."""
+    """Return the pairs named in the environment, by default all."""
     labels = os.environ.get(VARIABLE, "").split()
     return [ConvProblem.parse(label) for label in labels] or list(PAIRS)
 
 
 def write_problems(pairs: Sequence[ConvProblem], path: Path) -> None:
-    """The pairs as the CSV that `convsweep run --problems` reads."""
+    """Write the pairs as CSV for `convsweep run --problems`."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PROBLEM_COLUMNS)

@@ -1,4 +1,4 @@
-"""Made-up passes whose truth is known, disturbed as much as those of real machines."""
+"""Simulated passes with known values and the disturbances of real machines."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ SAMPLES = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What disturbs a baseline and a backend that are timed side by side; shares of a time."""
+    """Disturbances of a baseline and a backend, as fractions of a time."""
 
     name: str
     description: str
     pass_deviation: tuple[float, float] = (0.01, 0.06)
-    """Between what the standard deviation from process to process lies, drawn for each backend."""
+    """Range of the standard deviation between processes, drawn per backend."""
     sample_deviation: float = 0.01
     sample_correlation: float = 0.6
-    """Of one sample with the next."""
+    """Correlation of consecutive samples."""
     spiked_samples: float = 0.0
-    """So many samples take 10 to 50 % longer."""
+    """Fraction of samples that take 10 to 50 % longer."""
     slow_passes: float = 0.0
-    """In so many passes the baseline takes 10 to 50 % longer, the backend half of that to all."""
+    """Fraction of passes that take 10 to 50 % longer; the backend gets 50 to 100 % of that."""
     drift_deviation: float = 0.0
-    """The machine's speed wanders from pass to pass; the backend feels 80 to 100 % of it."""
+    """Deviation of the machine's speed between passes; the backend has 80 to 100 % of it."""
     drift_correlation: float = 0.8
 
 
 SCENARIOS = (
     Scenario(name="calm", description="processes differ by 1 to 6 %"),
-    Scenario(name="spikes", description="and 5 % of samples take 10 to 50 % longer", spiked_samples=0.05),
+    Scenario(
+        name="spikes", description="and 5 % of samples take 10 to 50 % longer", spiked_samples=0.05
+    ),
     Scenario(
         name="slow passes",
         description="and 5 % of passes take 10 to 50 % longer",
@@ -67,17 +69,19 @@ SCENARIOS = (
 
 
 class SimulatedPasses(NamedTuple):
-    """Made-up runs: logarithms of seconds, a pass on the last axis, and how much passes differ."""
+    """Simulated runs: logarithms of seconds (runs, passes) and their deviations."""
 
     log_speedup: Array
     log_time: Array
     speedup_deviation: Array
-    """(runs): of process effects, which alone differ from run to run."""
+    """(runs); of the process effects."""
     time_deviation: Array
 
 
-def draw(scenario: Scenario, generator: np.random.Generator, runs: int, passes: int) -> SimulatedPasses:
-    """So many runs of so many passes; a pass has the median of its samples."""
+def draw(
+    scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
+) -> SimulatedPasses:
+    """Simulate `runs` runs; the time of a pass is the median of its samples."""
     logs, deviation = _logs(scenario, generator, runs, passes)
     return SimulatedPasses(logs[0] - logs[1], logs[1], np.hypot(*deviation), deviation[1])
 
@@ -85,13 +89,13 @@ def draw(scenario: Scenario, generator: np.random.Generator, runs: int, passes: 
 def _logs(
     scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
 ) -> tuple[Array, Array]:
-    """(2, runs, passes) of the baseline and the backend; and their deviations, (2, runs)."""
+    """Return log times (2, runs, passes) of baseline and backend, and deviations (2, runs)."""
     shape = (2, runs, passes)
     deviation = generator.uniform(*scenario.pass_deviation, size=(2, runs, 1))
     logs = deviation * generator.normal(size=shape)
-    felt = np.stack([np.ones(runs), generator.uniform(0.8, 1, runs)])[..., np.newaxis]
+    drift_share = np.stack([np.ones(runs), generator.uniform(0.8, 1, runs)])[..., np.newaxis]
     logs += (
-        felt
+        drift_share
         * scenario.drift_deviation
         * _wander(generator, (runs, passes), scenario.drift_correlation)
     )
@@ -113,7 +117,7 @@ def _median_of_samples(
 
 
 def _wander(generator: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Array:
-    """Normal numbers of deviation 1, each correlated with the one before it on the last axis."""
+    """Return an AR(1) series on the last axis with standard deviation 1."""
     steps = generator.normal(size=shape)
     steps[..., 1:] *= np.sqrt(1 - correlation**2)
     return np.asarray(lfilter([1], [1, -correlation], steps))

@@ -1,4 +1,4 @@
-"""The tools that are compared: how each is started, and where it writes its answer."""
+"""Timing tools under comparison: their commands and readers of their output."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"
 
 CONVSWEEP_OPTIONS = ("--budget", "8s", "--precision", "0.5%")
-"""What convsweep is told so that it takes no longer than pytest-benchmark does."""
+"""Options with which convsweep takes no longer than pytest-benchmark."""
 PYPERF_OPTIONS = ("--fast",)
-"""By its defaults pyperf starts 20 processes a benchmark, and each of them imports torch."""
+"""By default pyperf starts 20 processes per benchmark, each of which imports torch."""
 
 PROBLEMS, RUN, OUTPUT = "problems.csv", "run", "output.json"
 
-# What would make a tool's process another one than its users have.
+# Variables that change the allocator, the threads or pytest of a tool's process.
 _EXCLUDED_PREFIXES = ("MALLOC_", "GLIBC_", "LD_PRELOAD", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTEST_")
 
 
 class Answer(NamedTuple):
-    """What a tool says of one pair; an interval of the speedup where it gives one."""
+    """Result of a tool for one pair; the interval is None if it has none."""
 
     standard_s: float
     separable_s: float
@@ -42,24 +42,24 @@ class Answer(NamedTuple):
 
 
 Answers = dict[str, Answer]
-"""By the pair's label."""
+"""By label of the pair."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A timing tool as its users start it."""
+    """Timing tool, started as its users start it."""
 
     name: str
     package: str
-    """Whose version it has."""
+    """Package that has its version."""
     statistic: str
-    """What it reports first of a benchmark: its own headline."""
+    """Statistic that it reports first."""
     command: tuple[str, ...]
-    """Started in an empty folder that holds the pairs as `problems.csv`."""
+    """Started in a new folder that contains the pairs as `problems.csv`."""
     options: tuple[str, ...]
-    """The end of the command: the effort that it is asked for."""
+    """End of the command: the measurement effort."""
     read: Callable[[Path], Answers]
-    """Its answers, from what it wrote into that folder."""
+    """Reader of its output in that folder."""
 
 
 class ToolRun(NamedTuple):
@@ -67,14 +67,14 @@ class ToolRun(NamedTuple):
 
     answers: Answers
     run_s: float
-    """From the start of its process to the end."""
+    """From start to end of its process."""
 
 
 def run_tool(tool: Tool, pairs: Sequence[ConvProblem]) -> ToolRun:
     """Run a tool once on the pairs, in fresh processes.
 
     Raises:
-        RuntimeError: it failed; says with what words.
+        RuntimeError: the tool failed; contains the end of its output.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as name:
         folder = Path(name)
@@ -92,14 +92,16 @@ def run_tool(tool: Tool, pairs: Sequence[ConvProblem]) -> ToolRun:
 
 
 def _environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:
-    """This process's own, without what changes allocators and thread pools."""
-    usual = {name: text for name, text in os.environ.items() if not name.startswith(_EXCLUDED_PREFIXES)}
+    """Return the environment without settings of allocators and thread pools."""
+    usual = {
+        name: text for name, text in os.environ.items() if not name.startswith(_EXCLUDED_PREFIXES)
+    }
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return usual | {"PYTHONPATH": path} | to_environment(pairs)
 
 
 def _paired(seconds: dict[str, dict[str, float]]) -> Answers:
-    """Answers of each pair's seconds by layer."""
+    """Return answers from seconds by pair and layer."""
     both = {pair: [layers[layer] for layer in LAYERS] for pair, layers in seconds.items()}
     return {
         pair: Answer(standard_s, separable_s, standard_s / separable_s)
@@ -114,8 +116,8 @@ def _read_torch(folder: Path) -> Answers:
 def _read_pytest_benchmark(folder: Path) -> Answers:
     seconds: dict[str, dict[str, float]] = {}
     for one in json.loads((folder / OUTPUT).read_text(encoding="utf-8"))["benchmarks"]:
-        told = one["extra_info"]
-        seconds.setdefault(told["pair"], {})[told["layer"]] = one["stats"]["median"]
+        info = one["extra_info"]
+        seconds.setdefault(info["pair"], {})[info["layer"]] = one["stats"]["median"]
     return _paired(seconds)
 
 
@@ -160,7 +162,7 @@ _CONVSWEEP = (
     "-m", "convsweep", "run", "--problems", PROBLEMS, "--out", RUN,
     "--backend", "torch_conv", "--backend", "separable",
 )
-# Without conftest.py, which would give the process convsweep's allocator, and without our settings.
+# Without conftest.py, which sets convsweep's allocator, and without this project's settings.
 _PYTEST = (
     "-m", "pytest", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider",
     str(CLIENTS / "pytest_benchmark_pairs.py"), f"--benchmark-json={OUTPUT}",

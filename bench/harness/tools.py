@@ -1,8 +1,8 @@
-"""Run the tools in tool_run on the same pairs, and append what each says to `tools.csv`.
+"""Comparison of timing tools on the same pairs of layers, written to `tools.csv`.
 
     python -m bench.harness.tools --rounds 8 --out results/harness
 
-Every round runs every tool once, in an order drawn anew. A round that was begun is gone on with.
+Every round runs every tool once, in random order. Started rounds are completed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from bench.harness.timing_tools import TOOLS, Tool, ToolRun, run_tool
 from bench.harness.pairs import PAIRS
+from bench.harness.timing_tools import TOOLS, Tool, ToolRun, run_tool
 from convsweep.measure.outcome import utc_now
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import cpu_name
@@ -50,7 +50,7 @@ def compare(
     seed: int = 0,
     echo: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run what is missing of so many rounds, the rows of a run on the disk when it ends."""
+    """Run the missing part of the rounds; append the rows of each tool run."""
     out.mkdir(parents=True, exist_ok=True)
     environment = describe({"cpu": cpu_name()})
     _write_environment(environment, tools, out)
@@ -70,7 +70,7 @@ def compare(
             echo(f"round {round_index + 1} of {rounds}: {tool.name}, {tool_run.run_s:.1f} s")
 
 
-def _rows(head: dict[str, object], turn: ToolRun) -> list[dict[str, object]]:
+def _rows(head: dict[str, object], tool_run: ToolRun) -> list[dict[str, object]]:
     return [
         {**head, "run_s": tool_run.run_s, "pair": pair, **answer._asdict()}
         for pair, answer in tool_run.answers.items()
@@ -87,7 +87,7 @@ def _append(path: Path, rows: Iterable[dict[str, object]]) -> None:
 
 
 def _done(path: Path) -> set[tuple[int, str]]:
-    """The rounds and tools that have rows."""
+    """Return the rounds and tools that have rows."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
@@ -95,12 +95,12 @@ def _done(path: Path) -> set[tuple[int, str]]:
 
 
 def _write_environment(environment: dict[str, object], tools: Sequence[Tool], out: Path) -> None:
-    """What the page tells of the machine and the tools; of the machine, the first call's stays."""
+    """Write metadata of machine and tools; the machine's stays that of the first call."""
     path = out / ENVIRONMENT
-    told = {"started_at": utc_now(), **environment}
+    metadata = {"started_at": utc_now(), **environment}
     if path.exists():
-        told = json.loads(path.read_text(encoding="utf-8"))
-    told["tools"] = told.get("tools", {}) | {
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["tools"] = metadata.get("tools", {}) | {
         tool.name: {
             "version": version(tool.package),
             "statistic": tool.statistic,
@@ -108,22 +108,24 @@ def _write_environment(environment: dict[str, object], tools: Sequence[Tool], ou
         }
         for tool in tools
     }
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
 @click.command()
 @click.option("--rounds", metavar="N", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
-@click.option("--seed", metavar="N", type=int, default=0, help="Of the order within a round.")
+@click.option(
+    "--seed", metavar="N", type=int, default=0, help="Seed of the random order within a round."
+)
 @click.option(
     "--without",
     metavar="TOOL",
     multiple=True,
     type=click.Choice([tool.name for tool in TOOLS]),
-    help="Leave a slow tool out of the rounds that are missing.",
+    help="Tool to leave out, for example a slow one. Repeatable.",
 )
 def main(rounds: int, out: Path, seed: int, without: tuple[str, ...]) -> None:
-    """Compare the timing tools on the same pairs of layers."""
+    """Compare timing tools on the same pairs of layers."""
     tools = [tool for tool in TOOLS if tool.name not in without]
     compare(tools, PAIRS, out, rounds=rounds, seed=seed, echo=click.echo)
 

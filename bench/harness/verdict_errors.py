@@ -1,4 +1,4 @@
-"""Are verdicts right, among many comparisons and looked at after every pass? Simulated speedups."""
+"""Error rates of verdicts with many comparisons and repeated looks, on simulated speedups."""
 
 from __future__ import annotations
 
@@ -45,48 +45,48 @@ ESTIMATORS: Mapping[str, Callable[[Array], Estimate]] = {
     "mean, moderated": lambda logs: moderate(mean_of(logs)),
 }
 DEVIATIONS = {"1-2 %": (0.01, 0.02), "1-6 %": (0.01, 0.06)}
-"""Of a speedup, from pass to pass; each case of a run has its own."""
+"""Standard deviation of a speedup between passes; drawn per case."""
 
 
 def _speedups(
-    truth: Array, deviation: tuple[float, float], passes: int, generator: np.random.Generator
+    effects: Array, deviation: tuple[float, float], passes: int, generator: np.random.Generator
 ) -> Array:
-    own = generator.uniform(*deviation, size=(len(truth), 1))
-    return truth[:, np.newaxis] + own * generator.normal(size=(len(truth), passes))
+    own = generator.uniform(*deviation, size=(len(effects), 1))
+    return effects[:, np.newaxis] + own * generator.normal(size=(len(effects), passes))
 
 
-def _counts(said: NDArray[np.str_], truth: Array) -> dict[str, float]:
-    """Shares: of equals called unequal, of wrong verdicts, of the faster found, of `same`."""
-    faster = truth > 0
+def _counts(decided: NDArray[np.str_], effects: Array) -> dict[str, float]:
+    """Return rates of false alarms, wrong verdicts, detections and `same`."""
+    faster = effects > 0
     right = np.where(faster, "faster", "same")
-    alarms = np.isin(said, ["faster", "slower"])[~faster]
+    alarms = np.isin(decided, ["faster", "slower"])[~faster]
     return {
         "false_alarms": float(alarms.mean()) if alarms.size else np.nan,
-        "wrong": float(((said != "undecided") & (said != right)).mean()),
-        "found": float((said[faster] == "faster").mean()) if faster.any() else np.nan,
-        "same": float((said[~faster] == "same").mean()) if alarms.size else np.nan,
+        "wrong": float(((decided != "undecided") & (decided != right)).mean()),
+        "found": float((decided[faster] == "faster").mean()) if faster.any() else np.nan,
+        "same": float((decided[~faster] == "same").mean()) if alarms.size else np.nan,
     }
 
 
-def corrections(truth: str, deviation: str, passes: int, runs: int = RUNS) -> Iterator[Row]:
-    """How often verdicts are false, and true ones found, in runs of 200 comparisons."""
+def corrections(effects: str, deviation: str, passes: int, runs: int = RUNS) -> Iterator[Row]:
+    """Return error and detection rates of runs of 200 comparisons, one row per method."""
     generator = np.random.default_rng([3, passes])
-    truths = np.tile(TRUE_SPEEDUPS[truth], (runs, 1))
-    logs = [_speedups(one, DEVIATIONS[deviation], passes, generator) for one in truths]
+    effects_per_run = np.tile(TRUE_SPEEDUPS[effects], (runs, 1))
+    logs = [_speedups(one, DEVIATIONS[deviation], passes, generator) for one in effects_per_run]
     for estimator, estimates in ESTIMATORS.items():
         p = [p_values(estimates(x)) for x in logs]
-        claims = [np.array(DIRECTIONS)[one.argmin(axis=0)] for one in p]
+        directions = [np.array(DIRECTIONS)[one.argmin(axis=0)] for one in p]
         for name, correct in CORRECTIONS.items():
-            held = [correct(one.min(axis=0)) <= 1 - CONFIDENCE for one in p]
-            said = np.where(held, claims, "undecided")
+            rejected = [correct(one.min(axis=0)) <= 1 - CONFIDENCE for one in p]
+            decided = np.where(rejected, directions, "undecided")
             yield {
                 "study": "verdicts",
-                "scenario": f"{truth}, passes differ by {deviation}",
+                "scenario": f"{effects}, passes differ by {deviation}",
                 "passes": passes,
                 "method": name,
                 "estimator": estimator,
-                "trials": said.size,
-                **_counts(said.ravel(), truths.ravel()),
+                "trials": decided.size,
+                **_counts(decided.ravel(), effects_per_run.ravel()),
             }
 
 
@@ -94,7 +94,7 @@ Done = Callable[[Mapping[int, Array], int], set[int]]
 
 
 def _precise(known: Mapping[int, Array], look: int) -> set[int]:
-    """The cases whose interval reaches no further than the margin from its middle."""
+    """Return the cases whose interval is within the margin."""
     del look
     logs = np.array([*zip_longest(*known.values(), fillvalue=np.nan)]).T
     value, low, high = bounds(estimate(logs))
@@ -103,44 +103,44 @@ def _precise(known: Mapping[int, Array], look: int) -> set[int]:
 
 
 STOPS: Mapping[str, Done] = {
-    "its verdict is settled": lambda known, look: decided_early(known, MARGIN, look),
-    "its interval is within 2 %": _precise,
+    "stopped by verdict": lambda known, look: decided_early(known, MARGIN, look),
+    "stopped by precision of 2 %": _precise,
 }
 
 
-def looks(truth: str, deviation: str, stop: str, runs: int = RUNS) -> Row:
-    """What comes of looking after every pass, where a case gets no more once it is done.
+def looks(effects: str, deviation: str, stop: str, runs: int = RUNS) -> Row:
+    """Return the error rates if every case stops as soon as its criterion holds.
 
-    `coverage` is that of the intervals of the cases that stopped early, `used` their passes.
+    `coverage` is that of cases that stopped early, `used` the mean number of passes.
     """
     generator = np.random.default_rng(4)
-    said, used, held = [], [], []
+    decided, used, covered = [], [], []
     for _ in range(runs):
-        logs = _speedups(TRUE_SPEEDUPS[truth], DEVIATIONS[deviation], LAST_LOOK, generator)
+        logs = _speedups(TRUE_SPEEDUPS[effects], DEVIATIONS[deviation], LAST_LOOK, generator)
         passes = _follow(logs, STOPS[stop])
         logs[np.arange(LAST_LOOK) >= passes[:, np.newaxis]] = np.nan
         found = estimate(logs)
-        said.append(verdicts(found))
+        decided.append(verdicts(found))
         used.append(passes)
         _, low, high = np.log(bounds(found))
-        inside = (low <= TRUE_SPEEDUPS[truth]) & (TRUE_SPEEDUPS[truth] <= high)
-        held.append(inside[passes < LAST_LOOK])
+        inside = (low <= TRUE_SPEEDUPS[effects]) & (TRUE_SPEEDUPS[effects] <= high)
+        covered.append(inside[passes < LAST_LOOK])
     return {
         "study": "looks",
-        "scenario": f"{truth}, passes differ by {deviation}",
+        "scenario": f"{effects}, passes differ by {deviation}",
         "method": stop,
         "used": float(np.mean(used)),
         "trials": runs * CASES,
-        "coverage": float(np.concatenate(held).mean()),
-        **_counts(np.concatenate(said), np.tile(TRUE_SPEEDUPS[truth], runs)),
+        "coverage": float(np.concatenate(covered).mean()),
+        **_counts(np.concatenate(decided), np.tile(TRUE_SPEEDUPS[effects], runs)),
     }
 
 
 def _follow(logs: Array, done: Done) -> NDArray[np.intp]:
-    """How many passes each case gets."""
+    """Return the number of passes of each case."""
     passes = np.full(len(logs), LAST_LOOK)
-    for seen in range(FIRST_LOOK, LAST_LOOK):
-        known = {case: x[: min(seen, passes[case])] for case, x in enumerate(logs)}
-        now = [case for case in done(known, seen - FIRST_LOOK + 1) if passes[case] == LAST_LOOK]
-        passes[now] = seen
+    for looked in range(FIRST_LOOK, LAST_LOOK):
+        known = {case: x[: min(looked, passes[case])] for case, x in enumerate(logs)}
+        now = [case for case in done(known, looked - FIRST_LOOK + 1) if passes[case] == LAST_LOOK]
+        passes[now] = looked
     return passes

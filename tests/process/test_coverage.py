@@ -8,7 +8,14 @@ import pytest
 from scipy import stats
 
 from bench.harness import coverage, verdict_errors
-from bench.harness.interval_methods import METHODS, RUN_OF, mean_of, moderate, sign_test, signed_rank
+from bench.harness.interval_methods import (
+    METHODS,
+    RUN_OF,
+    mean_of,
+    moderate,
+    sign_test,
+    signed_rank,
+)
 from bench.harness.simulated_passes import SAMPLES, SCENARIOS, Scenario, draw
 from convsweep.report.tables import markdown
 
@@ -26,11 +33,11 @@ def test_nineteen_of_twenty_intervals_are_true(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("deviation", verdict_errors.DEVIATIONS)
-@pytest.mark.parametrize("truth", verdict_errors.TRUE_SPEEDUPS)
-def test_verdicts_are_hardly_ever_false_and_find_five_percent(truth: str, deviation: str) -> None:
+@pytest.mark.parametrize("effects", verdict_errors.TRUE_SPEEDUPS)
+def test_verdicts_are_hardly_ever_false_and_find_five_percent(effects: str, deviation: str) -> None:
     """On 4,000 comparisons; the effect where passes differ by 1 to 2 %, from eight passes on."""
     for passes in (5, 8, 12):
-        rows = verdict_errors.corrections(truth, deviation, passes, runs=20)
+        rows = verdict_errors.corrections(effects, deviation, passes, runs=20)
         how = ("Benjamini-Hochberg", coverage.OURS)
         (row,) = (row for row in rows if (row["method"], row["estimator"]) == how)
         assert not row["false_alarms"] > 0.01
@@ -39,20 +46,22 @@ def test_verdicts_are_hardly_ever_false_and_find_five_percent(truth: str, deviat
             assert not row["found"] < 0.9
 
 
-@pytest.mark.parametrize("truth", ["all the same", "half twice as fast"])
-def test_looking_after_every_pass_raises_no_false_alarms(truth: str) -> None:
-    row = verdict_errors.looks(truth, "1-6 %", "its verdict is settled", runs=5)
+@pytest.mark.parametrize("effects", ["all the same", "half twice as fast"])
+def test_looking_after_every_pass_raises_no_false_alarms(effects: str) -> None:
+    row = verdict_errors.looks(effects, "1-6 %", "stopped by verdict", runs=5)
     assert row["false_alarms"] <= 0.01
     assert row["used"] < verdict_errors.LAST_LOOK
 
 
 def test_made_up_passes_are_as_their_scenario_says() -> None:
     calm = Scenario(name="", description="", pass_deviation=(0.03, 0.03), sample_deviation=0.0)
-    drawn = draw(calm, np.random.default_rng(0), runs=2000, passes=10)
+    simulated = draw(calm, np.random.default_rng(0), runs=2000, passes=10)
     assert simulated.log_time.std() == pytest.approx(0.03, rel=0.05)
     assert simulated.log_speedup.std() == pytest.approx(0.03 * np.sqrt(2), rel=0.05)
     assert simulated.speedup_deviation == pytest.approx(0.03 * np.sqrt(2))
-    slow = Scenario(name="", description="", pass_deviation=(0, 0), sample_deviation=0.0, slow_passes=0.1)
+    slow = Scenario(
+        name="", description="", pass_deviation=(0, 0), sample_deviation=0.0, slow_passes=0.1
+    )
     times = draw(slow, np.random.default_rng(0), runs=2000, passes=10).log_time
     assert (times > 0).mean() == pytest.approx(0.1, rel=0.1)
     assert times.max() <= np.log(1.5)

@@ -1,4 +1,4 @@
-"""pyperf on the pairs: it starts this file once a worker process, and once as their leader."""
+"""pyperf on the pairs; started once as manager and once per worker process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.harness.pairs import LAYERS, requested_pairs
 
 
 def main() -> None:
-    """One benchmark a layer."""
+    """Run one benchmark per layer."""
     torch.set_num_threads(1)
     runner = pyperf.Runner()
     for pair in requested_pairs():

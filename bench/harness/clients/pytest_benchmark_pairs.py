@@ -1,4 +1,4 @@
-"""pytest-benchmark on the pairs, with its defaults; pytest finds it by its path alone."""
+"""pytest-benchmark on the pairs, with its defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convsweep.problems.problem import ConvProblem
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("pair", requested_pairs(), ids=lambda pair: pair.label)
 def test_layer(pair: ConvProblem, layer: str, benchmark: BenchmarkFixture) -> None:
-    """One benchmark a layer."""
+    """Run one benchmark per layer."""
     torch.set_num_threads(1)
     benchmark.extra_info |= {"pair": pair.label, "layer": layer}
     benchmark(make_layer(pair, layer))

@@ -1,4 +1,4 @@
-"""torch.utils.benchmark on the pairs: seconds of each layer, as JSON, into the file named first."""
+"""torch.utils.benchmark on the pairs; writes seconds per layer as JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bench.harness.pairs import LAYERS, requested_pairs
 
 
 def main(out: str, autorange: str, *run_times: str) -> None:
-    """Time all with one of Timer's autoranges; its own shortest and longest times unless told."""
+    """Time all layers with a method of Timer; `run_times` are its min and max."""
     names = ("min_run_time", "max_run_time")
     options = dict(zip(names, map(float, run_times), strict=False))
-    told: dict[str, dict[str, float]] = {}
+    median_s: dict[str, dict[str, float]] = {}
     for pair in requested_pairs():
         for layer in LAYERS:
             timer = Timer("call()", globals={"call": make_layer(pair, layer)})
             measured = getattr(timer, autorange)(**options)
-            told.setdefault(pair.label, {})[layer] = measured.median
-    Path(out).write_text(json.dumps(told), encoding="utf-8")
+            median_s.setdefault(pair.label, {})[layer] = measured.median
+    Path(out).write_text(json.dumps(median_s), encoding="utf-8")
 
 
 if __name__ == "__main__":
