@@ -36,7 +36,7 @@ from convsweep.problems.workloads import Layer
 from convsweep.report.plots.model_layers import MOST_LAYERS, draw_model
 from convsweep.report.sections import advice as words
 from convsweep.results import store
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder
 from convsweep.sweep.request import Options
 from convsweep.sweep.resume import require_same
 from tests.support import hand_written_model

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from convsweep.analysis.estimates import Array, Interval, estimate, interval
+from convsweep.analysis.estimates import estimate, interval
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
-from convsweep.results import store
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of
-from convsweep.results.request_info import read_request_info
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -35,9 +34,7 @@ def best_backends(
         max_error: the largest relative error; backends with an unknown error are left out.
         among: the backends that may be chosen; by default all.
     """
-    cases = run.cases[run.cases["status"] == "ok"]
-    if among is not None:
-        cases = cases[cases["backend"].isin([*among])]
+    cases = _candidates(run, among)
     if max_error is not None:
         cases = cases[(cases["relative_err"] <= max_error).fillna(False).astype(bool)]
     rows, p = [], []
@@ -46,7 +43,16 @@ def best_backends(
         rows.append(winner.to_dict() | lead)
         p.append(p_value)
     found = pd.DataFrame(rows, columns=[*run.cases.columns, *LEAD[:-1]])
-    return found.assign(significant=_significant(np.array(p, dtype="float64")))
+    p_array = np.array(p, dtype="float64")
+    significant = pd.array([pd.NA] * len(p), dtype="boolean")  # missing without a second backend
+    significant[~np.isnan(p_array)] = reject_at_fdr(p_array[~np.isnan(p_array)])
+    return found.assign(significant=significant)
+
+
+def _candidates(run: Run, among: Collection[str] | None) -> DataFrame:
+    """Return the cases that are ok, of the backends `among` or of all."""
+    ok = run.cases[run.cases["status"] == "ok"]
+    return ok if among is None else ok[ok["backend"].isin([*among])]
 
 
 def fastest(run: Run) -> DataFrame:
@@ -63,22 +69,12 @@ def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object]
     order = np.argsort(estimate(logs).mean, kind="stable")
     winner = rivals.iloc[int(order[0])]
     if len(order) < 2:
-        return winner, _lead(None, Interval(np.nan, np.nan, np.nan)), np.nan
+        return winner, {"second": None} | dict.fromkeys(LEAD[1:-1], np.nan), np.nan
     others = estimate(logs[order[1:]] - logs[order[0]])
     p = p_values(others, run.margin)[DIRECTIONS.index("faster")].max()
     over = interval(estimate(logs[order[1]] - logs[order[0]]))
-    return winner, _lead(str(rivals["backend"].iloc[int(order[1])]), over), float(p)
-
-
-def _lead(second: str | None, over: Interval) -> dict[str, object]:
-    return dict(zip(LEAD[:-1], (second, *over), strict=True))
-
-
-def _significant(p: Array) -> pd.api.extensions.ExtensionArray:
-    """Return which leads are significant; missing without a second backend."""
-    significant = pd.array([pd.NA] * len(p), dtype="boolean")
-    significant[~np.isnan(p)] = reject_at_fdr(p[~np.isnan(p)])
-    return significant
+    second = str(rivals["backend"].iloc[int(order[1])])
+    return winner, dict(zip(LEAD[:-1], (second, *over), strict=True)), float(p)
 
 
 class BestBackends(NamedTuple):
@@ -105,20 +101,18 @@ def read_best_backends(
     Raises:
         ValueError: there is no run, or no case is ok and within `max_error`.
     """
-    environment = store.read_environment(run_dir)
-    measurements = store.load(run_dir)
-    requested = read_request_info(environment)
-    run = read_run(measurements, summarize(measurements, requested.baseline, requested.margin))
+    folder = RunFolder(run_dir)
+    rows, request = folder.measurements, folder.request
+    run = read_run(rows, summarize(rows, request.baseline, request.margin))
     unlimited = best_backends(run)
     limited = max_error is not None or among is not None
     found = best_backends(run, max_error, among) if limited else unlimited.copy()
     if found.empty:
-        raise ValueError(f"{str(run_dir)!r} {_absence_reason(run, max_error, among)}")
+        raise ValueError(f"{folder} {_absence_reason(run, max_error, among)}")
     for name, part in MACHINE.items():
-        machines = (machine_of(environment, str(one)) for one in found["environment_id"])
+        machines = (machine_of(folder.environment, str(one)) for one in found["environment_id"])
         found[name] = [_recorded(machine.get(part), name) for machine in machines]
-    run_id = run_id_of(environment, measurements)
-    found = found.assign(run_id=run_id, max_error=max_error)
+    found = found.assign(run_id=run_id_of(folder.environment, rows), max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
     return BestBackends(found[[*BEST_COLUMNS, *more]], unlimited, run.cases)
 
@@ -130,9 +124,7 @@ def _recorded(part: object, name: str) -> str | None:
 
 def _absence_reason(run: Run, max_error: float | None, among: Collection[str] | None) -> str:
     """Return why there is no row, to follow the name of the run."""
-    ok = run.cases[run.cases["status"] == "ok"]
-    if among is not None:
-        ok = ok[ok["backend"].isin([*among])]
+    ok = _candidates(run, among)
     if ok.empty:
         return "has no case that is ok" + ("" if among is None else f" on {', '.join(among)}")
     least = ok["relative_err"].astype("float64").min()

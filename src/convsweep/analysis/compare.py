@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,14 @@ from convsweep.analysis.estimates import (
     difference,
     estimate,
     interval,
-    weighted_mean,
+    weighted_mean,  # fmt: skip
 )
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.summary import stored_verdicts
 from convsweep.results import store
 from convsweep.results.metadata import Use, select
-from convsweep.results.request_info import read_request_info
 from convsweep.results.schema import BASELINE, CASE_COLUMNS
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,95 +70,74 @@ def compare(
         ValueError: a folder is no run, the runs share no case, or machine, versions or settings
             differ and `across_machines` is not set.
     """
-    before, now = _read(old_dir), _read(new_dir)
-    found = list(_differences(before, now))
+    runs = RunFolder(old_dir), RunFolder(new_dir)
+    rows = [_requested_rows(run) for run in runs]
+    found = list(_differences(*runs))
+    ids = [str(own["environment_id"].iloc[0]) for own in rows]
+    if not found and ids[0] != ids[1]:
+        found.append(f"environment_id: {ids[0]!r} against {ids[1]!r}")
     if found and not across_machines:
         raise ValueError(
-            f"{str(old_dir)!r} and {str(new_dir)!r} differ in {'; '.join(found)}; "
+            f"{runs[0]} and {runs[1]} differ in {'; '.join(found)}; "
             "to compare them anyway, use --across-machines"
         )
-    margin = read_request_info(now.environment).margin if margin is None else margin
-    baseline = None if absolute else _common_baseline(before, now)
-    old, new = (read_cases(run.rows, baseline or "") for run in (before, now))
+    margin = runs[1].request.margin if margin is None else margin
+    baseline = None if absolute else _common_baseline(runs, rows)
+    old, new = (read_cases(own, baseline or "") for own in rows)
     cases = _pair(old, new)
-    if not (cases["old_row"].notna() & cases["new_row"].notna()).any():
-        raise ValueError(f"{str(old_dir)!r} and {str(new_dir)!r} share no case")
+    if not (cases["row_old"].notna() & cases["row_new"].notna()).any():
+        raise ValueError(f"{runs[0]} and {runs[1]} share no case")
     return RunComparison(*_judge(cases, old, new, baseline, margin), baseline, margin, found)
 
 
-class _LoadedRun(NamedTuple):
-    rows: DataFrame
-    environment: Mapping[str, Any]
-    """environment.json; empty if there is none."""
-
-    @property
-    def environment_id(self) -> str:
-        return str(self.rows["environment_id"].iloc[0])
-
-
-def _read(run_dir: Path) -> _LoadedRun:
-    rows = split(store.load(run_dir)).requested
+def _requested_rows(run: RunFolder) -> DataFrame:
+    """Return the rows of the requested cases, all of one environment."""
+    rows = split(run.measurements).requested
     if rows.empty:
-        raise ValueError(f"{str(run_dir)!r} has no measurements to compare")
+        raise ValueError(f"{run} has no measurements to compare")
     if (found := rows["environment_id"].nunique()) != 1:
-        raise ValueError(f"{str(run_dir)!r} has rows of {found} environments; only 1 is allowed")
-    return _LoadedRun(rows, store.read_environment(run_dir))
+        raise ValueError(f"{run} has rows of {found} environments; only 1 is allowed")
+    return rows
 
 
-def _differences(old: _LoadedRun, new: _LoadedRun) -> Iterator[str]:
+def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:
     """Yield differences such as `settings.allocator: 'retain' against 'system'`."""
     if bool(old.environment) != bool(new.environment):
         yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
-    before, now = (_recorded(run.environment) for run in (old, new))
+    before, now = (select(run.environment, Use.COMPARE) for run in (old, new))
     for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            yield f"{name}: {_value(before, name)} against {_value(now, name)}"
-    if before == now and old.environment_id != new.environment_id:
-        yield f"environment_id: {old.environment_id!r} against {new.environment_id!r}"
+        values = [before.get(name), now.get(name)]
+        if values[0] != values[1]:
+            texts = ["not recorded" if value is None else repr(value) for value in values]
+            yield f"{name}: {texts[0]} against {texts[1]}"
 
 
-def _recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
-    found = select(environment, Use.COMPARE)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _value(metadata: Mapping[str, Any], name: str) -> str:
-    return repr(metadata[name]) if name in metadata else "not recorded"
-
-
-def _common_baseline(old: _LoadedRun, new: _LoadedRun) -> str | None:
+def _common_baseline(runs: Sequence[RunFolder], rows: Sequence[DataFrame]) -> str | None:
     """Return a baseline that both runs have timed; None if there is no other common backend."""
-    timed = [set(run.rows.loc[run.rows["status"] == "ok", "backend"]) for run in (old, new)]
-    shared = timed[0] & timed[1]
-    names = [str(run.environment.get("baseline") or BASELINE) for run in (old, new)]
-    return next((name for name in names if name in shared and len(shared) > 1), None)
+    old, new = ({*own.loc[own["status"] == "ok", "backend"]} for own in rows)
+    names = [str(run.environment.get("baseline") or BASELINE) for run in runs]
+    return next((name for name in names if name in old & new and len(old & new) > 1), None)
 
 
 def _pair(old: Cases, new: Cases) -> DataFrame:
     """Return one row per case of either run, with its row number in each."""
-    cases_of = [
-        cases.info[[*SHARED_COLUMNS, "status", "reason"]].assign(row=np.arange(len(cases.info)))
-        for cases in (old, new)
-    ]
-    pairs = cases_of[0].merge(
-        cases_of[1], how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new")
+    before, now = (
+        run.info[[*SHARED_COLUMNS, "status"]].assign(row=np.arange(len(run.info)))
+        for run in (old, new)
     )
-    pairs = pairs.rename(
-        columns={"row_old": "old_row", "row_new": "new_row", "reason_new": "reason"}
-    )
-    return label_cases(pairs.drop(columns="reason_old").assign(environment_id=""))
+    now["reason"] = new.info["reason"]
+    pairs = before.merge(now, how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new"))
+    return label_cases(pairs.assign(environment_id=""))
 
 
 def _judge(
     cases: DataFrame, old: Cases, new: Cases, baseline: str | None, margin: float
 ) -> tuple[DataFrame, DataFrame]:
     """Return the cases with times, changes and verdicts, and the mean changes."""
-    places = (cases.pop("old_row"), cases.pop("new_row"))
-    plain = [_rows(-run.log_s, place) for run, place in zip((old, new), places, strict=True)]
-    relative = [
-        _rows(run.log_speedup, place) for run, place in zip((old, new), places, strict=True)
-    ]
+    sides = ((old, cases.pop("row_old")), (new, cases.pop("row_new")))
+    plain = [_rows(-run.log_s, place) for run, place in sides]
+    relative = [_rows(run.log_speedup, place) for run, place in sides]
     for age, speed, speedup in zip(("old", "new"), plain, relative, strict=True):
         cases[f"{age}_s"] = np.exp(-estimate(speed).mean)
         cases[f"{age}_speedup"] = np.exp(estimate(speedup).mean)

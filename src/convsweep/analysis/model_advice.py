@@ -10,8 +10,7 @@ from convsweep.analysis.model_savings import LayerCost, layer_costs, layers_tabl
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.results import store
-from convsweep.results.request_info import read_request_info
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder, read_request_info
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,7 +56,7 @@ def write_model(run_dir: Path, model: Mapping[str, object]) -> Advice | None:
     environment = store.read_environment(run_dir) | {"model": dict(model)}
     advice = compute_advice(store.load(run_dir), environment)
     store.write_environment(run_dir, environment)
-    store.write_layers(run_dir, layers_table(advice.layers if advice else []))
+    store.write_table(run_dir / store.LAYERS, layers_table(advice.layers if advice else []))
     return advice
 
 

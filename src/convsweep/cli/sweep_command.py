@@ -12,7 +12,7 @@ from convsweep.cli.errors import one_line_errors
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from convsweep.results.run_folder import RunFolder
+    from convsweep.results.store import RunFolder
     from convsweep.sweep.executor import Executor
     from convsweep.sweep.network_runs import Network
     from convsweep.sweep.request import Request

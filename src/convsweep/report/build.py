@@ -30,8 +30,8 @@ from convsweep.report.sections import (
 from convsweep.report.sections.separable_text import Comparisons
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks, warnings
-from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import NOISE
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame

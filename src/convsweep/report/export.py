@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ import pandas as pd
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
-from convsweep.results import store
+from convsweep.results.files import replace_file
 from convsweep.results.machines import machine_of, machines, run_id_of
-from convsweep.results.request_info import read_request_info
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -39,15 +38,14 @@ def export(run_dir: Path, kind: str) -> str:
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown format {kind!r}; allowed: {', '.join(FORMATS)}")
-    measurements = split(store.load(run_dir)).requested
-    if not (measurements["status"] == "ok").any():
-        raise ValueError(f"{str(run_dir)!r} has no time to export")
-    environment = store.read_environment(run_dir)
-    if kind == "pytest-benchmark" and (found := len(machines(environment))) > 1:
-        raise ValueError(
-            f"{str(run_dir)!r} has {found} environments, {kind} allows one machine: use csv"
-        )
-    return FORMATS[kind](measurements, environment)
+    run = RunFolder(run_dir)
+    rows = split(run.measurements).requested
+    if not (rows["status"] == "ok").any():
+        raise ValueError(f"{run} has no time to export")
+    if kind == "pytest-benchmark" and (found := len(machines(run.environment))) > 1:
+        raise ValueError(f"{run} has {found} environments, {kind} allows one machine: use csv")
+    summary = summarize(rows, run.request.baseline, run.request.margin)
+    return FORMATS[kind](run, rows, summary)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -58,47 +56,44 @@ def write_new(path: Path, text: str) -> None:
     """
     if os.path.lexists(path):
         raise ValueError(f"{str(path)!r} exists already: choose another file")
-    unfinished = path.with_name(f"{path.name}.part")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+        replace_file(path, text)
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise ValueError(f"{str(path)!r} is not writable: {error.strerror}") from None
 
 
-def _tidy_csv(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
+def _tidy_csv(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
     """Return one row per case: run, case, time and speedup, in seconds and bytes."""
-    requested = read_request_info(environment)
-    summary = summarize(measurements, requested.baseline, requested.margin)
-    first = measurements.iloc[0]
-    summary.insert(0, "run_id", run_id_of(environment, measurements))
-    summary.insert(1, "started_at", environment.get("started_at") or first["started_at"])
-    commits = [machine_of(environment, name).get("commit") for name in summary["environment_id"]]
+    summary.insert(0, "run_id", run_id_of(run.environment, rows))
+    summary.insert(1, "started_at", run.environment.get("started_at") or rows["started_at"].iloc[0])
+    machine = (machine_of(run.environment, name) for name in summary["environment_id"])
+    commits = [one.get("commit") for one in machine]
     summary.insert(2, "commit", commits)
     return summary.to_csv(index=False, lineterminator="\n")
 
 
-def _pytest_benchmark(measurements: DataFrame, environment: Mapping[str, Any]) -> str:
+def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
     """Return one benchmark per case, one round per pass with its median time."""
-    requested = read_request_info(environment)
-    summary = summarize(measurements, requested.baseline, requested.margin)
-    case = [*PROBLEM_COLUMNS, "backend"]
-    calls = measurements.groupby(case, dropna=False)["iterations"].median().reset_index()
-    cases = summary.merge(calls, how="left", on=case)
-    times = np.exp(read_cases(measurements, requested.baseline).log_s)
+    environment = run.environment
+    keys = [*PROBLEM_COLUMNS, "backend"]
+    calls = rows.groupby(keys, dropna=False)["iterations"].median().reset_index()
+    cases = summary.merge(calls, how="left", on=keys)
+    times = np.exp(read_cases(rows, run.request.baseline).log_s)
+    commit, _, edited = str(environment.get("commit") or "unversioned").partition("-")
     content = {
         "machine_info": _machine_info(environment),
-        "commit_info": _commit_info(environment),
+        "commit_info": {
+            "id": commit, "dirty": bool(edited), "project": "convsweep", "branch": "(unknown)",
+            "time": None, "author_time": None,
+        },
         "benchmarks": [
             _benchmark(case, seconds[~np.isnan(seconds)], environment)
             for (_, case), seconds in zip(cases.iterrows(), times, strict=True)
             if case["passes"]
         ],
-        "datetime": str(environment.get("started_at") or measurements["started_at"].iloc[0]),
+        "datetime": str(environment.get("started_at") or rows["started_at"].iloc[0]),
         "version": PYTEST_BENCHMARK,
-    }
+    }  # fmt: skip
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -116,12 +111,6 @@ def _machine_info(environment: Mapping[str, Any]) -> dict[str, Any]:
         "versions": dict(versions),
         "environment_id": environment.get("environment_id"),
     }
-
-
-def _commit_info(environment: Mapping[str, Any]) -> dict[str, Any]:
-    commit, _, edited = str(environment.get("commit") or "unversioned").partition("-")
-    info = {"id": commit, "dirty": bool(edited), "project": "convsweep", "branch": "(unknown)"}
-    return info | {"time": None, "author_time": None}
 
 
 def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,28 +146,19 @@ def _stats(seconds: Array, iterations: float | None) -> dict[str, Any]:
     within = seconds[(seconds >= fences[0]) & (seconds <= fences[1])]
     far = int((np.abs(seconds - mean) > deviation).sum())
     return {
-        "min": float(seconds.min()),
-        "max": float(seconds.max()),
-        "mean": mean,
-        "stddev": deviation,
-        "rounds": len(seconds),
-        "median": median,
-        "iqr": q3 - q1,
-        "q1": q1,
-        "q3": q3,
-        "iqr_outliers": len(seconds) - len(within),
-        "stddev_outliers": far,
+        "rounds": len(seconds), "iterations": int(iterations or 1),
+        "min": float(seconds.min()), "max": float(seconds.max()),
+        "mean": mean, "stddev": deviation, "ops": 1 / mean, "total": float(seconds.sum()),
+        "q1": q1, "median": median, "q3": q3, "iqr": q3 - q1,
+        "ld15iqr": float(within.min()), "hd15iqr": float(within.max()),
+        "iqr_outliers": len(seconds) - len(within), "stddev_outliers": far,
         "outliers": f"{far};{len(seconds) - len(within)}",
-        "ld15iqr": float(within.min()),
-        "hd15iqr": float(within.max()),
-        "ops": 1 / mean,
-        "total": float(seconds.sum()),
         "data": seconds.tolist(),
-        "iterations": int(iterations or 1),
-    }
+    }  # fmt: skip
 
 
-FORMATS: Mapping[str, Callable[[DataFrame, Mapping[str, Any]], str]] = {
+FORMATS: Mapping[str, Callable[[RunFolder, DataFrame, DataFrame], str]] = {
     "pytest-benchmark": _pytest_benchmark,
     "csv": _tidy_csv,
 }
+"""Writers of a run, its requested rows and its summary."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convsweep.results.csv_table import Column, cell_error, columns_of, parse_column
-from convsweep.results.files import open_checked
+from convsweep.results.files import open_checked, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +30,6 @@ LEAD = (
 )
 """Columns that compare the fastest backend with the second fastest."""
 _LARGEST_FILE = 67_108_864  # bytes
-_KIND = "a table of best backends"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +96,9 @@ def write_best(run_dir: Path, table: DataFrame) -> Path:
     path = run_dir / BEST
     if os.path.lexists(path):
         read_best(path)
-    unfinished = path.with_name(f"{BEST}.part")
     try:
-        unfinished.write_text(best_csv(table), encoding="utf-8", newline="")
-        unfinished.replace(path)
+        replace_file(path, best_csv(table))
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise ValueError(f"{str(path)!r} can't be written: {error.strerror}") from None
     return path
 
@@ -117,27 +111,19 @@ def read_best(path: Path) -> DataFrame:
     """
     import pandas as pd
 
-    with open_checked(path, _KIND, _LARGEST_FILE) as file:
-        names, rows = _cells(file.read().decode())
-        texts = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-        return pd.DataFrame({c.name: _column(c, texts[c.name]) for c in columns_of(BestRow)})
+    with open_checked(path, "a table of best backends", _LARGEST_FILE) as file:
+        text = io.StringIO(file.read().decode(), newline="")
+        names, *rows = [*csv.reader(text, strict=True)] or [[]]
+        if missing := [name for name in BEST_COLUMNS if name not in names]:
+            raise ValueError(f"no column {missing[0]!r}")
+        for line, cells in enumerate(rows, start=2):
+            if len(cells) != len(names):
+                raise ValueError(f"line {line} has {len(cells)} cells, not {len(names)}")
+        places = [(column, names.index(column.name)) for column in columns_of(BestRow)]
+        return pd.DataFrame({c.name: _parse(c, [row[i] for row in rows]) for c, i in places})
 
 
-def _cells(text: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header, and the cells of every row."""
-    try:
-        names, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
-    except csv.Error as error:
-        raise ValueError(str(error)) from None
-    if missing := [name for name in BEST_COLUMNS if name not in names]:
-        raise ValueError(f"no column {missing[0]!r}")
-    for line, cells in enumerate(rows, start=2):
-        if len(cells) != len(names):
-            raise ValueError(f"line {line} has {len(cells)} cells, not {len(names)}")
-    return names, rows
-
-
-def _column(column: Column, cells: Sequence[str]) -> Series[Any]:
+def _parse(column: Column, cells: Sequence[str]) -> Series[Any]:
     """Return one column; an interval may end at infinity."""
     found = parse_column(column, cells, range(2, len(cells) + 2))
     if column.type in (int, float):

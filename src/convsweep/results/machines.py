@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
@@ -67,6 +65,8 @@ def _cpu(metadata: Mapping[str, Any]) -> str:
 
 def machine_names(rows: DataFrame, among: DataFrame) -> Series:
     """Return the device's name per row, with its environment if several `among` share the name."""
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
     columns = ["device", "device_name", "environment_id"]
 
     def texts(frame: DataFrame) -> DataFrame:

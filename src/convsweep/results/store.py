@@ -1,15 +1,20 @@
-"""Files of a run's folder: checks before writing, environment.json, summary.csv, layers.csv."""
+"""Folder of a run: checks before writing, environment.json, and files that are read once."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convsweep.results.files import open_checked
+from convsweep.results.files import UNFINISHED, open_checked, replace_file
 from convsweep.results.lock import LOCK
-from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.machines import machines
+from convsweep.results.networks import NETWORKS_TABLE
+from convsweep.results.schema import BASELINE, MARGIN, MEASUREMENTS_TABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,7 +24,6 @@ LAYERS = "layers.csv"
 """File of `convsweep advise`: one row per distinct layer."""
 LARGEST_ENVIRONMENT = 1_048_576
 """Bytes."""
-_UNFINISHED = ".part"
 
 
 def require_new(run_dir: Path) -> None:
@@ -31,7 +35,7 @@ def require_new(run_dir: Path) -> None:
 
 def _is_used(run_dir: Path) -> bool:
     """Return whether the folder has more files than a run leaves that ended before it began."""
-    return any(path.name not in (LOCK, ENVIRONMENT + _UNFINISHED) for path in run_dir.iterdir())
+    return any(path.name not in (LOCK, ENVIRONMENT + UNFINISHED) for path in run_dir.iterdir())
 
 
 def require_run(run_dir: Path) -> None:
@@ -58,10 +62,7 @@ def require_writable(folder: Path) -> None:
 
 
 def load(run_dir: str | os.PathLike[str]) -> DataFrame:
-    """Return every row of a run, one column per field of `Row`.
-
-    Args:
-        run_dir: the run's folder.
+    """Return every row of the run in the folder `run_dir`, one column per field of `Row`.
 
     Raises:
         ValueError: in one line, if the folder has no run, or its file was changed or damaged, is of
@@ -82,26 +83,104 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
         return environment
 
 
-def write_environment(run_dir: Path, environment: dict[str, Any]) -> None:
+def write_environment(run_dir: Path, environment: Mapping[str, Any]) -> None:
     """Write environment.json in one step."""
-    _replace(run_dir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+    replace_file(run_dir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
-def write_summary(run_dir: Path, summary: DataFrame) -> None:
-    """Write summary.csv in one step."""
-    _replace(run_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
+def write_table(path: Path, table: DataFrame) -> None:
+    """Write a table as CSV in one step."""
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def write_layers(run_dir: Path, layers: DataFrame) -> None:
-    """Write layers.csv in one step."""
-    _replace(run_dir / LAYERS, layers.to_csv(index=False, lineterminator="\n"))
+class RequestInfo(NamedTuple):
+    """Baseline, margin and number of cases that a run was requested with."""
+
+    baseline: str = BASELINE
+    margin: float = MARGIN
+    cases: int = 0
+    """Number of requested cases on all machines; 0 if unknown."""
+    other_shards_cases: int = 0
+    """Number of cases of the other shards."""
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the whole file, or leave the old one."""
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
+    """Read the request of a run from its environment.json, which may be edited."""
+    baseline, margin = environment.get("baseline"), environment.get("margin")
+    request = environment.get("request")
+    recorded = request if isinstance(request, Mapping) else {}
+    cases, all_cases = recorded.get("case_count"), recorded.get("full_case_count")
+    others = all_cases - cases if isinstance(all_cases, int) and isinstance(cases, int) else 0
+    return RequestInfo(
+        baseline if isinstance(baseline, str) and baseline else BASELINE,
+        margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
+        sum(_case_counts(environment, cases)) if isinstance(cases, int) else 0,
+        max(0, others),
+    )
+
+
+def _case_counts(environment: Mapping[str, Any], cases: int) -> Iterator[int]:
+    """Yield the number of cases of each machine; `cases` if a machine records no own number."""
+    for machine in machines(environment).values():
+        request = machine.get("request")
+        count = request.get("case_count") if isinstance(request, Mapping) else None
+        yield count if isinstance(count, int) else cases
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Folder of one run. Each file is read on first use and kept.
+
+    Reading raises `ValueError` in one line if a file is damaged or of another schema version.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return the quoted path for error messages."""
+        return repr(str(self.path))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Content of environment.json; empty if there is none."""
+        return read_environment(self.path)
+
+    @cached_property
+    def request(self) -> RequestInfo:
+        """Request of the run."""
+        return read_request_info(self.environment)
+
+    @cached_property
+    def measurements(self) -> DataFrame:
+        """Rows of measurements.csv, one column per field of `Row`; the file has to exist."""
+        return load(self.path)
+
+    @cached_property
+    def networks(self) -> DataFrame:
+        """Complete rows of networks.csv, one column per field of `NetworkRow`; often none."""
+        return NETWORKS_TABLE.load_completed(self.path).rows
+
+    @property
+    def environment_ids(self) -> list[str]:
+        """Ids of the machines that were measured; empty if environment.json is damaged."""
+        try:
+            return sorted(machines(self.environment))
+        except ValueError:
+            return []
+
+    def siblings(self) -> list[RunFolder]:
+        """Return the runs of the same machines in the same parent folder, newest first.
+
+        This run is among them.
+        """
+        folders = (RunFolder(path) for path in self.path.resolve().parent.iterdir())
+        own = self.environment_ids
+        same = [run for run in folders if run.path.is_dir() and run.environment_ids == own != []]
+        return sorted(
+            same, key=lambda run: (str(run.environment.get("started_at")), run.path), reverse=True
+        )

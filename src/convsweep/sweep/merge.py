@@ -16,8 +16,8 @@ from convsweep.results import samples, store
 from convsweep.results.csv_table import MOST_ROWS
 from convsweep.results.metadata import MACHINE_KEYS, MACHINE_SETTINGS
 from convsweep.results.networks import NETWORKS_TABLE
-from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.store import RunFolder
 from convsweep.sweep.merge_checks import (
     END_REASONS,
     joined_rows,

@@ -11,8 +11,8 @@ import pandas as pd
 from convsweep.results import store
 from convsweep.results.lock import require_unlocked
 from convsweep.results.metadata import Use, select
-from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import MACHINE_COLUMNS, NOISE, PROBLEM_COLUMNS, ROOFLINE
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.results import store
 from convsweep.results.csv_table import Completed
-from convsweep.results.run_folder import RunFolder
 from convsweep.results.samples import SampleWriter
 from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,7 +65,7 @@ class RunWriter:
 def write_summary(folder: RunFolder) -> DataFrame:
     """Derive summary.csv from the measurements; return all columns of `summarize`."""
     summary = summarize(folder.measurements, folder.request.baseline, folder.request.margin)
-    store.write_summary(folder.path, summary[list(SUMMARY_COLUMNS)])
+    store.write_table(folder.path / store.SUMMARY, summary[list(SUMMARY_COLUMNS)])
     return summary
 
 

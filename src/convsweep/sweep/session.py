@@ -18,8 +18,8 @@ from convsweep.results import store
 from convsweep.results.csv_table import Completed
 from convsweep.results.lock import locked
 from convsweep.results.networks import NETWORKS_TABLE
-from convsweep.results.run_folder import RunFolder
 from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.store import RunFolder
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
 from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, networks_of

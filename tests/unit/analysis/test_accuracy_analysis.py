@@ -25,7 +25,7 @@ from convsweep.results.accuracy import (
     VARIANTS,
     AccuracyRow,
 )
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder
 
 TRAIN, TEST = 4000, 1000
 EVEN = (0.90, 0.91, 0.89, 0.90, 0.92)

@@ -212,9 +212,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("difference", OTHERS)
-def test_runs_of_other_machines_or_settings_need_an_option(
-    write: Write, difference: str
-) -> None:
+def test_runs_of_other_machines_or_settings_need_an_option(write: Write, difference: str) -> None:
     old, new = write("old", measured(1)), write("new", measured(2), **OTHERS[difference])
     with pytest.raises(ValueError, match="--across-machines") as refusal:
         compare(old, new)

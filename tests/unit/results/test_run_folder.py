@@ -4,7 +4,7 @@ from pathlib import Path
 
 from convsweep.results import store
 from convsweep.results.metadata import Use, select
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder
 from tests.support.row_factory import ROW, write
 
 

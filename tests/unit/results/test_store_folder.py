@@ -98,7 +98,7 @@ def test_a_link_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
 
 
 WRITERS = {
-    SUMMARY: lambda run_dir, word: store.write_summary(run_dir, pd.DataFrame({"verdict": [word]})),
+    SUMMARY: lambda run_dir, word: store.write_table(run_dir / SUMMARY, pd.DataFrame([word])),
     ENVIRONMENT: lambda run_dir, word: store.write_environment(run_dir, {"cpu": word}),
 }
 

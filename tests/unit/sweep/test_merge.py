@@ -24,8 +24,8 @@ from convsweep.results import samples, store
 from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
-from convsweep.results.request_info import read_request_info
 from convsweep.results.schema import PROBLEM_COLUMNS, Row
+from convsweep.results.store import read_request_info
 from convsweep.sweep.merge import merge
 from tests.support import synthetic_runs as made
 from tests.support.row_factory import load_rows, version_5_text, write_text
@@ -295,7 +295,7 @@ def test_a_setting_names_its_machine_and_its_environment_where_names_coincide(
 
 def test_what_tells_of_one_machine_refuses_two_and_csv_tells_of_each(tmp_path: Path) -> None:
     out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path, commit="0a1b2c3d4e5f"))
-    with pytest.raises(ValueError, match="is of 2 environments, and pytest-benchmark"):
+    with pytest.raises(ValueError, match="has 2 environments"):
         export(out, "pytest-benchmark")
     (tmp_path / "out.csv").write_text(export(out, "csv"))
     table = pd.read_csv(tmp_path / "out.csv")

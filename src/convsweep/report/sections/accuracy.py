@@ -13,7 +13,7 @@ from convsweep.report.pages import Section
 from convsweep.report.plots import accuracy_vs_time
 from convsweep.report.tables import Table
 from convsweep.results.accuracy import ACCURACY_TABLE, EQUAL_COST, SEPARABLE
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder
 
 TITLE = "Accuracy of separable layers"
 _NOTES = (

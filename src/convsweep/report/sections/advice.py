@@ -20,7 +20,7 @@ from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
 from convsweep.report.tables import Table
-from convsweep.results.run_folder import RunFolder
+from convsweep.results.store import RunFolder
 
 TITLE = "Your model"
 RETRAINING = (
