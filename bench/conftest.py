@@ -29,7 +29,6 @@ from convsweep.sweep import session
 from convsweep.sweep.forecast import Predictor
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.sweep.run_writer import RunWriter, precision_settings
-from convsweep.sweep.state import predicted_timeout
 from convsweep.system.devices import use_full_precision
 from convsweep.system.environment import describe
 from convsweep.system.process import fix_threads, retain_memory
@@ -70,7 +69,7 @@ class BenchRun:
     def skip_outcome(self, case: Case) -> Outcome | None:
         """Return the outcome of a case that cannot run, or not in time; None if it can."""
         skipped = skipped_outcome(case, self.backends[case.backend])
-        return skipped or predicted_timeout(case, self._predictor, SETTINGS)
+        return skipped or self._predictor.timeout(case, SETTINGS)
 
     def add(self, case: Case, outcome: Outcome) -> None:
         """Write the case's row."""

@@ -21,7 +21,7 @@ from convsweep.results import store
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.session import run_sweep
-from convsweep.sweep.worker_pool import start_worker
+from convsweep.sweep.worker_pool import WorkerProcess
 
 CHANNELS = {10: (10, 1), 100: (10, 10), 1_000: (10, 100), 10_000: (100, 100)}
 """Number of cases: number of values of in_channels and of out_channels."""
@@ -95,7 +95,7 @@ def noop_request(cases: int) -> Request:
 def _run_sweep(request: Request, out: Path, on_row: Callable[[], None]) -> None:
     """Run the sweep as the command line does, with minimal timing."""
     executor = LocalExecutor(
-        request, lambda settings: start_worker(replace(settings, effort=_MINIMAL_EFFORT))
+        request, lambda settings: WorkerProcess(replace(settings, effort=_MINIMAL_EFFORT))
     )
     run_sweep(executor, out, out.name, "bench.harness.noop_sweep", lambda progress: on_row())
 

@@ -116,12 +116,12 @@ LIMITED = """
 import sys
 from dataclasses import replace
 from convsweep.sweep import session
-from convsweep.sweep.worker_pool import start_worker
+from convsweep.sweep.worker_pool import WorkerProcess
 from convsweep.sweep.request import Options, read_request
 
 if __name__ == "__main__":
     options = Options(axes=["in_channels=2", "size=5"], backends=sys.argv[2:])
-    limited = lambda settings: start_worker(replace(settings, memory_limit_bytes=int(sys.argv[1])))
+    limited = lambda settings: WorkerProcess(replace(settings, memory_limit_bytes=int(sys.argv[1])))
     for case, outcome in session.check(read_request(options), lambda now: None, limited):
         print(case.backend, outcome.status)
 """

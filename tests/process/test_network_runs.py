@@ -8,7 +8,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.worker import Settings
 from convsweep.results.networks import CONVOLUTION
 from convsweep.sweep.network_runs import Network, time_once
-from convsweep.sweep.worker_pool import start_worker
+from convsweep.sweep.worker_pool import WorkerProcess
 
 
 def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     )
     how = (((1, 3, 8, 8),), "cpu", "float32", "contiguous", 1)
     small = Network("small", f"{tmp_path / 'nets.py'}:small", *how)
-    found = time_once(small, Settings(), 0, start_worker)
+    found = time_once(small, Settings(), 0, WorkerProcess)
     assert isinstance(found, NetworkTimes)
     assert [(part.kind, part.problem) for part in found.parts] == [
         (CONVOLUTION, ConvProblem(3, 4, (8, 8), 3, bias=True)),
@@ -27,7 +27,7 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     ]
     assert 0 < sum(part.total_s for part in found.parts) <= found.instrumented_s
     broken = Network("broken", f"{tmp_path / 'nets.py'}:broken", *how)
-    failed = time_once(broken, Settings(), 0, start_worker)
+    failed = time_once(broken, Settings(), 0, WorkerProcess)
     assert isinstance(failed, Outcome)
     assert failed.status == "error"
     assert "no weights" in str(failed.reason)

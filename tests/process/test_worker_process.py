@@ -6,12 +6,12 @@ import signal
 import pytest
 
 from convsweep.measure.worker import Describe, Settings, Setup
-from convsweep.sweep import worker_process
-from convsweep.sweep.worker_process import WorkerProcess, WorkerTimeout
+from convsweep.sweep import worker_pool
+from convsweep.sweep.worker_pool import WorkerProcess, WorkerTimeout
 
 
 def test_a_slow_reply_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "SLOW_CALL_S", 0.0)
+    monkeypatch.setattr(worker_pool, "SLOW_CALL_S", 0.0)
     calls: list[str] = []
     process = WorkerProcess(Settings())
     try:
@@ -23,7 +23,7 @@ def test_a_slow_reply_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_process_stalls_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "_STALL_S", 1)
+    monkeypatch.setattr(worker_pool, "_STALL_S", 1)
     stopped = WorkerProcess(Settings())
     assert isinstance(stopped.ask(Describe(), 60.0), dict)
     os.kill(stopped._process.pid, signal.SIGSTOP)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from convsweep.cluster.address import Address
-from convsweep.cluster.connection_check import require_joinable
+from convsweep.cluster.address import Address, require_joinable
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool, RayPool

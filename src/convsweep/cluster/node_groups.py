@@ -15,7 +15,7 @@ from convsweep.cluster.node_info import (
 )
 from convsweep.cluster.pool import SLOT, Node, Pool, Slots, TaskLost, Ticket, slots_of
 from convsweep.measure.worker import Settings
-from convsweep.sweep.hardware import Hardware
+from convsweep.sweep.choices import Hardware
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.work_queue import Environment
 

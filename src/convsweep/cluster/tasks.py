@@ -17,7 +17,7 @@ from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.executor import NodeWorkers
 from convsweep.sweep.forecast import skipped_cases
 from convsweep.sweep.network_runs import Network, time_once
-from convsweep.sweep.worker_pool import start_worker
+from convsweep.sweep.worker_pool import WorkerProcess
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def time_network(network: Network, settings: Settings, pass_index: int) -> Netwo
     _node_workers().close()
     started = monotonic()
     own = _on_node(replace(settings, threads=network.threads), [network])
-    return NetworkResult(time_once(network, own, pass_index, start_worker), monotonic() - started)
+    return NetworkResult(time_once(network, own, pass_index, WorkerProcess), monotonic() - started)
 
 
 def _on_node(settings: Settings, items: Sequence[Case | Network]) -> Settings:

@@ -10,7 +10,7 @@ from convsweep.problems.case import Case
 from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import SEPARABLE_PART
-from convsweep.sweep.hardware import DeviceInfo
+from convsweep.sweep.choices import DeviceInfo
 
 _STANDARD = "torch_conv"
 

@@ -1,11 +1,34 @@
-"""Checks of the words in a request."""
+"""Checks of the words in a request, and the hardware that they are checked against."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from convsweep.backends.base import BASIC, FAMILIES, Backend
 from convsweep.units import named
+
+
+class DeviceInfo(Protocol):
+    """A device."""
+
+    @property
+    def description(self) -> str:
+        """Product name."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """Size of the largest cache, shared ones in full."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Cores and devices of a machine."""
+
+    cores: int
+    find_device: Callable[[str], DeviceInfo]
+    """Raises `ValueError` for an unknown device."""
 
 
 def read_amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:

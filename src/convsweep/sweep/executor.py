@@ -17,7 +17,7 @@ from convsweep.sweep.request import Request
 from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress, total_progress
-from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, process_setup, start_worker
+from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, WorkerProcess, process_setup
 from convsweep.system.environment import describe
 
 OnProgress = Callable[[Progress], None]
@@ -41,7 +41,7 @@ class NodeWorkers:
 
     def __init__(
         self,
-        launch: WorkerFactory = start_worker,
+        launch: WorkerFactory = WorkerProcess,
         on_slow_call: Callable[[Case], None] = lambda case: None,
     ) -> None:
         self._launch, self._on_slow_call = launch, on_slow_call
@@ -78,7 +78,7 @@ class NodeWorkers:
 class LocalExecutor:
     """This machine, one task at a time."""
 
-    def __init__(self, request: Request, launch: WorkerFactory = start_worker) -> None:
+    def __init__(self, request: Request, launch: WorkerFactory = WorkerProcess) -> None:
         self._request, self._launch = request, launch
         self._memory_limit_bytes = memory_limit(request.device_descriptions)
 

@@ -74,6 +74,18 @@ class Predictor:
         )
         return min(smaller, key=lambda prediction: prediction[0], default=None)
 
+    def timeout(self, case: Case, settings: Settings) -> Outcome | None:
+        """Return `timeout` if the case exceeds its limit at the best rate of smaller cases."""
+        found, needed = self.min_call_s(case), min_calls(settings.effort)
+        if found is None or needed * found[0] <= settings.case_timeout_s:
+            return None
+        call_s, smaller = found
+        return Outcome(
+            "timeout",
+            f"predicted from {smaller.problem.label}: {needed} calls of at least {call_s:.3g} s "
+            f"each exceed the limit of {settings.case_timeout_s:g} s",
+        )
+
 
 def family(case: Case) -> CaseFamily:
     """Return the family of a case."""

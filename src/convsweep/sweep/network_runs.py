@@ -15,8 +15,7 @@ from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.results.csv_table import TableWriter
 from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
-from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerFactory
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
+from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerFactory, WorkerTimeout
 
 MAX_PASSES = 10
 """Passes that time networks."""

@@ -23,6 +23,8 @@ from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.results.schema import BASELINE, MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.choices import (
+    DeviceInfo,
+    Hardware,
     check_threads,
     choose_backends,
     choose_each,
@@ -30,8 +32,9 @@ from convsweep.sweep.choices import (
     read_amount,
 )
 from convsweep.sweep.forecast import skipped_cases
-from convsweep.sweep.hardware import DeviceInfo, Hardware, this_machine
 from convsweep.sweep.sharding import Shard, group_costs_s, parse_shard, shares
+from convsweep.system.devices import find_device
+from convsweep.system.environment import usable_cores
 from convsweep.system.process import ALLOCATORS
 from convsweep.units import fraction, seconds
 
@@ -175,7 +178,7 @@ def read_request(
         ValueError: names the first wrong value and what is allowed, in one line.
     """
     name, layers, grid = (*model, Grid("", (), separable_parts=True)) if model else _layers(options)
-    known, hardware = list_backends(), hardware or this_machine()
+    known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
     usual = BASELINE if BASELINE in names else names[0]
     baseline = (

@@ -26,8 +26,7 @@ from convsweep.measure.worker import (
 )
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
-from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerPool
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
+from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
 _MAX_REFERENCE_BYTES = 2**29
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken

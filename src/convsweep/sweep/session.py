@@ -28,7 +28,7 @@ from convsweep.sweep.resume import completed_results, earlier_settings, require_
 from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
 from convsweep.sweep.stopping import OpenComparisons, PassResults, SweepMonitor
 from convsweep.sweep.work_queue import Environment, GroupQueue, RecordOutcome
-from convsweep.sweep.worker_pool import WorkerFactory, start_worker
+from convsweep.sweep.worker_pool import WorkerFactory, WorkerProcess
 from convsweep.system.signals import Interrupts
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def run_sweep(
 
 
 def check(
-    request: Request, on_progress: OnProgress, launch: WorkerFactory = start_worker
+    request: Request, on_progress: OnProgress, launch: WorkerFactory = WorkerProcess
 ) -> list[tuple[Case, Outcome]]:
     """Return the result of the correctness gate for every case; nothing is timed."""
     found: list[tuple[Case, Outcome]] = []

@@ -14,10 +14,9 @@ from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
-from convsweep.sweep.forecast import Countdown, case_s, pass_count
+from convsweep.sweep.forecast import Countdown, Predictor, case_s, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
-from convsweep.sweep.state import SweepState
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 
 RecordOutcome = Callable[[int, Case, Outcome, str | None], None]
@@ -110,7 +109,10 @@ class GroupQueue:
         self._cases = request.every_case
         # Nodes decide themselves which backends are installed there.
         skipped = {} if environment.nodes else request.skipped
-        self._state = SweepState(self.backends, settings, known or {}, skipped)
+        self._settled, self._known = dict(skipped), known or {}
+        self._predictor = Predictor()
+        for (_, case), outcome in self._known.items():
+            self._observe(case, outcome)
         self._rng = random.Random(settings.seed)
         self._passes = {case: pass_count(case, request.passes) for case in self._cases}
         self.countdown = Countdown(
@@ -141,8 +143,18 @@ class GroupQueue:
 
     def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
         """Record a measured outcome."""
-        self._state.observe(case, outcome)
+        self._observe(case, outcome)
         self._record(pass_index, case, outcome, node)
+
+    def _observe(self, case: Case, outcome: Outcome) -> None:
+        """Keep the call time for predictions; settle a case that failed."""
+        if outcome.status != "ok":
+            self._settled[case] = outcome
+        if outcome.median_s is not None:
+            self._predictor.observe(case, outcome.median_s)
+        elif outcome.first_call_s is not None:
+            compile_s = self.backends[case.backend].compile_s
+            self._predictor.observe(case, outcome.first_call_s - compile_s)
 
     @property
     def remaining_s(self) -> float | None:
@@ -206,11 +218,16 @@ class GroupQueue:
         return SweepTask(pass_index, own, cases)
 
     def _record_settled(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
-        """Record the settled cases of a group. Returns the cases to measure."""
-        settled, pending = self._state.split_pending(pass_index, group)
-        for case, outcome in settled:
-            self._record(pass_index, case, outcome, None)
-        return pending
+        """Record the cases that failed, or are predicted to. Returns the cases to measure."""
+        cases = [case for case in group if (pass_index, case) not in self._known]
+        for case in cases:
+            if case not in self._settled and (
+                timeout := self._predictor.timeout(case, self._settings)
+            ):
+                self._settled[case] = timeout
+            if case in self._settled:
+                self._record(pass_index, case, self._settled[case], None)
+        return [case for case in cases if case not in self._settled]
 
     def _record(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
         self._record_row(pass_index, case, outcome, node)

@@ -1,8 +1,14 @@
-"""Worker processes of one pass."""
+"""Worker processes of one pass, as their parent sees them."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import struct
+import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Protocol
 
@@ -17,12 +23,16 @@ from convsweep.measure.worker import (
     Setup,
     Validate,
     WarmUp,
+    serve,
 )
-from convsweep.sweep.worker_process import WorkerDied, WorkerProcess, WorkerTimeout
+from convsweep.system.forkserver import get_context, isolated_start
 
 START_LIMIT_S = 300.0
 """Time limit for the start of a worker process, and for the inputs and reference of a problem."""
-
+SLOW_CALL_S = 1.0
+"""A reply that takes longer is reported as a slow call."""
+_STALL_S = 5
+"""Time limit for the rest of a message once its first bytes are sent."""
 _PHASES: dict[type[Message], str] = {
     Describe: "start_s",
     Setup: "reference_s",
@@ -40,7 +50,7 @@ class WorkerHandle(Protocol):
     def ask(
         self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
     ) -> Reply:
-        """Return the reply of the process; as `WorkerProcess.ask`."""
+        """Return the reply, or raise `WorkerTimeout` or `WorkerDied`."""
 
     def close(self) -> None:
         """End the process at once."""
@@ -49,17 +59,87 @@ class WorkerHandle(Protocol):
 WorkerFactory = Callable[[Settings], WorkerHandle]
 
 
-def start_worker(settings: Settings) -> WorkerHandle:
-    """Start a worker process."""
-    return WorkerProcess(settings)
+class WorkerTimeout(Exception):
+    """The worker process did not reply in time, and was killed."""
 
 
-def process_setup(settings: Settings, launch: WorkerFactory = start_worker) -> dict[str, object]:
-    """Return cores, priority, allocator and limits of a worker process.
+class WorkerDied(Exception):
+    """The worker process ended during a request; the text contains the signal or exit code."""
 
-    Raises:
-        ValueError: a worker process does not start.
-    """
+
+class WorkerProcess:
+    """A fresh worker process, killed if it does not reply in time."""
+
+    def __init__(self, settings: Settings) -> None:
+        processes = get_context()
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
+        with isolated_start():
+            self._process.start()
+        theirs.close()
+        _limit_stalls(self._connection)
+
+    def ask(
+        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
+    ) -> Reply:
+        """Return the reply; call `on_slow_call` once after `SLOW_CALL_S` seconds.
+
+        Raises:
+            WorkerTimeout: there is no reply within `limit_s` seconds.
+            WorkerDied: the process has ended.
+        """
+        try:
+            self._connection.send(request)
+            if self._has_reply(max(0.0, limit_s), on_slow_call):
+                reply: Reply = self._connection.recv()
+                return reply
+        except BlockingIOError:  # stopped in the middle of a message
+            pass
+        except (EOFError, ConnectionError):
+            reason = self._end_reason()
+            self.close()
+            raise WorkerDied(reason) from None
+        self.close()
+        raise WorkerTimeout
+
+    def _has_reply(self, limit_s: float, on_slow_call: Callable[[], None] | None) -> bool:
+        """Return whether there is a reply within `limit_s` seconds."""
+        if on_slow_call and limit_s > SLOW_CALL_S:
+            if self._connection.poll(SLOW_CALL_S):
+                return True
+            on_slow_call()
+            limit_s -= SLOW_CALL_S
+        return self._connection.poll(limit_s)
+
+    def _end_reason(self) -> str:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            known = -code in set(signal.Signals)
+            name = signal.Signals(-code).name if known else f"signal {-code}"
+            return f"killed by {name}"
+        return f"the worker process ended with exit code {code}"
+
+    def close(self) -> None:
+        """Kill the process; repeated calls do nothing."""
+        if self._connection.closed:
+            return
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+
+
+def _limit_stalls(connection: Connection) -> None:
+    """Make sending and receiving fail if the other side is stopped."""
+    if sys.platform != "win32":  # pipes are not sockets there
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                end.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", _STALL_S, 0))
+
+
+def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> dict[str, object]:
+    """Return cores, priority, allocator and limits of a worker process, if it starts."""
     process = launch(settings)
     try:
         found = process.ask(Describe(), START_LIMIT_S)
@@ -75,7 +155,7 @@ class WorkerPool:
     """Worker processes of one pass by key. Each starts on its first message."""
 
     def __init__(
-        self, settings: Settings, spent_s: dict[str, float], launch: WorkerFactory = start_worker
+        self, settings: Settings, spent_s: dict[str, float], launch: WorkerFactory = WorkerProcess
     ) -> None:
         self.settings = settings
         self._launch, self._spent_s = launch, spent_s
@@ -88,11 +168,7 @@ class WorkerPool:
         limit_s: float,
         on_slow_call: Callable[[], None] | None = None,
     ) -> Reply:
-        """Return the reply of the process with that key, and add its time to the phase.
-
-        Raises:
-            WorkerTimeout, WorkerDied: as `WorkerProcess.ask`.
-        """
+        """Return the reply of the process with that key, and add its time to the phase."""
         process = self._processes.get(key) or self._start(key)
         started = monotonic()
         try:

@@ -28,8 +28,7 @@ from convsweep.sweep.network_runs import (
     rows_of,
     time_once,
 )
-from convsweep.sweep.worker_pool import WorkerFactory
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
+from convsweep.sweep.worker_pool import WorkerDied, WorkerFactory, WorkerTimeout
 
 PROBLEM = ConvProblem(3, 32, (224, 224), 3, stride=2, padding=1)
 TIMES = NetworkTimes(

@@ -26,8 +26,7 @@ from convsweep.measure.worker import (
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.scheduler import ReferenceCache, Scheduler
-from convsweep.sweep.worker_pool import WorkerPool, process_setup
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
+from convsweep.sweep.worker_pool import WorkerDied, WorkerPool, WorkerTimeout, process_setup
 from convsweep.system import process
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}

@@ -41,7 +41,7 @@ from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress
-from convsweep.sweep.worker_process import WorkerDied, WorkerTimeout
+from convsweep.sweep.worker_pool import WorkerDied, WorkerTimeout
 
 Behaviour = Callable[[Case], Outcome]
 
