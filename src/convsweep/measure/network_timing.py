@@ -243,14 +243,7 @@ def called_problem(
 ) -> ConvProblem | None:
     """Return the problem of a call with these arguments; None if no `ConvProblem` has its shape."""
     try:
-        return convolution_problem(
-            input.shape,
-            weight.shape,
-            bias=bias is not None,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+        geometry = (stride, padding, dilation, groups)
+        return convolution_problem(input.shape, weight.shape, *geometry, bias=bias is not None)
     except ValueError:
         return None

@@ -6,7 +6,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from convsweep.problems.problem import ConvProblem, parse_size, per_dimension
 
@@ -37,6 +37,8 @@ if the kernel is odd. A size is one number for a square image, or one number per
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_SIZES = ("size", "kernel_size", "stride", "padding", "dilation")
+_WORDS = {"out_channels": "same", "padding": "same", "groups": "depthwise"}
 
 
 def parse_axis(text: str) -> Axis:
@@ -53,7 +55,7 @@ def parse_axis(text: str) -> Axis:
     if len(expanded) > MAX_VALUES:
         raise ValueError(f"axis {text!r} has more than {MAX_VALUES} values")
     for value in expanded:
-        _CHECKS[name](text, value)
+        _require_allowed(text, name, value)
     return name, tuple(dict.fromkeys(expanded))
 
 
@@ -75,56 +77,30 @@ def _expand(text: str, match: re.Match[str]) -> tuple[str, ...]:
     return expanded
 
 
-def _count(text: str, value: str, allowed: str = "whole numbers of at least 1") -> None:
-    if not _COUNT.fullmatch(value) or int(value) < 1:
-        raise ValueError(f"axis {text!r}: {value!r} is not allowed, only {allowed}")
+def _require_allowed(text: str, name: str, value: str) -> None:
+    """Raise `ValueError` for a value that this axis cannot have."""
+    least = 0 if name == "padding" else 1
+    if name == "bias":
+        valid, allowed = value in ("0", "1"), "0, 1"
+    elif name in _SIZES:
+        valid = _is_size(value, least, signal=name == "size" and value.endswith("x"))
+        allowed = f"whole numbers of at least {least}, or one number per dimension such as 3x1"
+    else:
+        valid = _COUNT.fullmatch(value) is not None and int(value) >= 1
+        allowed = "whole numbers of at least 1"
+    word = _WORDS.get(name)
+    if not valid and value != word:
+        also = f", or {word}" if word else ""
+        raise ValueError(f"axis {text!r}: {value!r} is not allowed, only {allowed}{also}")
 
 
-def _size(text: str, value: str, least: int = 1) -> None:
-    signal = text.startswith("size=") and value.endswith("x")
+def _is_size(value: str, least: int, signal: bool) -> bool:
+    """Return whether it is a size; of one dimension, such as `1024x`, for a signal."""
     try:
         size = parse_size(value.removesuffix("x") if signal else value)
     except ValueError:
-        size = (-1,)
-    if min(size) < least or len(size) > (1 if signal else 3):
-        raise ValueError(
-            f"axis {text!r}: {value!r} is not allowed, only whole numbers of at least {least}, "
-            "or one number per dimension such as 3x1"
-        )
-
-
-def _bias(text: str, value: str) -> None:
-    if value not in ("0", "1"):
-        raise ValueError(f"axis {text!r}: {value!r} is not allowed, only 0, 1")
-
-
-def _or_same(text: str, value: str) -> None:
-    if value != "same":
-        _count(text, value, "whole numbers of at least 1, or same (as in_channels)")
-
-
-def _padding(text: str, value: str) -> None:
-    if value != "same":
-        _size(text, value, least=0)
-
-
-def _groups(text: str, value: str) -> None:
-    if value != "depthwise":
-        _count(text, value, "whole numbers of at least 1, or depthwise (as in_channels)")
-
-
-_CHECKS: Mapping[str, Callable[[str, str], None]] = {
-    "batch_size": _count,
-    "in_channels": _count,
-    "out_channels": _or_same,
-    "size": _size,
-    "kernel_size": _size,
-    "stride": _size,
-    "padding": _padding,
-    "dilation": _size,
-    "groups": _groups,
-    "bias": _bias,
-}
+        return False
+    return min(size) >= least and len(size) <= (1 if signal else 3)
 
 
 def span(axes: Iterable[Axis]) -> list[ConvProblem]:

@@ -10,23 +10,23 @@ from convsweep.problems.problem import ConvProblem, Size, per_dimension
 def convolution_problem(
     input_shape: Sequence[int],
     weight_shape: Sequence[int],
-    *,
-    bias: bool,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    *,
+    bias: bool,
 ) -> ConvProblem:
     """Return the problem that a call computes; its arguments are torch's.
 
     Args:
         input_shape: (N, C_in, *input_size), or the same without N.
         weight_shape: (C_out, C_in / groups, *kernel_size).
-        bias: whether the call has one.
-        stride: one number, or one per dimension; the same for `padding` and `dilation`.
+        stride: one number, or one per dimension, as for `padding` and `dilation`.
         padding: also "valid" or "same".
         dilation: distance of taps.
         groups: number of channel groups.
+        bias: whether the call has one.
 
     Raises:
         ValueError: no `ConvProblem` has this shape.

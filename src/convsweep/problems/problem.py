@@ -16,7 +16,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Size = tuple[int, ...]
 """One number per spatial dimension."""
@@ -30,6 +30,7 @@ _LABEL = re.compile(
     r"_p(?P<padding>[\dx]+)_d(?P<dilation>[\dx]+)_g(?P<groups>\d+)_b(?P<bias>[01])",
     re.ASCII,
 )
+_SIZES = ("input_size", "kernel_size", "stride", "padding", "dilation")
 _Array = TypeVar("_Array")
 
 
@@ -222,11 +223,10 @@ class ConvProblem:
     @property
     def label(self) -> str:
         """Complete name, such as `n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0`."""
+        size, kernel, stride, padding, dilation = (format_size(getattr(self, n)) for n in _SIZES)
         return (
-            f"n{self.batch_size}_ci{self.in_channels}_co{self.out_channels}"
-            f"_i{format_size(self.input_size)}_k{format_size(self.kernel_size)}"
-            f"_s{format_size(self.stride)}_p{format_size(self.padding)}"
-            f"_d{format_size(self.dilation)}_g{self.groups}_b{int(self.bias)}"
+            f"n{self.batch_size}_ci{self.in_channels}_co{self.out_channels}_i{size}_k{kernel}"
+            f"_s{stride}_p{padding}_d{dilation}_g{self.groups}_b{int(self.bias)}"
         )
 
     @classmethod
@@ -238,18 +238,11 @@ class ConvProblem:
                 f"{label!r} is not a problem's label such as "
                 "n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0"
             )
-        return cls(
-            int(match["in_channels"]),
-            int(match["out_channels"]),
-            parse_size(match["input_size"]),
-            parse_size(match["kernel_size"]),
-            batch_size=int(match["batch_size"]),
-            stride=parse_size(match["stride"]),
-            padding=parse_size(match["padding"]),
-            dilation=parse_size(match["dilation"]),
-            groups=int(match["groups"]),
-            bias=match["bias"] == "1",
-        )
+        values: dict[str, Any] = {
+            name: parse_size(text) if name in _SIZES else int(text)
+            for name, text in match.groupdict().items()
+        }
+        return cls(**values)
 
 
 def _integer(name: str, value: int, least: int = 1) -> int:

@@ -6,6 +6,7 @@ The replacement exists if the weight factors: W[o, c, i, j] = P[o, c] * D[c, i, 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from convsweep.problems.problem import ConvProblem
 
@@ -28,29 +29,15 @@ def not_separable_reason(problem: ConvProblem) -> str | None:
 
 def depthwise_part(problem: ConvProblem) -> ConvProblem:
     """Return the convolution of each channel on its own: output (N, C_in, *output_size)."""
-    return ConvProblem(
-        problem.in_channels,
-        problem.in_channels,
-        problem.input_size,
-        problem.kernel_size,
-        batch_size=problem.batch_size,
-        stride=problem.stride,
-        padding=problem.padding,
-        dilation=problem.dilation,
-        groups=problem.in_channels,
-    )
+    channels = problem.in_channels
+    return replace(problem, out_channels=channels, groups=channels, bias=False)
 
 
 def pointwise_part(problem: ConvProblem) -> ConvProblem:
     """Return the 1x1 convolution across channels, with the bias: (N, C_out, *output_size)."""
-    return ConvProblem(
-        problem.in_channels,
-        problem.out_channels,
-        problem.output_size,
-        1,
-        batch_size=problem.batch_size,
-        bias=problem.bias,
-    )
+    channels = (problem.in_channels, problem.out_channels)
+    batch_size, bias = problem.batch_size, problem.bias
+    return ConvProblem(*channels, problem.output_size, 1, batch_size=batch_size, bias=bias)
 
 
 SEPARABLE_PARTS = {DEPTHWISE: depthwise_part, POINTWISE: pointwise_part}
@@ -58,17 +45,8 @@ SEPARABLE_PARTS = {DEPTHWISE: depthwise_part, POINTWISE: pointwise_part}
 
 def standard_problem(depthwise: ConvProblem, pointwise: ConvProblem) -> ConvProblem:
     """Return the standard convolution that has these two parts."""
-    return ConvProblem(
-        depthwise.in_channels,
-        pointwise.out_channels,
-        depthwise.input_size,
-        depthwise.kernel_size,
-        batch_size=depthwise.batch_size,
-        stride=depthwise.stride,
-        padding=depthwise.padding,
-        dilation=depthwise.dilation,
-        bias=pointwise.bias,
-    )
+    out_channels, bias = pointwise.out_channels, pointwise.bias
+    return replace(depthwise, out_channels=out_channels, groups=1, bias=bias)
 
 
 def separable_macs(problem: ConvProblem) -> int:

@@ -103,15 +103,8 @@ class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if x.dtype != weight.dtype:  # fake tensors accept it, real ones do not
             raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
         try:
-            problem = convolution_problem(
-                x.shape,
-                weight.shape,
-                bias=bias is not None,
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                groups=groups,
-            )
+            geometry = (stride, padding, dilation, groups)
+            problem = convolution_problem(x.shape, weight.shape, *geometry, bias=bias is not None)
         except ValueError as error:
             self._record_unmeasured(str(error), macs)
             return

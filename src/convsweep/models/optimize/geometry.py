@@ -52,18 +52,13 @@ def geometry(module: Any, shape: Size) -> Geometry | None:
         problem = convolution_problem(
             (*shape[:2], *(size + rows for size, rows in zip(shape[2:], added, strict=True))),
             module.weight.shape,
+            *(module.stride, padding, module.dilation, module.groups),
             bias=module.bias is not None,
-            stride=module.stride,
-            padding=padding,
-            dilation=module.dilation,
-            groups=module.groups,
         )
     except ValueError:
         return None
-    as_declared = (problem.out_channels, problem.kernel_size) == (
-        module.out_channels,
-        tuple(module.kernel_size),
-    )
+    declared = (module.out_channels, tuple(module.kernel_size))
+    as_declared = (problem.out_channels, problem.kernel_size) == declared
     return Geometry(problem, margins, mode) if as_declared else None
 
 
