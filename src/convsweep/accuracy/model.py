@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from convsweep.problems.networks import draw_weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.accuracy import EQUAL_COST, STANDARD
@@ -45,15 +46,11 @@ def layers(task: ImageTask, variant: str, width: int) -> list[ConvProblem]:
     standard = convolutions(task, width)
     if variant == STANDARD:
         return standard
-    return [
-        part
-        for problem in standard
-        for part in (
-            (depthwise_part(problem), pointwise_part(problem))
-            if problem.in_channels >= MIN_CHANNELS
-            else (problem,)
-        )
-    ]
+    problems: list[ConvProblem] = []
+    for problem in standard:
+        wide = problem.in_channels >= MIN_CHANNELS
+        problems += (depthwise_part(problem), pointwise_part(problem)) if wide else (problem,)
+    return problems
 
 
 def macs(task: ImageTask, variant: str, width: int) -> int:
@@ -83,7 +80,7 @@ def build(task: ImageTask, variant: str, width: int, generator: torch.Generator)
         parts += (_convolution(problem), nn.BatchNorm2d(problem.out_channels), nn.ReLU())
     last = nn.Linear(problems[-1].out_channels, task.classes)
     network = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
-    _draw_weights(network, generator)
+    draw_weights(network, generator)
     return network
 
 
@@ -95,20 +92,10 @@ def _convolution(problem: ConvProblem) -> nn.Conv2d:
     return nn.Conv2d(*channels, kernel, stride, padding, groups=problem.groups, bias=False)
 
 
-def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw normal weights that keep the variance of activations (He et al. 2015)."""
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-
-
 def deploy(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
     """Return the network for inference: batch normalisation folded into the convolutions."""
-    parts: Sequence[nn.Module] = list(network.eval())
     folded: list[nn.Module] = []
-    for part in parts:
+    for part in network.eval():
         if isinstance(part, nn.BatchNorm2d):
             convolution = folded.pop()
             assert isinstance(convolution, nn.Conv2d)

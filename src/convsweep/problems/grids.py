@@ -38,6 +38,7 @@ class Grid:
         return [Layer(problem) for problem in dict.fromkeys(problems)]
 
 
+_SMOKE = ("in_channels=4,8 size=6 kernel_size=1,3",)
 _CHANNELS = ("in_channels=4:512:*2 size=28 kernel_size=1,3",)
 _SIZES = ("in_channels=64 size=7:224:*2 kernel_size=1,3",)
 _KERNELS = ("in_channels=32,128 size=28,56 kernel_size=1,3,5,7",)
@@ -59,42 +60,30 @@ _FURTHER = (
     "in_channels=8,32 size=14x14x14",
 )
 _ENGINES = ("torch_prepacked", "onnxruntime", "openvino", "ncnn")
+_SEPARABLE_ENGINES = (
+    "separable", "separable_numba", "separable_prepacked", "separable_onnxruntime",
+    "separable_openvino", "separable_ncnn",
+)  # fmt: skip
 _LECTURE = (
-    "in_channels=8,64 size=14 bias=0,1",
-    "in_channels=64 size=28,56 bias=0,1",
-    "in_channels=64 size=28 kernel_size=1 bias=0,1",
-    "in_channels=64 size=14:56:*2 padding=0,1,2",
-    "in_channels=16:256:*4 size=14,28 kernel_size=1",
-    "in_channels=16 size=56",
-    "in_channels=32 size=28",
-    "in_channels=128 size=7",
-    "in_channels=32 size=112",
-    "in_channels=128 size=28",
-    "in_channels=256 size=14",
-    "in_channels=512 size=7",
-    "in_channels=32 size=56 kernel_size=1,3,5,7",
-    "in_channels=128 size=14 kernel_size=1,3,5,7",
+    "in_channels=8,64 size=14 bias=0,1", "in_channels=64 size=28,56 bias=0,1",
+    "in_channels=64 size=28 kernel_size=1 bias=0,1", "in_channels=64 size=14:56:*2 padding=0,1,2",
+    "in_channels=16:256:*4 size=14,28 kernel_size=1", "in_channels=16 size=56",
+    "in_channels=32 size=28", "in_channels=128 size=7", "in_channels=32 size=112",
+    "in_channels=128 size=28", "in_channels=256 size=14", "in_channels=512 size=7",
+    "in_channels=32 size=56 kernel_size=1,3,5,7", "in_channels=128 size=14 kernel_size=1,3,5,7",
     "in_channels=32,64 out_channels=32,64 size=28",
-    "in_channels=128,256 out_channels=128,256 size=14",
-    "in_channels=48 out_channels=32 size=28,56",
+    "in_channels=128,256 out_channels=128,256 size=14", "in_channels=48 out_channels=32 size=28,56",
     "in_channels=16 out_channels=32 size=7x7x16,14x14x16",
-    "in_channels=192 out_channels=64 size=28",
-    "in_channels=64 out_channels=64 size=7x7x16",
-)
+    "in_channels=192 out_channels=64 size=28", "in_channels=64 out_channels=64 size=7x7x16",
+)  # fmt: skip
 
 
 def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
-    one = (1, 1)
-    return problem.kernel_size == (3, 3) and problem.groups == 1 and problem.stride == one
+    return (problem.kernel_size, problem.stride, problem.groups) == ((3, 3), (1, 1), 1)
 
 
 GRIDS = {
-    "smoke": Grid(
-        "smallest problems, a few seconds",
-        ("in_channels=4,8 size=6 kernel_size=1,3",),
-        passes=3,
-        case_timeout_s=2.0,
-    ),
+    "smoke": Grid("smallest problems, a few seconds", _SMOKE, passes=3, case_timeout_s=2.0),
     "quick": Grid(
         "channels by size by kernel, all five backends, in about a minute",
         ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),
@@ -141,14 +130,7 @@ GRIDS = {
         networks=(STANDARD_MOBILENET,),
         keeps=lambda problem: is_replaceable(problem) and problem.in_channels > 3,
         passes=5,
-        backends=(
-            "separable",
-            "separable_numba",
-            "separable_prepacked",
-            "separable_onnxruntime",
-            "separable_openvino",
-            "separable_ncnn",
-        ),
+        backends=_SEPARABLE_ENGINES,
     ),
     "noise": Grid(
         "from microseconds to milliseconds a call: what convsweep noise compares with itself",

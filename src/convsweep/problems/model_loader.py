@@ -9,8 +9,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -48,10 +48,15 @@ def load_model(spec: str) -> nn.Module:
     warnings.filterwarnings("ignore", message=_EVEN_KERNELS)
     with redirect_stdout(sys.stderr):
         if place in ZOOS:
-            return _call(spec, _ZOO[place](name))
-        with _importable(Path(place).resolve().parent if _is_file(place) else Path.cwd()):
-            found = _attribute(spec, _import(place), name)
+            return _call(spec, _zoo_factory(place, name))
+        before = list(sys.path)
+        folder = Path(place).resolve().parent if _is_file(place) else Path.cwd()
+        sys.path.insert(0, str(folder))
+        try:
+            found = _attribute(place, _import(place), name)
             return found if isinstance(found, nn.Module) else _call(spec, found)
+        finally:
+            sys.path[:] = before
 
 
 def short_name(spec: str) -> str:
@@ -67,17 +72,6 @@ def _is_file(place: str) -> bool:
     return place.endswith(".py")
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Within, modules in `folder` can be imported."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
 def _import(place: str) -> ModuleType:
     """Return the imported module; raise `ValueError` if it is missing or its code fails."""
     if _is_file(place) and not Path(place).is_file():
@@ -89,9 +83,10 @@ def _import(place: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{place}.".startswith(f"{missing}."):
-            raise ValueError(
-                f"there is no module {missing!r}, neither installed nor in the current folder"
-            ) from None
+            where = "neither installed nor in the current folder"
+            text = f"there is no module {missing!r}, {where}"
+            text = f"{place} is not installed: pip install {place}" if place in ZOOS else text
+            raise ValueError(text) from None
         raise ValueError(f"{place!r} can't be imported: {_text(error)}") from None
 
 
@@ -106,12 +101,11 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _attribute(spec: str, module: ModuleType, name: str) -> Any:
+def _attribute(place: str, module: ModuleType, name: str) -> Any:
     """Return the attribute `name`, which may contain dots."""
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            place = spec.rpartition(":")[0]
             near = get_close_matches(part, [word for word in dir(found) if word[0] != "_"])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"{place!r} has no {name!r}{hint}")
@@ -122,9 +116,8 @@ def _attribute(spec: str, module: ModuleType, name: str) -> Any:
 def _call(spec: str, factory: Any) -> nn.Module:
     """Return the factory's module."""
     if not callable(factory):
-        raise ValueError(
-            f"{spec!r} is {type(factory).__name__}, not a factory of a torch.nn.Module"
-        )
+        kind = type(factory).__name__
+        raise ValueError(f"{spec!r} is {kind}, not a factory of a torch.nn.Module")
     try:
         made = factory()
     except (Exception, SystemExit) as error:
@@ -138,39 +131,19 @@ def _text(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {error}").removesuffix(": ")
 
 
-def _torchvision(name: str) -> Callable[[], Any]:
-    models = _zoo("torchvision").models
-    _require_known("torchvision", name, models.list_models())
-    maker = models.get_model_builder(name)
-    bare = {"weights": None, "weights_backbone": None}
-    taken = inspect.signature(maker).parameters
-    return partial(maker, **{key: value for key, value in bare.items() if key in taken})
-
-
-def _timm(name: str) -> Callable[[], Any]:
-    timm = _zoo("timm")
-    _require_known("timm", name.partition(".")[0], timm.list_models())
-    return partial(timm.create_model, name, pretrained=False)
-
-
-def _zoo(package: str) -> Any:
-    """Import the package with downloads disabled."""
+def _zoo_factory(package: str, name: str) -> Callable[[], Any]:
+    """Return a function that makes the model of this name; downloads are disabled."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        return importlib.import_module(package)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == package:
-            raise ValueError(f"{package} is not installed: pip install {package}") from None
-        raise ValueError(f"{package!r} can't be imported: {_text(error)}") from None
-
-
-def _require_known(package: str, name: str, known: list[str]) -> None:
-    if name not in known:
+    zoo: Any = _import(package)
+    is_timm = package == "timm"
+    models = zoo if is_timm else zoo.models
+    known = models.list_models()
+    if (name.partition(".")[0] if is_timm else name) not in known:
         near = get_close_matches(name, known) or known[:3]
         raise ValueError(f"{package} has no model {name!r}; it has {', '.join(near)} and others")
-
-
-_ZOO: dict[str, Callable[[str], Callable[[], Any]]] = {
-    "torchvision": _torchvision,
-    "timm": _timm,
-}
+    if is_timm:
+        return partial(zoo.create_model, name, pretrained=False)
+    maker = models.get_model_builder(name)
+    taken = inspect.signature(maker).parameters
+    without = {key: None for key in ("weights", "weights_backbone") if key in taken}
+    return partial(maker, **without)

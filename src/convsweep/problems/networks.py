@@ -14,22 +14,26 @@ _SEED = 0
 
 
 def build(name: str) -> nn.Module:
-    """Return the network of that name on the CPU, in evaluation mode, with seeded normal weights.
+    """Return the network of that name on the CPU, in evaluation mode, with seeded weights.
 
-    These keep the variance of activations (He et al. 2015), so that no value becomes denormal.
+    No value becomes denormal, since the weights keep the variance of activations.
     """
     with torch.device("meta"):  # without drawing torch's default weights
         module = BUILDERS[name]()
     module.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(_SEED)
-    for part in module.modules():
+    draw_weights(module, torch.Generator().manual_seed(_SEED))
+    return module.eval()
+
+
+def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw normal weights that keep the variance of activations (He et al. 2015)."""
+    for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
-    return module.eval()
 
 
 def unit(
