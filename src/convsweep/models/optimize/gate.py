@@ -206,8 +206,7 @@ def validate_model(
 ) -> tuple[list[ValidatedLayer], list[SkippedLayer], ModelError | None]:
     """Restore the layers with the largest errors until the whole model passes.
 
-    Returns:
-        The layers that stay, the restored layers, and the error of the whole model, if any stay.
+    Returns the layers that stay, the restored ones, and the model's error, if any layer stays.
     """
     stay, restored = list(validated), list[SkippedLayer]()
     while stay:
@@ -216,18 +215,11 @@ def validate_model(
         if whole.passes:
             return stay, restored, whole
         stay.remove(worst)
-        _restore(model, worst.layer)
-        reason = (
-            f"with {worst.choice.backend} the whole model is off by {whole.optimized:.1e}, more "
-            f"than {whole.allowed:.1e}"
-        )
-        restored.append(SkippedLayer(worst.layer.name, worst.calls, reason))
+        name, off = worst.layer.name, f"{whole.optimized:.1e}, more than {whole.allowed:.1e}"
+        dispatch = layers.dispatches(model)[name]
+        del dispatch.choices[worst.layer.key]
+        if not dispatch.choices:
+            layers.restore(model.get_submodule(name))
+        reason = f"with {worst.choice.backend} the whole model is off by {off}"
+        restored.append(SkippedLayer(name, worst.calls, reason))
     return stay, restored, None
-
-
-def _restore(model: nn.Module, layer: ConvCall) -> None:
-    """Use torch for one input of a module; make the module torch's own if it was the last."""
-    dispatch = layers.dispatches(model)[layer.name]
-    del dispatch.choices[layer.key]
-    if not dispatch.choices:
-        layers.restore(model.get_submodule(layer.name))

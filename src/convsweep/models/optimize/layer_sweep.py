@@ -44,32 +44,7 @@ def sweep_layers(
         ValueError: there is nothing to measure, or the budget is too small.
         KeyboardInterrupt: the sweep was interrupted.
     """
-    request = _request(calls, name, usable, budget, threads)
-    worker_settings(request)  # raises if the budget is too small, before anything is compiled
-    forkserver.start()
-    _compile(request)
-    executor = LocalExecutor(request)
-    ending = run_sweep(executor, out, out.name, "convsweep.optimize", observe, networks=())
-    if ending.interrupted:
-        raise KeyboardInterrupt
-
-
-def _request(
-    calls: Mapping[ConvCall, int],
-    name: str,
-    usable: Mapping[str, Backend],
-    budget: str,
-    threads: int,
-) -> Request:
-    """Return a request for the layers in their most frequent device, dtype and memory format."""
-    settings: Counter[tuple[str, str, str]] = Counter()
-    for call, number in calls.items():
-        if call.dtype in DTYPES and call.memory_formats:
-            settings[call.key[2], call.dtype, call.memory_formats[0]] += number
-    if not settings:
-        raise ValueError(f"{name} has no convolution that can be measured")
-    [(setting, _)] = settings.most_common(1)
-    device, dtype, memory_format = setting
+    device, dtype, memory_format = setting = _usual_setting(calls, name)
     options = Options(
         backends=tuple(usable),
         devices=(device,),
@@ -84,7 +59,25 @@ def _request(
         ceilings=False,
     )
     request = read_request(options, (name, _layers(calls, name, setting)))
-    return replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
+    request = replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
+    worker_settings(request)  # raises if the budget is too small, before anything is compiled
+    forkserver.start()
+    _compile(request)
+    executor = LocalExecutor(request)
+    ending = run_sweep(executor, out, out.name, "convsweep.optimize", observe, networks=())
+    if ending.interrupted:
+        raise KeyboardInterrupt
+
+
+def _usual_setting(calls: Mapping[ConvCall, int], name: str) -> tuple[str, str, str]:
+    """Return the most frequent device, dtype and memory format."""
+    settings: Counter[tuple[str, str, str]] = Counter()
+    for call, number in calls.items():
+        if call.dtype in DTYPES and call.memory_formats:
+            settings[call.key[2], call.dtype, call.memory_formats[0]] += number
+    if not settings:
+        raise ValueError(f"{name} has no convolution that can be measured")
+    return settings.most_common(1)[0][0]
 
 
 def _layers(calls: Mapping[ConvCall, int], name: str, setting: tuple[str, str, str]) -> list[Layer]:
@@ -103,11 +96,9 @@ def _compile(request: Request) -> None:
     """Prepare and call the backends that compile once per machine; the sweep reports failures."""
     for case in request.cases:
         backend, problem = request.backends[case.backend], case.problem
-        if not backend.compile_s or backend.compiles_per_problem:
+        if not backend.compile_s or backend.compiles_per_problem or case in request.skipped:
             continue
-        inputs = make_inputs(
-            problem, dtype=case.dtype, device=case.device, memory_format=case.memory_format
-        )
         with suppress(Exception):
-            if case not in request.skipped:
-                backend.prepare(problem, inputs.weights)(inputs.x)
+            kind = {"dtype": case.dtype, "memory_format": case.memory_format}
+            inputs = make_inputs(problem, device=case.device, **kind)
+            backend.prepare(problem, inputs.weights)(inputs.x)

@@ -64,10 +64,8 @@ def optimize(
     write. Writes through `.data` or NumPy are detected on the CPU only, by comparing the bias, a
     weight of up to 4096 elements, or a sample of about 256; after any other such write call
     `.train().eval()`. Weights made in inference mode stay torch's; `torch.jit.script` is refused.
-
-    A process forked from one that has prepared a backend uses torch's own convolution, since
-    thread pools do not survive a fork; call `torch.set_num_threads(1)` there first, as for the
-    original.
+    A process forked from one that has prepared a backend uses torch's own convolution; call
+    `torch.set_num_threads(1)` there first, as for the original.
 
     The attribute `convsweep_report` of the copy is an `OptimizeReport`: what became of each layer,
     the error of the output, and the measured speedup; `print` it.
@@ -203,15 +201,10 @@ def _choices(
     found: Inventory, table: selection.BackendTable, threads: int
 ) -> tuple[dict[ConvCall, selection.LayerBackend], list[SkippedLayer]]:
     """Return the backend of each layer that has one, and the layers that stay on torch."""
-    choices: dict[ConvCall, selection.LayerBackend] = {}
-    skipped: list[SkippedLayer] = []
-    for layer, calls in found.calls.items():
-        choice = selection.select(table, layer, threads)
-        if isinstance(choice, str):
-            skipped.append(SkippedLayer(layer.name, calls, choice))
-        else:
-            choices[layer] = choice
-    return choices, skipped
+    selected = {layer: selection.select(table, layer, threads) for layer in found.calls}
+    choices = {layer: one for layer, one in selected.items() if not isinstance(one, str)}
+    reasons = {layer: one for layer, one in selected.items() if isinstance(one, str)}
+    return choices, [SkippedLayer(x.name, found.calls[x], why) for x, why in reasons.items()]
 
 
 def _replaced(one: gate.ValidatedLayer) -> ReplacedLayer:

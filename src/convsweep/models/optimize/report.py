@@ -68,12 +68,12 @@ def _outcome(report: OptimizeReport) -> list[str]:
     ]
     if not report.replaced:
         return [*sentences, "Nothing is replaced, so the speed is unchanged."]
-    if report.speedup is None:
+    if report.speedup is None or report.error is None:
         return sentences
-    return [*sentences, _measured(report.speedup, report.saving_s), *_errors(report.error)]
+    return [*sentences, _speedup(report.speedup, report.saving_s), _error(report.error)]
 
 
-def _measured(found: ModelSpeedup, saving_s: float) -> str:
+def _speedup(found: ModelSpeedup, saving_s: float) -> str:
     """Return the whole model's speedup, and the one expected from its layers."""
     outcome = {
         "faster": "The whole model is faster",
@@ -90,42 +90,32 @@ def _measured(found: ModelSpeedup, saving_s: float) -> str:
     )
 
 
-def _errors(error: ModelError | None) -> list[str]:
-    if error is None:
-        return []
-    sentence = f"Its output is off by {error.optimized:.1e} of its largest value"
+def _error(error: ModelError) -> str:
+    reference, failure = f"float64; the original's by {error.original:.1e}", ""
     if error.float64_failure:
-        return [
-            f"{sentence}, compared with the original in its own dtype; {error.allowed:.1e} is "
-            f"allowed. The original cannot run in float64: {error.float64_failure}."
-        ]
-    return [
-        f"{sentence}, compared with float64; the original's by {error.original:.1e}; "
-        f"{error.allowed:.1e} is allowed."
-    ]
+        reference = "the original in its own dtype"
+        failure = f" The original cannot run in float64: {error.float64_failure}."
+    sentence = f"Its output is off by {error.optimized:.1e} of its largest value, compared with"
+    return f"{sentence} {reference}; {error.allowed:.1e} is allowed.{failure}"
 
 
 def _layers(report: OptimizeReport) -> list[str]:
     """Return one line per replaced layer."""
-    heads = ("layer", "problem", "calls", "backend", "alone [95 %]", "saves", "error", "torch's",
-             "bound")  # fmt: skip
     rows = [
-        (
-            layer.name,
-            layer.problem.label,
-            str(layer.calls),
-            layer.backend,
-            formatting.interval(*layer.speedup),
-            formatting.seconds(layer.saving_s),
-            formatting.digits(layer.error.error_ratio),
-            formatting.digits(layer.error.torch_error_ratio),
-            formatting.digits(layer.error.bound),
-        )
+        {
+            "layer": layer.name,
+            "problem": layer.problem.label,
+            "calls": str(layer.calls),
+            "backend": layer.backend,
+            "alone [95 %]": formatting.interval(*layer.speedup),
+            "saves": formatting.seconds(layer.saving_s),
+            "error": formatting.digits(layer.error.error_ratio),
+            "torch's": formatting.digits(layer.error.torch_error_ratio),
+            "bound": formatting.digits(layer.error.bound),
+        }
         for layer in report.replaced
     ]
-    if not rows:
-        return []
-    return ["", pd.DataFrame(rows, columns=list(heads)).to_string(index=False), ""]
+    return ["", pd.DataFrame(rows).to_string(index=False), ""] if rows else []
 
 
 def _skipped(report: OptimizeReport) -> list[str]:
@@ -135,13 +125,9 @@ def _skipped(report: OptimizeReport) -> list[str]:
     for layer in report.skipped:
         calls[layer.reason] += layer.calls
         names.setdefault(layer.reason, {})[layer.name or report.model] = None
-    return [
-        f"{formatting.count(number, 'convolution')} on torch: "
-        f"{_shorten([*names[reason]])}: {reason}."
-        for reason, number in calls.most_common()
-    ]
-
-
-def _shorten(names: list[str]) -> str:
-    more = len(names) - _MAX_NAMES
-    return formatting.join(names[:_MAX_NAMES] + ([f"{more} more"] if more > 0 else []))
+    lines = []
+    for reason, number in calls.most_common():
+        listed, more = [*names[reason]][:_MAX_NAMES], len(names[reason]) - _MAX_NAMES
+        layers = formatting.join([*listed, f"{more} more"] if more > 0 else listed)
+        lines.append(f"{formatting.count(number, 'convolution')} on torch: {layers}: {reason}.")
+    return lines

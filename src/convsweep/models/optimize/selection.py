@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+BestRow = dict[Any, Any]
+"""Of best.csv."""
+
+
 class LayerBackend(NamedTuple):
     """Fastest backend of a layer."""
 
@@ -38,10 +42,7 @@ class LayerBackend(NamedTuple):
 def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
     """Return why a backend cannot run in the user's process, or None.
 
-    Args:
-        backend: any.
-        asked: names of backends and families; empty: all but those with their own threads, which
-            have to be named.
+    `asked` contains names of backends and families; empty: all but those with their own threads.
     """
     if backend.needs_factors:
         return "needs a weight that factors, which a model's weight does not"
@@ -74,10 +75,6 @@ def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, 
         if unusable_reason(one, asked) is None
         and (compiling or asked or not one.compiles_per_problem)
     }
-
-
-BestRow = dict[Any, Any]
-"""Of best.csv."""
 
 
 class BackendTable(NamedTuple):
@@ -113,11 +110,9 @@ def read_table(
     measured = measured[measured["backend"].isin(names)]
     if not across_machines:
         _require_same_machine(rows, path)
-    others = set(rows["baseline"]) - {BASELINE}
-    if others:
-        raise ValueError(
-            f"{str(path)!r} has speedups over {others.pop()}; they must be over {BASELINE}"
-        )
+    if others := set(rows["baseline"]) - {BASELINE}:
+        text = f"has speedups over {others.pop()}; they must be over {BASELINE}"
+        raise ValueError(f"{str(path)!r} {text}")
     # Hot caches and convsweep's own driver come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
     best, of_all, cases = (part.to_dict("records") for part in (rows, every, measured))
@@ -126,11 +121,7 @@ def read_table(
 
 
 def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """Return the rows of a best.csv within the limit, twice, and all its rows.
-
-    Raises:
-        ValueError: it is no such file, or no row is within the limit.
-    """
+    """Return the rows of a best.csv within the limit, twice, and all its rows."""
     every = read_best(path).assign(status="ok")
     if every.empty:
         raise ValueError(f"{str(path)!r} has no row")
@@ -182,37 +173,31 @@ def select(table: BackendTable, layer: ConvCall, threads: int) -> LayerBackend |
 
 def _missing_row_reason(table: BackendTable, layer: ConvCall, threads: int) -> str:
     """Return why a layer has no best backend: it was not measured, or every backend failed."""
-    setting = (
-        f"{layer.key[2]}, {layer.dtype}, {' or '.join(layer.memory_formats) or 'a view'}, "
-        f"{formatting.count(threads, 'thread')}"
-    )
-    failures = {
-        f"{row['backend']} {_failure(row, table.max_error)}"
-        for row in _rows_of(table.cases, layer, threads)
-    }
+    memory_formats = " or ".join(layer.memory_formats) or "a view"
+    parts = (layer.key[2], layer.dtype, memory_formats, formatting.count(threads, "thread"))
+    setting, failures = ", ".join(parts), set()
+    for row in _rows_of(table.cases, layer, threads):
+        failure = row["status"]
+        if failure == "ok":
+            error = row["relative_err"]
+            failure = f"is off by {error:.2g}, above {table.max_error:g}"
+            failure = "has an unknown error" if pd.isna(error) else failure
+        failures.add(f"{row['backend']} {failure}")
     if not failures:
         return f"{table.absent} {setting}"
     return f"has no correct backend on {setting}: {formatting.join(sorted(failures))}"
 
 
-def _failure(row: BestRow, max_error: float | None) -> str:
-    if row["status"] != "ok":
-        return str(row["status"])
-    if pd.isna(error := row["relative_err"]):
-        return "has an unknown error"
-    return f"is off by {error:.2g}, above {max_error:g}"
-
-
 def _rows_of(rows: Sequence[BestRow], layer: ConvCall, threads: int) -> list[BestRow]:
     """Return the rows of one layer in its setting."""
     setting = (layer.problem.label, layer.key[2], layer.dtype, threads)
-    return [
-        row
-        for row in rows
-        if (row["problem"], row["device"].partition(":")[0], row["dtype"], row["threads"])
-        == setting
-        and row["memory_format"] in layer.memory_formats
-    ]
+
+    def matches(row: BestRow) -> bool:
+        device = row["device"].partition(":")[0]
+        found = (row["problem"], device, row["dtype"], row["threads"])
+        return found == setting and row["memory_format"] in layer.memory_formats
+
+    return [*filter(matches, rows)]
 
 
 def _unusable_best(table: BackendTable, fastest: BestRow) -> str:
@@ -224,15 +209,11 @@ def _unusable_best(table: BackendTable, fastest: BestRow) -> str:
 
 
 def budget_of(source: str | os.PathLike[str]) -> str | None:
-    """Return the time in `source` to measure for; None if it is a path.
-
-    Raises:
-        ValueError: it is neither a time nor a path.
-    """
-    if not isinstance(source, str | os.PathLike):
-        raise ValueError(f"source={source!r} is neither a time such as '60s' nor a path")
-    if not isinstance(source, str):
+    """Return the time in `source` to measure for, or None for a path; raise `ValueError` else."""
+    if isinstance(source, os.PathLike):
         return None
+    if not isinstance(source, str):
+        raise ValueError(f"source={source!r} is neither a time such as '60s' nor a path")
     try:
         seconds(source)
     except ValueError as error:
