@@ -17,6 +17,7 @@ import convsweep
 from convsweep import Backend, ConvProblem
 from convsweep.backends.engines import cudnn, graph, inductor, ncnn
 from convsweep.backends.registry import missing_package
+from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import check, compute_reference
 from tests.support.kernel_checks import threads_are_independent, wrong_inputs
@@ -195,8 +196,7 @@ def test_no_call_reorders_weights(
 
 
 @pytest.mark.parametrize(
-    ("name", "tuned", "tf32"),
-    [("cudnn_benchmark", True, False), ("torch_conv_tf32", False, True)],
+    ("name", "tuned", "tf32"), [("cudnn_benchmark", True, False), ("torch_conv_tf32", False, True)]
 )
 def test_settings_of_cudnn_hold_within_the_call_alone(
     name: str, tuned: bool, tf32: bool, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +208,7 @@ def test_settings_of_cudnn_hold_within_the_call_alone(
         seen.append((settings.benchmark, settings.allow_tf32))
         return x
 
-    monkeypatch.setitem(cudnn._BY_RANK, 2, convolve)
+    monkeypatch.setitem(CONV_BY_RANK, 2, convolve)
     inputs = make_inputs(LAYER)
     before = settings.benchmark, settings.allow_tf32
     convsweep.list_backends()[name].prepare(LAYER, inputs.weights)(inputs.x)
@@ -222,7 +222,7 @@ def test_settings_of_cudnn_are_put_back_after_a_failure(monkeypatch: pytest.Monk
     def fail(x: Tensor, **given: object) -> Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setitem(cudnn._BY_RANK, 2, fail)
+    monkeypatch.setitem(CONV_BY_RANK, 2, fail)
     inputs = make_inputs(LAYER)
     before = settings.benchmark, settings.allow_tf32
     conv: Callable[[Tensor], Tensor] = cudnn.convolution(LAYER, inputs.weights, benchmark=True)

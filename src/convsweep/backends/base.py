@@ -35,6 +35,13 @@ def supports_all(problem: ConvProblem) -> str | None:
     return None
 
 
+def matrix_unsupported(problem: ConvProblem) -> str | None:
+    """Return why a problem is not one matrix product over pixels."""
+    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
+        return None
+    return "needs kernel_size 1, no padding, groups=1"
+
+
 def direct_macs(problem: ConvProblem) -> int:
     """Return the multiply-accumulates of the definition."""
     return problem.macs

@@ -1,11 +1,31 @@
-"""Conversion between contiguous and channels_last tensors, and input checks."""
+"""Tensors of a problem: PyTorch's convolution of its rank, layouts, and input checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
+
+from convsweep.backends.base import Conv
+from convsweep.problems.problem import ConvProblem
+
+CONV_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+
+
+def bind_conv(problem: ConvProblem, weight: Tensor, bias: Tensor | None) -> Conv:
+    """Return PyTorch's convolution with all arguments but the input."""
+    return partial(
+        CONV_BY_RANK[problem.rank],
+        weight=weight,
+        bias=bias,
+        stride=problem.stride,
+        padding=problem.padding,
+        dilation=problem.dilation,
+        groups=problem.groups,
+    )
 
 
 def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:

@@ -22,7 +22,7 @@ from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
-_EXACT_BELOW = 2**24  # float32 holds sums of whole numbers exactly
+_EXACT_BELOW = 2**24  # sums of whole numbers are exact in float32
 _LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that is a product of two of them
 
 
@@ -110,11 +110,7 @@ def min_calls(effort: MeasurementConfig | None) -> int:
 def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
     """Return the outcome `skipped` with the reason if the backend cannot run the case, or None."""
     reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
-        backend,
-        case.problem,
-        weight_kind=case.weight_kind,
-        device=case.device,
-        dtype=case.dtype,
+        backend, case.problem, weight_kind=case.weight_kind, device=case.device, dtype=case.dtype
     )
     return Outcome("skipped", reason) if reason else None
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import conv1d, conv2d, conv3d, pad
+from torch.nn.functional import pad
 
 from convsweep.backends.base import Conv
+from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.inputs import Inputs
 from convsweep.problems.problem import ConvProblem
 
-_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 _BAND_BYTES = 2**28
 _CHUNK = 2**15  # elements that are compared at once, so that they stay in a cache
 
@@ -90,7 +90,7 @@ def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
     row = math.prod(problem.output_size[1:]) * problem.batch_size
     rows = max(1, _BAND_BYTES // (8 * problem.in_channels * math.prod(problem.kernel_size) * row))
     stride, reach = problem.stride[0], problem.dilation[0] * (problem.kernel_size[0] - 1) + 1
-    conv, bands = _BY_RANK[problem.rank], []
+    conv, bands = CONV_BY_RANK[problem.rank], []
     for first in range(0, problem.output_size[0], rows):
         last = min(first + rows, problem.output_size[0]) - 1
         band = x.narrow(2, first * stride, (last - first) * stride + reach)

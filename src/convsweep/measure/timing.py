@@ -6,7 +6,6 @@ The parent process requests every step, so that backends of several processes ca
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 import psutil
@@ -27,7 +26,6 @@ from convsweep.measure.sampling import (
     time_cold_block,
     warm_up,
 )
-from convsweep.system.devices import Device
 from convsweep.system.environment import Usage, add_usage, core_clock_hz, usage
 
 _FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
@@ -70,7 +68,8 @@ class GroupTimer:
         if validated.called_s < effort.warm_up_s:
             call_s = warm_up(device.clock, call, effort)
         if case.cache == "cold":
-            plan = make_cold_plan(call_s, _second_run_s(device, device.flush_caches), effort)
+            device.flush_caches()  # the first one allocates
+            plan = make_cold_plan(call_s, device.clock(device.flush_caches), effort)
         else:
             plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
         self._timed[index] = _TimedCase(validated, plan)
@@ -132,8 +131,3 @@ class GroupTimer:
         if not self.group.is_first or validated.call_s > limit_s:
             return None
         return self.group.device.peak_memory(validated.call)
-
-
-def _second_run_s(device: Device, work: Callable[[], object]) -> float:
-    work()
-    return device.clock(work)

@@ -10,23 +10,18 @@ import os
 import shutil
 import sys
 import warnings
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, conv3d
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.engines.adapters import example, for_each_layout
-from convsweep.backends.tensor_layout import is_channels_last
+from convsweep.backends.tensor_layout import CONV_BY_RANK, is_channels_last
 from convsweep.problems.problem import ConvProblem
 
-_OPTIONS: dict[str, Any] = {
-    "freezing": True,
-    "compile_threads": 1,  # start no further processes
-}
-_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+_OPTIONS: dict[str, Any] = {"freezing": True, "compile_threads": 1}  # starts no processes
 
 
 @cache
@@ -41,10 +36,7 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
 
     Weights are frozen into the graph, so that no call reorders them.
     """
-
-    def make(channels_last: bool) -> Conv:
-        return _compiled(problem, weights, channels_last)
-
+    make = partial(_compiled, problem, weights)
     return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
 
 
@@ -80,4 +72,4 @@ class _Layer(nn.Module):
         """Compute (N, C_in, *input_size) -> (N, C_out, *output_size)."""
         problem = self.problem
         geometry = (problem.stride, problem.padding, problem.dilation, problem.groups)
-        return (_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry),)
+        return (CONV_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry),)

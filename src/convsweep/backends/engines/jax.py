@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -30,10 +30,7 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
             f"XLA's pool has {_pool_threads()} threads in this process, not {threads}: "
             "use another process"
         )
-
-    def make(channels_last: bool) -> Conv:
-        return _jitted(problem, weights, channels_last)
-
+    make = partial(_jitted, problem, weights)
     return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
 
 

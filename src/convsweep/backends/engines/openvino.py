@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
@@ -21,10 +22,7 @@ _COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than shari
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
     """Compile the layers as one model, with PyTorch's current thread count."""
-
-    def make(channels_last: bool) -> Conv:
-        return _compiled(layers, channels_last)
-
+    make = partial(_compiled, layers)
     return for_each_layout(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
 
 
@@ -55,7 +53,7 @@ def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
         },
     )
     shape = _shape_in(layers[-1].problem.output_shape, channels_last)
-    run = _infer_and_copy if _numel(shape) < _COPIED_BELOW else _infer_into
+    run = _infer_and_copy if prod(shape) < _COPIED_BELOW else _infer_into
     requests = PerThread(model.create_infer_request)
 
     def conv(x: Tensor) -> Tensor:
@@ -112,7 +110,3 @@ def _node(layer: GraphLayer, node: Any) -> Any:
 def _shape_in(shape: Sequence[int], channels_last: bool) -> list[int]:
     batch_size, channels, *size = shape
     return [batch_size, *size, channels] if channels_last else [batch_size, channels, *size]
-
-
-def _numel(shape: Sequence[int]) -> int:
-    return torch.Size(shape).numel()

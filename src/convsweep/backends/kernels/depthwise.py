@@ -161,12 +161,8 @@ def _channels_work(
     problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
 ) -> Work:
     """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
-    kernel_w, stride_w, dilation_w = (
-        problem.kernel_size[1],
-        problem.stride[1],
-        problem.dilation[1],
-    )
-    out_width = problem.output_size[1]
+    (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
+    (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
     taps = shared_taps(kernel_w, stride_w, dilation_w)
     needed = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
     pitch = max(needed, problem.padding[1] + problem.input_size[1]) + LANES

@@ -1,6 +1,10 @@
 """Depthwise convolution of contiguous tensors: lanes are pixels of a row, one channel at a time.
 
 A band of a plane is padded, then multiplied. Nothing is transposed, for any number of channels.
+
+With a stride, column c goes to place `c // stride` of phase `c % stride`, so that inputs of
+neighbouring outputs are neighbours. Copies and zeros reach up to two vectors beyond their end: rows
+need this extra room.
 """
 
 from __future__ import annotations
@@ -11,19 +15,108 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_padding import (
-    clear,
-    copy_floats,
-    padded_even_odd,
-    padded_phases,
-    padded_rows,
-)
 from convsweep.backends.kernels.depthwise_tile import run
 from convsweep.backends.kernels.depthwise_work import worker
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.vectors import load, store
+from convsweep.backends.kernels.vectors import (
+    deinterleave,
+    load,
+    load_float,
+    store,
+    store_float,
+    zeros,
+)
 
 BUFFERS = 2  # the next band is copied before this one is multiplied
+
+
+@inlined
+def _clear(row: int, first: int, last: int) -> None:
+    """Write zeros from one column to another, and up to one vector beyond."""
+    column = first
+    while column < last:
+        store(row + column * FLOAT_BYTES, zeros())
+        column += LANES
+
+
+@inlined
+def _copy_floats(source: int, count: int, target: int) -> None:
+    """Copy floats one by one; write nothing else."""
+    for offset in range(0, count * FLOAT_BYTES, FLOAT_BYTES):
+        store_float(target + offset, load_float(source + offset))
+
+
+@inlined
+def _padded_rows(
+    source: int, rows: int, width: int, end: int, left: int, needed: int, target: int, step: int
+) -> None:
+    """Copy rows, `step` apart, with `left` columns of zeros before and up to `needed` columns.
+
+    Nothing from `end` on is read.
+    """
+    for row in range(rows):
+        row_source, row_target = source + row * width * FLOAT_BYTES, target + row * step
+        _clear(row_target, 0, left)
+        middle = row_target + left * FLOAT_BYTES
+        if width >= LANES:
+            last = (width - LANES) * FLOAT_BYTES
+            offset = 0
+            while offset < last:
+                store(middle + offset, load(row_source + offset))
+                offset += VECTOR_BYTES
+            store(middle + last, load(row_source + last))
+        elif row_source + VECTOR_BYTES <= end:
+            store(middle, load(row_source))
+        else:
+            _copy_floats(row_source, width, middle)
+        _clear(row_target, left + width, needed)
+
+
+@inlined
+def _padded_even_odd(
+    source: int, rows: int, width: int, end: int, left: int, needed: int, target: int, step: int,
+    phase: int,
+) -> None:  # fmt: skip
+    """Copy as `_padded_rows`, with odd columns `phase` bytes after even ones."""
+    first = left % 2 * phase + left // 2 * FLOAT_BYTES  # where column 0 of the input goes
+    second = (left + 1) % 2 * phase + (left + 1) // 2 * FLOAT_BYTES
+    even_right, odd_right = (left + width + 1) // 2, (left + width) // 2
+    last = (needed + 1) // 2
+    for row in range(rows):
+        row_source, row_target = source + row * width * FLOAT_BYTES, target + row * step
+        _clear(row_target, 0, (left + 1) // 2)
+        _clear(row_target + phase, 0, left // 2)
+        column, offset = 0, 0
+        while column < width and row_source + (column + 2 * LANES) * FLOAT_BYTES <= end:
+            deinterleave(
+                row_source + column * FLOAT_BYTES,
+                row_target + first + offset,
+                row_target + second + offset,
+            )
+            column += 2 * LANES
+            offset += VECTOR_BYTES
+        while column < width:
+            spot = row_target + (second if column % 2 else first) + column // 2 * FLOAT_BYTES
+            store_float(spot, load_float(row_source + column * FLOAT_BYTES))
+            column += 1
+        _clear(row_target, even_right, last)
+        _clear(row_target + phase, odd_right, last)
+
+
+@inlined
+def _padded_phases(
+    source: int, rows: int, width: int, left: int, needed: int, target: int, step: int,
+    phase: int, stride: int,
+) -> None:  # fmt: skip
+    """Copy as `_padded_rows`, with columns distributed to `stride` phases."""
+    for row in range(rows):
+        row_source, row_target = source + row * width * FLOAT_BYTES, target + row * step
+        for q in range(stride):
+            _clear(row_target + q * phase, 0, (needed + stride - 1) // stride)
+        for column in range(width):
+            place = column + left
+            spot = row_target + place % stride * phase + place // stride * FLOAT_BYTES
+            store_float(spot, load_float(row_source + column * FLOAT_BYTES))
 
 
 @inlined
@@ -54,17 +147,17 @@ def _pad(p: Any, unit: int, fresh: bool, x: int, target: int) -> None:
     at = target + (some - top) * step
     kept = p.bands == 1 and not fresh
     if not kept:
-        clear(target, 0, (some - top) * step // FLOAT_BYTES)
-        clear(target + (most - top) * step, 0, (below - most) * step // FLOAT_BYTES)
+        _clear(target, 0, (some - top) * step // FLOAT_BYTES)
+        _clear(target + (most - top) * step, 0, (below - most) * step // FLOAT_BYTES)
     if p.stride_w == 1:
         if kept and p.width >= LANES:
-            padded_rows(source, most - some, p.width, end, 0, 0, at + p.left * FLOAT_BYTES, step)
+            _padded_rows(source, most - some, p.width, end, 0, 0, at + p.left * FLOAT_BYTES, step)
         else:
-            padded_rows(source, most - some, p.width, end, p.left, p.needed, at, step)
+            _padded_rows(source, most - some, p.width, end, p.left, p.needed, at, step)
     elif p.stride_w == 2:
-        padded_even_odd(source, most - some, p.width, end, p.left, p.needed, at, step, phase)
+        _padded_even_odd(source, most - some, p.width, end, p.left, p.needed, at, step, phase)
     else:
-        padded_phases(source, most - some, p.width, p.left, p.needed, at, step, phase, p.stride_w)
+        _padded_phases(source, most - some, p.width, p.left, p.needed, at, step, phase, p.stride_w)
 
 
 @inlined
@@ -75,7 +168,7 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
         if (rows - row) * width >= LANES:
             store(target, load(source))
         else:
-            copy_floats(source, width, target)
+            _copy_floats(source, width, target)
 
 
 @cache

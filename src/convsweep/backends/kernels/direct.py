@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange, set_num_threads
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -168,18 +168,18 @@ def _convolve(p: DirectPlan, m: DirectMemory, parts: int) -> None:
         _do_part(p, m, part, parts)
 
 
-def prepare(problem: ConvProblem, dense: Tensor, bias: Tensor | None) -> Conv:
-    """Prepare the convolution with (C_out, C_in, *kernel_size), for torch's threads."""
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack the weights in panels of 16 output channels, for torch's threads."""
     parts = threads()
     plan = _planned(problem, parts)
-    weights = packed_panels(dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
-    start = packed_start(bias, problem.out_channels)
+    panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
+    start = packed_start(weights.bias, problem.out_channels)
 
     def conv(x: Tensor) -> Tensor:
         x, planes = as_planes_or_rows(x, problem.input_shape)
         y = empty_output(problem.output_shape, planes)
         scratch = buffers.scratch("direct", parts * plan.part_bytes // FLOAT_BYTES)
-        memory = DirectMemory(*(tensor.data_ptr() for tensor in (x, weights, start, y, scratch)))
+        memory = DirectMemory(*(tensor.data_ptr() for tensor in (x, panels, start, y, scratch)))
         if parts == 1:
             _convolve_alone(plan._replace(planes=int(planes)), memory)
         else:

@@ -12,7 +12,7 @@ import math
 from numba import prange, set_num_threads
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined, parallel_kernel, threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -39,8 +39,8 @@ def panels(
     """Compute panels `first` to `last` of the output for a run of pixels, and write them to y.
 
     y consists of planes or of rows, `y_step` bytes apart. The last panel overlaps the previous one,
-    so that nothing else is written. A tile `[pixel][PANEL]` holds results that are not written to y
-    directly.
+    so that nothing else is written. Results that are not written to y directly go to a tile
+    `[pixel][PANEL]`.
     """
     for panel in range(first, last):
         channel = max(0, min(panel * PANEL, out_channels - PANEL))
@@ -120,9 +120,10 @@ def packed_start(bias: Tensor | None, out_channels: int) -> Tensor:
     return start
 
 
-def prepare(problem: ConvProblem, matrix: Tensor, bias: Tensor | None) -> Conv:
-    """The convolution with `matrix` (C_out, C_in), for torch's threads."""
-    weights, start = packed_panels(matrix), packed_start(bias, problem.out_channels)
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack the weights in panels of 16 output channels, for torch's threads."""
+    matrix = packed_panels(weights.dense.flatten(1))
+    start = packed_start(weights.bias, problem.out_channels)
     parts = threads()
     pixels = math.prod(problem.output_size)
     bands = -(-pixels // min(MAX_PIXELS, max(1, BAND_BYTES // (4 * problem.in_channels))))
@@ -141,7 +142,7 @@ def prepare(problem: ConvProblem, matrix: Tensor, bias: Tensor | None) -> Conv:
         scratch = buffers.scratch("pointwise", parts * floats)
         set_num_threads(parts)
         _multiply(
-            parts, x.data_ptr(), weights.data_ptr(), start.data_ptr(), y.data_ptr(),
+            parts, x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
             scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
             problem.in_channels, problem.out_channels, bands, shares, planes,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from numba import set_num_threads
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -34,10 +34,10 @@ COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of
 ROWS_OF_TAPS = (3, 5, 7)  # kernel widths with one line per kernel row; others have one line per tap
 
 
-def prepare(
-    problem: ConvProblem, depthwise: Tensor, pointwise: Tensor, bias: Tensor | None
-) -> Conv:
-    """Prepare the layer with factors (C_in, taps) and (C_out, C_in), for torch's threads."""
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Pack both factors of the weight in blocks of channels, for torch's threads."""
+    assert weights.factors is not None
+    depthwise, pointwise = (factor.flatten(1) for factor in weights.factors)
     parts = threads()
     plan = _planned(problem, parts)
     blocks, none, offsets = (
@@ -45,7 +45,7 @@ def prepare(
         buffers.packed(LANES),
         _offsets(problem, plan),
     )
-    weights, start = packed_panels(pointwise), packed_start(bias, problem.out_channels)
+    panels, start = packed_panels(pointwise), packed_start(weights.bias, problem.out_channels)
     columns = COLUMNS if plan.out_width >= COLUMNS else 1
     tiles = depthwise_rows(plan.taps, problem.stride[1], columns)
 
@@ -53,13 +53,8 @@ def prepare(
         x, planes = as_planes_or_rows(x, problem.input_shape)
         y = empty_output(problem.output_shape, planes)
         scratch = buffers.scratch("separable", parts * plan.part_bytes // FLOAT_BYTES)
-        memory = SeparableMemory(
-            tiles.address,
-            *(
-                tensor.data_ptr()
-                for tensor in (x, blocks, offsets, none, weights, start, y, scratch)
-            ),
-        )
+        tensors = (x, blocks, offsets, none, panels, start, y, scratch)
+        memory = SeparableMemory(tiles.address, *(tensor.data_ptr() for tensor in tensors))
         if parts == 1:
             convolve_alone(plan._replace(planes=int(planes)), memory)
         else:

@@ -38,17 +38,7 @@ def times(matrix: NDArray[np.float64]) -> Any:
 
     @intrinsic
     def product(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            source, source_step, target, target_step = args
-            columns = len(matrix[0])
-            vectors = [
-                read_vector(builder, moved(builder, source, source_step, j)) for j in range(columns)
-            ]
-            for i, value in enumerate(_product(builder, matrix, vectors)):
-                write_vector(builder, value, moved(builder, target, target_step, i))
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 4), generate
+        return types.void(*[types.int64] * 4), _generator(matrix)
 
     return product
 
@@ -60,21 +50,23 @@ def times_plus(matrix: NDArray[np.float64]) -> Any:
     def product(
         typing: Any, source: Any, source_step: Any, target: Any, target_step: Any, plus: Any
     ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            source, source_step, target, target_step, plus = args
-            columns = len(matrix[0])
-            vectors = [
-                read_vector(builder, moved(builder, source, source_step, j)) for j in range(columns)
-            ]
-            added = read_vector(builder, plus)
-            for i, value in enumerate(_product(builder, matrix, vectors)):
-                total = builder.fadd(value, added, flags=CONTRACT)
-                write_vector(builder, total, moved(builder, target, target_step, i))
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 5), generate
+        return types.void(*[types.int64] * 5), _generator(matrix)
 
     return product
+
+
+def _generator(matrix: NDArray[np.float64]) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, source_step, target, target_step, *plus = args
+        places = (moved(builder, source, source_step, j) for j in range(len(matrix[0])))
+        vectors = [read_vector(builder, place) for place in places]
+        added = [read_vector(builder, address) for address in plus]
+        for i, value in enumerate(_product(builder, matrix, vectors)):
+            total = builder.fadd(value, added[0], flags=CONTRACT) if added else value
+            write_vector(builder, total, moved(builder, target, target_step, i))
+        return context.get_dummy_value()
+
+    return generate
 
 
 def _product(builder: Any, matrix: NDArray[np.float64], vectors: Sequence[Any]) -> list[Any]:

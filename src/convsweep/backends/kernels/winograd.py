@@ -76,9 +76,8 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
 def _runner(plan: WinogradPlan, parts: int) -> Callable[..., None]:
     """Compile all phases; return a function of the addresses of input, output and scratch."""
     bands, in_blocks = plan.bands, plan.bands_of_block < plan.bands
-    steps = [
-        entry.address for entry in (phases.transform_inputs, phases.multiply, phases.transform_back)
-    ]
+    phase_entries = phases.transform_inputs, phases.multiply, phases.transform_back
+    steps = [entry.address for entry in phase_entries]
     plan = plan._replace(transform_inputs=steps[0], multiply=steps[1], transform_back=steps[2])
     if in_blocks or parts == 1:
         steps = [phases.blocks.address]

@@ -7,18 +7,15 @@ is a band; several bands are a block. Data between phases is `[frequency][channe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, from_dtype, prange, types
+from numpy.typing import NDArray
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
-from convsweep.backends.kernels.instructions import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    call_address,
-)
+from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES, call_address
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -29,14 +26,8 @@ from convsweep.backends.kernels.layouts import (
 from convsweep.backends.kernels.products import HALVES, PANEL, streamed_products
 from convsweep.backends.kernels.small_matrices import times, times_plus
 from convsweep.backends.kernels.vectors import intrinsic
-from convsweep.backends.kernels.winograd_tiles import OVERLAP
+from convsweep.backends.kernels.winograd_tiles import OVERLAP, TILES
 from convsweep.backends.winograd_transforms import transforms
-
-_F2, _F4, _F6 = transforms(2), transforms(4), transforms(6)
-_forward_2, _forward_4, _forward_6 = times(_F2.B.T), times(_F4.B.T), times(_F6.B.T)
-_back_2, _back_4, _back_6 = times(_F2.A.T), times(_F4.A.T), times(_F6.A.T)
-_back_2_plus, _back_4_plus = times_plus(_F2.A.T), times_plus(_F4.A.T)
-_back_6_plus = times_plus(_F6.A.T)
 
 
 class WinogradPlan(NamedTuple):
@@ -79,24 +70,25 @@ def _call(
     return types.void(types.int64, plan, *[types.int64] * 8), call_address
 
 
-@inlined
-def _forward(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
-    if tile == 2:
-        _forward_2(source, source_step, target, target_step)
-    elif tile == 4:
-        _forward_4(source, source_step, target, target_step)
-    else:
-        _forward_6(source, source_step, target, target_step)
+def _by_tile(matrices: Iterable[NDArray[np.float64]]) -> Any:
+    """Return a function of a tile, and of the arguments of `times` for its matrix."""
+    of_2, of_4, of_6 = map(times, matrices)
+
+    @inlined
+    def multiply(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
+        if tile == 2:
+            of_2(source, source_step, target, target_step)
+        elif tile == 4:
+            of_4(source, source_step, target, target_step)
+        else:
+            of_6(source, source_step, target, target_step)
+
+    return multiply
 
 
-@inlined
-def _back(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
-    if tile == 2:
-        _back_2(source, source_step, target, target_step)
-    elif tile == 4:
-        _back_4(source, source_step, target, target_step)
-    else:
-        _back_6(source, source_step, target, target_step)
+_TRANSFORMS = [transforms(tile) for tile in TILES]
+_forward, _back = _by_tile(t.B.T for t in _TRANSFORMS), _by_tile(t.A.T for t in _TRANSFORMS)
+_back_2_plus, _back_4_plus, _back_6_plus = (times_plus(t.A.T) for t in _TRANSFORMS)
 
 
 @inlined

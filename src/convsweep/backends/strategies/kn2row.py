@@ -33,15 +33,8 @@ def shift(
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Make one matrix (G, C_out / G, C_in / G) per tap, with its outputs and inputs."""
     groups = problem.groups
-    axes = zip(
-        problem.kernel_size,
-        problem.input_size,
-        problem.output_size,
-        problem.padding,
-        problem.stride,
-        problem.dilation,
-        strict=True,
-    )
+    sizes = problem.kernel_size, problem.input_size, problem.output_size
+    axes = zip(*sizes, problem.padding, problem.stride, problem.dilation, strict=True)
     shifts = product(*([shift(tap, *axis) for tap in range(k)] for k, *axis in axes))
     kernels = weights.dense.flatten(2).unbind(2)  # prod(kernel_size) matrices (C_out, C_in / G)
     taps = [

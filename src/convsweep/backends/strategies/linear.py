@@ -3,15 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import linear
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Weights, matrix_unsupported
 from convsweep.problems.problem import ConvProblem
-
-
-def unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem is not one fully connected layer per pixel."""
-    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
-        return None
-    return "needs kernel_size 1, no padding, groups=1"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -30,6 +23,6 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="linear",
     prepare=prepare,
-    unsupported=unsupported,
+    unsupported=matrix_unsupported,
     source="torch.nn.functional.linear; Dive into Deep Learning, section 7.4.3",
 )

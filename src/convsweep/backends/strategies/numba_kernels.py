@@ -1,10 +1,10 @@
-"""Own CPU kernels, compiled by Numba at the first call. Their modules import Numba, so late."""
+"""Own CPU kernels, compiled by Numba at the first call."""
 
 import math
 from functools import partial
 
-from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
-from convsweep.backends.kernels import winograd_tiles
+from convsweep.backends.base import Backend, factored_sum_bound, matrix_unsupported
+from convsweep.backends.kernels import prepare_by, winograd_tiles
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
@@ -18,13 +18,6 @@ def depthwise_unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-def depthwise(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack the weights in vectors, for contiguous and for channels_last inputs."""
-    from convsweep.backends.kernels import depthwise
-
-    return depthwise.prepare(problem, weights)
-
-
 def direct_unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not a 2-D convolution of one group."""
     if problem.rank == 2 and problem.groups == 1:
@@ -32,39 +25,9 @@ def direct_unsupported(problem: ConvProblem) -> str | None:
     return "needs 2 spatial dimensions, groups=1"
 
 
-def direct(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack the weights in panels of 16 output channels."""
-    from convsweep.backends.kernels import direct
-
-    return direct.prepare(problem, weights.dense, weights.bias)
-
-
-def pointwise_unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem is not one matrix product over pixels."""
-    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
-        return None
-    return "needs kernel_size 1, no padding, groups=1"
-
-
-def pointwise(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack the weights in panels of 16 output channels."""
-    from convsweep.backends.kernels import pointwise
-
-    return pointwise.prepare(problem, weights.dense.flatten(1), weights.bias)
-
-
 def separable_unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not a 2-D convolution with a separable weight."""
     return "needs 2 spatial dimensions" if problem.rank != 2 else not_separable_reason(problem)
-
-
-def separable(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack both factors of the weight in blocks of channels."""
-    from convsweep.backends.kernels import separable
-
-    assert weights.factors is not None
-    depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, 1)
-    return separable.prepare(problem, depthwise.flatten(1), pointwise.flatten(1), weights.bias)
 
 
 def fused_min_bytes(problem: ConvProblem, itemsize: int) -> int:
@@ -87,13 +50,6 @@ def winograd_unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-def winograd(problem: ConvProblem, weights: Weights) -> Conv:
-    """Transform the weights in float64 and round them once."""
-    from convsweep.backends.kernels import winograd
-
-    return winograd.prepare(problem, weights)
-
-
 _kernel_backend = partial(
     Backend,
     device_types=("cpu",),
@@ -107,28 +63,28 @@ _kernel_backend = partial(
 BACKENDS = (
     _kernel_backend(
         name="depthwise_numba",
-        prepare=depthwise,
+        prepare=partial(prepare_by, "depthwise"),
         unsupported=depthwise_unsupported,
         source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
         "Convolutions on Mobile Devices",
     ),
     _kernel_backend(
         name="direct_numba",
-        prepare=direct,
+        prepare=partial(prepare_by, "direct"),
         unsupported=direct_unsupported,
         source="Anderson et al. 2017, Low-memory GEMM-based convolution algorithms for deep neural "
         "networks; Georganas et al. 2018, Anatomy of High-Performance Deep Learning Convolutions",
     ),
     _kernel_backend(
         name="pointwise_numba",
-        prepare=pointwise,
-        unsupported=pointwise_unsupported,
+        prepare=partial(prepare_by, "pointwise"),
+        unsupported=matrix_unsupported,
         source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
         "High-Performance Matrix Multiplication",
     ),
     _kernel_backend(
         name="separable_numba",
-        prepare=separable,
+        prepare=partial(prepare_by, "separable"),
         unsupported=separable_unsupported,
         macs=separable_macs,
         min_bytes=fused_min_bytes,
@@ -139,7 +95,7 @@ BACKENDS = (
     ),
     _kernel_backend(
         name="winograd_numba",
-        prepare=winograd,
+        prepare=partial(prepare_by, "winograd"),
         unsupported=winograd_unsupported,
         macs=winograd_tiles.macs,
         min_bytes=winograd_tiles.min_bytes,

@@ -2,15 +2,8 @@
 
 from torch import Tensor
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Weights, matrix_unsupported
 from convsweep.problems.problem import ConvProblem
-
-
-def unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem is not one matrix product over pixels."""
-    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
-        return None
-    return "needs kernel_size 1, no padding, groups=1"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -31,6 +24,6 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="pointwise",
     prepare=prepare,
-    unsupported=unsupported,
+    unsupported=matrix_unsupported,
     source="Lin, Chen & Yan 2013, Network In Network; Dive into Deep Learning, section 7.4.3",
 )

@@ -1,27 +1,15 @@
 """PyTorch's own convolution: its library chooses the algorithm."""
 
-from functools import partial
-
 import torch
-from torch.nn.functional import conv1d, conv2d, conv3d
 
 from convsweep.backends.base import Backend, Conv, Weights, library_bound
+from convsweep.backends.tensor_layout import bind_conv
 from convsweep.problems.problem import ConvProblem
-
-_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Bind the weights; PyTorch prepares nothing in advance."""
-    return partial(
-        _BY_RANK[problem.rank],
-        weight=weights.dense,
-        bias=weights.bias,
-        stride=problem.stride,
-        padding=problem.padding,
-        dilation=problem.dilation,
-        groups=problem.groups,
-    )
+    return bind_conv(problem, weights.dense, weights.bias)
 
 
 BACKEND = Backend(

@@ -85,16 +85,12 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
 def macs(problem: ConvProblem) -> int:
     """Return the products per frequency plus the matrix products of both transforms."""
-    m, rank, tiles = (
-        tile_outputs(problem),
-        problem.rank,
-        problem.batch_size * prod(tiles_of(problem)),
-    )
+    m, rank, tiles = tile_outputs(problem), problem.rank, prod(tiles_of(problem))
     n = m + 2
     products = n**rank * problem.out_channels * problem.in_channels // problem.groups
     image = rank * n ** (rank + 1) * problem.in_channels
     back = sum(m ** (axis + 1) * n ** (rank - axis) for axis in range(rank)) * problem.out_channels
-    return int(tiles * (products + image + back))
+    return int(problem.batch_size * tiles * (products + image + back))
 
 
 def min_bytes(problem: ConvProblem, itemsize: int) -> int:
