@@ -17,13 +17,13 @@ test: .venv/installed-dev  ## run all tests
 	$(MAKE) --jobs=3 --output-sync=target test-fast test-process test-compile
 
 test-fast: .venv/installed-dev  ## run the tests that start no process and compile nothing
-	$(BIN)/pytest -m "not (process or compile or ray or browser)"
+	$(BIN)/pytest tests/unit tests/test_architecture.py
 
 test-process: .venv/installed-dev
-	$(BIN)/pytest -m "process or ray or browser"
+	$(BIN)/pytest tests/process tests/cluster tests/browser
 
 test-compile: .venv/installed-dev
-	$(BIN)/pytest -m compile
+	$(BIN)/pytest tests/compile
 
 lint: .venv/installed-dev  ## check format, lint and types; change nothing
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Markers by folder: `process` starts processes, `compile` compiles, `ray` and `browser` need those."""
+"""Markers by folder: `process` starts processes, `compile` compiles; `ray`, `browser` need those."""
 
 from pathlib import Path
 
