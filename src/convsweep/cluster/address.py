@@ -20,7 +20,6 @@ from convsweep.formatting import one_line
 
 _AUTO = "auto"
 _MAX_LOCAL_NODES = 16
-_ALLOWED = "auto, local, local:N or HOST:PORT"
 _CONNECT_S, _JOIN_S = 2.0, 8.0
 """Together below the 15 seconds that a wrong address may take."""
 
@@ -59,11 +58,7 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def parse_address(text: str) -> Address:
-    """Return the address in `--ray`.
-
-    Raises:
-        ValueError: the address is wrong, or Ray is not installed.
-    """
+    """Return the address in `--ray`; raise `ValueError` if it is wrong or Ray is missing."""
     if find_spec("ray") is None:
         raise ValueError(f"--ray {text!r} needs the package ray: pip install 'convsweep[ray]'")
     if text == _AUTO:
@@ -75,7 +70,7 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"--ray {text!r} exceeds {_MAX_LOCAL_NODES} nodes on one machine")
     match = re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", text)
     if match is None or not 1 <= int(match[1]) <= 65535:
-        raise ValueError(f"--ray {text!r} is not {_ALLOWED}")
+        raise ValueError(f"--ray {text!r} is not auto, local, local:N or HOST:PORT")
     return Address(text)
 
 

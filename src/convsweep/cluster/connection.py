@@ -39,8 +39,7 @@ _LOCAL = {
 def connected(address: Address, threads: int) -> Iterator[Pool]:
     """Yield the slots of a cluster. A local one keeps off the last `threads` cores.
 
-    Raises:
-        ValueError: the cluster cannot be joined or started.
+    Raises `ValueError` if the cluster cannot be joined or started.
     """
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
@@ -49,7 +48,9 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
         return
     # Its own token keeps other processes out.
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with set_variables(own), _off_last_cores(threads), _started(address.local_nodes) as pool:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    off_last_cores = staying_on(cores[:-threads] or cores)
+    with set_variables(own), off_last_cores, _started(address.local_nodes) as pool:
         yield pool
 
 
@@ -102,14 +103,6 @@ def _joined_at(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _off_last_cores(threads: int) -> Iterator[None]:
-    """Keep new processes off the last cores, which the slots use."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    with staying_on(cores[:-threads] or cores):
-        yield
 
 
 @contextmanager

@@ -52,8 +52,7 @@ def gpus_for(devices: Sequence[str] | Mapping[str, str]) -> float:
 def fitting_nodes(nodes: Sequence[Node], label: str | None) -> list[Node]:
     """Return the nodes with a slot and, if given, with the label `KEY=VALUE`.
 
-    Raises:
-        ValueError: no node fits, or one has several slots.
+    Raises `ValueError` if no node fits, or one has several slots.
     """
     if several := [node for node in nodes if node.slots not in (0, 1)]:
         raise ValueError(
@@ -84,10 +83,9 @@ def describe_nodes(
     settings: Settings,
     on_wait: Callable[[str], None],
 ) -> list[tuple[Node, NodeInfo]]:
-    """Return the description of each node; `on_wait` gets the names of those that are busy.
+    """Return the description of each node; `on_wait` gets the names of busy ones.
 
-    Raises:
-        ValueError: a node cannot describe itself.
+    Raises `ValueError` if a node cannot describe itself.
     """
     gpus = 1.0 if devices is None else gpus_for(devices)
     tickets: dict[Ticket, Node] = {}
@@ -126,15 +124,9 @@ def group_nodes(
     options: Options,
     finish: Callable[[Request], Request] = lambda request: request,
 ) -> list[NodeGroup]:
-    """Return the nodes in groups by `environment_id`, each with its request.
+    """Return the nodes in groups by `environment_id`, each with its request from `finish`.
 
-    Args:
-        described: nodes and their descriptions.
-        options: words of the request.
-        finish: changes each request.
-
-    Raises:
-        ValueError: nodes have different versions, or no node fits the request.
+    Raises `ValueError` if nodes have different versions, or no node fits the request.
     """
     wanted = list(read_request(replace(options, devices=(), threads=())).backends)
     here = installed()

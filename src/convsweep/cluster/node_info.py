@@ -102,14 +102,7 @@ def installed() -> dict[str, str | None]:
 def mismatch_reason(
     name: str, node: NodeInfo, here: Mapping[str, str | None], wanted: Sequence[str]
 ) -> str | None:
-    """Return why a node and this process cannot share a run, or None.
-
-    Args:
-        name: of the node.
-        node: its description.
-        here: versions of the backends in this process.
-        wanted: backends of the request.
-    """
+    """Return why the node and this process (versions `here`) cannot share a run, or None."""
     if (node.convsweep, node.schema_version) != (__version__, SCHEMA_VERSION):
         return (
             f"node {name} has convsweep {node.convsweep} of schema version {node.schema_version}, "

@@ -17,11 +17,7 @@ _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
 
 
 def worker_settings(request: Request) -> Settings:
-    """Return the settings of the worker processes of a request.
-
-    Raises:
-        ValueError: the budget is shorter than one pass.
-    """
+    """Return the settings of worker processes; raise `ValueError` if the budget is too short."""
     return Settings(
         threads=min(case.threads for case in request.every_case),
         case_timeout_s=request.case_timeout_s,
@@ -51,10 +47,8 @@ def pass_s(request: Request, effort: MeasurementConfig | None) -> float:
 def _effort(request: Request) -> MeasurementConfig:
     """Return the samples per case and pass. A budget reduces them, so that enough passes fit.
 
-    They are the same for all shards, so that their rows can be merged.
-
-    Raises:
-        ValueError: the budget is shorter than one pass.
+    They are the same for all shards, so that their rows can be merged. Raises `ValueError` if the
+    budget is shorter than one pass.
     """
     if request.budget_s is None:
         return MeasurementConfig()

@@ -83,11 +83,7 @@ class LocalExecutor:
         self._memory_limit_bytes = memory_limit(request.device_descriptions)
 
     def environments(self) -> list[Environment]:
-        """Return this machine.
-
-        Raises:
-            ValueError: a worker process does not start.
-        """
+        """Return this machine; raise `ValueError` if a worker process does not start."""
         request = self._request
         settings = Settings(
             threads=min(case.threads for case in request.every_case),

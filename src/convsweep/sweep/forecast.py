@@ -10,7 +10,7 @@ from convsweep.backends.base import Backend
 from convsweep.backends.roofline_probes import PROBE_PASSES
 from convsweep.measure.gate import min_calls, skipped_outcome
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.sampling import MeasurementConfig, make_plan
+from convsweep.measure.sampling import make_plan
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.problems.problem import Size
@@ -35,17 +35,6 @@ CaseFamily = tuple[str, str, Size, str, str, str, int]
 def nominal_call_s(case: Case, backend: Backend) -> float:
     """Return the approximate seconds of one call, at the nominal rate of a CPU core."""
     return _CALL_OVERHEAD_S + backend.macs(case.problem) / backend.nominal_macs_per_s
-
-
-def nominal_s(case: Case, backend: Backend, effort: MeasurementConfig | None) -> float:
-    """Return the approximate seconds of one case in one pass, without its reference."""
-    call_s = nominal_call_s(case, backend)
-    calls_s = 4 * call_s
-    if effort:
-        plan = make_plan(call_s, _CLOCK_OVERHEAD_S, effort)
-        calls_s += effort.warm_up_s + plan.all_calls * call_s
-    compile_s = _COMPILING_SHARE * backend.compile_s if backend.compiles_per_problem else 0.0
-    return _FIXED_S + compile_s + calls_s
 
 
 def references_s(cases: Iterable[Case]) -> float:
@@ -91,15 +80,8 @@ def family(case: Case) -> CaseFamily:
     """Return the family of a case."""
     problem = case.problem
     kind = "depthwise" if problem.is_depthwise else "dense" if problem.groups == 1 else "grouped"
-    return (
-        case.backend,
-        kind,
-        problem.kernel_size,
-        case.device,
-        case.dtype,
-        case.memory_format,
-        case.threads,
-    )
+    how = (case.device, case.dtype, case.memory_format, case.threads)
+    return case.backend, kind, problem.kernel_size, *how
 
 
 def pass_count(case: Case, passes: int) -> int:
@@ -110,16 +92,10 @@ def pass_count(case: Case, passes: int) -> int:
 def forecast_s(
     cases: Iterable[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
 ) -> float:
-    """Return the approximate seconds of a sweep on one CPU core.
+    """Return the approximate seconds of a sweep on one CPU core, without skipped cases.
 
     Of the cases over the time limit, the smallest of each family is cut off, and predicts the
     rest.
-
-    Args:
-        cases: without skipped ones.
-        backends: by name.
-        settings: of the worker processes.
-        passes: number of passes.
     """
     cases = list(cases)
     processes = passes * len({case.threads for case in cases})
@@ -141,10 +117,16 @@ def compiling_s(cases: Iterable[Case], backends: Mapping[str, Backend]) -> float
 
 def case_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> float:
     """Return the approximate seconds of a case in one pass; 0 if it exceeds its time limit."""
-    backend = backends[case.backend]
+    backend, effort = backends[case.backend], settings.effort
     if not _ends_in_time(case, backend, settings):
         return 0.0
-    return nominal_s(case, backend, settings.effort)
+    call_s = nominal_call_s(case, backend)
+    calls_s = 4 * call_s
+    if effort:
+        plan = make_plan(call_s, _CLOCK_OVERHEAD_S, effort)
+        calls_s += effort.warm_up_s + plan.all_calls * call_s
+    compile_s = _COMPILING_SHARE * backend.compile_s if backend.compiles_per_problem else 0.0
+    return _FIXED_S + compile_s + calls_s
 
 
 def skipped_cases(cases: Iterable[Case], backends: Mapping[str, Backend]) -> dict[Case, Outcome]:

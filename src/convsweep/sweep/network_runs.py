@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
+from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo, utc_now
 from convsweep.measure.worker import Describe, Settings
 from convsweep.problems.case import Case
@@ -112,22 +112,20 @@ def rows_of(
     whole = replace(whole, count=1, calls=result.calls)
     seconds = {INSTRUMENTED: result.instrumented_s, WHOLE: result.whole_s}
     return [
-        *(_part_row(whole, part, layers) for part in result.parts),
+        *(
+            replace(
+                whole,
+                kind=part.kind,
+                layer=layers.get(part.problem) if part.problem else None,
+                problem=part.problem.label if part.problem else None,
+                count=part.count,
+                call_s=part.total_s / part.count,
+                total_s=part.total_s,
+            )
+            for part in result.parts
+        ),
         *(replace(whole, kind=k, call_s=s, total_s=s) for k, s in seconds.items()),
     ]
-
-
-def _part_row(whole: NetworkRow, part: TimedModule, layers: LayerNames) -> NetworkRow:
-    problem = part.problem
-    return replace(
-        whole,
-        kind=part.kind,
-        layer=layers.get(problem) if problem else None,
-        problem=problem.label if problem else None,
-        count=part.count,
-        call_s=part.total_s / part.count,
-        total_s=part.total_s,
-    )
 
 
 class NetworkRunner:
@@ -168,13 +166,15 @@ class NetworkRunner:
 
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""
-        return [network for network in self._networks if self._is_due(network, pass_index)]
-
-    def _is_due(self, network: Network, pass_index: int) -> bool:
-        if network.key in self._failed or pass_index <= self._last_pass.get(network.key, -1):
-            return False
         share = self.spent_s / max(monotonic() - self._started, 1e-9)
-        return pass_index < self._least_passes or (pass_index < MAX_PASSES and share <= _MAX_SHARE)
+        due = pass_index < self._least_passes or (pass_index < MAX_PASSES and share <= _MAX_SHARE)
+        return [
+            network
+            for network in self._networks
+            if due
+            and network.key not in self._failed
+            and pass_index > self._last_pass.get(network.key, -1)
+        ]
 
     def add(
         self, network: Network, pass_index: int, result: NetworkTimes | Outcome, spent_s: float

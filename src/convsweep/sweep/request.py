@@ -103,9 +103,8 @@ class Request:
     @property
     def run_name(self) -> str:
         """Name for a run folder, with the shard."""
-        if self.shard is None:
-            return self.name
-        return f"{self.name}-{self.shard.index}of{self.shard.of}"
+        shard = self.shard
+        return self.name if shard is None else f"{self.name}-{shard.index}of{shard.of}"
 
     @property
     def every_case(self) -> list[Case]:
@@ -167,23 +166,19 @@ def read_request(
     model: tuple[str, Sequence[Layer]] | None = None,
     hardware: Hardware | None = None,
 ) -> Request:
-    """Return the checked request.
+    """Return the checked request; raise `ValueError` with the first wrong value.
 
     Args:
         options: words of the command line.
         model: name and layers of a model, instead of the problems in `options`.
         hardware: by default this machine.
-
-    Raises:
-        ValueError: names the first wrong value and what is allowed, in one line.
     """
     name, layers, grid = (*model, Grid("", (), separable_parts=True)) if model else _layers(options)
     known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
-    usual = BASELINE if BASELINE in names else names[0]
-    baseline = (
-        usual if options.baseline is None else choose_one("baseline", options.baseline, names)
-    )
+    baseline = BASELINE if BASELINE in names else names[0]
+    if options.baseline is not None:
+        baseline = choose_one("baseline", options.baseline, names)
     device_names = dict.fromkeys(options.devices or ("cpu",))
     cases = cross(
         layers,
@@ -244,11 +239,7 @@ def _shard_request(whole: Request, shard: Shard, devices: Mapping[str, DeviceInf
 
 
 def aa_request(request: Request) -> Request:
-    """Return the A/A test of a request: each backend twice, and once with 5 % more work.
-
-    Raises:
-        ValueError: there is only one pass.
-    """
+    """Return the A/A test of a request: each backend twice, and once with 5 % more work."""
     if request.passes < 2:
         raise ValueError(f"--passes {request.passes}: noise differs between passes, 2 at least")
     names = [

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Protocol
@@ -84,13 +85,16 @@ class WorkerProcess:
     ) -> Reply:
         """Return the reply; call `on_slow_call` once after `SLOW_CALL_S` seconds.
 
-        Raises:
-            WorkerTimeout: there is no reply within `limit_s` seconds.
-            WorkerDied: the process has ended.
+        Raises `WorkerTimeout` without a reply within `limit_s` seconds, `WorkerDied` if the
+        process has ended.
         """
         try:
             self._connection.send(request)
-            if self._has_reply(max(0.0, limit_s), on_slow_call):
+            limit_s = max(0.0, limit_s)
+            if on_slow_call and limit_s > SLOW_CALL_S and not self._connection.poll(SLOW_CALL_S):
+                on_slow_call()
+                limit_s -= SLOW_CALL_S
+            if self._connection.poll(limit_s):
                 reply: Reply = self._connection.recv()
                 return reply
         except BlockingIOError:  # stopped in the middle of a message
@@ -101,15 +105,6 @@ class WorkerProcess:
             raise WorkerDied(reason) from None
         self.close()
         raise WorkerTimeout
-
-    def _has_reply(self, limit_s: float, on_slow_call: Callable[[], None] | None) -> bool:
-        """Return whether there is a reply within `limit_s` seconds."""
-        if on_slow_call and limit_s > SLOW_CALL_S:
-            if self._connection.poll(SLOW_CALL_S):
-                return True
-            on_slow_call()
-            limit_s -= SLOW_CALL_S
-        return self._connection.poll(limit_s)
 
     def _end_reason(self) -> str:
         self._process.join(timeout=5)
@@ -140,13 +135,11 @@ def _limit_stalls(connection: Connection) -> None:
 
 def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> dict[str, object]:
     """Return cores, priority, allocator and limits of a worker process, if it starts."""
-    process = launch(settings)
-    try:
-        found = process.ask(Describe(), START_LIMIT_S)
-    except (WorkerTimeout, WorkerDied) as error:
-        raise ValueError(f"a worker process does not start: {error}") from None
-    finally:
-        process.close()
+    with closing(launch(settings)) as process:
+        try:
+            found = process.ask(Describe(), START_LIMIT_S)
+        except (WorkerTimeout, WorkerDied) as error:
+            raise ValueError(f"a worker process does not start: {error}") from None
     assert isinstance(found, dict), f"unexpected reply {found!r}"
     return found
 
@@ -169,8 +162,12 @@ class WorkerPool:
         on_slow_call: Callable[[], None] | None = None,
     ) -> Reply:
         """Return the reply of the process with that key, and add its time to the phase."""
-        process = self._processes.get(key) or self._start(key)
-        started = monotonic()
+        if key not in self._processes:
+            started = monotonic()
+            process = self._processes[key] = self._launch(self.settings)
+            process.ask(Describe(), START_LIMIT_S)
+            self._add_time("start_s", monotonic() - started)
+        process, started = self._processes[key], monotonic()
         try:
             reply = process.ask(request, limit_s, on_slow_call)
         finally:
@@ -180,13 +177,6 @@ class WorkerPool:
             self._add_time("gate_s", -reply.gate_calls_s)
             self._add_time("warm_up_s", reply.gate_calls_s)
         return reply
-
-    def _start(self, key: str) -> WorkerHandle:
-        started = monotonic()
-        process = self._processes[key] = self._launch(self.settings)
-        process.ask(Describe(), START_LIMIT_S)
-        self._add_time("start_s", monotonic() - started)
-        return process
 
     def _add_time(self, phase: str, seconds: float) -> None:
         self._spent_s[phase] = self._spent_s.get(phase, 0.0) + seconds
