@@ -262,21 +262,21 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> None:
 def study(
     out: Path, *, seeds: int = 2, resume: bool = False, run_trial: session.RunTrial = trained
 ) -> tuple[StudyEnding, list[StudyProgress]]:
-    told: list[StudyProgress] = []
+    progress: list[StudyProgress] = []
     request = read_request(StudyOptions(seeds=seeds))
     ending = run_study(
-        request, out, "convsweep accuracy", told.append, resume=resume, run_trial=run_trial
+        request, out, "convsweep accuracy", progress.append, resume=resume, run_trial=run_trial
     )
-    return ending, told
+    return ending, progress
 
 
 @pytest.mark.usefixtures("sources")
 def test_a_missing_package_is_named_with_its_remedy_and_the_rest_goes_on(tmp_path: Path) -> None:
-    ending, told = study(tmp_path / "run")
+    ending, progress = study(tmp_path / "run")
     rows = ACCURACY_TABLE.load(tmp_path / "run")
     away = rows[rows["dataset"] == "away"]
     assert ending == StudyEnding(interrupted=False, failed=0)
-    assert [now.done for now in told] == [1, 2, 3, 4]
+    assert [now.done for now in progress] == [1, 2, 3, 4]
     assert list(rows["status"].value_counts().items()) == [("ok", 6), ("skipped", 6)]
     assert {*away["reason"]} == {"needs no_such_package_as_this: pip install 'convsweep[accuracy]'"}
     assert read_environment(tmp_path / "run")["end_reason"] == "done"
@@ -345,7 +345,7 @@ BEGUN = {
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "reason"),
     [
         ({"datasets": {"mnist": "11"}}, "--dataset was digits, and is mnist now"),
         ({"datasets": {"digits": 0, "mnist": 1}}, "--dataset was digits, and is digits, mnist now"),
@@ -355,9 +355,11 @@ BEGUN = {
         ({"datasets": {"digits": "77"}}, "the data of digits have changed since the start"),
     ],
 )  # fmt: skip
-def test_a_refused_resume_speaks_as_the_user_types(request_: dict[str, object], said: str) -> None:
+def test_a_refused_resume_speaks_as_the_user_types(
+    request_: dict[str, object], reason: str
+) -> None:
     now = {**BEGUN, "request": {**BEGUN["request"], **request_}}  # type: ignore[dict-item]
-    with pytest.raises(ValueError, match=f"^can't resume: {said}$"):
+    with pytest.raises(ValueError, match=f"^can't resume: {reason}$"):
         require_same(BEGUN, now)
     require_same(BEGUN, BEGUN)
 
@@ -371,7 +373,7 @@ def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (
             StudyOptions(datasets=["cats"]),
@@ -382,10 +384,10 @@ def test_another_machine_or_a_damaged_request_refuses_a_resume_in_a_line() -> No
         (StudyOptions(epochs=-1), "--epochs -1 is not"),
     ],
 )
-def test_a_wrong_request_is_one_line(options: StudyOptions, said: str) -> None:
+def test_a_wrong_request_is_one_line(options: StudyOptions, expected: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         read_request(options)
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 def test_a_study_from_the_command_line(

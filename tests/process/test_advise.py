@@ -1,4 +1,4 @@
-"""Advice on the user's own model: what is loaded, asked, measured, said; and what is refused."""
+"""Advice on the user's own model: loading, measuring, report and refusals."""
 
 import math
 import sys
@@ -247,11 +247,11 @@ def test_a_layer_of_several_modules_says_how_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factory", "said"), [("without", "no convolution"), ("only_transposed", "transposed")]
+    ("factory", "reason"), [("without", "no convolution"), ("only_transposed", "transposed")]
 )
-def test_a_model_without_a_convolution_is_refused(factory: str, said: str) -> None:
+def test_a_model_without_a_convolution_is_refused(factory: str, reason: str) -> None:
     shape = (1, 4) if factory == "without" else (1, 4, 5, 5)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=reason):
         layers_of(getattr(hand_written_model, factory)(), *shape)
 
 
@@ -431,13 +431,13 @@ def test_the_measured_share_of_the_model_is_reported(tmp_path: Path) -> None:
 def test_convolutions_that_the_model_runs_in_another_dtype_are_counted(tmp_path: Path) -> None:
     shape = (1, 8, 8, 8)
     trace = record(nn.Conv2d(8, 8, 3, padding=1, bias=False).to(torch.bfloat16), [shape])
-    said = {}
+    text_by_dtype = {}
     for dtype in ("float32", "bfloat16"):
         there = model_metadata("a:b", [shape], trace, distinct_layers(trace, "mine"), dtype)
         found = advice_on(tmp_path / dtype, {"torch_conv": 1}, [SMALL], model=there)
-        said[dtype] = " ".join(words.sentences(found))
-    assert "1 of 1 convolutions in bfloat16" in said["float32"]
-    assert "Other dtype" not in said["bfloat16"]
+        text_by_dtype[dtype] = " ".join(words.sentences(found))
+    assert "1 of 1 convolutions in bfloat16" in text_by_dtype["float32"]
+    assert "Other dtype" not in text_by_dtype["bfloat16"]
 
 
 @pytest.mark.parametrize("model", [{}, {"name": 3}, {"unmeasured": 3}, {"unmeasured": [{}]}])
@@ -477,13 +477,13 @@ def test_what_is_read_back_is_the_measurements_and_not_what_was_derived(
     assert [x.label for x in again.layers] == [x.label for x in before.layers]
 
 
-@pytest.mark.parametrize("told", [None, 3, ["x"], [LARGE.label, 3]])
+@pytest.mark.parametrize("layers", [None, 3, ["x"], [LARGE.label, 3]])
 def test_layers_without_a_told_order_come_as_they_were_measured(
-    told: object, tmp_path: Path
+    layers: object, tmp_path: Path
 ) -> None:
-    found = advice_on(tmp_path, {"torch_conv": 1}, model={"layers": told})
+    found = advice_on(tmp_path, {"torch_conv": 1}, model={"layers": layers})
     assert {x.problem for x in found.layers} == {SMALL, LARGE, GROUPED}
-    first = LARGE if isinstance(told, list) and LARGE.label in told else SMALL
+    first = LARGE if isinstance(layers, list) and LARGE.label in layers else SMALL
     assert found.layers[0].problem == first
 
 
@@ -513,11 +513,11 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(
     typed: str, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("a file")
-    said = command(*typed.split())
-    assert (said.code, said.out) == (2, "")
-    assert [part for part in BAD_COMMANDS[typed] if part not in said.err] == []
-    assert said.err.startswith("convsweep: ")
-    assert said.err.count("\n") == 1
+    result = command(*typed.split())
+    assert (result.code, result.out) == (2, "")
+    assert [part for part in BAD_COMMANDS[typed] if part not in result.err] == []
+    assert result.err.startswith("convsweep: ")
+    assert result.err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -528,8 +528,8 @@ def test_advice_from_the_command_line(
         "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
     words_typed = ("advise", f"{MODELS}:talkative", "--input", "1,4,9,9", "--backend", "im2col")
-    said = command(*words_typed, "--budget", "4s", "--out", "run")
-    assert said.code == 0
+    result = command(*words_typed, "--budget", "4s", "--out", "run")
+    assert result.code == 0
     run_dir = tmp_path / "run"
     table = pd.read_csv(run_dir / store.LAYERS)
     assert list(table["layer"]) == ["0", "1 and 1 more"]
@@ -540,8 +540,8 @@ def test_advice_from_the_command_line(
     assert {"measurements.csv", "summary.csv", "environment.json"} <= {
         path.name for path in run_dir.iterdir()
     }
-    assert "1 of 3 convolutions of hand_written_model.talkative" in said.out
-    assert "this model talks" not in said.out
+    assert "1 of 3 convolutions of hand_written_model.talkative" in result.out
+    assert "this model talks" not in result.out
     again = command(*words_typed, "--budget", "1s", "--out", "run", "--resume")
     assert again.code == 0
     for other in (("talkative", "1,4,8,8"), ("another", "1,4,9,9")):
@@ -564,32 +564,34 @@ def test_layers_that_fit_in_no_memory_end_with_the_reason(
     monkeypatch.setattr(
         "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
-    said = command(
+    result = command(
         "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "4s",
         "--out", "run",
     )  # fmt: skip
-    assert said.code == 1
-    assert "No layer has a time with torch_conv" in said.out
-    assert "out_of_memory" in said.out
-    assert "GiB are free" in said.out
-    assert "settled" not in said.out
-    assert "--budget" not in said.out
+    assert result.code == 1
+    assert "No layer has a time with torch_conv" in result.out
+    assert "out_of_memory" in result.out
+    assert "GiB are free" in result.out
+    assert "settled" not in result.out
+    assert "--budget" not in result.out
 
 
 def test_a_budget_that_reaches_no_layer_is_told(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("convsweep.sweep.stopping.Budget.left_s", -1.0)
-    said = command("advise", f"{MODELS}:ready", "--input", "1,4,5,5", "--out", "run")
-    assert (said.code, "No layer was measured" in said.out) == (1, True)
+    result = command("advise", f"{MODELS}:ready", "--input", "1,4,5,5", "--out", "run")
+    assert (result.code, "No layer was measured" in result.out) == (1, True)
     assert pd.read_csv(tmp_path / "run" / store.LAYERS).empty
 
 
 def test_what_is_told_of_the_model_is_all_of_it() -> None:
     trace = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
-    said = model_metadata("a:b", [(1, 3, 16, 16)], trace, distinct_layers(trace, "mine"), "float32")
-    [unmeasured] = said["unmeasured"]  # type: ignore[misc]
-    assert (said["convolutions"], unmeasured["count"]) == (8, 1)
+    metadata = model_metadata(
+        "a:b", [(1, 3, 16, 16)], trace, distinct_layers(trace, "mine"), "float32"
+    )
+    [unmeasured] = metadata["unmeasured"]  # type: ignore[misc]
+    assert (metadata["convolutions"], unmeasured["count"]) == (8, 1)
     measured = sum(one.macs for one in trace.convolutions)
     assert measured + unmeasured["macs"] <= trace.macs
 

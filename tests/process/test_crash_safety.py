@@ -91,7 +91,7 @@ def test_a_run_killed_at_random_moments_has_every_acknowledged_row_once(tmp_path
         assert rows == [row(number) for number in range(len(rows))]
         assert sorted(set(numbers)) == numbers
         assert set(numbers) <= set(range(len(rows)))
-        assert len(rows) - len(numbers) <= 10  # one a kill may be there that nobody was told of
+        assert len(rows) - len(numbers) <= 10  # one row per kill may be unreported
         assert sampled(run_dir) in (samples_of(len(rows)), samples_of(len(rows) + 1))
 
 

@@ -264,14 +264,14 @@ def test_a_second_run_on_a_folder_is_refused_in_a_line(
     out = tmp_path / "run"
     running = start(out, "outside_good", environment)
     wait_for_rows(out, 2)
-    for words, told in (
+    for words, reason in (
         ([], "is not an empty or new folder: it may hold another run"),
         (["--resume"], f"is being written by another run (process {running.pid})"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.main(["run", "--no-ceilings", *AXES, "--out", str(out), *words])
         assert ended.value.code == 2
-        assert capsys.readouterr().err == f"convsweep: {str(out)!r} {told}\n"
+        assert capsys.readouterr().err == f"convsweep: {str(out)!r} {reason}\n"
     wait_for_rows(out, len(store.load(out)) + 2)  # it goes on
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)

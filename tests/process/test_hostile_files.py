@@ -105,11 +105,11 @@ def test_a_hostile_file_takes_less_than_512_megabytes(tmp_path: Path, name: str)
     found = subprocess.run(
         [sys.executable, "-c", READER, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    said, peak_kib = found.stdout.splitlines()
+    output, peak_kib = found.stdout.splitlines()
     assert int(peak_kib) * 1024 < 512_000_000
-    assert said.isdecimal() == (name not in ENDING)
-    assert said.endswith(ENDING.get(name, ""))
-    assert said.isdecimal() or (MEASUREMENTS in said and said.isprintable())
+    assert output.isdecimal() == (name not in ENDING)
+    assert output.endswith(ENDING.get(name, ""))
+    assert output.isdecimal() or (MEASUREMENTS in output and output.isprintable())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
@@ -134,6 +134,6 @@ def test_a_file_that_unpacks_to_gigabytes_takes_less_than_512_megabytes(
         text=True,
         check=True,
     )
-    said, peak_kib = found.stdout.splitlines()
-    assert SAMPLES in said
+    output, peak_kib = found.stdout.splitlines()
+    assert SAMPLES in output
     assert int(peak_kib) * 1024 < 512_000_000

@@ -44,9 +44,9 @@ def refused_lock(run_dir: Path) -> str:
 def test_a_second_run_on_one_folder_is_refused(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
-    told = refused_lock(tmp_path / "run")
-    assert told.endswith(f"is being written by another run (process {holder.pid})")
-    assert refused_lock(tmp_path / "run") == told
+    message = refused_lock(tmp_path / "run")
+    assert message.endswith(f"is being written by another run (process {holder.pid})")
+    assert refused_lock(tmp_path / "run") == message
     with locked(tmp_path / "another"):
         pass
 

@@ -63,8 +63,8 @@ def contents(run_dir: Path) -> dict[str, bytes]:
 
 
 def edit_environment(run_dir: Path, **changes: object) -> None:
-    told = json.loads((run_dir / store.ENVIRONMENT).read_text())
-    (run_dir / store.ENVIRONMENT).write_text(json.dumps(told | changes))
+    metadata = json.loads((run_dir / store.ENVIRONMENT).read_text())
+    (run_dir / store.ENVIRONMENT).write_text(json.dumps(metadata | changes))
 
 
 def test_a_run_that_came_to_its_end_is_only_summed_up_again(command: Command, run: Path) -> None:
@@ -87,7 +87,7 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "expected"),
     [
         ("--passes 2", "--passes 3", "request.passes was 2 and is 3 now"),
         ("in_channels=1,2", "in_channels=1,3", "request."),
@@ -99,33 +99,33 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
     ],
 )
 def test_another_request_is_refused(
-    command: Command, run: Path, before: str, now: str, told: str
+    command: Command, run: Path, before: str, now: str, expected: str
 ) -> None:
     files = contents(run)
-    said = command(*" ".join(WORDS).replace(before, now).split(), "--out", run, "--resume")
-    assert said.code == 2
-    assert said.err.startswith("convsweep: can't resume: ")
-    assert told in said.err
-    assert said.err.count("\n") == 1
+    result = command(*" ".join(WORDS).replace(before, now).split(), "--out", run, "--resume")
+    assert result.code == 2
+    assert result.err.startswith("convsweep: can't resume: ")
+    assert expected in result.err
+    assert result.err.count("\n") == 1
     assert contents(run) == files
 
 
 def test_another_machine_is_refused(command: Command, run: Path) -> None:
     edit_environment(run, environment_id="0123456789ab")
     before = contents(run)
-    said = command(*WORDS, "--out", run, "--resume")
-    assert said.code == 2
-    assert "can't resume: environment_id was '0123456789ab' and is '" in said.err
+    result = command(*WORDS, "--out", run, "--resume")
+    assert result.code == 2
+    assert "can't resume: environment_id was '0123456789ab' and is '" in result.err
     assert contents(run) == before
 
 
 def test_a_run_of_the_schema_before_is_refused(command: Command, run: Path) -> None:
     write_text(run, version_5_text())
     before = contents(run)
-    said = command(*WORDS, "--out", run, "--resume")
-    assert said.code == 2
-    assert "schema" in said.err
-    assert said.err.count("\n") == 1
+    result = command(*WORDS, "--out", run, "--resume")
+    assert result.code == 2
+    assert "schema" in result.err
+    assert result.err.count("\n") == 1
     assert contents(run) == before
 
 
@@ -134,16 +134,16 @@ def test_what_is_no_run_is_refused(command: Command, tmp_path: Path, name: str) 
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    said = command(*WORDS, "--out", tmp_path / name, "--resume")
-    assert said.code == 2
-    assert f"{str(tmp_path / name)!r} is not a run" in said.err
+    result = command(*WORDS, "--out", tmp_path / name, "--resume")
+    assert result.code == 2
+    assert f"{str(tmp_path / name)!r} is not a run" in result.err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "notes.txt", "other"]
 
 
 def test_resuming_needs_a_folder(command: Command) -> None:
-    said = command(*WORDS, "--resume")
-    assert said.code == 2
-    assert "--out" in said.err
+    result = command(*WORDS, "--resume")
+    assert result.code == 2
+    assert "--out" in result.err
 
 
 def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> None:

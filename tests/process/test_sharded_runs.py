@@ -27,9 +27,9 @@ def visits(run_dir: Path) -> list[tuple[object, ...]]:
 
 def test_shards_of_a_sweep_are_measured_and_merged_as_one_run(tmp_path: Path) -> None:
     for shard in ("1/2", "2/2"):
-        said = type_(tmp_path, "run", *WORDS, "--shard", shard, "--out", shard[0])
-        assert said.startswith(f"shard {shard}: ")
-        assert "not reached" not in said
+        output = type_(tmp_path, "run", *WORDS, "--shard", shard, "--out", shard[0])
+        assert output.startswith(f"shard {shard}: ")
+        assert "not reached" not in output
     type_(tmp_path, "run", *WORDS, "--out", "whole")
     assert "Merged 2 runs of 1 environment: 6 cases" in type_(
         tmp_path, "merge", "1", "2", "--out", "merged"

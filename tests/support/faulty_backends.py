@@ -3,8 +3,8 @@
 from pathlib import Path
 
 LOG = "CONVSWEEP_OUTSIDE_LOG"
-"""Variable: a file that is told when a backend prepares or acts, in lines of
-`prepare|act NAME PROBLEM PROCESS SECONDS`, the seconds of the system's monotonic clock."""
+"""Variable with the path of a log of prepare and act events, in lines of
+`prepare|act NAME PROBLEM PROCESS SECONDS`; seconds of the system's monotonic clock."""
 
 FAULTS = {
     "segfaults": "crash",
