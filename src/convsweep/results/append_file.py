@@ -36,8 +36,10 @@ class AppendOnlyFile:
             OSError: such as a full disk; nothing of the record is left in the file.
         """
         self._cut()  # an earlier failure may have left a part
+        left = memoryview(record)
         try:
-            self._write(record)
+            while left:  # a disk that fills up writes a part
+                left = left[os.write(self._file.fileno(), left) :]
             if sync:
                 os.fsync(self._file.fileno())
         except BaseException:  # an interrupt too: an unacknowledged record is not there
@@ -45,11 +47,6 @@ class AppendOnlyFile:
                 self._cut()
             raise
         self._end += len(record)
-
-    def _write(self, record: bytes) -> None:
-        left = memoryview(record)
-        while left:  # a disk that fills up writes a part
-            left = left[os.write(self._file.fileno(), left) :]
 
     def _cut(self) -> None:
         os.ftruncate(self._file.fileno(), self._end)

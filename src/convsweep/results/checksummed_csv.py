@@ -6,6 +6,7 @@ bytes before the last comma, as eight hexadecimal digits.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -18,7 +19,6 @@ CHECKSUM = "checksum"
 LONGEST_LINE = 65_536
 """Bytes. Lines of convsweep have about 500."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _END_OF_A_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
 
 
@@ -59,9 +59,9 @@ class CsvLine(NamedTuple):
 
 
 class ChecksummedCsv:
-    """Lines of a file, of which one is in memory at a time.
+    """Lines of a file, one at a time. A last line that was cut off is left out.
 
-    A last line that was cut off is left out, and `end` stays before it.
+    `end` has the bytes up to the end of the last line that was read.
     """
 
     def __init__(self, file: BinaryIO, columns: Sequence[str], version: int) -> None:
@@ -78,7 +78,7 @@ class ChecksummedCsv:
         header = self._next()
         if header is None:
             raise ValueError("it has no whole header line")
-        header = header.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n")
+        header = header.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
         if header != header_line(columns):
             raise ValueError(self._header_error(_cells(header, 1)))
 
@@ -123,9 +123,7 @@ class ChecksummedCsv:
     def _require_version(self, cells: Sequence[str]) -> None:
         version = "".join(cells[:1]) if self._columns[0] == "schema_version" else ""
         if version.isdecimal() and version != str(self._version):
-            raise ValueError(
-                f"its schema is version {version}, this convsweep reads {self._version}"
-            )
+            raise ValueError(f"schema version {version}; this convsweep reads {self._version}")
 
     def _header_error(self, names: Sequence[str]) -> str:
         """Return the difference between the header and the expected columns."""

@@ -24,14 +24,13 @@ MOST_ROWS = 300_000
 MOST_TEXTS = 500_000
 """Different ones: the start time of each row, and a few that all rows share."""
 _AT_ONCE = 10_000  # lines that are text in memory
+# Every value may be missing.
 _DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+_BOOLS = {"True": True, "False": False}
 _PARSERS: dict[type, Callable[[str], Any]] = {
-    int: int,
-    float: float,
-    str: str,
-    bool: {"True": True, "False": False}.__getitem__,
-}
+    int: int, float: float, str: str, bool: _BOOLS.__getitem__
+}  # fmt: skip
 
 RowT = TypeVar("RowT")
 
@@ -44,11 +43,6 @@ class Column(NamedTuple):
     """`int`, `float`, `str` or `bool`."""
     required: bool
     """Whether each row has a value."""
-
-    @property
-    def dtype(self) -> str:
-        """The pandas dtype; each can be missing."""
-        return _DTYPES[self.type]
 
 
 def columns_of(row_class: type) -> tuple[Column, ...]:
@@ -70,7 +64,7 @@ def parse_column(column: Column, cells: Sequence[str], lines: Sequence[int]) -> 
     """
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    parse, dtype = _PARSERS[column.type], pd.api.types.pandas_dtype(column.dtype)
+    parse, dtype = _PARSERS[column.type], pd.api.types.pandas_dtype(_DTYPES[column.type])
 
     def convert(texts: Sequence[str]) -> Series[Any]:
         return pd.Series([parse(text) if text else None for text in texts], dtype=dtype)
@@ -156,7 +150,11 @@ class CsvTable(Generic[RowT]):
             ValueError: as `load`.
         """
         path = Path(run_dir) / self.file_name
-        if not os.path.lexists(path) or self._is_cut_in_header(path):
+        header, found = header_line(self.names), b""
+        if os.path.lexists(path):
+            with open_checked(path, self.kind, self.largest_file) as file:
+                found = file.read(len(header))
+        if found != header and header.startswith(found):
             return Completed(self._frame([self._parse([], {})]), 0)
         rows, ends = self._read(path)
         count = self.complete_rows(rows)
@@ -167,12 +165,6 @@ class CsvTable(Generic[RowT]):
         plain = frame[[*self.names]].astype(object).where(frame.notna(), None)
         cells = plain.itertuples(index=False, name=None)
         return [self.row_class(**dict(zip(self.names, own, strict=True))) for own in cells]
-
-    def _is_cut_in_header(self, path: Path) -> bool:
-        header = header_line(self.names)
-        with open_checked(path, self.kind, self.largest_file) as file:
-            begin = file.read(len(header))
-        return begin != header and header.startswith(begin)
 
     def _read(self, path: Path) -> tuple[DataFrame, Sequence[int]]:
         """Return all rows, and the bytes up to the end of the header and of each row."""
@@ -213,11 +205,9 @@ class CsvTable(Generic[RowT]):
         """Return parts of a table below each other; takes them apart, so no cell is held twice."""
         import pandas as pd
 
-        columns = {
-            name: pd.concat([part.pop(name) for part in parts], ignore_index=True)
-            for name in self.names
-        }
-        return pd.DataFrame(columns, copy=False)
+        columns = ((name, [part.pop(name) for part in parts]) for name in self.names)
+        joined = {name: pd.concat(own, ignore_index=True) for name, own in columns}
+        return pd.DataFrame(joined, copy=False)
 
 
 class TableWriter(Generic[RowT]):
@@ -227,9 +217,8 @@ class TableWriter(Generic[RowT]):
         self._names = table.names
         self.rows = len(completed.rows) if completed else 0
         """Number of rows in the file."""
-        self._file = AppendOnlyFile(
-            path, header_line(self._names), completed.end if completed else None
-        )
+        end = completed.end if completed else None
+        self._file = AppendOnlyFile(path, header_line(self._names), end)
 
     def append(self, *rows: RowT) -> None:
         """Write rows in one write, and wait until the disk has them.
@@ -237,11 +226,9 @@ class TableWriter(Generic[RowT]):
         Raises:
             OSError: such as a full disk; the file is then unchanged.
         """
-        self._file.append(b"".join(map(self._encode, rows)), sync=True)
+        lines = [encode_row(getattr(row, name) for name in self._names) for row in rows]
+        self._file.append(b"".join(lines), sync=True)
         self.rows += len(rows)
-
-    def _encode(self, row: RowT) -> bytes:
-        return encode_row(getattr(row, name) for name in self._names)
 
     def close(self) -> None:
         """Close the file; every row is in it already."""

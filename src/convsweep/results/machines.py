@@ -44,15 +44,12 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
 def lacks(environment: Mapping[str, Any]) -> list[str]:
     """Return a sentence per machine of a merged run on which shards were not measured."""
     missing = environment.get("missing_shards")
-    if not isinstance(missing, Mapping):
-        return []
     sentences = []
-    for name, shards in missing.items():
+    for name, shards in missing.items() if isinstance(missing, Mapping) else ():
         names = [str(shard) for shard in shards] if isinstance(shards, list) else []
         subject = f"Shard {names[0]} is" if len(names) == 1 else f"Shards {', '.join(names)} are"
-        where = ""
-        if "environments" in environment:
-            where = f" on {_cpu(machine_of(environment, name))}, environment {name}"
+        cpu = _cpu(machine_of(environment, name))
+        where = f" on {cpu}, environment {name}" if "environments" in environment else ""
         sentences.append(f"{subject} missing{where}.")
     return sentences
 

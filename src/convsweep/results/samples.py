@@ -12,10 +12,10 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.files import open_checked
@@ -32,7 +32,6 @@ LONGEST_MEMBER = 8_388_608
 MOST_SAMPLES = 8_000_000
 """Limit of `load_samples`, at 24 bytes each in memory; pandas reads more in parts."""
 
-_KIND = "a samples file"
 _GZIP = 31  # zlib's window bits for a gzip member with a checksum
 _IN_A_MEMBER = 100_000  # samples, far more than a row has
 _READ = 65_536  # bytes
@@ -48,9 +47,12 @@ class SampleWriter:
         Raises:
             ValueError: in one line, if a file to be resumed is damaged.
         """
-        path = run_dir / SAMPLES
-        end = None if kept_rows is None else _end_of(path, kept_rows)
-        self._file = AppendOnlyFile(path, _member(HEADER), end)
+        path, end = run_dir / SAMPLES, None
+        if kept_rows is not None:
+            with _opened(path) as members:
+                kept = takewhile(lambda member: member.row < kept_rows, members)
+                end = max((member.end for member in kept), default=0)
+        self._file = AppendOnlyFile(path, _compress(HEADER), end)
 
     def append(self, row_number: int, blocks: Sequence[Sequence[float]]) -> None:
         """Write the samples of one row, before the row itself.
@@ -65,7 +67,7 @@ class SampleWriter:
         ]
         for first in range(0, len(lines), _IN_A_MEMBER):
             text = "".join(lines[first : first + _IN_A_MEMBER])
-            self._file.append(_member(text.encode()), sync=False)
+            self._file.append(_compress(text.encode()), sync=False)
 
     def copy(self, run_dir: Path, numbers: Mapping[int, int]) -> None:
         """Write the samples of another run; `numbers` has the new number of each row to copy.
@@ -74,13 +76,11 @@ class SampleWriter:
             ValueError: in one line, if the other file is damaged.
             OSError: as `append`.
         """
-        path = run_dir / SAMPLES
-        if not os.path.lexists(path):
-            return
-        with open_checked(path, _KIND, LARGEST_FILE) as file:
-            for member in _members(file):
-                if member.row in numbers:
-                    self._file.append(_member(member.numbered(numbers[member.row])), sync=False)
+        with _opened(run_dir / SAMPLES) as members:
+            for row, text, _ in members:
+                if row in numbers:
+                    lines = (b"\n" + text).replace(b"\n%d," % row, b"\n%d," % numbers[row])[1:]
+                    self._file.append(_compress(lines), sync=False)
 
     def close(self) -> None:
         """Close the file."""
@@ -95,61 +95,45 @@ def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
     """
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    path = Path(run_dir) / SAMPLES
-    if not os.path.lexists(path):
-        return _table(HEADER)
+    types = {"row": "int64", "block": "int64", "seconds": "string"}
     parts, count = [], 0
-    with open_checked(path, _KIND, LARGEST_FILE) as file:
-        for text in _joined(member.text for member in _members(file)):
-            parts.append(_table(HEADER + text))
-            count += len(parts[-1])
+    with _opened(Path(run_dir) / SAMPLES) as members:
+        for text in _joined(members):
+            part = pd.read_csv(io.BytesIO(HEADER + text), dtype=types)
+            parts.append(part.astype({"seconds": "float64"}))  # to the last bit, unlike read_csv
+            count += len(part)
             if count > MOST_SAMPLES:
                 raise ValueError(f"more than {MOST_SAMPLES} samples")
     return pd.concat(parts, ignore_index=True)
 
 
-def _end_of(path: Path, rows: int) -> int:
-    """Return the bytes up to the end of the samples of the first `rows` rows."""
-    if not os.path.lexists(path):
-        return 0
-    with open_checked(path, _KIND, LARGEST_FILE) as file:
-        kept = takewhile(lambda member: member.row < rows, _members(file))
-        return max((member.end for member in kept), default=0)
+class _Member(NamedTuple):
+    """Samples of one row: text of a gzip member, and the bytes of the file up to its end."""
 
-
-@dataclass(frozen=True)
-class _Member:
-    """Text of one gzip member, and the bytes of the file up to its end."""
-
+    row: int
     text: bytes
     end: int
 
-    @property
-    def row(self) -> int:
-        """Number of the row; -1 for the header."""
-        return -1 if self.text == HEADER else int(self.text.partition(b",")[0])
 
-    def numbered(self, row: int) -> bytes:
-        """Return the text with another row number."""
-        return (b"\n" + self.text).replace(b"\n%d," % self.row, b"\n%d," % row)[1:]
-
-
-def _member(text: bytes) -> bytes:
-    gzip = zlib.compressobj(wbits=_GZIP)
-    return gzip.compress(text) + gzip.flush()
-
-
-_MAGIC = _member(b"")[:8]  # it holds no time and no name, so every member begins alike
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterator[_Member]]:
+    """Open the samples at `path`; none if there is no file."""
+    if not os.path.lexists(path):
+        yield iter(())
+        return
+    with open_checked(path, "a samples file", LARGEST_FILE) as file:
+        yield _members(file)
 
 
 def _members(file: BinaryIO) -> Iterator[_Member]:
-    """Yield every whole member; a last one that was cut off is left out."""
+    """Yield every whole member below the header; a last one that was cut off is left out."""
     end = 0
     while (text := _unzipped(file)) is not None:
         if (text == HEADER) != (end == 0):
             raise ValueError("its header is not at its head")
-        end = file.tell()
-        yield _Member(text, end)
+        start, end = end, file.tell()
+        if start:
+            yield _Member(int(text.partition(b",")[0]), text, end)
     file.seek(end + 1)
     if _MAGIC in file.read(2 * LONGEST_MEMBER):
         raise ValueError("one of its members is damaged")
@@ -170,20 +154,19 @@ def _unzipped(file: BinaryIO) -> bytes | None:
     return text
 
 
-def _joined(texts: Iterable[bytes]) -> Iterator[bytes]:
-    """Join the texts below the header, because a call to pandas per row is slow."""
-    joined = bytearray()
-    for text in texts:
-        joined += text if text != HEADER else b""
-        if len(joined) > _AT_ONCE:
-            yield bytes(joined)
-            joined.clear()
-    yield bytes(joined)
+def _compress(text: bytes) -> bytes:
+    return zlib.compress(text, wbits=_GZIP)
 
 
-def _table(text: bytes) -> DataFrame:
-    import pandas as pd
+_MAGIC = _compress(b"")[:8]  # it holds no time and no name, so every member begins alike
 
-    types = {"row": "int64", "block": "int64", "seconds": "string"}
-    frame = pd.read_csv(io.BytesIO(text), dtype=types)
-    return frame.astype({"seconds": "float64"})  # to the last bit, which reading as float is not
+
+def _joined(members: Iterable[_Member]) -> Iterator[bytes]:
+    """Join the texts of members, because a call to pandas per row is slow."""
+    text = bytearray()
+    for member in members:
+        text += member.text
+        if len(text) > _AT_ONCE:
+            yield bytes(text)
+            text.clear()
+    yield bytes(text)

@@ -108,8 +108,8 @@ def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
     """Read the request of a run from its environment.json, which may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
     request = environment.get("request")
-    recorded = request if isinstance(request, Mapping) else {}
-    cases, all_cases = recorded.get("case_count"), recorded.get("full_case_count")
+    counts = request if isinstance(request, Mapping) else {}
+    cases, all_cases = counts.get("case_count"), counts.get("full_case_count")
     others = all_cases - cases if isinstance(all_cases, int) and isinstance(cases, int) else 0
     return RequestInfo(
         baseline if isinstance(baseline, str) and baseline else BASELINE,
@@ -181,6 +181,5 @@ class RunFolder:
         folders = (RunFolder(path) for path in self.path.resolve().parent.iterdir())
         own = self.environment_ids
         same = [run for run in folders if run.path.is_dir() and run.environment_ids == own != []]
-        return sorted(
-            same, key=lambda run: (str(run.environment.get("started_at")), run.path), reverse=True
-        )
+        same.sort(key=lambda run: (str(run.environment.get("started_at")), run.path), reverse=True)
+        return same

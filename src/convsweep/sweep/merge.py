@@ -6,16 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.analysis.cases import split
-from convsweep.results import samples, store
+from convsweep.results import store
 from convsweep.results.csv_table import MOST_ROWS
 from convsweep.results.metadata import MACHINE_KEYS, MACHINE_SETTINGS
 from convsweep.results.networks import NETWORKS_TABLE
+from convsweep.results.samples import LARGEST_FILE, SAMPLES, SampleWriter
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
 from convsweep.sweep.merge_checks import (
@@ -23,7 +23,7 @@ from convsweep.sweep.merge_checks import (
     joined_rows,
     kept_rows,
     read_finished,
-    require_mergeable,
+    require_mergeable,  # fmt: skip
     shard_of,
 )
 from convsweep.sweep.run_writer import write_summary
@@ -35,8 +35,7 @@ _UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
 """Lists in the request of which the merged run has the union."""
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(NamedTuple):
     """Content of a merged run."""
 
     environment: dict[str, Any]
@@ -59,8 +58,7 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     store.require_new(out)
     runs = [read_finished(run_dir) for run_dir in run_dirs]
     require_mergeable(runs)
-    rows = joined_rows(runs)
-    rows = rows[kept_rows(rows)]
+    rows = kept_rows(joined_rows(runs))
     _require_within_limits(runs, rows)
     try:
         with _complete_or_absent(out.resolve()) as folder:
@@ -77,8 +75,8 @@ def _require_within_limits(runs: Sequence[RunFolder], rows: DataFrame) -> None:
     """Raise `ValueError` if no reader would accept the merged run."""
     if len(rows) > MOST_ROWS:
         raise ValueError(f"{len(rows)} rows are more than a run may have, {MOST_ROWS}")
-    measurements = (MEASUREMENTS_TABLE.file_name, MEASUREMENTS_TABLE.largest_file)
-    for name, most in (measurements, (samples.SAMPLES, samples.LARGEST_FILE)):
+    limits = {store.MEASUREMENTS: MEASUREMENTS_TABLE.largest_file, SAMPLES: LARGEST_FILE}
+    for name, most in limits.items():
         paths = [run.path / name for run in runs]
         size = sum(path.stat().st_size for path in paths if path.exists())
         if size > most:
@@ -106,13 +104,13 @@ def _write_tables(folder: Path, runs: Sequence[RunFolder], rows: DataFrame) -> N
     offset = 0
     with (
         closing(MEASUREMENTS_TABLE.open(folder)) as measurements,
-        closing(samples.SampleWriter(folder)) as kept,
+        closing(SampleWriter(folder)) as samples,
     ):
         for index, run in enumerate(runs):
             own = rows[rows["run"] == index]
             numbers = dict(zip(own.index - offset, count(measurements.rows)))
             measurements.append(*MEASUREMENTS_TABLE.rows_of(own.drop(columns="run")))
-            kept.copy(run.path, numbers)
+            samples.copy(run.path, numbers)
             offset += len(run.measurements)
     networks = [row for run in runs for row in NETWORKS_TABLE.rows_of(run.networks)]
     if networks:
@@ -163,12 +161,9 @@ def _machine_metadata(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Return the metadata of one machine; its runs differ at most in warnings and cores."""
     metadata = runs[0].environment
     warnings = (text for run in runs for text in run.environment.get("warnings") or [])
-    settings = metadata["settings"]
-    return {
-        **{name: metadata.get(name) for name in MACHINE_KEYS},
-        "warnings": [*dict.fromkeys(warnings)],
-        "settings": {name: settings[name] for name in MACHINE_SETTINGS if name in settings},
-    }
+    settings = {k: v for k, v in metadata["settings"].items() if k in MACHINE_SETTINGS}
+    machine = {name: metadata.get(name) for name in MACHINE_KEYS}
+    return machine | {"warnings": [*dict.fromkeys(warnings)], "settings": settings}
 
 
 def _merged_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from convsweep.results.store import RunFolder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 END_REASONS = ("budget", "converged", "all_passes")
 """Ends of runs that can be merged; the merged run has the first of those of its inputs."""
@@ -30,11 +30,7 @@ def shard_of(run: RunFolder) -> str | None:
 
 
 def read_finished(run_dir: Path) -> RunFolder:
-    """Return the finished run in `run_dir`.
-
-    Raises:
-        ValueError: in one line, if it can't be merged with any other.
-    """
+    """Return the finished run in `run_dir`; raise `ValueError` if it can never be merged."""
     if run_dir.is_dir():
         require_unlocked(run_dir)
     run = RunFolder(run_dir)
@@ -96,13 +92,13 @@ def joined_rows(runs: Sequence[RunFolder]) -> DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def kept_rows(rows: DataFrame) -> Series[bool]:
-    """Return which of the joined rows the merged run keeps.
+def kept_rows(rows: DataFrame) -> DataFrame:
+    """Return the joined rows that the merged run keeps.
 
     The roofline of one machine and setting is that of the first run that measured it.
     """
     first = rows.groupby([*MACHINE_COLUMNS, "role"])["run"].transform("min")
-    return rows["role"].ne(ROOFLINE) | rows["run"].eq(first)
+    return rows[rows["role"].ne(ROOFLINE) | rows["run"].eq(first)]
 
 
 def _require_equal(first: RunFolder, run: RunFolder, use: Use, without: Use | None = None) -> None:
@@ -130,11 +126,12 @@ def _require_distinct(runs: Sequence[RunFolder], cases: DataFrame) -> None:
 
 def _require_one_version(runs: Sequence[RunFolder], cases: DataFrame) -> None:
     """Raise `ValueError` if a backend was updated between runs on one machine."""
-    versions = cases.drop_duplicates(["environment_id", "backend", "backend_version"])
-    for _, own in versions.groupby(["environment_id", "backend"], sort=False):
-        if len(own) > 1:
-            early, late = own.to_dict("records")[:2]
-            raise ValueError(
-                f"{runs[early['run']]} and {runs[late['run']]} differ in the version of "
-                f"{late['backend']}: {early['backend_version']} against {late['backend_version']}"
-            )
+    backend = ["environment_id", "backend"]
+    versions = cases.drop_duplicates([*backend, "backend_version"])
+    several = versions[versions.duplicated(backend, keep=False)]
+    for _, own in several.groupby(backend, sort=False):
+        early, late = own.to_dict("records")[:2]
+        raise ValueError(
+            f"{runs[early['run']]} and {runs[late['run']]} differ in the version of "
+            f"{late['backend']}: {early['backend_version']} against {late['backend_version']}"
+        )

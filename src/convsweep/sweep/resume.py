@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from convsweep.measure.outcome import MEASURED_COLUMNS, Outcome
@@ -11,7 +12,7 @@ from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.worker import Settings
 from convsweep.problems.case import Case
 from convsweep.results.metadata import Use, select
-from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.schema import MEASUREMENTS_TABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise `ValueError`, naming the difference, if a run can't be resumed.
 
-    Args:
-        earlier: environment.json of the run.
-        now: the metadata of the same command without --resume.
+    `earlier` is its environment.json, `now` the metadata of the same command without --resume.
     """
     if not isinstance(earlier.get("run_id"), str):
         raise ValueError("can't resume: environment.json names no run_id")
@@ -30,10 +29,7 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, value in select(now, Use.RESUME).items():
         old = before.get(name)
         if old != value and name == "request.case_hash":
-            raise ValueError(
-                "can't resume: the problems, their names or their layer counts differ from the "
-                "run's (request.case_hash)"
-            )
+            raise ValueError(f"can't resume: the problems, layers or counts differ ({name})")
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
 
@@ -67,12 +63,10 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
         if case is None:
             raise ValueError(f"can't resume: {row.backend} on {row.problem} is not in the request")
         if (row.pass_index, case) in known:
-            raise ValueError(
-                f"can't resume: {row.backend} on {row.problem} has two rows in pass "
-                f"{row.pass_index}"
-            )
-        outcome = Outcome(**{name: getattr(row, name) for name in MEASURED_COLUMNS})
-        known[row.pass_index, case] = outcome
+            where = f"{row.problem} has two rows in pass {row.pass_index}"
+            raise ValueError(f"can't resume: {row.backend} on {where}")
+        measured = {name: getattr(row, name) for name in MEASURED_COLUMNS}
+        known[row.pass_index, case] = Outcome(**measured)
     return known
 
 
@@ -84,8 +78,8 @@ def _key(case: Case) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _row_key(row: Row) -> tuple[object, ...]:
-    return (
-        row.problem, row.weight_kind, row.workload, row.layer, row.layer_count, row.role,
-        row.backend, row.device, row.dtype, row.memory_format, row.threads, row.cache,
-    )  # fmt: skip
+_row_key = attrgetter(
+    "problem", "weight_kind", "workload", "layer", "layer_count", "role",
+    "backend", "device", "dtype", "memory_format", "threads", "cache",
+)  # fmt: skip
+"""Identify the case of a row; the values are in the order of `_key`."""

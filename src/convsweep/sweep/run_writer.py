@@ -82,27 +82,17 @@ def settings_metadata(settings: Settings, found: Mapping[str, object]) -> dict[s
 
 def precision_settings() -> dict[str, object]:
     """Return the torch settings of every measuring process."""
-    return {
-        "tf32": False,
-        "cudnn_benchmark": False,
-        "deterministic": False,
-        "flush_denormal": False,
-    }
+    return dict.fromkeys(("tf32", "cudnn_benchmark", "deterministic", "flush_denormal"), False)
 
 
 def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, object]:
     """Return the metadata of a run that is resumed by `command`."""
     before = earlier.get("resumed_by")
-    return {
-        **earlier,
-        "end_reason": None,
-        "resumed_by": [*(before if isinstance(before, list) else []), command],
-    }
+    commands = [*before, command] if isinstance(before, list) else [command]
+    return {**earlier, "end_reason": None, "resumed_by": commands}
 
 
 def add_seconds(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
     """Return the seconds per phase of this session and of the sessions that it resumes."""
     total = {name: float(s) for name, s in earlier.items()} if isinstance(earlier, Mapping) else {}
-    for name, seconds in now.items():
-        total[name] = total.get(name, 0.0) + seconds
-    return total
+    return total | {name: total.get(name, 0.0) + seconds for name, seconds in now.items()}

@@ -28,11 +28,7 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """Return the shard of a text such as `2/3`.
-
-    Raises:
-        ValueError: names the text and what is allowed.
-    """
+    """Return the shard of a text such as `2/3`; raise `ValueError` for any other."""
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if found:
         index, of = int(found[1]), int(found[2])
@@ -73,21 +69,16 @@ def group_costs_s(
     costs_s: dict[Case, float] = {}
     for group, own in members.items():
         skipped = skipped_cases(own, installed)
-        costs_s[group] = references_s(own) + sum(
-            pass_count(case, passes) * case_s(case, installed, settings)
-            for case in own
-            if case not in skipped
-        )
+        timed = [case for case in own if case not in skipped]
+        seconds = (pass_count(case, passes) * case_s(case, installed, settings) for case in timed)
+        costs_s[group] = references_s(own) + sum(seconds)
     return costs_s
 
 
 def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:
-    """Return the cases of the shards up to this one, in order; a group is in one shard.
+    """Return the cases of the shards up to `shard`, in order; a group is in one shard.
 
-    Args:
-        cases: of the whole sweep.
-        costs_s: seconds per group.
-        shard: the last one to return.
+    `cases` are those of the whole sweep, `costs_s` the seconds per group.
 
     Raises:
         ValueError: there are fewer groups than shards.
