@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
-from convsweep.results.machines import machine_of, run_id_of
+from convsweep.results.machines import machine_of, run_id_of, section
 from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
@@ -111,15 +111,11 @@ def read_best_backends(
         raise ValueError(f"{folder} {_absence_reason(run, max_error, among)}")
     for name, part in MACHINE.items():
         machines = (machine_of(folder.environment, str(one)) for one in found["environment_id"])
-        found[name] = [_recorded(machine.get(part), name) for machine in machines]
+        values = (section(machine, part).get(name) for machine in machines)
+        found[name] = [None if value is None else str(value) for value in values]
     found = found.assign(run_id=run_id_of(folder.environment, rows), max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]
     return BestBackends(found[[*BEST_COLUMNS, *more]], unlimited, run.cases)
-
-
-def _recorded(part: object, name: str) -> str | None:
-    value = part.get(name) if isinstance(part, Mapping) else None
-    return None if value is None else str(value)
 
 
 def _absence_reason(run: Run, max_error: float | None, among: Collection[str] | None) -> str:

@@ -15,7 +15,7 @@ from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
 from convsweep.results.files import replace_file
-from convsweep.results.machines import machine_of, machines, run_id_of
+from convsweep.results.machines import machine_of, machines, run_id_of, section
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 from convsweep.results.store import RunFolder
 
@@ -66,9 +66,8 @@ def _tidy_csv(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
     """Return one row per case: run, case, time and speedup, in seconds and bytes."""
     summary.insert(0, "run_id", run_id_of(run.environment, rows))
     summary.insert(1, "started_at", run.environment.get("started_at") or rows["started_at"].iloc[0])
-    machine = (machine_of(run.environment, name) for name in summary["environment_id"])
-    commits = [one.get("commit") for one in machine]
-    summary.insert(2, "commit", commits)
+    ids = summary["environment_id"]
+    summary.insert(2, "commit", [machine_of(run.environment, one).get("commit") for one in ids])
     return summary.to_csv(index=False, lineterminator="\n")
 
 
@@ -97,13 +96,8 @@ def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> st
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _part(environment: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = environment.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _machine_info(environment: Mapping[str, Any]) -> dict[str, Any]:
-    machine, versions = _part(environment, "machine"), _part(environment, "versions")
+    machine, versions = section(environment, "machine"), section(environment, "versions")
     return {
         "system": machine.get("os"),
         "cpu": {"brand_raw": machine.get("cpu"), "count": machine.get("cores_logical")},
@@ -126,7 +120,7 @@ def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]
         "params": params,
         "param": case["problem"],
         "extra_info": {name: _plain(case[name]) for name in _EXTRA},
-        "options": dict(_part(environment, "settings")),
+        "options": dict(section(environment, "settings")),
         "stats": _stats(seconds, _plain(case["iterations"])),
     }
 

@@ -42,31 +42,23 @@ class AccuracyRow:
     threads: int
     status: str
     reason: str | None = None
-    width: int | None = None
-    """Channels of the first layer; those of all other layers are multiples of it."""
+    width: int | None = None  # Channels of the first layer; other layers have multiples of it
     in_channels: int | None = None
     input_size: str | None = None
     classes: int | None = None
     train_samples: int | None = None
     test_samples: int | None = None
     epochs: int | None = None
-    accuracy: float | None = None
-    """Share of the held-out samples that are classified correctly after the last epoch."""
-    loss: float | None = None
-    """Cross-entropy of the held-out samples, in nats per sample."""
+    accuracy: float | None = None  # Share of held-out samples correct after the last epoch
+    loss: float | None = None  # Cross-entropy of the held-out samples, in nats per sample
     parameters: int | None = None
-    macs: int | None = None
-    """Multiply-accumulates per sample: convolutions and the last, fully connected layer."""
+    macs: int | None = None  # MACs per sample: convolutions and the last, fully connected layer
     training_s: float | None = None
-    inference_s: float | None = None
-    """Median time of one call with one sample."""
+    inference_s: float | None = None  # Median time of one call with one sample
     batch_size: int | None = None
-    batch_inference_s: float | None = None
-    """Median time of one call with `batch_size` samples."""
-    split_digest: str | None = None
-    """First 16 digits of the SHA-256 of the training and test samples."""
-    weights_digest: str | None = None
-    """First 16 digits of the SHA-256 of the trained weights."""
+    batch_inference_s: float | None = None  # Median time of one call with `batch_size` samples
+    split_digest: str | None = None  # First 16 digits of the SHA-256 of training and test samples
+    weights_digest: str | None = None  # First 16 digits of the SHA-256 of the trained weights
 
 
 def completed_units(rows: DataFrame) -> frozenset[Unit]:

@@ -61,22 +61,18 @@ class BestRow:
     median_s: float
     ci_low_s: float | None
     ci_high_s: float | None
-    second: str | None
-    """Second fastest backend."""
-    speedup_over_second: float | None
-    """Seconds of the second fastest backend / seconds of the fastest."""
+    second: str | None  # Second fastest backend
+    speedup_over_second: float | None  # Seconds of the second backend / seconds of the fastest
     speedup_over_second_ci_low: float | None
     speedup_over_second_ci_high: float | None
-    significant: bool | None
-    """Whether the backend is faster than every other one, corrected for all comparisons."""
+    significant: bool | None  # Faster than every other one, corrected for all comparisons
     baseline: str
     speedup: float | None
     speedup_ci_low: float | None
     speedup_ci_high: float | None
     relative_err: float | None
     error_ratio: float | None
-    max_error: float | None
-    """Limit of the relative error that backends were chosen within."""
+    max_error: float | None  # Limit of the relative error that backends were chosen within
 
 
 BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))

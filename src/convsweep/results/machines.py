@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
+def section(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return one object of environment.json, which may be edited; empty if it has none."""
+    part = metadata.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
 def machines(environment: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the metadata of each machine by environment_id, which is empty if not recorded."""
     several = environment.get("environments")
@@ -43,9 +49,8 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
 
 def lacks(environment: Mapping[str, Any]) -> list[str]:
     """Return a sentence per machine of a merged run on which shards were not measured."""
-    missing = environment.get("missing_shards")
     sentences = []
-    for name, shards in missing.items() if isinstance(missing, Mapping) else ():
+    for name, shards in section(environment, "missing_shards").items():
         names = [str(shard) for shard in shards] if isinstance(shards, list) else []
         subject = f"Shard {names[0]} is" if len(names) == 1 else f"Shards {', '.join(names)} are"
         cpu = _cpu(machine_of(environment, name))
@@ -55,8 +60,7 @@ def lacks(environment: Mapping[str, Any]) -> list[str]:
 
 
 def _cpu(metadata: Mapping[str, Any]) -> str:
-    machine = metadata.get("machine")
-    name = machine.get("cpu") if isinstance(machine, Mapping) else None
+    name = section(metadata, "machine").get("cpu")
     return "a machine" if name is None else short_name(str(name))
 
 

@@ -32,19 +32,13 @@ class NetworkRow:
     dtype: str
     memory_format: str
     threads: int
-    kind: str
-    """`whole`, `instrumented`, `convolution`, or another kind of call."""
-    layer: str | None = None
-    """Name of the workload's layer with this problem."""
+    kind: str  # `whole`, `instrumented`, `convolution`, or another kind of call
+    layer: str | None = None  # Name of the workload's layer with this problem
     problem: str | None = None
-    count: int | None = None
-    """Calls of this kind and problem per forward pass."""
-    calls: int | None = None
-    """Number of forward passes that were timed."""
-    call_s: float | None = None
-    """Seconds per call: mean over its places and the middle half of the forward passes."""
-    total_s: float | None = None
-    """Seconds of all these calls in one forward pass."""
+    count: int | None = None  # Calls of this kind and problem per forward pass
+    calls: int | None = None  # Number of forward passes that were timed
+    call_s: float | None = None  # Seconds per call: mean over its places and middle half of passes
+    total_s: float | None = None  # Seconds of all these calls in one forward pass
     status: str
     reason: str | None = None
 

@@ -28,118 +28,62 @@ NOISE = "noise"
 class Row:
     """One case in one pass. A missing value is None, never 0."""
 
-    schema_version: int = SCHEMA_VERSION
-    """Version of these columns."""
-    run_id: str
-    """Name of the run."""
-    pass_index: int
-    """Number of the pass, from 0."""
-    started_at: str
-    """When the case was recorded: UTC, ISO 8601."""
-    environment_id: str
-    """Hash of the machine and the versions of the packages."""
-    problem: str
-    """Label of the problem, as `ConvProblem.parse` reads it."""
-    batch_size: int
-    """N."""
-    in_channels: int
-    """C_in."""
-    out_channels: int
-    """C_out."""
-    input_size: str
-    """Input height and width, such as `56x56`."""
-    kernel_size: str
-    """Kernel height and width."""
-    stride: str
-    """Step of the kernel per dimension."""
-    padding: str
-    """Zeros added on each side per dimension."""
-    dilation: str
-    """Distance of the kernel's taps per dimension."""
-    groups: int
-    """Number of groups of channels that are convolved separately."""
-    bias: bool
-    """Whether a bias per output channel is added."""
-    weight_kind: str
-    """`dense`, or `separable`: composed of depthwise and pointwise factors."""
-    workload: str | None = None
-    """Network whose layer this is."""
-    layer: str | None = None
-    """Name of the layer in the network."""
-    layer_count: int = 1
-    """Number of times that the network contains the layer."""
-    role: str = CASE
-    """`case`, `roofline` or `separable_part`."""
-    backend: str
-    """Name of the backend."""
-    backend_version: str | None = None
-    """Version of the package that computes."""
-    device: str
-    """`cpu`, or `cuda` with an index."""
-    device_name: str | None = None
-    """Product name of the device."""
-    dtype: str
-    """Data type of the tensors, such as `float32`."""
-    memory_format: str
-    """`contiguous` or `channels_last`."""
-    threads: int
-    """Number of threads that compute."""
-    cache: str = "hot"
-    """`hot`, or `cold`: flushed before every call."""
-    driver: str = "convsweep"
-    """Program that measured: `convsweep` or `pytest-benchmark`."""
-    status: str
-    """How the case ended: one of `STATUSES`."""
-    reason: str | None = None
-    """Why the status is not `ok`."""
-    max_abs_err: float | None = None
-    """Largest absolute difference to the float64 reference."""
-    error_ratio: float | None = None
-    """Largest error divided by eps * max(conv(abs(x), abs(w))); the gate bounds it."""
-    prepare_s: float | None = None
-    """Seconds of `prepare`, which depends on the weights alone."""
-    first_call_s: float | None = None
-    """Seconds of the first call, with all compilation in it."""
-    samples: int | None = None
-    """Number of samples in the pass."""
-    iterations: int | None = None
-    """Number of calls per sample."""
-    min_s: float | None = None
-    """Fastest sample, in seconds per call."""
-    p05_s: float | None = None
-    """5th percentile of the samples, in seconds per call."""
-    median_s: float | None = None
-    """Median of the samples, in seconds per call."""
-    p95_s: float | None = None
-    """95th percentile of the samples, in seconds per call."""
-    mad_s: float | None = None
-    """Median absolute deviation of the samples, in seconds per call."""
-    peak_memory_bytes: int | None = None
-    """Peak memory of one call beyond what is kept between calls; measured once per run."""
-    page_faults_per_call: float | None = None
-    """Page faults per call, minor and major."""
-    context_switches: int | None = None
-    """Involuntary context switches while the case was timed."""
-    load_avg_1m: float | None = None
-    """Load average of the machine over one minute."""
-    cpu_freq_hz: float | None = None
-    """Clock rate of the processor after the last block, in Hz."""
-    sample_flags: str | None = None
-    """Irregularities of the samples, separated by `|`."""
-    macs: int
-    """Multiply-accumulates of the problem, padded taps counted."""
-    backend_macs: int | None = None
-    """Multiply-accumulates of the backend's algorithm."""
-    min_bytes: int
-    """Bytes of input, weights and output together."""
-    backend_bytes: int | None = None
-    """Bytes that the backend's algorithm must move at least."""
-    backend_family: str = "basic"
-    """`basic`, `algorithms`, `kernels` or `engines`."""
-    relative_err: float | None = None
-    """max|y - reference| / max|reference|, on the tensors that are timed."""
-    node: str | None = None
-    """Node of a cluster that measured the case."""
+    schema_version: int = SCHEMA_VERSION  # Version of these columns
+    run_id: str  # Name of the run
+    pass_index: int  # Number of the pass, from 0
+    started_at: str  # When the case was recorded: UTC, ISO 8601
+    environment_id: str  # Hash of the machine and the versions of the packages
+    problem: str  # Label of the problem, as `ConvProblem.parse` reads it
+    batch_size: int  # N
+    in_channels: int  # C_in
+    out_channels: int  # C_out
+    input_size: str  # Input height and width, such as `56x56`
+    kernel_size: str  # Kernel height and width
+    stride: str  # Step of the kernel per dimension
+    padding: str  # Zeros added on each side per dimension
+    dilation: str  # Distance of the kernel's taps per dimension
+    groups: int  # Number of groups of channels that are convolved separately
+    bias: bool  # Whether a bias per output channel is added
+    weight_kind: str  # `dense`, or `separable`: composed of depthwise and pointwise factors
+    workload: str | None = None  # Network whose layer this is
+    layer: str | None = None  # Name of the layer in the network
+    layer_count: int = 1  # Number of times that the network contains the layer
+    role: str = CASE  # `case`, `roofline` or `separable_part`
+    backend: str  # Name of the backend
+    backend_version: str | None = None  # Version of the package that computes
+    device: str  # `cpu`, or `cuda` with an index
+    device_name: str | None = None  # Product name of the device
+    dtype: str  # Data type of the tensors, such as `float32`
+    memory_format: str  # `contiguous` or `channels_last`
+    threads: int  # Number of threads that compute
+    cache: str = "hot"  # `hot`, or `cold`: flushed before every call
+    driver: str = "convsweep"  # Program that measured: `convsweep` or `pytest-benchmark`
+    status: str  # How the case ended: one of `STATUSES`
+    reason: str | None = None  # Why the status is not `ok`
+    max_abs_err: float | None = None  # Largest absolute difference to the float64 reference
+    error_ratio: float | None = None  # Max error / (eps * max(conv(|x|, |w|))); the gate bounds it
+    prepare_s: float | None = None  # Seconds of `prepare`, which depends on the weights alone
+    first_call_s: float | None = None  # Seconds of the first call, with all compilation in it
+    samples: int | None = None  # Number of samples in the pass
+    iterations: int | None = None  # Number of calls per sample
+    min_s: float | None = None  # Fastest sample, in seconds per call
+    p05_s: float | None = None  # 5th percentile of the samples, in seconds per call
+    median_s: float | None = None  # Median of the samples, in seconds per call
+    p95_s: float | None = None  # 95th percentile of the samples, in seconds per call
+    mad_s: float | None = None  # Median absolute deviation of the samples, in seconds per call
+    peak_memory_bytes: int | None = None  # Peak beyond what calls keep; measured once per run
+    page_faults_per_call: float | None = None  # Page faults per call, minor and major
+    context_switches: int | None = None  # Involuntary context switches while the case was timed
+    load_avg_1m: float | None = None  # Load average of the machine over one minute
+    cpu_freq_hz: float | None = None  # Clock rate of the processor after the last block, in Hz
+    sample_flags: str | None = None  # Irregularities of the samples, separated by `|`
+    macs: int  # Multiply-accumulates of the problem, padded taps counted
+    backend_macs: int | None = None  # Multiply-accumulates of the backend's algorithm
+    min_bytes: int  # Bytes of input, weights and output together
+    backend_bytes: int | None = None  # Bytes that the backend's algorithm must move at least
+    backend_family: str = "basic"  # `basic`, `algorithms`, `kernels` or `engines`
+    relative_err: float | None = None  # max|y - reference| / max|reference|, on the timed tensors
+    node: str | None = None  # Node of a cluster that measured the case
 
 
 def _require_times(frame: DataFrame) -> None:

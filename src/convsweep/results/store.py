@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.results.files import UNFINISHED, open_checked, replace_file
 from convsweep.results.lock import LOCK
-from convsweep.results.machines import machines
+from convsweep.results.machines import machines, section
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import BASELINE, MARGIN, MEASUREMENTS_TABLE
 
@@ -107,8 +107,7 @@ class RequestInfo(NamedTuple):
 def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
     """Read the request of a run from its environment.json, which may be edited."""
     baseline, margin = environment.get("baseline"), environment.get("margin")
-    request = environment.get("request")
-    counts = request if isinstance(request, Mapping) else {}
+    counts = section(environment, "request")
     cases, all_cases = counts.get("case_count"), counts.get("full_case_count")
     others = all_cases - cases if isinstance(all_cases, int) and isinstance(cases, int) else 0
     return RequestInfo(
@@ -122,8 +121,7 @@ def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
 def _case_counts(environment: Mapping[str, Any], cases: int) -> Iterator[int]:
     """Yield the number of cases of each machine; `cases` if a machine records no own number."""
     for machine in machines(environment).values():
-        request = machine.get("request")
-        count = request.get("case_count") if isinstance(request, Mapping) else None
+        count = section(machine, "request").get("case_count")
         yield count if isinstance(count, int) else cases
 
 
