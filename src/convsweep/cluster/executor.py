@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from convsweep.cluster.node_groups import NodeGroup
@@ -22,25 +21,12 @@ _TASKS_PER_NODE = 2
 _WAIT_S = 1.0
 
 
-@dataclass(frozen=True)
-class TaskLoss:
-    """One lost attempt of a task."""
-
-    at: str
-    pass_index: int
-    what: str
-    """Label of the problem, or name of the network."""
-    attempt: int
-    """From 1; `RETRIES` + 1 is the last."""
-    reason: str
-
-
 class RayExecutor:
     """Slots of a Ray cluster. A lost task runs again on another node of its group."""
 
     def __init__(self, groups: Sequence[NodeGroup], pool: Pool) -> None:
         self._groups, self._pool = {group.environment.id: group for group in groups}, pool
-        self._losses: list[TaskLoss] = []
+        self._losses: list[dict[str, object]] = []
         self._running: dict[Ticket, tuple[GroupQueue, SweepTask]] = {}
 
     def environments(self) -> list[Environment]:
@@ -82,8 +68,8 @@ class RayExecutor:
     def _retry(self, queue: GroupQueue, task: SweepTask, lost: TaskLost) -> None:
         """Run a lost task again, up to `RETRIES` times; stop if its group has no node left."""
         task.attempts += 1
-        loss = TaskLoss(utc_now(), task.pass_index, task.label, task.attempts, lost.reason)
-        self._losses.append(loss)
+        loss = {"at": utc_now(), "pass_index": task.pass_index, "what": task.label}
+        self._losses.append({**loss, "attempt": task.attempts, "reason": lost.reason})
         alive = {node.id for node in self._pool.nodes()}
         if alive.isdisjoint(queue.environment.nodes):
             queue.abort(NODES_LOST)
@@ -108,10 +94,7 @@ class RayExecutor:
         }
         return {
             "ray": {"version": version("ray"), "retries": RETRIES, "nodes": nodes | own},
-            "task_losses": [
-                *(losses if isinstance(losses, list) else []),
-                *map(asdict, self._losses),
-            ],
+            "task_losses": [*(losses if isinstance(losses, list) else []), *self._losses],
         }
 
 

@@ -15,7 +15,6 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -24,7 +23,6 @@ from convsweep.formatting import one_line
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _OBJECT_STORE_BYTES = 80 * 2**20  # the minimum of Ray
-_LOOPBACK = "127.0.0.1"
 _WAIT_S = 5.0
 FAILED = "failed: "
 """Start of the line if there is no address."""
@@ -33,7 +31,9 @@ FAILED = "failed: "
 def main(nodes: int, folder: str) -> None:
     """Run nodes with one slot each, with their files in `folder`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
-    _adopt_orphans()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     logging.disable()
     os.environ["TMPDIR"] = folder
     Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # Ray writes its address there
@@ -44,7 +44,15 @@ def main(nodes: int, folder: str) -> None:
         cluster = Cluster()
         for number in range(1, nodes + 1):
             head = {"temp_dir": folder} if number == 1 else {}
-            cluster.add_node(**_node(f"local-{number}"), **head)
+            cluster.add_node(
+                num_cpus=1,
+                resources={SLOT: 1},
+                node_name=f"local-{number}",
+                node_ip_address="127.0.0.1",
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **head,
+            )
         sys.stdout.write(f"{cluster.address}\n")
         sys.stdout.flush()
         sys.stdin.read()
@@ -56,24 +64,6 @@ def main(nodes: int, folder: str) -> None:
         _end_all()
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
-
-
-def _node(name: str) -> dict[str, Any]:
-    return {
-        "num_cpus": 1,
-        "resources": {SLOT: 1},
-        "node_name": name,
-        "node_ip_address": _LOOPBACK,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "include_dashboard": False,
-    }
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of orphaned descendants, on Linux."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _end_all() -> None:

@@ -138,15 +138,12 @@ class RayPool:
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
-            return TaskLost(f"{type(error).__name__}: {_first_sentence(error)}")
+            sentence, *_ = one_line(str(error)).partition(". ")
+            return TaskLost(f"{type(error).__name__}: {sentence}")
 
     def cancel(self, ticket: Ticket) -> None:
         """Cancel a task; a running one is killed."""
         self._ray.cancel(ticket, force=True)
-
-
-def _first_sentence(error: Exception) -> str:
-    return one_line(str(error)).partition(". ")[0]
 
 
 def _in_slot(work: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskResult:

@@ -110,7 +110,10 @@ def run_sweep(
         }
         writer = files.enter_context(closing(RunWriter(out, metadata, completed)))
         timed = {
-            one.id: _networks(one.request) if networks is None else networks for one in environments
+            one.id: networks_of((one.request.whole or one.request).cases, {*one.request.cases})
+            if networks is None
+            else networks
+            for one in environments
         }
         file, recorded = None, []
         if any(timed.values()):
@@ -181,10 +184,6 @@ def _recorder(writer: RunWriter, request: Request, run: RunInfo) -> RecordOutcom
         writer.add(row, outcome.blocks)
 
     return record
-
-
-def _networks(request: Request) -> list[Network]:
-    return networks_of((request.whole or request).cases, {*request.cases})
 
 
 def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]:

@@ -36,9 +36,8 @@ class RunningResults:
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Add one outcome; ceilings are left out."""
-        if case.layer.role == ROOFLINE:
-            return
-        if outcome.status == "ok" and outcome.median_s is not None:
+        timed = outcome.status == "ok" and case.layer.role != ROOFLINE
+        if timed and outcome.median_s is not None:
             self.median_s[case][pass_index] = outcome.median_s
 
     @property
@@ -61,34 +60,26 @@ class RunningResults:
         return {case: np.log([*times.values()]) for case, times in self.median_s.items() if times}
 
 
-class StoppingCriterion:
-    """Choice of the cases for the next pass.
+def active_cases(
+    results: RunningResults, pass_index: int, precision: float | None, margin: float = MARGIN
+) -> Collection[Case] | None:
+    """Return the cases that need another pass; None: all.
 
     With a precision, a case ends when the intervals of its time and its speedup are narrow enough.
     Without one, it ends when its verdict cannot change any more. A case without a baseline ends
     when the interval of its time is within the margin.
     """
-
-    def __init__(
-        self, results: RunningResults, precision: float | None, margin: float = MARGIN
-    ) -> None:
-        self._results, self._precision, self._margin = results, precision, margin
-
-    def active_cases(self, pass_index: int) -> Collection[Case] | None:
-        """Return the cases that need another pass; None: all."""
-        if pass_index < (FIRST_LOOK if self._precision is None else FIRST_PRECISE_LOOK):
-            return None
-        times, speedups = self._results.log_times(), self._results.log_speedups()
-        if self._precision is None:
-            looks = pass_index - FIRST_LOOK + 1
-            active = speedups.keys() - decided_early(speedups, self._margin, looks)
-        else:
-            active = _wide(speedups, self._precision)
-        compared = {case.group for case in speedups}
-        alone = {case: logs for case, logs in times.items() if case.group not in compared}
-        active |= _wide(alone, self._precision or self._margin)
-        groups = {case.group for case in active}
-        return {case for case in times if case.group in groups}
+    if pass_index < (FIRST_LOOK if precision is None else FIRST_PRECISE_LOOK):
+        return None
+    times, speedups = results.log_times(), results.log_speedups()
+    if precision is None:
+        active = speedups.keys() - decided_early(speedups, margin, pass_index - FIRST_LOOK + 1)
+    else:
+        active = _wide(speedups, precision)
+    compared = {case.group for case in speedups}
+    alone = {case: logs for case, logs in times.items() if case.group not in compared}
+    groups = {case.group for case in active | _wide(alone, precision or margin)}
+    return {case for case in times if case.group in groups}
 
 
 def _wide(logs: dict[Case, Array], precision: float) -> set[Case]:
@@ -128,7 +119,6 @@ class SweepMonitor:
         self.end_reason = "all_passes"
         """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
         self._request, self._interrupts = request, interrupts or Interrupts()
-        self._criterion = StoppingCriterion(self.results, request.precision, request.margin)
         for (pass_index, case), outcome in (known or {}).items():
             self.results.add(pass_index, case, outcome)
 
@@ -142,7 +132,10 @@ class SweepMonitor:
 
     def active_cases(self, pass_index: int) -> Collection[Case] | None:
         """Return the cases that need another pass; None: all."""
-        cases = self._criterion.active_cases(pass_index) if self._request.adaptive else None
+        request = self._request
+        if not request.adaptive:
+            return None
+        cases = active_cases(self.results, pass_index, request.precision, request.margin)
         if cases is not None and not cases:
             self.end_reason = "converged"
         return cases

@@ -186,7 +186,13 @@ class GroupQueue:
             if self._should_stop():
                 return
             if pending := self._record_settled(pass_index, group):
-                yield self._task(pass_index, pending, seed)
+                own = replace(
+                    self._settings,
+                    threads=pending[0].threads,
+                    seed=self._rng.randrange(2**32) if seed is None else seed,
+                    pass_index=pass_index,
+                )
+                yield SweepTask(pass_index, own, pending)
 
     def _should_stop(self) -> bool:
         self._stopped = self._stopped or self.monitor.should_stop()
@@ -208,15 +214,6 @@ class GroupQueue:
             seed = self._rng.randrange(2**32)
             yield from ((group, seed) for group in groups if group[0].threads == threads)
 
-    def _task(self, pass_index: int, cases: Sequence[Case], seed: int | None) -> SweepTask:
-        own = replace(
-            self._settings,
-            threads=cases[0].threads,
-            seed=self._rng.randrange(2**32) if seed is None else seed,
-            pass_index=pass_index,
-        )
-        return SweepTask(pass_index, own, cases)
-
     def _record_settled(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""
         cases = [case for case in group if (pass_index, case) not in self._known]
@@ -232,7 +229,9 @@ class GroupQueue:
     def _record(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
         self._record_row(pass_index, case, outcome, node)
         self.monitor.results.add(pass_index, case, outcome)
-        once_s = _one_time_s(outcome, self.backends[case.backend])
+        backend, once_s = self.backends[case.backend], 0.0
+        if backend.compile_s and not backend.compiles_per_problem:  # later cases need no time
+            once_s = (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
         self.countdown.tick(case, once_s / max(1, len(self.environment.nodes)))
         self.last_case = case
 
@@ -247,13 +246,6 @@ def total_progress(queues: Sequence[GroupQueue]) -> Progress:
         case=queues[-1].last_case,
         remaining_s=max((seconds for seconds in left_s if seconds is not None), default=None),
     )
-
-
-def _one_time_s(outcome: Outcome, backend: Backend) -> float:
-    """Return the seconds of a one-time compilation, which later cases do not need."""
-    if not backend.compile_s or backend.compiles_per_problem:
-        return 0.0
-    return (outcome.prepare_s or 0.0) + (outcome.first_call_s or 0.0)
 
 
 def by_macs(group: Sequence[Case]) -> tuple[bool, int]:

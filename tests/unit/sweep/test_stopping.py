@@ -14,7 +14,7 @@ from convsweep.sweep.stopping import (
     Budget,
     OpenComparisons,
     RunningResults,
-    StoppingCriterion,
+    active_cases,
     open_comparisons,
 )
 
@@ -36,14 +36,14 @@ def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> 
 def open_problems(
     kept: RunningResults, pass_index: int, precision: float | None = None
 ) -> list[Case]:
-    found = StoppingCriterion(kept, precision).active_cases(pass_index)
+    found = active_cases(kept, pass_index, precision)
     assert found is not None
     return sorted({case.on("") for case in found}, key=lambda case: case.problem.in_channels)
 
 
 def test_all_go_on_until_passes_can_be_compared() -> None:
-    answered = StoppingCriterion(tally([2.0], passes=1), None)
-    assert [answered.active_cases(p) for p in range(FIRST_LOOK)] == [None] * FIRST_LOOK
+    kept = tally([2.0], passes=1)
+    assert [active_cases(kept, p, None) for p in range(FIRST_LOOK)] == [None] * FIRST_LOOK
 
 
 def test_a_settled_problem_drops_out_with_its_baseline() -> None:
@@ -67,7 +67,7 @@ def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
 def test_what_failed_is_never_open() -> None:
     kept = RunningResults("torch_conv")
     kept.add(0, CASES[1], Outcome("crash", "killed"))
-    assert StoppingCriterion(kept, None).active_cases(FIRST_LOOK) == set()
+    assert active_cases(kept, FIRST_LOOK, None) == set()
 
 
 def test_speedups_are_paired_by_pass() -> None:
