@@ -55,7 +55,7 @@ def every_measurement(groups: list[NodeGroup]) -> set[tuple[Any, ...]]:
     }
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     names=st.integers(2, 4).map(lambda n: tuple("abcd"[:n])),
     deaths=st.dictionaries(st.integers(1, 8), st.sampled_from("abcd"), max_size=3),

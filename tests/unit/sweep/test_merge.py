@@ -106,6 +106,11 @@ def visits(run_dir: Path) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])
+
+
+@pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
     """Why runs are not merged, in one line; then nothing is there but what was before."""
 
@@ -195,6 +200,7 @@ def test_a_merged_run_of_one_machine_tells_what_a_plain_run_does(tmp_path: Path)
     assert lacks(told) == []
 
 
+@pytest.mark.usefixtures("_no_figures")
 def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     out = put_together(shard(tmp_path, 1), shard(tmp_path, 3))
     told = store.read_environment(out)
@@ -205,6 +211,7 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     assert "- Shard 2/3 is missing." in page
 
 
+@pytest.mark.usefixtures("_no_figures")
 def test_a_shard_counts_the_cases_of_the_other_shards(tmp_path: Path) -> None:
     run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
     page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
@@ -254,7 +261,10 @@ def test_machines_are_kept_apart(tmp_path: Path) -> None:
             pd.testing.assert_series_equal(own[column], expected[column])
 
 
-def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(tmp_path: Path) -> None:
+def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.report.plots.style.DPI", 10)
     out = put_together(write(tmp_path / "a", made.with_ceilings(SWEPT)), other_machine(tmp_path))
     page = write_report(out, tmp_path / "report")
     text = page.with_suffix(".md").read_text()
