@@ -6,18 +6,16 @@ variant with 5 % more work is 5 % slower: any other verdict is a miss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from pandas import DataFrame
 from scipy import stats
 
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import CONFIDENCE, degrees, estimate
 from convsweep.analysis.summary import summarize
 from convsweep.results.schema import MARGIN
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _AA_VARIANT, _SLOWED_VARIANT = "again", "5%"
 _POWER = 0.9
@@ -29,22 +27,14 @@ class Noise(NamedTuple):
     """Results of an A/A test; rates and relative effects."""
 
     passes: int
-    comparisons: int
-    """Number of comparisons of a backend with itself."""
-    false_alarms: int
-    """Number of them with the verdict `faster` or `slower`."""
-    alarm_rate_high: float
-    """Upper 95 % confidence bound of the rate of false alarms."""
-    trials: int
-    """Number of comparisons of a backend with itself at 5 % more work."""
-    found: int
-    """Number of them with the verdict `slower`."""
-    spread: float
-    """Standard deviation of a speedup from pass to pass; the median over comparisons."""
-    smallest_effect: float
-    """Effect that nine of ten comparisons detect with a power of 90 %."""
-    passes_for_5_percent: int
-    """Number of passes that detect an effect of 5 % in the same way."""
+    comparisons: int  # number of comparisons of a backend with itself
+    false_alarms: int  # number of them with the verdict `faster` or `slower`
+    alarm_rate_high: float  # upper 95 % confidence bound of the rate of false alarms
+    trials: int  # number of comparisons of a backend with itself at 5 % more work
+    found: int  # number of them with the verdict `slower`
+    spread: float  # standard deviation of a speedup from pass to pass; the median over comparisons
+    smallest_effect: float  # effect that nine of ten comparisons detect with a power of 90 %
+    passes_for_5_percent: int  # number of passes that detect an effect of 5 % in the same way
 
 
 def measure_noise(measurements: DataFrame) -> Noise:

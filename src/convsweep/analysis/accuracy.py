@@ -18,13 +18,7 @@ from convsweep.analysis.estimates import (
     stacked,
 )  # fmt: skip
 from convsweep.analysis.verdicts import reject_at_fdr, verdicts
-from convsweep.results.accuracy import (
-    EPOCHS,
-    EQUAL_COST,
-    SEPARABLE,
-    STANDARD,
-    VARIANTS,
-)
+from convsweep.results.accuracy import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -65,17 +59,14 @@ class AccuracyDifference(NamedTuple):
     dataset: str
     variant: str
     seeds: int
-    difference: Interval
-    """Accuracy minus that of the standard network, as a share."""
+    difference: Interval  # accuracy minus that of the standard network, as a share
     decided: bool
     """Whether the difference is significant, corrected for all comparisons of the study."""
-    mac_ratio: float
-    """MACs of the standard network / of this one; above 1 is fewer."""
+    mac_ratio: float  # MACs of the standard network / of this one; above 1 is fewer
     single: Interval
     """Speedup of a call with one sample over the standard network; above 1 is faster."""
     single_verdict: str
-    batch: Interval
-    """Speedup of a call with a batch."""
+    batch: Interval  # speedup of a call with a batch
     batch_verdict: str
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from convsweep.analysis.estimates import estimate, interval
 from convsweep.analysis.run import Run, read_run
@@ -16,9 +17,6 @@ from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of, section
 from convsweep.results.store import RunFolder
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 
 def best_backends(
@@ -64,8 +62,7 @@ def fastest(run: Run) -> DataFrame:
 
 def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:
     """Return the fastest case of a problem, its lead, and its p-value; NaN without a rival."""
-    keys = pd.MultiIndex.from_frame(rivals[["setting", "label", "backend"]])
-    logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))  # (backends, passes)
+    logs = run.log_s(rivals)  # (backends, passes)
     order = np.argsort(estimate(logs).mean, kind="stable")
     winner = rivals.iloc[int(order[0])]
     if len(order) < 2:
@@ -80,12 +77,9 @@ def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object]
 class BestBackends(NamedTuple):
     """Best backends of a run folder."""
 
-    table: DataFrame
-    """The result of `best_backends`, with `BEST_COLUMNS` first."""
-    unlimited: DataFrame
-    """The same of all backends, without an error limit."""
-    cases: DataFrame
-    """The cases of the run."""
+    table: DataFrame  # the result of `best_backends`, with `BEST_COLUMNS` first
+    unlimited: DataFrame  # the same of all backends, without an error limit
+    cases: DataFrame  # the cases of the run
 
     @property
     def left_out(self) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas import DataFrame, Series
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
@@ -18,10 +19,6 @@ from convsweep.results.schema import (
     SEPARABLE_PART,
     STATUSES,
 )
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
 _COSTS = {
@@ -41,10 +38,8 @@ class Cases(NamedTuple):
 
     info: DataFrame
     """Case columns, status and reason of the worst pass, work, costs and `sample_flags`."""
-    log_s: Array
-    """(cases, passes); NaN for a pass without a time and for a case that is not ok."""
-    log_speedup: Array
-    """The same for baseline time / time, both of one pass."""
+    log_s: Array  # (cases, passes); NaN for a pass without a time and for a case that is not ok
+    log_speedup: Array  # the same for baseline time / time, both of one pass
     is_baseline: NDArray[np.bool_]
 
 
@@ -52,10 +47,8 @@ class RowsByRole(NamedTuple):
     """Rows of a run by `role`."""
 
     requested: DataFrame
-    ceilings: DataFrame
-    """Roofline probes."""
-    separable_parts: DataFrame
-    """Parts of separable layers, each timed alone."""
+    ceilings: DataFrame  # roofline probes
+    separable_parts: DataFrame  # parts of separable layers, each timed alone
 
 
 def split(rows: DataFrame) -> RowsByRole:
@@ -116,8 +109,7 @@ class FilteredRun(NamedTuple):
 
     measurements: DataFrame
     """All rows; those of a case beyond the limit are `skipped`, with a reason."""
-    note: str
-    """Sentence on the cases that were left out."""
+    note: str  # sentence on the cases that were left out
 
 
 def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:

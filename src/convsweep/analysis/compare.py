@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep.analysis.cases import Cases, read_cases, split
 from convsweep.analysis.estimates import (
@@ -25,9 +26,6 @@ from convsweep.results import store
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import BASELINE, CASE_COLUMNS
 from convsweep.results.store import RunFolder
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _OF_ONE_MACHINE = ("environment_id", "backend_version", "device_name")
 SHARED_COLUMNS = tuple(name for name in CASE_COLUMNS if name not in _OF_ONE_MACHINE)
@@ -48,8 +46,7 @@ class RunComparison(NamedTuple):
     baseline: str | None
     """Backend that times are relative to, pass by pass; None for absolute times."""
     margin: float
-    differences: list[str]
-    """Differences of machine, versions and settings."""
+    differences: list[str]  # differences of machine, versions and settings
 
 
 def compare(

@@ -24,6 +24,9 @@ class Interval(NamedTuple):
     high: float
 
 
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
+
+
 class Estimate(NamedTuple):
     """Means of logarithms over passes: numbers, or arrays with one entry per case.
 
@@ -32,8 +35,7 @@ class Estimate(NamedTuple):
 
     mean: Array
     standard_error: Array
-    degrees: Array
-    """Degrees of freedom of Student's t."""
+    degrees: Array  # degrees of freedom of Student's t
 
 
 def estimate(logs: Array) -> Estimate:
@@ -120,6 +122,11 @@ def weighted_mean(logs: Array, weights: Array) -> Estimate:
     trimmed = ((kept - 1) / (passes[:, 0] - 1)).mean()
     remaining = trimmed * gram.trace() ** 2 / (gram**2).sum()
     return Estimate(mean, np.sqrt((errors**2).sum() * unbiased), remaining)
+
+
+def equal_mean(logs: Array) -> Estimate:
+    """Return the mean over cases of equal weight; `logs` as for `weighted_mean`."""
+    return weighted_mean(logs, np.full(len(logs), 1 / len(logs)))
 
 
 def total(logs: Array, counts: Array) -> Estimate:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from pandas import DataFrame, Series
 
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
 from convsweep.results.machines import machine_names
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 
 # Columns that two cases must share, besides the problem, to be in one figure or mean.
 SETTING_COLUMNS = (

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from pandas import DataFrame
 
 from convsweep.analysis.model_savings import LayerCost, layer_costs, layers_table
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.results import store
 from convsweep.results.store import RunFolder, read_request_info
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class Model(NamedTuple):
@@ -22,12 +21,10 @@ class Model(NamedTuple):
     name: str
     inputs: Sequence[str]
     convolutions: int
-    macs: int
-    """MACs of one call: convolutions, matrix products and attention."""
+    macs: int  # MACs of one call: convolutions, matrix products and attention
     unmeasured: Sequence[tuple[str, int, int]]
     """Convolutions that cannot be measured: reason, number, MACs."""
-    really_run: bool
-    """Whether the model was run to find its layers, because they depend on data."""
+    really_run: bool  # whether the model was run to find its layers, because they depend on data
     other_dtypes: Mapping[str, int]
     """Number of convolutions that the model runs in a dtype other than the measured one."""
 
@@ -37,8 +34,7 @@ class Advice(NamedTuple):
 
     run: Run
     layers: Sequence[LayerCost]
-    model: Model | None
-    """None if the run has no readable description."""
+    model: Model | None  # None if the run has no readable description
 
     @property
     def is_timed(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from convsweep.analysis.estimates import (
+    UNKNOWN,
     Array,
     Estimate,
     Interval,
@@ -22,9 +24,6 @@ from convsweep.analysis.verdicts import verdicts
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE, is_replaceable, predicted_share
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 LAYER_COLUMNS = (
     "layer", "layer_count", "problem", "baseline_s", "best_backend", "best_s",
     "separable_speedup", "separable_ci_low", "separable_ci_high", "predicted_speedup",
@@ -32,7 +31,6 @@ LAYER_COLUMNS = (
 """Columns of layers.csv."""
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
-UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 class LayerTime(NamedTuple):
@@ -41,8 +39,7 @@ class LayerTime(NamedTuple):
     backend: str
     time_s: Interval
     speedup: Interval
-    verdict: str
-    """Empty if there is no speedup."""
+    verdict: str  # empty if there is no speedup
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,13 @@ class LayerCost:
     """Distinct layer of the model."""
 
     name: str
-    label: str
-    """Name and shape, as far as the layers of the model differ."""
+    label: str  # name and shape, as far as the layers of the model differ
     problem: ConvProblem
-    count: int
-    """Executions per call of the model."""
+    count: int  # executions per call of the model
     baseline_s: Interval
-    best: LayerTime | None
-    """Fastest backend by estimate that computes the same function."""
-    separable: LayerTime | None
-    """Separable replacement; None if there is none, or it has no time."""
-    failure: str
-    """Status and reason if the baseline has no time, else empty."""
+    best: LayerTime | None  # fastest backend by estimate that computes the same function
+    separable: LayerTime | None  # separable replacement; None if there is none, or it has no time
+    failure: str  # status and reason if the baseline has no time, else empty
 
     @property
     def macs(self) -> int:
@@ -80,12 +72,9 @@ class Saving(NamedTuple):
     time_s: Interval
     speedup: Interval
     verdict: str
-    mac_ratio: float
-    """Speedup expected from the MAC count."""
-    layers: int
-    """Distinct changed layers."""
-    convolutions: int
-    """Executions of the changed layers per call."""
+    mac_ratio: float  # speedup expected from the MAC count
+    layers: int  # distinct changed layers
+    convolutions: int  # executions of the changed layers per call
 
 
 def layer_costs(run: Run, order: Sequence[str]) -> list[LayerCost]:

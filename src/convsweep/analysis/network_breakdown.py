@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep.analysis.estimates import Interval, estimate, interval
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
 from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
 from convsweep.results.schema import BASELINE
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 UNATTRIBUTED = "in no call"
 """Time in no call into torch: Python, and interruptions of a forward pass."""
@@ -38,8 +35,7 @@ class LayerBreakdown:
     count: int
     isolated: Sum
     in_network: Sum
-    overhead_s: float
-    """Seconds that timing all of them may have added, at most."""
+    overhead_s: float  # seconds that timing all of them may have added, at most
 
     @property
     def slowdown(self) -> Interval:
@@ -63,14 +59,10 @@ class NetworkBreakdown:
 
     network: str
     end_to_end: Sum
-    isolated: Sum
-    """Sum of the convolutions, each timed alone."""
-    in_network: Sum
-    """Sum of the same convolutions within the network."""
-    others: Mapping[str, Sum]
-    """Calls of other kinds, the longest first."""
-    instrumented: Sum
-    """Forward pass while its parts were timed."""
+    isolated: Sum  # sum of the convolutions, each timed alone
+    in_network: Sum  # sum of the same convolutions within the network
+    others: Mapping[str, Sum]  # calls of other kinds, the longest first
+    instrumented: Sum  # forward pass while its parts were timed
     layers: Sequence[LayerBreakdown]
     passes: int
     call_overhead_s: float
@@ -78,8 +70,7 @@ class NetworkBreakdown:
 
     An upper bound of the error of a part: most of it is spent between calls.
     """
-    cold: Sum | None = None
-    """Sum of the convolutions alone with cold caches; None if not measured."""
+    cold: Sum | None = None  # sum of the convolutions alone with cold caches; None if not measured
 
     @property
     def isolated_share(self) -> Interval:

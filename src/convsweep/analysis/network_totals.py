@@ -29,8 +29,7 @@ class Sum(NamedTuple):
     """Sum of seconds over layers, each as often as it occurs."""
 
     time: Interval
-    log_s: Array
-    """One value per pass; NaN if the pass is incomplete."""
+    log_s: Array  # one value per pass; NaN if the pass is incomplete
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,12 @@ class NetworkChoice:
     """One backend per layer of a network, and the resulting totals."""
 
     name: str
-    backends: Mapping[str, str]
-    """Backend by label of the layer."""
+    backends: Mapping[str, str]  # backend by label of the layer
     sum: Sum
     macs: int
-    parameters: int
-    """Parameters of the convolutions."""
-    speedup: Interval
-    """Speedup over the baseline on every layer."""
-    mac_ratio: float
-    """Speedup expected from the MAC count."""
+    parameters: int  # parameters of the convolutions
+    speedup: Interval  # speedup over the baseline on every layer
+    mac_ratio: float  # speedup expected from the MAC count
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,7 @@ class NetworkSum:
     """One workload in one setting."""
 
     workload: str
-    layers: int
-    """Number of distinct layers."""
+    layers: int  # number of distinct layers
     convolutions: int
     choices: Mapping[str, NetworkChoice]
     """`STANDARD` first; empty unless every layer has a time on the baseline."""
@@ -145,20 +139,12 @@ def _fastest(cases: Mapping[str, Mapping[Any, Any]], without: str = "") -> str:
 
 
 def _choice(
-    run: Run,
-    name: str,
-    backends: Mapping[str, str],
-    by_label: _Cases,
-    standard: Sum | None = None,
+    run: Run, name: str, backends: Mapping[str, str], by_label: _Cases, standard: Sum | None = None
 ) -> NetworkChoice:
     """Return the totals of one choice; `standard` is None for the standard choice itself."""
     cases = [by_label[label][backend] for label, backend in backends.items()]
-    keys = pd.MultiIndex.from_tuples([(c["setting"], c["label"], c["backend"]) for c in cases])
     counts = [int(case["layer_count"]) for case in cases]
-    own = sum_layers(
-        np.log(run.pass_times.loc[keys].to_numpy(dtype="float64")),
-        np.array(counts, dtype="float64"),
-    )
+    own = sum_layers(run.log_s(pd.DataFrame(cases)), np.array(counts, dtype="float64"))
     macs, standard_macs, weights = (
         sum(count * int(each(case)) for count, case in zip(counts, cases, strict=True))
         for each in (itemgetter("backend_macs"), itemgetter("macs"), _parameters)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas import DataFrame, Series
 
-from convsweep.analysis.estimates import Array, Interval, interval, weighted_mean
+from convsweep.analysis.estimates import Array, Interval, equal_mean, interval
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import SeparableComparison
 from convsweep.problems.separable import SEPARABLE_PARTS
 from convsweep.results.schema import MACHINE_COLUMNS, ROOFLINE
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 
 COMPUTE, CACHE, MEMORY = "compute", "cache", "memory"
 
@@ -24,12 +21,9 @@ COMPUTE, CACHE, MEMORY = "compute", "cache", "memory"
 class Roof(NamedTuple):
     """Measured roofline of one device, dtype and number of threads."""
 
-    flops_per_s: float
-    """Rate of the best matrix product."""
-    copies_bytes: Array
-    """Bytes that each copy reads and writes, ascending."""
-    bytes_per_s: Array
-    """Rate of each copy."""
+    flops_per_s: float  # rate of the best matrix product
+    copies_bytes: Array  # bytes that each copy reads and writes, ascending
+    bytes_per_s: Array  # rate of each copy
 
     def bandwidth(
         self, moved_bytes: Array, cold: NDArray[np.bool_]
@@ -108,14 +102,11 @@ def limits(
 class RooflineEfficiency(NamedTuple):
     """Share of the attainable rate over the problems of one setting: mean and extremes."""
 
-    name: str
-    """The backend, or `depthwise part`, `pointwise part`."""
-    efficiency: Interval
-    """Geometric mean over the problems."""
+    name: str  # the backend, or `depthwise part`, `pointwise part`
+    efficiency: Interval  # geometric mean over the problems
     least: float
     most: float
-    bounds: dict[str, int]
-    """Number of problems by bound."""
+    bounds: dict[str, int]  # number of problems by bound
     problems: int
 
 
@@ -150,13 +141,11 @@ def known_points(rows: DataFrame) -> DataFrame:
 
 
 def _efficiency(run: Run, name: str, rows: DataFrame) -> RooflineEfficiency:
-    keys = pd.MultiIndex.from_frame(rows[["setting", "label", "backend"]])
-    log_s = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
     attainable_s = (rows["roofline_fraction"] * rows["median_s"]).to_numpy(dtype="float64")
-    logs = np.log(attainable_s)[:, np.newaxis] - log_s
+    logs = np.log(attainable_s)[:, np.newaxis] - run.log_s(rows)
     return RooflineEfficiency(
         name,
-        interval(weighted_mean(logs, np.full(len(rows), 1 / len(rows)))),
+        interval(equal_mean(logs)),
         float(rows["roofline_fraction"].min()),
         float(rows["roofline_fraction"].max()),
         {str(bound): int(n) for bound, n in rows["bound"].value_counts().items()},

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from convsweep.analysis.cases import split
-from convsweep.analysis.estimates import Interval, interval, total, weighted_mean
+from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import label_cases
 from convsweep.problems.separable import FACTORED
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 MAX_BACKENDS_WITH_FEWER_MACS = 3
 """Number of backends with fewer MACs that get a sentence and a figure each."""
@@ -30,14 +28,11 @@ class Run(NamedTuple):
     are ok in all their passes."""
     baseline: str
     margin: float
-    missing_cases: int = 0
-    """Number of requested cases without a row."""
-    ceilings: DataFrame = pd.DataFrame()
-    """Roofline probes, with the same columns."""
+    missing_cases: int = 0  # number of requested cases without a row
+    ceilings: DataFrame = pd.DataFrame()  # roofline probes, with the same columns
     separable_parts: DataFrame = pd.DataFrame()
     """Parts of separable layers, each timed alone; their `label` is that of the problem."""
-    other_shards_cases: int = 0
-    """Number of missing cases that belong to other shards."""
+    other_shards_cases: int = 0  # number of missing cases that belong to other shards
 
     @property
     def backends(self) -> list[str]:
@@ -48,6 +43,11 @@ class Run(NamedTuple):
     def settings(self) -> list[str]:
         """Device, dtype and so on; times are only compared within a setting."""
         return list(dict.fromkeys(self.cases["setting"]))
+
+    def log_s(self, cases: DataFrame) -> Array:
+        """Return the logarithms of the seconds of some cases, (cases, passes)."""
+        keys = pd.MultiIndex.from_frame(cases[_CASE])
+        return np.asarray(np.log(self.pass_times.loc[keys].to_numpy(dtype="float64")))
 
     def within(self, setting: str) -> Run:
         """Return the part of the run in one setting."""
@@ -113,15 +113,14 @@ def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     """Return the geometric mean of the speedups over the baseline, in one setting."""
     times = run.pass_times.droplevel("setting")
     if run.cases.empty or not {backend, run.baseline} <= set(times.index.unique("backend")):
-        return MeanSpeedup(Interval(np.nan, np.nan, np.nan), 0)
+        return MeanSpeedup(UNKNOWN, 0)
     backends = times.index.get_level_values("backend")
     own, base = (times[backends == b].droplevel("backend") for b in (backend, run.baseline))
     speedups = (base / own).dropna(how="all")
-    problems = len(speedups)
-    if not problems:
-        return MeanSpeedup(Interval(np.nan, np.nan, np.nan), 0)
+    if speedups.empty:
+        return MeanSpeedup(UNKNOWN, 0)
     logs = np.log(speedups.to_numpy(dtype="float64"))
-    return MeanSpeedup(interval(weighted_mean(logs, np.full(problems, 1 / problems))), problems)
+    return MeanSpeedup(interval(equal_mean(logs)), len(speedups))
 
 
 def mac_ratio(run: Run) -> Series:
@@ -168,10 +167,8 @@ def network_totals(run: Run, workload: str) -> dict[str, Total]:
         layers = cases[(cases["backend"] == backend) & (cases["status"] == "ok")]
         if layers.empty:
             continue
-        keys = pd.MultiIndex.from_frame(layers[["setting", "label", "backend"]])
-        logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
         counts = layers["layer_count"].to_numpy(dtype="float64")
-        totals[backend] = Total(interval(total(logs, counts)), len(layers))
+        totals[backend] = Total(interval(total(run.log_s(layers), counts)), len(layers))
     return totals
 
 

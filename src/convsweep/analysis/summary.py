@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import Estimate, bounds, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.verdicts import verdicts
 from convsweep.results.schema import BASELINE, CASE_COLUMNS, MARGIN
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SUMMARY_COLUMNS = (
     *CASE_COLUMNS, "status", "reason", "passes", "median_s", "ci_low_s", "ci_high_s", "flops_per_s",

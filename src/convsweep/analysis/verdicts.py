@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from convsweep.analysis.estimates import (
-    CONFIDENCE,
-    Array,
-    Estimate,
-    degrees,
-    estimate,
-    stacked,
-)
+from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, degrees, estimate, stacked
 from convsweep.results.schema import MARGIN
 
 DIRECTIONS = ("faster", "slower", "same")

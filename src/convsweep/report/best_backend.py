@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import BestBackends
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.tables import Table, by_setting
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 def best_table(table: DataFrame) -> Table:

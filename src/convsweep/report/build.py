@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame
 
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
@@ -27,14 +29,11 @@ from convsweep.report.sections import (
     roofline,
     separable,
 )
-from convsweep.report.sections.separable_text import Comparisons
+from convsweep.report.sections.separable import Comparisons
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.schema import NOISE
 from convsweep.results.store import RunFolder
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
 _SUMMARY_NOTE = (

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pandas import DataFrame, Series
 
 from convsweep import formatting
 from convsweep.analysis.compare import RunComparison
 from convsweep.report.tables import Table, by_setting, escape_markdown, markdown
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 VERDICTS = ("slower", "faster", "undecided", "same")
 LEGEND = (

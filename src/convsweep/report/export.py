@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
@@ -18,9 +19,6 @@ from convsweep.results.files import replace_file
 from convsweep.results.machines import machine_of, machines, run_id_of, section
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 from convsweep.results.store import RunFolder
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 PYTEST_BENCHMARK = "5.1.0"
 """Version of pytest-benchmark whose JSON format is written."""

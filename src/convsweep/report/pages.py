@@ -22,13 +22,10 @@ class Section(NamedTuple):
     """One section of a page, under a heading of its own."""
 
     title: str
-    sentences: Sequence[str] = ()
-    """Findings, one per line."""
-    tables: Sequence[tuple[str, Table]] = ()
-    """Captions and tables; an empty caption is not shown."""
+    sentences: Sequence[str] = ()  # findings, one per line
+    tables: Sequence[tuple[str, Table]] = ()  # captions and tables; an empty caption is not shown
     pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = ()
-    """How it was measured, and limitations."""
+    notes: Sequence[str] = ()  # how it was measured, and limitations
 
 
 def require_report_folder(out: Path) -> None:

@@ -13,14 +13,14 @@ from convsweep.analysis.run import (
     unsteady,
 )
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.sections import separable_text
+from convsweep.report.sections.separable import Comparisons, verdict_sentences
 
 
-def summary_sentences(run: Run, comparisons: separable_text.Comparisons) -> list[str]:
+def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     """Return the findings per setting, then open comparisons and missing times."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    sentences = separable_text.verdict_sentences(run, comparisons)
+    sentences = verdict_sentences(run, comparisons)
     for setting in run.settings:
         part = run.within(setting)
         where = f"On {setting}: " if len(run.settings) > 1 else ""

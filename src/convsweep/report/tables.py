@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, mean_speedup, unsteady
 from convsweep.analysis.sample_flags import FLAGS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _MAX_NAMES = 5
 

@@ -185,11 +185,7 @@ def test_unknown_errors_are_not_measured(tmp_path: Path) -> None:
 
 
 @given(
-    arrays(
-        np.float64,
-        st.tuples(st.integers(1, 4), st.integers(2, 6)),
-        elements=st.floats(-10, 2),
-    )
+    arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(-10, 2))
 )
 def test_each_pass_has_the_time_of_the_case_that_the_others_choose(logs: np.ndarray) -> None:
     field = _field(logs)

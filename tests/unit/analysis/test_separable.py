@@ -55,9 +55,7 @@ def test_mac_ratio_times_its_realized_share_is_the_speedup(usual: Run) -> None:
         assert np.multiply(r.realized, r.mac_ratio) == pytest.approx(r.speedup)
 
 
-def test_roofline_speedup_times_relative_efficiency_is_the_speedup(
-    usual: Run,
-) -> None:
+def test_roofline_speedup_times_relative_efficiency_is_the_speedup(usual: Run) -> None:
     for r in compare_separable(usual).replacements:  # four passes: no mean is trimmed
         least_s = r.depthwise.attainable_s + r.pointwise.attainable_s
         efficiency = least_s / r.separable.value

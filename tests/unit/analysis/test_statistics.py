@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 from collections.abc import Iterable
@@ -150,12 +151,12 @@ def test_no_value_gives_nothing_at_all() -> None:
     assert all(math.isnan(part) for part in geometric_interval(np.array([])))
 
 
-@pytest.mark.parametrize("passes", [2, 3, 5, 10])
+@pytest.mark.parametrize("passes", [2, 5, 10])
 def test_nineteen_of_twenty_intervals_hold_the_truth(passes: int) -> None:
     generator = np.random.default_rng(passes)
     runs = 2e-3 * np.exp(generator.normal(0, 0.03, size=(4000, passes)))
-    intervals = [geometric_interval(run) for run in runs]
-    held = np.mean([interval.low <= 2e-3 <= interval.high for interval in intervals])
+    _, low, high = bounds(estimate(np.log(runs)))
+    held = np.mean((low <= 2e-3) & (high >= 2e-3))
     assert 0.93 < held < 0.97
 
 
@@ -270,13 +271,13 @@ def test_a_mean_over_cases_that_stopped_early_and_late_holds_the_truth(shared: f
     """Twelve cases of four passes and eight of twelve; errors are the case's own, or the pass'."""
     generator = np.random.default_rng(7)
     held = 0
-    for _ in range(1500):
+    for _ in range(600):
         own, common = generator.normal(size=(20, 12)), generator.normal(size=12)
         logs = 0.03 * (math.sqrt(1 - shared) * own + math.sqrt(shared) * common)
         logs[:12, 4:] = np.nan
         found = interval(weighted_mean(logs, np.full(20, 1 / 20)))
         held += found.low <= 1 <= found.high
-    assert 0.93 < held / 1500 < 0.985
+    assert 0.92 < held / 600 < 0.99
 
 
 def test_a_case_with_one_pass_leaves_the_mean_without_an_interval() -> None:
@@ -333,14 +334,14 @@ def test_what_was_settled_is_in_the_verdicts_of_the_whole_run() -> None:
 
 
 def test_looking_after_every_pass_makes_no_false_verdicts() -> None:
-    """A backend against itself, 2,000 comparisons: at most 1 % are faster or slower."""
+    """A backend against itself, 1,000 comparisons: at most 1 % are faster or slower."""
     generator = np.random.default_rng(11)
     wrong = 0
-    for _ in range(10):
+    for _ in range(5):
         deviation = generator.uniform(0.01, 0.06, size=(200, 1))
-        seen, _ = follow(generator.normal(0, deviation, (200, 30)), 30)
+        seen, _ = follow(generator.normal(0, deviation, (200, 20)), 20)
         wrong += int(np.isin(said_of(seen), ["faster", "slower"]).sum())
-    assert wrong / 2000 <= 0.01
+    assert wrong / 1000 <= 0.01
 
 
 @pytest.mark.parametrize("mean", [0.05, -0.05, 0.3, 0.0, 0.01])
@@ -367,7 +368,7 @@ def test_nobody_knows_how_many_passes_an_estimate_on_the_margin_needs() -> None:
     assert passes_needed(np.array([0.3, 0.3]), MARGIN) == 2
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(medians=st.lists(st.tuples(seconds, seconds), min_size=2, max_size=5))
 def test_a_speedup_is_the_geometric_mean_of_the_passes_ratios(
     summary, medians: list[tuple[float, float]]
@@ -418,20 +419,20 @@ def test_every_row_names_the_baseline_that_it_is_divided_by(summary, baseline: s
     assert found.loc[other, "speedup"] == pytest.approx(speedup)
 
 
-@pytest.mark.parametrize("worst", range(len(STATUSES)))
-@pytest.mark.parametrize("other", range(len(STATUSES)))
-@pytest.mark.parametrize("first", [0, 1])
-def test_the_status_of_a_case_is_that_of_its_worst_pass(
-    summary, worst: int, other: int, first: int
-) -> None:
+def test_the_status_of_a_case_is_that_of_its_worst_pass(summary) -> None:
+    pairs = list(itertools.product(STATUSES, repeat=2))
     made = [
-        row("loop", index, 1.0 if status == "ok" else None, status=status, reason=f"why {status}")
-        for index, status in enumerate([STATUSES[worst], STATUSES[other]][:: 1 - 2 * first])
-    ]
-    found = summary(made).loc["loop"]
-    status = STATUSES[min(worst, other)]
-    assert (found["status"], found["reason"]) == (status, f"why {status}")
-    assert bool(found[TIMES].notna().all()) == (status == "ok")
+        row("loop", index, 1.0 if status == "ok" else None, status=status, reason=f"why {status}",
+            layer=str(pair))
+        for pair in pairs
+        for index, status in enumerate(pair)
+    ]  # fmt: skip
+    found = summary(made).set_index("layer")
+    for pair in pairs:
+        status = min(pair, key=STATUSES.index)
+        case = found.loc[str(pair)]
+        assert (case["status"], case["reason"]) == (status, f"why {status}")
+        assert bool(case[TIMES].notna().all()) == (status == "ok")
 
 
 @pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
@@ -533,7 +534,7 @@ def test_the_margin_is_the_callers(summary) -> None:
     assert summary(made, margin=0.1).loc["loop", "verdict"] == "same"
 
 
-def test_verdicts_are_corrected_over_the_whole_run_and_intervals_are_not(summary) -> None:
+def test_verdicts_are_corrected_over_the_whole_run_and_intervals_are_not(measure) -> None:
     generator = np.random.default_rng(2)
     layers = [f"l{index}" for index in range(100)]
     made = [
@@ -544,13 +545,14 @@ def test_verdicts_are_corrected_over_the_whole_run_and_intervals_are_not(summary
             *rows("loop", np.exp(generator.normal(0, 0.1, 5)), layer=layer),
         ]
     ]
-    found = summary(made)
+    measurements = measure(made)
+    found = summarize(measurements)
     found = found[found["backend"] == "loop"]
-    plain = [
-        summary([each for each in made if each.layer == layer]).loc["loop"] for layer in layers
-    ]
-    assert list(found["speedup_ci_low"]) == [each["speedup_ci_low"] for each in plain]
-    assert sum(each["verdict"] != "undecided" for each in plain) >= 1
+    boldest = found.loc[found["speedup_ci_low"].idxmax()]
+    alone = summarize(measurements[measurements["layer"] == boldest["layer"]])
+    alone = alone[alone["backend"] == "loop"].iloc[0]
+    assert list(boldest[SPEEDUPS]) == list(alone[SPEEDUPS])
+    assert alone["verdict"] == "faster"
     assert set(found["verdict"]) == {"undecided"}
 
 

@@ -131,9 +131,7 @@ def test_a_family_has_one_colour_and_a_backend_a_mark_of_its_own(usual: Candidat
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
 
 
-def test_of_many_backends_the_fastest_are_drawn_and_the_caption_counts_them(
-    tmp_path: Path,
-) -> None:
+def test_of_many_backends_the_fastest_are_drawn_and_the_caption_counts_them(tmp_path: Path) -> None:
     names = ["torch_conv", *(f"engine{n}" for n in range(20))]
     faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
     layers = {f"c{c}": (1, square(c, 14, 3)) for c in (8, 16)}

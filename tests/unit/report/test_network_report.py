@@ -31,15 +31,7 @@ from convsweep.results.networks import CONVOLUTION
 from convsweep.results.schema import MEASUREMENTS_TABLE, Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
-from tests.support.synthetic_networks import (
-    LAYERS,
-    PAIR,
-    fastest_s,
-    frame,
-    inside,
-    modelled,
-    rows,
-)
+from tests.support.synthetic_networks import LAYERS, PAIR, fastest_s, frame, inside, modelled, rows
 
 Read = Callable[..., Run]
 

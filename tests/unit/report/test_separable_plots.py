@@ -13,13 +13,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.report.plots import (
-    Picture,
-    crossover,
-    predicted_speedup,
-    roofline,
-    separable_parts,
-)
+from convsweep.report.plots import Picture, crossover, predicted_speedup, roofline, separable_parts
 from convsweep.report.plots.style import WIDTH, drawing_style, fitting_columns
 from convsweep.report.sections import separable as study_section
 from convsweep.results.schema import Row

@@ -12,7 +12,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.report.sections.separable_text import explanation_sentences, verdict_sentences
+from convsweep.report.sections.separable import explanation_sentences, verdict_sentences
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.schema import ROOFLINE, Row
 from convsweep.results.store import load

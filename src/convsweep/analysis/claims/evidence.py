@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from convsweep.analysis.claims.claims import CLAIMS, Claim
 from convsweep.analysis.claims.pairs import Pair, Timing
 from convsweep.analysis.estimates import (
+    UNKNOWN,
     Array,
     Interval,
     bounds,
+    equal_mean,
     estimate,
     interval,
-    weighted_mean,
 )
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
@@ -32,10 +32,8 @@ class PairResult(NamedTuple):
     """One measured pair."""
 
     pair: Pair
-    ratio: Interval
-    """Seconds of the second / seconds of the first."""
-    over_claimed: Interval
-    """The measured ratio over the claimed one."""
+    ratio: Interval  # seconds of the second / seconds of the first
+    over_claimed: Interval  # the measured ratio over the claimed one
     verdict: str
 
 
@@ -44,8 +42,7 @@ class ClaimResult(NamedTuple):
 
     claim: Claim
     pairs: Sequence[PairResult]
-    mean: Interval
-    """Geometric mean over pairs of measured / claimed."""
+    mean: Interval  # geometric mean over pairs of measured / claimed
 
     @property
     def verdict(self) -> str:
@@ -80,10 +77,8 @@ def evaluate(run: Run) -> list[ClaimResult]:
 def _log_times(run: Run) -> Mapping[Timing, Array]:
     """Return the logarithms of the seconds of every timing, one per pass."""
     cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
-    keys = pd.MultiIndex.from_frame(cases[["setting", "label", "backend"]])
-    logs = np.log(run.pass_times.loc[keys].to_numpy(dtype="float64"))
     timings = map(Timing, map(ConvProblem.parse, cases["problem"]), cases["backend"])
-    return dict(zip(timings, logs, strict=True))
+    return dict(zip(timings, run.log_s(cases), strict=True))
 
 
 def _pairs(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) -> list[Pair]:
@@ -115,7 +110,7 @@ def _result(
     claim: Claim, pairs: Sequence[Pair], logs: Array, verdicts: NDArray[np.str_]
 ) -> ClaimResult:
     if not pairs:
-        return ClaimResult(claim, (), Interval(np.nan, np.nan, np.nan))
+        return ClaimResult(claim, (), UNKNOWN)
     results = [
         PairResult(
             pair,
@@ -125,5 +120,4 @@ def _result(
         )
         for pair, ends, verdict in zip(pairs, bounds(estimate(logs)).T, verdicts, strict=True)
     ]
-    mean = interval(weighted_mean(logs, np.full(len(pairs), 1 / len(pairs))))
-    return ClaimResult(claim, results, mean)
+    return ClaimResult(claim, results, interval(equal_mean(logs)))

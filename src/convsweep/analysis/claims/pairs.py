@@ -24,8 +24,7 @@ class Pair(NamedTuple):
 
     first: Timing
     second: Timing
-    claimed: float
-    """Claimed ratio: seconds of the second / seconds of the first."""
+    claimed: float  # claimed ratio: seconds of the second / seconds of the first
 
 
 FindPairs = Callable[[Collection[Timing], str], Iterator[Pair]]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas import DataFrame, Series
 
 from convsweep.analysis.estimates import Array, estimate
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.separable import FACTORED, SEPARABLE
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 BASIC, ALGORITHMS, KERNELS, ENGINES = "basic", "algorithms", "kernels", "engines"
 FAMILIES = (BASIC, ALGORITHMS, KERNELS, ENGINES)
@@ -32,12 +30,9 @@ _CONTIGUOUS = "contiguous"
 class Candidates(NamedTuple):
     """Timed cases of one setting, over memory formats, that may be compared with each other."""
 
-    name: str
-    """Device, dtype and threads, as far as they vary in the run."""
-    cases: DataFrame
-    """The timed cases, with the additional columns `format` and `kind`."""
-    log_s: Array
-    """(cases, passes); NaN for a pass without a time."""
+    name: str  # device, dtype and threads, as far as they vary in the run
+    cases: DataFrame  # the timed cases, with the additional columns `format` and `kind`
+    log_s: Array  # (cases, passes); NaN for a pass without a time
     baseline: str
     margin: float
     layers: Mapping[str, frozenset[str]]
@@ -97,10 +92,8 @@ class Candidates(NamedTuple):
 class BestPick(NamedTuple):
     """The fastest of some cases of one layer."""
 
-    log_s: Array
-    """One value per pass, of the case that the other passes select; NaN for no time."""
-    backend: str
-    """Selected by all passes, as are the following fields."""
+    log_s: Array  # one value per pass, of the case that the other passes select; NaN for no time
+    backend: str  # selected by all passes, as are the following fields
     format: str
     relative_err: float
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.analysis.estimates import Interval, estimate, interval, weighted_mean
+from convsweep.analysis.estimates import Interval, equal_mean, estimate, interval
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
     ENGINES,
@@ -43,29 +43,21 @@ class PairwiseComparison(NamedTuple):
     role: str
     opponent: str
     layers: int
-    speedup: Interval
-    """Geometric mean over the layers."""
-    won: int
-    """Layers with a speedup above 1."""
-    decided: int
-    """Layers with the verdict `faster`, corrected for their number."""
-    lost: int
-    """Layers with the verdict `slower`."""
-    error: float
-    """Largest relative error of the picks on these layers; NaN if unknown."""
+    speedup: Interval  # geometric mean over the layers
+    won: int  # layers with a speedup above 1
+    decided: int  # layers with the verdict `faster`, corrected for their number
+    lost: int  # layers with the verdict `slower`
+    error: float  # largest relative error of the picks on these layers; NaN if unknown
     opponent_error: float
 
 
 class ComparisonGroup(NamedTuple):
     """All comparisons of one role on the same layers."""
 
-    workload: str
-    """Empty for all layers of the run."""
+    workload: str  # empty for all layers of the run
     kind: str
-    comparisons: Mapping[str, PairwiseComparison]
-    """By opponent, the baseline first."""
-    backends: Mapping[str, int]
-    """Number of layers that each backend was picked on."""
+    comparisons: Mapping[str, PairwiseComparison]  # by opponent, the baseline first
+    backends: Mapping[str, int]  # number of layers that each backend was picked on
 
     @property
     def role(self) -> str:
@@ -124,7 +116,7 @@ def compare_picks(
         role,
         opponent,
         len(shared),
-        interval(weighted_mean(logs, np.full(len(shared), 1 / len(shared)))),
+        interval(equal_mean(logs)),
         int((found.mean > 0).sum()),
         int((decided == "faster").sum()),
         int((decided == "slower").sum()),
@@ -143,14 +135,10 @@ class NetworkComparison(NamedTuple):
 
     workload: str
     layers: int
-    own: Sum
-    """Best own kernel of each layer, or torch if it is faster or there is no kernel."""
-    on_torch: int
-    """Number of layers of `own` on torch."""
-    torch: Sum
-    """The baseline in one memory format."""
-    engines: Sum
-    """Best engine of each layer, torch in either format included."""
+    own: Sum  # best own kernel of each layer, or torch if it is faster or there is no kernel
+    on_torch: int  # number of layers of `own` on torch
+    torch: Sum  # the baseline in one memory format
+    engines: Sum  # best engine of each layer, torch in either format included
 
     @property
     def over_torch(self) -> Interval:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from convsweep.analysis.estimates import (
+    UNKNOWN,
     Array,
     Interval,
+    equal_mean,
     interval,
     weighted_mean,
 )
@@ -25,7 +27,6 @@ from convsweep.problems.separable import (
     predicted_share,
 )
 
-UNKNOWN = Interval(np.nan, np.nan, np.nan)
 STANDARD = "standard"
 MAX_EFFICIENCY = 1.15
 """Mean share of the roofline above which the measured roofline is not an upper bound."""
@@ -36,14 +37,10 @@ class SeparablePart:
     """One convolution on its own: the standard layer, or one part of its replacement."""
 
     problem: ConvProblem
-    intensity: float
-    """FLOPs per byte, each element moved once."""
-    time: Interval
-    """Seconds per call; NaN if it was not timed."""
-    attainable_s: float
-    """Seconds that the roofline allows; NaN if the roofline was not measured."""
-    bound: str
-    """What limits the rate: `compute`, `cache`, `memory`; empty if unknown."""
+    intensity: float  # FLOPs per byte, each element moved once
+    time: Interval  # seconds per call; NaN if it was not timed
+    attainable_s: float  # seconds that the roofline allows; NaN if the roofline was not measured
+    bound: str  # what limits the rate: `compute`, `cache`, `memory`; empty if unknown
 
     @property
     def efficiency(self) -> Interval:
@@ -63,8 +60,7 @@ class Replacement:
     standard: SeparablePart
     depthwise: SeparablePart
     pointwise: SeparablePart
-    separable: Interval
-    """Seconds per call of the replacement."""
+    separable: Interval  # seconds per call of the replacement
     separable_macs: int
     speedup: Interval
     verdict: str
@@ -116,8 +112,7 @@ class Explanation(NamedTuple):
     """Share of the attainable rate of the standard layer and of each part."""
     time_shares: Mapping[str, Interval]
     """Share of the replacement's time of each part timed alone, and of the `rest`."""
-    depthwise_macs: float
-    """Share of the replacement's MACs in its depthwise part."""
+    depthwise_macs: float  # share of the replacement's MACs in its depthwise part
 
     @property
     def has_intervals(self) -> bool:
@@ -197,7 +192,7 @@ def _mean(logs: Array) -> Interval:
     """Return the geometric mean over the rows of `logs`; unknown if a row has no value."""
     if not len(logs) or np.isnan(logs).all(axis=1).any():
         return UNKNOWN
-    return interval(weighted_mean(logs, np.full(len(logs), 1 / len(logs))))
+    return interval(equal_mean(logs))
 
 
 def _time_shares(logs: Mapping[str, Array]) -> dict[str, Interval]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
-from convsweep.analysis.estimates import Array, Interval, bounds, estimate
+from convsweep.analysis.estimates import UNKNOWN, Array, Interval, bounds, estimate
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import (
     STANDARD,
-    UNKNOWN,
     Replacement,
     SeparableComparison,
     SeparablePart,
@@ -25,9 +25,6 @@ from convsweep.problems.separable import (
     SEPARABLE_PARTS,
     is_replaceable,
 )
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _Case = Mapping[Any, Any]
 

@@ -47,8 +47,7 @@ class Cell(NamedTuple):
     size: tuple[int, ...]
     macs: int
     winner: str
-    speedup: float
-    """Over the baseline; NaN if it has no time."""
+    speedup: float  # over the baseline; NaN if it has no time
     significant: bool
     """Whether it is faster than every other backend, corrected for the number of layers."""
 

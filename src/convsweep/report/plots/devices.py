@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
@@ -17,9 +18,6 @@ from convsweep.report.plots.axes import (
     panel_columns,
 )
 from convsweep.report.plots.style import Picture, fastest_title, legend, looks, new_figure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MOST_PROBLEMS = 16
 _SHARED = ["dtype", "memory_format", "driver", "environment_id"]

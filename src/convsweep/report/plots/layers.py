@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals
 from convsweep.report.plots.axes import error_bars, label_rows, linear_seconds, log_seconds
 from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, new_figure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MOST_LAYERS = 30
 

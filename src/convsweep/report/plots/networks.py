@@ -126,8 +126,7 @@ class Gain(NamedTuple):
 
     name: str
     measured: Interval
-    mac_ratio: float
-    """MACs before / MACs after."""
+    mac_ratio: float  # MACs before / MACs after
 
 
 def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, mac_ratio, mean_speedup
 from convsweep.report.plots.axes import error_bars, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_figure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MOST_GROUPS = 6
 _NAME_WIDTH = 0.045  # of the axis

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
@@ -17,9 +17,6 @@ from convsweep.problems.separable import DEPTHWISE, POINTWISE
 from convsweep.report.plots.axes import log_ratios
 from convsweep.report.plots.separable_parts import PART_COLORS
 from convsweep.report.plots.style import Look, Picture, legend, looks, marker_handle, new_figure
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 PART_LOOKS = {
     DEPTHWISE: Look(PART_COLORS[DEPTHWISE], "v"),

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from convsweep import formatting
-from convsweep.analysis.estimates import Array, Estimate, estimate, weighted_mean
+from convsweep.analysis.estimates import Array, Estimate, equal_mean, estimate
 from convsweep.analysis.families.candidates import Candidates, log_speedups
 from convsweep.analysis.verdicts import verdicts
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
@@ -23,8 +23,7 @@ class Place(NamedTuple):
     """Cases of one backend, and their geometric means."""
 
     speedups: Array
-    mean: Estimate
-    """Of the logarithms of all speedups, every case with the same weight."""
+    mean: Estimate  # of the logarithms of all speedups, every case with the same weight
     errors: Array
 
     @property
@@ -78,8 +77,7 @@ def _places(field: Candidates) -> dict[str, Place]:
     found = {}
     for name in dict.fromkeys(field.cases.loc[known, "backend"]):
         own = known & (field.cases["backend"] == name).to_numpy(dtype=bool)
-        mean = weighted_mean(logs[own], np.full(own.sum(), 1 / own.sum()))
-        found[str(name)] = Place(speedups[own], mean, errors[own])
+        found[str(name)] = Place(speedups[own], equal_mean(logs[own]), errors[own])
     return found
 
 

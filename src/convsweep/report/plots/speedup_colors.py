@@ -24,8 +24,7 @@ _LEAST, _MOST = 1.0, 4.0  # of the limit: colours end between 2 and 16 times fas
 class SpeedupColors(NamedTuple):
     """Colour scale of speedups, symmetric on a logarithmic axis."""
 
-    limit: float
-    """log2 of the speedup where the colours end."""
+    limit: float  # log2 of the speedup where the colours end
 
     @classmethod
     def of(cls, speedups: Iterable[float]) -> SpeedupColors:

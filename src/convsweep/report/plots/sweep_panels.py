@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from pandas import DataFrame
 
 from convsweep.formatting import compact
 from convsweep.report.plots.axes import evenly
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MOST_PANELS = 6
 PANEL_AXES = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
+from pandas import DataFrame
 
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run
@@ -14,9 +15,6 @@ from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import add_panels, log_seconds, log_ticks_at
 from convsweep.report.plots.style import Look, Picture, fastest_title, legend, looks, new_figure
 from convsweep.report.plots.sweep_panels import PANEL_AXES, choose_panels, joined_by_lines
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class Sweep(NamedTuple):

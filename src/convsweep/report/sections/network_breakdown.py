@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.network_breakdown import (
-    UNATTRIBUTED,
-    NetworkBreakdown,
-    network_breakdowns,
-)
+from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown, network_breakdowns
 from convsweep.analysis.network_totals import STANDARD_SUFFIX, ratio
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import draw_breakdown
 from convsweep.report.plots.style import Picture
 from convsweep.report.tables import Table, by_setting
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 TITLE = "Whole networks against the sums of their layers"
 _KINDS = ("batch norm", "activation", "pooling", "linear", "other")

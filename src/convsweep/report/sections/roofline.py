@@ -13,7 +13,7 @@ from convsweep.problems.separable import SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
-from convsweep.report.sections.separable_text import Comparisons
+from convsweep.report.sections.separable import Comparisons
 from convsweep.report.tables import Table, by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 
