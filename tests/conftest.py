@@ -1,4 +1,4 @@
-"""Markers by folder: `process` starts processes, `compile` compiles; `ray`, `browser` need those."""
+"""Markers by folder: `process`, `compile`, `ray` and `browser` name what a test needs."""
 
 from pathlib import Path
 
