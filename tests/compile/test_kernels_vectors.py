@@ -8,8 +8,8 @@ from torch import Tensor
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import vectors as v
 from convsweep.backends.kernels.compiling import kernel
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.small_matrices import times, times_plus
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
 MATRIX = (
     (4.0, 0.0, -5.0, 0.0),

@@ -14,13 +14,7 @@ from convsweep.accuracy.trial import Trial, failed_rows, run_trial_in_process
 from convsweep.formatting import one_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
-from convsweep.results.accuracy import (
-    ACCURACY_TABLE,
-    VARIANTS,
-    AccuracyRow,
-    Unit,
-    completed_units,
-)
+from convsweep.results.accuracy import ACCURACY_TABLE, VARIANTS, AccuracyRow, Unit, completed_units
 from convsweep.results.lock import locked
 from convsweep.sweep import resume as sweep_resume
 from convsweep.system.devices import cpu_name
@@ -168,7 +162,7 @@ def _load(source: Source) -> Dataset | str:
 def _metadata(
     request: StudyRequest, loaded: Mapping[str, Dataset | str], run_id: str, command: str
 ) -> dict[str, Any]:
-    """Return environment.json as it is written at the start."""
+    """Return environment.json of the start."""
     return {
         "run_id": run_id,
         "command": command,

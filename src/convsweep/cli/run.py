@@ -42,12 +42,7 @@ from convsweep.system.signals import exit_on_interrupt
 @click.option("--dry-run", is_flag=True, help="Print the number of cases and the expected time.")
 @options.ray_options
 def run(
-    out: Path | None,
-    resume: bool,
-    dry_run: bool,
-    ray: str | None,
-    nodes: str | None,
-    **chosen: Any,
+    out: Path | None, resume: bool, dry_run: bool, ray: str | None, nodes: str | None, **chosen: Any
 ) -> int:
     """Measure a sweep.
 

@@ -168,9 +168,7 @@ def _fitting(
 
 
 def _group(
-    members: Sequence[tuple[Node, NodeInfo]],
-    options: Options,
-    finish: Callable[[Request], Request],
+    members: Sequence[tuple[Node, NodeInfo]], options: Options, finish: Callable[[Request], Request]
 ) -> NodeGroup:
     first = members[0][1]
     there = first.requested_devices

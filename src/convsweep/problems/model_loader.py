@@ -37,7 +37,7 @@ def load_model(spec: str) -> nn.Module:
     Args:
         spec: `package.module:factory`, importable from the current folder too; `FILE.py:factory`;
             `torchvision:NAME` or `timm:NAME`, with initial weights. A factory is called without
-            arguments; a module object is used as it is.
+            arguments; a module object is used unchanged.
 
     Raises:
         ValueError: a part of `spec` is wrong, or its code fails.

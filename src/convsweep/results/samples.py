@@ -158,7 +158,7 @@ def _compress(text: bytes) -> bytes:
     return zlib.compress(text, wbits=_GZIP)
 
 
-_MAGIC = _compress(b"")[:8]  # it holds no time and no name, so every member begins alike
+_MAGIC = _compress(b"")[:8]  # without a time or a name, all begin alike
 
 
 def _joined(members: Iterable[_Member]) -> Iterator[bytes]:

@@ -196,10 +196,7 @@ def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]
 
 
 def _metadata(
-    environments: Sequence[Environment],
-    settings: Mapping[str, Settings],
-    run_id: str,
-    command: str,
+    environments: Sequence[Environment], settings: Mapping[str, Settings], run_id: str, command: str
 ) -> dict[str, object]:
     """Return the content of environment.json; several environments have a part each."""
     first = environments[0].request

@@ -59,7 +59,7 @@ class Device:
     cache_bytes: int
     """Size of its largest cache."""
     flush_caches: Callable[[], None]
-    """Reads and writes more than all caches hold."""
+    """Reads and writes more than all caches contain."""
     peak_memory: Callable[[Work], int | None] = lambda work: None
     """Returns the peak bytes of some work beyond those in use before it, including its result, or
     None if unknown."""

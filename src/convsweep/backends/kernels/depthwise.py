@@ -15,8 +15,9 @@ from convsweep.backends.kernels.depthwise_blocks import blocks_worker
 from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.pointwise import packed_panels
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
 
 PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
@@ -168,7 +169,7 @@ def _channels_work(
     pitch = max(needed, problem.padding[1] + problem.input_size[1]) + LANES
     row_bytes = pitch * pixel_bytes
     across = [t * dilation_w * pixel_bytes for t in range(kernel_w)]
-    weights = _packed_vectors(dense.flatten(1))
+    weights = packed_panels(dense.flatten(1), LANES).flatten(1)
     bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
     band_floats = rows * row_bytes // FLOAT_BYTES
     shape = (taps, stride_w, 1) if taps > 1 else (1, 1, stride_w)
@@ -183,17 +184,6 @@ def _channels_work(
         band_floats=band_floats,
         scratch_floats=_aligned(band_floats + tile * LANES),
     )
-
-
-def _packed_vectors(taps: Tensor) -> Tensor:
-    """Pack (C, K) as one row [tap][LANES] per vector of channels; the last one overlaps."""
-    channels = len(taps)
-    firsts = [max(0, min(c, channels - LANES)) for c in range(0, channels, LANES)]
-    packed = torch.zeros(len(firsts), taps.shape[1], LANES)
-    for vector, first in zip(packed, firsts, strict=True):
-        lanes = taps[first : first + LANES].T  # (K, LANES)
-        vector[:, : lanes.shape[1]] = lanes
-    return packed.flatten(1)
 
 
 def _job(problem: ConvProblem, bias: Tensor | None, work: Work) -> Job:

@@ -15,9 +15,17 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.backends.kernels.depthwise_work import worker
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import planes_from_rows
-from convsweep.backends.kernels.vectors import load_float, store, store_float, transpose, zeros
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    load_float,
+    store,
+    store_float,
+    transpose,
+    zeros,
+)
 
 
 @inlined

@@ -17,8 +17,10 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import run
 from convsweep.backends.kernels.depthwise_work import worker
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
     deinterleave,
     load,
     load_float,

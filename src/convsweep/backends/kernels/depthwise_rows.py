@@ -14,8 +14,16 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
 from convsweep.backends.kernels.depthwise_work import worker
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
-from convsweep.backends.kernels.vectors import load, load_float, store, store_float, zeros
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    load,
+    load_float,
+    store,
+    store_float,
+    zeros,
+)
 
 HALVES = 2
 PIXEL_BYTES = HALVES * VECTOR_BYTES

@@ -17,7 +17,7 @@ from numba import extending, types
 from numba.core import cgutils
 
 from convsweep.backends.kernels.compiling import inlined
-from convsweep.backends.kernels.instructions import (
+from convsweep.backends.kernels.vectors import (
     FLOAT,
     FLOAT_BYTES,
     VECTOR,

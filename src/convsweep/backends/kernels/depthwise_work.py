@@ -14,8 +14,7 @@ from numba import from_dtype, prange, set_num_threads, types
 from torch import Tensor
 
 from convsweep.backends.kernels.compiling import Entry, kernel, parallel_kernel
-from convsweep.backends.kernels.instructions import call_address
-from convsweep.backends.kernels.vectors import intrinsic
+from convsweep.backends.kernels.vectors import call_address, intrinsic
 
 
 class DepthwisePlan(NamedTuple):

@@ -17,7 +17,6 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     empty_output,
@@ -26,7 +25,14 @@ from convsweep.backends.kernels.layouts import (
 )
 from convsweep.backends.kernels.pointwise import PANEL_BYTES, packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL, products
-from convsweep.backends.kernels.vectors import store, store_float, zeros
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    store,
+    store_float,
+    zeros,
+)
 from convsweep.problems.problem import ConvProblem
 
 BAND_BYTES = 2**18  # of a band's input rows: half of a typical second cache

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
     load,
     load_float,
     store,

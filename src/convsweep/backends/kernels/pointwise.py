@@ -15,7 +15,6 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined, parallel_kernel, threads
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     block_from_planes,
@@ -24,6 +23,7 @@ from convsweep.backends.kernels.layouts import (
     rows_from_rows,
 )
 from convsweep.backends.kernels.products import PANEL, products
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
 
 PANEL_BYTES = PANEL * FLOAT_BYTES
@@ -101,13 +101,13 @@ def _multiply(
             )  # fmt: skip
 
 
-def packed_panels(matrix: Tensor) -> Tensor:
-    """Pack (C_out, C_in) as `[panel][C_in][PANEL]`; the last panel overlaps the previous one."""
+def packed_panels(matrix: Tensor, width: int = PANEL) -> Tensor:
+    """Pack (C_out, C_in) as `[panel][C_in][width]`; the last panel overlaps the previous one."""
     out_channels, channels = matrix.shape
-    firsts = [max(0, min(c, out_channels - PANEL)) for c in range(0, out_channels, PANEL)]
-    panels = buffers.packed(len(firsts) * channels * PANEL).view(-1, channels, PANEL)
+    firsts = [max(0, min(c, out_channels - width)) for c in range(0, out_channels, width)]
+    panels = buffers.packed(len(firsts) * channels * width).view(-1, channels, width)
     for panel, first in zip(panels, firsts, strict=True):
-        columns = matrix[first : first + PANEL].T  # (C_in, PANEL)
+        columns = matrix[first : first + width].T  # (C_in, width)
         panel[:, : columns.shape[1]] = columns
     return panels
 

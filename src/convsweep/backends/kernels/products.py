@@ -14,20 +14,20 @@ from numba import types
 from numba.core import cgutils
 
 from convsweep.backends.kernels.compiling import inlined
-from convsweep.backends.kernels.instructions import (
+from convsweep.backends.kernels.vectors import (
     FLOAT,
     FLOAT_BYTES,
     LANES,
     VECTOR,
     VECTOR_BYTES,
     in_every_lane,
+    intrinsic,
     moved,
     multiply_add,
     pointer,
     read_vector,
     write_vector,
 )
-from convsweep.backends.kernels.vectors import intrinsic
 
 HALVES = 2
 PANEL = HALVES * LANES
@@ -144,41 +144,23 @@ def _products(ahead: int) -> Any:  # noqa: C901 - one branch per tile height
         for tile in range(tiles):
             first = tile * rows // tiles
             count = (tile + 1) * rows // tiles - first
-            a_at, start_at, out_at = (
-                a + first * a_row,
-                start + first * start_row,
-                out + first * out_row,
-            )
+            tile_args = (
+                a + first * a_row, a_row, a_block, b, b_step, depth,
+                start + first * start_row, start_row, start_half,
+                out + first * out_row, out_row, out_half,
+            )  # fmt: skip
             if count == 6:
-                six_rows(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                six_rows(*tile_args)
             elif count == 5:
-                five_rows(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                five_rows(*tile_args)
             elif count == 4:
-                four_rows(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                four_rows(*tile_args)
             elif count == 3:
-                three_rows(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                three_rows(*tile_args)
             elif count == 2:
-                two_rows(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                two_rows(*tile_args)
             elif count == 1:
-                one_row(
-                    a_at, a_row, a_block, b, b_step, depth,
-                    start_at, start_row, start_half, out_at, out_row, out_half,
-                )  # fmt: skip
+                one_row(*tile_args)
 
     return products
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL
@@ -26,6 +25,7 @@ from convsweep.backends.kernels.separable_bands import (
     convolve_alone,
     depthwise_rows,
 )
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
 
 BAND_BYTES = 2**18  # of a band's depthwise output: half of a typical second cache

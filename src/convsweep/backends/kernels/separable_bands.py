@@ -14,11 +14,16 @@ from numba import prange, types
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.backends.kernels.depthwise_tile import run
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES, call_address
 from convsweep.backends.kernels.layouts import block_from_planes, block_from_rows, clear_vectors
 from convsweep.backends.kernels.pointwise import panels
 from convsweep.backends.kernels.products import PANEL
-from convsweep.backends.kernels.vectors import intrinsic
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    call_address,
+    intrinsic,
+)
 
 
 class SeparablePlan(NamedTuple):

@@ -15,16 +15,16 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from convsweep.backends.kernels.instructions import (
+from convsweep.backends.kernels.vectors import (
     CONTRACT,
     LANES,
     VECTOR,
+    intrinsic,
     moved,
     multiply_add,
     read_vector,
     write_vector,
 )
-from convsweep.backends.kernels.vectors import intrinsic
 
 Rows = list[list[float]]
 

@@ -17,9 +17,9 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.layouts import empty_output
 from convsweep.backends.kernels.products import PANEL
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.winograd_phases import WinogradPlan
 from convsweep.backends.kernels.winograd_tiles import (
     LAST_CACHE_BYTES,

@@ -15,7 +15,6 @@ from numba import carray, from_dtype, prange, types
 from numpy.typing import NDArray
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
-from convsweep.backends.kernels.instructions import FLOAT_BYTES, LANES, VECTOR_BYTES, call_address
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -25,7 +24,13 @@ from convsweep.backends.kernels.layouts import (
 )
 from convsweep.backends.kernels.products import HALVES, PANEL, streamed_products
 from convsweep.backends.kernels.small_matrices import times, times_plus
-from convsweep.backends.kernels.vectors import intrinsic
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    call_address,
+    intrinsic,
+)
 from convsweep.backends.kernels.winograd_tiles import OVERLAP, TILES
 from convsweep.backends.winograd_transforms import transforms
 

@@ -99,6 +99,6 @@ def _compile(request: Request) -> None:
         if not backend.compile_s or backend.compiles_per_problem or case in request.skipped:
             continue
         with suppress(Exception):
-            kind = {"dtype": case.dtype, "memory_format": case.memory_format}
-            inputs = make_inputs(problem, device=case.device, **kind)
+            layout, device = case.memory_format, case.device
+            inputs = make_inputs(problem, dtype=case.dtype, device=device, memory_format=layout)
             backend.prepare(problem, inputs.weights)(inputs.x)
