@@ -17,17 +17,12 @@ from convsweep.report.tables import Table, by_setting
 def best_table(table: DataFrame) -> Table:
     """Return one row per problem: fastest backend, its time, lead, speedup and error."""
     rows: list[tuple[str, ...]] = [
-        (
-            row["setting"],
-            row["label"],
-            row["backend"],
-            formatting.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]),
-            _lead(row),
-            "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
-            f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "",
-        )
+        (row["setting"], row["label"], row["backend"],
+         formatting.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]), _lead(row),
+         "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
+         f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "")
         for row in table.to_dict("records")
-    ]
+    ]  # fmt: skip
     numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
     return by_setting(("setting", "problem", "fastest", *numbers), rows, set(numbers))
 

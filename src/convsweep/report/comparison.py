@@ -94,17 +94,11 @@ def cases_table(found: RunComparison, most: int) -> Table:
     column, write = ("s", formatting.seconds) if plain else ("speedup", formatting.digits)
     measure = "time" if plain else f"speedup over {found.baseline}"
     rows: list[tuple[str, ...]] = [
-        (
-            case["setting"],
-            case["label"],
-            case["backend"],
-            write(case[f"old_{column}"]),
-            write(case[f"new_{column}"]),
-            _change(case),
-            case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "),
-        )
+        (case["setting"], case["label"], case["backend"], write(case[f"old_{column}"]),
+         write(case[f"new_{column}"]), _change(case),
+         case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "))
         for _, case in shown.head(most).iterrows()
-    ]
+    ]  # fmt: skip
     numbers = (f"old {measure}", f"new {measure}", "change in speed [95 %]")
     return by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, set(numbers))
 

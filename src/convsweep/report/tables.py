@@ -126,10 +126,7 @@ def summary_table(run: Run) -> Table:
         ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
         baseline = case["verdict"] == "baseline"
         rows.append((
-            case["setting"],
-            case["label"],
-            case["backend"],
-            formatting.with_interval(*ends),
+            case["setting"], case["label"], case["backend"], formatting.with_interval(*ends),
             formatting.digits(case["flops_per_s"] / 1e9),
             _share(case["roofline_fraction"], case["bound"]),
             "1 (baseline)" if baseline else formatting.interval(*ratio),
@@ -154,11 +151,8 @@ def correctness_table(run: Run, measurements: DataFrame) -> Table:
         worst = checked.sort_values("error_ratio")["label"].to_list()[-1:]
         wrong = run.cases[(run.cases["backend"] == backend) & (run.cases["status"] == "mismatch")]
         rows.append((
-            backend,
-            str(len(checked.groupby(["label", "setting"]))),
-            str(len(wrong)),
-            formatting.digits(own["error_ratio"].max()),
-            *(worst or [formatting.NOT_MEASURED]),
+            backend, str(len(checked.groupby(["label", "setting"]))), str(len(wrong)),
+            formatting.digits(own["error_ratio"].max()), *(worst or [formatting.NOT_MEASURED]),
             formatting.digits(own["max_abs_err"].max()),
         ))  # fmt: skip
     heads = ("backend", "cases checked", "mismatches", "worst error ratio", "at",
@@ -178,8 +172,7 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
             continue
         switches = own["context_switches"]
         rows.append((
-            backend,
-            formatting.size_in_bytes(own["peak_memory_bytes"].max()),
+            backend, formatting.size_in_bytes(own["peak_memory_bytes"].max()),
             formatting.digits(own["page_faults_per_call"].median()),
             formatting.digits(own["page_faults_per_call"].max()),
             f"{switches.sum():.0f}" if switches.notna().any() else formatting.NOT_MEASURED,
@@ -217,12 +210,8 @@ def absent_table(run: Run) -> Table | None:
     for _, cases in absent.groupby(groups, sort=False):
         first = cases.iloc[0]
         rows.append((
-            first["setting"],
-            first["backend"],
-            _words(first["status"]),
-            merge_reasons(list(cases["reason"])),
-            str(len(cases)),
-            ", ".join(cases["label"]),
+            first["setting"], first["backend"], _words(first["status"]),
+            merge_reasons(list(cases["reason"])), str(len(cases)), ", ".join(cases["label"]),
         ))  # fmt: skip
     heads = ("setting", "backend", "status", "reason", "cases", "problems")
     return by_setting(heads, rows, {"cases"})

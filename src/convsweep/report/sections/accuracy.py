@@ -136,16 +136,11 @@ def comparison_table(study: Study) -> Table:
              "times fewer MACs", "speedup, one sample [95 %]",
              "speedup, a batch [95 %]")  # fmt: skip
     rows = [
-        (
-            comparison.dataset,
-            VARIANT_NAMES[comparison.variant],
-            _points(comparison.difference),
-            comparison.finding,
-            f"{comparison.mac_ratio:.3f}",
-            *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)),
-        )
+        (comparison.dataset, VARIANT_NAMES[comparison.variant], _points(comparison.difference),
+         comparison.finding, f"{comparison.mac_ratio:.3f}",
+         *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)))
         for comparison in study.comparisons
-    ]
+    ]  # fmt: skip
     return Table(heads, rows, frozenset((heads[2], *heads[4:])))
 
 

@@ -142,11 +142,8 @@ def totals_table(advice: Advice) -> Table:
         saving = estimate_saving(run, layers, layer_times)
         if advice.is_timed and (layer_times or not number):
             rows.append((
-                name,
-                str(saving.convolutions),
-                formatting.time(*saving.time_s),
-                _ratio(saving) if number else "1 (baseline)",
-                saving.verdict if number else "",
+                name, str(saving.convolutions), formatting.time(*saving.time_s),
+                _ratio(saving) if number else "1 (baseline)", saving.verdict if number else "",
                 formatting.digits(saving.mac_ratio),
             ))  # fmt: skip
     return Table(heads, rows, frozenset((*heads[1:4], heads[5])))
@@ -157,17 +154,12 @@ def layer_table(advice: Advice) -> Table:
     baseline = advice.run.baseline
     now_s = sum(x.count * x.baseline_s.value for x in advice.layers if x.baseline_s.value > 0)
     rows = [
-        (
-            layer.label,
-            str(layer.count),
-            formatting.time(*layer.baseline_s),
-            formatting.percent(layer.count * layer.baseline_s.value / now_s) if now_s else "",
-            _best(layer, baseline),
-            _cell(layer.separable),
-            "" if np.isnan(layer.predicted) else formatting.digits(layer.predicted),
-        )
+        (layer.label, str(layer.count), formatting.time(*layer.baseline_s),
+         formatting.percent(layer.count * layer.baseline_s.value / now_s) if now_s else "",
+         _best(layer, baseline), _cell(layer.separable),
+         "" if np.isnan(layer.predicted) else formatting.digits(layer.predicted))
         for layer in advice.layers
-    ]
+    ]  # fmt: skip
     heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
              "separable [95 %]", "expected from MACs")  # fmt: skip
     return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))

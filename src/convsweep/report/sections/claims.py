@@ -105,19 +105,12 @@ def _pairs_table(results: Results) -> Table:
     heads = ("setting", "claim", "pair", "claimed ratio", "measured ratio [95 %]",
              "measured / claimed [95 %]", "verdict")  # fmt: skip
     rows: list[tuple[str, ...]] = [
-        (
-            setting,
-            result.claim.statement,
-            name,
-            formatting.digits(each.pair.claimed),
-            formatting.interval(*each.ratio),
-            formatting.interval(*each.over_claimed),
-            each.verdict,
-        )
+        (setting, result.claim.statement, name, formatting.digits(each.pair.claimed),
+         formatting.interval(*each.ratio), formatting.interval(*each.over_claimed), each.verdict)
         for setting, found in results.items()
         for result in found
         for name, each in zip(pair_labels(result), result.pairs, strict=True)
-    ]
+    ]  # fmt: skip
     return by_setting(heads, rows, {*heads[3:6]})
 
 

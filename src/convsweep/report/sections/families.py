@@ -184,16 +184,11 @@ def networks_table(networks: Networks) -> Table:
              "torch [95 %]", "best engines [95 %]", "over torch [95 %]",
              "over the engines [95 %]")  # fmt: skip
     rows: list[tuple[str, ...]] = [
-        (
-            setting,
-            each.workload,
-            str(each.layers),
-            str(each.on_torch),
-            *(formatting.time(*one.time) for one in (each.own, each.torch, each.engines)),
-            formatting.interval(*each.over_torch),
-            formatting.interval(*each.over_engines) if _has_engines(candidates, ENGINES) else "",
-        )
+        (setting, each.workload, str(each.layers), str(each.on_torch),
+         *(formatting.time(*one.time) for one in (each.own, each.torch, each.engines)),
+         formatting.interval(*each.over_torch),
+         formatting.interval(*each.over_engines) if _has_engines(candidates, ENGINES) else "")
         for setting, (candidates, found) in networks.items()
         for each in found
-    ]
+    ]  # fmt: skip
     return by_setting(heads, rows, set(heads[2:]))

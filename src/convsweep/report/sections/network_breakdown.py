@@ -115,15 +115,9 @@ def layers_table(one: NetworkBreakdown) -> Table:
     numbers = ("times", "alone [95 %]", "in the network [95 %]", "timing overhead, at most",
                "in the network / alone [95 %]")  # fmt: skip
     rows = [
-        (
-            layer.layer,
-            str(layer.count),
-            formatting.time(*layer.isolated.time),
-            formatting.time(*layer.in_network.time),
-            formatting.seconds(layer.overhead_s),
-            formatting.interval(*layer.slowdown),
-            layer.verdict,
-        )
+        (layer.layer, str(layer.count), formatting.time(*layer.isolated.time),
+         formatting.time(*layer.in_network.time), formatting.seconds(layer.overhead_s),
+         formatting.interval(*layer.slowdown), layer.verdict)
         for layer in sorted(one.layers, key=lambda layer: -abs(layer.extra_s))
-    ]
+    ]  # fmt: skip
     return Table(("layer", *numbers, "verdict"), rows, frozenset(numbers))

@@ -88,13 +88,9 @@ def _probes_table(run: Run) -> Table:
     for _, case in run.ceilings.sort_values(order).iterrows():
         timed = case["status"] == "ok"
         rows.append((
-            case["device"],
-            case["dtype"],
-            str(case["threads"]),
-            case["layer"],
+            case["device"], case["dtype"], str(case["threads"]), case["layer"],
             formatting.seconds(case["median_s"]) if timed else str(case["status"]),
-            _rate(case) if timed else formatting.NOT_MEASURED,
-            str(case["passes"]),
+            _rate(case) if timed else formatting.NOT_MEASURED, str(case["passes"]),
         ))  # fmt: skip
     heads = ("device", "dtype", "threads", "probe", "time", "rate [95 %]", "passes")
     return Table(heads, rows, frozenset({"threads", "time", "rate [95 %]", "passes"}))
@@ -103,18 +99,12 @@ def _probes_table(run: Run) -> Table:
 def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
     """Return one row per setting and backend, then the parts of separable layers."""
     rows: list[tuple[str, ...]] = [
-        (
-            setting,
-            attained.name,
-            str(attained.problems),
-            formatting.percent(*attained.efficiency),
-            formatting.percent(attained.least),
-            formatting.percent(attained.most),
-            formatting.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]),
-        )
+        (setting, attained.name, str(attained.problems), formatting.percent(*attained.efficiency),
+         formatting.percent(attained.least), formatting.percent(attained.most),
+         formatting.join([f"{bound} in {n}" for bound, n in attained.bounds.items()]))
         for setting, efficiencies in found.items()
         for attained in efficiencies
-    ]
+    ]  # fmt: skip
     numbers = ("problems", "mean share [95 %]", "least", "most")
     return by_setting(("setting", "backend", *numbers, "bound by"), rows, set(numbers))
 

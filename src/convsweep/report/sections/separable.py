@@ -67,19 +67,12 @@ def _speedup_table(replacements: list[tuple[str, Replacement]]) -> Table:
     numbers = ("MACs, standard", "MACs, separable", "1/C_out + 1/k²", "MAC ratio",
                "measured speedup [95 %]", "share of the MAC ratio [95 %]")  # fmt: skip
     rows: list[tuple[str, ...]] = [
-        (
-            setting,
-            r.label,
-            formatting.operations(r.problem.macs),
-            formatting.operations(r.separable_macs),
-            formatting.digits(1 / r.mac_ratio),
-            formatting.digits(r.mac_ratio),
-            formatting.interval(*r.speedup),
-            formatting.percent(*r.realized),
-            r.verdict,
-        )
+        (setting, r.label, formatting.operations(r.problem.macs),
+         formatting.operations(r.separable_macs), formatting.digits(1 / r.mac_ratio),
+         formatting.digits(r.mac_ratio), formatting.interval(*r.speedup),
+         formatting.percent(*r.realized), r.verdict)
         for setting, r in replacements
-    ]
+    ]  # fmt: skip
     return by_setting(("setting", "problem", *numbers, "verdict"), rows, set(numbers))
 
 
@@ -93,17 +86,13 @@ def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
     heads = ("setting", "problem", *intensities, "bound by", "roofline allows", *efficiencies,
              *shares)  # fmt: skip
     rows: list[tuple[str, ...]] = [
-        (
-            setting,
-            r.label,
-            *(formatting.digits(part.intensity) for part in r.parts.values()),
-            " / ".join(part.bound or "not known" for part in r.parts.values()),
-            formatting.digits(r.roofline_speedup),
-            *(formatting.percent(*part.efficiency) for part in r.parts.values()),
-            *(formatting.percent(*r.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")),
-        )
+        (setting, r.label, *(formatting.digits(part.intensity) for part in r.parts.values()),
+         " / ".join(part.bound or "not known" for part in r.parts.values()),
+         formatting.digits(r.roofline_speedup),
+         *(formatting.percent(*part.efficiency) for part in r.parts.values()),
+         *(formatting.percent(*r.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")))
         for setting, r in replacements
-    ]
+    ]  # fmt: skip
     return by_setting(heads, rows, {*intensities, "roofline allows", *efficiencies, *shares})
 
 
