@@ -196,7 +196,7 @@ def test_being_faster_one_way_is_being_slower_the_other(
     assert [OPPOSITE.get(said, said) for said in there] == list(back)
 
 
-@given(st.lists(st.tuples(st.floats(-0.1, 0.1), errors, degrees), min_size=1, max_size=30))
+@given(st.lists(st.tuples(st.floats(-0.1, 0.1), errors, degrees), min_size=1, max_size=10))
 def test_a_verdict_among_many_is_never_bolder_than_alone(
     found: list[tuple[float, float, float]],
 ) -> None:
@@ -536,7 +536,7 @@ def test_the_margin_is_the_callers(summary) -> None:
 
 def test_verdicts_are_corrected_over_the_whole_run_and_intervals_are_not(measure) -> None:
     generator = np.random.default_rng(2)
-    layers = [f"l{index}" for index in range(100)]
+    layers = [f"l{index}" for index in range(40)]
     made = [
         each
         for layer in layers
