@@ -112,6 +112,11 @@ def join(words: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
+def error_line(error: BaseException) -> str:
+    """Return `KeyError: 'x'`: an exception's class and message, as one line."""
+    return one_line(f"{type(error).__name__}: {error}").removesuffix(":")
+
+
 def one_line(text: str) -> str:
     """Return text as one line of at most 300 printable characters."""
     printable = "".join(c if c.isprintable() else " " for c in text)

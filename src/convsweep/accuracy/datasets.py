@@ -25,11 +25,6 @@ class Split(NamedTuple):
     test: Floats
     test_labels: Labels
 
-    @property
-    def digest(self) -> str:
-        """First 16 digits of the SHA-256 of all arrays."""
-        return digest(self)
-
 
 def digest(arrays: Sequence[NDArray[np.generic]]) -> str:
     """Return the first 16 digits of the SHA-256 of arrays."""

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
 from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
 from convsweep.accuracy.trial import Trial, failed_rows, run_trial_in_process
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 from convsweep.measure.outcome import utc_now
 from convsweep.results import store
 from convsweep.results.accuracy import ACCURACY_TABLE, VARIANTS, AccuracyRow, Unit, completed_units
 from convsweep.results.lock import locked
 from convsweep.sweep import resume as sweep_resume
+from convsweep.sweep.run_writer import resumed_metadata
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe, usable_cores
 from convsweep.system.signals import Interrupts
@@ -46,28 +47,22 @@ class StudyRequest:
         return [Unit(s.name, seed) for seed in range(self.seeds) for s in self.sources]
 
 
-class StudyOptions(NamedTuple):
-    """Options as typed; None or empty: the default."""
+def read_request(
+    datasets: Sequence[str] = (),
+    seeds: int | None = None,
+    threads: int | None = None,
+    epochs: int | None = None,
+) -> StudyRequest:
+    """Return the request of these options; raise `ValueError` if one is wrong.
 
-    datasets: Sequence[str] = ()
-    seeds: int | None = None
-    threads: int | None = None
-    epochs: int | None = None
-
-
-def read_request(options: StudyOptions) -> StudyRequest:
-    """Return the request of these options; without a data set, of all.
-
-    Raises:
-        ValueError: an option is wrong.
+    None or empty stands for the default: all data sets, and the epochs of each.
     """
-    names = tuple(dict.fromkeys(options.datasets)) or tuple(SOURCES)
+    names = tuple(dict.fromkeys(datasets)) or tuple(SOURCES)
     for name in names:
         if name not in SOURCES:
             raise ValueError(f"--dataset {name!r} is unknown; choose from {', '.join(SOURCES)}")
-    seeds = _within("seeds", options.seeds, SEEDS, _MAX_SEEDS)
-    threads = _within("threads", options.threads, 1, usable_cores())
-    epochs = options.epochs
+    seeds = _within("seeds", seeds, SEEDS, _MAX_SEEDS)
+    threads = _within("threads", threads, 1, usable_cores())
     if epochs is not None:
         _within("epochs", epochs, 1, _MAX_EPOCHS)
     return StudyRequest(tuple(SOURCES[name] for name in names), seeds, threads, epochs)
@@ -121,7 +116,9 @@ def run_study(
         loaded = {source.name: _load(source) for source in request.sources}
         metadata = _metadata(request, loaded, out.resolve().name, command)
         if resume:
-            metadata = _resumed_metadata(store.read_environment(out), metadata, command)
+            earlier = store.read_environment(out)
+            require_same(earlier, metadata)
+            metadata = resumed_metadata(earlier, command)
         else:
             store.write_environment(out, metadata)
         completed = ACCURACY_TABLE.load_completed(out) if resume else None
@@ -156,7 +153,7 @@ def _load(source: Source) -> Dataset | str:
     try:
         return source.load()
     except Exception as error:  # from another package; the other data sets continue
-        return one_line(f"{source.package} cannot load it: {type(error).__name__}: {error}")
+        return f"{source.package} cannot load it: {error_line(error)}"
 
 
 def _metadata(
@@ -203,19 +200,6 @@ def _row(metadata: Mapping[str, Any], request: StudyRequest, unit: Unit) -> Accu
         threads=request.threads,
         status="skipped",
     )
-
-
-def _resumed_metadata(
-    earlier: dict[str, Any], metadata: dict[str, Any], command: str
-) -> dict[str, Any]:
-    """Return environment.json of a resumed study; raise `ValueError` if it cannot be resumed."""
-    require_same(earlier, metadata)
-    before = earlier.get("resumed_by")
-    return {
-        **earlier,
-        "end_reason": None,
-        "resumed_by": [*(before if isinstance(before, list) else []), command],
-    }
 
 
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

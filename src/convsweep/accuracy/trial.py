@@ -9,12 +9,13 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 
 import torch
 from torch import Tensor, nn
 
-from convsweep.accuracy.datasets import Dataset
+from convsweep.accuracy.datasets import Dataset, digest
 from convsweep.accuracy.model import ImageTask, build, deploy, macs, width_of
 from convsweep.accuracy.training import BATCH_SIZE, Data, evaluate, tensors, train, weights_digest
 from convsweep.measure.outcome import failure, utc_now
@@ -89,7 +90,7 @@ def run_trial(trial: Trial, device: Device) -> list[AccuracyRow]:
             inference_s=single_s[variant],
             batch_size=len(batch),
             batch_inference_s=batch_s[variant],
-            split_digest=split.digest,
+            split_digest=digest(split),
         )
         for variant in VARIANTS
     ]
@@ -142,11 +143,7 @@ def inference_s(
     effort: MeasurementConfig,
 ) -> dict[str, float]:
     """Return the median seconds of each network's call on `x`, timed in random turns."""
-
-    def bind(network: Callable[[Tensor], Tensor]) -> Call:
-        return lambda: network(x)
-
-    calls = {name: bind(network) for name, network in networks.items()}
+    calls: dict[str, Call] = {name: partial(network, x) for name, network in networks.items()}
     samples: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
         overhead_s = device.clock_overhead_s()

@@ -47,7 +47,7 @@ def accuracy(
         from convsweep.accuracy import session
 
     with exit_on_interrupt(), one_line_errors():
-        request = session.read_request(session.StudyOptions(datasets, seeds, threads, epochs))
+        request = session.read_request(datasets, seeds, threads, epochs)
         out = run_folder(out, resume, session.NAME)
     with one_line_errors(out):
         ending = session.run_study(

@@ -23,6 +23,11 @@ def several(option: str, name: str, help_text: str, **more: Any) -> Callable[[An
     return click.option(option, name, **{"metavar": "NAME", **more}, multiple=True, help=help_text)
 
 
+def value(option: str, metavar: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
+    """Return an option with one value."""
+    return click.option(option, metavar=metavar, help=help_text, **more)
+
+
 def out(help_text: str) -> Callable[[Any], Any]:
     """Return the option `--out` of a folder."""
     return click.option("--out", metavar="DIR", type=path, help=help_text)
@@ -34,12 +39,8 @@ def table_format(help_text: str) -> Callable[[Any], Any]:
     return click.option("--format", "form", type=formats, default="table", help=help_text)
 
 
-max_error = click.option(
-    "--max-error", metavar="NUMBER", help="Largest relative error of a result, such as 1e-5."
-)
-passes = click.option(
-    "--passes", metavar="N", type=int, help="Number of passes; each runs in fresh processes."
-)
+max_error = value("--max-error", "NUMBER", "Largest relative error of a result, such as 1e-5.")
+passes = value("--passes", "N", "Number of passes; each runs in fresh processes.", type=int)
 resume = click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 model_inputs = several(
     "--input",
@@ -49,9 +50,7 @@ model_inputs = several(
     required=True,
 )
 across_machines = click.option(
-    "--across-machines",
-    is_flag=True,
-    help="Accept results of another machine, other versions or settings.",
+    "--across-machines", is_flag=True, help="Accept results of other machines, versions, settings."
 )
 
 
@@ -65,22 +64,13 @@ def _all_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
 
 
 ray_options = _all_of(
-    click.option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Use a Ray cluster: auto, local, local:N (N nodes), or HOST:PORT.",
-    ),
-    click.option("--nodes", metavar="LABEL", help="Use only nodes with this label, KEY=VALUE."),
+    value("--ray", "ADDRESS", "Use a Ray cluster: auto, local, local:N (N nodes), or HOST:PORT."),
+    value("--nodes", "LABEL", "Use only nodes with this label, KEY=VALUE."),
 )
 sweep_options = _all_of(
-    click.option("--grid", metavar="NAME", help="Named grid; see convsweep list grids."),
+    value("--grid", "NAME", "Named grid; see convsweep list grids."),
     several("--workload", "workloads", "Layers of a network; see convsweep list workloads."),
-    click.option(
-        "--problems",
-        metavar="FILE.csv",
-        type=path,
-        help="CSV file of problems, with the columns of the workload files.",
-    ),
+    value("--problems", "FILE.csv", "Problems, with the columns of the workload files.", type=path),
     several(
         "--axis",
         "axes",
@@ -102,21 +92,19 @@ sweep_options = _all_of(
         "hot (default): the input stays in the caches; cold: flush them before each call.",
         metavar="KIND",
     ),
-    click.option(
+    value(
         "--allocator",
-        metavar="KIND",
-        default="retain",
-        help="retain (default): keep freed memory in the process; system: the allocator's default, "
+        "KIND",
+        "retain (default): keep freed memory in the process; system: the allocator's default, "
         "where large outputs cause page faults in every call.",
+        default="retain",
     ),
-    click.option(
+    value(
         "--weight-kind",
-        metavar="KIND",
-        default="separable",
-        help="separable (default): weights that factor where the problem allows it, so that "
+        "KIND",
+        "separable (default): weights that factor where the problem allows it, so that "
         "separable layers compute the same function; or dense.",
+        default="separable",
     ),
-    click.option(
-        "--case-timeout", metavar="TIME", help="Longest time per case and pass: 10s, 500ms."
-    ),
+    value("--case-timeout", "TIME", "Longest time per case and pass: 10s, 500ms."),
 )

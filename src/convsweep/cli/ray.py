@@ -16,9 +16,8 @@ from convsweep.cli.errors import one_line_errors
 from convsweep.cli.sweep_command import plan, print_results, run_folder, sweep_with_progress
 
 if TYPE_CHECKING:
-    from convsweep.cluster.node_groups import NodeGroup
     from convsweep.cluster.pool import Node
-    from convsweep.sweep.request import Options, Request
+    from convsweep.sweep.request import Request
     from convsweep.sweep.session import SweepResult
 
 
@@ -38,12 +37,8 @@ def run(
     dry_run: bool,
 ) -> int:
     """Run a sweep on a cluster; return the exit code."""
-    from convsweep.sweep.request import Options
-
-    _, ended = _sweep(address, label, Options(**chosen), out, resume, dry_run=dry_run)
-    if ended is None:
-        return 0
-    return _end(ended, print_results(ended.folder, ended.summary))
+    _, ended = _sweep(address, label, chosen, out, resume, dry_run=dry_run)
+    return 0 if ended is None else _end(ended, print_results(ended.folder, ended.summary))
 
 
 def noise(
@@ -52,9 +47,9 @@ def noise(
     """Run the A/A test on a cluster, one result per environment; return the exit code."""
     from convsweep.analysis.aa_noise import measure_noise
     from convsweep.report.noise import sentences
-    from convsweep.sweep.request import Options, aa_request
+    from convsweep.sweep.request import aa_request
 
-    folder, ended = _sweep(address, label, Options(**chosen), out, resume, finish=aa_request)
+    folder, ended = _sweep(address, label, chosen, out, resume, finish=aa_request)
     assert ended is not None, "only a dry run has no ending"
     if ended.end_reason == "interrupted":
         return output.interrupted()
@@ -81,9 +76,8 @@ def devices(
         raise ValueError(f"list {what} --ray {address!r}: only devices can be listed on a cluster")
     with connected(parse_address(address), 1) as pool:
         nodes = pool.nodes()
-        described = describe_nodes(
-            pool, fitting_nodes(nodes, label), None, Settings(), _print_waiting
-        )
+        fitting = fitting_nodes(nodes, label)
+        described = describe_nodes(pool, fitting, None, Settings(), _print_waiting)
     rows: list[tuple[str, ...]] = [
         (node.name, _labels(node), ", ".join(info.devices), str(info.cores), info.cpu, info.id)
         for node, info in described
@@ -100,7 +94,7 @@ def _labels(node: Node) -> str:
 def _sweep(
     address: str,
     label: str | None,
-    options: Options,
+    chosen: Mapping[str, Any],
     out: Path | None,
     resume: bool,
     *,
@@ -116,8 +110,9 @@ def _sweep(
     from convsweep.cluster.executor import RayExecutor
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
     from convsweep.sweep.effort import worker_settings
-    from convsweep.sweep.request import read_request
+    from convsweep.sweep.request import Options, read_request
 
+    options = Options(**chosen)
     with ExitStack() as stack:
         with one_line_errors():
             where = parse_address(address)
@@ -131,7 +126,9 @@ def _sweep(
             described = describe_nodes(pool, nodes, names, settings, _print_waiting)
             groups = group_nodes(described, options, finish)
         for group in groups:
-            print(_plan(group), flush=True)
+            lacks = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
+            planned = plan(group.environment.request, len(group.nodes))
+            print(f"On {group.name}: {planned}{lacks}", flush=True)
         if dry_run:
             return out, None
         return out, sweep_with_progress(RayExecutor(groups, pool), out, resume)
@@ -142,11 +139,6 @@ def _print_waiting(names: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _plan(group: NodeGroup) -> str:
-    lacking = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
-    return f"On {group.name}: {plan(group.environment.request, len(group.nodes))}{lacking}"
-
-
 def _end(ended: SweepResult, failed: int) -> int:
     """Print which comparisons are open and how to resume; return the exit code."""
     from convsweep.cli import terminal
@@ -155,10 +147,7 @@ def _end(ended: SweepResult, failed: int) -> int:
     for left in ended.open_comparisons:
         print(terminal.open_comparisons_line(left))
     if ended.end_reason == NODES_LOST:
-        print(
-            "convsweep: the last node of a group is lost; repeat the command with --resume to "
-            "continue",
-            file=sys.stderr,
-        )
+        lost = "the last node of a group is lost; repeat the command with --resume to continue"
+        print(f"convsweep: {lost}", file=sys.stderr)
         return 1
     return output.interrupted() if ended.end_reason == "interrupted" else failed

@@ -17,26 +17,14 @@ from convsweep.system.signals import exit_on_interrupt
 @click.command()
 @options.sweep_options
 @options.passes
+@options.value("--budget", "TIME", "Total time, such as 90s; spent on undecided comparisons.")
+@options.value("--precision", "SHARE", "Stop a case when its 95 % interval is within +/- SHARE.")
+@options.value("--margin", "SHARE", "Differences below this are reported as same (default 2%).")
+@options.value("--baseline", "NAME", "Backend that speedups are relative to (torch_conv).")
 @click.option(
-    "--budget", metavar="TIME", help="Total time, such as 90s; spent on undecided comparisons."
+    "--ceilings/--no-ceilings", default=True, help="Measure the machine's roofline first (default)."
 )
-@click.option(
-    "--precision", metavar="SHARE", help="Stop a case when its 95 % interval is within +/- SHARE."
-)
-@click.option(
-    "--margin", metavar="SHARE", help="Differences below this are reported as same (default 2%)."
-)
-@click.option(
-    "--baseline", metavar="NAME", help="Backend that speedups are relative to (torch_conv)."
-)
-@click.option(
-    "--ceilings/--no-ceilings",
-    default=True,
-    help="Measure the machine's roofline first, which takes some seconds (default: yes).",
-)
-@click.option(
-    "--shard", metavar="K/N", help="Measure only part K of N, such as 2/3; see convsweep merge."
-)
+@options.value("--shard", "K/N", "Measure only part K of N, such as 2/3; see convsweep merge.")
 @options.out("New folder (default results/NAME-TIME).")
 @options.resume
 @click.option("--dry-run", is_flag=True, help="Print the number of cases and the expected time.")

@@ -152,10 +152,6 @@ class _TimedCall:
     samples: list[float] = field(default_factory=list)
 
 
-def _nothing() -> None:
-    """Do nothing: the empty call."""
-
-
 class _CallTimer(TorchFunctionMode):
     """Timer of every call from Python into torch, each waited for.
 
@@ -173,11 +169,10 @@ class _CallTimer(TorchFunctionMode):
     def time_parts(self, forward: Callable[[], None]) -> float:
         """Time the parts of one forward pass; return its own seconds.
 
-        Raises:
-            ValueError: its calls are not those of the first pass.
+        Raises `ValueError` if its calls are not those of the first pass.
         """
         self._next = 0
-        self._idle.append(self._timed(_nothing, (), {})[1])
+        self._idle.append(self._timed(lambda: None, (), {})[1])
         with self:
             started = perf_counter()
             forward()
@@ -215,21 +210,14 @@ class _CallTimer(TorchFunctionMode):
         return results[0], seconds
 
     def parts(self, passes: NDArray[np.intp]) -> list[TimedModule]:
-        """Return one entry per kind or problem, in the order of first calls.
-
-        Args:
-            passes: indices of the forward passes to average.
-        """
+        """Return the averages of the given passes per kind or problem, in order of first calls."""
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
         idle_s = np.median(self._idle)
         for call in self._calls:
             samples = np.array(call.samples)[passes]
             own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
             found.setdefault((call.kind, call.problem), []).append(own_s)
-        return [
-            TimedModule(kind, problem, len(times), sum(times))
-            for (kind, problem), times in found.items()
-        ]
+        return [TimedModule(*key, len(times), sum(times)) for key, times in found.items()]
 
 
 def called_problem(

@@ -42,11 +42,7 @@ _WORDS = {"out_channels": "same", "padding": "same", "groups": "depthwise"}
 
 
 def parse_axis(text: str) -> Axis:
-    """Return the name and the values of `in_channels=16:512:*2`, `size=14,28` or `padding=same`.
-
-    Raises:
-        ValueError: a value is not allowed.
-    """
+    """Return the name and values of `size=14,28`; raise `ValueError` for a wrong name or value."""
     name, equals, values = text.partition("=")
     if name not in DEFAULTS or not equals:
         raise ValueError(f"axis {text!r} is not NAME=VALUES, with NAME of {', '.join(DEFAULTS)}")
@@ -123,10 +119,8 @@ def span(axes: Iterable[Axis]) -> list[ConvProblem]:
 
 def _problem(chosen: Mapping[str, str]) -> ConvProblem:
     value = {**DEFAULTS, **chosen}
-    size, kernel_size, stride, dilation = (
-        parse_size(value[name].removesuffix("x"))
-        for name in ("size", "kernel_size", "stride", "dilation")
-    )
+    names = ("size", "kernel_size", "stride", "dilation")
+    size, kernel_size, stride, dilation = (parse_size(value[n].removesuffix("x")) for n in names)
     longest = max(map(len, (size, kernel_size, stride, dilation)))
     rank = 1 if value["size"].endswith("x") else max(2, longest)
     kernel_size, dilation = per_dimension(kernel_size, rank), per_dimension(dilation, rank)

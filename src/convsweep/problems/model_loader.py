@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 
 FORMS = "package.module:factory, FILE.py:factory, torchvision:NAME or timm:NAME"
 ZOOS = ("torchvision", "timm")
@@ -87,7 +87,7 @@ def _import(place: str) -> ModuleType:
             text = f"there is no module {missing!r}, {where}"
             text = f"{place} is not installed: pip install {place}" if place in ZOOS else text
             raise ValueError(text) from None
-        raise ValueError(f"{place!r} can't be imported: {_text(error)}") from None
+        raise ValueError(f"{place!r} can't be imported: {error_line(error)}") from None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -121,14 +121,10 @@ def _call(spec: str, factory: Any) -> nn.Module:
     try:
         made = factory()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{spec!r} raises {_text(error)}") from None
+        raise ValueError(f"{spec!r} raises {error_line(error)}") from None
     if not isinstance(made, nn.Module):
         raise ValueError(f"{spec!r} returns {type(made).__name__}, not a torch.nn.Module")
     return made
-
-
-def _text(error: BaseException) -> str:
-    return one_line(f"{type(error).__name__}: {error}").removesuffix(": ")
 
 
 def _zoo_factory(package: str, name: str) -> Callable[[], Any]:

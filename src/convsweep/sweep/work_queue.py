@@ -109,7 +109,7 @@ class GroupQueue:
         self._cases = request.every_case
         # Nodes decide themselves which backends are installed there.
         skipped = {} if environment.nodes else request.skipped
-        self._settled, self._known = dict(skipped), known or {}
+        self._resolved, self._known = dict(skipped), known or {}
         self._predictor = Predictor()
         for (_, case), outcome in self._known.items():
             self._observe(case, outcome)
@@ -149,7 +149,7 @@ class GroupQueue:
     def _observe(self, case: Case, outcome: Outcome) -> None:
         """Keep the call time for predictions; settle a case that failed."""
         if outcome.status != "ok":
-            self._settled[case] = outcome
+            self._resolved[case] = outcome
         if outcome.median_s is not None:
             self._predictor.observe(case, outcome.median_s)
         elif outcome.first_call_s is not None:
@@ -185,7 +185,7 @@ class GroupQueue:
         for group, seed in self._groups(pass_index, active):
             if self._should_stop():
                 return
-            if pending := self._record_settled(pass_index, group):
+            if pending := self._record_resolved(pass_index, group):
                 own = replace(
                     self._settings,
                     threads=pending[0].threads,
@@ -214,17 +214,17 @@ class GroupQueue:
             seed = self._rng.randrange(2**32)
             yield from ((group, seed) for group in groups if group[0].threads == threads)
 
-    def _record_settled(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
+    def _record_resolved(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""
         cases = [case for case in group if (pass_index, case) not in self._known]
         for case in cases:
-            if case not in self._settled and (
+            if case not in self._resolved and (
                 timeout := self._predictor.timeout(case, self._settings)
             ):
-                self._settled[case] = timeout
-            if case in self._settled:
-                self._record(pass_index, case, self._settled[case], None)
-        return [case for case in cases if case not in self._settled]
+                self._resolved[case] = timeout
+            if case in self._resolved:
+                self._record(pass_index, case, self._resolved[case], None)
+        return [case for case in cases if case not in self._resolved]
 
     def _record(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
         self._record_row(pass_index, case, outcome, node)

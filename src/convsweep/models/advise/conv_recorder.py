@@ -68,7 +68,8 @@ class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the operator's own result."""
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        if _may_decompose(func):
+        may_decompose = torch.is_inference_mode_enabled() and func.namespace == "aten"
+        if may_decompose and packet not in _CONVOLUTIONS:  # as `conv2d` does in inference mode
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -113,12 +114,3 @@ class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _record_unmeasured(self, reason: str, macs: int) -> None:
         self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
-
-
-def _may_decompose(func: Any) -> bool:
-    """Return whether it may consist of other operators, as `conv2d` does in inference mode."""
-    return (
-        torch.is_inference_mode_enabled()
-        and func.namespace == "aten"
-        and func.overloadpacket not in _CONVOLUTIONS
-    )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from convsweep.formatting import one_line
 from convsweep.measure.gate import skipped_outcome
 from convsweep.models.advise.conv_recorder import ModelTrace, RecordedConv
-from convsweep.problems.case import DTYPES
+from convsweep.problems.case import DTYPES, Case
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import SEPARABLE, is_replaceable
 from convsweep.problems.workloads import Layer
@@ -109,15 +109,15 @@ def drop_slow_backends(request: Request, max_slowdown: float) -> Request:
     They would use up the budget and cannot be the fastest.
     """
     backends = request.backends
-    cases = [
-        case
-        for case in request.cases
-        if nominal_call_s(case, backends[case.backend])
-        <= max_slowdown * nominal_call_s(case, backends[BASELINE])
-    ]
+
+    def is_fast(case: Case) -> bool:
+        limit_s = max_slowdown * nominal_call_s(case, backends[BASELINE])
+        return nominal_call_s(case, backends[case.backend]) <= limit_s
+
+    cases = [*filter(is_fast, request.cases)]
     left = {case.backend for case in cases}
-    backends = {name: backend for name, backend in backends.items() if name in left}
-    return replace(request, cases=cases, backends=backends)
+    kept = {name: backend for name, backend in backends.items() if name in left}
+    return replace(request, cases=cases, backends=kept)
 
 
 def model_metadata(

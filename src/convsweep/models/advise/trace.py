@@ -7,13 +7,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-    redirect_stdout,
-)
+from contextlib import AbstractContextManager as Context
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from typing import Any
 
@@ -21,7 +16,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
 from convsweep.problems.case import DTYPES
 from convsweep.problems.problem import Size, format_size
@@ -59,7 +54,7 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
         try:
             trace = _trace(model, input_shapes, dtype, None)
         except (Exception, SystemExit) as error:
-            failure = one_line(f"{type(error).__name__}: {error}")
+            failure = error_line(error)
         else:
             trace.really_run = True
             return trace
@@ -74,10 +69,8 @@ def _require_real(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _CONVOLUTIONS) and module.weight.dtype.is_complex:
             dtype = str(module.weight.dtype).removeprefix("torch.")
-            raise ValueError(
-                f"the convolution {name or type(module).__name__} is in {dtype}; dtypes are "
-                f"{', '.join(DTYPES)}"
-            )
+            text = f"the convolution {name or type(module).__name__} is in {dtype}"
+            raise ValueError(f"{text}; dtypes are {', '.join(DTYPES)}")
 
 
 def _trace(
@@ -106,11 +99,11 @@ def _tensors(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def eager() -> AbstractContextManager[Any]:
+def eager() -> Context[Any]:
     """Within, code compiled by `torch.compile` runs eagerly."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
         return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    stance: Context[Any] = torch.compiler.set_stance("force_eager")
     return stance
 
 

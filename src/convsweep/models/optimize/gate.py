@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convsweep.backends.registry import list_backends
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import check, compute_reference
 from convsweep.models.optimize import layers
@@ -105,7 +105,7 @@ def _layer_error(
         conv = layers.prepare(name, problem, inputs.weights, key)
         found = check(conv, problem, inputs, expected, bound)
     except Exception as error:
-        return f"{name} fails on its input: {one_line(f'{type(error).__name__}: {error}')}"
+        return f"{name} fails on its input: {error_line(error)}"
     if found.reason:
         return f"{name} is wrong on its input: {found.reason}"
     relative = found.relative_err or 0.0
@@ -168,7 +168,7 @@ class ModelReference:
             self._expected = _floating(inputs.in_float64().call(wide))
             self._original = self._error(own)
         except Exception as error:
-            self._float64_failure = one_line(f"{type(error).__name__}: {error}")
+            self._float64_failure = error_line(error)
             self._expected, self._original = own, self._eps * convolutions
 
     def check(self, optimized: nn.Module, growth: float) -> ModelError:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
 from convsweep.models.advise.trace import eager, module_names
 from convsweep.models.optimize.geometry import Geometry, Key, geometry, key_of, memory_formats
 from convsweep.models.optimize.layers import unsupported_reason
 from convsweep.problems.problem import ConvProblem, Size
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def copy_model(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model).eval()
     except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be copied: {_text(error)}") from None
+        raise ValueError(f"{type(model).__name__} cannot be copied: {error_line(error)}") from None
 
 
 def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
@@ -114,7 +116,8 @@ def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
     """
     found, trace = Inventory(), ModelTrace(type(model).__name__)
     modules = {name.replace("_orig_mod.", ""): m for name, m in model.named_modules()}
-    plain = {n for n, m in modules.items() if _convolves(m) and unsupported_reason(m) is None}
+    convolving = {n: m for n, m in modules.items() if isinstance(m, _CONVOLUTIONS)}
+    plain = {name for name, module in convolving.items() if unsupported_reason(module) is None}
 
     def count(layer: ConvCall, geometry: Geometry, module: nn.Module, x: Tensor) -> None:
         found.calls[layer] += 1
@@ -137,15 +140,9 @@ def call(model: nn.Module, inputs: ModelInputs) -> Any:
     try:
         return inputs.call(model)
     except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot take the inputs: {_text(error)}") from None
-
-
-def _text(error: Exception) -> str:
-    return one_line(f"{type(error).__name__}: {error}")
-
-
-def _convolves(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        raise ValueError(
+            f"{type(model).__name__} cannot take the inputs: {error_line(error)}"
+        ) from None
 
 
 @contextmanager

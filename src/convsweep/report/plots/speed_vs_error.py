@@ -19,7 +19,7 @@ _TICKS = tuple(float(f"{digit}e{power}") for power in range(-9, 9) for digit in 
 _MOST_TICKS = 12
 
 
-class Place(NamedTuple):
+class BackendPoint(NamedTuple):
     """Cases of one backend, and their geometric means."""
 
     speedups: Array
@@ -40,17 +40,17 @@ class Place(NamedTuple):
 def draw(field: Candidates) -> Picture | None:
     """Draw the cases and the mean of each backend; None if only the baseline has both values."""
     field = field.dense_weights
-    places = _places(field)
-    if not places.keys() - {field.baseline}:
+    points = _points(field)
+    if not points.keys() - {field.baseline}:
         return None
-    shown = {name: look for name, look in family_looks(field).items() if name in places}
+    shown = {name: look for name, look in family_looks(field).items() if name in points}
     figure = new_figure(5.6)
     ax = figure.subplots()
     for name, look in shown.items():
-        place = places[name]
-        ax.plot(place.errors, place.speedups, color=look.color, marker=look.marker,
+        point = points[name]
+        ax.plot(point.errors, point.speedups, color=look.color, marker=look.marker,
                 linestyle="none", markersize=3.5, alpha=0.3, markeredgewidth=0)  # fmt: skip
-        ax.plot(place.error, place.speedup, color=look.color, marker=look.marker, linestyle="none",
+        ax.plot(point.error, point.speedup, color=look.color, marker=look.marker, linestyle="none",
                 markersize=10, markerfacecolor="none", markeredgewidth=2, zorder=3)  # fmt: skip
     ax.axhline(1, color=GREY, linewidth=1, linestyle="--", zorder=1)
     _frame(ax, field)
@@ -60,7 +60,7 @@ def draw(field: Candidates) -> Picture | None:
     return Picture(
         name="speed_vs_error",
         figure=figure,
-        title=_title(field, places),
+        title=_title(field, points),
         alt=f"Scatter chart of the speedup over {field.baseline_label} against the relative "
         "error, by backend.",
         caption="A small dot is one case, a large open one the geometric mean of a backend over "
@@ -68,7 +68,7 @@ def draw(field: Candidates) -> Picture | None:
     )
 
 
-def _places(field: Candidates) -> dict[str, Place]:
+def _points(field: Candidates) -> dict[str, BackendPoint]:
     """Return the backends that have a speedup and an error above zero in some case."""
     logs = log_speedups(field)
     speedups = np.exp(estimate(logs).mean)
@@ -77,7 +77,7 @@ def _places(field: Candidates) -> dict[str, Place]:
     found = {}
     for name in dict.fromkeys(field.cases.loc[known, "backend"]):
         own = known & (field.cases["backend"] == name).to_numpy(dtype=bool)
-        found[str(name)] = Place(speedups[own], equal_mean(logs[own]), errors[own])
+        found[str(name)] = BackendPoint(speedups[own], equal_mean(logs[own]), errors[own])
     return found
 
 
@@ -94,13 +94,13 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.set_ylabel(f"speedup over {field.baseline_label}")
 
 
-def _title(field: Candidates, places: dict[str, Place]) -> str:
+def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:
     """Name the backend with the largest mean speedup among the significantly faster ones."""
-    others = {name: place for name, place in places.items() if name != field.baseline}
+    others = {name: point for name, point in points.items() if name != field.baseline}
     means = (np.array(parts) for parts in zip(*(p.mean for p in others.values()), strict=True))
     verdict_of = dict(zip(others, verdicts(Estimate(*means), field.margin), strict=True))
     faster = [
-        (place.speedup, name) for name, place in others.items() if verdict_of[name] == "faster"
+        (point.speedup, name) for name, point in others.items() if verdict_of[name] == "faster"
     ]
     for speedup, name in sorted(faster)[-1:]:
         times = formatting.format_ratio(speedup)
