@@ -87,11 +87,8 @@ class RayExecutor:
         """Return the nodes and lost tasks of this session and the `earlier` ones."""
         ray, losses = earlier.get("ray"), earlier.get("task_losses")
         nodes = ray.get("nodes", {}) if isinstance(ray, Mapping) else {}
-        own = {
-            name: group.environment.id
-            for group in self._groups.values()
-            for name in group.environment.nodes.values()
-        }
+        environments = self.environments()
+        own = {name: one.id for one in environments for name in one.nodes.values()}
         return {
             "ray": {"version": version("ray"), "retries": RETRIES, "nodes": nodes | own},
             "task_losses": [*(losses if isinstance(losses, list) else []), *self._losses],

@@ -153,9 +153,7 @@ def _fitting(
 ) -> list[tuple[Node, NodeInfo]]:
     """Return the nodes with enough cores and any of the devices; check that each device exists."""
     devices, threads = options.devices or ("cpu",), max(options.threads, default=1)
-    fitting = [
-        (node, info) for node, info in described if info.requested_devices and info.cores >= threads
-    ]
+    fitting = [one for one in described if one[1].requested_devices and one[1].cores >= threads]
     for device in devices:
         if not any(device in info.requested_devices for _, info in fitting):
             cores = f" and {threads} cores" if threads > 1 else ""
@@ -179,13 +177,10 @@ def _group(
         name: replace(backend, version=first.versions.get(name) or backend.version)
         for name, backend in request.backends.items()
     }
+    request, nodes = replace(request, backends=backends), tuple(node for node, _ in members)
+    names = {node.id: node.name for node in nodes}
     return NodeGroup(
-        Environment(
-            replace(request, backends=backends),
-            first.metadata,
-            first.process_setup,
-            {node.id: node.name for node, _ in members},
-        ),
-        tuple(node for node, _ in members),
-        tuple(name for name in request.backends if first.versions.get(name, "") is None),
+        Environment(request, first.metadata, first.process_setup, names),
+        nodes,
+        tuple(name for name in backends if first.versions.get(name, "") is None),
     )

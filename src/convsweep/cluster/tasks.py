@@ -57,11 +57,8 @@ def time_network(network: Network, settings: Settings, pass_index: int) -> Netwo
 
 def _on_node(settings: Settings, items: Sequence[Case | Network]) -> Settings:
     """Return the settings with the cores and the free memory of this node."""
-    return replace(
-        settings,
-        cores=spare_cores(settings.threads),
-        memory_limit_bytes=memory_limit({item.device for item in items}),
-    )
+    limit = memory_limit({item.device for item in items})
+    return replace(settings, cores=spare_cores(settings.threads), memory_limit_bytes=limit)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from convsweep.backends.roofline_probes import roofline_probes
 from convsweep.measure.inputs import torch_dtype
@@ -34,15 +35,11 @@ def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
     """
     compared = {case.group for case in cases if case.backend == _STANDARD}
     parts = [
-        Case(
-            Layer(part(case.problem), name=name, role=SEPARABLE_PART),
-            "dense",
-            case.device,
-            case.dtype,
-            case.memory_format,
-            case.threads,
-            case.cache,
-            _STANDARD,
+        replace(
+            case,
+            layer=Layer(part(case.problem), name=name, role=SEPARABLE_PART),
+            weight_kind="dense",
+            backend=_STANDARD,
         )
         for case in cases
         if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)

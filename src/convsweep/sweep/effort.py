@@ -47,8 +47,7 @@ def pass_s(request: Request, effort: MeasurementConfig | None) -> float:
 def _effort(request: Request) -> MeasurementConfig:
     """Return the samples per case and pass. A budget reduces them, so that enough passes fit.
 
-    They are the same for all shards, so that their rows can be merged. Raises `ValueError` if the
-    budget is shorter than one pass.
+    They are the same for all shards, so that their rows can be merged.
     """
     if request.budget_s is None:
         return MeasurementConfig()

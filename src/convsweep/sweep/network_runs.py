@@ -25,9 +25,6 @@ ENOUGH_PASSES = 3
 """Passes that time networks, however long it takes; fewer give no usable interval."""
 _MAX_SHARE = 1 / 3  # of the run's time
 
-LayerNames = Mapping[ConvProblem, str | None]
-"""Name of the workload's layer per problem."""
-
 
 @dataclass(frozen=True)
 class Network:
@@ -70,9 +67,8 @@ def time_once(
     network: Network, settings: Settings, pass_index: int, launch: WorkerFactory
 ) -> NetworkTimes | Outcome:
     """Return the times of a network from one fresh worker process, or its failure."""
-    request = TimeNetwork(
-        network.maker, network.input_shapes, network.device, network.dtype, network.memory_format
-    )
+    how = (network.device, network.dtype, network.memory_format)
+    request = TimeNetwork(network.maker, network.input_shapes, *how)
     own = replace(settings, threads=network.threads, pass_index=pass_index)
     with closing(launch(own)) as worker:
         try:
@@ -91,9 +87,12 @@ def rows_of(
     network: Network,
     pass_index: int,
     result: NetworkTimes | Outcome,
-    layers: LayerNames,
+    layers: Mapping[ConvProblem, str | None],
 ) -> list[NetworkRow]:
-    """Return the rows of a network in one pass: its parts, then the whole; one row if it failed."""
+    """Return the rows of a network in one pass: its parts, then the whole; one row if it failed.
+
+    `layers` contains the name of the workload's layer per problem.
+    """
     whole = NetworkRow(
         run_id=run.run_id,
         pass_index=pass_index,

@@ -33,9 +33,6 @@ _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may 
 
 Outcomes = Iterator[tuple[Case, Outcome]]
 
-OnSlowCall = Callable[[Case], None]
-"""Called during the slow first calls of a case."""
-
 
 class ReferenceCache:
     """Float64 references of a run, up to a size limit."""
@@ -64,14 +61,17 @@ class _CaseFailed(Exception):
 
 
 class Scheduler:
-    """Measurement of groups in one pass. Failed worker processes are replaced."""
+    """Measurement of groups in one pass. Failed worker processes are replaced.
+
+    `on_slow_call` is called during the slow first calls of a case.
+    """
 
     def __init__(
         self,
         pool: WorkerPool,
         backends: Mapping[str, Backend],
         references: ReferenceCache,
-        on_slow_call: OnSlowCall = lambda case: None,
+        on_slow_call: Callable[[Case], None] = lambda case: None,
     ) -> None:
         self.pool, self.backends, self.references = pool, backends, references
         self.on_slow_call = on_slow_call

@@ -155,9 +155,8 @@ def check(
 ) -> list[tuple[Case, Outcome]]:
     """Return the result of the correctness gate for every case; nothing is timed."""
     found: list[tuple[Case, Outcome]] = []
-    request = replace(
-        request, passes=1, budget_s=None, precision=None, ceilings=(), separable_parts=()
-    )
+    once = replace(request, passes=1, budget_s=None, precision=None)
+    request = replace(once, ceilings=(), separable_parts=())
     queue = GroupQueue(
         Environment(request, {}),
         replace(worker_settings(request), effort=None),
