@@ -87,12 +87,9 @@ def rows_of(
     network: Network,
     pass_index: int,
     result: NetworkTimes | Outcome,
-    layers: Mapping[ConvProblem, str | None],
+    layer_names: Mapping[ConvProblem, str | None],
 ) -> list[NetworkRow]:
-    """Return the rows of a network in one pass: its parts, then the whole; one row if it failed.
-
-    `layers` contains the name of the workload's layer per problem.
-    """
+    """Return the rows of a network in one pass: its parts, then the whole; one row if it failed."""
     whole = NetworkRow(
         run_id=run.run_id,
         pass_index=pass_index,
@@ -115,7 +112,7 @@ def rows_of(
             replace(
                 whole,
                 kind=part.kind,
-                layer=layers.get(part.problem) if part.problem else None,
+                layer=layer_names.get(part.problem) if part.problem else None,
                 problem=part.problem.label if part.problem else None,
                 count=part.count,
                 call_s=part.total_s / part.count,

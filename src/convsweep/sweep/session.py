@@ -73,7 +73,8 @@ def run_sweep(
 ) -> SweepResult:
     """Measure everything, write each row at once, and write the summary.
 
-    The first interrupt ends the sweep after the current group; `resume` continues it.
+    The first interrupt ends the sweep after the current group; `resume` continues it. Raises
+    `ValueError` if another run writes to `out`, or the run there cannot be resumed.
 
     Args:
         executor: machines and requests.
@@ -83,9 +84,6 @@ def run_sweep(
         on_progress: called after each outcome.
         resume: continue the run in `out`.
         networks: networks to time; by default those whose layers are in the request.
-
-    Raises:
-        ValueError: another run writes to `out`, or the run in `out` cannot be resumed.
     """
     with locked(out), Interrupts() as interrupts, ExitStack() as files:
         if not resume:
