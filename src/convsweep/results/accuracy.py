@@ -15,8 +15,7 @@ STATUSES = ("crash", "error", "out_of_memory", "skipped", "ok")
 """How a training can end, the worst first."""
 STANDARD, SEPARABLE, EQUAL_COST = VARIANTS = ("standard", "separable", "equal_cost")
 """Networks of 3x3 convolutions; of separable ones; of wider separable ones at the same MACs."""
-EPOCHS = {"digits": 12, "mnist": 6, "indian_pines": 5}
-"""Default number of epochs per data set."""
+EPOCHS = {"digits": 12, "mnist": 6, "indian_pines": 5}  # Default number of epochs per data set
 
 
 class Unit(NamedTuple):

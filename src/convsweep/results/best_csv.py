@@ -21,13 +21,8 @@ BEST = "best.csv"
 MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
            "convsweep": "versions"}  # fmt: skip
 """Columns that describe the machine, and the part of environment.json that has their values."""
-LEAD = (
-    "second",
-    "speedup_over_second",
-    "speedup_over_second_ci_low",
-    "speedup_over_second_ci_high",
-    "significant",
-)
+LEAD = ("second", "speedup_over_second", "speedup_over_second_ci_low",
+        "speedup_over_second_ci_high", "significant")  # fmt: skip
 """Columns that compare the fastest backend with the second fastest."""
 _LARGEST_FILE = 67_108_864  # bytes
 

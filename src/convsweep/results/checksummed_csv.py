@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 CHECKSUM = "checksum"
-LONGEST_LINE = 65_536
-"""Bytes. Lines of convsweep have about 500."""
+LONGEST_LINE = 65_536  # Bytes. Lines of convsweep have about 500.
 
 _END_OF_A_LINE = re.compile(rb",[0-9a-f]{8}\r?\n")
 
@@ -50,12 +49,9 @@ def _csv_text(cells: Iterable[object]) -> bytes:
 class CsvLine(NamedTuple):
     """One whole line of a file."""
 
-    number: int
-    """From 1, as a text editor counts."""
-    cells: list[str]
-    """All cells but the checksum."""
-    end: int
-    """Bytes of the file up to the end of this line."""
+    number: int  # From 1, as a text editor counts
+    cells: list[str]  # All cells but the checksum
+    end: int  # Bytes of the file up to the end of this line
 
 
 class ChecksummedCsv:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
-MOST_TEXTS = 500_000
-"""Different ones: the start time of each row, and a few that all rows share."""
+MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
 _AT_ONCE = 10_000  # lines that are text in memory
 # Every value may be missing.
 _DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
@@ -39,10 +38,8 @@ class Column(NamedTuple):
     """One column, as the annotation of a dataclass field describes it."""
 
     name: str
-    type: type
-    """`int`, `float`, `str` or `bool`."""
-    required: bool
-    """Whether each row has a value."""
+    type: type  # `int`, `float`, `str` or `bool`
+    required: bool  # Whether each row has a value
 
 
 def columns_of(row_class: type) -> tuple[Column, ...]:
@@ -90,8 +87,7 @@ class Completed(NamedTuple):
     """Rows that a resumed run keeps."""
 
     rows: DataFrame
-    end: int
-    """Bytes of the file up to the end of the last of them."""
+    end: int  # Bytes of the file up to the end of the last of them
 
 
 @dataclass(frozen=True)
@@ -100,12 +96,9 @@ class CsvTable(Generic[RowT]):
 
     row_class: type[RowT]
     file_name: str
-    kind: str
-    """Noun phrase for error messages, such as "a measurements file"."""
-    version: int
-    """Value of the column `schema_version` in every row."""
-    largest_file: int
-    """Bytes that a reader accepts."""
+    kind: str  # Noun phrase for error messages, such as "a measurements file"
+    version: int  # Value of the column `schema_version` in every row
+    largest_file: int  # Bytes that a reader accepts
     allowed: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Allowed texts of columns that have a fixed set of them."""
     check: Callable[[DataFrame], None] = lambda frame: None

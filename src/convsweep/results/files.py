@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-UNFINISHED = ".part"
-"""Ending of a file that is not yet complete."""
+UNFINISHED = ".part"  # Ending of a file that is not yet complete
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError, OSError, csv.Error, zlib.error)
 
 

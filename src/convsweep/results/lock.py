@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LOCK = ".lock"
-"""Locked file in a run's folder; contains the process id of its owner."""
+LOCK = ".lock"  # Locked file in a run's folder; contains the process id of its owner
 
 
 @contextmanager

@@ -26,9 +26,8 @@ def machines(environment: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def machine_of(environment: Mapping[str, Any], environment_id: str) -> Mapping[str, Any]:
     """Return the metadata of one machine; a plain run has one for all its rows."""
-    if "environments" not in environment:
-        return environment
-    return machines(environment).get(environment_id, {})
+    several = "environments" in environment
+    return machines(environment).get(environment_id, {}) if several else environment
 
 
 def run_id_of(environment: Mapping[str, Any], measurements: DataFrame) -> str:

@@ -10,14 +10,10 @@ from typing import Any
 class Use(Flag):
     """What a key of environment.json is used for."""
 
-    RESUME = auto()
-    """Must be equal for a run to be resumed."""
-    COMPARE = auto()
-    """Must be equal for two runs to be compared without --across-machines."""
-    MERGE = auto()
-    """Must be equal in runs that are merged; a key per machine only in runs of one machine."""
-    PER_MACHINE = auto()
-    """Recorded for each environment of a merged run."""
+    RESUME = auto()  # Must be equal for a run to be resumed
+    COMPARE = auto()  # Must be equal for two runs to be compared without --across-machines
+    MERGE = auto()  # Must be equal in merged runs; a key per machine only in runs of one machine
+    PER_MACHINE = auto()  # Recorded for each environment of a merged run
 
 
 _SHARED = Use.RESUME | Use.MERGE
@@ -44,14 +40,9 @@ METADATA_KEYS: dict[str, Use] = {
     "settings.cores": Use.RESUME | Use.COMPARE | Use.PER_MACHINE,
 }
 """Keys of environment.json; a nested key that is not listed is used as the one that contains it."""
-MACHINE_KEYS = tuple(
-    key for key, use in METADATA_KEYS.items() if Use.PER_MACHINE in use and "." not in key
-)
-MACHINE_SETTINGS = tuple(
-    key.removeprefix("settings.")
-    for key, use in METADATA_KEYS.items()
-    if Use.PER_MACHINE in use and "." in key
-)
+_PER_MACHINE = [key for key, use in METADATA_KEYS.items() if Use.PER_MACHINE in use]
+MACHINE_KEYS = tuple(key for key in _PER_MACHINE if "." not in key)
+MACHINE_SETTINGS = tuple(key.removeprefix("settings.") for key in _PER_MACHINE if "." in key)
 
 
 def flatten(metadata: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples.csv.gz"
 HEADER = b"row,block,seconds\n"
-LARGEST_FILE = 1_073_741_824
-"""Bytes; no reader has all of them in memory."""
-LONGEST_MEMBER = 8_388_608
-"""Bytes of text that a reader accepts in one gzip member."""
+LARGEST_FILE = 1_073_741_824  # Bytes; no reader has all of them in memory
+LONGEST_MEMBER = 8_388_608  # Bytes of text that a reader accepts in one gzip member
 MOST_SAMPLES = 8_000_000
 """Limit of `load_samples`, at 24 bytes each in memory; pandas reads more in parts."""
 

@@ -16,12 +16,9 @@ STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped",
 """How a case can end, the worst first."""
 CASE, ROOFLINE, SEPARABLE_PART = "case", "roofline", "separable_part"
 """Values of `role`: requested case, roofline probe of the machine, part of a separable layer."""
-BASELINE = "torch_conv"
-"""Backend that speedups are relative to, by default."""
-MARGIN = 0.02
-"""Relative difference below which two times are the same, by default."""
-NOISE = "noise"
-"""Name of the requests of `convsweep noise`."""
+BASELINE = "torch_conv"  # Backend that speedups are relative to, by default
+MARGIN = 0.02  # Relative difference below which two times are the same, by default
+NOISE = "noise"  # Name of the requests of `convsweep noise`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MEASUREMENTS, SUMMARY, ENVIRONMENT = "measurements.csv", "summary.csv", "environment.json"
-LAYERS = "layers.csv"
-"""File of `convsweep advise`: one row per distinct layer."""
-LARGEST_ENVIRONMENT = 1_048_576
-"""Bytes."""
+LAYERS = "layers.csv"  # File of `convsweep advise`: one row per distinct layer
+LARGEST_ENVIRONMENT = 1_048_576  # Bytes
 
 
 def require_new(run_dir: Path) -> None:
@@ -98,10 +96,8 @@ class RequestInfo(NamedTuple):
 
     baseline: str = BASELINE
     margin: float = MARGIN
-    cases: int = 0
-    """Number of requested cases on all machines; 0 if unknown."""
-    other_shards_cases: int = 0
-    """Number of cases of the other shards."""
+    cases: int = 0  # Number of requested cases on all machines; 0 if unknown
+    other_shards_cases: int = 0  # Number of cases of the other shards
 
 
 def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:

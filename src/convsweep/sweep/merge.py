@@ -38,10 +38,8 @@ _UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
 class Merged(NamedTuple):
     """Content of a merged run."""
 
-    environment: dict[str, Any]
-    """Its environment.json."""
-    cases: int
-    """Number of its requested cases, counted per machine."""
+    environment: dict[str, Any]  # Its environment.json
+    cases: int  # Number of its requested cases, counted per machine
 
 
 def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:

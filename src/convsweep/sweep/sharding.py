@@ -18,8 +18,7 @@ MAX_SHARDS = 10_000
 class Shard:
     """Part `index` of `of` parts of a sweep."""
 
-    index: int
-    """From 1."""
+    index: int  # From 1
     of: int
 
     def __str__(self) -> str:
