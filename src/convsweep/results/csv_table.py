@@ -23,8 +23,7 @@ MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
 MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
 _AT_ONCE = 10_000  # lines that are text in memory
-# Every value may be missing.
-_DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}
+_DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}  # all allow missing
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
 _BOOLS = {"True": True, "False": False}
 _PARSERS: dict[type, Callable[[str], Any]] = {

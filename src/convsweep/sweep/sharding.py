@@ -57,10 +57,7 @@ def deal(costs_s: Sequence[float], shards: int) -> list[int]:
 def group_costs_s(
     cases: Sequence[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
 ) -> dict[Case, float]:
-    """Return the approximate seconds of each group of cases.
-
-    They are the same on every machine: backends that are not installed here count, too.
-    """
+    """Return seconds per group of cases, the same on every machine: uninstalled backends count."""
     installed = {name: replace(backend, modules=()) for name, backend in backends.items()}
     members: dict[Case, list[Case]] = {}
     for case in cases:
