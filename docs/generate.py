@@ -6,7 +6,6 @@ import ast
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +58,15 @@ _DERIVED = {
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """Return the docstring of each attribute, joined to one line; empty if it has none."""
-    body = ast.parse(inspect.getsource(cls)).body[0]
+    """Return the comment beside each attribute; empty if it has none."""
+    source = inspect.getsource(cls)
+    lines, body = source.splitlines(), ast.parse(source).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}
-    for node, after in pairwise([*body.body, ast.Pass()]):
+    for node in body.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            text = str(after.value.value) if is_text else ""
-            docs[node.target.id] = " ".join(text.split())
+            _, _, text = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")
+            docs[node.target.id] = f"{text}." if text else ""
     return docs
 
 
