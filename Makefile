@@ -5,22 +5,25 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: report test test-fast test-process test-compile lint bench docs
+.PHONY: report test test-fast test-process test-compile test-cluster lint bench docs
 
 report: .venv/installed  ## measure the quick grid; write CSV, figures and report
 	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
 	$(BIN)/convsweep run --grid quick --out results/$$run && \
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
-# Three pytest processes in parallel: engine threads never meet a fork, and compilers overlap.
+# pytest processes in parallel: engine threads never meet a fork; compiling and waiting overlap.
 test: .venv/installed-dev  ## run all tests
-	$(MAKE) --jobs=3 --output-sync=target test-fast test-process test-compile
+	$(MAKE) --jobs=4 --output-sync=target test-process test-compile test-cluster test-fast
 
 test-fast: .venv/installed-dev  ## run the tests that start no process and compile nothing
-	$(BIN)/pytest tests/unit tests/test_architecture.py
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py
 
 test-process: .venv/installed-dev
-	$(BIN)/pytest tests/process tests/cluster tests/browser
+	$(BIN)/pytest tests/process
+
+test-cluster: .venv/installed-dev
+	$(BIN)/pytest tests/cluster tests/browser
 
 test-compile: .venv/installed-dev
 	$(BIN)/pytest tests/compile

@@ -62,10 +62,10 @@ def require_same_model(run_dir: Path, name: str, labels: Sequence[str]) -> None:
     Raises:
         ValueError: the run has another model or input.
     """
-    recorded = store.read_environment(run_dir).get("model")
-    if not isinstance(recorded, Mapping) or not (before := _labels(recorded)):
+    stored = store.read_environment(run_dir).get("model")
+    if not isinstance(stored, Mapping) or not (before := _labels(stored)):
         return
-    if (recorded.get("name"), before) != (name, [*labels]):
+    if (stored.get("name"), before) != (name, [*labels]):
         raise ValueError("cannot resume: the model or --input differs from that of the run")
 
 
@@ -87,29 +87,29 @@ def compute_advice(measurements: DataFrame, environment: Mapping[str, Any]) -> A
     if not run.settings:
         return None
     run = run.within(run.settings[0])
-    recorded = environment.get("model")
-    order = dict.fromkeys([*_labels(recorded), *measurements["problem"]])
-    return Advice(run, layer_costs(run, [*order]), _read_model(recorded))
+    stored = environment.get("model")
+    order = dict.fromkeys([*_labels(stored), *measurements["problem"]])
+    return Advice(run, layer_costs(run, [*order]), _read_model(stored))
 
 
-def _labels(recorded: object) -> list[str]:
+def _labels(stored: object) -> list[str]:
     """Return the labels of the model's distinct problems, in its order; empty if unknown."""
-    labels = recorded.get("layers") if isinstance(recorded, Mapping) else None
+    labels = stored.get("layers") if isinstance(stored, Mapping) else None
     return [*map(str, labels)] if isinstance(labels, list) else []
 
 
-def _read_model(recorded: object) -> Model | None:
+def _read_model(stored: object) -> Model | None:
     """Return the model of environment.json, which may be edited; None if it is not readable."""
     try:
-        assert isinstance(recorded, Mapping)
-        others = recorded.get("other_dtypes", {})
+        assert isinstance(stored, Mapping)
+        others = stored.get("other_dtypes", {})
         return Model(
-            str(recorded["name"]),
-            [*map(str, recorded["inputs"])],
-            int(recorded["convolutions"]),
-            int(recorded["macs"]),
-            [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in recorded["unmeasured"]],
-            bool(recorded["really_run"]),
+            str(stored["name"]),
+            [*map(str, stored["inputs"])],
+            int(stored["convolutions"]),
+            int(stored["macs"]),
+            [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in stored["unmeasured"]],
+            bool(stored["really_run"]),
             {str(dtype): int(number) for dtype, number in others.items()},
         )
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):

@@ -107,7 +107,7 @@ GRIDS = {
     ),
     "batch": Grid("time against the batch's size", _BATCH),
     "lecture": Grid(
-        "what a lecture on channels says of cost: bias, padding, 1x1, ladders, kernels, volumes",
+        "claims of a lecture on channels about cost: bias, padding, 1x1, ladders, kernels, volumes",
         _LECTURE,
         backends=("torch_conv", "pointwise", "linear", "separable"),
     ),

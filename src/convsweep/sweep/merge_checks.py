@@ -61,8 +61,8 @@ def _incompleteness(rows: DataFrame, metadata: Mapping[str, Any]) -> str | None:
     if (end := metadata.get("end_reason")) not in END_REASONS:
         how = "interrupted" if end == "interrupted" else "cut off"
         return f"was {how}: finish it first by its own command with --resume"
-    if (recorded := metadata.get("rows")) != len(rows):
-        return f"has {len(rows)} rows, but its {store.ENVIRONMENT} records {recorded}"
+    if (stored := metadata.get("rows")) != len(rows):
+        return f"has {len(rows)} rows, but its {store.ENVIRONMENT} records {stored}"
     if "environments" in metadata:
         return "has rows of several machines: only runs of one machine are merged"
     if set(rows["environment_id"]) - {metadata.get("environment_id")}:

@@ -129,7 +129,7 @@ class NetworkRunner:
 
     Args:
         file: rows of all environments; None without networks.
-        recorded: rows that the file already has.
+        stored: rows that the file already has.
         networks: those to time.
         cases: of all shards, with the names of the layers.
         run: columns of all rows.
@@ -140,7 +140,7 @@ class NetworkRunner:
     def __init__(
         self,
         file: TableWriter[NetworkRow] | None,
-        recorded: Sequence[NetworkRow],
+        stored: Sequence[NetworkRow],
         networks: Sequence[Network],
         cases: Sequence[Case],
         run: RunInfo,
@@ -153,7 +153,7 @@ class NetworkRunner:
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
         }
-        known = [row for row in recorded if row.environment_id == run.environment_id]
+        known = [row for row in stored if row.environment_id == run.environment_id]
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()

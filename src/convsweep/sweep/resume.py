@@ -35,15 +35,15 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def earlier_settings(earlier: Mapping[str, Any], now: Settings) -> Settings:
-    """Return the settings that a run with a budget was measured with; `now` if not recorded."""
-    recorded = earlier.get("settings")
+    """Return the settings that a run with a budget was measured with; `now` if not stored."""
+    stored = earlier.get("settings")
     names = [field.name for field in fields(MeasurementConfig)]
-    if not isinstance(recorded, Mapping) or not all(
-        _is_number(recorded.get(name)) for name in (*names, "case_timeout_s")
+    if not isinstance(stored, Mapping) or not all(
+        _is_number(stored.get(name)) for name in (*names, "case_timeout_s")
     ):
         return now
-    effort = MeasurementConfig(**{name: recorded[name] for name in names})
-    return replace(now, effort=effort, case_timeout_s=float(recorded["case_timeout_s"]))
+    effort = MeasurementConfig(**{name: stored[name] for name in names})
+    return replace(now, effort=effort, case_timeout_s=float(stored["case_timeout_s"]))
 
 
 def _is_number(value: object) -> bool:

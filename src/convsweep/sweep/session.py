@@ -113,10 +113,10 @@ def run_sweep(
             else networks
             for one in environments
         }
-        file, recorded = None, []
+        file, stored = None, []
         if any(timed.values()):
             timings = NETWORKS_TABLE.load_completed(out) if resume else None
-            recorded = NETWORKS_TABLE.rows_of(timings.rows) if timings else []
+            stored = NETWORKS_TABLE.rows_of(timings.rows) if timings else []
             file = files.enter_context(closing(NETWORKS_TABLE.open(out, timings)))
         queues = [
             GroupQueue(
@@ -126,7 +126,7 @@ def run_sweep(
                 _recorder(writer, one.request, runs[one.id]),
                 NetworkRunner(
                     file,
-                    recorded,
+                    stored,
                     timed[one.id],
                     (one.request.whole or one.request).cases,
                     runs[one.id],

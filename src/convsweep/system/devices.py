@@ -23,8 +23,8 @@ import torch
 
 from convsweep.system.peak_memory import peak_of
 
-Work = Callable[[], object]
-Clock = Callable[[Work], float]
+TimedCall = Callable[[], object]
+Clock = Callable[[TimedCall], float]
 """Returns the seconds from the start of some work until the device has finished it."""
 
 _MIN_CACHE_BYTES = 2**25  # also if the size is unknown
@@ -60,7 +60,7 @@ class Device:
     """Size of its largest cache."""
     flush_caches: Callable[[], None]
     """Reads and writes more than all caches contain."""
-    peak_memory: Callable[[Work], int | None] = lambda work: None
+    peak_memory: Callable[[TimedCall], int | None] = lambda work: None
     """Returns the peak bytes of some work beyond those in use before it, including its result, or
     None if unknown."""
 
@@ -129,7 +129,7 @@ def find_device(name: str) -> Device:
 def host_clock(synchronize: Callable[[], None]) -> Clock:
     """Return the host's clock, which reads from the start of work to its completion."""
 
-    def seconds(work: Work) -> float:
+    def seconds(work: TimedCall) -> float:
         synchronize()
         start = perf_counter_ns()
         work()
@@ -142,7 +142,7 @@ def host_clock(synchronize: Callable[[], None]) -> Clock:
 def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> Clock:
     """Return the device's clock, which uses events queued before and after the work."""
 
-    def seconds(work: Work) -> float:
+    def seconds(work: TimedCall) -> float:
         start, end = event(), event()
         synchronize()
         start.record()
@@ -170,7 +170,9 @@ def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
     return flush
 
 
-def _peak_allocated(module: ModuleType, synchronize: Callable[[], None], work: Work) -> int | None:
+def _peak_allocated(
+    module: ModuleType, synchronize: Callable[[], None], work: TimedCall
+) -> int | None:
     """Return the peak bytes that an accelerator's allocator reports for some work, or None."""
     names = ("memory_allocated", "reset_peak_memory_stats", "max_memory_allocated")
     if not all(hasattr(module, name) for name in names):

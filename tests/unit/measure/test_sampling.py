@@ -13,7 +13,7 @@ from convsweep.measure.sampling import (
     time_block,
     warm_up,
 )
-from convsweep.system.devices import Work
+from convsweep.system.devices import TimedCall
 
 EFFORT = MeasurementConfig()
 calls_s = st.floats(1e-7, 30.0)
@@ -32,7 +32,7 @@ class FakeClock:
         self.now_s += self.seconds[min(self.calls, len(self.seconds) - 1)]
         self.calls += 1
 
-    def __call__(self, work: Work) -> float:
+    def __call__(self, work: TimedCall) -> float:
         before_s = self.now_s
         work()
         return self.now_s - before_s

@@ -26,7 +26,7 @@ ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
 
 
 @dataclass(frozen=True)
-class Work:
+class KernelWork:
     """One way to compute a problem: a worker, and the parameters of its plan."""
 
     worker: Entry
@@ -44,7 +44,7 @@ class Work:
 class Job:
     """Work with all addresses, ready to be started repeatedly."""
 
-    work: Work
+    work: KernelWork
     parts: int
     record: Tensor  # a `DepthwisePlan`
     kept: tuple[Tensor, ...]  # tensors whose addresses are in the plan
@@ -117,7 +117,7 @@ def _line_offsets(problem: ConvProblem, row_bytes: int, across: list[int]) -> li
     return [row + column for row in down for column in across]
 
 
-def planes_work(problem: ConvProblem, dense: Tensor) -> Work:
+def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are pixels of a row and whose taps are a kernel column."""
     (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
     out_height, out_width = problem.output_size
@@ -133,7 +133,7 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> Work:
     bands, rows = _bands(problem, row_bytes, PLANES_BYTES, count)
     band_floats = rows * row_bytes // FLOAT_BYTES
     tile_floats = (out_height // bands + 1) * LANES
-    return Work(
+    return KernelWork(
         worker=planes_worker(taps, stride_h if taps > 1 else 1, count),
         weights=(kernels.mT if taps > 1 else kernels).flatten(1),
         offsets=across if taps > 1 else _line_offsets(problem, row_bytes, across),
@@ -146,13 +146,13 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> Work:
     )
 
 
-def rows_work(problem: ConvProblem, dense: Tensor) -> Work:
+def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
     return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
 
 
-def blocks_work(problem: ConvProblem, dense: Tensor) -> Work:
+def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels, transposed from planes and back."""
     pixels = problem.output_size[0] * problem.output_size[1]
     return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
@@ -160,7 +160,7 @@ def blocks_work(problem: ConvProblem, dense: Tensor) -> Work:
 
 def _channels_work(
     problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
-) -> Work:
+) -> KernelWork:
     """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
     (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
     (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
@@ -173,7 +173,7 @@ def _channels_work(
     bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
     band_floats = rows * row_bytes // FLOAT_BYTES
     shape = (taps, stride_w, 1) if taps > 1 else (1, 1, stride_w)
-    return Work(
+    return KernelWork(
         worker=worker(shape[0], shape[1], tile_length(out_width), shape[2]),
         weights=weights,
         offsets=_line_offsets(problem, row_bytes, across[:1] if taps > 1 else across),
@@ -186,7 +186,7 @@ def _channels_work(
     )
 
 
-def _job(problem: ConvProblem, bias: Tensor | None, work: Work) -> Job:
+def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
     """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)

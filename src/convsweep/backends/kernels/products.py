@@ -109,14 +109,14 @@ def _add_products(
     """Add the products of one float of each row with one row of the panel to all sums."""
     if ahead:
         _fetch(builder, builder.add(b, ir.Constant(b.type, ahead)))
-    halves = [
+    columns = [
         read_vector(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(HALVES)
     ]
     for i, row in enumerate(rows):
         value = builder.load(pointer(builder, builder.add(row, offset), FLOAT))
         factor = in_every_lane(builder, value)
-        for half, column in enumerate(halves):
+        for half, column in enumerate(columns):
             total = sums[i * HALVES + half]
             builder.store(multiply_add(builder, factor, column, builder.load(total)), total)
 

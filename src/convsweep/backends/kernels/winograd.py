@@ -87,12 +87,12 @@ def _runner(plan: WinogradPlan, parts: int) -> Callable[..., None]:
     def alone(*memory: int) -> None:
         phases.alone(steps[0], address, *memory, bands)
 
-    def together(*memory: int) -> None:
+    def in_parallel(*memory: int) -> None:
         numba.set_num_threads(parts)
         for step in steps:
-            phases.together(step, address, *memory, bands, parts)
+            phases.in_parallel(step, address, *memory, bands, parts)
 
-    run = alone if parts == 1 else together
+    run = alone if parts == 1 else in_parallel
     run.__dict__["kept"] = record  # used by address only
     return run
 

@@ -284,7 +284,7 @@ def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: 
 
 
 @parallel_kernel
-def together(
+def in_parallel(
     entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
 ) -> None:
     """Run a worker in `parts` parts, each on its own thread."""
