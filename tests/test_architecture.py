@@ -174,6 +174,11 @@ def test_reading_results_and_writing_reports_never_loads_torch() -> None:
     assert loaded(f"{load.format(names)}; print('torch' in sys.modules)") == "False"
 
 
+def test_the_summary_in_the_terminal_never_loads_matplotlib() -> None:
+    script = "import sys, convsweep.report.summary_text, convsweep.cli.terminal"
+    assert loaded(f"{script}; print('matplotlib' in sys.modules)") == "False"
+
+
 def test_no_class_name_has_two_meanings() -> None:
     found: dict[str, list[str]] = {}
     for module in MODULES:

@@ -13,6 +13,7 @@ from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report import plots, tables
@@ -29,7 +30,6 @@ from convsweep.report.sections import (
     roofline,
     separable,
 )
-from convsweep.report.sections.separable import Comparisons
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.schema import NOISE

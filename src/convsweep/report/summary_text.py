@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import (
@@ -12,8 +14,8 @@ from convsweep.analysis.run import (
     undecided,
     unsteady,
 )
+from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.sections.separable import Comparisons, verdict_sentences
 
 
 def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
@@ -80,3 +82,29 @@ def _open(run: Run) -> list[str]:
             kinds = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in counts.items())
             sentences.append(f"{title}: {cases} of {len(run.cases)} ({kinds}).")
     return sentences
+
+
+def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
+    """Return the verdict of each setting."""
+    return [
+        setting_prefix(setting, comparisons) + _verdict(found, run.baseline)
+        for setting, found in comparisons.items()
+        if found.replacements
+    ]
+
+
+def setting_prefix(setting: str, comparisons: Comparisons) -> str:
+    """Return the setting in front of a sentence, if there are several."""
+    return f"On {setting}: " if len(comparisons) > 1 else ""
+
+
+def _verdict(found: SeparableComparison, baseline: str) -> str:
+    counts = Counter(r.verdict for r in found.replacements)
+    others = [f"{counts[word]} {word}" for word in ("slower", "same", "undecided") if counts[word]]
+    return (
+        f"{SEPARABLE} is faster than {baseline} in {counts['faster']} of "
+        f"{formatting.count(len(found.replacements), 'problem')}"
+        f"{f' ({formatting.join(others)})' if others else ''}: "
+        f"geometric mean speedup {formatting.interval(*found.speedup)}, "
+        f"MAC ratio {formatting.digits(found.mac_ratio)}."
+    )

@@ -96,6 +96,7 @@ class LocalExecutor:
     def run(self, queues: Sequence[GroupQueue], on_progress: OnProgress) -> None:
         """Run one task after another."""
         [queue] = queues
+        shown = 0
 
         def on_slow_call(case: Case) -> None:
             now = total_progress(queues)
@@ -114,9 +115,13 @@ class LocalExecutor:
                 scheduler = workers.scheduler(settings, queue.backends)
                 for case, outcome in scheduler.measure(task.cases):
                     queue.add(task.pass_index, case, outcome)
-                    on_progress(total_progress(queues))
+                    now = total_progress(queues)
+                    on_progress(now)
+                    shown = now.done
                 queue.phases_s = add_seconds(queue.phases_s, workers.take_phases_s())
-        on_progress(total_progress(queues))
+        now = total_progress(queues)
+        if now.done > shown:  # cases settled without measuring
+            on_progress(now)
 
     def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:
         """Return nothing more."""

@@ -12,8 +12,8 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.report.sections.separable import explanation_sentences, verdict_sentences
-from convsweep.report.summary_text import summary_sentences
+from convsweep.report.sections.separable import explanation_sentences
+from convsweep.report.summary_text import summary_sentences, verdict_sentences
 from convsweep.results.schema import ROOFLINE, Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made

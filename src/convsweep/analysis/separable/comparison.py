@@ -160,6 +160,9 @@ class SeparableComparison:
         return SeparableComparison([self.replacements[i] for i in places], logs)
 
 
+Comparisons = Mapping[str, SeparableComparison]  # by setting
+
+
 def _explain(timed: SeparableComparison) -> Explanation:
     logs, replacements = timed.log_s, timed.replacements
     parts = {name: [r.parts[name] for r in replacements] for name in replacements[0].parts}

@@ -9,11 +9,11 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.roofline import RooflineEfficiency, roofline_efficiencies, roofs
 from convsweep.analysis.run import Run, top_backends
+from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
-from convsweep.report.sections.separable import Comparisons
 from convsweep.report.tables import Table, by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Explanation, Replacement, SeparableComparison
+from convsweep.analysis.separable.comparison import (
+    Comparisons,
+    Explanation,
+    Replacement,
+)
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
+from convsweep.report.summary_text import setting_prefix
 from convsweep.report.tables import Table, by_setting
-
-Comparisons = Mapping[str, SeparableComparison]  # by setting
 
 _NOTES = (
     "The MAC ratio is 1 / (1 / C_out + 1 / k²), k² being the kernel's taps (Howard et al. 2017, "
@@ -96,39 +97,14 @@ def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
     return by_setting(heads, rows, {*intensities, "roofline allows", *efficiencies, *shares})
 
 
-def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
-    """Return the verdict of each setting."""
-    return [
-        _prefix(setting, comparisons) + _verdict(found, run.baseline)
-        for setting, found in comparisons.items()
-        if found.replacements
-    ]
-
-
 def explanation_sentences(comparisons: Comparisons) -> list[str]:
     """Return the roofline and the shares of the time of each setting."""
     return [
-        _prefix(setting, comparisons) + sentence
+        setting_prefix(setting, comparisons) + sentence
         for setting, found in comparisons.items()
         if found.explanation
         for sentence in _explanation(found.explanation)
     ]
-
-
-def _prefix(setting: str, comparisons: Comparisons) -> str:
-    return f"On {setting}: " if len(comparisons) > 1 else ""
-
-
-def _verdict(found: SeparableComparison, baseline: str) -> str:
-    counts = Counter(r.verdict for r in found.replacements)
-    others = [f"{counts[word]} {word}" for word in ("slower", "same", "undecided") if counts[word]]
-    return (
-        f"{SEPARABLE} is faster than {baseline} in {counts['faster']} of "
-        f"{formatting.count(len(found.replacements), 'problem')}"
-        f"{f' ({formatting.join(others)})' if others else ''}: "
-        f"geometric mean speedup {formatting.interval(*found.speedup)}, "
-        f"MAC ratio {formatting.digits(found.mac_ratio)}."
-    )
 
 
 def _explanation(found: Explanation) -> list[str]:
