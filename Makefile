@@ -14,7 +14,7 @@ report: .venv/installed  ## measure the quick grid; write CSV, figures and repor
 
 # pytest processes in parallel: engine threads never meet a fork; compiling and waiting overlap.
 test: .venv/installed-dev  ## run all tests
-	$(MAKE) --jobs=4 --output-sync=target test-process test-compile test-cluster test-fast
+	$(MAKE) --jobs=3 --output-sync=target test-process test-compile test-cluster test-fast
 
 test-fast: .venv/installed-dev  ## run the tests that start no process and compile nothing
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py

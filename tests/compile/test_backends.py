@@ -95,7 +95,7 @@ def examples(backend: Backend) -> int:
     """So many that what takes long to prepare takes no longer in all."""
     if backend.compiles_per_problem:
         return 2
-    return 12 if backend.own_threads or backend.compile_s else 40
+    return 8 if backend.own_threads or backend.compile_s else 25
 
 
 def drawn(backend: Backend, law: Callable[[ConvProblem], None]) -> None:

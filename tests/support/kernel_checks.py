@@ -16,7 +16,7 @@ from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import GateResult, check, compute_reference
 from convsweep.problems.problem import ConvProblem
 
-DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "60")))
+DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "25")))
 """How many problems are drawn; the environment may ask for more of them."""
 
 
