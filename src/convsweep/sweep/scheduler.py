@@ -78,7 +78,7 @@ class Scheduler:
         self.rng = random.Random(pool.settings.seed)
 
     def measure(self, cases: Sequence[Case]) -> Outcomes:
-        """Yield the outcome of each case of one problem as soon as it is known."""
+        """Yield the outcome of each case of one problem once it is known."""
         waiting = dict.fromkeys(cases)
         while waiting:
             try:

@@ -29,7 +29,7 @@ _NOW, _AFTER, _EXPECTED = "#b8b8b8", COLORS[1], COLORS[2]
 
 
 class _Bar(NamedTuple):
-    """Seconds of one layer, as often as it is executed; NaN if nothing replaces it."""
+    """Seconds of all executions of one layer; NaN if nothing replaces it."""
 
     label: str
     now_s: float
@@ -106,4 +106,4 @@ def _draw(ax: Axes, bars: Sequence[_Bar]) -> None:
     ax.set_xlim(0, 1.1 * max(np.nanmax(bar[1:]) for bar in bars))
     ax.grid(axis="y", visible=False)
     linear_seconds(ax)
-    ax.set_xlabel("time of a layer, as often as it is executed")
+    ax.set_xlabel("time of all executions of a layer")

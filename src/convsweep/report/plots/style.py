@@ -23,7 +23,7 @@ from convsweep.formatting import slug
 WIDTH = 9.0  # inches; at 150 dots per inch twice what a README shows
 DPI = 150
 
-# Okabe & Ito (2008), Color Universal Design; yellow last, as it is faint on white.
+# Okabe & Ito (2008), Color Universal Design; yellow last because it is faint on white.
 COLORS = (
     "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442",
 )  # fmt: skip
