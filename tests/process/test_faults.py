@@ -253,7 +253,7 @@ def test_a_run_that_is_told_to_end_leaves_whole_files_and_no_process(
     running.terminate()
     _, errors = running.communicate(timeout=60)
     assert running.returncode == -signal.SIGTERM
-    assert errors == ""
+    assert all(" measured, " in line for line in errors.splitlines())
     assert none_left(running.pid)
     assert len(store.load(out)) >= 4
 
