@@ -105,7 +105,9 @@ class Backend:
     dtypes: tuple[str, ...] | None = None
     """Supported dtypes, such as "float32"; None: all."""
     family: str = BASIC
-    """One of `FAMILIES`, selected by `--backend FAMILY`; "": runs by default."""
+    """One of `FAMILIES`, selected by `--backend FAMILY`."""
+    by_default: bool = True
+    """Whether a basic backend also runs if a request names neither backend nor family."""
     modules: tuple[str, ...] = ()
     """Packages that `prepare` imports, beyond the requirements of convsweep."""
     extra: str | None = None

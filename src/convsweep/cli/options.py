@@ -80,7 +80,8 @@ sweep_options = _all_of(
     several(
         "--backend",
         "backends",
-        "Backend, or a family: algorithms, kernels, engines, all. See convsweep list backends.",
+        "Backend, or a family: basic, algorithms, kernels, engines, all. Default: those of the "
+        "grid, else basic without loop. See convsweep list backends.",
     ),
     several("--device", "devices", "cpu (default), cuda, vulkan; see convsweep list devices."),
     several("--dtype", "dtypes", "float32 (default), float64, float16 or bfloat16."),

@@ -26,7 +26,7 @@ class Grid:
     passes: int = 10
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
-    """Names of backends and families; None: the basic backends."""
+    """Names of backends and families; None: those that run by default."""
     separable_parts: bool = False
     """Whether the depthwise and the pointwise part of separable layers are timed alone, too."""
 
@@ -83,7 +83,13 @@ def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
 
 
 GRIDS = {
-    "smoke": Grid("smallest problems, a few seconds", _SMOKE, passes=3, case_timeout_s=2.0),
+    "smoke": Grid(
+        "smallest problems, a few seconds",
+        _SMOKE,
+        passes=3,
+        case_timeout_s=2.0,
+        backends=("basic",),
+    ),
     "quick": Grid(
         "channels by size by kernel, all five backends, in about a minute",
         ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),

@@ -51,10 +51,10 @@ def choose_each(
 
 
 def choose_backends(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
-    """Return the backends of these names and families; without words, the basic ones."""
+    """Return the backends of these names and families; without words, those run by default."""
     members = {word: [n for n, b in known.items() if b.family == word] for word in FAMILIES}
     if not words:
-        return tuple(members[BASIC])
+        return tuple(name for name in members[BASIC] if known[name].by_default)
     members["all"] = list(known)
     choose_each("backend", words, [*known, *FAMILIES, "all"])
     return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convsweep.backends.base import FAMILIES
 from convsweep.backends.registry import list_backends
 from convsweep.problems.case import DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, cross
 from convsweep.problems.grids import GRIDS
@@ -73,7 +74,7 @@ def test_a_grid_can_be_repeated_and_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_asks_only_backends_that_there_are(name: str) -> None:
-    assert set(GRIDS[name].backends or ()) <= set(list_backends())
+    assert set(GRIDS[name].backends or ()) <= {*list_backends(), *FAMILIES}
 
 
 @pytest.mark.parametrize("name", ["channels", "sizes", "kernels", "depthwise", "batch"])

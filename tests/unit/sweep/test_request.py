@@ -206,8 +206,23 @@ def test_a_grid_brings_its_own_passes_time_limit_and_backends(name: str) -> None
         grid.passes,
         grid.case_timeout_s,
     )
-    assert set(request.backends) == set(grid.backends or TEXTBOOK)
+    usual = [name for name in TEXTBOOK if name != "loop"]
+    named = TEXTBOOK if grid.backends == ("basic",) else grid.backends
+    assert set(request.backends) == set(named or usual)
     assert of(request, "layer") == grid.layers()
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"axes": ["size=7", "in_channels=2"]}, {"workloads": ["resnet18"]}, {"grid": "channels"}],
+    ids=repr,
+)
+def test_the_loop_runs_beyond_small_grids_only_if_it_or_its_family_is_named(
+    chosen: dict[str, object],
+) -> None:
+    assert set(read_request(Options(**chosen)).backends) == {*TEXTBOOK} - {"loop"}
+    for word in ("loop", "basic", "all"):
+        assert "loop" in read_request(Options(**chosen, backends=[word])).backends
 
 
 def test_a_family_stands_for_its_backends() -> None:

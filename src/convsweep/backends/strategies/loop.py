@@ -60,5 +60,6 @@ BACKEND = Backend(
     name="loop",
     prepare=prepare,
     source="Dive into Deep Learning, section 7.4 (corr2d_multi_in_out)",
+    by_default=False,
     nominal_macs_per_s=5e5,
 )
