@@ -18,7 +18,8 @@ import pandas as pd
 from bench.harness.interval_methods import METHODS, Array, Interval
 from bench.harness.simulated_passes import SCENARIOS, Scenario, SimulatedPasses, draw
 from bench.harness.verdict_errors import DEVIATIONS, STOPS, TRUE_SPEEDUPS, Row, corrections, looks
-from convsweep.report.tables import Table, markdown
+from convsweep.report.table import Table
+from convsweep.report.tables import markdown
 
 FILE = "coverage.csv"
 TRIALS, PASSES = 2000, (3, 5, 8, 10, 12, 20)

@@ -17,7 +17,8 @@ from bench.harness import agreement, figures, overhead, tools
 from bench.harness.pairs import short_name
 from convsweep import formatting
 from convsweep.report.plots.style import png
-from convsweep.report.tables import Table, environment_table, escape_markdown
+from convsweep.report.table import Table
+from convsweep.report.tables import environment_table, escape_markdown
 
 PAGE = "report.md"
 MINUTE = "minute"

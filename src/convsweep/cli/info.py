@@ -22,7 +22,7 @@ _Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 @ray_options
 def list_(what: str, ray: str | None, nodes: str | None) -> int:
     """List backends, grids, workloads or devices."""
-    from convsweep.report.tables import Table
+    from convsweep.report.table import Table
 
     with one_line_errors():
         if cluster.is_requested(ray, nodes):

@@ -13,7 +13,7 @@ from convsweep.system.signals import EXIT_CODE, ignore_interrupts
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from convsweep.report.tables import Table
+    from convsweep.report.table import Table
 
 MAX_ROWS = 60
 FAILED = ("mismatch", "crash", "error")

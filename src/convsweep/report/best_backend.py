@@ -11,7 +11,8 @@ from pandas import DataFrame
 from convsweep import formatting
 from convsweep.analysis.best_backend import BestBackends
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 
 def best_table(table: DataFrame) -> Table:

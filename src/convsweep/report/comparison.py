@@ -6,7 +6,8 @@ from pandas import DataFrame, Series
 
 from convsweep import formatting
 from convsweep.analysis.compare import RunComparison
-from convsweep.report.tables import Table, by_setting, escape_markdown, markdown
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting, escape_markdown, markdown
 
 VERDICTS = ("slower", "faster", "undecided", "same")
 LEGEND = (

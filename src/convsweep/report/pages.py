@@ -11,7 +11,8 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from convsweep.report.plots.style import Picture, png
-from convsweep.report.tables import Table, escape_markdown
+from convsweep.report.table import Table
+from convsweep.report.tables import escape_markdown
 from convsweep.results import store
 
 LONG_TABLE = 12

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from pandas import DataFrame
@@ -13,16 +13,9 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, mean_speedup, unsteady
 from convsweep.analysis.sample_flags import FLAGS
+from convsweep.report.table import Table
 
 _MAX_NAMES = 5
-
-
-class Table(NamedTuple):
-    """Heads and rows of cells, all text; the columns in `right` contain numbers."""
-
-    heads: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    right: frozenset[str] = frozenset()
 
 
 def escape_markdown(text: object) -> str:

@@ -11,7 +11,7 @@ from convsweep.analysis.accuracy import FINDINGS, SAME_WITHIN, VARIANT_NAMES, St
 from convsweep.analysis.estimates import Interval
 from convsweep.report.pages import Section
 from convsweep.report.plots import accuracy_vs_time
-from convsweep.report.tables import Table
+from convsweep.report.table import Table
 from convsweep.results.accuracy import ACCURACY_TABLE, EQUAL_COST, SEPARABLE
 from convsweep.results.store import RunFolder
 

@@ -19,7 +19,7 @@ from convsweep.analysis.model_savings import (
 from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
-from convsweep.report.tables import Table
+from convsweep.report.table import Table
 from convsweep.results.store import RunFolder
 
 TITLE = "Your model"

@@ -13,7 +13,8 @@ from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 Results = Mapping[str, Sequence[ClaimResult]]
 """The results of each setting that has pairs."""

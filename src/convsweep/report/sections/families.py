@@ -31,7 +31,8 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
 from convsweep.report.plots.style import Picture
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 TITLE = "Own kernels, algorithms and engines"
 _NOTES = (

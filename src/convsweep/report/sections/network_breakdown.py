@@ -13,7 +13,8 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import draw_breakdown
 from convsweep.report.plots.style import Picture
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 TITLE = "Whole networks against the sums of their layers"
 _KINDS = ("batch norm", "activation", "pooling", "linear", "other")

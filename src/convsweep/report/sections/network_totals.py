@@ -19,7 +19,8 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import Gain, draw_gains, draw_work
 from convsweep.report.plots.style import Picture
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 TITLE = "Networks: sums of their layers"
 _NOTES = (

@@ -14,7 +14,8 @@ from convsweep.problems.separable import SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 
 _NOTES = (

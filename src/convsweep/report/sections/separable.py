@@ -16,7 +16,8 @@ from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
 from convsweep.report.summary_text import setting_prefix
-from convsweep.report.tables import Table, by_setting
+from convsweep.report.table import Table
+from convsweep.report.tables import by_setting
 
 _NOTES = (
     "The MAC ratio is 1 / (1 / C_out + 1 / k²), k² being the kernel's taps (Howard et al. 2017, "
