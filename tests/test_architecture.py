@@ -18,7 +18,12 @@ ORDER = (
 )
 LEVEL = {name: i for i, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
 TORCH_FREE = ("formatting", "units", "results", "analysis", "report")
-CONTRACT = ("backends.base", "backends.tensor_layout", "backends.winograd_transforms")
+CONTRACT = (
+    "backends.base",
+    "backends.tensor_layout",
+    "backends.winograd_transforms",
+    "system.private_folder",
+)
 NEVER = ("bench", "tests", "pytest", "pytest_benchmark", "_pytest", "hypothesis")
 
 

@@ -16,6 +16,8 @@ from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from convsweep.system.private_folder import use_for_inductor
+
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
@@ -41,6 +43,7 @@ def start() -> None:
         from multiprocessing import forkserver
 
         get_context()
+        use_for_inductor()
         with isolated_start():
             forkserver.ensure_running()
 

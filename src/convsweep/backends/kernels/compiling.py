@@ -8,8 +8,6 @@ processes by `spawn` or `forkserver`.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -19,6 +17,8 @@ from typing import Any
 import numba
 import torch
 from numba.core import config as _config
+
+from convsweep.system.private_folder import private_folder
 
 config: Any = _config
 
@@ -89,25 +89,9 @@ def cache_folder() -> Path:
     digest = hashlib.sha256()
     for path in source_files():
         digest.update(path.read_bytes())
-    name = digest.hexdigest()[:16]
-    for home in _parent_folders():
-        folder = home / "convsweep" / "kernels" / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return folder
-    return Path(tempfile.mkdtemp(prefix="convsweep-kernels-"))
-
-
-def _parent_folders() -> Iterator[Path]:
-    """Return the user's choices, then the usual place, then one that always exists."""
-    for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
-        if value := os.environ.get(variable):
-            yield Path(value)
-    yield Path.home() / ".cache"
-    yield Path(tempfile.gettempdir()) / f"convsweep-{os.getuid() if hasattr(os, 'getuid') else ''}"
+    folder = private_folder() / "kernels" / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager
