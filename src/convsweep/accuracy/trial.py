@@ -30,9 +30,8 @@ from convsweep.measure.sampling import (
 )
 from convsweep.problems.problem import format_size
 from convsweep.results.accuracy import VARIANTS, AccuracyRow
-from convsweep.system import process
+from convsweep.system import forkserver, process
 from convsweep.system.devices import Device, find_device, use_full_precision
-from convsweep.system.forkserver import get_context, isolated_start
 
 EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
 _POLL_S = 0.1
@@ -163,26 +162,26 @@ def run_trial_in_process(trial: Trial, interrupted: Callable[[], bool]) -> list[
 
     If the process dies, the rows contain how it ended.
     """
-    context = get_context()
+    context = forkserver.get_context()
     receiver, sender = context.Pipe(duplex=False)
     worker = context.Process(target=serve, args=(sender, trial), daemon=True)
-    with isolated_start():
+    with forkserver.isolated_start():
         worker.start()
     sender.close()
+    finished = False
     try:
         while not receiver.poll(_POLL_S):
             if interrupted():
                 return None
         rows: list[AccuracyRow] = receiver.recv()
+        finished = True
         return rows
     except (EOFError, ConnectionError):
         worker.join()
         return failed_rows(trial.row, "crash", _exit_reason(worker.exitcode))
     finally:
-        worker.kill()
-        worker.join()
+        forkserver.end(worker, idle=finished)
         receiver.close()  # after the process has ended, or sending would fail in it
-        worker.close()
 
 
 def _exit_reason(code: int | None) -> str:
@@ -194,7 +193,6 @@ def _exit_reason(code: int | None) -> str:
 def serve(connection: Connection, trial: Trial) -> None:
     """Send the rows of a trial, with the setup of a measuring process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
-    process.end_with_parent()
     process.retain_memory()
     process.pin(trial.row.threads)
     process.take_priority()

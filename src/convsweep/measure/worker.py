@@ -120,7 +120,6 @@ class Worker:
     """State of a worker process."""
 
     def __init__(self, settings: Settings) -> None:
-        process.end_with_parent()
         retain = settings.allocator == "retain"
         self._process_setup: dict[str, object] = {
             "allocator": process.retain_memory() if retain else "system",

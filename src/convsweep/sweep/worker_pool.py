@@ -26,7 +26,7 @@ from convsweep.measure.worker import (
     WarmUp,
     serve,
 )
-from convsweep.system.forkserver import get_context, isolated_start
+from convsweep.system import forkserver
 
 START_LIMIT_S = 300.0
 """Time limit for the start of a worker process, and for the inputs and reference of a problem."""
@@ -72,12 +72,13 @@ class WorkerProcess:
     """A fresh worker process, killed if it does not reply in time."""
 
     def __init__(self, settings: Settings) -> None:
-        processes = get_context()
+        processes = forkserver.get_context()
         self._connection, theirs = processes.Pipe()
         self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
-        with isolated_start():
+        with forkserver.isolated_start():
             self._process.start()
         theirs.close()
+        self._idle = True
         _limit_stalls(self._connection)
 
     def ask(
@@ -88,6 +89,7 @@ class WorkerProcess:
         Raises `WorkerTimeout` without a reply within `limit_s` seconds, `WorkerDied` if the
         process has ended.
         """
+        self._idle = False
         try:
             self._connection.send(request)
             limit_s = max(0.0, limit_s)
@@ -96,6 +98,7 @@ class WorkerProcess:
                 limit_s -= SLOW_CALL_S
             if self._connection.poll(limit_s):
                 reply: Reply = self._connection.recv()
+                self._idle = True
                 return reply
         except BlockingIOError:  # stopped in the middle of a message
             pass
@@ -116,13 +119,11 @@ class WorkerProcess:
         return f"the worker process ended with exit code {code}"
 
     def close(self) -> None:
-        """Kill the process; repeated calls do nothing."""
+        """End the process, which is killed if it computes; repeated calls do nothing."""
         if self._connection.closed:
             return
         self._connection.close()
-        self._process.kill()
-        self._process.join()
-        self._process.close()
+        forkserver.end(self._process, idle=self._idle)
 
 
 def _limit_stalls(connection: Connection) -> None:

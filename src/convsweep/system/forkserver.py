@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker, util
+from multiprocessing.process import BaseProcess
+from threading import current_thread, main_thread
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,14 @@ from convsweep.system.private_folder import use_for_inductor
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-PRELOAD = "convsweep.measure.worker"
-"""Module that the server imports. multiprocessing ignores a name that does not exist."""
+SERVED, FOLDER = "CONVSWEEP_SERVED_PROCESS", "CONVSWEEP_TEMPORARY_FOLDER"
+"""Variables of a server: the process that it serves, and that process's temporary folder."""
 
+# multiprocessing ignores a module that does not exist.
+PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker"]
 # A process with threads cannot fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ORDERLY_S = 1.0  # for an idle process to release what it owns, such as semaphores
 
 
 def get_context() -> ForkServerContext | SpawnContext:
@@ -33,7 +38,7 @@ def get_context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload([PRELOAD])
+    forking.set_forkserver_preload(PRELOAD)
     return forking
 
 
@@ -51,18 +56,48 @@ def start() -> None:
 @contextmanager
 def isolated_start() -> Iterator[None]:
     """Within, started processes ignore Ctrl-C, have no threads and do not run `__main__`."""
-    with _interrupts_held(), set_variables(_SINGLE_THREADED), _no_script():
+    with _signals_held(), set_variables(_SINGLE_THREADED | _guarded()), _no_script():
         yield
+
+
+def temporary_folder() -> str:
+    """Return a folder of this process and its workers, which the server removes at the latest."""
+    return util.get_temp_dir()
+
+
+def end(process: BaseProcess, *, idle: bool) -> None:
+    """End a process and those that it has started; an idle one may clean up first."""
+    if idle:
+        process.join(_ORDERLY_S)
+    with suppress(OSError, AttributeError):  # no such group, or none on this system
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()
+    process.join()
+    process.close()
+
+
+def _guarded() -> dict[str, str]:
+    """Return the variables of a server that ends with this process.
+
+    In another thread there are none: Linux would end the server with the thread.
+    """
+    served = str(os.getpid()) if current_thread() is main_thread() else ""
+    return {SERVED: served, FOLDER: temporary_folder()}
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Block Ctrl-C: started processes inherit the mask. A pending interrupt is delivered after."""
+def _signals_held() -> Iterator[None]:
+    """Block signals that end this process until it has started another one completely.
+
+    Started processes inherit the mask; all of them ignore Ctrl-C.
+    """
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # its start unblocks interrupts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with set_variables({"PYTHONWARNINGS": "ignore"}):  # about semaphores of a killed process
+        resource_tracker.ensure_running()  # its start unblocks interrupts
+    ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
         yield
     finally:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import random
-import signal
-import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +24,6 @@ _NICENESS = -10
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _PADS, _LARGEST_PAD = 8, 2**20
 _SPARE_BYTES = 2**26
@@ -110,13 +107,6 @@ def use_spare_memory() -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-
-
-def end_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; on Linux."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def randomize_heap_layout(rng: random.Random) -> list[torch.Tensor]:

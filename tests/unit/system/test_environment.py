@@ -15,8 +15,8 @@ from convsweep.system import environment, forkserver
 ROOT = Path(convsweep.__file__).parent
 
 
-def test_the_fork_server_preloads_a_module_that_exists() -> None:
-    assert find_spec(forkserver.PRELOAD) is not None
+def test_the_fork_server_preloads_modules_that_exist() -> None:
+    assert None not in map(find_spec, forkserver.PRELOAD)
 
 
 def repository(folder: Path) -> Path:

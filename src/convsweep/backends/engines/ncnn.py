@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,7 +72,8 @@ def _load(layers: Sequence[GraphLayer]) -> Any:
     lines = [f"Input in 0 1 blob0 0={width} 1={height} 2={channels}"]
     lines += [_param_line(layer, index) for index, layer in enumerate(layers)]
     text = "\n".join([str(_MAGIC), f"{len(lines)} {len(lines)}", *lines, ""])
-    with TemporaryDirectory() as folder:  # in Python ncnn reads weights from files only
+    # In Python ncnn reads weights from files only. This folder goes even if the process is killed.
+    with TemporaryDirectory(dir=get_temp_dir()) as folder:
         weights = Path(folder) / "weights.bin"
         weights.write_bytes(b"".join(map(_weight_bytes, layers)))
         if network.load_param_mem(text) or network.load_model(str(weights)):

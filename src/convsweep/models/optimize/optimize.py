@@ -29,6 +29,7 @@ from convsweep.models.optimize.speedup import measure_speedup
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import find_device
+from convsweep.system.forkserver import temporary_folder
 from convsweep.units import read_limit
 
 MEASURE_S = 10.0
@@ -186,7 +187,7 @@ def _measure(
     """Return the table of a sweep over the model's layers."""
     if not found.calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=temporary_folder()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
         sweep_layers(found.calls, kind, names, budget, threads, run_dir, observe)
