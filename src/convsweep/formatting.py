@@ -1,4 +1,4 @@
-"""Numbers as text: three significant digits with units and intervals; text in one line."""
+"""Numbers as text: three significant digits with units and intervals; names as printable text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 
 NOT_MEASURED = "not measured"
+_FORMULA = tuple("=+-@")  # First characters of a spreadsheet's formula
 
 
 def compact(size: str) -> str:
@@ -21,6 +22,26 @@ def shorten(label: str, most: int = 36) -> str:
     ends = (found.end() for found in re.finditer(r"[ .]", label))
     cut = next((end for end in ends if len(label) - end < most), None)
     return "…" + (label[1 - most :] if cut is None else label[cut:])
+
+
+def printable(text: str) -> str:
+    r"""Return text with visible escapes, such as `\x1b` or `\u202e`, for what has no glyph.
+
+    Each output applies it to all its texts: a name is data and may come from anywhere.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else visible_escape(c) for c in text)
+
+
+def visible_escape(character: str) -> str:
+    r"""Return `\n` for a line break."""
+    return character.encode("unicode_escape").decode()
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return text that a spreadsheet shows and never computes: `'=1+1` for `=1+1`."""
+    return f"'{printable(text)}" if text.startswith(_FORMULA) else printable(text)
 
 
 def slug(text: str) -> str:

@@ -12,6 +12,7 @@ import click
 
 from convsweep import __version__
 from convsweep.cli import accuracy, advise, info, merge, optimize, report, run
+from convsweep.cli.output import say
 from convsweep.system.signals import EXIT_CODE
 
 _INVALID_REQUEST = 2
@@ -24,10 +25,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(cli(args, standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
-        print("convsweep: interrupted", file=sys.stderr)
+        say("convsweep: interrupted", error=True)
         sys.exit(EXIT_CODE)
     except click.ClickException as error:
-        print(f"convsweep: {' '.join(error.format_message().split())}", file=sys.stderr)
+        say(f"convsweep: {' '.join(error.format_message().split())}", error=True)
         sys.exit(_INVALID_REQUEST)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +63,7 @@ def _print_progress(now: StudyProgress) -> None:
     first = now.rows[0]
     shares = [f"{row.variant} {row.accuracy:.1%}" for row in now.rows if row.accuracy is not None]
     result = ", ".join(shares) or f"{first.status}, {first.reason}"
-    line = f"{now.done}/{now.total} {first.dataset}, seed {first.seed}: {result}"
-    print(line, file=sys.stderr, flush=True)
+    output.say(f"{now.done}/{now.total} {first.dataset}, seed {first.seed}: {result}", error=True)
 
 
 def _print_study(out: Path) -> None:

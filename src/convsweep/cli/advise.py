@@ -83,7 +83,7 @@ def advise(
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
         forecast = pass_s(request, worker_settings(request).effort)
-    print(terminal.plan(request, forecast), flush=True)
+    output.say(terminal.plan(request, forecast))
     first = request.cases[0]
     network = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
@@ -92,11 +92,13 @@ def advise(
     with one_line_errors(out):
         advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
     if advice is None:
-        print(f"No layer was measured before the run ended; --resume continues. Results: {out}")
+        output.say(
+            f"No layer was measured before the run ended; --resume continues. Results: {out}"
+        )
         return output.interrupted() if ending.interrupted else 1
     failed = _print_advice(advice, out)
     for left in ending.open_comparisons if advice.is_timed else ():
-        print(terminal.open_comparisons_line(left))
+        output.say(terminal.open_comparisons_line(left))
     return output.interrupted() if ending.interrupted else failed
 
 
@@ -107,10 +109,10 @@ def _print_advice(advice: Advice, out: Path) -> int:
     from convsweep.results.networks import NETWORKS_TABLE
 
     table = advice_text.layer_table(advice)
-    print("Distinct layers; ? means undecided")
+    output.say("Distinct layers; ? means undecided")
     output.print_table(table._replace(rows=table.rows[: output.MAX_ROWS]))
     if len(table.rows) > output.MAX_ROWS:
-        print(f"and {len(table.rows) - output.MAX_ROWS} more in layers.csv")
+        output.say(f"and {len(table.rows) - output.MAX_ROWS} more in layers.csv")
     section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
     if (totals := advice_text.totals_table(advice)).rows:
         output.print_table(totals)

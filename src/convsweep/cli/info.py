@@ -43,12 +43,12 @@ def env() -> int:
 
     found = describe({name: find_device(name).description for name in device_names()})
     for part in ("machine", "versions", "devices"):
-        print(part)
+        output.say(part)
         for name, value in found[part].items():
-            print(f"  {name}: {'not known' if value is None else value}")
-    print("warnings")
+            output.say(f"  {name}: {'not known' if value is None else value}")
+    output.say("warnings")
     for warning in found["warnings"] or ["none"]:
-        print(f"  {warning}")
+        output.say(f"  {warning}")
     return 0
 
 

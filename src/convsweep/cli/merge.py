@@ -29,8 +29,7 @@ def merge(runs: tuple[Path, ...], out: Path) -> int:
     environment = merged.environment
     sources = formatting.count(len(machines(environment)), "environment")
     size = (formatting.count(merged.cases, "case"), formatting.count(environment["rows"], "row"))
-    print(f"Merged {len(runs)} runs of {sources}: {', '.join(size)}")
-    for sentence in lacks(environment):
-        print(sentence)
+    output.say(f"Merged {len(runs)} runs of {sources}: {', '.join(size)}")
+    output.say(*lacks(environment))
     output.print_paths(out)
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convsweep.cli import options
+from convsweep.cli import options, output
 from convsweep.cli.errors import one_line_errors
 from convsweep.system.signals import exit_on_interrupt
 
@@ -74,5 +74,5 @@ def optimize(
             watching=terminal.progress,
         )
     report = optimizing.report_of(optimized)
-    print(report)
+    output.print_text(str(report))
     return int(report.speedup is not None and report.speedup.verdict == "slower")

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convsweep.formatting import printable
 from convsweep.system.signals import EXIT_CODE, ignore_interrupts
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from convsweep.cli.console import DataConsole
     from convsweep.report.table import Table
 
 MAX_ROWS = 60
@@ -20,24 +20,34 @@ FAILED = ("mismatch", "crash", "error")
 """Statuses that give exit code 1."""
 
 
-def console(width: int = 140) -> Console:
-    """Return a console on stdout; `width` is used if stdout is not a terminal."""
-    from rich.console import Console
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines on stdout, or on stderr; a name in them is data and can't end its line."""
+    text = "".join(f"{printable(line)}\n" for line in lines)
+    print(text, end="", file=sys.stderr if error else sys.stdout, flush=True)
 
-    return Console(width=None if sys.stdout.isatty() else width)
+
+def print_text(text: str) -> None:
+    """Print a text of several lines, such as a CSV table."""
+    say(*text.removesuffix("\n").split("\n"))
+
+
+def console(width: int = 140) -> DataConsole:
+    """Return a console on stdout; `width` is used if stdout is not a terminal."""
+    from convsweep.cli.console import DataConsole
+
+    return DataConsole(width=None if sys.stdout.isatty() else width)
 
 
 def print_table(table: Table, styles: Mapping[str, str] | None = None, width: int = 140) -> None:
     """Print a table; `styles` maps the text of the last cell to the row's style."""
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     printed = RichTable(box=None, pad_edge=False)
     for number, head in enumerate(table.heads):
         justify: Any = "right" if head in table.right else "left"
         printed.add_column(head, justify=justify, no_wrap=number == 0, overflow="fold")
     for row in table.rows:
-        printed.add_row(*map(Text, row), style=(styles or {}).get(row[-1], ""))
+        printed.add_row(*row, style=(styles or {}).get(row[-1], ""))
     console(width).print(printed)
 
 
@@ -45,20 +55,20 @@ def print_sentences(sentences: Iterable[str]) -> None:
     """Print each sentence on a line of its own, wrapped."""
     target = console()
     for sentence in sentences:
-        target.print(sentence, markup=False, highlight=False)
+        target.print(sentence)
 
 
 def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:
     """Print the failed cases of (status, backend, problem, reason); return how many failed."""
     lines = [f"{s}: {backend} on {problem}: {why}" for s, backend, problem, why in cases
              if s in FAILED]  # fmt: skip
-    print("".join(f"{line}\n" for line in lines), end="")
+    say(*lines)
     return len(lines)
 
 
 def print_paths(out: Path) -> None:
     """Print where the results are, and the command that reports them."""
-    print(f"Results: {out}\nReport:  convsweep report {shlex.quote(str(out))}")
+    say(f"Results: {out}", f"Report:  convsweep report {shlex.quote(str(out))}")
 
 
 def command_line() -> str:
@@ -69,5 +79,5 @@ def command_line() -> str:
 def interrupted() -> int:
     """Print how to resume; return the exit code of an interrupted run."""
     ignore_interrupts()
-    print("convsweep: interrupted; repeat the command with --resume to continue", file=sys.stderr)
+    say("convsweep: interrupted; repeat the command with --resume to continue", error=True)
     return EXIT_CODE

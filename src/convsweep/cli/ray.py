@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -56,10 +55,10 @@ def noise(
     for environment_id, rows in ended.folder.measurements.groupby("environment_id", sort=False):
         with one_line_errors():
             found = measure_noise(rows)
-        print(f"On the nodes of environment {environment_id}:")
+        output.say(f"On the nodes of environment {environment_id}:")
         for sentence in sentences(found, []):
-            print(f"  {sentence}")
-    print(f"Results: {folder}")
+            output.say(f"  {sentence}")
+    output.say(f"Results: {folder}")
     return _end(ended, 0)
 
 
@@ -128,15 +127,14 @@ def _sweep(
         for group in groups:
             lacks = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
             planned = plan(group.environment.request, len(group.nodes))
-            print(f"On {group.name}: {planned}{lacks}", flush=True)
+            output.say(f"On {group.name}: {planned}{lacks}")
         if dry_run:
             return out, None
         return out, sweep_with_progress(RayExecutor(groups, pool), out, resume)
 
 
 def _print_waiting(names: str) -> None:
-    line = f"convsweep: waiting for {names}: node is starting or busy"
-    print(line, file=sys.stderr, flush=True)
+    output.say(f"convsweep: waiting for {names}: node is starting or busy", error=True)
 
 
 def _end(ended: SweepResult, failed: int) -> int:
@@ -145,9 +143,9 @@ def _end(ended: SweepResult, failed: int) -> int:
     from convsweep.sweep.session import NODES_LOST
 
     for left in ended.open_comparisons:
-        print(terminal.open_comparisons_line(left))
+        output.say(terminal.open_comparisons_line(left))
     if ended.end_reason == NODES_LOST:
         lost = "the last node of a group is lost; repeat the command with --resume to continue"
-        print(f"convsweep: {lost}", file=sys.stderr)
+        output.say(f"convsweep: {lost}", error=True)
         return 1
     return output.interrupted() if ended.end_reason == "interrupted" else failed

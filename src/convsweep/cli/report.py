@@ -23,7 +23,7 @@ def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
         limit = None if max_error is None else named("--max-error", read_limit, max_error)
         folder = out or Path("reports") / run_dir.resolve().name
         page = write_report(run_dir, folder, max_error=limit)
-    print(f"Report: {page}")
+    output.say(f"Report: {page}")
     return 0
 
 
@@ -44,6 +44,7 @@ def compare(
     """
     from convsweep.analysis.compare import compare as compare_runs
     from convsweep.report import comparison
+    from convsweep.report.export import spreadsheet_csv
     from convsweep.units import fraction, named
 
     with one_line_errors():
@@ -52,13 +53,13 @@ def compare(
             old, new, margin=share, absolute=absolute, across_machines=across_machines
         )
     if form == "csv":
-        print(found.cases.to_csv(index=False, lineterminator="\n"), end="")
+        output.print_text(spreadsheet_csv(found.cases))
     elif form == "markdown":
-        print(comparison.page(found))
+        output.print_text(comparison.page(found))
     else:
         for table in comparison.tables(found):
             output.print_table(table, _STYLES)
-            print()
+            output.say("")
         output.print_sentences(comparison.sentences(found))
     return int(found.cases["regression"].any())
 
@@ -79,8 +80,9 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     """
     from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
+    from convsweep.report.export import spreadsheet_csv
     from convsweep.report.tables import markdown
-    from convsweep.results.best_csv import best_csv, write_best
+    from convsweep.results.best_csv import BEST_COLUMNS, write_best
     from convsweep.units import named, read_limit
 
     with one_line_errors():
@@ -88,13 +90,13 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
         found = read_best_backends(run_dir, limit)
         written = write_best(run_dir, found.table)
     if form == "csv":
-        print(best_csv(found.table), end="")
+        output.print_text(spreadsheet_csv(found.table[[*BEST_COLUMNS]]))
         return 0
     if form == "markdown":
-        print(markdown(best_table(found.table)), end="")
+        output.print_text(markdown(best_table(found.table)))
     else:
         output.print_table(best_table(found.table), width=160)
-    print(*sentences(found), f"Table: {written}", sep="\n")
+    output.say(*sentences(found), f"Table: {written}")
     return 0
 
 
@@ -111,5 +113,5 @@ def export(run_dir: Path, form: str, out: Path | None) -> int:
         text = as_text(run_dir, form)
         if out is not None:
             write_new(out, text)
-    print(text, end="") if out is None else print(f"Export: {out}")
+    output.print_text(text) if out is None else output.say(f"Export: {out}")
     return 0

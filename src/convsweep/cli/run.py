@@ -54,13 +54,13 @@ def run(
         request = read_request(Options(**chosen))
         out = run_folder(out, resume, request.run_name)
         planned = plan(request)
-    print(planned, flush=True)
+    output.say(planned)
     if dry_run:
         return 0
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     failed = print_results(ending.folder, ending.summary)
     for left in ending.open_comparisons:
-        print(terminal.open_comparisons_line(left))
+        output.say(terminal.open_comparisons_line(left))
     return output.interrupted() if ending.interrupted else failed
 
 
@@ -85,12 +85,12 @@ def check(**chosen: Any) -> int:
         found = session.check(request, observe)
     output.console(width=120).print(terminal.gate_table(found))
     for line in terminal.skip_lines((case.backend, one.status, one.reason) for case, one in found):
-        print(line)
+        output.say(line)
     failed = output.print_failures(
         (one.status, case.backend, case.problem.label, one.reason) for case, one in found
     )
     mismatches = sum(outcome.status == "mismatch" for _, outcome in found)
-    print(f"{len(found)} cases, {mismatches} mismatches")
+    output.say(f"{len(found)} cases, {mismatches} mismatches")
     return int(failed > 0)
 
 
@@ -126,13 +126,13 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         request = aa_request(read_request(Options(**chosen)))
         out = run_folder(out, resume, request.name)
         planned = plan(request)
-    print(planned, flush=True)
+    output.say(planned)
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     if ending.interrupted:
         return output.interrupted()
     with one_line_errors():
         found = measure_noise(ending.folder.measurements)
     for sentence in sentences(found, environment_warnings()):
-        print(sentence)
-    print(f"Results: {out}")
+        output.say(sentence)
+    output.say(f"Results: {out}")
     return 0

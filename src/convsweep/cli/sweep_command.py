@@ -77,7 +77,7 @@ def print_results(folder: RunFolder, summary: DataFrame) -> int:
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
     cases = list(zip(*columns, strict=True))
     skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)
-    print("".join(f"{line}\n" for line in skips), end="")
+    output.say(*skips)
     failed = output.print_failures(cases)
     output.print_paths(folder.path)
     return int(failed > 0)

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals, top_backends
+from convsweep.cli.console import DataConsole
 from convsweep.cli.output import MAX_ROWS
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
@@ -80,13 +80,13 @@ def open_comparisons_line(left: OpenComparisons) -> str:
 
 
 @contextmanager
-def progress(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
+def progress(console: DataConsole | None = None) -> Iterator[Callable[[Progress], None]]:
     """Return a function that shows progress: a bar on a terminal, else a line every 10 s."""
-    console = console or Console(stderr=True)
+    console = console or DataConsole(stderr=True)
     if console.is_terminal:
         columns = (
             *(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[left]}")),
-            TextColumn("{task.description}", table_column=None),
+            TextColumn("{task.description}", markup=False),
         )
         with ProgressBar(*columns, console=console, transient=True) as bar:
             task = bar.add_task("starting", total=None, left="")
@@ -94,7 +94,7 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Progress], No
             def update(now: Progress) -> None:
                 left = "" if now.remaining_s is None else f"{duration(now.remaining_s)} left"
                 bar.update(task, completed=now.done, total=now.total, left=left)
-                bar.update(task, description=_current(now))
+                bar.update(task, description=formatting.printable(_current(now)))
 
             yield update
         return
@@ -105,7 +105,7 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Progress], No
         if now.first_call or monotonic() - last_s >= _LINE_EVERY_S or now.done == now.total:
             last_s = monotonic()
             line = f"{_counts(now)}: {_current(now)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
     yield print_line
 
@@ -172,7 +172,7 @@ def _more_backends(run: Run, shown: int) -> str:
     if timed <= shown:
         return ""
     more = formatting.count(timed - shown, "backend")
-    return f"\nOnly the backends that are fastest most often; {more} more in summary.csv"
+    return f"   Only the backends that are fastest most often; {more} more in summary.csv"
 
 
 def _total(total: Total | None, layers: int) -> str:

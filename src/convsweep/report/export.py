@@ -15,6 +15,7 @@ from pandas import DataFrame, Series
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
+from convsweep.formatting import spreadsheet_cell
 from convsweep.results.files import replace_file
 from convsweep.results.machines import machine_of, machines, run_id_of, section
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
@@ -60,13 +61,24 @@ def write_new(path: Path, text: str) -> None:
         raise ValueError(f"{str(path)!r} is not writable: {error.strerror}") from None
 
 
+def spreadsheet_csv(table: DataFrame) -> str:
+    """Return a table as CSV with one line per row; no cell is a formula."""
+
+    def cell(value: Any) -> Any:
+        return spreadsheet_cell(value) if isinstance(value, str) else value
+
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    shown = table.assign(**{str(name): texts[name].map(cell) for name in texts})
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
 def _tidy_csv(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
     """Return one row per case: run, case, time and speedup, in seconds and bytes."""
     summary.insert(0, "run_id", run_id_of(run.environment, rows))
     summary.insert(1, "started_at", run.environment.get("started_at") or rows["started_at"].iloc[0])
     ids = summary["environment_id"]
     summary.insert(2, "commit", [machine_of(run.environment, one).get("commit") for one in ids])
-    return summary.to_csv(index=False, lineterminator="\n")
+    return spreadsheet_csv(summary)
 
 
 def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from convsweep.formatting import printable
 from convsweep.report.plots.style import Picture, png
 from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown
@@ -70,16 +72,20 @@ def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
 
 
 def _templates(*, html: bool) -> Environment:
-    templates = Environment(
+    return Environment(
         loader=PackageLoader("convsweep.report"),
         autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_printable if html else escape_markdown,
     )
-    templates.filters["cell"] = escape_markdown
-    return templates
+
+
+def _printable(value: object) -> object:
+    """Return text for HTML, which the template then escapes; leave its own parts as they are."""
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:

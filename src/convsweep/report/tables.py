@@ -19,11 +19,13 @@ _MAX_NAMES = 5
 
 
 def escape_markdown(text: object) -> str:
-    """Escape text for a line or a table cell of Markdown."""
-    line = " ".join(str(text).split())
-    special = "\\`*|" if line.count("[") == line.count("]") and "](" not in line else "\\`*|[]"
-    for character in special:
-        line = line.replace(character, f"\\{character}")
+    """Return text for a line or a table cell of Markdown, where it reads as it is."""
+    line = formatting.printable(" ".join(str(text).split()))
+    is_interval = line.count("[") == line.count("]") and not re.search(r"\][(:\[]", line)
+    line = re.sub(r"[\\`*|$~]" if is_interval else r"[\\`*|$~\[\]]", r"\\\g<0>", line)
+    line = re.sub(r"\b_+|_+\b", lambda found: found[0].replace("_", "\\_"), line)
+    line = re.sub(r"^([-+](?= |--)|[#>]|\[(?=[ xX]\]))", r"\\\1", line)  # a list, heading or quote
+    line = re.sub(r"^(\d+)([.)](?: |$))", r"\1\\\2", line)
     return line.replace("&", "&amp;").replace("<", "&lt;")
 
 

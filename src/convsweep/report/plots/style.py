@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from convsweep.formatting import slug
+from convsweep.report.plots.canvas import FONT, NO_BREAK_SPACE, DataCanvas
 
 WIDTH = 9.0  # inches; at 150 dots per inch twice what a README shows
 DPI = 150
@@ -33,7 +34,8 @@ _HANDLE, _LETTER = 0.65, 0.078  # inches of a legend's handle and of a letter
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
+    "text.parse_math": False,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
     "axes.spines.top": False,
@@ -68,7 +70,7 @@ class Picture:
 
     def with_title_drawn(self) -> Picture:
         """Draw the title above the figure and return the picture."""
-        text = re.sub(r"(?<=\d) (?=(ns|µs|ms|s|%)\b)", "\N{NO-BREAK SPACE}", self.title)
+        text = re.sub(r"(?<=\d) (?=(ns|µs|ms|s|%)\b)", NO_BREAK_SPACE, self.title)
         self.figure.suptitle(textwrap.fill(text, 86), x=0.01, ha="left", fontweight="bold")
         return self
 
@@ -107,7 +109,9 @@ def drawing_style() -> AbstractContextManager[None]:
 
 def new_figure(height: float) -> Figure:
     """Return an empty figure as wide as a page, `height` inches high."""
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    DataCanvas(figure)
+    return figure
 
 
 def png(figure: Figure) -> bytes:
