@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 NOT_MEASURED = "not measured"
 _FORMULA = tuple("=+-@")  # First characters of a spreadsheet's formula
+TOO_FEW = "too few passes"
+WIDEST = 2.0
+"""Largest ratio of the ends of an interval that is printed or drawn."""
+TOO_FEW_NOTE = f"{TOO_FEW}: the interval is wider than a factor of two, and is not shown."
 
 
 def compact(size: str) -> str:
@@ -99,28 +104,39 @@ def times(low: float, high: float) -> str:
     return f"{' to '.join(ends)} times"
 
 
-def with_interval(value: str, low: str, high: str) -> str:
-    """Return `1.92 [1.85, 1.99]`, or only the value if it has no interval."""
-    return value if NOT_MEASURED in (value, low, high) else f"{value} [{low}, {high}]"
+def interval(
+    value: float,
+    low: float,
+    high: float,
+    *,
+    write: Callable[[float], str] = digits,
+    start: float = 0,
+) -> str:
+    """Return `1.92 [1.85, 1.99]`, or only the value if it has no interval.
 
-
-def interval(value: float, low: float, high: float) -> str:
-    """Return `1.92 [1.85, 1.99]` for three numbers."""
-    return with_interval(digits(value), digits(low), digits(high))
+    An interval wider than a factor of two is `[too few passes]`. `start` is added to both ends
+    before their ratio is taken: 1 for differences of shares, which may be zero.
+    """
+    if any(map(math.isnan, (value, low, high))):
+        return write(value)
+    wide = start + high > WIDEST * max(start + low, 0)
+    return f"{write(value)} [{TOO_FEW if wide else f'{write(low)}, {write(high)}'}]"
 
 
 def time(value_s: float, low_s: float, high_s: float) -> str:
     """Return `14.7 [12.3, 17.5] µs` for seconds, in the unit of the first."""
     unit = seconds(value_s).rpartition(" ")[2]
     scale = next((scale for scale, name in _SECONDS if name == unit), math.nan)
-    ends = (digits(end / scale) for end in (value_s, low_s, high_s))
-    return f"{with_interval(*ends)} {unit}" if not math.isnan(scale) else NOT_MEASURED
+    if math.isnan(scale):
+        return NOT_MEASURED
+    return f"{interval(value_s, low_s, high_s, write=lambda end: digits(end / scale))} {unit}"
 
 
-def percent(share: float, low: float = math.nan, high: float = math.nan) -> str:
+def percent(share: float, low: float = math.nan, high: float = math.nan, start: float = 0) -> str:
     """Return `22.0 [20.1, 24.9] %`, or only the value if it has no interval."""
-    value, *ends = (digits(100 * end) for end in (share, low, high))
-    return f"{with_interval(value, *ends)} %" if value != NOT_MEASURED else value
+    if math.isnan(share):
+        return NOT_MEASURED
+    return f"{interval(share, low, high, write=lambda end: digits(100 * end), start=start)} %"
 
 
 def count(number: int, noun: str) -> str:

@@ -89,7 +89,6 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
-        ("--passes 2", "--passes 3", "request.passes was 2 and is 3 now"),
         ("in_channels=1,2", "in_channels=1,3", "request."),
         ("--threads 1", "--shard 1/2", "request.shard was None and is '1/2' now"),
         ("size=3", "size=4", "request."),

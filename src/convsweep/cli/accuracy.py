@@ -68,12 +68,12 @@ def _print_progress(now: StudyProgress) -> None:
 
 def _print_study(out: Path) -> None:
     from convsweep.analysis.accuracy import read_study
-    from convsweep.report.sections.accuracy import comparison_table, sentences
+    from convsweep.report.sections.accuracy import comparison_table, note_wide_intervals, sentences
     from convsweep.results.accuracy import ACCURACY_TABLE
 
     study = read_study(ACCURACY_TABLE.load(out))
     table = comparison_table(study)
     if table.rows:
         output.print_table(table)
-    output.print_sentences(sentences(study))
+    output.print_sentences([*sentences(study), *note_wide_intervals(study)])
     output.print_paths(out)

@@ -106,7 +106,9 @@ def _print_advice(advice: Advice, out: Path) -> int:
     """Print the advice; return exit code 1 if a case failed or nothing was timed."""
     from convsweep.report.sections import advice as advice_text
     from convsweep.report.sections import network_breakdown
+    from convsweep.report.summary_text import note_wide_intervals
     from convsweep.results.networks import NETWORKS_TABLE
+    from convsweep.results.store import RunFolder
 
     table = advice_text.layer_table(advice)
     output.say("Distinct layers; ? means undecided")
@@ -116,9 +118,9 @@ def _print_advice(advice: Advice, out: Path) -> int:
     section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
     if (totals := advice_text.totals_table(advice)).rows:
         output.print_table(totals)
-    output.print_sentences(advice_text.sentences(advice))
-    output.print_sentences(section.sentences if section else ())
-    output.print_sentences(advice_text.notes(advice))
+    sentences = [*advice_text.sentences(advice), *(section.sentences if section else ())]
+    notes = note_wide_intervals(RunFolder(out), table, totals, sentences)
+    output.print_sentences([*sentences, *advice_text.notes(advice), *notes])
     columns = [advice.run.cases[name] for name in ("status", "backend", "problem", "reason")]
     failed = output.print_failures(zip(*columns, strict=True))
     output.print_paths(out)

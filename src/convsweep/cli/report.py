@@ -81,8 +81,10 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
     from convsweep.report.export import spreadsheet_csv
+    from convsweep.report.summary_text import note_wide_intervals
     from convsweep.report.tables import markdown
     from convsweep.results.best_csv import BEST_COLUMNS, write_best
+    from convsweep.results.store import RunFolder
     from convsweep.units import named, read_limit
 
     with one_line_errors():
@@ -96,7 +98,8 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
         output.print_text(markdown(best_table(found.table)))
     else:
         output.print_table(best_table(found.table), width=160)
-    output.say(*sentences(found), f"Table: {written}")
+    notes = note_wide_intervals(RunFolder(run_dir), best_table(found.table))
+    output.say(*sentences(found), *notes, f"Table: {written}")
     return 0
 
 

@@ -67,13 +67,14 @@ def print_results(folder: RunFolder, summary: DataFrame) -> int:
     from convsweep.analysis.run import read_run
     from convsweep.analysis.separable.pairing import compare_settings
     from convsweep.cli import terminal
-    from convsweep.report.summary_text import summary_sentences
+    from convsweep.report.summary_text import note_wide_intervals, summary_sentences
 
     requested = folder.request
     run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
     for table in terminal.result_tables(run):
         output.console().print(table)
-    output.print_sentences(summary_sentences(run, compare_settings(run)))
+    sentences = summary_sentences(run, compare_settings(run))
+    output.print_sentences([*sentences, *note_wide_intervals(folder, sentences)])
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
     cases = list(zip(*columns, strict=True))
     skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)

@@ -30,7 +30,7 @@ from convsweep.report.sections import (
     roofline,
     separable,
 )
-from convsweep.report.summary_text import summary_sentences
+from convsweep.report.summary_text import note_wide_intervals, summary_sentences
 from convsweep.results.machines import lacks, warnings
 from convsweep.results.schema import NOISE
 from convsweep.results.store import RunFolder
@@ -98,13 +98,15 @@ def write_report(
         *lacks(environment),
     ]
     rows = label_cases(split(measurements).requested)
-    sections = [
-        Section("Summary", sentences, [("", tables.backend_table(run))], notes=[_SUMMARY_NOTE]),
+    summary_section = Section("Summary", sentences, [("", tables.backend_table(run))])
+    others = [
         *features,
         Section("What was run", tables=[("", tables.what_was_run(run, rows, environment))]),
         _machine_section(folder),
         *_evidence_sections(run, rows),
     ]
+    notes = [_SUMMARY_NOTE, *note_wide_intervals(folder, summary_section, others)]
+    sections = [summary_section._replace(notes=notes), *others]
     return write_pages(out, f"Convolution benchmark {folder.name}", sections)
 
 

@@ -58,6 +58,8 @@ def notes(found: RunComparison) -> list[str]:
         f"No time of {found.baseline} to compare with": timed & (found.cases["verdict"] == ""),
     }
     lines += [f"{title}: {_some(found, group)}." for title, group in groups.items() if group.any()]
+    if any(formatting.TOO_FEW in _change(case) for _, case in found.cases.iterrows()):
+        lines.append(formatting.TOO_FEW_NOTE)
     return lines + [f"Differs between the runs: {difference}." for difference in found.differences]
 
 

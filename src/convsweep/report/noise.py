@@ -27,4 +27,6 @@ def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return formatting.NOT_MEASURED if np.isnan(share) else f"{share:.1%}"
+    if np.isnan(share):
+        return formatting.NOT_MEASURED
+    return f"{share:.1%}" if share < formatting.WIDEST - 1 else formatting.TOO_FEW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 from convsweep import formatting
@@ -16,6 +17,10 @@ from convsweep.analysis.run import (
 )
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison
 from convsweep.problems.separable import SEPARABLE
+from convsweep.results.machines import section
+from convsweep.results.store import RunFolder
+
+_ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
 
 
 def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
@@ -32,6 +37,31 @@ def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     if run.baseline not in run.backends:
         sentences.append(f"The baseline {run.baseline} is not in this run: there are no speedups.")
     return [*sentences, *_open(run)]
+
+
+def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
+    """Return a note with the command for more passes, if a text has an interval too wide."""
+    if not any(formatting.TOO_FEW in str(text) for text in texts):
+        return []
+    return [f"{formatting.TOO_FEW_NOTE} {_command_for_more_passes(folder)}".rstrip()]
+
+
+def _command_for_more_passes(folder: RunFolder) -> str:
+    """Return the command that continues a run; empty if its own one is not known."""
+    words = shlex.split(str(folder.environment.get("command") or ""))
+    if words[:2] not in (["convsweep", "run"], ["convsweep", "advise"]):
+        return ""
+    kept, rest = [], iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name in ("--out", "--passes"):
+            next(rest if not equals else iter(()), None)
+        elif name != "--resume":
+            kept.append(word)
+    passes = section(folder.environment, "request").get("passes")
+    if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
+        kept += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
+    return f"More passes: {shlex.join([*kept, '--out', str(folder.path), '--resume'])}"
 
 
 def _fastest(run: Run) -> str:

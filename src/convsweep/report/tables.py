@@ -117,11 +117,11 @@ def summary_table(run: Run) -> Table:
     numbers = ("time [95 %]", "effective GFLOP/s", "of its roofline", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
-        ends = (formatting.seconds(case[name]) for name in ("median_s", "ci_low_s", "ci_high_s"))
+        time = (case[name] for name in ("median_s", "ci_low_s", "ci_high_s"))
         ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
         baseline = case["verdict"] == "baseline"
         rows.append((
-            case["setting"], case["label"], case["backend"], formatting.with_interval(*ends),
+            case["setting"], case["label"], case["backend"], formatting.time(*time),
             formatting.digits(case["flops_per_s"] / 1e9),
             _share(case["roofline_fraction"], case["bound"]),
             "1 (baseline)" if baseline else formatting.interval(*ratio),

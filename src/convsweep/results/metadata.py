@@ -30,6 +30,7 @@ METADATA_KEYS: dict[str, Use] = {
     "warnings": Use.PER_MACHINE,
     "request": _SHARED,
     **{f"request.{name}": Use.RESUME for name in _OF_A_SHARD},
+    "request.passes": Use.MERGE,  # A run can be resumed with more passes
     "settings": _SHARED | Use.COMPARE,
     "settings.seed": _SHARED,
     "settings.case_timeout_s": _SHARED,

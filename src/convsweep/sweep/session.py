@@ -96,7 +96,7 @@ def run_sweep(
         completed: Completed | None = None
         if resume:
             _require_same(earlier, metadata)
-            metadata = resumed_metadata(earlier, command)
+            metadata = resumed_metadata(earlier, command) | {"request": metadata["request"]}
             completed = MEASUREMENTS_TABLE.load_completed(out)
             for one in environments:
                 own_rows = completed.rows[completed.rows["environment_id"] == one.id]

@@ -54,8 +54,12 @@ class OptimizeReport:
         return sum(layer.saving_s for layer in self.replaced)
 
     def __str__(self) -> str:
-        """Return the outcome, one line per replaced layer, and the skipped layers."""
-        return "\n".join([*_outcome(self), *_layers(self), *_skipped(self)])
+        """Return the outcome, one line per replaced layer, skipped layers, and notes."""
+        lines = [*_outcome(self), *_layers(self), *_skipped(self)]
+        wide = formatting.TOO_FEW in "".join(lines)
+        return "\n".join(
+            [*lines, *([f"{formatting.TOO_FEW_NOTE} A longer --budget gives more."] * wide)]
+        )
 
 
 def _outcome(report: OptimizeReport) -> list[str]:

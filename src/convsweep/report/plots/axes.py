@@ -13,7 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from convsweep.formatting import seconds
+from convsweep.analysis.estimates import Array
+from convsweep.formatting import WIDEST, seconds
 from convsweep.report.plots.style import Look
 
 if TYPE_CHECKING:
@@ -101,15 +102,24 @@ def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
+def drawn_ends(low: Values, high: Values) -> tuple[Array, Array]:
+    """Return the ends of intervals; NaN for those that are too wide to be drawn."""
+    ends = np.array([low, high], dtype=float)
+    least, most = np.where(ends[1] > WIDEST * np.maximum(ends[0], 0), np.nan, ends)
+    return least, most
+
+
 def error_bars(
     ax: Axes, x: Values, y: Values, look: Look, *,
     x_ends: tuple[Values, Values] | None = None, y_ends: tuple[Values, Values] | None = None,
 ) -> None:  # fmt: skip
-    """Draw markers with their intervals; an interval of NaN has no bar."""
+    """Draw markers with their intervals; an interval of NaN or a wide one has no bar."""
 
     def spread(center: Values, ends: tuple[Values, Values] | None) -> Any:
-        values = np.asarray(center, dtype=float)
-        return None if ends is None else np.stack([values - ends[0], np.asarray(ends[1]) - values])
+        if ends is None:
+            return None
+        (low, high), values = drawn_ends(*ends), np.asarray(center, dtype=float)
+        return np.stack([values - low, high - values])
 
     ax.errorbar(
         x, y, xerr=spread(x, x_ends), yerr=spread(y, y_ends), color=look.color,

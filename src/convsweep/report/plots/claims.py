@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult
-from convsweep.report.plots.axes import error_bars, label_rows, log_ratios
+from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
 
 _LOOKS = {HOLDS: Look(COLORS[1], "o"), FAILS: Look(COLORS[2], "X"), UNDECIDED: Look(GREY, "s")}
@@ -46,7 +46,8 @@ def draw(results: Sequence[ClaimResult], baseline: str) -> Picture:
 
 def _frame(ax: Axes, shown: Sequence[ClaimResult]) -> None:
     """Set up rows from the top down, and a logarithmic axis that contains every interval."""
-    ends = np.array([pair.over_claimed for result in shown for pair in result.pairs])
+    value, *bars = np.array([pair.over_claimed for result in shown for pair in result.pairs]).T
+    ends = [value, *drawn_ends(*bars)]
     low, high = np.nanmin(ends) / _ROOM, np.nanmax(ends) * _ROOM
     ax.set(xscale="log", xlim=(min(low, 0.5), max(high, 2)))
     ax.axvline(1, color=GREY, linewidth=1, zorder=1)

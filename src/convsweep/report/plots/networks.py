@@ -16,7 +16,7 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown
 from convsweep.analysis.network_totals import REPLACED, STANDARD, NetworkSum
-from convsweep.report.plots.axes import error_bars, label_rows, log_seconds
+from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_seconds
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
@@ -145,7 +145,8 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
     furthest = max(max(gain.measured.value, gain.mac_ratio) for gain in gains)
-    highest = np.nanmax([furthest, *(gain.measured.high for gain in gains)])
+    bars = np.array([gain.measured[1:] for gain in gains]).T
+    highest = np.nanmax([furthest, *drawn_ends(*bars)[1]])
     ax.set_xlim(0, min(1.05 * highest, 1.4 * furthest))
     label_rows(ax, [gain.name for gain in gains])
     ax.set_ylim(top=-0.6)

@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, mac_ratio, mean_speedup
-from convsweep.report.plots.axes import error_bars, log_ratios
+from convsweep.report.plots.axes import drawn_ends, error_bars, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_figure
 
 MOST_GROUPS = 6
@@ -68,7 +68,10 @@ def _groups(cases: DataFrame) -> dict[str, Look]:
 def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line2D]:
     """Set up the axes; return the lines of the predicted speedup and of no speedup."""
     predicted = cases["predicted"]
-    ends = cases[["speedup", "speedup_ci_low", "speedup_ci_high"]].to_numpy(dtype="float64")
+    ends = [
+        cases["speedup"].to_numpy(),
+        *drawn_ends(cases["speedup_ci_low"], cases["speedup_ci_high"]),
+    ]
     low = min(0.9, np.nanmin(ends) / 1.25)
     high = max(np.nanmax(ends), predicted.max()) * 1.15
     left, right = predicted.min() / 1.12, predicted.max() * 1.12

@@ -12,7 +12,7 @@ from pandas import DataFrame
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import add_panels, log_seconds, log_ticks_at
+from convsweep.report.plots.axes import add_panels, drawn_ends, log_seconds, log_ticks_at
 from convsweep.report.plots.style import Look, Picture, fastest_title, legend, looks, new_figure
 from convsweep.report.plots.sweep_panels import PANEL_AXES, choose_panels, joined_by_lines
 
@@ -85,5 +85,5 @@ def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
     cases = cases.sort_values(column)
     ax.plot(cases[column], cases["median_s"], color=look.color, marker=look.marker,
             linestyle=look.linestyle, markersize=5, linewidth=1.6)  # fmt: skip
-    ax.fill_between(cases[column], cases["ci_low_s"], cases["ci_high_s"], color=look.color,
-                    alpha=0.25, linewidth=0)  # fmt: skip
+    ax.fill_between(cases[column], *drawn_ends(cases["ci_low_s"], cases["ci_high_s"]),
+                    color=look.color, alpha=0.25, linewidth=0)  # fmt: skip

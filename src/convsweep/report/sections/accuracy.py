@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -54,7 +53,12 @@ def section(folder: RunFolder) -> Section | None:
         [*sentences(study), *_incomplete(environment, len(rows))],
         [(caption, table) for caption, table in tables if table.rows],
         [] if picture is None else [picture],
-        [origin, *_data_sets(study), *(_NOTES if study.qualities else ())],
+        [
+            *note_wide_intervals(study),
+            origin,
+            *_data_sets(study),
+            *(_NOTES if study.qualities else ()),
+        ],
     )
 
 
@@ -77,6 +81,13 @@ def sentences(study: Study) -> list[str]:
         networks = formatting.count(len(rows), "network")
         lines.append(f"Not trained: {dataset}, {networks}: {status}, {reason}.")
     return lines
+
+
+def note_wide_intervals(study: Study) -> list[str]:
+    """Return a note if some interval over seeds is too wide to be shown."""
+    if formatting.TOO_FEW not in f"{quality_table(study)}{comparison_table(study)}":
+        return []
+    return [f"{formatting.TOO_FEW_NOTE} A pass is a seed here: choose more --seeds."]
 
 
 def _incomplete(environment: Mapping[str, object], rows: int) -> list[str]:
@@ -119,10 +130,7 @@ def quality_table(study: Study) -> Table:
             f"{quality.macs:,}",
             _points(quality.accuracy),
             formatting.digits(quality.loss),
-            *(
-                formatting.with_interval(*map(formatting.seconds, time))
-                for time in (quality.training, quality.single, quality.batch)
-            ),
+            *(formatting.time(*time) for time in (quality.training, quality.single, quality.batch)),
             str(quality.seeds),
         )
         for quality in study.qualities
@@ -136,20 +144,17 @@ def comparison_table(study: Study) -> Table:
              "times fewer MACs", "speedup, one sample [95 %]",
              "speedup, a batch [95 %]")  # fmt: skip
     rows = [
-        (comparison.dataset, VARIANT_NAMES[comparison.variant], _points(comparison.difference),
-         comparison.finding, f"{comparison.mac_ratio:.3f}",
+        (comparison.dataset, VARIANT_NAMES[comparison.variant],
+         _points(comparison.difference, start=1), comparison.finding, f"{comparison.mac_ratio:.3f}",
          *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)))
         for comparison in study.comparisons
     ]  # fmt: skip
     return Table(heads, rows, frozenset((heads[2], *heads[4:])))
 
 
-def _points(share: Interval) -> str:
+def _points(share: Interval, start: float = 0) -> str:
     """Return a share in percentage points, such as `-0.80 [-2.60, 1.00]`."""
-    value, low, high = (
-        formatting.NOT_MEASURED if math.isnan(end) else f"{100 * end:.2f}" for end in share
-    )
-    return formatting.with_interval(value, low, high)
+    return formatting.interval(*share, write=lambda end: f"{100 * end:.2f}", start=start)
 
 
 def latest_sibling(folder: RunFolder) -> RunFolder | None:

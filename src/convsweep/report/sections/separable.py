@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from convsweep import formatting
+from convsweep.analysis.estimates import Interval
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import (
     Comparisons,
@@ -92,10 +93,15 @@ def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
          " / ".join(part.bound or "not known" for part in r.parts.values()),
          formatting.digits(r.roofline_speedup),
          *(formatting.percent(*part.efficiency) for part in r.parts.values()),
-         *(formatting.percent(*r.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")))
+         *(_share_of_time(name, r.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")))
         for setting, r in replacements
     ]  # fmt: skip
     return by_setting(heads, rows, {*intensities, "roofline allows", *efficiencies, *shares})
+
+
+def _share_of_time(part: str, share: Interval) -> str:
+    """Return a share in percent; the rest is a difference of shares."""
+    return formatting.percent(*share, start=part == "rest")
 
 
 def explanation_sentences(comparisons: Comparisons) -> list[str]:
@@ -110,7 +116,7 @@ def explanation_sentences(comparisons: Comparisons) -> list[str]:
 
 def _explanation(found: Explanation) -> list[str]:
     efficiency = [f"{name} {formatting.percent(*x)}" for name, x in found.efficiency.items()]
-    shares = {name: formatting.percent(*share) for name, share in found.time_shares.items()}
+    shares = {name: _share_of_time(name, share) for name, share in found.time_shares.items()}
     time = (
         f"Share of {SEPARABLE}'s time: depthwise part {shares[DEPTHWISE]} with "
         f"{100 * found.depthwise_macs:.0f} % of the MACs, pointwise part {shares[POINTWISE]}, "
