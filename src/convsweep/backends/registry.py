@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
+import re
+import reprlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
+from numbers import Integral, Real
 from types import ModuleType
 
 from convsweep import __version__
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import FAMILIES, Backend, Conv, Weights
+from convsweep.backends.roofline_probes import PROBE_BACKENDS
+from convsweep.formatting import error_line, one_line
 from convsweep.problems.problem import ConvProblem
 
 ENTRY_POINT_GROUP = "convsweep.backends"
+_LONGEST_NAME = 64
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.:@-]")
+_TAKEN = ("all", *FAMILIES, *PROBE_BACKENDS)
+"""Names that mean other backends."""
 STRATEGIES = "convsweep.backends.strategies"
 """Package of the built-in strategies. Each file exports `BACKEND`, or several as `BACKENDS`."""
 
@@ -49,29 +59,64 @@ def _load(point: EntryPoint, version: str) -> Iterator[Backend]:
         loaded = point.load()
         if isinstance(loaded, ModuleType):
             loaded = loaded.BACKENDS if hasattr(loaded, "BACKENDS") else loaded.BACKEND
-    except Exception as error:  # importing another package may raise anything
-        yield unavailable(point.name, f"cannot be imported: {type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:  # importing another package may raise anything
+        yield unavailable(point.name, f"cannot be imported: {error_line(error)}")
         return
-    for backend in loaded if isinstance(loaded, tuple) else (loaded,):
-        if isinstance(backend, Backend):
+    for number, backend in enumerate(loaded if isinstance(loaded, tuple) else (loaded,)):
+        if fault := _fault(backend):
+            name = f"{point.name}:{number}" if number else point.name
+            yield unavailable(name, f"{point.value} {fault}")
+        else:
             default = _module_version(backend) or version
             yield backend if backend.version else replace(backend, version=default)
-        else:
-            kind = type(backend).__name__
-            yield unavailable(point.name, f"{point.value} is a {kind}, not a convsweep.Backend")
+
+
+def _fault(backend: object) -> str | None:
+    """Return why an object can't be used as a backend, or None."""
+    if not isinstance(backend, Backend):
+        return f"is a {type(backend).__name__}, not a convsweep.Backend"
+    for field in fields(Backend):
+        value, kind = getattr(backend, field.name), str(field.type)
+        if not _is_of_kind(value, kind):
+            return f"has {field.name}={reprlib.repr(value)}, which is no {kind}"
+    name, allowed = backend.name, f"1 to {_LONGEST_NAME} ASCII letters, digits and _.:@-"
+    if _NOT_IN_NAMES.search(name) or not 0 < len(name) <= _LONGEST_NAME:
+        return f"has the name {reprlib.repr(name)}; allowed: {allowed}"
+    if name in _TAKEN:
+        return f"has the name {name!r}, which means other backends"
+    if backend.family not in FAMILIES:
+        return f"has family={reprlib.repr(backend.family)}; allowed: {', '.join(FAMILIES)}"
+    return None
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    """Return whether a value is of the type that a field of `Backend` is annotated with."""
+    if value is None:
+        return kind.endswith("None")
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+    if kind == "float":
+        return isinstance(value, int | float) and 0 <= value < math.inf
+    return callable(value) if kind.startswith("Callable") else type(value).__name__ in kind
 
 
 def _module_version(backend: Backend) -> str:
     """Return the version of the first package it needs, as in `onnxruntime 1.32.0`, or ""."""
     for module in backend.modules:
-        with suppress(PackageNotFoundError):
+        with suppress(PackageNotFoundError, ValueError):
             return f"{module} {version_of(module)}"
     return ""
 
 
+def _is_installed(module: str) -> bool:
+    with suppress(ImportError, ValueError):  # such as that of a module in a missing package
+        return find_spec(module) is not None
+    return False
+
+
 def missing_package(backend: Backend) -> str | None:
     """Return which packages of the backend are missing and how to install them, or None."""
-    missing = [module for module in backend.modules if find_spec(module) is None]
+    missing = [module for module in backend.modules if not _is_installed(module)]
     if not missing:
         return None
     how = f": pip install 'convsweep[{backend.extra}]'" if backend.extra else ""
@@ -84,7 +129,21 @@ def unavailable(name: str, reason: str) -> Backend:
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         raise RuntimeError(reason)
 
-    return Backend(name, prepare, unsupported=lambda problem: reason)
+    return Backend(
+        _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "_",
+        prepare,
+        unsupported=lambda problem: reason,
+    )
+
+
+def _wrong_number(backend: Backend, problem: ConvProblem) -> str | None:
+    """Return a number of the backend that no row can contain, or None."""
+    counts = {"macs": backend.macs(problem), "min_bytes": backend.min_bytes(problem, 4)}
+    for name, value in {**counts, "error_bound": backend.error_bound(problem)}.items():
+        kind: type = Integral if name in counts else Real
+        if not (isinstance(value, kind) and 0 <= value < 2**63):
+            return f"its {name} of the problem is {reprlib.repr(value)}"
+    return None
 
 
 def skip_reason(
@@ -96,8 +155,13 @@ def skip_reason(
         return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
     if backend.dtypes is not None and dtype not in backend.dtypes:
         return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
-    if reason := missing_package(backend) or backend.unsupported(problem):
-        return reason
+    try:
+        reason = missing_package(backend) or backend.unsupported(problem)
+        reason = reason or _wrong_number(backend, problem)
+    except Exception as error:  # of another package
+        reason = f"cannot be asked about the problem: {error_line(error)}"
+    if reason:
+        return one_line(str(reason))
     if backend.needs_factors and weight_kind != "separable":
         return "needs a separable weight: --weight-kind separable"
     return None

@@ -34,7 +34,7 @@ CaseFamily = tuple[str, str, Size, str, str, str, int]
 
 def nominal_call_s(case: Case, backend: Backend) -> float:
     """Return the approximate seconds of one call, at the nominal rate of a CPU core."""
-    return _CALL_OVERHEAD_S + backend.macs(case.problem) / backend.nominal_macs_per_s
+    return _CALL_OVERHEAD_S + backend.macs(case.problem) / max(backend.nominal_macs_per_s, 1.0)
 
 
 def references_s(cases: Iterable[Case]) -> float:

@@ -3,6 +3,7 @@
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_the_group_of_entry_points_is_public() -> None:
 
 
 def test_one_file_adds_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "from convsweep import Backend\nBACKENDS = Backend('one', None), Backend('two', None)"
+    text = "from convsweep import Backend\nBACKENDS = Backend('one', print), Backend('two', print)"
     (tmp_path / "a_pair.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
     registry.list_backends.cache_clear()
@@ -121,3 +122,48 @@ def test_every_skip_has_its_reason(backend: Backend, words: str) -> None:
 )
 def test_a_backend_is_listed_with_what_it_needs(backend: Backend, needs: str) -> None:
     assert info._needs(backend) == needs
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"name": name} for name in ("[/]", "[red]x", "", "a b", "\x1b[31m", "é", "x" * 99, 3)),
+        *({"name": name} for name in ("all", "kernels", "matmul")),
+        *({"prepare": None}, {"version": 3}, {"device_types": "cpu"}, {"modules": None}),
+        *({"family": "[/]"}, {"compile_s": float("nan")}, {"direct": "no"}),
+    ],
+)
+def test_a_backend_with_a_wrong_field_is_refused_by_its_entry_points_name(
+    wrong: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Backend(**{"name": "good", "prepare": print} | wrong)
+    monkeypatch.setattr(outside, "BACKENDS", (Backend("good", print), backend), raising=False)
+    point = EntryPoint("[red]plug\x1b", f"{outside.__name__}:BACKENDS", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    registry.list_backends.cache_clear()
+    try:
+        *_, (good, _), (name, refused) = convsweep.list_backends().items()
+    finally:
+        registry.list_backends.cache_clear()
+    assert good == "good"
+    assert name == "_red_plug_:1"
+    reason = str(refused.unsupported(PROBLEM))
+    assert outside.__name__ in reason
+    assert reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"macs": lambda problem: "many"}, {"macs": lambda problem: -1}),
+        *({"min_bytes": lambda problem, size: 0.5}, {"error_bound": lambda problem: float("inf")}),
+        *({"unsupported": lambda problem: 1 / 0}, {"unsupported": lambda problem: "a\n\x1b"}),
+        *({"modules": ("[/]",)}, {"modules": ("nowhere.at_all",)}, {"modules": ("",)}),
+    ],
+)
+def test_a_backend_with_a_wrong_answer_is_skipped(wrong: dict[str, object]) -> None:
+    reason = registry.skip_reason(
+        Backend("b", print, **wrong), PROBLEM, weight_kind="dense", device="cpu", dtype="float32"
+    )
+    assert reason
+    assert reason.isprintable()
