@@ -527,8 +527,9 @@ def test_advice_from_the_command_line(
     monkeypatch.setattr(
         "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
+    monkeypatch.setattr("convsweep.sweep.request.MAX_PASSES", 3)  # ends long before the budget
     words_typed = ("advise", f"{MODELS}:talkative", "--input", "1,4,9,9", "--backend", "im2col")
-    result = command(*words_typed, "--budget", "4s", "--out", "run")
+    result = command(*words_typed, "--budget", "300s", "--out", "run")
     assert result.code == 0
     run_dir = tmp_path / "run"
     table = pd.read_csv(run_dir / store.LAYERS)
@@ -565,7 +566,7 @@ def test_layers_that_fit_in_no_memory_end_with_the_reason(
         "convsweep.sweep.request.ceiling_cases", lambda cases, places: []
     )  # for their time
     result = command(
-        "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "4s",
+        "advise", f"{MODELS}:even", "--input", "1,4,1000000,1000000", "--budget", "300s",
         "--out", "run",
     )  # fmt: skip
     assert result.code == 1

@@ -43,9 +43,9 @@ def measure_noise(measurements: DataFrame) -> Noise:
     Raises:
         ValueError: the run has one pass, or no backend with its variants.
     """
+    if (number := measurements["pass_index"].nunique()) < 2:
+        raise ValueError(f"an A/A test needs 2 passes, the run has {number}; --resume continues it")
     same, slowed = _pairs(measurements, _AA_VARIANT), _pairs(measurements, _SLOWED_VARIANT)
-    if measurements["pass_index"].nunique() < 2:
-        raise ValueError("the run has 1 pass; an A/A test needs at least 2")
     if same.empty or slowed.empty or (same_cases := _compared(same)).empty:
         raise ValueError("the run has no backend with its A/A variants; run `convsweep noise`")
     trials = _compared(slowed)

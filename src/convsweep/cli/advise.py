@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("spec", metavar="MODEL")
 @options.model_inputs
-@click.option("--budget", metavar="TIME", help="Time for measuring (default 60s).")
+@options.budget
 @click.option("--threads", metavar="N", type=int, help="Number of threads (default 1).")
 @click.option("--device", metavar="NAME", help="Device (default cpu).")
 @click.option("--dtype", metavar="NAME", help="Data type (default: the model's own).")
@@ -49,10 +50,11 @@ def advise(
 
     The convolutions that the model executes are recorded without computing them. Each distinct
     layer is measured with every strategy and as a separable layer, and the whole model end to
-    end, as far as the budget allows. Writes the files of a run, and layers.csv.
+    end, as far as the budget allows (default 60s). Writes the files of a run, and layers.csv.
     """
     from convsweep.system import forkserver
 
+    started_s = monotonic()
     forkserver.start()
     with exit_on_interrupt():
         from convsweep.analysis.model_advice import require_same_model, write_model
@@ -77,6 +79,7 @@ def advise(
             memory_formats=(memory_format,) if memory_format is not None else (),
             threads=(threads,) if threads is not None else (),
             budget=budget,
+            started_s=started_s,
         )
         request = advising.request_for(name, layers, choices)
         out = run_folder(out, resume, name)
@@ -97,8 +100,8 @@ def advise(
         )
         return output.interrupted() if ending.interrupted else 1
     failed = _print_advice(advice, out)
-    for left in ending.open_comparisons if advice.is_timed else ():
-        output.say(terminal.open_comparisons_line(left))
+    for line in terminal.end_lines(ending) if advice.is_timed else ():
+        output.say(line)
     return output.interrupted() if ending.interrupted else failed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 
 import click
 
@@ -14,7 +15,7 @@ from convsweep.system.signals import exit_on_interrupt
 @click.command()
 @click.argument("spec", metavar="MODEL")
 @options.model_inputs
-@click.option("--budget", metavar="TIME", help="Time for measuring the layers (default 60s).")
+@options.budget
 @click.option(
     "--from", "source", metavar="RUN", type=options.path, help="Use this run or best.csv."
 )
@@ -37,11 +38,12 @@ def optimize(
     """Run your MODEL on the fastest backends; measure the speedup.
 
     MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Each
-    replaced layer is checked against float64. The Python function convsweep.optimize returns the
-    optimized model. Exit code 1 if the whole model became slower.
+    replaced layer is checked against float64. The default --budget is 60s. The Python function
+    convsweep.optimize returns the optimized model. Exit code 1 if the whole model became slower.
     """
     from convsweep.system import forkserver
 
+    started_s = monotonic()
     forkserver.start()
     with exit_on_interrupt():
         from convsweep.cli import terminal
@@ -71,6 +73,7 @@ def optimize(
             backends=backends,
             across_machines=across_machines,
             out=out,
+            started_s=started_s,
             watching=terminal.progress,
         )
     report = optimizing.report_of(optimized)

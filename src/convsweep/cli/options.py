@@ -40,6 +40,9 @@ def table_format(help_text: str) -> Callable[[Any], Any]:
 
 
 max_error = value("--max-error", "NUMBER", "Largest relative error of a result, such as 1e-5.")
+budget = value(
+    "--budget", "TIME", "Time from start to end of the command, such as 90s; the rest is left out."
+)
 passes = value("--passes", "N", "Number of passes; each runs in fresh processes.", type=int)
 resume = click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 model_inputs = several(

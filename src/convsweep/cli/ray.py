@@ -142,8 +142,8 @@ def _end(ended: SweepResult, failed: int) -> int:
     from convsweep.cli import terminal
     from convsweep.sweep.session import NODES_LOST
 
-    for left in ended.open_comparisons:
-        output.say(terminal.open_comparisons_line(left))
+    for line in terminal.end_lines(ended):
+        output.say(line)
     if ended.end_reason == NODES_LOST:
         lost = "the last node of a group is lost; repeat the command with --resume to continue"
         output.say(f"convsweep: {lost}", error=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from convsweep.system.signals import exit_on_interrupt
 @click.command()
 @options.sweep_options
 @options.passes
-@options.value("--budget", "TIME", "Total time, such as 90s; spent on undecided comparisons.")
+@options.budget
 @options.value("--precision", "SHARE", "Stop a case when its 95 % interval is within +/- SHARE.")
 @options.value("--margin", "SHARE", "Differences below this are reported as same (default 2%).")
 @options.value("--baseline", "NAME", "Backend that speedups are relative to (torch_conv).")
@@ -41,6 +42,7 @@ def run(
     """
     from convsweep.system import forkserver
 
+    chosen["started_s"] = monotonic()
     if cluster.is_requested(ray, nodes):
         return cluster.run(str(ray), nodes, chosen, out, resume, dry_run)
     if not dry_run:
@@ -59,8 +61,8 @@ def run(
         return 0
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     failed = print_results(ending.folder, ending.summary)
-    for left in ending.open_comparisons:
-        output.say(terminal.open_comparisons_line(left))
+    for line in terminal.end_lines(ending):
+        output.say(line)
     return output.interrupted() if ending.interrupted else failed
 
 
@@ -97,6 +99,7 @@ def check(**chosen: Any) -> int:
 @click.command()
 @options.sweep_options
 @options.passes
+@options.budget
 @options.out("New folder (default results/noise-TIME).")
 @options.resume
 @options.ray_options
@@ -109,6 +112,7 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     """
     from convsweep.system import forkserver
 
+    chosen["started_s"] = monotonic()
     if not any(chosen[name] for name in ("grid", "workloads", "problems", "axes")):
         chosen["grid"] = "noise"
     chosen["backends"] = chosen["backends"] or ("torch_conv",)

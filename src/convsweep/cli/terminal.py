@@ -22,6 +22,7 @@ from convsweep.cli.output import MAX_ROWS
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.sweep.request import Request
+from convsweep.sweep.session import SweepResult
 from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 10.0
 _MAX_REASONS = 10
+_MAX_NAMES = 5
 _MAX_COLUMNS, _FEW_COLUMNS = 8, 6  # with more backends than the first, show only the second
 
 
@@ -77,6 +79,18 @@ def open_comparisons_line(left: OpenComparisons) -> str:
     if left.on_the_margin:
         parts.append(f"{left.on_the_margin} too close to the margin to be decided by more time")
     return "; ".join(parts) + "."
+
+
+def end_lines(ending: SweepResult) -> list[str]:
+    """Return what a run with a budget or a precision leaves open: cases, then comparisons."""
+    lines = [open_comparisons_line(left) for left in ending.open_comparisons]
+    if ending.end_reason != "budget" or not ending.unmeasured:
+        return lines
+    cases = ending.unmeasured
+    names = [f"{case.backend} on {case.layer.name or case.problem.label}" for case in cases]
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    left_out = f"The budget left out {', '.join(names[:_MAX_NAMES])}{more} (--resume)."
+    return [left_out, *lines]
 
 
 @contextmanager

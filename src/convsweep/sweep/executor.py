@@ -96,7 +96,7 @@ class LocalExecutor:
     def run(self, queues: Sequence[GroupQueue], on_progress: OnProgress) -> None:
         """Run one task after another."""
         [queue] = queues
-        shown = 0
+        budget, shown = queue.monitor.budget, 0
 
         def on_slow_call(case: Case) -> None:
             now = total_progress(queues)
@@ -108,12 +108,14 @@ class LocalExecutor:
                 if task.network is not None:
                     workers.close()
                     started = monotonic()
-                    times = time_once(task.network, settings, task.pass_index, self._launch)
+                    times = time_once(
+                        task.network, settings, task.pass_index, self._launch, budget.left_s
+                    )
                     seconds = monotonic() - started
                     queue.networks.add(task.network, task.pass_index, times, seconds)
                     continue
                 scheduler = workers.scheduler(settings, queue.backends)
-                for case, outcome in scheduler.measure(task.cases):
+                for case, outcome in scheduler.measure(task.cases, lambda: budget.left_s):
                     queue.add(task.pass_index, case, outcome)
                     now = total_progress(queues)
                     on_progress(now)

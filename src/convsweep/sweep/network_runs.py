@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
@@ -64,18 +65,26 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
 
 
 def time_once(
-    network: Network, settings: Settings, pass_index: int, launch: WorkerFactory
+    network: Network,
+    settings: Settings,
+    pass_index: int,
+    launch: WorkerFactory,
+    budget_left_s: float = inf,
 ) -> NetworkTimes | Outcome:
-    """Return the times of a network from one fresh worker process, or its failure."""
+    """Return the times of a network from one fresh worker process, or its failure.
+
+    It may take up to a third of the budget that is left.
+    """
+    limit_s = min(LIMIT_S, _MAX_SHARE * budget_left_s)
     how = (network.device, network.dtype, network.memory_format)
     request = TimeNetwork(network.maker, network.input_shapes, *how)
     own = replace(settings, threads=network.threads, pass_index=pass_index)
     with closing(launch(own)) as worker:
         try:
             worker.ask(Describe(), START_LIMIT_S)
-            reply = worker.ask(request, LIMIT_S)
+            reply = worker.ask(request, limit_s)
         except WorkerTimeout:
-            return Outcome("timeout", f"the network is not timed after {LIMIT_S:g} s")
+            return Outcome("timeout", f"the network is not timed after {limit_s:.3g} s")
         except WorkerDied as error:
             return Outcome("crash", str(error))
     assert isinstance(reply, NetworkTimes | Outcome), f"unexpected reply {reply!r}"

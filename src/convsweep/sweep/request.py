@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
+from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import list_backends
@@ -69,6 +70,8 @@ class Options:
     baseline: str | None = None
     ceilings: bool = True
     shard: str | None = None
+    started_s: float | None = None
+    """Reading of `monotonic` when the command started; None: now."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Request:
     passes: int
     """Number of passes; with a budget or a precision the maximum."""
     budget_s: float | None
-    """Seconds to spend on undecided cases; None: all passes."""
+    """Seconds from the start of the command to its end; None: all passes."""
     precision: float | None
     """Relative half width of a narrow interval; None: until the verdict is decided."""
     margin: float
@@ -91,8 +94,10 @@ class Request:
     case_timeout_s: float
     allocator: str
     baseline: str
+    started_s: float = field(default_factory=monotonic, compare=False)
+    """Reading of `monotonic` from which the budget counts."""
     ceilings: Sequence[Case] = ()
-    """Roofline cases, measured first."""
+    """Roofline cases, measured first; with a budget after the other cases."""
     separable_parts: Sequence[Case] = ()
     """Depthwise and pointwise parts of separable layers, each alone."""
     shard: Shard | None = None
@@ -213,6 +218,7 @@ def read_request(
         or min(grid.case_timeout_s, usual_timeout_s),
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
+        started_s=monotonic() if options.started_s is None else options.started_s,
         ceilings=ceiling_cases(cases, devices) if options.ceilings else (),
         separable_parts=separable_part_cases(cases) if grid.separable_parts else (),
     )
@@ -251,6 +257,8 @@ def aa_request(request: Request) -> Request:
     return replace(
         request,
         name="noise",
+        # Both ends of a difference are measured equally often: no case ends before the budget.
+        precision=request.precision if request.budget_s is None else 0.0,
         cases=[group.on(name) for group in groups for name in names],
         backends={name: find_backend(name) for name in names},
         baseline=next(iter(request.backends)),

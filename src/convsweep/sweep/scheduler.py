@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from math import inf
 from time import monotonic
 
 from convsweep.backends.base import Backend
@@ -29,6 +30,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
 _MAX_REFERENCE_BYTES = 2**29
+_COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 Outcomes = Iterator[tuple[Case, Outcome]]
@@ -60,6 +62,10 @@ class _CaseFailed(Exception):
         self.cases, self.outcome = cases, outcome
 
 
+class _BudgetSpent(Exception):
+    """The budget ended during a step."""
+
+
 class Scheduler:
     """Measurement of groups in one pass. Failed worker processes are replaced.
 
@@ -77,17 +83,26 @@ class Scheduler:
         self.on_slow_call = on_slow_call
         self.rng = random.Random(pool.settings.seed)
 
-    def measure(self, cases: Sequence[Case]) -> Outcomes:
-        """Yield the outcome of each case of one problem once it is known."""
+    def measure(
+        self, cases: Sequence[Case], budget_left_s: Callable[[], float] = lambda: inf
+    ) -> Outcomes:
+        """Yield the outcome of each case of one problem once it is known.
+
+        Cases that are not measured when the budget ends have no outcome.
+        """
         waiting = dict.fromkeys(cases)
         while waiting:
             try:
-                for case, outcome in _GroupScheduler(self, list(waiting)).outcomes():
+                group = _GroupScheduler(self, list(waiting), budget_left_s)
+                for case, outcome in group.outcomes():
                     del waiting[case]
                     yield case, outcome
                     if outcome.status in _RESTART_WORKER_AFTER:
                         self.close()
                         break
+            except _BudgetSpent:
+                self.close()
+                return
             except _CaseFailed as failed:
                 self.close()
                 for case in failed.cases:
@@ -102,7 +117,10 @@ class Scheduler:
 class _GroupScheduler:
     """Measurement of one group, from its setup to the last outcome."""
 
-    def __init__(self, scheduler: Scheduler, cases: Sequence[Case]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, cases: Sequence[Case], budget_left_s: Callable[[], float]
+    ) -> None:
+        self._budget_left_s = budget_left_s
         self._pool, self._references = scheduler.pool, scheduler.references
         self._rng, self._on_slow_call = scheduler.rng, scheduler.on_slow_call
         settings = scheduler.pool.settings
@@ -115,7 +133,8 @@ class _GroupScheduler:
         self._limit_s = settings.case_timeout_s
         # Without timing, the gate prepares once more, for integers.
         times = 1 if settings.effort else 2
-        self._compile_s = {case: times * backend.compile_s for case, backend in backends.items()}
+        most_s = _COMPILING_SHARE * budget_left_s()
+        self._compile_s = {c: min(times * b.compile_s, most_s) for c, b in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
         self._blocks: dict[Case, int] = {}
@@ -139,9 +158,12 @@ class _GroupScheduler:
         """Set the group up in one process. Yields the outcomes if that fails."""
         members = [case for case, process_key in self._process_keys.items() if process_key == key]
         known = self._references.get(members[0])
+        budget_s = self._budget_left_s()
         try:
-            reply = self._pool.ask(key, Setup(members, known), START_LIMIT_S)
+            reply = self._pool.ask(key, Setup(members, known), min(START_LIMIT_S, budget_s))
         except WorkerTimeout:
+            if budget_s < START_LIMIT_S:
+                raise _BudgetSpent from None
             reason = f"inputs and reference are not ready after {START_LIMIT_S:g} s"
             raise _CaseFailed(members, Outcome("error", reason)) from None
         except WorkerDied as error:
@@ -179,11 +201,13 @@ class _GroupScheduler:
     ) -> Reply:
         """Run one step of a case; raise `_CaseFailed` if it does not end."""
         started, request = monotonic(), step(self._index[case])
+        budget_s, limit_s = self._budget_left_s(), self._left_s[case]
         try:
-            return self._pool.ask(
-                self._process_keys[case], request, self._left_s[case], on_slow_call
-            )
+            key = self._process_keys[case]
+            return self._pool.ask(key, request, min(limit_s, budget_s), on_slow_call)
         except WorkerTimeout:
+            if budget_s < limit_s:
+                raise _BudgetSpent from None
             reason = f"cut off at the limit of {self._limit_s:g} s"
             if more_s := self._compile_s[case]:
                 reason += f", and {more_s:g} s to compile"

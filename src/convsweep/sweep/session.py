@@ -59,6 +59,8 @@ class SweepResult:
     """One row per case, as `summarize` returns it."""
     open_comparisons: tuple[OpenComparisons, ...] = ()
     """Undecided comparisons per environment, of a run with a budget or a precision."""
+    unmeasured: tuple[Case, ...] = ()
+    """Cases without a row: the run has ended before."""
 
 
 def run_sweep(
@@ -145,7 +147,10 @@ def run_sweep(
         writer.update_metadata(end | executor.metadata(earlier))
     left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
     undecided = tuple(one for one in left if one)
-    return SweepResult(end_reason, interrupts.received, writer.folder, writer.summary, undecided)
+    unmeasured = tuple(case for queue in queues for case in queue.unmeasured)
+    return SweepResult(
+        end_reason, interrupts.received, writer.folder, writer.summary, undecided, unmeasured
+    )
 
 
 def check(

@@ -23,6 +23,9 @@ FIRST_LOOK = 3
 FIRST_PRECISE_LOOK = 8
 """The same with a precision: intervals that stop themselves early are too narrow."""
 
+_RESULTS_S, _RESULTS_SHARE = 1.0, 0.1
+"""Part of a budget that is kept for summary and tables: seconds, and the largest share."""
+
 PassResults = Mapping[tuple[int, Case], Outcome]
 """Outcome per pass and case."""
 
@@ -93,16 +96,19 @@ def _wide(logs: dict[Case, Array], precision: float) -> set[Case]:
 
 
 class Budget:
-    """Time limit of a sweep."""
+    """Time limit of a sweep, counted from the start of its command, less the time for results."""
 
-    def __init__(self, budget_s: float | None, now_s: Callable[[], float] = monotonic) -> None:
-        self._now_s, self._started_s = now_s, now_s()
-        self._budget_s = inf if budget_s is None else budget_s
+    def __init__(
+        self, budget_s: float | None, started_s: float, now_s: Callable[[], float] = monotonic
+    ) -> None:
+        self._now_s, self._ends_s = now_s, inf
+        if budget_s is not None:
+            self._ends_s = started_s + budget_s - min(_RESULTS_S, _RESULTS_SHARE * budget_s)
 
     @property
     def left_s(self) -> float:
         """Seconds left: infinite without a limit, negative after its end."""
-        return self._budget_s - (self._now_s() - self._started_s)
+        return self._ends_s - self._now_s()
 
 
 class SweepMonitor:
@@ -115,7 +121,7 @@ class SweepMonitor:
         known: PassResults | None = None,
     ) -> None:
         self.results = RunningResults(request.baseline)
-        self.budget = Budget(request.budget_s)
+        self.budget = Budget(request.budget_s, request.started_s)
         self.end_reason = "all_passes"
         """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
         self._request, self._interrupts = request, interrupts or Interrupts()

@@ -107,6 +107,7 @@ class GroupQueue:
         self.backends = request.every_backend
         self._request, self._settings, self._record_row = request, settings, record
         self._cases = request.every_case
+        self._with_row = {case for _, case in known or {}}
         # Nodes decide themselves which backends are installed there.
         skipped = {} if environment.nodes else request.skipped
         self._resolved, self._known = dict(skipped), known or {}
@@ -157,6 +158,11 @@ class GroupQueue:
             self._predictor.observe(case, outcome.first_call_s - compile_s)
 
     @property
+    def unmeasured(self) -> list[Case]:
+        """Cases that have no row yet."""
+        return [case for case in self._cases if case not in self._with_row]
+
+    @property
     def remaining_s(self) -> float | None:
         """Seconds left. Returns None if the number of passes and the time are open."""
         if not self._request.adaptive:
@@ -205,6 +211,8 @@ class GroupQueue:
         due = [case for case in self._cases if pass_index < self._passes[case]]
         groups = group_cases(case for case in due if active is None or case in active)
         groups.sort(key=by_macs)
+        if self._request.budget_s is not None:  # the probes must not use up a short budget
+            groups.sort(key=lambda group: group[0].layer.role == ROOFLINE)
         if pass_index:
             self._rng.shuffle(groups)
         if self.environment.nodes:
@@ -228,6 +236,7 @@ class GroupQueue:
 
     def _record(self, pass_index: int, case: Case, outcome: Outcome, node: str | None) -> None:
         self._record_row(pass_index, case, outcome, node)
+        self._with_row.add(case)
         self.monitor.results.add(pass_index, case, outcome)
         backend, once_s = self.backends[case.backend], 0.0
         if backend.compile_s and not backend.compiles_per_problem:  # later cases need no time

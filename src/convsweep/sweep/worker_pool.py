@@ -166,7 +166,7 @@ class WorkerPool:
         if key not in self._processes:
             started = monotonic()
             process = self._processes[key] = self._launch(self.settings)
-            process.ask(Describe(), START_LIMIT_S)
+            process.ask(Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
         process, started = self._processes[key], monotonic()
         try:

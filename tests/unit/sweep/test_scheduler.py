@@ -125,6 +125,22 @@ def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
     assert scene.closed == {0}
 
 
+@pytest.mark.parametrize("step", [Setup, Validate, WarmUp, Block, Finish])
+def test_a_budget_that_ends_within_a_step_leaves_out_the_rest(step: type[Message]) -> None:
+    at = None if step is Setup else A
+    scene = Scene(failing(step, at, WorkerTimeout()))
+    pool = WorkerPool(Settings(), {}, scene.launch)
+    scheduler = Scheduler(pool, BACKENDS, ReferenceCache())
+    measured = dict(scheduler.measure(CASES, lambda: 0.25))
+    assert set(measured) <= {*CASES} - {A}
+    assert set(measured.values()) <= {OK}
+    assert scene.closed == {0}
+    steps = zip(scene.requests, scene.limits_s, strict=True)
+    assert all(
+        limit <= 0.25 for (_, request, _), limit in steps if not isinstance(request, Describe)
+    )
+
+
 def test_blocks_take_turns() -> None:
     scene = Scene()
     scene.measure()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from convsweep.backends.base import Backend
-from convsweep.measure.inputs import make_inputs
 from convsweep.models.advise.request import drop_slow_backends
 from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.problems.case import CACHES, DTYPES
@@ -18,11 +17,11 @@ from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import LocalExecutor, OnProgress
-from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.session import run_sweep
 from convsweep.system import forkserver
 
-_CASE_TIMEOUT = "10s"
+_CASE_TIMEOUT, _SHORTEST_S = "10s", 0.001
 _MAX_NOMINAL_SLOWDOWN = 10
 """Backends with a lower nominal rate, relative to torch's, are not measured."""
 
@@ -31,17 +30,17 @@ def sweep_layers(
     calls: Mapping[ConvCall, int],
     name: str,
     usable: Mapping[str, Backend],
-    budget: str,
+    ends_s: float,
     threads: int,
     out: Path,
     observe: OnProgress = lambda progress: None,
 ) -> None:
     """Measure the layers of the model `name` in worker processes and write a run to `out`.
 
-    Backends that compile once per machine are compiled before the budget, such as "60s", begins.
+    The sweep ends when `monotonic` reads `ends_s`.
 
     Raises:
-        ValueError: there is nothing to measure, or the budget is too small.
+        ValueError: there is nothing to measure, or the time is too short.
         KeyboardInterrupt: the sweep was interrupted.
     """
     device, dtype, memory_format = setting = _usual_setting(calls, name)
@@ -53,16 +52,15 @@ def sweep_layers(
         threads=(threads,),
         caches=CACHES[:1],
         weight_kind="dense",
-        budget=budget,
+        budget=f"{max(_SHORTEST_S, ends_s - monotonic()):.3f}s",
         case_timeout=_CASE_TIMEOUT,
         baseline=BASELINE,
         ceilings=False,
     )
     request = read_request(options, (name, _layers(calls, name, setting)))
     request = replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
-    worker_settings(request)  # raises if the budget is too small, before anything is compiled
+    worker_settings(request)  # raises if the budget is too small, before a process starts
     forkserver.start()
-    _compile(request)
     executor = LocalExecutor(request)
     ending = run_sweep(executor, out, out.name, "convsweep.optimize", observe, networks=())
     if ending.interrupted:
@@ -90,15 +88,3 @@ def _layers(calls: Mapping[ConvCall, int], name: str, setting: tuple[str, str, s
             names.setdefault(call.problem, call.name)
             counts[call.problem] += number
     return [Layer(problem, name, names[problem], number) for problem, number in counts.items()]
-
-
-def _compile(request: Request) -> None:
-    """Prepare and call the backends that compile once per machine; the sweep reports failures."""
-    for case in request.cases:
-        backend, problem = request.backends[case.backend], case.problem
-        if not backend.compile_s or backend.compiles_per_problem or case in request.skipped:
-            continue
-        with suppress(Exception):
-            layout, device = case.memory_format, case.device
-            inputs = make_inputs(problem, dtype=case.dtype, device=device, memory_format=layout)
-            backend.prepare(problem, inputs.weights)(inputs.x)

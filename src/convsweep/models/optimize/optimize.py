@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral, Real
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -25,15 +26,16 @@ from convsweep.models.optimize.layer_inventory import (
 )
 from convsweep.models.optimize.layer_sweep import sweep_layers
 from convsweep.models.optimize.report import OptimizeReport, ReplacedLayer
-from convsweep.models.optimize.speedup import measure_speedup
+from convsweep.models.optimize.speedup import least_s, measure_speedup
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import find_device
 from convsweep.system.forkserver import temporary_folder
-from convsweep.units import read_limit
+from convsweep.units import read_limit, seconds
 
 MEASURE_S = 10.0
 """Default seconds for timing the whole model."""
+_TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
 
@@ -49,6 +51,7 @@ def optimize(
     across_machines: bool = False,
     measure_s: float = MEASURE_S,
     out: str | os.PathLike[str] | None = None,
+    started_s: float | None = None,
     watching: Watching = lambda: nullcontext(lambda progress: None),
 ) -> nn.Module:
     """Return a copy of `model`, for inference, whose convolutions run on the fastest backends.
@@ -73,7 +76,8 @@ def optimize(
 
     Args:
         model: any module that can be copied; of an optimized one, the original is taken.
-        source: a run folder, a best.csv, or a time such as "60s" to measure the layers for.
+        source: a run folder, a best.csv, or a time such as "60s" to measure the layers for. The
+            time includes the checks and the timing of the whole model.
         inputs: of the model: a tensor, a tuple of arguments, or a dictionary.
         threads: of torch's pool; by default the current number.
         max_error: largest relative error of a layer; by default each backend's own bound.
@@ -82,24 +86,30 @@ def optimize(
         across_machines: accept a table from another machine or version.
         measure_s: approximate seconds for timing the whole model; 0: do not time it.
         out: new folder for what a time in `source` measures.
+        started_s: reading of `time.monotonic` from which a time in `source` counts; by default now.
         watching: entered while the layers are measured, to observe the progress.
 
     Raises:
         ValueError: an argument is wrong, the table is from another machine, or the model cannot
             take the inputs or executes no convolution.
     """
+    started_s = monotonic() if started_s is None else started_s
     budget = selection.budget_of(source)
     limit = None if max_error is None else read_limit(max_error)
     backends = _names(backends)
     _require_valid(budget, measure_s, out)
     given, kind = ModelInputs.of(inputs), type(model).__name__
     with _threads(threads) as count:
+        checks_started_s = monotonic()
         own, original = _unoptimized(model), _unoptimized(model)
         found = inventory(own, given)
         expected = gate.ModelReference(original, given, found.convolutions)
         if budget is not None:
+            measure_s = min(measure_s, _TIMING_SHARE * seconds(budget))
+            checks_s = monotonic() - checks_started_s  # those of the copy take as long
+            ends_s = started_s + seconds(budget) - checks_s - measure_s
             with watching() as observe:
-                table = _measure(found, kind, budget, backends, limit, count, out, observe)
+                table = _measure(found, kind, budget, backends, limit, count, out, observe, ends_s)
         else:
             table = selection.read_table(Path(source), limit, backends, across_machines)
         choices, skipped = _choices(found, table, count)
@@ -109,7 +119,9 @@ def optimize(
         speedup = None
         if validated and measure_s:
             clock = find_device(validated[0].layer.key[2]).clock
-            speedup = measure_speedup(original, own, given, clock, measure_s)
+            left_s = math.inf if budget is None else started_s + seconds(budget) - monotonic()
+            if least_s(original, given, clock) <= left_s:
+                speedup = measure_speedup(original, own, given, clock, min(measure_s, left_s))
     for dispatch in layers.dispatches(own).values():
         dispatch.calls.clear()
     done = [_replaced(layer) for layer in validated]
@@ -183,14 +195,15 @@ def _measure(
     threads: int,
     out: str | os.PathLike[str] | None,
     observe: OnProgress,
+    ends_s: float,
 ) -> selection.BackendTable:
-    """Return the table of a sweep over the model's layers."""
+    """Return the table of a sweep over the model's layers, which ends when `monotonic` does."""
     if not found.calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
     with tempfile.TemporaryDirectory(dir=temporary_folder()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
-        sweep_layers(found.calls, kind, names, budget, threads, run_dir, observe)
+        sweep_layers(found.calls, kind, names, ends_s, threads, run_dir, observe)
         try:
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:

@@ -73,7 +73,7 @@ def _outcome(report: OptimizeReport) -> list[str]:
     if not report.replaced:
         return [*sentences, "Nothing is replaced, so the speed is unchanged."]
     if report.speedup is None or report.error is None:
-        return sentences
+        return [*sentences, "The whole model is not timed."]
     return [*sentences, _speedup(report.speedup, report.saving_s), _error(report.error)]
 
 
