@@ -32,6 +32,7 @@ from convsweep.problems.problem import format_size
 from convsweep.results.accuracy import VARIANTS, AccuracyRow
 from convsweep.system import forkserver, process
 from convsweep.system.devices import Device, find_device, use_full_precision
+from convsweep.system.streams import guard_streams
 
 EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
 _POLL_S = 0.1
@@ -192,6 +193,7 @@ def _exit_reason(code: int | None) -> str:
 
 def serve(connection: Connection, trial: Trial) -> None:
     """Send the rows of a trial, with the setup of a measuring process."""
+    guard_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     process.retain_memory()
     process.pin(trial.row.threads)

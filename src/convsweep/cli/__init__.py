@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -14,22 +12,38 @@ from convsweep import __version__
 from convsweep.cli import accuracy, advise, info, merge, optimize, report, run
 from convsweep.cli.output import say
 from convsweep.system.signals import EXIT_CODE
+from convsweep.system.streams import (
+    UNWRITTEN,
+    guard_streams,
+    lost_output,
+    open_closed_descriptors,
+)
 
 _INVALID_REQUEST = 2
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command; an invalid request is one line on stderr and exit code 2."""
-    if sys.stdout is None:  # closed by the calling process
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    """Run a command and exit; a failure of the request or of the output is one line on stderr."""
+    open_closed_descriptors()
+    guard_streams()
+    code = _exit_code(args)
+    lost = lost_output()
+    if lost is not None and code < _INVALID_REQUEST:
+        code, reason = lost
+        if code == UNWRITTEN:
+            say(f"convsweep: cannot write to standard output: {reason}", error=True)
+    sys.exit(code)
+
+
+def _exit_code(args: Sequence[str] | None) -> int:
     try:
-        sys.exit(cli(args, standalone_mode=False))
+        return int(cli(args, standalone_mode=False) or 0)
     except (click.Abort, KeyboardInterrupt):
         say("convsweep: interrupted", error=True)
-        sys.exit(EXIT_CODE)
+        return EXIT_CODE
     except click.ClickException as error:
         say(f"convsweep: {' '.join(error.format_message().split())}", error=True)
-        sys.exit(_INVALID_REQUEST)
+        return _INVALID_REQUEST
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -21,6 +21,7 @@ from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import Case
 from convsweep.system import process
 from convsweep.system.devices import use_full_precision
+from convsweep.system.streams import guard_streams
 
 _CHEAP_REFERENCE_S = 0.005  # computing it again is faster than sending it
 
@@ -101,6 +102,7 @@ Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
 
 def serve(connection: Connection, settings: Settings) -> None:
     """Answer messages until the connection closes; runs in a process of its own."""
+    guard_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     worker = Worker(settings)
     try:
