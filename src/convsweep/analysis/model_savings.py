@@ -143,11 +143,13 @@ def fastest_strategies(layers: Sequence[LayerCost], baseline: str) -> dict[str, 
 
 
 def replacements(layers: Sequence[LayerCost]) -> dict[str, LayerTime]:
-    """Return by label the separable replacements that have a speedup."""
+    """Return by label the separable replacements with a speedup; a fully connected layer stays."""
     return {
         layer.label: layer.separable
         for layer in layers
-        if layer.separable and not np.isnan(layer.separable.speedup.value)
+        if layer.separable
+        and not np.isnan(layer.separable.speedup.value)
+        and not layer.problem.is_fully_connected
     }
 
 

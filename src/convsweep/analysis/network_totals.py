@@ -99,7 +99,11 @@ def _network_sum(run: Run, workload: str) -> NetworkSum:
     first = cases.drop_duplicates("label")
     timed = cases[cases["status"] == "ok"]
     by_label = {
-        str(label): {str(case["backend"]): case for case in group.to_dict("records")}
+        str(label): {
+            str(case["backend"]): case
+            for case in group.to_dict("records")
+            if not (case["backend"] == SEPARABLE and label in run.fully_connected)
+        }
         for label, group in timed.groupby("label", sort=False)
     }
     every_layer = all(run.baseline in by_label.get(str(label), {}) for label in first["label"])

@@ -11,6 +11,7 @@ from pandas import DataFrame, Series
 from convsweep.analysis.cases import split
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import label_cases
+from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
 
@@ -48,6 +49,24 @@ class Run(NamedTuple):
         """Return the logarithms of the seconds of some cases, (cases, passes)."""
         keys = pd.MultiIndex.from_frame(cases[_CASE])
         return np.asarray(np.log(self.pass_times.loc[keys].to_numpy(dtype="float64")))
+
+    @property
+    def fully_connected(self) -> list[str]:
+        """Labels of fully connected layers, given as convolutions."""
+        problems = self.cases.drop_duplicates("label").set_index("label")["problem"]
+        return [str(label) for label, problem in problems.items()
+                if ConvProblem.parse(problem).is_fully_connected]  # fmt: skip
+
+    @property
+    def without_fully_connected(self) -> Run:
+        """The run that means and figures are of; the whole run if no other layer is left."""
+        labels = self.pass_times.index.get_level_values("label")
+        others = ~self.cases["label"].isin(self.fully_connected)
+        if others.all() or not others.any():
+            return self
+        return self._replace(
+            cases=self.cases[others], pass_times=self.pass_times[~labels.isin(self.fully_connected)]
+        )
 
     def within(self, setting: str) -> Run:
         """Return the part of the run in one setting."""

@@ -213,6 +213,16 @@ class ConvProblem:
         """Whether every input channel is a group of its own."""
         return 1 < self.groups == self.in_channels
 
+    @property
+    def is_fully_connected(self) -> bool:
+        """Whether its kernel, above 1, covers the padded input: a fully connected layer."""
+        sizes = (self.input_size, self.padding, self.dilation, self.kernel_size)
+        return (
+            self.groups == 1
+            and not self.is_pointwise
+            and all(i + 2 * p == d * (k - 1) + 1 for i, p, d, k in zip(*sizes, strict=True))
+        )
+
     def strided(self, x: _Array) -> _Array:
         """Return every stride-th pixel of `x` (N, C, *input_size), as a view."""
         if all(s == 1 for s in self.stride):

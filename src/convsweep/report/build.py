@@ -85,11 +85,11 @@ def write_report(
     request = folder.request
     summary = summarize(measurements, baseline or request.baseline, request.margin)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
-    comparisons = compare_settings(run)
+    comparisons, shown = compare_settings(run), run.without_fully_connected
     with drawing_style():
         features = [
             section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
-            for section in _feature_sections(run, comparisons, folder)
+            for section in _feature_sections(run, shown, comparisons, folder)
         ]
     sentences = [
         *summary_sentences(run, comparisons),
@@ -98,7 +98,7 @@ def write_report(
         *lacks(environment),
     ]
     rows = label_cases(split(measurements).requested)
-    summary_section = Section("Summary", sentences, [("", tables.backend_table(run))])
+    summary_section = Section("Summary", sentences, [("", tables.backend_table(shown))])
     others = [
         *features,
         Section("What was run", tables=[("", tables.what_was_run(run, rows, environment))]),
@@ -123,8 +123,16 @@ def _write_study(folder: RunFolder, out: Path) -> Path:
     return write_pages(out, title, [section._replace(pictures=drawn), environment])
 
 
-def _feature_sections(run: Run, comparisons: Comparisons, folder: RunFolder) -> list[Section]:
+def _feature_sections(
+    run: Run, shown: Run, comparisons: Comparisons, folder: RunFolder
+) -> list[Section]:
     """Return the sections between the summary and the evidence that the data allow.
+
+    Args:
+        run: all cases.
+        shown: the cases that means and figures are of.
+        comparisons: separable layers in `run`, by setting.
+        folder: folder of the run.
 
     Raises:
         ValueError: a file in the folder is damaged.
@@ -133,12 +141,12 @@ def _feature_sections(run: Run, comparisons: Comparisons, folder: RunFolder) -> 
     advised = advice.section(folder)
     sections = [
         advised,
-        separable.section(run, comparisons),
+        separable.section(shown, comparisons),
         families.section(run),
         None if advised else network_totals.section(run),  # advice has the totals already
         network_breakdown.section(run, folder.networks),
-        roofline.section(run, comparisons),
-        claims.section(run),
+        roofline.section(shown, comparisons),
+        claims.section(shown),
         None if study is None else accuracy.section(study),
     ]
     return [section for section in sections if section is not None]
@@ -160,7 +168,7 @@ def _environment_section(environment: Mapping[str, Any]) -> Section:
 
 def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
     """Return figures and full tables; `rows` are the labelled measurements."""
-    pictures = plots.figures(run)
+    pictures = plots.figures(run.without_fully_connected)
     none = [] if pictures else ["No figure: too few cases have a time."]
     cases = ("Times, speedups, verdicts", tables.summary_table(run))
     correctness = ("", tables.correctness_table(run, rows))

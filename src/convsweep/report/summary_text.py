@@ -16,6 +16,7 @@ from convsweep.analysis.run import (
     unsteady,
 )
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison
+from convsweep.analysis.separable.threshold import thresholds
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.machines import section
 from convsweep.results.store import RunFolder
@@ -27,16 +28,26 @@ def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     """Return the findings per setting, then open comparisons and missing times."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    sentences = verdict_sentences(run, comparisons)
+    sentences, shown = verdict_sentences(run, comparisons), run.without_fully_connected
     for setting in run.settings:
-        part = run.within(setting)
+        part = shown.within(setting)
         where = f"On {setting}: " if len(run.settings) > 1 else ""
         sentences.append(where + _fastest(part))
         others = (name for name in backends_with_fewer_macs(part) if name != SEPARABLE)
         sentences += [where + _speedup(part, name) for name in others]
     if run.baseline not in run.backends:
         sentences.append(f"The baseline {run.baseline} is not in this run: there are no speedups.")
-    return [*sentences, *_open(run)]
+    return [*sentences, *_open(run), *name_fully_connected(run)]
+
+
+def name_fully_connected(run: Run) -> list[str]:
+    """Return a sentence with the layers that are left out of means and figures, if there are."""
+    if not (labels := run.fully_connected):
+        return []
+    return [
+        f"Not in means and figures, nor replaced in networks: {formatting.join(labels)}. The "
+        "kernel covers the whole input: a fully connected layer."
+    ]
 
 
 def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
@@ -117,9 +128,9 @@ def _open(run: Run) -> list[str]:
 def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     """Return the verdict of each setting."""
     return [
-        setting_prefix(setting, comparisons) + _verdict(found, run.baseline)
+        setting_prefix(setting, comparisons) + _verdict(found.headline, run.baseline)
         for setting, found in comparisons.items()
-        if found.replacements
+        if found.headline.replacements
     ]
 
 
@@ -136,5 +147,16 @@ def _verdict(found: SeparableComparison, baseline: str) -> str:
         f"{formatting.count(len(found.replacements), 'problem')}"
         f"{f' ({formatting.join(others)})' if others else ''}: "
         f"geometric mean speedup {formatting.interval(*found.speedup)}, "
-        f"MAC ratio {formatting.digits(found.mac_ratio)}."
+        f"MAC ratio {formatting.digits(found.mac_ratio)}{_thresholds(found)}."
     )
+
+
+def _thresholds(found: SeparableComparison) -> str:
+    """Return `; always from 64 channels on at 28x28, never at 7x7`; empty without several."""
+    sizes: dict[int | None, list[str]] = {}
+    for each in thresholds(found.replacements):
+        sizes.setdefault(each.channels, []).append(each.size)
+    at = {channels: formatting.join(names) for channels, names in sizes.items()}
+    never = [f"from no measured number on at {at.pop(None)}"] if None in at else []
+    parts = [f"from {channels} channels on at {names}" for channels, names in sorted(at.items())]
+    return "; always faster " * bool(sizes) + ", ".join([*parts, *never])

@@ -155,6 +155,13 @@ class SeparableComparison:
         ]
         return _explain(self._select(timed)) if timed else None
 
+    @cached_property
+    def headline(self) -> SeparableComparison:
+        """The replacements that means and figures are of: none of a fully connected layer."""
+        return self._select(
+            [i for i, r in enumerate(self.replacements) if not r.problem.is_fully_connected]
+        )
+
     def _select(self, places: Sequence[int]) -> SeparableComparison:
         logs = {name: logs[places] for name, logs in self.log_s.items()}
         return SeparableComparison([self.replacements[i] for i in places], logs)

@@ -1,9 +1,9 @@
-"""Speedup of the separable layer over channels and size, with the line where it stops."""
+"""Speedup of the separable layer over channels and size, and from where on it is faster."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, SeparableComparison
+from convsweep.analysis.separable.threshold import thresholds
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import add_panels, as_cells, panel_columns
@@ -35,6 +36,7 @@ class Surface(NamedTuple):
 def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     """Draw one setting; None without two numbers of channels and two sizes."""
     found = comparison.replacements
+    start = {each.size: each.channels for each in thresholds(found, least=1)}
     panels = lay_out([r for r in found if r.workload is None])
     if not panels:
         return None
@@ -48,17 +50,19 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     colors = SpeedupColors.of(replacement.speedup.value for replacement in drawn)
     for ax, panel in zip(axes, shown, strict=True):
         width = 0.85 * WIDTH / columns / len(panel.sizes)
+        _draw_line(ax, panel, start)
         _draw_panel(ax, panel, colors, 9 if width > _LARGE else 7 if width > _SMALL else 0)
     subject = f"of {SEPARABLE} over {run.baseline}"
     colors.add_bar(axes, subject)
-    wins = sum(replacement.verdict == "faster" for replacement in drawn)
+    wins, of_drawn = (sum(r.verdict == "faster" for r in some) for some in (found, drawn))
     return Picture(
         name="crossover",
         figure=figure,
-        title=f"Speedup {subject} by channels and size: faster in {wins} of {len(drawn)} problems",
+        title=f"Speedup {subject} by channels and size: faster in {wins} of {len(found)} problems",
         alt=f"Heat maps of the speedup {subject} by channels and input size.",
-        caption="Black lines separate the faster cells from all others; hatched cells are "
-        f"undecided. {len(drawn)} of {len(found)} problems are drawn.",
+        caption=f"Above the black line, {SEPARABLE} is faster in all problems of that input size, "
+        f"drawn or not; hatched cells are undecided. {len(drawn)} of {len(found)} problems are "
+        f"drawn; {SEPARABLE} is faster in {of_drawn} of them and in {wins - of_drawn} others.",
     )
 
 
@@ -135,21 +139,17 @@ def _draw_panel(ax: Axes, panel: Surface, scale: SpeedupColors, points: int) -> 
             ax.text(x, y, text, ha="center", va="center", color=ink(colors[y, x]), fontsize=points,
                     bbox={"facecolor": colors[y, x], "linewidth": 0, "pad": 1})  # fmt: skip
     ax.imshow(colors, aspect="auto", origin="lower")
-    _draw_line(ax, panel)
     ax.set_xticks(range(len(panel.sizes)), [formatting.compact(size) for size in panel.sizes])
     ax.set_yticks(range(len(panel.channels)), list(map(str, panel.channels)))
     as_cells(ax)
 
 
-def _draw_line(ax: Axes, panel: Surface) -> None:
-    """Draw the steps between cells that are significantly faster and all others."""
-    ends = np.array([-0.5, 0.5])
-    for (channels, size), cell in panel.cells.items():
-        y, x = panel.channels.index(channels), panel.sizes.index(size)
-        for right, up in ((1, 0), (0, 1)):
-            if x + right >= len(panel.sizes) or y + up >= len(panel.channels):
-                continue
-            neighbour = panel.cells.get((panel.channels[y + up], panel.sizes[x + right]))
-            if neighbour and (neighbour.verdict == "faster") != (cell.verdict == "faster"):
-                ax.plot(x + ends * (not right) + right / 2, y + ends * (not up) + up / 2,
-                        color="black", linewidth=2.6, solid_capstyle="projecting")  # fmt: skip
+def _draw_line(ax: Axes, panel: Surface, start: Mapping[str, int | None]) -> None:
+    """Draw the steps below which some problem of the same input size is not faster."""
+    heights = [
+        sum(channels < (start.get(size) or math.inf) for channels in panel.channels) - 0.5
+        for size in panel.sizes
+    ]
+    if any(0 < height + 0.5 < len(panel.channels) for height in heights):
+        ax.stairs(heights, np.arange(len(heights) + 1) - 0.5, baseline=None, color="black",
+                  linewidth=2.6, zorder=3)  # fmt: skip

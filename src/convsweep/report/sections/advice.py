@@ -19,6 +19,7 @@ from convsweep.analysis.model_savings import (
 from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
+from convsweep.report.summary_text import name_fully_connected
 from convsweep.report.table import Table
 from convsweep.results.store import RunFolder
 
@@ -113,6 +114,7 @@ def _coverage(advice: Advice) -> list[str]:
         ]
     lines += [f"No time: {layer.label}: {layer.failure}." for layer in advice.layers
               if layer.failure]  # fmt: skip
+    lines += name_fully_connected(advice.run)
     if missing := advice.run.missing_cases:
         lines.append(f"Missing cases: {missing}. Totals do not cover the whole model.")
     if model and model.really_run:

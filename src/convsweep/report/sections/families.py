@@ -58,12 +58,12 @@ Networks = Mapping[str, tuple[Candidates, Sequence[NetworkComparison]]]
 
 def section(run: Run) -> Section | None:
     """Return the section; None if all backends are of the family `basic`."""
-    settings = read_candidates(run)
+    settings = read_candidates(run.without_fully_connected)
     if not any((each.cases["backend_family"] != BASIC).any() for each in settings):
         return None
     several = len(settings) > 1
     comparisons = {each.name: (each, compare_families(each)) for each in settings}
-    networks = {each.name: (each, compare_networks(each)) for each in settings}
+    networks = {each.name: (each, compare_networks(each)) for each in read_candidates(run)}
     sentences = [
         (f"On {each.name}: " if several else "") + sentence
         for each in settings

@@ -12,6 +12,7 @@ from convsweep.analysis.separable.comparison import (
     Explanation,
     Replacement,
 )
+from convsweep.analysis.separable.threshold import thresholds
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
@@ -39,7 +40,9 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
     ]
     if not replacements:
         return None
-    tables = [("Speedup and MAC ratio per problem", _speedup_table(replacements))]
+    tables = [("Channels from which on it is faster", _threshold_table(comparisons))]
+    tables = [named for named in tables if named[1].rows]
+    tables += [("Speedup and MAC ratio per problem", _speedup_table(replacements))]
     if any(r.standard.bound or r.is_timed for _, r in replacements):
         tables.append(("Roofline and parts per problem", _roofline_table(replacements)))
     return Section(
@@ -54,15 +57,27 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
 def _pictures(run: Run, comparisons: Comparisons) -> list[Picture]:
     pictures = []
     for setting, found in [*comparisons.items()][:MOST_SETTINGS]:
-        part = run.within(setting)
+        part, headline = run.within(setting), found.headline
         drawn = (
             predicted_speedup.draw(part, SEPARABLE),
-            crossover.draw(part, found),
-            separable_parts.draw(part, found),
+            crossover.draw(part, headline),
+            separable_parts.draw(part, headline),
         )
         own = [picture for picture in drawn if picture is not None]
         pictures += [picture.of(setting) for picture in own] if len(comparisons) > 1 else own
     return pictures
+
+
+def _threshold_table(comparisons: Comparisons) -> Table:
+    """Return one row per setting and input size with several numbers of channels."""
+    numbers = ("measured channels", "always faster from", "problems", "faster")
+    rows: list[tuple[str, ...]] = [
+        (setting, each.size, ", ".join(map(str, each.measured)), str(each.channels or "none"),
+         str(each.problems), str(each.faster))
+        for setting, found in comparisons.items()
+        for each in thresholds(found.headline.replacements)
+    ]  # fmt: skip
+    return by_setting(("setting", "input size", *numbers), rows, set(numbers[1:]))
 
 
 def _speedup_table(replacements: list[tuple[str, Replacement]]) -> Table:
@@ -109,8 +124,8 @@ def explanation_sentences(comparisons: Comparisons) -> list[str]:
     return [
         setting_prefix(setting, comparisons) + sentence
         for setting, found in comparisons.items()
-        if found.explanation
-        for sentence in _explanation(found.explanation)
+        if found.headline.explanation
+        for sentence in _explanation(found.headline.explanation)
     ]
 
 
