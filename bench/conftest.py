@@ -18,14 +18,13 @@ from convsweep.measure.gate import (
     BenchmarkGroup,
     ValidatedCase,
     setup_group,
-    skipped_outcome,
     validate,
 )
-from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
+from convsweep.measure.outcome import Outcome, RunInfo, make_row, skipped_outcome, utc_now
 from convsweep.measure.sampling import quantiles
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
-from convsweep.sweep import session
+from convsweep.results import store
 from convsweep.sweep.forecast import Predictor
 from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
 from convsweep.sweep.run_writer import RunWriter, precision_settings
@@ -47,8 +46,8 @@ class BenchRun:
 
     @cached_property
     def _writer_and_run(self) -> tuple[RunWriter, RunInfo]:
-        run_id = session.new_run_id("pytest-benchmark")
-        self.out = session.RESULTS / run_id
+        run_id = store.new_run_id("pytest-benchmark")
+        self.out = store.RESULTS / run_id
         devices = dict(self._request.device_descriptions)
         machine = describe(devices)
         metadata = {

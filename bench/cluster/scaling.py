@@ -31,7 +31,7 @@ from convsweep.cluster.node_groups import NodeGroup, describe_nodes, fitting_nod
 from convsweep.cluster.pool import Node, Pool, Slots, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.session import run_sweep
 from convsweep.sweep.work_queue import Environment, Progress

@@ -145,16 +145,25 @@ def test_an_invalid_request_is_one_line_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_help_imports_no_heavy_package() -> None:
+def loaded_by(*words: str | Path) -> list[str]:
+    """The heavy packages that a command imports."""
     code = (
         "import sys; from convsweep.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = ('torch', 'pandas', 'matplotlib', 'scipy')\n"
+        "print('loaded', *(name for name in heavy if name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "run" in done.stdout
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "list backends", "list grids", "list workloads", "run --dry-run"]
+)
+def test_what_measures_nothing_imports_no_heavy_package(words: str) -> None:
+    assert loaded_by(*words.split()) == []
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -211,6 +220,12 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "speedup over torch_conv" in done.stdout
     return out
+
+
+def test_resuming_a_finished_run_imports_no_heavy_package_and_changes_nothing(smoke: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.iterdir()}
+    assert loaded_by("run", "--grid", "smoke", "--out", smoke, "--resume") == []
+    assert {path: path.stat().st_mtime_ns for path in smoke.iterdir()} == before
 
 
 def test_a_run_measures_every_backend(smoke: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from convsweep import ConvProblem
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.results.networks import CONVOLUTION
 from convsweep.sweep.network_runs import Network, time_once
 from convsweep.sweep.worker_pool import WorkerProcess

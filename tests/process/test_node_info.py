@@ -1,7 +1,7 @@
 """Description of this machine as a cluster node."""
 
 from convsweep.cluster.node_info import describe_node, installed
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 
 
 def test_a_node_describes_this_machine() -> None:

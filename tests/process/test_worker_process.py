@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from convsweep.measure.worker import Describe, Settings, Setup
+from convsweep.measure.settings import Settings
+from convsweep.measure.worker import Describe, Setup
 from convsweep.sweep import worker_pool
 from convsweep.sweep.worker_pool import WorkerProcess, WorkerTimeout
 

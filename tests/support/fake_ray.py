@@ -12,7 +12,7 @@ from convsweep.cluster.pool import Node, Slots, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult, NetworkResult
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import SCHEMA_VERSION
 from convsweep.sweep.network_runs import Network

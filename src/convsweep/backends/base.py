@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from convsweep.problems.problem import ConvProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BASIC = "basic"
 FAMILIES = (BASIC, "algorithms", "kernels", "engines")
 """Basic methods and published algorithms in PyTorch's operations, own kernels, other libraries."""
 
-Conv = Callable[[Tensor], Tensor]
+Conv: TypeAlias = "Callable[[Tensor], Tensor]"
 """(N, C_in, *input_size) -> (N, C_out, *output_size). Returns new memory on every call and leaves
 its input unchanged."""
 
@@ -28,6 +31,15 @@ class Weights:
     factors: tuple[Tensor, Tensor] | None = None
     # depthwise (C_in, 1, *kernel_size) and pointwise (C_out, C_in, 1, ...), where
     # dense[o, c] = pointwise[o, c] * depthwise[c]
+
+
+def imported_late(module: str, name: str = "convolution") -> Callable[..., Any]:
+    """Return a function of a module of this package, which is imported at the first call."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return getattr(import_module(f"convsweep.backends.{module}"), name)(*arguments, **options)
+
+    return call
 
 
 def supports_all(problem: ConvProblem) -> str | None:

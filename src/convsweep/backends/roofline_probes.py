@@ -7,13 +7,15 @@ a 1x1 convolution of a signal. The copy multiplies by one number, as Scale of ST
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import ROOFLINE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MATRIX_SIDES = {"vulkan": (256,), "cpu": (384, 1024)}  # vulkan may run in software: a small one
 _DEFAULT_SIDES = (1024, 4096)
@@ -28,7 +30,7 @@ def _prepare_matmul(problem: ConvProblem, weights: Weights) -> Conv:
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
 
     def conv(x: Tensor) -> Tensor:
-        return torch.mm(matrix, x[0])[None]
+        return matrix.mm(x[0])[None]
 
     return conv
 

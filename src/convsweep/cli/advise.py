@@ -59,6 +59,7 @@ def advise(
     with exit_on_interrupt():
         from convsweep.analysis.model_advice import require_same_model, write_model
         from convsweep.cli import terminal
+        from convsweep.cli.plan import plan_line
         from convsweep.models.advise import request as advising
         from convsweep.models.advise.trace import record
         from convsweep.problems.model_loader import load_model, short_name
@@ -86,7 +87,7 @@ def advise(
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
         forecast = pass_s(request, worker_settings(request).effort)
-    output.say(terminal.plan(request, forecast))
+    output.say(plan_line(request, forecast))
     first = request.cases[0]
     network = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads

@@ -12,7 +12,7 @@ import click
 
 from convsweep.cli import output
 from convsweep.cli.errors import one_line_errors
-from convsweep.cli.sweep_command import plan, print_results, run_folder, sweep_with_progress
+from convsweep.cli.sweep_command import print_results, run_folder, sweep_with_progress
 
 if TYPE_CHECKING:
     from convsweep.cluster.pool import Node
@@ -69,7 +69,7 @@ def devices(
     from convsweep.cluster.address import parse_address
     from convsweep.cluster.connection import connected
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes
-    from convsweep.measure.worker import Settings
+    from convsweep.measure.settings import Settings
 
     if what != "devices":
         raise ValueError(f"list {what} --ray {address!r}: only devices can be listed on a cluster")
@@ -104,6 +104,7 @@ def _sweep(
 
     Errors that this process can detect end the command before a cluster is started.
     """
+    from convsweep.cli.plan import plan
     from convsweep.cluster.address import parse_address, parse_label
     from convsweep.cluster.connection import connected
     from convsweep.cluster.executor import RayExecutor

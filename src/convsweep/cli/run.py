@@ -11,7 +11,7 @@ import click
 from convsweep.cli import options, output
 from convsweep.cli import ray as cluster
 from convsweep.cli.errors import one_line_errors
-from convsweep.cli.sweep_command import plan, print_results, run_folder, sweep_with_progress
+from convsweep.cli.sweep_command import finished, print_results, run_folder, sweep_with_progress
 from convsweep.system.signals import exit_on_interrupt
 
 
@@ -45,20 +45,24 @@ def run(
     chosen["started_s"] = monotonic()
     if cluster.is_requested(ray, nodes):
         return cluster.run(str(ray), nodes, chosen, out, resume, dry_run)
-    if not dry_run:
+    if not (dry_run or resume):
         forkserver.start()
     with exit_on_interrupt():
-        from convsweep.cli import terminal
-        from convsweep.sweep.executor import LocalExecutor
+        from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, read_request
 
     with exit_on_interrupt(), one_line_errors():
         request = read_request(Options(**chosen))
         out = run_folder(out, resume, request.run_name)
+        if resume and (code := finished(out, request)) is not None:
+            return code
         planned = plan(request)
     output.say(planned)
     if dry_run:
         return 0
+    with exit_on_interrupt():
+        from convsweep.cli import terminal
+        from convsweep.sweep.executor import LocalExecutor
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     failed = print_results(ending.folder, ending.summary)
     for line in terminal.end_lines(ending):
@@ -118,19 +122,24 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     chosen["backends"] = chosen["backends"] or ("torch_conv",)
     if cluster.is_requested(ray, nodes):
         return cluster.noise(str(ray), nodes, chosen, out, resume)
-    forkserver.start()
+    if not resume:
+        forkserver.start()
     with exit_on_interrupt():
-        from convsweep.analysis.aa_noise import measure_noise
-        from convsweep.report.noise import sentences
-        from convsweep.sweep.executor import LocalExecutor
+        from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, aa_request, read_request
-        from convsweep.system.environment import environment_warnings
 
     with exit_on_interrupt(), one_line_errors():
         request = aa_request(read_request(Options(**chosen)))
         out = run_folder(out, resume, request.name)
+        if resume and (code := finished(out, request)) is not None:
+            return code
         planned = plan(request)
     output.say(planned)
+    with exit_on_interrupt():
+        from convsweep.analysis.aa_noise import measure_noise
+        from convsweep.report.noise import sentences
+        from convsweep.sweep.executor import LocalExecutor
+        from convsweep.system.environment import environment_warnings
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     if ending.interrupted:
         return output.interrupted()

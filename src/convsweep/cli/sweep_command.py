@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,33 +22,26 @@ if TYPE_CHECKING:
 
 def run_folder(out: Path | None, resume: bool, name: str) -> Path:
     """Return the folder of a new or resumed run; raises ValueError if it cannot be used."""
-    from convsweep.results.store import require_new, require_run
-    from convsweep.sweep import session
+    from convsweep.results import store
 
     if resume and out is None:
         raise ValueError("--resume needs --out, the folder of the run to continue")
-    out = out or session.RESULTS / session.new_run_id(name)
-    (require_run if resume else require_new)(out)
+    out = out or store.RESULTS / store.new_run_id(name)
+    (store.require_run if resume else store.require_new)(out)
     return out
 
 
-def plan(request: Request, nodes: int = 1) -> str:
-    """Return one line with the size and the expected duration of a sweep on `nodes` nodes.
+def finished(out: Path, request: Request) -> int | None:
+    """Print that a resumed run has nothing left, and return its exit code; None if it has."""
+    from convsweep.results import store
+    from convsweep.sweep.resume import is_finished
 
-    Raises:
-        ValueError: the budget is too short for one pass.
-    """
-    from convsweep.cli import terminal
-    from convsweep.sweep.effort import pass_s, request_s, worker_settings
-    from convsweep.sweep.forecast import compiling_s
-
-    effort = worker_settings(request).effort
-    if request.adaptive:
-        seconds = pass_s(request, effort)
-    else:
-        seconds = request_s(request, effort, request.passes)
-    compile_s = compiling_s(request.runnable_cases, request.every_backend)
-    return terminal.plan(request, seconds / nodes, compile_s)
+    if not is_finished(out, request):
+        return None
+    with (out / store.SUMMARY).open(encoding="utf-8", newline="") as file:
+        failed = any(row["status"] in output.FAILED for row in csv.DictReader(file))
+    output.say(f"Nothing is left to measure: the run in {str(out)!r} is complete.")
+    return int(failed)
 
 
 def sweep_with_progress(

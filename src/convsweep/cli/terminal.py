@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from convsweep import formatting
 from convsweep.analysis.run import Run, Total, network_totals, top_backends
 from convsweep.cli.console import DataConsole
 from convsweep.cli.output import MAX_ROWS
+from convsweep.cli.plan import duration
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.sweep.request import Request
 from convsweep.sweep.session import SweepResult
 from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
@@ -33,38 +32,6 @@ _LINE_EVERY_S = 10.0
 _MAX_REASONS = 10
 _MAX_NAMES = 5
 _MAX_COLUMNS, _FEW_COLUMNS = 8, 6  # with more backends than the first, show only the second
-
-
-def duration(seconds: float) -> str:
-    """Return `1 min 15 s` for 75; whole seconds, rounded up."""
-    whole = max(1, math.ceil(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def plan(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
-    """Return one line: cases, problems, MACs of all layers, passes, expected duration."""
-    shard = "" if request.shard is None else f"shard {request.shard}: "
-    layers = {case.layer for case in request.cases}
-    macs = formatting.operations(sum(layer.count * layer.problem.macs for layer in layers))
-    problems = formatting.count(len({layer.problem for layer in layers}), "problem")
-    parts = [f"{formatting.count(len(request.cases), 'case')} on {problems} ({macs}MACs)"]
-    separable = len(request.separable_parts)
-    parts += [f"{separable} parts of separable layers"] if separable else []
-    parts += ["the machine's roofline"] if request.ceilings else []
-    if not request.adaptive:
-        passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
-        parts.append(f"{passes}: about {duration(forecast_s)}")
-    elif request.budget_s is None:
-        parts.append(f"until precise: about {duration(forecast_s)} per pass")
-    else:
-        parts += [f"within {duration(request.budget_s)}", f"about {duration(forecast_s)} per pass"]
-    parts += [f"up to {duration(compiling_s)} more to compile once"] if compiling_s else []
-    return shard + ", ".join(parts)
 
 
 def open_comparisons_line(left: OpenComparisons) -> str:

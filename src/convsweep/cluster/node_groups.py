@@ -14,7 +14,7 @@ from convsweep.cluster.node_info import (
     mixed_hardware_reason,
 )
 from convsweep.cluster.pool import SLOT, Node, Pool, Slots, TaskLost, Ticket, slots_of
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.sweep.choices import Hardware
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.work_queue import Environment

@@ -10,7 +10,7 @@ from typing import Any
 from convsweep import __version__
 from convsweep.backends.registry import list_backends, missing_package
 from convsweep.cluster.cores import every_core, spare_cores
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.results.schema import SCHEMA_VERSION
 from convsweep.sweep.worker_pool import process_setup
 from convsweep.system.devices import device_names, find_device

@@ -11,7 +11,7 @@ from convsweep.backends.variants import find_backend
 from convsweep.cluster.cores import spare_cores
 from convsweep.measure.network_timing import NetworkTimes
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.executor import NodeWorkers

@@ -12,12 +12,11 @@ import psutil
 from torch import Tensor
 
 from convsweep.backends.base import Backend, Conv
-from convsweep.backends.registry import skip_reason
 from convsweep.backends.variants import find_backend
-from convsweep.measure.inputs import Inputs, format_skip_reason, make_inputs
+from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import Reference, check, compute_reference
-from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.sampling import MeasurementConfig, min_calls
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
@@ -97,22 +96,6 @@ class _TimedConv:
         """Return seconds per call, the first one without the allowed compile time."""
         first_s, *others = self.seconds
         return [max(0.0, first_s - self.compile_s), *others]
-
-
-def min_calls(effort: MeasurementConfig | None) -> int:
-    """Return how often the slowest case is called in a pass.
-
-    The gate makes 3 calls; then follow one sample, or 3 calls on whole numbers.
-    """
-    return 4 if effort else 6
-
-
-def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
-    """Return the outcome `skipped` with the reason if the backend cannot run the case, or None."""
-    reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
-        backend, case.problem, weight_kind=case.weight_kind, device=case.device, dtype=case.dtype
-    )
-    return Outcome("skipped", reason) if reason else None
 
 
 def setup_group(

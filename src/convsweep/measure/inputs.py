@@ -30,13 +30,6 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def format_skip_reason(problem: ConvProblem, memory_format: str) -> str | None:
-    """Return why the problem's tensors cannot have the memory format, or None."""
-    if memory_format == "channels_last" and problem.rank == 1:
-        return "channels_last needs 2 or 3 spatial dimensions"
-    return None
-
-
 def make_inputs(
     problem: ConvProblem,
     *,

@@ -6,13 +6,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
 
-import torch
-
 from convsweep.backends.base import Backend
+from convsweep.backends.registry import skip_reason
 from convsweep.formatting import one_line
-from convsweep.measure.inputs import torch_dtype
-from convsweep.problems.case import Case
-from convsweep.problems.problem import format_size
+from convsweep.problems.case import ITEMSIZE, Case
+from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.results.schema import COLUMNS, Row
 
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator
@@ -64,8 +62,25 @@ class RunInfo:
     driver: str = "convsweep"
 
 
+def format_skip_reason(problem: ConvProblem, memory_format: str) -> str | None:
+    """Return why the problem's tensors cannot have the memory format, or None."""
+    if memory_format == "channels_last" and problem.rank == 1:
+        return "channels_last needs 2 or 3 spatial dimensions"
+    return None
+
+
+def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
+    """Return the outcome `skipped` with the reason if the backend cannot run the case, or None."""
+    reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
+        backend, case.problem, weight_kind=case.weight_kind, device=case.device, dtype=case.dtype
+    )
+    return Outcome("skipped", reason) if reason else None
+
+
 def failure(error: BaseException) -> Outcome:
     """Return the outcome of a case that raised: `out_of_memory` or `error`."""
+    import torch
+
     text = one_line(f"{type(error).__name__}: {error}")
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in text for words in _OUT_OF_MEMORY
@@ -88,7 +103,7 @@ def make_row(
 ) -> Row:
     """Return the row of one case in one pass; `node` is the cluster node that measured it."""
     problem, layer = case.problem, case.layer
-    itemsize = torch_dtype(case.dtype).itemsize
+    itemsize = ITEMSIZE[case.dtype]
     computes = outcome.status != "skipped"
     return Row(
         run_id=run.run_id,

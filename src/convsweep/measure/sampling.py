@@ -36,6 +36,14 @@ class MeasurementConfig:
     """From this duration of a call on, no call is discarded."""
 
 
+def min_calls(effort: MeasurementConfig | None) -> int:
+    """Return how often the slowest case is called in a pass.
+
+    The gate makes 3 calls; then follow one sample, or 3 calls on whole numbers.
+    """
+    return 4 if effort else 6
+
+
 @dataclass(frozen=True)
 class SamplingPlan:
     """Plan for timing one case: `blocks` x `samples` readings of `iterations` calls each."""

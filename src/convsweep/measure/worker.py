@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from time import perf_counter
 
@@ -16,7 +16,7 @@ from convsweep.measure.gate import setup_group
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork, time_network
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import PackedReference
-from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import Case
 from convsweep.system import process
@@ -24,23 +24,6 @@ from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
 _CHEAP_REFERENCE_S = 0.005  # computing it again is faster than sending it
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a worker process, fixed when it starts."""
-
-    threads: int = 1
-    seed: int = 0
-    pass_index: int = 0
-    case_timeout_s: float = 10.0
-    effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
-    """None: the gate only, no timing."""
-    allocator: str = "retain"
-    memory_limit_bytes: int | None = None
-    """Most memory of the process; None: no limit."""
-    cores: tuple[int, ...] | None = None
-    """Cores that the process may use, its threads on the last ones; None: all allowed cores."""
 
 
 @dataclass(frozen=True)

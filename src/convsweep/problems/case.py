@@ -10,7 +10,9 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import Layer
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+"""Bytes per element of each dtype."""
+DTYPES = tuple(ITEMSIZE)
 MEMORY_FORMATS = ("contiguous", "channels_last")
 WEIGHT_KINDS = ("separable", "dense")
 CACHES = ("hot", "cold")

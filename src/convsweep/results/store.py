@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,9 +21,16 @@ from convsweep.results.schema import BASELINE, MARGIN, MEASUREMENTS_TABLE
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+RESULTS = Path("results")
 MEASUREMENTS, SUMMARY, ENVIRONMENT = "measurements.csv", "summary.csv", "environment.json"
 LAYERS = "layers.csv"  # File of `convsweep advise`: one row per distinct layer
 LARGEST_ENVIRONMENT = 1_048_576  # Bytes
+
+
+def new_run_id(name: str) -> str:
+    """Return a name for a run folder, such as `quick-20261122-231502`."""
+    word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
+    return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def require_new(run_dir: Path) -> None:

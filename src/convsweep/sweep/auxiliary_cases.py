@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from convsweep.backends.roofline_probes import roofline_probes
-from convsweep.measure.inputs import torch_dtype
-from convsweep.problems.case import Case
+from convsweep.problems.case import ITEMSIZE, Case
 from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import SEPARABLE_PART
@@ -22,9 +21,7 @@ def ceiling_cases(cases: Iterable[Case], devices: Mapping[str, DeviceInfo]) -> l
     return [
         Case(layer, "dense", device, dtype, "contiguous", threads, "hot", backend)
         for device, dtype, threads in settings
-        for layer, backend in roofline_probes(
-            device, torch_dtype(dtype).itemsize, devices[device].cache_bytes
-        )
+        for layer, backend in roofline_probes(device, ITEMSIZE[dtype], devices[device].cache_bytes)
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import psutil
 
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.sweep.forecast import START_S, forecast_s
 from convsweep.sweep.request import Request
 

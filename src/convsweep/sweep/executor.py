@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from convsweep.backends.base import Backend
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.network_runs import time_once

@@ -8,10 +8,9 @@ from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.backends.roofline_probes import PROBE_PASSES
-from convsweep.measure.gate import min_calls, skipped_outcome
-from convsweep.measure.outcome import Outcome
-from convsweep.measure.sampling import make_plan
-from convsweep.measure.worker import Settings
+from convsweep.measure.outcome import Outcome, skipped_outcome
+from convsweep.measure.sampling import make_plan, min_calls
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.problems.problem import Size
 from convsweep.results.schema import ROOFLINE

@@ -10,7 +10,8 @@ from time import monotonic
 
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo, utc_now
-from convsweep.measure.worker import Describe, Settings
+from convsweep.measure.settings import Settings
+from convsweep.measure.worker import Describe
 from convsweep.problems.case import Case
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size

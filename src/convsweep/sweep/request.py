@@ -16,7 +16,7 @@ from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, Case, cross
 from convsweep.problems.grids import GRIDS, Grid

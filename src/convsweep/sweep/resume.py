@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convsweep.measure.outcome import MEASURED_COLUMNS, Outcome
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
+from convsweep.results import store
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.sweep.request import Request
+from convsweep.system.environment import describe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,6 +36,28 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise ValueError(f"can't resume: the problems, layers or counts differ ({name})")
         if old != value:
             raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+
+
+def is_finished(run_dir: Path, request: Request) -> bool:
+    """Return whether a run of this request on this machine has all of its rows already.
+
+    It imports neither torch nor pandas.
+    """
+    earlier, path = store.read_environment(run_dir), run_dir / store.MEASUREMENTS
+    now = {
+        **describe(dict(request.device_descriptions)),
+        "baseline": request.baseline,
+        "margin": request.margin,
+        "request": request.to_metadata(),
+    }
+    before, rows = select(earlier, Use.RESUME), earlier.get("rows")
+    return (
+        earlier.get("end_reason") in ("all_passes", "converged")
+        and all(before.get(name) == value for name, value in select(now, Use.RESUME).items())
+        and isinstance(rows, int)
+        and path.is_file()
+        and path.read_bytes().count(b"\n") == 1 + rows
+    )
 
 
 def earlier_settings(earlier: Mapping[str, Any], now: Settings) -> Settings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.results import store
 from convsweep.results.csv_table import Completed
 from convsweep.results.samples import SampleWriter

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results import store
 from convsweep.results.csv_table import Completed
@@ -34,17 +32,10 @@ from convsweep.system.signals import Interrupts
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-RESULTS = Path("results")
 NODES_LOST = "nodes_lost"
 """End reason of an environment that has lost all of its nodes."""
 _END_REASONS = (NODES_LOST, "interrupted", "budget", "all_passes", "converged")
 """The first one among all environments is that of the run."""
-
-
-def new_run_id(name: str) -> str:
-    """Return a name for a run folder, such as `quick-20261122-231502`."""
-    word = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
-    return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from convsweep.backends.base import Backend
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome, RunInfo
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, pass_count

@@ -14,13 +14,13 @@ from time import monotonic
 from typing import Protocol
 
 from convsweep.measure.outcome import Outcome
+from convsweep.measure.settings import Settings
 from convsweep.measure.worker import (
     Block,
     Describe,
     Finish,
     Message,
     Reply,
-    Settings,
     Setup,
     Validate,
     WarmUp,

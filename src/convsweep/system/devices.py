@@ -17,11 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter_ns
 from types import ModuleType
-from typing import Protocol, cast
-
-import torch
+from typing import TYPE_CHECKING, Protocol, cast
 
 from convsweep.system.peak_memory import peak_of
+
+if TYPE_CHECKING:
+    import torch
 
 TimedCall = Callable[[], object]
 Clock = Callable[[TimedCall], float]
@@ -71,6 +72,8 @@ class Device:
 
 def device_names() -> list[str]:
     """Return the names of all devices of this machine."""
+    import torch
+
     names = ["cpu"]
     if torch.accelerator.current_accelerator(check_available=True) is None:
         for module in filter(find_spec, _REGISTERED_BY.values()):
@@ -100,6 +103,8 @@ def find_device(name: str) -> Device:
             flusher("cpu", cache_bytes),
             peak_of,
         )
+    import torch
+
     if name not in (names := device_names()):
         raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(names)}")
     kind, _, index = name.partition(":")
@@ -164,6 +169,8 @@ def flusher(device: str, cache_bytes: int) -> Callable[[], None]:
 
     def flush() -> None:
         if not buffer:
+            import torch
+
             buffer.append(torch.zeros(2 * cache_bytes // 4, dtype=torch.int32, device=device))
         buffer[0].add_(1)
 
@@ -211,6 +218,8 @@ def has_events(event: Callable[[], Event]) -> bool:
 
 def use_full_precision() -> None:
     """Turn off TF32 and cuDNN's autotuning."""
+    import torch
+
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False

@@ -13,8 +13,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, process_time, sleep
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 ALLOCATORS = ("retain", "system")
 """Values of `--allocator`."""
@@ -60,6 +62,8 @@ def retain_memory() -> str:
 
 def fix_threads(threads: int) -> None:
     """Set the size of torch's thread pool, and of those that libraries create from now on."""
+    import torch
+
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     torch.set_num_threads(threads)
 
@@ -114,6 +118,8 @@ def randomize_heap_layout(rng: random.Random) -> list[torch.Tensor]:
 
     Forked processes would otherwise all get the same addresses.
     """
+    import torch
+
     return [torch.empty(rng.randrange(1, _LARGEST_PAD), dtype=torch.uint8) for _ in range(_PADS)]
 
 

@@ -12,7 +12,7 @@ from convsweep.analysis.roofline import CACHE, COMPUTE, MEMORY, Roof, limits
 from convsweep.analysis.summary import summarize
 from convsweep.backends.roofline_probes import PROBE_BACKENDS, PROBE_PASSES, roofline_probes
 from convsweep.measure.gate import setup_group, validate
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.separable import depthwise_part, pointwise_part

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from convsweep import Backend
 from convsweep.cli import terminal
+from convsweep.cli.plan import plan_line
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
@@ -55,8 +56,8 @@ def test_other_progress_is_a_line_every_ten_seconds() -> None:
 
 def test_a_plan_contains_the_compile_time() -> None:
     request = read_request(Options(grid="smoke", ceilings=False))
-    assert terminal.plan(request, 12.0).endswith("about 12 s")
-    assert terminal.plan(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile once")
+    assert plan_line(request, 12.0).endswith("about 12 s")
+    assert plan_line(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile once")
 
 
 def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None:

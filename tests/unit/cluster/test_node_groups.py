@@ -12,7 +12,7 @@ from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
 from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, gpus_for, group_nodes
 from convsweep.cluster.node_info import NodeDevice, installed
 from convsweep.cluster.pool import SLOT, slots_of
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.sweep.request import Options, aa_request
 from tests.support.fake_ray import FakePool, node, node_info
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 
 from convsweep import ConvProblem
-from convsweep.measure.inputs import format_skip_reason, make_inputs
+from convsweep.measure.inputs import make_inputs
+from convsweep.measure.outcome import format_skip_reason
 from tests.support.strategies import conv_problems
 
 PROBLEM = ConvProblem(6, 4, (7, 5), 3, padding=1, bias=True)

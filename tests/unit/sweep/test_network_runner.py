@@ -8,7 +8,8 @@ import pytest
 
 from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo
-from convsweep.measure.worker import Message, Reply, Settings
+from convsweep.measure.settings import Settings
+from convsweep.measure.worker import Message, Reply
 from convsweep.problems.case import cross
 from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from convsweep.backends.registry import list_backends
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.executor import NodeWorkers

@@ -11,13 +11,13 @@ from convsweep import Backend
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import PackedReference
 from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.settings import Settings
 from convsweep.measure.worker import (
     Block,
     Describe,
     Finish,
     Message,
     Reply,
-    Settings,
     Setup,
     SetupDone,
     Validate,

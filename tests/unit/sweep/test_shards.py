@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convsweep import Backend
 from convsweep.backends import registry
 from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.worker import Settings
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.auxiliary_cases import ceiling_cases

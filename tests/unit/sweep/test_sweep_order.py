@@ -11,12 +11,12 @@ import pytest
 from convsweep import Backend
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo
+from convsweep.measure.settings import Settings
 from convsweep.measure.worker import (
     Describe,
     Finish,
     Message,
     Reply,
-    Settings,
     Setup,
     SetupDone,
     Validate,

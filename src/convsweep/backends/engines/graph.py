@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from convsweep.backends.base import (
     Backend,
@@ -24,6 +22,9 @@ from convsweep.problems.separable import (
     separable_macs,
     separable_min_bytes,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class GraphLayer(NamedTuple):

@@ -1,11 +1,9 @@
 """cuDNN with autotuning, and cuDNN on tensor cores in TF32."""
 
 from functools import partial
+from importlib.metadata import version
 
-import torch
-
-from convsweep.backends.base import Backend, library_bound
-from convsweep.backends.engines import cudnn
+from convsweep.backends.base import Backend, imported_late, library_bound
 from convsweep.problems.problem import ConvProblem
 
 _TF32_ROUNDING = 2.0**13  # TF32 keeps 10 of the 23 bits of float32's mantissa
@@ -16,9 +14,10 @@ def tf32_bound(problem: ConvProblem) -> float:
     return 2 * _TF32_ROUNDING + library_bound(problem)
 
 
+_convolution = imported_late("engines.cudnn")
 _cudnn_backend = partial(
     Backend,
-    version=f"torch {torch.__version__}",
+    version=f"torch {version('torch')}",
     direct=False,
     device_types=("cuda",),
     family="engines",
@@ -27,13 +26,13 @@ _cudnn_backend = partial(
 BACKENDS = (
     _cudnn_backend(
         name="cudnn_benchmark",
-        prepare=partial(cudnn.convolution, benchmark=True),
+        prepare=partial(_convolution, benchmark=True),
         error_bound=library_bound,
         source="cuDNN under torch.backends.cudnn.benchmark",
     ),
     _cudnn_backend(
         name="torch_conv_tf32",
-        prepare=partial(cudnn.convolution, tf32=True),
+        prepare=partial(_convolution, tf32=True),
         error_bound=tf32_bound,
         source="cuDNN under torch.backends.cudnn.allow_tf32",
         dtypes=("float32",),

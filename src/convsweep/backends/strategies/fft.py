@@ -3,15 +3,16 @@
 Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs.
 """
 
-from math import log2, prod
+from __future__ import annotations
 
-import torch
-from scipy.fft import next_fast_len
-from torch import Tensor
+from math import log2, prod
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
-from convsweep.backends.tensor_layout import in_layout_of
 from convsweep.problems.problem import ConvProblem, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_SPECTRUM = 2**27
 """Numbers in the spectrum of the weights: half a gigabyte in float32."""
@@ -29,6 +30,8 @@ def period(problem: ConvProblem) -> Size:
     Taps read from -padding to input_size + padding. The margins of both ends may overlap, since
     both are zeros.
     """
+    from scipy.fft import next_fast_len
+
     axes = zip(problem.input_size, problem.padding, reach(problem), strict=True)
     return tuple(next_fast_len(max(i + p, r, i + 2 * p - r + 1), real=True) for i, p, r in axes)
 
@@ -55,6 +58,10 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Transform the weights to (F, G, C_in / G, C_out / G), F frequencies and G groups."""
+    import torch
+
+    from convsweep.backends.tensor_layout import in_layout_of
+
     lengths, groups, output_shape = period(problem), problem.groups, problem.output_shape
     axes = tuple(range(-problem.rank, 0))
     dilated = weights.dense.new_zeros(*problem.weight_shape[:2], *lengths)

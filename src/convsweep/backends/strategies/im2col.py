@@ -1,14 +1,20 @@
 """im2col: windows copied to columns, then one matrix product per group."""
 
-from torch import Tensor
-from torch.nn.functional import pad
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix per group."""
+    from torch.nn.functional import pad
+
     rank = problem.rank
     margins = [p for side in reversed(problem.padding) for p in (side, side)]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))

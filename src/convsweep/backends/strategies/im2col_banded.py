@@ -4,15 +4,17 @@ The lowering of Chellapilla et al. 2006, blocked as in Goto & van de Geijn 2008 
 High-Performance Matrix Multiplication): the columns of a band take half of an L2 cache.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from math import prod
-
-from torch import Tensor
-from torch.nn.functional import pad
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
-from convsweep.backends.tensor_layout import from_pixels, to_pixels
 from convsweep.problems.problem import ConvProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COLUMNS_BYTES = 1 << 18
 """Half of a typical L2 cache of 512 KB; weights and outputs use the rest."""
@@ -27,6 +29,10 @@ def bands(problem: ConvProblem, itemsize: int) -> Iterator[slice]:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix per group, in the order of windows in memory."""
+    from torch.nn.functional import pad
+
+    from convsweep.backends.tensor_layout import from_pixels, to_pixels
+
     rank, groups, taps = problem.rank, problem.groups, problem.taps
     margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))

@@ -1,11 +1,10 @@
 """JAX's convolution, compiled by XLA."""
 
-from convsweep.backends.base import Backend, library_bound
-from convsweep.backends.engines import jax
+from convsweep.backends.base import Backend, imported_late, library_bound
 
 BACKEND = Backend(
     name="jax",
-    prepare=jax.convolution,
+    prepare=imported_late("engines.jax"),
     error_bound=library_bound,
     source="jax.lax.conv_general_dilated, compiled by XLA",
     direct=False,

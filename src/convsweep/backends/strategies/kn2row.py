@@ -4,14 +4,17 @@ Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using Gener
 Multiplication, in its accumulating form.
 """
 
+from __future__ import annotations
+
 from itertools import product
 from math import prod
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
-from convsweep.backends.tensor_layout import in_layout_of
 from convsweep.problems.problem import ConvProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def shift(
@@ -32,6 +35,8 @@ def shift(
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Make one matrix (G, C_out / G, C_in / G) per tap, with its outputs and inputs."""
+    from convsweep.backends.tensor_layout import in_layout_of
+
     groups = problem.groups
     sizes = problem.kernel_size, problem.input_size, problem.output_size
     axes = zip(*sizes, problem.padding, problem.stride, problem.dilation, strict=True)

@@ -1,14 +1,20 @@
 """1x1 convolution as a fully connected layer per pixel (Dive into Deep Learning, 7.4.3)."""
 
-from torch import Tensor
-from torch.nn.functional import linear
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights, matrix_unsupported
 from convsweep.problems.problem import ConvProblem
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to the weight of a `torch.nn.Linear`."""
+    from torch.nn.functional import linear
+
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
 
     def conv(x: Tensor) -> Tensor:

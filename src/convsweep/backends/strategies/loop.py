@@ -3,14 +3,16 @@
 Zhang et al., Dive into Deep Learning, section 7.4: multiple input and multiple output channels.
 """
 
-from itertools import product
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from itertools import product
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
@@ -27,6 +29,8 @@ def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1))
 
 def corr2d_multi_in(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
     """Correlate each input channel (C_in, H, W) with its kernel and sum the results."""
+    import torch
+
     channels = zip(x, k, strict=True)
     return torch.stack([corr2d(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)
 
@@ -35,11 +39,16 @@ def corr2d_multi_in_out(
     x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)
 ) -> Tensor:
     """Correlate with each of the kernels (C_out, C_in, K_h, K_w) and stack the results."""
+    import torch
+
     return torch.stack([corr2d_multi_in(x, k_o, stride, dilation) for k_o in k])
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Add batch, padding, groups and bias to the textbook's three functions."""
+    import torch
+    from torch.nn.functional import pad
+
     margins = [p for side in reversed(problem.padding) for p in (side, side)]
     kernels = weights.dense.chunk(problem.groups)  # (C_out / groups, C_in / groups, *kernel_size)
 

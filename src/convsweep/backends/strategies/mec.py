@@ -4,15 +4,16 @@ Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network, who
 The lowered matrix L is K_h / stride times smaller than im2col's: rows are read again, not copied.
 """
 
-from math import prod
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from math import prod
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights
-from convsweep.backends.tensor_layout import from_pixels, to_pixels
 from convsweep.problems.problem import ConvProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -24,6 +25,11 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix (taps, C_out), channels fastest."""
+    import torch
+    from torch.nn.functional import pad
+
+    from convsweep.backends.tensor_layout import from_pixels, to_pixels
+
     rank, taps = problem.rank, problem.taps
     margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))[1:]

@@ -1,16 +1,16 @@
 """ncnn, which chooses Winograd or matrix products per layer."""
 
-from convsweep.backends.engines import ncnn
+from convsweep.backends.base import imported_late
 from convsweep.backends.engines.graph import dense_and_separable
 
 BACKENDS = dense_and_separable(
     ("ncnn", "separable_ncnn"),
-    ncnn.convolution,
+    imported_late("engines.ncnn"),
     sources=(
         "ncnn, layers Convolution and ConvolutionDepthWise",
         "ncnn, two layers; Howard et al. 2017, MobileNets",
     ),
-    unsupported=ncnn.unsupported,
+    unsupported=imported_late("engines.ncnn", "unsupported"),
     modules=("ncnn",),
     extra="ncnn",
     own_threads=True,

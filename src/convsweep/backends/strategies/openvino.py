@@ -1,11 +1,11 @@
 """OpenVINO, whose CPU plugin contains a oneDNN of its own."""
 
-from convsweep.backends.engines import openvino
+from convsweep.backends.base import imported_late
 from convsweep.backends.engines.graph import dense_and_separable
 
 BACKENDS = dense_and_separable(
     ("openvino", "separable_openvino"),
-    openvino.convolution,
+    imported_late("engines.openvino"),
     sources=("OpenVINO, CPU plugin", "OpenVINO, CPU plugin; Howard et al. 2017, MobileNets"),
     modules=("openvino",),
     extra="openvino",

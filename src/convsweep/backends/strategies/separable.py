@@ -1,11 +1,11 @@
 """Depthwise-separable layer: a depthwise, then a 1x1 convolution (Howard et al. 2017)."""
 
-from functools import partial
+from __future__ import annotations
 
-from torch import Tensor
+from functools import partial
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
-from convsweep.backends.tensor_layout import CONV_BY_RANK, bind_conv
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     depthwise_part,
@@ -14,9 +14,14 @@ from convsweep.problems.separable import (
     separable_min_bytes,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Use the two factors of the weight instead of the weight."""
+    from convsweep.backends.tensor_layout import CONV_BY_RANK, bind_conv
+
     assert weights.factors is not None
     depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
     depthwise_conv = bind_conv(depthwise_part(problem), depthwise, None)

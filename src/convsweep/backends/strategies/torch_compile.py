@@ -1,18 +1,20 @@
 """PyTorch's compiler, TorchInductor, with the weights frozen into the graph."""
 
-import torch
+from collections.abc import Callable
+from importlib.metadata import version
 
-from convsweep.backends.base import Backend, library_bound
-from convsweep.backends.engines import inductor
+from convsweep.backends.base import Backend, imported_late, library_bound
+
+_missing_compiler: Callable[[], str | None] = imported_late("engines.inductor", "missing_compiler")
 
 BACKEND = Backend(
     name="torch_compile",
-    prepare=inductor.convolution,
-    unsupported=lambda problem: inductor.missing_compiler(),
+    prepare=imported_late("engines.inductor"),
+    unsupported=lambda problem: _missing_compiler(),
     error_bound=library_bound,
     source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode "
     "Transformation and Graph Compilation",
-    version=f"torch {torch.__version__}",
+    version=f"torch {version('torch')}",
     direct=False,
     device_types=("cpu",),
     dtypes=("float32",),

@@ -1,14 +1,15 @@
 """PyTorch's own convolution: its library chooses the algorithm."""
 
-import torch
+from importlib.metadata import version
 
 from convsweep.backends.base import Backend, Conv, Weights, library_bound
-from convsweep.backends.tensor_layout import bind_conv
 from convsweep.problems.problem import ConvProblem
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Bind the weights; PyTorch prepares nothing in advance."""
+    from convsweep.backends.tensor_layout import bind_conv
+
     return bind_conv(problem, weights.dense, weights.bias)
 
 
@@ -17,6 +18,6 @@ BACKEND = Backend(
     prepare=prepare,
     error_bound=library_bound,
     source="torch.nn.functional.conv1d, conv2d, conv3d",
-    version=f"torch {torch.__version__}",
+    version=f"torch {version('torch')}",
     direct=False,
 )

@@ -4,16 +4,17 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, algorithm 
 used: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
 """
 
-from math import ceil, prod, sqrt
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from math import ceil, prod, sqrt
+from typing import TYPE_CHECKING
 
 from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
-from convsweep.backends.tensor_layout import from_pixels, to_pixels
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TILES_BYTES = 8 << 20
 """Bytes of transformed input per step: about one core's share of the last cache."""
@@ -48,6 +49,11 @@ def along_axes(matrix: Tensor, t: Tensor, rank: int) -> Tensor:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Transform the weights in float64 and round them once."""
+    import torch
+    from torch.nn.functional import pad
+
+    from convsweep.backends.tensor_layout import from_pixels, to_pixels
+
     rank, groups, m = problem.rank, problem.groups, tile_outputs(problem)
     n, tiles, dense = m + 2, tiles_of(problem), weights.dense
     A, B, G = (torch.from_numpy(matrix) for matrix in transforms(m))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convsweep.formatting import one_line
-from convsweep.measure.gate import skipped_outcome
+from convsweep.measure.outcome import skipped_outcome
 from convsweep.models.advise.conv_recorder import ModelTrace, RecordedConv
 from convsweep.problems.case import DTYPES, Case
 from convsweep.problems.problem import ConvProblem, Size, format_size

@@ -1,0 +1,24 @@
+"""Settings of a worker process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from convsweep.measure.sampling import MeasurementConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a worker process, fixed when it starts."""
+
+    threads: int = 1
+    seed: int = 0
+    pass_index: int = 0
+    case_timeout_s: float = 10.0
+    effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
+    """None: the gate only, no timing."""
+    allocator: str = "retain"
+    memory_limit_bytes: int | None = None
+    """Most memory of the process; None: no limit."""
+    cores: tuple[int, ...] | None = None
+    """Cores that the process may use, its threads on the last ones; None: all allowed cores."""
