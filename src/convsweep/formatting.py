@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Callable
 
 NOT_MEASURED = "not measured"
+_LONGEST_NAME = 80  # Characters of a part of a file name
 _FORMULA = tuple("=+-@")  # First characters of a spreadsheet's formula
 TOO_FEW = "too few passes"
 WIDEST = 2.0
@@ -50,8 +52,15 @@ def spreadsheet_cell(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return text for a file name: `cuda_0_float16` for `cuda:0, float16`."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    """Return text for a file name: `cuda_0_float16` for `cuda:0, float16`.
+
+    A text that is long or has characters beyond ASCII ends in its checksum.
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    if 0 < len(name) <= _LONGEST_NAME and text.isascii() and text.isprintable():
+        return name
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return f"{name[:_LONGEST_NAME]}_{checksum:08x}".strip("_")
 
 
 def digits(value: float) -> str:

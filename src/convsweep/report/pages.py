@@ -16,6 +16,7 @@ from convsweep.report.plots.style import Picture, png
 from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown
 from convsweep.results import store
+from convsweep.results.files import complete_or_absent
 
 LONG_TABLE = 12
 """A table with more rows is folded."""
@@ -89,13 +90,14 @@ def _printable(value: object) -> object:
 
 
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:
-    """Write figures, then pages; remove the figures that only the older report shows."""
-    folder, page = out / "figures", out / "report.md"
-    folder.mkdir(parents=True, exist_ok=True)
-    older = page.read_text(encoding="utf-8") if page.is_file() else ""
+    """Write pages and figures, or nothing; remove the figures that only the older report shows."""
+    page = out / "report.md"
+    older = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    with complete_or_absent(out) as folder:
+        (folder / "figures").mkdir()
+        for name, image in images.items():
+            (folder / "figures" / f"{name}.png").write_bytes(image)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
     for name in set(re.findall(r"\]\(figures/(\w+)\.png\)", older)) - set(images):
-        (folder / f"{name}.png").unlink(missing_ok=True)
-    for name, image in images.items():
-        (folder / f"{name}.png").write_bytes(image)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+        (out / "figures" / f"{name}.png").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 UNFINISHED = ".part"  # Ending of a file that is not yet complete
@@ -38,12 +39,47 @@ def replace_file(path: Path, text: str) -> None:
     """Write the whole file and wait until the disk has it; after an error the old one is there."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
+        unfinished.unlink(missing_ok=True)  # it may be a link
+        with unfinished.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def complete_or_absent(out: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `out` at the end, or is removed after an exception.
+
+    If `out` has files, those of the same names are replaced at the end, and no link is followed.
+    """
+    out = out.resolve()
+    parent = out.parent
+    while not parent.exists():
+        parent = parent.parent
+    if out.is_dir() and (os.path.ismount(out) or not os.access(parent, os.W_OK)):
+        parent = out
+    with TemporaryDirectory(prefix=".convsweep-", dir=parent) as beside:
+        folder = Path(beside) / "new"
+        folder.mkdir()
+        yield folder
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(out)  # also over an empty folder
+        except OSError:
+            if not out.is_dir():
+                raise
+            _replace_files(folder, out)
+
+
+def _replace_files(folder: Path, out: Path) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        target = out / path.relative_to(folder)
+        if target.parent.is_symlink():
+            target.parent.unlink()
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)

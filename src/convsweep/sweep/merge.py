@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convsweep.analysis.cases import split
 from convsweep.results import store
 from convsweep.results.csv_table import MOST_ROWS
+from convsweep.results.files import complete_or_absent
 from convsweep.results.metadata import MACHINE_KEYS, MACHINE_SETTINGS
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.samples import LARGEST_FILE, SAMPLES, SampleWriter
@@ -59,7 +58,7 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     rows = kept_rows(joined_rows(runs))
     _require_within_limits(runs, rows)
     try:
-        with _complete_or_absent(out.resolve()) as folder:
+        with complete_or_absent(out) as folder:
             _write_tables(folder, runs, rows)
             environment = _merged_metadata(runs, out.resolve().name, command, len(rows))
             store.write_environment(folder, environment)
@@ -79,22 +78,6 @@ def _require_within_limits(runs: Sequence[RunFolder], rows: DataFrame) -> None:
         size = sum(path.stat().st_size for path in paths if path.exists())
         if size > most:
             raise ValueError(f"{name} would have {size} bytes, more than {most}")
-
-
-@contextmanager
-def _complete_or_absent(out: Path) -> Iterator[Path]:
-    """Yield a folder that is renamed to `out` at the end, or removed after an exception."""
-    parent = out.parent
-    while not parent.exists():
-        parent = parent.parent
-    folder = parent / f".{out.name}.part-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(out)  # also over an empty folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_tables(folder: Path, runs: Sequence[RunFolder], rows: DataFrame) -> None:

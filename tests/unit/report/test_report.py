@@ -1,4 +1,6 @@
 import base64
+import errno
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.report.build import write_report
+from convsweep.report.pages import write_pages
 from convsweep.report.tables import escape_markdown, merge_reasons
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
@@ -212,6 +215,28 @@ def test_a_newer_report_replaces_an_older_one_and_its_figures(tmp_path):
     names = {path.stem for path in (tmp_path / "a" / "out" / "figures").iterdir()}
     assert "time_by_size" not in names
     assert "time_by_channels" in names
+
+
+def test_a_name_of_any_length_and_bytes_can_stand_in_a_report_with_figures(tmp_path):
+    rows = [replace(row, workload="w" * 300, layer="l" * 300) for row in made.network()]
+    run_dir = made.write(tmp_path / os.fsdecode(b"run\xff"), rows, made.ENVIRONMENT)
+    page = write_report(run_dir, tmp_path / "out")
+    assert any(path.name.startswith("layers_of_www") for path in page.parent.rglob("*.png"))
+
+
+def test_pages_that_cannot_be_written_leave_the_older_ones(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    older = write_pages(tmp_path / "out", "older", []).read_text(encoding="utf-8")
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(ValueError, match="No space left"):
+            write_pages(tmp_path / "out", "newer", [])
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == older
+    newer = write_pages(tmp_path / "out", "newer", []).read_text(encoding="utf-8")
+    assert newer == older.replace("older", "newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_is_no_run_is_refused_and_nothing_written(tmp_path):
