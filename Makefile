@@ -20,7 +20,7 @@ test-fast: .venv/installed-dev  ## run the tests that start no process and compi
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py
 
 test-process: .venv/installed-dev
-	$(BIN)/pytest tests/process
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/process
 
 test-cluster: .venv/installed-dev
 	$(BIN)/pytest tests/cluster tests/browser

@@ -146,7 +146,7 @@ def test_resuming_needs_a_folder(command: Command) -> None:
 
 
 def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.harness.kills", "--times", "3", "--by-command", "0"]
+    command = [sys.executable, "-m", "bench.harness.kills", "--times", "2", "--by-command", "0"]
     done = subprocess.run(
         [*command, "--seed", "7", "--out", str(tmp_path)],
         capture_output=True,
@@ -158,7 +158,7 @@ def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     with (tmp_path / "kills.csv").open(encoding="utf-8", newline="") as file:
         kills = list(csv.DictReader(file))
-    assert len(kills) >= 3
+    assert len(kills) >= 2
     for kill in kills:
         assert (kill["lost"], kill["doubled"], kill["samples_wrong"]) == ("0", "0", "0")
         assert int(kill["redone"]) <= 2
