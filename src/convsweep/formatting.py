@@ -159,8 +159,12 @@ def join(words: list[str]) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """Return `KeyError: 'x'`: an exception's class and message, as one line."""
-    return one_line(f"{type(error).__name__}: {error}").removesuffix(":")
+    """Return `KeyError: 'x'`: an exception's class and message, if it has one, as one line."""
+    try:
+        text = f"{error}"
+    except BaseException:  # foreign code
+        text = ""
+    return one_line(f"{type(error).__name__}: {text}").removesuffix(":")
 
 
 def one_line(text: str) -> str:

@@ -22,6 +22,7 @@ from convsweep import Backend, ConvProblem, Weights, cli
 from convsweep.analysis.best_backend import read_best_backends
 from convsweep.backends import registry
 from convsweep.backends.base import Conv
+from convsweep.models.optimize import speedup
 from convsweep.models.optimize.geometry import geometry
 from convsweep.models.optimize.layers import dispatches, this_machine
 from convsweep.models.optimize.report import OptimizeReport
@@ -645,27 +646,99 @@ def test_a_budget_that_is_too_small_is_told_before_a_process_starts(
         optimize(model, "1ms", x)
 
 
-def test_the_whole_is_timed_in_turns_and_told(
-    model: nn.Module, x: Tensor, tabled: Tabled, registered: Callable[[Backend], None]
-) -> None:
+def slowed(name: str, sleep_s: float) -> Backend:
+    """Torch's own convolution, after a pause."""
+
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         honest = registry.list_backends()["torch_conv"].prepare(problem, weights)
 
         def conv(x: Tensor) -> Tensor:
-            time.sleep(2e-3)
+            time.sleep(sleep_s)
             return honest(x)
 
         return conv
 
-    registered(Backend("sleepy", prepare, version="1"))
+    return Backend(name, prepare, version="1")
+
+
+@pytest.mark.parametrize("least_share", [0.0, 2.0], ids=["idle", "busy"])
+def test_the_original_is_returned_unless_the_whole_is_faster(
+    model: nn.Module,
+    x: Tensor,
+    tabled: Tabled,
+    registered: Callable[[Backend], None],
+    monkeypatch: pytest.MonkeyPatch,
+    least_share: float,
+) -> None:
+    monkeypatch.setattr(speedup, "LEAST_CORE_SHARE", least_share)
+    registered(slowed("sleepy", 2e-3))
     table = tabled(dict.fromkeys(problems_of(model, x), "sleepy"))
     optimized = optimize(model, table, x, measure_s=0.01)
     report = report_of(optimized)
     assert report.speedup is not None
     assert report.speedup.ratio.low < report.speedup.ratio.value < report.speedup.ratio.high
+    assert report.speedup.is_judged == (least_share == 0)
     assert report.speedup.verdict != "faster"
-    assert "times as fast" in str(report)
-    assert calls(optimized) == {}
+    assert report.is_original
+    assert dispatches(optimized) == {}
+    assert f"{report.speedup.ratio.value:.3f}"[:4] in str(report) or not report.speedup.is_judged
+    with torch.inference_mode():
+        assert torch.equal(optimized(x), model.eval()(x))
+    assert set(dispatches(optimize(model, table, x))) == {"stem", "twice", "depthwise"}
+
+
+class Counts(nn.Module):
+    """Fails at one of its calls."""
+
+    def __init__(self, fails_at: int, error: BaseException) -> None:
+        super().__init__()
+        self.conv, self.fails_at, self.error = nn.Conv2d(3, 4, 3), fails_at, error
+        self.called = [0]
+
+    def __deepcopy__(self, memo: object) -> "Counts":
+        """Share the count with its copies."""
+        own = Counts(self.fails_at, self.error)
+        own.load_state_dict(self.state_dict())
+        own.called = self.called
+        return own
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.called[0] += 1
+        if self.called[0] == self.fails_at:
+            raise self.error
+        return self.conv(x)
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit()])
+def test_a_model_that_ends_the_program_at_any_call_is_refused(
+    x: Tensor, tabled: Tabled, error: BaseException
+) -> None:
+    table = tabled({ConvProblem(3, 4, SHAPE[2:], 3, batch_size=2, bias=True): "im2col"})
+    refusals = []
+    for fails_at in range(1, 9):
+        try:
+            optimize(Counts(fails_at, error), table, x, measure_s=0.001)
+        except ValueError as refused:
+            refusals.append(str(refused))
+    assert len(refusals) >= 6  # but for the call in float64
+    assert all(type(error).__name__ in text for text in refusals)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_model_is_optimized_as_it_was_written(
+    model: nn.Module, x: Tensor, tabled: Tabled
+) -> None:
+    table = tabled(problems_of(model, x))
+    compiled = nn.Sequential(torch.compile(model, backend="eager"))
+    assert set(dispatches(optimize(compiled, table, x))) == {"0.stem", "0.twice", "0.depthwise"}
+    assert set(dispatches(optimize(compiled[0], table, x))) == {"stem", "twice", "depthwise"}
+    assert type(compiled[0]) is not Small
+
+
+def test_a_lazy_model_is_optimized(x: Tensor, tabled: Tabled) -> None:
+    table = tabled({ConvProblem(3, 4, SHAPE[2:], 3, batch_size=2, bias=True): "im2col"})
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3))
+    assert set(dispatches(optimize(lazy, table, x))) == {"0"}
 
 
 def test_a_budget_measures_the_layers_in_processes_of_their_own(

@@ -27,6 +27,8 @@ class Model(NamedTuple):
     really_run: bool  # whether the model was run to find its layers, because they depend on data
     other_dtypes: Mapping[str, int]
     """Number of convolutions that the model runs in a dtype other than the measured one."""
+    warnings: Sequence[str] = ()
+    """Sentences on the model that its layers' times do not show."""
 
 
 class Advice(NamedTuple):
@@ -111,6 +113,7 @@ def _read_model(stored: object) -> Model | None:
             [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in stored["unmeasured"]],
             bool(stored["really_run"]),
             {str(dtype): int(number) for dtype, number in others.items()},
+            [*map(str, stored.get("warnings", []))],
         )
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -39,7 +39,8 @@ def optimize(
 
     MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Each
     replaced layer is checked against float64. The default --budget is 60s. The Python function
-    convsweep.optimize returns the optimized model. Exit code 1 if the whole model became slower.
+    convsweep.optimize returns the optimized model, or the original if the whole is not faster. Exit
+    code 1 if it is slower.
     """
     from convsweep.system import forkserver
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -20,6 +18,7 @@ from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, build
 from convsweep.problems.problem import ConvProblem, Size
+from convsweep.problems.user_code import eager, uncompiled, user_code
 from convsweep.results.networks import CONVOLUTION, OTHER
 from convsweep.system.devices import Clock, find_device
 
@@ -92,15 +91,16 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
         ValueError: the network cannot be made, or its calls differ between forward passes.
     """
     clock = find_device(request.device).clock
-    module, inputs = _prepared(request)
-
-    def forward() -> None:
-        module(*inputs)
-
     timer = _CallTimer(clock)
-    with redirect_stdout(StringIO()):  # a user's model may print at every call
-        _rounds(request.round_s / 3, lambda: clock(forward))
-        both = _rounds(2 * request.round_s, lambda: (clock(forward), timer.time_parts(forward)))
+    with user_code(shown=False):  # it may print at every call
+        module, inputs = _prepared(request)
+
+        def forward() -> None:
+            module(*inputs)
+
+        with eager():
+            _rounds(request.round_s / 3, lambda: clock(forward))
+            both = _rounds(2 * request.round_s, lambda: (clock(forward), timer.time_parts(forward)))
     whole_s, instrumented_s = (np.array(times) for times in zip(*both, strict=True))
     typical = middle_half(instrumented_s)
     return NetworkTimes(
@@ -123,7 +123,7 @@ def middle_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
 def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
     """Return the network and seeded inputs on their device, in their dtype and memory format."""
     name, dtype = request.maker, torch_dtype(request.dtype)
-    module = build(name) if name in BUILDERS else load_model(name).eval()
+    module = build(name) if name in BUILDERS else uncompiled(load_model(name)).eval()
     generator = torch.Generator().manual_seed(_SEED)
     inputs = [torch.randn(shape, generator=generator) for shape in request.input_shapes]
     module = module.to(request.device, dtype)

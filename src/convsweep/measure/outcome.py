@@ -8,7 +8,7 @@ from typing import Literal
 
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import skip_reason
-from convsweep.formatting import one_line
+from convsweep.formatting import error_line
 from convsweep.problems.case import ITEMSIZE, Case
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.results.schema import COLUMNS, Row
@@ -81,7 +81,7 @@ def failure(error: BaseException) -> Outcome:
     """Return the outcome of a case that raised: `out_of_memory` or `error`."""
     import torch
 
-    text = one_line(f"{type(error).__name__}: {error}")
+    text = error_line(error)
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in text for words in _OUT_OF_MEMORY
     )

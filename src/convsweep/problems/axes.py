@@ -8,6 +8,7 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 
+from convsweep.problems.conv_call import same_padding
 from convsweep.problems.problem import ConvProblem, parse_size, per_dimension
 
 MAX_VALUES = 10_000
@@ -30,9 +31,10 @@ DEFAULTS = {
 }
 """Every axis and its default value.
 
-`out_channels=same` equals in_channels. `padding=same` pads by half the kernel, which keeps the size
-if the kernel is odd. A size is one number for a square image, or one number per dimension: `56x40`,
-`14x14x14`, and `1024x` for a signal of one dimension.
+`out_channels=same` equals in_channels. `padding=same` keeps the size at stride 1, as torch's does:
+with an odd total it copies the image with one more zero behind, so an image of 28 is 29 in the
+problem. A size is one number for a square image, or one number per dimension: `56x40`, `14x14x14`,
+and `1024x` for a signal of one dimension.
 """
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
@@ -123,20 +125,21 @@ def _problem(chosen: Mapping[str, str]) -> ConvProblem:
     size, kernel_size, stride, dilation = (parse_size(value[n].removesuffix("x")) for n in names)
     longest = max(map(len, (size, kernel_size, stride, dilation)))
     rank = 1 if value["size"].endswith("x") else max(2, longest)
-    kernel_size, dilation = per_dimension(kernel_size, rank), per_dimension(dilation, rank)
-    if value["padding"] == "same":
-        padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel_size, strict=False))
+    size, kernel_size, dilation = (per_dimension(x, rank) for x in (size, kernel_size, dilation))
+    if value["padding"] == "same" and rank == len(kernel_size) == len(dilation):
+        behind, padding = same_padding(kernel_size, dilation)
+        size = tuple(map(operator.add, size, behind))
     else:
-        padding = per_dimension(parse_size(value["padding"]), rank)
+        padding = (0,) if value["padding"] == "same" else parse_size(value["padding"])
     in_channels, out_channels, groups = value["in_channels"], value["out_channels"], value["groups"]
     return ConvProblem(
         int(in_channels),
         int(in_channels if out_channels == "same" else out_channels),
-        per_dimension(size, rank),
+        size,
         kernel_size,
         batch_size=int(value["batch_size"]),
         stride=per_dimension(stride, rank),
-        padding=padding,
+        padding=per_dimension(padding, rank),
         dilation=dilation,
         groups=int(in_channels if groups == "depthwise" else groups),
         bias=value["bias"] == "1",

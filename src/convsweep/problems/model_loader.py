@@ -10,7 +10,6 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from convsweep.formatting import error_line
+from convsweep.problems.user_code import UserCodeError, user_code
 
 FORMS = "package.module:factory, FILE.py:factory, torchvision:NAME or timm:NAME"
 ZOOS = ("torchvision", "timm")
@@ -31,8 +30,8 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 def load_model(spec: str) -> nn.Module:
     """Return a new model; this runs the code that makes it.
 
-    Output of that code goes to stderr, and PyTorch's warning about even kernels is disabled: the
-    copy that they need is part of their time.
+    Its output goes to stderr and its input is empty. PyTorch's warning about even kernels is
+    disabled: the copy that they need is part of their time.
 
     Args:
         spec: `package.module:factory`, importable from the current folder too; `FILE.py:factory`;
@@ -46,17 +45,16 @@ def load_model(spec: str) -> nn.Module:
     if not (place and colon and name):
         raise ValueError(f"{spec!r} is not a model; use {FORMS}")
     warnings.filterwarnings("ignore", message=_EVEN_KERNELS)
-    with redirect_stdout(sys.stderr):
-        if place in ZOOS:
-            return _call(spec, _zoo_factory(place, name))
-        before = list(sys.path)
-        folder = Path(place).resolve().parent if _is_file(place) else Path.cwd()
-        sys.path.insert(0, str(folder))
-        try:
-            found = _attribute(place, _import(place), name)
-            return found if isinstance(found, nn.Module) else _call(spec, found)
-        finally:
-            sys.path[:] = before
+    if place in ZOOS:
+        return _call(spec, _zoo_factory(place, name))
+    before = list(sys.path)
+    folder = Path(place).resolve().parent if _is_file(place) else Path.cwd()
+    sys.path.insert(0, str(folder))
+    try:
+        found = _attribute(place, _import(place), name)
+        return found if isinstance(found, nn.Module) else _call(spec, found)
+    finally:
+        sys.path[:] = before
 
 
 def short_name(spec: str) -> str:
@@ -79,15 +77,17 @@ def _import(place: str) -> ModuleType:
     if not _is_file(place) and not _MODULE.fullmatch(place):
         raise ValueError(f"{place!r} is not a module; a model is {FORMS}")
     try:
-        return _import_file(Path(place)) if _is_file(place) else importlib.import_module(place)
-    except (Exception, SystemExit) as error:
+        with user_code():
+            return _import_file(Path(place)) if _is_file(place) else importlib.import_module(place)
+    except UserCodeError as failure:
+        error = failure.__cause__
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{place}.".startswith(f"{missing}."):
             where = "neither installed nor in the current folder"
             text = f"there is no module {missing!r}, {where}"
             text = f"{place} is not installed: pip install {place}" if place in ZOOS else text
             raise ValueError(text) from None
-        raise ValueError(f"{place!r} can't be imported: {error_line(error)}") from None
+        raise ValueError(f"{place!r} can't be imported: {failure}") from None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -105,11 +105,13 @@ def _attribute(place: str, module: ModuleType, name: str) -> Any:
     """Return the attribute `name`, which may contain dots."""
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            near = get_close_matches(part, [word for word in dir(found) if word[0] != "_"])
+        try:
+            with user_code():
+                found = getattr(found, part)
+        except UserCodeError:
+            near = get_close_matches(part, [word for word in dir(found) if word[:1] != "_"])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"{place!r} has no {name!r}{hint}")
-        found = getattr(found, part)
+            raise ValueError(f"{place!r} has no {name!r}{hint}") from None
     return found
 
 
@@ -119,9 +121,10 @@ def _call(spec: str, factory: Any) -> nn.Module:
         kind = type(factory).__name__
         raise ValueError(f"{spec!r} is {kind}, not a factory of a torch.nn.Module")
     try:
-        made = factory()
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{spec!r} raises {error_line(error)}") from None
+        with user_code():
+            made = factory()
+    except UserCodeError as error:
+        raise ValueError(f"{spec!r} raises {error}") from None
     if not isinstance(made, nn.Module):
         raise ValueError(f"{spec!r} returns {type(made).__name__}, not a torch.nn.Module")
     return made

@@ -1,5 +1,6 @@
 """What a model executes: every convolution, each as often, and none of its arithmetic."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -161,10 +162,31 @@ def test_whole_numbers_can_not_be_given() -> None:
         record(nn.Embedding(10, 8), [(4, 10)])
 
 
-def test_complex_convolutions_are_refused_in_a_line() -> None:
-    model = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 8, 3, dtype=torch.complex64))
-    with pytest.raises(ValueError, match=r"\Athe convolution 1 is in complex64; .*float32.*\Z"):
-        record(model, [X])
+COMPLEX = torch.ones(4, 4, 3, 3, dtype=torch.complex64)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda y: F.conv2d(y[:, :4].to(COMPLEX.dtype), COMPLEX),
+        lambda y: F.conv_transpose2d(y[:, :4].to(COMPLEX.dtype), COMPLEX),
+        lambda y: F.conv2d(y[:, :4].long(), COMPLEX.real.long()),
+    ],
+    ids=["complex", "transposed complex", "integer"],
+)
+def test_a_convolution_of_other_numbers_is_named_once_and_not_measured(
+    then: Callable[[Tensor], object],
+) -> None:
+    trace = record(Then(then), [X])
+    assert found(trace) == [("conv", PLAIN)]
+    [other] = trace.unmeasured
+    assert re.search("complex64|int64", other.reason)
+
+
+def test_a_complex_model_has_nothing_to_measure() -> None:
+    trace = record(nn.Conv2d(4, 8, 3, dtype=torch.complex64), [X])
+    assert trace.convolutions == []
+    assert len(trace.unmeasured) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -175,8 +197,28 @@ def test_torchscript_is_seen_by_the_name_of_its_owner() -> None:
 
 
 def test_what_is_compiled_is_run_as_it_was_written() -> None:
-    compiled = torch.compile(nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU()), backend="eager")
-    assert found(record(compiled, [X])) == [("0", PLAIN)]
+    layers = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU())
+    for model, name in (
+        (torch.compile(layers, backend="eager"), "0"),
+        (nn.Sequential(torch.compile(layers, backend="eager")), "0.0"),
+        (torch.compile(layers[0], backend="eager"), ""),
+    ):
+        trace = record(model, [X])
+        assert found(trace) == [(name, PLAIN)]
+        assert ["torch.compile" in line for line in trace.warnings] == [True]
+    assert record(layers, [X]).warnings == []
+
+
+@pytest.mark.parametrize(("share", "dtype"), [(0.02, torch.float32), (1.0, torch.bfloat16)])
+def test_a_layer_with_denormal_weights_is_named(share: float, dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Sequential(nn.Conv2d(8, 64, 3))).to(dtype)
+    weights = model[1][0].weight.detach().view(-1)
+    weights[: int(share / 4 * len(weights))] = torch.finfo(dtype).tiny / 4
+    assert record(model, [X]).warnings == [] or share == 1.0
+    weights[: int(share * len(weights))] = torch.finfo(dtype).tiny / 4
+    [warning] = record(model, [X]).warnings
+    assert " 1.0 " in warning
+    assert record(torch.compile(model, backend="eager"), [X]).warnings[0] == warning
 
 
 def test_several_inputs_are_positional() -> None:
@@ -204,11 +246,18 @@ def test_an_input_that_does_not_fit_is_refused_in_a_line() -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_a_model_that_ends_the_program_is_refused() -> None:
-    def leave(x: Tensor) -> None:
-        raise SystemExit
+class Outside(BaseException):
+    def __str__(self) -> str:
+        """Fail."""
+        raise RuntimeError
 
-    with pytest.raises(ValueError, match=r"1x4x9x9.*SystemExit"):
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Outside()])
+def test_a_model_that_ends_the_program_is_refused(error: BaseException) -> None:
+    def leave(x: Tensor) -> None:
+        raise error
+
+    with pytest.raises(ValueError, match=rf"1x4x9x9.*{type(error).__name__}"):
         record(Then(leave), [X])
 
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsweep.problems.axes import DEFAULTS, MAX_PROBLEMS, MAX_VALUES, parse_axis, span
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 
 COUNTS = ["batch_size", "in_channels", "out_channels", "groups"]
@@ -106,12 +107,21 @@ def test_depthwise_is_a_group_for_each_channel() -> None:
     assert all(problem.is_depthwise for problem in spanned)
 
 
-@pytest.mark.parametrize("kernel_size", ["1", "3", "5", "7", "3x1", "1x5", "3x3x3"])
+@pytest.mark.parametrize("kernel_size", ["1", "2", "3", "4", "7", "3x1", "2x5", "3x4x2"])
 @pytest.mark.parametrize("dilation", ["1", "2", "3"])
-def test_same_padding_keeps_the_images_size(kernel_size: str, dilation: str) -> None:
+def test_same_padding_keeps_the_images_size_as_torch_does(kernel_size: str, dilation: str) -> None:
     [problem] = problems(f"kernel_size={kernel_size}", f"dilation={dilation}", "size=9")
-    assert problem.output_size == problem.input_size
-    assert problem.input_size == (9,) * max(2, len(kernel_size.split("x")))
+    size = (9,) * problem.rank
+    assert problem.output_size == size
+    assert problem == convolution_problem(
+        (1, 64, *size), problem.weight_shape, 1, "same", problem.dilation, bias=False
+    )
+
+
+@pytest.mark.parametrize("kernel_size", ["2", "3", "4", "5"])
+def test_same_padding_at_a_stride_rounds_up(kernel_size: str) -> None:
+    spanned = problems(f"kernel_size={kernel_size}", "stride=2,3", "size=9")
+    assert [problem.output_size for problem in spanned] == [(5, 5), (3, 3)]
 
 
 @pytest.mark.parametrize("text", ["padding=0", "padding=0x0"])

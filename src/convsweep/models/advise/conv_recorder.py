@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from convsweep.problems.case import DTYPES
 from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 
@@ -52,15 +56,50 @@ class ModelTrace:
     """MACs of all convolutions, matrix products and attention, as PyTorch counts them."""
     really_run: bool = False
     """Whether the model was run with real numbers, because its operations depend on them."""
+    warnings: list[str] = field(default_factory=list)
+    """Sentences on the model that its layers' times do not show."""
 
 
-class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds every convolution that is dispatched within it to a trace."""
+@contextmanager
+def recording(trace: ModelTrace, names: Sequence[str]) -> Iterator[None]:
+    """Within, add every convolution to a trace; `names` are the active modules, innermost last."""
+    recorder = _Recorder(trace, names)
+    with recorder, _ComplexCalls(recorder):
+        yield
 
+
+class _ComplexCalls(TorchFunctionMode):
+    """Finds complex convolutions, which are dispatched as several real ones."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Return the function's own result."""
+        call = partial(func, *args, **(kwargs or {}))
+        if "conv" in getattr(func, "__name__", ""):
+            for value in (*args, *(kwargs or {}).values()):
+                if isinstance(value, Tensor) and value.is_complex():
+                    return self._recorder.as_unmeasured(dtype_reason(value), call)
+        return call()
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, trace: ModelTrace, names: Sequence[str]) -> None:
-        """Take the names of the active modules, the innermost last."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._trace, self._names = trace, names
+        self._trace, self._names, self._is_within = trace, names, False
+
+    def as_unmeasured(self, reason: str, call: Callable[[], Any]) -> Any:
+        """Return the result of a call, recorded as one convolution that is not measured."""
+        before, self._is_within = self._trace.macs, True
+        try:
+            return call()
+        finally:
+            self._is_within = False
+            self._record_unmeasured(reason, self._trace.macs - before)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -78,6 +117,8 @@ class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = flop_registry.get(packet)
         macs = count(*args, **kwargs, out_val=result) // 2 if count else 0
         self._trace.macs += macs
+        if self._is_within:
+            return result
         if packet in _CONVOLUTIONS:
             self._record(macs, *args[:9])
         elif _OTHER_CONVOLUTIONS.search(str(packet)):
@@ -103,14 +144,23 @@ class ConvRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if x.dtype != weight.dtype:  # fake tensors accept it, real ones do not
             raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
+        dtype = str(x.dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            self._record_unmeasured(dtype_reason(x), macs)
+            return
         try:
             geometry = (stride, padding, dilation, groups)
             problem = convolution_problem(x.shape, weight.shape, *geometry, bias=bias is not None)
         except ValueError as error:
             self._record_unmeasured(str(error), macs)
             return
-        dtype = str(x.dtype).removeprefix("torch.")
         self._trace.convolutions.append(RecordedConv(problem, self._names[-1], dtype, macs))
 
     def _record_unmeasured(self, reason: str, macs: int) -> None:
         self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
+
+
+def dtype_reason(x: Tensor) -> str:
+    """Return why a convolution of this dtype is not measured."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    return f"{dtype} convolutions are not measured"

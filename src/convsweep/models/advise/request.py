@@ -134,6 +134,7 @@ def model_metadata(
         "convolutions": len(trace.convolutions),
         "macs": trace.macs,
         "really_run": trace.really_run,
+        "warnings": trace.warnings,
         "layers": [layer.problem.label for layer in layers],
         "other_dtypes": dict(Counter(c.dtype for c in trace.convolutions if c.dtype != dtype)),
         "unmeasured": [

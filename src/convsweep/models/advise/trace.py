@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import logging
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager as Context
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
-from convsweep.formatting import error_line
-from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
-from convsweep.problems.case import DTYPES
+from convsweep.models.advise.conv_recorder import ModelTrace, recording
+from convsweep.models.advise.model_warnings import model_warnings
 from convsweep.problems.problem import Size, format_size
+from convsweep.problems.user_code import (
+    UserCodeError,
+    eager,
+    own_name,
+    user_code,
+)
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _INTEGERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
 
@@ -39,22 +40,20 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
         input_shapes: one per positional argument.
 
     Raises:
-        ValueError: the model cannot be called on these inputs, or convolves complex numbers.
+        ValueError: the model cannot be called on these inputs.
     """
-    _require_real(model)
-    own_dtypes = (t.dtype for t in _tensors(model) if t.is_floating_point())
+    own_dtypes = (t.dtype for t in tensors_of(model) if t.is_floating_point() or t.is_complex())
     dtypes = dict.fromkeys((torch.float32, next(own_dtypes, torch.float32)))
     for dtype in dtypes:
-        try:
-            fake = FakeTensorMode(allow_non_fake_inputs=True)
-            return _trace(model, input_shapes, dtype, fake)
-        except (Exception, SystemExit):  # the run with real tensors raises the model's own errors
-            pass
+        # The run with real tensors raises the model's own errors.
+        with suppress(UserCodeError), user_code():
+            return _trace(model, input_shapes, dtype, FakeTensorMode(allow_non_fake_inputs=True))
     for dtype in dtypes:
         try:
-            trace = _trace(model, input_shapes, dtype, None)
-        except (Exception, SystemExit) as error:
-            failure = error_line(error)
+            with user_code():
+                trace = _trace(model, input_shapes, dtype, None)
+        except UserCodeError as error:
+            failure = str(error)
         else:
             trace.really_run = True
             return trace
@@ -64,21 +63,14 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
     raise ValueError(f"the model cannot take an input of {shapes}: {failure}")
 
 
-def _require_real(model: nn.Module) -> None:
-    """Raise `ValueError` for a complex convolution, which PyTorch splits into real ones."""
-    for name, module in model.named_modules():
-        if isinstance(module, _CONVOLUTIONS) and module.weight.dtype.is_complex:
-            dtype = str(module.weight.dtype).removeprefix("torch.")
-            text = f"the convolution {name or type(module).__name__} is in {dtype}"
-            raise ValueError(f"{text}; dtypes are {', '.join(DTYPES)}")
-
-
 def _trace(
     model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
 ) -> ModelTrace:
-    trace = ModelTrace(type(model).__name__)
-    devices = list(dict.fromkeys(t.device for t in _tensors(model))) or [torch.device("cpu")]
-    with redirect_stdout(sys.stderr), ExitStack() as stack:
+    trace = ModelTrace(
+        type(getattr(model, "_orig_mod", model)).__name__, warnings=model_warnings(model)
+    )
+    devices = list(dict.fromkeys(t.device for t in tensors_of(model))) or [torch.device("cpu")]
+    with ExitStack() as stack:
         cuda = sorted({device.index or 0 for device in devices if device.type == "cuda"})
         stack.enter_context(torch.random.fork_rng(devices=cuda))
         torch.manual_seed(0)
@@ -90,21 +82,18 @@ def _trace(
         stack.enter_context(fake or nullcontext())
         inputs = [torch.randn(shape, dtype=dtype, device=devices[0]) for shape in shapes]
         names = stack.enter_context(module_names(own))
-        stack.enter_context(ConvRecorder(trace, names))
+        stack.enter_context(recording(trace, names))
         own(*inputs)
     return trace
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-def eager() -> Context[Any]:
-    """Within, code compiled by `torch.compile` runs eagerly."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
-        return nullcontext()
-    stance: Context[Any] = torch.compiler.set_stance("force_eager")
-    return stance
+def tensors_of(model: nn.Module) -> list[torch.Tensor]:
+    """Return parameters and buffers; raise `ValueError` if they cannot be listed."""
+    try:
+        with user_code():
+            return [*model.parameters(), *model.buffers()]
+    except UserCodeError as error:
+        raise ValueError(f"{type(model).__name__} cannot list its parameters: {error}") from None
 
 
 @contextmanager
@@ -124,6 +113,8 @@ def _copy(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
         with FakeCopyMode(fake) if fake else nullcontext():
             return copy.deepcopy(model)
     except Exception:
+        if any(map(nn.parameter.is_lazy, tensors_of(model))):  # the call would initialize it
+            raise ValueError("it has lazy modules; call it once where it is made") from None
         return model
 
 
@@ -157,8 +148,7 @@ def module_names(model: nn.Module) -> Iterator[list[str]]:
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            plain = name.replace("_orig_mod.", "")  # the name before it was compiled
-            before = module.register_forward_pre_hook(partial(enter, plain), prepend=True)
+            before = module.register_forward_pre_hook(partial(enter, own_name(name)), prepend=True)
             after = module.register_forward_hook(leave, always_call=True)
             stack.callback(before.remove)
             stack.callback(after.remove)

@@ -27,6 +27,7 @@ from convsweep.models.optimize.layer_inventory import (
     on_conv_calls,
 )
 from convsweep.models.optimize.selection import LayerBackend
+from convsweep.problems.user_code import UserCodeError, user_code
 from convsweep.results.schema import BASELINE
 
 LEEWAY = 8
@@ -164,11 +165,12 @@ class ModelReference:
             raise ValueError("the model returns no floating tensor, so it cannot be checked")
         self._eps = max(torch.finfo(y.dtype).eps for y in own)
         try:
-            wide = copy_model(original).double()
-            self._expected = _floating(inputs.in_float64().call(wide))
-            self._original = self._error(own)
-        except Exception as error:
-            self._float64_failure = error_line(error)
+            with user_code(shown=False):
+                wide = copy_model(original).double()
+                self._expected = _floating(inputs.in_float64().call(wide))
+                self._original = self._error(own)
+        except UserCodeError as error:
+            self._float64_failure = str(error)
             self._expected, self._original = own, self._eps * convolutions
 
     def check(self, optimized: nn.Module, growth: float) -> ModelError:
@@ -178,7 +180,7 @@ class ModelReference:
         more than `growth` times torch's, the same is expected of their sum.
         """
         allowed = LEEWAY * growth * max(self._original, self._eps)
-        error = self._error(_floating(self._inputs.call(optimized)))
+        error = self._error(_floating(call(optimized, self._inputs)))
         return ModelError(self._original, error, allowed, self._float64_failure)
 
     def _error(self, outputs: list[Tensor]) -> float:

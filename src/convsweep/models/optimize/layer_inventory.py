@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from convsweep.formatting import error_line
-from convsweep.models.advise.conv_recorder import ConvRecorder, ModelTrace
-from convsweep.models.advise.trace import eager, module_names
+from convsweep.models.advise.conv_recorder import ModelTrace, recording
+from convsweep.models.advise.trace import module_names, tensors_of
 from convsweep.models.optimize.geometry import Geometry, Key, geometry, key_of, memory_formats
 from convsweep.models.optimize.layers import unsupported_reason
 from convsweep.problems.problem import ConvProblem, Size
+from convsweep.problems.user_code import UserCodeError, eager, uncompiled, user_code
 
+_UNUSUAL = "is called on an input without a batch dimension, or under torch.func"
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -94,18 +95,19 @@ class Inventory:
 
 def normal_inputs(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...]:
     """Return seeded normal inputs in the model's dtype, on its device."""
-    tensors = [*model.parameters(), *model.buffers()]
-    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    own = (t for t in tensors_of(model) if t.is_floating_point() or t.is_complex())
+    like = next(own, torch.empty(0))
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(shape, generator=generator).to(like) for shape in shapes)
 
 
 def copy_model(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode; raise `ValueError` if the model cannot be copied."""
+    """Return an uncompiled copy in evaluation mode; raise `ValueError` if it cannot be copied."""
     try:
-        return copy.deepcopy(model).eval()
-    except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be copied: {error_line(error)}") from None
+        with user_code():
+            return uncompiled(copy.deepcopy(model)).eval()
+    except UserCodeError as error:
+        raise ValueError(f"{type(model).__name__} cannot be copied: {error}") from None
 
 
 def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
@@ -115,7 +117,7 @@ def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
         ValueError: the model cannot take the inputs, or executes no convolution.
     """
     found, trace = Inventory(), ModelTrace(type(model).__name__)
-    modules = {name.replace("_orig_mod.", ""): m for name, m in model.named_modules()}
+    modules = dict(model.named_modules())
     convolving = {n: m for n, m in modules.items() if isinstance(m, _CONVOLUTIONS)}
     plain = {name for name, module in convolving.items() if unsupported_reason(module) is None}
 
@@ -126,23 +128,25 @@ def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
         eager(),
         on_conv_calls(modules, plain, count),
         module_names(model) as names,
-        ConvRecorder(trace, names),
+        recording(trace, names),
     ):
-        call(model, inputs)
+        call(model, inputs, shown=True)
     found.skipped += _skipped_layers(trace, modules, found.calls)
     if not found.calls and not found.skipped:
         raise ValueError(f"{trace.model} executes no convolution")
     return found
 
 
-def call(model: nn.Module, inputs: ModelInputs) -> Any:
-    """Return the model's output; raise `ValueError` if it cannot take the inputs."""
+def call(model: nn.Module, inputs: ModelInputs, shown: bool = False) -> Any:
+    """Return the model's output; raise `ValueError` if it cannot take the inputs.
+
+    What it prints goes to stderr if `shown`, else nowhere.
+    """
     try:
-        return inputs.call(model)
-    except Exception as error:
-        raise ValueError(
-            f"{type(model).__name__} cannot take the inputs: {error_line(error)}"
-        ) from None
+        with user_code(shown):
+            return inputs.call(model)
+    except UserCodeError as error:
+        raise ValueError(f"{type(model).__name__} cannot take the inputs: {error}") from None
 
 
 @contextmanager
@@ -155,7 +159,8 @@ def on_conv_calls(
 
     def before(name: str, module: nn.Module, arguments: Any, keywords: Any) -> None:
         x = arguments[0] if arguments else keywords.get("input")
-        own = geometry(module, x.shape) if isinstance(x, Tensor) else None
+        is_plain = isinstance(x, Tensor) and not torch._C._are_functorch_transforms_active()
+        own = geometry(module, x.shape) if is_plain else None
         if own is not None:
             layer = ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))
             notify(layer, own, module, x)
@@ -183,4 +188,4 @@ def _skipped_layers(
 def _skip_reason(modules: Mapping[str, nn.Module], name: str) -> str:
     if name not in modules:
         return "is compiled"
-    return unsupported_reason(modules[name]) or "is called on an input without a batch dimension"
+    return unsupported_reason(modules[name]) or _UNUSUAL

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from convsweep.models.advise.model_warnings import model_warnings
+from convsweep.models.advise.trace import tensors_of
 from convsweep.models.optimize import gate, layers, selection
 from convsweep.models.optimize.layer_inventory import (
     ConvCall,
     Inventory,
     ModelInputs,
     SkippedLayer,
+    call,
     copy_model,
     inventory,
 )
@@ -63,10 +66,12 @@ def optimize(
     mode, with gradients recorded, under `torch.func`, tracing or compiling, or whose input or
     number of threads was not measured: call the copy under `torch.inference_mode()`.
 
-    `model` is unchanged. The copy is in evaluation mode; its parameters keep their names and batch
-    norms are not folded. Changed weights are used from the next call on, if torch counts the
-    write. Writes through `.data` or NumPy are detected on the CPU only, by comparing the bias, a
-    weight of up to 4096 elements, or a sample of about 256; after any other such write call
+    If the whole copy is timed and is not significantly faster, an unoptimized copy is returned.
+
+    `model` is unchanged. The copy is in evaluation mode and not compiled; its parameters keep their
+    names and batch norms are not folded. Changed weights are used from the next call on, if torch
+    counts the write. Writes through `.data` or NumPy are detected on the CPU only, by comparing the
+    bias, a weight of up to 4096 elements, or a sample of about 256; after any other such write call
     `.train().eval()`. Weights made in inference mode stay torch's; `torch.jit.script` is refused.
     A process forked from one that has prepared a backend uses torch's own convolution; call
     `torch.set_num_threads(1)` there first, as for the original.
@@ -84,7 +89,8 @@ def optimize(
         backends: one or several names or families; by default all but those that bring their own
             threads or compile each problem.
         across_machines: accept a table from another machine or version.
-        measure_s: approximate seconds for timing the whole model; 0: do not time it.
+        measure_s: approximate seconds for timing the whole model; 0: do not time it, and return
+            the optimized copy in any case.
         out: new folder for what a time in `source` measures.
         started_s: reading of `time.monotonic` from which a time in `source` counts; by default now.
         watching: entered while the layers are measured, to observe the progress.
@@ -98,10 +104,11 @@ def optimize(
     limit = None if max_error is None else read_limit(max_error)
     backends = _names(backends)
     _require_valid(budget, measure_s, out)
-    given, kind = ModelInputs.of(inputs), type(model).__name__
+    given, kind = ModelInputs.of(inputs), type(getattr(model, "_orig_mod", model)).__name__
     with _threads(threads) as count:
         checks_started_s = monotonic()
-        own, original = _unoptimized(model), _unoptimized(model)
+        own = _unoptimized(model, given)
+        original = copy_model(own)
         found = inventory(own, given)
         expected = gate.ModelReference(original, given, found.convolutions)
         if budget is not None:
@@ -118,15 +125,17 @@ def optimize(
         validated, restored, error = gate.validate_model(own, expected, validated)
         speedup = None
         if validated and measure_s:
-            clock = find_device(validated[0].layer.key[2]).clock
+            device = find_device(validated[0].layer.key[2])
             left_s = math.inf if budget is None else started_s + seconds(budget) - monotonic()
-            if least_s(original, given, clock) <= left_s:
-                speedup = measure_speedup(original, own, given, clock, min(measure_s, left_s))
+            if least_s(original, given, device) <= left_s:
+                speedup = measure_speedup(original, own, given, device, min(measure_s, left_s))
+                own = own if speedup.verdict == "faster" else original
     for dispatch in layers.dispatches(own).values():
         dispatch.calls.clear()
     done = [_replaced(layer) for layer in validated]
     every = [*found.skipped, *skipped, *failed, *restored]
-    report = OptimizeReport(kind, count, str(source), done, every, error, speedup)
+    warnings = model_warnings(model)
+    report = OptimizeReport(kind, count, str(source), done, every, error, speedup, warnings)
     own.__dict__["convsweep_report"] = report
     return own
 
@@ -161,9 +170,11 @@ def _require_valid(budget: str | None, measure_s: object, out: object) -> None:
     require_new(Path(out))
 
 
-def _unoptimized(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode with torch's own convolutions."""
+def _unoptimized(model: nn.Module, inputs: ModelInputs) -> nn.Module:
+    """Return a copy in evaluation mode with torch's own convolutions, lazy ones initialized."""
     own = copy_model(model)
+    if any(map(nn.parameter.is_lazy, tensors_of(own))):
+        call(own, inputs)
     for name in layers.dispatches(own):
         layers.restore(own.get_submodule(name))
     for module in own.modules():

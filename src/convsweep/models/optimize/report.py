@@ -20,7 +20,7 @@ _MAX_NAMES = 4
 
 @dataclass(frozen=True)
 class ReplacedLayer:
-    """One module on one input that runs on another backend than torch's."""
+    """One module on one input with a faster backend than torch's."""
 
     name: str
     problem: ConvProblem
@@ -47,6 +47,13 @@ class OptimizeReport:
     """None if nothing is replaced."""
     speedup: ModelSpeedup | None
     """Of the whole model, measured; None if nothing is replaced or it was not timed."""
+    warnings: Sequence[str] = ()
+    """Sentences on the model that its layers' times do not show."""
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the original is returned, because the optimized model is not faster."""
+        return self.speedup is not None and self.speedup.verdict != "faster"
 
     @property
     def saving_s(self) -> float:
@@ -65,20 +72,31 @@ class OptimizeReport:
 def _outcome(report: OptimizeReport) -> list[str]:
     done = sum(layer.calls for layer in report.replaced)
     every = done + sum(layer.calls for layer in report.skipped)
+    verb = "would run" if report.is_original else "run"
     sentences = [
-        f"{report.model}: {done} of {formatting.count(every, 'convolution')} per call run on other "
-        f"backends than torch's, {formatting.count(report.threads, 'thread')}; source: "
+        f"{report.model}: {done} of {formatting.count(every, 'convolution')} per call {verb} on "
+        f"other backends than torch's, {formatting.count(report.threads, 'thread')}; source: "
         f"{report.source}."
     ]
     if not report.replaced:
         return [*sentences, "Nothing is replaced, so the speed is unchanged."]
     if report.speedup is None or report.error is None:
         return [*sentences, "The whole model is not timed."]
-    return [*sentences, _speedup(report.speedup, report.saving_s), _error(report.error)]
+    sentences.append(_speedup(report.speedup, report.saving_s))
+    if report.is_original:
+        sentences.append(
+            "The original is returned, because the whole model is not significantly faster."
+        )
+    return [*sentences, _error(report.error)]
 
 
 def _speedup(found: ModelSpeedup, saving_s: float) -> str:
     """Return the whole model's speedup, and the one expected from its layers."""
+    if not found.is_judged:
+        return (
+            f"The whole model is not judged: other processes left this one "
+            f"{formatting.percent(found.core_share)} of a core. Repeat it on an idle machine."
+        )
     outcome = {
         "faster": "The whole model is faster",
         "slower": "The whole model is SLOWER",
@@ -90,7 +108,7 @@ def _speedup(found: ModelSpeedup, saving_s: float) -> str:
     return (
         f"{outcome}: {formatting.interval(*found.ratio)} times as fast, "
         f"{formatting.seconds(before_s)} before and {formatting.seconds(found.optimized_s.value)} "
-        f"now, in {found.passes} passes of this process{expected}."
+        f"after, in {found.passes} passes of this process{expected}."
     )
 
 

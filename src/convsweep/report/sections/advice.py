@@ -97,6 +97,7 @@ def _coverage(advice: Advice) -> list[str]:
     where = f"{case['device']}, {case['dtype']}, threads {case['threads']}"
     lines = [f"Measured: {len(timed)} of {len(advice.layers)} distinct layers on {where}."]
     if model:
+        lines = [*model.warnings, *lines]
         macs = sum(layer.macs for layer in timed)
         lines += [
             f"Measured MACs: {_share(macs, model.macs)} of {formatting.operations(model.macs)} per "

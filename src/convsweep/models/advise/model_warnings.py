@@ -1,0 +1,45 @@
+"""Properties of a model that make its own time differ from that of its measured layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from convsweep.formatting import one_line, percent
+from convsweep.problems.user_code import is_compiled, own_name
+
+_LEAST_SHARE = 0.01
+_WITH_DENORMALS = (torch.float32, torch.float64, torch.bfloat16)  # float16 is widened first
+_LEAST_DIMENSIONS = 3  # of a convolution's weight
+
+
+def model_warnings(model: nn.Module) -> list[str]:
+    """Return a sentence per layer with denormal weights, and one if the model is compiled."""
+    weights = [*model.named_parameters(), *model.named_buffers()]
+    shares: dict[str, float] = {}
+    for name, weight in weights:
+        owner = own_name(name.rpartition(".")[0]).removesuffix("parametrizations.weight")
+        layer = one_line(owner.removesuffix(".")) or type(model).__name__
+        shares[layer] = max(_denormal_share(weight), shares.get(layer, 0.0))
+    compiled = "The model is compiled by torch.compile. It is measured uncompiled."
+    return [
+        *(
+            f"WARNING: {percent(share)} of the weights of {layer} are denormal, which can make it "
+            "many times slower than measured with normal weights. torch.set_flush_denormal(True) "
+            "may avoid it."
+            for layer, share in shares.items()
+            if share > _LEAST_SHARE
+        ),
+        *([compiled] if is_compiled(model) else []),
+    ]
+
+
+def _denormal_share(weight: Tensor) -> float:
+    """Return the share of numbers below the smallest normal one; 0 if it cannot be counted."""
+    is_dense = weight.layout is torch.strided and weight.device.type != "meta"
+    is_countable = is_dense and not nn.parameter.is_lazy(weight) and weight.dtype in _WITH_DENORMALS
+    if not is_countable or weight.dim() < _LEAST_DIMENSIONS or not weight.numel():
+        return 0.0
+    size = weight.detach().abs()
+    denormal = (size > 0) & (size < torch.finfo(weight.dtype).tiny)
+    return int(denormal.count_nonzero()) / weight.numel()
