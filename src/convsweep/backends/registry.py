@@ -25,7 +25,6 @@ from convsweep.problems.problem import ConvProblem
 
 ENTRY_POINT_GROUP = "convsweep.backends"
 _LONGEST_NAME = 64
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.:@-]")
 _TAKEN = ("all", *FAMILIES, *PROBE_BACKENDS)
 """Names that mean other backends."""
 STRATEGIES = "convsweep.backends.strategies"
@@ -79,14 +78,19 @@ def _fault(backend: object) -> str | None:
         value, kind = getattr(backend, field.name), str(field.type)
         if not _is_of_kind(value, kind):
             return f"has {field.name}={reprlib.repr(value)}, which is no {kind}"
-    name, allowed = backend.name, f"1 to {_LONGEST_NAME} ASCII letters, digits and _.:@-"
-    if _NOT_IN_NAMES.search(name) or not 0 < len(name) <= _LONGEST_NAME:
-        return f"has the name {reprlib.repr(name)}; allowed: {allowed}"
-    if name in _TAKEN:
-        return f"has the name {name!r}, which means other backends"
+    if backend.name != _identifier(backend.name):
+        allowed = f"1 to {_LONGEST_NAME} ASCII letters, digits and _.:@-"
+        return f"has the name {reprlib.repr(backend.name)}; allowed: {allowed}"
+    if backend.name in _TAKEN:
+        return f"has the name {backend.name!r}, which means other backends"
     if backend.family not in FAMILIES:
         return f"has family={reprlib.repr(backend.family)}; allowed: {', '.join(FAMILIES)}"
     return None
+
+
+def _identifier(text: str) -> str:
+    """Return text as a name that can be typed: `_red_x` for `[red]x`."""
+    return re.sub(r"[^\w.:@-]|^\W", "_", text, flags=re.ASCII)[:_LONGEST_NAME] or "_"
 
 
 def _is_of_kind(value: object, kind: str) -> bool:
@@ -129,11 +133,7 @@ def unavailable(name: str, reason: str) -> Backend:
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         raise RuntimeError(reason)
 
-    return Backend(
-        _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "_",
-        prepare,
-        unsupported=lambda problem: reason,
-    )
+    return Backend(_identifier(name), prepare, unsupported=lambda problem: reason)
 
 
 def _wrong_number(backend: Backend, problem: ConvProblem) -> str | None:

@@ -44,7 +44,7 @@ def compare(
     """
     from convsweep.analysis.compare import compare as compare_runs
     from convsweep.report import comparison
-    from convsweep.report.export import spreadsheet_csv
+    from convsweep.results.files import spreadsheet_csv
     from convsweep.units import fraction, named
 
     with one_line_errors():
@@ -80,10 +80,9 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     """
     from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
-    from convsweep.report.export import spreadsheet_csv
     from convsweep.report.summary_text import note_wide_intervals
     from convsweep.report.tables import markdown
-    from convsweep.results.best_csv import BEST_COLUMNS, write_best
+    from convsweep.results.best_csv import best_csv, write_best
     from convsweep.results.store import RunFolder
     from convsweep.units import named, read_limit
 
@@ -92,7 +91,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
         found = read_best_backends(run_dir, limit)
         written = write_best(run_dir, found.table)
     if form == "csv":
-        output.print_text(spreadsheet_csv(found.table[[*BEST_COLUMNS]]))
+        output.print_text(best_csv(found.table))
         return 0
     if form == "markdown":
         output.print_text(markdown(best_table(found.table)))

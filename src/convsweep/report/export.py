@@ -15,8 +15,7 @@ from pandas import DataFrame, Series
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
-from convsweep.formatting import spreadsheet_cell
-from convsweep.results.files import replace_file
+from convsweep.results.files import replace_file, spreadsheet_csv
 from convsweep.results.machines import machine_of, machines, run_id_of, section
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 from convsweep.results.store import RunFolder
@@ -59,17 +58,6 @@ def write_new(path: Path, text: str) -> None:
         replace_file(path, text)
     except OSError as error:
         raise ValueError(f"{str(path)!r} is not writable: {error.strerror}") from None
-
-
-def spreadsheet_csv(table: DataFrame) -> str:
-    """Return a table as CSV with one line per row; no cell is a formula."""
-
-    def cell(value: Any) -> Any:
-        return spreadsheet_cell(value) if isinstance(value, str) else value
-
-    texts = table.select_dtypes(exclude=["number", "bool"])
-    shown = table.assign(**{str(name): texts[name].map(cell) for name in texts})
-    return shown.to_csv(index=False, lineterminator="\n")
 
 
 def _tidy_csv(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:

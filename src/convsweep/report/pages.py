@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +56,7 @@ def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
     Raises:
         ValueError: `out` is not writable.
     """
+    sections = _with_file_names(sections)
     images = {
         picture.name: png(picture.figure) for section in sections for picture in section.pictures
     }
@@ -70,6 +73,19 @@ def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
     except OSError as error:
         raise ValueError(f"{str(out)!r} is not writable: {error.strerror}") from error
     return out / "report.html"
+
+
+def _with_file_names(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections with a file name per picture; those of two networks may be equal."""
+    taken: set[str] = set()
+
+    def named(picture: Picture) -> Picture:
+        numbered = (f"{picture.name}_{number}" for number in count(2))
+        own = next(one for one in chain([picture.name], numbered) if one not in taken)
+        taken.add(own)
+        return replace(picture, name=own)
+
+    return [section._replace(pictures=[*map(named, section.pictures)]) for section in sections]
 
 
 def _templates(*, html: bool) -> Environment:

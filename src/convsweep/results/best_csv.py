@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convsweep.results.csv_table import Column, cell_error, columns_of, parse_column
-from convsweep.results.files import open_checked, replace_file
+from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))
 
 def best_csv(table: DataFrame) -> str:
     """Return the text of best.csv."""
-    return table[[*BEST_COLUMNS]].to_csv(index=False, lineterminator="\n")
+    return spreadsheet_csv(table[[*BEST_COLUMNS]])
 
 
 def write_best(run_dir: Path, table: DataFrame) -> Path:

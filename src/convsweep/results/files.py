@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from convsweep.formatting import spreadsheet_cell
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 UNFINISHED = ".part"  # Ending of a file that is not yet complete
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError, OSError, csv.Error, zlib.error)
@@ -83,3 +88,14 @@ def _replace_files(folder: Path, out: Path) -> None:
             target.parent.unlink()
         target.parent.mkdir(exist_ok=True)
         path.replace(target)
+
+
+def spreadsheet_csv(table: DataFrame) -> str:
+    """Return a table as CSV with one line per row; no cell is a formula."""
+
+    def cell(value: Any) -> Any:
+        return spreadsheet_cell(value) if isinstance(value, str) else value
+
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    shown = table.assign(**{str(name): texts[name].map(cell) for name in texts})
+    return shown.to_csv(index=False, lineterminator="\n")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convsweep.results.files import UNFINISHED, open_checked, replace_file
+from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
 from convsweep.results.lock import LOCK
 from convsweep.results.machines import machines, section
 from convsweep.results.networks import NETWORKS_TABLE
@@ -97,7 +97,7 @@ def write_environment(run_dir: Path, environment: Mapping[str, Any]) -> None:
 
 def write_table(path: Path, table: DataFrame) -> None:
     """Write a table as CSV in one step."""
-    replace_file(path, table.to_csv(index=False, lineterminator="\n"))
+    replace_file(path, spreadsheet_csv(table))
 
 
 class RequestInfo(NamedTuple):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from convsweep.analysis.estimates import Array
-from convsweep.formatting import WIDEST, seconds
+from convsweep.formatting import WIDEST, seconds, shorten
 from convsweep.report.plots.style import Look
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Values = Sequence[float] | Series[float]
 
 _LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
+_LONGEST_NAME = 60  # letters of a row's name
 
 
 def panel_columns(number: int) -> int:
@@ -53,7 +54,7 @@ def add_panels(
 
 def label_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows 0, 1, ... of a chart, from the top down."""
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [shorten(name, _LONGEST_NAME) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 

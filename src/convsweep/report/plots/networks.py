@@ -108,7 +108,8 @@ def _name_points(figure: Figure, ax: Axes, networks: Sequence[NetworkSum]) -> No
     heights = spread([float(to_axes.transform(point)[1]) for point in points], _NAME_HEIGHT)
     for one, point, height in zip(named, points, heights, strict=True):
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4}
-        ax.annotate(one.workload, point, xytext=(1.03, height), textcoords="axes fraction",
+        name = formatting.shorten(one.workload)
+        ax.annotate(name, point, xytext=(1.03, height), textcoords="axes fraction",
                     va="center", fontsize=8.5, arrowprops=line)  # fmt: skip
 
 
