@@ -17,6 +17,7 @@ from convsweep.results.store import load
 
 ROOT = Path(__file__).parents[2]
 WAITING = "convsweep: waiting for"
+NETWORK = "ip addr add 192.0.2.2/32 dev lo && ip route add default dev lo src 192.0.2.2"
 TOKEN = "a-token-of-this-test-and-nothing-else"
 
 pytest.importorskip("ray")
@@ -65,7 +66,9 @@ def program(module: str, words: list[str], out: Path) -> list[dict[str, str]]:
 
 def test_two_nodes_measure_every_case_once_a_pass_and_leave_no_process(tmp_path: Path) -> None:
     done = run_alone(
-        "$convsweep run --grid smoke --passes 2 --no-ceilings --ray local:2 --out $out && "
+        f"{NETWORK} && "  # Ray would join at this address
+        "$convsweep run --grid smoke --passes 2 --no-ceilings --case-timeout 60s --ray local:2 "
+        "--out $out && "
         "$convsweep report $out --out $out-report && ps -e -o pid= | wc -l",
         tmp_path,
     )

@@ -73,7 +73,7 @@ def devices(
 
     if what != "devices":
         raise ValueError(f"list {what} --ray {address!r}: only devices can be listed on a cluster")
-    with connected(parse_address(address), 1) as pool:
+    with connected(parse_address(address), 1, _print_waiting) as pool:
         nodes = pool.nodes()
         fitting = fitting_nodes(nodes, label)
         described = describe_nodes(pool, fitting, None, Settings(), _print_waiting)
@@ -121,7 +121,9 @@ def _sweep(
             request = finish(read_request(replace(options, devices=(), threads=())))
             settings = replace(worker_settings(request), threads=min(options.threads, default=1))
             out = run_folder(out, resume, request.name)
-            pool = stack.enter_context(connected(where, max(options.threads, default=1)))
+            pool = stack.enter_context(
+                connected(where, max(options.threads, default=1), _print_waiting)
+            )
             nodes, names = fitting_nodes(pool.nodes(), label), options.devices or ("cpu",)
             described = describe_nodes(pool, nodes, names, settings, _print_waiting)
             groups = group_nodes(described, options, finish)
@@ -134,8 +136,8 @@ def _sweep(
         return out, sweep_with_progress(RayExecutor(groups, pool), out, resume)
 
 
-def _print_waiting(names: str) -> None:
-    output.say(f"convsweep: waiting for {names}: node is starting or busy", error=True)
+def _print_waiting(awaited: str) -> None:
+    output.say(f"convsweep: waiting for {awaited}", error=True)
 
 
 def _end(ended: SweepResult, failed: int) -> int:

@@ -7,6 +7,7 @@ error to standard error.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ _AUTO = "auto"
 _MAX_LOCAL_NODES = 16
 _CONNECT_S, _JOIN_S = 2.0, 8.0
 """Together below the 15 seconds that a wrong address may take."""
+_PROCESS_S = 60.0  # with Python's and Ray's start, which is slow on a busy machine
 
 _SET_TOKEN = "set RAY_AUTH_TOKEN or the file ~/.ray/auth_token to that of the cluster"
 _REASONS = {
@@ -84,7 +86,9 @@ def require_joinable(address: Address) -> None:
             raise ValueError(f"--ray {address.text!r}: no connection ({reason})") from None
     command = [sys.executable, "-m", "convsweep.cluster.address", address.text]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_JOIN_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PROCESS_S, check=False
+        )
         errors = done.stderr if done.returncode else None
     except subprocess.TimeoutExpired as error:
         errors = (error.stderr or b"").decode(errors="replace")
@@ -106,9 +110,10 @@ def _reason(address: Address, errors: str) -> str:
 
 
 def main(address: str) -> None:
-    """Join the cluster, and exit at once."""
+    """Join the cluster, and exit at once; exit with an error after eight seconds."""
     import ray
 
+    faulthandler.dump_traceback_later(_JOIN_S, exit=True)
     ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     os._exit(0)
 

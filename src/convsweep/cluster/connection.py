@@ -8,9 +8,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
 from pathlib import Path
+from time import monotonic
 
 from convsweep.cluster.address import Address, require_joinable
 from convsweep.cluster.cores import staying_on
@@ -26,6 +28,8 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all addresses are of the loopback device
+    "RAY_NUM_REDIS_GET_RETRIES": "2",  # attempts to join, of half a minute each
     "RAY_worker_niceness": "0",  # 15 by default, which slows worker processes down
     "RAY_enable_metrics_collection": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # worker processes have their own limits
@@ -33,16 +37,21 @@ _LOCAL = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
+_WAIT_S, _START_LIMIT_S = 10.0, 300.0
 
 
 @contextmanager
-def connected(address: Address, threads: int) -> Iterator[Pool]:
+def connected(
+    address: Address, threads: int, on_wait: Callable[[str], None] = lambda awaited: None
+) -> Iterator[Pool]:
     """Yield the slots of a cluster. A local one keeps off the last `threads` cores.
 
-    Raises `ValueError` if the cluster cannot be joined or started.
+    `on_wait` is called at once and every ten seconds. Raises `ValueError` if the cluster cannot be
+    joined or started.
     """
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
+        on_wait(f"the Ray cluster {address.text}")
         with set_variables(own), _joined(address) as pool:
             yield pool
         return
@@ -50,24 +59,21 @@ def connected(address: Address, threads: int) -> Iterator[Pool]:
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     off_last_cores = staying_on(cores[:-threads] or cores)
-    with set_variables(own), off_last_cores, _started(address.local_nodes) as pool:
+    with set_variables(own), off_last_cores, _started(address.local_nodes, on_wait) as pool:
         yield pool
 
 
 @contextmanager
 def _joined(address: Address) -> Iterator[Pool]:
     require_joinable(address)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_joined_at(address.text))
-        except (ConnectionError, SystemExit) as error:
-            raise ValueError(f"--ray {address.text!r}: {one_line(str(error))}") from None
+    with _joined_at(address.text):
         yield RayPool()
 
 
 @contextmanager
-def _started(nodes: int) -> Iterator[Pool]:
+def _started(nodes: int, on_wait: Callable[[str], None]) -> Iterator[Pool]:
     """Start nodes on this machine, one slot each; they end with this process in any case."""
+    on_wait("Ray to start on this machine")
     short = "/tmp" if Path("/tmp").is_dir() else None  # socket names have at most 107 bytes
     folder = tempfile.mkdtemp(prefix="convsweep-ray-", dir=short)
     cluster = subprocess.Popen(
@@ -80,7 +86,12 @@ def _started(nodes: int) -> Iterator[Pool]:
     )
     assert cluster.stdin is not None
     assert cluster.stdout is not None
+    started_s = monotonic()
     try:
+        while not connection.wait([cluster.stdout.fileno()], _WAIT_S):
+            on_wait("Ray to start on this machine")
+            if monotonic() - started_s > _START_LIMIT_S:
+                raise ValueError(f"Ray does not start on this machine within {_START_LIMIT_S:g} s")
         line = cluster.stdout.readline().strip()
         if not line or line.startswith(FAILED):
             reason = line.removeprefix(FAILED) or "its process died"
@@ -97,8 +108,12 @@ def _started(nodes: int) -> Iterator[Pool]:
 def _joined_at(address: str) -> Iterator[None]:
     import ray
 
-    with _silent_stderr():
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        with _silent_stderr():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, SystemExit) as error:
+        reason, *_ = one_line(str(error)).partition(". ")
+        raise ValueError(f"no connection to Ray at {address}: {reason}") from None
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Cluster on this machine, which ends with the process that started it.
 
 The program `python -m convsweep.cluster.local_cluster NODES FOLDER` starts the nodes, prints their
-address in one line, and waits for the end of its standard input. It adopts processes that Ray
-leaves behind, and kills them, too.
+address in one line, and ends with its standard input. It adopts processes that Ray leaves behind,
+and kills them, too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import psutil
 
@@ -34,12 +35,13 @@ def main(nodes: int, folder: str) -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    parent = Thread(target=_end_with_parent, args=[folder])
+    parent.start()  # before Ray, whose start may take minutes
     logging.disable()
     os.environ["TMPDIR"] = folder
     Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # Ray writes its address there
     from ray.cluster_utils import Cluster
 
-    code = 1
     try:
         cluster = Cluster()
         for number in range(1, nodes + 1):
@@ -54,25 +56,22 @@ def main(nodes: int, folder: str) -> None:
                 **head,
             )
         sys.stdout.write(f"{cluster.address}\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-        code = 0
     except Exception as error:
         sys.stdout.write(f"{FAILED}{one_line(str(error))}\n")
-        sys.stdout.flush()
-    finally:
-        _end_all()
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(code)
+    sys.stdout.flush()
+    parent.join()
 
 
-def _end_all() -> None:
-    """Kill all descendants of this process, including new ones."""
+def _end_with_parent(folder: str) -> None:
+    """Wait for the end of standard input, then end this process and all its descendants."""
+    sys.stdin.read()
     while left := psutil.Process().children(recursive=True):
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, timeout=_WAIT_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":

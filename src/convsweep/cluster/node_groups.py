@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from convsweep.cluster.address import parse_label
 from convsweep.cluster.node_info import (
@@ -19,7 +20,7 @@ from convsweep.sweep.choices import Hardware
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.work_queue import Environment
 
-_WAIT_S = 10.0
+_WAIT_S, _LIMIT_S = 10.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ def describe_nodes(
     settings: Settings,
     on_wait: Callable[[str], None],
 ) -> list[tuple[Node, NodeInfo]]:
-    """Return the description of each node; `on_wait` gets the names of busy ones.
+    """Return the description of each node; `on_wait` gets the names of busy ones every ten seconds.
 
-    Raises `ValueError` if a node cannot describe itself.
+    Raises `ValueError` if a node cannot describe itself, or is busy for ten minutes.
     """
     gpus = 1.0 if devices is None else gpus_for(devices)
     tickets: dict[Ticket, Node] = {}
@@ -93,11 +94,17 @@ def describe_nodes(
         slot = slots_of([node], min(gpus, node.gpus))
         tickets[pool.submit(describe_node, (devices, settings), slot)] = node
     infos: dict[str, NodeInfo] = {}
+    started_s = monotonic()
     try:
         while tickets:
             ready = pool.ready(tickets, _WAIT_S)
+            busy = ", ".join(node.name for node in tickets.values())
             if not ready:
-                on_wait(", ".join(node.name for node in tickets.values()))
+                on_wait(f"{busy}: node is starting or busy")
+            if not ready and monotonic() - started_s > _LIMIT_S:
+                raise ValueError(
+                    f"no answer from {busy} within {_LIMIT_S:g} s; --nodes chooses others"
+                )
             for ticket in ready:
                 node = tickets.pop(ticket)
                 infos[node.id] = _node_info(pool, ticket, node)

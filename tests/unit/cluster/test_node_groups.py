@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsweep.cluster import node_groups
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.cores import choose, every_core, spare_cores, staying_on
 from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, gpus_for, group_nodes
@@ -192,6 +193,17 @@ def test_backends_have_the_versions_of_the_nodes() -> None:
     assert {name: b.version for name, b in group.environment.request.backends.items()} == {
         name: known[name] for name in group.environment.request.backends
     }
+
+
+def test_a_node_that_never_answers_is_named_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_groups, "_LIMIT_S", 0.0)
+    silent = FakePool("ab", infos={"a": node_info(), "b": node_info()})
+    monkeypatch.setattr(silent, "ready", lambda tickets, timeout_s: [])
+    waits: list[str] = []
+    with pytest.raises(ValueError, match="a, b"):
+        describe_nodes(silent, silent.nodes(), ["cpu"], Settings(), waits.append)
+    assert len(waits) == 1
+    assert len(silent.cancelled) == 2
 
 
 def test_nodes_that_can_not_introduce_themselves_are_named() -> None:
