@@ -60,11 +60,14 @@ def test_text_is_written_in_the_characters_that_the_encoding_has(
     assert done.stdout.isascii()
 
 
-def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path: Path) -> None:
+def test_closed_streams_do_not_give_their_numbers_to_files_here_or_in_a_child(
+    tmp_path: Path,
+) -> None:
     script = (
-        "import os; from convsweep.system import streams; streams.open_closed_descriptors()\n"
-        f"file = open({str(tmp_path / 'file')!r}, 'w'); streams.guard_streams()\n"
-        "print('x' * 9**5); os.write(1, b'x'); os.write(2, b'x'); os._exit(file.fileno())"
+        "import os, subprocess, sys; from convsweep.system.streams import guard_streams\n"
+        f"guard_streams(); file = open({str(tmp_path / 'file')!r}, 'w'); print('x' * 9**5)\n"
+        "child = subprocess.run([sys.executable, '-c', 'import os; os.write(1, b\"x\")'])\n"
+        "os.write(1, b'x'); os.write(2, b'x'); os._exit(child.returncode or file.fileno())"
     )
     closed = 'exec "$0" -c "$1" <&- >&- 2>&-'
     done = subprocess.run(["sh", "-c", closed, sys.executable, script])

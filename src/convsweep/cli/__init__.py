@@ -12,19 +12,13 @@ from convsweep import __version__
 from convsweep.cli import accuracy, advise, info, merge, optimize, report, run
 from convsweep.cli.output import say
 from convsweep.system.signals import EXIT_CODE
-from convsweep.system.streams import (
-    UNWRITTEN,
-    guard_streams,
-    lost_output,
-    open_closed_descriptors,
-)
+from convsweep.system.streams import UNWRITTEN, guard_streams, lost_output
 
 _INVALID_REQUEST = 2
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit; a failure of the request or of the output is one line on stderr."""
-    open_closed_descriptors()
     guard_streams()
     code = _exit_code(args)
     lost = lost_output()

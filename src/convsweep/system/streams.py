@@ -8,6 +8,7 @@ import io
 import os
 import select
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 UNWRITTEN = 74
@@ -16,17 +17,13 @@ _READER_GONE = 141  # 128 + SIGPIPE, as of programs that the signal ends
 _PLAIN = str.maketrans("µ→…²\N{NO-BREAK SPACE}", "u>~2 ")
 
 
-def open_closed_descriptors() -> None:
-    """Open closed standard streams as the null device, or other files would take their numbers."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
 def guard_streams() -> None:
     """Make writing to standard output and error never fail, in this process from now on."""
     codecs.register_error("plain", _plain)
-    sys.stdout, sys.stderr = _guarded(sys.stdout, 1), _guarded(sys.stderr, 2)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # or other files take the number
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
 
 
 def lost_output() -> tuple[int, str] | None:
@@ -39,17 +36,19 @@ def lost_output() -> tuple[int, str] | None:
     return code, str(file.error.strerror)
 
 
-def _guarded(stream: TextIO | None, descriptor: int) -> TextIO:
+def _guarded(stream: TextIO | None) -> TextIO:
+    if stream is None:  # it was closed when Python started
+        return Path(os.devnull).open("w", encoding="utf-8")
     try:
-        descriptor = descriptor if stream is None else stream.fileno()
+        file = _KeptError(stream.fileno(), "wb", closefd=False)
     except OSError:  # a test or a notebook shows the text
-        assert stream is not None
         return stream
     return io.TextIOWrapper(
-        io.BufferedWriter(_KeptError(descriptor, "wb", closefd=False)),
-        encoding=stream.encoding if stream else "utf-8",
+        io.BufferedWriter(file),
+        encoding=stream.encoding,
         errors="plain",
-        line_buffering=descriptor == 2 or os.isatty(descriptor),
+        line_buffering=bool(stream.line_buffering),
+        write_through=getattr(stream, "write_through", False),
     )
 
 
