@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from time import monotonic
 
 from convsweep.backends.base import Backend
@@ -20,7 +21,7 @@ START_S = 3.0
 PASS_START_S = 0.1
 """From the start of a worker process to its first case."""
 _REFERENCE_MACS_PER_S = 5e9
-_FIXED_S = 0.01
+_FIXED_S, _FIRST_S = 0.01, 0.01  # per case in every pass, in the first pass
 _TRUSTED_SHARE = 0.05  # of the forecast, which has to pass before the pace is trusted
 _COMPILING_SHARE = 0.1  # of the limit to compile, per problem
 _CALL_OVERHEAD_S = 20e-6
@@ -40,6 +41,18 @@ def references_s(cases: Iterable[Case]) -> float:
     """Return the approximate seconds of the references, each computed once per sweep."""
     problems = {(case.problem, case.weight_kind, case.dtype) for case in cases}
     return sum(problem.macs for problem, _, _ in problems) / _REFERENCE_MACS_PER_S
+
+
+def first_pass_s(cases: Collection[Case]) -> dict[Case, float]:
+    """Return the approximate seconds that each case takes longer in the first pass.
+
+    These are its share of the reference, and the checks of the first pass.
+    """
+    groups = Counter(case.group for case in cases)
+    return {
+        case: _FIRST_S + case.problem.macs / _REFERENCE_MACS_PER_S / groups[case.group]
+        for case in cases
+    }
 
 
 class Predictor:
@@ -141,33 +154,74 @@ def _ends_in_time(case: Case, backend: Backend, settings: Settings) -> bool:
     return min_calls(settings.effort) * nominal_call_s(case, backend) <= settings.case_timeout_s
 
 
+@dataclass
+class _Pace:
+    """Seconds spent on some cases against those forecast."""
+
+    total_s: float
+    done_s: float = 0.0
+    spent_s: float = 0.0
+    before: tuple[float, float] = (0.0, 0.0)
+    """`done_s` and `spent_s` at the end of the first pass."""
+
+    def left_s(self) -> float:
+        """Return the forecast of what is left, scaled by the pace of the later passes if known."""
+        done_s, spent_s, trusted_s = self.done_s, self.spent_s, _TRUSTED_SHARE * self.total_s
+        if done_s - self.before[0] >= trusted_s:
+            done_s, spent_s = done_s - self.before[0], spent_s - self.before[1]
+        more_s = max(0.0, trusted_s - done_s)
+        pace = (spent_s + more_s) / (done_s + more_s) if done_s else 1.0
+        return max(0.0, pace * (self.total_s - self.done_s))
+
+
 class Countdown:
     """Time left of a sweep: the forecast of what is left, scaled by the pace so far.
 
     The first cases are slow, because libraries are loaded. Until a twentieth of the forecast is
-    done, the remainder of that twentieth counts as forecast.
+    done, the remainder of that twentieth counts as forecast. After the first pass only the pace of
+    the later ones counts, once they have done a twentieth. Roofline probes have a pace of their
+    own.
+
+    Args:
+        forecast_s: seconds of each case in every pass.
+        passes: number of passes that are left per case.
+        first_s: further seconds of each case in the first pass; without cases that are known.
+        now_s: clock.
     """
 
     def __init__(
         self,
         forecast_s: Mapping[Case, float],
         passes: Mapping[Case, int],
+        first_s: Mapping[Case, float] | None = None,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
         self.done, self.total = 0, sum(passes.values())
-        self._forecast_s, self._now_s, self._started_s = forecast_s, now_s, now_s()
-        self._total_s = sum(passes[case] * seconds for case, seconds in forecast_s.items())
-        self.left_s = self._total_s
+        self._forecast_s, self._first_s = forecast_s, dict(first_s or {})
+        self._now_s, self._last_s = now_s, now_s()
+        self._paces = {True: _Pace(0.0), False: _Pace(0.0)}
+        for case, seconds in forecast_s.items():
+            more_s = self._first_s.get(case, 0.0)
+            self._paces[_is_probe(case)].total_s += passes[case] * seconds + more_s
+        self._first_pass = bool(self._first_s)
+
+    @property
+    def left_s(self) -> float:
         """Approximate seconds left."""
-        self._done_s = self._once_s = 0.0
+        return sum(pace.left_s() for pace in self._paces.values())
 
     def tick(self, case: Case, once_s: float = 0.0) -> None:
         """Count one more measurement; `once_s` of its seconds occur only once per sweep."""
         self.done += 1
-        self._done_s += self._forecast_s[case]
-        self._once_s += once_s
-        if self._done_s:
-            spent_s = self._now_s() - self._started_s - self._once_s
-            trusted_s = max(0.0, _TRUSTED_SHARE * self._total_s - self._done_s)
-            pace = (spent_s + trusted_s) / (self._done_s + trusted_s)
-            self.left_s = max(0.0, pace * (self._total_s - self._done_s))
+        now_s, pace = self._now_s(), self._paces[_is_probe(case)]
+        pace.done_s += self._forecast_s[case] + self._first_s.pop(case, 0.0)
+        pace.spent_s += now_s - self._last_s - once_s
+        self._last_s = now_s
+        if self._first_pass and not self._first_s:
+            self._first_pass = False
+            for one in self._paces.values():
+                one.before = one.done_s, one.spent_s
+
+
+def _is_probe(case: Case) -> bool:
+    return case.layer.role == ROOFLINE

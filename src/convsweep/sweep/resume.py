@@ -13,6 +13,7 @@ from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results import store
+from convsweep.results.machines import section
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.request import Request
@@ -51,9 +52,12 @@ def is_finished(run_dir: Path, request: Request) -> bool:
         "request": request.to_metadata(),
     }
     before, rows = select(earlier, Use.RESUME), earlier.get("rows")
+    passes = section(earlier, "request").get("passes")
     return (
         earlier.get("end_reason") in ("all_passes", "converged")
         and all(before.get(name) == value for name, value in select(now, Use.RESUME).items())
+        and isinstance(passes, int)
+        and request.passes <= passes
         and isinstance(rows, int)
         and path.is_file()
         and path.read_bytes().count(b"\n") == 1 + rows

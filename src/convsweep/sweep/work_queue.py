@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -14,7 +14,7 @@ from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import ROOFLINE
-from convsweep.sweep.forecast import Countdown, Predictor, case_s, pass_count
+from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_pass_s, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.stopping import PassResults, SweepMonitor
@@ -116,12 +116,13 @@ class GroupQueue:
             self._observe(case, outcome)
         self._rng = random.Random(settings.seed)
         self._passes = {case: pass_count(case, request.passes) for case in self._cases}
+        done = Counter(case for _, case in self._known)
+        measured = [c for c in self._cases if c not in request.skipped]
         self.countdown = Countdown(
-            {
-                case: 0.0 if case in request.skipped else case_s(case, self.backends, settings)
-                for case in self._cases
-            },
-            self._passes,
+            dict.fromkeys(self._cases, 0.0)
+            | {case: case_s(case, self.backends, settings) for case in measured},
+            {case: max(0, passes - done[case]) for case, passes in self._passes.items()},
+            first_pass_s([case for case in measured if case not in done]),
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()

@@ -283,6 +283,23 @@ def test_the_time_left_scales_what_was_spent() -> None:
     assert countdown.left_s == 0.0
 
 
+def test_what_only_the_first_pass_does_does_not_stretch_the_others() -> None:
+    now_s = iter([0.0, 10.0, 20.0, 22.0])
+    cases = [*LEFT_S]
+    countdown = Countdown(
+        dict.fromkeys(cases, 1.0),
+        dict.fromkeys(cases, 10),
+        dict.fromkeys(cases, 4.0),
+        now_s=lambda: next(now_s),
+    )
+    countdown.tick(cases[0])
+    countdown.tick(cases[1])
+    assert countdown.left_s == pytest.approx(2.0 * 18)  # as forecast: ten seconds each, for five
+    countdown.tick(cases[0])
+    assert 17 <= countdown.left_s <= 2.0 * 17
+    assert (countdown.done, countdown.total) == (3, 20)
+
+
 def test_a_first_small_case_that_took_long_does_not_make_the_rest_endless() -> None:
     now_s = iter([0.0, 5.0])
     left_s = {CASES[0]: 0.01, CASES[1]: 99.99}
