@@ -19,13 +19,13 @@ def request_() -> Request:
     return read_request(Options(grid="smoke", passes=4, ceilings=False))
 
 
-def written(folder: Path, request: Request, rows: int = ROWS, **more: object) -> Path:
+def written(folder: Path, own: Request, rows: int = ROWS, **more: object) -> Path:
     """A run's folder with `rows` rows; the content of a row is not looked at."""
     environment = {
-        **describe(dict(request.device_descriptions)),
-        "baseline": request.baseline,
-        "margin": request.margin,
-        "request": request.to_metadata(),
+        **describe(dict(own.device_descriptions)),
+        "baseline": own.baseline,
+        "margin": own.margin,
+        "request": own.to_metadata(),
         "end_reason": "all_passes",
         "rows": ROWS,
         **more,
