@@ -8,12 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.backends.kernels import buffers, depthwise
+from convsweep.backends.kernels import depthwise
 from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
+from tests.support.red_zones import guarded, red_zones
 
 BACKEND = list_backends()["depthwise_numba"]
 
@@ -79,9 +80,9 @@ def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
     inputs = make_inputs(problem, weight_kind="dense", integers=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(depthwise, "lanes_are_pixels", lambda problem: planes)
-        with buffers.red_zones():
+        with red_zones():
             conv = BACKEND.prepare(problem, guarded_weights(inputs.weights))
-            y = conv(buffers.guarded(inputs.x))
+            y = conv(guarded(inputs.x))
     assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
 

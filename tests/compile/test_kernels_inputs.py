@@ -8,10 +8,10 @@ from torch import Tensor
 
 import convsweep
 from convsweep import Backend, ConvProblem
-from convsweep.backends.kernels import buffers
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from tests.support.kernel_checks import guarded_weights, threads_are_independent, wrong_inputs
+from tests.support.red_zones import guarded, red_zones
 
 compiling = pytest.importorskip(
     "convsweep.backends.kernels.compiling", reason="needs the extra numba"
@@ -56,11 +56,11 @@ def views(x: Tensor) -> Iterator[Tensor]:
 @every_kernel
 def test_an_input_may_lie_anyhow(kernel: Backend) -> None:
     problem, inputs = given_to(kernel)
-    with buffers.red_zones():
+    with red_zones():
         conv = kernel.prepare(problem, guarded_weights(inputs.weights))
         for x in views(inputs.x):
             before = x.clone()
-            assert torch.allclose(conv(x), conv(buffers.guarded(x.contiguous())), atol=1e-4)
+            assert torch.allclose(conv(x), conv(guarded(x.contiguous())), atol=1e-4)
             assert torch.equal(x, before)
 
 

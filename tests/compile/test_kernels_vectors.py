@@ -10,6 +10,7 @@ from convsweep.backends.kernels import vectors as v
 from convsweep.backends.kernels.compiling import kernel
 from convsweep.backends.kernels.small_matrices import times, times_plus
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from tests.support import red_zones
 
 MATRIX = (
     (4.0, 0.0, -5.0, 0.0),
@@ -50,7 +51,7 @@ def _multiply(which: int, source: int, source_step: int, target: int, target_ste
 
 
 def guarded(values: object) -> Tensor:
-    return buffers.guarded(torch.tensor(values, dtype=torch.float32))
+    return red_zones.guarded(torch.tensor(values, dtype=torch.float32))
 
 
 @given(step=st.integers(LANES, LANES + 3), target_step=st.integers(LANES, LANES + 3))
@@ -58,7 +59,7 @@ def guarded(values: object) -> Tensor:
 def test_transposing_moves_every_lane_and_touches_nothing_between(
     step: int, target_step: int
 ) -> None:
-    with buffers.red_zones():
+    with red_zones.red_zones():
         source = guarded(np.arange(LANES * step, dtype=np.float32).reshape(LANES, step))
         target = buffers.empty((LANES, target_step)).fill_(-1)
         steps = step * FLOAT_BYTES, target_step * FLOAT_BYTES
@@ -68,7 +69,7 @@ def test_transposing_moves_every_lane_and_touches_nothing_between(
 
 
 def test_even_and_odd_floats_are_parted() -> None:
-    with buffers.red_zones():
+    with red_zones.red_zones():
         source = guarded(np.arange(2 * LANES, dtype=np.float32))
         even, odd = buffers.empty((LANES,)), buffers.empty((LANES,))
         _part(source.data_ptr(), even.data_ptr(), odd.data_ptr())
@@ -76,7 +77,7 @@ def test_even_and_odd_floats_are_parted() -> None:
 
 
 def test_a_single_float_is_copied() -> None:
-    with buffers.red_zones():
+    with red_zones.red_zones():
         source, target = guarded([1.5]), buffers.empty((1,))
         _copy_float(source.data_ptr(), target.data_ptr())
         assert torch.equal(source, target)
@@ -85,7 +86,7 @@ def test_a_single_float_is_copied() -> None:
 @given(rows=st.lists(floats, min_size=4, max_size=4))
 @FEW
 def test_small_matrices_multiply_vectors(rows: list[list[float]]) -> None:
-    with buffers.red_zones():
+    with red_zones.red_zones():
         source = guarded(rows)
         for which, matrix in enumerate((MATRIX, PAIRED_COLUMNS, MATRIX)):
             right = torch.tensor(matrix, dtype=torch.float64)
@@ -100,7 +101,7 @@ def test_small_matrices_multiply_vectors(rows: list[list[float]]) -> None:
 
 
 def spoil_a_zone() -> None:
-    with buffers.red_zones():
+    with red_zones.red_zones():
         source, target = guarded([0.0]), buffers.empty((LANES,))
         _copy_float(source.data_ptr(), target.data_ptr() + LANES * FLOAT_BYTES)
 

@@ -11,10 +11,10 @@ from hypothesis import settings
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels import buffers
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import GateResult, check, compute_reference
 from convsweep.problems.problem import ConvProblem
+from tests.support.red_zones import guarded, red_zones
 
 DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "25")))
 """How many problems are drawn; the environment may ask for more of them."""
@@ -38,21 +38,21 @@ def check_kernel(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with buffers.red_zones():
+        with red_zones():
             conv = prepare(problem, guarded_weights(inputs.weights))
-            return check(lambda x: conv(buffers.guarded(x)), problem, inputs, reference, bound)
+            return check(lambda x: conv(guarded(x)), problem, inputs, reference, bound)
     finally:
         torch.set_num_threads(before)
 
 
 def guarded_weights(weights: Weights) -> Weights:
     """Copies between red zones, in the checked mode."""
-    bias = None if weights.bias is None else buffers.guarded(weights.bias)
+    bias = None if weights.bias is None else guarded(weights.bias)
     factors = weights.factors
     return Weights(
-        dense=buffers.guarded(weights.dense),
+        dense=guarded(weights.dense),
         bias=bias,
-        factors=factors and (buffers.guarded(factors[0]), buffers.guarded(factors[1])),
+        factors=factors and (guarded(factors[0]), guarded(factors[1])),
     )
 
 
