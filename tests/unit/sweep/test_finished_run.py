@@ -19,8 +19,8 @@ def request_() -> Request:
     return read_request(Options(grid="smoke", passes=4, ceilings=False))
 
 
-def written(folder: Path, own: Request, rows: int = ROWS, **more: object) -> Path:
-    """A run's folder with `rows` rows; the content of a row is not looked at."""
+def written(folder: Path, own: Request, there: int = ROWS, **more: object) -> Path:
+    """A run's folder with `there` rows; the content of a row is not looked at."""
     environment = {
         **describe(dict(own.device_descriptions)),
         "baseline": own.baseline,
@@ -31,7 +31,7 @@ def written(folder: Path, own: Request, rows: int = ROWS, **more: object) -> Pat
         **more,
     }
     (folder / store.ENVIRONMENT).write_text(json.dumps(environment))
-    (folder / store.MEASUREMENTS).write_text("line\n" * (rows + 1))
+    (folder / store.MEASUREMENTS).write_text("line\n" * (there + 1))
     return folder
 
 
