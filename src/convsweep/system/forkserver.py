@@ -18,7 +18,7 @@ from threading import current_thread, main_thread
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from convsweep.system.private_folder import use_for_inductor
+from convsweep.system.private_folder import use_for_compilers
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -48,7 +48,7 @@ def start() -> None:
         from multiprocessing import forkserver
 
         get_context()
-        use_for_inductor()
+        use_for_compilers()
         with isolated_start():
             forkserver.ensure_running()
 

@@ -37,9 +37,11 @@ def private_folder() -> Path:
     return Path(new, _NAME)
 
 
-def use_for_inductor() -> None:
-    """Have TorchInductor keep its code there too, unless the user chose a folder for it."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(private_folder() / "inductor"))
+def use_for_compilers() -> None:
+    """Have TorchInductor and Triton keep their code there too, unless the user chose a folder."""
+    folder = private_folder()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
 
 
 def _parents() -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, NoReturn, Self
@@ -31,7 +31,8 @@ def exit_on_interrupt() -> Iterator[None]:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    os.write(2, b"convsweep: interrupted\n")
+    with suppress(OSError):  # standard error is full or closed
+        os.write(2, b"convsweep: interrupted\n")
     os._exit(EXIT_CODE)
 
 

@@ -20,7 +20,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.engines.adapters import example, for_each_layout
 from convsweep.backends.tensor_layout import CONV_BY_RANK, is_channels_last
 from convsweep.problems.problem import ConvProblem
-from convsweep.system.private_folder import use_for_inductor
+from convsweep.system.private_folder import use_for_compilers
 
 _OPTIONS: dict[str, Any] = {"freezing": True, "compile_threads": 1}  # starts no processes
 
@@ -42,7 +42,7 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
 
 
 def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv:
-    use_for_inductor()
+    use_for_compilers()
     import torch._inductor as inductor
 
     graph = torch.fx.symbolic_trace(_Layer(problem, weights).eval())
