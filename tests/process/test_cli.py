@@ -1,5 +1,6 @@
 """Commands in an empty folder: exit codes, files, and errors in one line."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -214,10 +215,12 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("smoke") / "run"
     done = subprocess.run(
         [sys.executable, "-m", "convsweep", "run", "--grid", "smoke", "--out", out],
+        env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert all(" measured" in line for line in done.stderr.splitlines())
     assert "speedup over torch_conv" in done.stdout
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -18,7 +19,11 @@ _INVALID_REQUEST = 2
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit; a failure of the request or of the output is one line on stderr."""
+    """Run a command and exit; a failure of the request or of the output is one line on stderr.
+
+    Warnings of libraries are shown only if Python's option -W asks for them.
+    """
+    warnings.simplefilter("ignore", append=True)
     guard_streams()
     code = _exit_code(args)
     lost = lost_output()

@@ -30,6 +30,8 @@ SERVED, FOLDER = "CONVSWEEP_SERVED_PROCESS", "CONVSWEEP_TEMPORARY_FOLDER"
 PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker"]
 # A process with threads cannot fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Warnings are for programmers, who ask for them by -W, which started processes inherit.
+_SILENT = {"PYTHONWARNINGS": "ignore"}
 _ORDERLY_S = 1.0  # for an idle process to release what it owns, such as semaphores
 
 
@@ -56,7 +58,7 @@ def start() -> None:
 @contextmanager
 def isolated_start() -> Iterator[None]:
     """Within, started processes ignore Ctrl-C, have no threads and do not run `__main__`."""
-    with _signals_held(), set_variables(_SINGLE_THREADED | _guarded()), _no_script():
+    with _signals_held(), set_variables(_SINGLE_THREADED | _SILENT | _guarded()), _no_script():
         yield
 
 
@@ -94,7 +96,7 @@ def _signals_held() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    with set_variables({"PYTHONWARNINGS": "ignore"}):  # about semaphores of a killed process
+    with set_variables(_SILENT):  # about semaphores of a killed process
         resource_tracker.ensure_running()  # its start unblocks interrupts
     ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)

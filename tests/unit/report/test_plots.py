@@ -17,7 +17,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.report import plots
 from convsweep.report.plots import heatmap, predicted_speedup, sweeps
 from convsweep.report.plots.axes import evenly, evenly_by_work
-from convsweep.report.plots.style import Picture, drawing_style, fastest_title
+from convsweep.report.plots.style import Picture, drawing_style, fastest_title, new_figure, png
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
@@ -106,6 +106,15 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.M
     one, other = (plots.png(heatmap_of(read_rows(tmp_path / n, rows)).figure) for n in ("a", "b"))
     assert one == other
     assert one.startswith(b"\x89PNG")
+
+
+def test_a_figure_without_room_for_its_panels_gets_larger() -> None:
+    figure = new_figure(1.2)
+    for panel in figure.subplots(3, 1):
+        panel.set_title("title")
+        panel.set_xlabel("label\n" * 3)
+    png(figure)
+    assert all(panel.get_position().height > 0.01 for panel in figure.axes)
 
 
 def test_one_size_has_no_figure_against_size(read: Read) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +31,8 @@ COLORS = (
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 GREY = "#6b6b6b"
+_NO_ROOM = "constrained_layout not applied"  # a warning of matplotlib's
+_ENLARGEMENTS, _LARGER = 8, 1.25
 _HANDLE, _LETTER = 0.65, 0.078  # inches of a legend's handle and of a letter
 
 _STYLE: dict[Any, Any] = {
@@ -115,10 +118,18 @@ def new_figure(height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG; the same run gives the same bytes."""
-    file = io.BytesIO()
-    with drawing_style():
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    """Return the figure as a PNG; the same run gives the same bytes.
+
+    A figure whose names and legend leave no room for a panel gets larger.
+    """
+    for _ in range(_ENLARGEMENTS):
+        with drawing_style(), warnings.catch_warnings(record=True) as found:
+            warnings.filterwarnings("always", _NO_ROOM)
+            file = io.BytesIO()
+            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        if not any(str(one.message).startswith(_NO_ROOM) for one in found):
+            break
+        figure.set_size_inches(*(_LARGER * figure.get_size_inches()))
     return file.getvalue()
 
 
