@@ -229,7 +229,9 @@ def called_problem(
     dilation: int | Size = 1,
     groups: int = 1,
 ) -> ConvProblem | None:
-    """Return the problem of a call with these arguments; None if no `ConvProblem` has its shape."""
+    """Return the problem of a call with these arguments; None if no `ConvProblem` describes it."""
+    if not input.is_floating_point():  # complex, for example
+        return None
     try:
         geometry = (stride, padding, dilation, groups)
         return convolution_problem(input.shape, weight.shape, *geometry, bias=bias is not None)

@@ -298,3 +298,60 @@ def test_macs_are_those_of_pytorchs_counter() -> None:
     trace = record(model, [X])
     assert 2 * trace.macs == counter.get_total_flops()
     assert Counter(one.macs for one in trace.convolutions) == {PLAIN.macs: 1}
+
+
+class Padded(nn.Module):
+    """TensorFlow's padding "same" at stride 2: more behind than in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 7, stride=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (2, 3, 2, 3)))
+
+
+class TwoSizes(nn.Module):
+    """One module on two sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.conv(x[..., :16, :16]), self.conv(x)
+
+
+CASES = {
+    "TensorFlow's same": (
+        lambda: Padded(), (1, 3, 224, 224), [ConvProblem(3, 8, (229, 229), 7, stride=2)], 0
+    ),
+    "circular": (
+        lambda: nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular", bias=False),
+        (1, 3, 8, 8), [ConvProblem(3, 8, (10, 10), 3)], 0,
+    ),
+    "two sizes": (
+        lambda: TwoSizes(), (1, 1, 28, 28),
+        [ConvProblem(1, 1, (n, n), 3, padding=1, bias=True) for n in (16, 28)], 0,
+    ),
+    "lazy": (
+        lambda: nn.LazyConv2d(8, 3, bias=False), (1, 3, 8, 8), [ConvProblem(3, 8, (8, 8), 3)], 0
+    ),
+    "transposed": (lambda: nn.ConvTranspose2d(32, 1, 3), (1, 32, 1, 1), [], 288),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_odd_models_are_recorded_as_they_compute(case: str) -> None:
+    make, shape, problems, unmeasured_macs = CASES[case]
+    trace = record(make(), [shape])
+    assert [conv.problem for conv in trace.convolutions] == problems
+    assert sum(conv.macs for conv in trace.convolutions) == sum(p.macs for p in problems)
+    assert sum(conv.macs for conv in trace.unmeasured) == unmeasured_macs
+
+
+def test_a_lazy_model_that_cannot_be_copied_is_refused_and_stays_lazy() -> None:
+    model = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d())
+    with pytest.raises(ValueError, match="lazy"):
+        record(model, [X])
+    assert all(map(nn.parameter.is_lazy, model.parameters()))
