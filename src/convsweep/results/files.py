@@ -63,31 +63,23 @@ def complete_or_absent(out: Path) -> Iterator[Path]:
     If `out` has files, those of the same names are replaced at the end, and no link is followed.
     """
     out = out.resolve()
-    parent = out.parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = next(path for path in out.parents if path.exists())
     if out.is_dir() and (os.path.ismount(out) or not os.access(parent, os.W_OK)):
         parent = out
     with TemporaryDirectory(prefix=".convsweep-", dir=parent) as beside:
         folder = Path(beside) / "new"
         folder.mkdir()
         yield folder
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.rename(out)  # also over an empty folder
-        except OSError:
-            if not out.is_dir():
-                raise
-            _replace_files(folder, out)
-
-
-def _replace_files(folder: Path, out: Path) -> None:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        target = out / path.relative_to(folder)
-        if target.parent.is_symlink():
-            target.parent.unlink()
-        target.parent.mkdir(exist_ok=True)
-        path.replace(target)
+        out.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # in one step if it is empty
+            folder.rename(out)
+            return
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = out / path.relative_to(folder)
+            if target.parent.is_symlink():
+                target.parent.unlink()
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
 
 
 def spreadsheet_csv(table: DataFrame) -> str:

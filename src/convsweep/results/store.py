@@ -59,9 +59,7 @@ def require_run(run_dir: Path) -> None:
 
 def require_writable(folder: Path) -> None:
     """Raise `ValueError` if files can't be written to `folder`, which may not exist yet."""
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir():
         raise ValueError(f"{str(folder)!r} can't be a folder: {str(parent)!r} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):

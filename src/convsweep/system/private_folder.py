@@ -8,7 +8,6 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,47 +20,30 @@ def private_folder() -> Path:
 
     If there is none, it is a new one for this process and those that it starts, removed at its end.
     """
-    for parent in _parents():
-        with suppress(OSError, RuntimeError):
-            folder = parent.resolve() / _NAME
-            for path in [*reversed(folder.parents), folder]:
+    user = getattr(os, "geteuid", int)()
+    chosen = (os.environ.get(name) for name in (_CHOICE, "XDG_CACHE_HOME"))
+    for parent in filter(None, (*chosen, "~/.cache", f"{tempfile.gettempdir()}/{_NAME}-{user}")):
+        with suppress(OSError, RuntimeError):  # the user has no home
+            folder = Path(parent).expanduser().resolve() / _NAME
+            for path in (*reversed(folder.parents), folder):
                 if not path.exists():
-                    with suppress(FileExistsError):  # a parallel process was faster
-                        path.mkdir(mode=0o700)
-            if _is_private(folder):
+                    path.mkdir(mode=0o700, exist_ok=True)
+            if _is_private(folder, user):
                 return folder
-    new = tempfile.mkdtemp(prefix=f"{_NAME}-")
-    atexit.register(_remove, new, os.getpid())
-    os.environ[_CHOICE] = new
-    Path(new, _NAME).mkdir(mode=0o700)
-    return Path(new, _NAME)
+    new = os.environ[_CHOICE] = tempfile.mkdtemp(prefix=f"{_NAME}-")
+    atexit.register(shutil.rmtree, new, ignore_errors=True)
+    folder = Path(new, _NAME)
+    folder.mkdir(mode=0o700)
+    return folder
 
 
-def use_for_compilers() -> None:
-    """Have TorchInductor and Triton keep their code there too, unless the user chose a folder."""
-    folder = private_folder()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
-    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
-
-
-def _parents() -> Iterator[Path]:
-    """Yield the user's choices, the usual place, and one that always exists."""
-    for variable in (_CHOICE, "XDG_CACHE_HOME"):
-        if value := os.environ.get(variable):
-            yield Path(value)
-    with suppress(RuntimeError):  # the user has no home
-        yield Path.home() / ".cache"
-    yield Path(tempfile.gettempdir()) / f"{_NAME}-{getattr(os, 'getuid', str)()}"
-
-
-def _is_private(folder: Path) -> bool:
+def _is_private(folder: Path, user: int) -> bool:
     """Return whether no other user can change the folder, or replace it or a folder above it."""
     if sys.platform == "win32":  # a user's folders have access lists there
         return os.access(folder, os.W_OK)
-    user, found = os.geteuid(), folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & _OTHERS_WRITE:
+    own, trusted = folder.lstat(), {user, 0, Path("/").stat().st_uid}
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != user or own.st_mode & _OTHERS_WRITE:
         return False
-    trusted = {user, 0, Path("/").stat().st_uid}
     for above in (path.stat() for path in folder.parents):
         shared = above.st_mode & _OTHERS_WRITE and not above.st_mode & stat.S_ISVTX
         if shared or above.st_uid not in trusted:
@@ -70,6 +52,7 @@ def _is_private(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # not in a fork
-        shutil.rmtree(folder, ignore_errors=True)
+def use_for_compilers() -> None:
+    """Have TorchInductor and Triton keep their code there too, unless the user chose a folder."""
+    for name in ("TORCHINDUCTOR", "TRITON"):
+        os.environ.setdefault(f"{name}_CACHE_DIR", str(private_folder() / name.lower()))

@@ -8,12 +8,12 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-UNWRITTEN = 74
-"""Exit code if standard output can't be written: EX_IOERR of sysexits.h."""
-_READER_GONE = 141  # 128 + SIGPIPE, as of programs that the signal ends
+UNWRITTEN, READER_GONE = 74, 141
+"""Exit codes if standard output can't be written: EX_IOERR of sysexits.h, and 128 + SIGPIPE."""
 _PLAIN = str.maketrans("µ→…²\N{NO-BREAK SPACE}", "u>~2 ")
 
 
@@ -29,27 +29,18 @@ def guard_streams() -> None:
 def lost_output() -> tuple[int, str] | None:
     """Return exit code and error if standard output was not written in full, else None."""
     sys.stdout.flush()
-    file = getattr(sys.stdout.buffer, "raw", None)
-    if not isinstance(file, _KeptError) or file.error is None:
-        return None
-    code = _READER_GONE if file.error.errno == errno.EPIPE else UNWRITTEN
-    return code, str(file.error.strerror)
+    error = getattr(getattr(sys.stdout.buffer, "raw", None), "error", None)
+    return error and (READER_GONE if error.errno == errno.EPIPE else UNWRITTEN, error.strerror)
 
 
 def _guarded(stream: TextIO | None) -> TextIO:
     if stream is None:  # it was closed when Python started
         return Path(os.devnull).open("w", encoding="utf-8")
-    try:
-        file = _KeptError(stream.fileno(), "wb", closefd=False)
-    except OSError:  # a test or a notebook shows the text
-        return stream
-    return io.TextIOWrapper(
-        io.BufferedWriter(file),
-        encoding=stream.encoding,
-        errors="plain",
-        line_buffering=bool(stream.line_buffering),
-        write_through=getattr(stream, "write_through", False),
-    )
+    with suppress(OSError):  # a test or a notebook shows the text
+        file = io.BufferedWriter(_KeptError(stream.fileno(), "wb", closefd=False))
+        lines = bool(stream.line_buffering)
+        return io.TextIOWrapper(file, stream.encoding, "plain", line_buffering=lines)
+    return stream
 
 
 class _KeptError(io.FileIO):
@@ -60,8 +51,7 @@ class _KeptError(io.FileIO):
     def write(self, data: Any, /) -> int:
         try:
             while self.error is None:
-                written: int | None = super().write(data)
-                if written is not None:
+                if (written := super().write(data)) is not None:
                     return written
                 select.select([], [self], [])  # another process made the terminal non-blocking
         except OSError as error:
