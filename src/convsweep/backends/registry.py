@@ -63,8 +63,7 @@ def _load(point: EntryPoint, version: str) -> Iterator[Backend]:
         return
     for number, backend in enumerate(loaded if isinstance(loaded, tuple) else (loaded,)):
         if fault := _fault(backend):
-            name = f"{point.name}:{number}" if number else point.name
-            yield unavailable(name, f"{point.value} {fault}")
+            yield unavailable(point.name + f":{number}" * (number > 0), f"{point.value} {fault}")
         else:
             default = _module_version(backend) or version
             yield backend if backend.version else replace(backend, version=default)
@@ -83,9 +82,8 @@ def _fault(backend: object) -> str | None:
         return f"has the name {reprlib.repr(backend.name)}; allowed: {allowed}"
     if backend.name in _TAKEN:
         return f"has the name {backend.name!r}, which means other backends"
-    if backend.family not in FAMILIES:
-        return f"has family={reprlib.repr(backend.family)}; allowed: {', '.join(FAMILIES)}"
-    return None
+    known = backend.family in FAMILIES
+    return None if known else f"has family={backend.family[:80]!r}; allowed: {', '.join(FAMILIES)}"
 
 
 def _identifier(text: str) -> str:

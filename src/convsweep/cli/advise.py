@@ -101,8 +101,7 @@ def advise(
         )
         return output.interrupted() if ending.interrupted else 1
     failed = _print_advice(advice, out)
-    for line in terminal.end_lines(ending) if advice.is_timed else ():
-        output.say(line)
+    output.say(*(terminal.end_lines(ending) if advice.is_timed else ()))
     return output.interrupted() if ending.interrupted else failed
 
 

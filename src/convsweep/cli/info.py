@@ -43,12 +43,9 @@ def env() -> int:
 
     found = describe({name: find_device(name).description for name in device_names()})
     for part in ("machine", "versions", "devices"):
-        output.say(part)
-        for name, value in found[part].items():
-            output.say(f"  {name}: {'not known' if value is None else value}")
-    output.say("warnings")
-    for warning in found["warnings"] or ["none"]:
-        output.say(f"  {warning}")
+        known = {name: "not known" if one is None else one for name, one in found[part].items()}
+        output.say(part, *(f"  {name}: {one}" for name, one in known.items()))
+    output.say("warnings", *(f"  {warning}" for warning in found["warnings"] or ["none"]))
     return 0
 
 

@@ -55,9 +55,8 @@ def noise(
     for environment_id, rows in ended.folder.measurements.groupby("environment_id", sort=False):
         with one_line_errors():
             found = measure_noise(rows)
-        output.say(f"On the nodes of environment {environment_id}:")
-        for sentence in sentences(found, []):
-            output.say(f"  {sentence}")
+        lines = (f"  {sentence}" for sentence in sentences(found, []))
+        output.say(f"On the nodes of environment {environment_id}:", *lines)
     output.say(f"Results: {folder}")
     return _end(ended, 0)
 
@@ -145,8 +144,7 @@ def _end(ended: SweepResult, failed: int) -> int:
     from convsweep.cli import terminal
     from convsweep.sweep.session import NODES_LOST
 
-    for line in terminal.end_lines(ended):
-        output.say(line)
+    output.say(*terminal.end_lines(ended))
     if ended.end_reason == NODES_LOST:
         lost = "the last node of a group is lost; repeat the command with --resume to continue"
         output.say(f"convsweep: {lost}", error=True)

@@ -65,8 +65,7 @@ def run(
         from convsweep.sweep.executor import LocalExecutor
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     failed = print_results(ending.folder, ending.summary)
-    for line in terminal.end_lines(ending):
-        output.say(line)
+    output.say(*terminal.end_lines(ending))
     return output.interrupted() if ending.interrupted else failed
 
 
@@ -90,8 +89,8 @@ def check(**chosen: Any) -> int:
     with terminal.progress() as observe:
         found = session.check(request, observe)
     output.console(width=120).print(terminal.gate_table(found))
-    for line in terminal.skip_lines((case.backend, one.status, one.reason) for case, one in found):
-        output.say(line)
+    skips = ((case.backend, one.status, one.reason) for case, one in found)
+    output.say(*terminal.skip_lines(skips))
     failed = output.print_failures(
         (one.status, case.backend, case.problem.label, one.reason) for case, one in found
     )
@@ -145,7 +144,5 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         return output.interrupted()
     with one_line_errors():
         found = measure_noise(ending.folder.measurements)
-    for sentence in sentences(found, environment_warnings()):
-        output.say(sentence)
-    output.say(f"Results: {out}")
+    output.say(*sentences(found, environment_warnings()), f"Results: {out}")
     return 0

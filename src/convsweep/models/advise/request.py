@@ -112,7 +112,7 @@ def drop_slow_backends(request: Request, max_slowdown: float) -> Request:
 
     def is_fast(case: Case) -> bool:
         limit_s = max_slowdown * nominal_call_s(case, backends[BASELINE])
-        return nominal_call_s(case, backends[case.backend]) <= limit_s
+        return case in request.skipped or nominal_call_s(case, backends[case.backend]) <= limit_s
 
     cases = [*filter(is_fast, request.cases)]
     left = {case.backend for case in cases}
