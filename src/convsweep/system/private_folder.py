@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import stat
 import sys
 import tempfile
 from contextlib import suppress
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 _NAME, _CHOICE = "convsweep", "NUMBA_CACHE_DIR"
@@ -30,8 +29,7 @@ def private_folder() -> Path:
                     path.mkdir(mode=0o700, exist_ok=True)
             if _is_private(folder, user):
                 return folder
-    new = os.environ[_CHOICE] = tempfile.mkdtemp(prefix=f"{_NAME}-")
-    atexit.register(shutil.rmtree, new, ignore_errors=True)
+    new = os.environ[_CHOICE] = tempfile.mkdtemp(prefix=f"{_NAME}-", dir=get_temp_dir())
     folder = Path(new, _NAME)
     folder.mkdir(mode=0o700)
     return folder
