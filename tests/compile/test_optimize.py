@@ -642,7 +642,7 @@ def test_a_budget_that_is_too_small_is_told_before_a_process_starts(
     model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("convsweep.models.optimize.layer_sweep.forkserver.start")
-    with pytest.raises(ValueError, match="is less than one pass takes"):
+    with pytest.raises(ValueError, match="leave no time of 1ms"):
         optimize(model, "1ms", x)
 
 

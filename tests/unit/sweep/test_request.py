@@ -9,7 +9,7 @@ from convsweep.problems.case import DTYPES, MEMORY_FORMATS, WEIGHT_KINDS
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import PROBLEM_COLUMNS, workloads
-from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
+from convsweep.sweep.request import DEFAULT_GRID, Options, Request, aa_request, read_request
 from convsweep.system import devices as device
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import usable_cores
@@ -223,6 +223,17 @@ def test_the_loop_runs_beyond_small_grids_only_if_it_or_its_family_is_named(
     assert set(read_request(Options(**chosen)).backends) == {*TEXTBOOK} - {"loop"}
     for word in ("loop", "basic", "all"):
         assert "loop" in read_request(Options(**chosen, backends=[word])).backends
+
+
+def test_a_noise_request_with_a_budget_ends_no_case_early() -> None:
+    plain = replace(SMOKE, backends=["torch_conv"], passes=3)
+    assert not aa_request(read_request(plain)).adaptive
+    timed = aa_request(read_request(replace(plain, budget="9s")))
+    assert (timed.budget_s, timed.precision) == (9.0, 0.0)
+
+
+def test_a_budget_counts_from_the_start_of_the_command() -> None:
+    assert read_request(replace(SMOKE, budget="9s", started_s=5.0)).started_s == 5.0
 
 
 def test_a_family_stands_for_its_backends() -> None:

@@ -197,6 +197,23 @@ def test_the_first_pass_grows_and_later_ones_are_shuffled() -> None:
     assert orders[1] != orders[2]
 
 
+def test_with_a_budget_probes_come_last_and_what_is_not_measured_is_known() -> None:
+    request = read_request(Options(grid="smoke", backends=["torch_conv"], budget="600s", passes=1))
+    measured: list[Case] = []
+    monitor = OpenMonitor(request)
+    vars(monitor).update(stop=lambda: len(measured) == len(request.every_case) - 1)
+    queue = GroupQueue(
+        Environment(request, {}),
+        Settings(),
+        monitor,
+        lambda pass_index, case, *others: measured.append(case),
+    )
+    LocalExecutor(request, Fakes().launch).run([queue], lambda progress: None)
+    assert {*measured[: len(request.cases)]} == {*request.cases}
+    assert {*queue.unmeasured} == {*request.ceilings} - {*measured}
+    assert len(queue.unmeasured) == 1
+
+
 def test_what_does_not_apply_is_skipped_without_a_process() -> None:
     shy = {"a": Backend("a", lambda p, w: None, unsupported=lambda problem: "too shy")}
     cases = cross(GRIDS["smoke"].layers(), ("a",))

@@ -211,6 +211,8 @@ def _measure(
     """Return the table of a sweep over the model's layers, which ends when `monotonic` does."""
     if not found.calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
+    if ends_s <= monotonic():
+        raise ValueError(f"the start and the checks leave no time of {budget} to measure layers")
     with tempfile.TemporaryDirectory(dir=temporary_folder()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
