@@ -95,6 +95,15 @@ def test_nothing_scrolls_sideways_but_tables_and_figures_in_their_boxes(opened):
     assert outside == []
 
 
+def test_tables_and_figures_fit_on_a_desk(opened):
+    wider, window = opened.execute_script(
+        "const boxes = [...document.querySelectorAll('.scroll')];"
+        "return [boxes.filter(b => b.scrollWidth > b.clientWidth + 1)"
+        ".map(b => b.getAttribute('aria-label')), innerWidth]"
+    )
+    assert wider == [] or window < 1280
+
+
 def test_there_is_no_script_and_hostile_text_is_shown_as_text(opened):
     assert opened.execute_script("return document.scripts.length") == 0
     assert opened.title == "Convolution benchmark run"

@@ -18,7 +18,7 @@ from convsweep.analysis.estimates import (
     stacked,
 )  # fmt: skip
 from convsweep.analysis.verdicts import reject_at_fdr, verdicts
-from convsweep.results.accuracy import EPOCHS, EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
+from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -89,14 +89,6 @@ class Study(NamedTuple):
     def datasets(self) -> list[str]:
         """Data sets on which networks were trained, in the order of the run."""
         return list(dict.fromkeys(quality.dataset for quality in self.qualities))
-
-    @property
-    def is_thorough(self) -> bool:
-        """Whether other reports may cite it: enough seeds, and full training."""
-        seeds = [comparison.seeds for comparison in self.comparisons]
-        ok = self.rows[self.rows["status"] == "ok"]
-        full = ok["epochs"].astype("float64") >= ok["dataset"].map(EPOCHS).astype("float64")
-        return bool(seeds) and min(seeds) >= MIN_SEEDS and bool(full.all())
 
 
 def read_study(rows: DataFrame) -> Study:

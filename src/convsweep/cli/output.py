@@ -42,7 +42,7 @@ def print_table(table: Table, styles: Mapping[str, str] | None = None, width: in
     """Print a table; `styles` maps the text of the last cell to the row's style."""
     from rich.table import Table as RichTable
 
-    printed = RichTable(box=None, pad_edge=False)
+    table, printed = table.filled, RichTable(box=None, pad_edge=False)
     for number, head in enumerate(table.heads):
         justify: Any = "right" if head in table.right else "left"
         printed.add_column(head, justify=justify, no_wrap=number == 0, overflow="fold")

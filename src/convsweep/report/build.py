@@ -87,10 +87,7 @@ def write_report(
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
     comparisons, shown = compare_settings(run), run.without_fully_connected
     with drawing_style():
-        features = [
-            section._replace(pictures=[picture.with_title_drawn() for picture in section.pictures])
-            for section in _feature_sections(run, shown, comparisons, folder)
-        ]
+        features = _feature_sections(run, shown, comparisons, folder)
     sentences = [
         *summary_sentences(run, comparisons),
         *([filtered.note] if filtered else []),
@@ -117,10 +114,9 @@ def _write_study(folder: RunFolder, out: Path) -> Path:
         section = accuracy.section(folder)
         if section is None:
             raise ValueError(f"{folder} has no networks to report")
-        drawn = [picture.with_title_drawn() for picture in section.pictures]
     environment = _environment_section(folder.environment)
     title = f"{accuracy.TITLE}: {folder.name}"
-    return write_pages(out, title, [section._replace(pictures=drawn), environment])
+    return write_pages(out, title, [section, environment])
 
 
 def _feature_sections(
@@ -137,7 +133,6 @@ def _feature_sections(
     Raises:
         ValueError: a file in the folder is damaged.
     """
-    study = accuracy.latest_sibling(folder)
     advised = advice.section(folder)
     sections = [
         advised,
@@ -147,7 +142,6 @@ def _feature_sections(
         network_breakdown.section(run, folder.networks),
         roofline.section(shown, comparisons),
         claims.section(shown),
-        None if study is None else accuracy.section(study),
     ]
     return [section for section in sections if section is not None]
 

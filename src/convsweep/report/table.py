@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from convsweep.formatting import NOT_MEASURED
+
 
 class Table(NamedTuple):
     """Heads and rows of cells, all text; the columns in `right` contain numbers."""
@@ -12,3 +14,14 @@ class Table(NamedTuple):
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     right: frozenset[str] = frozenset()
+
+    @property
+    def filled(self) -> Table:
+        """The columns in which some cell has a value."""
+        places = [
+            place
+            for place in range(len(self.heads))
+            if not self.rows or {row[place] for row in self.rows} - {"", NOT_MEASURED}
+        ]
+        heads, *rows = (tuple(row[i] for i in places) for row in (self.heads, *self.rows))
+        return Table(heads, rows, self.right)

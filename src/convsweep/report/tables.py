@@ -31,6 +31,7 @@ def escape_markdown(text: object) -> str:
 
 def markdown(table: Table) -> str:
     """Return the table in Markdown."""
+    table = table.filled
     rule = ("---:" if head in table.right else "---" for head in table.heads)
     rows = [map(escape_markdown, table.heads), rule, *(map(escape_markdown, r) for r in table.rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)

@@ -213,24 +213,3 @@ def test_a_damaged_request_is_ignored(tmp_path: Path, request_: object) -> None:
     found = report.section(RunFolder(environment(tmp_path, request=request_)))
     assert found is not None
     assert len(found.sentences) == 2
-
-
-def test_the_latest_thorough_sibling_is_cited(tmp_path: Path) -> None:
-    def folder(name: str, environment_id: str, day: int) -> Path:
-        started_at = f"2026-01-0{day}"
-        return environment(tmp_path / name, environment_id=environment_id, started_at=started_at)
-
-    run = RunFolder(folder("run", "e0", 5))
-    assert report.latest_sibling(run) is None
-    whole = shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE})
-    study(folder("few", "e0", 5), whole[:4])
-    study(folder("cut", "e0", 5), [[replace(row, epochs=1) for row in unit] for unit in whole])
-    assert report.latest_sibling(run) is None
-    for name, environment_id, day in (("old", "e0", 1), ("new", "e0", 2), ("other", "e1", 3)):
-        study(folder(name, environment_id, day), whole)
-    study(folder("empty", "e0", 4), [])
-    (folder("damaged", "e0", 5) / "accuracy.csv").write_bytes(b"\0")
-    found = report.latest_sibling(run)
-    assert found is not None
-    assert found.path == tmp_path / "new"
-    assert report.section(RunFolder(tmp_path / "few")) is not None

@@ -50,7 +50,7 @@ def checked(picture: Picture | None) -> Picture:
     assert picture.caption.endswith(".")
     assert "nan" not in picture.title + picture.alt + picture.caption
     with drawing_style():
-        picture.with_title_drawn().figure.draw_without_rendering()
+        picture.figure.draw_without_rendering()
     return picture
 
 

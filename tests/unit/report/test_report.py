@@ -9,6 +9,7 @@ import pytest
 
 from convsweep.report.build import write_report
 from convsweep.report.pages import write_pages
+from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown, merge_reasons
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
@@ -174,7 +175,7 @@ def test_what_is_missing_is_never_a_zero(tmp_path):
     markdown, _, _ = report(tmp_path, rows)
     assert "Memory and disturbances" not in headings(markdown)
     correctness = markdown.split("## Correctness")[1].split("## ")[0]
-    assert correctness.count("| not measured | not measured | not measured |") == 5
+    assert "worst error ratio" not in correctness  # no column without a value
     assert "| 0 s |" not in markdown
 
 
@@ -266,3 +267,10 @@ def test_an_out_that_cannot_be_written_is_refused_by_name(tmp_path, out):
 def test_reasons_that_differ_in_numbers_become_one():
     assert merge_reasons(["needs k=1"]) == "needs k=1"
     assert merge_reasons(["12 s, over 10 s", "3.5 s, over 10 s"]) == "3.5 to 12 s, over 10 s"
+
+
+def test_columns_without_a_value_are_left_out():
+    table = Table(("a", "b", "c"), [("1", "", "not measured"), ("2", "", "3")], frozenset("bc"))
+    assert table.filled.heads == ("a", "c")
+    assert table.filled.rows == [("1", "not measured"), ("2", "3")]
+    assert Table(("a", "b"), []).filled == Table(("a", "b"), [])

@@ -57,7 +57,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
         ]
         pictures = {picture.name: picture for picture in drawn if picture is not None}
         for picture in pictures.values():
-            picture.with_title_drawn().figure.draw_without_rendering()
+            picture.figure.draw_without_rendering()
     return pictures
 
 

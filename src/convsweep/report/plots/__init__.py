@@ -28,7 +28,7 @@ def figures(run: Run) -> list[Picture]:
             for setting in run.settings[:MOST_SETTINGS]
             for picture in _of_one_setting(run.within(setting))
         ]
-        return [picture.with_title_drawn() for picture in pictures + devices.draw(run)]
+        return pictures + devices.draw(run)
 
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:

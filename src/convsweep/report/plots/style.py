@@ -1,10 +1,8 @@
-"""Appearance of all figures: titles, colour-blind safe colours, markers, legends, PNG."""
+"""Appearance of all figures: colour-blind safe colours, markers, legends, PNG."""
 
 from __future__ import annotations
 
 import io
-import re
-import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from convsweep.formatting import slug
-from convsweep.report.plots.canvas import FONT, NO_BREAK_SPACE, DataCanvas
+from convsweep.report.plots.canvas import FONT, DataCanvas
 
 WIDTH = 9.0  # inches; at 150 dots per inch twice what a README shows
 DPI = 150
@@ -51,7 +49,6 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "legend.frameon": False,
-    "figure.titlesize": 12,
     "figure.facecolor": "white",
     "svg.fonttype": "none",
 }
@@ -59,7 +56,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """Figure with its file name, title, text alternative and caption."""
+    """Figure with its file name, text alternative, and the title and caption around it."""
 
     name: str
     figure: Figure
@@ -70,12 +67,6 @@ class Picture:
     def of(self, setting: str) -> Picture:
         """Return the same picture, named and titled after its setting."""
         return replace(self, name=f"{self.name}_{slug(setting)}", title=f"{self.title} ({setting})")
-
-    def with_title_drawn(self) -> Picture:
-        """Draw the title above the figure and return the picture."""
-        text = re.sub(r"(?<=\d) (?=(ns|µs|ms|s|%)\b)", NO_BREAK_SPACE, self.title)
-        self.figure.suptitle(textwrap.fill(text, 86), x=0.01, ha="left", fontweight="bold")
-        return self
 
 
 def fastest_title(subject: str, winners: Iterable[str], total: int, noun: str) -> str:

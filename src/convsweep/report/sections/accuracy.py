@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from convsweep import formatting
 from convsweep.analysis.accuracy import FINDINGS, SAME_WITHIN, VARIANT_NAMES, Study, read_study
@@ -155,16 +154,3 @@ def comparison_table(study: Study) -> Table:
 def _points(share: Interval, start: float = 0) -> str:
     """Return a share in percentage points, such as `-0.80 [-2.60, 1.00]`."""
     return formatting.interval(*share, write=lambda end: f"{100 * end:.2f}", start=start)
-
-
-def latest_sibling(folder: RunFolder) -> RunFolder | None:
-    """Return the newest study in the same parent folder and environment, or None.
-
-    Damaged studies, and those with few seeds or shortened training, are ignored.
-    """
-    for sibling in folder.siblings():
-        if is_accuracy_run(sibling):
-            with suppress(ValueError):
-                if read_study(ACCURACY_TABLE.load(sibling.path)).is_thorough:
-                    return sibling
-    return None
