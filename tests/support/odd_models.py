@@ -224,7 +224,7 @@ MODELS: dict[str, OddModel] = {
     "autocast": function(lambda c, x: torch.autocast("cpu", torch.bfloat16)(c)(x)),
     "compiled": plain(lambda: torch.compile(small())),
     "compiled_inside": plain(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), torch.compile(small()))),
-    "compiled_twice": plain(lambda: torch.compile(torch.compile(small()))),
+    "compiled_twice": plain(lambda: torch.compile(torch.compile(small())), measured=False),
     "compiled_in_place": plain(partial(changed, lambda m: m.compile())),
     "compiled_layer": plain(lambda: torch.compile(nn.Conv2d(3, 8, 3))),
     "compiled_half": plain(lambda: torch.compile(small().half())),

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, 
 from io import StringIO
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,8 +34,16 @@ def user_code(shown: bool = True) -> Iterator[None]:
     interrupts: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(_counted(interrupts))
-        for context in _redirections(shown):
-            stack.enter_context(context)
+        empty = os.open(os.devnull, os.O_RDWR)
+        stack.callback(os.close, empty)
+        if not shown:
+            stack.enter_context(redirect_stderr(StringIO()))
+            stack.enter_context(_descriptor(2, empty))
+        stack.enter_context(redirect_stdout(sys.stderr))
+        stack.enter_context(_descriptor(1, 2))
+        stack.enter_context(_descriptor(0, empty))
+        before = sys.stdin, sys.breakpointhook
+        sys.stdin, sys.breakpointhook = StringIO(), input  # a debugger finds no input either
         try:
             yield
         except UserCodeError:
@@ -44,6 +52,8 @@ def user_code(shown: bool = True) -> Iterator[None]:
             if interrupts and isinstance(error, KeyboardInterrupt):
                 raise
             raise UserCodeError(error_line(error)) from error
+        finally:
+            sys.stdin, sys.breakpointhook = before
 
 
 @contextmanager
@@ -65,44 +75,16 @@ def _counted(interrupts: list[int]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _redirections(shown: bool) -> Iterator[Context[Any]]:
-    """Yield a context for each stream."""
-    yield _empty_stdin()
-    yield _descriptor(0, None)
-    if not shown:
-        yield redirect_stderr(StringIO())
-        yield _descriptor(2, None)
-    yield _descriptor(1, 2)
-    yield redirect_stdout(sys.stderr)
-
-
 @contextmanager
-def _empty_stdin() -> Iterator[None]:
-    before = sys.stdin, sys.breakpointhook
-    sys.stdin, sys.breakpointhook = StringIO(), _refuse_breakpoint
-    try:
-        yield
-    finally:
-        sys.stdin, sys.breakpointhook = before
-
-
-def _refuse_breakpoint(*arguments: object, **keywords: object) -> NoReturn:
-    raise RuntimeError("breakpoint() needs a terminal, which a measured model does not have")
-
-
-@contextmanager
-def _descriptor(number: int, target: int | None) -> Iterator[None]:
-    """Within, a file descriptor is another one, or empty; a closed one stays closed."""
+def _descriptor(number: int, target: int) -> Iterator[None]:
+    """Within, a file descriptor is another one; a closed one stays closed."""
     try:
         before = os.dup(number)
     except OSError:
         yield
         return
     _flush()
-    opened = os.open(os.devnull, os.O_RDWR) if target is None else target
-    os.dup2(opened, number)
-    if target is None:
-        os.close(opened)
+    os.dup2(target, number)
     try:
         yield
     finally:

@@ -80,11 +80,9 @@ class _ComplexCalls(TorchFunctionMode):
     ) -> Any:
         """Return the function's own result."""
         call = partial(func, *args, **(kwargs or {}))
-        if "conv" in getattr(func, "__name__", ""):
-            for value in (*args, *(kwargs or {}).values()):
-                if isinstance(value, Tensor) and value.is_complex():
-                    return self._recorder.as_unmeasured(dtype_reason(value), call)
-        return call()
+        values = (*args, *call.keywords.values()) if "conv" in getattr(func, "__name__", "") else ()
+        found = next((v for v in values if isinstance(v, Tensor) and v.is_complex()), None)
+        return call() if found is None else self._recorder.as_unmeasured(dtype_reason(found), call)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -44,19 +45,13 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
     """
     own_dtypes = (t.dtype for t in tensors_of(model) if t.is_floating_point() or t.is_complex())
     dtypes = dict.fromkeys((torch.float32, next(own_dtypes, torch.float32)))
-    for dtype in dtypes:
-        # The run with real tensors raises the model's own errors.
-        with suppress(UserCodeError), user_code():
-            return _trace(model, input_shapes, dtype, FakeTensorMode(allow_non_fake_inputs=True))
-    for dtype in dtypes:
+    for is_fake, dtype in itertools.product((True, False), dtypes):
         try:
             with user_code():
-                trace = _trace(model, input_shapes, dtype, None)
-        except UserCodeError as error:
+                fake = FakeTensorMode(allow_non_fake_inputs=True) if is_fake else None
+                return _trace(model, input_shapes, dtype, fake)
+        except UserCodeError as error:  # the last one, with real tensors, is the model's own
             failure = str(error)
-        else:
-            trace.really_run = True
-            return trace
     shapes = " and ".join(format_size(shape) for shape in input_shapes)
     if _INTEGERS.search(failure):
         shapes += " (normals; integer inputs are not supported)"
@@ -84,6 +79,7 @@ def _trace(
         names = stack.enter_context(module_names(own))
         stack.enter_context(recording(trace, names))
         own(*inputs)
+    trace.really_run = fake is None
     return trace
 
 
