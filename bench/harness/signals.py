@@ -173,8 +173,8 @@ def main(share: float, commands: tuple[str, ...], seed: int, out: Path) -> None:
             found.append(one)
     left = {name: sum(getattr(x, name) for x in found)
             for name in ("processes_left", "temporary_left", "shared_memory_left")}  # fmt: skip
-    failed = sum(x.resumed not in ("", "0") for x in found)
-    click.echo(f"{len(found)} signals: {left}, not resumed: {failed}")
+    refused = sum(x.resumed not in ("", "0", "1") for x in found)  # 1: a case failed
+    click.echo(f"{len(found)} signals: {left}, not resumed: {refused}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from convsweep.system import forkserver
 
 
 def compute() -> None:
-    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sh", "-c", "mktemp; exec sleep 600"], stdout=subprocess.DEVNULL)
     sys.stdout.write("computes\n")
     sys.stdout.flush()
     ctypes.PyDLL(None).sleep(600)  # holds the interpreter's lock

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
@@ -42,6 +43,8 @@ def _guard(served: int) -> None:
             os.setpgid(0, 0)  # to end it together with its compilers
             _end_after(server, signal.SIGKILL)
 
+    tempfile.gettempdir()  # is kept for Python; only compilers get the new one
+    os.environ["TMPDIR"] = os.environ[FOLDER]
     os.setpgid(0, 0)  # signals of a terminal are for the served process
     signal.signal(signal.SIGTERM, end)
     os.register_at_fork(after_in_child=begin_child)
