@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from convsweep.problems.problem import ConvProblem
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor as Tensor
+else:
+    Tensor = Any  # torch is imported late
 
 BASIC = "basic"
 FAMILIES = (BASIC, "algorithms", "kernels", "engines")

@@ -7,15 +7,10 @@ a 1x1 convolution of a signal. The copy multiplies by one number, as Scale of ST
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import ROOFLINE
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _MATRIX_SIDES = {"vulkan": (256,), "cpu": (384, 1024)}  # vulkan may run in software: a small one
 _DEFAULT_SIDES = (1024, 4096)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from convsweep.backends.base import (
     Backend,
     Conv,
+    Tensor,
     Weights,
     factored_sum_bound,
     library_bound,
@@ -22,9 +23,6 @@ from convsweep.problems.separable import (
     separable_macs,
     separable_min_bytes,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class GraphLayer(NamedTuple):

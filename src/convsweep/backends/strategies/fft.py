@@ -3,16 +3,10 @@
 Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs.
 """
 
-from __future__ import annotations
-
 from math import log2, prod
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_bytes, direct_sum_bound
 from convsweep.problems.problem import ConvProblem, Size
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MAX_SPECTRUM = 2**27
 """Numbers in the spectrum of the weights: half a gigabyte in float32."""

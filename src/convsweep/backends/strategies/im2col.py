@@ -1,14 +1,7 @@
 """im2col: windows copied to columns, then one matrix product per group."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -4,17 +4,11 @@ The lowering of Chellapilla et al. 2006, blocked as in Goto & van de Geijn 2008 
 High-Performance Matrix Multiplication): the columns of a band take half of an L2 cache.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 COLUMNS_BYTES = 1 << 18
 """Half of a typical L2 cache of 512 KB; weights and outputs use the rest."""

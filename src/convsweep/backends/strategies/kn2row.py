@@ -4,17 +4,11 @@ Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using Gener
 Multiplication, in its accumulating form.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def shift(

@@ -1,14 +1,7 @@
 """1x1 convolution as a fully connected layer per pixel (Dive into Deep Learning, 7.4.3)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from convsweep.backends.base import Backend, Conv, Weights, matrix_unsupported
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, matrix_unsupported
 from convsweep.problems.problem import ConvProblem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -3,16 +3,10 @@
 Zhang et al., Dive into Deep Learning, section 7.4: multiple input and multiple output channels.
 """
 
-from __future__ import annotations
-
 from itertools import product
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem, Size
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def corr2d(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:

@@ -4,16 +4,10 @@ Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network, who
 The lowered matrix L is K_h / stride times smaller than im2col's: rows are read again, not copied.
 """
 
-from __future__ import annotations
-
 from math import prod
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def unsupported(problem: ConvProblem) -> str | None:

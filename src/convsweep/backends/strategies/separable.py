@@ -1,11 +1,8 @@
 """Depthwise-separable layer: a depthwise, then a 1x1 convolution (Howard et al. 2017)."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, factored_sum_bound
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     depthwise_part,
@@ -13,9 +10,6 @@ from convsweep.problems.separable import (
     separable_macs,
     separable_min_bytes,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -4,17 +4,11 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, algorithm 
 used: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
 """
 
-from __future__ import annotations
-
 from math import ceil, prod, sqrt
-from typing import TYPE_CHECKING
 
-from convsweep.backends.base import Backend, Conv, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_bytes, direct_sum_bound
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TILES_BYTES = 8 << 20
 """Bytes of transformed input per step: about one core's share of the last cache."""
