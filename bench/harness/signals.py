@@ -141,6 +141,8 @@ def trial(command: str, name: str, to: str, moment_s: float) -> Trial:
 
 def trials(share: float, seed: int, commands: tuple[str, ...]) -> Iterator[Trial]:
     """Yield the trials of each command, at moments drawn from its whole duration."""
+    for number in TIMES:  # a shell starts background processes with ignored signals
+        signal.signal(signal.Signals[number], signal.SIG_DFL)
     moment = random.Random(seed)
     for command in commands:
         with tempfile.TemporaryDirectory(prefix="signals-") as name:
