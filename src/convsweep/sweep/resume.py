@@ -50,6 +50,7 @@ def is_finished(run_dir: Path, request: Request) -> bool:
         "baseline": request.baseline,
         "margin": request.margin,
         "request": request.to_metadata(),
+        "settings": {"case_timeout_s": request.case_timeout_s},
     }
     before, rows = select(earlier, Use.RESUME), earlier.get("rows")
     passes = section(earlier, "request").get("passes")

@@ -26,6 +26,7 @@ def written(folder: Path, own: Request, there: int = ROWS, **more: object) -> Pa
         "baseline": own.baseline,
         "margin": own.margin,
         "request": own.to_metadata(),
+        "settings": {"case_timeout_s": own.case_timeout_s},
         "end_reason": "all_passes",
         "rows": ROWS,
         **more,
@@ -40,6 +41,7 @@ def test_a_complete_run_is_finished_for_no_more_passes(tmp_path: Path, request_:
     assert is_finished(run_dir, request_)
     assert is_finished(run_dir, replace(request_, passes=2))
     assert not is_finished(run_dir, replace(request_, passes=5))
+    assert not is_finished(run_dir, replace(request_, case_timeout_s=7.0))
     assert not is_finished(run_dir, replace(request_, cases=request_.cases[1:]))
 
 
