@@ -2,8 +2,9 @@
 
     python -m bench.harness.kills --times 200 --out results/harness
 
-Main process, fork server and workers are killed at once. For speed, most runs are forks of this
-process, which has imported everything; the last ones run the command. Both start a new fork server.
+The main process is killed; the kernel ends its fork server and workers. For speed, most runs are
+forks of this process, which has imported everything; the last ones run the command. Both start a
+new fork server.
 """
 
 from __future__ import annotations
