@@ -27,8 +27,7 @@ from convsweep.models.optimize.geometry import geometry
 from convsweep.models.optimize.layers import dispatches, this_machine
 from convsweep.models.optimize.report import OptimizeReport
 from convsweep.results.best_csv import BEST_COLUMNS, MACHINE, write_best
-from convsweep.results.schema import MEASUREMENTS_TABLE, Row
-from convsweep.results.store import write_environment
+from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 from tests.support.strategies import conv_problems
 
@@ -114,11 +113,7 @@ def write(tmp_path: Path) -> Write:
 
     def write(rows: list[Row], environment: dict[str, object] | None = None) -> Path:
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        measurements = MEASUREMENTS_TABLE.open(folder)
-        measurements.append(*rows)  # at once: each append waits for the disk
-        measurements.close()
-        write_environment(folder, environment or this_environment())
-        return folder
+        return made.write(folder, rows, environment or this_environment())
 
     return write
 

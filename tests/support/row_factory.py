@@ -51,7 +51,14 @@ VARIED = [
         load_avg_1m=0.5,
         layer_count=7,
     ),
-    replace(ROW, status="skipped", median_s=None, reason="needs 1, 2 and 3", sample_flags="drift"),
+    replace(
+        ROW,
+        pass_index=1,
+        status="skipped",
+        median_s=None,
+        reason="needs 1, 2 and 3",
+        sample_flags="drift",
+    ),
     replace(ROW, layer="β", reason="ends\n", median_s=0.1 + 0.2, cache="cold"),
 ]
 

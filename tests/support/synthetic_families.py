@@ -7,9 +7,9 @@ from pathlib import Path
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.schema import Row
 from convsweep.results.store import load
-from tests.support.synthetic_runs import modelled_s, rows, square
+from tests.support.synthetic_runs import modelled_s, rows, square, write
 
 FAMILIES = {
     "winograd": "algorithms",
@@ -96,8 +96,5 @@ def family_rows(
 
 def run_of(made: Iterable[Row], folder: Path) -> Run:
     """Return the analysed run of these rows."""
-    measurements = MEASUREMENTS_TABLE.open(folder)
-    measurements.append(*made)
-    measurements.close()
-    found = load(folder)
+    found = load(write(folder, made))
     return read_run(found, summarize(found))

@@ -210,11 +210,20 @@ def network(passes: int = 5) -> list[Row]:
 def write(run_dir: Path, made: Iterable[Row], environment: dict[str, object] | None = None) -> Path:
     """Write the rows, and the environment where there is one, as a run does."""
     measurements = MEASUREMENTS_TABLE.open(run_dir)
-    measurements.append(*made)
+    measurements.append(*map(_ordered, made))
     measurements.close()
     if environment is not None:
         write_environment(run_dir, environment)
     return run_dir
+
+
+def _ordered(row: Row) -> Row:
+    """The row with quantiles on either side of its median, which a test may have changed."""
+    median_s = row.median_s
+    if median_s is None or row.min_s is None or row.p05_s is None or row.p95_s is None:
+        return row
+    low = {name: min(getattr(row, name), median_s) for name in ("min_s", "p05_s")}
+    return replace(row, p95_s=max(row.p95_s, median_s), **low)
 
 
 ENVIRONMENT: dict[str, object] = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from convsweep.analysis.cases import Cases, read_cases, split
 from convsweep.analysis.estimates import (
@@ -30,6 +30,7 @@ from convsweep.results.store import RunFolder
 _OF_ONE_MACHINE = ("environment_id", "backend_version", "device_name")
 SHARED_COLUMNS = tuple(name for name in CASE_COLUMNS if name not in _OF_ONE_MACHINE)
 """Columns that identify the same case in two runs."""
+VERDICTS = ("slower", "faster", "undecided", "same")
 _FAILED = ("mismatch", "crash", "error", "out_of_memory", "timeout")
 
 
@@ -47,6 +48,25 @@ class RunComparison(NamedTuple):
     """Backend that times are relative to, pass by pass; None for absolute times."""
     margin: float
     differences: list[str]  # differences of machine, versions and settings
+    gaps: list[str]  # sentences on what the runs themselves lack
+
+    @property
+    def missing(self) -> Series[bool]:
+        """Mask of the cases that were ok and are now not in the run, or skipped."""
+        now = self.cases["status_new"]
+        return self.cases["status_old"].eq("ok") & (now.isna() | now.eq("skipped"))
+
+    @property
+    def judged(self) -> Series[bool]:
+        """Mask of the cases that were compared."""
+        return self.cases["verdict"].isin(VERDICTS)
+
+    def exit_code(self, *, allow_missing: bool) -> int:
+        """Return 1 if a case is slower or failed, 3 if a comparison is missing, else 0."""
+        if self.cases["regression"].any():
+            return 1
+        complete = allow_missing or not (self.gaps or self.missing.any())
+        return 0 if self.judged.any() and complete else 3
 
 
 def compare(
@@ -64,14 +84,14 @@ def compare(
     no common baseline.
 
     Raises:
-        ValueError: a folder is no run, the runs share no case, or machine, versions or settings
-            differ and `across_machines` is not set.
+        ValueError: a folder is no run, or machine, versions or settings differ and
+            `across_machines` is not set.
     """
     runs = RunFolder(old_dir), RunFolder(new_dir)
     rows = [_requested_rows(run) for run in runs]
     found = list(_differences(*runs))
-    ids = [str(own["environment_id"].iloc[0]) for own in rows]
-    if not found and ids[0] != ids[1]:
+    ids = [one for own in rows for one in own["environment_id"].unique()]
+    if not found and len({*ids}) > 1:
         found.append(f"environment_id: {ids[0]!r} against {ids[1]!r}")
     if found and not across_machines:
         raise ValueError(
@@ -81,18 +101,24 @@ def compare(
     margin = runs[1].request.margin if margin is None else margin
     baseline = None if absolute else _common_baseline(runs, rows)
     old, new = (read_cases(own, baseline or "") for own in rows)
-    cases = _pair(old, new)
-    if not (cases["row_old"].notna() & cases["row_new"].notna()).any():
-        raise ValueError(f"{runs[0]} and {runs[1]} share no case")
-    return RunComparison(*_judge(cases, old, new, baseline, margin), baseline, margin, found)
+    judged = _judge(_pair(old, new), old, new, baseline, margin)
+    gaps = [gap for age, run, own in zip(("old", "new"), runs, (old, new), strict=True)
+            for gap in _gaps(age, run, len(own.info))]  # fmt: skip
+    return RunComparison(*judged, baseline, margin, found, gaps)
+
+
+def _gaps(age: str, run: RunFolder, cases: int) -> Iterator[str]:
+    """Yield sentences on how a run that has these `cases` is incomplete."""
+    if run.unfinished:
+        yield f"The {age} run is unfinished: {run.unfinished}."
+    if cases < run.request.cases:
+        yield f"The {age} run has {cases} of its {run.request.cases} requested cases."
 
 
 def _requested_rows(run: RunFolder) -> DataFrame:
     """Return the rows of the requested cases, all of one environment."""
     rows = split(run.measurements).requested
-    if rows.empty:
-        raise ValueError(f"{run} has no measurements to compare")
-    if (found := rows["environment_id"].nunique()) != 1:
+    if (found := rows["environment_id"].nunique()) > 1:
         raise ValueError(f"{run} has rows of {found} environments; only 1 is allowed")
     return rows
 
@@ -157,7 +183,7 @@ def _judge(
 _CHANGE = ("change", "change_ci_low", "change_ci_high")
 
 
-def _rows(logs: Array, places: pd.Series[float]) -> Array:
+def _rows(logs: Array, places: Series[float]) -> Array:
     """Return the rows of `logs` at these places; NaN for a missing place."""
     present = places.notna().to_numpy(dtype=bool)
     taken = np.full((len(places), logs.shape[1]), np.nan)

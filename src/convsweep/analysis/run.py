@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
-from convsweep.analysis.cases import split
+from convsweep.analysis.cases import RowsByRole, split
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
-from convsweep.analysis.labels import label_cases
+from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
@@ -95,7 +95,7 @@ def read_run(
         planned: number of requested cases; 0 if unknown.
         other_shards_cases: number of cases that belong to other shards.
     """
-    by_role, rows = split(summary), split(measurements)
+    by_role, rows = _of_requested(split(summary)), _of_requested(split(measurements))
     cases, ceilings, parts = (label_cases(frame, by_role.requested) for frame in by_role)
     timed, _, timed_parts = (label_cases(frame, rows.requested) for frame in rows)
     for frame in (parts, timed_parts):
@@ -119,6 +119,17 @@ def read_run(
         separable_parts=parts,
         other_shards_cases=other_shards_cases,
     )
+
+
+def _of_requested(rows: RowsByRole) -> RowsByRole:
+    """Leave out probes and separable parts of machines and settings without a requested case."""
+
+    def kept(frame: DataFrame, columns: tuple[str, ...]) -> DataFrame:
+        keys = pd.MultiIndex.from_frame(rows.requested[[*columns]])
+        return frame[pd.MultiIndex.from_frame(frame[[*columns]]).isin(keys)]
+
+    ceilings, parts = rows.ceilings, rows.separable_parts
+    return RowsByRole(rows.requested, kept(ceilings, MACHINE_COLUMNS), kept(parts, SETTING_COLUMNS))
 
 
 class MeanSpeedup(NamedTuple):

@@ -32,15 +32,23 @@ def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
 @click.argument("new", metavar="NEW", type=options.path)
 @click.option("--margin", metavar="SHARE", help="Smallest relevant change (default: as in NEW).")
 @click.option("--absolute", is_flag=True, help="Compare plain times, including machine drift.")
+@click.option("--allow-missing", is_flag=True, help="Accept missing cases and unfinished runs.")
 @options.across_machines
 @options.table_format("markdown suits a pull request.")
 def compare(
-    old: Path, new: Path, margin: str | None, absolute: bool, across_machines: bool, form: str
+    old: Path,
+    new: Path,
+    margin: str | None,
+    absolute: bool,
+    allow_missing: bool,
+    across_machines: bool,
+    form: str,
 ) -> int:
     """Test which cases are slower in run NEW than in run OLD.
 
     Compares speedups over the baseline, which cancels most of the machine's drift. Exit code 1 if
-    a case is slower, or was ok and failed now.
+    a case is slower, or was ok and failed now; else 3 if no case was compared, cases are missing
+    or a run is unfinished.
     """
     from convsweep.analysis.compare import compare as compare_runs
     from convsweep.report import comparison
@@ -57,11 +65,11 @@ def compare(
     elif form == "markdown":
         output.print_text(comparison.page(found))
     else:
-        for table in comparison.tables(found):
+        for table in filter(lambda table: table.rows, comparison.tables(found)):
             output.print_table(table, _STYLES)
             output.say("")
         output.print_sentences(comparison.sentences(found))
-    return int(found.cases["regression"].any())
+    return found.exit_code(allow_missing=allow_missing)
 
 
 _STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}

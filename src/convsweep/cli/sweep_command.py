@@ -57,7 +57,7 @@ def sweep_with_progress(
 
 
 def print_results(folder: RunFolder, summary: DataFrame) -> int:
-    """Print a run's results; return exit code 1 if a case failed, else 0."""
+    """Print a run's results; return exit code 1 if a case failed or none was measured, else 0."""
     from convsweep.analysis.run import read_run
     from convsweep.analysis.separable.pairing import compare_settings
     from convsweep.cli import terminal
@@ -65,6 +65,9 @@ def print_results(folder: RunFolder, summary: DataFrame) -> int:
 
     requested = folder.request
     run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
+    if run.cases.empty:
+        print(f"No case was measured before the run ended; --resume continues. Results: {folder}")
+        return 1
     for table in terminal.result_tables(run):
         output.console().print(table)
     sentences = summary_sentences(run, compare_settings(run))

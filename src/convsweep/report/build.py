@@ -91,7 +91,7 @@ def write_report(
     sentences = [
         *summary_sentences(run, comparisons),
         *([filtered.note] if filtered else []),
-        *_incomplete(environment, len(measurements)),
+        *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *lacks(environment),
     ]
     rows = label_cases(split(measurements).requested)
@@ -192,14 +192,3 @@ def _noise(folder: RunFolder) -> list[str]:
             if noise.comparisons >= _MIN_COMPARISONS:
                 return noise_sentences(noise, [])
     return []
-
-
-def _incomplete(environment: Mapping[str, Any], rows: int) -> list[str]:
-    """Return a sentence if rows are missing or the run did not reach its end."""
-    written = environment.get("rows")
-    if isinstance(written, int) and rows < written:
-        return [f"Incomplete file: {written - rows} of {written} rows are missing."]
-    reason = environment.get("end_reason")
-    if "request" not in environment or reason in ("all_passes", "converged", "budget"):
-        return []
-    return [f"Incomplete run: {reason or 'cut off or still running'}."]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pandas import DataFrame, Series
 
 from convsweep import formatting
-from convsweep.analysis.compare import RunComparison
+from convsweep.analysis.compare import VERDICTS, RunComparison
 from convsweep.report.table import Table
 from convsweep.report.tables import by_setting, escape_markdown, markdown
 
-VERDICTS = ("slower", "faster", "undecided", "same")
 LEGEND = (
     "A change above 1 means faster now. Brackets are 95 % intervals. Verdicts are corrected for "
     "the number of cases and are stricter."
@@ -19,25 +18,34 @@ _MAX_NAMES = 3
 
 
 def headline(found: RunComparison) -> str:
-    """Return one line: regression or not, and the number of cases per verdict."""
+    """Return one line: regression or not, if that is known, and the number of cases per verdict."""
     counts = found.cases["verdict"].value_counts()
     parts = [f"{counts.get(name, 0)} {name}" for name in VERDICTS]
-    broken = len(_broken(found))
-    word = "Regression" if found.cases["regression"].any() else "No regression"
-    return (
-        f"{word}: {', '.join(parts)}, {broken} failed that were ok; "
-        f"margin {found.margin * 100:g} %."
-    )
+    parts += [f"{len(_broken(found))} failed that were ok", f"{found.missing.sum()} missing"]
+    return f"{_result(found)}: {', '.join(parts)}; margin {found.margin * 100:g} %."
+
+
+def _result(found: RunComparison) -> str:
+    undecided = found.cases["verdict"].eq("undecided").sum()
+    if found.cases["regression"].any():
+        return "Regression"
+    if not found.judged.any():
+        return "Nothing was compared"
+    if found.gaps or found.missing.any():
+        return "Incomplete comparison, no regression in the cases that were compared"
+    if undecided:
+        return "All undecided" if undecided == found.judged.sum() else "Partly undecided"
+    return "No regression"
 
 
 def judged(found: RunComparison) -> DataFrame:
     """Return the cases that have a verdict or fail now."""
-    return found.cases[found.cases["verdict"].isin(VERDICTS) | found.cases["regression"]]
+    return found.cases[found.judged | found.cases["regression"]]
 
 
 def notes(found: RunComparison) -> list[str]:
     """Return what was compared, failed cases, cases without a verdict, differences of the runs."""
-    lines = [
+    lines = found.gaps + [
         f"{case['status_new']}, ok before: {case['backend']} on {case['label']}: "
         f"{case['reason'] or 'no reason given'}"
         for _, case in _broken(found).iterrows()

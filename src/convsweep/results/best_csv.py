@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsweep.results.csv_table import Column, cell_error, columns_of, parse_column
+from convsweep.results.csv_table import Column, columns_of, parse_column
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
 if TYPE_CHECKING:
@@ -116,11 +117,5 @@ def read_best(path: Path) -> DataFrame:
 
 def _parse(column: Column, cells: Sequence[str]) -> Series[Any]:
     """Return one column; an interval may end at infinity."""
-    found = parse_column(column, cells, range(2, len(cells) + 2))
-    if column.type in (int, float):
-        lowest = 1 if column.type is int else 0
-        allowed = found.ge(lowest).fillna(False)
-        for line, (cell, fits) in enumerate(zip(cells, allowed, strict=True), start=2):
-            if cell and not fits:
-                raise cell_error(line, column, cell, f"a number from {lowest} on")
-    return found
+    limits = (1 if column.type is int else 0, math.inf)
+    return parse_column(column, cells, range(2, len(cells) + 2), limits)

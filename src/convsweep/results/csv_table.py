@@ -23,6 +23,7 @@ MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
 MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
 _AT_ONCE = 10_000  # lines that are text in memory
+_MOST, _MOST_S = 2.0**63, 1e8  # largest number; seconds that no run lasts, three years
 _DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}  # all allow missing
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
 _BOOLS = {"True": True, "False": False}
@@ -52,12 +53,26 @@ def columns_of(row_class: type) -> tuple[Column, ...]:
     )
 
 
-def parse_column(column: Column, cells: Sequence[str], lines: Sequence[int]) -> Series[Any]:
+def parse_column(
+    column: Column, cells: Sequence[str], lines: Sequence[int], limits: tuple[float, float]
+) -> Series[Any]:
     """Return the cells of one column as its type; an empty cell is missing.
 
     Raises:
-        ValueError: names the line, the column and the cell that can't be a value of it.
+        ValueError: names the line, the column and the cell that can't be a value of it, also of a
+            number outside of the `limits`.
     """
+    found = _converted(column, cells, lines)
+    if column.type in (int, float):
+        fits = found.between(*limits).fillna(False)
+        for line, cell, fit in zip(lines, cells, fits, strict=True):
+            if cell and not fit:
+                expected = f"a number from {limits[0]:g} to {limits[1]:g}"
+                raise cell_error(line, column, cell, expected)
+    return found
+
+
+def _converted(column: Column, cells: Sequence[str], lines: Sequence[int]) -> Series[Any]:
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
     parse, dtype = _PARSERS[column.type], pd.api.types.pandas_dtype(_DTYPES[column.type])
@@ -100,6 +115,8 @@ class CsvTable(Generic[RowT]):
     largest_file: int  # Bytes that a reader accepts
     allowed: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Allowed texts of columns that have a fixed set of them."""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Smallest and largest numbers of columns with other limits than most."""
     check: Callable[[DataFrame], None] = lambda frame: None
     """Raises `ValueError` if a loaded table can't come from a run."""
     complete_rows: Callable[[DataFrame], int] = len
@@ -190,7 +207,9 @@ class CsvTable(Generic[RowT]):
                 wrong = next(i for i, cell in enumerate(own) if cell not in allowed)
                 expected = f"one of {', '.join(allowed)}"
                 raise cell_error(numbers[wrong], column, own[wrong], expected)
-            parts[column.name] = parse_column(column, own, numbers)
+            largest = _MOST_S if column.name.endswith("_s") else _MOST
+            limits = self.limits.get(column.name, (0, largest))
+            parts[column.name] = parse_column(column, own, numbers, limits)
         return parts
 
     def _frame(self, parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Flag, auto
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 
 class Use(Flag):
@@ -44,6 +45,60 @@ METADATA_KEYS: dict[str, Use] = {
 _PER_MACHINE = [key for key, use in METADATA_KEYS.items() if Use.PER_MACHINE in use]
 MACHINE_KEYS = tuple(key for key in _PER_MACHINE if "." not in key)
 MACHINE_SETTINGS = tuple(key.removeprefix("settings.") for key in _PER_MACHINE if "." in key)
+
+
+FINISHED = ("budget", "converged", "all_passes", "done")
+"""Ends of runs that lack nothing; `done` is that of accuracy studies."""
+_KEYS_BY_TYPE: Mapping[Any, str] = {
+    str: "run_id command started_at baseline environment_id request.name request.case_hash "
+    "request.full_request_hash",
+    str | None: "commit request.shard",
+    int: "rows request.case_count request.full_case_count request.passes request.problems",
+    float: "margin",
+    list[int]: "request.threads",
+    list[str]: "warnings resumed_by request.backends request.devices request.dtypes "
+    "request.memory_formats request.caches request.weight_kinds",
+    list[dict[str, Any]]: "merged",
+    dict[str, Any]: "machine settings request model ray",
+    dict[str, str | None]: "versions devices",
+    dict[str, int | float]: "time_spent",
+    dict[str, list[str]]: "missing_shards",
+    dict[str, dict[str, Any]]: "environments",
+    Literal[*FINISHED, "interrupted", "nodes_lost", None]: "end_reason",
+}
+_TYPES = {key: kind for kind, keys in _KEYS_BY_TYPE.items() for key in keys.split()}
+"""Types of the keys that are read; all are optional."""
+
+
+def require_types(metadata: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise `ValueError` if a key of environment.json has a value that no run writes."""
+    for key, value in metadata.items():
+        kind = _TYPES.get(name := f"{prefix}{key}", Any)
+        if name == "request.threads" and "datasets" in metadata:  # of an accuracy study
+            kind = int
+        if not _fits(value, kind):
+            text = str(kind) if get_args(kind) else kind.__name__
+            raise ValueError(f"its {name} is {value!r}, not {text}")
+    if not prefix:
+        require_types(metadata.get("request", {}), "request.")
+    for one in metadata.get("environments", {}).values():
+        require_types(one)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Return whether a value of JSON has a type; counts and seconds are 0 or more, shares <= 1."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in parts
+    if kind is Any:
+        return True
+    if origin is list:
+        return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(one, parts[1]) for one in value.values())
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return not isinstance(value, int | float) or 0 <= value <= (1 if kind is float else math.inf)
 
 
 def flatten(metadata: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

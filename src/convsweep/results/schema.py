@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from convsweep.results.csv_table import CsvTable, columns_of
@@ -83,12 +84,28 @@ class Row:
     node: str | None = None  # Node of a cluster that measured the case
 
 
-def _require_times(frame: DataFrame) -> None:
-    """Raise `ValueError` if a measured median is not a time."""
-    timed = frame.loc[(frame["status"] == "ok") & frame["median_s"].notna(), "median_s"]
-    wrong = timed[~((timed > 0) & (timed < math.inf))]
-    if len(wrong):
-        raise ValueError(f"a median_s of {wrong.iloc[0]} is not a time above zero")
+def _require_consistent(frame: DataFrame) -> None:
+    """Raise `ValueError` if rows contradict themselves or each other."""
+    ok, shapes = frame["status"].eq("ok"), frame[["problem", *_LABEL.values()]].drop_duplicates()
+    texts = shapes.astype({"bias": "Int64"}).astype("string")
+    labels = map("".join, zip(*(k + texts[name] for k, name in _LABEL.items()), strict=True))
+    others = {one for one, label in zip(shapes["problem"], labels, strict=True) if one != label}
+    faults = {
+        "status ok and no median_s above 0": ok & ~frame["median_s"].gt(0),
+        "a median_s and another status than ok": ~ok & frame["median_s"].notna(),
+        "a shape that is not that of its problem": frame["problem"].isin(others),
+        "a case and pass of an earlier row": frame.duplicated([*CASE_KEYS, "pass_index"]),
+    }
+    for low, high in pairwise(("min_s", "p05_s", "median_s", "p95_s")):
+        faults[f"a {low} above its {high}"] = frame[low] > frame[high] * (1 + _ROUNDING)
+    for name, keys in _FUNCTION_OF.items():
+        pairs = frame[[*keys, name]].dropna().drop_duplicates()
+        faults[f"another {name} than an earlier row of its {', '.join(keys)}"] = pairs.duplicated(
+            keys
+        )
+    for fault, rows in faults.items():
+        if rows.any():
+            raise ValueError(f"row {rows[rows].index[0] + 1} has {fault}")
 
 
 MEASUREMENTS_TABLE = CsvTable(
@@ -98,7 +115,11 @@ MEASUREMENTS_TABLE = CsvTable(
     version=SCHEMA_VERSION,
     largest_file=134_217_728,
     allowed={"status": STATUSES},
-    check=_require_times,
+    limits={
+        **dict.fromkeys(("max_abs_err", "error_ratio", "relative_err"), (0, math.inf)),
+        **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
+    },
+    check=_require_consistent,
 )
 COLUMNS = tuple(column.name for column in columns_of(Row))
 CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
@@ -107,5 +128,22 @@ PROBLEM_COLUMNS = tuple(
     name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
 )
 """Columns that must be equal for two times to be divided by each other."""
+CASE_KEYS = [*PROBLEM_COLUMNS, "backend"]
+"""Columns that tell the cases of a run apart."""
+_LABEL = {
+    "n": "batch_size", "_ci": "in_channels", "_co": "out_channels", "_i": "input_size",
+    "_k": "kernel_size", "_s": "stride", "_p": "padding", "_d": "dilation", "_g": "groups",
+    "_b": "bias",
+}  # fmt: skip
+"""Parts of the label of a problem, and the columns that repeat them."""
+_FUNCTION_OF = {
+    "macs": ["problem"],
+    "min_bytes": ["problem", "dtype"],
+    "backend_macs": ["problem", "backend"],
+    "backend_bytes": ["problem", "backend", "dtype"],
+    "backend_family": ["backend"],
+}
+"""Columns whose values follow from other columns."""
+_ROUNDING = 1e-9  # relative; quantiles are interpolated
 MACHINE_COLUMNS = ("environment_id", "device", "dtype", "threads")
 """Columns that must be equal for two cases to share one roofline."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
 from convsweep.results.lock import LOCK
 from convsweep.results.machines import machines, section
+from convsweep.results.metadata import FINISHED, require_types
 from convsweep.results.networks import NETWORKS_TABLE
-from convsweep.results.schema import BASELINE, MARGIN, MEASUREMENTS_TABLE
+from convsweep.results.schema import BASELINE, CASE, CASE_KEYS, MARGIN, MEASUREMENTS_TABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,9 +72,34 @@ def load(run_dir: str | os.PathLike[str]) -> DataFrame:
 
     Raises:
         ValueError: in one line, if the folder has no run, or its file was changed or damaged, is of
-            another schema version, or is larger than any run's.
+            another schema version, is larger than any run's, or has other rows than were written.
     """
-    return MEASUREMENTS_TABLE.load(run_dir)
+    environment = read_environment(Path(run_dir))  # first, as a run may be writing
+    rows = MEASUREMENTS_TABLE.load(run_dir)
+    if fault := _difference(rows, environment):
+        raise ValueError(f"{str(run_dir)!r} {fault}: {MEASUREMENTS} or {ENVIRONMENT} was changed")
+    return rows
+
+
+def _difference(rows: DataFrame, environment: Mapping[str, Any]) -> str | None:
+    """Return how rows contradict the metadata of their run, or None.
+
+    The stored number of rows is that at the end of the last session. A session that was killed may
+    have added more.
+    """
+    stored, finished = environment.get("rows"), environment.get("end_reason") is not None
+    if stored is not None and (len(rows) < stored or (finished and len(rows) > stored)):
+        return f"has {len(rows)} rows, but {stored} were written"
+    machines_of = {one for one in machines(environment) if one}
+    if machines_of and (others := {*rows["environment_id"]} - machines_of):
+        return f"has rows of the environment {sorted(others)[0]!r}, which it does not describe"
+    run_id = environment.get("run_id")
+    if run_id and "merged" not in environment and (others := {*rows["run_id"]} - {run_id}):
+        return f"has rows of the run {sorted(others)[0]!r}"
+    cases = rows.loc[rows["role"].eq(CASE), CASE_KEYS].drop_duplicates()
+    if (most := read_request_info(environment).cases) and len(cases) > most:
+        return f"has {len(cases)} cases, but {most} were requested"
+    return None
 
 
 def read_environment(run_dir: Path) -> dict[str, Any]:
@@ -82,10 +108,15 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     with open_checked(path, "an environment file", LARGEST_ENVIRONMENT) as file:
-        environment = json.loads(file.read().decode())
+        environment = json.loads(file.read().decode(), parse_constant=_no_number)
         if not isinstance(environment, dict):
             raise ValueError("it has no object")
+        require_types(environment)
         return environment
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def write_environment(run_dir: Path, environment: Mapping[str, Any]) -> None:
@@ -108,24 +139,18 @@ class RequestInfo(NamedTuple):
 
 
 def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
-    """Read the request of a run from its environment.json, which may be edited."""
-    baseline, margin = environment.get("baseline"), environment.get("margin")
-    counts = section(environment, "request")
-    cases, all_cases = counts.get("case_count"), counts.get("full_case_count")
-    others = all_cases - cases if isinstance(all_cases, int) and isinstance(cases, int) else 0
+    """Read the request of a run from its environment.json."""
+    request = section(environment, "request")
+    cases = request.get("case_count", 0)
     return RequestInfo(
-        baseline if isinstance(baseline, str) and baseline else BASELINE,
-        margin if isinstance(margin, float) and 0 < margin <= 1 else MARGIN,
-        sum(_case_counts(environment, cases)) if isinstance(cases, int) else 0,
-        max(0, others),
+        environment.get("baseline", BASELINE),
+        environment.get("margin", MARGIN),
+        sum(
+            section(machine, "request").get("case_count", cases)
+            for machine in machines(environment).values()
+        ),
+        max(0, request.get("full_case_count", cases) - cases) if cases else 0,
     )
-
-
-def _case_counts(environment: Mapping[str, Any], cases: int) -> Iterator[int]:
-    """Yield the number of cases of each machine; `cases` if a machine records no own number."""
-    for machine in machines(environment).values():
-        count = section(machine, "request").get("case_count")
-        yield count if isinstance(count, int) else cases
 
 
 @dataclass(frozen=True)
@@ -155,6 +180,14 @@ class RunFolder:
     def request(self) -> RequestInfo:
         """Request of the run."""
         return read_request_info(self.environment)
+
+    @property
+    def unfinished(self) -> str:
+        """How the run ended early, such as `interrupted`; empty if it did not or is unknown."""
+        reason = self.environment.get("end_reason")
+        if "request" not in self.environment or reason in FINISHED:
+            return ""
+        return reason or "cut off or still running"
 
     @cached_property
     def measurements(self) -> DataFrame:

@@ -12,13 +12,12 @@ from convsweep.analysis.cases import split
 from convsweep.results import store
 from convsweep.results.csv_table import MOST_ROWS
 from convsweep.results.files import complete_or_absent
-from convsweep.results.metadata import MACHINE_KEYS, MACHINE_SETTINGS
+from convsweep.results.metadata import FINISHED, MACHINE_KEYS, MACHINE_SETTINGS
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.samples import LARGEST_FILE, SAMPLES, SampleWriter
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
 from convsweep.sweep.merge_checks import (
-    END_REASONS,
     joined_rows,
     kept_rows,
     read_finished,
@@ -133,7 +132,7 @@ def _merged_metadata(
         "settings": settings,
         "merged": [_origin(run) for run in runs],
         **({"missing_shards": missing} if missing else {}),
-        "end_reason": next(end for end in END_REASONS if end in ends),
+        "end_reason": next(end for end in FINISHED if end in ends),
         "rows": rows,
     }
 
@@ -143,7 +142,7 @@ def _machine_metadata(runs: Sequence[RunFolder]) -> dict[str, Any]:
     metadata = runs[0].environment
     warnings = (text for run in runs for text in run.environment.get("warnings") or [])
     settings = {k: v for k, v in metadata["settings"].items() if k in MACHINE_SETTINGS}
-    machine = {name: metadata.get(name) for name in MACHINE_KEYS}
+    machine = {name: metadata[name] for name in MACHINE_KEYS if name in metadata}
     return machine | {"warnings": [*dict.fromkeys(warnings)], "settings": settings}
 
 

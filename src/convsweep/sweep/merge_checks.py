@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-END_REASONS = ("budget", "converged", "all_passes")
-"""Ends of runs that can be merged; the merged run has the first of those of its inputs."""
+_NEEDED = ("baseline", "margin", "environment_id", "settings", "rows", "end_reason")
+"""Keys of environment.json that runs to be merged have, besides their request."""
 
 
 def shard_of(run: RunFolder) -> str | None:
@@ -34,9 +34,11 @@ def read_finished(run_dir: Path) -> RunFolder:
     if run_dir.is_dir():
         require_unlocked(run_dir)
     run = RunFolder(run_dir)
-    rows, metadata = run.measurements, run.environment
-    if reason := _rejection(metadata) or _incompleteness(rows, metadata):
+    if len(run.measurements) and (reason := _rejection(run.environment)):
         raise ValueError(f"{run} {reason}")
+    if run.unfinished:
+        how = f"is unfinished ({run.unfinished})"
+        raise ValueError(f"{run} {how}: finish it first by its own command with --resume")
     return run
 
 
@@ -49,24 +51,14 @@ def _rejection(metadata: Mapping[str, Any]) -> str | None:
     request = metadata.get("request")
     if not isinstance(request, Mapping) or not isinstance(request.get("full_request_hash"), str):
         return f"can't be merged: its {store.ENVIRONMENT} has no request.full_request_hash"
+    if missing := [name for name in _NEEDED if name not in metadata]:
+        return f"can't be merged: its {store.ENVIRONMENT} has no {missing[0]}"
+    if "environments" in metadata:
+        return "has rows of several machines: only runs of one machine are merged"
     if "model" in metadata or request.get("name") == NOISE:
         return "is no sweep: only runs of `convsweep run` are merged"
     if not re.fullmatch(r"None|[0-9]{1,5}/[0-9]{1,5}", str(request.get("shard"))):
         return f"can't be merged: request.shard is {request.get('shard')!r}, not k/n"
-    return None
-
-
-def _incompleteness(rows: DataFrame, metadata: Mapping[str, Any]) -> str | None:
-    """Return how a run is incomplete, or None."""
-    if (end := metadata.get("end_reason")) not in END_REASONS:
-        how = "interrupted" if end == "interrupted" else "cut off"
-        return f"was {how}: finish it first by its own command with --resume"
-    if (stored := metadata.get("rows")) != len(rows):
-        return f"has {len(rows)} rows, but its {store.ENVIRONMENT} records {stored}"
-    if "environments" in metadata:
-        return "has rows of several machines: only runs of one machine are merged"
-    if set(rows["environment_id"]) - {metadata.get("environment_id")}:
-        return f"has rows of another environment than its {store.ENVIRONMENT}"
     return None
 
 

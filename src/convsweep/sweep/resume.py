@@ -85,7 +85,7 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
     """Return the outcome of every case and pass that has a row.
 
     Raises:
-        ValueError: a row is of no case, or two are of one case and pass.
+        ValueError: a row is of no case.
     """
     by_key = {_key(case): case for case in cases}
     known: dict[tuple[int, Case], Outcome] = {}
@@ -93,9 +93,6 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
         case = by_key.get(_row_key(row))
         if case is None:
             raise ValueError(f"can't resume: {row.backend} on {row.problem} is not in the request")
-        if (row.pass_index, case) in known:
-            where = f"{row.problem} has two rows in pass {row.pass_index}"
-            raise ValueError(f"can't resume: {row.backend} on {where}")
         measured = {name: getattr(row, name) for name in MEASURED_COLUMNS}
         known[row.pass_index, case] = Outcome(**measured)
     return known

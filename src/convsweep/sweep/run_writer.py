@@ -35,7 +35,9 @@ class RunWriter:
         self._out, self._metadata = out, dict(metadata)
         if completed is None:
             out.mkdir(parents=True, exist_ok=True)
-            store.write_environment(out, self._metadata)
+        else:  # if this session is killed, its rows are beyond these
+            self._metadata["rows"] = len(completed.rows)
+        store.write_environment(out, self._metadata)
         self._measurements = MEASUREMENTS_TABLE.open(out, completed)
         self._samples = SampleWriter(out, None if completed is None else self.rows)
 

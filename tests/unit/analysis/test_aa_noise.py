@@ -18,7 +18,7 @@ from convsweep.backends.variants import (
 )
 from convsweep.report.build import write_report
 from convsweep.results import store
-from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.schema import Row
 from convsweep.sweep.request import Options, aa_request, read_request
 from tests.support import synthetic_runs as synthetic_run
 
@@ -45,11 +45,7 @@ def rows(passes: int, spread: float, effect: float = 1.05, problems: int = 40) -
 def run(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, made: list[Row], **metadata: object) -> Path:
         folder = tmp_path / name
-        measurements = MEASUREMENTS_TABLE.open(folder)
-        measurements.append(*made)
-        measurements.close()
-        store.write_environment(folder, {"environment_id": "e", **metadata})
-        return folder
+        return synthetic_run.write(folder, made, {"environment_id": "e0", **metadata})
 
     return write
 

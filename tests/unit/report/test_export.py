@@ -85,7 +85,7 @@ def test_missing_values_are_null_in_the_json(run_dir: Path) -> None:
 
 def test_a_run_without_an_environment_or_with_a_strange_one_is_exported(tmp_path: Path) -> None:
     bare = made.write(tmp_path / "bare", made.rows(PROBLEMS, passes=1))
-    strange = {"machine": 3, "versions": [], "settings": "all", "commit": None, "baseline": None}
+    strange = {"machine": {"cpu": 3}, "versions": {}, "settings": {"all": []}, "commit": None}
     odd = made.write(tmp_path / "odd", made.rows(PROBLEMS, passes=1), strange)
     for run_dir in (bare, odd):
         content = json.loads(export(run_dir, "pytest-benchmark"))

@@ -28,7 +28,7 @@ from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import network_breakdown
 from convsweep.report.sections import network_totals as totals_section
 from convsweep.results.networks import CONVOLUTION
-from convsweep.results.schema import MEASUREMENTS_TABLE, Row
+from convsweep.results.schema import Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 from tests.support.synthetic_networks import LAYERS, PAIR, fastest_s, frame, inside, modelled, rows
@@ -39,10 +39,7 @@ Read = Callable[..., Run]
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     def read(rows: list[Row], missing_cases: int = 0) -> Run:
-        file = MEASUREMENTS_TABLE.open(tmp_path / "run")
-        file.append(*rows)
-        file.close()
-        measurements = load(tmp_path / "run")
+        measurements = load(made.write(tmp_path / "run", rows))
         run = read_run(measurements, summarize(measurements))
         return run._replace(missing_cases=missing_cases)
 

@@ -369,15 +369,15 @@ def test_cores_may_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"end_reason": None}, "was cut off"),
-        ({"end_reason": "interrupted"}, "was interrupted"),
+        ({"end_reason": None}, "cut off"),
+        ({"end_reason": "interrupted"}, "interrupted"),
         ({"request": {"name": "quick"}}, "full_request_hash"),
         ({"request": REQUEST | {"shard": "two"}}, "'two'"),
         ({"request": REQUEST | {"name": "noise"}}, "is no sweep"),
         ({"model": {}}, "is no sweep"),
         ({"merged": []}, "merged from"),
         ({"rows": 1000}, "1000"),
-        ({"environment_id": "e9"}, "has rows of another environment"),
+        ({"environment_id": "e9"}, "does not describe"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
