@@ -168,7 +168,8 @@ KINDS: dict[str, Callable[[random.Random, Path], tuple[str, bool]]] = {
 def _ending(words: list[str]) -> int | str:
     """Return the exit code of a command, or the name of an exception that it did not catch."""
     sys.argv = ["convsweep", *words]
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
         try:
             cli.main(words)
         except SystemExit as ended:

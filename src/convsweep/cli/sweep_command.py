@@ -66,7 +66,9 @@ def print_results(folder: RunFolder, summary: DataFrame) -> int:
     requested = folder.request
     run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
     if run.cases.empty:
-        print(f"No case was measured before the run ended; --resume continues. Results: {folder}")
+        output.say(
+            f"No case was measured before the run ended; --resume continues. Results: {folder}"
+        )
         return 1
     for table in terminal.result_tables(run):
         output.console().print(table)
