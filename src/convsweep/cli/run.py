@@ -21,7 +21,7 @@ from convsweep.system.signals import exit_on_interrupt
 @options.budget
 @options.value("--precision", "SHARE", "Stop a case when its 95 % interval is within +/- SHARE.")
 @options.value("--margin", "SHARE", "Differences below this are reported as same (default 2%).")
-@options.value("--baseline", "NAME", "Backend that speedups are relative to (torch_conv).")
+@options.value("--baseline", "NAME", "Speedups are its time / the other backend's (torch_conv).")
 @click.option(
     "--ceilings/--no-ceilings", default=True, help="Measure the machine's roofline first (default)."
 )

@@ -122,7 +122,8 @@ def _result_table(setting: str, run: Run) -> Table:
         backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
     table = _titled(
         f"Time, and speedup over {run.baseline}, on {setting}",
-        f"? undecided   - does not apply{_more_backends(run, len(backends))}",
+        f"speedup: {run.baseline}'s time / the backend's   ? undecided   "
+        f"- does not apply{_more_backends(run, len(backends))}",
     )
     table.add_column("problem", no_wrap=True)
     for backend in backends:

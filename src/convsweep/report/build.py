@@ -9,6 +9,7 @@ from typing import Any
 
 from pandas import DataFrame
 
+from convsweep import formatting
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
@@ -31,13 +32,18 @@ from convsweep.report.sections import (
     separable,
 )
 from convsweep.report.summary_text import note_wide_intervals, summary_sentences
-from convsweep.results.machines import lacks, warnings
+from convsweep.results.machines import describe_machines, lacks, warnings
 from convsweep.results.schema import NOISE
 from convsweep.results.store import RunFolder
 
 _MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
+_MACHINE_NOTE = (
+    "Measured on {machines}, {date}. Intervals cover repeated passes there, not other machines, "
+    "even of the same name, or other days."
+)
 _SUMMARY_NOTE = (
-    "Mean speedups are geometric, over the problems that both this backend and the baseline timed. "
+    "A speedup is {baseline}'s time / this backend's time: above 1 is faster. Mean speedups are "
+    "geometric, over the problems that both this backend and the baseline timed. "
     "Brackets are 95 % intervals over passes. Verdicts are corrected for multiple comparisons and "
     "are stricter than an interval."
 )
@@ -102,7 +108,14 @@ def write_report(
         _machine_section(folder),
         *_evidence_sections(run, rows),
     ]
-    notes = [_SUMMARY_NOTE, *note_wide_intervals(folder, summary_section, others)]
+    notes = [
+        _MACHINE_NOTE.format(
+            machines=formatting.join(describe_machines(environment)),
+            date=str(measurements["started_at"].min())[:10],
+        ),
+        _SUMMARY_NOTE.format(baseline=run.baseline),
+        *note_wide_intervals(folder, summary_section, others),
+    ]
     sections = [summary_section._replace(notes=notes), *others]
     return write_pages(out, f"Convolution benchmark {folder.name}", sections)
 

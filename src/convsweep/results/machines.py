@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from convsweep.formatting import size_in_bytes
+
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
@@ -44,6 +46,18 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
         where = f"{_cpu(one)}, environment {name}: " if "environments" in environment else ""
         lines += [f"{where}{text}" for text in found] if isinstance(found, list) else []
     return lines
+
+
+def describe_machines(environment: Mapping[str, Any]) -> list[str]:
+    """Return `AMD EPYC, AVX-512, 32.0 MiB L3` per machine, as far as it is recorded."""
+    found = []
+    for one in machines(environment).values():
+        processor = section(one, "processor")
+        parts = [_cpu(one), processor.get("instruction_set")]
+        if isinstance(size := processor.get("l3_bytes"), int):
+            parts.append(f"{size_in_bytes(size)} L3")
+        found.append(", ".join(str(part) for part in parts if part))
+    return list(dict.fromkeys(found))
 
 
 def lacks(environment: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ METADATA_KEYS: dict[str, Use] = {
     "baseline": _SHARED,
     "margin": _SHARED,
     "machine": Use.COMPARE | Use.PER_MACHINE,
+    "processor": Use.PER_MACHINE,
     "versions": Use.COMPARE | Use.PER_MACHINE,
     "devices": Use.COMPARE | Use.PER_MACHINE,
     "commit": Use.MERGE | Use.PER_MACHINE,

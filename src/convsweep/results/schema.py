@@ -30,7 +30,7 @@ class Row:
     run_id: str  # Name of the run
     pass_index: int  # Number of the pass, from 0
     started_at: str  # When the case was recorded: UTC, ISO 8601
-    environment_id: str  # Hash of the machine and the versions of the packages
+    environment_id: str  # Hash of names and versions: machine, packages, devices; of no host or day
     problem: str  # Label of the problem, as `ConvProblem.parse` reads it
     batch_size: int  # N
     in_channels: int  # C_in

@@ -89,6 +89,7 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
     return {
         "environment_id": digest[:12],
         **stable,
+        "processor": {"instruction_set": _instruction_set(), **_caches()},
         "commit": _commit(),
         "warnings": environment_warnings(),
     }
@@ -109,6 +110,25 @@ def environment_warnings() -> list[str]:
         found.append(f"Other work is running: load {load:.1f} on {cores} cores.")
     if cores <= 2:
         found.append(f"Only {cores} cores: the system's own work runs on the timed ones.")
+    return found
+
+
+_INSTRUCTION_SETS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "asimd": "NEON"}
+
+
+def _instruction_set() -> str | None:
+    """Return the widest vector instructions, or None if the kernel does not list them."""
+    flags = set((_read("/proc/cpuinfo") or "").split())
+    return next((name for flag, name in _INSTRUCTION_SETS.items() if flag in flags), None)
+
+
+def _caches() -> dict[str, int]:
+    """Return the bytes of the caches of a core that hold data: `l1_bytes` and so on."""
+    found = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind, level, size = (_read(str(index / name)) for name in ("type", "level", "size"))
+        if kind in ("Data", "Unified") and size and size.endswith("K"):
+            found[f"l{level}_bytes"] = 1024 * int(size[:-1])
     return found
 
 

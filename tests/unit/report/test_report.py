@@ -275,3 +275,13 @@ def test_columns_without_a_value_are_left_out():
     assert table.filled.heads == ("a", "c")
     assert table.filled.rows == [("1", "not measured"), ("2", "3")]
     assert Table(("a", "b"), []).filled == Table(("a", "b"), [])
+
+
+@pytest.mark.parametrize("processor", [{}, {"instruction_set": "AVX2", "l3_bytes": 2**25}, None])
+def test_the_first_table_names_machine_and_day(tmp_path, processor):
+    environment = made.ENVIRONMENT | {"processor": processor}
+    rows = made.rows(SMALL[:2], passes=2)
+    page = write_report(made.write(tmp_path / "run", rows, environment), tmp_path / "out")
+    summary = page.with_name("report.md").read_text().split("\n## ")[1]
+    described = "AMD EPYC 7B13" + (", AVX2, 32.0 MiB L3" if processor else "")
+    assert f"{described}, 2026-11-22" in summary

@@ -53,7 +53,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
         _draw_line(ax, panel, start)
         _draw_panel(ax, panel, colors, 9 if width > _LARGE else 7 if width > _SMALL else 0)
     subject = f"of {SEPARABLE} over {run.baseline}"
-    colors.add_bar(axes, subject)
+    colors.add_bar(axes, f"{run.baseline}'s time / {SEPARABLE}'s time")
     wins, of_drawn = (sum(r.verdict == "faster" for r in some) for some in (found, drawn))
     return Picture(
         name="crossover",

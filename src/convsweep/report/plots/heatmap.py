@@ -38,7 +38,9 @@ def draw(run: Run) -> Picture | None:
     colors = SpeedupColors.of(compared["speedup"])
     for i, ax in enumerate(axes):
         _block(ax, run, shown[i * rows : (i + 1) * rows], colors, tilted=tilted)
-    colors.add_bar(axes, f"over {run.baseline}", fraction=min(0.2, 0.1 / (0.24 * rows)))
+    colors.add_bar(
+        axes, f"{run.baseline}'s time / the backend's time", fraction=min(0.2, 0.1 / (0.24 * rows))
+    )
     wins = int((compared["verdict"] == "faster").sum())
     return Picture(
         name="speedup",

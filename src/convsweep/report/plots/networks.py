@@ -151,7 +151,7 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     ax.set_xlim(0, min(1.05 * highest, 1.4 * furthest))
     label_rows(ax, [gain.name for gain in gains])
     ax.set_ylim(top=-0.6)
-    ax.set_xlabel("speedup over standard convolutions")
+    ax.set_xlabel("speedup: time of standard convolutions / time of separable ones")
     expected = marker_handle(_EXPECTED, "expected from MACs", markersize=12, mew=2.5)
     legend(figure, {"measured": _MEASURED}, lines=[expected])
     return Picture(

@@ -80,7 +80,7 @@ def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line
                        zorder=1, label="as predicted from MACs")  # fmt: skip
     even = ax.axhline(1, color=GREY, linewidth=1, zorder=1, label=f"as fast as {baseline}")
     ax.set_xlabel(f"predicted speedup: MACs of the convolution / MACs of {backend}")
-    ax.set_ylabel(f"measured speedup over {baseline}")
+    ax.set_ylabel(f"measured speedup: {baseline}'s time / {backend}'s time")
     for axis, span in ((ax.xaxis, right / left), (ax.yaxis, high / low)):
         log_ratios(axis, (1, 1.5, 2, 3, 4, 5, 6, 8) if span < _WIDE else (1, 2, 5))
     _name_columns(ax, cases)

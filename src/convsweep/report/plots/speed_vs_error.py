@@ -91,7 +91,7 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(LogLocator(10))
     ax.set_xlabel("relative error: largest difference / largest output")
-    ax.set_ylabel(f"speedup over {field.baseline_label}")
+    ax.set_ylabel(f"speedup: time of {field.baseline_label} / time of the backend")
 
 
 def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:

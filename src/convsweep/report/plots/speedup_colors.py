@@ -45,7 +45,7 @@ class SpeedupColors(NamedTuple):
             ticks=MaxNLocator(6, integer=clipped),
         )  # fmt: skip
         bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: format_ratio(2.0**power)))
-        bar.set_label(f"speedup {label} (above 1 is faster)")
+        bar.set_label(f"speedup: {label} (above 1 is faster)")
         bar.ax.grid(visible=False)
 
 
