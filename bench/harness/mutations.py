@@ -165,7 +165,7 @@ KINDS: dict[str, Callable[[random.Random, Path], tuple[str, bool]]] = {
 }
 
 
-def _ending(words: list[str]) -> int | str:
+def ending(words: list[str]) -> int | str:
     """Return the exit code of a command, or the name of an exception that it did not catch."""
     sys.argv = ["convsweep", *words]
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
@@ -179,9 +179,8 @@ def _ending(words: list[str]) -> int | str:
 
 
 def mutations(times: int, seed: int, folder: Path) -> Iterator[Mutation]:
-    """Yield the outcomes of as many mutations; kinds take turns. Reports have no figures."""
+    """Yield the outcomes of as many mutations; kinds take turns."""
     rng, whole = random.Random(seed), whole_run(folder / "whole")
-    plots.figures = lambda run: []  # type: ignore[assignment]
     for number in range(times):
         kind = [*KINDS][number % len(KINDS)]
         run, new = folder / "run", folder / "new"
@@ -189,7 +188,7 @@ def mutations(times: int, seed: int, folder: Path) -> Iterator[Mutation]:
         change, known = KINDS[kind](rng, run)
         endings = {}
         for name, line in _COMMANDS.items():
-            endings[name] = _ending(line.format(run=run, whole=whole, new=new).split())
+            endings[name] = ending(line.format(run=run, whole=whole, new=new).split())
             shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(run)
         yield Mutation(
@@ -221,6 +220,7 @@ def main(times: int, seed: int, out: Path) -> None:
     """Mutate runs and read them with every command."""
     out.mkdir(parents=True, exist_ok=True)
     found = []
+    plots.figures = lambda run: []  # type: ignore[assignment]  # they take most of the time
     with (
         tempfile.TemporaryDirectory(prefix="harness-") as name,
         (out / FILE).open("w", newline="", encoding="utf-8") as file,
