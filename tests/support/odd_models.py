@@ -244,7 +244,7 @@ MODELS: dict[str, OddModel] = {
     "data_parallel": plain(lambda: nn.DataParallel(small())),
     "wrapped": plain(lambda: Nested(small())),
     "wrapped_100": plain(partial(deep, 100)),
-    "wrapped_250": plain(partial(deep, 250)),
+    "wrapped_250": plain(partial(deep, 250), measured=False),
     "wrapped_3000": plain(partial(deep, 3000), measured=False),
     "weight_norm": plain(partial(changed, lambda m: parametrizations.weight_norm(m[0]))),
     "weight_norm_old": plain(partial(changed, lambda m: nn.utils.weight_norm(m[0]))),
@@ -260,7 +260,9 @@ MODELS: dict[str, OddModel] = {
     "meta": plain(lambda: small().to("meta")),
     "meta_inside": plain(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), small().to("meta"))),
     "lazy": plain(lambda: nn.LazyConv2d(8, 3)),
-    "lazy_net": plain(lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d())),
+    "lazy_net": plain(
+        lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d()), measured=False
+    ),
     "inference_weights": plain(lambda: torch.inference_mode()(small)()),
     "two_inputs": function(lambda c, x, y: c(x) + c(y), IMAGE, IMAGE),
     "two_sizes": function(lambda c, x: (c(x), c(x[..., :9, :9]))),
