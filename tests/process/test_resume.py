@@ -109,6 +109,13 @@ def test_another_request_is_refused(
     assert contents(run) == files
 
 
+def test_a_run_is_resumed_with_more_passes(command: Command, run: Path) -> None:
+    words = " ".join(WORDS).replace("--passes 2", "--passes 3").split()
+    assert command(*words, "--out", run, "--resume").code == 0
+    assert store.load(run)["pass_index"].nunique() == 3
+    assert store.read_environment(run)["request"]["passes"] == 3
+
+
 def test_another_machine_is_refused(command: Command, run: Path) -> None:
     edit_environment(run, environment_id="0123456789ab")
     before = contents(run)
