@@ -93,7 +93,7 @@ def _difference(rows: DataFrame, environment: Mapping[str, Any]) -> str | None:
     machines_of = {one for one in machines(environment) if one}
     if machines_of and (others := {*rows["environment_id"]} - machines_of):
         return f"has rows of the environment {sorted(others)[0]!r}, which it does not describe"
-    run_id = environment.get("run_id")
+    run_id = environment.get("run_id", "").encode(errors="backslashreplace").decode()  # as in rows
     if run_id and "merged" not in environment and (others := {*rows["run_id"]} - {run_id}):
         return f"has rows of the run {sorted(others)[0]!r}"
     cases = rows.loc[rows["role"].eq(CASE), CASE_KEYS].drop_duplicates()

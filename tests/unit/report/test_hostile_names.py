@@ -50,7 +50,8 @@ def renamed(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = renamed(synthetic_runs.ENVIRONMENT) | {"baseline": "torch_conv"}
-    environment |= {"warnings": [*NAMES], "named": dict(enumerate(NAMES))}
+    environment |= {"warnings": [*NAMES], "named": dict(enumerate(NAMES)), "environment_id": "e0"}
+    del environment["run_id"]  # of the rows
     folder = tmp_path_factory.mktemp("runs") / "\x1b[31m[red]\u202e=$x_{|`"
     folder.mkdir()
     return synthetic_runs.write(folder, rows(), environment)
