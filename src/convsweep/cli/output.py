@@ -68,7 +68,8 @@ def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:
 
 def print_paths(out: Path) -> None:
     """Print where the results are, and the command that reports them."""
-    say(f"Results: {out}", f"Report:  convsweep report {shlex.quote(str(out))}")
+    argument = shlex.quote(f"./{out}" if str(out).startswith("-") else str(out))  # no option
+    say(f"Results: {out}", f"Report:  convsweep report {argument}")
 
 
 def command_line() -> str:
