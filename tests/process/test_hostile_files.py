@@ -46,7 +46,7 @@ PARTS = {
     "nothing": b"",
     "header": HEADER,
     "row": template(),
-    "different": template("started_at"),
+    "different": template("layer"),
     "distinct": template(*TEXTS),
     "quote": HEADER + b'"',
     "field": HEADER + b"1,",
