@@ -39,7 +39,7 @@ def percent(change: float) -> str:
 def tool_pictures(rows: DataFrame) -> list[Picture]:
     """Return the figures of speedups and of changes between runs."""
     with drawing_style():
-        return [picture.with_title_drawn() for picture in (_answers(rows), _steadiness(rows))]
+        return [_answers(rows), _steadiness(rows)]
 
 
 def _answers(rows: DataFrame) -> Picture:
@@ -162,7 +162,7 @@ def overhead_picture(table: DataFrame) -> Picture:
         "the parent and the worker process.",
         caption="No-op cases: 1x1 convolutions of one pixel with minimal timing. Dashed lines "
         "are the project's limits.",
-    ).with_title_drawn()
+    )
 
 
 def _lines(ax: Axes, table: DataFrame, columns: dict[str, str]) -> None:
