@@ -16,6 +16,7 @@ from convsweep.measure.outcome import utc_now
 from convsweep.results import store
 from convsweep.results.accuracy import ACCURACY_TABLE, VARIANTS, AccuracyRow, Unit, completed_units
 from convsweep.results.lock import locked
+from convsweep.results.machines import section
 from convsweep.sweep import resume as sweep_resume
 from convsweep.sweep.run_writer import resumed_metadata
 from convsweep.system.devices import cpu_name
@@ -208,7 +209,7 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for option, value in _options(now).items():
         if option in options and options[option] != value:
             raise ValueError(f"can't resume: {option} was {options[option]}, and is {value} now")
-    old, new = (_mapping(_mapping(one, "request"), "datasets") for one in (earlier, now))
+    old, new = (section(section(one, "request"), "datasets") for one in (earlier, now))
     for name, data in new.items():
         if name in old and old[name] != data:
             raise ValueError(f"can't resume: the data of {name} have changed since the start")
@@ -219,16 +220,10 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def _options(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return the options of a study, as they are typed."""
-    request = _mapping(metadata, "request")
-    datasets, epochs = _mapping(request, "datasets"), _mapping(request, "epochs")
+    request = section(metadata, "request")
+    datasets, epochs = section(request, "datasets"), section(request, "epochs")
     return {
         **({"--dataset": ", ".join(datasets)} if datasets else {}),
         **{f"--{name}": str(request[name]) for name in ("seeds", "threads") if name in request},
         **{f"--epochs for {name}": str(number) for name, number in epochs.items()},
     }
-
-
-def _mapping(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an entry that is a mapping; empty if a damaged file has something else."""
-    found = metadata.get(name)
-    return found if isinstance(found, Mapping) else {}

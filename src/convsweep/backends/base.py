@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from convsweep.problems.problem import ConvProblem
@@ -56,16 +57,6 @@ def matrix_unsupported(problem: ConvProblem) -> str | None:
     return "needs kernel_size 1, no padding, groups=1"
 
 
-def direct_macs(problem: ConvProblem) -> int:
-    """Return the multiply-accumulates of the definition."""
-    return problem.macs
-
-
-def direct_bytes(problem: ConvProblem, itemsize: int) -> int:
-    """Return the bytes of input, weight, bias and output, each counted once."""
-    return problem.min_bytes(itemsize)
-
-
 def direct_sum_bound(problem: ConvProblem) -> float:
     """Return the error bound of a direct sum, in units of eps * max(conv(|x|, |w|)).
 
@@ -100,9 +91,9 @@ class Backend:
     unsupported: Callable[[ConvProblem], str | None] = supports_all
     """Returns the reason why the backend cannot compute the problem, or None. The case is then
     `skipped` with this reason."""
-    macs: Callable[[ConvProblem], int] = direct_macs
+    macs: Callable[[ConvProblem], int] = attrgetter("macs")
     """Returns the multiply-accumulates that the backend executes."""
-    min_bytes: Callable[[ConvProblem, int], int] = direct_bytes
+    min_bytes: Callable[[ConvProblem, int], int] = ConvProblem.min_bytes
     """Returns the least bytes to move, given the bytes per element."""
     error_bound: Callable[[ConvProblem], float] = direct_sum_bound
     """Returns the largest allowed error, in units of eps * max(conv(|x|, |w|))."""

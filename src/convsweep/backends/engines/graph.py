@@ -33,11 +33,6 @@ class GraphLayer(NamedTuple):
     bias: Tensor | None  # (C_out,)
 
 
-def dense_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
-    """Return the convolution as a graph of one layer."""
-    return [GraphLayer(problem, weights.dense, weights.bias)]
-
-
 def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
     """Return the depthwise convolution, then the 1x1 convolution with the bias."""
     assert weights.factors is not None
@@ -66,7 +61,7 @@ def dense_and_separable(
     """
     dense = Backend(
         names[0],
-        lambda problem, weights: convolution(dense_graph(problem, weights)),
+        lambda problem, weights: convolution([GraphLayer(problem, weights.dense, weights.bias)]),
         unsupported,
         error_bound=library_bound,
         source=sources[0],

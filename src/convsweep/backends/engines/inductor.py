@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import warnings
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +25,7 @@ from convsweep.system.private_folder import use_for_compilers
 _OPTIONS: dict[str, Any] = {"freezing": True, "compile_threads": 1}  # starts no processes
 
 
-@cache
-def missing_compiler() -> str | None:
+def unsupported(problem: ConvProblem) -> str | None:
     """Return which C++ compiler Inductor needs and does not find, or None."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     return None if shutil.which(compiler) else f"needs a C++ compiler: {compiler} is not found"

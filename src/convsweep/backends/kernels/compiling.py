@@ -53,13 +53,11 @@ class Entry:
     @cached_property
     def address(self) -> int:
         """Address of its machine code, valid while the entry exists; the code is kept."""
+        compiler: Any = numba.cfunc(self.signature, cache=True, error_model="numpy")
+        with _kept_in(cache_folder()):
+            self._compiled = compiler(self.function)
         address: int = self._compiled.address
         return address
-
-    @cached_property
-    def _compiled(self) -> Any:
-        with _kept_in(cache_folder()):
-            return numba.cfunc(self.signature, cache=True, error_model="numpy")(self.function)
 
 
 def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:

@@ -16,7 +16,7 @@ from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
-from convsweep.backends.kernels.pointwise import packed_panels
+from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
 
@@ -190,9 +190,7 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
     """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)
-    sums = buffers.packed(max(problem.in_channels, LANES))
-    if bias is not None:
-        sums[: problem.in_channels] = bias
+    sums = packed_start(bias, problem.in_channels)
     offsets = torch.tensor(work.offsets, dtype=torch.int64)
     plan = DepthwisePlan(
         images=problem.batch_size,

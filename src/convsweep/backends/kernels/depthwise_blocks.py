@@ -14,24 +14,9 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
-from convsweep.backends.kernels.depthwise_work import worker
-from convsweep.backends.kernels.layouts import planes_from_rows
-from convsweep.backends.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    load_float,
-    store,
-    store_float,
-    transpose,
-    zeros,
-)
-
-
-@inlined
-def _clear(block: int, first: int, last: int) -> None:
-    for pixel in range(first, last):
-        store(block + pixel * VECTOR_BYTES, zeros())
+from convsweep.backends.kernels.depthwise_work import WORKER
+from convsweep.backends.kernels.layouts import block_from_planes, clear_vectors, planes_from_rows
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, transpose
 
 
 @inlined
@@ -40,22 +25,10 @@ def _block_row(source: int, plane_step: int, width: int, end: int, target: int) 
 
     Nothing from `end` on is read.
     """
-    if width >= LANES:
-        for first in range(0, width, LANES):
-            pixel = min(first, width - LANES)
-            transpose(
-                source + pixel * FLOAT_BYTES,
-                plane_step,
-                target + pixel * VECTOR_BYTES,
-                VECTOR_BYTES,
-            )
-    elif source + (LANES - 1) * plane_step + VECTOR_BYTES <= end:
+    if width < LANES and source + (LANES - 1) * plane_step + VECTOR_BYTES <= end:
         transpose(source, plane_step, target, VECTOR_BYTES)
     else:
-        for pixel in range(width):
-            for lane in range(LANES):
-                value = load_float(source + lane * plane_step + pixel * FLOAT_BYTES)
-                store_float(target + pixel * VECTOR_BYTES + lane * FLOAT_BYTES, value)
+        block_from_planes(source, plane_step, LANES, width, target)
 
 
 @cache
@@ -85,9 +58,10 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             for row in range(max(0, top), min(height, top + reach)):
                 target = padded + (row - top) * row_step
                 source = x + plane * plane_step + row * width * FLOAT_BYTES
-                _clear(target, 0, left)
+                clear_vectors(target, left)
                 _block_row(source, plane_step, width, end, target + left * VECTOR_BYTES)
-                _clear(target, left + width, p.needed)
+                right = left + width
+                clear_vectors(target + right * VECTOR_BYTES, p.needed - right)
             for row in range(first, last):
                 i = row * p.stride_h - p.top
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
@@ -103,4 +77,4 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             pixels = (last - first) * out_width
             planes_from_rows(tile, VECTOR_BYTES, LANES, pixels, target, out_step)
 
-    return worker(work)
+    return Entry(WORKER, work)

@@ -16,7 +16,8 @@ import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import run
-from convsweep.backends.kernels.depthwise_work import worker
+from convsweep.backends.kernels.depthwise_work import WORKER
+from convsweep.backends.kernels.layouts import rows_from_rows
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
@@ -42,13 +43,6 @@ def _clear(row: int, first: int, last: int) -> None:
 
 
 @inlined
-def _copy_floats(source: int, count: int, target: int) -> None:
-    """Copy floats one by one; write nothing else."""
-    for offset in range(0, count * FLOAT_BYTES, FLOAT_BYTES):
-        store_float(target + offset, load_float(source + offset))
-
-
-@inlined
 def _padded_rows(
     source: int, rows: int, width: int, end: int, left: int, needed: int, target: int, step: int
 ) -> None:
@@ -70,7 +64,7 @@ def _padded_rows(
         elif row_source + VECTOR_BYTES <= end:
             store(middle, load(row_source))
         else:
-            _copy_floats(row_source, width, middle)
+            rows_from_rows(row_source, 0, width, 1, middle, 0)
         _clear(row_target, left + width, needed)
 
 
@@ -170,7 +164,7 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
         if (rows - row) * width >= LANES:
             store(target, load(source))
         else:
-            _copy_floats(source, width, target)
+            rows_from_rows(source, 0, width, 1, target, 0)
 
 
 @cache
@@ -211,4 +205,4 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
                 if narrow:
                     _narrow_rows(tile, rows, out_width, target)
 
-    return worker(work)
+    return Entry(WORKER, work)

@@ -13,28 +13,13 @@ import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
-from convsweep.backends.kernels.depthwise_work import worker
-from convsweep.backends.kernels.vectors import (
-    FLOAT_BYTES,
-    LANES,
-    VECTOR_BYTES,
-    load,
-    load_float,
-    store,
-    store_float,
-    zeros,
-)
+from convsweep.backends.kernels.depthwise_work import WORKER
+from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
 
 HALVES = 2
 PIXEL_BYTES = HALVES * VECTOR_BYTES
 """Bytes per pixel of a block."""
-
-
-@inlined
-def _clear(pixels: int, first: int, last: int) -> None:
-    for pixel in range(first, last):
-        for half in range(HALVES):
-            store(pixels + pixel * PIXEL_BYTES + half * VECTOR_BYTES, zeros())
 
 
 @inlined
@@ -45,11 +30,8 @@ def _copy(
     if channels >= LANES:
         for pixel in range(pixels):
             store(target + pixel * target_step, load(source + pixel * step))
-        return
-    for pixel in range(pixels):
-        for offset in range(0, channels * FLOAT_BYTES, FLOAT_BYTES):
-            value = load_float(source + pixel * step + offset)
-            store_float(target + pixel * target_step + offset, value)
+    else:
+        rows_from_rows(source, step, channels, pixels, target, target_step)
 
 
 @inlined
@@ -90,7 +72,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             reach = (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
             for row in range(max(0, top), min(height, top + reach)):
                 target = padded + (row - top) * row_step
-                _clear(target, 0, left)
+                clear_vectors(target, left * HALVES)
                 source = x + (image * height + row) * width * pixel_step
                 for half in range(some):
                     channel = max(0, min((block * HALVES + half) * LANES, channels - LANES))
@@ -98,7 +80,8 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                         source + channel * FLOAT_BYTES, pixel_step, channels, width,
                         target + left * PIXEL_BYTES + half * VECTOR_BYTES, PIXEL_BYTES,
                     )  # fmt: skip
-                _clear(target, left + width, p.needed)
+                right = left + width
+                clear_vectors(target + right * PIXEL_BYTES, (p.needed - right) * HALVES)
             for row in range(first, last):
                 i = row * p.stride_h - p.top
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
@@ -119,4 +102,4 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                     if partial:
                         _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)
 
-    return worker(work)
+    return Entry(WORKER, work)

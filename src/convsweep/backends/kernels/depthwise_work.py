@@ -6,7 +6,6 @@ the parallel loop, which takes long to compile, is compiled once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +47,6 @@ RECORD = np.dtype([(name, np.int64) for name in DepthwisePlan._fields])
 _LONG = types.int64
 WORKER = types.void(_LONG, _LONG, types.CPointer(from_dtype(RECORD)), _LONG, _LONG, _LONG)
 """(part, parts, plan, x, y, scratch): does one part of the work."""
-
-
-def worker(function: Callable[..., None]) -> Entry:
-    """Return the function as a `WORKER`, compiled at its first start."""
-    return Entry(WORKER, function)
 
 
 @intrinsic

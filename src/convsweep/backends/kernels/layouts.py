@@ -25,7 +25,7 @@ from convsweep.backends.kernels.vectors import (
     transpose,
     zeros,
 )
-from convsweep.backends.tensor_layout import check_input
+from convsweep.backends.tensor_layout import check_input, is_channels_last
 
 
 @inlined
@@ -114,9 +114,7 @@ def as_planes_or_rows(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
     check_input(x, shape)
     if math.prod(x.shape[2:]) == 1:
         return x.contiguous(), False
-    if x.is_contiguous() or not x.movedim(1, -1).is_contiguous():
-        return x.contiguous(), True
-    return x, False
+    return (x, False) if is_channels_last(x) else (x.contiguous(), True)
 
 
 def empty_output(shape: Sequence[int], planes: bool) -> Tensor:

@@ -87,11 +87,8 @@ def _multiply(
                     at = block + channel // LANES * a_block
                     block_from_planes(source + channel * step, step, some, run, at)
             else:
-                a_row, a_block, step = (
-                    channels * FLOAT_BYTES,
-                    VECTOR_BYTES,
-                    out_channels * FLOAT_BYTES,
-                )
+                a_row, a_block = channels * FLOAT_BYTES, VECTOR_BYTES
+                step = out_channels * FLOAT_BYTES
                 a = x + (image * pixels + first) * a_row
                 target = y + (image * pixels + first) * step
             panels(
@@ -112,11 +109,11 @@ def packed_panels(matrix: Tensor, width: int = PANEL) -> Tensor:
     return panels
 
 
-def packed_start(bias: Tensor | None, out_channels: int) -> Tensor:
-    """Return the start values of the sums: the bias, or zeros; at least one panel."""
-    start = buffers.packed(max(out_channels, PANEL))
+def packed_start(bias: Tensor | None, floats: int) -> Tensor:
+    """Return the start values of the sums: the bias, then zeros, at least one panel."""
+    start = buffers.packed(max(floats, PANEL))
     if bias is not None:
-        start[:out_channels] = bias
+        start[: len(bias)] = bias
     return start
 
 

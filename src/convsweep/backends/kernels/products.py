@@ -70,7 +70,7 @@ def _tile(rows: int, ahead: int) -> Any:
                 b_at = builder.add(b_at, b_step)
         with cgutils.for_range(builder, rest) as lane:
             shift = builder.mul(blocks, a_block)
-            offset = builder.add(shift, moved(builder, _zero(shift), lane.index, FLOAT_BYTES))
+            offset = moved(builder, shift, lane.index, FLOAT_BYTES)
             done = builder.add(builder.mul(blocks, lanes), lane.index)
             b_at = builder.add(b, builder.mul(done, b_step))
             _add_products(builder, firsts, offset, b_at, sums, ahead)
@@ -79,10 +79,6 @@ def _tile(rows: int, ahead: int) -> Any:
         return context.get_dummy_value()
 
     return tile
-
-
-def _zero(like: Any) -> Any:
-    return ir.Constant(like.type, 0)
 
 
 def _places(builder: Any, rows: int, address: Any, row_step: Any, half_step: Any) -> list[Any]:

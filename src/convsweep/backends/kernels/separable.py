@@ -1,37 +1,188 @@
 """Depthwise and 1x1 convolution, fused per band of output rows.
 
 The matrix product reads the depthwise output of a band from the second cache, and never from
-memory (Zhang, Lo & Lu 2020).
+memory (Zhang, Lo & Lu 2020). The input rows of a band are copied per block of channels, with
+padding, to `[row][column][LANES]`. The depthwise output is `[C_in / LANES][pixel][LANES]`.
 """
 
 from __future__ import annotations
 
-import math
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
-from numba import set_num_threads
+from numba import prange, types
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
-from convsweep.backends.kernels.pointwise import packed_panels, packed_start
+from convsweep.backends.kernels.bands import BAND_FLOATS, BandPlan, convolution, divided, sizes
+from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, threads
+from convsweep.backends.kernels.depthwise_tile import run
+from convsweep.backends.kernels.layouts import block_from_planes, block_from_rows, clear_vectors
+from convsweep.backends.kernels.pointwise import packed_panels, packed_start, panels
 from convsweep.backends.kernels.products import PANEL
-from convsweep.backends.kernels.separable_bands import (
-    SeparableMemory,
-    SeparablePlan,
-    convolve,
-    convolve_alone,
-    depthwise_rows,
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    LANES,
+    VECTOR_BYTES,
+    call_address,
+    intrinsic,
 )
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
 
-BAND_BYTES = 2**18  # of a band's depthwise output: half of a typical second cache
-LINE_BYTES = 64
 COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
 ROWS_OF_TAPS = (3, 5, 7)  # kernel widths with one line per kernel row; others have one line per tap
+
+
+class SeparableMemory(NamedTuple):
+    """Addresses of machine code, tensors and scratch."""
+
+    tiles: int  # the machine code of `depthwise_rows`
+    x: int
+    depthwise: int
+    offsets: int
+    none: int
+    pointwise: int
+    start: int
+    y: int
+    scratch: int
+
+
+_ROWS = types.void(*[types.int64] * 9)
+
+
+@cache
+def depthwise_rows(taps: int, stride: int, count: int) -> Entry:
+    """Return code that computes output rows of a block of channels, `count` columns at a time."""
+
+    def rows_of_block(
+        x: int, x_row: int, offsets: int, lines: int, weights: int,
+        start: int, y: int, rows: int, columns: int,
+    ) -> None:  # fmt: skip
+        for row in range(rows):
+            run(
+                x + row * x_row, VECTOR_BYTES, offsets, lines, weights, start,
+                y + row * columns * VECTOR_BYTES, VECTOR_BYTES, columns,
+                taps, stride, count, False,
+            )  # fmt: skip
+
+    return Entry(_ROWS, rows_of_block)
+
+
+@intrinsic
+def _depthwise_rows(
+    typing: Any, entry: Any, x: Any, x_row: Any, offsets: Any, lines: Any, weights: Any,
+    start: Any, y: Any, rows: Any, columns: Any,
+) -> Any:  # fmt: skip
+    """Call `depthwise_rows` at an address."""
+    return types.void(*[types.int64] * 10), call_address
+
+
+@inlined
+def _clear_padding(p: BandPlan, top: int, rows: int, padded: int) -> None:
+    """Write zeros where `rows` input rows from row `top` on are outside the image."""
+    left = min(p.left, p.padded_width)
+    right = min(p.left + p.width, p.padded_width)
+    for row in range(rows):
+        at = padded + row * p.padded_width * VECTOR_BYTES
+        if 0 <= top + row < p.height:
+            clear_vectors(at, left)
+            clear_vectors(at + right * VECTOR_BYTES, p.padded_width - right)
+        else:
+            clear_vectors(at, p.padded_width)
+
+
+@inlined
+def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int, narrow: int) -> None:
+    """Copy a block of channels of `rows` input rows from row `top` on, inside the padding."""
+    some, row_bytes = min(LANES, p.channels - channel), p.padded_width * VECTOR_BYTES
+    first, last = max(0, -top), min(rows, p.height - top)
+    columns = min(p.left + p.width, p.padded_width) - p.left
+    if first >= last or columns <= 0:
+        return
+    inner = padded + first * row_bytes + p.left * VECTOR_BYTES
+    pixel = (top + first) * p.width
+    if not p.planes:
+        step = p.channels * FLOAT_BYTES
+        source = x + pixel * step + channel * FLOAT_BYTES
+        for row in range(last - first):
+            row_x = source + row * p.width * step
+            block_from_rows(row_x, step, some, columns, inner + row * row_bytes)
+        return
+    plane = p.height * p.width * FLOAT_BYTES
+    source = x + channel * plane + pixel * FLOAT_BYTES
+    if p.width >= LANES:
+        for row in range(last - first):
+            row_x = source + row * p.width * FLOAT_BYTES
+            block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
+        return
+    # Rows shorter than a vector are transposed together, since they are contiguous.
+    block_from_planes(source, plane, some, (last - first) * p.width, narrow)
+    for row in range(last - first):
+        row_x = narrow + row * p.width * VECTOR_BYTES
+        block_from_rows(row_x, VECTOR_BYTES, LANES, columns, inner + row * row_bytes)
+
+
+@inlined
+def _depthwise_band(
+    p: BandPlan, m: SeparableMemory, x: int, first: int, rows: int, padded: int, narrow: int,
+    band: int,
+) -> None:  # fmt: skip
+    """Compute depthwise output rows of all channels as `[C_in / LANES][pixel][LANES]`."""
+    top = first * p.stride_y - p.top
+    needed = (rows - 1) * p.stride_y + p.reach
+    row_step = p.stride_y * p.padded_width * VECTOR_BYTES
+    lines = p.kernel_height * p.runs  # of `taps` weights each
+    _clear_padding(p, top, needed, padded)
+    for channel in range(0, p.channels, LANES):
+        _fill(p, x, channel, top, needed, padded, narrow)
+        weights = m.depthwise + channel * lines * p.taps * FLOAT_BYTES
+        _depthwise_rows(
+            m.tiles, padded, row_step, m.offsets, lines, weights, m.none,
+            band + channel * rows * p.out_width * FLOAT_BYTES, rows, p.out_width,
+        )  # fmt: skip
+
+
+@inlined
+def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
+    """Compute one part of all bands, images and shares of panels."""
+    units = p.images * p.bands * p.shares
+    count = (p.out_channels + PANEL - 1) // PANEL
+    padded = m.scratch + part * p.part_bytes
+    narrow = padded + p.padded_bytes
+    band = narrow + p.narrow_bytes
+    tile = band + p.between_bytes
+    out_pixels = p.out_height * p.out_width
+    pixel_step = FLOAT_BYTES if p.planes else p.out_channels * FLOAT_BYTES
+    y_step = out_pixels * FLOAT_BYTES if p.planes else pixel_step
+    for unit in range(part * units // parts, (part + 1) * units // parts):
+        share, index = unit % p.shares, unit // p.shares
+        image, index = index // p.bands, index % p.bands
+        first = index * p.out_height // p.bands
+        rows = (index + 1) * p.out_height // p.bands - first
+        x = m.x + image * p.channels * p.height * p.width * FLOAT_BYTES
+        _depthwise_band(p, m, x, first, rows, padded, narrow, band)
+        y = m.y + image * p.out_channels * out_pixels * FLOAT_BYTES
+        pixels = rows * p.out_width
+        panels(
+            band, VECTOR_BYTES, pixels * VECTOR_BYTES, pixels, p.channels, m.pointwise, m.start,
+            share * count // p.shares, (share + 1) * count // p.shares, p.out_channels, tile,
+            y + first * p.out_width * pixel_step, y_step, p.planes,
+        )  # fmt: skip
+
+
+@kernel
+def _convolve_alone(p: BandPlan, m: SeparableMemory) -> None:
+    """Compute the problem on one thread."""
+    _do_part(p, m, 0, 1)
+
+
+@parallel_kernel
+def _convolve(p: BandPlan, m: SeparableMemory, parts: int) -> None:
+    """Compute the problem on several threads."""
+    for part in prange(parts):
+        _do_part(p, m, part, parts)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -40,87 +191,35 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     depthwise, pointwise = (factor.flatten(1) for factor in weights.factors)
     parts = threads()
     plan = _planned(problem, parts)
-    blocks, none, offsets = (
-        _packed_blocks(depthwise),
-        buffers.packed(LANES),
-        _offsets(problem, plan),
-    )
-    panels, start = packed_panels(pointwise), packed_start(weights.bias, problem.out_channels)
+    blocks, offsets = _packed_blocks(depthwise), _offsets(problem, plan)
+    matrix, none = packed_panels(pointwise), buffers.packed(LANES)
+    start = packed_start(weights.bias, problem.out_channels)
     columns = COLUMNS if plan.out_width >= COLUMNS else 1
-    tiles = depthwise_rows(plan.taps, problem.stride[1], columns)
+    tiles = depthwise_rows(plan.taps, plan.stride_x, columns)
 
-    def conv(x: Tensor) -> Tensor:
-        x, planes = as_planes_or_rows(x, problem.input_shape)
-        y = empty_output(problem.output_shape, planes)
-        scratch = buffers.scratch("separable", parts * plan.part_bytes // FLOAT_BYTES)
-        tensors = (x, blocks, offsets, none, panels, start, y, scratch)
-        memory = SeparableMemory(tiles.address, *(tensor.data_ptr() for tensor in tensors))
-        if parts == 1:
-            convolve_alone(plan._replace(planes=int(planes)), memory)
-        else:
-            set_num_threads(parts)
-            convolve(plan._replace(planes=int(planes)), memory, parts)
-        return y
+    def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> SeparableMemory:
+        tensors = (x, blocks, offsets, none, matrix, start, y, scratch)
+        return SeparableMemory(tiles.address, *(tensor.data_ptr() for tensor in tensors))
 
-    return conv
+    return convolution(problem, plan, parts, (_convolve_alone, _convolve), memory_of)
 
 
-def _planned(problem: ConvProblem, parts: int) -> SeparablePlan:
-    """Divide the problem into bands that fit into the cache and occupy all threads."""
-    (height, width), (out_height, out_width) = problem.input_size, problem.output_size
-    reach_y, reach_x = (
-        (k - 1) * d + 1 for k, d in zip(problem.kernel_size, problem.dilation, strict=True)
-    )
-    padded_width = (out_width - 1) * problem.stride[1] + reach_x
-    bands, shares = _divided(problem, parts)
-    neighbours = problem.dilation[1] == 1 and problem.kernel_size[1] in ROWS_OF_TAPS
-    taps = problem.kernel_size[1] if neighbours else 1
-    rows = -(-out_height // bands)
-    padded_rows = (rows - 1) * problem.stride[0] + reach_y
-    blocks = -(-problem.in_channels // LANES)
-    sizes = (
-        padded_rows * padded_width * LANES,
-        padded_rows * width * LANES if width < LANES else 0,
-        blocks * rows * out_width * LANES,
-        rows * out_width * PANEL,
-    )
-    padded, narrow, band, tile = (-(-4 * floats // LINE_BYTES) * LINE_BYTES for floats in sizes)
-    return SeparablePlan(
-        planes=1,
-        images=problem.batch_size,
-        channels=problem.in_channels,
-        height=height,
-        width=width,
-        out_channels=problem.out_channels,
-        out_height=out_height,
-        out_width=out_width,
-        stride=problem.stride[0],
-        top=problem.padding[0],
-        left=problem.padding[1],
-        reach=reach_y,
-        padded_width=padded_width,
-        lines=math.prod(problem.kernel_size) // taps,
-        taps=taps,
-        bands=bands,
-        shares=shares,
-        padded_bytes=padded,
-        narrow_bytes=narrow,
-        band_bytes=band,
-        part_bytes=padded + narrow + band + tile,
+def _planned(problem: ConvProblem, parts: int) -> BandPlan:
+    """Divide the problem into bands whose depthwise output fits into the cache."""
+    width = problem.kernel_size[1]
+    neighbours = problem.dilation[1] == 1 and width in ROWS_OF_TAPS
+    plan = sizes(problem, taps=width if neighbours else 1)
+    return divided(
+        plan,
+        parts,
+        rows=BAND_FLOATS // (plan.channels * plan.out_width),
+        padded_row=plan.padded_width * LANES,
+        narrow_row=plan.width * LANES if plan.width < LANES else 0,
+        between_row=-(-plan.channels // LANES) * LANES * plan.out_width,
     )
 
 
-def _divided(problem: ConvProblem, parts: int) -> tuple[int, int]:
-    """Return bands per image, and shares of panels if there are fewer bands than threads."""
-    out_height, out_width = problem.output_size
-    row_bytes = FLOAT_BYTES * problem.in_channels * out_width
-    bands = -(-out_height // max(1, BAND_BYTES // row_bytes))
-    if problem.batch_size * bands % parts:
-        bands = min(out_height, -(-bands // parts) * parts)
-    return bands, 1 if problem.batch_size * bands >= parts else parts
-
-
-def _offsets(problem: ConvProblem, plan: SeparablePlan) -> Tensor:
+def _offsets(problem: ConvProblem, plan: BandPlan) -> Tensor:
     """Return the bytes from an output's first input to the first one of each line of taps."""
     rows = torch.arange(problem.kernel_size[0])[:, None] * problem.dilation[0] * plan.padded_width
     columns = torch.arange(0, problem.kernel_size[1], plan.taps) * problem.dilation[1]
@@ -130,8 +229,7 @@ def _offsets(problem: ConvProblem, plan: SeparablePlan) -> Tensor:
 def _packed_blocks(depthwise: Tensor) -> Tensor:
     """Pack (C_in, taps) as `[C_in / LANES][taps][LANES]`; missing channels are zeros."""
     channels, taps = depthwise.shape
-    blocks = -(-channels // LANES)
-    padded = depthwise.new_zeros(blocks * LANES, taps)
-    padded[:channels] = depthwise
-    packed = buffers.packed(blocks * taps * LANES)
-    return packed.copy_(padded.view(blocks, LANES, taps).transpose(1, 2).flatten())
+    packed = buffers.packed(-(-channels // LANES) * taps * LANES).view(-1, taps, LANES)
+    for block, part in zip(packed, depthwise.split(LANES), strict=True):
+        block[:, : len(part)] = part.T
+    return packed

@@ -153,13 +153,9 @@ def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_st
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, source_step, target, target_step = args
-
-        def row(start: Any, step: Any, index: int) -> Any:
-            return builder.add(start, builder.mul(step, ir.Constant(step.type, index)))
-
-        rows = [read_vector(builder, row(source, source_step, i)) for i in range(LANES)]
+        rows = [read_vector(builder, moved(builder, source, source_step, i)) for i in range(LANES)]
         for i, column in enumerate(_transposed(builder, rows)):
-            write_vector(builder, column, row(target, target_step, i))
+            write_vector(builder, column, moved(builder, target, target_step, i))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate

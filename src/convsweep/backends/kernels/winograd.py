@@ -5,11 +5,8 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
-import numba
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +14,8 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.layouts import empty_output
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.winograd_phases import WinogradPlan
@@ -29,11 +27,9 @@ from convsweep.backends.kernels.winograd_tiles import (
     tiles_across,
     weights_bytes,
 )
-from convsweep.backends.tensor_layout import check_input
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
 
-LINE_BYTES = 64
 BLOCK_BYTES = 2**20
 """Memory for the tiles of a block, part of which stays in a core's own cache."""
 NEAR_TILES, FAR_TILES = 24, 128
@@ -47,54 +43,36 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     tile = tile or best_tile(problem)
     parts = threads()
     plan = _plan(problem, tile, parts)
-    kept = _packed_weights(weights.dense, tile), _packed_bias(problem, weights)
-    plan = plan._replace(weights=kept[0].data_ptr(), bias=kept[1].data_ptr())
+    panels = -(-problem.out_channels // PANEL)
+    matrices = _packed_weights(weights.dense, tile)
+    start = packed_start(weights.bias, (panels + 1) * PANEL)  # the last panel is zeros
     in_blocks = plan.bands_of_block < plan.bands
     tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (parts if in_blocks else 1)
     lines_floats = plan.lines_bytes // FLOAT_BYTES * parts
+    workers = (phases.blocks,) if in_blocks or parts == 1 else phases.PHASES
 
     @cache
-    def compiled(channels_last: bool) -> Callable[..., None]:
-        return _runner(plan._replace(channels_last=int(channels_last)), parts)
+    def record(planes: bool) -> Tensor:
+        transform_inputs, multiply, transform_back = (phase.address for phase in phases.PHASES)
+        complete = plan._replace(
+            channels_last=int(not planes),
+            weights=matrices.data_ptr(),
+            bias=start.data_ptr(),
+            transform_inputs=transform_inputs,
+            multiply=multiply,
+            transform_back=transform_back,
+        )
+        return torch.tensor(complete, dtype=torch.int64)
 
     def conv(x: Tensor) -> Tensor:
-        check_input(x, problem.input_shape)
-        channels_last = not x.is_contiguous()
-        if channels_last and not x.is_contiguous(memory_format=torch.channels_last):
-            x, channels_last = x.contiguous(), False
-        y = empty_output(problem.output_shape, planes=not channels_last)
+        x, planes = as_planes_or_rows(x, problem.input_shape)
+        y = empty_output(problem.output_shape, planes)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
-        run = compiled(channels_last)
-        run(x.data_ptr(), y.data_ptr(), tiles.data_ptr(), lines.data_ptr())
+        phases.start(workers, (record(planes), x, y, tiles, lines), plan.bands, parts)
         return y
 
-    conv.__dict__["kept"] = kept  # the plan has only their addresses
     return conv
-
-
-def _runner(plan: WinogradPlan, parts: int) -> Callable[..., None]:
-    """Compile all phases; return a function of the addresses of input, output and scratch."""
-    bands, in_blocks = plan.bands, plan.bands_of_block < plan.bands
-    phase_entries = phases.transform_inputs, phases.multiply, phases.transform_back
-    steps = [entry.address for entry in phase_entries]
-    plan = plan._replace(transform_inputs=steps[0], multiply=steps[1], transform_back=steps[2])
-    if in_blocks or parts == 1:
-        steps = [phases.blocks.address]
-    record = np.array([plan], dtype=phases.RECORD)
-    address: int = record.ctypes.data
-
-    def alone(*memory: int) -> None:
-        phases.alone(steps[0], address, *memory, bands)
-
-    def in_parallel(*memory: int) -> None:
-        numba.set_num_threads(parts)
-        for step in steps:
-            phases.in_parallel(step, address, *memory, bands, parts)
-
-    run = alone if parts == 1 else in_parallel
-    run.__dict__["kept"] = record  # used by address only
-    return run
 
 
 def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
@@ -113,7 +91,6 @@ def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
     lines = max(size * (tiles_x * tile + OVERLAP), tile * (tiles_x * tile + size))
     return WinogradPlan(
         tile=tile,
-        channels_last=0,
         in_channels=problem.in_channels,
         out_channels=problem.out_channels,
         height=problem.input_size[0],
@@ -130,11 +107,6 @@ def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
         output_step=output_step,
         tiles_bytes=frequencies(tile) * (input_step + output_step),
         lines_bytes=_odd_lines(lines * VECTOR_BYTES),
-        weights=0,
-        bias=0,
-        transform_inputs=0,
-        multiply=0,
-        transform_back=0,
     )
 
 
@@ -148,8 +120,8 @@ def _bands_of_block(bands: int, at_best: int, parts: int) -> int:
 
 def _odd_lines(size: int) -> int:
     """Round up to an odd number of cache lines: steps of a power of 2 use few cache sets."""
-    lines = -(-size // LINE_BYTES)
-    return (lines | 1) * LINE_BYTES
+    lines = -(-size // buffers.ALIGNMENT_BYTES)
+    return (lines | 1) * buffers.ALIGNMENT_BYTES
 
 
 def _packed_weights(dense: Tensor, tile: int) -> Tensor:
@@ -159,16 +131,7 @@ def _packed_weights(dense: Tensor, tile: int) -> Tensor:
     frequencies, in_channels, out_channels = transformed.shape
     panels = -(-out_channels // PANEL)
     packed = buffers.packed(frequencies * panels * in_channels * PANEL)
-    blocks = packed.view(frequencies, panels, in_channels, PANEL).transpose(1, 2)
-    for panel in range(panels):
-        part = transformed[..., panel * PANEL : (panel + 1) * PANEL]
-        blocks[:, :, panel, : part.shape[-1]] = part
-    return packed
-
-
-def _packed_bias(problem: ConvProblem, weights: Weights) -> Tensor:
-    """Pack the bias up to a whole panel, then a panel of zeros."""
-    packed = buffers.packed((-(-problem.out_channels // PANEL) + 1) * PANEL)
-    if weights.bias is not None:
-        packed[: problem.out_channels] = weights.bias
+    blocks = packed.view(frequencies, panels, in_channels, PANEL)
+    for panel, part in enumerate(transformed.split(PANEL, -1)):
+        blocks[:, panel, :, : part.shape[-1]] = part
     return packed

@@ -7,12 +7,12 @@ is a band; several bands are a block. Data between phases is `[frequency][channe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, from_dtype, prange, types
-from numpy.typing import NDArray
+from numba import carray, from_dtype, prange, set_num_threads, types
+from torch import Tensor
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.backends.kernels.layouts import (
@@ -39,7 +39,6 @@ class WinogradPlan(NamedTuple):
     """Tiles of a problem: sizes, steps in bytes, and addresses of constant data."""
 
     tile: int
-    channels_last: int
     in_channels: int
     out_channels: int
     height: int
@@ -56,11 +55,12 @@ class WinogradPlan(NamedTuple):
     output_step: int
     tiles_bytes: int
     lines_bytes: int
-    weights: int
-    bias: int
-    transform_inputs: int
-    multiply: int
-    transform_back: int
+    channels_last: int = 0
+    weights: int = 0
+    bias: int = 0  # then a panel of zeros
+    transform_inputs: int = 0
+    multiply: int = 0
+    transform_back: int = 0
 
 
 RECORD = np.dtype([(name, np.int64) for name in WinogradPlan._fields])
@@ -75,37 +75,26 @@ def _call(
     return types.void(types.int64, plan, *[types.int64] * 8), call_address
 
 
-def _by_tile(matrices: Iterable[NDArray[np.float64]]) -> Any:
-    """Return a function of a tile, and of the arguments of `times` for its matrix."""
-    of_2, of_4, of_6 = map(times, matrices)
+def _by_tile(products: Iterable[Any]) -> Any:
+    """Return a function of a tile, and of the arguments of its product."""
+    of_2, of_4, of_6 = products
 
     @inlined
-    def multiply(tile: int, source: int, source_step: int, target: int, target_step: int) -> None:
+    def multiply(tile: int, *addresses: int) -> None:
         if tile == 2:
-            of_2(source, source_step, target, target_step)
+            of_2(*addresses)
         elif tile == 4:
-            of_4(source, source_step, target, target_step)
+            of_4(*addresses)
         else:
-            of_6(source, source_step, target, target_step)
+            of_6(*addresses)
 
     return multiply
 
 
 _TRANSFORMS = [transforms(tile) for tile in TILES]
-_forward, _back = _by_tile(t.B.T for t in _TRANSFORMS), _by_tile(t.A.T for t in _TRANSFORMS)
-_back_2_plus, _back_4_plus, _back_6_plus = (times_plus(t.A.T) for t in _TRANSFORMS)
-
-
-@inlined
-def _back_plus(
-    tile: int, source: int, source_step: int, target: int, target_step: int, plus: int
-) -> None:
-    if tile == 2:
-        _back_2_plus(source, source_step, target, target_step, plus)
-    elif tile == 4:
-        _back_4_plus(source, source_step, target, target_step, plus)
-    else:
-        _back_6_plus(source, source_step, target, target_step, plus)
+_forward = _by_tile(times(t.B.T) for t in _TRANSFORMS)
+_back = _by_tile(times(t.A.T) for t in _TRANSFORMS)
+_back_plus = _by_tile(times_plus(t.A.T) for t in _TRANSFORMS)
 
 
 @inlined
@@ -271,22 +260,32 @@ def _blocks(
         _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
 
 
-transform_inputs = Entry(_WORKER, _transform_inputs)
-multiply = Entry(_WORKER, _multiply)
-transform_back = Entry(_WORKER, _transform_back)
+PHASES = tuple(Entry(_WORKER, phase) for phase in (_transform_inputs, _multiply, _transform_back))
 blocks = Entry(_WORKER, _blocks)
 
 
 @kernel
-def alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
-    """Run a worker on one thread."""
+def _alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
     _call(entry, plan, x, y, tiles, lines, 0, bands, 0, 1)
 
 
 @parallel_kernel
-def in_parallel(
+def _in_parallel(
     entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
 ) -> None:
-    """Run a worker in `parts` parts, each on its own thread."""
     for part in prange(parts):
         _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)
+
+
+def start(workers: Sequence[Entry], tensors: Sequence[Tensor], bands: int, parts: int) -> None:
+    """Run workers in turn, in `parts` parts, each on its own thread.
+
+    `tensors` are the plan, the input, the output, and the scratch for tiles and for lines.
+    """
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    if parts == 1:
+        _alone(workers[0].address, *addresses, bands)
+        return
+    set_num_threads(parts)
+    for worker in workers:
+        _in_parallel(worker.address, *addresses, bands, parts)

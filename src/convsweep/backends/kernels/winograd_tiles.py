@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from convsweep.backends.base import direct_bytes, direct_sum_bound
+from convsweep.backends.base import direct_sum_bound
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
 
@@ -72,7 +72,7 @@ def min_bytes(problem: ConvProblem, itemsize: int) -> int:
     """Return the direct bytes with one number per frequency in place of the taps."""
     growth = frequencies(best_tile(problem)) - prod(problem.kernel_size)
     pairs = problem.in_channels * problem.out_channels
-    return direct_bytes(problem, itemsize) + itemsize * growth * pairs
+    return problem.min_bytes(itemsize) + itemsize * growth * pairs
 
 
 def error_bound(problem: ConvProblem, tile: int | None = None) -> float:

@@ -5,7 +5,7 @@ Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FF
 
 from math import log2, prod
 
-from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_sum_bound
 from convsweep.problems.problem import ConvProblem, Size
 
 MAX_SPECTRUM = 2**27
@@ -98,7 +98,7 @@ def min_bytes(problem: ConvProblem, itemsize: int) -> int:
     """Return the direct bytes with two numbers per frequency in place of the taps."""
     kernels = problem.out_channels * problem.in_channels // problem.groups
     growth = 2 * frequencies(problem) - prod(problem.kernel_size)
-    return direct_bytes(problem, itemsize) + growth * kernels * itemsize
+    return problem.min_bytes(itemsize) + growth * kernels * itemsize
 
 
 def error_bound(problem: ConvProblem) -> float:

@@ -3,8 +3,8 @@
 import math
 from functools import partial
 
-from convsweep.backends.base import Backend, factored_sum_bound, matrix_unsupported
-from convsweep.backends.kernels import prepare_by, winograd_tiles
+from convsweep.backends.base import Backend, factored_sum_bound, imported_late, matrix_unsupported
+from convsweep.backends.kernels import winograd_tiles
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
 
@@ -63,28 +63,28 @@ _kernel_backend = partial(
 BACKENDS = (
     _kernel_backend(
         name="depthwise_numba",
-        prepare=partial(prepare_by, "depthwise"),
+        prepare=imported_late("kernels.depthwise", "prepare"),
         unsupported=depthwise_unsupported,
         source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
         "Convolutions on Mobile Devices",
     ),
     _kernel_backend(
         name="direct_numba",
-        prepare=partial(prepare_by, "direct"),
+        prepare=imported_late("kernels.direct", "prepare"),
         unsupported=direct_unsupported,
         source="Anderson et al. 2017, Low-memory GEMM-based convolution algorithms for deep neural "
         "networks; Georganas et al. 2018, Anatomy of High-Performance Deep Learning Convolutions",
     ),
     _kernel_backend(
         name="pointwise_numba",
-        prepare=partial(prepare_by, "pointwise"),
+        prepare=imported_late("kernels.pointwise", "prepare"),
         unsupported=matrix_unsupported,
         source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
         "High-Performance Matrix Multiplication",
     ),
     _kernel_backend(
         name="separable_numba",
-        prepare=partial(prepare_by, "separable"),
+        prepare=imported_late("kernels.separable", "prepare"),
         unsupported=separable_unsupported,
         macs=separable_macs,
         min_bytes=fused_min_bytes,
@@ -95,7 +95,7 @@ BACKENDS = (
     ),
     _kernel_backend(
         name="winograd_numba",
-        prepare=partial(prepare_by, "winograd"),
+        prepare=imported_late("kernels.winograd", "prepare"),
         unsupported=winograd_unsupported,
         macs=winograd_tiles.macs,
         min_bytes=winograd_tiles.min_bytes,

@@ -1,16 +1,13 @@
 """PyTorch's compiler, TorchInductor, with the weights frozen into the graph."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 
 from convsweep.backends.base import Backend, imported_late, library_bound
 
-_missing_compiler: Callable[[], str | None] = imported_late("engines.inductor", "missing_compiler")
-
 BACKEND = Backend(
     name="torch_compile",
     prepare=imported_late("engines.inductor"),
-    unsupported=lambda problem: _missing_compiler(),
+    unsupported=imported_late("engines.inductor", "unsupported"),
     error_bound=library_bound,
     source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode "
     "Transformation and Graph Compilation",

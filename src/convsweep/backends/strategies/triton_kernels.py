@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from convsweep.backends.base import Backend
-from convsweep.backends.kernels import prepare_by
+from convsweep.backends.base import Backend, imported_late
 from convsweep.problems.problem import ConvProblem
 
 
@@ -34,13 +33,13 @@ _kernel_backend = partial(
 BACKENDS = (
     _kernel_backend(
         name="triton_depthwise",
-        prepare=partial(prepare_by, "triton_depthwise"),
+        prepare=imported_late("kernels.triton_depthwise", "prepare"),
         unsupported=depthwise_unsupported,
         source="own kernel; Tillet, Kung & Cox 2019, Triton",
     ),
     _kernel_backend(
         name="triton_implicit_gemm",
-        prepare=partial(prepare_by, "triton_gemm"),
+        prepare=imported_late("kernels.triton_gemm", "prepare"),
         unsupported=gemm_unsupported,
         source="own kernel; Chetlur et al. 2014, cuDNN; Tillet, Kung & Cox 2019, Triton",
     ),

@@ -6,7 +6,7 @@ used: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
 
 from math import ceil, prod, sqrt
 
-from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_bytes, direct_sum_bound
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_sum_bound
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
 
@@ -97,7 +97,7 @@ def min_bytes(problem: ConvProblem, itemsize: int) -> int:
     """Return the direct bytes with n^rank instead of 3^rank numbers per kernel."""
     growth = (tile_outputs(problem) + 2) ** problem.rank - 3**problem.rank
     weights = problem.out_channels * problem.in_channels // problem.groups
-    return direct_bytes(problem, itemsize) + int(growth * weights * itemsize)
+    return problem.min_bytes(itemsize) + int(growth * weights * itemsize)
 
 
 def amplification(m: int) -> float:

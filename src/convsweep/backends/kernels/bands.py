@@ -1,0 +1,140 @@
+"""Bands of output rows: their plan, and the call of the kernels that compute them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from numba import set_num_threads
+from torch import Tensor
+
+from convsweep.backends.base import Conv
+from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.products import PANEL
+from convsweep.backends.kernels.vectors import FLOAT_BYTES
+from convsweep.problems.problem import ConvProblem
+
+BAND_FLOATS = 2**16  # half of a typical second cache
+
+
+class BandPlan(NamedTuple):
+    """Sizes of a 2-D problem, and its division into bands."""
+
+    planes: int  # 1: contiguous; 0: channels_last
+    images: int
+    channels: int
+    height: int
+    width: int
+    out_channels: int
+    out_height: int
+    out_width: int
+    kernel_height: int
+    stride_y: int
+    stride_x: int
+    top: int  # rows of padding
+    left: int  # columns of padding
+    dilation_y: int
+    dilation_x: int
+    runs: int  # per kernel row
+    taps: int  # per run
+    reach: int  # input rows that one output row needs
+    padded_width: int  # columns that all output columns need
+    bands: int = 1  # of output rows of an image
+    shares: int = 1  # of the panels of output channels
+    padded_bytes: int = 0  # input rows of a band, with padding
+    narrow_bytes: int = 0
+    between_bytes: int = 0
+    part_bytes: int = 0  # scratch per thread
+
+
+def sizes(problem: ConvProblem, taps: int) -> BandPlan:
+    """Return the sizes of a problem, in runs of `taps` taps; it is one band without scratch."""
+    (height, width), (out_height, out_width) = problem.input_size, problem.output_size
+    (kernel_height, kernel_width), (stride_y, stride_x) = problem.kernel_size, problem.stride
+    (top, left), (dilation_y, dilation_x) = problem.padding, problem.dilation
+    return BandPlan(
+        planes=1,
+        images=problem.batch_size,
+        channels=problem.in_channels,
+        height=height,
+        width=width,
+        out_channels=problem.out_channels,
+        out_height=out_height,
+        out_width=out_width,
+        kernel_height=kernel_height,
+        stride_y=stride_y,
+        stride_x=stride_x,
+        top=top,
+        left=left,
+        dilation_y=dilation_y,
+        dilation_x=dilation_x,
+        runs=kernel_width // taps,
+        taps=taps,
+        reach=(kernel_height - 1) * dilation_y + 1,
+        padded_width=(out_width - 1) * stride_x + (kernel_width - 1) * dilation_x + 1,
+    )
+
+
+def divided(
+    plan: BandPlan,
+    parts: int,
+    rows: int,
+    padded_row: int,
+    narrow_row: int = 0,
+    between_row: int = 0,
+) -> BandPlan:
+    """Divide into bands of at most `rows` output rows that occupy `parts` threads.
+
+    Scratch is counted in floats, per input row of `padded_row` and `narrow_row`, per output row of
+    `between_row` and of a panel.
+    """
+    bands = -(-plan.out_height // max(1, rows))
+    if plan.images * bands % parts:
+        bands = min(plan.out_height, -(-bands // parts) * parts)
+    rows = -(-plan.out_height // bands)
+    padded_rows = (rows - 1) * plan.stride_y + plan.reach
+    floats = (
+        padded_rows * padded_row,
+        padded_rows * narrow_row,
+        rows * between_row,
+        rows * plan.out_width * PANEL,
+    )
+    line = buffers.ALIGNMENT_BYTES
+    padded, narrow, between, tile = (-(-FLOAT_BYTES * n // line) * line for n in floats)
+    return plan._replace(
+        bands=bands,
+        shares=1 if plan.images * bands >= parts else parts,
+        padded_bytes=padded,
+        narrow_bytes=narrow,
+        between_bytes=between,
+        part_bytes=padded + narrow + between + tile,
+    )
+
+
+def convolution(
+    problem: ConvProblem,
+    plan: BandPlan,
+    parts: int,
+    kernels: tuple[Any, Any],
+    memory_of: Callable[[Tensor, Tensor, Tensor], Any],
+) -> Conv:
+    """Return the call of a kernel: the first one for one thread, the second one for several.
+
+    `memory_of` returns the addresses that the kernel uses, given input, output and scratch.
+    """
+    alone, spread = kernels
+
+    def conv(x: Tensor) -> Tensor:
+        x, planes = as_planes_or_rows(x, problem.input_shape)
+        y = empty_output(problem.output_shape, planes)
+        scratch = buffers.scratch("bands", parts * plan.part_bytes // FLOAT_BYTES)
+        layout_plan, memory = plan._replace(planes=int(planes)), memory_of(x, y, scratch)
+        if parts == 1:
+            alone(layout_plan, memory)
+        else:
+            set_num_threads(parts)
+            spread(layout_plan, memory, parts)
+        return y
+
+    return conv
