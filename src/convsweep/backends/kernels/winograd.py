@@ -14,7 +14,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.layouts import empty_output
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -27,6 +27,7 @@ from convsweep.backends.kernels.winograd_tiles import (
     tiles_across,
     weights_bytes,
 )
+from convsweep.backends.tensor_layout import check_input
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
 
@@ -65,7 +66,9 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
         return torch.tensor(complete, dtype=torch.int64)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = as_planes_or_rows(x, problem.input_shape)
+        check_input(x, problem.input_shape)
+        planes = x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
+        x = x.contiguous() if planes else x
         y = empty_output(problem.output_shape, planes)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
