@@ -111,7 +111,7 @@ def test_without_parts_and_roofline_only_the_speedup_is_reported(read: Read) -> 
     assert roofline_section(run, compare_settings(run)) is None
     found = section(run, compare_settings(run))
     assert found is not None
-    assert len(found.tables) == 1
+    assert len(found.tables) == 2  # thresholds and speedups
     assert not found.sentences
 
 
@@ -147,8 +147,10 @@ def test_separable_is_no_replacement_of_itself(read: Read) -> None:
 def test_the_tables_have_a_row_a_problem_and_no_missing_number(usual: Run) -> None:
     found = section(usual, compare_settings(usual))
     assert found is not None
+    (_, thresholds), *others = found.tables
+    assert len(thresholds.rows) == len({problem.input_size for problem in PROBLEMS})
+    assert all(len(table.rows) == len(PROBLEMS) for _, table in others)
     for _, table in found.tables:
-        assert len(table.rows) == len(PROBLEMS)
         assert all(len(row) == len(table.heads) for row in table.rows)
         assert not any("nan" in cell for row in table.rows for cell in row)
 

@@ -48,7 +48,7 @@ def test_a_complete_run_is_finished_for_no_more_passes(tmp_path: Path, request_:
 @pytest.mark.parametrize(
     "more",
     [{"end_reason": "budget"}, {"end_reason": None}, {"environment_id": "another"},
-     {"margin": 0.5}, {"request": None}, {"rows": None}],
+     {"margin": 0.5}, {"request": {}}, {"rows": 0}],
     ids=repr,
 )  # fmt: skip
 def test_any_other_run_is_not(more: dict[str, object], tmp_path: Path, request_: Request) -> None:
