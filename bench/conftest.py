@@ -123,7 +123,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @lru_cache(maxsize=1)
 def _group(group: Case) -> BenchmarkGroup:
-    return setup_group([group], case_timeout_s=SETTINGS.case_timeout_s, effort=SETTINGS.effort)
+    return setup_group([group], SETTINGS)
 
 
 @pytest.fixture

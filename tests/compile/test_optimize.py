@@ -149,7 +149,7 @@ def problems_of(model: nn.Module, x: Tensor) -> dict[ConvProblem, str]:
     found: dict[ConvProblem, str] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        own = geometry(module, inputs[0].shape)
+        own = geometry(module, inputs[0])
         if own is not None:
             found[own.problem] = "im2col"
 

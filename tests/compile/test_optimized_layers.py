@@ -35,7 +35,7 @@ def layer(x: Tensor, out_channels: int = 40) -> nn.Conv2d:
     """On im2col; of its 8000 weights a sample is compared."""
     torch.manual_seed(1)
     conv = nn.Conv2d(x.shape[1], out_channels, 5, padding=2).eval().requires_grad_(False)
-    own = geometry(conv, x.shape)
+    own = geometry(conv, x)
     assert own is not None
     dispatch = Dispatch(1, this_machine(), {key_of(x): BackendChoice("im2col", own, "contiguous")})
     replace(conv, dispatch)

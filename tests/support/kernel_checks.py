@@ -12,7 +12,8 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import GateResult, check, compute_reference
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.reference import check, compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.red_zones import guarded, red_zones
 
@@ -28,7 +29,7 @@ def check_kernel(
     memory_format: str = "contiguous",
     weight_kind: str = "dense",
     threads: int = 1,
-) -> GateResult:
+) -> Outcome:
     """Return the gate's result; raises if something outside the buffers was written.
 
     Reads outside the buffers return NaN, which the gate finds in the output.

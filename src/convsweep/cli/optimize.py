@@ -77,6 +77,6 @@ def optimize(
             started_s=started_s,
             watching=terminal.progress,
         )
-    report = optimizing.report_of(optimized)
+    report = optimized.__dict__["convsweep_report"]
     output.print_text(str(report))
     return int(report.speedup is not None and report.speedup.verdict == "slower")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -16,7 +16,8 @@ from convsweep.backends.variants import find_backend
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import Reference, check, compute_reference
-from convsweep.measure.sampling import MeasurementConfig, min_calls
+from convsweep.measure.sampling import min_calls
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
@@ -33,11 +34,7 @@ class BenchmarkGroup:
     device: Device
     inputs: Inputs
     reference: Reference
-    case_timeout_s: float
-    effort: MeasurementConfig | None
-    """None: the gate only, which then checks whole numbers too."""
-    is_first: bool = True
-    """Whether this is the first pass of these cases."""
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ class _TimedConv:
 
     def __init__(self, conv: Conv, group: BenchmarkGroup, compile_s: float) -> None:
         self.conv, self.clock, self.compile_s = conv, group.device.clock, compile_s
-        self.limit_s, self.needed = group.case_timeout_s, min_calls(group.effort)
+        self.limit_s = group.settings.case_timeout_s
+        self.needed = min_calls(group.settings.effort)
         self.seconds: list[float] = []
 
     @property
@@ -99,12 +97,7 @@ class _TimedConv:
 
 
 def setup_group(
-    cases: Sequence[Case],
-    *,
-    case_timeout_s: float,
-    effort: MeasurementConfig | None,
-    reference: Reference | None = None,
-    is_first: bool = True,
+    cases: Sequence[Case], settings: Settings, reference: Reference | None = None
 ) -> BenchmarkGroup:
     """Draw the inputs and compute the reference, unless an earlier pass has computed it.
 
@@ -119,7 +112,7 @@ def setup_group(
         )
     device, inputs = find_device(cases[0].device), _make_inputs(cases[0])
     reference = reference or compute_reference(problem, inputs)
-    return BenchmarkGroup(cases, device, inputs, reference, case_timeout_s, effort, is_first)
+    return BenchmarkGroup(cases, device, inputs, reference, settings)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
@@ -159,19 +152,13 @@ def _prepare_and_check(group: BenchmarkGroup, index: int) -> ValidatedCase | Out
     timed = _TimedConv(conv, group, backend.compile_s)
     bound = backend.error_bound(case.problem)
     result = check(timed, case.problem, inputs, group.reference, bound)
-    errors = (result.max_abs_err, result.error_ratio)
-    if result.reason:
-        return Outcome("mismatch", result.reason, *errors, relative_err=result.relative_err)
-    if group.effort is None and (mismatch := _check_integers(case, backend)):
+    if result.status != "ok":
+        return result
+    if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
-    outcome = Outcome(
-        "ok",
-        None,
-        *errors,
-        relative_err=result.relative_err,
-        prepare_s=prepare_s,
-        first_call_s=timed.seconds[0],
-        gate_calls_s=sum(timed.seconds),
+    first_call_s, gate_calls_s = timed.seconds[0], sum(timed.seconds)
+    outcome = replace(
+        result, prepare_s=prepare_s, first_call_s=first_call_s, gate_calls_s=gate_calls_s
     )
     called_s = sum(timed.seconds[1:])
     return ValidatedCase(partial(conv, inputs.x), timed.call_s, called_s, bound, outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
@@ -29,21 +30,13 @@ _T = TypeVar("_T")
 
 _OTHER_CALLS = "the network's calls differ between forward passes"
 
-# Kind of a call by a part of its function's name; the first match counts.
+# Kinds of calls, by parts of their functions' names; the first match counts.
 _KINDS = {
-    "conv": CONVOLUTION,
-    "batch_norm": "batch norm",
-    "relu": "activation",
-    "hardtanh": "activation",
-    "hardswish": "activation",
-    "sigmoid": "activation",
-    "silu": "activation",
-    "gelu": "activation",
-    "softmax": "activation",
-    "max_pool": "pooling",
-    "avg_pool": "pooling",
-    "linear": "linear",
-    "matmul": "linear",
+    CONVOLUTION: ("conv",),
+    "batch norm": ("batch_norm",),
+    "activation": ("relu", "hardtanh", "hardswish", "sigmoid", "silu", "gelu", "softmax"),
+    "pooling": ("max_pool", "avg_pool"),
+    "linear": ("linear", "matmul"),
 }
 
 
@@ -191,10 +184,13 @@ class _CallTimer(TorchFunctionMode):
         if name == "__get__":  # an attribute, such as `x.shape`
             return func(*args, **kwargs)
         result, seconds = self._timed(func, args, kwargs)
-        kind = next((kind for part, kind in _KINDS.items() if part in name), OTHER)
+        kinds = (kind for kind, parts in _KINDS.items() if any(part in name for part in parts))
+        kind = next(kinds, OTHER)
         if self._is_first:
-            is_convolution = kind == CONVOLUTION and "transpose" not in name
-            problem = called_problem(*args, **kwargs) if is_convolution else None
+            problem = None
+            if kind == CONVOLUTION and "transpose" not in name:
+                with suppress(ValueError):  # no `ConvProblem` describes it
+                    problem = convolution_problem(*args, **kwargs)
             self._calls.append(_TimedCall(kind, problem))
         call = self._calls[self._next] if self._next < len(self._calls) else None
         if call is None or call.kind != kind:
@@ -218,22 +214,3 @@ class _CallTimer(TorchFunctionMode):
             own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
             found.setdefault((call.kind, call.problem), []).append(own_s)
         return [TimedModule(*key, len(times), sum(times)) for key, times in found.items()]
-
-
-def called_problem(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Size = 1,
-    padding: str | int | Size = 0,
-    dilation: int | Size = 1,
-    groups: int = 1,
-) -> ConvProblem | None:
-    """Return the problem of a call with these arguments; None if no `ConvProblem` describes it."""
-    if not input.is_floating_point():  # complex, for example
-        return None
-    try:
-        geometry = (stride, padding, dilation, groups)
-        return convolution_problem(input.shape, weight.shape, *geometry, bias=bias is not None)
-    except ValueError:
-        return None

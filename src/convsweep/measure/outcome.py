@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import skip_reason
 from convsweep.formatting import error_line
 from convsweep.problems.case import ITEMSIZE, Case
-from convsweep.problems.problem import ConvProblem, format_size
+from convsweep.problems.problem import format_size
 from convsweep.results.schema import COLUMNS, Row
 
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU allocator
@@ -62,16 +62,11 @@ class RunInfo:
     driver: str = "convsweep"
 
 
-def format_skip_reason(problem: ConvProblem, memory_format: str) -> str | None:
-    """Return why the problem's tensors cannot have the memory format, or None."""
-    if memory_format == "channels_last" and problem.rank == 1:
-        return "channels_last needs 2 or 3 spatial dimensions"
-    return None
-
-
 def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
     """Return the outcome `skipped` with the reason if the backend cannot run the case, or None."""
-    reason = format_skip_reason(case.problem, case.memory_format) or skip_reason(
+    if case.memory_format == "channels_last" and case.problem.rank == 1:
+        return Outcome("skipped", "channels_last needs 2 or 3 spatial dimensions")
+    reason = skip_reason(
         backend, case.problem, weight_kind=case.weight_kind, device=case.device, dtype=case.dtype
     )
     return Outcome("skipped", reason) if reason else None
@@ -103,6 +98,8 @@ def make_row(
 ) -> Row:
     """Return the row of one case in one pass; `node` is the cluster node that measured it."""
     problem, layer = case.problem, case.layer
+    values: dict[str, Any] = {**vars(problem), **vars(case), "layer": layer.name}
+    sizes = {name: format_size(value) for name, value in values.items() if isinstance(value, tuple)}
     itemsize = ITEMSIZE[case.dtype]
     computes = outcome.status != "skipped"
     return Row(
@@ -111,29 +108,11 @@ def make_row(
         started_at=utc_now(),
         environment_id=run.environment_id,
         problem=problem.label,
-        batch_size=problem.batch_size,
-        in_channels=problem.in_channels,
-        out_channels=problem.out_channels,
-        input_size=format_size(problem.input_size),
-        kernel_size=format_size(problem.kernel_size),
-        stride=format_size(problem.stride),
-        padding=format_size(problem.padding),
-        dilation=format_size(problem.dilation),
-        groups=problem.groups,
-        bias=problem.bias,
-        weight_kind=case.weight_kind,
         workload=layer.workload,
-        layer=layer.name,
         layer_count=layer.count,
         role=layer.role,
-        backend=case.backend,
         backend_version=backend.version or None,
-        device=case.device,
         device_name=run.device_descriptions[case.device],
-        dtype=case.dtype,
-        memory_format=case.memory_format,
-        threads=case.threads,
-        cache=case.cache,
         driver=run.driver,
         macs=problem.macs,
         backend_macs=backend.macs(problem) if computes else None,
@@ -141,5 +120,6 @@ def make_row(
         backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
         backend_family=backend.family,
         node=node,
+        **values | sizes,
         **{name: getattr(outcome, name) for name in MEASURED_COLUMNS},
     )

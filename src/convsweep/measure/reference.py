@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from convsweep.backends.base import Conv
 from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.inputs import Inputs
+from convsweep.measure.outcome import Outcome
 from convsweep.problems.problem import ConvProblem
 
 _BAND_BYTES = 2**28
@@ -35,41 +36,20 @@ class Reference:
         low, high = self.y.aminmax()
         return max(-float(low), float(high))
 
-
-@dataclass(frozen=True)
-class PackedReference:
-    """Reference in NumPy arrays, to be sent to other processes and reused in later passes."""
-
-    y: NDArray[np.float64]
-    negated: NDArray[np.float64] | None
-    scale: float
-
-    @classmethod
-    def pack(cls, reference: Reference) -> PackedReference:
-        """Convert a reference to arrays."""
-        negated = None if reference.negated is None else reference.negated.numpy()
-        return cls(reference.y.numpy(), negated, reference.scale)
-
-    def unpack(self) -> Reference:
-        """Convert back to tensors."""
-        negated = None if self.negated is None else torch.from_numpy(self.negated)
-        return Reference(torch.from_numpy(self.y), negated, self.scale)
-
     @property
     def nbytes(self) -> int:
         """Size in memory."""
         return self.y.nbytes + (0 if self.negated is None else self.negated.nbytes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as NumPy arrays: tensors would share memory with the process that sends them."""
+        negated = None if self.negated is None else self.negated.numpy()
+        return _unpickled, (self.y.numpy(), negated, self.scale)
 
-@dataclass(frozen=True)
-class GateResult:
-    """Errors of a backend, and the reason why it failed; `reason` is None if it passed."""
 
-    max_abs_err: float | None = None
-    error_ratio: float | None = None
-    reason: str | None = None
-    relative_err: float | None = None
-    """max|y - reference| / max|reference|."""
+def _unpickled(y: NDArray[Any], negated: NDArray[Any] | None, scale: float) -> Reference:
+    other = None if negated is None else torch.from_numpy(negated)
+    return Reference(torch.from_numpy(y), other, scale)
 
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
@@ -100,8 +80,8 @@ def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
 
 def check(
     conv: Conv, problem: ConvProblem, inputs: Inputs, reference: Reference, bound: float
-) -> GateResult:
-    """Check a prepared backend on the tensors that are timed, in three calls.
+) -> Outcome:
+    """Check a prepared backend on the tensors that are timed, in three calls: `ok` or `mismatch`.
 
     Two calls on `x`, with the first output overwritten in between, and one on `-x` in the same
     memory: a cached output is wrong in at least one of them.
@@ -118,7 +98,7 @@ def check(
     try:
         result = _check_calls(conv, problem, inputs, reference, bound)
         if result.reason is None and not all(map(torch.equal, tensors, before)):
-            return GateResult(reason="changes its input or its weights")
+            return Outcome("mismatch", "changes its input or its weights")
         return result
     finally:
         for tensor, value in zip(tensors, before, strict=True):
@@ -145,13 +125,13 @@ def recheck(
 
 def _check_calls(
     conv: Conv, problem: ConvProblem, inputs: Inputs, reference: Reference, bound: float
-) -> GateResult:
+) -> Outcome:
     original = inputs.x.clone()
     first = conv(inputs.x)
     if reason := _check_tensor(first, problem, inputs):
-        return GateResult(reason=reason)
+        return Outcome("mismatch", reason)
     if not torch.equal(inputs.x, original):
-        return GateResult(reason="changes its input")
+        return Outcome("mismatch", "changes its input")
     result = _compare(first, reference, bound)
     if result.max_abs_err is not None and (largest := reference.largest):
         result = replace(result, relative_err=result.max_abs_err / largest)
@@ -163,11 +143,12 @@ def _check_calls(
     third = conv(inputs.x)
     inputs.x.data.neg_()
     if _share_memory([first, second, third]):
-        return GateResult(reason="returns the same memory from two calls")
+        return Outcome("mismatch", "returns the same memory from two calls")
     if reason := _compare(second, reference, bound).reason:
-        return replace(result, reason=f"second call: {reason}")
+        return replace(result, status="mismatch", reason=f"second call: {reason}")
     if reason := _compare(third, reference, bound, negated=True).reason:
-        return replace(result, reason=f"another input in the same memory: {reason}")
+        reason = f"another input in the same memory: {reason}"
+        return replace(result, status="mismatch", reason=reason)
     return result
 
 
@@ -198,7 +179,7 @@ def _check_tensor(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None
     return None
 
 
-def _compare(y: Tensor, reference: Reference, bound: float, *, negated: bool = False) -> GateResult:
+def _compare(y: Tensor, reference: Reference, bound: float, *, negated: bool = False) -> Outcome:
     """Compare an output for x, or for -x, with the reference, in chunks."""
     flip = negated and reference.negated is None
     expected = reference.negated if negated and reference.negated is not None else reference.y
@@ -208,10 +189,11 @@ def _compare(y: Tensor, reference: Reference, bound: float, *, negated: bool = F
         values = chunk.double()
         off = float((values.neg() if flip else values).sub(expected_chunk).abs_().max())
         if not math.isfinite(off):
-            return GateResult(reason="returns values that are not finite")
+            return Outcome("mismatch", "returns values that are not finite")
         error = max(error, off)
     unit = torch.finfo(y.dtype).eps * reference.scale
     ratio = error / unit if unit else float(error > 0) * float("inf")
     if ratio > bound:
-        return GateResult(error, ratio, f"error ratio {ratio:.3g} is over its bound of {bound:.3g}")
-    return GateResult(error, ratio)
+        reason = f"error ratio {ratio:.3g} is over its bound of {bound:.3g}"
+        return Outcome("mismatch", reason, error, ratio)
+    return Outcome("ok", None, error, ratio)

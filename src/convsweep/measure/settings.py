@@ -16,7 +16,7 @@ class Settings:
     pass_index: int = 0
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
-    """None: the gate only, no timing."""
+    """None: the gate only, no timing; it then checks whole numbers too."""
     allocator: str = "retain"
     memory_limit_bytes: int | None = None
     """Most memory of the process; None: no limit."""

@@ -64,7 +64,7 @@ class GroupTimer:
         """Warm up a validated backend and return the plan to time it."""
         case, device, validated = self.group.cases[index], self.group.device, self._validated[index]
         call, call_s = validated.call, validated.call_s
-        effort = self.group.effort or MeasurementConfig()
+        effort = self.group.settings.effort or MeasurementConfig()
         if validated.called_s < effort.warm_up_s:
             call_s = warm_up(device.clock, call, effort)
         if case.cache == "cold":
@@ -119,7 +119,8 @@ class GroupTimer:
         if validated.call_s >= _SLOW_CALL_S:
             return None
         group = self.group
-        times = _RECHECK_CALLS if group.is_first or validated.call_s < _FAST_CALL_S else 1
+        is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
+        times = _RECHECK_CALLS if is_often else 1
         return recheck(validated.call, group.inputs, group.reference, validated.bound, times)
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
@@ -127,7 +128,8 @@ class GroupTimer:
 
         This returns freed memory to the system; the gate's calls of the next problem warm it again.
         """
-        limit_s = _PEAK_MEMORY_SHARE * self.group.case_timeout_s
-        if not self.group.is_first or validated.call_s > limit_s:
+        settings = self.group.settings
+        limit_s = _PEAK_MEMORY_SHARE * settings.case_timeout_s
+        if settings.pass_index > 0 or validated.call_s > limit_s:
             return None
         return self.group.device.peak_memory(validated.call)

@@ -15,7 +15,7 @@ import torch
 from convsweep.measure.gate import setup_group
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork, time_network
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import PackedReference
+from convsweep.measure.reference import Reference
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import Case
@@ -36,7 +36,7 @@ class Setup:
     """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
 
     cases: Sequence[Case]
-    reference: PackedReference | None = None
+    reference: Reference | None = None
     """From `SetupDone` of an earlier pass."""
 
 
@@ -44,7 +44,7 @@ class Setup:
 class SetupDone:
     """Reply to `Setup`, with the reference if it is worth keeping."""
 
-    reference: PackedReference | None
+    reference: Reference | None
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,8 @@ class Worker:
 
     def _setup(self, message: Setup) -> SetupDone:
         self._timer = None  # frees its tensors
-        known, started = message.reference, perf_counter()
-        group = setup_group(
-            message.cases,
-            case_timeout_s=self._settings.case_timeout_s,
-            effort=self._settings.effort,
-            reference=known.unpack() if known else None,
-            is_first=self._settings.pass_index == 0,
-        )
+        started, reference = perf_counter(), message.reference
+        group = setup_group(message.cases, self._settings, reference)
         self._timer = GroupTimer(group)
-        keep = known is None and perf_counter() - started > _CHEAP_REFERENCE_S
-        return SetupDone(PackedReference.pack(group.reference) if keep else None)
+        keep = reference is None and perf_counter() - started > _CHEAP_REFERENCE_S
+        return SetupDone(group.reference if keep else None)

@@ -78,10 +78,6 @@ _LECTURE = (
 )  # fmt: skip
 
 
-def _is_3x3_of_stride_1(problem: ConvProblem) -> bool:
-    return (problem.kernel_size, problem.stride, problem.groups) == ((3, 3), (1, 1), 1)
-
-
 GRIDS = {
     "smoke": Grid(
         "smallest problems, a few seconds",
@@ -120,7 +116,7 @@ GRIDS = {
     "winograd": Grid(
         "3x3 layers of VGG-16 and ResNet-50: own Winograd against the engines that people use",
         networks=("vgg16", "resnet50"),
-        keeps=_is_3x3_of_stride_1,
+        keeps=lambda p: (p.kernel_size, p.stride, p.groups) == ((3, 3), (1, 1), 1),
         passes=5,
         backends=("torch_conv", "winograd", "winograd_numba", *_ENGINES),
     ),

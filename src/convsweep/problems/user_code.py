@@ -31,9 +31,8 @@ def user_code(shown: bool = True) -> Iterator[None]:
     Raises:
         UserCodeError: the code raised anything, `SystemExit` included; Ctrl-C stays an interrupt.
     """
-    interrupts: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(_counted(interrupts))
+        interrupts = _noted_interrupts(stack)
         empty = os.open(os.devnull, os.O_RDWR)
         stack.callback(os.close, empty)
         if not shown:
@@ -42,8 +41,8 @@ def user_code(shown: bool = True) -> Iterator[None]:
         stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(_descriptor(1, 2))
         stack.enter_context(_descriptor(0, empty))
-        before = sys.stdin, sys.breakpointhook
-        sys.stdin, sys.breakpointhook = StringIO(), input  # a debugger finds no input either
+        stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
+        sys.breakpointhook = input  # a debugger finds no input either
         try:
             yield
         except UserCodeError:
@@ -52,27 +51,21 @@ def user_code(shown: bool = True) -> Iterator[None]:
             if interrupts and isinstance(error, KeyboardInterrupt):
                 raise
             raise UserCodeError(error_line(error)) from error
-        finally:
-            sys.stdin, sys.breakpointhook = before
 
 
-@contextmanager
-def _counted(interrupts: list[int]) -> Iterator[None]:
-    """Within, note each Ctrl-C before it is handled: the code may raise `KeyboardInterrupt` too."""
+def _noted_interrupts(stack: ExitStack) -> list[int]:
+    """Return a list of each Ctrl-C from now on: the code may raise `KeyboardInterrupt` too."""
+    noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or current_thread() is not main_thread():
-        yield
-        return
+    if callable(before) and current_thread() is main_thread():
 
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        before(number, frame)
+        def note(number: int, frame: FrameType | None) -> None:
+            noted.append(number)
+            before(number, frame)
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        stack.callback(signal.signal, signal.SIGINT, before)
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import PackedReference
+from convsweep.measure.reference import Reference
 from convsweep.measure.worker import (
     Block,
     Finish,
@@ -40,14 +40,14 @@ class ReferenceCache:
     """Float64 references of a run, up to a size limit."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[ConvProblem, str, str], PackedReference] = {}
+        self._kept: dict[tuple[ConvProblem, str, str], Reference] = {}
         self._room = _MAX_REFERENCE_BYTES
 
-    def get(self, case: Case) -> PackedReference | None:
+    def get(self, case: Case) -> Reference | None:
         """Return the reference of a case, if it is kept."""
         return self._kept.get((case.problem, case.weight_kind, case.dtype))
 
-    def keep(self, case: Case, reference: PackedReference | None) -> None:
+    def keep(self, case: Case, reference: Reference | None) -> None:
         """Keep a reference, if it fits."""
         if reference is not None and reference.nbytes <= self._room:
             self._kept[case.problem, case.weight_kind, case.dtype] = reference

@@ -80,7 +80,7 @@ def test_ceilings_pass_the_gate_as_every_case_does(dtype: str) -> None:
     layers = roofline_probes("vulkan", 4, 2**20)  # the small ones
     for layer, name in layers:
         [case] = cross([layer], [name], dtypes=[dtype])
-        contest = setup_group([case], case_timeout_s=60, effort=None)
+        contest = setup_group([case], Settings(case_timeout_s=60, effort=None))
         assert validate(contest, 0).outcome.status == "ok"
 
 

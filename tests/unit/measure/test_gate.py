@@ -12,7 +12,8 @@ from convsweep import ConvProblem, Weights
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.inputs import Inputs, make_inputs
-from convsweep.measure.reference import GateResult, check, compute_reference
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.reference import check, compute_reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
@@ -166,7 +167,7 @@ LIARS: dict[Prepare, str] = {
 }
 
 
-def checked(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[GateResult, Inputs]:
+def checked(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[Outcome, Inputs]:
     inputs = make_inputs(problem)
     expected, conv = compute_reference(problem, inputs), prepare(problem, inputs.weights)
     return check(conv, problem, inputs, expected, direct_sum_bound(problem)), inputs

@@ -5,8 +5,11 @@ import torch
 from hypothesis import given, settings
 
 from convsweep import ConvProblem
+from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.outcome import format_skip_reason
+from convsweep.measure.outcome import skipped_outcome
+from convsweep.problems.case import cross
+from convsweep.problems.workloads import Layer
 from tests.support.strategies import conv_problems
 
 PROBLEM = ConvProblem(6, 4, (7, 5), 3, padding=1, bias=True)
@@ -50,5 +53,8 @@ def test_channels_last_is_a_layout_not_other_values() -> None:
 
 
 def test_a_signal_has_no_channels_last() -> None:
-    assert "2 or 3" in str(format_skip_reason(ConvProblem(2, 2, (9,), 3), "channels_last"))
-    assert format_skip_reason(PROBLEM, "channels_last") is None
+    signal = Layer(ConvProblem(2, 2, (9,), 3))
+    line, image = cross([signal, Layer(PROBLEM)], ["im2col"], memory_formats=["channels_last"])
+    skipped = skipped_outcome(line, list_backends()["im2col"])
+    assert "2 or 3" in str(skipped and skipped.reason)
+    assert skipped_outcome(image, list_backends()["im2col"]) is None

@@ -1,6 +1,7 @@
 """Timing a group in one process: errors after the gate are found as well."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.gate import setup_group
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import cross
 from convsweep.problems.workloads import Layer
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)
 BRIEF = MeasurementConfig(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
+SETTINGS = Settings(effort=BRIEF)
 
 
 def from_the_fourth_call(then: Callable[[list[Tensor]], Tensor]) -> Callable[..., Conv]:
@@ -71,13 +74,12 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str,
         monkeypatch.setattr(variants, "list_backends", lambda: made)
         cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
-            options = {"case_timeout_s": 10.0, "effort": BRIEF, **options}
-            timer = GroupTimer(setup_group(cases, **options))
+            timer = GroupTimer(setup_group(cases, replace(SETTINGS, **options)))
             return {case.backend: outcome(timer, i) for i, case in enumerate(cases)}
 
     def outcome(timer: GroupTimer, index: int) -> Outcome:
         validated = timer.validate(index)
-        if validated.status != "ok" or timer.group.effort is None:
+        if validated.status != "ok" or timer.group.settings.effort is None:
             return validated
         try:
             for _ in range(timer.warm_up(index).blocks):
@@ -129,7 +131,7 @@ def test_a_call_over_the_limit_is_a_timeout(measure: Callable[..., dict[str, Out
 def test_a_problem_beyond_the_memory_is_refused_before_it_is_drawn() -> None:
     huge = cross([Layer(ConvProblem(64, 64, (100_000, 100_000), 3))], ("torch_conv",))
     with pytest.raises(MemoryError, match="GiB"):
-        setup_group(huge, case_timeout_s=1.0, effort=BRIEF)
+        setup_group(huge, SETTINGS)
 
 
 def test_cold_samples_are_single_calls(measure: Callable[..., dict[str, Outcome]]) -> None:
@@ -167,7 +169,7 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
     )
     made = []
     with torch.no_grad():
-        timer = GroupTimer(setup_group(cases, case_timeout_s=10.0, effort=BRIEF))
+        timer = GroupTimer(setup_group(cases, SETTINGS))
         for index in range(3):
             assert timer.validate(index).status == "ok"
             plan = timer.warm_up(index)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convsweep.measure.network_timing import called_problem
 from convsweep.models.advise.conv_recorder import ModelTrace
 from convsweep.models.advise.trace import record
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 from tests.support.hand_written_model import EveryKind, ReadsNumbers
 from tests.support.strategies import conv_problems
@@ -268,7 +268,7 @@ def test_padding_that_keeps_the_size_is_one_problem_recorded_and_called(
     kernel_size: int | tuple[int, int], dilation: int | tuple[int, int]
 ) -> None:
     conv = nn.Conv2d(4, 8, kernel_size, padding="same", dilation=dilation)
-    called = called_problem(torch.ones(X), conv.weight, conv.bias, 1, "same", dilation)
+    called = convolution_problem(torch.ones(X), conv.weight, conv.bias, 1, "same", dilation)
     assert found(record(conv, [X])) == [("", called)]
 
 

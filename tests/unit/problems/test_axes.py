@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,9 +114,8 @@ def test_same_padding_keeps_the_images_size_as_torch_does(kernel_size: str, dila
     [problem] = problems(f"kernel_size={kernel_size}", f"dilation={dilation}", "size=9")
     size = (9,) * problem.rank
     assert problem.output_size == size
-    assert problem == convolution_problem(
-        (1, 64, *size), problem.weight_shape, 1, "same", problem.dilation, bias=False
-    )
+    x, weight = torch.empty(1, 64, *size), torch.empty(problem.weight_shape)
+    assert problem == convolution_problem(x, weight, None, 1, "same", problem.dilation)
 
 
 @pytest.mark.parametrize("kernel_size", ["2", "3", "4", "5"])

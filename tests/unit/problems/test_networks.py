@@ -20,10 +20,10 @@ from convsweep.measure import network_timing
 from convsweep.measure.network_timing import (
     NetworkTimes,
     TimeNetwork,
-    called_problem,
     middle_half,
     time_network,
 )
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.networks import BUILDERS, IMAGE, build
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import workloads
@@ -121,9 +121,9 @@ def test_the_problem_of_a_call_is_read_from_its_arguments(problem: ConvProblem) 
     )
     bias = torch.empty(problem.out_channels, device="meta") if problem.bias else None
     p = problem
-    found = called_problem(x, weight, bias, p.stride, p.padding, p.dilation, p.groups)
+    found = convolution_problem(x, weight, bias, p.stride, p.padding, p.dilation, p.groups)
     assert found == problem
-    named = called_problem(
+    named = convolution_problem(
         weight=weight, input=x, groups=p.groups, bias=bias, dilation=p.dilation, stride=p.stride,
         padding=p.padding,
     )  # fmt: skip
@@ -132,10 +132,11 @@ def test_the_problem_of_a_call_is_read_from_its_arguments(problem: ConvProblem) 
 
 def test_padding_in_words_and_input_without_a_batch_are_read_too() -> None:
     x, weight = torch.empty(4, 9, 9, device="meta"), torch.empty(8, 4, 3, 3, device="meta")
-    same = called_problem(x, weight, padding="same", dilation=(2, 1))
+    same = convolution_problem(x, weight, padding="same", dilation=(2, 1))
     assert same == ConvProblem(4, 8, (9, 9), 3, padding=(2, 1), dilation=(2, 1))
-    assert called_problem(x, weight, padding="valid") == ConvProblem(4, 8, (9, 9), 3)
-    assert called_problem(x, torch.empty(8, 4, 99, 99)) is None
+    assert convolution_problem(x, weight, padding="valid") == ConvProblem(4, 8, (9, 9), 3)
+    with pytest.raises(ValueError, match="99x99"):
+        convolution_problem(x, torch.empty(8, 4, 99, 99))
 
 
 class Varied(nn.Module):

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pytest
+import torch
 
 from convsweep import Backend
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import PackedReference
+from convsweep.measure.reference import Reference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.measure.worker import (
@@ -32,7 +32,7 @@ from convsweep.system import process
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
 A, B, C = CASES
-REFERENCE = PackedReference(np.zeros(4), None, 1.0)
+REFERENCE = Reference(torch.zeros(4), None, 1.0)
 OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25)
 Answer = Callable[[Message, Case | None], Reply]
 
@@ -175,7 +175,7 @@ def test_a_truth_is_computed_once_and_handed_on() -> None:
 
 def test_truths_that_do_not_fit_are_not_kept() -> None:
     references = ReferenceCache()
-    references.keep(A, replace(REFERENCE, y=np.broadcast_to(0.0, 2**27)))
+    references.keep(A, replace(REFERENCE, y=torch.zeros(1).double().expand(2**27)))
     assert references.get(A) is None
     references.keep(A, REFERENCE)
     assert references.get(A) is REFERENCE

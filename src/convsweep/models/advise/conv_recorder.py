@@ -16,8 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from convsweep.problems.case import DTYPES
-from convsweep.problems.conv_call import convolution_problem
+from convsweep.problems.conv_call import convolution_problem, dtype_name, dtype_reason
 from convsweep.problems.problem import ConvProblem
 
 _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten._convolution)
@@ -118,7 +117,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._is_within:
             return result
         if packet in _CONVOLUTIONS:
-            self._record(macs, *args[:9])
+            self._record(macs, *args)
         elif _OTHER_CONVOLUTIONS.search(str(packet)):
             self._record_unmeasured(f"{packet} is no plain convolution", macs)
         return result
@@ -128,37 +127,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs: int,
         x: Tensor,  # (N, C_in, *input_size)
         weight: Tensor,  # (C_out, C_in / groups, *kernel_size), transposed (C_in, C_out / groups)
-        bias: Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        dilation: Sequence[int],
-        transposed: bool,
-        output_padding: Sequence[int],
-        groups: int,
+        *others: Any,
     ) -> None:
+        bias, stride, padding, dilation, transposed, _, groups = others[:7]
         if transposed:
             macs = x.numel() * prod(weight.shape[1:])
             self._record_unmeasured("transposed convolutions are not measured", macs)
             return
         if x.dtype != weight.dtype:  # fake tensors accept it, real ones do not
             raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
-        dtype = str(x.dtype).removeprefix("torch.")
-        if dtype not in DTYPES:
-            self._record_unmeasured(dtype_reason(x), macs)
-            return
         try:
-            geometry = (stride, padding, dilation, groups)
-            problem = convolution_problem(x.shape, weight.shape, *geometry, bias=bias is not None)
+            problem = convolution_problem(x, weight, bias, stride, padding, dilation, groups)
         except ValueError as error:
             self._record_unmeasured(str(error), macs)
             return
-        self._trace.convolutions.append(RecordedConv(problem, self._names[-1], dtype, macs))
+        recorded = RecordedConv(problem, self._names[-1], dtype_name(x.dtype), macs)
+        self._trace.convolutions.append(recorded)
 
     def _record_unmeasured(self, reason: str, macs: int) -> None:
         self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
-
-
-def dtype_reason(x: Tensor) -> str:
-    """Return why a convolution of this dtype is not measured."""
-    dtype = str(x.dtype).removeprefix("torch.")
-    return f"{dtype} convolutions are not measured"

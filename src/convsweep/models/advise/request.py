@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convsweep.formatting import one_line
-from convsweep.measure.outcome import skipped_outcome
 from convsweep.models.advise.conv_recorder import ModelTrace, RecordedConv
 from convsweep.problems.case import DTYPES, Case
 from convsweep.problems.problem import ConvProblem, Size, format_size
@@ -65,7 +64,7 @@ def _name(model: str, calls: Sequence[RecordedConv]) -> str:
 
 def usual_dtype(trace: ModelTrace) -> str:
     """Return the most frequent dtype of the model's convolutions that can be measured."""
-    dtypes = Counter(conv.dtype for conv in trace.convolutions if conv.dtype in DTYPES)
+    dtypes = Counter(conv.dtype for conv in trace.convolutions)
     return next((name for name, _ in dtypes.most_common(1)), DTYPES[0])
 
 
@@ -92,15 +91,11 @@ def request_for(name: str, layers: Sequence[Layer], options: Options) -> Request
 
 def _require_supported(request: Request, names: Sequence[str]) -> None:
     """Raise `ValueError` if none of the named backends supports any layer."""
-    reasons: dict[str, None] = {}
-    for case in request.cases:
-        if case.backend in names:
-            outcome = skipped_outcome(case, request.backends[case.backend])
-            if outcome is None:
-                return
-            reasons[f"{case.backend} {outcome.reason}"] = None
-    listed = "; ".join([*reasons][:_MAX_REASONS])
-    raise ValueError(f"no backend supports any layer of {request.name}: {listed}")
+    cases, skipped = [x for x in request.cases if x.backend in names], request.skipped
+    if all(case in skipped for case in cases):
+        reasons = dict.fromkeys(f"{case.backend} {skipped[case].reason}" for case in cases)
+        listed = "; ".join([*reasons][:_MAX_REASONS])
+        raise ValueError(f"no backend supports any layer of {request.name}: {listed}")
 
 
 def drop_slow_backends(request: Request, max_slowdown: float) -> Request:

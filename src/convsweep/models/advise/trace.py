@@ -17,12 +17,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from convsweep.models.advise.conv_recorder import ModelTrace, recording
 from convsweep.models.advise.model_warnings import model_warnings
 from convsweep.problems.problem import Size, format_size
-from convsweep.problems.user_code import (
-    UserCodeError,
-    eager,
-    own_name,
-    user_code,
-)
+from convsweep.problems.user_code import UserCodeError, eager, own_name, user_code
 
 _INTEGERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
@@ -71,9 +66,13 @@ def _trace(
         torch.manual_seed(0)
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())
-        stack.enter_context(_silenced())
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable()  # PyTorch logs operators that need numbers: these are handled
         own = _copy(model, fake)
-        stack.enter_context(_evaluating(own))
+        for module in own.modules():
+            if hasattr(module, "training"):  # frozen TorchScript has no such attribute
+                stack.callback(setattr, module, "training", module.training)
+        own.eval()
         stack.enter_context(fake or nullcontext())
         inputs = [torch.randn(shape, dtype=dtype, device=devices[0]) for shape in shapes]
         names = stack.enter_context(module_names(own))
@@ -92,17 +91,6 @@ def tensors_of(model: nn.Module) -> list[torch.Tensor]:
         raise ValueError(f"{type(model).__name__} cannot list its parameters: {error}") from None
 
 
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Within, PyTorch does not log operators that need numbers: these are handled."""
-    before = logging.root.manager.disable
-    logging.disable()
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def _copy(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """Return a copy, with fake tensors for `fake`; the model itself if it cannot be copied."""
     try:
@@ -112,18 +100,6 @@ def _copy(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
         if any(map(nn.parameter.is_lazy, tensors_of(model))):  # the call would initialize it
             raise ValueError("it has lazy modules; call it once where it is made") from None
         return model
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    # Frozen TorchScript is in evaluation mode and has no attribute for it.
-    before = [(own, own.training) for own in model.modules() if hasattr(own, "training")]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 @contextmanager

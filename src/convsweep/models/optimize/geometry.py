@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from convsweep.problems.conv_call import convolution_problem, same_padding
-from convsweep.problems.problem import ConvProblem, Size
+from convsweep.problems.problem import ConvProblem
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 Key = tuple[torch.Size, torch.dtype, str]
@@ -30,13 +30,12 @@ class Geometry(NamedTuple):
         return pad(x, self.margins, mode=self.mode) if self.margins else x
 
 
-def geometry(module: Any, shape: Size) -> Geometry | None:
-    """Return the geometry of an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` at this input shape.
+def geometry(module: Any, x: Tensor) -> Geometry | None:
+    """Return the geometry of an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` at an input like `x`.
 
     None if no `ConvProblem` has it: without a batch dimension, or if torch refuses the input.
     """
-    rank = len(module.kernel_size)
-    if len(shape) != rank + 2:
+    if x.dim() != len(module.kernel_size) + 2:
         return None
     margins: tuple[int, ...] = ()
     mode, padding = "constant", module.padding
@@ -47,15 +46,11 @@ def geometry(module: Any, shape: Size) -> Geometry | None:
         behind, padding = same_padding(tuple(module.kernel_size), tuple(module.dilation))
         if any(behind):
             margins = tuple(side for rows in reversed(behind) for side in (0, rows))
-    added = [margins[i] + margins[i + 1] for i in range(0, len(margins), 2)][::-1] or [0] * rank
     try:
-        problem = convolution_problem(
-            (*shape[:2], *(size + rows for size, rows in zip(shape[2:], added, strict=True))),
-            module.weight.shape,
-            *(module.stride, padding, module.dilation, module.groups),
-            bias=module.bias is not None,
-        )
-    except ValueError:
+        padded = pad(torch.empty(x.shape, dtype=x.dtype, device="meta"), margins, mode=mode)
+        how = (module.stride, padding, module.dilation, module.groups)
+        problem = convolution_problem(padded, module.weight, module.bias, *how)
+    except (ValueError, RuntimeError):
         return None
     declared = (module.out_channels, tuple(module.kernel_size))
     as_declared = (problem.out_channels, problem.kernel_size) == declared

@@ -18,11 +18,11 @@ from convsweep.models.advise.conv_recorder import ModelTrace, recording
 from convsweep.models.advise.trace import module_names, tensors_of
 from convsweep.models.optimize.geometry import Geometry, Key, geometry, key_of, memory_formats
 from convsweep.models.optimize.layers import unsupported_reason
+from convsweep.problems.conv_call import dtype_name
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.problems.user_code import UserCodeError, eager, uncompiled, user_code
 
 _UNUSUAL = "is called on an input without a batch dimension, or under torch.func"
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ConvCall:
     @property
     def dtype(self) -> str:
         """Name of the dtype in torch."""
-        return str(self.key[1]).removeprefix("torch.")
+        return dtype_name(self.key[1])
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ def inventory(model: nn.Module, inputs: ModelInputs) -> Inventory:
     """
     found, trace = Inventory(), ModelTrace(type(model).__name__)
     modules = dict(model.named_modules())
-    convolving = {n: m for n, m in modules.items() if isinstance(m, _CONVOLUTIONS)}
-    plain = {name for name, module in convolving.items() if unsupported_reason(module) is None}
+    plain = {name for name, module in modules.items() if unsupported_reason(module) is None}
 
     def count(layer: ConvCall, geometry: Geometry, module: nn.Module, x: Tensor) -> None:
         found.calls[layer] += 1
@@ -160,7 +159,7 @@ def on_conv_calls(
     def before(name: str, module: nn.Module, arguments: Any, keywords: Any) -> None:
         x = arguments[0] if arguments else keywords.get("input")
         is_plain = isinstance(x, Tensor) and not torch._C._are_functorch_transforms_active()
-        own = geometry(module, x.shape) if is_plain else None
+        own = geometry(module, x) if is_plain else None
         if own is not None:
             layer = ConvCall(name, own.problem, key_of(x), tuple(memory_formats(x)))
             notify(layer, own, module, x)
@@ -180,12 +179,8 @@ def _skipped_layers(
     others = Counter(conv.module for conv in trace.convolutions)
     for layer, number in calls.items():
         others[layer.name] -= number
-    reasons = Counter({(name, _skip_reason(modules, name)): n for name, n in others.items()})
+    reasons = Counter(
+        {(name, unsupported_reason(modules[name]) or _UNUSUAL): n for name, n in others.items()}
+    )
     reasons.update((conv.module, conv.reason) for conv in trace.unmeasured)
     return [SkippedLayer(name, n, reason) for (name, reason), n in reasons.items() if n > 0]
-
-
-def _skip_reason(modules: Mapping[str, nn.Module], name: str) -> str:
-    if name not in modules:
-        return "is compiled"
-    return unsupported_reason(modules[name]) or _UNUSUAL

@@ -11,7 +11,7 @@ from time import monotonic
 from convsweep.backends.base import Backend
 from convsweep.models.advise.request import drop_slow_backends
 from convsweep.models.optimize.layer_inventory import ConvCall
-from convsweep.problems.case import CACHES, DTYPES
+from convsweep.problems.case import CACHES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE
@@ -71,7 +71,7 @@ def _usual_setting(calls: Mapping[ConvCall, int], name: str) -> tuple[str, str, 
     """Return the most frequent device, dtype and memory format."""
     settings: Counter[tuple[str, str, str]] = Counter()
     for call, number in calls.items():
-        if call.dtype in DTYPES and call.memory_formats:
+        if call.memory_formats:
             settings[call.key[2], call.dtype, call.memory_formats[0]] += number
     if not settings:
         raise ValueError(f"{name} has no convolution that can be measured")

@@ -1,8 +1,7 @@
 """Convolution modules that run on the chosen backend, or on torch's own convolution.
 
-For inference. A call falls back to torch if its input or the number of threads was not measured, in
-training mode, if gradients are recorded, under autocast, tracing, compiling or `torch.func`, and
-in a process forked from one that has prepared a backend, as thread pools do not survive a fork.
+For inference. A call for which the choice was not measured falls back to torch; so does one in a
+process forked from one that has prepared a backend, as thread pools do not survive a fork.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.registry import list_backends, skip_reason
 from convsweep.models.optimize.geometry import Geometry, Key, key_of, memory_formats
 from convsweep.models.optimize.weight_snapshot import WeightSnapshot
+from convsweep.problems.conv_call import dtype_name
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import cpu_name
 
@@ -114,8 +114,7 @@ def prepare(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Conv
     """Return the backend's convolution; raise `ValueError` if the backend cannot run it."""
     if name not in list_backends():
         raise ValueError(f"there is no backend {name!r} here")
-    dtype = str(key[1]).removeprefix("torch.")
-    backend = list_backends()[name]
+    backend, dtype = list_backends()[name], dtype_name(key[1])
     reason = skip_reason(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
     if reason is not None:
         raise ValueError(f"{name} {reason}")

@@ -28,7 +28,7 @@ from convsweep.models.optimize.layer_inventory import (
     inventory,
 )
 from convsweep.models.optimize.layer_sweep import sweep_layers
-from convsweep.models.optimize.report import OptimizeReport, ReplacedLayer
+from convsweep.models.optimize.report import OptimizeReport
 from convsweep.models.optimize.speedup import least_s, measure_speedup
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
@@ -70,9 +70,9 @@ def optimize(
 
     `model` is unchanged. The copy is in evaluation mode and not compiled; its parameters keep their
     names and batch norms are not folded. Changed weights are used from the next call on, if torch
-    counts the write. Writes through `.data` or NumPy are detected on the CPU only, by comparing the
-    bias, a weight of up to 4096 elements, or a sample of about 256; after any other such write call
-    `.train().eval()`. Weights made in inference mode stay torch's; `torch.jit.script` is refused.
+    counts the write; after a write through `.data` or NumPy call `.train().eval()`, since only a
+    sample of the weights is compared, on the CPU. Weights made in inference mode stay torch's;
+    `torch.jit.script` is refused.
     A process forked from one that has prepared a backend uses torch's own convolution; call
     `torch.set_num_threads(1)` there first, as for the original.
 
@@ -125,26 +125,18 @@ def optimize(
         validated, restored, error = gate.validate_model(own, expected, validated)
         speedup = None
         if validated and measure_s:
-            device = find_device(validated[0].layer.key[2])
+            device = find_device(validated[0].call.key[2])
             left_s = math.inf if budget is None else started_s + seconds(budget) - monotonic()
             if least_s(original, given, device) <= left_s:
                 speedup = measure_speedup(original, own, given, device, min(measure_s, left_s))
                 own = own if speedup.verdict == "faster" else original
     for dispatch in layers.dispatches(own).values():
         dispatch.calls.clear()
-    done = [_replaced(layer) for layer in validated]
     every = [*found.skipped, *skipped, *failed, *restored]
     warnings = model_warnings(model)
-    report = OptimizeReport(kind, count, str(source), done, every, error, speedup, warnings)
+    report = OptimizeReport(kind, count, str(source), validated, every, error, speedup, warnings)
     own.__dict__["convsweep_report"] = report
     return own
-
-
-def report_of(optimized: nn.Module) -> OptimizeReport:
-    """Return the report of a model that `optimize` has returned."""
-    found = optimized.__dict__["convsweep_report"]
-    assert isinstance(found, OptimizeReport)
-    return found
 
 
 def _names(backends: object) -> tuple[str, ...]:
@@ -232,11 +224,3 @@ def _choices(
     choices = {layer: one for layer, one in selected.items() if not isinstance(one, str)}
     reasons = {layer: one for layer, one in selected.items() if isinstance(one, str)}
     return choices, [SkippedLayer(x.name, found.calls[x], why) for x, why in reasons.items()]
-
-
-def _replaced(one: gate.ValidatedLayer) -> ReplacedLayer:
-    choice, layer = one.choice, one.layer
-    saving_s = one.calls * choice.median_s * (choice.speedup.value - 1)
-    return ReplacedLayer(
-        layer.name, layer.problem, one.calls, choice.backend, choice.speedup, saving_s, one.error
-    )

@@ -9,29 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convsweep import formatting
-from convsweep.analysis.estimates import Interval
-from convsweep.models.optimize.gate import LayerError, ModelError
+from convsweep.models.optimize.gate import ModelError, ValidatedLayer
 from convsweep.models.optimize.layer_inventory import SkippedLayer
 from convsweep.models.optimize.speedup import ModelSpeedup
-from convsweep.problems.problem import ConvProblem
 
 _MAX_NAMES = 4
-
-
-@dataclass(frozen=True)
-class ReplacedLayer:
-    """One module on one input with a faster backend than torch's."""
-
-    name: str
-    problem: ConvProblem
-    calls: int
-    """Number of calls in one forward pass."""
-    backend: str
-    speedup: Interval
-    """Over torch's convolution, of this layer alone, from the table."""
-    saving_s: float
-    """Seconds saved by all calls, expected from that speedup."""
-    error: LayerError
 
 
 @dataclass(frozen=True)
@@ -41,7 +23,7 @@ class OptimizeReport:
     model: str
     threads: int
     source: str
-    replaced: Sequence[ReplacedLayer]
+    replaced: Sequence[ValidatedLayer]
     skipped: Sequence[SkippedLayer]
     error: ModelError | None
     """None if nothing is replaced."""
@@ -126,10 +108,10 @@ def _layers(report: OptimizeReport) -> list[str]:
     rows = [
         {
             "layer": layer.name,
-            "problem": layer.problem.label,
+            "problem": layer.geometry.problem.label,
             "calls": str(layer.calls),
-            "backend": layer.backend,
-            "alone [95 %]": formatting.interval(*layer.speedup),
+            "backend": layer.choice.backend,
+            "alone [95 %]": formatting.interval(*layer.choice.speedup),
             "saves": formatting.seconds(layer.saving_s),
             "error": formatting.digits(layer.error.error_ratio),
             "torch's": formatting.digits(layer.error.torch_error_ratio),

@@ -137,21 +137,16 @@ def _of_file(path: Path, max_error: float | None) -> tuple[DataFrame, DataFrame,
 
 def _require_same_machine(rows: DataFrame, path: Path) -> None:
     """Raise `ValueError` if a table is from another machine or version."""
-    for name, now in zip(MACHINE, this_machine(), strict=True):
-        was = {str(value) for value in rows[name]} - {now}
-        if was:
-            value = "not recorded" if pd.isna(rows[name]).any() else was.pop()
+    here = dict(zip(MACHINE, this_machine(), strict=True))
+    found = [(name, value, here[name]) for name in here for value in rows[name].unique()]
+    versions = rows[["backend", "backend_version"]].drop_duplicates().itertuples(index=False)
+    found += [(name, value, list_backends()[name].version) for name, value in versions]
+    for name, value, now in found:
+        was = "" if pd.isna(value) else str(value)
+        if was != now:
             raise ValueError(
-                f"{str(path)!r} is from another machine or version: {name} is {value} there and "
-                f"{now} here; across_machines uses it anyway"
-            )
-    known = list_backends()
-    for name, was in dict(zip(rows["backend"], rows["backend_version"], strict=True)).items():
-        now = known[name].version
-        if str(was) != now and not (pd.isna(was) and not now):
-            raise ValueError(
-                f"{str(path)!r} is from another version: {name} is {was} there and {now} here; "
-                "across_machines uses it anyway"
+                f"{str(path)!r} is from another machine or version: {name} is "
+                f"{was or 'not recorded'} there and {now} here; across_machines uses it anyway"
             )
 
 
