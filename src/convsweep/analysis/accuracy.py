@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from convsweep.analysis.estimates import (
-    CONFIDENCE,
-    Array,
-    Estimate,
-    Interval,
-    estimate,
-    interval,
-    stacked,
-)  # fmt: skip
-from convsweep.analysis.verdicts import reject_at_fdr, verdicts
+from convsweep.analysis.estimates import CONFIDENCE, Interval, estimate, interval
+from convsweep.analysis.verdicts import reject_at_fdr
 from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 
 if TYPE_CHECKING:
@@ -65,9 +57,7 @@ class AccuracyDifference(NamedTuple):
     mac_ratio: float  # MACs of the standard network / of this one; above 1 is fewer
     single: Interval
     """Speedup of a call with one sample over the standard network; above 1 is faster."""
-    single_verdict: str
     batch: Interval  # speedup of a call with a batch
-    batch_verdict: str
 
     @property
     def finding(self) -> str:
@@ -113,15 +103,16 @@ def _quality(own: DataFrame) -> Quality:
         macs=int(first["macs"]),
         accuracy=_clip(interval_over_splits(own["accuracy"], own), 0.0),
         loss=float(own["loss"].mean()),
-        training=interval(estimate(_logs(own["training_s"]))),
-        single=interval(estimate(_logs(own[SINGLE]))),
-        batch=interval(estimate(_logs(own[BATCH]))),
+        training=_mean(own["training_s"]),
+        single=_mean(own[SINGLE]),
+        batch=_mean(own[BATCH]),
         batch_size=int(first["batch_size"]),
     )
 
 
-def _logs(seconds: Series) -> Array:
-    return np.asarray(np.log(seconds.to_numpy(dtype="float64")))
+def _mean(seconds: Series) -> Interval:
+    """Return the geometric mean over seeds."""
+    return interval(estimate(np.log(seconds.to_numpy(dtype="float64"))))
 
 
 def _clip(found: Interval, least: float) -> Interval:
@@ -144,11 +135,9 @@ def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
     added to the variance of the mean. A spread below the step of one sample is not resolved.
     """
     seeds = len(values)
-    if seeds < 2:
-        return SplitEstimate(float(values.mean()), float("nan"), 0)
     tested = float((rows["test_samples"] / rows["train_samples"]).mean())
     step = 1 / float(rows["test_samples"].min())
-    variance = max(float(values.var(ddof=1)), step**2 / 12)
+    variance = np.maximum(values.var(ddof=1), step**2 / 12)  # NaN for a single seed
     error = float(np.sqrt(variance * (1 / seeds + tested)))
     return SplitEstimate(float(values.mean()), error, seeds - 1)
 
@@ -156,7 +145,7 @@ def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
 def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
     """Return Student's 95 % interval of `estimate_over_splits`."""
     mean, error, degrees = estimate_over_splits(values, rows)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error if degrees else float("nan")
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -171,24 +160,18 @@ def _differences(ok: DataFrame) -> list[AccuracyDifference]:
     if not pairs:
         return []
     decided = reject_at_fdr(np.array([_p_value(pair) for _, _, pair in pairs]))
-    single, batch = (
-        verdicts(Estimate(*estimate(stacked([_log_speedups(pair, name) for _, _, pair in pairs]))))
-        for name in (SINGLE, BATCH)
-    )
     return [
         AccuracyDifference(
             dataset=str(dataset),
             variant=variant,
             seeds=len(pair),
             difference=_clip(interval_over_splits(pair["difference"], pair), -1.0),
-            decided=bool(decided[place]),
+            decided=bool(is_decided),
             mac_ratio=float(pair["macs_standard"].iloc[0] / pair["macs"].iloc[0]),
-            single=interval(estimate(_log_speedups(pair, SINGLE))),
-            single_verdict=str(single[place]),
-            batch=interval(estimate(_log_speedups(pair, BATCH))),
-            batch_verdict=str(batch[place]),
+            single=_speedup(pair, SINGLE),
+            batch=_speedup(pair, BATCH),
         )
-        for place, (dataset, variant, pair) in enumerate(pairs)
+        for (dataset, variant, pair), is_decided in zip(pairs, decided, strict=True)
     ]
 
 
@@ -206,8 +189,8 @@ def _p_value(pair: DataFrame) -> float:
     return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
 
 
-def _log_speedups(pair: DataFrame, name: str) -> Array:
-    return _logs(pair[f"{name}_standard"]) - _logs(pair[name])
+def _speedup(pair: DataFrame, name: str) -> Interval:
+    return _mean(pair[f"{name}_standard"] / pair[name])
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -104,18 +104,13 @@ def _frequent_flags(rows: DataFrame, case: Series[int]) -> Series[str]:
     return pd.Series(flags, index=share.index, dtype="string")
 
 
-class FilteredRun(NamedTuple):
-    """Rows of a run after an error limit was applied."""
-
-    measurements: DataFrame
-    """All rows; those of a case beyond the limit are `skipped`, with a reason."""
-    note: str  # sentence on the cases that were left out
-
-
-def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:
+def filter_by_error(measurements: DataFrame, max_error: float) -> tuple[DataFrame, str]:
     """Skip the cases with a relative error above `max_error` in some pass.
 
     Roofline probes and parts of separable layers are unchanged.
+
+    Returns:
+        All rows, those beyond the limit as `skipped`, and a sentence on their cases.
 
     Raises:
         ValueError: no row has a relative error.
@@ -131,7 +126,7 @@ def filter_by_error(measurements: DataFrame, max_error: float) -> FilteredRun:
     left.loc[out, "status"] = "skipped"
     left.loc[out, "reason"] = [_reason(error, max_error) for error in worst[out]]
     first = ok[(case.cumcount() == 0) & ok.index.isin(out)]
-    return FilteredRun(left, _note(first, max_error))
+    return left, _note(first, max_error)
 
 
 def _reason(error: float, max_error: float) -> str:

@@ -16,9 +16,9 @@ from convsweep.analysis.estimates import (
     Estimate,
     bounds,
     difference,
+    equal_mean,
     estimate,
     interval,
-    weighted_mean,  # fmt: skip
 )
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.summary import stored_verdicts
@@ -196,8 +196,7 @@ def _means(cases: DataFrame, before: Array, now: Array) -> DataFrame:
     both = ~(np.isnan(before).all(axis=1) | np.isnan(now).all(axis=1))
     means = []
     for (setting, backend), own in cases[both].groupby(["setting", "backend"], sort=False):
-        weights = np.full(len(own), 1 / len(own))
-        found = difference(*(weighted_mean(logs[own.index], weights) for logs in (now, before)))
+        found = difference(*(equal_mean(logs[own.index]) for logs in (now, before)))
         row = {"setting": setting, "backend": backend, "cases": len(own)}
         means.append(row | dict(zip(_CHANGE, interval(found), strict=True)))
     return pd.DataFrame(means, columns=["setting", "backend", "cases", *_CHANGE])

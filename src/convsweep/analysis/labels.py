@@ -68,7 +68,8 @@ def _sort_key(row: dict[Hashable, Any]) -> tuple[object, ...]:
     return (row["workload"], -pixels, *channels, kernel, layer)
 
 
-def _unless_one(letter: str, size: str) -> str:
+def unless_one(letter: str, size: str) -> str:
+    """Return `s2` for the letter `s` and a stride of `2x2`; empty for `1x1`."""
     return "" if compact(size) == "1" else letter + compact(size)
 
 
@@ -91,8 +92,8 @@ _TOKENS: _Tokens = {
     "channels": _channels,
     "input_size": lambda row: str(row["input_size"]),
     "kernel_size": lambda row: f"k{compact(str(row['kernel_size']))}",
-    "stride": lambda row: _unless_one("s", str(row["stride"])),
-    "dilation": lambda row: _unless_one("d", str(row["dilation"])),
+    "stride": lambda row: unless_one("s", str(row["stride"])),
+    "dilation": lambda row: unless_one("d", str(row["dilation"])),
     "groups": _groups,
     "bias": lambda row: "bias" if row["bias"] else "",
 }

@@ -45,12 +45,7 @@ class Advice(NamedTuple):
 
 
 def write_model(run_dir: Path, model: Mapping[str, object]) -> Advice | None:
-    """Add the model to environment.json and write layers.csv; return the advice.
-
-    Args:
-        run_dir: folder of a measured run.
-        model: description for environment.json.
-    """
+    """Add the model to environment.json of a measured run and write layers.csv."""
     environment = store.read_environment(run_dir) | {"model": dict(model)}
     advice = compute_advice(store.load(run_dir), environment)
     store.write_environment(run_dir, environment)

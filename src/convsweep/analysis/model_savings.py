@@ -20,6 +20,7 @@ from convsweep.analysis.estimates import (
     weighted_mean,
 )  # fmt: skip
 from convsweep.analysis.run import Run
+from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
 from convsweep.analysis.verdicts import verdicts
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE, is_replaceable, predicted_share
@@ -73,7 +74,6 @@ class Saving(NamedTuple):
     speedup: Interval
     verdict: str
     mac_ratio: float  # speedup expected from the MAC count
-    layers: int  # distinct changed layers
     convolutions: int  # executions of the changed layers per call
 
 
@@ -105,14 +105,8 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
 
 
 def _layer_time(row: Series) -> LayerTime:
-    time_s = (row[name] for name in ("median_s", "ci_low_s", "ci_high_s"))
-    speedup = (row[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
-    return LayerTime(
-        str(row["backend"]),
-        Interval(*map(float, time_s)),
-        Interval(*map(float, speedup)),
-        str(row["verdict"]),
-    )
+    times = interval_of(row, TIME), interval_of(row, SPEEDUP)
+    return LayerTime(str(row["backend"]), *times, str(row["verdict"]))
 
 
 def layers_table(layers: Sequence[LayerCost]) -> DataFrame:
@@ -164,7 +158,7 @@ def estimate_saving(
     """
     timed = [layer for layer in layers if not np.isnan(layer.baseline_s.value)]
     if not timed:
-        return Saving(UNKNOWN, UNKNOWN, "", np.nan, 0, 0)
+        return Saving(UNKNOWN, UNKNOWN, "", np.nan, 0)
     base, gain = _log_times(run, timed, chosen)
     counts = np.array([layer.count for layer in timed], dtype="float64")
     now_s = counts * np.exp(estimate(base).mean)
@@ -184,7 +178,6 @@ def estimate_saving(
         interval(ratio),
         str(verdict),
         sum(layer.macs for layer in timed) / macs_after,
-        len(replaced),
         sum(layer.count for layer in replaced),
     )
 

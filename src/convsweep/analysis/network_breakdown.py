@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from pandas import DataFrame
 
-from convsweep.analysis.estimates import Interval, estimate, interval
+from convsweep.analysis.estimates import Array, Interval, estimate, interval
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
 from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
@@ -20,19 +19,10 @@ UNATTRIBUTED = "in no call"
 _CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
 
 
-def _verdict(slowdown: Interval, extra_s: float, overhead_s: float) -> str:
-    """Return `slower`, `faster` or `undecided`; what timing may have added is not slower."""
-    if slowdown.low > 1 and extra_s > overhead_s:
-        return "slower"
-    return "faster" if slowdown.high < 1 else "undecided"
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionsBreakdown:
+    """Sums of some convolutions, each timed alone, and of the same ones within the network."""
 
-
-@dataclass(frozen=True)
-class LayerBreakdown:
-    """All convolutions of one problem in a network: timed alone, and within the network."""
-
-    layer: str
-    count: int
     isolated: Sum
     in_network: Sum
     overhead_s: float  # seconds that timing all of them may have added, at most
@@ -49,18 +39,26 @@ class LayerBreakdown:
 
     @property
     def verdict(self) -> str:
-        """Whether they are slower within the network."""
-        return _verdict(self.slowdown, self.extra_s, self.overhead_s)
+        """`slower`, `faster` or `undecided` in the network; timing overhead is not slower."""
+        if self.slowdown.low > 1 and self.extra_s > self.overhead_s:
+            return "slower"
+        return "faster" if self.slowdown.high < 1 else "undecided"
 
 
-@dataclass(frozen=True)
-class NetworkBreakdown:
+@dataclass(frozen=True, kw_only=True)
+class LayerBreakdown(ConvolutionsBreakdown):
+    """All convolutions of one problem in a network."""
+
+    layer: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkBreakdown(ConvolutionsBreakdown):
     """One network in one setting; all times are seconds of one forward pass."""
 
     network: str
     end_to_end: Sum
-    isolated: Sum  # sum of the convolutions, each timed alone
-    in_network: Sum  # sum of the same convolutions within the network
     others: Mapping[str, Sum]  # calls of other kinds, the longest first
     instrumented: Sum  # forward pass while its parts were timed
     layers: Sequence[LayerBreakdown]
@@ -78,17 +76,6 @@ class NetworkBreakdown:
         return ratio(self.isolated, self.end_to_end)
 
     @property
-    def slowdown(self) -> Interval:
-        """Convolutions within the network / the same ones alone."""
-        return ratio(self.in_network, self.isolated)
-
-    @property
-    def verdict(self) -> str:
-        """Whether the convolutions are slower within the network."""
-        extra_s = self.in_network.time.value - self.isolated.time.value
-        return _verdict(self.slowdown, extra_s, sum(layer.overhead_s for layer in self.layers))
-
-    @property
     def unattributed_s(self) -> float:
         """End-to-end seconds in none of the parts; noise may make it negative."""
         parts = [self.in_network, *self.others.values()]
@@ -100,18 +87,10 @@ class NetworkBreakdown:
         return self.instrumented.time.value / self.end_to_end.time.value - 1
 
 
-@dataclass(frozen=True)
-class MissingNetwork:
-    """Network without a breakdown, and the reason."""
-
-    network: str
-    reason: str
-
-
 def network_breakdowns(
     run: Run, networks: DataFrame, setting: str
-) -> tuple[list[NetworkBreakdown], list[MissingNetwork]]:
-    """Return the networks of one setting that were run end to end, and those that failed.
+) -> tuple[list[NetworkBreakdown], dict[str, str]]:
+    """Return the networks of one setting, and the reasons of those without a breakdown.
 
     Args:
         run: results of the layers, in all settings.
@@ -121,10 +100,10 @@ def network_breakdowns(
     own, cold = run.within(setting), _with_cold_caches(run, setting)
     conditions = own.cases.loc[own.cases["cache"] == "hot", _CONDITIONS].drop_duplicates()
     by_name = networks.merge(conditions, on=_CONDITIONS).groupby("network", sort=False)
-    found = [_breakdown(own, cold, str(name), rows) for name, rows in by_name]
+    found = {str(name): _breakdown(own, cold, str(name), rows) for name, rows in by_name}
     return (
-        [one for one in found if isinstance(one, NetworkBreakdown)],
-        [one for one in found if isinstance(one, MissingNetwork)],
+        [one for one in found.values() if not isinstance(one, str)],
+        {name: reason for name, reason in found.items() if isinstance(reason, str)},
     )
 
 
@@ -136,14 +115,13 @@ def _with_cold_caches(run: Run, setting: str) -> Run | None:
     return run.within(str(names[0])) if len(names) else None
 
 
-def _breakdown(
-    run: Run, cold: Run | None, name: str, rows: DataFrame
-) -> NetworkBreakdown | MissingNetwork:
+def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> NetworkBreakdown | str:
+    """Return the breakdown of one network, or why there is none."""
     failed = rows[rows["status"] != "ok"]
     if len(failed):
         last = failed.fillna({"reason": ""}).iloc[-1]
         words = [str(last["status"]).replace("_", " "), str(last["reason"])]
-        return MissingNetwork(name, f"failed end to end: {', '.join(filter(None, words))}")
+        return f"failed end to end: {', '.join(filter(None, words))}"
     # Convolutions without a problem, such as transposed ones, count among the other calls.
     is_plain = (rows["kind"] != CONVOLUTION) | rows["problem"].notna()
     rows = rows.assign(kind=rows["kind"].where(is_plain, OTHER))
@@ -151,17 +129,17 @@ def _breakdown(
     first = convolutions.drop_duplicates("problem")
     problems, counts = first["problem"].to_list(), first["count"].to_numpy(dtype="float64")
     isolated = _isolated(run, name)
-    missing = len(set(problems) - set(isolated.index))
+    missing = len(set(problems) - isolated.keys())
     if missing or not problems:
         of = f"{missing} of {len(problems)} distinct convolutions"
-        return MissingNetwork(name, f"has no breakdown: {of} have no time alone")
-    log_isolated = np.log(isolated.loc[problems].to_numpy(dtype="float64"))
+        return f"has no breakdown: {of} have no time alone"
+    log_isolated = np.stack([isolated[problem] for problem in problems])
     in_network = _by_pass(convolutions, "problem", run).loc[problems]
     log_in_network = np.log(in_network.to_numpy(dtype="float64"))
-    cold_s = isolated.iloc[:0] if cold is None else _isolated(cold, name)
+    log_cold = {} if cold is None else _isolated(cold, name)
     cold_sum = None
-    if set(problems) <= set(cold_s.index):
-        cold_sum = sum_layers(np.log(cold_s.loc[problems].to_numpy(dtype="float64")), counts)
+    if set(problems) <= log_cold.keys():
+        cold_sum = sum_layers(np.stack([log_cold[problem] for problem in problems]), counts)
     others = _others(run, rows)
     call_overhead_s = _call_overhead_s(rows)
     return NetworkBreakdown(
@@ -170,14 +148,15 @@ def _breakdown(
         instrumented=others.pop(INSTRUMENTED),
         isolated=sum_layers(log_isolated, counts),
         in_network=sum_layers(log_in_network, np.ones(len(problems))),
+        overhead_s=int(counts.sum()) * call_overhead_s,
         others=dict(sorted(others.items(), key=lambda item: -item[1].time.value)),
         layers=[
             LayerBreakdown(
-                str(layer),
-                int(counts[i]),
-                sum_layers(log_isolated[[i]], counts[[i]]),
-                sum_layers(log_in_network[[i]], np.ones(1)),
-                int(counts[i]) * call_overhead_s,
+                layer=str(layer),
+                count=int(counts[i]),
+                isolated=sum_layers(log_isolated[[i]], counts[[i]]),
+                in_network=sum_layers(log_in_network[[i]], np.ones(1)),
+                overhead_s=int(counts[i]) * call_overhead_s,
             )
             for i, layer in enumerate(first["layer"])
         ],
@@ -195,13 +174,12 @@ def _call_overhead_s(rows: DataFrame) -> float:
     return max(0.0, float(((totals[INSTRUMENTED] - totals[WHOLE]) / calls).median()))
 
 
-def _isolated(run: Run, workload: str) -> DataFrame:
-    """Return the seconds of each layer alone: one row per problem, one column per pass."""
+def _isolated(run: Run, workload: str) -> dict[str, Array]:
+    """Return by problem the logarithms of the seconds of its layer alone, one per pass."""
     cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
     cases = cases[(cases["backend"] == BASELINE) & (cases["status"] == "ok")]
     cases = cases.drop_duplicates("problem")
-    keys = pd.MultiIndex.from_frame(cases[["setting", "label", "backend"]])
-    return run.pass_times.loc[keys].set_axis(cases["problem"].to_list(), axis=0)
+    return dict(zip(cases["problem"], run.log_s(cases), strict=True))
 
 
 def _others(run: Run, rows: DataFrame) -> dict[str, Sum]:

@@ -50,8 +50,6 @@ class NetworkSum:
     """One workload in one setting."""
 
     workload: str
-    layers: int  # number of distinct layers
-    convolutions: int
     choices: Mapping[str, NetworkChoice]
     """`STANDARD` first; empty unless every layer has a time on the baseline."""
 
@@ -96,7 +94,6 @@ def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, Net
 
 def _network_sum(run: Run, workload: str) -> NetworkSum:
     cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
-    first = cases.drop_duplicates("label")
     timed = cases[cases["status"] == "ok"]
     by_label = {
         str(label): {
@@ -106,13 +103,9 @@ def _network_sum(run: Run, workload: str) -> NetworkSum:
         }
         for label, group in timed.groupby("label", sort=False)
     }
-    every_layer = all(run.baseline in by_label.get(str(label), {}) for label in first["label"])
-    return NetworkSum(
-        workload,
-        len(first),
-        int(first["layer_count"].sum()),
-        _choices(run, by_label) if every_layer and not run.missing_cases else {},
-    )
+    every_layer = all(run.baseline in by_label.get(str(label), {}) for label in cases["label"])
+    complete = every_layer and not run.missing_cases
+    return NetworkSum(workload, _choices(run, by_label) if complete else {})
 
 
 _Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]

@@ -42,11 +42,7 @@ class Roof(NamedTuple):
 
 
 def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:
-    """Return the roofline of each machine, by its `MACHINE_COLUMNS`, if it was measured.
-
-    Args:
-        ceilings: rows of a summary whose `role` is `ROOFLINE`.
-    """
+    """Return the measured roofline of each machine, by its `MACHINE_COLUMNS`."""
     found = {}
     timed = ceilings[ceilings["median_s"].notna()]
     for key, rows in timed.groupby(list(MACHINE_COLUMNS), sort=False):

@@ -12,7 +12,7 @@ from convsweep.analysis.cases import RowsByRole, split
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import FACTORED
+from convsweep.problems.separable import FACTORED, SEPARABLE
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
 
 MAX_BACKENDS_WITH_FEWER_MACS = 3
@@ -142,8 +142,6 @@ class MeanSpeedup(NamedTuple):
 def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     """Return the geometric mean of the speedups over the baseline, in one setting."""
     times = run.pass_times.droplevel("setting")
-    if run.cases.empty or not {backend, run.baseline} <= set(times.index.unique("backend")):
-        return MeanSpeedup(UNKNOWN, 0)
     backends = times.index.get_level_values("backend")
     own, base = (times[backends == b].droplevel("backend") for b in (backend, run.baseline))
     speedups = (base / own).dropna(how="all")
@@ -159,21 +157,17 @@ def mac_ratio(run: Run) -> Series:
 
 
 def backends_with_fewer_macs(run: Run) -> list[str]:
-    """Return the backends with fewer MACs than the definition in some problem, not the baseline.
+    """Return the backends with fewer MACs than the definition in some problem.
 
-    If there are many, only those of the family `basic`: the others have a section of their own.
+    Not the baseline and not `separable`. If there are many, only those of the family `basic`: the
+    others have a section of their own.
     """
     saves = run.cases["backend_macs"] < run.cases["macs"]
     saving = run.cases[saves & run.cases["speedup"].notna()]
     names = set(saving["backend"])
     if len(names) > MAX_BACKENDS_WITH_FEWER_MACS:
         names = set(saving.loc[saving["backend_family"] == "basic", "backend"])
-    return [name for name in run.backends if name in names - {run.baseline}]
-
-
-def undecided(cases: DataFrame) -> Series:
-    """Return a mask of the cases with the verdict `undecided`."""
-    return cases["verdict"] == "undecided"
+    return [name for name in run.backends if name in names - {run.baseline, SEPARABLE}]
 
 
 def unsteady(cases: DataFrame) -> Series[str]:

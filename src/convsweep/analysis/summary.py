@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
-from convsweep.analysis.estimates import Estimate, bounds, estimate
+from convsweep.analysis.estimates import Estimate, Interval, bounds, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.verdicts import verdicts
 from convsweep.results.schema import BASELINE, CASE_COLUMNS, MARGIN
 
+TIME = ("median_s", "ci_low_s", "ci_high_s")
+SPEEDUP = ("speedup", "speedup_ci_low", "speedup_ci_high")
 SUMMARY_COLUMNS = (
-    *CASE_COLUMNS, "status", "reason", "passes", "median_s", "ci_low_s", "ci_high_s", "flops_per_s",
-    "roofline_fraction", "baseline", "speedup", "speedup_ci_low", "speedup_ci_high", "verdict",
+    *CASE_COLUMNS, "status", "reason", "passes", *TIME, "flops_per_s",
+    "roofline_fraction", "baseline", *SPEEDUP, "verdict",
     "attainable_flops_per_s", "bound", "backend_macs", "backend_bytes", "relative_err",
     "error_ratio", "prepare_s", "first_call_s", "backend_family", "peak_memory_bytes",
     "first_call_max_s",
@@ -35,13 +39,13 @@ def summarize(
     cases = read_cases(measurements, baseline)
     summary = cases.info.copy()
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
-    summary[["median_s", "ci_low_s", "ci_high_s"]] = bounds(estimate(cases.log_s)).T
+    summary[[*TIME]] = bounds(estimate(cases.log_s)).T
     summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
     rates = attainable(summary)
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    summary[["speedup", "speedup_ci_low", "speedup_ci_high"]] = bounds(speedups).T
+    summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
@@ -49,6 +53,11 @@ def summarize(
     return summary[[*SUMMARY_COLUMNS, *_MORE_COLUMNS]].astype(
         {"baseline": "string", "verdict": "string", "reason": "string"}
     )
+
+
+def interval_of(case: Any, columns: tuple[str, str, str]) -> Interval:
+    """Return `TIME` or `SPEEDUP` of a row of the summary, given as a mapping or a series."""
+    return Interval(*(float(case[name]) for name in columns))
 
 
 def stored_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:

@@ -10,22 +10,22 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import BestBackends
+from convsweep.analysis.summary import TIME, interval_of
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 
 def best_table(table: DataFrame) -> Table:
     """Return one row per problem: fastest backend, its time, lead, speedup and error."""
     rows: list[tuple[str, ...]] = [
         (row["setting"], row["label"], row["backend"],
-         formatting.time(row["median_s"], row["ci_low_s"], row["ci_high_s"]), _lead(row),
+         formatting.time(*interval_of(row, TIME)), _lead(row),
          "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
          f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "")
         for row in table.to_dict("records")
     ]  # fmt: skip
     numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
-    return by_setting(("setting", "problem", "fastest", *numbers), rows, set(numbers))
+    return Table.by_setting(("setting", "problem", "fastest", *numbers), rows, numbers)
 
 
 def _lead(row: Mapping[Any, Any]) -> str:

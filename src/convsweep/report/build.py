@@ -85,8 +85,9 @@ def write_report(
     measurements, environment = folder.measurements, folder.environment
     if measurements.empty:
         raise ValueError(f"{folder} has no measurements to report")
-    filtered = None if max_error is None else filter_by_error(measurements, max_error)
-    measurements = filtered.measurements if filtered else measurements
+    left_out = ""
+    if max_error is not None:
+        measurements, left_out = filter_by_error(measurements, max_error)
     require_report_folder(out)
     request = folder.request
     summary = summarize(measurements, baseline or request.baseline, request.margin)
@@ -96,7 +97,7 @@ def write_report(
         features = _feature_sections(run, shown, comparisons, folder)
     sentences = [
         *summary_sentences(run, comparisons),
-        *([filtered.note] if filtered else []),
+        *([left_out] if left_out else []),
         *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *lacks(environment),
     ]
@@ -137,14 +138,7 @@ def _feature_sections(
 ) -> list[Section]:
     """Return the sections between the summary and the evidence that the data allow.
 
-    Args:
-        run: all cases.
-        shown: the cases that means and figures are of.
-        comparisons: separable layers in `run`, by setting.
-        folder: folder of the run.
-
-    Raises:
-        ValueError: a file in the folder is damaged.
+    Means and figures are of the cases in `shown`.
     """
     advised = advice.section(folder)
     sections = [
@@ -184,13 +178,13 @@ def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
         Section("All cases", tables=[cases], notes=[_CASES_NOTE]),
         Section("Correctness", tables=[correctness], notes=[_CORRECTNESS_NOTE]),
     ]
-    if disturbances := tables.disturbance_table(run, rows):
+    if (disturbances := tables.disturbance_table(run, rows)).rows:
         sections.append(Section("Memory and disturbances", tables=[("", disturbances)]))
-    if unsteady := tables.unsteady_table(run):
+    if (unsteady := tables.unsteady_table(run)).rows:
         sections.append(Section("Unsteady cases", tables=[("", unsteady)], notes=[_UNSTEADY_NOTE]))
     absent = tables.absent_table(run)
-    none = [] if absent else ["None: every case has a time."]
-    sections.append(Section("Cases without a time", none, [("", absent)] if absent else []))
+    none = [] if absent.rows else ["None: every case has a time."]
+    sections.append(Section("Cases without a time", none, [("", absent)] if absent.rows else []))
     return sections
 
 

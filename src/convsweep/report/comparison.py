@@ -7,7 +7,7 @@ from pandas import DataFrame, Series
 from convsweep import formatting
 from convsweep.analysis.compare import VERDICTS, RunComparison
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting, escape_markdown, markdown
+from convsweep.report.tables import escape_markdown, markdown
 
 LEGEND = (
     "A change above 1 means faster now. Brackets are 95 % intervals. Verdicts are corrected for "
@@ -94,7 +94,7 @@ def means_table(found: RunComparison) -> Table:
         plain = ", plain time" if mean["backend"] == found.baseline else ""
         rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), _change(mean)))
     heads = ("setting", "backend", "cases", "change in speed [95 %]")
-    return by_setting(heads, rows, set(heads[2:]))
+    return Table.by_setting(heads, rows, heads[2:])
 
 
 def cases_table(found: RunComparison, most: int) -> Table:
@@ -111,7 +111,7 @@ def cases_table(found: RunComparison, most: int) -> Table:
         for _, case in shown.head(most).iterrows()
     ]  # fmt: skip
     numbers = (f"old {measure}", f"new {measure}", "change in speed [95 %]")
-    return by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, set(numbers))
+    return Table.by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, numbers)
 
 
 def page(found: RunComparison, most: int = 300) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convsweep.formatting import printable
-from convsweep.report.plots.style import Picture, png
+from convsweep.report.plots.style import Picture, pictures_by_setting, png
+from convsweep.report.summary_text import sentences_by_setting
 from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown
 from convsweep.results import store
@@ -33,6 +34,23 @@ class Section(NamedTuple):
     pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()  # how it was measured, and limitations
 
+    @classmethod
+    def of_settings(
+        cls,
+        title: str,
+        sentences: Mapping[str, Iterable[str]],
+        tables: Sequence[tuple[str, Table]],
+        pictures: Mapping[str, Iterable[Picture | None]],
+        notes: Sequence[str],
+    ) -> Section:
+        """Return a section from tables with rows, and from sentences and pictures by setting.
+
+        A single setting is not named and may be `""`.
+        """
+        filled = [(caption, table) for caption, table in tables if table.rows]
+        drawn = pictures_by_setting(pictures)
+        return cls(title, sentences_by_setting(sentences), filled, drawn, notes)
+
 
 def require_report_folder(out: Path) -> None:
     """Check that `out` is new, empty or an older report; write nothing.
@@ -48,10 +66,7 @@ def require_report_folder(out: Path) -> None:
 def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
     """Write report.md, report.html and the figures; return the path of the HTML page.
 
-    Args:
-        out: folder of the report; the pages and figures of an older report are replaced.
-        title: title of both pages.
-        sections: sections in the order of the page.
+    The pages and figures of an older report in `out` are replaced.
 
     Raises:
         ValueError: `out` is not writable.

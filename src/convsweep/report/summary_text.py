@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
-from convsweep.analysis.run import (
-    Run,
-    backends_with_fewer_macs,
-    mac_ratio,
-    mean_speedup,
-    undecided,
-    unsteady,
-)
-from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison
-from convsweep.analysis.separable.threshold import thresholds
+from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup, unsteady
+from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, thresholds
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.machines import section
 from convsweep.results.store import RunFolder
@@ -28,13 +21,9 @@ def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     """Return the findings per setting, then open comparisons and missing times."""
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    sentences, shown = verdict_sentences(run, comparisons), run.without_fully_connected
-    for setting in run.settings:
-        part = shown.within(setting)
-        where = f"On {setting}: " if len(run.settings) > 1 else ""
-        sentences.append(where + _fastest(part))
-        others = (name for name in backends_with_fewer_macs(part) if name != SEPARABLE)
-        sentences += [where + _speedup(part, name) for name in others]
+    parts = {name: run.without_fully_connected.within(name) for name in run.settings}
+    findings = {setting: [_fastest(part), *_speedups(part)] for setting, part in parts.items()}
+    sentences = verdict_sentences(run, comparisons) + sentences_by_setting(findings)
     if run.baseline not in run.backends:
         sentences.append(f"The baseline {run.baseline} is not in this run: there are no speedups.")
     return [*sentences, *_open(run), *name_fully_connected(run)]
@@ -85,17 +74,18 @@ def _fastest(run: Run) -> str:
     )
 
 
-def _speedup(run: Run, backend: str) -> str:
-    """Return the speedup of one backend beside the one expected from its MACs."""
-    cases = run.cases[(run.cases["backend"] == backend) & run.cases["speedup"].notna()]
-    mean = mean_speedup(run, backend)
-    expected = mac_ratio(run).loc[cases.index]
-    return (
-        f"{backend} against {run.baseline}: speedup {formatting.interval(*mean.interval)} "
-        f"(geometric mean of {formatting.count(mean.problems, 'problem')}), "
-        f"{formatting.times(cases['speedup'].min(), cases['speedup'].max())} by problem; "
-        f"expected from the MAC count: {formatting.times(expected.min(), expected.max())}."
-    )
+def _speedups(run: Run) -> Iterable[str]:
+    """Yield the speedups of backends beside those expected from their MACs."""
+    for backend in backends_with_fewer_macs(run):
+        cases = run.cases[(run.cases["backend"] == backend) & run.cases["speedup"].notna()]
+        mean = mean_speedup(run, backend)
+        expected = mac_ratio(run).loc[cases.index]
+        yield (
+            f"{backend} against {run.baseline}: speedup {formatting.interval(*mean.interval)} "
+            f"(geometric mean of {formatting.count(mean.problems, 'problem')}), "
+            f"{formatting.times(cases['speedup'].min(), cases['speedup'].max())} by problem; "
+            f"expected from the MAC count: {formatting.times(expected.min(), expected.max())}."
+        )
 
 
 def _open(run: Run) -> list[str]:
@@ -104,8 +94,9 @@ def _open(run: Run) -> list[str]:
     compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
     if len(compared):
         single = compared["speedup_ci_low"].isna().all()
+        undecided = (compared["verdict"] == "undecided").sum()
         sentences.append(
-            f"Undecided speedups over {run.baseline}: {undecided(compared).sum()} of "
+            f"Undecided speedups over {run.baseline}: {undecided} of "
             f"{len(compared)}{' (one pass gives no interval)' if single else ''}."
         )
     if run.missing_cases:
@@ -127,22 +118,26 @@ def _open(run: Run) -> list[str]:
 
 def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     """Return the verdict of each setting."""
+    return sentences_by_setting(
+        {setting: _verdict(found.headline, run.baseline) for setting, found in comparisons.items()}
+    )
+
+
+def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the sentences of all settings, which they name if there are several settings."""
     return [
-        setting_prefix(setting, comparisons) + _verdict(found.headline, run.baseline)
-        for setting, found in comparisons.items()
-        if found.headline.replacements
+        f"On {setting}: {sentence}" if len(sentences) > 1 else sentence
+        for setting, own in sentences.items()
+        for sentence in own
     ]
 
 
-def setting_prefix(setting: str, comparisons: Comparisons) -> str:
-    """Return the setting in front of a sentence, if there are several."""
-    return f"On {setting}: " if len(comparisons) > 1 else ""
-
-
-def _verdict(found: SeparableComparison, baseline: str) -> str:
+def _verdict(found: SeparableComparison, baseline: str) -> Iterable[str]:
+    if not found.replacements:
+        return
     counts = Counter(r.verdict for r in found.replacements)
     others = [f"{counts[word]} {word}" for word in ("slower", "same", "undecided") if counts[word]]
-    return (
+    yield (
         f"{SEPARABLE} is faster than {baseline} in {counts['faster']} of "
         f"{formatting.count(len(found.replacements), 'problem')}"
         f"{f' ({formatting.join(others)})' if others else ''}: "
@@ -152,11 +147,12 @@ def _verdict(found: SeparableComparison, baseline: str) -> str:
 
 
 def _thresholds(found: SeparableComparison) -> str:
-    """Return `; always from 64 channels on at 28x28, never at 7x7`; empty without several."""
-    sizes: dict[int | None, list[str]] = {}
+    """Return `; always faster from 64 channels on at 28x28`; empty if channels do not vary."""
+    sizes: dict[int, list[str]] = {}
     for each in thresholds(found.replacements):
-        sizes.setdefault(each.channels, []).append(each.size)
-    at = {channels: formatting.join(names) for channels, names in sizes.items()}
-    never = [f"from no measured number on at {at.pop(None)}"] if None in at else []
-    parts = [f"from {channels} channels on at {names}" for channels, names in sorted(at.items())]
-    return "; always faster " * bool(sizes) + ", ".join([*parts, *never])
+        sizes.setdefault(each.channels or 0, []).append(each.size)
+    never = formatting.join(sizes.pop(0, []))
+    at = [f"from {n} channels on at {formatting.join(sizes[n])}" for n in sorted(sizes)]
+    return (f"; always faster {', '.join(at)}" if at else "") + (
+        f"; not always faster at {never}, even with the most channels" if never else ""
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from convsweep.formatting import NOT_MEASURED
@@ -14,6 +14,15 @@ class Table(NamedTuple):
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     right: frozenset[str] = frozenset()
+
+    @classmethod
+    def by_setting(
+        cls, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Collection[str]
+    ) -> Table:
+        """Return a table; its first column, the setting, is dropped if there is only one."""
+        if len({row[0] for row in rows}) < 2:
+            heads, rows = heads[1:], [row[1:] for row in rows]
+        return cls(heads, rows, frozenset(right))
 
     @property
     def filled(self) -> Table:

@@ -13,6 +13,7 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, mean_speedup, unsteady
 from convsweep.analysis.sample_flags import FLAGS
+from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
 from convsweep.report.table import Table
 
 _MAX_NAMES = 5
@@ -37,13 +38,6 @@ def markdown(table: Table) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def by_setting(heads: tuple[str, ...], rows: list[tuple[str, ...]], right: set[str]) -> Table:
-    """Return a table; its first column, the setting, is dropped if there is only one."""
-    if len({row[0] for row in rows}) < 2:
-        heads, rows = heads[1:], [row[1:] for row in rows]
-    return Table(heads, rows, frozenset(right))
-
-
 def backend_table(run: Run) -> Table:
     """Return one row per setting and backend: times fastest, mean speedup, verdicts."""
     verdicts = ("faster", "same", "slower", "undecided")
@@ -66,7 +60,7 @@ def backend_table(run: Run) -> Table:
             rows.append(
                 (*row, formatting.interval(*mean.interval), *map(str, (mean.problems, *counts)))
             )
-    return by_setting(heads, rows, set(heads[2:]))
+    return Table.by_setting(heads, rows, heads[2:])
 
 
 def what_was_run(run: Run, measurements: DataFrame, environment: Mapping[str, Any]) -> Table:
@@ -118,19 +112,17 @@ def summary_table(run: Run) -> Table:
     numbers = ("time [95 %]", "effective GFLOP/s", "of its roofline", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
-        time = (case[name] for name in ("median_s", "ci_low_s", "ci_high_s"))
-        ratio = (case[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
         baseline = case["verdict"] == "baseline"
         rows.append((
-            case["setting"], case["label"], case["backend"], formatting.time(*time),
-            formatting.digits(case["flops_per_s"] / 1e9),
+            case["setting"], case["label"], case["backend"],
+            formatting.time(*interval_of(case, TIME)), formatting.digits(case["flops_per_s"] / 1e9),
             _share(case["roofline_fraction"], case["bound"]),
-            "1 (baseline)" if baseline else formatting.interval(*ratio),
+            "1 (baseline)" if baseline else formatting.interval(*interval_of(case, SPEEDUP)),
             case["verdict"] if case["status"] == "ok" else _words(case["status"]),
             str(case["passes"]),
         ))  # fmt: skip
     heads = ("setting", "problem", "backend", *numbers, "verdict", "passes")
-    return by_setting(heads, rows, {*numbers, "passes"})
+    return Table.by_setting(heads, rows, {*numbers, "passes"})
 
 
 def _share(fraction: float, bound: object) -> str:
@@ -156,11 +148,9 @@ def correctness_table(run: Run, measurements: DataFrame) -> Table:
     return Table(heads, rows, frozenset(heads[1:4] + heads[5:]))
 
 
-def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
-    """Return memory, page faults and context switches per backend; None if not measured."""
+def disturbance_table(run: Run, measurements: DataFrame) -> Table:
+    """Return memory, page faults and context switches of each backend that has them."""
     columns = ["peak_memory_bytes", "page_faults_per_call", "context_switches"]
-    if measurements[columns].isna().all(axis=None):
-        return None
     rows: list[tuple[str, ...]] = []
     for backend in run.backends:
         own = measurements.loc[measurements["backend"] == backend, columns]
@@ -178,8 +168,8 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table | None:
     return Table(heads, rows, frozenset(heads[1:]))
 
 
-def unsteady_table(run: Run) -> Table | None:
-    """Return one row per flag that at least half of the passes of a case have, or None."""
+def unsteady_table(run: Run) -> Table:
+    """Return one row per flag that at least half of the passes of a case have."""
     words = unsteady(run.cases)
     rows: list[tuple[str, ...]] = []
     for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
@@ -189,16 +179,12 @@ def unsteady_table(run: Run) -> Table | None:
         means = FLAGS.get(str(word), "unknown to this version")
         which = formatting.join([*names[:_MAX_NAMES], *more])
         rows.append((str(setting), str(word), means, str(len(names)), which))
-    if not rows:
-        return None
-    return by_setting(("setting", "flag", "meaning", "cases", "examples"), rows, {"cases"})
+    return Table.by_setting(("setting", "flag", "meaning", "cases", "examples"), rows, {"cases"})
 
 
-def absent_table(run: Run) -> Table | None:
-    """Return the cases without a time, by backend and reason; None if all have one."""
+def absent_table(run: Run) -> Table:
+    """Return the cases without a time, by backend and reason."""
     absent = run.cases[run.cases["status"] != "ok"].copy()
-    if absent.empty:
-        return None
     absent["reason"] = absent["reason"].replace("", "no reason given")
     absent["skeleton"] = absent["reason"].map(lambda reason: _NUMBER.sub("#", reason))
     groups = ["setting", "backend", "status", "skeleton"]
@@ -210,7 +196,7 @@ def absent_table(run: Run) -> Table | None:
             merge_reasons(list(cases["reason"])), str(len(cases)), ", ".join(cases["label"]),
         ))  # fmt: skip
     heads = ("setting", "backend", "status", "reason", "cases", "problems")
-    return by_setting(heads, rows, {"cases"})
+    return Table.by_setting(heads, rows, {"cases"})
 
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d_x])")

@@ -126,18 +126,12 @@ def test_one_seed_has_no_interval_and_no_verdict(tmp_path: Path) -> None:
     assert png(picture.figure).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "speedup", "verdict"),
-    [(2e-3, 0.5, "slower"), (5e-4, 2.0, "faster"), (1e-3, 1.0, "same")],
-)
-def test_times_have_a_speedup_and_a_verdict(
-    tmp_path: Path, seconds: float, speedup: float, verdict: str
-) -> None:
+@pytest.mark.parametrize(("seconds", "speedup"), [(2e-3, 0.5), (5e-4, 2.0), (1e-3, 1.0)])
+def test_times_have_a_speedup(tmp_path: Path, seconds: float, speedup: float) -> None:
     times = {STANDARD: 1e-3, SEPARABLE: seconds, EQUAL_COST: 1e-3}
     even = dict.fromkeys(VARIANTS, 0.9)
     found = study(tmp_path, [unit("mnist", seed, even, times) for seed in range(5)])
     assert found.comparisons[0].single.value == pytest.approx(speedup)
-    assert found.comparisons[0].single_verdict == verdict
 
 
 def test_networks_that_were_not_trained_have_a_reason(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_mac_ratio_times_its_realized_share_is_the_speedup(usual: Run) -> None:
 
 def test_roofline_speedup_times_relative_efficiency_is_the_speedup(usual: Run) -> None:
     for r in compare_separable(usual).replacements:  # four passes: no mean is trimmed
-        least_s = r.depthwise.attainable_s + r.pointwise.attainable_s
+        least_s = sum(r.parts[name].attainable_s for name in study_of.PART_OF)
         efficiency = least_s / r.separable.value
         made_of = r.roofline_speedup * efficiency / r.standard.efficiency.value
         assert made_of == pytest.approx(r.speedup.value)
@@ -74,7 +74,7 @@ def test_parts_have_the_efficiency_that_they_were_made_with(read: Read) -> None:
 
 def test_the_bound_of_a_part_follows_from_its_bytes(usual: Run) -> None:
     for r in compare_separable(usual).replacements:
-        for part in (r.standard, r.depthwise, r.pointwise):
+        for part in r.parts.values():
             moved = part.problem.min_bytes()
             by_compute = part.problem.flops / study_of.PEAK_FLOPS_PER_S
             if study_of.least_s(part.problem) > 1.05 * by_compute:
@@ -129,8 +129,10 @@ def test_a_problem_with_a_missing_part_is_not_in_the_explanation(read: Read) -> 
 def test_two_layers_may_share_a_part(read: Read) -> None:
     pair = [made.square(16, 14, 3), made.square(16, 14, 5)]
     found = compare_separable(read(study_of.rows(pair))).replacements
-    assert [r.pointwise.problem for r in found] == [study_of.PART_OF["pointwise"](pair[0])] * 2
-    assert not any(math.isnan(r.pointwise.time.value) for r in found)
+    assert [r.parts["pointwise"].problem for r in found] == [
+        study_of.PART_OF["pointwise"](pair[0])
+    ] * 2
+    assert not any(math.isnan(r.parts["pointwise"].time.value) for r in found)
 
 
 @pytest.mark.parametrize("backends", [("torch_conv", "im2col"), ("separable",)])

@@ -243,15 +243,15 @@ def test_two_devices_have_figures_of_their_own_and_one_side_by_side(read: Read) 
         for row in made.rows(problems, passes=3, device=device, seed=seed, backends=PAIR)
     ]
     rows += [replace(row, environment_id="e1", device_name="a device") for row in rows]
-    pictures = named(plots.figures(read(rows)))
-    own = [name for name in pictures if name.startswith("time_by_channels_cpu")]
+    pictures = plots.figures(read(rows))
+    own = [one for one in pictures if one.name.startswith("time_by_channels_cpu")]
     assert len(own) == 2
-    assert all(len(lines_with_markers(pictures[name].figure)) == 2 for name in own)
-    assert {"devices", "devices_2"} <= set(pictures)  # one figure per machine
-    assert "cuda" in pictures["devices"].title
-    assert "4 of 4 cases" in pictures["devices"].title
-    assert "a device" in pictures["devices_2"].title
-    assert "a device" not in pictures["devices"].title
+    assert all(len(lines_with_markers(picture.figure)) == 2 for picture in own)
+    first, second = (one.title for one in pictures if one.name == "devices")  # one per machine
+    assert "cuda" in first
+    assert "4 of 4 cases" in first
+    assert "a device" in second
+    assert "a device" not in first
 
 
 def test_two_dtypes_never_share_a_line(read: Read) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.separable.pairing import compare_separable, compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.sections.separable import explanation_sentences
@@ -82,7 +82,7 @@ def test_the_explanation_has_efficiencies_and_shares(read: Read) -> None:
     run = read(study_of.rows(PROBLEMS))
     (found,) = (comparison.explanation for comparison in compare_settings(run).values())
     assert found is not None
-    roofline, time = explanation_sentences(compare_settings(run))
+    roofline, time = explanation_sentences(compare_separable(run))
     efficiency = [100 * end for share in found.efficiency.values() for end in share]
     assert numbers(roofline)[:-1] == pytest.approx([found.roofline_speedup, *efficiency], rel=5e-3)
     assert numbers(time)[:3] == pytest.approx(
@@ -92,7 +92,7 @@ def test_the_explanation_has_efficiencies_and_shares(read: Read) -> None:
 
 def test_without_a_roofline_only_the_shares_are_explained(read: Read) -> None:
     run = read([row for row in study_of.rows(PROBLEMS) if row.role != ROOFLINE])
-    assert len(explanation_sentences(compare_settings(run))) == 1
+    assert len(explanation_sentences(compare_separable(run))) == 1
 
 
 def test_a_part_above_the_roofline_is_named(read: Read) -> None:
@@ -100,7 +100,7 @@ def test_a_part_above_the_roofline_is_named(read: Read) -> None:
     (found,) = (comparison.explanation for comparison in compare_settings(run).values())
     assert found is not None
     assert found.above_roofline == "standard"
-    assert "standard part" in explanation_sentences(compare_settings(run))[0]
+    assert "standard part" in explanation_sentences(compare_separable(run))[0]
 
 
 @pytest.mark.parametrize("passes", [1, 4])

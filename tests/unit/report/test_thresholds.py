@@ -11,8 +11,8 @@ from matplotlib.patches import StepPatch
 
 from convsweep.analysis.network_totals import REPLACED, network_sums
 from convsweep.analysis.run import Run, mean_speedup, read_run
+from convsweep.analysis.separable.comparison import thresholds
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
-from convsweep.analysis.separable.threshold import thresholds
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.build import write_report
@@ -74,6 +74,8 @@ def test_text_table_and_figure_have_the_same_thresholds(run: Run, tmp_path: Path
         for size in re.split(", | and ", sizes)
     }
     assert said == {size: channels for size, channels in expected.items() if channels}
+    without = sentence.partition("not always faster at ")[2]
+    assert {size for size in expected if size in without} == expected.keys() - said.keys()
     with drawing_style():
         picture = crossover.draw(run, comparison)
     lines = [p for ax in picture.figure.axes for p in ax.patches if isinstance(p, StepPatch)]

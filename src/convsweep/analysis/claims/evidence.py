@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convsweep.analysis.claims.claims import CLAIMS, Claim
-from convsweep.analysis.claims.pairs import Pair, Timing
+from convsweep.analysis.claims.claims import CLAIMS, Claim, Pair, Timing
 from convsweep.analysis.estimates import (
     UNKNOWN,
     Array,
@@ -54,10 +53,6 @@ class ClaimResult(NamedTuple):
             return HOLDS_IN_PART if HOLDS in found else FAILS
         return HOLDS if found == {HOLDS} else UNDECIDED
 
-    def with_verdict(self, verdict: str) -> list[PairResult]:
-        """Return the pairs of one verdict."""
-        return [each for each in self.pairs if each.verdict == verdict]
-
 
 def evaluate(run: Run) -> list[ClaimResult]:
     """Return the result of every claim in one setting; verdicts are corrected for all pairs.
@@ -65,32 +60,27 @@ def evaluate(run: Run) -> list[ClaimResult]:
     A pair's interval is that of the ratio within each pass, over passes. Its verdict is tested
     against both ends of the claim's band (Schuirmann 1987).
     """
-    log_s = _log_times(run)
-    pairs = [_pairs(claim, log_s, run.baseline) for claim in CLAIMS]
-    logs = [_over_claimed(own, log_s, run.pass_times.shape[1]) for own in pairs]
+    cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
+    timings = map(Timing, map(ConvProblem.parse, cases["problem"]), cases["backend"])
+    log_s = dict(zip(timings, run.log_s(cases), strict=True))
+    found = [_over_claimed(claim, log_s, run.baseline) for claim in CLAIMS]
+    none = np.empty((0, run.pass_times.shape[1]))
+    logs = [np.stack([*own.values()]) if own else none for own in found]
     return [
-        _result(claim, own, rows, verdicts)
-        for claim, own, rows, verdicts in zip(CLAIMS, pairs, logs, _verdicts(logs), strict=True)
+        _result(claim, [*own], rows, verdicts)
+        for claim, own, rows, verdicts in zip(CLAIMS, found, logs, _verdicts(logs), strict=True)
     ]
 
 
-def _log_times(run: Run) -> Mapping[Timing, Array]:
-    """Return the logarithms of the seconds of every timing, one per pass."""
-    cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
-    timings = map(Timing, map(ConvProblem.parse, cases["problem"]), cases["backend"])
-    return dict(zip(timings, run.log_s(cases), strict=True))
-
-
-def _pairs(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) -> list[Pair]:
-    """Return the pairs of a claim that were both timed in some pass."""
-    found = claim.find_pairs(log_s, baseline)
-    return [pair for pair in found if not np.isnan(log_s[pair.second] - log_s[pair.first]).all()]
-
-
-def _over_claimed(pairs: Sequence[Pair], log_s: Mapping[Timing, Array], passes: int) -> Array:
-    """Return the logarithms of measured / claimed, (pairs, passes)."""
-    rows = [log_s[pair.second] - log_s[pair.first] - np.log(pair.claimed) for pair in pairs]
-    return np.array(rows, dtype="float64").reshape(len(pairs), passes)
+def _over_claimed(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) -> dict[Pair, Array]:
+    """Return the logarithms of measured / claimed of the pairs that share a pass."""
+    measured = {pair: log_s[pair.second] - log_s[pair.first]
+                for pair in claim.find_pairs(log_s, baseline)}  # fmt: skip
+    return {
+        pair: logs - np.log(pair.claimed)
+        for pair, logs in measured.items()
+        if not np.isnan(logs).all()
+    }
 
 
 def _verdicts(logs: Sequence[Array]) -> list[NDArray[np.str_]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +17,13 @@ from convsweep.formatting import compact
 from convsweep.problems.separable import FACTORED, SEPARABLE
 
 BASIC, ALGORITHMS, KERNELS, ENGINES = "basic", "algorithms", "kernels", "engines"
-FAMILIES = (BASIC, ALGORITHMS, KERNELS, ENGINES)
 """Values of `backend_family`."""
 PLAIN, TORCH = "plain", "torch"
 SEPARABLES, SEPARABLE_KERNELS, SEPARABLE_ENGINES = (
     "separable", "separable kernels", "separable engines",
 )  # fmt: skip
 LAYER_KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
+_KIND_COLUMNS = ["kernel_size", "stride", "dilation", "groups", "in_channels"]
 _CONTIGUOUS = "contiguous"
 
 
@@ -83,6 +83,12 @@ class Candidates(NamedTuple):
         """Return the cases of one network."""
         return self.where(self.cases["workload"].eq(workload).fillna(False))
 
+    def by_layer(self) -> Iterator[tuple[str, Candidates]]:
+        """Yield the label and the cases of each layer."""
+        rows = self.cases.reset_index(drop=True).groupby("label", sort=False).indices
+        for label, at in rows.items():
+            yield str(label), self._replace(cases=self.cases.iloc[at], log_s=self.log_s[at])
+
     @property
     def dense_weights(self) -> Candidates:
         """The cases of the backends that do not compute from the factors of a weight."""
@@ -103,7 +109,7 @@ def read_candidates(run: Run) -> list[Candidates]:
     cases = run.cases.assign(
         own_setting=run.cases["setting"],
         format=run.cases["memory_format"].astype(str),
-        kind=layer_kinds(run.cases),
+        kind=[_kind(*row) for row in run.cases[_KIND_COLUMNS].itertuples(index=False)],
         memory_format="",
     )
     return [
@@ -125,13 +131,8 @@ def _candidates(name: str, cases: DataFrame, run: Run) -> Candidates:
     return Candidates(name, timed, log_s, run.baseline, run.margin, layers)
 
 
-def layer_kinds(cases: DataFrame) -> list[str]:
-    """Return the kind of each case's layer, one of `LAYER_KINDS`."""
-    columns = ["kernel_size", "stride", "dilation", "groups", "in_channels"]
-    return [_kind(*row) for row in cases[columns].itertuples(index=False)]
-
-
 def _kind(kernel: str, stride: str, dilation: str, groups: int, in_channels: int) -> str:
+    """Return the kind of a layer, one of `LAYER_KINDS`."""
     if groups > 1 and groups == in_channels:
         return "depthwise"
     if groups == 1 and compact(kernel) == "1":
@@ -180,10 +181,4 @@ def log_speedups(candidates: Candidates) -> Array:
 
 def pick_by_layer(candidates: Candidates) -> dict[str, BestPick]:
     """Return the fastest case of each layer that has one, by the layer's label."""
-    rows = candidates.cases.reset_index(drop=True).groupby("label", sort=False).indices
-    return {
-        str(label): pick_fastest(
-            candidates._replace(cases=candidates.cases.iloc[at], log_s=candidates.log_s[at])
-        )
-        for label, at in rows.items()
-    }
+    return {label: pick_fastest(own) for label, own in candidates.by_layer()}

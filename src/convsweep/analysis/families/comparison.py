@@ -59,11 +59,6 @@ class ComparisonGroup(NamedTuple):
     comparisons: Mapping[str, PairwiseComparison]  # by opponent, the baseline first
     backends: Mapping[str, int]  # number of layers that each backend was picked on
 
-    @property
-    def role(self) -> str:
-        """The role that is compared."""
-        return next(iter(self.comparisons.values())).role
-
 
 def compare_families(candidates: Candidates) -> list[ComparisonGroup]:
     """Return the comparisons of every role and kind over all layers, then network by network."""

@@ -1,4 +1,4 @@
-"""Standard convolutions and their separable replacements: times, MAC ratios, rooflines."""
+"""Standard convolutions and their separable replacements: times, thresholds, rooflines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convsweep.analysis.estimates import (
     interval,
     weighted_mean,
 )
-from convsweep.problems.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (
     DEPTHWISE,
     POINTWISE,
@@ -57,9 +57,8 @@ class Replacement:
 
     label: str
     workload: str | None
-    standard: SeparablePart
-    depthwise: SeparablePart
-    pointwise: SeparablePart
+    parts: Mapping[str, SeparablePart]
+    """The standard layer and both parts of the replacement, by name."""
     separable: Interval  # seconds per call of the replacement
     separable_macs: int
     speedup: Interval
@@ -68,14 +67,14 @@ class Replacement:
     """Share of the replacement's time of each part timed alone, and of the `rest`."""
 
     @property
+    def standard(self) -> SeparablePart:
+        """The standard layer."""
+        return self.parts[STANDARD]
+
+    @property
     def problem(self) -> ConvProblem:
         """The standard convolution."""
         return self.standard.problem
-
-    @property
-    def parts(self) -> dict[str, SeparablePart]:
-        """The standard layer and both parts of the replacement, by name."""
-        return {STANDARD: self.standard, DEPTHWISE: self.depthwise, POINTWISE: self.pointwise}
 
     @property
     def is_timed(self) -> bool:
@@ -90,14 +89,40 @@ class Replacement:
     @property
     def realized(self) -> Interval:
         """Measured speedup over the MAC ratio."""
-        return scaled(self.speedup, 1 / self.mac_ratio)
+        return Interval(*(end / self.mac_ratio for end in self.speedup))
 
     @property
     def roofline_speedup(self) -> float:
         """Speedup with the standard layer and both parts at their rooflines."""
-        return self.standard.attainable_s / (
-            self.depthwise.attainable_s + self.pointwise.attainable_s
-        )
+        parts_s = sum(self.parts[name].attainable_s for name in SEPARABLE_PARTS)
+        return self.standard.attainable_s / parts_s
+
+
+class Threshold(NamedTuple):
+    """All replacements of one input size, whatever their kernel, stride or batch size."""
+
+    size: str
+    measured: Sequence[int]  # numbers of input channels, ascending
+    channels: int | None  # least of them from which on every replacement is faster
+    problems: int
+    faster: int
+
+
+def thresholds(replacements: Sequence[Replacement], least: int = 2) -> list[Threshold]:
+    """Return one row per input size that has at least `least` numbers of channels."""
+    by_size: dict[Size, list[Replacement]] = {}
+    for replacement in replacements:
+        by_size.setdefault(replacement.problem.input_size, []).append(replacement)
+    found = []
+    for size in sorted(by_size, key=lambda size: (len(size), math.prod(size))):
+        own = by_size[size]
+        measured = sorted({each.problem.in_channels for each in own})
+        others = [each.problem.in_channels for each in own if each.verdict != "faster"]
+        start = next((channels for channels in measured if channels > max(others, default=0)), None)
+        if len(measured) >= least:
+            counts = len(own), len(own) - len(others)
+            found.append(Threshold(format_size(size), measured, start, *counts))
+    return found
 
 
 class Explanation(NamedTuple):
@@ -113,11 +138,6 @@ class Explanation(NamedTuple):
     time_shares: Mapping[str, Interval]
     """Share of the replacement's time of each part timed alone, and of the `rest`."""
     depthwise_macs: float  # share of the replacement's MACs in its depthwise part
-
-    @property
-    def has_intervals(self) -> bool:
-        """Whether there are enough passes for intervals."""
-        return not math.isnan(self.speedup.low)
 
     @property
     def above_roofline(self) -> str:
@@ -184,14 +204,9 @@ def _explain(timed: SeparableComparison) -> Explanation:
         },
         time_shares=_time_shares(logs),
         depthwise_macs=float(
-            np.mean([r.depthwise.problem.macs / r.separable_macs for r in replacements])
+            np.mean([r.parts[DEPTHWISE].problem.macs / r.separable_macs for r in replacements])
         ),
     )
-
-
-def scaled(interval: Interval, factor: float) -> Interval:
-    """Return the interval times a positive factor."""
-    return Interval(*(end * factor for end in interval))
 
 
 def _geometric_mean(values: Iterable[float]) -> float:

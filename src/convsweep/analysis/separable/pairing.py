@@ -17,14 +17,9 @@ from convsweep.analysis.separable.comparison import (
     SeparablePart,
     log_both,
 )
+from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import (
-    DEPTHWISE,
-    POINTWISE,
-    SEPARABLE,
-    SEPARABLE_PARTS,
-    is_replaceable,
-)
+from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
 
 _Case = Mapping[Any, Any]
 
@@ -40,18 +35,14 @@ def compare_separable(run: Run) -> SeparableComparison:
     parts = run.separable_parts
     timed = parts[parts["status"] == "ok"] if len(parts) else parts
     parts_by_key = {(case["layer"], case["problem"]): case for case in timed.to_dict("records")}
-
-    def part_case(name: str, problem: ConvProblem) -> _Case | None:
-        return parts_by_key.get((name, SEPARABLE_PARTS[name](problem).label))
-
-    log_s = {
-        STANDARD: _log_times(run, [standard for _, standard, _ in pairs]),
-        SEPARABLE: _log_times(run, [separable for _, _, separable in pairs]),
-        **{
-            name: _log_times(run, [part_case(name, problem) for problem, _, _ in pairs])
-            for name in SEPARABLE_PARTS
-        },
+    cases: dict[str, list[_Case | None]] = {
+        STANDARD: [standard for _, standard, _ in pairs],
+        SEPARABLE: [separable for _, _, separable in pairs],
     }
+    for name, part_of in SEPARABLE_PARTS.items():
+        labels = (part_of(problem).label for problem, _, _ in pairs)
+        cases[name] = [parts_by_key.get((name, label)) for label in labels]
+    log_s = {name: _log_times(run, own) for name, own in cases.items()}
     shares = {name: bounds(estimate(log_s[name] - log_s[SEPARABLE])) for name in SEPARABLE_PARTS}
     value, low, high = bounds(estimate(log_both(log_s) - log_s[SEPARABLE]))
     shares["rest"] = 1 - np.array([value, high, low])
@@ -59,18 +50,16 @@ def compare_separable(run: Run) -> SeparableComparison:
         Replacement(
             label=separable["label"],
             workload=separable["workload"] if isinstance(separable["workload"], str) else None,
-            standard=_part(problem, standard, standard),
-            depthwise=_part(
-                SEPARABLE_PARTS[DEPTHWISE](problem), part_case(DEPTHWISE, problem), standard
-            ),
-            pointwise=_part(
-                SEPARABLE_PARTS[POINTWISE](problem), part_case(POINTWISE, problem), standard
-            ),
-            separable=_time(separable),
+            parts={
+                STANDARD: _part(problem, standard, standard),
+                **{
+                    name: _part(part_of(problem), cases[name][i], standard)
+                    for name, part_of in SEPARABLE_PARTS.items()
+                },
+            },
+            separable=interval_of(separable, TIME),
             separable_macs=int(separable["backend_macs"]),
-            speedup=Interval(
-                *(separable[name] for name in ("speedup", "speedup_ci_low", "speedup_ci_high"))
-            ),
+            speedup=interval_of(separable, SPEEDUP),
             verdict=separable["verdict"],
             shares={name: Interval(*ends[:, i]) for name, ends in shares.items()},
         )
@@ -101,13 +90,9 @@ def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> Separabl
     intensity = problem.arithmetic_intensity(itemsize)
     if case is None:
         return SeparablePart(problem, intensity, UNKNOWN, np.nan, "")
-    time = _time(case)
+    time = interval_of(case, TIME)
     bound = case["bound"] if isinstance(case["bound"], str) else ""
     return SeparablePart(problem, intensity, time, case["roofline_fraction"] * time.value, bound)
-
-
-def _time(case: _Case) -> Interval:
-    return Interval(case["median_s"], case["ci_low_s"], case["ci_high_s"])
 
 
 def _log_times(run: Run, cases: Sequence[_Case | None]) -> Array:

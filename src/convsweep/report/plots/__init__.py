@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
-from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.style import Picture, drawing_style, png
+from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png
 
 __all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "note_omitted_backends", "png"]
 
@@ -23,12 +22,9 @@ def figures(run: Run) -> list[Picture]:
     Each of up to six settings (device, dtype, memory format, threads) has its own figures.
     """
     with drawing_style():
-        pictures = [
-            picture.of(setting) if len(run.settings) > 1 else picture
-            for setting in run.settings[:MOST_SETTINGS]
-            for picture in _of_one_setting(run.within(setting))
-        ]
-        return pictures + devices.draw(run)
+        shown = run.settings[:MOST_SETTINGS]
+        drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
+        return pictures_by_setting(drawn) + devices.draw(run)
 
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:
@@ -38,8 +34,7 @@ def _of_one_setting(run: Run) -> Iterator[Picture]:
         (sweeps.draw(lines, sweeps.SIZE), lines),
         (heatmap.draw(columns), columns),
     ]
-    others = (name for name in backends_with_fewer_macs(run) if name != SEPARABLE)
-    drawn += [(predicted_speedup.draw(run, name), run) for name in others]
+    drawn += [(predicted_speedup.draw(run, name), run) for name in backends_with_fewer_macs(run)]
     networks = run.cases["workload"].dropna().unique()
     drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
     yield from (

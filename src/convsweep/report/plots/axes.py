@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 
 from convsweep.analysis.estimates import Array
 from convsweep.formatting import WIDEST, seconds, shorten
@@ -68,8 +68,8 @@ def as_cells(ax: Axes) -> None:
 def log_ratios(axis: Axis, subs: Sequence[float] = (1, 2, 5), scale: float = 1) -> None:
     """Tick a logarithmic axis as 0.5, 1, 2; values are divided by `scale` for display."""
     axis.set_major_locator(LogLocator(10, subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
-    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value / scale:g}")
+    axis.minorticks_off()
 
 
 def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
@@ -77,15 +77,13 @@ def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
     ax.set(**{f"{which}scale": "log"})
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short_seconds(value)))
-    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: short_seconds(value))
+    axis.minorticks_off()
 
 
 def linear_seconds(ax: Axes) -> None:
     """Tick a linear x axis of seconds as 0, 1 ms, 2 ms."""
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: short_seconds(value) if value > 0 else "0")
-    )
+    ax.xaxis.set_major_formatter(lambda value, _: short_seconds(value) if value > 0 else "0")
 
 
 def short_seconds(value: float) -> str:
@@ -99,8 +97,8 @@ def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:
     ticks = sorted(set(values))
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 7)]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.minorticks_off()
 
 
 def drawn_ends(low: Values, high: Values) -> tuple[Array, Array]:

@@ -25,14 +25,7 @@ from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import as_cells, evenly
 from convsweep.report.plots.family_style import SHADES, family_of
-from convsweep.report.plots.style import (
-    GREY,
-    Picture,
-    color_handles,
-    fastest_title,
-    legend,
-    new_figure,
-)
+from convsweep.report.plots.style import GREY, Picture, fastest_title, legend, new_figure
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
 _OTHERS = "other backends"
@@ -76,7 +69,7 @@ def draw(field: Candidates) -> Picture | None:
         ax.set_title(f"{kind}{' layers' if kind != 'others' else ''}", loc="left")
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
-    legend(figure, {}, lines=color_handles(colors))
+    legend(figure, {}, colors=colors)
     winners = [cell.winner for cell in found if cell.significant]
     return Picture(
         name="best_backend_map",
@@ -94,13 +87,11 @@ def cells(field: Candidates) -> list[Cell]:
     contend = field.dense_weights
     baseline = pick_by_layer(contend.select(PLAIN))
     found, doubts = [], []
-    rows = contend.cases.reset_index(drop=True).groupby("label", sort=False).indices
-    for label, at in rows.items():
-        rivals = contend._replace(cases=contend.cases.iloc[at], log_s=contend.log_s[at])
+    for label, rivals in contend.by_layer():
         if rivals.cases["backend"].nunique() < 2:
             continue
         won = pick_fastest(rivals)
-        found.append(_cell(rivals, won, baseline.get(str(label))))
+        found.append(_cell(rivals, won, baseline.get(label)))
         doubts.append(_p_value(rivals, won.backend))
     significant = reject_at_fdr(np.array(doubts, dtype="float64"))
     return [

@@ -19,9 +19,11 @@ _BAND = "#cfe3f2"
 _ROOM = 1.25  # left and right of the outermost interval
 
 
-def draw(results: Sequence[ClaimResult], baseline: str) -> Picture:
-    """Draw the claims of one setting that have pairs; at least one must have some."""
+def draw(results: Sequence[ClaimResult], baseline: str) -> Picture | None:
+    """Draw the claims of one setting that have pairs; None if none has."""
     shown = [result for result in results if result.pairs]
+    if not shown:
+        return None
     figure = new_figure(1.3 + 0.62 * len(shown))
     ax = figure.subplots()
     _frame(ax, shown)

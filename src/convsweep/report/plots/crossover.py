@@ -12,8 +12,7 @@ from matplotlib.patches import Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, SeparableComparison
-from convsweep.analysis.separable.threshold import thresholds
+from convsweep.analysis.separable.comparison import Replacement, SeparableComparison, thresholds
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import add_panels, as_cells, panel_columns

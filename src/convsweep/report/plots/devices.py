@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from pandas import DataFrame
 
@@ -26,11 +25,7 @@ _SHARED = ["dtype", "memory_format", "driver", "environment_id"]
 def draw(run: Run) -> list[Picture]:
     """Draw one figure per dtype and memory format that several devices share."""
     groups = [cases for _, cases in run.cases.groupby(_SHARED, sort=False)]
-    drawn = [picture for picture in map(_picture, groups) if picture is not None]
-    return [
-        replace(picture, name=f"{picture.name}_{number}") if number > 1 else picture
-        for number, picture in enumerate(drawn, 1)
-    ]
+    return [picture for picture in map(_picture, groups) if picture is not None]
 
 
 def _picture(cases: DataFrame) -> Picture | None:

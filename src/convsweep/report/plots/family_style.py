@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convsweep.analysis.families.candidates import (
-    ALGORITHMS,
-    BASIC,
-    ENGINES,
-    FAMILIES,
-    KERNELS,
-    Candidates,
-)
+from convsweep.analysis.families.candidates import ALGORITHMS, BASIC, ENGINES, KERNELS, Candidates
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
-FAMILY_COLORS: Mapping[str, str] = dict(
-    zip((BASIC, ALGORITHMS, KERNELS, ENGINES), COLORS, strict=False)
-)
+FAMILY_COLORS: Mapping[str, str] = {
+    BASIC: COLORS[0], ALGORITHMS: COLORS[1], KERNELS: COLORS[2], ENGINES: COLORS[3],
+}  # fmt: skip
 SHADES: Mapping[str, tuple[str, ...]] = {
     BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
     ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
@@ -42,8 +35,8 @@ def family_looks(field: Candidates) -> dict[str, Look]:
     """Return one look per backend, family by family, the baseline first."""
     found: dict[str, Look] = {}
     of = family_of(field)
-    for family in FAMILIES:
+    for family, color in FAMILY_COLORS.items():
         names = sorted((n for n in of if of[n] == family), key=lambda n: (n != field.baseline, n))
         for place, name in enumerate(names):
-            found[name] = Look(FAMILY_COLORS[family], MARKERS[place % len(MARKERS)])
+            found[name] = Look(color, MARKERS[place % len(MARKERS)])
     return found

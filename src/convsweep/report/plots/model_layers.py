@@ -12,16 +12,7 @@ from convsweep import formatting
 from convsweep.analysis.model_savings import LayerCost, estimate_saving, replacements
 from convsweep.analysis.run import Run
 from convsweep.report.plots.axes import label_rows, linear_seconds
-from convsweep.report.plots.style import (
-    COLORS,
-    GREY,
-    Look,
-    Picture,
-    color_handles,
-    legend,
-    marker_handle,
-    new_figure,
-)
+from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
 
 MOST_LAYERS = 16
 _LONGEST_LABEL = 46
@@ -38,13 +29,7 @@ class _Bar(NamedTuple):
 
 
 def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | None:
-    """Draw each layer's time now and replaced; None if no layer has both.
-
-    Args:
-        run: one setting of a run.
-        layers: layers of the model, in its order.
-        name: name of the model.
-    """
+    """Draw each layer's time in one setting, now and replaced; None if no layer has both."""
     chosen = replacements(layers)
     if not chosen:
         return None
@@ -52,8 +37,7 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
     figure = new_figure(1.9 + 0.34 * len(bars))
     _draw(figure.subplots(), bars)
     colors = {f"now ({run.baseline})": _NOW, "replaced by a separable layer": _AFTER}
-    expected = marker_handle(Look(_EXPECTED, "D"), "expected from MACs")
-    legend(figure, {}, lines=[*color_handles(colors), expected])
+    legend(figure, {"expected from MACs": Look(_EXPECTED, "D")}, colors=colors)
     after = estimate_saving(run, layers, chosen)
     speedup = formatting.format_ratio(after.speedup.value)
     return Picture(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
@@ -32,7 +32,8 @@ _MOST_NAMED = 16  # more names would overlap
 _LOOKS = {STANDARD: Look(COLORS[1], "o"), REPLACED: Look(COLORS[2], "D")}
 _MEASURED, _EXPECTED = Look(COLORS[1], "o"), Look(COLORS[2], "|")
 
-_OTHERS = ("batch norm", "activation", "pooling", "linear", "other")
+OTHERS = ("batch norm", "activation", "pooling", "linear", "other")
+"""Kinds of calls that are no convolutions."""
 _CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each timed separately"
 # Hatches distinguish the parts in grey prints.
 _FILLS: Mapping[str, tuple[str, str]] = {
@@ -64,9 +65,9 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
                 linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, networks)
     ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda macs, _: _macs(macs)))
+    ax.xaxis.set_major_formatter(lambda macs, _: _macs(macs))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.minorticks_off()
     log_seconds(ax, "y")
     ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.set_ylabel("time of all convolutions, added up")
@@ -205,7 +206,7 @@ def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Pictur
 def _shares(one: NetworkBreakdown) -> dict[str, float]:
     """Return the parts of a network above zero, in percent of its time."""
     parts = {_CONVOLUTIONS: one.in_network.time.value}
-    parts |= {kind: one.others[kind].time.value for kind in _OTHERS if kind in one.others}
+    parts |= {kind: one.others[kind].time.value for kind in OTHERS if kind in one.others}
     parts[UNATTRIBUTED] = one.unattributed_s
     total = one.end_to_end.time.value
     return {kind: 100 * seconds / total for kind, seconds in parts.items() if seconds > 0}

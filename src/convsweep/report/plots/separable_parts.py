@@ -18,7 +18,6 @@ from convsweep.report.plots.style import (
     GREY,
     Look,
     Picture,
-    color_handles,
     legend,
     marker_handle,
     new_figure,
@@ -43,13 +42,9 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     _draw_parts(parts, shown)
     _draw_times(times, shown)
     label_rows(parts, [formatting.shorten(r.label) for r in shown])
-    handles = [
-        *color_handles(PART_COLORS),
-        marker_handle(_STANDARD, f"standard ({run.baseline})"),
-        marker_handle(_SEPARABLE, SEPARABLE),
-        marker_handle(Look(GREY, "|"), "predicted from MACs", **_PREDICTED),
-    ]
-    legend(figure, {}, lines=handles)
+    predicted = marker_handle(Look(GREY, "|"), "predicted from MACs", **_PREDICTED)
+    layers = {f"standard ({run.baseline})": _STANDARD, SEPARABLE: _SEPARABLE}
+    legend(figure, layers, colors=PART_COLORS, lines=[predicted])
     share = 100 * explanation.time_shares[DEPTHWISE].value
     return Picture(
         name="separable_parts",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array, Estimate, equal_mean, estimate
@@ -87,8 +87,8 @@ def _frame(ax: Axes, field: Candidates) -> None:
     low, high = ax.get_ylim()
     ticks = [tick for tick in _TICKS if low <= tick <= high]
     ax.set_yticks(ticks if len(ticks) <= _MOST_TICKS else [t for t in ticks if f"{t:e}"[0] == "1"])
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.minorticks_off()
     ax.xaxis.set_major_locator(LogLocator(10))
     ax.set_xlabel("relative error: largest difference / largest output")
     ax.set_ylabel(f"speedup: time of {field.baseline_label} / time of the backend")

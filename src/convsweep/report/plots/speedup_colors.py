@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from convsweep.formatting import format_ratio
 
@@ -44,7 +44,7 @@ class SpeedupColors(NamedTuple):
             extend="both" if clipped else "neither", fraction=fraction, aspect=70, pad=0.02,
             ticks=MaxNLocator(6, integer=clipped),
         )  # fmt: skip
-        bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: format_ratio(2.0**power)))
+        bar.ax.xaxis.set_major_formatter(lambda power, _: format_ratio(2.0**power))
         bar.set_label(f"speedup: {label} (above 1 is faster)")
         bar.ax.grid(visible=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -67,6 +67,16 @@ class Picture:
     def of(self, setting: str) -> Picture:
         """Return the same picture, named and titled after its setting."""
         return replace(self, name=f"{self.name}_{slug(setting)}", title=f"{self.title} ({setting})")
+
+
+def pictures_by_setting(drawn: Mapping[str, Iterable[Picture | None]]) -> list[Picture]:
+    """Return the pictures of all settings, which they name if there are several settings."""
+    return [
+        picture.of(setting) if len(drawn) > 1 else picture
+        for setting, pictures in drawn.items()
+        for picture in pictures
+        if picture is not None
+    ]
 
 
 def fastest_title(subject: str, winners: Iterable[str], total: int, noun: str) -> str:
@@ -131,10 +141,12 @@ def marker_handle(look: Look, label: str, **more: Any) -> Line2D:
 
 
 def legend(
-    figure: Figure, shown: dict[str, Look], *, joined: bool = True, lines: Sequence[Artist] = ()
-) -> None:
-    """Add one legend below all panels: a marker per look, then the other labelled artists."""
-    handles: list[Artist] = [
+    figure: Figure, shown: dict[str, Look], *, colors: Mapping[str, str] | None = None,
+    joined: bool = True, lines: Sequence[Artist] = (),
+) -> None:  # fmt: skip
+    """Add one legend below all panels: named colours, a marker per look, other labelled artists."""
+    handles: list[Artist] = [*color_handles(colors or {})]
+    handles += [
         marker_handle(look if joined else look._replace(linestyle="none"), name)
         for name, look in shown.items()
     ]
@@ -143,7 +155,7 @@ def legend(
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def color_handles(colors: dict[str, str]) -> list[Patch]:
+def color_handles(colors: Mapping[str, str]) -> list[Patch]:
     """Return one legend entry per name and colour."""
     return [Patch(color=color, label=name) for name, color in colors.items()]
 

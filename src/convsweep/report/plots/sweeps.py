@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -11,10 +12,26 @@ from pandas import DataFrame
 
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run
+from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import add_panels, drawn_ends, log_seconds, log_ticks_at
+from convsweep.report.plots.axes import add_panels, drawn_ends, evenly, log_seconds, log_ticks_at
 from convsweep.report.plots.style import Look, Picture, fastest_title, legend, looks, new_figure
-from convsweep.report.plots.sweep_panels import PANEL_AXES, choose_panels, joined_by_lines
+
+_MOST_PANELS = 6
+_PANEL_AXES = {
+    "kernel_size": "kernel {}",
+    "input_size": "input {}",
+    "in_channels": "{} channels",
+    "outputs": "{} output channels",
+    "batch_size": "batch {}",
+    "stride": "stride {}",
+    "dilation": "dilation {}",
+    "padding": "padding {}",
+    "grouping": "{}",
+    "bias": "bias {}",
+    "weight_kind": "{} weight",
+}
+"""Column of each axis, and its value in the title of a panel."""
 
 
 class Sweep(NamedTuple):
@@ -33,19 +50,19 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     """Draw time against one axis in one setting; None if no backend has two points of it."""
     on_grid = run.cases[run.cases["workload"].isna()]  # layers of networks share no axis
     timed = on_grid[on_grid["status"] == "ok"]
-    axes = [name for name in PANEL_AXES if name != sweep.column]
-    points = joined_by_lines(_points(timed, sweep), axes, sweep.column)
+    axes = [name for name in _PANEL_AXES if name != sweep.column]
+    points = _joined_by_lines(_points(timed, sweep), axes, sweep.column)
     if points.empty:
         return None
-    panels = choose_panels(points, axes)
-    drawn = pd.concat([panel.points for panel in panels])
+    panels = _choose_panels(points, axes)
+    drawn = pd.concat([cases for _, cases in panels])
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
     lines = math.ceil(len(panels) / 3)
     figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
-    grid = add_panels(figure, [panel.name for panel in panels], sweep.label, "time per call")
-    for ax, panel in zip(grid, panels, strict=True):
+    grid = add_panels(figure, [name for name, _ in panels], sweep.label, "time per call")
+    for ax, (_, cases) in zip(grid, panels, strict=True):
         for backend, look in shown.items():
-            _line(ax, panel.points[panel.points["backend"] == backend], sweep.column, look)
+            _line(ax, cases[cases["backend"] == backend], sweep.column, look)
     log_seconds(grid[0], "y")
     log_ticks_at(grid[0], drawn[sweep.column])
     legend(figure, shown)
@@ -87,3 +104,50 @@ def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
             linestyle=look.linestyle, markersize=5, linewidth=1.6)  # fmt: skip
     ax.fill_between(cases[column], *drawn_ends(cases["ci_low_s"], cases["ci_high_s"]),
                     color=look.color, alpha=0.25, linewidth=0)  # fmt: skip
+
+
+def _joined_by_lines(points: DataFrame, axes: list[str], column: str) -> DataFrame:
+    """Return the points that share a line with another one.
+
+    Lines have a fixed number of output channels, or as many as input channels, whichever
+    joins more points.
+    """
+    same = points["out_channels"] == points["in_channels"]
+    follows = points.assign(outputs=points["outputs"].mask(same, "as many"))
+    joined = [
+        each[each.groupby(axes)[column].transform("nunique") >= 2] for each in (follows, points)
+    ]
+    return max(joined, key=len)
+
+
+def _choose_panels(points: DataFrame, axes: list[str]) -> list[tuple[str, DataFrame]]:
+    """Return titles and cases of at most six panels, evenly spread over the axes that vary."""
+    varying = {name: list(dict.fromkeys(points[name])) for name in axes}
+    varying = {name: values for name, values in varying.items() if len(values) > 1}
+    for name in ("padding", "weight_kind"):
+        others = [other for other in varying if other != name]
+        if others and _panel_count(points, others) == _panel_count(points, [*varying]):
+            varying.pop(name, None)  # it follows the kernel: no axis of its own
+    while _panel_count(points, [*varying]) > _MOST_PANELS:
+        longest = max(varying, key=lambda name: len(varying[name]))
+        every = varying[longest]
+        varying[longest] = [every[place] for place in evenly(len(every), len(every) - 1)]
+        points = points[points[longest].isin(varying[longest])]
+    order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
+    panels = []
+    for values in itertools.product(*(varying[name] for name in order)):
+        chosen = points
+        for name, value in zip(order, values, strict=True):
+            chosen = chosen[chosen[name] == value]
+        titles = [_panel_title(name, value) for name, value in zip(order, values, strict=True)]
+        if len(chosen):
+            panels.append((", ".join(titles), chosen))
+    return panels
+
+
+def _panel_title(name: str, value: object) -> str:
+    return _PANEL_AXES[name].format(value if name == "input_size" else compact(str(value)))
+
+
+def _panel_count(points: DataFrame, axes: list[str]) -> int:
+    return points.groupby(axes).ngroups if axes else 1

@@ -40,18 +40,16 @@ def section(folder: RunFolder) -> Section | None:
     if rows.empty:
         return None
     study, environment = read_study(rows), folder.environment
-    tables = [
-        ("Each network", quality_table(study)),
-        ("Against the standard network", comparison_table(study)),
-    ]
-    picture = accuracy_vs_time.draw(study)
     began, commit = environment.get("started_at"), environment.get("commit")
     origin = f"Study {folder.name}, {str(began)[:10]}, commit {commit}: {len(rows)} networks."
-    return Section(
+    return Section.of_settings(
         TITLE,
-        [*sentences(study), *_incomplete(environment, len(rows))],
-        [(caption, table) for caption, table in tables if table.rows],
-        [] if picture is None else [picture],
+        {"": [*sentences(study), *_incomplete(environment, len(rows))]},
+        [
+            ("Each network", quality_table(study)),
+            ("Against the standard network", comparison_table(study)),
+        ],
+        {"": [accuracy_vs_time.draw(study)]},
         [
             *note_wide_intervals(study),
             origin,

@@ -45,13 +45,8 @@ def section(folder: RunFolder) -> Section | None:
         ("One call of the model", totals_table(advice)),
         ("Distinct layers, in the order of the model's first call", layer_table(advice)),
     ]
-    return Section(
-        TITLE,
-        sentences(advice),
-        [(caption, table) for caption, table in tables if table.rows],
-        [picture] if picture else [],
-        notes(advice),
-    )
+    found = {"": sentences(advice)}
+    return Section.of_settings(TITLE, found, tables, {"": [picture]}, notes(advice))
 
 
 def notes(advice: Advice) -> list[str]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
-from convsweep.analysis.claims.claims import Claim
+from convsweep.analysis.claims.claims import Claim, Pair
 from convsweep.analysis.claims.evidence import HOLDS, VERDICTS, ClaimResult, evaluate
-from convsweep.analysis.claims.pairs import Pair
+from convsweep.analysis.labels import unless_one
 from convsweep.analysis.run import Run
-from convsweep.formatting import NOT_MEASURED
-from convsweep.problems.problem import ConvProblem, Size, format_size
+from convsweep.formatting import NOT_MEASURED, compact
+from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 Results = Mapping[str, Sequence[ClaimResult]]
 """The results of each setting that has pairs."""
@@ -36,31 +35,25 @@ def section(run: Run) -> Section | None:
     results = {name: found for name, found in results.items() if any(each.pairs for each in found)}
     if not results:
         return None
-    several = len(run.settings) > 1
     pairs = sum(len(each.pairs) for found in results.values() for each in found)
-    pictures = {setting: plot.draw(found, run.baseline) for setting, found in results.items()}
-    return Section(
-        title="The lecture, measured",
-        sentences=[
-            f"On {setting}: {_verdict_counts(found)}." if several else f"{_verdict_counts(found)}."
-            for setting, found in results.items()
-        ],
-        tables=[
+    in_settings = {setting: results.get(setting, []) for setting in run.settings}
+    return Section.of_settings(
+        "The lecture, measured",
+        {name: [_verdict_counts(own)] if own else [] for name, own in in_settings.items()},
+        [
             ("Claims of the lecture, and what was measured", _claims_table(results, run.baseline)),
             ("Pairs of each claim", _pairs_table(results)),
         ],
-        pictures=[
-            picture.of(setting) if several else picture for setting, picture in pictures.items()
-        ],
-        notes=[note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
+        {name: [plot.draw(own, run.baseline)] for name, own in in_settings.items()},
+        [note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
     )
 
 
 def _verdict_counts(results: Sequence[ClaimResult]) -> str:
-    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2`."""
+    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2.`."""
     found = [each.verdict for each in results]
     counts = [f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found]
-    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}"
+    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}."
 
 
 def _claims_table(results: Results, baseline: str) -> Table:
@@ -71,7 +64,7 @@ def _claims_table(results: Results, baseline: str) -> Table:
         for setting, found in results.items()
         for each in found
     ]
-    return by_setting(heads, rows, {*heads[3:7], heads[-1]})
+    return Table.by_setting(heads, rows, {*heads[3:7], heads[-1]})
 
 
 def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
@@ -85,7 +78,7 @@ def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
         formatting.interval(*result.mean),
         _bounds(claim),
         result.verdict,
-        str(len(result.with_verdict(HOLDS))),
+        str(sum(each.verdict == HOLDS for each in pairs)),
     )
 
 
@@ -112,7 +105,7 @@ def _pairs_table(results: Results) -> Table:
         for result in found
         for name, each in zip(pair_labels(result), result.pairs, strict=True)
     ]  # fmt: skip
-    return by_setting(heads, rows, {*heads[3:6]})
+    return Table.by_setting(heads, rows, {*heads[3:6]})
 
 
 def pair_labels(result: ClaimResult) -> list[str]:
@@ -142,13 +135,13 @@ def _parts(problem: ConvProblem) -> dict[str, str]:
     same = problem.in_channels == problem.out_channels
     groups = "dw" if problem.is_depthwise else f"g{problem.groups}"
     return {
-        "batch": _unless_one("N", (problem.batch_size,)),
+        "batch": unless_one("N", str(problem.batch_size)),
         "channels": f"C{problem.in_channels}" + ("" if same else f"→{problem.out_channels}"),
         "size": format_size(problem.input_size),
-        "kernel": f"k{_side(problem.kernel_size)}",
-        "padding": f"p{_side(problem.padding)}",
-        "stride": _unless_one("s", problem.stride),
-        "dilation": _unless_one("d", problem.dilation),
+        "kernel": f"k{compact(format_size(problem.kernel_size))}",
+        "padding": f"p{compact(format_size(problem.padding))}",
+        "stride": unless_one("s", format_size(problem.stride)),
+        "dilation": unless_one("d", format_size(problem.dilation)),
         "groups": "" if problem.groups == 1 else groups,
         "bias": "bias" if problem.bias else "",
     }
@@ -157,11 +150,3 @@ def _parts(problem: ConvProblem) -> dict[str, str]:
 def _keeps_size(problem: ConvProblem) -> bool:
     sides = zip(problem.padding, problem.dilation, problem.kernel_size, strict=True)
     return all(2 * p == d * (k - 1) for p, d, k in sides)
-
-
-def _side(size: Size) -> str:
-    return str(size[0]) if len(set(size)) == 1 else format_size(size)
-
-
-def _unless_one(letter: str, size: Size) -> str:
-    return "" if set(size) == {1} else letter + _side(size)

@@ -30,9 +30,7 @@ from convsweep.analysis.families.comparison import (
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
-from convsweep.report.plots.style import Picture
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 TITLE = "Own kernels, algorithms and engines"
 _NOTES = (
@@ -46,6 +44,7 @@ _FORMATS = (
     "Memory formats compete: an input in the format that suits a backend is assumed. A network "
     "that mixes formats converts in between, which no layer's time includes."
 )
+_NOTHING_SHARED = "No own kernel and no algorithm shares a layer with the baseline."
 _ROLES: Mapping[str, str] = {
     KERNELS: "best own kernel",
     ALGORITHMS: "best algorithm in torch's operations",
@@ -61,40 +60,27 @@ def section(run: Run) -> Section | None:
     settings = read_candidates(run.without_fully_connected)
     if not any((each.cases["backend_family"] != BASIC).any() for each in settings):
         return None
-    several = len(settings) > 1
     comparisons = {each.name: (each, compare_families(each)) for each in settings}
     networks = {each.name: (each, compare_networks(each)) for each in read_candidates(run)}
-    sentences = [
-        (f"On {each.name}: " if several else "") + sentence
-        for each in settings
-        for sentence in _sentences(each, comparisons[each.name][1])
-    ]
-    tables = [
-        ("Against torch and the engines", comparisons_table(comparisons)),
-        ("Networks, as sums of their layers", networks_table(networks)),
-    ]
-    pictures = [
-        picture.of(each.name) if several else picture
-        for each in settings[:MOST_SETTINGS]
-        for picture in _pictures(each)
-    ]
     several_formats = run.cases["memory_format"].nunique() > 1
-    return Section(
-        title=TITLE,
-        sentences=sentences or ["No own kernel and no algorithm shares a layer with the baseline."],
-        tables=[(caption, table) for caption, table in tables if table.rows],
-        pictures=pictures,
-        notes=[
+    found = Section.of_settings(
+        TITLE,
+        {name: _sentences(each, groups) for name, (each, groups) in comparisons.items()},
+        [
+            ("Against torch and the engines", comparisons_table(comparisons)),
+            ("Networks, as sums of their layers", networks_table(networks)),
+        ],
+        {
+            each.name: (speed_vs_error.draw(each), best_backend_map.draw(each))
+            for each in settings[:MOST_SETTINGS]
+        },
+        [
             *dict.fromkeys(filter(None, map(_engines, settings))),
             *_NOTES,
             *([_FORMATS] if several_formats else []),
         ],
     )
-
-
-def _pictures(candidates: Candidates) -> list[Picture]:
-    drawn = (speed_vs_error.draw(candidates), best_backend_map.draw(candidates))
-    return [picture for picture in drawn if picture is not None]
+    return found if found.sentences else found._replace(sentences=[_NOTHING_SHARED])
 
 
 def _sentences(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> list[str]:
@@ -172,7 +158,7 @@ def comparisons_table(comparisons: Comparisons) -> Table:
         for group in groups
         for each in _reported(candidates, group)
     ]
-    return by_setting(heads, rows, set(heads[5:]))
+    return Table.by_setting(heads, rows, heads[5:])
 
 
 def _error(error: float) -> str:
@@ -192,4 +178,4 @@ def networks_table(networks: Networks) -> Table:
         for setting, (candidates, found) in networks.items()
         for each in found
     ]  # fmt: skip
-    return by_setting(heads, rows, set(heads[2:]))
+    return Table.by_setting(heads, rows, heads[2:])

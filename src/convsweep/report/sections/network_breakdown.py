@@ -11,13 +11,10 @@ from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown,
 from convsweep.analysis.network_totals import STANDARD_SUFFIX, ratio
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
-from convsweep.report.plots.networks import draw_breakdown
-from convsweep.report.plots.style import Picture
+from convsweep.report.plots.networks import OTHERS, draw_breakdown
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 TITLE = "Whole networks against the sums of their layers"
-_KINDS = ("batch norm", "activation", "pooling", "linear", "other")
 _NOTES = (
     "Before each pass, every network is built in a process of its own and timed end to end and, in "
     "turns, with its parts timed. Timing the parts slows the network down; end-to-end times are "
@@ -30,32 +27,25 @@ _NOTES = (
 
 
 def section(run: Run, networks: DataFrame) -> Section | None:
-    """Return the breakdowns of all settings; None if no network was run end to end.
-
-    Args:
-        run: results of the layers.
-        networks: rows of networks.csv.
-    """
+    """Return the breakdowns in networks.csv and `run`; None if no network was run end to end."""
     several = len(run.settings) > 1
-    sentences: list[str] = []
-    pictures: list[Picture] = []
+    sentences: dict[str, list[str]] = {}
     found: dict[str, list[NetworkBreakdown]] = {}
     for setting in run.settings:
         found[setting], missing = network_breakdowns(run, networks, setting)
-        where = f"On {setting}: " if several else ""
-        lines = _sentences(found[setting]) + [f"{one.network} {one.reason}." for one in missing]
-        sentences += [where + line for line in lines]
-        if picture := draw_breakdown(found[setting], _picture_title(found[setting])):
-            pictures.append(picture.of(setting) if several else picture)
-    if not sentences:
+        sentences[setting] = _sentences(found[setting])
+        sentences[setting] += [f"{network} {reason}." for network, reason in missing.items()]
+    if not any(sentences.values()):
         return None
-    tables = [("Whole networks and their parts", parts_table(found))] if any(found.values()) else []
+    tables = [("Whole networks and their parts", parts_table(found))]
     tables += [
         (f"Layers of {one.network}{f' on {setting}' if several else ''}, alone and in the network",
          layers_table(one))
         for setting, breakdowns in found.items() for one in breakdowns
     ]  # fmt: skip
-    return Section(TITLE, sentences, tables, pictures, _NOTES if tables else ())
+    pictures = {name: [draw_breakdown(own, _picture_title(own))] for name, own in found.items()}
+    notes = _NOTES if any(found.values()) else ()
+    return Section.of_settings(TITLE, sentences, tables, pictures, notes)
 
 
 def _sentences(found: Sequence[NetworkBreakdown]) -> list[str]:
@@ -83,7 +73,7 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     numbers = (
         "end to end [95 %]", "layers alone [95 %]", "share of end to end [95 %]",
         "layers alone, cold caches [95 %]", "layers in the network [95 %]",
-        "in the network / alone [95 %]", *_KINDS, UNATTRIBUTED, "overhead of timing parts",
+        "in the network / alone [95 %]", *OTHERS, UNATTRIBUTED, "overhead of timing parts",
         "overhead per call", "passes",
     )  # fmt: skip
     rows = [
@@ -98,7 +88,7 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
             formatting.interval(*one.slowdown),
             *(
                 formatting.seconds(one.others[kind].time.value) if kind in one.others else "none"
-                for kind in _KINDS
+                for kind in OTHERS
             ),
             formatting.seconds(one.unattributed_s),
             f"{100 * one.instrumentation_overhead:.1f} %",
@@ -108,7 +98,7 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
         for setting, breakdowns in found.items()
         for one in breakdowns
     ]
-    return by_setting(("setting", "network", *numbers), rows, set(numbers))
+    return Table.by_setting(("setting", "network", *numbers), rows, numbers)
 
 
 def layers_table(one: NetworkBreakdown) -> Table:

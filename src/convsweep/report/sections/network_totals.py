@@ -20,7 +20,6 @@ from convsweep.report.pages import Section
 from convsweep.report.plots.networks import Gain, draw_gains, draw_work
 from convsweep.report.plots.style import Picture
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 TITLE = "Networks: sums of their layers"
 _NOTES = (
@@ -36,18 +35,14 @@ def section(run: Run) -> Section | None:
     by_name = {setting: network_sums(run.within(setting)) for setting in run.settings}
     if not any(by_name.values()):
         return None
-    sentences: list[str] = []
-    pictures: list[Picture] = []
-    for setting, sums in by_name.items():
-        several = len(run.settings) > 1
-        where = f"On {setting}: " if several else ""
-        sentences += [where + sentence for sentence in _sentences(sums, run.baseline)]
-        pictures += [picture.of(setting) if several else picture for picture in _pictures(sums)]
-    table = totals_table(by_name)
     replaced = any(REPLACED in one.choices for sums in by_name.values() for one in sums)
-    notes = (*_NOTES, _RETRAINING) if replaced else _NOTES
-    tables = [("Totals of every network", table)] if table.rows else []
-    return Section(TITLE, sentences, tables, pictures, notes)
+    return Section.of_settings(
+        TITLE,
+        {setting: _sentences(sums, run.baseline) for setting, sums in by_name.items()},
+        [("Totals of every network", totals_table(by_name))],
+        {setting: _pictures(sums) for setting, sums in by_name.items()},
+        (*_NOTES, _RETRAINING) if replaced else _NOTES,
+    )
 
 
 def _gains(sums: Sequence[NetworkSum]) -> list[Gain]:
@@ -76,16 +71,15 @@ def _sentences(sums: Sequence[NetworkSum], baseline: str) -> list[str]:
     return lines
 
 
-def _pictures(sums: Sequence[NetworkSum]) -> list[Picture]:
+def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
     gains = [gain._replace(name=gain.name.replace(" ", "\n", 1)) for gain in _gains(sums)]
-    highest = formatting.times(*[max((gain.measured.value for gain in gains), default=1.0)] * 2)
+    highest = formatting.format_ratio(max((gain.measured.value for gain in gains), default=1.0))
     complete = sum(bool(one.choices) for one in sums)
-    pictures = (
-        draw_gains(gains, f"Speedup of separable networks: at most {highest}"),
+    return (
+        draw_gains(gains, f"Speedup of separable networks: at most {highest} times"),
         draw_work(sums, f"Time against MACs of {formatting.count(complete, 'network')}"),
     )
-    return [picture for picture in pictures if picture is not None]
 
 
 def totals_table(by_name: Mapping[str, Sequence[NetworkSum]]) -> Table:
@@ -98,7 +92,7 @@ def totals_table(by_name: Mapping[str, Sequence[NetworkSum]]) -> Table:
     ]
     numbers = ("time [95 %]", "times faster [95 %]", "expected from MACs", "MACs", "parameters")
     heads = ("setting", "network", "choice", *numbers, "layers per backend")
-    return by_setting(heads, rows, set(numbers))
+    return Table.by_setting(heads, rows, numbers)
 
 
 def _cells(choice: NetworkChoice) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsweep import formatting
@@ -15,7 +15,6 @@ from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 from convsweep.results.schema import MACHINE_COLUMNS
 
 _NOTES = (
@@ -38,15 +37,15 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
         setting: roofline_efficiencies(run.within(setting), comparison)
         for setting, comparison in comparisons.items()
     }
-    tables = [("Roofline probes", _probes_table(run))]
-    if any(found.values()):
-        tables.append(("Share of the attainable rate", _efficiency_table(found)))
-    return Section(
-        title="The machine's roofline",
-        sentences=_sentences(run),
-        tables=tables,
-        pictures=_pictures(run, found, comparisons),
-        notes=_NOTES,
+    return Section.of_settings(
+        "The machine's roofline",
+        {"": _sentences(run)},
+        [
+            ("Roofline probes", _probes_table(run)),
+            ("Share of the attainable rate", _efficiency_table(found)),
+        ],
+        _pictures(run, found),
+        _NOTES,
     )
 
 
@@ -107,14 +106,14 @@ def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
         for attained in efficiencies
     ]  # fmt: skip
     numbers = ("problems", "mean share [95 %]", "least", "most")
-    return by_setting(("setting", "backend", *numbers, "bound by"), rows, set(numbers))
+    return Table.by_setting(("setting", "backend", *numbers, "bound by"), rows, numbers)
 
 
 def _pictures(
-    run: Run, found: Mapping[str, list[RooflineEfficiency]], comparisons: Comparisons
-) -> list[Picture]:
+    run: Run, found: Mapping[str, list[RooflineEfficiency]]
+) -> Mapping[str, Sequence[Picture | None]]:
     """Return one roofline per setting, with the fastest backends."""
-    pictures = []
+    drawn = {}
     for setting, efficiencies in [*found.items()][:MOST_SETTINGS]:
         part = run.within(setting)
         shown = top_backends(part, MOST_LINES)
@@ -124,7 +123,6 @@ def _pictures(
             for each in efficiencies
             if each.name in shown.backends or (each.name not in part.backends and has_separable)
         ]
-        if picture := roofline.draw(shown, own):
-            picture = note_omitted_backends(picture, shown, part)
-            pictures.append(picture.of(setting) if len(found) > 1 else picture)
-    return pictures
+        picture = roofline.draw(shown, own)
+        drawn[setting] = [picture and note_omitted_backends(picture, shown, part)]
+    return drawn

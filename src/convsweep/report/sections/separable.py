@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import (
     Comparisons,
-    Explanation,
     Replacement,
+    SeparableComparison,
+    thresholds,
 )
-from convsweep.analysis.separable.threshold import thresholds
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
-from convsweep.report.summary_text import setting_prefix
 from convsweep.report.table import Table
-from convsweep.report.tables import by_setting
 
 _NOTES = (
     "The MAC ratio is 1 / (1 / C_out + 1 / k²), k² being the kernel's taps (Howard et al. 2017, "
@@ -40,32 +39,30 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
     ]
     if not replacements:
         return None
-    tables = [("Channels from which on it is faster", _threshold_table(comparisons))]
-    tables = [named for named in tables if named[1].rows]
-    tables += [("Speedup and MAC ratio per problem", _speedup_table(replacements))]
+    tables = [
+        ("Channels from which on it is faster", _threshold_table(comparisons)),
+        ("Speedup and MAC ratio per problem", _speedup_table(replacements)),
+    ]
     if any(r.standard.bound or r.is_timed for _, r in replacements):
         tables.append(("Roofline and parts per problem", _roofline_table(replacements)))
-    return Section(
-        title="Depthwise-separable against standard",
-        sentences=explanation_sentences(comparisons),
-        tables=tables,
-        pictures=_pictures(run, comparisons),
-        notes=_NOTES,
+    return Section.of_settings(
+        "Depthwise-separable against standard",
+        {name: explanation_sentences(found) for name, found in comparisons.items()},
+        tables,
+        {
+            name: _pictures(run.within(name), found.headline)
+            for name, found in [*comparisons.items()][:MOST_SETTINGS]
+        },
+        _NOTES,
     )
 
 
-def _pictures(run: Run, comparisons: Comparisons) -> list[Picture]:
-    pictures = []
-    for setting, found in [*comparisons.items()][:MOST_SETTINGS]:
-        part, headline = run.within(setting), found.headline
-        drawn = (
-            predicted_speedup.draw(part, SEPARABLE),
-            crossover.draw(part, headline),
-            separable_parts.draw(part, headline),
-        )
-        own = [picture for picture in drawn if picture is not None]
-        pictures += [picture.of(setting) for picture in own] if len(comparisons) > 1 else own
-    return pictures
+def _pictures(run: Run, comparison: SeparableComparison) -> Sequence[Picture | None]:
+    return (
+        predicted_speedup.draw(run, SEPARABLE),
+        crossover.draw(run, comparison),
+        separable_parts.draw(run, comparison),
+    )
 
 
 def _threshold_table(comparisons: Comparisons) -> Table:
@@ -77,7 +74,7 @@ def _threshold_table(comparisons: Comparisons) -> Table:
         for setting, found in comparisons.items()
         for each in thresholds(found.headline.replacements)
     ]  # fmt: skip
-    return by_setting(("setting", "input size", *numbers), rows, set(numbers[1:]))
+    return Table.by_setting(("setting", "input size", *numbers), rows, numbers[1:])
 
 
 def _speedup_table(replacements: list[tuple[str, Replacement]]) -> Table:
@@ -91,7 +88,7 @@ def _speedup_table(replacements: list[tuple[str, Replacement]]) -> Table:
          formatting.percent(*r.realized), r.verdict)
         for setting, r in replacements
     ]  # fmt: skip
-    return by_setting(("setting", "problem", *numbers, "verdict"), rows, set(numbers))
+    return Table.by_setting(("setting", "problem", *numbers, "verdict"), rows, numbers)
 
 
 def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
@@ -111,7 +108,7 @@ def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
          *(_share_of_time(name, r.shares[name]) for name in (DEPTHWISE, POINTWISE, "rest")))
         for setting, r in replacements
     ]  # fmt: skip
-    return by_setting(heads, rows, {*intensities, "roofline allows", *efficiencies, *shares})
+    return Table.by_setting(heads, rows, {*intensities, "roofline allows", *efficiencies, *shares})
 
 
 def _share_of_time(part: str, share: Interval) -> str:
@@ -119,17 +116,10 @@ def _share_of_time(part: str, share: Interval) -> str:
     return formatting.percent(*share, start=part == "rest")
 
 
-def explanation_sentences(comparisons: Comparisons) -> list[str]:
-    """Return the roofline and the shares of the time of each setting."""
-    return [
-        setting_prefix(setting, comparisons) + sentence
-        for setting, found in comparisons.items()
-        if found.headline.explanation
-        for sentence in _explanation(found.headline.explanation)
-    ]
-
-
-def _explanation(found: Explanation) -> list[str]:
+def explanation_sentences(comparison: SeparableComparison) -> list[str]:
+    """Return the roofline and the shares of the time, as far as they were measured."""
+    if (found := comparison.headline.explanation) is None:
+        return []
     efficiency = [f"{name} {formatting.percent(*x)}" for name, x in found.efficiency.items()]
     shares = {name: _share_of_time(name, share) for name, share in found.time_shares.items()}
     time = (
