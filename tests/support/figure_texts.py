@@ -12,7 +12,7 @@ ROOM = 1.5  # pixels by which boxes of letters may touch
 
 
 def layout_faults(figure: Figure) -> list[str]:
-    """Texts outside of the figure, and pairs of texts that overlap."""
+    """Texts outside of the figure, pairs of texts that overlap, and undrawn markup."""
     FigureCanvasAgg(figure).draw()
     boxes = [(text, _box(text)) for text in _texts(figure) if text.get_text().strip()]
     width, height = figure.canvas.get_width_height()
@@ -26,7 +26,8 @@ def layout_faults(figure: Figure) -> list[str]:
         for (one, box), (other, its_box) in combinations(boxes, 2)
         if _overlap(box, its_box) and not _is_tilted(one) and not _is_tilted(other)
     ]
-    return outside + overlapping
+    markup = [f"markup: {text.get_text()!r}" for text, _ in boxes if "$" in text.get_text()]
+    return outside + overlapping + markup
 
 
 def _texts(figure: Figure) -> Iterator[Text]:

@@ -11,6 +11,7 @@ from convsweep.report.plots import best_backend_map, note_omitted_backends, spee
 from convsweep.report.plots import layers as layers_of_network
 from convsweep.report.plots.family_style import family_looks
 from convsweep.report.plots.style import Picture, drawing_style
+from tests.support.figure_texts import layout_faults
 from tests.support.synthetic_families import FAMILIES, FASTER, family_rows, run_of
 from tests.support.synthetic_runs import square
 
@@ -44,13 +45,18 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
     return found
 
 
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with drawing_style():
+        yield
+
+
 def checked(picture: Picture | None) -> Picture:
     assert picture is not None
     assert picture.alt.endswith(".")
     assert picture.caption.endswith(".")
     assert "nan" not in picture.title + picture.alt + picture.caption
-    with drawing_style():
-        picture.figure.draw_without_rendering()
+    assert layout_faults(picture.figure) == []
     return picture
 
 

@@ -90,8 +90,10 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.minorticks_off()
     ax.xaxis.set_major_locator(LogLocator(10))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+    ax.xaxis.minorticks_off()
     ax.set_xlabel("relative error: largest difference / largest output")
-    ax.set_ylabel(f"speedup: time of {field.baseline_label} / time of the backend")
+    ax.set_ylabel(f"speedup: time of\n{field.baseline_label} / time of the backend")
 
 
 def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:
