@@ -11,10 +11,10 @@ _UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?", re.ASCII)
 
 
-def named(option: str, read: Callable[[str], float], text: str) -> float:
-    """Return `read(text)`; its ValueError names the option."""
+def named(option: str, read: Callable[[str], float], text: str | None) -> float | None:
+    """Return `read(text)`, or None for an option that was not given; its ValueError names it."""
     try:
-        return read(text)
+        return None if text is None else read(text)
     except ValueError as error:
         raise ValueError(f"{option} {error}") from None
 

@@ -16,7 +16,6 @@ from convsweep.measure.outcome import utc_now
 from convsweep.results import store
 from convsweep.results.accuracy import ACCURACY_TABLE, VARIANTS, AccuracyRow, Unit, completed_units
 from convsweep.results.lock import locked
-from convsweep.results.machines import section
 from convsweep.sweep import resume as sweep_resume
 from convsweep.sweep.run_writer import resumed_metadata
 from convsweep.system.devices import cpu_name
@@ -209,7 +208,7 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for option, value in _options(now).items():
         if option in options and options[option] != value:
             raise ValueError(f"can't resume: {option} was {options[option]}, and is {value} now")
-    old, new = (section(section(one, "request"), "datasets") for one in (earlier, now))
+    old, new = (one.get("request", {}).get("datasets", {}) for one in (earlier, now))
     for name, data in new.items():
         if name in old and old[name] != data:
             raise ValueError(f"can't resume: the data of {name} have changed since the start")
@@ -220,8 +219,8 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def _options(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return the options of a study, as they are typed."""
-    request = section(metadata, "request")
-    datasets, epochs = section(request, "datasets"), section(request, "epochs")
+    request = metadata.get("request", {})
+    datasets, epochs = request.get("datasets", {}), request.get("epochs", {})
     return {
         **({"--dataset": ", ".join(datasets)} if datasets else {}),
         **{f"--{name}": str(request[name]) for name in ("seeds", "threads") if name in request},

@@ -15,7 +15,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
-from convsweep.results.machines import machine_of, run_id_of, section
+from convsweep.results.machines import machine_of, run_id_of
 from convsweep.results.store import RunFolder
 
 
@@ -105,7 +105,7 @@ def read_best_backends(
         raise ValueError(f"{folder} {_absence_reason(run, max_error, among)}")
     for name, part in MACHINE.items():
         machines = (machine_of(folder.environment, str(one)) for one in found["environment_id"])
-        values = (section(machine, part).get(name) for machine in machines)
+        values = (machine.get(part, {}).get(name) for machine in machines)
         found[name] = [None if value is None else str(value) for value in values]
     found = found.assign(run_id=run_id_of(folder.environment, rows), max_error=max_error)
     more = [name for name in found.columns if name not in BEST_COLUMNS]

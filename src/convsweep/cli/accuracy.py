@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from convsweep.cli import options, output
-from convsweep.cli.errors import one_line_errors
 from convsweep.cli.sweep_command import run_folder
 from convsweep.system.signals import exit_on_interrupt
 
@@ -42,13 +41,12 @@ def accuracy(
     from convsweep.system import forkserver
 
     forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.accuracy import session
 
-    with exit_on_interrupt(), one_line_errors():
         request = session.read_request(datasets, seeds, threads, epochs)
         out = run_folder(out, resume, session.NAME)
-    with one_line_errors(out):
+    with output.one_line_errors(out):
         ending = session.run_study(
             request, out, output.command_line(), _print_progress, resume=resume
         )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from convsweep.cli import options, output
-from convsweep.cli.errors import one_line_errors
 from convsweep.cli.sweep_command import run_folder, sweep_with_progress
 from convsweep.system.signals import exit_on_interrupt
 
@@ -56,19 +55,17 @@ def advise(
 
     started_s = monotonic()
     forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.analysis.model_advice import require_same_model, write_model
         from convsweep.cli import terminal
-        from convsweep.cli.plan import plan_line
+        from convsweep.cli.plan import plan
         from convsweep.models.advise import request as advising
         from convsweep.models.advise.trace import record
         from convsweep.problems.model_loader import load_model, short_name
-        from convsweep.sweep.effort import pass_s, worker_settings
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
 
-    with exit_on_interrupt(), one_line_errors():
         shapes = [advising.read_shape(text) for text in inputs]
         trace = record(load_model(spec), shapes)
         name = short_name(spec)
@@ -86,14 +83,14 @@ def advise(
         out = run_folder(out, resume, name)
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
-        forecast = pass_s(request, worker_settings(request).effort)
-    output.say(plan_line(request, forecast))
+        planned = plan(request)
+    output.say(planned)
     first = request.cases[0]
     network = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
     )
     ending = sweep_with_progress(LocalExecutor(request), out, resume, [network])
-    with one_line_errors(out):
+    with output.one_line_errors(out):
         advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
     if advice is None:
         output.say(

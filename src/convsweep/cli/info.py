@@ -8,7 +8,6 @@ import click
 
 from convsweep.cli import output
 from convsweep.cli import ray as cluster
-from convsweep.cli.errors import one_line_errors
 from convsweep.cli.options import ray_options
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def list_(what: str, ray: str | None, nodes: str | None) -> int:
     """List backends, grids, workloads or devices."""
     from convsweep.report.table import Table
 
-    with one_line_errors():
+    with output.one_line_errors():
         if cluster.is_requested(ray, nodes):
             heads, rows = cluster.devices(str(ray), nodes, what)
         elif what in _TABLES:

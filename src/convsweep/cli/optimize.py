@@ -8,7 +8,6 @@ from time import monotonic
 import click
 
 from convsweep.cli import options, output
-from convsweep.cli.errors import one_line_errors
 from convsweep.system.signals import exit_on_interrupt
 
 
@@ -46,7 +45,7 @@ def optimize(
 
     started_s = monotonic()
     forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli import terminal
         from convsweep.models.advise import request
         from convsweep.models.optimize import optimize as optimizing
@@ -54,17 +53,16 @@ def optimize(
         from convsweep.problems.model_loader import load_model
         from convsweep.units import named, read_limit, seconds
 
-    with exit_on_interrupt(), one_line_errors():
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
             raise ValueError("--out and --from exclude each other: --from measures no layer")
         budget = request.BUDGET if budget is None else budget
         named("--budget", seconds, budget)
-        limit = None if max_error is None else named("--max-error", read_limit, max_error)
+        limit = named("--max-error", read_limit, max_error)
         model = load_model(spec)
         tensors = normal_inputs(model, [request.read_shape(text) for text in inputs])
-    with one_line_errors():
+    with output.one_line_errors():
         optimized = optimizing.optimize(
             model,
             source or budget,

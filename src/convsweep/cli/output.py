@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from convsweep.formatting import printable
 from convsweep.system.signals import EXIT_CODE, ignore_interrupts
@@ -82,3 +85,15 @@ def interrupted() -> int:
     ignore_interrupts()
     say("convsweep: interrupted; repeat the command with --resume to continue", error=True)
     return EXIT_CODE
+
+
+@contextmanager
+def one_line_errors(out: Path | None = None) -> Iterator[None]:
+    """End the command if a request or a file is invalid, or if `out` cannot be written."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        text = str(error) if out is None else f"cannot write {str(out)!r}: {error.strerror}"
+        raise click.ClickException(text) from None

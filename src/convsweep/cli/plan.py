@@ -21,8 +21,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def plan_line(request: Request, forecast_s: float, compiling_s: float = 0.0) -> str:
-    """Return one line: cases, problems, MACs of all layers, passes, expected duration."""
+def plan(request: Request, nodes: int = 1) -> str:
+    """Return one line: cases, problems, MACs of all layers, passes, time expected on the nodes.
+
+    Raises:
+        ValueError: the budget is too short for one pass.
+    """
+    effort = worker_settings(request).effort
     shard = "" if request.shard is None else f"shard {request.shard}: "
     layers = {case.layer for case in request.cases}
     macs = formatting.operations(sum(layer.count * layer.problem.macs for layer in layers))
@@ -31,27 +36,14 @@ def plan_line(request: Request, forecast_s: float, compiling_s: float = 0.0) -> 
     separable = len(request.separable_parts)
     parts += [f"{separable} parts of separable layers"] if separable else []
     parts += ["the machine's roofline"] if request.ceilings else []
-    if not request.adaptive:
-        passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
-        parts.append(f"{passes}: about {duration(forecast_s)}")
-    elif request.budget_s is None:
-        parts.append(f"until precise: about {duration(forecast_s)} per pass")
-    else:
-        parts += [f"within {duration(request.budget_s)}", f"about {duration(forecast_s)} per pass"]
-    parts += [f"up to {duration(compiling_s)} more to compile once"] if compiling_s else []
-    return shard + ", ".join(parts)
-
-
-def plan(request: Request, nodes: int = 1) -> str:
-    """Return one line with the size and the expected duration of a sweep on `nodes` nodes.
-
-    Raises:
-        ValueError: the budget is too short for one pass.
-    """
-    effort = worker_settings(request).effort
     if request.adaptive:
-        seconds = pass_s(request, effort)
+        budget_s = request.budget_s
+        until = "until precise:" if budget_s is None else f"within {duration(budget_s)},"
+        parts.append(f"{until} about {duration(pass_s(request, effort) / nodes)} per pass")
     else:
-        seconds = request_s(request, effort, request.passes)
+        passes = f"{request.passes} {'pass' if request.passes == 1 else 'passes'}"
+        seconds = request_s(request, effort, request.passes) / nodes
+        parts.append(f"{passes}: about {duration(seconds)}")
     compile_s = compiling_s(request.runnable_cases, request.every_backend)
-    return plan_line(request, seconds / nodes, compile_s)
+    parts += [f"up to {duration(compile_s)} more to compile once"] if compile_s else []
+    return shard + ", ".join(parts)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convsweep.cli import output
-from convsweep.cli.errors import one_line_errors
 from convsweep.cli.sweep_command import print_results, run_folder, sweep_with_progress
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def run(
     dry_run: bool,
 ) -> int:
     """Run a sweep on a cluster; return the exit code."""
-    _, ended = _sweep(address, label, chosen, out, resume, dry_run=dry_run)
+    ended = _sweep(address, label, chosen, out, resume, dry_run=dry_run)
     return 0 if ended is None else _end(ended, print_results(ended.folder, ended.summary))
 
 
@@ -48,16 +47,16 @@ def noise(
     from convsweep.report.noise import sentences
     from convsweep.sweep.request import aa_request
 
-    folder, ended = _sweep(address, label, chosen, out, resume, finish=aa_request)
+    ended = _sweep(address, label, chosen, out, resume, finish=aa_request)
     assert ended is not None, "only a dry run has no ending"
     if ended.end_reason == "interrupted":
         return output.interrupted()
     for environment_id, rows in ended.folder.measurements.groupby("environment_id", sort=False):
-        with one_line_errors():
+        with output.one_line_errors():
             found = measure_noise(rows)
         lines = (f"  {sentence}" for sentence in sentences(found, []))
         output.say(f"On the nodes of environment {environment_id}:", *lines)
-    output.say(f"Results: {folder}")
+    output.say(f"Results: {ended.folder.path}")
     return _end(ended, 0)
 
 
@@ -98,8 +97,8 @@ def _sweep(
     *,
     dry_run: bool = False,
     finish: Callable[[Request], Request] = lambda request: request,
-) -> tuple[Path, SweepResult | None]:
-    """Run the request on each node group; return the run's folder and how it ended.
+) -> SweepResult | None:
+    """Run the request on each node group; return how it ended, or None for a dry run.
 
     Errors that this process can detect end the command before a cluster is started.
     """
@@ -113,7 +112,7 @@ def _sweep(
 
     options = Options(**chosen)
     with ExitStack() as stack:
-        with one_line_errors():
+        with output.one_line_errors():
             where = parse_address(address)
             if label is not None:
                 parse_label(label)
@@ -131,8 +130,8 @@ def _sweep(
             planned = plan(group.environment.request, len(group.nodes))
             output.say(f"On {group.name}: {planned}{lacks}")
         if dry_run:
-            return out, None
-        return out, sweep_with_progress(RayExecutor(groups, pool), out, resume)
+            return None
+        return sweep_with_progress(RayExecutor(groups, pool), out, resume)
 
 
 def _print_waiting(awaited: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands that read runs: report, compare, best, export."""
+"""The commands that read runs: report, compare, best, merge, export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from convsweep.cli import options, output
-from convsweep.cli.errors import one_line_errors
 
 
 @click.command()
@@ -19,8 +18,8 @@ def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
     from convsweep.report.build import write_report
     from convsweep.units import named, read_limit
 
-    with one_line_errors():
-        limit = None if max_error is None else named("--max-error", read_limit, max_error)
+    with output.one_line_errors():
+        limit = named("--max-error", read_limit, max_error)
         folder = out or Path("reports") / run_dir.resolve().name
         page = write_report(run_dir, folder, max_error=limit)
     output.say(f"Report: {page}")
@@ -55,8 +54,8 @@ def compare(
     from convsweep.results.files import spreadsheet_csv
     from convsweep.units import fraction, named
 
-    with one_line_errors():
-        share = None if margin is None else named("--margin", fraction, margin)
+    with output.one_line_errors():
+        share = named("--margin", fraction, margin)
         found = compare_runs(
             old, new, margin=share, absolute=absolute, across_machines=across_machines
         )
@@ -94,8 +93,8 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     from convsweep.results.store import RunFolder
     from convsweep.units import named, read_limit
 
-    with one_line_errors():
-        limit = None if max_error is None else named("--max-error", read_limit, max_error)
+    with output.one_line_errors():
+        limit = named("--max-error", read_limit, max_error)
         found = read_best_backends(run_dir, limit)
         written = write_best(run_dir, found.table)
     if form == "csv":
@@ -111,6 +110,31 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
 
 
 @click.command()
+@click.argument("runs", metavar="RUN...", type=options.path, nargs=-1)
+@click.option("--out", metavar="DIR", type=options.path, required=True, help="New folder.")
+def merge(runs: tuple[Path, ...], out: Path) -> int:
+    """Merge shards of one request, or its runs on several machines.
+
+    Stops with an error if the runs have different requests or settings, are unfinished, or
+    contain the same case twice. Rows keep their run and machine. Results of different machines
+    are never compared within one figure.
+    """
+    from convsweep import formatting
+    from convsweep.results.machines import lacks, machines
+    from convsweep.sweep.merge import merge as merge_runs
+
+    with output.one_line_errors():
+        merged = merge_runs(runs, out, output.command_line())
+    environment = merged.environment
+    sources = formatting.count(len(machines(environment)), "environment")
+    size = (formatting.count(merged.cases, "case"), formatting.count(environment["rows"], "row"))
+    output.say(f"Merged {len(runs)} runs of {sources}: {', '.join(size)}")
+    output.say(*lacks(environment))
+    output.print_paths(out)
+    return 0
+
+
+@click.command()
 @click.argument("run_dir", metavar="RUN", type=options.path)
 @click.option("--format", "form", metavar="FORMAT", required=True, help="pytest-benchmark or csv.")
 @click.option("--out", metavar="FILE", type=options.path, help="New file (default: print).")
@@ -119,7 +143,7 @@ def export(run_dir: Path, form: str, out: Path | None) -> int:
     from convsweep.report.export import export as as_text
     from convsweep.report.export import write_new
 
-    with one_line_errors():
+    with output.one_line_errors():
         text = as_text(run_dir, form)
         if out is not None:
             write_new(out, text)

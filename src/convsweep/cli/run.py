@@ -10,7 +10,6 @@ import click
 
 from convsweep.cli import options, output
 from convsweep.cli import ray as cluster
-from convsweep.cli.errors import one_line_errors
 from convsweep.cli.sweep_command import finished, print_results, run_folder, sweep_with_progress
 from convsweep.system.signals import exit_on_interrupt
 
@@ -47,11 +46,10 @@ def run(
         return cluster.run(str(ray), nodes, chosen, out, resume, dry_run)
     if not (dry_run or resume):
         forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, read_request
 
-    with exit_on_interrupt(), one_line_errors():
         request = read_request(Options(**chosen))
         out = run_folder(out, resume, request.run_name)
         if resume and (code := finished(out, request)) is not None:
@@ -79,12 +77,11 @@ def check(**chosen: Any) -> int:
     from convsweep.system import forkserver
 
     forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli import terminal
         from convsweep.sweep import session
         from convsweep.sweep.request import Options, read_request
 
-    with exit_on_interrupt(), one_line_errors():
         request = read_request(Options(**chosen))
     with terminal.progress() as observe:
         found = session.check(request, observe)
@@ -123,11 +120,10 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         return cluster.noise(str(ray), nodes, chosen, out, resume)
     if not resume:
         forkserver.start()
-    with exit_on_interrupt():
+    with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, aa_request, read_request
 
-    with exit_on_interrupt(), one_line_errors():
         request = aa_request(read_request(Options(**chosen)))
         out = run_folder(out, resume, request.name)
         if resume and (code := finished(out, request)) is not None:
@@ -142,7 +138,7 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     if ending.interrupted:
         return output.interrupted()
-    with one_line_errors():
+    with output.one_line_errors():
         found = measure_noise(ending.folder.measurements)
     output.say(*sentences(found, environment_warnings()), f"Results: {out}")
     return 0

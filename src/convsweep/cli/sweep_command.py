@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsweep.cli import output
-from convsweep.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,7 +51,7 @@ def sweep_with_progress(
     from convsweep.sweep.session import run_sweep
 
     name, command = out.resolve().name, output.command_line()
-    with one_line_errors(out), terminal.progress() as observe:
+    with output.one_line_errors(out), terminal.progress() as observe:
         return run_sweep(executor, out, name, command, observe, resume=resume, networks=networks)
 
 
@@ -70,8 +69,8 @@ def print_results(folder: RunFolder, summary: DataFrame) -> int:
             f"No case was measured before the run ended; --resume continues. Results: {folder}"
         )
         return 1
-    for table in terminal.result_tables(run):
-        output.console().print(table)
+    for setting in run.settings:
+        output.console().print(terminal.result_table(setting, run.within(setting)))
     sentences = summary_sentences(run, compare_settings(run))
     output.print_sentences([*sentences, *note_wide_intervals(folder, sentences)])
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]

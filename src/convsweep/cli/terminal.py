@@ -85,8 +85,7 @@ def progress(console: DataConsole | None = None) -> Iterator[Callable[[Progress]
         nonlocal last_s
         if now.first_call or monotonic() - last_s >= _LINE_EVERY_S or now.done == now.total:
             last_s = monotonic()
-            line = f"{_counts(now)}: {_current(now)}"
-            console.print(line, soft_wrap=True)
+            console.print(f"{_counts(now)}: {_current(now)}", soft_wrap=True)
 
     yield print_line
 
@@ -111,12 +110,8 @@ def _current(now: Progress) -> str:
     return f"compiling {case}" + ("" if backend.compiles_per_problem else ", cached for later runs")
 
 
-def result_tables(run: Run) -> list[Table]:
-    """Return one table per setting: time and speedup per problem and backend."""
-    return [_result_table(setting, run.within(setting)) for setting in run.settings]
-
-
-def _result_table(setting: str, run: Run) -> Table:
+def result_table(setting: str, run: Run) -> Table:
+    """Return the table of one setting: time and speedup per problem and backend."""
     backends = run.backends
     if len(backends) > _MAX_COLUMNS:
         backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]

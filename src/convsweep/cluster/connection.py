@@ -17,7 +17,7 @@ from time import monotonic
 from convsweep.cluster.address import Address, require_joinable
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
-from convsweep.cluster.pool import Pool, RayPool
+from convsweep.cluster.pool import Pool
 from convsweep.formatting import one_line
 from convsweep.system.forkserver import set_variables
 
@@ -52,8 +52,10 @@ def connected(
     own = {**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     if not address.local_nodes:
         on_wait(f"the Ray cluster {address.text}")
-        with set_variables(own), _joined(address) as pool:
-            yield pool
+        with set_variables(own):
+            require_joinable(address)
+            with _joined(address.text) as pool:
+                yield pool
         return
     # Its own token keeps other processes out.
     own |= _LOCAL | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -61,13 +63,6 @@ def connected(
     off_last_cores = staying_on(cores[:-threads] or cores)
     with set_variables(own), off_last_cores, _started(address.local_nodes, on_wait) as pool:
         yield pool
-
-
-@contextmanager
-def _joined(address: Address) -> Iterator[Pool]:
-    require_joinable(address)
-    with _joined_at(address.text):
-        yield RayPool()
 
 
 @contextmanager
@@ -96,8 +91,8 @@ def _started(nodes: int, on_wait: Callable[[str], None]) -> Iterator[Pool]:
         if not line or line.startswith(FAILED):
             reason = line.removeprefix(FAILED) or "its process died"
             raise ValueError(f"Ray cannot start {nodes} nodes on this machine: {reason}")
-        with _joined_at(line):
-            yield RayPool()
+        with _joined(line) as pool:
+            yield pool
     finally:
         cluster.stdin.close()
         cluster.wait()
@@ -105,7 +100,7 @@ def _started(nodes: int, on_wait: Callable[[str], None]) -> Iterator[Pool]:
 
 
 @contextmanager
-def _joined_at(address: str) -> Iterator[None]:
+def _joined(address: str) -> Iterator[Pool]:
     import ray
 
     try:
@@ -115,7 +110,7 @@ def _joined_at(address: str) -> Iterator[None]:
         reason, *_ = one_line(str(error)).partition(". ")
         raise ValueError(f"no connection to Ray at {address}: {reason}") from None
     try:
-        yield
+        yield Pool()
     finally:
         ray.shutdown()
 

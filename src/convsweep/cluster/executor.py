@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.pool import Pool, TaskLost, TaskResult, Ticket
@@ -83,15 +84,13 @@ class RayExecutor:
             for case in task.cases:
                 queue.add(task.pass_index, case, outcome)
 
-    def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:
+    def metadata(self, earlier: Mapping[str, Any]) -> dict[str, object]:
         """Return the nodes and lost tasks of this session and the `earlier` ones."""
-        ray, losses = earlier.get("ray"), earlier.get("task_losses")
-        nodes = ray.get("nodes", {}) if isinstance(ray, Mapping) else {}
-        environments = self.environments()
-        own = {name: one.id for one in environments for name in one.nodes.values()}
+        nodes = earlier.get("ray", {}).get("nodes", {})
+        own = {name: one.id for one in self.environments() for name in one.nodes.values()}
         return {
             "ray": {"version": version("ray"), "retries": RETRIES, "nodes": nodes | own},
-            "task_losses": [*(losses if isinstance(losses, list) else []), *self._losses],
+            "task_losses": [*earlier.get("task_losses", []), *self._losses],
         }
 
 

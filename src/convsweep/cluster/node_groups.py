@@ -15,6 +15,7 @@ from convsweep.cluster.node_info import (
     mixed_hardware_reason,
 )
 from convsweep.cluster.pool import SLOT, Node, Pool, Slots, TaskLost, Ticket, slots_of
+from convsweep.formatting import count
 from convsweep.measure.settings import Settings
 from convsweep.sweep.choices import Hardware
 from convsweep.sweep.request import Options, Request, read_request
@@ -40,8 +41,8 @@ class NodeGroup:
     @property
     def name(self) -> str:
         """Name such as `2 nodes of AMD EPYC, 2 cores`."""
-        count, machine = len(self.nodes), self.environment.metadata["machine"]
-        nodes = f"{count} {'node' if count == 1 else 'nodes'}"
+        machine = self.environment.metadata["machine"]
+        nodes = count(len(self.nodes), "node")
         return f"{nodes} of {machine['cpu']}, {machine['cores_usable']} cores"
 
 

@@ -12,17 +12,10 @@ from convsweep.backends.registry import list_backends, missing_package
 from convsweep.cluster.cores import every_core, spare_cores
 from convsweep.measure.settings import Settings
 from convsweep.results.schema import SCHEMA_VERSION
+from convsweep.sweep.choices import NodeDevice
 from convsweep.sweep.worker_pool import process_setup
 from convsweep.system.devices import device_names, find_device
 from convsweep.system.environment import describe, usable_cores
-
-
-@dataclass(frozen=True)
-class NodeDevice:
-    """A device of a node."""
-
-    description: str
-    cache_bytes: int
 
 
 @dataclass(frozen=True)

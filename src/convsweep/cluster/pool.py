@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any, Protocol
+from typing import Any
 
 from convsweep.formatting import one_line
 
@@ -54,25 +54,6 @@ Ticket = Any
 """Reference of a submitted task."""
 
 
-class Pool(Protocol):
-    """Slots of a cluster, or fake ones in tests."""
-
-    def nodes(self) -> list[Node]:
-        """Return the living nodes."""
-
-    def submit(self, work: Callable[..., Any], arguments: tuple[Any, ...], on: Slots) -> Ticket:
-        """Run `work` in the next free slot."""
-
-    def ready(self, tickets: Collection[Ticket], timeout_s: float) -> list[Ticket]:
-        """Return the finished tasks; wait for one up to `timeout_s` seconds."""
-
-    def result(self, ticket: Ticket) -> TaskResult | TaskLost:
-        """Return the result, or raise the error of the task."""
-
-    def cancel(self, ticket: Ticket) -> None:
-        """Cancel a task, even if it runs."""
-
-
 @dataclass(frozen=True)
 class Slots:
     """Nodes for a task, and the CPUs and GPUs that it takes with its slot."""
@@ -87,7 +68,7 @@ def slots_of(nodes: Sequence[Node], gpus: float = 0.0) -> Slots:
     return Slots(tuple(node.id for node in nodes), min(node.cpus for node in nodes), gpus)
 
 
-class RayPool:
+class Pool:
     """Slots of the cluster that this process has joined."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
 from convsweep.results.files import replace_file, spreadsheet_csv
-from convsweep.results.machines import machine_of, machines, run_id_of, section
+from convsweep.results.machines import machine_of, machines, run_id_of
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 from convsweep.results.store import RunFolder
 
@@ -95,7 +95,7 @@ def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> st
 
 
 def _machine_info(environment: Mapping[str, Any]) -> dict[str, Any]:
-    machine, versions = section(environment, "machine"), section(environment, "versions")
+    machine, versions = environment.get("machine", {}), environment.get("versions", {})
     return {
         "system": machine.get("os"),
         "cpu": {"brand_raw": machine.get("cpu"), "count": machine.get("cores_logical")},
@@ -118,7 +118,7 @@ def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]
         "params": params,
         "param": case["problem"],
         "extra_info": {name: _plain(case[name]) for name in _EXTRA},
-        "options": dict(section(environment, "settings")),
+        "options": environment.get("settings", {}),
         "stats": _stats(seconds, _plain(case["iterations"])),
     }
 

@@ -11,7 +11,6 @@ from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup, unsteady
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, thresholds
 from convsweep.problems.separable import SEPARABLE
-from convsweep.results.machines import section
 from convsweep.results.store import RunFolder
 
 _ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
@@ -58,7 +57,7 @@ def _command_for_more_passes(folder: RunFolder) -> str:
             next(rest if not equals else iter(()), None)
         elif name != "--resume":
             kept.append(word)
-    passes = section(folder.environment, "request").get("passes")
+    passes = folder.environment.get("request", {}).get("passes")
     if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
         kept += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
     return f"More passes: {shlex.join([*kept, '--out', str(folder.path), '--resume'])}"

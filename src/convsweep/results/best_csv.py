@@ -117,5 +117,5 @@ def read_best(path: Path) -> DataFrame:
 
 def _parse(column: Column, cells: Sequence[str]) -> Series[Any]:
     """Return one column; an interval may end at infinity."""
-    limits = (1 if column.type is int else 0, math.inf)
+    limits = (1, 2**63 - 1) if column.type is int else (0, math.inf)
     return parse_column(column, cells, range(2, len(cells) + 2), limits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import islice
@@ -62,34 +61,21 @@ def parse_column(
         ValueError: names the line, the column and the cell that can't be a value of it, also of a
             number outside of the `limits`.
     """
-    found = _converted(column, cells, lines)
-    if column.type in (int, float):
-        fits = found.between(*limits).fillna(False)
-        for line, cell, fit in zip(lines, cells, fits, strict=True):
-            if cell and not fit:
-                expected = f"a number from {limits[0]:g} to {limits[1]:g}"
-                raise cell_error(line, column, cell, expected)
-    return found
-
-
-def _converted(column: Column, cells: Sequence[str], lines: Sequence[int]) -> Series[Any]:
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    parse, dtype = _PARSERS[column.type], pd.api.types.pandas_dtype(_DTYPES[column.type])
-
-    def convert(texts: Sequence[str]) -> Series[Any]:
-        return pd.Series([parse(text) if text else None for text in texts], dtype=dtype)
-
+    parse, dtype, (low, high) = _PARSERS[column.type], _DTYPES[column.type], limits
     if column.required and "" in cells:
         raise ValueError(f"line {lines[cells.index('')]}, column {column.name!r}: '' is empty")
-    with suppress(ValueError, TypeError, KeyError, OverflowError):
-        return convert(cells)
+    values, is_number = [], column.type in (int, float)
     for line, cell in zip(lines, cells, strict=True):
         try:
-            convert([cell])
-        except (ValueError, TypeError, KeyError, OverflowError):
+            value: Any = parse(cell) if cell else None
+        except (ValueError, KeyError):
             raise cell_error(line, column, cell, _EXPECTED[column.type]) from None
-    raise ValueError(f"column {column.name!r} is not of one type")
+        if is_number and cell and not low <= value <= high:
+            raise cell_error(line, column, cell, f"a number from {low:g} to {high:g}")
+        values.append(value)
+    return pd.Series(values, dtype=pd.api.types.pandas_dtype(dtype))
 
 
 def cell_error(line: int, column: Column, cell: str, expected: str) -> ValueError:

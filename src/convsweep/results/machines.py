@@ -12,18 +12,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
-def section(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return one object of environment.json, which may be edited; empty if it has none."""
-    part = metadata.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
-def machines(environment: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def machines(environment: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """Return the metadata of each machine by environment_id, which is empty if not recorded."""
-    several = environment.get("environments")
-    if not isinstance(several, Mapping):
-        return {str(environment.get("environment_id") or ""): environment}
-    return {str(name): one for name, one in several.items() if isinstance(one, Mapping)}
+    alone = {environment.get("environment_id", ""): environment}
+    several: Mapping[str, Mapping[str, Any]] = environment.get("environments", alone)
+    return several
 
 
 def machine_of(environment: Mapping[str, Any], environment_id: str) -> Mapping[str, Any]:
@@ -42,9 +35,8 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
     """Return the warnings about the machine; of several machines each with its name."""
     lines = []
     for name, one in machines(environment).items():
-        found = one.get("warnings")
         where = f"{_cpu(one)}, environment {name}: " if "environments" in environment else ""
-        lines += [f"{where}{text}" for text in found] if isinstance(found, list) else []
+        lines += [f"{where}{text}" for text in one.get("warnings", [])]
     return lines
 
 
@@ -52,7 +44,7 @@ def describe_machines(environment: Mapping[str, Any]) -> list[str]:
     """Return `AMD EPYC, AVX-512, 32.0 MiB L3` per machine, as far as it is recorded."""
     found = []
     for one in machines(environment).values():
-        processor = section(one, "processor")
+        processor = one.get("processor", {})
         parts = [_cpu(one), processor.get("instruction_set")]
         if isinstance(size := processor.get("l3_bytes"), int):
             parts.append(f"{size_in_bytes(size)} L3")
@@ -63,9 +55,8 @@ def describe_machines(environment: Mapping[str, Any]) -> list[str]:
 def lacks(environment: Mapping[str, Any]) -> list[str]:
     """Return a sentence per machine of a merged run on which shards were not measured."""
     sentences = []
-    for name, shards in section(environment, "missing_shards").items():
-        names = [str(shard) for shard in shards] if isinstance(shards, list) else []
-        subject = f"Shard {names[0]} is" if len(names) == 1 else f"Shards {', '.join(names)} are"
+    for name, shards in environment.get("missing_shards", {}).items():
+        subject = f"Shard {shards[0]} is" if len(shards) == 1 else f"Shards {', '.join(shards)} are"
         cpu = _cpu(machine_of(environment, name))
         where = f" on {cpu}, environment {name}" if "environments" in environment else ""
         sentences.append(f"{subject} missing{where}.")
@@ -73,7 +64,7 @@ def lacks(environment: Mapping[str, Any]) -> list[str]:
 
 
 def _cpu(metadata: Mapping[str, Any]) -> str:
-    name = section(metadata, "machine").get("cpu")
+    name = metadata.get("machine", {}).get("cpu")
     return "a machine" if name is None else short_name(str(name))
 
 

@@ -59,8 +59,8 @@ _KEYS_BY_TYPE: Mapping[Any, str] = {
     list[int]: "request.threads",
     list[str]: "warnings resumed_by request.backends request.devices request.dtypes "
     "request.memory_formats request.caches request.weight_kinds",
-    list[dict[str, Any]]: "merged",
-    dict[str, Any]: "machine settings request model ray",
+    list[dict[str, Any]]: "merged task_losses",
+    dict[str, Any]: "machine processor settings request request.datasets request.epochs model ray",
     dict[str, str | None]: "versions devices",
     dict[str, int | float]: "time_spent",
     dict[str, list[str]]: "missing_shards",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
 from convsweep.results.lock import LOCK
-from convsweep.results.machines import machines, section
+from convsweep.results.machines import machines
 from convsweep.results.metadata import FINISHED, require_types
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import BASELINE, CASE, CASE_KEYS, MARGIN, MEASUREMENTS_TABLE
@@ -140,13 +140,13 @@ class RequestInfo(NamedTuple):
 
 def read_request_info(environment: Mapping[str, Any]) -> RequestInfo:
     """Read the request of a run from its environment.json."""
-    request = section(environment, "request")
+    request = environment.get("request", {})
     cases = request.get("case_count", 0)
     return RequestInfo(
         environment.get("baseline", BASELINE),
         environment.get("margin", MARGIN),
         sum(
-            section(machine, "request").get("case_count", cases)
+            machine.get("request", {}).get("case_count", cases)
             for machine in machines(environment).values()
         ),
         max(0, request.get("full_case_count", cases) - cases) if cases else 0,

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from convsweep.backends.base import BASIC, FAMILIES, Backend
-from convsweep.units import named
+from convsweep.system.devices import Device
 
 
-class DeviceInfo(Protocol):
-    """A device."""
+@dataclass(frozen=True)
+class NodeDevice:
+    """Device of a cluster node."""
 
-    @property
-    def description(self) -> str:
-        """Product name."""
+    description: str
+    cache_bytes: int
 
-    @property
-    def cache_bytes(self) -> int:
-        """Size of the largest cache, shared ones in full."""
+
+DeviceInfo = Device | NodeDevice
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,6 @@ class Hardware:
     cores: int
     find_device: Callable[[str], DeviceInfo]
     """Raises `ValueError` for an unknown device."""
-
-
-def read_amount(option: str, text: str | None, read: Callable[[str], float]) -> float | None:
-    """Return the number in an option. Returns None if it was not given."""
-    return None if text is None else named(option, read, text)
 
 
 def choose_one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from convsweep.backends.base import Backend
 from convsweep.measure.settings import Settings
@@ -32,7 +32,7 @@ class Executor(Protocol):
     def run(self, queues: Sequence[GroupQueue], on_progress: OnProgress) -> None:
         """Run the tasks of all environments until the queues are empty."""
 
-    def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:
+    def metadata(self, earlier: Mapping[str, Any]) -> dict[str, object]:
         """Return further keys of environment.json, after those of the `earlier` session."""
 
 
@@ -125,6 +125,6 @@ class LocalExecutor:
         if now.done > shown:  # cases settled without measuring
             on_progress(now)
 
-    def metadata(self, earlier: Mapping[str, object]) -> dict[str, object]:
+    def metadata(self, earlier: Mapping[str, Any]) -> dict[str, object]:
         """Return nothing more."""
         return {}

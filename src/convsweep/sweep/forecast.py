@@ -43,7 +43,7 @@ def references_s(cases: Iterable[Case]) -> float:
     return sum(problem.macs for problem, _, _ in problems) / _REFERENCE_MACS_PER_S
 
 
-def first_pass_s(cases: Collection[Case]) -> dict[Case, float]:
+def first_s(cases: Collection[Case]) -> dict[Case, float]:
     """Return the approximate seconds that each case takes longer in the first pass.
 
     These are its share of the reference, and the checks of the first pass.
@@ -96,9 +96,14 @@ def family(case: Case) -> CaseFamily:
     return case.backend, kind, problem.kernel_size, *how
 
 
+def is_probe(case: Case) -> bool:
+    """Return whether the case is part of the machine's roofline."""
+    return case.layer.role == ROOFLINE
+
+
 def pass_count(case: Case, passes: int) -> int:
     """Return the number of passes that measure the case."""
-    return min(passes, PROBE_PASSES) if case.layer.role == ROOFLINE else passes
+    return min(passes, PROBE_PASSES) if is_probe(case) else passes
 
 
 def forecast_s(
@@ -182,11 +187,8 @@ class Countdown:
     the later ones counts, once they have done a twentieth. Roofline probes have a pace of their
     own.
 
-    Args:
-        forecast_s: seconds of each case in every pass.
-        passes: number of passes that are left per case.
-        first_s: further seconds of each case in the first pass; without cases that are known.
-        now_s: clock.
+    `forecast_s` has the seconds of each case in every pass, `passes` the number of passes that are
+    left, `first_s` the further seconds in the first pass, without cases that are known.
     """
 
     def __init__(
@@ -202,8 +204,7 @@ class Countdown:
         self._paces = {True: _Pace(0.0), False: _Pace(0.0)}
         for case, seconds in forecast_s.items():
             more_s = self._first_s.get(case, 0.0)
-            self._paces[_is_probe(case)].total_s += passes[case] * seconds + more_s
-        self._first_pass = bool(self._first_s)
+            self._paces[is_probe(case)].total_s += passes[case] * seconds + more_s
 
     @property
     def left_s(self) -> float:
@@ -213,15 +214,11 @@ class Countdown:
     def tick(self, case: Case, once_s: float = 0.0) -> None:
         """Count one more measurement; `once_s` of its seconds occur only once per sweep."""
         self.done += 1
-        now_s, pace = self._now_s(), self._paces[_is_probe(case)]
-        pace.done_s += self._forecast_s[case] + self._first_s.pop(case, 0.0)
+        now_s, pace = self._now_s(), self._paces[is_probe(case)]
+        first_s = self._first_s.pop(case, None)
+        pace.done_s += self._forecast_s[case] + (first_s or 0.0)
         pace.spent_s += now_s - self._last_s - once_s
         self._last_s = now_s
-        if self._first_pass and not self._first_s:
-            self._first_pass = False
+        if first_s is not None and not self._first_s:  # the end of the first pass
             for one in self._paces.values():
                 one.before = one.done_s, one.spent_s
-
-
-def _is_probe(case: Case) -> bool:
-    return case.layer.role == ROOFLINE

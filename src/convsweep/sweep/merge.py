@@ -17,13 +17,7 @@ from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.samples import LARGEST_FILE, SAMPLES, SampleWriter
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
-from convsweep.sweep.merge_checks import (
-    joined_rows,
-    kept_rows,
-    read_finished,
-    require_mergeable,  # fmt: skip
-    shard_of,
-)
+from convsweep.sweep.merge_checks import kept_rows, read_finished, require_mergeable, shard_of
 from convsweep.sweep.run_writer import write_summary
 
 if TYPE_CHECKING:
@@ -54,7 +48,7 @@ def merge(run_dirs: Sequence[Path], out: Path, command: str) -> Merged:
     store.require_new(out)
     runs = [read_finished(run_dir) for run_dir in run_dirs]
     require_mergeable(runs)
-    rows = kept_rows(joined_rows(runs))
+    rows = kept_rows(runs)
     _require_within_limits(runs, rows)
     try:
         with complete_or_absent(out) as folder:

@@ -48,8 +48,8 @@ def _rejection(metadata: Mapping[str, Any]) -> str | None:
         return f"can't be merged: it has no {store.ENVIRONMENT}"
     if "merged" in metadata:
         return "is a merged run: name the runs that it was merged from"
-    request = metadata.get("request")
-    if not isinstance(request, Mapping) or not isinstance(request.get("full_request_hash"), str):
+    request = metadata.get("request", {})
+    if "full_request_hash" not in request:
         return f"can't be merged: its {store.ENVIRONMENT} has no request.full_request_hash"
     if missing := [name for name in _NEEDED if name not in metadata]:
         return f"can't be merged: its {store.ENVIRONMENT} has no {missing[0]}"
@@ -72,23 +72,24 @@ def require_mergeable(runs: Sequence[RunFolder]) -> None:
         before, now = shard_of(first), shard_of(run)
         if before and now and before.rpartition("/")[2] != now.rpartition("/")[2]:
             raise ValueError(f"{first} is shard {before} and {run} is shard {now}")
-    cases = joined_rows(runs)
+    cases = _joined_rows(runs)
     cases = cases[cases["role"].ne(ROOFLINE)].reset_index(drop=True)
     _require_distinct(runs, cases)
     _require_one_version(runs, cases)
 
 
-def joined_rows(runs: Sequence[RunFolder]) -> DataFrame:
+def _joined_rows(runs: Sequence[RunFolder]) -> DataFrame:
     """Return the rows of all runs; the column `run` has the index of the run."""
     parts = [run.measurements.assign(run=index) for index, run in enumerate(runs)]
     return pd.concat(parts, ignore_index=True)
 
 
-def kept_rows(rows: DataFrame) -> DataFrame:
-    """Return the joined rows that the merged run keeps.
+def kept_rows(runs: Sequence[RunFolder]) -> DataFrame:
+    """Return the rows that the merged run keeps; the column `run` has the index of the run.
 
     The roofline of one machine and setting is that of the first run that measured it.
     """
+    rows = _joined_rows(runs)
     first = rows.groupby([*MACHINE_COLUMNS, "role"])["run"].transform("min")
     return rows[rows["role"].ne(ROOFLINE) | rows["run"].eq(first)]
 

@@ -137,14 +137,9 @@ def rows_of(
 class NetworkRunner:
     """Networks of one environment: when each is due, and their rows in `networks.csv`.
 
-    Args:
-        file: rows of all environments; None without networks.
-        stored: rows that the file already has.
-        networks: those to time.
-        cases: of all shards, with the names of the layers.
-        run: columns of all rows.
-        least_passes: passes that time every network. Later passes do so only if networks took at
-            most a third of the run's time.
+    The first `least_passes` passes time every network. Later passes do so only if networks took at
+    most a third of the run's time. `stored` are the rows that the file already has, of all
+    environments; `cases` those of all shards, with the names of the layers.
     """
 
     def __init__(

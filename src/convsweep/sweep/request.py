@@ -30,14 +30,13 @@ from convsweep.sweep.choices import (
     choose_backends,
     choose_each,
     choose_one,
-    read_amount,
 )
 from convsweep.sweep.forecast import skipped_cases
 from convsweep.sweep.sharding import Shard, group_costs_s, parse_shard, shares
 from convsweep.system.devices import find_device
 from convsweep.system.environment import usable_cores
 from convsweep.system.process import ALLOCATORS
-from convsweep.units import fraction, seconds
+from convsweep.units import fraction, named, seconds
 
 DEFAULT_GRID = "quick"
 _CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
@@ -198,8 +197,8 @@ def read_request(
         weight_kind=choose_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
     devices = {name: hardware.find_device(name) for name in device_names}
-    budget_s = read_amount("--budget", options.budget, seconds)
-    precision = read_amount("--precision", options.precision, fraction)
+    budget_s = named("--budget", seconds, options.budget)
+    precision = named("--precision", fraction, options.precision)
     usual_passes = grid.passes if budget_s is None and precision is None else MAX_PASSES
     passes = usual_passes if options.passes is None else options.passes
     if not 1 <= passes <= MAX_PASSES:
@@ -213,8 +212,8 @@ def read_request(
         passes=passes,
         budget_s=budget_s,
         precision=precision,
-        margin=read_amount("--margin", options.margin, fraction) or MARGIN,
-        case_timeout_s=read_amount("--case-timeout", options.case_timeout, seconds)
+        margin=named("--margin", fraction, options.margin) or MARGIN,
+        case_timeout_s=named("--case-timeout", seconds, options.case_timeout)
         or min(grid.case_timeout_s, usual_timeout_s),
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,

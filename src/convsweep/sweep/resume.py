@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,10 @@ from convsweep.measure.outcome import MEASURED_COLUMNS, Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import Layer
 from convsweep.results import store
-from convsweep.results.machines import section
+from convsweep.results.machines import machines
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.request import Request
@@ -24,19 +25,30 @@ if TYPE_CHECKING:
 
 
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, naming the difference, if a run can't be resumed.
+    """Raise `ValueError`, naming the first difference, if a run can't be resumed.
 
     `earlier` is its environment.json, `now` the metadata of the same command without --resume.
     """
-    if not isinstance(earlier.get("run_id"), str):
+    if "run_id" not in earlier:
         raise ValueError("can't resume: environment.json names no run_id")
-    before = select(earlier, Use.RESUME)
-    for name, value in select(now, Use.RESUME).items():
-        old = before.get(name)
-        if old != value and name == "request.case_hash":
-            raise ValueError(f"can't resume: the problems, layers or counts differ ({name})")
-        if old != value:
-            raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+    ids_before, ids = (", ".join(map(repr, sorted(machines(one)))) for one in (earlier, now))
+    if ids_before != ids:
+        hint = "; --nodes chooses nodes" if "ray" in earlier else ""
+        raise ValueError(f"can't resume: environment_id was {ids_before} and is {ids} now{hint}")
+    for environment_id in machines(now):
+        before = select(_of_environment(earlier, environment_id), Use.RESUME)
+        for name, value in select(_of_environment(now, environment_id), Use.RESUME).items():
+            old = before.get(name)
+            if old != value and name == "request.case_hash":
+                raise ValueError(f"can't resume: the problems, layers or counts differ ({name})")
+            if old != value:
+                raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+
+
+def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:
+    """Return environment.json as that of a run on one environment alone."""
+    part = machines(metadata).get(environment_id, {})
+    return {**metadata, **part, "environment_id": environment_id}
 
 
 def is_finished(run_dir: Path, request: Request) -> bool:
@@ -52,33 +64,25 @@ def is_finished(run_dir: Path, request: Request) -> bool:
         "request": request.to_metadata(),
         "settings": {"case_timeout_s": request.case_timeout_s},
     }
-    before, rows = select(earlier, Use.RESUME), earlier.get("rows")
-    passes = section(earlier, "request").get("passes")
+    before = select(earlier, Use.RESUME)
     return (
         earlier.get("end_reason") in ("all_passes", "converged")
         and all(before.get(name) == value for name, value in select(now, Use.RESUME).items())
-        and isinstance(passes, int)
-        and request.passes <= passes
-        and isinstance(rows, int)
+        and request.passes <= earlier.get("request", {}).get("passes", 0)
         and path.is_file()
-        and path.read_bytes().count(b"\n") == 1 + rows
+        and path.read_bytes().count(b"\n") - 1 == earlier.get("rows")
     )
 
 
-def earlier_settings(earlier: Mapping[str, Any], now: Settings) -> Settings:
+def earlier_settings(earlier: Mapping[str, Any], environment_id: str, now: Settings) -> Settings:
     """Return the settings that a run with a budget was measured with; `now` if not stored."""
-    stored = earlier.get("settings")
-    names = [field.name for field in fields(MeasurementConfig)]
-    if not isinstance(stored, Mapping) or not all(
-        _is_number(stored.get(name)) for name in (*names, "case_timeout_s")
-    ):
+    known = _of_environment(earlier, environment_id).get("settings", {})
+    names = (*(field.name for field in fields(MeasurementConfig)), "case_timeout_s")
+    stored = {name: known.get(name) for name in names}
+    if not all(type(value) in (int, float) and value > 0 for value in stored.values()):
         return now
-    effort = MeasurementConfig(**{name: stored[name] for name in names})
-    return replace(now, effort=effort, case_timeout_s=float(stored["case_timeout_s"]))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    case_timeout_s = float(stored.pop("case_timeout_s"))
+    return replace(now, effort=MeasurementConfig(**stored), case_timeout_s=case_timeout_s)
 
 
 def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
@@ -87,27 +91,15 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
     Raises:
         ValueError: a row is of no case.
     """
-    by_key = {_key(case): case for case in cases}
+    requested = {*cases}
+    problems = {label: ConvProblem.parse(label) for label in rows["problem"].unique()}
     known: dict[tuple[int, Case], Outcome] = {}
     for row in MEASUREMENTS_TABLE.rows_of(rows):
-        case = by_key.get(_row_key(row))
-        if case is None:
+        layer = Layer(problems[row.problem], row.workload, row.layer, row.layer_count, row.role)
+        how = (row.device, row.dtype, row.memory_format, row.threads, row.cache)
+        case = Case(layer, row.weight_kind, *how, backend=row.backend)
+        if case not in requested:
             raise ValueError(f"can't resume: {row.backend} on {row.problem} is not in the request")
         measured = {name: getattr(row, name) for name in MEASURED_COLUMNS}
         known[row.pass_index, case] = Outcome(**measured)
     return known
-
-
-def _key(case: Case) -> tuple[object, ...]:
-    layer = case.layer
-    return (
-        case.problem.label, case.weight_kind, layer.workload, layer.name, layer.count, layer.role,
-        case.backend, case.device, case.dtype, case.memory_format, case.threads, case.cache,
-    )  # fmt: skip
-
-
-_row_key = attrgetter(
-    "problem", "weight_kind", "workload", "layer", "layer_count", "role",
-    "backend", "device", "dtype", "memory_format", "threads", "cache",
-)  # fmt: skip
-"""Identify the case of a row; the values are in the order of `_key`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
@@ -87,14 +87,12 @@ def precision_settings() -> dict[str, object]:
     return dict.fromkeys(("tf32", "cudnn_benchmark", "deterministic", "flush_denormal"), False)
 
 
-def resumed_metadata(earlier: Mapping[str, object], command: str) -> dict[str, object]:
+def resumed_metadata(earlier: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Return the metadata of a run that is resumed by `command`."""
-    before = earlier.get("resumed_by")
-    commands = [*before, command] if isinstance(before, list) else [command]
+    commands = [*earlier.get("resumed_by", []), command]
     return {**earlier, "end_reason": None, "resumed_by": commands}
 
 
-def add_seconds(earlier: object, now: Mapping[str, float]) -> dict[str, float]:
+def add_seconds(earlier: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """Return the seconds per phase of this session and of the sessions that it resumes."""
-    total = {name: float(s) for name, s in earlier.items()} if isinstance(earlier, Mapping) else {}
-    return total | {name: total.get(name, 0.0) + seconds for name, seconds in now.items()}
+    return {name: earlier.get(name, 0.0) + now.get(name, 0.0) for name in {**earlier, **now}}

@@ -13,18 +13,9 @@ from math import inf
 from time import monotonic
 
 from convsweep.backends.base import Backend
+from convsweep.measure import worker
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Reference
-from convsweep.measure.worker import (
-    Block,
-    Finish,
-    Message,
-    Reply,
-    Setup,
-    SetupDone,
-    Validate,
-    WarmUp,
-)
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
@@ -148,7 +139,7 @@ class _GroupScheduler:
             for case in self._shuffled(c for c, n in self._blocks.items() if round_index < n):
                 yield from self._time_block(case)
         for case in self._blocks:
-            yield case, _outcome(self._ask(case, Finish))
+            yield case, _outcome(self._ask(case, worker.Finish))
 
     def _shuffled(self, cases: Iterable[Case]) -> list[Case]:
         listed = list(cases)
@@ -160,7 +151,7 @@ class _GroupScheduler:
         known = self._references.get(members[0])
         budget_s = self._budget_left_s()
         try:
-            reply = self._pool.ask(key, Setup(members, known), min(START_LIMIT_S, budget_s))
+            reply = self._pool.ask(key, worker.Setup(members, known), min(START_LIMIT_S, budget_s))
         except WorkerTimeout:
             if budget_s < START_LIMIT_S:
                 raise _BudgetSpent from None
@@ -168,27 +159,27 @@ class _GroupScheduler:
             raise _CaseFailed(members, Outcome("error", reason)) from None
         except WorkerDied as error:
             raise _CaseFailed(members, Outcome("crash", str(error))) from None
-        if isinstance(reply, SetupDone):
+        if isinstance(reply, worker.SetupDone):
             self._references.keep(members[0], reply.reference)
             self._index |= {case: index for index, case in enumerate(members)}
         else:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _validate(self, case: Case) -> Outcomes:
-        outcome = _outcome(self._ask(case, Validate, partial(self._on_slow_call, case)))
+        outcome = _outcome(self._ask(case, worker.Validate, partial(self._on_slow_call, case)))
         self._compile_s[case] = 0.0  # later steps have no time to compile
         self._left_s[case] = min(self._left_s[case], self._limit_s)
         if outcome.status != "ok" or self._pool.settings.effort is None:
             yield case, outcome
             return
-        blocks = self._ask(case, partial(WarmUp, yield_turn=self._yield_turn))
+        blocks = self._ask(case, partial(worker.WarmUp, yield_turn=self._yield_turn))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(Block, yield_turn=self._yield_turn))
+        failed = self._ask(case, partial(worker.Block, yield_turn=self._yield_turn))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)
@@ -196,9 +187,9 @@ class _GroupScheduler:
     def _ask(
         self,
         case: Case,
-        step: Callable[[int], Message],
+        step: Callable[[int], worker.Message],
         on_slow_call: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> worker.Reply:
         """Run one step of a case; raise `_CaseFailed` if it does not end."""
         started, request = monotonic(), step(self._index[case])
         budget_s, limit_s = self._budget_left_s(), self._left_s[case]
@@ -218,6 +209,6 @@ class _GroupScheduler:
             self._left_s[case] -= monotonic() - started
 
 
-def _outcome(reply: Reply) -> Outcome:
+def _outcome(reply: worker.Reply) -> Outcome:
     assert isinstance(reply, Outcome), f"unexpected reply {reply!r}"
     return reply

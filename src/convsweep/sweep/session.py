@@ -66,17 +66,9 @@ def run_sweep(
 ) -> SweepResult:
     """Measure everything, write each row at once, and write the summary.
 
-    The first interrupt ends the sweep after the current group; `resume` continues it. Raises
+    The first interrupt ends the sweep after the current group; `resume` continues the run in `out`.
+    `networks` are timed end to end; by default those whose layers are in the request. Raises
     `ValueError` if another run writes to `out`, or the run there cannot be resumed.
-
-    Args:
-        executor: machines and requests.
-        out: run folder.
-        run_id: of all rows.
-        command: command line, for environment.json.
-        on_progress: called after each outcome.
-        resume: continue the run in `out`.
-        networks: networks to time; by default those whose layers are in the request.
     """
     with locked(out), Interrupts() as interrupts, ExitStack() as files:
         if not resume:
@@ -88,7 +80,7 @@ def run_sweep(
         known: dict[str, PassResults] = {}
         completed: Completed | None = None
         if resume:
-            _require_same(earlier, metadata)
+            require_same(earlier, metadata)
             metadata = resumed_metadata(earlier, command) | {"request": metadata["request"]}
             completed = MEASUREMENTS_TABLE.load_completed(out)
             for one in environments:
@@ -131,7 +123,8 @@ def run_sweep(
         ]
         started = monotonic()
         executor.run(queues, on_progress)
-        total = add_seconds(metadata.get("time_spent"), _time_spent(queues, monotonic() - started))
+        session_s = _time_spent(queues, monotonic() - started)
+        total = add_seconds(metadata.get("time_spent", {}), session_s)
         reasons = {queue.monitor.end_reason for queue in queues}
         end_reason = next(reason for reason in _END_REASONS if reason in reasons)
         end = {"time_spent": total, "end_reason": end_reason, "rows": writer.rows}
@@ -166,7 +159,7 @@ def _settings(environment: Environment, earlier: Mapping[str, Any]) -> Settings:
     settings = worker_settings(environment.request)
     if environment.request.budget_s is None or not earlier:
         return settings
-    return earlier_settings(_of_environment(earlier, environment.id), settings)
+    return earlier_settings(earlier, environment.id, settings)
 
 
 def _recorder(writer: RunWriter, request: Request, run: RunInfo) -> RecordOutcome:
@@ -191,10 +184,10 @@ def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]
 
 def _metadata(
     environments: Sequence[Environment], settings: Mapping[str, Settings], run_id: str, command: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the content of environment.json; several environments have a part each."""
     first = environments[0].request
-    run: dict[str, object] = {
+    run = {
         "run_id": run_id,
         "command": command,
         "started_at": utc_now(),
@@ -212,30 +205,3 @@ def _metadata(
     if len(parts) == 1:
         return run | parts[environments[0].id]
     return run | {"request": first.to_metadata(), "environments": parts}
-
-
-def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:
-    """Return environment.json as that of a run on one environment alone."""
-    parts = metadata.get("environments")
-    part = parts.get(environment_id, {}) if isinstance(parts, Mapping) else metadata
-    return {**metadata, **part, "environment_id": environment_id}
-
-
-def _environment_ids(metadata: Mapping[str, Any]) -> list[str]:
-    parts = metadata.get("environments")
-    return sorted(parts) if isinstance(parts, Mapping) else [str(metadata.get("environment_id"))]
-
-
-def _require_same(earlier: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Check that a run can be resumed; raise `ValueError` with the first difference."""
-    before, now = _environment_ids(earlier), _environment_ids(metadata)
-    if before != now and isinstance(earlier.get("run_id"), str):
-        hint = "; --nodes chooses nodes" if "ray" in earlier else ""
-        raise ValueError(
-            f"can't resume: environment_id was {', '.join(map(repr, before))} and is "
-            f"{', '.join(map(repr, now))} now{hint}"
-        )
-    for environment_id in now:
-        require_same(
-            _of_environment(earlier, environment_id), _of_environment(metadata, environment_id)
-        )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from convsweep.backends.base import Backend
+from convsweep.formatting import count
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
@@ -54,20 +55,25 @@ def deal(costs_s: Sequence[float], shards: int) -> list[int]:
     return dealt
 
 
+def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
+    """Return the cases in groups that are interleaved and compared."""
+    groups: dict[Case, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    return list(groups.values())
+
+
 def group_costs_s(
     cases: Sequence[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
 ) -> dict[Case, float]:
     """Return seconds per group of cases, the same on every machine: uninstalled backends count."""
     installed = {name: replace(backend, modules=()) for name, backend in backends.items()}
-    members: dict[Case, list[Case]] = {}
-    for case in cases:
-        members.setdefault(case.group, []).append(case)
     costs_s: dict[Case, float] = {}
-    for group, own in members.items():
+    for own in group_cases(cases):
         skipped = skipped_cases(own, installed)
         timed = [case for case in own if case not in skipped]
         seconds = (pass_count(case, passes) * case_s(case, installed, settings) for case in timed)
-        costs_s[group] = references_s(own) + sum(seconds)
+        costs_s[own[0].group] = references_s(own) + sum(seconds)
     return costs_s
 
 
@@ -80,7 +86,7 @@ def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -
         ValueError: there are fewer groups than shards.
     """
     if shard.of > len(costs_s):
-        groups = "1 group" if len(costs_s) == 1 else f"{len(costs_s)} groups"
+        groups = count(len(costs_s), "group")
         raise ValueError(f"--shard {shard} leaves shards empty: there are {groups} of cases")
     place = dict(zip(costs_s, deal([*costs_s.values()], shard.of), strict=True))
     dealt: list[list[Case]] = [[] for _ in range(shard.of)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -13,10 +13,10 @@ from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
-from convsweep.results.schema import ROOFLINE
-from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_pass_s, pass_count
+from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
+from convsweep.sweep.sharding import group_cases
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 
 RecordOutcome = Callable[[int, Case, Outcome, str | None], None]
@@ -77,15 +77,9 @@ class GroupQueue:
 
     The first pass runs from small to large problems, so that timeouts can be predicted. It ends
     before the second begins; later passes run in random order. A case that failed is not measured
-    again: its outcome is recorded in every pass.
+    again: its outcome is recorded in every pass. Networks are timed before each pass.
 
-    Args:
-        environment: the machines and their request.
-        settings: of every worker process.
-        monitor: stopping criterion, budget and interrupts.
-        record: writes one outcome.
-        networks: whole networks, timed before each pass.
-        known: results of the resumed run, which are not measured again.
+    `record` writes one outcome; `known` are the results of a resumed run.
     """
 
     def __init__(
@@ -122,7 +116,7 @@ class GroupQueue:
             dict.fromkeys(self._cases, 0.0)
             | {case: case_s(case, self.backends, settings) for case in measured},
             {case: max(0, passes - done[case]) for case, passes in self._passes.items()},
-            first_pass_s([case for case in measured if case not in done]),
+            first_s([case for case in measured if case not in done]),
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
@@ -211,9 +205,8 @@ class GroupQueue:
         """Yield the groups of a pass, each with the seed of its worker process, if it is shared."""
         due = [case for case in self._cases if pass_index < self._passes[case]]
         groups = group_cases(case for case in due if active is None or case in active)
-        groups.sort(key=by_macs)
-        if self._request.budget_s is not None:  # the probes must not use up a short budget
-            groups.sort(key=lambda group: group[0].layer.role == ROOFLINE)
+        probes_last = self._request.budget_s is not None  # they must not use up a short budget
+        groups.sort(key=lambda own: (is_probe(own[0]) is probes_last, own[0].problem.macs))
         if pass_index:
             self._rng.shuffle(groups)
         if self.environment.nodes:
@@ -256,17 +249,3 @@ def total_progress(queues: Sequence[GroupQueue]) -> Progress:
         case=queues[-1].last_case,
         remaining_s=max((seconds for seconds in left_s if seconds is not None), default=None),
     )
-
-
-def by_macs(group: Sequence[Case]) -> tuple[bool, int]:
-    """Return the sort key of a group: ceilings first, then by MACs."""
-    layer = group[0].layer
-    return layer.role != ROOFLINE, layer.problem.macs
-
-
-def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
-    """Return the cases in groups that are interleaved and compared."""
-    groups: dict[Case, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(case.group, []).append(case)
-    return list(groups.values())

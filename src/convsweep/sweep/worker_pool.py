@@ -11,21 +11,10 @@ from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Protocol
 
+from convsweep.measure import worker
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
-from convsweep.measure.worker import (
-    Block,
-    Describe,
-    Finish,
-    Message,
-    Reply,
-    Setup,
-    Validate,
-    WarmUp,
-    serve,
-)
 from convsweep.system import forkserver
 
 START_LIMIT_S = 300.0
@@ -34,30 +23,15 @@ SLOW_CALL_S = 1.0
 """A reply that takes longer is reported as a slow call."""
 _STALL_S = 5
 """Time limit for the rest of a message once its first bytes are sent."""
-_PHASES: dict[type[Message], str] = {
-    Describe: "start_s",
-    Setup: "reference_s",
-    Validate: "gate_s",
-    WarmUp: "warm_up_s",
-    Block: "timing_s",
-    Finish: "gate_s",
+_PHASES: dict[type[worker.Message], str] = {
+    worker.Describe: "start_s",
+    worker.Setup: "reference_s",
+    worker.Validate: "gate_s",
+    worker.WarmUp: "warm_up_s",
+    worker.Block: "timing_s",
+    worker.Finish: "gate_s",
 }
 """Key of `time_spent` in environment.json per message."""
-
-
-class WorkerHandle(Protocol):
-    """A worker process, or a fake one in tests."""
-
-    def ask(
-        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
-    ) -> Reply:
-        """Return the reply, or raise `WorkerTimeout` or `WorkerDied`."""
-
-    def close(self) -> None:
-        """End the process at once."""
-
-
-WorkerFactory = Callable[[Settings], WorkerHandle]
 
 
 class WorkerTimeout(Exception):
@@ -72,9 +46,9 @@ class WorkerProcess:
     """A fresh worker process, killed if it does not reply in time."""
 
     def __init__(self, settings: Settings) -> None:
-        processes = forkserver.get_context()
-        self._connection, theirs = processes.Pipe()
-        self._process = processes.Process(target=serve, args=(theirs, settings), daemon=True)
+        context = forkserver.get_context()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=worker.serve, args=(theirs, settings), daemon=True)
         with forkserver.isolated_start():
             self._process.start()
         theirs.close()
@@ -82,8 +56,11 @@ class WorkerProcess:
         _limit_stalls(self._connection)
 
     def ask(
-        self, request: Message, limit_s: float, on_slow_call: Callable[[], None] | None = None
-    ) -> Reply:
+        self,
+        request: worker.Message,
+        limit_s: float,
+        on_slow_call: Callable[[], None] | None = None,
+    ) -> worker.Reply:
         """Return the reply; call `on_slow_call` once after `SLOW_CALL_S` seconds.
 
         Raises `WorkerTimeout` without a reply within `limit_s` seconds, `WorkerDied` if the
@@ -97,7 +74,7 @@ class WorkerProcess:
                 on_slow_call()
                 limit_s -= SLOW_CALL_S
             if self._connection.poll(limit_s):
-                reply: Reply = self._connection.recv()
+                reply: worker.Reply = self._connection.recv()
                 self._idle = True
                 return reply
         except BlockingIOError:  # stopped in the middle of a message
@@ -126,6 +103,9 @@ class WorkerProcess:
         forkserver.end(self._process, idle=self._idle)
 
 
+WorkerFactory = Callable[[Settings], WorkerProcess]
+
+
 def _limit_stalls(connection: Connection) -> None:
     """Make sending and receiving fail if the other side is stopped."""
     if sys.platform != "win32":  # pipes are not sockets there
@@ -138,7 +118,7 @@ def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> 
     """Return cores, priority, allocator and limits of a worker process, if it starts."""
     with closing(launch(settings)) as process:
         try:
-            found = process.ask(Describe(), START_LIMIT_S)
+            found = process.ask(worker.Describe(), START_LIMIT_S)
         except (WorkerTimeout, WorkerDied) as error:
             raise ValueError(f"a worker process does not start: {error}") from None
     assert isinstance(found, dict), f"unexpected reply {found!r}"
@@ -153,27 +133,27 @@ class WorkerPool:
     ) -> None:
         self.settings = settings
         self._launch, self._spent_s = launch, spent_s
-        self._processes: dict[str, WorkerHandle] = {}
+        self._processes: dict[str, WorkerProcess] = {}
 
     def ask(
         self,
         key: str,
-        request: Message,
+        request: worker.Message,
         limit_s: float,
         on_slow_call: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> worker.Reply:
         """Return the reply of the process with that key, and add its time to the phase."""
         if key not in self._processes:
             started = monotonic()
             process = self._processes[key] = self._launch(self.settings)
-            process.ask(Describe(), limit_s)
+            process.ask(worker.Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
         process, started = self._processes[key], monotonic()
         try:
             reply = process.ask(request, limit_s, on_slow_call)
         finally:
             self._add_time(_PHASES[type(request)], monotonic() - started)
-        if isinstance(request, Validate) and isinstance(reply, Outcome):
+        if isinstance(request, worker.Validate) and isinstance(reply, Outcome):
             # Calls of the gate warm the backend up.
             self._add_time("gate_s", -reply.gate_calls_s)
             self._add_time("warm_up_s", reply.gate_calls_s)

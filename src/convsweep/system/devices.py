@@ -7,7 +7,6 @@ that a package registers (`vulkan`).
 from __future__ import annotations
 
 import platform
-import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter_ns
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
+from convsweep.system.environment import cpu_caches
 from convsweep.system.peak_memory import peak_of
 
 if TYPE_CHECKING:
@@ -31,19 +31,6 @@ Clock = Callable[[TimedCall], float]
 _MIN_CACHE_BYTES = 2**25  # also if the size is unknown
 
 _REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import registers it
-
-
-class Event(Protocol):
-    """Part of `torch.Event` that timing needs."""
-
-    def record(self) -> None:
-        """Record a mark in the device's queue."""
-
-    def synchronize(self) -> None:
-        """Wait until the device has reached the mark."""
-
-    def elapsed_time(self, end: Event, /) -> float:
-        """Return the milliseconds from this mark to `end`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ def find_device(name: str) -> Device:
         ValueError: the machine has no such device; lists those that it has.
     """
     if name == "cpu":
-        cache_bytes = _cpu_caches()
+        cache_bytes = max([_MIN_CACHE_BYTES, *cpu_caches().values()])
         return Device(
             "cpu",
             cpu_name(),
@@ -114,9 +101,7 @@ def find_device(name: str) -> Device:
     def synchronize() -> None:
         torch.accelerator.synchronize(device)
 
-    def event() -> Event:
-        return cast(Event, torch.Event(device, enable_timing=True))
-
+    event = partial(torch.Event, device, enable_timing=True)
     clock = event_clock(event, synchronize) if has_events(event) else host_clock(synchronize)
     module = torch.get_device_module(device)
     cache_bytes = _accelerator_caches(module, device.index)
@@ -144,7 +129,7 @@ def host_clock(synchronize: Callable[[], None]) -> Clock:
     return seconds
 
 
-def event_clock(event: Callable[[], Event], synchronize: Callable[[], None]) -> Clock:
+def event_clock(event: Callable[[], torch.Event], synchronize: Callable[[], None]) -> Clock:
     """Return the device's clock, which uses events queued before and after the work."""
 
     def seconds(work: TimedCall) -> float:
@@ -191,23 +176,13 @@ def _peak_allocated(
     return int(module.max_memory_allocated()) - before
 
 
-@cache
-def _cpu_caches() -> int:
-    """Return the bytes of the largest cache that core 0 uses."""
-    sizes = [_MIN_CACHE_BYTES]
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        if match := re.fullmatch(r"(\d+)([KMG]?)", path.read_text(encoding="utf-8").strip()):
-            sizes.append(int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]])
-    return max(sizes)
-
-
 def _accelerator_caches(module: object, index: int) -> int:
     """Return the bytes of the device's L2 cache."""
     properties = getattr(module, "get_device_properties", lambda index: None)(index)
     return max(_MIN_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
 
 
-def has_events(event: Callable[[], Event]) -> bool:
+def has_events(event: Callable[[], torch.Event]) -> bool:
     """Return whether the device supports timed events."""
     try:
         event_clock(event, lambda: None)(lambda: None)

@@ -89,7 +89,7 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
     return {
         "environment_id": digest[:12],
         **stable,
-        "processor": {"instruction_set": _instruction_set(), **_caches()},
+        "processor": {"instruction_set": _instruction_set(), **cpu_caches()},
         "commit": _commit(),
         "warnings": environment_warnings(),
     }
@@ -122,7 +122,7 @@ def _instruction_set() -> str | None:
     return next((name for flag, name in _INSTRUCTION_SETS.items() if flag in flags), None)
 
 
-def _caches() -> dict[str, int]:
+def cpu_caches() -> dict[str, int]:
     """Return the bytes of the caches of a core that hold data: `l1_bytes` and so on."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):

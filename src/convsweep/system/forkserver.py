@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 SERVED, FOLDER = "CONVSWEEP_SERVED_PROCESS", "CONVSWEEP_TEMPORARY_FOLDER"
-"""Variables of a server: the process that it serves, and that process's temporary folder."""
+"""Variables of a server: the process that it serves, and its folder that the server removes."""
 
 # multiprocessing ignores a module that does not exist.
 PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker"]
@@ -62,11 +62,6 @@ def isolated_start() -> Iterator[None]:
         yield
 
 
-def temporary_folder() -> str:
-    """Return a folder of this process and its workers, which the server removes at the latest."""
-    return util.get_temp_dir()
-
-
 def end(process: BaseProcess, *, idle: bool) -> None:
     """End a process and those that it has started; an idle one may clean up first."""
     if idle:
@@ -84,7 +79,7 @@ def _guarded() -> dict[str, str]:
     In another thread there are none: Linux would end the server with the thread.
     """
     served = str(os.getpid()) if current_thread() is main_thread() else ""
-    return {SERVED: served, FOLDER: temporary_folder()}
+    return {SERVED: served, FOLDER: util.get_temp_dir()}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from convsweep import Backend
 from convsweep.cli import terminal
-from convsweep.cli.plan import plan_line
+from convsweep.cli.plan import plan
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
@@ -55,9 +55,12 @@ def test_other_progress_is_a_line_every_ten_seconds() -> None:
 
 
 def test_a_plan_contains_the_compile_time() -> None:
-    request = read_request(Options(grid="smoke", ceilings=False))
-    assert plan_line(request, 12.0).endswith("about 12 s")
-    assert plan_line(request, 12.0, 65.0).endswith(", up to 1 min 5 s more to compile once")
+    request = read_request(Options(grid="smoke", backends=["torch_conv"], ceilings=False))
+    compiled = {"torch_conv": replace(request.backends["torch_conv"], compile_s=65.0)}
+    assert "compile" not in plan(request)
+    assert plan(replace(request, backends=compiled)) == (
+        f"{plan(request)}, up to 1 min 5 s more to compile once"
+    )
 
 
 def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None:
@@ -68,7 +71,8 @@ def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None
                 formats=["contiguous"], noise=1e-3),
         tmp_path / "run",
     )  # fmt: skip
-    (table,) = terminal.result_tables(run)
+    (setting,) = run.settings
+    table = terminal.result_table(setting, run.within(setting))
     assert [column.header for column in table.columns] == ["problem", "torch_conv", *names[-5:]]
     assert "15 backends more in summary.csv" in str(table.caption)
 

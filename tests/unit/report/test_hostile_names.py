@@ -201,8 +201,8 @@ def test_the_result_tables_show_names(run_dir: Path, capsys: pytest.CaptureFixtu
 
     measurements = store.load(run_dir)
     run = read_run(measurements, summarize(measurements, "torch_conv", 0.02))
-    for table in terminal.result_tables(run):
-        output.console(900).print(table)
+    for setting in run.settings:
+        output.console(900).print(terminal.result_table(setting, run.within(setting)))
     shown = capsys.readouterr().out
     assert all(line.isprintable() for line in shown.split("\n"))
     assert not [name for name in NAMES if printable(name).strip() not in shown]

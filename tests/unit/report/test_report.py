@@ -277,7 +277,7 @@ def test_columns_without_a_value_are_left_out():
     assert Table(("a", "b"), []).filled == Table(("a", "b"), [])
 
 
-@pytest.mark.parametrize("processor", [{}, {"instruction_set": "AVX2", "l3_bytes": 2**25}, None])
+@pytest.mark.parametrize("processor", [{}, {"instruction_set": "AVX2", "l3_bytes": 2**25}])
 def test_the_first_table_names_machine_and_day(tmp_path, processor):
     environment = made.ENVIRONMENT | {"processor": processor}
     rows = made.rows(SMALL[:2], passes=2)

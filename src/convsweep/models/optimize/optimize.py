@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing.util import get_temp_dir
 from numbers import Integral, Real
 from pathlib import Path
 from time import monotonic
@@ -33,7 +34,6 @@ from convsweep.models.optimize.speedup import least_s, measure_speedup
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import find_device
-from convsweep.system.forkserver import temporary_folder
 from convsweep.units import read_limit, seconds
 
 MEASURE_S = 10.0
@@ -205,7 +205,7 @@ def _measure(
         raise ValueError(f"{kind} has no convolution that is a module of its own")
     if ends_s <= monotonic():
         raise ValueError(f"the start and the checks leave no time of {budget} to measure layers")
-    with tempfile.TemporaryDirectory(dir=temporary_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
         sweep_layers(found.calls, kind, names, ends_s, threads, run_dir, observe)
