@@ -28,13 +28,14 @@ def _guard(served: int) -> None:
 
     def end(*_: object) -> None:
         for _attempt in range(_ATTEMPTS):
-            if not (left := _descendants(served)):
-                break
+            left = _descendants(served)
             for pid in left:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
+            if not left and not Path(os.environ[FOLDER]).exists():
+                break
             sleep(_WAIT_S)
-        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
         os._exit(0)
 
     def begin_child() -> None:
