@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 _TRIM = 4  # one in four passes is trimmed at either end
@@ -141,7 +141,7 @@ def total(logs: Array, counts: Array) -> Estimate:
 
 def bounds(found: Estimate) -> Array:
     """Return value, low and high end of Student's 95 % interval, no longer as logarithms."""
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, found.degrees) * found.standard_error
+    half = stdtrit(found.degrees, (1 + CONFIDENCE) / 2) * found.standard_error
     with np.errstate(over="ignore"):
         return np.asarray(np.exp([found.mean, found.mean - half, found.mean + half]))
 

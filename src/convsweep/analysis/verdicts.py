@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, degrees, estimate, stacked
 from convsweep.results.schema import MARGIN
@@ -30,8 +30,9 @@ def p_values(speedups: Estimate, margin: float = MARGIN) -> Array:
     edge = np.log1p(margin)
     with np.errstate(divide="ignore", invalid="ignore"):
         above, below = (mean - edge) / standard_error, (mean + edge) / standard_error
-    t = stats.t(degrees)
-    one_sided = np.stack([t.sf(above), t.cdf(below), np.maximum(t.cdf(above), t.sf(below))])
+    above_cdf, below_cdf = stdtr(degrees, above), stdtr(degrees, below)
+    above_sf, below_sf = stdtr(degrees, -above), stdtr(degrees, -below)
+    one_sided = np.stack([above_sf, below_cdf, np.maximum(above_cdf, below_sf)])
     return np.asarray(np.minimum(2 * np.nan_to_num(one_sided, nan=1), 1))
 
 
@@ -40,8 +41,9 @@ def reject_at_fdr(p: Array) -> NDArray[np.bool_]:
 
     Benjamini & Hochberg 1995, over all comparisons that one conclusion rests on.
     """
-    adjusted = stats.false_discovery_control(p) if len(p) else p
-    return np.asarray(adjusted <= 1 - CONFIDENCE)
+    ascending = np.sort(p)
+    limits = (1 - CONFIDENCE) * np.arange(1, len(p) + 1) / len(p)
+    return np.asarray(p <= ascending[ascending <= limits].max(initial=-1.0))
 
 
 def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
@@ -89,7 +91,7 @@ def passes_needed(log_ratios: Array, margin: float) -> int | None:
         return None
 
     def clears(passes: int) -> bool:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, degrees(passes)) * deviation / np.sqrt(passes)
+        half = stdtrit(degrees(passes), (1 + CONFIDENCE) / 2) * deviation / np.sqrt(passes)
         return bool(half <= distance)
 
     return 2 + bisect_left(range(2, _MAX_PASSES), True, key=clears)
