@@ -22,7 +22,9 @@ from convsweep.system.signals import exit_on_interrupt
 @options.value("--margin", "SHARE", "Differences below this are reported as same (default 2%).")
 @options.value("--baseline", "NAME", "Speedups are its time / the other backend's (torch_conv).")
 @click.option(
-    "--ceilings/--no-ceilings", default=True, help="Measure the machine's roofline first (default)."
+    "--ceilings/--no-ceilings",
+    default=None,
+    help="Measure the machine's roofline (by default unless --budget is below 20s).",
 )
 @options.value("--shard", "K/N", "Measure only part K of N, such as 2/3; see convsweep merge.")
 @options.out("New folder (default results/NAME-TIME).")

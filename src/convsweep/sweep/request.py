@@ -40,6 +40,7 @@ from convsweep.units import fraction, named, seconds
 
 DEFAULT_GRID = "quick"
 _CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
+_MIN_AUXILIARY_S = 20.0  # a shorter budget is for the requested cases alone
 MAX_PASSES = 1000
 SLOWDOWN_PERCENT = 5
 """Extra work of the slowed variant in a noise request."""
@@ -67,7 +68,8 @@ class Options:
     case_timeout: str | None = None
     allocator: str = "retain"
     baseline: str | None = None
-    ceilings: bool = True
+    ceilings: bool | None = None
+    """Whether to measure the roofline and the parts of separable layers; None: if there is time."""
     shard: str | None = None
     started_s: float | None = None
     """Reading of `monotonic` when the command started; None: now."""
@@ -96,7 +98,7 @@ class Request:
     started_s: float = field(default_factory=monotonic, compare=False)
     """Reading of `monotonic` from which the budget counts."""
     ceilings: Sequence[Case] = ()
-    """Roofline cases, measured first; with a budget after the other cases."""
+    """Roofline cases, measured first; with a budget after the other cases, in a tenth of it."""
     separable_parts: Sequence[Case] = ()
     """Depthwise and pointwise parts of separable layers, each alone."""
     shard: Shard | None = None
@@ -203,6 +205,8 @@ def read_request(
     passes = usual_passes if options.passes is None else options.passes
     if not 1 <= passes <= MAX_PASSES:
         raise ValueError(f"--passes {passes} is not a whole number from 1 to {MAX_PASSES}")
+    has_time = bool(options.ceilings) or (budget_s or inf) >= _MIN_AUXILIARY_S
+    ceilings = has_time and options.ceilings is not False
     usual_timeout_s = max(_MIN_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)
     request = Request(
         name=name,
@@ -218,8 +222,8 @@ def read_request(
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
         started_s=monotonic() if options.started_s is None else options.started_s,
-        ceilings=ceiling_cases(cases, devices) if options.ceilings else (),
-        separable_parts=separable_part_cases(cases) if grid.separable_parts else (),
+        ceilings=ceiling_cases(cases, devices) if ceilings else (),
+        separable_parts=separable_part_cases(cases) if grid.separable_parts and has_time else (),
     )
     if options.shard is None:
         return request

@@ -6,18 +6,22 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf, isfinite
+from time import monotonic
 from typing import Any
 
 from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
+from convsweep.results.schema import CASE
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import group_cases
 from convsweep.sweep.stopping import PassResults, SweepMonitor
+
+_AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separable parts
 
 RecordOutcome = Callable[[int, Case, Outcome, str | None], None]
 """Called with the pass, the case, its outcome and the name of the node."""
@@ -120,6 +124,7 @@ class GroupQueue:
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
+        self._auxiliary_s = 0.0
         self._tasks = self._all_tasks()
         self._stopped = False
 
@@ -186,6 +191,10 @@ class GroupQueue:
         for group, seed in self._groups(pass_index, active):
             if self._should_stop():
                 return
+            most_s = _AUXILIARY_SHARE * (self._request.budget_s or inf)
+            auxiliary = group[0].layer.role != CASE
+            if auxiliary and self._auxiliary_s >= most_s:
+                continue
             if pending := self._record_resolved(pass_index, group):
                 own = replace(
                     self._settings,
@@ -193,7 +202,9 @@ class GroupQueue:
                     seed=self._rng.randrange(2**32) if seed is None else seed,
                     pass_index=pass_index,
                 )
+                started = monotonic()
                 yield SweepTask(pass_index, own, pending)
+                self._auxiliary_s += auxiliary * (monotonic() - started)
 
     def _should_stop(self) -> bool:
         self._stopped = self._stopped or self.monitor.should_stop()
