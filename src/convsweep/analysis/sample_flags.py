@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+OTHER_BITS = "other_bits"
 FLAGS = {
     "drift": "samples grow or shrink within the pass",
     "autocorrelated": "consecutive samples are correlated: the effective sample size is smaller",
     "bimodal": "samples cluster around two values",
     "throttled": "the core's clock was slower at the end of the pass",
+    OTHER_BITS: "the output has other bits than in earlier passes, and was checked in full again",
 }
 """Each flag and its meaning."""
 
@@ -24,7 +26,7 @@ _THROTTLED = 0.95  # of the clock at the start
 def flags(
     blocks: Sequence[Sequence[float]], clocks_hz: Sequence[float | None] = ()
 ) -> tuple[str, ...]:
-    """Return the flags that apply, in the order of `FLAGS`.
+    """Return the flags of the samples that apply, in the order of `FLAGS`.
 
     Args:
         blocks: samples in seconds, in the order of time.

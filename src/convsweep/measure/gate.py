@@ -13,9 +13,10 @@ from torch import Tensor
 
 from convsweep.backends.base import Backend, Conv
 from convsweep.backends.variants import find_backend
-from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import Reference, check, compute_reference
+from convsweep.measure.problem_data import DataFile, ProblemData, compute, load
+from convsweep.measure.reference import Accepted, check, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
@@ -33,7 +34,8 @@ class BenchmarkGroup:
     cases: Sequence[Case]
     device: Device
     inputs: Inputs
-    reference: Reference
+    """Those that backends receive."""
+    data: ProblemData
     settings: Settings
 
 
@@ -50,6 +52,8 @@ class ValidatedCase:
     bound: float
     """Largest allowed error ratio."""
     outcome: Outcome
+    other_bits: bool
+    """Whether an earlier pass has accepted other outputs only."""
 
 
 class TimeLimitExceeded(Exception):
@@ -97,9 +101,9 @@ class _TimedConv:
 
 
 def setup_group(
-    cases: Sequence[Case], settings: Settings, reference: Reference | None = None
+    cases: Sequence[Case], settings: Settings, file: DataFile | None = None
 ) -> BenchmarkGroup:
-    """Draw the inputs and compute the reference, unless an earlier pass has computed it.
+    """Draw the inputs and compute the reference, unless an earlier pass has written them.
 
     Raises:
         MemoryError: they do not fit into the free memory.
@@ -110,9 +114,9 @@ def setup_group(
         raise MemoryError(
             f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
         )
-    device, inputs = find_device(cases[0].device), _make_inputs(cases[0])
-    reference = reference or compute_reference(problem, inputs)
-    return BenchmarkGroup(cases, device, inputs, reference, settings)
+    data = load(file) if file else compute(cases[0])
+    inputs = place_inputs(data.inputs, cases[0].device, cases[0].memory_format)
+    return BenchmarkGroup(cases, find_device(cases[0].device), inputs, data, settings)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:
@@ -121,28 +125,24 @@ def _bytes_needed(problem: ConvProblem) -> int:
     return 8 * (3 * x + 3 * w + 4 * y)
 
 
-def _make_inputs(case: Case, integers: bool = False) -> Inputs:
-    return make_inputs(
-        case.problem,
-        weight_kind=case.weight_kind,
-        dtype=case.dtype,
-        device=case.device,
-        memory_format=case.memory_format,
-        integers=integers,
-    )
+def validate(
+    group: BenchmarkGroup, index: int, accepted: Accepted | None = None
+) -> ValidatedCase | Outcome:
+    """Prepare one case's backend and check it; return its outcome if it fails.
 
-
-def validate(group: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
-    """Prepare one case's backend and check it; return its outcome if it fails."""
+    An output that an earlier pass has `accepted` is not compared with the reference again.
+    """
     try:
-        return _prepare_and_check(group, index)
+        return _prepare_and_check(group, index, dict(accepted or {}))
     except TimeLimitExceeded as error:
         return Outcome("timeout", str(error), first_call_s=error.first_call_s)
     except Exception as error:
         return failure(error)
 
 
-def _prepare_and_check(group: BenchmarkGroup, index: int) -> ValidatedCase | Outcome:
+def _prepare_and_check(
+    group: BenchmarkGroup, index: int, accepted: Accepted
+) -> ValidatedCase | Outcome:
     case, device, inputs = group.cases[index], group.device, group.inputs
     backend = find_backend(case.backend)
     started = perf_counter()
@@ -150,18 +150,26 @@ def _prepare_and_check(group: BenchmarkGroup, index: int) -> ValidatedCase | Out
     device.synchronize()
     prepare_s = perf_counter() - started
     timed = _TimedConv(conv, group, backend.compile_s)
-    bound = backend.error_bound(case.problem)
-    result = check(timed, case.problem, inputs, group.reference, bound)
+    bound, known = backend.error_bound(case.problem), len(accepted)
+    result = check(
+        timed, case.problem, inputs, group.data.reference, bound,
+        original=group.data.inputs, accepted=accepted,
+    )  # fmt: skip
     if result.status != "ok":
         return result
     if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
     first_call_s, gate_calls_s = timed.seconds[0], sum(timed.seconds)
     outcome = replace(
-        result, prepare_s=prepare_s, first_call_s=first_call_s, gate_calls_s=gate_calls_s
+        result,
+        prepare_s=prepare_s,
+        first_call_s=first_call_s,
+        gate_calls_s=gate_calls_s,
+        accepted=accepted,
     )
-    called_s = sum(timed.seconds[1:])
-    return ValidatedCase(partial(conv, inputs.x), timed.call_s, called_s, bound, outcome)
+    called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
+    call = partial(conv, inputs.x)
+    return ValidatedCase(call, timed.call_s, called_s, bound, outcome, other_bits)
 
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:
@@ -169,7 +177,15 @@ def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     largest = case.problem.taps * _LARGEST_PRODUCT
     if not backend.direct or case.dtype not in ("float32", "float64") or largest >= _EXACT_BELOW:
         return None
-    problem, inputs = case.problem, _make_inputs(case, integers=True)
+    problem = case.problem
+    inputs = make_inputs(
+        problem,
+        weight_kind=case.weight_kind,
+        dtype=case.dtype,
+        device=case.device,
+        memory_format=case.memory_format,
+        integers=True,
+    )
     conv = backend.prepare(problem, inputs.weights)
     result = check(conv, problem, inputs, compute_reference(problem, inputs), bound=0.0)
     if result.reason is None:

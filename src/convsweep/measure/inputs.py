@@ -40,7 +40,20 @@ def make_inputs(
     seed: int = 0,
     integers: bool = False,
 ) -> Inputs:
-    """Return input and weights that depend on the arguments only, on any machine.
+    """Return input and weights that depend on the arguments only, on any machine."""
+    drawn = draw_inputs(problem, weight_kind=weight_kind, dtype=dtype, seed=seed, integers=integers)
+    return place_inputs(drawn, device, memory_format)
+
+
+def draw_inputs(
+    problem: ConvProblem,
+    *,
+    weight_kind: str = "dense",
+    dtype: str = "float32",
+    seed: int = 0,
+    integers: bool = False,
+) -> Inputs:
+    """Return contiguous input and weights on the CPU.
 
     Values are normal, so that none is zero or denormal; weights are scaled so that outputs are
     about 1. With `integers` they are whole numbers from -2 to 2, so that every sum is exact. A
@@ -53,26 +66,36 @@ def make_inputs(
             return torch.randint(-2, 3, shape, generator=generator).double()
         return torch.randn(shape, generator=generator, dtype=torch.float64) / math.sqrt(taps)
 
+    def rounded(tensor: Tensor) -> Tensor:
+        return tensor.to(torch_dtype(dtype))
+
+    x = rounded(draw(problem.input_shape))
+    factors = None
+    if weight_kind == "separable":
+        kernels, ones = problem.kernel_size, (1,) * problem.rank
+        depthwise = rounded(draw((problem.in_channels, 1, *kernels)))
+        pointwise = rounded(draw((problem.out_channels, problem.in_channels, *ones), problem.taps))
+        dense = _composed(depthwise.double(), pointwise.double(), dtype)
+        factors = (depthwise, pointwise)
+    else:
+        dense = rounded(draw(problem.weight_shape, problem.taps))
+    bias = rounded(draw((problem.out_channels,))) if problem.bias else None
+    return Inputs(x, Weights(dense, bias, factors))
+
+
+def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "contiguous") -> Inputs:
+    """Return copies of the tensors in new memory, as a backend receives them."""
+
     def place(tensor: Tensor) -> Tensor:
-        placed = tensor.to(torch_dtype(dtype)).to(device)
+        placed = tensor.to(device, copy=True)
         if memory_format == "channels_last" and placed.dim() > 1:
             placed = placed.contiguous(memory_format=_CHANNELS_LAST[placed.dim()])
         return placed
 
-    x = place(draw(problem.input_shape))
-    factors = None
-    if weight_kind == "separable":
-        kernels, ones = problem.kernel_size, (1,) * problem.rank
-        depthwise = _rounded(draw((problem.in_channels, 1, *kernels)), dtype)
-        pointwise = _rounded(
-            draw((problem.out_channels, problem.in_channels, *ones), problem.taps), dtype
-        )
-        dense = _composed(depthwise, pointwise, dtype)
-        factors = (place(depthwise), place(pointwise))
-    else:
-        dense = draw(problem.weight_shape, problem.taps)
-    bias = draw((problem.out_channels,)) if problem.bias else None
-    return Inputs(x, Weights(place(dense), None if bias is None else place(bias), factors))
+    weights = drawn.weights
+    bias = None if weights.bias is None else place(weights.bias)
+    factors = weights.factors and (place(weights.factors[0]), place(weights.factors[1]))
+    return Inputs(place(drawn.x), Weights(place(weights.dense), bias, factors))
 
 
 def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:
@@ -87,8 +110,3 @@ def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:
     for chunk, factor in chunks:
         chunk.copy_(factor * depthwise.transpose(0, 1))
     return dense
-
-
-def _rounded(tensor: Tensor, dtype: str) -> Tensor:
-    """Round the values to `dtype`; return them in float64."""
-    return tensor.to(torch_dtype(dtype)).double()

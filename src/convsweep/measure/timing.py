@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 
 import psutil
 
-from convsweep.analysis.sample_flags import flags
+from convsweep.analysis.sample_flags import OTHER_BITS, flags
 from convsweep.backends.variants import extra_work
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import recheck
+from convsweep.measure.reference import Accepted, recheck
 from convsweep.measure.sampling import (
     MeasurementConfig,
     SamplingPlan,
@@ -52,9 +52,9 @@ class GroupTimer:
         self._validated: dict[int, ValidatedCase] = {}
         self._timed: dict[int, _TimedCase] = {}
 
-    def validate(self, index: int) -> Outcome:
+    def validate(self, index: int, accepted: Accepted | None = None) -> Outcome:
         """Prepare and check one case's backend; `ok` without a time if it passes."""
-        validated = validate(self.group, index)
+        validated = validate(self.group, index, accepted)
         if isinstance(validated, Outcome):
             return validated
         self._validated[index] = validated
@@ -109,10 +109,14 @@ class GroupTimer:
             context_switches=used and used.context_switches,
             load_avg_1m=psutil.getloadavg()[0],
             cpu_freq_hz=timed.clocks_hz[-1],
-            sample_flags="|".join(flags(timed.blocks, timed.clocks_hz)) or None,
+            sample_flags="|".join(self._flags(timed)) or None,
             blocks=tuple(timed.blocks),
             **asdict(quantiles(samples)),
         )
+
+    def _flags(self, timed: _TimedCase) -> list[str]:
+        other = [OTHER_BITS] if timed.validated.other_bits else []
+        return [*flags(timed.blocks, timed.clocks_hz), *other]
 
     def _recheck(self, validated: ValidatedCase) -> str | None:
         """Check the output after timing unless a call is slow; more often in the first pass."""
@@ -121,7 +125,8 @@ class GroupTimer:
         group = self.group
         is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
         times = _RECHECK_CALLS if is_often else 1
-        return recheck(validated.call, group.inputs, group.reference, validated.bound, times)
+        reference, accepted = group.data.reference, validated.outcome.accepted
+        return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in the first pass, unless a call is long.

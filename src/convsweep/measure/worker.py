@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from time import perf_counter
 
@@ -15,7 +15,8 @@ import torch
 from convsweep.measure.gate import setup_group
 from convsweep.measure.network_timing import NetworkTimes, TimeNetwork, time_network
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.reference import Reference
+from convsweep.measure.problem_data import DataFile, save
+from convsweep.measure.reference import Accepted
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import Case
@@ -23,7 +24,7 @@ from convsweep.system import process
 from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
-_CHEAP_REFERENCE_S = 0.005  # computing it again is faster than sending it
+_CHEAP_S = 0.002  # computing inputs and reference again is as fast as reading them
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,15 @@ class Setup:
     """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
 
     cases: Sequence[Case]
-    reference: Reference | None = None
+    file: DataFile | None = None
     """From `SetupDone` of an earlier pass."""
 
 
 @dataclass(frozen=True)
 class SetupDone:
-    """Reply to `Setup`, with the reference if it is worth keeping."""
+    """Reply to `Setup`, with a file of inputs and reference if that is worth keeping."""
 
-    reference: Reference | None
+    file: DataFile | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Validate:
     """Request to validate the case at an index: an `Outcome`."""
 
     index: int
+    accepted: Accepted = field(default_factory=dict)
+    """From the `Outcome` of an earlier pass."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,8 @@ class Worker:
             return time_network(message)
         assert self._timer is not None, "no group is set up"
         match message:
-            case Validate(index):
-                return self._timer.validate(index)
+            case Validate(index, accepted):
+                return self._timer.validate(index, accepted)
             case WarmUp(index):
                 return self._timer.warm_up(index).blocks
             case Block(index):
@@ -152,8 +155,8 @@ class Worker:
 
     def _setup(self, message: Setup) -> SetupDone:
         self._timer = None  # frees its tensors
-        started, reference = perf_counter(), message.reference
-        group = setup_group(message.cases, self._settings, reference)
+        started = perf_counter()
+        group = setup_group(message.cases, self._settings, message.file)
         self._timer = GroupTimer(group)
-        keep = reference is None and perf_counter() - started > _CHEAP_REFERENCE_S
-        return SetupDone(group.reference if keep else None)
+        keep = message.file is None and perf_counter() - started > _CHEAP_S
+        return SetupDone(save(group.data) if keep else None)

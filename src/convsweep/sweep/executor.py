@@ -15,7 +15,7 @@ from convsweep.sweep.effort import memory_limit
 from convsweep.sweep.network_runs import time_once
 from convsweep.sweep.request import Request
 from convsweep.sweep.run_writer import add_seconds
-from convsweep.sweep.scheduler import ReferenceCache, Scheduler
+from convsweep.sweep.scheduler import FirstPassData, Scheduler
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress, total_progress
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, WorkerProcess, process_setup
 from convsweep.system.environment import describe
@@ -45,7 +45,7 @@ class NodeWorkers:
         on_slow_call: Callable[[Case], None] = lambda case: None,
     ) -> None:
         self._launch, self._on_slow_call = launch, on_slow_call
-        self._references = ReferenceCache()
+        self._first = FirstPassData()
         self._scheduler: Scheduler | None = None
         self._pass: Settings | None = None
         self._backends: dict[str, Backend] = {}
@@ -59,7 +59,7 @@ class NodeWorkers:
             self.close()
             pool = WorkerPool(settings, self._phases_s, self._launch)
             self._pass = of_pass
-            self._scheduler = Scheduler(pool, self._backends, self._references, self._on_slow_call)
+            self._scheduler = Scheduler(pool, self._backends, self._first, self._on_slow_call)
         return self._scheduler
 
     def take_phases_s(self) -> dict[str, float]:

@@ -10,39 +10,45 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
+from pathlib import Path
 from time import monotonic
 
 from convsweep.backends.base import Backend
 from convsweep.measure import worker
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import Reference
+from convsweep.measure.problem_data import DataFile
+from convsweep.measure.reference import Accepted
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
-_MAX_REFERENCE_BYTES = 2**29
+_MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 Outcomes = Iterator[tuple[Case, Outcome]]
 
 
-class ReferenceCache:
-    """Float64 references of a run, up to a size limit."""
+class FirstPassData:
+    """What later passes of a run need not compute again."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[ConvProblem, str, str], Reference] = {}
-        self._room = _MAX_REFERENCE_BYTES
+        self.accepted: dict[Case, Accepted] = {}
+        """Outputs that passed the gate."""
+        self._files: dict[tuple[ConvProblem, str, str], DataFile] = {}
+        self._room = _MAX_DATA_BYTES
 
-    def get(self, case: Case) -> Reference | None:
-        """Return the reference of a case, if it is kept."""
-        return self._kept.get((case.problem, case.weight_kind, case.dtype))
+    def file(self, case: Case) -> DataFile | None:
+        """Return the file with inputs and reference of a case, if it is kept."""
+        return self._files.get((case.problem, case.weight_kind, case.dtype))
 
-    def keep(self, case: Case, reference: Reference | None) -> None:
-        """Keep a reference, if it fits."""
-        if reference is not None and reference.nbytes <= self._room:
-            self._kept[case.problem, case.weight_kind, case.dtype] = reference
-            self._room -= reference.nbytes
+    def keep(self, case: Case, file: DataFile) -> None:
+        """Keep a file, if it fits; delete it otherwise."""
+        if file.size <= self._room:
+            self._files[case.problem, case.weight_kind, case.dtype] = file
+            self._room -= file.size
+        else:
+            Path(file.path).unlink()
 
 
 class _CaseFailed(Exception):
@@ -67,10 +73,10 @@ class Scheduler:
         self,
         pool: WorkerPool,
         backends: Mapping[str, Backend],
-        references: ReferenceCache,
+        first: FirstPassData,
         on_slow_call: Callable[[Case], None] = lambda case: None,
     ) -> None:
-        self.pool, self.backends, self.references = pool, backends, references
+        self.pool, self.backends, self.first = pool, backends, first
         self.on_slow_call = on_slow_call
         self.rng = random.Random(pool.settings.seed)
 
@@ -112,7 +118,7 @@ class _GroupScheduler:
         self, scheduler: Scheduler, cases: Sequence[Case], budget_left_s: Callable[[], float]
     ) -> None:
         self._budget_left_s = budget_left_s
-        self._pool, self._references = scheduler.pool, scheduler.references
+        self._pool, self._first = scheduler.pool, scheduler.first
         self._rng, self._on_slow_call = scheduler.rng, scheduler.on_slow_call
         settings = scheduler.pool.settings
         backends = {case: scheduler.backends[case.backend] for case in cases}
@@ -148,7 +154,7 @@ class _GroupScheduler:
     def _set_up(self, key: str) -> Outcomes:
         """Set the group up in one process. Yields the outcomes if that fails."""
         members = [case for case, process_key in self._process_keys.items() if process_key == key]
-        known = self._references.get(members[0])
+        known = self._first.file(members[0])
         budget_s = self._budget_left_s()
         try:
             reply = self._pool.ask(key, worker.Setup(members, known), min(START_LIMIT_S, budget_s))
@@ -160,13 +166,16 @@ class _GroupScheduler:
         except WorkerDied as error:
             raise _CaseFailed(members, Outcome("crash", str(error))) from None
         if isinstance(reply, worker.SetupDone):
-            self._references.keep(members[0], reply.reference)
+            if reply.file:
+                self._first.keep(members[0], reply.file)
             self._index |= {case: index for index, case in enumerate(members)}
         else:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _validate(self, case: Case) -> Outcomes:
-        outcome = _outcome(self._ask(case, worker.Validate, partial(self._on_slow_call, case)))
+        step = partial(worker.Validate, accepted=self._first.accepted.get(case, {}))
+        outcome = _outcome(self._ask(case, step, partial(self._on_slow_call, case)))
+        self._first.accepted[case] = outcome.accepted
         self._compile_s[case] = 0.0  # later steps have no time to compile
         self._left_s[case] = min(self._left_s[case], self._limit_s)
         if outcome.status != "ok" or self._pool.settings.effort is None:

@@ -11,9 +11,10 @@ from torch.nn.functional import pad
 from convsweep import ConvProblem, Weights
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
+from convsweep.measure import reference
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import Accepted, check, compute_reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
@@ -167,10 +168,23 @@ LIARS: dict[Prepare, str] = {
 }
 
 
-def checked(prepare: Prepare, problem: ConvProblem = PROBLEM) -> tuple[Outcome, Inputs]:
-    inputs = make_inputs(problem)
+def checked(
+    prepare: Prepare, problem: ConvProblem = PROBLEM, accepted: Accepted | None = None
+) -> tuple[Outcome, Inputs]:
+    inputs, original = make_inputs(problem), make_inputs(problem)
     expected, conv = compute_reference(problem, inputs), prepare(problem, inputs.weights)
-    return check(conv, problem, inputs, expected, direct_sum_bound(problem)), inputs
+    bound = direct_sum_bound(problem)
+    found = check(
+        conv, problem, inputs, expected, bound, original=original, accepted=accepted
+    )  # fmt: skip
+    return found, inputs
+
+
+def honest_outputs() -> Accepted:
+    """What the first pass keeps of a backend that is honest then."""
+    accepted: Accepted = {}
+    checked(honest, accepted=accepted)
+    return accepted
 
 
 def test_an_honest_backend_passes_with_its_error_told() -> None:
@@ -192,10 +206,45 @@ def test_the_relative_error_is_that_of_the_largest_answer() -> None:
 
 
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
-def test_a_liar_is_caught_for_its_lie(lie: Prepare) -> None:
-    finding, _ = checked(lie)
+@pytest.mark.parametrize("outputs", [dict, honest_outputs], ids=["first pass", "later pass"])
+def test_a_liar_is_caught_for_its_lie(lie: Prepare, outputs: Callable[[], Accepted]) -> None:
+    finding, _ = checked(lie, accepted=outputs())
     assert finding.reason is not None
     assert LIARS[lie] in finding.reason
+
+
+PLACES = {
+    "one element": (0, 3, 4, 4),
+    "a corner": (-1, -1, -1, -1),
+    "a border": (0, 0, slice(None), 0),
+    "one channel": (0, 5),
+    "everything": (slice(None),),
+}
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-7, 1e-6, 1e-4, 1e-2, 1.0, float("nan")])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_error_is_judged_in_later_passes_as_in_the_first(place: str, size: float) -> None:
+    def errs(problem: ConvProblem, weights: Weights) -> Conv:
+        inner = honest(problem, weights)
+
+        def conv(x: Tensor) -> Tensor:
+            y = inner(x)
+            y[PLACES[place]] += size
+            return y
+
+        return conv
+
+    (first, _), (later, _) = checked(errs), checked(errs, accepted=honest_outputs())
+    assert later == replace(first, accepted=later.accepted)
+    assert (first.status == "ok") == (size < 1e-5)
+
+
+def test_the_same_bits_pass_again_without_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted: Accepted = {}
+    first, _ = checked(honest, accepted=accepted)
+    monkeypatch.setattr(reference, "_compare_all", None)
+    assert checked(honest, accepted=accepted)[0] == first
 
 
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)

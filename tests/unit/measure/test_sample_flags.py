@@ -68,4 +68,4 @@ def test_a_clock_that_falls_is_throttled(
 
 
 def test_every_flag_is_explained() -> None:
-    assert list(FLAGS) == ["drift", "autocorrelated", "bimodal", "throttled"]
+    assert list(FLAGS) == ["drift", "autocorrelated", "bimodal", "throttled", "other_bits"]

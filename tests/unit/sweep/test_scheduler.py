@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
-import torch
 
 from convsweep import Backend
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import Reference
+from convsweep.measure.problem_data import DataFile
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.measure.worker import (
@@ -25,15 +25,15 @@ from convsweep.measure.worker import (
 )
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
-from convsweep.sweep.scheduler import ReferenceCache, Scheduler
+from convsweep.sweep.scheduler import FirstPassData, Scheduler
 from convsweep.sweep.worker_pool import WorkerDied, WorkerPool, WorkerTimeout, process_setup
 from convsweep.system import process
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
 A, B, C = CASES
-REFERENCE = Reference(torch.zeros(4), None, 1.0)
-OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25)
+FILE = DataFile("data.pt", 64)
+OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25, accepted={"bits": Outcome("ok")})
 Answer = Callable[[Message, Case | None], Reply]
 
 
@@ -42,8 +42,8 @@ def answer(request: Message, case: Case | None) -> Reply:
     match request:
         case Describe():
             return {"cores": [1]}
-        case Setup(_, reference):
-            return SetupDone(None if reference else REFERENCE)
+        case Setup(_, file):
+            return SetupDone(None if file else FILE)
         case WarmUp():
             return 3
         case Block():
@@ -62,7 +62,7 @@ class Scene:
     limits_s: list[float] = field(default_factory=list)
     """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
-    references: ReferenceCache = field(default_factory=ReferenceCache)
+    first: FirstPassData = field(default_factory=FirstPassData)
 
     def launch(self, settings: Settings) -> "FakeProcess":
         self.started.append(settings)
@@ -75,7 +75,7 @@ class Scene:
         settings: Settings | None = None,
     ) -> dict[Case, Outcome]:
         pool = WorkerPool(settings or Settings(), self.spent_s, self.launch)
-        scheduler = Scheduler(pool, backends, self.references)
+        scheduler = Scheduler(pool, backends, self.first)
         outcomes = list(scheduler.measure(cases))
         scheduler.close()
         assert len({case for case, _ in outcomes}) == len(outcomes)
@@ -130,7 +130,7 @@ def test_a_budget_that_ends_within_a_step_leaves_out_the_rest(step: type[Message
     at = None if step is Setup else A
     scene = Scene(failing(step, at, WorkerTimeout()))
     pool = WorkerPool(Settings(), {}, scene.launch)
-    scheduler = Scheduler(pool, BACKENDS, ReferenceCache())
+    scheduler = Scheduler(pool, BACKENDS, FirstPassData())
     measured = dict(scheduler.measure(CASES, lambda: 0.25))
     assert set(measured) <= {*CASES} - {A}
     assert set(measured.values()) <= {OK}
@@ -165,20 +165,26 @@ def test_the_gate_alone_times_nothing() -> None:
     assert not scene.steps(Block)
 
 
-def test_a_truth_is_computed_once_and_handed_on() -> None:
+def test_later_passes_get_the_data_and_the_outputs_of_the_first() -> None:
     scene = Scene()
     scene.measure()
     scene.measure()
-    given = [request.reference for _, request, _ in scene.requests if isinstance(request, Setup)]
-    assert given == [None, REFERENCE]
+    files = [request.file for _, request, _ in scene.requests if isinstance(request, Setup)]
+    assert files == [None, FILE]
+    outputs = [
+        request.accepted for _, request, _ in scene.requests if isinstance(request, Validate)
+    ]
+    assert outputs == [{}] * 3 + [OK.accepted] * 3
 
 
-def test_truths_that_do_not_fit_are_not_kept() -> None:
-    references = ReferenceCache()
-    references.keep(A, replace(REFERENCE, y=torch.zeros(1).double().expand(2**27)))
-    assert references.get(A) is None
-    references.keep(A, REFERENCE)
-    assert references.get(A) is REFERENCE
+def test_data_that_do_not_fit_are_deleted(tmp_path: Path) -> None:
+    first, path = FirstPassData(), tmp_path / "data.pt"
+    path.touch()
+    first.keep(A, DataFile(str(path), 2**40))
+    assert first.file(A) is None
+    assert not path.exists()
+    first.keep(A, FILE)
+    assert first.file(A) is FILE
 
 
 @pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
