@@ -30,7 +30,8 @@ from convsweep.analysis import model_advice  # noqa: F401
 from convsweep.analysis.estimates import Interval
 from convsweep.backends.registry import list_backends
 from convsweep.cli import terminal  # noqa: F401
-from convsweep.measure.network_timing import TimeNetwork, time_network
+from convsweep.measure.messages import TimeNetwork
+from convsweep.measure.network_timing import time_network
 from convsweep.models.advise.request import read_shape
 from convsweep.models.optimize import optimize as optimizing
 from convsweep.models.optimize.layer_inventory import ConvCall

@@ -21,7 +21,8 @@ from convsweep.analysis.model_savings import (
     estimate_saving,
     replacements,
 )
-from convsweep.measure.network_timing import TimeNetwork, time_network
+from convsweep.measure.messages import TimeNetwork
+from convsweep.measure.network_timing import time_network
 from convsweep.models.advise.request import (
     distinct_layers,
     model_metadata,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from convsweep import ConvProblem
-from convsweep.measure.network_timing import NetworkTimes
+from convsweep.measure.messages import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.results.networks import CONVOLUTION

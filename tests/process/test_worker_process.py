@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from convsweep.measure.messages import Describe, Setup
 from convsweep.measure.settings import Settings
-from convsweep.measure.worker import Describe, Setup
 from convsweep.sweep import worker_pool
 from convsweep.sweep.worker_pool import WorkerProcess, WorkerTimeout
 

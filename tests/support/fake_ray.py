@@ -10,7 +10,7 @@ from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.node_info import NodeDevice, NodeInfo, installed
 from convsweep.cluster.pool import Node, Slots, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult, NetworkResult
-from convsweep.measure.network_timing import NetworkTimes
+from convsweep.measure.messages import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case

@@ -9,7 +9,7 @@ from time import monotonic
 
 from convsweep.backends.variants import find_backend
 from convsweep.cluster.cores import spare_cores
-from convsweep.measure.network_timing import NetworkTimes
+from convsweep.measure.messages import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case

@@ -14,9 +14,10 @@ from torch import Tensor
 from convsweep.backends.base import Backend, Conv
 from convsweep.backends.variants import find_backend
 from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
+from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.problem_data import DataFile, ProblemData, compute, load
-from convsweep.measure.reference import Accepted, check, compute_reference
+from convsweep.measure.problem_data import ProblemData, compute, load
+from convsweep.measure.reference import check, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convsweep.measure.inputs import torch_dtype
+from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, build
-from convsweep.problems.problem import ConvProblem, Size
+from convsweep.problems.problem import ConvProblem
 from convsweep.problems.user_code import eager, uncompiled, user_code
 from convsweep.results.networks import CONVOLUTION, OTHER
 from convsweep.system.devices import Clock, find_device
@@ -38,43 +39,6 @@ _KINDS = {
     "pooling": ("max_pool", "avg_pool"),
     "linear": ("linear", "matmul"),
 }
-
-
-@dataclass(frozen=True)
-class TimeNetwork:
-    """Request to time one network; the reply is `NetworkTimes`, or an `Outcome` if it failed."""
-
-    maker: str
-    """Name of a builder, or a specification for `load_model`."""
-    input_shapes: Sequence[Size]
-    device: str
-    dtype: str
-    memory_format: str
-    round_s: float = 0.3
-    """Seconds for the whole network, and the same for its parts; at least three rounds."""
-
-
-@dataclass(frozen=True)
-class TimedModule:
-    """All calls of one kind in a forward pass; for convolutions, all calls of one problem."""
-
-    kind: str
-    problem: ConvProblem | None
-    count: int
-    total_s: float
-    """Seconds of all these calls per forward pass, less the time of as many empty calls."""
-
-
-@dataclass(frozen=True)
-class NetworkTimes:
-    """Seconds of a network's forward pass, whole and by its parts."""
-
-    whole_s: float
-    instrumented_s: float
-    """The forward pass while its parts are timed, which makes it longer."""
-    calls: int
-    """Number of times that it was timed each way, in turns."""
-    parts: Sequence[TimedModule]
 
 
 def time_network(request: TimeNetwork) -> NetworkTimes:

@@ -12,6 +12,7 @@ import torch
 
 from convsweep.backends.base import Weights
 from convsweep.measure.inputs import Inputs, draw_inputs
+from convsweep.measure.messages import DataFile
 from convsweep.measure.reference import Reference, compute_reference
 from convsweep.problems.case import Case
 from convsweep.system.forkserver import FOLDER
@@ -23,15 +24,6 @@ class ProblemData:
 
     inputs: Inputs
     reference: Reference
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """File with the data of a problem, in the temporary folder of the fork server."""
-
-    path: str
-    size: int
-    """In bytes."""
 
 
 def compute(case: Case) -> ProblemData:

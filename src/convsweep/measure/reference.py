@@ -15,14 +15,12 @@ from torch.nn.functional import pad
 from convsweep.backends.base import Conv
 from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.inputs import Inputs
+from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.problem import ConvProblem
 
 _BAND_BYTES = 2**28
 _CHUNK = 2**15  # elements that are compared at once, so that they stay in a cache
-
-Accepted = dict[str, Outcome]
-"""Comparisons of a case that were `ok`, by a digest of the output: the same bits pass again."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import psutil
 from convsweep.analysis.sample_flags import OTHER_BITS, flags
 from convsweep.backends.variants import extra_work
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
+from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import Accepted, recheck
+from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
     MeasurementConfig,
     SamplingPlan,

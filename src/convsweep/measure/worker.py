@@ -5,85 +5,34 @@ from __future__ import annotations
 import gc
 import random
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from time import perf_counter
 
 import torch
 
 from convsweep.measure.gate import setup_group
-from convsweep.measure.network_timing import NetworkTimes, TimeNetwork, time_network
-from convsweep.measure.outcome import Outcome, failure
-from convsweep.measure.problem_data import DataFile, save
-from convsweep.measure.reference import Accepted
+from convsweep.measure.messages import (
+    Block,
+    Describe,
+    Finish,
+    Message,
+    Reply,
+    Setup,
+    SetupDone,
+    TimeNetwork,
+    Validate,
+    WarmUp,
+)
+from convsweep.measure.network_timing import time_network
+from convsweep.measure.outcome import failure
+from convsweep.measure.problem_data import save
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
-from convsweep.problems.case import Case
 from convsweep.system import process
 from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
 _CHEAP_S = 0.002  # computing inputs and reference again is as fast as reading them
-
-
-@dataclass(frozen=True)
-class Describe:
-    """Request for the process setup: a dictionary for environment.json."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
-
-    cases: Sequence[Case]
-    file: DataFile | None = None
-    """From `SetupDone` of an earlier pass."""
-
-
-@dataclass(frozen=True)
-class SetupDone:
-    """Reply to `Setup`, with a file of inputs and reference if that is worth keeping."""
-
-    file: DataFile | None
-
-
-@dataclass(frozen=True)
-class Validate:
-    """Request to validate the case at an index: an `Outcome`."""
-
-    index: int
-    accepted: Accepted = field(default_factory=dict)
-    """From the `Outcome` of an earlier pass."""
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """Request to warm up a validated case: its number of blocks, or an `Outcome`."""
-
-    index: int
-    yield_turn: bool = False
-    """Whether another process continues: reply when all threads are idle."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Request to time one block: None, or an `Outcome` if it failed."""
-
-    index: int
-    yield_turn: bool = False
-    """As in `WarmUp`."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Request for the measured `Outcome` of a case."""
-
-    index: int
-
-
-Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork
-Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
 
 
 def serve(connection: Connection, settings: Settings) -> None:

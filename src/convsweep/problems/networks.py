@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-IMAGE = (1, 3, 224, 224)
-"""The input of every network here: (N, C, H, W)."""
 CLASSES = 1000
 _SEED = 0
 

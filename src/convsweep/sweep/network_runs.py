@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 
-from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
+from convsweep.measure.messages import Describe, NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo, utc_now
 from convsweep.measure.settings import Settings
-from convsweep.measure.worker import Describe
 from convsweep.problems.case import Case
-from convsweep.problems.networks import BUILDERS, IMAGE
 from convsweep.problems.problem import ConvProblem, Size
+from convsweep.problems.workloads import IMAGE, NETWORKS
 from convsweep.results.csv_table import TableWriter
 from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerFactory, WorkerTimeout
@@ -59,7 +58,7 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
     found: dict[Network, Case] = {}
     for case in cases:
         name = case.layer.workload
-        if name is not None and name in BUILDERS:
+        if name is not None and name in NETWORKS:
             how = (case.device, case.dtype, case.memory_format, case.threads)
             found.setdefault(Network(name, name, (IMAGE,), *how), case)
     return [network for network, first in found.items() if own is None or first in own]

@@ -14,10 +14,9 @@ from pathlib import Path
 from time import monotonic
 
 from convsweep.backends.base import Backend
-from convsweep.measure import worker
+from convsweep.measure import messages
+from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.problem_data import DataFile
-from convsweep.measure.reference import Accepted
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
@@ -145,7 +144,7 @@ class _GroupScheduler:
             for case in self._shuffled(c for c, n in self._blocks.items() if round_index < n):
                 yield from self._time_block(case)
         for case in self._blocks:
-            yield case, _outcome(self._ask(case, worker.Finish))
+            yield case, _outcome(self._ask(case, messages.Finish))
 
     def _shuffled(self, cases: Iterable[Case]) -> list[Case]:
         listed = list(cases)
@@ -157,7 +156,9 @@ class _GroupScheduler:
         known = self._first.file(members[0])
         budget_s = self._budget_left_s()
         try:
-            reply = self._pool.ask(key, worker.Setup(members, known), min(START_LIMIT_S, budget_s))
+            reply = self._pool.ask(
+                key, messages.Setup(members, known), min(START_LIMIT_S, budget_s)
+            )
         except WorkerTimeout:
             if budget_s < START_LIMIT_S:
                 raise _BudgetSpent from None
@@ -165,7 +166,7 @@ class _GroupScheduler:
             raise _CaseFailed(members, Outcome("error", reason)) from None
         except WorkerDied as error:
             raise _CaseFailed(members, Outcome("crash", str(error))) from None
-        if isinstance(reply, worker.SetupDone):
+        if isinstance(reply, messages.SetupDone):
             if reply.file:
                 self._first.keep(members[0], reply.file)
             self._index |= {case: index for index, case in enumerate(members)}
@@ -173,7 +174,7 @@ class _GroupScheduler:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _validate(self, case: Case) -> Outcomes:
-        step = partial(worker.Validate, accepted=self._first.accepted.get(case, {}))
+        step = partial(messages.Validate, accepted=self._first.accepted.get(case, {}))
         outcome = _outcome(self._ask(case, step, partial(self._on_slow_call, case)))
         self._first.accepted[case] = outcome.accepted
         self._compile_s[case] = 0.0  # later steps have no time to compile
@@ -181,14 +182,14 @@ class _GroupScheduler:
         if outcome.status != "ok" or self._pool.settings.effort is None:
             yield case, outcome
             return
-        blocks = self._ask(case, partial(worker.WarmUp, yield_turn=self._yield_turn))
+        blocks = self._ask(case, partial(messages.WarmUp, yield_turn=self._yield_turn))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(worker.Block, yield_turn=self._yield_turn))
+        failed = self._ask(case, partial(messages.Block, yield_turn=self._yield_turn))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)
@@ -196,9 +197,9 @@ class _GroupScheduler:
     def _ask(
         self,
         case: Case,
-        step: Callable[[int], worker.Message],
+        step: Callable[[int], messages.Message],
         on_slow_call: Callable[[], None] | None = None,
-    ) -> worker.Reply:
+    ) -> messages.Reply:
         """Run one step of a case; raise `_CaseFailed` if it does not end."""
         started, request = monotonic(), step(self._index[case])
         budget_s, limit_s = self._budget_left_s(), self._left_s[case]
@@ -218,6 +219,6 @@ class _GroupScheduler:
             self._left_s[case] -= monotonic() - started
 
 
-def _outcome(reply: worker.Reply) -> Outcome:
+def _outcome(reply: messages.Reply) -> Outcome:
     assert isinstance(reply, Outcome), f"unexpected reply {reply!r}"
     return reply

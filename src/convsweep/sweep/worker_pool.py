@@ -12,7 +12,7 @@ from contextlib import closing
 from multiprocessing.connection import Connection
 from time import monotonic
 
-from convsweep.measure import worker
+from convsweep.measure import messages
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.system import forkserver
@@ -23,13 +23,13 @@ SLOW_CALL_S = 1.0
 """A reply that takes longer is reported as a slow call."""
 _STALL_S = 5
 """Time limit for the rest of a message once its first bytes are sent."""
-_PHASES: dict[type[worker.Message], str] = {
-    worker.Describe: "start_s",
-    worker.Setup: "reference_s",
-    worker.Validate: "gate_s",
-    worker.WarmUp: "warm_up_s",
-    worker.Block: "timing_s",
-    worker.Finish: "gate_s",
+_PHASES: dict[type[messages.Message], str] = {
+    messages.Describe: "start_s",
+    messages.Setup: "reference_s",
+    messages.Validate: "gate_s",
+    messages.WarmUp: "warm_up_s",
+    messages.Block: "timing_s",
+    messages.Finish: "gate_s",
 }
 """Key of `time_spent` in environment.json per message."""
 
@@ -42,13 +42,20 @@ class WorkerDied(Exception):
     """The worker process ended during a request; the text contains the signal or exit code."""
 
 
+def _serve(connection: Connection, settings: Settings) -> None:
+    """Run a worker process; its parent needs no torch."""
+    from convsweep.measure.worker import serve
+
+    serve(connection, settings)
+
+
 class WorkerProcess:
     """A fresh worker process, killed if it does not reply in time."""
 
     def __init__(self, settings: Settings) -> None:
         context = forkserver.get_context()
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=worker.serve, args=(theirs, settings), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
         with forkserver.isolated_start():
             self._process.start()
         theirs.close()
@@ -57,10 +64,10 @@ class WorkerProcess:
 
     def ask(
         self,
-        request: worker.Message,
+        request: messages.Message,
         limit_s: float,
         on_slow_call: Callable[[], None] | None = None,
-    ) -> worker.Reply:
+    ) -> messages.Reply:
         """Return the reply; call `on_slow_call` once after `SLOW_CALL_S` seconds.
 
         Raises `WorkerTimeout` without a reply within `limit_s` seconds, `WorkerDied` if the
@@ -74,7 +81,7 @@ class WorkerProcess:
                 on_slow_call()
                 limit_s -= SLOW_CALL_S
             if self._connection.poll(limit_s):
-                reply: worker.Reply = self._connection.recv()
+                reply: messages.Reply = self._connection.recv()
                 self._idle = True
                 return reply
         except BlockingIOError:  # stopped in the middle of a message
@@ -118,7 +125,7 @@ def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> 
     """Return cores, priority, allocator and limits of a worker process, if it starts."""
     with closing(launch(settings)) as process:
         try:
-            found = process.ask(worker.Describe(), START_LIMIT_S)
+            found = process.ask(messages.Describe(), START_LIMIT_S)
         except (WorkerTimeout, WorkerDied) as error:
             raise ValueError(f"a worker process does not start: {error}") from None
     assert isinstance(found, dict), f"unexpected reply {found!r}"
@@ -138,22 +145,22 @@ class WorkerPool:
     def ask(
         self,
         key: str,
-        request: worker.Message,
+        request: messages.Message,
         limit_s: float,
         on_slow_call: Callable[[], None] | None = None,
-    ) -> worker.Reply:
+    ) -> messages.Reply:
         """Return the reply of the process with that key, and add its time to the phase."""
         if key not in self._processes:
             started = monotonic()
             process = self._processes[key] = self._launch(self.settings)
-            process.ask(worker.Describe(), limit_s)
+            process.ask(messages.Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
         process, started = self._processes[key], monotonic()
         try:
             reply = process.ask(request, limit_s, on_slow_call)
         finally:
             self._add_time(_PHASES[type(request)], monotonic() - started)
-        if isinstance(request, worker.Validate) and isinstance(reply, Outcome):
+        if isinstance(request, messages.Validate) and isinstance(reply, Outcome):
             # Calls of the gate warm the backend up.
             self._add_time("gate_s", -reply.gate_calls_s)
             self._add_time("warm_up_s", reply.gate_calls_s)

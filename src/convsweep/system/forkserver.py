@@ -27,7 +27,7 @@ SERVED, FOLDER = "CONVSWEEP_SERVED_PROCESS", "CONVSWEEP_TEMPORARY_FOLDER"
 """Variables of a server: the process that it serves, and its folder that the server removes."""
 
 # multiprocessing ignores a module that does not exist.
-PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker"]
+PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker", "convsweep.sweep.worker_pool"]
 # A process with threads cannot fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Warnings are for programmers, who ask for them by -W, which started processes inherit.

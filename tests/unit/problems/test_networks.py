@@ -17,16 +17,12 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from convsweep.measure import network_timing
-from convsweep.measure.network_timing import (
-    NetworkTimes,
-    TimeNetwork,
-    middle_half,
-    time_network,
-)
+from convsweep.measure.messages import NetworkTimes, TimeNetwork
+from convsweep.measure.network_timing import middle_half, time_network
 from convsweep.problems.conv_call import convolution_problem
-from convsweep.problems.networks import BUILDERS, IMAGE, build
+from convsweep.problems.networks import BUILDERS, build
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.workloads import workloads
+from convsweep.problems.workloads import IMAGE, workloads
 from convsweep.results.networks import CONVOLUTION, OTHER
 from tests.support.strategies import conv_problems
 

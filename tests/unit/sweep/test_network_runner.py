@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.measure.network_timing import NetworkTimes, TimedModule, TimeNetwork
+from convsweep.measure.messages import Message, NetworkTimes, Reply, TimedModule, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.settings import Settings
-from convsweep.measure.worker import Message, Reply
 from convsweep.problems.case import cross
-from convsweep.problems.networks import BUILDERS, IMAGE
+from convsweep.problems.networks import BUILDERS
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.workloads import Layer, workloads
+from convsweep.problems.workloads import IMAGE, NETWORKS, Layer, workloads
 from convsweep.results.networks import (
     CONVOLUTION,
     INSTRUMENTED,
@@ -266,3 +265,4 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
 
 def test_builders_have_the_names_of_workloads() -> None:
     assert workloads().keys() >= BUILDERS.keys()
+    assert tuple(BUILDERS) == NETWORKS

@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from convsweep import Backend
-from convsweep.measure.outcome import Outcome
-from convsweep.measure.problem_data import DataFile
-from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.settings import Settings
-from convsweep.measure.worker import (
+from convsweep.measure.messages import (
     Block,
+    DataFile,
     Describe,
     Finish,
     Message,
@@ -23,6 +20,9 @@ from convsweep.measure.worker import (
     Validate,
     WarmUp,
 )
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.scheduler import FirstPassData, Scheduler

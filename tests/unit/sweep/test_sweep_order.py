@@ -9,19 +9,20 @@ from typing import Any
 import pytest
 
 from convsweep import Backend
-from convsweep.measure.network_timing import NetworkTimes, TimeNetwork
-from convsweep.measure.outcome import Outcome, RunInfo
-from convsweep.measure.settings import Settings
-from convsweep.measure.worker import (
+from convsweep.measure.messages import (
     Describe,
     Finish,
     Message,
+    NetworkTimes,
     Reply,
     Setup,
     SetupDone,
+    TimeNetwork,
     Validate,
     WarmUp,
 )
+from convsweep.measure.outcome import Outcome, RunInfo
+from convsweep.measure.settings import Settings
 from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS

@@ -16,6 +16,17 @@ PROBLEM_COLUMNS = (
     "batch_size", "in_channels", "height", "width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "bias",
 )  # fmt: skip
+IMAGE = (1, 3, 224, 224)
+"""The input of every network here: (N, C, H, W)."""
+NETWORKS = (
+    "mobilenetv1_100",
+    "mobilenetv1_100_standard",
+    "mobilenetv2_100",
+    "vgg16",
+    "resnet18",
+    "resnet50",
+)
+"""Networks that `problems.networks` builds."""
 CONVBENCH = "convbench_sample"
 MOBILENET = "mobilenetv1_100"
 STANDARD_MOBILENET = "mobilenetv1_100_standard"

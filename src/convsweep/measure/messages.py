@@ -1,0 +1,118 @@
+"""Messages between a sweep and its worker processes; importing them imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from convsweep.measure.outcome import Outcome
+from convsweep.problems.case import Case
+from convsweep.problems.problem import ConvProblem, Size
+
+Accepted = dict[str, Outcome]
+"""Comparisons of a case that were `ok`, by a digest of the output: the same bits pass again."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """File with the data of a problem, in the temporary folder of the fork server."""
+
+    path: str
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True)
+class TimeNetwork:
+    """Request to time one network; the reply is `NetworkTimes`, or an `Outcome` if it failed."""
+
+    maker: str
+    """Name of a builder, or a specification for `load_model`."""
+    input_shapes: Sequence[Size]
+    device: str
+    dtype: str
+    memory_format: str
+    round_s: float = 0.3
+    """Seconds for the whole network, and the same for its parts; at least three rounds."""
+
+
+@dataclass(frozen=True)
+class TimedModule:
+    """All calls of one kind in a forward pass; for convolutions, all calls of one problem."""
+
+    kind: str
+    problem: ConvProblem | None
+    count: int
+    total_s: float
+    """Seconds of all these calls per forward pass, less the time of as many empty calls."""
+
+
+@dataclass(frozen=True)
+class NetworkTimes:
+    """Seconds of a network's forward pass, whole and by its parts."""
+
+    whole_s: float
+    instrumented_s: float
+    """The forward pass while its parts are timed, which makes it longer."""
+    calls: int
+    """Number of times that it was timed each way, in turns."""
+    parts: Sequence[TimedModule]
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Request for the process setup: a dictionary for environment.json."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
+
+    cases: Sequence[Case]
+    file: DataFile | None = None
+    """From `SetupDone` of an earlier pass."""
+
+
+@dataclass(frozen=True)
+class SetupDone:
+    """Reply to `Setup`, with a file of inputs and reference if that is worth keeping."""
+
+    file: DataFile | None
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Request to validate the case at an index: an `Outcome`."""
+
+    index: int
+    accepted: Accepted = field(default_factory=dict)
+    """From the `Outcome` of an earlier pass."""
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Request to warm up a validated case: its number of blocks, or an `Outcome`."""
+
+    index: int
+    yield_turn: bool = False
+    """Whether another process continues: reply when all threads are idle."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Request to time one block: None, or an `Outcome` if it failed."""
+
+    index: int
+    yield_turn: bool = False
+    """As in `WarmUp`."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Request for the measured `Outcome` of a case."""
+
+    index: int
+
+
+Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork
+Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
