@@ -21,7 +21,7 @@ def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
     parts = {name: run.without_fully_connected.within(name) for name in run.settings}
-    findings = {setting: [_fastest(part), *_speedups(part)] for setting, part in parts.items()}
+    findings = {setting: [*_fastest(part), *_speedups(part)] for setting, part in parts.items()}
     sentences = verdict_sentences(run, comparisons) + sentences_by_setting(findings)
     if run.baseline not in run.backends:
         sentences.append(f"The baseline {run.baseline} is not in this run: there are no speedups.")
@@ -63,14 +63,14 @@ def _command_for_more_passes(folder: RunFolder) -> str:
     return f"More passes: {shlex.join([*kept, '--out', str(folder.path), '--resume'])}"
 
 
-def _fastest(run: Run) -> str:
-    best = fastest(run)
+def _fastest(run: Run) -> list[str]:
+    if not len(best := fastest(run)):
+        return []
     wins = best.loc[best["significant"].astype(bool), "backend"].value_counts()
     counts = [f"{name} in {count}" for name, count in wins.items()]
-    return (
-        f"Fastest backend, significant in {wins.sum()} of "
-        f"{formatting.count(len(best), 'problem')}: {', '.join(counts) or 'none'}."
-    )
+    problems = formatting.count(len(best), "problem")
+    winners = ", ".join(counts) or "none"
+    return [f"Fastest backend, significant in {wins.sum()} of {problems}: {winners}."]
 
 
 def _speedups(run: Run) -> Iterable[str]:

@@ -112,6 +112,9 @@ def read_environment(run_dir: Path) -> dict[str, Any]:
         if not isinstance(environment, dict):
             raise ValueError("it has no object")
         require_types(environment)
+        backends = environment.get("request", {}).get("backends")
+        if backends and environment.get("baseline", backends[0]) not in backends:
+            raise ValueError(f"its baseline {environment['baseline']!r} is none of its backends")
         return environment
 
 

@@ -84,7 +84,9 @@ def time_once(
             worker.ask(Describe(), START_LIMIT_S)
             reply = worker.ask(request, limit_s)
         except WorkerTimeout:
-            return Outcome("timeout", f"the network is not timed after {limit_s:.3g} s")
+            return Outcome(
+                "timeout", f"not timed within {limit_s:.3g} s, its share of the time left"
+            )
         except WorkerDied as error:
             return Outcome("crash", str(error))
     assert isinstance(reply, NetworkTimes | Outcome), f"unexpected reply {reply!r}"

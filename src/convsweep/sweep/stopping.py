@@ -169,10 +169,14 @@ class OpenComparisons:
 
 def open_comparisons(
     results: RunningResults, case_s: float, margin: float = MARGIN
-) -> OpenComparisons:
-    """Return the undecided comparisons; `case_s` is the time of one measurement."""
-    speedups = results.log_speedups()
-    found = verdicts(estimate(stacked(speedups.values())), margin) if speedups else ()
+) -> OpenComparisons | None:
+    """Return the undecided comparisons, None without any comparison.
+
+    `case_s` is the time of one measurement.
+    """
+    if not (speedups := results.log_speedups()):
+        return None
+    found = verdicts(estimate(stacked(speedups.values())), margin)
     undecided = [
         logs
         for logs, verdict in zip(speedups.values(), found, strict=True)

@@ -23,7 +23,10 @@ def private_folder() -> Path:
     chosen = (os.environ.get(name) for name in (_CHOICE, "XDG_CACHE_HOME"))
     for parent in filter(None, (*chosen, "~/.cache", f"{tempfile.gettempdir()}/{_NAME}-{user}")):
         with suppress(OSError, RuntimeError):  # the user has no home
-            folder = Path(parent).expanduser().resolve() / _NAME
+            given = Path(parent).expanduser()
+            if given.is_symlink() and given.lstat().st_uid not in {user, 0}:
+                continue
+            folder = given.resolve() / _NAME
             for path in (*reversed(folder.parents), folder):
                 if not path.exists():
                     path.mkdir(mode=0o700, exist_ok=True)

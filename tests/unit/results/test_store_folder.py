@@ -136,6 +136,13 @@ def test_an_environment_is_read_back_and_may_be_missing(tmp_path: Path) -> None:
     assert store.read_environment(tmp_path) == environment
 
 
+def test_a_baseline_that_was_not_measured_is_refused(tmp_path: Path) -> None:
+    environment = {"baseline": "[/]", "request": {"backends": ["torch_conv", "im2col"]}}
+    store.write_environment(tmp_path, environment)
+    with pytest.raises(ValueError, match=r"its baseline '\[/\]' is none of its backends"):
+        store.read_environment(tmp_path)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"3", b"\xff\xfe\0", b"{}\n{}", b"[" * 100_000], ids=len
 )

@@ -343,7 +343,7 @@ def another(
         (another(passes=5), "differ in request.passes: 3 against 5"),
         (another(precision=0.02), "differ in request.precision: None against 0.02"),
         (another(allocator="system"), "differ in request.allocator: 'retain' against 'system'"),
-        (another(backends=["loop"]), "differ in request.backends"),
+        (another(backends=["torch_conv", "loop"]), "differ in request.backends"),
         (another(shard="2/4"), "is shard 2/4"),
         (another({"block_s": 0.02}), "differ in settings.block_s: 0.01 against 0.02"),
         (another({"niceness": 0}), "differ in settings.niceness: -10 against 0"),

@@ -115,3 +115,13 @@ def test_a_fresh_folder_is_shared_with_started_processes_and_removed(places: Pat
     assert mine == childs
     assert mine.is_relative_to(places)
     assert [path.name for path in places.iterdir()] == [guessed(places).name]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="needs root")
+def test_a_link_of_another_user_is_not_followed(places: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    guessed(places).symlink_to(own)
+    os.lchown(guessed(places), OTHER_USER, OTHER_USER)
+    require_private(private_folder())
+    assert not list(own.iterdir())
