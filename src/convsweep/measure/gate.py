@@ -115,9 +115,10 @@ def setup_group(
         raise MemoryError(
             f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
         )
+    device = find_device(cases[0].device)  # may import what torch needs for it
     data = load(file) if file else compute(cases[0])
     inputs = place_inputs(data.inputs, cases[0].device, cases[0].memory_format)
-    return BenchmarkGroup(cases, find_device(cases[0].device), inputs, data, settings)
+    return BenchmarkGroup(cases, device, inputs, data, settings)
 
 
 def _bytes_needed(problem: ConvProblem) -> int:

@@ -143,7 +143,7 @@ class Request:
         return {
             "name": self.name,
             "shard": None if self.shard is None else str(self.shard),
-            "full_request_hash": _digest([*whole.cases, *whole.separable_parts]),
+            "full_request_hash": _digest(whole.cases),
             "full_case_count": len(whole.cases),
             "case_count": len(self.cases),
             "problems": len({case.layer for case in self.cases}),
@@ -154,7 +154,7 @@ class Request:
             "threads": sorted({case.threads for case in self.cases}),
             "caches": sorted({case.cache for case in self.cases}),
             "weight_kinds": sorted({case.weight_kind for case in self.cases}),
-            "case_hash": _digest(self.every_case),
+            "case_hash": _digest(self.cases),
             "passes": self.passes,
             "precision": self.precision,
             "allocator": self.allocator,

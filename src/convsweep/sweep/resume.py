@@ -16,7 +16,7 @@ from convsweep.problems.workloads import Layer
 from convsweep.results import store
 from convsweep.results.machines import machines
 from convsweep.results.metadata import Use, select
-from convsweep.results.schema import MEASUREMENTS_TABLE
+from convsweep.results.schema import CASE, MEASUREMENTS_TABLE
 from convsweep.sweep.request import Request
 from convsweep.system.environment import describe
 
@@ -70,6 +70,7 @@ def is_finished(run_dir: Path, request: Request) -> bool:
         and all(before.get(name) == value for name, value in select(now, Use.RESUME).items())
         and request.passes <= earlier.get("request", {}).get("passes", 0)
         and path.is_file()
+        and (run_dir / store.SUMMARY).is_file()
         and path.read_bytes().count(b"\n") - 1 == earlier.get("rows")
     )
 
@@ -98,6 +99,8 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
         layer = Layer(problems[row.problem], row.workload, row.layer, row.layer_count, row.role)
         how = (row.device, row.dtype, row.memory_format, row.threads, row.cache)
         case = Case(layer, row.weight_kind, *how, backend=row.backend)
+        if case not in requested and row.role != CASE:
+            continue  # a shorter budget leaves out the roofline and separable parts
         if case not in requested:
             raise ValueError(f"can't resume: {row.backend} on {row.problem} is not in the request")
         measured = {name: getattr(row, name) for name in MEASURED_COLUMNS}

@@ -33,6 +33,7 @@ def written(folder: Path, own: Request, there: int = ROWS, **more: object) -> Pa
     }
     (folder / store.ENVIRONMENT).write_text(json.dumps(environment))
     (folder / store.MEASUREMENTS).write_text("line\n" * (there + 1))
+    (folder / store.SUMMARY).touch()
     return folder
 
 
@@ -53,6 +54,11 @@ def test_a_complete_run_is_finished_for_no_more_passes(tmp_path: Path, request_:
 )  # fmt: skip
 def test_any_other_run_is_not(more: dict[str, object], tmp_path: Path, request_: Request) -> None:
     assert not is_finished(written(tmp_path, request_, **more), request_)
+
+
+def test_a_run_that_was_killed_before_its_summary_is_not(tmp_path: Path, request_: Request) -> None:
+    (written(tmp_path, request_) / store.SUMMARY).unlink()
+    assert not is_finished(tmp_path, request_)
 
 
 @pytest.mark.parametrize("rows", [ROWS - 1, ROWS + 1])
