@@ -40,6 +40,7 @@ METADATA_KEYS: dict[str, Use] = {
     "settings.allocator": _SHARED | Use.COMPARE | Use.PER_MACHINE,
     "settings.address_randomization": _SHARED | Use.COMPARE | Use.PER_MACHINE,
     "settings.niceness": _SHARED | Use.COMPARE | Use.PER_MACHINE,
+    "settings.blocks": Use.PER_MACHINE,  # chosen during a run with a budget
     "settings.cores": Use.RESUME | Use.COMPARE | Use.PER_MACHINE,
 }
 """Keys of environment.json; a nested key that is not listed is used as the one that contains it."""

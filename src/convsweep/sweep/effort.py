@@ -12,7 +12,7 @@ from convsweep.sweep.forecast import START_S, forecast_s
 from convsweep.sweep.request import Request
 
 _MEMORY_SHARE = 0.9  # of the free memory; beyond that the whole machine would swap
-_PASSES_IN_BUDGET, _MIN_PASSES_IN_BUDGET = 20, 5
+_MIN_PASSES_IN_BUDGET = 5
 _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
 
 
@@ -53,10 +53,6 @@ def _effort(request: Request) -> MeasurementConfig:
         return MeasurementConfig()
     budget_s = request.budget_s * (request.shard.of if request.shard else 1)
     whole = request.whole or request
-    for blocks in (8, 4, 3):
-        effort = MeasurementConfig(blocks=blocks)
-        if _PASSES_IN_BUDGET * pass_s(whole, effort) <= budget_s:
-            return effort
     if _MIN_PASSES_IN_BUDGET * pass_s(whole, MeasurementConfig()) <= budget_s:
         return MeasurementConfig()
     shortest = MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)

@@ -15,6 +15,7 @@ from convsweep.problems.case import Case
 from convsweep.results import store
 from convsweep.results.csv_table import Completed
 from convsweep.results.lock import locked
+from convsweep.results.machines import machines
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
@@ -127,6 +128,8 @@ def run_sweep(
         total = add_seconds(metadata.get("time_spent", {}), session_s)
         reasons = {queue.monitor.end_reason for queue in queues}
         end_reason = next(reason for reason in _END_REASONS if reason in reasons)
+        for queue in queues:
+            machines(metadata)[queue.environment.id]["settings"]["blocks"] = queue.blocks
         end = {"time_spent": total, "end_reason": end_reason, "rows": writer.rows}
         writer.update_metadata(end | executor.metadata(earlier))
     left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)

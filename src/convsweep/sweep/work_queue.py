@@ -20,6 +20,7 @@ from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import group_cases
 from convsweep.sweep.stopping import PassResults, SweepMonitor
+from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
 _AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separable parts
 
@@ -124,7 +125,8 @@ class GroupQueue:
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
-        self._auxiliary_s = 0.0
+        self._auxiliary_s, self._tuning = 0.0, Tuning()
+        self._phases_before: dict[str, float] = {}
         self._tasks = self._all_tasks()
         self._stopped = False
 
@@ -145,6 +147,8 @@ class GroupQueue:
     def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
         """Record a measured outcome."""
         self._observe(case, outcome)
+        if outcome.blocks and pass_index < TUNED_AFTER:
+            self._tuning.add(case, outcome.blocks)
         self._record(pass_index, case, outcome, node)
 
     def _observe(self, case: Case, outcome: Outcome) -> None:
@@ -179,9 +183,27 @@ class GroupQueue:
             active = self.monitor.active_cases(pass_index)
             if active is not None and not active:
                 return
+            if pass_index == TUNED_AFTER and request.budget_s is not None:
+                self._tune()
+            self._phases_before = dict(self.phases_s)
             yield from self._pass_tasks(pass_index, active)
             if self._stopped:
                 return
+
+    def _tune(self) -> None:
+        """Choose the number of blocks for the rest of the run."""
+        last = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
+        timing_s = last.get("timing_s", 0.0)
+        fixed_s, effort = sum(last.values()) - timing_s, self._settings.effort
+        left_s = self.monitor.budget.left_s
+        blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
+        if blocks and effort:
+            self._settings = replace(self._settings, effort=replace(effort, blocks=blocks))
+
+    @property
+    def blocks(self) -> int:
+        """Blocks per case and pass in the last pass."""
+        return self._settings.effort.blocks if self._settings.effort else 0
 
     def _pass_tasks(self, pass_index: int, active: Collection[Case] | None) -> Iterator[SweepTask]:
         for network in self.networks.due(pass_index):

@@ -1,0 +1,61 @@
+"""Number of blocks per pass, chosen from the first passes of a run with a budget."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import stdtrit
+
+from convsweep.analysis.estimates import CONFIDENCE, Array
+from convsweep.problems.case import Case
+
+_LEAST_BLOCKS, _MOST_BLOCKS = 2, 8
+_USUAL_RATIO = 5  # of a speedup's variance between blocks to that between passes
+TUNED_AFTER = 2
+"""Passes of a run with a budget before the number of blocks is chosen."""
+
+
+class Tuning:
+    """Choice of the blocks per pass that promise the narrowest intervals at the end of a budget.
+
+    More blocks reduce the variance within a pass, and leave time for fewer passes.
+    """
+
+    def __init__(self) -> None:
+        self._logs: dict[Case, list[Array]] = defaultdict(list)
+
+    def add(self, case: Case, blocks: Sequence[Sequence[float]]) -> None:
+        """Add the samples of one pass."""
+        self._logs[case].append(np.log([np.median(block) for block in blocks]))
+
+    def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
+        """Return the number of blocks; None if no speedup has two passes of two blocks.
+
+        `timing_s` and `fixed_s` are the seconds of the last pass for blocks and for all else.
+        """
+        within, between = [], []
+        for case, own in self._logs.items():
+            base = self._logs.get(case.on(baseline), [])
+            if case.backend == baseline or not len(own) == len(base) == TUNED_AFTER:
+                continue
+            ratios = [y[: len(x)] - x[: len(y)] for x, y in zip(own, base, strict=True)]
+            count = min(map(len, ratios))
+            if count > 1:
+                within.append(np.mean([np.var(ratio, ddof=1) for ratio in ratios]))
+                means = [ratio.mean() for ratio in ratios]
+                between.append(np.var(means, ddof=1) - within[-1] / count)
+        if not within:
+            return None
+        w = float(np.mean(within))
+        b = (max(0.0, float(np.mean(between))) + w / _USUAL_RATIO) / 2
+        block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
+
+        def half_width(blocks: int) -> float:
+            passes = TUNED_AFTER + left_s / (fixed_s + blocks * block_s)
+            t = stdtrit(passes - 1, (1 + CONFIDENCE) / 2)
+            return float(t * math.sqrt((b + w / blocks) / passes))
+
+        return min(range(_LEAST_BLOCKS, _MOST_BLOCKS + 1), key=half_width)
