@@ -16,7 +16,7 @@ from convsweep.problems.case import Case
 from convsweep.problems.problem import Size
 from convsweep.results.schema import ROOFLINE
 
-START_S = 3.0
+START_S = 2.0
 """Until the first worker process can start; most of it is the import of torch."""
 PASS_START_S = 0.1
 """From the start of a worker process to its first case."""
