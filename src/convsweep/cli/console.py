@@ -11,7 +11,7 @@ from convsweep.formatting import printable
 
 
 class DataConsole(Console):
-    """Prints text as it is: no markup, no emoji codes, no control characters."""
+    """Prints plain text: no markup, no emoji codes, no control characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)

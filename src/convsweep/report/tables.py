@@ -20,7 +20,7 @@ _MAX_NAMES = 5
 
 
 def escape_markdown(text: object) -> str:
-    """Return text for a line or a table cell of Markdown, where it reads as it is."""
+    """Return text for a line or a table cell of Markdown, where it reads the same."""
     line = formatting.printable(" ".join(str(text).split()))
     is_interval = line.count("[") == line.count("]") and not re.search(r"\][(:\[]", line)
     line = re.sub(r"[\\`*|$~]" if is_interval else r"[\\`*|$~\[\]]", r"\\\g<0>", line)

@@ -41,7 +41,7 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
 
 
 def describe_machines(environment: Mapping[str, Any]) -> list[str]:
-    """Return `AMD EPYC, AVX-512, 32.0 MiB L3` per machine, as far as it is recorded."""
+    """Return `AMD EPYC, AVX-512, 32.0 MiB L3` per machine, with what is recorded."""
     found = []
     for one in machines(environment).values():
         processor = one.get("processor", {})

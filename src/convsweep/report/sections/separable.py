@@ -117,7 +117,7 @@ def _share_of_time(part: str, share: Interval) -> str:
 
 
 def explanation_sentences(comparison: SeparableComparison) -> list[str]:
-    """Return the roofline and the shares of the time, as far as they were measured."""
+    """Return the roofline and the shares of the time, or what was measured of them."""
     if (found := comparison.headline.explanation) is None:
         return []
     efficiency = [f"{name} {formatting.percent(*x)}" for name, x in found.efficiency.items()]
