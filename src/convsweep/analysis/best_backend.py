@@ -18,6 +18,8 @@ from convsweep.results.best_csv import BEST_COLUMNS, LEAD, MACHINE
 from convsweep.results.machines import machine_of, run_id_of
 from convsweep.results.store import RunFolder
 
+_MOST_NAMED = 3
+
 
 def best_backends(
     run: Run, max_error: float | None = None, among: Collection[str] | None = None
@@ -116,7 +118,8 @@ def _absence_reason(run: Run, max_error: float | None, among: Collection[str] | 
     """Return why there is no row, to follow the name of the run."""
     ok = _candidates(run, among)
     if ok.empty:
-        return "has no case that is ok" + ("" if among is None else f" on {', '.join(among)}")
+        chosen = "the chosen backends" if len(among or ()) > _MOST_NAMED else ", ".join(among or ())
+        return "has no case that is ok" + (f" on {chosen}" if chosen else "")
     least = ok["relative_err"].astype("float64").min()
     if np.isnan(least):
         return "records no relative error, which --max-error needs"
