@@ -107,5 +107,6 @@ class Worker:
         started = perf_counter()
         group = setup_group(message.cases, self._settings, message.file)
         self._timer = GroupTimer(group)
-        keep = message.file is None and perf_counter() - started > _CHEAP_S
+        first = message.file is None and self._settings.effort is not None
+        keep = first and perf_counter() - started > _CHEAP_S
         return SetupDone(save(group.data) if keep else None)
