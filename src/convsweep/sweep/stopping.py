@@ -14,7 +14,7 @@ from convsweep.analysis.estimates import Array, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.results.schema import MARGIN, ROOFLINE
+from convsweep.results.schema import CASE, MARGIN, ROOFLINE
 from convsweep.sweep.request import Request
 from convsweep.system.signals import Interrupts
 
@@ -136,12 +136,14 @@ class SweepMonitor:
             self.end_reason = "budget"
         return self.end_reason != "all_passes"
 
-    def active_cases(self, pass_index: int) -> Collection[Case] | None:
-        """Return the cases that need another pass; None: all."""
+    def active_cases(self, pass_index: int, *, auxiliary: bool = True) -> Collection[Case] | None:
+        """Return the cases that need another pass, None: all; without `auxiliary` only requested."""
         request = self._request
         if not request.adaptive:
             return None
         cases = active_cases(self.results, pass_index, request.precision, request.margin)
+        if cases is not None and not auxiliary:
+            cases = {case for case in cases if case.layer.role == CASE}
         if cases is not None and not cases:
             self.end_reason = "converged"
         return cases

@@ -180,7 +180,7 @@ class GroupQueue:
         for pass_index in range(request.passes):
             while (pass_index == 1 or request.adaptive) and (self.running or self._requeued):
                 yield None
-            active = self.monitor.active_cases(pass_index)
+            active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
             if pass_index == TUNED_AFTER and request.budget_s is not None:
@@ -213,9 +213,8 @@ class GroupQueue:
         for group, seed in self._groups(pass_index, active):
             if self._should_stop():
                 return
-            most_s = _AUXILIARY_SHARE * (self._request.budget_s or inf)
             auxiliary = group[0].layer.role != CASE
-            if auxiliary and self._auxiliary_s >= most_s:
+            if auxiliary and self._auxiliary_spent:
                 continue
             if pending := self._record_resolved(pass_index, group):
                 own = replace(
@@ -227,6 +226,11 @@ class GroupQueue:
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
                 self._auxiliary_s += auxiliary * (monotonic() - started)
+
+    @property
+    def _auxiliary_spent(self) -> bool:
+        """Whether roofline probes and separable parts have had their share of the budget."""
+        return self._auxiliary_s >= _AUXILIARY_SHARE * (self._request.budget_s or inf)
 
     def _should_stop(self) -> bool:
         self._stopped = self._stopped or self.monitor.should_stop()

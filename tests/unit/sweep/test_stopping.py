@@ -9,11 +9,13 @@ from convsweep import ConvProblem
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case, cross
 from convsweep.problems.workloads import Layer
+from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.stopping import (
     FIRST_LOOK,
     Budget,
     OpenComparisons,
     RunningResults,
+    SweepMonitor,
     active_cases,
     open_comparisons,
 )
@@ -78,6 +80,18 @@ def test_speedups_are_paired_by_pass() -> None:
         kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
     assert list(kept.log_speedups()) == [CASES[1]]
     assert kept.log_speedups()[CASES[1]] == pytest.approx([np.log(2), np.log(2)])
+
+
+def test_a_run_does_not_go_on_for_separable_parts_without_time_for_them() -> None:
+    request = read_request(Options(axes=("in_channels=8", "size=14"), budget="20s"))
+    monitor = SweepMonitor(request)
+    [part, *_] = request.separable_parts
+    for pass_index, median_s in enumerate([1.0, 2.0, 4.0, 1.0]):
+        monitor.results.add(pass_index, part, Outcome("ok", median_s=median_s))
+    assert monitor.active_cases(4) == {part}
+    assert monitor.end_reason == "all_passes"
+    assert monitor.active_cases(4, auxiliary=False) == set()
+    assert monitor.end_reason == "converged"
 
 
 def test_a_budget_runs_out_before_the_end_of_the_command() -> None:

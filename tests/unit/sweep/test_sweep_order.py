@@ -120,7 +120,7 @@ class OpenMonitor(SweepMonitor):
     def should_stop(self) -> bool:
         return self.stop()
 
-    def active_cases(self, pass_index: int) -> Collection[Case] | None:
+    def active_cases(self, pass_index: int, *, auxiliary: bool = True) -> Collection[Case] | None:
         return self.active(pass_index)
 
 
