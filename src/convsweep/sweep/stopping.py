@@ -137,7 +137,7 @@ class SweepMonitor:
         return self.end_reason != "all_passes"
 
     def active_cases(self, pass_index: int, *, auxiliary: bool = True) -> Collection[Case] | None:
-        """Return the cases that need another pass, None: all; without `auxiliary` only requested."""
+        """Return the cases that need another pass, `auxiliary` ones too; None: all."""
         request = self._request
         if not request.adaptive:
             return None
