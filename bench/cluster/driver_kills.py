@@ -131,15 +131,17 @@ def _await_ray() -> tuple[float, int]:
     started = time.monotonic()
     while (left := _ray_processes()) and time.monotonic() - started < _RAY_EXIT_S:
         time.sleep(0.05)
+    for process in left:
+        click.echo(f"left: {process.info}", err=True)
     return time.monotonic() - started, len(left)
 
 
-def _ray_processes() -> list[int]:
+def _ray_processes() -> list[psutil.Process]:
     """Return all other processes in this namespace."""
     here = psutil.Process().pid
     return [
-        process.pid
-        for process in psutil.process_iter(["status"])
+        process
+        for process in psutil.process_iter(["pid", "ppid", "status", "cmdline"])
         if process.pid not in (1, here) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 

@@ -15,7 +15,6 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import psutil
 
@@ -30,13 +29,30 @@ FAILED = "failed: "
 
 
 def main(nodes: int, folder: str) -> None:
-    """Run nodes with one slot each, with their files in `folder`."""
+    """Run nodes with one slot each, with their files in `folder`, until standard input ends.
+
+    A child process starts them: once it is killed, nothing is started any more.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    parent = Thread(target=_end_with_parent, args=[folder])
-    parent.start()  # before Ray, whose start may take minutes
+    if os.fork() == 0:
+        _start(nodes, folder)
+        signal.pause()
+    os.close(1)  # the reader sees the end of the child
+    sys.stdin.read()
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_WAIT_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _start(nodes: int, folder: str) -> None:
+    """Start the nodes, and print the address of the first one or why there is none."""
     logging.disable()
     os.environ["TMPDIR"] = folder
     Path(folder, "ray").mkdir(parents=True, exist_ok=True)  # Ray writes its address there
@@ -59,19 +75,6 @@ def main(nodes: int, folder: str) -> None:
     except Exception as error:
         sys.stdout.write(f"{FAILED}{one_line(str(error))}\n")
     sys.stdout.flush()
-    parent.join()
-
-
-def _end_with_parent(folder: str) -> None:
-    """Wait for the end of standard input, then end this process and all its descendants."""
-    sys.stdin.read()
-    while left := psutil.Process().children(recursive=True):
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=_WAIT_S)
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
 
 
 if __name__ == "__main__":
