@@ -39,11 +39,16 @@ class Reference:
 
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
-    """Compute the convolution of `inputs` in float64, and the scale of its rounding errors."""
-    x, w = inputs.x.cpu().double(), inputs.weights.dense.cpu().double()
-    bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
+    """Compute the convolution of `inputs` in float64, and the scale of its rounding errors.
 
-    y, size = _convolve(problem, x, w), _convolve(problem, x.abs(), w.abs())
+    The scale is a sum of positive terms, so float32 computes it to 1e-4 and in a third of the time.
+    """
+    x, w = inputs.x.cpu(), inputs.weights.dense.cpu()
+    bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
+    precise = torch.float64 if x.dtype is torch.float64 else torch.float32
+
+    y = _convolve(problem, x.double(), w.double())
+    size = _convolve(problem, x.to(precise).abs(), w.to(precise).abs())
     if bias is None:
         return Reference(y, None, float(size.max()))
     bias = bias.view(-1, *[1] * problem.rank)
