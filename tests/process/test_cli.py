@@ -16,6 +16,7 @@ from convsweep import cli
 from convsweep.analysis.cases import split
 from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.problems.grids import GRIDS
+from convsweep.results.store import read_environment
 
 
 class Result(NamedTuple):
@@ -112,6 +113,7 @@ BAD = {
     "run --grid smoke --out good.csv": ["good.csv"],
     "run --grid smoke --out good.csv/below": ["good.csv"],
     "run --grid smoke --out full": ["'full'"],
+    "run --grid smoke --ray local --profile-overhead": ["--profile-overhead", "--ray 'local'"],
     "run --grid smoke --shard 3/2": ["--shard 3/2", "such as 2/3"],
     "run --grid smoke --shard x": ["--shard x", "such as 2/3"],
     "run --grid smoke --shard 1/9": ["--shard 1/9", "4 groups"],
@@ -214,7 +216,17 @@ def test_env_describes_the_machine(command: Command) -> None:
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("smoke") / "run"
     done = subprocess.run(
-        [sys.executable, "-m", "convsweep", "run", "--grid", "smoke", "--out", out],
+        [
+            sys.executable,
+            "-m",
+            "convsweep",
+            "run",
+            "--grid",
+            "smoke",
+            "--out",
+            out,
+            "--profile-overhead",
+        ],
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,
@@ -243,6 +255,21 @@ def test_a_run_measures_every_backend(smoke: Path) -> None:
     assert (ok["min_s"] <= ok["median_s"]).all()
     assert (ok["median_s"] <= ok["p95_s"]).all()
     assert rows.loc[rows["status"] == "skipped", "median_s"].isna().all()
+
+
+def test_the_overhead_of_all_phases_adds_up_to_the_run(smoke: Path) -> None:
+    found = read_environment(smoke)
+    phases, spent = found["overhead"], found["time_spent"]
+    assert {f"{phase}_s": one["seconds"] for phase, one in phases.items()} | {
+        "wall_s": spent["wall_s"]
+    } == pytest.approx(spent)
+    assert sum(one["share"] for one in phases.values()) == pytest.approx(1)
+    rows = convsweep.load(smoke)
+    assert phases["warm_up"]["messages"] == (rows["status"] == "ok").sum()
+    assert phases["gate"]["messages"] >= 2 * phases["warm_up"]["messages"]
+    assert phases["other"]["messages"] is phases["networks"]["messages"] is None
+    if Path("/proc/self/stat").exists():
+        assert phases["start"]["page_faults"] > 0
 
 
 def test_a_run_writes_four_files(smoke: Path) -> None:

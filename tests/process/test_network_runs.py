@@ -8,6 +8,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.results.networks import CONVOLUTION
 from convsweep.sweep.network_runs import Network, time_once
+from convsweep.sweep.overhead import OverheadProfile
 from convsweep.sweep.worker_pool import WorkerProcess
 
 
@@ -19,7 +20,8 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     )
     how = (((1, 3, 8, 8),), "cpu", "float32", "contiguous", 1)
     small = Network("small", f"{tmp_path / 'nets.py'}:small", *how)
-    found = time_once(small, Settings(), 0, WorkerProcess)
+    profile = OverheadProfile()
+    found = time_once(small, Settings(), 0, profile.launch)
     assert isinstance(found, NetworkTimes)
     assert [(part.kind, part.problem) for part in found.parts] == [
         (CONVOLUTION, ConvProblem(3, 4, (8, 8), 3, bias=True)),
@@ -27,6 +29,8 @@ def test_a_users_network_is_timed_in_a_real_process(tmp_path: Path) -> None:
     ]
     assert 0 < sum(part.total_s for part in found.parts) <= found.instrumented_s
     broken = Network("broken", f"{tmp_path / 'nets.py'}:broken", *how)
+    counted = profile.figures({"networks_s": 1.0, "wall_s": 2.0})
+    assert {phase for phase, one in counted.items() if one["messages"]} == {"networks"}
     failed = time_once(broken, Settings(), 0, WorkerProcess)
     assert isinstance(failed, Outcome)
     assert failed.status == "error"

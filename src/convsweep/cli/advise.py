@@ -89,7 +89,7 @@ def advise(
     network = Network(
         name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
     )
-    ending = sweep_with_progress(LocalExecutor(request), out, resume, [network])
+    ending = sweep_with_progress(LocalExecutor(request), out, resume, networks=[network])
     with output.one_line_errors(out):
         advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
     if advice is None:

@@ -30,9 +30,20 @@ from convsweep.system.signals import exit_on_interrupt
 @options.out("New folder (default results/NAME-TIME).")
 @options.resume
 @click.option("--dry-run", is_flag=True, help="Print the number of cases and the expected time.")
+@click.option(
+    "--profile-overhead",
+    is_flag=True,
+    help="Print seconds, page faults and messages of the worker processes per phase.",
+)
 @options.ray_options
 def run(
-    out: Path | None, resume: bool, dry_run: bool, ray: str | None, nodes: str | None, **chosen: Any
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    profile_overhead: bool,
+    ray: str | None,
+    nodes: str | None,
+    **chosen: Any,
 ) -> int:
     """Measure a sweep.
 
@@ -45,6 +56,10 @@ def run(
 
     chosen["started_s"] = monotonic()
     if cluster.is_requested(ray, nodes):
+        if profile_overhead:
+            raise click.ClickException(
+                f"--profile-overhead counts on this machine, not --ray {ray!r}"
+            )
         return cluster.run(str(ray), nodes, chosen, out, resume, dry_run)
     if not (dry_run or resume):
         forkserver.start()
@@ -63,9 +78,15 @@ def run(
     with exit_on_interrupt():
         from convsweep.cli import terminal
         from convsweep.sweep.executor import LocalExecutor
-    ending = sweep_with_progress(LocalExecutor(request), out, resume)
+        from convsweep.sweep.overhead import OverheadProfile
+        from convsweep.sweep.worker_pool import WorkerProcess
+    profile = OverheadProfile() if profile_overhead else None
+    executor = LocalExecutor(request, profile.launch if profile else WorkerProcess)
+    ending = sweep_with_progress(executor, out, resume, profile=profile)
     failed = print_results(ending.folder, ending.summary)
     output.say(*terminal.end_lines(ending))
+    if profile:
+        output.print_table(terminal.overhead_table(ending.folder.environment["overhead"]))
     return output.interrupted() if ending.interrupted else failed
 
 

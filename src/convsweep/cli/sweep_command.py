@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsweep.cli import output
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from convsweep.results.store import RunFolder
     from convsweep.sweep.executor import Executor
-    from convsweep.sweep.network_runs import Network
     from convsweep.sweep.request import Request
     from convsweep.sweep.session import SweepResult
 
@@ -43,16 +41,14 @@ def finished(out: Path, request: Request) -> int | None:
     return int(failed)
 
 
-def sweep_with_progress(
-    executor: Executor, out: Path, resume: bool, networks: Sequence[Network] | None = None
-) -> SweepResult:
-    """Measure and show progress; `networks` are also timed end to end."""
+def sweep_with_progress(executor: Executor, out: Path, resume: bool, **more: Any) -> SweepResult:
+    """Measure and show progress; `more` are arguments of `run_sweep`."""
     from convsweep.cli import terminal
     from convsweep.sweep.session import run_sweep
 
     name, command = out.resolve().name, output.command_line()
     with output.one_line_errors(out), terminal.progress() as observe:
-        return run_sweep(executor, out, name, command, observe, resume=resume, networks=networks)
+        return run_sweep(executor, out, name, command, observe, resume=resume, **more)
 
 
 def print_results(folder: RunFolder, summary: DataFrame) -> int:

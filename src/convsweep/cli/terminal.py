@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from convsweep.cli.output import MAX_ROWS
 from convsweep.cli.plan import duration
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
+from convsweep.report.table import Table as TextTable
 from convsweep.sweep.session import SweepResult
 from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
@@ -191,6 +192,21 @@ def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:
         numbers = (str(counts[backend, status]) for status in statuses)
         table.add_row(backend, *numbers, f"{worst[backend]:.2f}" if backend in worst else "-")
     return table
+
+
+def overhead_table(overhead: Mapping[str, Mapping[str, float | None]]) -> TextTable:
+    """Return one line per phase of a run, from `overhead` in environment.json."""
+    heads = ("phase", "seconds", "share", "page faults", "messages", "ms per message")
+    rows = []
+    for phase, one in overhead.items():
+        numbers = (one["seconds"], one["page_faults"], one["messages"], one["ms_per_message"])
+        seconds, faults, messages, message_ms = (
+            "" if number is None else f"{number:,.{digits}f}"
+            for number, digits in zip(numbers, (2, 0, 0, 2), strict=True)
+        )
+        share = formatting.percent(one["share"] or 0)
+        rows.append((phase.replace("_", "-"), seconds, share, faults, messages, message_ms))
+    return TextTable(heads, rows, frozenset(heads[1:]))
 
 
 def skip_lines(

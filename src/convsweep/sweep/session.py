@@ -22,6 +22,7 @@ from convsweep.results.store import RunFolder
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
 from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, networks_of
+from convsweep.sweep.overhead import OverheadProfile
 from convsweep.sweep.request import Request
 from convsweep.sweep.resume import completed_results, earlier_settings, require_same
 from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
@@ -64,12 +65,14 @@ def run_sweep(
     *,
     resume: bool = False,
     networks: Sequence[Network] | None = None,
+    profile: OverheadProfile | None = None,
 ) -> SweepResult:
     """Measure everything, write each row at once, and write the summary.
 
     The first interrupt ends the sweep after the current group; `resume` continues the run in `out`.
-    `networks` are timed end to end; by default those whose layers are in the request. Raises
-    `ValueError` if another run writes to `out`, or the run there cannot be resumed.
+    `networks` are timed end to end; by default those whose layers are in the request. `profile`
+    has the counts of the executor's worker processes. Raises `ValueError` if another run writes to
+    `out`, or the run there cannot be resumed.
     """
     with locked(out), Interrupts() as interrupts, ExitStack() as files:
         if not resume:
@@ -131,6 +134,8 @@ def run_sweep(
         for queue in queues:
             machines(metadata)[queue.environment.id]["settings"]["blocks"] = queue.blocks
         end = {"time_spent": total, "end_reason": end_reason, "rows": writer.rows}
+        if profile:
+            end["overhead"] = profile.figures(session_s)
         writer.update_metadata(end | executor.metadata(earlier))
     left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
     undecided = tuple(one for one in left if one)

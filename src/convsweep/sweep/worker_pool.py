@@ -23,13 +23,14 @@ SLOW_CALL_S = 1.0
 """A reply that takes longer is reported as a slow call."""
 _STALL_S = 5
 """Time limit for the rest of a message once its first bytes are sent."""
-_PHASES: dict[type[messages.Message], str] = {
+PHASES: dict[type[messages.Message], str] = {
     messages.Describe: "start_s",
     messages.Setup: "reference_s",
     messages.Validate: "gate_s",
     messages.WarmUp: "warm_up_s",
     messages.Block: "timing_s",
     messages.Finish: "gate_s",
+    messages.TimeNetwork: "networks_s",
 }
 """Key of `time_spent` in environment.json per message."""
 
@@ -59,7 +60,7 @@ class WorkerProcess:
         with forkserver.isolated_start():
             self._process.start()
         theirs.close()
-        self._idle = True
+        self.pid, self._idle = self._process.pid, True
         _limit_stalls(self._connection)
 
     def ask(
@@ -159,7 +160,7 @@ class WorkerPool:
         try:
             reply = process.ask(request, limit_s, on_slow_call)
         finally:
-            self._add_time(_PHASES[type(request)], monotonic() - started)
+            self._add_time(PHASES[type(request)], monotonic() - started)
         if isinstance(request, messages.Validate) and isinstance(reply, Outcome):
             # Calls of the gate warm the backend up.
             self._add_time("gate_s", -reply.gate_calls_s)

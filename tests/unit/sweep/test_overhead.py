@@ -1,0 +1,36 @@
+"""Page faults and messages of worker processes, counted from outside."""
+
+import mmap
+import os
+import sys
+
+import pytest
+
+from convsweep.sweep.overhead import OverheadProfile, page_faults
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts are in /proc")
+def test_each_page_that_is_touched_first_is_a_fault() -> None:
+    pages, before = 1_000, page_faults(os.getpid())
+    with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for page in range(pages):
+            memory[page * mmap.PAGESIZE] = 1
+        after = page_faults(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before >= pages
+
+
+def test_the_faults_of_no_process_are_unknown() -> None:
+    assert page_faults(2**30) is None
+
+
+def test_unknown_faults_are_no_zero() -> None:
+    profile = OverheadProfile()
+    profile.add("gate_s", None)
+    profile.add("timing_s", 0)
+    found = profile.figures({"gate_s": 1.0, "wall_s": 4.0})
+    assert found["gate"]["page_faults"] is None
+    assert found["timing"]["page_faults"] == 0
+    assert found["gate"]["messages"] == found["timing"]["messages"] == 1
