@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pandas import DataFrame
 
 from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
 from convsweep import formatting
-from convsweep.report.plots.axes import log_seconds, log_ticks_at
+from convsweep.report.plots.axes import add_panels, log_ratios, log_seconds, log_ticks_at
 from convsweep.report.plots.style import (
-    COLORS,
     GREY,
     Look,
     Picture,
@@ -22,13 +22,13 @@ from convsweep.report.plots.style import (
     new_figure,
 )
 
-_BAR = 0.36
 _GAINS = {
     "child_gains": "worker process",
     "parent_gains": "parent, to the last row",
     "summary_gains": "parent, in the summary",
 }
-_MEDIAN_COLOR, _P95_COLOR = COLORS[5], COLORS[1]
+_CHANGES = {"median_change": "-", "p95_change": "--"}
+_NAMES = {"median_change": "median", "p95_change": "95th percentile"}
 
 
 def percent(change: float) -> str:
@@ -39,7 +39,7 @@ def percent(change: float) -> str:
 def tool_pictures(rows: DataFrame) -> list[Picture]:
     """Return the figures of speedups and of changes between runs."""
     with drawing_style():
-        return [_answers(rows), _steadiness(rows)]
+        return [_answers(agreement.most_measured(rows)), _error_against_cost(rows)]
 
 
 def _answers(rows: DataFrame) -> Picture:
@@ -89,45 +89,50 @@ def _dots(ax: Axes, rows: DataFrame, pairs: list[str], lane: float, look: Look) 
                 marker="|", markersize=11, markeredgewidth=1.6, linestyle="none")  # fmt: skip
 
 
-def _steadiness(rows: DataFrame) -> Picture:
-    """Return bars of the median and 95th percentile change, per tool."""
+def _error_against_cost(rows: DataFrame) -> Picture:
+    """Return lines of the median and 95th percentile change over the seconds taken, per tool."""
     table = agreement.by_tool(rows).dropna(subset="p95_change")
-    figure = new_figure(1.5 + 0.55 * max(1, len(table)))
-    ax = figure.subplots()
-    places = np.arange(len(table))
-    ax.barh(places - _BAR / 2, 100 * table["median_change"], _BAR, color=_MEDIAN_COLOR,
-            label="median")  # fmt: skip
-    ends = ax.barh(places + _BAR / 2, 100 * table["p95_change"], _BAR, color=_P95_COLOR,
-                   label="95th percentile")  # fmt: skip
-    ax.bar_label(ends, [*map(percent, table["p95_change"])], padding=3, fontsize=9)
-    names = [f"{tool}\n{run_s:.1f} s per run" for tool, run_s in table["run_s"].items()]
-    ax.set_yticks(places, names)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
-    ax.margins(x=0.12)
-    ax.set_xlabel("change of a speedup between two runs of the same tool (%)")
-    figure.legend(loc="outside lower center", ncols=2)
+    shown = looks(agreement.tool_names(rows))
+    sets = list(table["pairs"].unique())
+    figure = new_figure(4.6)
+    axes = add_panels(figure, sets, "seconds per run", "change between two runs (%)")
+    for ax, name in zip(axes, sets, strict=True):
+        ours = table[table["pairs"] == name]
+        for tool, lines in ours.groupby("tool"):
+            look = shown[str(tool)]
+            for column, style in _CHANGES.items():
+                ax.plot(lines["run_s"], 100 * lines[column], style, color=look.color,
+                        marker=look.marker, markersize=5)  # fmt: skip
+        log_ticks_at(ax, table["seconds"])
+        ax.set_yscale("log")
+        log_ratios(ax.yaxis)
+    handles = [Line2D([], [], color=GREY, linestyle=style, label=_NAMES[column])
+               for column, style in _CHANGES.items()]  # fmt: skip
+    legend(figure, {tool: shown[tool] for tool in shown if tool in set(table["tool"])},
+           lines=handles, joined=False)  # fmt: skip
     return Picture(
-        name="steadiness",
+        name="error_against_cost",
         figure=figure,
-        title=steadiness(table),
-        alt="Bar chart: change of a speedup between two runs of the same tool, median and "
-        f"95th percentile, for {formatting.join(list(map(str, table.index)))}.",
-        caption="Over all pairs of layers and all two runs of a tool. Shorter is better. "
-        "The time per run stands below each name.",
+        title=steadiness(agreement.by_tool(agreement.most_measured(rows))),
+        alt="Line charts: change of a speedup between two runs of the same tool over the seconds "
+        f"per run, for {formatting.join(list(map(str, table['tool'].unique())))}.",
+        caption="Change of a speedup over all pairs of layers and all two runs of a tool with "
+        "equal seconds. Lower is better; further left is cheaper. Ticks are the seconds asked.",
     )
 
 
 def steadiness(table: DataFrame) -> str:
     """Return a sentence: changes of convsweep and pytest-benchmark, or the smallest change."""
-    if table.empty:
+    changed = table.dropna(subset="p95_change").set_index("tool")
+    if changed.empty:
         return "A single run has no change"
-    if not {agreement.OURS, agreement.RIVAL} <= set(table.index):
-        best = table["p95_change"].idxmin()
+    if not {agreement.OURS, agreement.RIVAL} <= set(changed.index):
+        best = changed["p95_change"].idxmin()
         return (
-            f"Smallest change: {best}, {percent(table['p95_change'].min())} at the 95th percentile"
+            f"Smallest change: {best}, {percent(changed['p95_change'].min())} at the 95th "
+            "percentile"
         )
-    ours, rival = table.loc[agreement.OURS], table.loc[agreement.RIVAL]
+    ours, rival = changed.loc[agreement.OURS], changed.loc[agreement.RIVAL]
     return (
         f"95th percentile change of a speedup: {percent(ours['p95_change'])} between two runs of "
         f"convsweep ({ours['run_s']:.1f} s each), {percent(rival['p95_change'])} with "

@@ -14,7 +14,7 @@ from convsweep.problems.problem import ConvProblem
 def make_layer(pair: ConvProblem, layer: str) -> Callable[[], Tensor]:
     """Return a call of the `standard` or `separable` layer on random inputs."""
     x = torch.randn(pair.input_shape)
-    shape = {"stride": pair.stride, "padding": pair.padding}
+    shape = {"stride": pair.stride, "padding": pair.padding, "dilation": pair.dilation}
     if layer == "standard":
         weight = torch.randn(pair.weight_shape)
         return lambda: conv2d(x, weight, **shape)

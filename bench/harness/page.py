@@ -52,8 +52,9 @@ def _context(run: Path, rows: DataFrame, costs: DataFrame | None) -> dict[str, A
     minute = time_spent(run / MINUTE)
     return {
         "sentences": summarize(rows),
-        "tools": tool_table(rows, metadata),
-        "answers": answer_table(rows),
+        "tools": tool_table(rows),
+        "efforts": effort_table(rows, metadata),
+        "answers": answer_table(agreement.most_measured(rows)),
         "commits": formatting.join(list(map(str, rows["commit"].dropna().unique()))),
         "costs": None if costs is None else cost_table(costs),
         "cost": None if costs is None else figures.cost(costs),
@@ -77,48 +78,65 @@ def _template() -> Any:
 
 
 def summarize(rows: DataFrame) -> list[str]:
-    """Return the findings, most important first."""
-    table = agreement.by_tool(rows)
-    lines = [figures.steadiness(table.dropna(subset="p95_change")) + "."]
-    if {agreement.OURS, agreement.RIVAL} <= set(table.index):
-        ratio = table.loc[agreement.OURS, "p95_change"] / table.loc[agreement.RIVAL, "p95_change"]
+    """Return the findings at the seconds with most rounds, most important first."""
+    chosen = agreement.most_measured(rows)
+    table = agreement.by_tool(chosen)
+    lines = [figures.steadiness(table) + "."]
+    by_name = table.set_index("tool")
+    if {agreement.OURS, agreement.RIVAL} <= set(by_name.index):
+        ours, rival = (
+            by_name.loc[name, "p95_change"] for name in (agreement.OURS, agreement.RIVAL)
+        )
         lines.append(
-            f"convsweep's speedups vary {formatting.digits(ratio)} times as much as "
+            f"convsweep's speedups vary {formatting.digits(ours / rival)} times as much as "
             f"{agreement.RIVAL}'s."
         )
-    widest = agreement.widest_disagreement(rows)
+    widest = agreement.widest_disagreement(chosen)
     lines.append(
         f"The tools disagree most on {short_name(widest.pair)}. The separable layer's speedup is "
         f"{formatting.digits(widest.low)} with {widest.lowest} and "
         f"{formatting.digits(widest.high)} with {widest.highest}."
     )
-    count = agreement.count_covering(rows)
-    if count.intervals:
+    covered = agreement.covering(rows[rows["tool"] == agreement.OURS]).dropna()
+    if len(covered):
         lines.append(
-            f"{count.covering} of convsweep's {count.intervals} 95 % intervals "
-            f"({figures.percent(count.covering / count.intervals)}) cover the median of its runs."
+            f"{covered.sum():.0f} of convsweep's {len(covered)} 95 % intervals "
+            f"({figures.percent(covered.mean())}) contain the median of the other runs."
         )
     return lines
 
 
-def tool_table(rows: DataFrame, metadata: dict[str, dict[str, str]]) -> Table:
-    """Return one row per tool: version, options, cost, changes and mean speedup."""
-    numbers = ("runs", "seconds per run", "median change", "95th percentile", "mean speedup")
+def tool_table(rows: DataFrame) -> Table:
+    """Return one row per set of pairs, tool and seconds: cost, changes, coverage, shares."""
+    heads = (
+        "pairs", "tool", "seconds asked", "taken", "runs", "answers", "median change",
+        "95th percentile", "coverage", "timing", "timing + warm-up", "mean speedup",
+    )  # fmt: skip
+    shares = ("median_change", "p95_change", "coverage", *agreement.SHARES)
     cells = [
         (
-            str(tool),
-            metadata.get(str(tool), {}).get("version", ""),
-            metadata.get(str(tool), {}).get("options", ""),
-            metadata.get(str(tool), {}).get("statistic", ""),
-            f"{row['runs']:.0f}",
+            str(row["pairs"]),
+            str(row["tool"]),
+            f"{row['seconds']:g}",
             f"{row['run_s']:.1f}",
-            figures.percent(row["median_change"]),
-            figures.percent(row["p95_change"]),
+            f"{row['runs']:.0f}",
+            f"{row['answers']:.0f}",
+            *(figures.percent(row[name]) for name in shares),
             formatting.digits(row["mean_speedup"]),
         )
-        for tool, row in agreement.by_tool(rows).iterrows()
+        for _, row in agreement.by_tool(rows).iterrows()
     ]
-    return Table(("tool", "version", "options", "headline", *numbers), cells, frozenset(numbers))
+    return Table(heads, cells, frozenset(heads[2:]))
+
+
+def effort_table(rows: DataFrame, metadata: dict[str, dict[str, str]]) -> Table:
+    """Return one row per tool: its version, its statistic and how it takes the seconds asked."""
+    columns = ("version", "statistic", "options")
+    cells = [
+        (name, *(metadata.get(name, {}).get(column, "") for column in columns))
+        for name in agreement.tool_names(rows)
+    ]
+    return Table(("tool", *columns), cells, frozenset())
 
 
 def answer_table(rows: DataFrame) -> Table:

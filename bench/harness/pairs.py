@@ -1,14 +1,15 @@
-"""Eight pairs of layers that every tool times: standard and separable."""
+"""Sets of eight pairs of layers that every tool times: standard and separable."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.workloads import PROBLEM_COLUMNS
+from convsweep.problems.workloads import CONVBENCH, PROBLEM_COLUMNS, workloads
 
 VARIABLE = "HARNESS_PAIRS"
 """Environment variable with the labels of the pairs to time."""
@@ -19,6 +20,10 @@ LAYERS = ("standard", "separable")
 def _pair(in_channels: int, size: int, out_channels: int, stride: int) -> ConvProblem:
     return ConvProblem(in_channels, out_channels, (size, size), 3, stride=stride, padding=1)
 
+
+LEAST_CHANNELS = 16
+MOST_MACS = 300_000_000
+"""Of a standard layer of ConvBench: a run of five seconds times 16 layers."""
 
 # MobileNetV1's shapes: channels rise as the image shrinks.
 PAIRS = (
@@ -33,12 +38,39 @@ PAIRS = (
 )
 
 
+def convbench_pairs() -> tuple[ConvProblem, ...]:
+    """Return eight problems of the ConvBench sample, always the same.
+
+    They have a sensible separable twin: layers behind a network's stem, with overlapping windows.
+    """
+    found = [
+        layer.problem
+        for layer in workloads()[CONVBENCH]
+        if layer.problem.groups == 1
+        and layer.problem.in_channels >= LEAST_CHANNELS
+        and min(layer.problem.kernel_size) > max(layer.problem.stride)
+        and layer.problem.macs < MOST_MACS
+    ]
+    return tuple(random.Random(14).sample(found, len(PAIRS)))
+
+
+PAIR_SETS: Mapping[str, Callable[[], Sequence[ConvProblem]]] = {
+    "mobilenet": lambda: PAIRS,
+    "convbench": convbench_pairs,
+}
+
+
 def short_name(label: str) -> str:
-    """Return a short name such as `128 → 256, 28x28, stride 2` for a label."""
+    """Return a short name such as `128 → 256, 28x28, stride 2` for a label; kernels are 3x3."""
     problem = ConvProblem.parse(label)
+    kernel = "" if set(problem.kernel_size) == {3} else f", {_by(problem.kernel_size)} kernel"
     stride = "" if problem.stride[0] == 1 else f", stride {problem.stride[0]}"
-    size = "x".join(map(str, problem.input_size))
-    return f"{problem.in_channels} → {problem.out_channels}, {size}{stride}"
+    size = _by(problem.input_size)
+    return f"{problem.in_channels} → {problem.out_channels}, {size}{kernel}{stride}"
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def to_environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:

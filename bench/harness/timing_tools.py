@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,11 +19,6 @@ from convsweep.problems.problem import ConvProblem
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"
-
-CONVSWEEP_OPTIONS = ("--budget", "8s", "--precision", "0.5%")
-"""Options with which convsweep takes no longer than pytest-benchmark."""
-PYPERF_OPTIONS = ("--fast",)
-"""By default pyperf starts 20 processes per benchmark, each of which imports torch."""
 
 PROBLEMS, RUN, OUTPUT = "problems.csv", "run", "output.json"
 
@@ -56,21 +51,51 @@ class Tool:
     """Statistic that it reports first."""
     command: tuple[str, ...]
     """Started in a new folder that contains the pairs as `problems.csv`."""
-    options: tuple[str, ...]
-    """End of the command: the measurement effort."""
+    effort: str
+    """How it is made to take the seconds that it is given."""
+    options: Callable[[Allowance], tuple[str, ...]]
+    """End of the command, for given seconds."""
     read: Callable[[Path], Answers]
     """Reader of its output in that folder."""
+    shortest: tuple[str, ...] | None = None
+    """Options of its shortest run, whose seconds it needs anyway; None if it keeps a budget."""
+    least_s: float = 0.0
+    """It is left out of shorter runs."""
+    exit_codes: tuple[int, ...] = (0,)
+    """Exit codes of a run with a result."""
+
+
+class Allowance(NamedTuple):
+    """Time that a tool has."""
+
+    seconds: float
+    """Time for its measurements, without what its shortest run takes."""
+    layers: int
+    round_s: float
+    """Time of one call of every layer."""
 
 
 class ToolRun(NamedTuple):
     """One run of a tool."""
 
     answers: Answers
+    """Without those pairs that it had no time for."""
     run_s: float
     """From start to end of its process."""
+    shares: Mapping[str, float]
+    """Shares of the time after the start of its workers, by column; only of convsweep."""
 
 
-def run_tool(tool: Tool, pairs: Sequence[ConvProblem]) -> ToolRun:
+def allowance(shortest: ToolRun | None, seconds: float, layers: int) -> Allowance:
+    """Return what is left of `seconds` for measurements."""
+    if shortest is None:
+        return Allowance(seconds, layers, 0.0)
+    answers = shortest.answers.values()
+    round_s = sum(answer.standard_s + answer.separable_s for answer in answers)
+    return Allowance(max(seconds - shortest.run_s, 0.0), layers, round_s)
+
+
+def run_tool(tool: Tool, pairs: Sequence[ConvProblem], options: Sequence[str]) -> ToolRun:
     """Run a tool once on the pairs, in fresh processes.
 
     Raises:
@@ -79,16 +104,30 @@ def run_tool(tool: Tool, pairs: Sequence[ConvProblem]) -> ToolRun:
     with tempfile.TemporaryDirectory(prefix="harness-") as name:
         folder = Path(name)
         write_problems(pairs, folder / PROBLEMS)
-        command = [sys.executable, *tool.command, *tool.options]
+        command = [sys.executable, *tool.command, *options]
         started = perf_counter()
         done = subprocess.run(
             command, cwd=folder, env=_environment(pairs), capture_output=True, text=True
         )
         run_s = perf_counter() - started
-        if done.returncode:
+        if done.returncode not in tool.exit_codes:
             raise RuntimeError(f"{tool.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         answers = tool.read(folder)
-        return ToolRun({pair.label: answers[pair.label] for pair in pairs}, run_s)
+        by_pair = {pair.label: answers[pair.label] for pair in pairs if pair.label in answers}
+        return ToolRun(by_pair, run_s, _shares(folder / RUN / "environment.json"))
+
+
+def _shares(path: Path) -> dict[str, float]:
+    """Return the shares of timing, and of timing and warm-up, of a run of convsweep."""
+    if not path.is_file():
+        return {}
+    spent = json.loads(path.read_text(encoding="utf-8"))["time_spent"]
+    started_s = spent["wall_s"] - spent.get("start_s", 0.0)
+    used_s = spent["timing_s"] + spent["warm_up_s"]
+    return {
+        "timing_share": spent["timing_s"] / started_s,
+        "timing_and_warm_up_share": used_s / started_s,
+    }
 
 
 def _environment(pairs: Sequence[ConvProblem]) -> dict[str, str]:
@@ -132,6 +171,8 @@ def _read_pyperf(folder: Path) -> Answers:
 
 
 def _read_convsweep(folder: Path) -> Answers:
+    if not (folder / RUN / "summary.csv").is_file():
+        return {}
     with (folder / RUN / "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["problem"], row["backend"]): row for row in csv.DictReader(file)}
     return {
@@ -143,7 +184,7 @@ def _read_convsweep(folder: Path) -> Answers:
             _number(row["speedup_ci_high"]),
         )
         for (pair, backend), row in rows.items()
-        if backend == "separable"
+        if backend == "separable" and row["speedup"]
     }
 
 
@@ -151,10 +192,8 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _torch(way: str) -> Tool:
-    command = (str(CLIENTS / "torch_timer.py"), OUTPUT, f"{way}_autorange")
-    headline = f"median of Timer.{way}_autorange"
-    return Tool(f"torch {way}", "torch", headline, command, (), _read_torch)
+def _budget(allowed: Allowance) -> tuple[str, ...]:
+    return ("--budget", f"{allowed.seconds:g}s", "--precision", "0.1%")
 
 
 # fmt: off
@@ -168,16 +207,30 @@ _PYTEST = (
     str(CLIENTS / "pytest_benchmark_pairs.py"), f"--benchmark-json={OUTPUT}",
 )
 _PYPERF = (str(CLIENTS / "pyperf_pairs.py"), "-o", OUTPUT, "--inherit-environ", VARIABLE)
+_ONE_VALUE = ("--processes=1", "--loops=1", "--warmups=0")
+
+_CUT_OFF = (0, 1)  # convsweep has 1 if the budget left out all cases
 
 TOOLS = (
-    Tool("convsweep", "convsweep", "geometric mean over passes of a ratio of medians",
-         _CONVSWEEP, CONVSWEEP_OPTIONS, _read_convsweep),
+    Tool("convsweep", "convsweep", "trimmed mean over passes of a ratio of medians", _CONVSWEEP,
+         "--budget SECONDS --precision 0.1%", _budget, _read_convsweep, exit_codes=_CUT_OFF),
     Tool("convsweep, system", "convsweep", "the same, with the C library's own allocator",
-         _CONVSWEEP, (*CONVSWEEP_OPTIONS, "--allocator", "system"), _read_convsweep),
-    Tool("pytest-benchmark", "pytest-benchmark", "median",
-         _PYTEST, (), _read_pytest_benchmark),
-    _torch("blocked"),
-    _torch("adaptive"),
-    Tool("pyperf", "pyperf", "mean", _PYPERF, PYPERF_OPTIONS, _read_pyperf),
+         _CONVSWEEP, "--budget SECONDS --precision 0.1% --allocator system",
+         lambda allowed: (*_budget(allowed), "--allocator", "system"), _read_convsweep,
+         exit_codes=_CUT_OFF),
+    Tool("pytest-benchmark", "pytest-benchmark", "median", _PYTEST,
+         "--benchmark-max-time for equal shares of the time per layer, its own calibration",
+         lambda allowed: (f"--benchmark-max-time={max(allowed.seconds / allowed.layers, 1e-6):g}",),
+         _read_pytest_benchmark,
+         shortest=("--benchmark-max-time=0.000001", "--benchmark-min-rounds=1")),
+    Tool("torch blocked", "torch", "median of all measurements of Timer.blocked_autorange",
+         (str(CLIENTS / "torch_timer.py"), OUTPUT),
+         "blocked_autorange of at most 0.2 s per layer, repeated over all pairs",
+         lambda allowed: (f"{allowed.seconds:g}",), _read_torch, shortest=("0",)),
+    # One process per layer, each of which imports torch, takes most of a minute.
+    Tool("pyperf", "pyperf", "mean", _PYPERF,
+         "one process per layer, as many values as fit, one call each",
+         lambda allowed: (*_ONE_VALUE, f"--values={1 + int(allowed.seconds / allowed.round_s)}"),
+         _read_pyperf, shortest=(*_ONE_VALUE, "--values=1"), least_s=60.0),
 )
 # fmt: on

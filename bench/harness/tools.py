@@ -1,8 +1,9 @@
-"""Comparison of timing tools on the same pairs of layers, written to `tools.csv`.
+"""Comparison of timing tools on the same pairs of layers at equal seconds, written to `tools.csv`.
 
-    python -m bench.harness.tools --rounds 8 --out results/harness
+    python -m bench.harness.tools --seconds 5:8 --seconds 60:3 --out results/harness
 
-Every round runs every tool once, in random order. Started rounds are completed.
+Every round runs every tool once on every set of pairs and for each number of seconds, in random
+order. Started rounds are completed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import click
 
-from bench.harness.pairs import PAIRS
-from bench.harness.timing_tools import TOOLS, Tool, ToolRun, run_tool
+from bench.harness.pairs import LAYERS, PAIR_SETS
+from bench.harness.timing_tools import TOOLS, Tool, ToolRun, allowance, run_tool
 from convsweep.measure.outcome import utc_now
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import cpu_name
@@ -31,7 +34,11 @@ COLUMNS = (
     "version",
     "commit",
     "started_at",
+    "pairs",
+    "seconds",
     "run_s",
+    "timing_share",
+    "timing_and_warm_up_share",
     "pair",
     "standard_s",
     "separable_s",
@@ -43,37 +50,64 @@ COLUMNS = (
 
 def compare(
     tools: Sequence[Tool],
-    pairs: Sequence[ConvProblem],
+    pair_sets: Mapping[str, Sequence[ConvProblem]],
     out: Path,
     *,
-    rounds: int,
+    rounds: Mapping[float, int],
     seed: int = 0,
     echo: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run the missing part of the rounds; append the rows of each tool run."""
+    """Run the missing part of the rounds; append the rows of each tool run.
+
+    `rounds` is the number of rounds per number of seconds.
+
+    Raises:
+        ValueError: the file in `out` has other columns.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    done = _done(out / FILE)
     environment = describe({"cpu": cpu_name()})
     _write_environment(environment, tools, out)
-    done = _done(out / FILE)
-    for round_index in range(rounds):
-        order = random.Random(f"{seed} {round_index}").sample(tools, len(tools))
-        for tool in (tool for tool in order if (round_index, tool.name) not in done):
+    shortest: dict[tuple[str, str], ToolRun | None] = {}
+    for round_index in range(max(rounds.values())):
+        jobs = [job for job in product(tools, pair_sets, rounds) if _fits(*job)]
+        random.Random(f"{seed} {round_index}").shuffle(jobs)
+        for tool, name, seconds in jobs:
+            key = (round_index, tool.name, name, seconds)
+            if round_index >= rounds[seconds] or key in done:
+                continue
+            pairs = pair_sets[name]
+            if (tool.name, name) not in shortest:
+                options = tool.shortest
+                shortest[tool.name, name] = options and run_tool(tool, pairs, options)
+            allowed = allowance(shortest[tool.name, name], seconds, len(LAYERS) * len(pairs))
             head = {
                 "round": round_index,
                 "tool": tool.name,
                 "version": version(tool.package),
                 "commit": environment["commit"],
                 "started_at": utc_now(),
+                "pairs": name,
+                "seconds": seconds,
             }
-            tool_run = run_tool(tool, pairs)
+            tool_run = run_tool(tool, pairs, tool.options(allowed))
             _append(out / FILE, _rows(head, tool_run))
-            echo(f"round {round_index + 1} of {rounds}: {tool.name}, {tool_run.run_s:.1f} s")
+            echo(
+                f"round {round_index + 1} of {rounds[seconds]}: {tool.name}, {name}, "
+                f"{seconds:g} s asked, {tool_run.run_s:.1f} s taken, "
+                f"{len(tool_run.answers)} answers"
+            )
+
+
+def _fits(tool: Tool, pairs: str, seconds: float) -> bool:
+    del pairs
+    return seconds >= tool.least_s
 
 
 def _rows(head: dict[str, object], tool_run: ToolRun) -> list[dict[str, object]]:
+    whole = {**head, "run_s": tool_run.run_s, **tool_run.shares}
     return [
-        {**head, "run_s": tool_run.run_s, "pair": pair, **answer._asdict()}
-        for pair, answer in tool_run.answers.items()
+        {**whole, "pair": pair, **answer._asdict()} for pair, answer in tool_run.answers.items()
     ]
 
 
@@ -86,12 +120,17 @@ def _append(path: Path, rows: Iterable[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def _done(path: Path) -> set[tuple[int, str]]:
-    """Return the rounds and tools that have rows."""
+def _done(path: Path) -> set[tuple[int, str, str, float]]:
+    """Return round, tool, set of pairs and seconds of the runs that have rows."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
-        return {(int(row["round"]), row["tool"]) for row in csv.DictReader(file)}
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{str(path)!r} has the columns of another version; move it away")
+        return {
+            (int(row["round"]), row["tool"], row["pairs"], float(row["seconds"])) for row in reader
+        }
 
 
 def _write_environment(environment: dict[str, object], tools: Sequence[Tool], out: Path) -> None:
@@ -104,14 +143,33 @@ def _write_environment(environment: dict[str, object], tools: Sequence[Tool], ou
         tool.name: {
             "version": version(tool.package),
             "statistic": tool.statistic,
-            "options": " ".join(tool.options) or "its defaults",
+            "options": tool.effort,
         }
         for tool in tools
     }
     path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
+def _rounds(seconds: Sequence[str], rounds: int) -> dict[float, int]:
+    """Return the number of rounds per number of seconds; `5:8` has its own."""
+    found = {}
+    for text in seconds:
+        asked, _, own = text.partition(":")
+        if not (re.fullmatch(r"\d+(\.\d+)?(:\d+)?", text) and float(asked) and int(own or rounds)):
+            raise click.UsageError(f"--seconds {text}: allowed are seconds, or SECONDS:ROUNDS")
+        found[float(asked)] = int(own or rounds)
+    return found
+
+
 @click.command()
+@click.option(
+    "--seconds", metavar="S[:N]", multiple=True, default=("10",), show_default=True,
+    help="Seconds per run of a tool, and the number of rounds with them. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--pairs", metavar="SET", multiple=True, default=("mobilenet",), show_default=True,
+    type=click.Choice([*PAIR_SETS]), help="Set of pairs: mobilenet or convbench. Repeatable.",
+)  # fmt: skip
 @click.option("--rounds", metavar="N", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/harness"))
 @click.option(
@@ -124,10 +182,17 @@ def _write_environment(environment: dict[str, object], tools: Sequence[Tool], ou
     type=click.Choice([tool.name for tool in TOOLS]),
     help="Tool to leave out, for example a slow one. Repeatable.",
 )
-def main(rounds: int, out: Path, seed: int, without: tuple[str, ...]) -> None:
-    """Compare timing tools on the same pairs of layers."""
+def main(
+    seconds: tuple[str, ...], pairs: tuple[str, ...], rounds: int, out: Path, seed: int,
+    without: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Compare timing tools on the same pairs of layers at equal seconds."""
     tools = [tool for tool in TOOLS if tool.name not in without]
-    compare(tools, PAIRS, out, rounds=rounds, seed=seed, echo=click.echo)
+    pair_sets = {name: PAIR_SETS[name]() for name in pairs}
+    try:
+        compare(tools, pair_sets, out, rounds=_rounds(seconds, rounds), seed=seed, echo=click.echo)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

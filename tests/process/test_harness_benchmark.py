@@ -4,16 +4,17 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from bench.harness import agreement, noop_sweep, overhead, page, timing_tools, tools
-from bench.harness.pairs import PAIRS, short_name
-from bench.harness.timing_tools import TOOLS, Tool, run_tool
+from bench.harness.pairs import PAIRS, convbench_pairs, short_name
+from bench.harness.timing_tools import TOOLS, Answer, Tool, ToolRun, allowance, run_tool
 from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import read_problems
 
 FIRST, SECOND = PAIRS[0].label, PAIRS[3].label
@@ -35,8 +36,18 @@ def tool_rows() -> list[dict[str, object]]:
         for pair, speedups in by_pair.items():
             for index, speedup in enumerate(speedups):
                 low, high = INTERVALS[pair][index] if tool == "convsweep" else ("", "")
-                head = (index, tool, "1.0", "abc", "2026-01-01", RUN_S[tool][index], pair)
-                row = (*head, 1e-3 * speedup, 1e-3, speedup, low, high)
+                head = (
+                    index,
+                    tool,
+                    "1.0",
+                    "abc",
+                    "2026-01-01",
+                    "mobilenet",
+                    10,
+                    RUN_S[tool][index],
+                )
+                shares = (0.5 + 0.1 * index, 0.8) if tool == "convsweep" else ("", "")
+                row = (*head, *shares, pair, 1e-3 * speedup, 1e-3, speedup, low, high)
                 made.append(dict(zip(tools.COLUMNS, row, strict=True)))
     return made
 
@@ -68,7 +79,7 @@ def test_a_change_is_the_difference_of_two_logarithms(rows: pd.DataFrame) -> Non
 
 
 def test_a_tools_row_counts_by_hand(rows: pd.DataFrame) -> None:
-    table = agreement.by_tool(rows)
+    table = agreement.by_tool(rows).set_index("tool")
     assert list(table.index) == ["convsweep", "pytest-benchmark"]
     ours, rival = table.loc["convsweep"], table.loc["pytest-benchmark"]
     # Ours changes by 0, 0, 0, 0, ln 1.25, ln 1.25; the other by 0, 0, ln 2 four times.
@@ -78,6 +89,26 @@ def test_a_tools_row_counts_by_hand(rows: pd.DataFrame) -> None:
     assert (ours["run_s"], rival["run_s"], ours["runs"]) == (11.0, 13.0, 3)
     assert ours["mean_speedup"] == pytest.approx(math.sqrt(4 * 2))
     assert rival["mean_speedup"] == pytest.approx(math.sqrt(8 * 4))
+    assert ours["timing_share"] == pytest.approx(0.6)
+    assert math.isnan(rival["timing_share"])
+    assert math.isnan(rival["coverage"])
+
+
+def test_each_number_of_seconds_and_set_of_pairs_is_its_own_row(rows: pd.DataFrame) -> None:
+    longer = rows[rows["round"] < 2].assign(seconds=60, run_s=61)
+    both = pd.concat([rows, longer, rows.assign(pairs="convbench")], ignore_index=True)
+    table = agreement.by_tool(both)
+    keys = table[["pairs", "tool", "seconds"]].to_records(index=False).tolist()
+    assert keys == [
+        ("mobilenet", "convsweep", 10),
+        ("mobilenet", "convsweep", 60),
+        ("mobilenet", "pytest-benchmark", 10),
+        ("mobilenet", "pytest-benchmark", 60),
+        ("convbench", "convsweep", 10),
+        ("convbench", "pytest-benchmark", 10),
+    ]
+    assert table["answers"].to_list() == [6, 4, 6, 4, 6, 6]
+    assert set(agreement.most_measured(both)["seconds"]) == {10}
 
 
 def test_one_run_has_no_change(rows: pd.DataFrame) -> None:
@@ -92,17 +123,19 @@ def test_the_tools_disagree_most_where_the_ratio_is_largest(rows: pd.DataFrame) 
     assert widest == (FIRST, "convsweep", 4.0, "pytest-benchmark", 8.0)
 
 
-def test_intervals_are_held_against_the_median_of_all_runs(rows: pd.DataFrame) -> None:
-    assert agreement.count_covering(rows) == (5, 6)  # 4.1 to 4.2 misses 4
+def test_intervals_are_held_against_the_median_of_the_other_runs(rows: pd.DataFrame) -> None:
+    # The others of FIRST have the medians 4.5, 4.5 and 4.
+    covered = agreement.covering(rows).dropna()
+    assert covered.to_list() == [1, 0, 1, 1, 1, 1]
 
 
 def test_the_page_tells_and_draws_what_there_is(results: Path, tmp_path: Path) -> None:
     text = page.write_page(results, tmp_path / "report").read_text()
-    for number in ("22.3 %", "69.3 %", "8.00", "83.3 %"):
+    for number in ("22.3 %", "69.3 %", "8.00", "83.3 %", "60.0 %"):
         assert number in text
     assert "overhead.png" not in text
     drawn = {path.name for path in (tmp_path / "report" / "figures").iterdir()}
-    assert drawn == {"answers.png", "steadiness.png"}
+    assert drawn == {"answers.png", "error_against_cost.png"}
 
 
 def noop_row(cases: int) -> dict[str, float]:
@@ -147,31 +180,50 @@ def test_the_pairs_are_problems_that_convsweep_reads(tmp_path: Path) -> None:
     assert short_name(SECOND) == "128 → 256, 28x28, stride 2"
 
 
+def test_pairs_of_convbench_are_always_the_same_and_have_a_separable_twin() -> None:
+    drawn = convbench_pairs()
+    assert drawn == convbench_pairs()
+    assert len({pair.label for pair in drawn}) == len(PAIRS)
+    assert all(is_replaceable(pair) for pair in drawn)
+
+
 LEAST: Mapping[str, tuple[str, ...]] = {
     "convsweep": ("--passes", "2", "--no-ceilings"),
     "convsweep, system": ("--passes", "2", "--no-ceilings", "--allocator", "system"),
-    "pytest-benchmark": ("--benchmark-max-time=0.001", "--benchmark-min-rounds=1"),
-    "torch blocked": ("0.001",),
-    "torch adaptive": ("0.001", "0.05"),
-    "pyperf": ("--debug-single-value",),
 }
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_every_tool_answers(tool: Tool) -> None:
-    tool_run = run_tool(replace(tool, options=LEAST[tool.name]), [TINY])
+    tool_run = run_tool(tool, [TINY], tool.shortest or LEAST[tool.name])
     [(pair, answer)] = tool_run.answers.items()
     assert pair == TINY.label
     assert answer.standard_s > 0
     assert answer.separable_s > 0
     assert answer.speedup > 0
     assert (answer.ci_low is not None) == (tool.package == "convsweep")
+    assert bool(tool_run.shares) == (tool.package == "convsweep")
+    assert all(0 < share < 1 for share in tool_run.shares.values())
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_a_tool_is_given_what_its_shortest_run_leaves(tool: Tool) -> None:
+    answers = {TINY.label: Answer(0.3, 0.2, 1.5)}
+    shortest = None if tool.shortest is None else ToolRun(answers, 4.0, {})
+    allowed = allowance(shortest, 10.0, 2)
+    assert allowed.seconds == (10.0 if tool.shortest is None else 6.0)
+    words = " ".join(tool.options(allowed))
+    expected = {"pytest-benchmark": "max-time=3", "torch blocked": "6", "pyperf": "values=13"}
+    assert expected.get(tool.name, "--budget 10s") in words
+    too_short = allowance(ToolRun(answers, 12.0, {}), 10.0, 2)
+    assert too_short.seconds == 0
+    assert tool.options(too_short)
 
 
 def stub(name: str, code: str) -> Tool:
     """A tool that is a line of Python."""
     [read] = [tool.read for tool in TOOLS if tool.name == "torch blocked"]
-    return Tool(name, "torch", "median", ("-c", code), (), read)
+    return Tool(name, "torch", "median", ("-c", code), "", lambda allowed: (), read)
 
 
 WRITES_OUTPUT = """
@@ -183,13 +235,18 @@ json.dump(seconds, open("output.json", "w"))
 
 def test_a_round_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     one, other = stub("one", WRITES_OUTPUT), stub("other", WRITES_OUTPUT)
-    tools.compare([one], [TINY], tmp_path, rounds=2)
+    pairs = {"mobilenet": [TINY]}
+    tools.compare([one], pairs, tmp_path, rounds={1: 2})
     log: list[str] = []
-    tools.compare([one, other], [TINY], tmp_path, rounds=3, echo=log.append)
+    tools.compare([one, other], pairs, tmp_path, rounds={1: 2, 2: 1}, echo=log.append)
     rows = agreement.load(tmp_path / tools.FILE)
-    assert len(log) == 1 + 1 + 2
-    assert sorted(zip(rows["round"], rows["tool"], strict=True)) == [
-        (index, name) for index in range(3) for name in ("one", "other")
+    assert len(log) == 2 + 2
+    found = sorted(zip(rows["seconds"], rows["round"], rows["tool"], strict=True))
+    assert found == [
+        (seconds, index, name)
+        for seconds, count in ((1, 2), (2, 1))
+        for index in range(count)
+        for name in ("one", "other")
     ]
     assert set(rows["speedup"]) == {3.0}
     environment = json.loads((tmp_path / tools.ENVIRONMENT).read_text())
@@ -197,9 +254,26 @@ def test_a_round_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_fails_says_so_and_leaves_no_row(tmp_path: Path) -> None:
+    broken = stub("broken", "exit('no such thing')")
     with pytest.raises(RuntimeError, match=r"(?s)broken failed.*no such thing"):
-        tools.compare([stub("broken", "exit('no such thing')")], [TINY], tmp_path, rounds=1)
+        tools.compare([broken], {"mobilenet": [TINY]}, tmp_path, rounds={1: 1})
     assert not (tmp_path / tools.FILE).exists()
+
+
+def test_rows_of_another_version_are_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / tools.FILE).write_text("round,tool\n0,torch\n")
+    with pytest.raises(ValueError, match=r"tools\.csv"):
+        tools.compare([], {}, tmp_path, rounds={1: 1})
+    with pytest.raises(ValueError, match=r"tools\.csv"):
+        page.write_page(tmp_path, tmp_path / "report")
+    assert [path.name for path in tmp_path.iterdir()] == [tools.FILE]
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "5:0", "x", "5:x", "nan"])
+def test_seconds_and_rounds_are_positive(text: str) -> None:
+    done = CliRunner().invoke(tools.main, ["--seconds", text])
+    assert done.exit_code == 2
+    assert text in done.stderr.splitlines()[-1]
 
 
 def test_noop_cases_are_real_rows_of_a_real_process(tmp_path: Path) -> None:

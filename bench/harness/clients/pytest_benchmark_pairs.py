@@ -1,4 +1,4 @@
-"""pytest-benchmark on the pairs, with its defaults."""
+"""pytest-benchmark on the pairs."""
 
 from __future__ import annotations
 
