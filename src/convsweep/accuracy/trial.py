@@ -148,7 +148,7 @@ def inference_s(
     with torch.inference_mode():
         overhead_s = device.clock_overhead_s()
         plans = {
-            name: make_plan(warm_up(device.clock, call, effort), overhead_s, effort)
+            name: make_plan(warm_up(device.clock, call, effort.warm_up_s), overhead_s, effort)
             for name, call in calls.items()
         }
         for _ in range(effort.blocks):

@@ -66,11 +66,16 @@ class Describe:
 
 @dataclass(frozen=True)
 class Setup:
-    """Request to set up a group of cases, which ends the previous one: `SetupDone` or `Outcome`."""
+    """Request to set up a group of cases: `SetupDone` or `Outcome`.
+
+    The cases are counted on from those of the groups before, unless the group is the `first`.
+    """
 
     cases: Sequence[Case]
     file: DataFile | None = None
     """From `SetupDone` of an earlier pass."""
+    first: bool = True
+    """Whether earlier groups end."""
 
 
 @dataclass(frozen=True)

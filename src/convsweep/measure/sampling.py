@@ -99,15 +99,18 @@ def repeat(call: Call, times: int) -> Call:
     return calls
 
 
-def warm_up(clock: Clock, call: Call, effort: MeasurementConfig) -> float:
-    """Double the calls until `warm_up_s` has passed; return seconds per call of the last round."""
-    times, spent_s = 1, 0.0
+def warm_up(clock: Clock, call: Call, warm_up_s: float) -> float:
+    """Call until `warm_up_s` has passed; return seconds per call of the last round.
+
+    Each round has twice the calls of the one before, or as many as are left.
+    """
+    times = 1
     while True:
         round_s = clock(repeat(call, times))
-        spent_s += round_s
-        if spent_s >= effort.warm_up_s:
+        warm_up_s -= round_s
+        if warm_up_s <= 0:
             return round_s / times
-        times *= 2
+        times = min(2 * times, math.ceil(warm_up_s * times / round_s) if round_s else 2 * times)
 
 
 def discard_warmup(clock: Clock, call: Call, plan: SamplingPlan) -> None:

@@ -66,8 +66,8 @@ class GroupTimer:
         case, device, validated = self.group.cases[index], self.group.device, self._validated[index]
         call, call_s = validated.call, validated.call_s
         effort = self.group.settings.effort or MeasurementConfig()
-        if validated.called_s < effort.warm_up_s:
-            call_s = warm_up(device.clock, call, effort)
+        if (left_s := effort.warm_up_s - validated.called_s) > 0:
+            call_s = warm_up(device.clock, call, left_s)
         if case.cache == "cold":
             device.flush_caches()  # the first one allocates
             plan = make_cold_plan(call_s, device.clock(device.flush_caches), effort)

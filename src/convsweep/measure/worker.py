@@ -71,7 +71,8 @@ class Worker:
         gc.freeze()  # imported objects are never garbage; scanning them takes 0.1 s
         self._heap_padding = process.randomize_heap_layout(random.Random(settings.seed))
         self._settings = settings
-        self._timer: GroupTimer | None = None
+        self._timers: list[tuple[GroupTimer, int]] = []
+        """Timer and index in its group, per case."""
 
     def reply(self, message: Message) -> Reply:
         """Return the reply to one message; a failure is an `Outcome`, never an exception."""
@@ -90,23 +91,25 @@ class Worker:
             return self._setup(message)
         if isinstance(message, TimeNetwork):
             return time_network(message)
-        assert self._timer is not None, "no group is set up"
+        timer, index = self._timers[message.index]
         match message:
-            case Validate(index, accepted):
-                return self._timer.validate(index, accepted)
-            case WarmUp(index):
-                return self._timer.warm_up(index).blocks
-            case Block(index):
-                self._timer.time_block(index)
+            case Validate(_, accepted):
+                return timer.validate(index, accepted)
+            case WarmUp():
+                return timer.warm_up(index).blocks
+            case Block():
+                timer.time_block(index)
                 return None
-            case Finish(index):
-                return self._timer.finish(index)
+            case Finish():
+                return timer.finish(index)
 
     def _setup(self, message: Setup) -> SetupDone:
-        self._timer = None  # frees its tensors
+        if message.first:
+            self._timers.clear()  # frees their tensors
         started = perf_counter()
         group = setup_group(message.cases, self._settings, message.file)
-        self._timer = GroupTimer(group)
+        timer = GroupTimer(group)
+        self._timers += [(timer, index) for index in range(len(message.cases))]
         first = message.file is None and self._settings.effort is not None
         keep = first and perf_counter() - started > _CHEAP_S
         return SetupDone(save(group.data) if keep else None)

@@ -115,7 +115,9 @@ class LocalExecutor:
                     queue.networks.add(task.network, task.pass_index, times, seconds)
                     continue
                 scheduler = workers.scheduler(settings, queue.backends)
-                for case, outcome in scheduler.measure(task.cases, lambda: budget.left_s):
+                for case, outcome in scheduler.measure(
+                    task.cases, lambda: budget.left_s, queue.monitor.should_stop
+                ):
                     queue.add(task.pass_index, case, outcome)
                     now = total_progress(queues)
                     on_progress(now)

@@ -1,4 +1,4 @@
-"""Interleaving of the backends of one problem: blocks in random order, over worker processes.
+"""Interleaving of backends and problems: blocks in random order, over worker processes.
 
 A backend with its own thread pool has its own process, because two spinning pools in one process
 slow each other down. Its blocks are interleaved with those of the others all the same.
@@ -7,11 +7,13 @@ slow each other down. Its blocks are interleaved with those of the others all th
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 from convsweep.backends.base import Backend
 from convsweep.measure import messages
@@ -19,12 +21,14 @@ from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
+from convsweep.sweep.sharding import group_cases
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
+T = TypeVar("T")
 Outcomes = Iterator[tuple[Case, Outcome]]
 
 
@@ -63,7 +67,7 @@ class _BudgetSpent(Exception):
 
 
 class Scheduler:
-    """Measurement of groups in one pass. Failed worker processes are replaced.
+    """Measurement in one pass. Failed worker processes are replaced.
 
     `on_slow_call` is called during the slow first calls of a case.
     """
@@ -80,47 +84,64 @@ class Scheduler:
         self.rng = random.Random(pool.settings.seed)
 
     def measure(
-        self, cases: Sequence[Case], budget_left_s: Callable[[], float] = lambda: inf
+        self,
+        cases: Sequence[Case],
+        budget_left_s: Callable[[], float] = lambda: inf,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Outcomes:
-        """Yield the outcome of each case of one problem once it is known.
+        """Yield the outcome of each case once it is known.
 
-        Cases that are not measured when the budget ends have no outcome.
+        Several groups are measured together: their blocks take turns, so that those of a case are
+        spread over the time of all. If one of them fails, the rest is measured group by group.
+
+        Cases that are not measured when the budget ends have no outcome. After `should_stop` the
+        blocks so far are the measurement.
         """
-        waiting = dict.fromkeys(cases)
+        waiting, together = dict.fromkeys(cases), True
         while waiting:
+            groups = group_cases(waiting)
+            together = together and len(groups) > 1
+            batch = _Batch(self, groups if together else groups[:1], budget_left_s, should_stop)
             try:
-                group = _GroupScheduler(self, list(waiting), budget_left_s)
-                for case, outcome in group.outcomes():
-                    del waiting[case]
-                    yield case, outcome
-                    if outcome.status in _RESTART_WORKER_AFTER:
+                for case, outcome in batch.outcomes():
+                    is_failure = outcome.status in _RESTART_WORKER_AFTER
+                    if not (is_failure and together):
+                        del waiting[case]
+                        yield case, outcome
+                    if is_failure:
                         self.close()
+                        together = False
                         break
             except _BudgetSpent:
                 self.close()
                 return
             except _CaseFailed as failed:
                 self.close()
-                for case in failed.cases:
+                for case in failed.cases if not together else ():
                     del waiting[case]
                     yield case, failed.outcome
+                together = False
 
     def close(self) -> None:
         """End all processes at once."""
         self.pool.close()
 
 
-class _GroupScheduler:
-    """Measurement of one group, from its setup to the last outcome."""
+class _Batch:
+    """Measurement of some groups together, from their setup to the last outcome."""
 
     def __init__(
-        self, scheduler: Scheduler, cases: Sequence[Case], budget_left_s: Callable[[], float]
+        self,
+        scheduler: Scheduler,
+        groups: Sequence[Sequence[Case]],
+        budget_left_s: Callable[[], float],
+        should_stop: Callable[[], bool],
     ) -> None:
-        self._budget_left_s = budget_left_s
+        self._groups, self._budget_left_s, self._should_stop = groups, budget_left_s, should_stop
         self._pool, self._first = scheduler.pool, scheduler.first
         self._rng, self._on_slow_call = scheduler.rng, scheduler.on_slow_call
         settings = scheduler.pool.settings
-        backends = {case: scheduler.backends[case.backend] for case in cases}
+        backends = {case: scheduler.backends[case.backend] for own in groups for case in own}
         self._process_keys = {
             c: c.backend if backend.own_threads else "" for c, backend in backends.items()
         }
@@ -133,32 +154,54 @@ class _GroupScheduler:
         self._compile_s = {c: min(times * b.compile_s, most_s) for c, b in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
+        self._set_up_in: Counter[str] = Counter()
+        """Cases per process."""
         self._blocks: dict[Case, int] = {}
+        self._checks_s = 0.0
 
     def outcomes(self) -> Outcomes:
-        for key in dict.fromkeys(self._process_keys.values()):
-            yield from self._set_up(key)
-        for case in self._shuffled(self._index):
-            yield from self._validate(case)
+        for group in self._groups:
+            if self._index and self._should_stop():
+                raise _BudgetSpent
+            yield from self._check(group)
         for round_index in range(max(self._blocks.values(), default=0)):
-            for case in self._shuffled(c for c, n in self._blocks.items() if round_index < n):
+            if round_index and self._is_last_round():
+                break
+            for case in self._round(round_index):
                 yield from self._time_block(case)
         for case in self._blocks:
             yield case, _outcome(self._ask(case, messages.Finish))
 
-    def _shuffled(self, cases: Iterable[Case]) -> list[Case]:
-        listed = list(cases)
+    def _check(self, group: Sequence[Case]) -> Outcomes:
+        """Set a group up, validate its cases and warm them up; yield those that end here."""
+        for key in dict.fromkeys(self._process_keys[case] for case in group):
+            yield from self._set_up(key, group)
+        started = monotonic()
+        for case in self._shuffled(case for case in group if case in self._index):
+            yield from self._validate(case)
+        self._checks_s += monotonic() - started
+
+    def _round(self, index: int) -> Iterator[Case]:
+        """Yield each case with a block in this round. Those of a group follow each other."""
+        for group in self._shuffled(self._groups):
+            yield from self._shuffled(c for c in group if self._blocks.get(c, 0) > index)
+
+    def _is_last_round(self) -> bool:
+        """Return whether the rest of the budget is needed for the checks after timing."""
+        return self._should_stop() or self._budget_left_s() < self._checks_s
+
+    def _shuffled(self, items: Iterable[T]) -> list[T]:
+        listed = list(items)
         return self._rng.sample(listed, len(listed))
 
-    def _set_up(self, key: str) -> Outcomes:
-        """Set the group up in one process. Yields the outcomes if that fails."""
-        members = [case for case, process_key in self._process_keys.items() if process_key == key]
+    def _set_up(self, key: str, group: Sequence[Case]) -> Outcomes:
+        """Set a group up in one process. Yields the outcomes if that fails."""
+        members = [case for case in group if self._process_keys[case] == key]
         known = self._first.file(members[0])
         budget_s = self._budget_left_s()
         try:
-            reply = self._pool.ask(
-                key, messages.Setup(members, known), min(START_LIMIT_S, budget_s)
-            )
+            request = messages.Setup(members, known, first=not self._set_up_in[key])
+            reply = self._pool.ask(key, request, min(START_LIMIT_S, budget_s))
         except WorkerTimeout:
             if budget_s < START_LIMIT_S:
                 raise _BudgetSpent from None
@@ -169,7 +212,9 @@ class _GroupScheduler:
         if isinstance(reply, messages.SetupDone):
             if reply.file:
                 self._first.keep(members[0], reply.file)
-            self._index |= {case: index for index, case in enumerate(members)}
+            for case in members:
+                self._index[case] = self._set_up_in[key]
+                self._set_up_in[key] += 1
         else:
             yield from ((case, _outcome(reply)) for case in members)
 

@@ -1,18 +1,21 @@
-"""Shards of a sweep: whole groups of cases, so that all shards take about the same time."""
+"""Groups of cases that are compared, batches of groups measured together, shards of a sweep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from convsweep.backends.base import Backend
 from convsweep.formatting import count
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import Case
+from convsweep.problems.case import ITEMSIZE, Case
+from convsweep.results.schema import CASE
 from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
 
 MAX_SHARDS = 10_000
+_BATCH_GROUPS, _BATCH_BYTES = 16, 2**28
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,25 @@ def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
     for case in cases:
         groups.setdefault(case.group, []).append(case)
     return list(groups.values())
+
+
+def is_auxiliary(group: Sequence[Case]) -> bool:
+    """Return whether these are roofline probes or separable parts."""
+    return group[0].layer.role != CASE
+
+
+def batches(groups: Sequence[list[Case]], *, together: bool) -> Iterator[list[Case]]:
+    """Yield the cases of groups that fit into memory `together`; otherwise, group by group."""
+    for _, own in groupby(groups, key=is_auxiliary):
+        batch: list[Case] = []
+        count, left = 0, _BATCH_BYTES
+        for group in own:
+            needed = (len(group) + 1) * group[0].problem.min_bytes(ITEMSIZE[group[0].dtype])
+            if batch and (not together or count == _BATCH_GROUPS or needed > left):
+                yield batch
+                batch, count, left = [], 0, _BATCH_BYTES
+            batch, count, left = batch + group, count + 1, left - needed
+        yield batch
 
 
 def group_costs_s(

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from convsweep.analysis.estimates import CONFIDENCE, Array
+from convsweep.analysis.estimates import CONFIDENCE, Array, degrees
 from convsweep.problems.case import Case
 
-_LEAST_BLOCKS, _MOST_BLOCKS = 2, 8
-_USUAL_RATIO = 5  # of a speedup's variance between blocks to that between passes
+_LEAST_BLOCKS, _MOST_BLOCKS = 2, 64
+_USUAL_RATIO = 3  # of a speedup's variance between blocks to that between passes
+_TOLERANCE = 1.05  # of an interval's width: more samples show the distribution better
 TUNED_AFTER = 2
 """Passes of a run with a budget before the number of blocks is chosen."""
 
@@ -54,8 +55,10 @@ class Tuning:
         block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
 
         def half_width(blocks: int) -> float:
-            passes = TUNED_AFTER + left_s / (fixed_s + blocks * block_s)
-            t = stdtrit(passes - 1, (1 + CONFIDENCE) / 2)
+            passes = int(TUNED_AFTER + left_s / (fixed_s + blocks * block_s))
+            t = stdtrit(degrees(passes), (1 + CONFIDENCE) / 2)
             return float(t * math.sqrt((b + w / blocks) / passes))
 
-        return min(range(_LEAST_BLOCKS, _MOST_BLOCKS + 1), key=half_width)
+        widths = {blocks: half_width(blocks) for blocks in range(_LEAST_BLOCKS, _MOST_BLOCKS + 1)}
+        narrow = _TOLERANCE * min(widths.values())
+        return max(blocks for blocks, width in widths.items() if width <= narrow)

@@ -14,11 +14,10 @@ from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome, RunInfo
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
-from convsweep.results.schema import CASE
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
-from convsweep.sweep.sharding import group_cases
+from convsweep.sweep.sharding import batches, group_cases, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
@@ -62,7 +61,7 @@ class Progress:
 
 @dataclass
 class SweepTask:
-    """One group of cases, or one network, in one pass."""
+    """Some groups of cases, or one network, in one pass."""
 
     pass_index: int
     settings: Settings
@@ -198,7 +197,9 @@ class GroupQueue:
         left_s = self.monitor.budget.left_s
         blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
         if blocks and effort:
-            self._settings = replace(self._settings, effort=replace(effort, blocks=blocks))
+            case_s = effort.case_s * max(1.0, blocks / effort.blocks)
+            tuned = replace(effort, blocks=blocks, case_s=case_s)
+            self._settings = replace(self._settings, effort=tuned)
 
     @property
     def blocks(self) -> int:
@@ -210,13 +211,13 @@ class GroupQueue:
             if self._should_stop():
                 return
             yield SweepTask(pass_index, self._settings, network=network)
-        for group, seed in self._groups(pass_index, active):
+        for cases, seed in self._batches(pass_index, active):
             if self._should_stop():
                 return
-            auxiliary = group[0].layer.role != CASE
+            auxiliary = is_auxiliary(cases)
             if auxiliary and self._auxiliary_spent:
                 continue
-            if pending := self._record_resolved(pass_index, group):
+            if pending := self._record_resolved(pass_index, cases):
                 own = replace(
                     self._settings,
                     threads=pending[0].threads,
@@ -236,22 +237,27 @@ class GroupQueue:
         self._stopped = self._stopped or self.monitor.should_stop()
         return self._stopped
 
-    def _groups(
+    def _batches(
         self, pass_index: int, active: Collection[Case] | None
     ) -> Iterator[tuple[list[Case], int | None]]:
-        """Yield the groups of a pass, each with the seed of its worker process, if it is shared."""
+        """Yield the cases measured together, with the seed of their worker process, if shared.
+
+        In the first pass, and on a cluster, these are the cases of one group.
+        """
         due = [case for case in self._cases if pass_index < self._passes[case]]
         groups = group_cases(case for case in due if active is None or case in active)
         probes_last = self._request.budget_s is not None  # they must not use up a short budget
         groups.sort(key=lambda own: (is_probe(own[0]) is probes_last, own[0].problem.macs))
         if pass_index:
             self._rng.shuffle(groups)
+            groups.sort(key=is_auxiliary)
         if self.environment.nodes:
             yield from ((group, None) for group in groups)
             return
         for threads in sorted({case.threads for case in self._cases}):
             seed = self._rng.randrange(2**32)
-            yield from ((group, seed) for group in groups if group[0].threads == threads)
+            own = [group for group in groups if group[0].threads == threads]
+            yield from ((cases, seed) for cases in batches(own, together=pass_index > 0))
 
     def _record_resolved(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""

@@ -28,6 +28,7 @@ SERVED, FOLDER = "CONVSWEEP_SERVED_PROCESS", "CONVSWEEP_TEMPORARY_FOLDER"
 
 # multiprocessing ignores a module that does not exist.
 PRELOAD = ["convsweep.system.guard", "convsweep.measure.worker", "convsweep.sweep.worker_pool"]
+PRELOAD += ["numpy.ma"]  # which numpy imports at its first median
 # A process with threads cannot fork.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Warnings are for programmers, who ask for them by -W, which started processes inherit.
