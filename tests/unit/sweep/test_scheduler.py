@@ -1,5 +1,7 @@
 """Messages of the scheduler to fake worker processes: their order, limits and failures."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,8 @@ from convsweep.system import process
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
 CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
 A, B, C = CASES
+GROUPS = [cross([layer], tuple(BACKENDS)) for layer in GRIDS["smoke"].layers()[:3]]
+BATCH = [case for group in GROUPS for case in group]
 FILE = DataFile("data.pt", 64)
 OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25, accepted={"bits": Outcome("ok")})
 Answer = Callable[[Message, Case | None], Reply]
@@ -63,6 +67,8 @@ class Scene:
     """What each of these may take, in seconds."""
     spent_s: dict[str, float] = field(default_factory=dict)
     first: FirstPassData = field(default_factory=FirstPassData)
+    budget_left_s: Callable[[], float] = field(default=lambda: math.inf)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
 
     def launch(self, settings: Settings) -> "FakeProcess":
         self.started.append(settings)
@@ -76,7 +82,7 @@ class Scene:
     ) -> dict[Case, Outcome]:
         pool = WorkerPool(settings or Settings(), self.spent_s, self.launch)
         scheduler = Scheduler(pool, backends, self.first)
-        outcomes = list(scheduler.measure(cases))
+        outcomes = list(scheduler.measure(cases, self.budget_left_s, self.should_stop))
         scheduler.close()
         assert len({case for case, _ in outcomes}) == len(outcomes)
         return dict(outcomes)
@@ -93,7 +99,7 @@ class FakeProcess:
 
     def ask(self, request: Message, limit_s: float, on_slow_call: object = None) -> Reply:
         if isinstance(request, Setup):
-            self.cases = request.cases
+            self.cases = [*request.cases] if request.first else [*self.cases, *request.cases]
         case = self.cases[request.index] if hasattr(request, "index") else None
         self.scene.requests.append((self.number, request, case))
         self.scene.limits_s.append(limit_s)
@@ -147,6 +153,62 @@ def test_blocks_take_turns() -> None:
     blocks = scene.steps(Block)
     for turn in range(3):
         assert set(blocks[3 * turn : 3 * turn + 3]) == set(CASES)
+
+
+def test_blocks_of_several_groups_take_turns_group_by_group() -> None:
+    scene = Scene()
+    assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
+    assert len(scene.started) == 1
+    blocks, size = scene.steps(Block), len(BATCH)
+    for turn in range(3):
+        own = blocks[size * turn : size * (turn + 1)]
+        assert set(own) == set(BATCH)
+        groups = [{case.group for case in own[i : i + 3] if case} for i in range(0, size, 3)]
+        assert all(len(group) == 1 for group in groups)
+
+
+def test_asked_to_stop_a_batch_keeps_the_blocks_that_it_has() -> None:
+    scene = Scene(should_stop=lambda: Block in {type(request) for _, request, _ in scene.requests})
+    assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
+    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
+
+
+def test_asked_to_stop_before_any_block_a_batch_ends_at_once() -> None:
+    scene = Scene(should_stop=lambda: True)
+    assert scene.measure(BATCH) == {}
+    assert len(scene.steps(Setup)) == 1
+
+
+def test_a_batch_leaves_time_for_the_checks_after_timing() -> None:
+    def slow_check(request: Message, case: Case | None) -> Reply:
+        time.sleep(0.002 * isinstance(request, Validate))
+        return answer(request, case)
+
+    scene = Scene(slow_check)
+    scene.budget_left_s = lambda: 0.01 if scene.steps(Block) else 60.0
+    assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
+    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
+
+
+@pytest.mark.parametrize("step", [Setup, Validate, Block, Finish])
+@pytest.mark.parametrize(
+    "how", [WorkerTimeout(), WorkerDied("no"), Outcome("out_of_memory", "too much together")]
+)
+def test_what_fails_in_a_batch_is_measured_alone(
+    step: type[Message], how: Exception | Outcome
+) -> None:
+    once = iter([how])
+
+    def fails_once(request: Message, case: Case | None) -> Reply:
+        if isinstance(request, step) and (failure := next(once, None)):
+            if isinstance(failure, Exception):
+                raise failure
+            return failure
+        return answer(request, case)
+
+    scene = Scene(fails_once)
+    assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
+    assert len(scene.started) == 2
 
 
 def test_the_turns_are_those_of_the_seed() -> None:

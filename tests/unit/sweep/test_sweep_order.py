@@ -81,8 +81,8 @@ class FakeProcess:
                 return {}
             case TimeNetwork():
                 return NetworkTimes(0.02, 0.021, 3, ())
-            case Setup(cases, _):
-                self.cases = cases
+            case Setup(cases, _, first):
+                self.cases = [*cases] if first else [*self.cases, *cases]
                 return SetupDone(None)
             case WarmUp():
                 return 2
@@ -416,7 +416,7 @@ def test_what_is_known_is_not_visited_again_and_predicts() -> None:
 
 
 def test_a_sweep_stops_between_groups_when_asked() -> None:
-    stops = iter([False] * 5 + [True] * 100)
+    stops = iter([False, False] * 5 + [True] * 100)  # before a group, and after its first round
     rows = swept(passes=2, stop=lambda: next(stops)).rows
     assert len(rows) == 5 * len(BACKENDS)
     assert len({case.group for _, case, _ in rows}) == 5
