@@ -168,4 +168,4 @@ def test_a_run_killed_at_random_moments_has_every_row_once(tmp_path: Path) -> No
     assert len(kills) >= 2
     for kill in kills:
         assert (kill["lost"], kill["doubled"], kill["samples_wrong"]) == ("0", "0", "0")
-        assert int(kill["redone"]) <= 2
+        assert int(kill["redone"]) <= 24  # the cases of a batch, here of the whole grid
