@@ -15,14 +15,22 @@ import click
 import numpy as np
 import pandas as pd
 
+from bench.harness.estimators import ESTIMATORS
 from bench.harness.interval_methods import METHODS, Array, Interval
-from bench.harness.simulated_passes import SCENARIOS, Scenario, SimulatedPasses, draw
+from bench.harness.simulated_passes import (
+    BURSTS,
+    SCENARIOS,
+    Scenario,
+    SimulatedPasses,
+    draw,
+    draw_blocks,
+)
 from bench.harness.verdict_errors import DEVIATIONS, STOPS, TRUE_SPEEDUPS, Row, corrections, looks
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
 
 FILE = "coverage.csv"
-TRIALS, PASSES = 2000, (3, 5, 8, 10, 12, 20)
+TRIALS, PASSES, ESTIMATOR_PASSES = 2000, (3, 5, 8, 10, 12, 20), 8
 Method = Callable[[Array], Interval]
 
 
@@ -65,6 +73,27 @@ def intervals(
             }
 
 
+def estimators(scenario: Scenario, passes: int, trials: int = TRIALS) -> Iterator[Row]:
+    """Return bias, change between runs and coverage of the true speedup, one row per estimator."""
+    blocks = draw_blocks(scenario, np.random.default_rng([5, passes]), trials, passes)
+    for name, estimator in ESTIMATORS.items():
+        centre, low, high = estimator.over_passes(estimator.of_pass(*blocks))
+        half = trials // 2
+        change = np.abs(centre[:half] - centre[half : 2 * half])
+        yield {
+            "study": "estimators",
+            "scenario": scenario.name,
+            "passes": passes,
+            "method": name,
+            "trials": trials,
+            "coverage": np.where(np.isnan(low), np.nan, (low <= 0) & (high >= 0)).mean(),
+            "bias": float(np.mean(centre)),
+            "width": float(np.median(high - low)),
+            "change": float(np.median(change)),
+            "moves": float(np.quantile(change, 0.95)),
+        }
+
+
 def _moves(centres: Array) -> float:
     """Return the 95th percentile of the difference between two runs."""
     half = len(centres) // 2
@@ -77,6 +106,9 @@ def simulate(echo: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
     for scenario in SCENARIOS:
         echo(f"intervals: {scenario.name}")
         rows += [row for passes in PASSES for row in intervals(scenario, passes)]
+    for scenario in (*SCENARIOS, BURSTS):
+        echo(f"estimators: {scenario.name}")
+        rows += estimators(scenario, ESTIMATOR_PASSES)
     for effects in TRUE_SPEEDUPS:
         echo(f"verdicts: {effects}")
         for deviation in DEVIATIONS:
@@ -92,9 +124,8 @@ VALID_METHODS = (OURS, "mean", "signed rank")
 
 def tables(results: pd.DataFrame) -> dict[str, Table]:
     """Return the tables of docs/statistics.md by name, in percent."""
-    tried, judged, looked = (
-        results[results["study"] == study] for study in ("intervals", "verdicts", "looks")
-    )
+    studies = ("intervals", "estimators", "verdicts", "looks")
+    tried, estimated, judged, looked = (results[results["study"] == study] for study in studies)
     speedups, times = (tried[tried["subject"] == subject] for subject in ("speedup", "time"))
     worst = speedups.groupby(["method", "passes"], sort=False)[["coverage", "noisy"]].min()
     shared = speedups[(speedups["scenario"] == "shared") & speedups["method"].isin(VALID_METHODS)]
@@ -106,6 +137,8 @@ def tables(results: pd.DataFrame) -> dict[str, Table]:
         "times": _pivot(times[times["method"] == OURS], "scenario", "passes", "coverage"),
         "methods": _pivot(worst.reset_index(), "method", "passes", "coverage", "noisy"),
         "widths": _pivot(shared, "method", "passes", "width", "moves"),
+        "estimators": _pivot(estimated, "method", "scenario", "change", "moves"),
+        "biases": _pivot(estimated, "method", "scenario", "bias", "coverage"),
         "corrections": _pivot(
             judged[ours & (judged["passes"] == 8)], "scenario", "method", "false_alarms", "found"
         ),
@@ -126,7 +159,7 @@ def _pivot(rows: pd.DataFrame, index: str, columns: str, *values: str) -> Table:
 
 
 def _cell(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}" if value < 1 else f"{value:.1f}"
+    return "-" if np.isnan(value) else f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
 
 
 @click.command()

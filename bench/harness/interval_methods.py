@@ -64,13 +64,17 @@ def sign_test(logs: Array) -> Interval:
 def signed_rank(logs: Array) -> Interval:
     """Return the interval of Wilcoxon's signed-rank test (Hodges & Lehmann 1963)."""
     passes = logs.shape[-1]
-    one, other = np.triu_indices(passes)
-    pairs = np.sort((logs[..., one] + logs[..., other]) / 2, axis=-1)
     ways = np.ones(1)
     for rank in range(1, passes + 1):  # number of rank sets per sum
         ways = np.convolve(ways, np.concatenate([[1], np.zeros(rank - 1), [1]]))
     outside = int((np.cumsum(ways) / ways.sum() <= _TAIL).sum()) - 1
-    return _inner(pairs, outside)
+    return _inner(np.sort(walsh(logs), axis=-1), outside)
+
+
+def walsh(logs: Array) -> Array:
+    """Return the means of all pairs of values, each with itself as well."""
+    one, other = np.triu_indices(logs.shape[-1])
+    return np.asarray((logs[..., one] + logs[..., other]) / 2)
 
 
 def _inner(ordered: Array, outside: int) -> Interval:

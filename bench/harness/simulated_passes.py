@@ -11,7 +11,9 @@ from scipy.signal import lfilter
 
 Array = NDArray[np.float64]
 
-SAMPLES = 30
+SAMPLES, ROUNDS = 30, 5
+"""Samples and blocks of a case per pass."""
+BURST_BLOCKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Scenario:
     drift_deviation: float = 0.0
     """Deviation of the machine's speed between passes; the backend has 80 to 100 % of it."""
     drift_correlation: float = 0.8
+    bursts: float = 0.0
+    """Fraction of blocks that take 10 to 50 % longer; three in a row on average."""
 
 
 SCENARIOS = (
@@ -68,6 +72,16 @@ SCENARIOS = (
 )
 
 
+BURSTS = Scenario(
+    name="bursts",
+    description="processes differ by 0.5 to 1.5 %, and 20 % of blocks take 10 to 50 % longer",
+    pass_deviation=(0.005, 0.015),
+    spiked_samples=0.03,
+    bursts=0.2,
+)
+"""Only for estimators that use blocks."""
+
+
 class SimulatedPasses(NamedTuple):
     """Simulated runs: logarithms of seconds (runs, passes) and their deviations."""
 
@@ -82,14 +96,47 @@ def draw(
     scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
 ) -> SimulatedPasses:
     """Simulate `runs` runs; the time of a pass is the median of its samples."""
-    logs, deviation = _logs(scenario, generator, runs, passes)
+    logs, slow, deviation = _logs(scenario, generator, runs, passes)
+    logs += slow + np.median(_samples(scenario, generator, logs.shape), axis=-1)
     return SimulatedPasses(logs[0] - logs[1], logs[1], np.hypot(*deviation), deviation[1])
+
+
+def draw_blocks(
+    scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
+) -> Array:
+    """Return log times (2, runs, passes, ROUNDS, samples per block) of baseline and backend.
+
+    The two are equally fast on an undisturbed machine.
+    """
+    logs, slow, _ = _logs(scenario, generator, runs, passes)
+    logs += slow
+    samples = _samples(scenario, generator, logs.shape)
+    samples = samples.reshape(*logs.shape, ROUNDS, SAMPLES // ROUNDS)
+    bursts = _bursts(scenario, generator, logs.shape[1:])
+    return np.asarray(logs[..., np.newaxis, np.newaxis] + samples + bursts)
+
+
+def _bursts(scenario: Scenario, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return the log slowdown (2, runs, passes, ROUNDS, 1) of blocks, which take turns."""
+    slow = np.zeros(shape)
+    blocks = np.empty((2 * ROUNDS, *shape))
+    rare = scenario.bursts / (1 - scenario.bursts) / BURST_BLOCKS
+    for block in range(2 * ROUNDS):
+        chance = np.where(slow > 0, 1 - 1 / BURST_BLOCKS, rare if block else scenario.bursts)
+        fresh = np.where(slow > 0, slow, generator.uniform(0.1, 0.5, shape))
+        slow = np.where(generator.random(shape) < chance, fresh, 0.0)
+        blocks[block] = slow
+    paired = np.log1p(blocks.reshape(ROUNDS, 2, *shape))
+    return np.asarray(np.moveaxis(paired, (0, 1), (-1, 0))[..., np.newaxis])
 
 
 def _logs(
     scenario: Scenario, generator: np.random.Generator, runs: int, passes: int
-) -> tuple[Array, Array]:
-    """Return log times (2, runs, passes) of baseline and backend, and deviations (2, runs)."""
+) -> tuple[Array, Array, Array]:
+    """Return the processes' log times, those of slow passes, and deviations per run.
+
+    The shapes are (2, runs, passes) and (2, runs), of baseline and backend.
+    """
     shape = (2, runs, passes)
     deviation = generator.uniform(*scenario.pass_deviation, size=(2, runs, 1))
     logs = deviation * generator.normal(size=shape)
@@ -102,18 +149,16 @@ def _logs(
     slow = generator.random((runs, passes)) < scenario.slow_passes
     slowdown = slow * generator.uniform(0.1, 0.5, size=(runs, passes))
     part = np.stack([np.ones((runs, passes)), generator.uniform(0.5, 1, (runs, passes))])
-    logs += np.log1p(part * slowdown) + _median_of_samples(scenario, generator, shape)
-    return logs, deviation[..., 0]
+    return logs, np.log1p(part * slowdown), deviation[..., 0]
 
 
-def _median_of_samples(
-    scenario: Scenario, generator: np.random.Generator, shape: tuple[int, ...]
-) -> Array:
+def _samples(scenario: Scenario, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return the deviations of SAMPLES samples from their process."""
     shape = (*shape, SAMPLES)
     noise = _wander(generator, shape, scenario.sample_correlation)
     spiked = generator.random(shape) < scenario.spiked_samples
     spikes = np.log1p(spiked * generator.uniform(0.1, 0.5, shape))
-    return np.asarray(np.median(scenario.sample_deviation * noise + spikes, axis=-1))
+    return np.asarray(scenario.sample_deviation * noise + spikes)
 
 
 def _wander(generator: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Array:

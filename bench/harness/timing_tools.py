@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,8 +96,10 @@ def allowance(shortest: ToolRun | None, seconds: float, layers: int) -> Allowanc
     return Allowance(max(seconds - shortest.run_s, 0.0), layers, round_s)
 
 
-def run_tool(tool: Tool, pairs: Sequence[ConvProblem], options: Sequence[str]) -> ToolRun:
-    """Run a tool once on the pairs, in fresh processes.
+def run_tool(
+    tool: Tool, pairs: Sequence[ConvProblem], options: Sequence[str], kept: Path | None = None
+) -> ToolRun:
+    """Run a tool once on the pairs, in fresh processes; copy convsweep's run to `kept`.
 
     Raises:
         RuntimeError: the tool failed; contains the end of its output.
@@ -112,6 +115,8 @@ def run_tool(tool: Tool, pairs: Sequence[ConvProblem], options: Sequence[str]) -
         run_s = perf_counter() - started
         if done.returncode not in tool.exit_codes:
             raise RuntimeError(f"{tool.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        if kept and (folder / RUN).is_dir():
+            shutil.copytree(folder / RUN, kept, dirs_exist_ok=True)
         answers = tool.read(folder)
         by_pair = {pair.label: answers[pair.label] for pair in pairs if pair.label in answers}
         return ToolRun(by_pair, run_s, _shares(folder / RUN / "environment.json"))

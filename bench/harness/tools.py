@@ -55,11 +55,12 @@ def compare(
     *,
     rounds: Mapping[float, int],
     seed: int = 0,
+    keep: Path | None = None,
     echo: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Run the missing part of the rounds; append the rows of each tool run.
 
-    `rounds` is the number of rounds per number of seconds.
+    `rounds` is the number of rounds per number of seconds. Runs of convsweep are copied to `keep`.
 
     Raises:
         ValueError: the file in `out` has other columns.
@@ -70,11 +71,11 @@ def compare(
     _write_environment(environment, tools, out)
     shortest: dict[tuple[str, str], ToolRun | None] = {}
     for round_index in range(max(rounds.values())):
-        jobs = [job for job in product(tools, pair_sets, rounds) if _fits(*job)]
+        jobs = list(product(tools, pair_sets, rounds))
         random.Random(f"{seed} {round_index}").shuffle(jobs)
         for tool, name, seconds in jobs:
             key = (round_index, tool.name, name, seconds)
-            if round_index >= rounds[seconds] or key in done:
+            if round_index >= rounds[seconds] or seconds < tool.least_s or key in done:
                 continue
             pairs = pair_sets[name]
             if (tool.name, name) not in shortest:
@@ -90,18 +91,14 @@ def compare(
                 "pairs": name,
                 "seconds": seconds,
             }
-            tool_run = run_tool(tool, pairs, tool.options(allowed))
+            folder = f"{tool.name.replace(', ', '-')}-{name}-{seconds:g}s-{round_index}"
+            tool_run = run_tool(tool, pairs, tool.options(allowed), keep and keep / folder)
             _append(out / FILE, _rows(head, tool_run))
             echo(
                 f"round {round_index + 1} of {rounds[seconds]}: {tool.name}, {name}, "
                 f"{seconds:g} s asked, {tool_run.run_s:.1f} s taken, "
                 f"{len(tool_run.answers)} answers"
             )
-
-
-def _fits(tool: Tool, pairs: str, seconds: float) -> bool:
-    del pairs
-    return seconds >= tool.least_s
 
 
 def _rows(head: dict[str, object], tool_run: ToolRun) -> list[dict[str, object]]:
@@ -176,6 +173,12 @@ def _rounds(seconds: Sequence[str], rounds: int) -> dict[float, int]:
     "--seed", metavar="N", type=int, default=0, help="Seed of the random order within a round."
 )
 @click.option(
+    "--keep",
+    metavar="DIR",
+    type=Path,
+    help="Copy convsweep's runs there, for bench.harness.recorded.",
+)
+@click.option(
     "--without",
     metavar="TOOL",
     multiple=True,
@@ -184,13 +187,16 @@ def _rounds(seconds: Sequence[str], rounds: int) -> dict[float, int]:
 )
 def main(
     seconds: tuple[str, ...], pairs: tuple[str, ...], rounds: int, out: Path, seed: int,
-    without: tuple[str, ...],
+    keep: Path | None, without: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Compare timing tools on the same pairs of layers at equal seconds."""
     tools = [tool for tool in TOOLS if tool.name not in without]
     pair_sets = {name: PAIR_SETS[name]() for name in pairs}
     try:
-        compare(tools, pair_sets, out, rounds=_rounds(seconds, rounds), seed=seed, echo=click.echo)
+        compare(
+            tools, pair_sets, out, rounds=_rounds(seconds, rounds), seed=seed, keep=keep,
+            echo=click.echo,
+        )  # fmt: skip
     except ValueError as error:
         raise click.ClickException(str(error)) from None
 

@@ -1,5 +1,6 @@
 """Intervals and verdicts over simulated passes, with the bounds that docs/statistics.md claims."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.harness.interval_methods import (
     sign_test,
     signed_rank,
 )
-from bench.harness.simulated_passes import SAMPLES, SCENARIOS, Scenario, draw
+from bench.harness.simulated_passes import BURSTS, SAMPLES, SCENARIOS, Scenario, draw, draw_blocks
 from convsweep.report.tables import markdown
 
 OURS = {coverage.OURS: METHODS[coverage.OURS]}
@@ -74,6 +75,14 @@ def test_made_up_passes_are_as_their_scenario_says() -> None:
     assert SAMPLES > 12
 
 
+def test_bursts_slow_the_blocks_of_both_backends_in_a_row() -> None:
+    bursts = replace(BURSTS, pass_deviation=(0, 0), sample_deviation=0.0, spiked_samples=0.0)
+    slow = draw_blocks(bursts, np.random.default_rng(0), runs=2000, passes=5).max(axis=-1) > 0
+    assert slow.mean() == pytest.approx(bursts.bursts, rel=0.05)
+    baseline, backend = slow
+    assert backend[baseline].mean() == pytest.approx(2 / 3, rel=0.05)
+
+
 @pytest.mark.parametrize("passes", [6, 8, 10, 20])
 def test_the_sign_tests_interval_is_scipys(passes: int) -> None:
     values = np.random.default_rng(passes).normal(size=passes)
@@ -116,11 +125,15 @@ def test_every_study_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "TRIALS", 200)
     monkeypatch.setattr(coverage, "TRUE_SPEEDUPS", ["half 5 % faster"])
     monkeypatch.setattr(coverage, "DEVIATIONS", ["1-2 %"])
-    for name, few in (("intervals", {"trials": 200}), ("corrections", {"runs": 2})):
+    for name, few in (
+        ("intervals", {"trials": 200}),
+        ("estimators", {"trials": 200}),
+        ("corrections", {"runs": 2}),
+    ):
         whole = getattr(coverage, name)
         monkeypatch.setattr(coverage, name, lambda *a, whole=whole, few=few: whole(*a, **few))
     monkeypatch.setattr(coverage, "looks", lambda *a: verdict_errors.looks(*a, runs=2))
     found = coverage.simulate()
-    assert set(found["study"]) == {"intervals", "verdicts", "looks"}
+    assert set(found["study"]) == {"intervals", "estimators", "verdicts", "looks"}
     pages = [markdown(table) for table in coverage.tables(found).values()]
     assert all(page.count("\n") >= 3 and "nan" not in page for page in pages)

@@ -1,0 +1,87 @@
+"""Estimators on recorded samples, and A/A runs with effects: laws, on committed runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.harness import effects, recorded
+from bench.harness.estimators import ESTIMATORS, OURS
+from convsweep.analysis.aa_noise import measure_noise
+from convsweep.results import store
+
+NOISE = Path(__file__).parents[2] / "results" / "noise"
+TIMES = np.random.default_rng(0).normal(size=(8, 4, 3))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_constant_ratio_is_found_exactly(name: str) -> None:
+    """Also where the backend has fewer blocks than the baseline."""
+    steps, constant = np.log([[1.0, 2.0, 3.0]] * 4) + np.zeros((8, 1, 1)), np.zeros((8, 4, 3))
+    fewer = constant.copy()
+    fewer[:, 2:] = np.nan
+    estimator = ESTIMATORS[name]
+    for baseline, backend in ((steps, steps), (constant, fewer)):
+        found = estimator.over_passes(estimator.of_pass(baseline, backend - np.log(4)))
+        assert [*found] == pytest.approx([np.log(4)] * 3)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_exchanged_layers_have_the_inverse_speedup(name: str) -> None:
+    estimator, backend = ESTIMATORS[name], 0.1 * TIMES[::-1]
+    one = estimator.over_passes(estimator.of_pass(TIMES, backend))
+    other = estimator.over_passes(estimator.of_pass(backend, TIMES))
+    assert one.centre == pytest.approx(-other.centre)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+def test_a_burst_is_left_out_together_with_the_other_block_of_its_round() -> None:
+    calm = np.tile(np.log([1.0, 1.01, 1.02]), (8, 4, 1))
+    disturbed = calm.copy()
+    disturbed[:, 1] += np.log(1.4)
+    of_pass = ESTIMATORS["without bursts, trimmed mean"].of_pass
+    assert of_pass(disturbed, calm) == pytest.approx(np.zeros(8))
+    assert (ESTIMATORS[OURS].of_pass(disturbed, calm) > 0).all()
+
+
+def test_the_first_estimator_is_that_of_the_summary() -> None:
+    """But for the middle of two samples, which is that of their logarithms here."""
+    found = recorded.read_runs([NOISE, NOISE, NOISE])
+    summary = pd.read_csv(NOISE / "summary.csv")
+    compared = summary[summary["speedup_ci_low"].notna()]
+    columns = ["speedup", "speedup_ci_low", "speedup_ci_high"]
+    centre = recorded.answers(ESTIMATORS[OURS], found)
+    ours = np.exp([one[:, 0] for one in centre])
+    assert sorted(ours[0]) == pytest.approx(sorted(compared[columns[0]]), rel=0.003)
+    assert sorted(ours[2]) == pytest.approx(sorted(compared[columns[2]]), rel=0.003)
+    assert not recorded.changes(centre.centre).any()
+    table = recorded.estimator_table(found)
+    assert [row[0] for row in table.rows] == [*ESTIMATORS]
+
+
+def test_the_part_of_a_run_that_its_passes_cannot_show_is_found() -> None:
+    generator = np.random.default_rng(1)
+    comparisons = {}
+    for case in range(60):
+        runs = []
+        for _ in range(6):
+            backend = generator.normal(0.05 * generator.normal(), 0.02, size=(5, 1, 1))
+            runs.append((np.zeros((5, 1, 1)), backend))
+        comparisons["problem", str(case)] = runs
+    found = recorded.drift(comparisons)
+    assert found.beyond == pytest.approx(0.05, rel=0.2)
+    assert found.coverage < 0.8 < 0.9 < found.coverage_with
+
+
+def test_effects_agree_with_the_noise_of_the_same_run() -> None:
+    measurements = store.load(NOISE)
+    noise, found = measure_noise(measurements), effects.compared(measurements)
+    usual = found[found["margin"] == effects.MARGINS[0]].set_index("effect")
+    equals, extra = usual.loc["none"], usual.loc["5 %, extra calls"]
+    assert len(equals) == noise.comparisons
+    assert equals["verdict"].isin(["faster", "slower"]).sum() == noise.false_alarms
+    assert (extra["verdict"] == "slower").sum() == noise.found
+    shifted = usual.loc["5 %, computed"]
+    assert shifted["speedup"].to_list() == pytest.approx((equals["speedup"] / 1.05).to_list())
+    assert len(effects.rates(found).rows) == len(effects.EFFECTS) * len(effects.MARGINS)
