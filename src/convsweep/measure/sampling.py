@@ -32,8 +32,8 @@ class MeasurementConfig:
     """Calls discarded at the start of each block, while caches load the data of the case."""
     cold_block_s: float = 0.05
     """Block of calls with cold caches, including the flushes between them."""
-    long_call_s: float = 0.25
-    """From this duration of a call on, no call is discarded."""
+    long_call_s: float = 0.05
+    """From this duration of a call on, none is discarded: loading its data takes a few percent."""
 
 
 def min_calls(effort: MeasurementConfig | None) -> int:
