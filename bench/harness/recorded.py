@@ -147,32 +147,60 @@ def _median(values: Array) -> float:
 
 
 class Drift(NamedTuple):
-    """Differences between runs, as standard deviations of a log speedup."""
+    """Differences between runs, as standard deviations of a log speedup, and within runs."""
 
     between: float
     """Of the answers of repeated runs."""
     within: float
     """Of an answer, from the differences between the passes of its run."""
     beyond: float
-    """Of a run's own part: what passes cannot show."""
+    """Of a run's own part: what its passes do not show."""
+    correlation: float
+    """Of consecutive passes; 0 if the machine does not drift within a run."""
     coverage: float
     """Share of intervals that contain the median of the other runs."""
-    coverage_with: float
+    coverage_beyond: float
     """The same, with the run's own part in the standard error."""
+    coverage_correlated: float
+    """The same, with the standard error of passes that are as correlated as those of the run."""
 
 
 def drift(comparisons: Comparisons) -> Drift:
     """Compare the variance between runs with that which their passes suggest."""
     of_pass = ESTIMATORS[OURS].of_pass
-    found = [[estimate(of_pass(*blocks)) for blocks in runs] for runs in comparisons.values()]
-    centre, error, degrees = np.moveaxis(np.array(found, dtype="float64"), -1, 0)
+    logs = [[of_pass(*blocks) for blocks in runs] for runs in comparisons.values()]
+    found = np.array([[estimate(one) for one in runs] for runs in logs], dtype="float64")
+    centre, error, degrees = np.moveaxis(found, -1, 0)
     between, within = centre.var(axis=1, ddof=1).mean(), (error**2).mean()
     beyond = max(0.0, float(between - within))
-    plain, wider = (
-        _mean(covered(_interval(Estimate(centre, np.sqrt(error**2 + extra), degrees))))
-        for extra in (0.0, beyond)
+    by_run = np.array([correlation(run) for run in zip(*logs, strict=True)])
+    positive = np.maximum(by_run, 0)
+    coverages = (
+        _mean(covered(_interval(Estimate(centre, wider, degrees))))
+        for wider in (
+            error,
+            np.sqrt(error**2 + beyond),
+            error * np.sqrt((1 + positive) / (1 - positive)),
+        )
     )
-    return Drift(float(np.sqrt(between)), float(np.sqrt(within)), beyond**0.5, plain, wider)
+    deviations = (float(np.sqrt(variance)) for variance in (between, within, beyond))
+    return Drift(*deviations, float(by_run.mean()), *coverages)
+
+
+def correlation(logs: Sequence[Array]) -> float:
+    """Return the correlation of consecutive passes over all comparisons of a run.
+
+    Values are cut to the middle 80 % and divided by their deviation. The mean of a series of n
+    passes makes its own correlation smaller by 1 / n, which is added.
+    """
+    products, passes = 0.0, 0
+    for one in logs:
+        values = np.clip(one, *np.quantile(one, [0.1, 0.9]))
+        deviations = values - values.mean()
+        if deviations.any():
+            products += float((deviations[1:] * deviations[:-1]).sum() / deviations.var()) + 1
+            passes += len(one)
+    return min(0.9, products / passes) if passes else 0.0
 
 
 def _interval(found: Estimate) -> Answer95:
@@ -195,9 +223,10 @@ def main(runs: tuple[Path, ...]) -> None:
     click.echo(markdown(estimator_table(comparisons)))
     found = drift(comparisons)
     click.echo(
-        f"Standard deviation between runs {found.between:.2%}, expected from passes "
-        f"{found.within:.2%}, a run's own part {found.beyond:.2%}. Coverage {found.coverage:.1%}, "
-        f"with that part in the interval {found.coverage_with:.1%}."
+        f"Standard deviation between runs {found.between:.2%}, expected from their passes "
+        f"{found.within:.2%}, a run's own part {found.beyond:.2%}; correlation of consecutive "
+        f"passes {found.correlation:.2f}. Coverage {found.coverage:.1%}, with the run's own part "
+        f"{found.coverage_beyond:.1%}, with the correlation {found.coverage_correlated:.1%}."
     )
 
 

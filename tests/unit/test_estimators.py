@@ -71,7 +71,18 @@ def test_the_part_of_a_run_that_its_passes_cannot_show_is_found() -> None:
         comparisons["problem", str(case)] = runs
     found = recorded.drift(comparisons)
     assert found.beyond == pytest.approx(0.05, rel=0.2)
-    assert found.coverage < 0.8 < 0.9 < found.coverage_with
+    assert found.coverage < 0.8 < 0.9 < found.coverage_beyond
+    assert found.correlation == pytest.approx(0, abs=0.15)
+
+
+def test_the_correlation_of_consecutive_passes_is_found_in_short_runs() -> None:
+    generator = np.random.default_rng(2)
+    for truth, least, most in ((0.0, -0.05, 0.05), (0.5, 0.3, 0.55)):
+        logs = generator.normal(size=(4000, 12))
+        for index in range(1, 12):
+            logs[:, index] *= np.sqrt(1 - truth**2)
+            logs[:, index] += truth * logs[:, index - 1]
+        assert least < recorded.correlation([*logs]) < most
 
 
 def test_effects_agree_with_the_noise_of_the_same_run() -> None:
