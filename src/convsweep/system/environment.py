@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -60,7 +61,7 @@ def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) ->
 
 def core_clock_hz() -> float | None:
     """Return the clock rate of the current core, or None if the kernel does not report it."""
-    if sys.platform != "linux":
+    if not os.path.exists("/sys/devices/system/cpu/cpu0/cpufreq"):
         return None
     stat = _read("/proc/self/stat")
     core = stat.rpartition(")")[2].split()[36] if stat else "0"
@@ -122,6 +123,7 @@ def _instruction_set() -> str | None:
     return next((name for flag, name in _INSTRUCTION_SETS.items() if flag in flags), None)
 
 
+@cache
 def cpu_caches() -> dict[str, int]:
     """Return the bytes of the caches of a core that hold data: `l1_bytes` and so on."""
     found = {}
