@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # torch's CPU a
 Status = Literal["ok", "skipped", "mismatch", "timeout", "out_of_memory", "crash", "error"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Measured values of one case in one pass; None if not measured. Fields are those of `Row`."""
 
@@ -100,7 +100,10 @@ def make_row(
 ) -> Row:
     """Return the row of one case in one pass; `node` is the cluster node that measured it."""
     problem, layer = case.problem, case.layer
-    values: dict[str, Any] = {**vars(problem), **vars(case), "layer": layer.name}
+    values: dict[str, Any] = {
+        one.name: getattr(of, one.name) for of in (problem, case) for one in fields(of)
+    }
+    values["layer"] = layer.name
     sizes = {name: format_size(value) for name, value in values.items() if isinstance(value, tuple)}
     itemsize = ITEMSIZE[case.dtype]
     computes = outcome.status != "skipped"

@@ -18,7 +18,7 @@ WEIGHT_KINDS = ("separable", "dense")
 CACHES = ("hot", "cold")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """One thing to time."""
 

@@ -16,6 +16,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 Size = tuple[int, ...]
@@ -52,7 +53,7 @@ def per_dimension(values: int | Sequence[int], rank: int) -> Size:
     return numbers * rank if len(numbers) == 1 else numbers
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, slots=True)
 class ConvProblem:
     """Shape of one convolution in 1, 2 or 3 spatial dimensions, in PyTorch's terms.
 
@@ -267,7 +268,13 @@ def _integer(name: str, value: int, least: int = 1) -> int:
 
 def _size(name: str, value: int | Sequence[int], rank: int, least: int = 1) -> Size:
     if not isinstance(value, Sequence):
-        return (_integer(name, value, least),) * rank
+        return _shared((_integer(name, value, least),) * rank)
     if len(value) != rank or isinstance(value, str):
         raise ValueError(f"{name} must have {rank} numbers like input_size, not {value!r}")
-    return tuple(_integer(name, number, least) for number in value)
+    return _shared(tuple(_integer(name, number, least) for number in value))
+
+
+@lru_cache(1024)
+def _shared(size: Size) -> Size:
+    """Return one object for equal sizes; a grid has thousands of them."""
+    return size

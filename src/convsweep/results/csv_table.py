@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
 MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
-_AT_ONCE = 10_000  # lines that are text in memory
+_AT_ONCE = 1_000  # lines that are text in memory
 _MOST, _MOST_S = 2.0**63, 1e8  # largest number; seconds that no run lasts, three years
 _DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}  # all allow missing
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}

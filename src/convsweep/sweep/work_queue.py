@@ -146,7 +146,8 @@ class GroupQueue:
     def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
         """Record a measured outcome."""
         self._observe(case, outcome)
-        if outcome.blocks and pass_index < TUNED_AFTER:
+        budgeted = self._request.budget_s is not None
+        if budgeted and outcome.blocks and pass_index < TUNED_AFTER:
             self._tuning.add(case, outcome.blocks)
         self._record(pass_index, case, outcome, node)
 

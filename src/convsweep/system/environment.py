@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -61,7 +60,7 @@ def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) ->
 
 def core_clock_hz() -> float | None:
     """Return the clock rate of the current core, or None if the kernel does not report it."""
-    if not os.path.exists("/sys/devices/system/cpu/cpu0/cpufreq"):
+    if not Path("/sys/devices/system/cpu/cpu0/cpufreq").exists():
         return None
     stat = _read("/proc/self/stat")
     core = stat.rpartition(")")[2].split()[36] if stat else "0"

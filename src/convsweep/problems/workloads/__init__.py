@@ -34,7 +34,7 @@ STANDARD_MOBILENET = "mobilenetv1_100_standard"
 MAX_FIELD_BYTES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One problem and its place in a network."""
 
