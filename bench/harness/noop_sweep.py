@@ -67,9 +67,9 @@ class Watch:
     def _sample(self) -> None:
         this = psutil.Process()
         self.parent.append(_footprint(this))
-        children = [_footprint(child) for child in this.children(recursive=True)]
-        if children:  # the largest is the worker; the other is multiprocessing's resource tracker
-            self.child.append(max(children, key=lambda found: found.rss_bytes))
+        children = this.children(recursive=True)
+        if children:  # the newest is the worker; others are the fork server and its tracker
+            self.child.append(_footprint(max(children, key=psutil.Process.create_time)))
 
 
 def _peak_bytes() -> int | None:

@@ -1,11 +1,15 @@
-"""Page faults and messages of worker processes, counted from outside."""
+"""Costs of a run beside the timing: page faults and messages of workers, memory per case."""
 
 import mmap
 import os
 import sys
+import tracemalloc
 
 import pytest
 
+from convsweep.problems.axes import parse_axis, span
+from convsweep.problems.case import cross
+from convsweep.problems.workloads import Layer
 from convsweep.sweep.overhead import OverheadProfile, page_faults
 
 
@@ -34,3 +38,14 @@ def test_unknown_faults_are_no_zero() -> None:
     assert found["gate"]["page_faults"] is None
     assert found["timing"]["page_faults"] == 0
     assert found["gate"]["messages"] == found["timing"]["messages"] == 1
+
+
+def test_ten_thousand_cases_take_a_few_megabytes() -> None:
+    axes = [parse_axis("in_channels=1:40:+1"), parse_axis("out_channels=1:25:+1")]
+    tracemalloc.start()
+    try:
+        cases = cross([Layer(problem) for problem in span(axes)], ["torch_conv"])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 600 * len(cases)
