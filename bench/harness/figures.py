@@ -93,7 +93,7 @@ def _error_against_cost(rows: DataFrame) -> Picture:
     """Return lines of the median and 95th percentile change over the seconds taken, per tool."""
     table = agreement.by_tool(rows).dropna(subset="p95_change")
     shown = looks(agreement.tool_names(rows))
-    sets = list(table["pairs"].unique())
+    sets = list(rows["pairs"].unique())
     figure = new_figure(4.6)
     axes = add_panels(figure, sets, "seconds per run", "change between two runs (%)")
     for ax, name in zip(axes, sets, strict=True):
@@ -103,7 +103,7 @@ def _error_against_cost(rows: DataFrame) -> Picture:
             for column, style in _CHANGES.items():
                 ax.plot(lines["run_s"], 100 * lines[column], style, color=look.color,
                         marker=look.marker, markersize=5)  # fmt: skip
-        log_ticks_at(ax, table["seconds"])
+        log_ticks_at(ax, rows["seconds"])
         ax.set_yscale("log")
         log_ratios(ax.yaxis)
     handles = [Line2D([], [], color=GREY, linestyle=style, label=_NAMES[column])

@@ -127,11 +127,14 @@ def _shares(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     spent = json.loads(path.read_text(encoding="utf-8"))["time_spent"]
-    started_s = spent["wall_s"] - spent.get("start_s", 0.0)
-    used_s = spent["timing_s"] + spent["warm_up_s"]
+    # Phases that did not begin are missing.
+    start_s, timing_s, warm_up_s = (
+        spent.get(name, 0.0) for name in ("start_s", "timing_s", "warm_up_s")
+    )
+    started_s = spent["wall_s"] - start_s
     return {
-        "timing_share": spent["timing_s"] / started_s,
-        "timing_and_warm_up_share": used_s / started_s,
+        "timing_share": timing_s / started_s,
+        "timing_and_warm_up_share": (timing_s + warm_up_s) / started_s,
     }
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -138,6 +139,12 @@ def test_the_page_tells_and_draws_what_there_is(results: Path, tmp_path: Path) -
     assert drawn == {"answers.png", "error_against_cost.png"}
 
 
+def test_a_page_of_a_single_round_has_no_changes(results: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(results / tools.FILE)
+    rows[rows["round"] == 0].to_csv(results / tools.FILE, index=False)
+    assert "not measured" in page.write_page(results, tmp_path / "report").read_text()
+
+
 def noop_row(cases: int) -> dict[str, float]:
     """A row of a run in which every case but the first takes 4 ms, 1 of them timing."""
     seconds = {"start_s": 2.0, "sweep_s": 0.004 * cases, "summary_s": 1.0, "timing_s": 0.001}
@@ -204,6 +211,22 @@ def test_every_tool_answers(tool: Tool) -> None:
     assert (answer.ci_low is not None) == (tool.package == "convsweep")
     assert bool(tool_run.shares) == (tool.package == "convsweep")
     assert all(0 < share < 1 for share in tool_run.shares.values())
+
+
+def test_a_run_without_time_for_a_case_has_no_answers_and_is_kept(tmp_path: Path) -> None:
+    spent = {"start_s": 1.0, "reference_s": 3.0, "wall_s": 5.0}
+    code = f"""
+import os
+os.mkdir("run")
+open("run/environment.json", "w").write({json.dumps({"time_spent": spent})!r})
+exit(1)
+"""
+    [convsweep] = [tool for tool in TOOLS if tool.name == "convsweep"]
+    cut_off = replace(convsweep, command=("-c", code))
+    tool_run = run_tool(cut_off, [TINY], (), tmp_path / "kept")
+    assert not tool_run.answers
+    assert set(tool_run.shares.values()) == {0.0}
+    assert (tmp_path / "kept" / "environment.json").is_file()
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
