@@ -14,7 +14,7 @@ from convsweep.problems.case import Case
 
 _LEAST_BLOCKS, _MOST_BLOCKS = 2, 64
 _USUAL_RATIO = 3  # of a speedup's variance between blocks to that between passes
-_TOLERANCE = 1.05  # of an interval's width: more samples show the distribution better
+_TOLERANCE = 1.1  # of an interval's width: more samples show the distribution better
 TUNED_AFTER = 2
 """Passes of a run with a budget before the number of blocks is chosen."""
 
