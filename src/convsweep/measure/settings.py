@@ -14,6 +14,8 @@ class Settings:
     threads: int = 1
     seed: int = 0
     pass_index: int = 0
+    peak_memory: bool = True
+    """Whether this pass measures the peak memory of each case."""
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
     """None: the gate only, no timing; it then checks whole numbers too."""

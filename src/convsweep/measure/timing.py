@@ -130,12 +130,12 @@ class GroupTimer:
         return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
-        """Measure the peak memory of one more call in the first pass, unless a call is long.
+        """Measure the peak memory of one more call in one pass, unless a call is long.
 
         This returns freed memory to the system; the gate's calls of the next problem warm it again.
         """
         settings = self.group.settings
         limit_s = _PEAK_MEMORY_SHARE * settings.case_timeout_s
-        if settings.pass_index > 0 or validated.call_s > limit_s:
+        if not settings.peak_memory or validated.call_s > limit_s:
             return None
         return self.group.device.peak_memory(validated.call)

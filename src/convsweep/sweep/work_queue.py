@@ -224,6 +224,8 @@ class GroupQueue:
                     threads=pending[0].threads,
                     seed=self._rng.randrange(2**32) if seed is None else seed,
                     pass_index=pass_index,
+                    # Measuring it makes the next problem slower; in a batch there is none.
+                    peak_memory=pass_index == min(1, self._request.passes - 1),
                 )
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
