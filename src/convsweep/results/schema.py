@@ -87,8 +87,8 @@ class Row:
 def _require_consistent(frame: DataFrame) -> None:
     """Raise `ValueError` if rows contradict themselves or each other."""
     ok, shapes = frame["status"].eq("ok"), frame[["problem", *_LABEL.values()]].drop_duplicates()
-    texts = shapes.astype({"bias": "Int64"}).astype("string")
-    labels = map("".join, zip(*(k + texts[name] for k, name in _LABEL.items()), strict=True))
+    sizes = shapes.astype({"bias": "Int64"})[[*_LABEL.values()]].itertuples(index=False, name=None)
+    labels = ("".join(map("{}{}".format, _LABEL, own)) for own in sizes)
     others = {one for one, label in zip(shapes["problem"], labels, strict=True) if one != label}
     faults = {
         "status ok and no median_s above 0": ok & ~frame["median_s"].gt(0),
