@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
 from convsweep.backends.base import Weights
 from convsweep.measure.inputs import Inputs, draw_inputs
 from convsweep.measure.messages import DataFile
+from convsweep.measure.projection import Projection, is_cheap, project
 from convsweep.measure.reference import Reference, compute_reference
 from convsweep.problems.case import Case
+from convsweep.problems.problem import ConvProblem
 from convsweep.system.forkserver import FOLDER
 
 
 @dataclass(frozen=True)
 class ProblemData:
-    """Contiguous inputs on the CPU, and their reference."""
+    """Contiguous inputs on the CPU, and their full reference or the projected one."""
 
     inputs: Inputs
-    reference: Reference
+    reference: Reference | Projection
 
 
-def compute(case: Case) -> ProblemData:
-    """Draw the inputs of a case and compute their reference."""
+def compute(case: Case, fast_check: bool) -> ProblemData:
+    """Draw the inputs of a case and compute their reference, projected if that is cheaper."""
     inputs = draw_inputs(case.problem, weight_kind=case.weight_kind, dtype=case.dtype)
-    return ProblemData(inputs, compute_reference(case.problem, inputs))
+    projected = fast_check and is_cheap(case.problem, case.dtype)
+    reference = project if projected else compute_reference
+    return ProblemData(inputs, reference(case.problem, inputs))
 
 
 def save(data: ProblemData) -> DataFile | None:
@@ -38,19 +42,22 @@ def save(data: ProblemData) -> DataFile | None:
         return None
     inputs, reference = data.inputs, data.reference
     weights = (inputs.weights.dense, inputs.weights.bias, inputs.weights.factors)
-    values = (inputs.x, weights, (reference.y, reference.negated, reference.scale))
+    kept = {field.name: getattr(reference, field.name) for field in fields(reference)}
+    values = (inputs.x, weights, {k: v for k, v in kept.items() if k not in ("problem", "inputs")})
+    path = Path(folder, f"{uuid4()}.pt")
     try:
-        file, name = tempfile.mkstemp(".pt", dir=folder)
-        os.close(file)
-        torch.save(values, name)
-        return DataFile(name, Path(name).stat().st_size)
+        torch.save(values, path)
+        return DataFile(str(path), path.stat().st_size)
     except (OSError, RuntimeError):
-        with suppress(OSError, UnboundLocalError):
-            Path(name).unlink()
+        with suppress(OSError):
+            path.unlink()
         return None
 
 
-def load(file: DataFile) -> ProblemData:
-    """Map a file into memory."""
-    x, weights, reference = torch.load(file.path, mmap=True, weights_only=True)
-    return ProblemData(Inputs(x, Weights(*weights)), Reference(*reference))
+def load(file: DataFile, problem: ConvProblem) -> ProblemData:
+    """Map the file of a problem into memory."""
+    x, weights, kept = torch.load(file.path, mmap=True, weights_only=True)
+    inputs = Inputs(x, Weights(*weights))
+    if "sums" in kept:
+        return ProblemData(inputs, Projection(problem, inputs, **kept))
+    return ProblemData(inputs, Reference(**kept))

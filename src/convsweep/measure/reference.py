@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +38,35 @@ class Reference:
         low, high = self.y.aminmax()
         return max(-float(low), float(high))
 
+    def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
+        """Compare all values of an output for x, or for -x, in chunks."""
+        flip = negated and self.negated is None
+        expected = self.negated if negated and self.negated is not None else self.y
+        error = 0.0
+        chunks = (torch.split(tensor.reshape(-1), _CHUNK) for tensor in (y, expected))
+        for chunk, expected_chunk in zip(*chunks, strict=True):
+            values = chunk.double()
+            off = float((values.neg() if flip else values).sub(expected_chunk).abs_().max())
+            if not math.isfinite(off):
+                return Outcome("mismatch", "returns values that are not finite")
+            error = max(error, off)
+        unit = torch.finfo(y.dtype).eps * self.scale
+        ratio = error / unit if unit else float(error > 0) * float("inf")
+        result = Outcome("ok", None, error, ratio)
+        if self.largest:
+            result = replace(result, relative_err=error / self.largest)
+        if ratio > bound:
+            reason = f"error ratio {ratio:.3g} is over its bound of {bound:.3g}"
+            return replace(result, status="mismatch", reason=reason)
+        return result
+
+
+class Expected(Protocol):
+    """Expected outputs: a `Reference`, or what a fast check needs."""
+
+    def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
+        """Compare an output for x, or for -x: `ok` or `mismatch`."""
+
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
     """Compute the convolution of `inputs` in float64, and the scale of its rounding errors.
@@ -57,7 +87,7 @@ def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
 
 def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
     """Convolve in bands of output rows: in float64, torch unfolds its whole input at once."""
-    x = pad(x, [p for side in reversed(problem.padding) for p in (side, side)])
+    x = pad_input(problem, x)
     row = math.prod(problem.output_size[1:]) * problem.batch_size
     rows = max(1, _BAND_BYTES // (8 * problem.in_channels * math.prod(problem.kernel_size) * row))
     stride, reach = problem.stride[0], problem.dilation[0] * (problem.kernel_size[0] - 1) + 1
@@ -69,11 +99,16 @@ def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
     return torch.cat(bands, 2)
 
 
+def pad_input(problem: ConvProblem, x: Tensor) -> Tensor:
+    """Return an input with its padding."""
+    return pad(x, [p for side in reversed(problem.padding) for p in (side, side)])
+
+
 def check(
     conv: Conv,
     problem: ConvProblem,
     inputs: Inputs,
-    reference: Reference,
+    reference: Expected,
     bound: float,
     *,
     original: Inputs | None = None,
@@ -111,7 +146,7 @@ def check(
 def recheck(
     call: Callable[[], Tensor],
     inputs: Inputs,
-    reference: Reference,
+    reference: Expected,
     bound: float,
     times: int,
     accepted: Accepted,
@@ -136,7 +171,7 @@ def _check_calls(
     problem: ConvProblem,
     inputs: Inputs,
     original: Tensor,
-    reference: Reference,
+    reference: Expected,
     bound: float,
     accepted: Accepted,
 ) -> Outcome:
@@ -195,37 +230,14 @@ def _check_tensor(y: Tensor, problem: ConvProblem, inputs: Inputs) -> str | None
 
 
 def _compare(
-    y: Tensor, reference: Reference, bound: float, accepted: Accepted, *, negated: bool = False
+    y: Tensor, reference: Expected, bound: float, accepted: Accepted, *, negated: bool = False
 ) -> Outcome:
     """Compare an output for x, or for -x, with the reference, unless the same bits have passed."""
     values = y.detach().cpu().contiguous().reshape(-1)
     key = f"{negated} {hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()}"
     if key not in accepted:
-        result = _compare_all(values, reference, bound, negated)
+        result = reference.compare(values, bound, negated)
         if result.reason:
             return result
         accepted[key] = result
     return accepted[key]
-
-
-def _compare_all(y: Tensor, reference: Reference, bound: float, negated: bool) -> Outcome:
-    """Compare all values with the reference, in chunks."""
-    flip = negated and reference.negated is None
-    expected = reference.negated if negated and reference.negated is not None else reference.y
-    error = 0.0
-    chunks = (torch.split(tensor.reshape(-1), _CHUNK) for tensor in (y, expected))
-    for chunk, expected_chunk in zip(*chunks, strict=True):
-        values = chunk.double()
-        off = float((values.neg() if flip else values).sub(expected_chunk).abs_().max())
-        if not math.isfinite(off):
-            return Outcome("mismatch", "returns values that are not finite")
-        error = max(error, off)
-    unit = torch.finfo(y.dtype).eps * reference.scale
-    ratio = error / unit if unit else float(error > 0) * float("inf")
-    result = Outcome("ok", None, error, ratio)
-    if reference.largest:
-        result = replace(result, relative_err=error / reference.largest)
-    if ratio > bound:
-        reason = f"error ratio {ratio:.3g} is over its bound of {bound:.3g}"
-        return replace(result, status="mismatch", reason=reason)
-    return result

@@ -19,6 +19,8 @@ class Settings:
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
     """None: the gate only, no timing; it then checks whole numbers too."""
+    fast_check: bool = False
+    """Whether outputs are checked by projection if that is cheaper than a full reference."""
     allocator: str = "retain"
     memory_limit_bytes: int | None = None
     """Most memory of the process; None: no limit."""

@@ -116,8 +116,9 @@ class GroupTimer:
         )
 
     def _flags(self, timed: _TimedCase) -> list[str]:
-        other = [OTHER_BITS] if timed.validated.other_bits else []
-        return [*flags(timed.blocks, timed.clocks_hz), *other]
+        other = OTHER_BITS if timed.validated.other_bits else None
+        known = (other, timed.validated.outcome.sample_flags)
+        return [*flags(timed.blocks, timed.clocks_hz), *filter(None, known)]
 
     def _recheck(self, validated: ValidatedCase) -> str | None:
         """Check the output after timing unless a call is slow; more often in the first pass."""

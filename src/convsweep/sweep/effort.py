@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 
 import psutil
 
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
-from convsweep.sweep.forecast import START_S, forecast_s
+from convsweep.sweep.forecast import START_S, forecast_s, references_s
 from convsweep.sweep.request import Request
 
 _MEMORY_SHARE = 0.9  # of the free memory; beyond that the whole machine would swap
 _MIN_PASSES_IN_BUDGET = 5
+_REFERENCES_SHARE = 0.05  # of a budget: the most that full references may take by the forecast
 _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
 
 
@@ -22,6 +24,8 @@ def worker_settings(request: Request) -> Settings:
         threads=min(case.threads for case in request.every_case),
         case_timeout_s=request.case_timeout_s,
         effort=_effort(request),
+        fast_check=references_s((request.whole or request).runnable_cases)
+        > _REFERENCES_SHARE * _budget_s(request),
         allocator=request.allocator,
     )
 
@@ -44,6 +48,13 @@ def pass_s(request: Request, effort: MeasurementConfig | None) -> float:
     return request_s(request, effort, 2) - request_s(request, effort, 1)
 
 
+def _budget_s(request: Request) -> float:
+    """Return the seconds of all shards; infinite without a budget."""
+    if request.budget_s is None:
+        return inf
+    return request.budget_s * (request.shard.of if request.shard else 1)
+
+
 def _effort(request: Request) -> MeasurementConfig:
     """Return the samples per case and pass. A budget reduces them, so that enough passes fit.
 
@@ -51,7 +62,7 @@ def _effort(request: Request) -> MeasurementConfig:
     """
     if request.budget_s is None:
         return MeasurementConfig()
-    budget_s = request.budget_s * (request.shard.of if request.shard else 1)
+    budget_s = _budget_s(request)
     whole = request.whole or request
     if _MIN_PASSES_IN_BUDGET * pass_s(whole, MeasurementConfig()) <= budget_s:
         return MeasurementConfig()

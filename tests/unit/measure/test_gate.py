@@ -9,18 +9,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from convsweep import ConvProblem, Weights
+from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure import reference
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.projection import project
+from convsweep.measure.reference import Expected, check, compute_reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
 )
+PLAIN = replace(PROBLEM, groups=1)
 Prepare = Callable[[ConvProblem, Weights], Conv]
+Expect = Callable[[ConvProblem, Inputs], Expected]
 
 
 def pads_wrongly(problem: ConvProblem, weights: Weights) -> Conv:
@@ -170,10 +174,13 @@ LIARS: dict[Prepare, str] = {
 
 
 def checked(
-    prepare: Prepare, problem: ConvProblem = PROBLEM, accepted: Accepted | None = None
+    prepare: Prepare,
+    problem: ConvProblem = PROBLEM,
+    accepted: Accepted | None = None,
+    expect: Expect = compute_reference,
 ) -> tuple[Outcome, Inputs]:
     inputs, original = make_inputs(problem), make_inputs(problem)
-    expected, conv = compute_reference(problem, inputs), prepare(problem, inputs.weights)
+    expected, conv = expect(problem, original), prepare(problem, inputs.weights)
     bound = direct_sum_bound(problem)
     found = check(
         conv, problem, inputs, expected, bound, original=original, accepted=accepted
@@ -181,10 +188,14 @@ def checked(
     return found, inputs
 
 
-def honest_outputs() -> Accepted:
+def no_outputs(problem: ConvProblem, expect: Expect) -> Accepted:
+    return {}
+
+
+def honest_outputs(problem: ConvProblem, expect: Expect) -> Accepted:
     """What the first pass keeps of a backend that is honest then."""
     accepted: Accepted = {}
-    checked(honest, accepted=accepted)
+    checked(honest, problem, accepted, expect)
     return accepted
 
 
@@ -207,9 +218,14 @@ def test_the_relative_error_is_that_of_the_largest_answer() -> None:
 
 
 @pytest.mark.parametrize("lie", LIARS, ids=lambda lie: lie.__name__)
-@pytest.mark.parametrize("outputs", [dict, honest_outputs], ids=["first pass", "later pass"])
-def test_a_liar_is_caught_for_its_lie(lie: Prepare, outputs: Callable[[], Accepted]) -> None:
-    finding, _ = checked(lie, accepted=outputs())
+@pytest.mark.parametrize("outputs", [no_outputs, honest_outputs], ids=["first pass", "later pass"])
+@pytest.mark.parametrize("expect", [compute_reference, project], ids=["full", "fast"])
+def test_a_liar_is_caught_for_its_lie(
+    lie: Prepare, outputs: Callable[[ConvProblem, Expect], Accepted], expect: Expect
+) -> None:
+    problem = PROBLEM if expect is compute_reference or lie is ignores_groups else PLAIN
+    expect = compute_reference if lie is ignores_groups else expect
+    finding, _ = checked(lie, problem, outputs(problem, expect), expect)
     assert finding.reason is not None
     assert LIARS[lie] in finding.reason
 
@@ -225,7 +241,7 @@ PLACES = {
 
 @pytest.mark.parametrize("size", [0.0, 1e-7, 1e-6, 1e-4, 1e-2, 1.0, float("nan")])
 @pytest.mark.parametrize("place", PLACES)
-def test_an_error_is_judged_in_later_passes_as_in_the_first(place: str, size: float) -> None:
+def test_an_error_is_judged_alike_in_all_passes_and_checks(place: str, size: float) -> None:
     def errs(problem: ConvProblem, weights: Weights) -> Conv:
         inner = honest(problem, weights)
 
@@ -236,15 +252,20 @@ def test_an_error_is_judged_in_later_passes_as_in_the_first(place: str, size: fl
 
         return conv
 
-    (first, _), (later, _) = checked(errs), checked(errs, accepted=honest_outputs())
+    known = honest_outputs(PROBLEM, compute_reference)
+    (first, _), (later, _) = checked(errs), checked(errs, accepted=known)
     assert later == replace(first, accepted=later.accepted)
     assert (first.status == "ok") == (size < 1e-5)
+    for outputs in (no_outputs, honest_outputs):
+        fast, _ = checked(errs, PLAIN, outputs(PLAIN, project), project)
+        assert fast.status == first.status
+        assert size or fast.sample_flags == PROJECTED
 
 
 def test_the_same_bits_pass_again_without_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted: Accepted = {}
     first, _ = checked(honest, accepted=accepted)
-    monkeypatch.setattr(reference, "_compare_all", None)
+    monkeypatch.setattr(reference.Reference, "compare", None)
     assert checked(honest, accepted=accepted)[0] == first
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from convsweep.measure import problem_data
+from convsweep.measure.projection import Projection
+from convsweep.measure.reference import Reference
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
@@ -25,19 +27,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("fast_check", [False, True])
 @pytest.mark.parametrize("weight_kind", ["dense", "separable"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_data_are_read_as_they_were_computed(folder: Path, dtype: str, weight_kind: str) -> None:
-    computed = problem_data.compute(case(dtype, weight_kind))
+def test_data_are_read_as_they_were_computed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, weight_kind: str, fast_check: bool
+) -> None:
+    monkeypatch.setattr(problem_data, "is_cheap", lambda problem, dtype: True)
+    computed = problem_data.compute(case(dtype, weight_kind), fast_check)
+    assert isinstance(computed.reference, Projection if fast_check else Reference)
     file = problem_data.save(computed)
     assert file is not None
     assert file.size == sum(path.stat().st_size for path in folder.iterdir())
-    read = problem_data.load(file)
+    read = problem_data.load(file, LAYER.problem)
+    assert type(computed.reference) is type(read.reference)
     for old, new in (
         (computed.inputs.weights, read.inputs.weights),
         (computed.reference, read.reference),
     ):
-        for name in (field.name for field in fields(old)):
+        for name in {field.name for field in fields(old)} - {"inputs"}:
             one, other = getattr(old, name), getattr(new, name)
             if isinstance(one, torch.Tensor):
                 assert torch.equal(one, other)
@@ -51,7 +59,7 @@ def test_data_are_read_as_they_were_computed(folder: Path, dtype: str, weight_ki
 
 def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
-    assert problem_data.save(problem_data.compute(case("float32"))) is None
+    assert problem_data.save(problem_data.compute(case("float32"), False)) is None
 
 
 def test_a_full_disk_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,5 +67,5 @@ def test_a_full_disk_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    assert problem_data.save(problem_data.compute(case("float32"))) is None
+    assert problem_data.save(problem_data.compute(case("float32"), False)) is None
     assert not list(folder.iterdir())

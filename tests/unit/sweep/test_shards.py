@@ -120,7 +120,17 @@ def test_a_shard_tells_of_itself_and_of_the_whole() -> None:
 @pytest.mark.parametrize("budget", ["3s", "4s", "5s", "15s", "600s"])
 def test_shards_measure_as_much_of_a_case_whatever_the_budget(budget: str) -> None:
     wanted = Options(axes=["in_channels=4,256", "size=7,112"], backends=["im2col"], budget=budget)
-    assert len({worker_settings(part).effort for part in shards_of(wanted, 3)}) == 1
+    assert len({worker_settings(part) for part in shards_of(wanted, 3)}) == 1
+
+
+def test_only_budgets_that_references_would_use_up_need_the_fast_check() -> None:
+    def fast(**more: str) -> bool:
+        axes = ["in_channels=256,512", "out_channels=512", "size=56"]
+        return worker_settings(
+            read_request(Options(axes=axes, backends=["torch_conv"], **more))
+        ).fast_check
+
+    assert (fast(budget="20s"), fast(budget="1h"), fast()) == (True, False, False)
 
 
 def test_folders_of_shards_that_begin_at_once_have_names_of_their_own() -> None:
