@@ -30,20 +30,10 @@ from convsweep.system.signals import exit_on_interrupt
 @options.out("New folder (default results/NAME-TIME).")
 @options.resume
 @click.option("--dry-run", is_flag=True, help="Print the number of cases and the expected time.")
-@click.option(
-    "--profile-overhead",
-    is_flag=True,
-    help="Print seconds, page faults and messages of the worker processes per phase.",
-)
+@click.option("--profile-overhead", is_flag=True, help="Print seconds and page faults per phase.")
 @options.ray_options
 def run(
-    out: Path | None,
-    resume: bool,
-    dry_run: bool,
-    profile_overhead: bool,
-    ray: str | None,
-    nodes: str | None,
-    **chosen: Any,
+    out: Path | None, resume: bool, dry_run: bool, ray: str | None, nodes: str | None, **chosen: Any
 ) -> int:
     """Measure a sweep.
 
@@ -54,9 +44,9 @@ def run(
     """
     from convsweep.system import forkserver
 
-    chosen["started_s"] = monotonic()
+    chosen["started_s"], is_profiled = monotonic(), chosen.pop("profile_overhead")
     if cluster.is_requested(ray, nodes):
-        if profile_overhead:
+        if is_profiled:
             raise click.ClickException(
                 f"--profile-overhead counts on this machine, not --ray {ray!r}"
             )
@@ -80,7 +70,7 @@ def run(
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.overhead import OverheadProfile
         from convsweep.sweep.worker_pool import WorkerProcess
-    profile = OverheadProfile() if profile_overhead else None
+    profile = OverheadProfile() if is_profiled else None
     executor = LocalExecutor(request, profile.launch if profile else WorkerProcess)
     ending = sweep_with_progress(executor, out, resume, profile=profile)
     failed = print_results(ending.folder, ending.summary)

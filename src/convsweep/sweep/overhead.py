@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from convsweep.measure import messages
 from convsweep.measure.settings import Settings
@@ -64,17 +65,12 @@ class _CountedProcess(WorkerProcess):
         super().__init__(settings)
         self._profile, self._phase, self._faults = profile, _START, 0
 
-    def ask(
-        self,
-        request: messages.Message,
-        limit_s: float,
-        on_slow_call: Callable[[], None] | None = None,
-    ) -> messages.Reply:
+    def ask(self, request: messages.Message, *rest: Any, **named: Any) -> messages.Reply:
         before, self._phase = self._phase, PHASES[type(request)]
         if before == _START != self._phase != _NETWORKS:
             self._count(_START)
         try:
-            return super().ask(request, limit_s, on_slow_call)
+            return super().ask(request, *rest, **named)
         finally:
             if self._phase != _START:
                 self._count(self._phase)
