@@ -58,7 +58,7 @@ class Row:
     driver: str = "convsweep"  # Program that measured: `convsweep` or `pytest-benchmark`
     status: str  # How the case ended: one of `STATUSES`
     reason: str | None = None  # Why the status is not `ok`
-    max_abs_err: float | None = None  # Largest absolute difference to the float64 reference
+    max_abs_err: float | None = None  # Largest error against float64; if `projected`, of a part
     error_ratio: float | None = None  # Max error / (eps * max(conv(|x|, |w|))); the gate bounds it
     prepare_s: float | None = None  # Seconds of `prepare`, which depends on the weights alone
     first_call_s: float | None = None  # Seconds of the first call, with all compilation in it
@@ -74,7 +74,7 @@ class Row:
     context_switches: int | None = None  # Involuntary context switches while the case was timed
     load_avg_1m: float | None = None  # Load average of the machine over one minute
     cpu_freq_hz: float | None = None  # Clock rate of the processor after the last block, in Hz
-    sample_flags: str | None = None  # Irregularities of the samples, separated by `|`
+    sample_flags: str | None = None  # Irregularities, and how it was checked, separated by `|`
     macs: int  # Multiply-accumulates of the problem, padded taps counted
     backend_macs: int | None = None  # Multiply-accumulates of the backend's algorithm
     min_bytes: int  # Bytes of input, weights and output together

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from bench.harness.injected_errors import Trials
 from convsweep import ConvProblem
 from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.measure.inputs import make_inputs
@@ -71,6 +72,12 @@ def test_errors_below_the_bound_that_add_up_are_judged_in_full() -> None:
     y = (full.y.flatten(2) + 4 * unit * signs.unsqueeze(1)).float().flatten()
     assert fast.compare(y, 8.0, False) == full.compare(y, 8.0, False)
     assert full.compare(y, 8.0, False).status == "ok"
+
+
+def test_no_injected_error_is_missed() -> None:
+    found = list(Trials(ConvProblem(4, 6, (5, 5), 3, padding=1, bias=True)).all(1))
+    assert not sum(one.missed for one in found)
+    assert all(one.full == one.fast == 1 for one in found if one.size > 1.5 or not one.size)
 
 
 @pytest.mark.parametrize(
