@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from bench.harness.pairs import PAIR_SETS
+
 OURS, RIVAL = "convsweep", "pytest-benchmark"
 KEYS = ["pairs", "seconds", "tool"]
 SHARES = ("timing_share", "timing_and_warm_up_share")
 
 
 def load(path: Path) -> DataFrame:
-    """Return the rows of `tools.csv`. Raises `ValueError` if there are none."""
+    """Return the rows of `tools.csv`, by set of pairs. Raises `ValueError` if there are none."""
     if not path.is_file():
         raise ValueError(f"{str(path)!r} does not exist; run `python -m bench.harness.tools` first")
     rows = pd.read_csv(path)
@@ -24,7 +26,8 @@ def load(path: Path) -> DataFrame:
         raise ValueError(f"{str(path)!r} has no rows; run `python -m bench.harness.tools`")
     if missing := {*KEYS, *SHARES} - set(rows):
         raise ValueError(f"{str(path)!r} has no columns {sorted(missing)}; measure it again")
-    return rows
+    ranks = {name: rank for rank, name in enumerate(PAIR_SETS)}
+    return rows.sort_values("pairs", key=lambda names: names.map(ranks), kind="stable")
 
 
 def changes(rows: DataFrame) -> DataFrame:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from bench.harness import agreement, noop_sweep, overhead, page, timing_tools, tools
 from bench.harness.pairs import PAIRS, convbench_pairs, short_name
-from bench.harness.timing_tools import TOOLS, Answer, Tool, ToolRun, allowance, run_tool
+from bench.harness.timing_tools import TOOLS, Allowance, Answer, Tool, ToolRun, allowance, run_tool
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import read_problems
@@ -281,6 +281,26 @@ def test_a_tool_that_fails_says_so_and_leaves_no_row(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)broken failed.*no such thing"):
         tools.compare([broken], {"mobilenet": [TINY]}, tmp_path, rounds={1: 1})
     assert not (tmp_path / tools.FILE).exists()
+
+
+def test_seconds_lost_to_a_busy_start_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shortest run takes 6 s, later ones 2 s more than they are given."""
+    given: list[float] = []
+
+    def run(tool: Tool, pairs: object, options: tuple[str, ...], kept: object = None) -> ToolRun:
+        run_s = 6.0 if options == tool.shortest else 2.0 + given[-1]
+        return ToolRun({TINY.label: Answer(0.3, 0.2, 1.5)}, run_s, {})
+
+    def options(allowed: Allowance) -> tuple[str, ...]:
+        given.append(allowed.seconds)
+        return ()
+
+    monkeypatch.setattr(tools, "run_tool", run)
+    tool = replace(stub("one", ""), shortest=("least",), options=options)
+    tools.compare([tool], {"mobilenet": [TINY]}, tmp_path, rounds={10: 3})
+    assert given == [4.0, 8.0, 8.0]
 
 
 def test_rows_of_another_version_are_not_added_to(tmp_path: Path) -> None:
