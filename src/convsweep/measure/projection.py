@@ -54,7 +54,7 @@ class Projection:
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare an output for x, or for -x; the errors are those of the pixels in full."""
         values, sign = y.view(*self.problem.output_shape[:2], -1), -1.0 if negated else 1.0
-        off = self.signs @ (values.double() - self.bias) - sign * self.sums
+        off = self.signs @ values.double() - (sign * self.sums + self.signs @ self.bias)
         right = sign * self.expected + self.bias
         error = float((values[..., self.pixels] - right).abs_().max())
         unit, largest = torch.finfo(y.dtype).eps * self.scale, float(right.abs_().max())
