@@ -95,4 +95,10 @@ def test_effects_agree_with_the_noise_of_the_same_run() -> None:
     assert (extra["verdict"] == "slower").sum() == noise.found
     shifted = usual.loc["5 %, computed"]
     assert shifted["speedup"].to_list() == pytest.approx((equals["speedup"] / 1.05).to_list())
+    unslowed = measurements[~measurements["backend"].str.endswith("%")]
+    without = effects.compared(unslowed)
+    assert (
+        without["speedup"].to_list()
+        == found[found["effect"] != extra.index[0]]["speedup"].to_list()
+    )
     assert len(effects.rates(found).rows) == len(effects.EFFECTS) * len(effects.MARGINS)
