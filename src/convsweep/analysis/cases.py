@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame, Series
 
 from convsweep import formatting
+from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array
 from convsweep.results.schema import (
     CASE_COLUMNS,
@@ -38,7 +39,8 @@ class Cases(NamedTuple):
 
     info: DataFrame
     """Case columns, status and reason of the worst pass, work, costs and `sample_flags`."""
-    log_s: Array  # (cases, passes); NaN for a pass without a time and for a case that is not ok
+    log_s: Array
+    """(cases, passes), NaN for a case that is not ok and a pass without a time or disturbed."""
     log_speedup: Array  # the same for baseline time / time, both of one pass
     is_baseline: NDArray[np.bool_]
 
@@ -69,8 +71,11 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     info[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[info["status"] != "ok"] = np.nan
+    problems = problem[worst].to_numpy(dtype=np.intp)
+    is_timed = (info["role"] != ROOFLINE).to_numpy(dtype=bool)
+    log_s[is_timed] = only_calm(log_s[is_timed], problems[is_timed])
     is_baseline = (info["backend"] == baseline).to_numpy(dtype=bool)
-    log_speedup = _log_speedups(log_s, problem[worst].to_numpy(dtype=np.intp), is_baseline)
+    log_speedup = _log_speedups(log_s, problems, is_baseline)
     return Cases(info, log_s, log_speedup, is_baseline)
 
 

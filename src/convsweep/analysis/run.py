@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.cases import RowsByRole, split
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
@@ -106,6 +107,8 @@ def read_run(
         index=_CASE, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
         observed=True,
     )  # fmt: skip
+    problems = times.groupby([name for name in _CASE if name != "backend"]).ngroup().to_numpy()
+    times.loc[:] = np.exp(only_calm(np.log(times.to_numpy(dtype="float64")), problems))
     all_cases = pd.concat([cases, parts])
     return Run(
         cases=cases,

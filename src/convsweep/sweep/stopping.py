@@ -10,6 +10,7 @@ from time import monotonic
 
 import numpy as np
 
+from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array, bounds, estimate, stacked
 from convsweep.analysis.verdicts import decided_early, passes_needed, verdicts
 from convsweep.measure.outcome import Outcome
@@ -49,18 +50,27 @@ class RunningResults:
         return sum(map(len, self.median_s.values()))
 
     def log_speedups(self) -> dict[Case, Array]:
-        """Return the logarithms of the speedup per compared case, one value per pass."""
-        compared = {}
-        for case, times in self.median_s.items():
-            base = self.median_s.get(case.on(self.baseline), {})
-            both = sorted(times.keys() & base.keys())
-            if case.backend != self.baseline and both:
-                compared[case] = np.log([base[p] / times[p] for p in both])
+        """Return the logarithms of the speedup per compared case, one value per calm pass."""
+        compared, log_s = {}, self._log_s()
+        for case, times in log_s.items():
+            speedups = log_s.get(case.on(self.baseline), np.nan) - times
+            if case.backend != self.baseline and not np.isnan(speedups).all():
+                compared[case] = speedups[~np.isnan(speedups)]
         return compared
 
     def log_times(self) -> dict[Case, Array]:
-        """Return the logarithms of the times per case, one value per pass."""
-        return {case: np.log([*times.values()]) for case, times in self.median_s.items() if times}
+        """Return the logarithms of the times per case, one value per calm pass."""
+        return {case: times[~np.isnan(times)] for case, times in self._log_s().items()}
+
+    def _log_s(self) -> dict[Case, Array]:
+        """Return the logarithms of the times per case and pass; NaN if unknown or disturbed."""
+        if not (cases := [case for case, times in self.median_s.items() if times]):
+            return {}
+        passes = sorted({number for times in self.median_s.values() for number in times})
+        log_s = np.log([[self.median_s[case].get(p, np.nan) for p in passes] for case in cases])
+        groups = {case.group: number for number, case in enumerate(cases)}
+        problems = np.unique([groups[case.group] for case in cases], return_inverse=True)[1]
+        return dict(zip(cases, only_calm(log_s, problems), strict=True))
 
 
 def active_cases(

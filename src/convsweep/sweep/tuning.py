@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from convsweep.analysis.estimates import CONFIDENCE, Array, degrees
+from convsweep.analysis.estimates import CONFIDENCE, Array
 from convsweep.problems.case import Case
 
 _LEAST_BLOCKS, _MOST_BLOCKS = 2, 64
@@ -55,8 +55,8 @@ class Tuning:
         block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
 
         def half_width(blocks: int) -> float:
-            passes = int(TUNED_AFTER + left_s / (fixed_s + blocks * block_s))
-            t = stdtrit(degrees(passes), (1 + CONFIDENCE) / 2)
+            passes = TUNED_AFTER + left_s / (fixed_s + blocks * block_s)
+            t = stdtrit(passes / 2, (1 + CONFIDENCE) / 2)  # about the degrees of a trimmed mean
             return float(t * math.sqrt((b + w / blocks) / passes))
 
         widths = {blocks: half_width(blocks) for blocks in range(_LEAST_BLOCKS, _MOST_BLOCKS + 1)}
