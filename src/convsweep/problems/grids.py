@@ -89,7 +89,7 @@ GRIDS = {
     "quick": Grid(
         "channels by size by kernel, all five backends, in about a minute",
         ("in_channels=4:256:*4 size=7:56:*2 kernel_size=1,3",),
-        passes=8,
+        passes=7,
         case_timeout_s=1.0,
         backends=("loop", "im2col", "pointwise", "torch_conv", "separable"),
     ),
