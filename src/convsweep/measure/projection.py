@@ -18,7 +18,7 @@ from convsweep.problems.problem import ConvProblem
 
 _VECTORS = 10  # for each block of channels
 _BLOCK = 64  # in the sum of more channels, the rounding errors of right outputs exceed the bound
-_RANDOM, _SCALED = 16, 4  # one of so many pixels is drawn; of those in full, one has its scale
+_RANDOM, _SCALED = 16, 4  # 1 in 16 pixels is drawn; 1 in 4 of all in full gives the scale
 _MIN_SIZE, _MIN_TAPS = 20, 288  # smaller layers have too many borders, or cheap full references
 _PATCHES = 2**22  # elements of the input's patches that are in memory at once
 
