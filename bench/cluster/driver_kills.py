@@ -97,8 +97,6 @@ def _run(out: Path, passes: int, rows: int, limit_s: float) -> int:
         "--no-ceilings",
         "--passes",
         str(passes),
-        "--ray",
-        "local:2",
     ]
     resume = ["--resume"] if (out / "environment.json").exists() else []
     run = subprocess.Popen(
@@ -151,7 +149,7 @@ def _ray_processes() -> list[psutil.Process]:
 @click.option("--seed", metavar="N", type=int, default=SEED)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
 def main(times: int, seed: int, out: Path) -> None:
-    """DriverKill and resume drivers; count rows and processes."""
+    """Kill and resume drivers; count rows and processes."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
         write_rows(out / "driver_kills.csv", DriverKill, kill_drivers(times, seed, Path(name)))
 

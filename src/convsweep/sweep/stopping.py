@@ -49,9 +49,12 @@ class RunningResults:
         """Number of times."""
         return sum(map(len, self.median_s.values()))
 
-    def log_speedups(self) -> dict[Case, Array]:
-        """Return the logarithms of the speedup per compared case, one value per calm pass."""
-        compared, log_s = {}, self._log_s()
+    def log_speedups(self, log_s: Mapping[Case, Array] | None = None) -> dict[Case, Array]:
+        """Return the logarithms of the speedup per compared case, one value per calm pass.
+
+        `log_s` is the result of `log_times`, if it is there.
+        """
+        compared, log_s = {}, self.log_times() if log_s is None else log_s
         for case, times in log_s.items():
             speedups = log_s.get(case.on(self.baseline), np.nan) - times
             if case.backend != self.baseline and not np.isnan(speedups).all():
@@ -59,17 +62,13 @@ class RunningResults:
         return compared
 
     def log_times(self) -> dict[Case, Array]:
-        """Return the logarithms of the times per case, one value per calm pass."""
-        return {case: times[~np.isnan(times)] for case, times in self._log_s().items()}
-
-    def _log_s(self) -> dict[Case, Array]:
         """Return the logarithms of the times per case and pass; NaN if unknown or disturbed."""
         if not (cases := [case for case, times in self.median_s.items() if times]):
             return {}
         passes = sorted({number for times in self.median_s.values() for number in times})
         log_s = np.log([[self.median_s[case].get(p, np.nan) for p in passes] for case in cases])
-        groups = {case.group: number for number, case in enumerate(cases)}
-        problems = np.unique([groups[case.group] for case in cases], return_inverse=True)[1]
+        numbers = {group: n for n, group in enumerate(dict.fromkeys(case.group for case in cases))}
+        problems = np.array([numbers[case.group] for case in cases])
         return dict(zip(cases, only_calm(log_s, problems), strict=True))
 
 
@@ -84,7 +83,8 @@ def active_cases(
     """
     if pass_index < (FIRST_LOOK if precision is None else FIRST_PRECISE_LOOK):
         return None
-    times, speedups = results.log_times(), results.log_speedups()
+    times = results.log_times()
+    speedups = results.log_speedups(times)
     if precision is None:
         active = speedups.keys() - decided_early(speedups, margin, pass_index - FIRST_LOOK + 1)
     else:

@@ -198,8 +198,8 @@ class GroupQueue:
         left_s = self.monitor.budget.left_s
         blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
         if blocks and effort:
-            case_s = effort.case_s * max(1.0, blocks / effort.blocks)
-            tuned = replace(effort, blocks=blocks, case_s=case_s)
+            longest_s = effort.case_s * max(1.0, blocks / effort.blocks)
+            tuned = replace(effort, blocks=blocks, case_s=longest_s)
             self._settings = replace(self._settings, effort=tuned)
 
     @property
