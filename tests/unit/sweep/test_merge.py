@@ -1,16 +1,15 @@
-"""Runs merged: what belongs together becomes one run, all else is refused, nothing half written."""
+"""Runs merged: what belongs together becomes one run, nothing half written."""
 
 import errno
 import gzip
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,76 +25,20 @@ from convsweep.results.machines import lacks, warnings
 from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
 from convsweep.results.schema import PROBLEM_COLUMNS, Row
 from convsweep.results.store import read_request_info
-from convsweep.sweep.merge import merge
 from tests.support import synthetic_runs as made
-from tests.support.row_factory import load_rows, version_5_text, write_text
-
-PROBLEMS = made.grid(channels=(4, 64), sizes=(7, 14))
-SWEPT = made.rows(PROBLEMS, passes=3)
-COUNT = len(PROBLEMS) * len(made.BACKENDS)
-REQUEST = {
-    "name": "quick", "shard": None, "full_request_hash": "0123456789ab", "full_case_count": COUNT,
-    "case_count": COUNT, "problems": len(PROBLEMS), "backends": list(made.BACKENDS),
-    "devices": ["cpu"], "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1],
-    "caches": ["hot"], "weight_kinds": ["dense", "separable"], "case_hash": "of a shard",
-    "passes": 3, "precision": None, "allocator": "retain",
-}  # fmt: skip
-SETTINGS = {"seed": 0, "allocator": "retain", "cores": [1], "niceness": -10, "block_s": 0.01}
-
-
-def write(
-    run_dir: Path, rows: Sequence[Row], /, *, shard: str | None = None, **changes: object
-) -> Path:
-    """A run that came to its end, two samples a row with a time."""
-    rows = [replace(row, run_id=run_dir.name) for row in rows]
-    made.write(run_dir, rows)
-    kept = samples.SampleWriter(run_dir)
-    for number, row in enumerate(rows):
-        if row.median_s is not None:
-            kept.append(number, [(row.median_s,), (row.median_s,)])
-    kept.close()
-    told = {
-        **made.ENVIRONMENT,
-        "run_id": run_dir.name,
-        "environment_id": rows[0].environment_id,
-        "commit": "26519ed6fe0a",
-        "margin": 0.02,
-        "request": REQUEST | {"shard": shard, "case_count": len(rows) // 3},
-        "settings": SETTINGS,
-        "end_reason": "all_passes",
-        "rows": len(rows),
-    }
-    store.write_environment(run_dir, told | changes)
-    return run_dir
-
-
-def dealt(k: int, of: int) -> list[Row]:
-    """The rows of a shard, behind the ceilings of its machine."""
-    own = {problem.label for problem in PROBLEMS[k - 1 :: of]}
-    return made.with_ceilings([row for row in SWEPT if row.problem in own])
-
-
-def shard(folder: Path, k: int, of: int = 3, **changes: object) -> Path:
-    return write(folder / f"s{k}", dealt(k, of), shard=f"{k}/{of}", **changes)
-
-
-def elsewhere(
-    rows: Sequence[Row], device_name: str = "Intel(R) Xeon(R) CPU @ 2.20GHz"
-) -> list[Row]:
-    """The same cases on another machine."""
-    return [replace(row, environment_id="e1", device_name=device_name) for row in rows]
-
-
-def other_machine(folder: Path, **changes: object) -> Path:
-    own = {"machine": {"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores_logical": 4}}
-    rows = elsewhere(made.with_ceilings(made.rows(PROBLEMS, passes=3, seed=1)))
-    return write(folder / "b", rows, **(own | changes))
-
-
-def put_together(*run_dirs: Path, out: Path | None = None) -> Path:
-    out = out or run_dirs[0].parent / "merged"
-    merge(run_dirs, out, "convsweep merge")
-    return out
+from tests.support.row_factory import load_rows
+from tests.support.synthetic_shards import (
+    COUNT,
+    PROBLEMS,
+    SETTINGS,
+    SWEPT,
+    dealt,
+    elsewhere,
+    other_machine,
+    put_together,
+    shard,
+    write,
+)
 
 
 def visits(run_dir: Path) -> list[tuple[object, ...]]:
@@ -108,24 +51,6 @@ def visits(run_dir: Path) -> list[tuple[object, ...]]:
 @pytest.fixture
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])
-
-
-@pytest.fixture
-def refused(tmp_path: Path) -> Callable[..., str]:
-    """Why runs are not merged, in one line; then nothing is there but what was before."""
-
-    def why(*run_dirs: Path, out: Path | None = None) -> str:
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        with pytest.raises(ValueError, match=r".") as raised:
-            put_together(*run_dirs, out=out or tmp_path / "merged")
-        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        assert after == before
-        assert not (tmp_path / "merged").exists()
-        assert not list(tmp_path.glob(".merged*"))
-        assert str(raised.value).isprintable()
-        return str(raised.value)
-
-    return why
 
 
 def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
@@ -325,120 +250,6 @@ def test_a_best_table_of_two_machines_names_each(tmp_path: Path) -> None:
     }
     assert len(table) == 2 * len(PROBLEMS)
     assert set(table["run_id"]) == {"merged"}
-
-
-def another(
-    settings_changed: dict[str, object] | None = None, **request: object
-) -> dict[str, object]:
-    return {
-        "request": REQUEST | {"shard": "2/3"} | request,
-        "settings": SETTINGS | (settings_changed or {}),
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (another(full_request_hash="ba9876543210"), "of different requests: their cases differ"),
-        (another(passes=5), "differ in request.passes: 3 against 5"),
-        (another(precision=0.02), "differ in request.precision: None against 0.02"),
-        (another(allocator="system"), "differ in request.allocator: 'retain' against 'system'"),
-        (another(backends=["torch_conv", "loop"]), "differ in request.backends"),
-        (another(shard="2/4"), "is shard 2/4"),
-        (another({"block_s": 0.02}), "differ in settings.block_s: 0.01 against 0.02"),
-        (another({"niceness": 0}), "differ in settings.niceness: -10 against 0"),
-        ({"baseline": "im2col"}, "differ in baseline: 'torch_conv' against 'im2col'"),
-        ({"margin": 0.05}, "differ in margin: 0.02 against 0.05"),
-        ({"commit": "abc"}, "differ in commit: '26519ed6fe0a' against 'abc'"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_runs_that_were_asked_or_measured_otherwise_are_refused(
-    refused: Callable[..., str], tmp_path: Path, changes: dict[str, object], told: str
-) -> None:
-    message = refused(shard(tmp_path, 1), shard(tmp_path, 2, **changes))
-    assert told in message
-    assert all(repr(str(tmp_path / name)) in message for name in ("s1", "s2"))
-
-
-def test_cores_may_differ(tmp_path: Path) -> None:
-    out = put_together(shard(tmp_path, 1), shard(tmp_path, 2, **another({"cores": [7]})))
-    assert "cores" not in store.read_environment(out)["settings"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"end_reason": None}, "cut off"),
-        ({"end_reason": "interrupted"}, "interrupted"),
-        ({"request": {"name": "quick"}}, "full_request_hash"),
-        ({"request": REQUEST | {"shard": "two"}}, "'two'"),
-        ({"request": REQUEST | {"name": "noise"}}, "is no sweep"),
-        ({"model": {}}, "is no sweep"),
-        ({"merged": []}, "merged from"),
-        ({"rows": 1000}, "1000"),
-        ({"environment_id": "e9"}, "does not describe"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_run_that_is_no_whole_part_is_refused(
-    refused: Callable[..., str], tmp_path: Path, changes: dict[str, object], told: str
-) -> None:
-    message = refused(shard(tmp_path, 1), shard(tmp_path, 2, **changes))
-    assert told in message
-    assert repr(str(tmp_path / "s2")) in message
-
-
-def test_a_case_that_two_runs_have_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    other = write(tmp_path / "other", [*dealt(2, 3), SWEPT[0]], shard="2/3")
-    message = refused(shard(tmp_path, 1), other)
-    assert f"both have {SWEPT[0].backend} on {SWEPT[0].problem} in pass 0" in message
-    assert all(repr(str(tmp_path / name)) in message for name in ("s1", "other"))
-
-
-def test_two_versions_of_a_backend_on_one_machine_are_refused(
-    refused: Callable[..., str], tmp_path: Path
-) -> None:
-    rows = [
-        replace(row, backend_version="1.1") if row.backend == "im2col" else row
-        for row in dealt(2, 3)
-    ]
-    message = refused(shard(tmp_path, 1), write(tmp_path / "s2", rows, shard="2/3"))
-    assert "differ in the version of im2col: " in message
-
-
-def test_what_is_no_run_or_an_older_one_is_refused(
-    refused: Callable[..., str], tmp_path: Path
-) -> None:
-    first = shard(tmp_path, 1)
-    (tmp_path / "empty").mkdir()
-    assert "'nowhere'" in refused(first, Path("nowhere"))
-    assert "is not a run" in refused(first, tmp_path / "empty")
-    old = write_text(tmp_path / "old", version_5_text())
-    assert "version 5" in refused(first, old)
-    bare = made.write(tmp_path / "bare", SWEPT)
-    assert "has no environment.json" in refused(first, bare)
-    assert "two runs or more" in refused(first)
-    assert "named twice" in refused(first, tmp_path / "empty" / ".." / "s1")
-
-
-def test_a_damaged_file_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    first, second = shard(tmp_path, 1), shard(tmp_path, 2)
-    path = second / samples.SAMPLES
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
-    path.write_bytes(content)
-    assert "is not a samples file" in refused(first, second)
-
-
-def test_a_run_that_is_being_written_is_refused(
-    refused: Callable[..., str], tmp_path: Path
-) -> None:
-    first, second = shard(tmp_path, 1), shard(tmp_path, 2)
-    with FileLock(second / ".lock"):
-        assert "is being written by another run" in refused(first, second)
-    (second / ".lock").touch()  # one that was killed left it
-    assert put_together(first, second).is_dir()
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])
