@@ -330,3 +330,11 @@ def test_numbers_have_three_digits_and_a_unit() -> None:
 def test_plots_never_import_pyplot() -> None:
     sources = Path(plots.__file__).parent.glob("*.py")
     assert not any("pyplot" in source.read_text(encoding="utf-8") for source in sources)
+
+
+def test_the_leading_pictures_are_two_of_different_kinds(usual: dict[str, Picture]) -> None:
+    of_a_setting = [picture.of("cuda:0") for picture in usual.values()]
+    first = plots.leading([*reversed(usual.values()), *of_a_setting])
+    assert first[0].name == "time_by_channels"
+    assert len({picture.name for picture in first}) == len(first) == 2
+    assert plots.leading([]) == []

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
 from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png
 
-__all__ = ["MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "note_omitted_backends", "png"]
+__all__ = [
+    "MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png",
+]  # fmt: skip
 
 MOST_SETTINGS = 6
 MOST_LINES, MOST_COLUMNS = 8, 12
 """Maximum number of backends in a figure, as lines and as columns."""
+_IMPORTANCE = (
+    "model_layers", "network_speedup", "time_by_channels", "crossover", "best_backend_map",
+    "macs_vs_time", "layers_of", "time_by_size", "speedup", "accuracy_vs_time",
+)  # fmt: skip
+"""First parts of the names of pictures."""
 
 
 def figures(run: Run) -> list[Picture]:
@@ -25,6 +32,14 @@ def figures(run: Run) -> list[Picture]:
         shown = run.settings[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
         return pictures_by_setting(drawn) + devices.draw(run)
+
+
+def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
+    """Return the most important pictures, at most one of each kind."""
+    kinds: dict[str, Picture] = {}
+    for picture in pictures:
+        kinds.setdefault(next(filter(picture.name.startswith, _IMPORTANCE), ""), picture)
+    return [kinds[kind] for kind in _IMPORTANCE if kind in kinds][:most]
 
 
 def _of_one_setting(run: Run) -> Iterator[Picture]:
