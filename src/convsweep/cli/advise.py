@@ -118,7 +118,7 @@ def _print_advice(advice: Advice, out: Path) -> int:
     section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
     if (totals := advice_text.totals_table(advice)).rows:
         output.print_table(totals)
-    sentences = [*advice_text.sentences(advice), *(section.sentences if section else ())]
+    sentences = [*advice_text.sentences(advice), *((section.sentence,) if section else ())]
     notes = note_wide_intervals(RunFolder(out), table, totals, sentences)
     output.print_sentences([*sentences, *advice_text.notes(advice), *notes])
     columns = [advice.run.cases[name] for name in ("status", "backend", "problem", "reason")]

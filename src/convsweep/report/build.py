@@ -9,7 +9,6 @@ from typing import Any
 
 from pandas import DataFrame
 
-from convsweep import formatting
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
@@ -19,7 +18,7 @@ from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report import plots, tables
 from convsweep.report.noise import sentences as noise_sentences
-from convsweep.report.pages import Section, require_report_folder, write_pages
+from convsweep.report.pages import Overview, Page, Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import (
     accuracy,
@@ -31,34 +30,21 @@ from convsweep.report.sections import (
     roofline,
     separable,
 )
-from convsweep.report.summary_text import note_wide_intervals, summary_sentences
-from convsweep.results.machines import describe_machines, lacks, warnings
+from convsweep.report.summary_text import summary_sentences
+from convsweep.results.machines import lacks, warnings
 from convsweep.results.schema import NOISE
 from convsweep.results.store import RunFolder
 
 _MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
-_MACHINE_NOTE = (
-    "Measured on {machines}, {date}. Intervals cover repeated passes there, not other machines, "
-    "even of the same name, or other days."
-)
-_SUMMARY_NOTE = (
-    "A speedup is {baseline}'s time / this backend's time: above 1 is faster. Mean speedups are "
-    "geometric, over the problems that both this backend and the baseline timed. "
-    "Brackets are 95 % intervals over passes. Verdicts are corrected for multiple comparisons and "
-    "are stricter than an interval."
-)
-_CASES_NOTE = (
-    "Labels show what varies in this run; summary.csv has full labels. Effective GFLOP/s are the "
-    "convolution's own operations per second, whatever the backend multiplies. The roofline is the "
-    "highest rate that the work of the case allows, by matrix product (compute) or copy (memory)."
-)
-_CORRECTNESS_NOTE = (
-    "Each case is checked against a float64 reference before it is timed. The error ratio is the "
-    "largest error in units of the dtype's rounding, scaled by the convolution of absolute values."
-)
-_UNSTEADY_NOTE = (
-    "Flags that at least half of the passes of a case have. Flagged cases keep their times; their "
-    "intervals come from the spread between passes."
+MOST_SENTENCES = 8
+"""Sentences on the first screen."""
+_FIRST_PICTURES = (
+    "model_layers",
+    "crossover",
+    "time_by_channels",
+    "time_by_size",
+    "network_speedup",
+    "speedup",
 )
 
 
@@ -102,23 +88,28 @@ def write_report(
         *lacks(environment),
     ]
     rows = label_cases(split(measurements).requested)
-    summary_section = Section("Summary", sentences, [("", tables.backend_table(shown))])
-    others = [
+    sections = [
         *features,
         Section("What was run", tables=[("", tables.what_was_run(run, rows, environment))]),
         _machine_section(folder),
         *_evidence_sections(run, rows),
     ]
-    notes = [
-        _MACHINE_NOTE.format(
-            machines=formatting.join(describe_machines(environment)),
-            date=str(measurements["started_at"].min())[:10],
-        ),
-        _SUMMARY_NOTE.format(baseline=run.baseline),
-        *note_wide_intervals(folder, summary_section, others),
+    overview = Overview(sentences[:MOST_SENTENCES], tables.backend_table(shown))
+    page = Page(f"Convolution benchmark {folder.name}", overview, sections)
+    return write_pages(out, _with_first_pictures(page))
+
+
+def _with_first_pictures(page: Page) -> Page:
+    """Move at most two pictures from the sections to the first screen."""
+    names = [name for name in _FIRST_PICTURES for picture in page.pictures if picture.name == name]
+    first = {name: picture for picture in page.pictures if (name := picture.name) in names[:2]}
+    sections = [
+        section._replace(pictures=[one for one in section.pictures if one.name not in first])
+        for section in page.sections
     ]
-    sections = [summary_section._replace(notes=notes), *others]
-    return write_pages(out, f"Convolution benchmark {folder.name}", sections)
+    return page._replace(
+        overview=page.overview._replace(pictures=[*first.values()]), sections=sections
+    )
 
 
 def _write_study(folder: RunFolder, out: Path) -> Path:
@@ -130,7 +121,7 @@ def _write_study(folder: RunFolder, out: Path) -> Path:
             raise ValueError(f"{folder} has no networks to report")
     environment = _environment_section(folder.environment)
     title = f"{accuracy.TITLE}: {folder.name}"
-    return write_pages(out, title, [section, environment])
+    return write_pages(out, Page(title, sections=[section, environment]))
 
 
 def _feature_sections(
@@ -155,37 +146,28 @@ def _feature_sections(
 
 def _machine_section(folder: RunFolder) -> Section:
     """Return warnings, A/A noise of the machine, and environment.json as a table."""
-    noise = _noise(folder) or ["Timing noise is not measured on this machine: convsweep noise."]
     section = _environment_section(folder.environment)
-    return section._replace(sentences=[*warnings(folder.environment), *noise, *section.sentences])
+    return section._replace(sentence=" ".join([*warnings(folder.environment), *_noise(folder)]))
 
 
 def _environment_section(environment: Mapping[str, Any]) -> Section:
-    table = tables.environment_table(environment)
-    missing = [] if table.rows else ["Not recorded: this run has no environment.json."]
-    named = [("Machine, versions and settings", table)] if table.rows else []
-    return Section("Machine and settings", missing, named)
+    return Section("Machine", tables=[("", tables.environment_table(environment))])
 
 
 def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
     """Return figures and full tables; `rows` are the labelled measurements."""
     pictures = plots.figures(run.without_fully_connected)
-    none = [] if pictures else ["No figure: too few cases have a time."]
-    cases = ("Times, speedups, verdicts", tables.summary_table(run))
-    correctness = ("", tables.correctness_table(run, rows))
+    found = {
+        "All cases": tables.summary_table(run),
+        "Correctness": tables.correctness_table(run, rows),
+        "Memory and disturbances": tables.disturbance_table(run, rows),
+        "Unsteady cases": tables.unsteady_table(run),
+        "Cases without a time": tables.absent_table(run),
+    }
     sections = [
-        Section("Figures", none, pictures=pictures),
-        Section("All cases", tables=[cases], notes=[_CASES_NOTE]),
-        Section("Correctness", tables=[correctness], notes=[_CORRECTNESS_NOTE]),
+        Section(title, tables=[("", table)]) for title, table in found.items() if table.rows
     ]
-    if (disturbances := tables.disturbance_table(run, rows)).rows:
-        sections.append(Section("Memory and disturbances", tables=[("", disturbances)]))
-    if (unsteady := tables.unsteady_table(run)).rows:
-        sections.append(Section("Unsteady cases", tables=[("", unsteady)], notes=[_UNSTEADY_NOTE]))
-    absent = tables.absent_table(run)
-    none = [] if absent.rows else ["None: every case has a time."]
-    sections.append(Section("Cases without a time", none, [("", absent)] if absent.rows else []))
-    return sections
+    return [*([Section("Figures", pictures=pictures)] if pictures else []), *sections]
 
 
 def _noise(folder: RunFolder) -> list[str]:

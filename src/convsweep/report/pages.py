@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -15,41 +15,59 @@ from markupsafe import Markup
 
 from convsweep.formatting import printable
 from convsweep.report.plots.style import Picture, pictures_by_setting, png
-from convsweep.report.summary_text import sentences_by_setting
 from convsweep.report.table import Table
-from convsweep.report.tables import escape_markdown
+from convsweep.report.tables import escape_markdown, markdown
 from convsweep.results import store
 from convsweep.results.files import complete_or_absent
 
-LONG_TABLE = 12
-"""A table with more rows is folded."""
-
 
 class Section(NamedTuple):
-    """One section of a page, under a heading of its own."""
+    """Section of a page, folded under its title."""
 
     title: str
-    sentences: Sequence[str] = ()  # findings, one per line
+    sentence: str = ""  # its finding
     tables: Sequence[tuple[str, Table]] = ()  # captions and tables; an empty caption is not shown
     pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = ()  # how it was measured, and limitations
+    note: str = ""  # the limitation that a reader has to know
 
     @classmethod
     def of_settings(
         cls,
         title: str,
-        sentences: Mapping[str, Iterable[str]],
+        sentence: str,
         tables: Sequence[tuple[str, Table]],
         pictures: Mapping[str, Iterable[Picture | None]],
-        notes: Sequence[str],
+        note: str = "",
     ) -> Section:
-        """Return a section from tables with rows, and from sentences and pictures by setting.
+        """Return a section from tables with rows, and from pictures by setting.
 
         A single setting is not named and may be `""`.
         """
         filled = [(caption, table) for caption, table in tables if table.rows]
-        drawn = pictures_by_setting(pictures)
-        return cls(title, sentences_by_setting(sentences), filled, drawn, notes)
+        return cls(title, sentence, filled, pictures_by_setting(pictures), note)
+
+
+class Overview(NamedTuple):
+    """First screen of a page: all that is visible before a section is opened."""
+
+    sentences: Sequence[str] = ()
+    table: Table = Table((), ())
+    pictures: Sequence[Picture] = ()
+    not_covered: str = ""
+    command: str = ""  # measures what is not covered
+
+
+class Page(NamedTuple):
+    """Page of a report."""
+
+    title: str
+    overview: Overview = Overview()
+    sections: Sequence[Section] = ()
+
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures, in the order of the page."""
+        return chain(self.overview.pictures, *(section.pictures for section in self.sections))
 
 
 def require_report_folder(out: Path) -> None:
@@ -63,7 +81,7 @@ def require_report_folder(out: Path) -> None:
         raise ValueError(f"{str(out)!r} is not an empty or new folder, nor an older report")
 
 
-def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
+def write_pages(out: Path, page: Page) -> Path:
     """Write report.md, report.html and the figures; return the path of the HTML page.
 
     The pages and figures of an older report in `out` are replaced.
@@ -71,16 +89,13 @@ def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
     Raises:
         ValueError: `out` is not writable.
     """
-    sections = _with_file_names(sections)
-    images = {
-        picture.name: png(picture.figure) for section in sections for picture in section.pictures
-    }
+    page = _with_file_names(page)
+    images = {picture.name: png(picture.figure) for picture in page.pictures}
     inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
-    context = {"title": title, "sections": sections, "long_table": LONG_TABLE, "images": inline}
     texts = {
         f"report.{kind}": _templates(html=kind == "html")
         .get_template(f"report.{kind}.j2")
-        .render(context)
+        .render(page=page, images=inline)
         for kind in ("md", "html")
     }
     try:
@@ -90,8 +105,8 @@ def write_pages(out: Path, title: str, sections: Sequence[Section]) -> Path:
     return out / "report.html"
 
 
-def _with_file_names(sections: Sequence[Section]) -> list[Section]:
-    """Return the sections with a file name per picture; those of two networks may be equal."""
+def _with_file_names(page: Page) -> Page:
+    """Return the page with a file name per picture; those of two networks may be equal."""
     taken: set[str] = set()
 
     def named(picture: Picture) -> Picture:
@@ -100,24 +115,24 @@ def _with_file_names(sections: Sequence[Section]) -> list[Section]:
         taken.add(own)
         return replace(picture, name=own)
 
-    return [section._replace(pictures=[*map(named, section.pictures)]) for section in sections]
+    overview = page.overview._replace(pictures=[*map(named, page.overview.pictures)])
+    sections = [one._replace(pictures=[*map(named, one.pictures)]) for one in page.sections]
+    return page._replace(overview=overview, sections=sections)
 
 
 def _templates(*, html: bool) -> Environment:
-    return Environment(
+    escape = printable if html else escape_markdown
+    templates = Environment(
         loader=PackageLoader("convsweep.report"),
         autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_printable if html else escape_markdown,
+        finalize=lambda value: value if isinstance(value, Markup) else escape(str(value)),
     )
-
-
-def _printable(value: object) -> object:
-    """Return text for HTML, which the template then escapes; leave its own parts as they are."""
-    return value if isinstance(value, Markup) else printable(str(value))
+    templates.filters["markdown"] = lambda table: Markup(markdown(table))
+    return templates
 
 
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:

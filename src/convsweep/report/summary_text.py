@@ -131,6 +131,11 @@ def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:
     ]
 
 
+def first_sentence(sentences: Mapping[str, Iterable[str]]) -> str:
+    """Return the first sentence of the first setting that has one."""
+    return next(iter(sentences_by_setting(sentences)), "")
+
+
 def _verdict(found: SeparableComparison, baseline: str) -> Iterable[str]:
     if not found.replacements:
         return

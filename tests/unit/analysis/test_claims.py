@@ -203,7 +203,7 @@ def test_a_run_without_its_baseline_has_no_page(read: Read) -> None:
 def test_a_claim_without_pairs_is_not_measured(read: Read) -> None:
     problems = [made.square(32, 14, 3), made.square(32, 14, 3, bias=1)]
     found = page(read(measured(as_lectured, problems, ("torch_conv",))))
-    assert len(found.sentences) == 1
+    assert found.sentence
     [claims, pairs_behind] = [table for _, table in found.tables]
     assert [row[-2:] for row in claims.rows] == [(HOLDS, "1"), *[(NOT_MEASURED, "0")] * 10]
     assert len(pairs_behind.rows) == 1
@@ -223,7 +223,7 @@ def test_a_claim_that_fails_at_some_sizes_holds_in_part(read: Read) -> None:
 def test_settings_are_reported_apart(read: Read) -> None:
     rows = measured(as_lectured, passes=3) + measured(with_overhead, passes=3, device="cuda")
     found = page(read(rows))
-    assert [line.split(":")[0] for line in found.sentences] == ["On cpu", "On cuda"]
+    assert found.sentence.startswith("On cpu")
     assert len({picture.name for picture in found.pictures}) == len(found.pictures) == 2
     assert found.tables[0][1].heads[0] == "setting"
     assert len(found.tables[0][1].rows) == 22

@@ -9,7 +9,7 @@ import pytest
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.report import build
-from convsweep.report.pages import Section
+from convsweep.report.pages import Page
 from convsweep.report.plots.style import drawing_style
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
@@ -85,10 +85,9 @@ def test_no_text_of_a_figure_is_cut_or_overlaps_another(
 ):
     found: dict[str, list[str]] = {}
 
-    def check(out: Path, title: str, sections: list[Section]) -> Path:
+    def check(out: Path, page: Page) -> Path:
         with drawing_style():
-            for section in sections:
-                found.update({p.name: layout_faults(p.figure) for p in section.pictures})
+            found.update({p.name: layout_faults(p.figure) for p in page.pictures})
         return out
 
     monkeypatch.setattr(build, "write_pages", check)

@@ -114,7 +114,7 @@ def test_an_incomplete_network_has_no_total(read: Read, lack: str) -> None:
     assert one.choices == {}
     section = totals_section.section(run)
     assert section is not None
-    assert len(section.sentences) == 1
+    assert section.sentence
     assert not section.tables
     assert not section.pictures
 
@@ -176,7 +176,7 @@ def test_a_network_without_a_breakdown_has_a_reason(read: Read, lack: str) -> No
     assert ("too large" if lack == "memory" else "1 of 3 distinct") in missing["net"]
     section = network_breakdown.section(run, networks)
     assert section is not None
-    assert [*section.tables, *section.pictures, *section.notes] == []
+    assert [*section.tables, *section.pictures, *section.note] == []
 
 
 def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:

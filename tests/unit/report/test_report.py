@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from convsweep.report.build import write_report
-from convsweep.report.pages import write_pages
+from convsweep.report.pages import Page, write_pages
 from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown, merge_reasons
 from convsweep.results.schema import Row
@@ -230,13 +230,13 @@ def test_pages_that_cannot_be_written_leave_the_older_ones(tmp_path, monkeypatch
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    older = write_pages(tmp_path / "out", "older", []).read_text(encoding="utf-8")
+    older = write_pages(tmp_path / "out", Page("older")).read_text(encoding="utf-8")
     with monkeypatch.context() as disk:
         disk.setattr(Path, "write_text", full)
         with pytest.raises(ValueError, match="No space left"):
-            write_pages(tmp_path / "out", "newer", [])
+            write_pages(tmp_path / "out", Page("newer"))
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == older
-    newer = write_pages(tmp_path / "out", "newer", []).read_text(encoding="utf-8")
+    newer = write_pages(tmp_path / "out", Page("newer")).read_text(encoding="utf-8")
     assert newer == older.replace("older", "newer")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -9,6 +9,7 @@ from convsweep.analysis.accuracy import FINDINGS, SAME_WITHIN, VARIANT_NAMES, St
 from convsweep.analysis.estimates import Interval
 from convsweep.report.pages import Section
 from convsweep.report.plots import accuracy_vs_time
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 from convsweep.results.accuracy import ACCURACY_TABLE, EQUAL_COST, SEPARABLE
 from convsweep.results.store import RunFolder
@@ -44,18 +45,13 @@ def section(folder: RunFolder) -> Section | None:
     origin = f"Study {folder.name}, {str(began)[:10]}, commit {commit}: {len(rows)} networks."
     return Section.of_settings(
         TITLE,
-        {"": [*sentences(study), *_incomplete(environment, len(rows))]},
+        first_sentence({"": [*sentences(study), *_incomplete(environment, len(rows))]}),
         [
             ("Each network", quality_table(study)),
             ("Against the standard network", comparison_table(study)),
         ],
         {"": [accuracy_vs_time.draw(study)]},
-        [
-            *note_wide_intervals(study),
-            origin,
-            *_data_sets(study),
-            *(_NOTES if study.qualities else ()),
-        ],
+        " ".join(note_wide_intervals(study)) or origin,
     )
 
 

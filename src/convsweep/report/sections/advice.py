@@ -45,8 +45,9 @@ def section(folder: RunFolder) -> Section | None:
         ("One call of the model", totals_table(advice)),
         ("Distinct layers, in the order of the model's first call", layer_table(advice)),
     ]
-    found = {"": sentences(advice)}
-    return Section.of_settings(TITLE, found, tables, {"": [picture]}, notes(advice))
+    return Section.of_settings(
+        TITLE, sentences(advice)[0], tables, {"": [picture]}, notes(advice)[0]
+    )
 
 
 def notes(advice: Advice) -> list[str]:

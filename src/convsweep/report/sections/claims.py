@@ -13,6 +13,7 @@ from convsweep.formatting import NOT_MEASURED, compact
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 Results = Mapping[str, Sequence[ClaimResult]]
@@ -35,17 +36,16 @@ def section(run: Run) -> Section | None:
     results = {name: found for name, found in results.items() if any(each.pairs for each in found)}
     if not results:
         return None
-    pairs = sum(len(each.pairs) for found in results.values() for each in found)
     in_settings = {setting: results.get(setting, []) for setting in run.settings}
     return Section.of_settings(
         "The lecture, measured",
-        {name: [_verdict_counts(own)] if own else [] for name, own in in_settings.items()},
+        first_sentence({name: [_verdict_counts(own)] for name, own in results.items()}),
         [
             ("Claims of the lecture, and what was measured", _claims_table(results, run.baseline)),
             ("Pairs of each claim", _pairs_table(results)),
         ],
         {name: [plot.draw(own, run.baseline)] for name, own in in_settings.items()},
-        [note.format(pairs=formatting.count(pairs, "pair")) for note in _NOTES],
+        _NOTES[0],
     )
 
 

@@ -30,6 +30,7 @@ from convsweep.analysis.families.comparison import (
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 TITLE = "Own kernels, algorithms and engines"
@@ -65,7 +66,9 @@ def section(run: Run) -> Section | None:
     several_formats = run.cases["memory_format"].nunique() > 1
     found = Section.of_settings(
         TITLE,
-        {name: _sentences(each, groups) for name, (each, groups) in comparisons.items()},
+        first_sentence(
+            {name: _sentences(each, groups) for name, (each, groups) in comparisons.items()}
+        ),
         [
             ("Against torch and the engines", comparisons_table(comparisons)),
             ("Networks, as sums of their layers", networks_table(networks)),
@@ -74,13 +77,9 @@ def section(run: Run) -> Section | None:
             each.name: (speed_vs_error.draw(each), best_backend_map.draw(each))
             for each in settings[:MOST_SETTINGS]
         },
-        [
-            *dict.fromkeys(filter(None, map(_engines, settings))),
-            *_NOTES,
-            *([_FORMATS] if several_formats else []),
-        ],
+        _FORMATS if several_formats else _NOTES[0],
     )
-    return found if found.sentences else found._replace(sentences=[_NOTHING_SHARED])
+    return found if found.sentence else found._replace(sentence=_NOTHING_SHARED)
 
 
 def _sentences(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> list[str]:

@@ -12,6 +12,7 @@ from convsweep.analysis.network_totals import STANDARD_SUFFIX, ratio
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 TITLE = "Whole networks against the sums of their layers"
@@ -44,8 +45,8 @@ def section(run: Run, networks: DataFrame) -> Section | None:
         for setting, breakdowns in found.items() for one in breakdowns
     ]  # fmt: skip
     pictures = {name: [draw_breakdown(own, _picture_title(own))] for name, own in found.items()}
-    notes = _NOTES if any(found.values()) else ()
-    return Section.of_settings(TITLE, sentences, tables, pictures, notes)
+    note = _NOTES[0] if any(found.values()) else ""
+    return Section.of_settings(TITLE, first_sentence(sentences), tables, pictures, note)
 
 
 def _sentences(found: Sequence[NetworkBreakdown]) -> list[str]:

@@ -19,6 +19,7 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import Gain, draw_gains, draw_work
 from convsweep.report.plots.style import Picture
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 TITLE = "Networks: sums of their layers"
@@ -38,10 +39,12 @@ def section(run: Run) -> Section | None:
     replaced = any(REPLACED in one.choices for sums in by_name.values() for one in sums)
     return Section.of_settings(
         TITLE,
-        {setting: _sentences(sums, run.baseline) for setting, sums in by_name.items()},
+        first_sentence(
+            {setting: _sentences(sums, run.baseline) for setting, sums in by_name.items()}
+        ),
         [("Totals of every network", totals_table(by_name))],
         {setting: _pictures(sums) for setting, sums in by_name.items()},
-        (*_NOTES, _RETRAINING) if replaced else _NOTES,
+        _RETRAINING if replaced else _NOTES[0],
     )
 
 

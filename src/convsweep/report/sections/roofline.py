@@ -14,6 +14,7 @@ from convsweep.problems.separable import SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
 from convsweep.report.plots.style import Picture
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 from convsweep.results.schema import MACHINE_COLUMNS
 
@@ -39,13 +40,13 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
     }
     return Section.of_settings(
         "The machine's roofline",
-        {"": _sentences(run)},
+        first_sentence({"": _sentences(run)}),
         [
             ("Roofline probes", _probes_table(run)),
             ("Share of the attainable rate", _efficiency_table(found)),
         ],
         _pictures(run, found),
-        _NOTES,
+        _NOTES[1],
     )
 
 

@@ -18,6 +18,7 @@ from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
 from convsweep.report.plots.style import Picture
+from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 _NOTES = (
@@ -47,13 +48,13 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
         tables.append(("Roofline and parts per problem", _roofline_table(replacements)))
     return Section.of_settings(
         "Depthwise-separable against standard",
-        {name: explanation_sentences(found) for name, found in comparisons.items()},
+        first_sentence({name: explanation_sentences(found) for name, found in comparisons.items()}),
         tables,
         {
             name: _pictures(run.within(name), found.headline)
             for name, found in [*comparisons.items()][:MOST_SETTINGS]
         },
-        _NOTES,
+        _NOTES[0],
     )
 
 
