@@ -33,7 +33,7 @@ _NAMES = {"median_change": "median", "p95_change": "95th percentile"}
 
 def percent(change: float) -> str:
     """`0.0234` as `2.3 %`; "not measured" for NaN."""
-    return formatting.NOT_MEASURED if np.isnan(change) else f"{100 * change:.1f} %"
+    return formatting.NO_VALUE if np.isnan(change) else f"{100 * change:.1f} %"
 
 
 def tool_pictures(rows: DataFrame) -> list[Picture]:

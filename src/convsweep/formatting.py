@@ -1,19 +1,20 @@
-"""Numbers as text: three significant digits with units and intervals; names as printable text."""
+"""Numbers as text: at most three significant digits, with intervals and units; printable names."""
 
 from __future__ import annotations
 
 import math
 import re
 import zlib
-from collections.abc import Callable
 
-NOT_MEASURED = "not measured"
+NO_VALUE = "-"
 _LONGEST_NAME = 80  # Characters of a part of a file name
 _FORMULA = tuple("=+-@")  # First characters of a spreadsheet's formula
 TOO_FEW = "too few passes"
 WIDEST = 2.0
 """Largest ratio of the ends of an interval that is printed or drawn."""
-TOO_FEW_NOTE = f"{TOO_FEW}: the interval is wider than a factor of two, and is not shown."
+TOO_FEW_NOTE = (
+    f"{TOO_FEW} for the noise of this machine: an interval wider than a factor of two is not shown."
+)
 
 
 def compact(size: str) -> str:
@@ -64,88 +65,116 @@ def slug(text: str) -> str:
 
 
 def digits(value: float) -> str:
-    """Return three significant digits, or `not measured` for NaN."""
-    if math.isnan(value):
-        return NOT_MEASURED
-    if value == 0 or math.isinf(value):
-        return f"{value:g}"
-    rounded = float(f"{value:.2e}")
-    exponent = math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.2e}" if exponent < -4 else f"{rounded:,.{max(0, 2 - exponent)}f}"
+    """Return a number without an interval, at most three significant digits: `1,230`, `12.3`."""
+    return NO_VALUE if math.isnan(value) else _rounded(value, _exponent(value, 3) - 2)
 
 
-def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    if math.isnan(value):
-        return NOT_MEASURED
-    scale, unit = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
-    return f"{digits(value / scale)} {unit}"
+def format_ratio(ratio: float) -> str:
+    """Return a ratio without an interval in few characters: `48`, `4.8`, `0.48`, `0.005`."""
+    if math.isnan(ratio):
+        return NO_VALUE
+    exponent = _exponent(ratio, 2)
+    return _rounded(ratio, exponent - (exponent >= -1) - (exponent >= 2))
+
+
+def _exponent(value: float, most: int) -> int:
+    """Return the power of ten of the first digit of a value that is rounded to `most` digits."""
+    return int(f"{value:.{most - 1}e}".partition("e")[2] or 0)
+
+
+def _rounded(value: float, place: int) -> str:
+    """Return a value rounded to a power of ten: `1,230` for 1234 and 1."""
+    if not value or math.isinf(value):
+        return f"{value + 0:g}"
+    rounded = round(value, -place) + 0  # no -0
+    if rounded and abs(place) > 6:
+        return f"{rounded:.{_exponent(rounded, 3) - place}e}"
+    return f"{rounded:,.{min(max(0, -place), 6)}f}"
+
+
+def interval(
+    value: float, low: float = math.nan, high: float = math.nan, *, sign: str = "", start: float = 0
+) -> str:
+    """Return `4.5 (4.1-5.0)`, or only the value if it has no interval.
+
+    All three are rounded to one power of ten: the largest has at most three digits, and the last
+    digit counts at most a quarter of the interval's width. An interval wider than a factor of two
+    is `(too few passes)`. `start` is added to both ends before their ratio is taken: 1 for
+    differences of shares, which may be zero. `sign` follows the value.
+    """
+    if math.isnan(value + low + high):
+        return digits(value)
+    width = high - low
+    if math.isinf(width) or start + high > WIDEST * max(start + low, 0):
+        return f"{format_ratio(value)}{sign} ({TOO_FEW})"
+    place = _exponent(max(map(abs, (value, low, high))), 3) - 2
+    if width > 0:
+        place = max(place, math.floor(math.log10(width / 4)))
+    ends = [_rounded(end, place) for end in (low, high)]
+    to = " to " if "-" in "".join(ends) else "-"
+    return f"{_rounded(value, place)}{sign} ({to.join(ends)})"
+
+
+def speedup(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """Return `4.5x (4.1-5.0)`, or `4.5x`."""
+    if math.isnan(low + high) and not math.isnan(value):
+        return f"{format_ratio(value)}x"
+    return interval(value, low, high, sign="x")
+
+
+def error(relative: float) -> str:
+    """Return `3.1e-07`."""
+    return NO_VALUE if math.isnan(relative) else f"{relative:.1e}"
+
+
+def times(low: float, high: float) -> str:
+    """Return `1.9x to 4.6x`, or `1.9x`."""
+    return " to ".join(dict.fromkeys((speedup(low), speedup(high))))
+
+
+def percent(share: float, low: float = math.nan, high: float = math.nan, start: float = 0) -> str:
+    """Return `22 (20-25) %`, or `22 %`."""
+    if math.isnan(share):
+        return NO_VALUE
+    if math.isnan(low + high):
+        return f"{format_ratio(100 * share)} %"
+    return f"{interval(100 * share, 100 * low, 100 * high, start=100 * start)} %"
 
 
 _SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
+def _scaled(
+    units: tuple[tuple[float, str], ...],
+    value: float,
+    low: float = math.nan,
+    high: float = math.nan,
+) -> str:
+    """Return an interval in the largest unit of which its value is at least one."""
+    if math.isnan(value):
+        return NO_VALUE
+    scale, unit = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
+    return f"{interval(value / scale, low / scale, high / scale)} {unit}".rstrip()
+
+
+def time(value_s: float, low_s: float = math.nan, high_s: float = math.nan) -> str:
+    """Return `14.7 (14.2-15.1) µs`, or `14.7 µs`."""
+    return _scaled(_SECONDS, value_s, low_s, high_s)
+
+
 def seconds(value: float) -> str:
     """Return `123 µs` for 0.000123."""
-    return _scaled(value, _SECONDS)
+    return _scaled(_SECONDS, value)
 
 
 def size_in_bytes(value: float) -> str:
     """Return `3.00 MiB` for 3145728."""
-    return _scaled(value, ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")))
+    return _scaled(((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")), value)
 
 
 def operations(value: float) -> str:
     """Return `116 M` for 115605504."""
-    return _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))).rstrip()
-
-
-def format_ratio(speedup: float) -> str:
-    """Return at most two significant digits: `48`, `4.8`, `0.48`, `0.005`."""
-    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
-        if speedup >= least:
-            return f"{speedup:.{digits}f}"
-    return f"{float(f'{speedup:.1g}'):f}".rstrip("0") if speedup >= 1e-5 else f"{speedup:.0e}"
-
-
-def times(low: float, high: float) -> str:
-    """Return `1.9 to 4.6 times`."""
-    ends = dict.fromkeys((format_ratio(low), format_ratio(high)))
-    return f"{' to '.join(ends)} times"
-
-
-def interval(
-    value: float,
-    low: float,
-    high: float,
-    *,
-    write: Callable[[float], str] = digits,
-    start: float = 0,
-) -> str:
-    """Return `1.92 [1.85, 1.99]`, or only the value if it has no interval.
-
-    An interval wider than a factor of two is `[too few passes]`. `start` is added to both ends
-    before their ratio is taken: 1 for differences of shares, which may be zero.
-    """
-    if any(map(math.isnan, (value, low, high))):
-        return write(value)
-    wide = start + high > WIDEST * max(start + low, 0)
-    return f"{write(value)} [{TOO_FEW if wide else f'{write(low)}, {write(high)}'}]"
-
-
-def time(value_s: float, low_s: float, high_s: float) -> str:
-    """Return `14.7 [12.3, 17.5] µs` for seconds, in the unit of the first."""
-    unit = seconds(value_s).rpartition(" ")[2]
-    scale = next((scale for scale, name in _SECONDS if name == unit), math.nan)
-    if math.isnan(scale):
-        return NOT_MEASURED
-    return f"{interval(value_s, low_s, high_s, write=lambda end: digits(end / scale))} {unit}"
-
-
-def percent(share: float, low: float = math.nan, high: float = math.nan, start: float = 0) -> str:
-    """Return `22.0 [20.1, 24.9] %`, or only the value if it has no interval."""
-    if math.isnan(share):
-        return NOT_MEASURED
-    return f"{interval(share, low, high, write=lambda end: digits(100 * end), start=start)} %"
+    return _scaled(((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")), value)
 
 
 def count(number: int, noun: str) -> str:

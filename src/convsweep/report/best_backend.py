@@ -21,15 +21,15 @@ def best_table(table: DataFrame) -> Table:
         (row["setting"], row["label"], row["backend"],
          formatting.time(*interval_of(row, TIME)), _lead(row),
          "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
-         f"{row['relative_err']:.1e}" if row["relative_err"] >= 0 else "")
+         formatting.error(row["relative_err"]))
         for row in table.to_dict("records")
     ]  # fmt: skip
-    numbers = ("time [95 %]", "over the second [95 %]", "speedup [95 %]", "relative error")
+    numbers = ("time (95 %)", "over the second (95 %)", "speedup (95 %)", "relative error")
     return Table.by_setting(("setting", "problem", "fastest", *numbers), rows, numbers)
 
 
 def _lead(row: Mapping[Any, Any]) -> str:
-    """Return `1.31 [1.28, 1.34] im2col`, with a question mark unless it is significant."""
+    """Return `1.31x (1.28-1.34) im2col`, with a question mark unless it is significant."""
     if pd.isna(row["second"]):
         return ""
     mark = "" if row["significant"] else " ?"
@@ -38,7 +38,7 @@ def _lead(row: Mapping[Any, Any]) -> str:
 
 def _ratio(row: Mapping[Any, Any], name: str) -> str:
     ends = (row[name], row[f"{name}_ci_low"], row[f"{name}_ci_high"])
-    return "" if pd.isna(row[name]) else formatting.interval(*ends)
+    return "" if pd.isna(row[name]) else formatting.speedup(*ends)
 
 
 def sentences(found: BestBackends) -> list[str]:

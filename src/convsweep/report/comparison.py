@@ -84,7 +84,7 @@ def _some(found: RunComparison, group: Series[bool]) -> str:
 
 
 def _change(row: Series[str]) -> str:
-    return formatting.interval(*map(float, row[["change", "change_ci_low", "change_ci_high"]]))
+    return formatting.speedup(*map(float, row[["change", "change_ci_low", "change_ci_high"]]))
 
 
 def means_table(found: RunComparison) -> Table:
@@ -93,7 +93,7 @@ def means_table(found: RunComparison) -> Table:
     for _, mean in found.means.iterrows():
         plain = ", plain time" if mean["backend"] == found.baseline else ""
         rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), _change(mean)))
-    heads = ("setting", "backend", "cases", "change in speed [95 %]")
+    heads = ("setting", "backend", "cases", "change in speed (95 %)")
     return Table.by_setting(heads, rows, heads[2:])
 
 
@@ -110,7 +110,7 @@ def cases_table(found: RunComparison, most: int) -> Table:
          case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "))
         for _, case in shown.head(most).iterrows()
     ]  # fmt: skip
-    numbers = (f"old {measure}", f"new {measure}", "change in speed [95 %]")
+    numbers = (f"old {measure}", f"new {measure}", "change in speed (95 %)")
     return Table.by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, numbers)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from convsweep import formatting
 from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 
@@ -27,6 +25,4 @@ def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    if np.isnan(share):
-        return formatting.NOT_MEASURED
-    return f"{share:.1%}" if share < formatting.WIDEST - 1 else formatting.TOO_FEW
+    return formatting.percent(share) if not share >= formatting.WIDEST - 1 else formatting.TOO_FEW

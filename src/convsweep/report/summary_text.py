@@ -80,7 +80,7 @@ def _speedups(run: Run) -> Iterable[str]:
         mean = mean_speedup(run, backend)
         expected = mac_ratio(run).loc[cases.index]
         yield (
-            f"{backend} against {run.baseline}: speedup {formatting.interval(*mean.interval)} "
+            f"{backend} against {run.baseline}: speedup {formatting.speedup(*mean.interval)} "
             f"(geometric mean of {formatting.count(mean.problems, 'problem')}), "
             f"{formatting.times(cases['speedup'].min(), cases['speedup'].max())} by problem; "
             f"expected from the MAC count: {formatting.times(expected.min(), expected.max())}."
@@ -145,7 +145,7 @@ def _verdict(found: SeparableComparison, baseline: str) -> Iterable[str]:
         f"{SEPARABLE} is faster than {baseline} in {counts['faster']} of "
         f"{formatting.count(len(found.replacements), 'problem')}"
         f"{f' ({formatting.join(others)})' if others else ''}: "
-        f"geometric mean speedup {formatting.interval(*found.speedup)}, "
+        f"geometric mean speedup {formatting.speedup(*found.speedup)}, "
         f"MAC ratio {formatting.digits(found.mac_ratio)}{_thresholds(found)}."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from convsweep.formatting import NOT_MEASURED
+from convsweep.formatting import NO_VALUE
 
 
 class Table(NamedTuple):
@@ -30,7 +30,7 @@ class Table(NamedTuple):
         places = [
             place
             for place in range(len(self.heads))
-            if not self.rows or {row[place] for row in self.rows} - {"", NOT_MEASURED}
+            if not self.rows or {row[place] for row in self.rows} - {"", NO_VALUE}
         ]
         heads, *rows = (tuple(row[i] for i in places) for row in (self.heads, *self.rows))
         return Table(heads, rows, self.right)

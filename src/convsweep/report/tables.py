@@ -22,8 +22,7 @@ _MAX_NAMES = 5
 def escape_markdown(text: object) -> str:
     """Return text for a line or a table cell of Markdown, where it reads the same."""
     line = formatting.printable(" ".join(str(text).split()))
-    is_interval = line.count("[") == line.count("]") and not re.search(r"\][(:\[]", line)
-    line = re.sub(r"[\\`*|$~]" if is_interval else r"[\\`*|$~\[\]]", r"\\\g<0>", line)
+    line = re.sub(r"[\\`*|$~\[\]]", r"\\\g<0>", line)
     line = re.sub(r"\b_+|_+\b", lambda found: found[0].replace("_", "\\_"), line)
     line = re.sub(r"^([-+](?= |--)|[#>]|\[(?=[ xX]\]))", r"\\\1", line)  # a list, heading or quote
     line = re.sub(r"^(\d+)([.)](?: |$))", r"\1\\\2", line)
@@ -41,7 +40,7 @@ def markdown(table: Table) -> str:
 def backend_table(run: Run) -> Table:
     """Return one row per setting and backend: times fastest, mean speedup, verdicts."""
     verdicts = ("faster", "same", "slower", "undecided")
-    speedup = f"mean speedup over {run.baseline} [95 %]"
+    speedup = f"mean speedup over {run.baseline} (95 %)"
     heads = ("setting", "backend", "cases timed", "fastest in", speedup, "over problems", *verdicts)
     rows: list[tuple[str, ...]] = []
     for setting in run.settings:
@@ -58,7 +57,7 @@ def backend_table(run: Run) -> Table:
             mean = mean_speedup(part, name)
             counts = ((cases["verdict"] == verdict).sum() for verdict in verdicts)
             rows.append(
-                (*row, formatting.interval(*mean.interval), *map(str, (mean.problems, *counts)))
+                (*row, formatting.speedup(*mean.interval), *map(str, (mean.problems, *counts)))
             )
     return Table.by_setting(heads, rows, heads[2:])
 
@@ -108,8 +107,8 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 
 def summary_table(run: Run) -> Table:
     """Return one row per case: time, rate, speedup and verdict."""
-    speedup = f"speedup over {run.baseline} [95 %]"
-    numbers = ("time [95 %]", "effective GFLOP/s", "of its roofline", speedup)
+    speedup = f"speedup over {run.baseline} (95 %)"
+    numbers = ("time (95 %)", "effective GFLOP/s", "of its roofline", speedup)
     rows: list[tuple[str, ...]] = []
     for _, case in run.cases.iterrows():
         baseline = case["verdict"] == "baseline"
@@ -117,7 +116,7 @@ def summary_table(run: Run) -> Table:
             case["setting"], case["label"], case["backend"],
             formatting.time(*interval_of(case, TIME)), formatting.digits(case["flops_per_s"] / 1e9),
             _share(case["roofline_fraction"], case["bound"]),
-            "1 (baseline)" if baseline else formatting.interval(*interval_of(case, SPEEDUP)),
+            "1 (baseline)" if baseline else formatting.speedup(*interval_of(case, SPEEDUP)),
             case["verdict"] if case["status"] == "ok" else _words(case["status"]),
             str(case["passes"]),
         ))  # fmt: skip
@@ -127,7 +126,7 @@ def summary_table(run: Run) -> Table:
 
 def _share(fraction: float, bound: object) -> str:
     """Return `91 % (compute)`: share of the roofline, and what limits it."""
-    return "" if np.isnan(fraction) else f"{100 * fraction:.0f} % ({bound})"
+    return "" if np.isnan(fraction) else f"{formatting.percent(fraction)} ({bound})"
 
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:
@@ -140,7 +139,7 @@ def correctness_table(run: Run, measurements: DataFrame) -> Table:
         wrong = run.cases[(run.cases["backend"] == backend) & (run.cases["status"] == "mismatch")]
         rows.append((
             backend, str(len(checked.groupby(["label", "setting"]))), str(len(wrong)),
-            formatting.digits(own["error_ratio"].max()), *(worst or [formatting.NOT_MEASURED]),
+            formatting.digits(own["error_ratio"].max()), *(worst or [formatting.NO_VALUE]),
             formatting.digits(own["max_abs_err"].max()),
         ))  # fmt: skip
     heads = ("backend", "cases checked", "mismatches", "worst error ratio", "at",
@@ -161,7 +160,7 @@ def disturbance_table(run: Run, measurements: DataFrame) -> Table:
             backend, formatting.size_in_bytes(own["peak_memory_bytes"].max()),
             formatting.digits(own["page_faults_per_call"].median()),
             formatting.digits(own["page_faults_per_call"].max()),
-            f"{switches.sum():.0f}" if switches.notna().any() else formatting.NOT_MEASURED,
+            f"{switches.sum():.0f}" if switches.notna().any() else formatting.NO_VALUE,
         ))  # fmt: skip
     heads = ("backend", "peak memory, largest", "page faults per call, median",
              "page faults per call, largest", "context switches, total")  # fmt: skip

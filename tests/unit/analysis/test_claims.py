@@ -15,13 +15,13 @@ from convsweep.analysis.claims.evidence import (
     FAILS,
     HOLDS,
     HOLDS_IN_PART,
+    NOT_MEASURED,
     UNDECIDED,
     ClaimResult,
     evaluate,
 )
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
-from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.pages import Section

@@ -35,7 +35,7 @@ from convsweep.analysis.families.comparison import (
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.backends.registry import list_backends
-from convsweep.formatting import NOT_MEASURED
+from convsweep.formatting import NO_VALUE
 from convsweep.problems.separable import FACTORED
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections.families import TITLE, section
@@ -171,7 +171,7 @@ def test_the_table_compares_with_engines_if_there_are_any(
     assert found is not None
     opponents = {row[3] for row in found.tables[0][1].rows}
     assert ("best engine" in opponents) == (backends is None)
-    assert "3.00 [" in found.sentences[0]
+    assert "3.00x (" in found.sentences[0]
 
 
 def test_one_pass_has_no_interval_and_decides_nothing(made: Callable[..., Run]) -> None:
@@ -185,7 +185,7 @@ def test_unknown_errors_are_not_measured(tmp_path: Path) -> None:
     with drawing_style():
         found = section(run_of(unknown, tmp_path / "run"))
     assert found is not None
-    assert {cell for row in found.tables[0][1].rows for cell in row[-2:]} == {NOT_MEASURED}
+    assert {cell for row in found.tables[0][1].rows for cell in row[-2:]} == {NO_VALUE}
 
 
 @given(

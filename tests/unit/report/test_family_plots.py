@@ -64,7 +64,7 @@ def test_the_title_of_speed_against_error_has_the_largest_significant_gain(
     usual: Candidates,
 ) -> None:
     picture = checked(speed_vs_error.draw(usual))
-    assert "winograd_numba is 3.0 times" in picture.title
+    assert "winograd_numba is 3.0x" in picture.title
     (legend,) = picture.figure.legends
     names = {text.get_text() for text in legend.texts}
     assert "winograd_numba" in names

@@ -318,7 +318,7 @@ def test_long_names_keep_their_end_and_leave_room_for_the_numbers(read: Read) ->
 def test_numbers_have_three_digits_and_a_unit() -> None:
     assert digits(1234.5) == "1,230"
     assert digits(0.99951) == "1.00"
-    assert digits(math.nan) == seconds(math.nan) == "not measured"
+    assert digits(math.nan) == seconds(math.nan) == "-"
     assert seconds(1.234e-4) == "123 µs"
     assert seconds(0.99999e-3) == "1.00 ms"
     assert size_in_bytes(3 * 2**20) == "3.00 MiB"

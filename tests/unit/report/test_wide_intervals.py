@@ -18,8 +18,8 @@ from convsweep.report.plots.axes import drawn_ends
 from convsweep.report.tables import markdown
 from tests.support import synthetic_runs as made
 
-ENDS = re.compile(r"\[(-?[\d.,e+-]+), (-?[\d.,e+-]+)\]")
-ROUNDED = 1.02  # two ends of three digits
+ENDS = re.compile(r"\((-?[\d.,]+(?:e-\d+)?)(?:-| to )(-?[\d.,]+(?:e-\d+)?)\)")
+ROUNDED = 1.3  # ends rounded to a quarter of the width
 
 
 def widest(text: str) -> float:
@@ -31,7 +31,7 @@ def widest(text: str) -> float:
 @given(*[st.floats(1e-12, 1e12)] * 3)
 def test_no_text_of_an_interval_is_wide(low, value, high):
     low, value, high = sorted((low, value, high))
-    for write in (formatting.interval, formatting.time, formatting.percent):
+    for write in (formatting.speedup, formatting.time, formatting.percent):
         text = write(value, low, high)
         assert widest(text) <= 2 * ROUNDED or "0.00" in text
         assert (formatting.TOO_FEW in text) == (high > 2 * low)

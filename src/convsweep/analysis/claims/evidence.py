@@ -20,10 +20,10 @@ from convsweep.analysis.estimates import (
 )
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
-from convsweep.formatting import NOT_MEASURED
 from convsweep.problems.problem import ConvProblem
 
 HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
+NOT_MEASURED = "not measured"
 VERDICTS = (HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED, NOT_MEASURED)
 
 

@@ -88,7 +88,7 @@ def _speedup(found: ModelSpeedup, saving_s: float) -> str:
     left = max(before_s - saving_s, 0.0)
     expected = f"; expected from its layers: {formatting.digits(before_s / left)}" if left else ""
     return (
-        f"{outcome}: {formatting.interval(*found.ratio)} times as fast, "
+        f"{outcome}: {formatting.speedup(*found.ratio)} as fast, "
         f"{formatting.seconds(before_s)} before and {formatting.seconds(found.optimized_s.value)} "
         f"after, in {found.passes} passes of this process{expected}."
     )
@@ -111,7 +111,7 @@ def _layers(report: OptimizeReport) -> list[str]:
             "problem": layer.geometry.problem.label,
             "calls": str(layer.calls),
             "backend": layer.choice.backend,
-            "alone [95 %]": formatting.interval(*layer.choice.speedup),
+            "alone (95 %)": formatting.speedup(*layer.choice.speedup),
             "saves": formatting.seconds(layer.saving_s),
             "error": formatting.digits(layer.error.error_ratio),
             "torch's": formatting.digits(layer.error.torch_error_ratio),

@@ -105,6 +105,6 @@ def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:
         (point.speedup, name) for name, point in others.items() if verdict_of[name] == "faster"
     ]
     for speedup, name in sorted(faster)[-1:]:
-        times = formatting.format_ratio(speedup)
-        return f"Speed against error: {name} is {times} times as fast as {field.baseline_label}"
+        times = formatting.speedup(speedup)
+        return f"Speed against error: {name} is {times} as fast as {field.baseline_label}"
     return f"Speed against error: no backend is significantly faster than {field.baseline_label}"

@@ -112,8 +112,8 @@ def _data_sets(study: Study) -> list[str]:
 
 def quality_table(study: Study) -> Table:
     """Return accuracy and costs, one row per data set and variant."""
-    heads = ("data set", "network", "width", "parameters", "MACs", "accuracy, % [95 %]", "loss",
-             "training [95 %]", "one sample [95 %]", "a batch [95 %]", "seeds")  # fmt: skip
+    heads = ("data set", "network", "width", "parameters", "MACs", "accuracy, % (95 %)", "loss",
+             "training (95 %)", "one sample (95 %)", "a batch (95 %)", "seeds")  # fmt: skip
     rows = [
         (
             quality.dataset,
@@ -133,18 +133,18 @@ def quality_table(study: Study) -> Table:
 
 def comparison_table(study: Study) -> Table:
     """Return the differences to the standard network, one row per data set and variant."""
-    heads = ("data set", "network", "accuracy less standard's, points [95 %]", "verdict",
-             "times fewer MACs", "speedup, one sample [95 %]",
-             "speedup, a batch [95 %]")  # fmt: skip
+    heads = ("data set", "network", "accuracy less standard's, points (95 %)", "verdict",
+             "times fewer MACs", "speedup, one sample (95 %)",
+             "speedup, a batch (95 %)")  # fmt: skip
     rows = [
         (comparison.dataset, VARIANT_NAMES[comparison.variant],
          _points(comparison.difference, start=1), comparison.finding, f"{comparison.mac_ratio:.3f}",
-         *(formatting.interval(*speedup) for speedup in (comparison.single, comparison.batch)))
+         *(formatting.speedup(*speedup) for speedup in (comparison.single, comparison.batch)))
         for comparison in study.comparisons
     ]  # fmt: skip
     return Table(heads, rows, frozenset((heads[2], *heads[4:])))
 
 
 def _points(share: Interval, start: float = 0) -> str:
-    """Return a share in percentage points, such as `-0.80 [-2.60, 1.00]`."""
-    return formatting.interval(*share, write=lambda end: f"{100 * end:.2f}", start=start)
+    """Return a share in percentage points, such as `-0.8 (-2.6 to 1.0)`."""
+    return formatting.interval(*(100 * end for end in share), start=100 * start)

@@ -73,7 +73,7 @@ def sentences(advice: Advice) -> list[str]:
         verdict = (
             f"Separable layers in place of {saving.convolutions} of "
             f"{sum(layer.count for layer in layers)} convolutions of {_name(advice)}: "
-            f"{saving.verdict}, {_ratio(saving)} times as fast; expected from the MAC count: "
+            f"{saving.verdict}, {_ratio(saving)} as fast; expected from the MAC count: "
             f"{formatting.digits(saving.mac_ratio)}."
         )
     elif any(is_replaceable(layer.problem) for layer in layers):
@@ -126,7 +126,7 @@ def _share(macs: int, total: int) -> str:
 def totals_table(advice: Advice) -> Table:
     """Return time, speedup and MACs of one call, one row per choice; no rows without times."""
     run, layers = advice.run, advice.layers
-    heads = ("choice", "convolutions changed", "time [95 %]", "speedup [95 %]", "verdict",
+    heads = ("choice", "convolutions changed", "time (95 %)", "speedup (95 %)", "verdict",
              "expected from MACs")  # fmt: skip
     chosen = replacements(layers)
     faster = {label: one for label, one in chosen.items() if one.verdict == FASTER}
@@ -159,14 +159,14 @@ def layer_table(advice: Advice) -> Table:
          "" if np.isnan(layer.predicted) else formatting.digits(layer.predicted))
         for layer in advice.layers
     ]  # fmt: skip
-    heads = ("layer", "times", f"{baseline} [95 %]", "share", "fastest strategy",
-             "separable [95 %]", "expected from MACs")  # fmt: skip
+    heads = ("layer", "times", f"{baseline} (95 %)", "share", "fastest strategy",
+             "separable (95 %)", "expected from MACs")  # fmt: skip
     return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
 
 
 def _best(layer: LayerCost, baseline: str) -> str:
     if layer.best is None:
-        return formatting.NOT_MEASURED
+        return formatting.NO_VALUE
     if layer.best.backend == baseline:
         return baseline
     return f"{layer.best.backend} {_cell(layer.best)}"
@@ -180,4 +180,4 @@ def _cell(layer_time: LayerTime | None) -> str:
 
 
 def _ratio(found: Saving | LayerTime) -> str:
-    return formatting.interval(*found.speedup)
+    return formatting.speedup(*found.speedup)

@@ -9,7 +9,7 @@ from convsweep.analysis.claims.claims import Claim, Pair
 from convsweep.analysis.claims.evidence import HOLDS, VERDICTS, ClaimResult, evaluate
 from convsweep.analysis.labels import unless_one
 from convsweep.analysis.run import Run
-from convsweep.formatting import NOT_MEASURED, compact
+from convsweep.formatting import NO_VALUE, compact
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
@@ -58,7 +58,7 @@ def _verdict_counts(results: Sequence[ClaimResult]) -> str:
 
 def _claims_table(results: Results, baseline: str) -> Table:
     heads = ("setting", "claim", "in this code", "pairs", "claimed ratio", "measured ratio",
-             "measured / claimed [95 %]", "holds if", "verdict", "pairs that hold")  # fmt: skip
+             "measured / claimed (95 %)", "holds if", "verdict", "pairs that hold")  # fmt: skip
     rows = [
         (setting, *_claim_row(each, baseline))
         for setting, found in results.items()
@@ -75,7 +75,7 @@ def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
         str(len(pairs)),
         _range([each.pair.claimed for each in pairs], "below " * claim.below),
         _range([each.ratio.value for each in pairs]),
-        formatting.interval(*result.mean),
+        formatting.speedup(*result.mean),
         _bounds(claim),
         result.verdict,
         str(sum(each.verdict == HOLDS for each in pairs)),
@@ -85,7 +85,7 @@ def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
 def _range(values: Sequence[float], prefix: str = "") -> str:
     """Format the least and the largest value as `1.90 to 4.12`."""
     if not values:
-        return NOT_MEASURED
+        return NO_VALUE
     ends = dict.fromkeys((formatting.digits(min(values)), formatting.digits(max(values))))
     return prefix + " to ".join(ends)
 
@@ -96,11 +96,11 @@ def _bounds(claim: Claim) -> str:
 
 
 def _pairs_table(results: Results) -> Table:
-    heads = ("setting", "claim", "pair", "claimed ratio", "measured ratio [95 %]",
-             "measured / claimed [95 %]", "verdict")  # fmt: skip
+    heads = ("setting", "claim", "pair", "claimed ratio", "measured ratio (95 %)",
+             "measured / claimed (95 %)", "verdict")  # fmt: skip
     rows: list[tuple[str, ...]] = [
         (setting, result.claim.statement, name, formatting.digits(each.pair.claimed),
-         formatting.interval(*each.ratio), formatting.interval(*each.over_claimed), each.verdict)
+         formatting.speedup(*each.ratio), formatting.speedup(*each.over_claimed), each.verdict)
         for setting, found in results.items()
         for result in found
         for name, each in zip(pair_labels(result), result.pairs, strict=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from convsweep import formatting
 from convsweep.analysis.families.candidates import (
     ALGORITHMS,
@@ -89,7 +87,7 @@ def _sentences(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> lis
         first = next(iter(group.comparisons.values()))
         if not group.workload:
             lines.setdefault((first.role, first.opponent), []).append(
-                f"{group.kind} {formatting.interval(*first.speedup)} "
+                f"{group.kind} {formatting.speedup(*first.speedup)} "
                 f"(faster on {first.won} of {first.layers})"
             )
     return [
@@ -134,7 +132,7 @@ def _reported(candidates: Candidates, group: ComparisonGroup) -> list[PairwiseCo
 
 def comparisons_table(comparisons: Comparisons) -> Table:
     """Return one row per setting, network, kind of layer, role and opponent."""
-    heads = ("setting", "layers of", "kind", "backend", "against", "layers", "speedup [95 %]",
+    heads = ("setting", "layers of", "kind", "backend", "against", "layers", "speedup (95 %)",
              "faster on", "decided", "slower, decided", "largest error",
              "opponent's error")  # fmt: skip
     rows: list[tuple[str, ...]] = [
@@ -146,12 +144,12 @@ def comparisons_table(comparisons: Comparisons) -> Table:
             f"({formatting.join([f'{name} {n}' for name, n in group.backends.items()])})",
             opponent_label(candidates, each.opponent),
             str(each.layers),
-            formatting.interval(*each.speedup),
+            formatting.speedup(*each.speedup),
             str(each.won),
             str(each.decided),
             str(each.lost),
-            _error(each.error),
-            _error(each.opponent_error),
+            formatting.error(each.error),
+            formatting.error(each.opponent_error),
         )
         for setting, (candidates, groups) in comparisons.items()
         for group in groups
@@ -160,20 +158,16 @@ def comparisons_table(comparisons: Comparisons) -> Table:
     return Table.by_setting(heads, rows, heads[5:])
 
 
-def _error(error: float) -> str:
-    return formatting.NOT_MEASURED if np.isnan(error) else f"{error:.1e}"
-
-
 def networks_table(networks: Networks) -> Table:
     """Return one row per setting and network: its sums, and the speedups of own kernels."""
-    heads = ("setting", "network", "layers", "of them on torch", "best own kernels [95 %]",
-             "torch [95 %]", "best engines [95 %]", "over torch [95 %]",
-             "over the engines [95 %]")  # fmt: skip
+    heads = ("setting", "network", "layers", "of them on torch", "best own kernels (95 %)",
+             "torch (95 %)", "best engines (95 %)", "over torch (95 %)",
+             "over the engines (95 %)")  # fmt: skip
     rows: list[tuple[str, ...]] = [
         (setting, each.workload, str(each.layers), str(each.on_torch),
          *(formatting.time(*one.time) for one in (each.own, each.torch, each.engines)),
-         formatting.interval(*each.over_torch),
-         formatting.interval(*each.over_engines) if _has_engines(candidates, ENGINES) else "")
+         formatting.speedup(*each.over_torch),
+         formatting.speedup(*each.over_engines) if _has_engines(candidates, ENGINES) else "")
         for setting, (candidates, found) in networks.items()
         for each in found
     ]  # fmt: skip

@@ -53,28 +53,29 @@ def _sentences(found: Sequence[NetworkBreakdown]) -> list[str]:
     lines = [
         f"{one.network}: {formatting.time(*one.end_to_end.time)} end to end; the sum of its "
         f"convolutions timed alone is {formatting.percent(*one.isolated_share)} of that. In the "
-        f"network they take {formatting.interval(*one.slowdown)} times as long ({one.verdict})."
+        f"network they take {formatting.speedup(*one.slowdown)} as long ({one.verdict})."
         for one in found
     ]
     by_name = {one.network: one for one in found}
     for name, one in by_name.items():
         if standard := by_name.get(name + STANDARD_SUFFIX):
-            speedup = formatting.interval(*ratio(standard.end_to_end, one.end_to_end))
-            lines.append(f"{name}: {speedup} times as fast as {standard.network}, end to end.")
+            speedup = formatting.speedup(*ratio(standard.end_to_end, one.end_to_end))
+            lines.append(f"{name}: {speedup} as fast as {standard.network}, end to end.")
     return lines
 
 
 def _picture_title(found: Sequence[NetworkBreakdown]) -> str:
     lowest = min((one.isolated_share.value for one in found), default=0.0)
-    return f"Layers timed alone, as a share of the network's time: at least {100 * lowest:.0f} %"
+    least = formatting.percent(lowest)
+    return f"Layers timed alone, as a share of the network's time: at least {least}"
 
 
 def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return one row per setting and network."""
     numbers = (
-        "end to end [95 %]", "layers alone [95 %]", "share of end to end [95 %]",
-        "layers alone, cold caches [95 %]", "layers in the network [95 %]",
-        "in the network / alone [95 %]", *OTHERS, UNATTRIBUTED, "overhead of timing parts",
+        "end to end (95 %)", "layers alone (95 %)", "share of end to end (95 %)",
+        "layers alone, cold caches (95 %)", "layers in the network (95 %)",
+        "in the network / alone (95 %)", *OTHERS, UNATTRIBUTED, "overhead of timing parts",
         "overhead per call", "passes",
     )  # fmt: skip
     rows = [
@@ -84,15 +85,15 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
             formatting.time(*one.end_to_end.time),
             formatting.time(*one.isolated.time),
             formatting.percent(*one.isolated_share),
-            formatting.time(*one.cold.time) if one.cold else formatting.NOT_MEASURED,
+            formatting.time(*one.cold.time) if one.cold else formatting.NO_VALUE,
             formatting.time(*one.in_network.time),
-            formatting.interval(*one.slowdown),
+            formatting.speedup(*one.slowdown),
             *(
                 formatting.seconds(one.others[kind].time.value) if kind in one.others else "none"
                 for kind in OTHERS
             ),
             formatting.seconds(one.unattributed_s),
-            f"{100 * one.instrumentation_overhead:.1f} %",
+            formatting.percent(one.instrumentation_overhead),
             formatting.seconds(one.call_overhead_s),
             str(one.passes),
         )
@@ -104,12 +105,12 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
 
 def layers_table(one: NetworkBreakdown) -> Table:
     """Return one row per distinct convolution, the largest difference first."""
-    numbers = ("times", "alone [95 %]", "in the network [95 %]", "timing overhead, at most",
-               "in the network / alone [95 %]")  # fmt: skip
+    numbers = ("times", "alone (95 %)", "in the network (95 %)", "timing overhead, at most",
+               "in the network / alone (95 %)")  # fmt: skip
     rows = [
         (layer.layer, str(layer.count), formatting.time(*layer.isolated.time),
          formatting.time(*layer.in_network.time), formatting.seconds(layer.overhead_s),
-         formatting.interval(*layer.slowdown), layer.verdict)
+         formatting.speedup(*layer.slowdown), layer.verdict)
         for layer in sorted(one.layers, key=lambda layer: -abs(layer.extra_s))
     ]  # fmt: skip
     return Table(("layer", *numbers, "verdict"), rows, frozenset(numbers))

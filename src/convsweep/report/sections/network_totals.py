@@ -65,7 +65,7 @@ def _gains(sums: Sequence[NetworkSum]) -> list[Gain]:
 
 def _sentences(sums: Sequence[NetworkSum], baseline: str) -> list[str]:
     lines = [
-        f"{gain.name}: {formatting.interval(*gain.measured)} times as fast; expected from the MAC "
+        f"{gain.name}: {formatting.speedup(*gain.measured)} as fast; expected from the MAC "
         f"count: {formatting.digits(gain.mac_ratio)}."
         for gain in _gains(sums)
     ]
@@ -93,7 +93,7 @@ def totals_table(by_name: Mapping[str, Sequence[NetworkSum]]) -> Table:
         for one in sums
         for choice in one.choices.values()
     ]
-    numbers = ("time [95 %]", "times faster [95 %]", "expected from MACs", "MACs", "parameters")
+    numbers = ("time (95 %)", "times faster (95 %)", "expected from MACs", "MACs", "parameters")
     heads = ("setting", "network", "choice", *numbers, "layers per backend")
     return Table.by_setting(heads, rows, numbers)
 
@@ -103,13 +103,9 @@ def _cells(choice: NetworkChoice) -> tuple[str, ...]:
     layers = Counter(choice.backends.values()).most_common()
     return (
         formatting.time(*choice.sum.time),
-        "1 (baseline)" if is_standard else formatting.interval(*choice.speedup),
+        "1 (baseline)" if is_standard else formatting.speedup(*choice.speedup),
         "1" if is_standard else formatting.digits(choice.mac_ratio),
-        _millions(choice.macs),
-        _millions(choice.parameters),
+        formatting.operations(choice.macs),
+        formatting.operations(choice.parameters),
         ", ".join(f"{name} {count}" for name, count in layers),
     )
-
-
-def _millions(number: int) -> str:
-    return f"{formatting.digits(number / 1e6)} M"

@@ -71,7 +71,7 @@ def _sentences(run: Run) -> list[str]:
 
 
 def _rate(case: Any) -> str:
-    """`94.1 [93.0, 95.2] GFLOP/s`, or GB/s of a copy."""
+    """`94.1 (93.0-95.2) GFLOP/s`, or GB/s of a copy."""
     product = case["backend"] == "matmul"
     work = 2 * case["backend_macs"] if product else case["min_bytes"]
     ends = (float(work) / case[name] / 1e9 for name in ("median_s", "ci_high_s", "ci_low_s"))
@@ -91,10 +91,10 @@ def _probes_table(run: Run) -> Table:
         rows.append((
             case["device"], case["dtype"], str(case["threads"]), case["layer"],
             formatting.seconds(case["median_s"]) if timed else str(case["status"]),
-            _rate(case) if timed else formatting.NOT_MEASURED, str(case["passes"]),
+            _rate(case) if timed else formatting.NO_VALUE, str(case["passes"]),
         ))  # fmt: skip
-    heads = ("device", "dtype", "threads", "probe", "time", "rate [95 %]", "passes")
-    return Table(heads, rows, frozenset({"threads", "time", "rate [95 %]", "passes"}))
+    heads = ("device", "dtype", "threads", "probe", "time", "rate (95 %)", "passes")
+    return Table(heads, rows, frozenset({"threads", "time", "rate (95 %)", "passes"}))
 
 
 def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
@@ -106,7 +106,7 @@ def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
         for setting, efficiencies in found.items()
         for attained in efficiencies
     ]  # fmt: skip
-    numbers = ("problems", "mean share [95 %]", "least", "most")
+    numbers = ("problems", "mean share (95 %)", "least", "most")
     return Table.by_setting(("setting", "backend", *numbers, "bound by"), rows, numbers)
 
 

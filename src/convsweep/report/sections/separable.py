@@ -81,11 +81,11 @@ def _threshold_table(comparisons: Comparisons) -> Table:
 def _speedup_table(replacements: list[tuple[str, Replacement]]) -> Table:
     """Return one row per problem: MACs, their ratio, the measured speedup."""
     numbers = ("MACs, standard", "MACs, separable", "1/C_out + 1/k²", "MAC ratio",
-               "measured speedup [95 %]", "share of the MAC ratio [95 %]")  # fmt: skip
+               "measured speedup (95 %)", "share of the MAC ratio (95 %)")  # fmt: skip
     rows: list[tuple[str, ...]] = [
         (setting, r.label, formatting.operations(r.problem.macs),
          formatting.operations(r.separable_macs), formatting.digits(1 / r.mac_ratio),
-         formatting.digits(r.mac_ratio), formatting.interval(*r.speedup),
+         formatting.digits(r.mac_ratio), formatting.speedup(*r.speedup),
          formatting.percent(*r.realized), r.verdict)
         for setting, r in replacements
     ]  # fmt: skip
@@ -96,9 +96,9 @@ def _roofline_table(replacements: list[tuple[str, Replacement]]) -> Table:
     """Return one row per problem: intensities, rooflines, shares of the time."""
     intensities, efficiencies = (
         [template.format(name) for name in replacements[0][1].parts]
-        for template in ("FLOPs per byte, {}", "{}, of the attainable rate [95 %]")
+        for template in ("FLOPs per byte, {}", "{}, of the attainable rate (95 %)")
     )
-    shares = [f"{name}, of the time [95 %]" for name in (DEPTHWISE, POINTWISE, "rest")]
+    shares = [f"{name}, of the time (95 %)" for name in (DEPTHWISE, POINTWISE, "rest")]
     heads = ("setting", "problem", *intensities, "bound by", "roofline allows", *efficiencies,
              *shares)  # fmt: skip
     rows: list[tuple[str, ...]] = [
@@ -125,8 +125,8 @@ def explanation_sentences(comparison: SeparableComparison) -> list[str]:
     shares = {name: _share_of_time(name, share) for name, share in found.time_shares.items()}
     time = (
         f"Share of {SEPARABLE}'s time: depthwise part {shares[DEPTHWISE]} with "
-        f"{100 * found.depthwise_macs:.0f} % of the MACs, pointwise part {shares[POINTWISE]}, "
-        f"rest {shares['rest']}."
+        f"{formatting.percent(found.depthwise_macs)} of the MACs, "
+        f"pointwise part {shares[POINTWISE]}, rest {shares['rest']}."
     )
     if math.isnan(found.roofline_speedup):
         return [time]
