@@ -23,7 +23,8 @@ PASS_START_S = 0.1
 _REFERENCE_MACS_PER_S = 5e9
 _FIXED_S, _FIRST_S = 0.01, 0.01  # per case in every pass, in the first pass
 _TRUSTED_SHARE = 0.05  # of the forecast, which has to pass before the pace is trusted
-_COMPILING_SHARE = 0.1  # of the limit to compile, per problem
+_COMPILING_SHARE = 0.02  # of the limit to compile, per problem in the first pass
+_RECOMPILING_S = 0.2  # per problem in every pass: from a cache, and the import of the compiler
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 _SHORTEST_CALL_S = 1e-3  # shorter calls are mostly overhead
@@ -43,16 +44,23 @@ def references_s(cases: Iterable[Case]) -> float:
     return sum(problem.macs for problem, _, _ in problems) / _REFERENCE_MACS_PER_S
 
 
-def first_s(cases: Collection[Case]) -> dict[Case, float]:
+def first_s(cases: Collection[Case], backends: Mapping[str, Backend]) -> dict[Case, float]:
     """Return the approximate seconds that each case takes longer in the first pass.
 
-    These are its share of the reference, and the checks of the first pass.
+    These are its share of the reference, the checks of the first pass, and compiling.
     """
     groups = Counter(case.group for case in cases)
     return {
-        case: _FIRST_S + case.problem.macs / _REFERENCE_MACS_PER_S / groups[case.group]
+        case: _FIRST_S
+        + case.problem.macs / _REFERENCE_MACS_PER_S / groups[case.group]
+        + first_compile_s(backends[case.backend])
         for case in cases
     }
+
+
+def first_compile_s(backend: Backend) -> float:
+    """Return the approximate seconds to compile one problem for the first time."""
+    return _COMPILING_SHARE * backend.compile_s if backend.compiles_per_problem else 0.0
 
 
 class Predictor:
@@ -120,6 +128,7 @@ def forecast_s(
     return (
         START_S
         + references_s(cases)
+        + sum(first_compile_s(backends[case.backend]) for case in cases)
         + processes * PASS_START_S
         + sum(pass_count(case, passes) * case_s(case, backends, settings) for case in cases)
         + len(cut_off) * settings.case_timeout_s
@@ -142,8 +151,7 @@ def case_s(case: Case, backends: Mapping[str, Backend], settings: Settings) -> f
     if effort:
         plan = make_plan(call_s, _CLOCK_OVERHEAD_S, effort)
         calls_s += effort.warm_up_s + plan.all_calls * call_s
-    compile_s = _COMPILING_SHARE * backend.compile_s if backend.compiles_per_problem else 0.0
-    return _FIXED_S + compile_s + calls_s
+    return _FIXED_S + _RECOMPILING_S * backend.compiles_per_problem + calls_s
 
 
 def skipped_cases(cases: Iterable[Case], backends: Mapping[str, Backend]) -> dict[Case, Outcome]:

@@ -12,7 +12,13 @@ from convsweep.formatting import count
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import ITEMSIZE, Case
 from convsweep.results.schema import CASE
-from convsweep.sweep.forecast import case_s, pass_count, references_s, skipped_cases
+from convsweep.sweep.forecast import (
+    case_s,
+    first_compile_s,
+    pass_count,
+    references_s,
+    skipped_cases,
+)
 
 MAX_SHARDS = 10_000
 _BATCH_GROUPS, _BATCH_BYTES = 16, 2**28
@@ -95,7 +101,8 @@ def group_costs_s(
         skipped = skipped_cases(own, installed)
         timed = [case for case in own if case not in skipped]
         seconds = (pass_count(case, passes) * case_s(case, installed, settings) for case in timed)
-        costs_s[own[0].group] = references_s(own) + sum(seconds)
+        compile_s = sum(first_compile_s(installed[case.backend]) for case in timed)
+        costs_s[own[0].group] = references_s(own) + compile_s + sum(seconds)
     return costs_s
 
 

@@ -120,7 +120,7 @@ class GroupQueue:
             dict.fromkeys(self._cases, 0.0)
             | {case: case_s(case, self.backends, settings) for case in measured},
             {case: max(0, passes - done[case]) for case, passes in self._passes.items()},
-            first_s([case for case in measured if case not in done]),
+            first_s([case for case in measured if case not in done], self.backends),
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
