@@ -39,6 +39,7 @@ class NetworkResult:
 
 def measure(cases: Sequence[Case], settings: Settings) -> GroupResult:
     """Measure the cases of one problem once, in the worker processes of the pass."""
+    settings = replace(settings, threads=max(case.threads for case in cases))
     backends = {case.backend: find_backend(case.backend) for case in cases}
     skipped = skipped_cases(cases, backends)
     pending = [case for case in cases if case not in skipped]

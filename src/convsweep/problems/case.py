@@ -42,6 +42,12 @@ class Case:
         """This case without its backend: equal for all cases that are compared and interleaved."""
         return self.on("")
 
+    @property
+    def siblings(self) -> tuple[object, ...]:
+        """Equal for all cases of one layer, whatever their backend, setting and batch size."""
+        layer, shape = self.layer, self.problem.label.partition("_")[2]
+        return shape, layer.workload, layer.name, layer.count, layer.role, self.weight_kind
+
     def on(self, backend: str) -> Case:
         """Return the same case on another backend."""
         return replace(self, backend=backend)

@@ -37,7 +37,7 @@ class Executor(Protocol):
 
 
 class NodeWorkers:
-    """Worker processes of one machine; each pass and thread count gets new ones."""
+    """Worker processes of one machine; each pass gets new ones."""
 
     def __init__(
         self,

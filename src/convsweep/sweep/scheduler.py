@@ -1,7 +1,7 @@
-"""Interleaving of backends and problems: blocks in random order, over worker processes.
+"""Interleaving of backends, settings and problems: blocks in random order, in worker processes.
 
-A backend with its own thread pool has its own process, because two spinning pools in one process
-slow each other down. Its blocks are interleaved with those of the others all the same.
+Each number of threads has its own process, and so has a backend with its own thread pool, because
+two spinning pools in one process slow each other down. Their blocks take turns all the same.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
-from convsweep.sweep.sharding import group_cases
-from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
+from convsweep.sweep.sharding import group_cases, group_siblings
+from convsweep.sweep.worker_pool import (
+    START_LIMIT_S,
+    ProcessKey,
+    WorkerDied,
+    WorkerPool,
+    WorkerTimeout,
+)
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
@@ -143,10 +149,10 @@ class _Batch:
         settings = scheduler.pool.settings
         backends = {case: scheduler.backends[case.backend] for own in groups for case in own}
         self._process_keys = {
-            c: c.backend if backend.own_threads else "" for c, backend in backends.items()
+            c: ProcessKey(c.threads, c.backend if backend.own_threads else "")
+            for c, backend in backends.items()
         }
-        # Idle threads spin, and would take a core from the next process.
-        self._yield_turn = settings.threads > 1 and len(set(self._process_keys.values())) > 1
+        self._several_processes = len(set(self._process_keys.values())) > 1
         self._limit_s = settings.case_timeout_s
         # Without timing, the gate prepares once more, for integers.
         times = 1 if settings.effort else 2
@@ -154,7 +160,7 @@ class _Batch:
         self._compile_s = {c: min(times * b.compile_s, most_s) for c, b in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
-        self._set_up_in: Counter[str] = Counter()
+        self._set_up_in: Counter[ProcessKey] = Counter()
         """Cases per process."""
         self._blocks: dict[Case, int] = {}
         self._checks_s = 0.0
@@ -182,9 +188,10 @@ class _Batch:
         self._checks_s += monotonic() - started
 
     def _round(self, index: int) -> Iterator[Case]:
-        """Yield each case with a block in this round. Those of a group follow each other."""
-        for group in self._shuffled(self._groups):
-            yield from self._shuffled(c for c in group if self._blocks.get(c, 0) > index)
+        """Yield each case with a block in this round: sibling by sibling, group by group."""
+        for siblings in self._shuffled(group_siblings(self._groups)):
+            for group in self._shuffled(siblings):
+                yield from self._shuffled(c for c in group if self._blocks.get(c, 0) > index)
 
     def _is_last_round(self) -> bool:
         """Return whether the rest of the budget is needed for the checks after timing."""
@@ -194,7 +201,11 @@ class _Batch:
         listed = list(items)
         return self._rng.sample(listed, len(listed))
 
-    def _set_up(self, key: str, group: Sequence[Case]) -> Outcomes:
+    def _yields_turn(self, case: Case) -> bool:
+        """Return whether its idle threads, which spin, would take a core from another process."""
+        return case.threads > 1 and self._several_processes
+
+    def _set_up(self, key: ProcessKey, group: Sequence[Case]) -> Outcomes:
         """Set a group up in one process. Yields the outcomes if that fails."""
         members = [case for case in group if self._process_keys[case] == key]
         known = self._first.file(members[0])
@@ -227,14 +238,14 @@ class _Batch:
         if outcome.status != "ok" or self._pool.settings.effort is None:
             yield case, outcome
             return
-        blocks = self._ask(case, partial(messages.WarmUp, yield_turn=self._yield_turn))
+        blocks = self._ask(case, partial(messages.WarmUp, yield_turn=self._yields_turn(case)))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(messages.Block, yield_turn=self._yield_turn))
+        failed = self._ask(case, partial(messages.Block, yield_turn=self._yields_turn(case)))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

@@ -1,11 +1,11 @@
-"""Groups of cases that are compared, batches of groups measured together, shards of a sweep."""
+"""Groups of cases, their siblings in other settings, batches measured together, shards."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from typing import TypeVar
 
 from convsweep.backends.base import Backend
 from convsweep.formatting import count
@@ -21,7 +21,11 @@ from convsweep.sweep.forecast import (
 )
 
 MAX_SHARDS = 10_000
-_BATCH_GROUPS, _BATCH_BYTES = 16, 2**28
+BATCH_GROUPS = 16
+"""Groups that are measured together, unless there are more siblings."""
+_BATCH_BYTES = 2**28
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,60 +69,86 @@ def deal(costs_s: Sequence[float], shards: int) -> list[int]:
 
 
 def group_cases(cases: Iterable[Case]) -> list[list[Case]]:
-    """Return the cases in groups that are interleaved and compared."""
-    groups: dict[Case, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(case.group, []).append(case)
-    return list(groups.values())
+    """Return the cases in groups of one problem and setting, whose backends are compared."""
+    return _grouped(cases, lambda case: case.group)
+
+
+def group_siblings(
+    groups: Iterable[Sequence[Case]], *, of_one_problem: bool = False
+) -> list[list[Sequence[Case]]]:
+    """Return the groups of one layer together: they differ in setting and, by default, batch."""
+    return _grouped(groups, lambda own: (own[0].siblings, of_one_problem and own[0].problem))
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    found: dict[Hashable, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return list(found.values())
 
 
 def is_auxiliary(group: Sequence[Case]) -> bool:
     """Return whether these are roofline probes or separable parts."""
-    return group[0].layer.role != CASE
+    return bool(group) and group[0].layer.role != CASE
 
 
-def batches(groups: Sequence[list[Case]], *, together: bool) -> Iterator[list[Case]]:
-    """Yield the cases of groups that fit into memory `together`; otherwise, group by group."""
-    for _, own in groupby(groups, key=is_auxiliary):
-        batch: list[Case] = []
-        count, left = 0, _BATCH_BYTES
-        for group in own:
-            needed = (len(group) + 1) * group[0].problem.min_bytes(ITEMSIZE[group[0].dtype])
-            if batch and (not together or count == _BATCH_GROUPS or needed > left):
+def batches(families: Iterable[Sequence[Sequence[Case]]], most: int) -> Iterator[list[Case]]:
+    """Yield the cases of up to `most` groups of one role, which are measured together.
+
+    Each family is a list of siblings, and in one batch unless they do not fit into memory.
+    """
+    batch: list[Case] = []
+    count, left = 0, _BATCH_BYTES
+    for siblings in families:
+        needed = [_bytes_needed(group) for group in siblings]
+        fits = count + len(siblings) <= most and sum(needed) <= left
+        is_full = not fits or is_auxiliary(batch) != is_auxiliary(siblings[0])
+        for group, own in zip(siblings, needed, strict=True):
+            if batch and (is_full or own > left):
                 yield batch
                 batch, count, left = [], 0, _BATCH_BYTES
-            batch, count, left = batch + group, count + 1, left - needed
+            batch, count, left, is_full = [*batch, *group], count + 1, left - own, False
+    if batch:
         yield batch
+
+
+def _bytes_needed(group: Sequence[Case]) -> int:
+    return (len(group) + 1) * group[0].problem.min_bytes(ITEMSIZE[group[0].dtype])
 
 
 def group_costs_s(
     cases: Sequence[Case], backends: Mapping[str, Backend], settings: Settings, passes: int
-) -> dict[Case, float]:
-    """Return seconds per group of cases, the same on every machine: uninstalled backends count."""
+) -> dict[Hashable, float]:
+    """Return seconds per family of siblings, on every machine: uninstalled backends count."""
     installed = {name: replace(backend, modules=()) for name, backend in backends.items()}
-    costs_s: dict[Case, float] = {}
-    for own in group_cases(cases):
+    costs_s: dict[Hashable, float] = {}
+    for own in _grouped(cases, lambda case: case.siblings):
         skipped = skipped_cases(own, installed)
         timed = [case for case in own if case not in skipped]
         seconds = (pass_count(case, passes) * case_s(case, installed, settings) for case in timed)
         compile_s = sum(first_compile_s(installed[case.backend]) for case in timed)
-        costs_s[own[0].group] = references_s(own) + compile_s + sum(seconds)
+        costs_s[own[0].siblings] = references_s(own) + compile_s + sum(seconds)
     return costs_s
 
 
-def shares(cases: Sequence[Case], costs_s: Mapping[Case, float], shard: Shard) -> list[list[Case]]:
-    """Return the cases of the shards up to `shard`, in order; a group is in one shard.
+def shares(
+    cases: Sequence[Case], costs_s: Mapping[Hashable, float], shard: Shard
+) -> list[list[Case]]:
+    """Return the cases of the shards up to `shard`, in order; siblings are in one shard.
 
-    `cases` are those of the whole sweep, `costs_s` the seconds per group.
+    `cases` are those of the whole sweep, `costs_s` the result of `group_costs_s`.
 
     Raises:
-        ValueError: there are fewer groups than shards.
+        ValueError: there are fewer families of siblings than shards.
     """
     if shard.of > len(costs_s):
-        groups = count(len(costs_s), "group")
-        raise ValueError(f"--shard {shard} leaves shards empty: there are {groups} of cases")
+        layers = count(len(costs_s), "problem")
+        raise ValueError(
+            f"--shard {shard} leaves shards empty: there are {layers}, each in one shard with all "
+            "its settings and batch sizes"
+        )
     place = dict(zip(costs_s, deal([*costs_s.values()], shard.of), strict=True))
     dealt: list[list[Case]] = [[] for _ in range(shard.of)]
     for case in cases:
-        dealt[place[case.group]].append(case)
+        dealt[place[case.siblings]].append(case)
     return dealt[: shard.index]

@@ -67,8 +67,9 @@ class RunningResults:
             return {}
         passes = sorted({number for times in self.median_s.values() for number in times})
         log_s = np.log([[self.median_s[case].get(p, np.nan) for p in passes] for case in cases])
-        numbers = {group: n for n, group in enumerate(dict.fromkeys(case.group for case in cases))}
-        problems = np.array([numbers[case.group] for case in cases])
+        siblings = [case.siblings for case in cases]
+        numbers = {own: n for n, own in enumerate(dict.fromkeys(siblings))}
+        problems = np.array([numbers[own] for own in siblings])
         return dict(zip(cases, only_calm(log_s, problems), strict=True))
 
 
@@ -91,8 +92,8 @@ def active_cases(
         active = _wide(speedups, precision)
     compared = {case.group for case in speedups}
     alone = {case: logs for case, logs in times.items() if case.group not in compared}
-    groups = {case.group for case in active | _wide(alone, precision or margin)}
-    return {case for case in times if case.group in groups}
+    open_siblings = {case.siblings for case in active | _wide(alone, precision or margin)}
+    return {case for case in times if case.siblings in open_siblings}
 
 
 def _wide(logs: dict[Case, Array], precision: float) -> set[Case]:

@@ -17,7 +17,13 @@ from convsweep.problems.case import Case
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
-from convsweep.sweep.sharding import batches, group_cases, is_auxiliary
+from convsweep.sweep.sharding import (
+    BATCH_GROUPS,
+    batches,
+    group_cases,
+    group_siblings,
+    is_auxiliary,
+)
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
@@ -212,7 +218,7 @@ class GroupQueue:
             if self._should_stop():
                 return
             yield SweepTask(pass_index, self._settings, network=network)
-        for cases, seed in self._batches(pass_index, active):
+        for cases in self._batches(pass_index, active):
             if self._should_stop():
                 return
             auxiliary = is_auxiliary(cases)
@@ -221,8 +227,7 @@ class GroupQueue:
             if pending := self._record_resolved(pass_index, cases):
                 own = replace(
                     self._settings,
-                    threads=pending[0].threads,
-                    seed=self._rng.randrange(2**32) if seed is None else seed,
+                    seed=self._rng.randrange(2**32),
                     pass_index=pass_index,
                     # Measuring it makes the next problem slower; in a batch there is none.
                     peak_memory=pass_index == min(1, self._request.passes - 1),
@@ -240,27 +245,22 @@ class GroupQueue:
         self._stopped = self._stopped or self.monitor.should_stop()
         return self._stopped
 
-    def _batches(
-        self, pass_index: int, active: Collection[Case] | None
-    ) -> Iterator[tuple[list[Case], int | None]]:
-        """Yield the cases measured together, with the seed of their worker process, if shared.
+    def _batches(self, pass_index: int, active: Collection[Case] | None) -> Iterator[list[Case]]:
+        """Yield the cases that are measured together.
 
-        In the first pass, and on a cluster, these are the cases of one group.
+        In the first pass these are the settings of one problem, because a larger batch size may
+        exceed its time limit; on a cluster, siblings.
         """
         due = [case for case in self._cases if pass_index < self._passes[case]]
         groups = group_cases(case for case in due if active is None or case in active)
         probes_last = self._request.budget_s is not None  # they must not use up a short budget
         groups.sort(key=lambda own: (is_probe(own[0]) is probes_last, own[0].problem.macs))
+        families = group_siblings(groups, of_one_problem=not pass_index)
         if pass_index:
-            self._rng.shuffle(groups)
-            groups.sort(key=is_auxiliary)
-        if self.environment.nodes:
-            yield from ((group, None) for group in groups)
-            return
-        for threads in sorted({case.threads for case in self._cases}):
-            seed = self._rng.randrange(2**32)
-            own = [group for group in groups if group[0].threads == threads]
-            yield from ((cases, seed) for cases in batches(own, together=pass_index > 0))
+            self._rng.shuffle(families)
+            families.sort(key=lambda siblings: is_auxiliary(siblings[0]))
+        alone = not pass_index or self.environment.nodes
+        return batches(families, 1 if alone else BATCH_GROUPS)
 
     def _record_resolved(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""

@@ -9,8 +9,10 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import monotonic
+from typing import NamedTuple
 
 from convsweep.measure import messages
 from convsweep.measure.outcome import Outcome
@@ -33,6 +35,13 @@ PHASES: dict[type[messages.Message], str] = {
     messages.TimeNetwork: "networks_s",
 }
 """Key of `time_spent` in environment.json per message."""
+
+
+class ProcessKey(NamedTuple):
+    """Number of threads, and the backend that has a process of its own; empty for the others."""
+
+    threads: int
+    backend: str
 
 
 class WorkerTimeout(Exception):
@@ -141,11 +150,11 @@ class WorkerPool:
     ) -> None:
         self.settings = settings
         self._launch, self._spent_s = launch, spent_s
-        self._processes: dict[str, WorkerProcess] = {}
+        self._processes: dict[ProcessKey, WorkerProcess] = {}
 
     def ask(
         self,
-        key: str,
+        key: ProcessKey,
         request: messages.Message,
         limit_s: float,
         on_slow_call: Callable[[], None] | None = None,
@@ -153,7 +162,8 @@ class WorkerPool:
         """Return the reply of the process with that key, and add its time to the phase."""
         if key not in self._processes:
             started = monotonic()
-            process = self._processes[key] = self._launch(self.settings)
+            settings = replace(self.settings, threads=key.threads)
+            process = self._processes[key] = self._launch(settings)
             process.ask(messages.Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
         process, started = self._processes[key], monotonic()

@@ -32,8 +32,8 @@ def test_threads_are_of_processes_of_their_own() -> None:
     fakes = Fakes()
     workers = NodeWorkers(fakes.launch)
     for threads in (1, 2, 2):
-        own = replace(Settings(), threads=threads)
-        list(workers.scheduler(own, list_backends()).measure(CASES[:2]))
+        own = [replace(case, threads=threads) for case in CASES[:2]]
+        list(workers.scheduler(Settings(), list_backends()).measure(own))
     assert [settings.threads for settings in fakes.started] == [1, 2]
 
 

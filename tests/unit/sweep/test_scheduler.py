@@ -167,6 +167,24 @@ def test_blocks_of_several_groups_take_turns_group_by_group() -> None:
         assert all(len(group) == 1 for group in groups)
 
 
+def test_blocks_of_one_problem_in_all_its_settings_follow_each_other() -> None:
+    layers = GRIDS["smoke"].layers()[:3]
+    settings = {"dtypes": ("float32", "bfloat16"), "threads": (1, 2), "caches": ("hot", "cold")}
+    cases, scene = cross(layers, ("a", "b"), **settings), Scene()
+    assert scene.measure(cases) == dict.fromkeys(cases, OK)
+    assert [own.threads for own in scene.started] == [1, 2]
+    blocks = [case for case in scene.steps(Block) if case]
+    for start in range(0, len(blocks), 16):
+        turn = blocks[start : start + 16]
+        assert len({*turn}) == 16
+        assert len({case.siblings for case in turn}) == 1
+    in_first_turn = [case.group for case in blocks[:16:2]]
+    assert in_first_turn != sorted(in_first_turn, key=lambda case: (case.dtype, case.threads))
+    rests = {case.threads: request.yield_turn for _, request, case in scene.requests
+             if case and isinstance(request, Block)}  # fmt: skip
+    assert rests == {1: False, 2: True}
+
+
 def test_asked_to_stop_a_batch_keeps_the_blocks_that_it_has() -> None:
     scene = Scene(should_stop=lambda: Block in {type(request) for _, request, _ in scene.requests})
     assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
@@ -334,7 +352,7 @@ def test_processes_that_take_turns_rest_in_between_where_threads_may_spin(
 ) -> None:
     scene = Scene()
     engine = BACKENDS | {"b": replace(BACKENDS["b"], own_threads=own_threads)}
-    scene.measure(backends=engine, settings=Settings(threads=threads))
+    scene.measure([replace(case, threads=threads) for case in CASES], engine)
     steps = [request for _, request, _ in scene.requests if isinstance(request, WarmUp | Block)]
     assert {step.yield_turn for step in steps} == {threads > 1 and own_threads}
 

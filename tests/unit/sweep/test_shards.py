@@ -58,7 +58,7 @@ def test_shards_have_every_case_and_half_once_and_whole_groups(wanted: Options, 
     assert Counter(c for part in parts for c in part.separable_parts) == Counter(
         whole.separable_parts
     )
-    groups = [{case.group for case in part.cases} for part in parts]
+    groups = [{case.siblings for case in part.cases} for part in parts]
     assert sum(map(len, groups)) == len(set().union(*groups))
     assert all(groups)
     for part in parts:
@@ -72,7 +72,7 @@ def test_loads_of_shards_are_even() -> None:
     settings = Settings(case_timeout_s=whole.case_timeout_s, effort=MeasurementConfig())
     costs_s = group_costs_s(whole.cases, whole.backends, settings, whole.passes)
     loads = [
-        sum(costs_s[group] for group in {case.group for case in part.cases})
+        sum(costs_s[own] for own in {case.siblings for case in part.cases})
         for part in shards_of(ASKED[3], 5)
     ]
     assert max(loads) <= sum(costs_s.values()) / 5 + max(costs_s.values())
@@ -158,5 +158,5 @@ def test_what_is_no_shard_is_refused_by_name(text: str) -> None:
 def test_too_many_shards_are_refused() -> None:
     with pytest.raises(ValueError, match=r"1/10001.*10000"):
         parse_shard("1/10001")
-    with pytest.raises(ValueError, match="--shard 1/9 leaves shards empty: there are 4 groups of"):
+    with pytest.raises(ValueError, match="--shard 1/9 leaves shards empty: there are 4 problems"):
         read_request(replace(ASKED[0], shard="1/9"))

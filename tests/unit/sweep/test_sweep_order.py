@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from convsweep import Backend
+from convsweep import Backend, ConvProblem
 from convsweep.measure.messages import (
     Describe,
     Finish,
@@ -40,6 +41,7 @@ from convsweep.sweep.forecast import (
 )
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, Request, read_request
+from convsweep.sweep.sharding import batches, group_cases, group_siblings
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress
 from convsweep.sweep.worker_pool import WorkerDied, WorkerTimeout
@@ -188,6 +190,26 @@ def test_backends_of_one_problem_are_measured_together() -> None:
         group for before, group in zip([None, *measured], measured, strict=False) if group != before
     ]
     assert len(runs) == 2 * len(set(measured))
+
+
+def test_all_settings_of_one_problem_are_neighbours_and_from_the_second_pass_its_batches() -> None:
+    layers = [Layer(p) for p in span(map(parse_axis, ["in_channels=4,8", "batch_size=1,4"]))]
+    settings = {"dtypes": ("float32", "bfloat16"), "threads": (1, 2)}
+    rows = swept(cases=cross(layers, tuple(BACKENDS), **settings)).rows
+    for number, runs in ((0, 4), (1, 2), (2, 2)):
+        keys = [case.siblings if number else case.problem for p, case, _ in rows if p == number]
+        assert 1 + sum(one != other for one, other in pairwise(keys)) == runs
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(8, [16]), (512, [2, 2, 2, 2, 4, 4])])
+def test_a_batch_has_all_siblings_that_fit_into_memory(size: int, sizes: list[int]) -> None:
+    layer = Layer(ConvProblem(32, 32, (size, size), 1))
+    cases = cross([layer], ("a", "b"), dtypes=("float32", "bfloat16"), threads=(1, 2),
+                  caches=("hot", "cold"))  # fmt: skip
+    for most in (1, 16):
+        found = list(batches(group_siblings(group_cases(cases)), most))
+        assert [case for batch in found for case in batch] == cases
+        assert [len(batch) for batch in found] == sizes
 
 
 def test_the_first_pass_grows_and_later_ones_are_shuffled() -> None:
