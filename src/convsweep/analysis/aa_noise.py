@@ -13,12 +13,11 @@ from pandas import DataFrame
 from scipy import stats
 
 from convsweep.analysis.cases import read_cases
-from convsweep.analysis.estimates import CONFIDENCE, degrees, estimate
+from convsweep.analysis.estimates import Estimate, degrees, estimate
 from convsweep.analysis.summary import summarize
-from convsweep.results.schema import MARGIN
+from convsweep.analysis.verdicts import POWER, detectable
 
 _AA_VARIANT, _SLOWED_VARIANT = "again", "5%"
-_POWER = 0.9
 _EFFECT = 0.05
 MOST_PASSES = 1000
 
@@ -53,7 +52,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
     passes = int(np.median((~np.isnan(logs)).sum(axis=1)))
     deviations = estimate(logs).standard_error * np.sqrt((~np.isnan(logs)).sum(axis=1))
     alarms = int(same_cases["verdict"].isin(["faster", "slower"]).sum())
-    typical = float(np.nanquantile(deviations, _POWER))
+    typical = float(np.nanquantile(deviations, POWER))
     return Noise(
         passes=passes,
         comparisons=len(same_cases),
@@ -93,7 +92,5 @@ def _detectable(deviation: float, passes: int) -> float:
     """Return the relative effect whose interval clears the margin with a power of 90 %."""
     if passes < 2:
         return float("nan")
-    confident, powered = (
-        float(stats.t.ppf(share, degrees(passes))) for share in ((1 + CONFIDENCE) / 2, _POWER)
-    )
-    return float(np.expm1(np.log1p(MARGIN) + (confident + powered) * deviation / np.sqrt(passes)))
+    deviation_of_mean = np.asarray(deviation / np.sqrt(passes))
+    return float(detectable(Estimate(np.zeros(()), deviation_of_mean, np.asarray(degrees(passes)))))

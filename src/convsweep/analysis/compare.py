@@ -1,8 +1,9 @@
-"""Comparison of two runs: which cases are faster or slower in the new one."""
+"""Comparison of runs: which cases are faster or slower in a newer one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from convsweep.analysis.case_margins import CaseMargin, margins
 from convsweep.analysis.cases import Cases, read_cases, split
 from convsweep.analysis.estimates import (
     Array,
@@ -22,6 +24,7 @@ from convsweep.analysis.estimates import (
 )
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.summary import stored_verdicts
+from convsweep.analysis.verdicts import detectable
 from convsweep.results import store
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import BASELINE, CASE_COLUMNS
@@ -38,9 +41,10 @@ class RunComparison(NamedTuple):
     """Changes of every case from the old run to the new one."""
 
     cases: DataFrame
-    """One row per case of either run: `SHARED_COLUMNS, status_old, status_new, reason, label,
-    setting, old_s, new_s, old_speedup, new_speedup, change, change_ci_low, change_ci_high, verdict,
-    regression`. A change above 1 is faster now; cases without a comparison have no verdict."""
+    """One row per case of either run: `SHARED_COLUMNS, label, setting, margin, status_old,
+    status_new, reason, old_s, old_speedup, new_s, new_speedup, change, change_ci_low,
+    change_ci_high, verdict, detectable, regression`. A change above 1 is faster now; cases without
+    a comparison have no verdict; `detectable` is the slowdown that is found nine times in ten."""
     means: DataFrame
     """One row per setting and backend: `setting, backend, cases`, and the geometric mean of the
     changes as `change, change_ci_low, change_ci_high`; for the baseline of absolute times."""
@@ -58,57 +62,85 @@ class RunComparison(NamedTuple):
 
     @property
     def judged(self) -> Series[bool]:
-        """Mask of the cases that were compared."""
+        """Mask of the cases that have a verdict."""
         return self.cases["verdict"].isin(VERDICTS)
+
+    @property
+    def compared(self) -> Series[bool]:
+        """Mask of the cases that have an interval, which takes two passes in both runs."""
+        return self.judged & self.cases["change_ci_low"].notna()
+
+    @property
+    def complete(self) -> bool:
+        """Whether both runs are finished and no case is missing or lacks passes."""
+        return not (self.gaps or self.missing.any() or (self.judged & ~self.compared).any())
 
     def exit_code(self, *, allow_missing: bool) -> int:
         """Return 1 if a case is slower or failed, 3 if a comparison is missing, else 0."""
         if self.cases["regression"].any():
             return 1
-        complete = allow_missing or not (self.gaps or self.missing.any())
-        return 0 if self.judged.any() and complete else 3
+        return 0 if self.compared.any() and (allow_missing or self.complete) else 3
 
 
-def compare(
-    old_dir: Path,
-    new_dir: Path,
+class RunTrend(NamedTuple):
+    """Comparisons of two or more runs, in their order; cases share the index of their rows."""
+
+    names: list[str]
+    to_first: list[RunComparison]  # of each run after the first
+    to_previous: list[RunComparison]
+
+
+def compare_runs(
+    run_dirs: Sequence[Path],
     *,
     margin: float | None = None,
+    case_margins: Sequence[CaseMargin] = (),
     absolute: bool = False,
     across_machines: bool = False,
-) -> RunComparison:
-    """Compare the run in `new_dir` with that in `old_dir`.
+) -> RunTrend:
+    """Compare each run with the first one, and with the one before it.
 
     Absolute times vary more between runs than intervals within a run show; times relative to the
     baseline vary much less. Relative times are compared, unless `absolute` is set or the runs have
     no common baseline.
 
     Raises:
-        ValueError: a folder is no run, or machine, versions or settings differ and
-            `across_machines` is not set.
+        ValueError: a folder is no run, a margin has no case, or machine, versions or settings
+            differ and `across_machines` is not set.
     """
-    runs = RunFolder(old_dir), RunFolder(new_dir)
+    runs = [RunFolder(path) for path in run_dirs]
     rows = [_requested_rows(run) for run in runs]
-    found = list(_differences(*runs))
-    ids = [one for own in rows for one in own["environment_id"].unique()]
-    if not found and len({*ids}) > 1:
-        found.append(f"environment_id: {ids[0]!r} against {ids[1]!r}")
-    if found and not across_machines:
-        raise ValueError(
-            f"{runs[0]} and {runs[1]} differ in {'; '.join(found)}; "
-            "to compare them anyway, use --across-machines"
-        )
-    margin = runs[1].request.margin if margin is None else margin
+    if not across_machines:
+        for run in runs[1:]:
+            if found := [*_differences(runs[0], run)]:
+                raise ValueError(
+                    f"{runs[0]} and {run} differ in {'; '.join(found)}; "
+                    "to compare them anyway, use --across-machines"
+                )
     baseline = None if absolute else _common_baseline(runs, rows)
-    old, new = (read_cases(own, baseline or "") for own in rows)
-    judged = _judge(_pair(old, new), old, new, baseline, margin)
-    gaps = [gap for age, run, own in zip(("old", "new"), runs, (old, new), strict=True)
-            for gap in _gaps(age, run, len(own.info))]  # fmt: skip
-    return RunComparison(*judged, baseline, margin, found, gaps)
+    cases, sides = _align([read_cases(own, baseline or "") for own in rows])
+    usual = runs[-1].request.margin if margin is None else margin
+    cases["margin"] = margins(cases, usual, case_margins)
+
+    def pair(old: int, new: int) -> RunComparison:
+        found = [*_differences(runs[old], runs[new])]
+        gaps = [*_gaps("old", runs[old], sides[old]), *_gaps("new", runs[new], sides[new])]
+        return RunComparison(
+            *_judge(cases, sides[old], sides[new], baseline), baseline, usual, found, gaps
+        )
+
+    later = range(1, len(runs))
+    to_first = [pair(0, new) for new in later]
+    to_previous = [to_first[0], *(pair(new - 1, new) for new in later[1:])]
+    names = [run.name for run in runs]
+    if len({*names}) < len(names):
+        names = [str(run.path) for run in runs]
+    return RunTrend(names, to_first, to_previous)
 
 
-def _gaps(age: str, run: RunFolder, cases: int) -> Iterator[str]:
-    """Yield sentences on how a run that has these `cases` is incomplete."""
+def _gaps(age: str, run: RunFolder, side: _Side) -> Iterator[str]:
+    """Yield sentences on how a run is incomplete."""
+    cases = side.status.notna().sum()
     if run.unfinished:
         yield f"The {age} run is unfinished: {run.unfinished}."
     if cases < run.request.cases:
@@ -128,7 +160,11 @@ def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:
     if bool(old.environment) != bool(new.environment):
         yield f"{store.ENVIRONMENT}: only the {'old' if old.environment else 'new'} run has one"
         return
-    before, now = (select(run.environment, Use.COMPARE) for run in (old, new))
+    if old.environment:
+        before, now = (select(run.environment, Use.COMPARE) for run in (old, new))
+    else:  # the id covers machine and versions
+        ids = [run.measurements["environment_id"].unique() for run in (old, new)]
+        before, now = ({"environment_id": own[0]} if len(own) else {} for own in ids)
     for name in sorted(before.keys() | now.keys()):
         values = [before.get(name), now.get(name)]
         if values[0] != values[1]:
@@ -137,47 +173,62 @@ def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:
 
 
 def _common_baseline(runs: Sequence[RunFolder], rows: Sequence[DataFrame]) -> str | None:
-    """Return a baseline that both runs have timed; None if there is no other common backend."""
-    old, new = ({*own.loc[own["status"] == "ok", "backend"]} for own in rows)
+    """Return a baseline that all runs have timed; None if there is no other common backend."""
+    common = set.intersection(*({*own.loc[own["status"] == "ok", "backend"]} for own in rows))
     names = [str(run.environment.get("baseline") or BASELINE) for run in runs]
-    return next((name for name in names if name in old & new and len(old & new) > 1), None)
+    return next((name for name in names if name in common and len(common) > 1), None)
 
 
-def _pair(old: Cases, new: Cases) -> DataFrame:
-    """Return one row per case of either run, with its row number in each."""
-    before, now = (
-        run.info[[*SHARED_COLUMNS, "status"]].assign(row=np.arange(len(run.info)))
-        for run in (old, new)
-    )
-    now["reason"] = new.info["reason"]
-    pairs = before.merge(now, how="outer", on=list(SHARED_COLUMNS), suffixes=("_old", "_new"))
-    return label_cases(pairs.assign(environment_id=""))
+class _Side(NamedTuple):
+    """One run, with a row per case of any run; NaN if it has no such case."""
+
+    status: Series[str]
+    reason: Series[str]
+    speed: Array  # logarithms (cases, passes)
+    speedup: Array
+
+
+def _align(runs: Sequence[Cases]) -> tuple[DataFrame, list[_Side]]:
+    """Return the cases of all runs, and each run in that order."""
+    shared = list(SHARED_COLUMNS)
+    tables = [run.info[shared].assign(**{f"row_{i}": np.arange(len(run.info))})
+              for i, run in enumerate(runs)]  # fmt: skip
+    joined = reduce(lambda one, other: one.merge(other, how="outer", on=shared), tables)
+    cases = label_cases(joined.assign(environment_id="")).drop(columns="environment_id")
+    sides = []
+    for i, run in enumerate(runs):
+        place = cases.pop(f"row_{i}")
+        text = run.info[["status", "reason"]].reindex(place).set_axis(cases.index).astype("str")
+        logs = [_rows(values, place) for values in (-run.log_s, run.log_speedup)]
+        sides.append(_Side(text["status"], text["reason"].fillna(""), *logs))
+    return cases, sides
 
 
 def _judge(
-    cases: DataFrame, old: Cases, new: Cases, baseline: str | None, margin: float
+    cases: DataFrame, old: _Side, new: _Side, baseline: str | None
 ) -> tuple[DataFrame, DataFrame]:
     """Return the cases with times, changes and verdicts, and the mean changes."""
-    sides = ((old, cases.pop("row_old")), (new, cases.pop("row_new")))
-    plain = [_rows(-run.log_s, place) for run, place in sides]
-    relative = [_rows(run.log_speedup, place) for run, place in sides]
-    for age, speed, speedup in zip(("old", "new"), plain, relative, strict=True):
-        cases[f"{age}_s"] = np.exp(-estimate(speed).mean)
-        cases[f"{age}_speedup"] = np.exp(estimate(speedup).mean)
+    cases = cases.assign(status_old=old.status, status_new=new.status, reason=new.reason)
+    for age, side in (("old", old), ("new", new)):
+        cases[f"{age}_s"] = np.exp(-estimate(side.speed).mean)
+        cases[f"{age}_speedup"] = np.exp(estimate(side.speedup).mean)
     is_baseline = (cases["backend"] == (baseline or "")).to_numpy(dtype=bool)[:, np.newaxis]
-    before, now = relative if baseline else plain
+    before, now = (side.speedup if baseline else side.speed for side in (old, new))
     found = difference(estimate(now), estimate(before))
     found = Estimate(*(np.where(is_baseline[:, 0], np.nan, part) for part in found))
     for name, ends in zip(_CHANGE, bounds(found), strict=True):
         cases[name] = ends
     timed = cases["old_s"].notna() & cases["new_s"].notna()
-    found_verdicts = pd.Series(stored_verdicts(found, margin)).fillna("")
+    margin = cases["margin"].to_numpy(dtype=float)
+    found_verdicts = pd.Series(stored_verdicts(found, margin), cases.index).fillna("")
     cases["verdict"] = found_verdicts.mask(timed & is_baseline[:, 0], "baseline")
+    cases["detectable"] = detectable(found, margin, int(cases["change_ci_low"].notna().sum()))
     failed = (cases["status_old"] == "ok") & cases["status_new"].isin(_FAILED)
     cases["regression"] = ((cases["verdict"] == "slower") | failed).astype(bool)
     # The change of the baseline itself is of absolute times.
-    before, now = np.where(is_baseline, plain[0], before), np.where(is_baseline, plain[1], now)
-    return cases.drop(columns="environment_id"), _means(cases, before, now)
+    before, now = np.where(is_baseline, old.speed, before), np.where(is_baseline, new.speed, now)
+    in_either = cases["status_old"].notna() | cases["status_new"].notna()
+    return cases[in_either], _means(cases, before, now)
 
 
 _CHANGE = ("change", "change_ci_low", "change_ci_high")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
-from convsweep.analysis.estimates import Estimate, Interval, bounds, estimate
+from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.verdicts import verdicts
 from convsweep.results.schema import BASELINE, CASE_COLUMNS, MARGIN
@@ -60,9 +60,10 @@ def interval_of(case: Any, columns: tuple[str, str, str]) -> Interval:
     return Interval(*(float(case[name]) for name in columns))
 
 
-def stored_verdicts(speedups: Estimate, margin: float) -> NDArray[np.object_]:
+def stored_verdicts(speedups: Estimate, margin: float | Array) -> NDArray[np.object_]:
     """Return the verdicts on the speedups of a run; None for a case without a speedup."""
     compared = ~np.isnan(speedups.mean)
     found = np.full(compared.shape, None, dtype=object)
-    found[compared] = verdicts(Estimate(*(values[compared] for values in speedups)), margin)
+    own = np.broadcast_to(margin, compared.shape)[compared]
+    found[compared] = verdicts(Estimate(*(values[compared] for values in speedups)), own)
     return found

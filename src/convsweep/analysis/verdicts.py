@@ -13,13 +13,14 @@ from scipy.special import stdtr, stdtrit
 from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, degrees, estimate, stacked
 from convsweep.results.schema import MARGIN
 
+POWER = 0.9
 DIRECTIONS = ("faster", "slower", "same")
 _MAX_PASSES = 10**9
 
 _K = TypeVar("_K", bound=Hashable)
 
 
-def p_values(speedups: Estimate, margin: float = MARGIN) -> Array:
+def p_values(speedups: Estimate, margin: float | Array = MARGIN) -> Array:
     """Return the p-value of each of `DIRECTIONS`, one row each; 1 without an interval.
 
     A speedup is above 1 by the margin, below 1 by it, or in between, for which both ends are
@@ -46,12 +47,22 @@ def reject_at_fdr(p: Array) -> NDArray[np.bool_]:
     return np.asarray(p <= ascending[ascending <= limits].max(initial=-1.0))
 
 
-def verdicts(speedups: Estimate, margin: float = MARGIN) -> NDArray[np.str_]:
+def verdicts(speedups: Estimate, margin: float | Array = MARGIN) -> NDArray[np.str_]:
     """Return `faster`, `slower`, `same` or `undecided` for each comparison of a run."""
     p = p_values(speedups, margin)
     return np.where(
         reject_at_fdr(p.min(axis=0)), np.array(DIRECTIONS)[p.argmin(axis=0)], "undecided"
     )
+
+
+def detectable(found: Estimate, margin: float | Array = MARGIN, comparisons: int = 1) -> Array:
+    """Return the relative effects that clear the margin with a power of 90 %; NaN if unknown.
+
+    Each is as if it were the only effect in this number of comparisons.
+    """
+    confident = stdtrit(found.degrees, 1 - (1 - CONFIDENCE) / 2 / max(comparisons, 1))
+    powered = stdtrit(found.degrees, POWER)
+    return np.asarray(np.expm1(np.log1p(margin) + (confident + powered) * found.standard_error))
 
 
 def decided_early(log_ratios: Mapping[_K, Array], margin: float, looks: int) -> set[_K]:

@@ -54,9 +54,9 @@ def print_table(table: Table, styles: Mapping[str, str] | None = None, width: in
     console(width).print(printed)
 
 
-def print_sentences(sentences: Iterable[str]) -> None:
+def print_sentences(sentences: Iterable[str], width: int = 140) -> None:
     """Print each sentence on a line of its own, wrapped."""
-    target = console()
+    target = console(width)
     for sentence in sentences:
         target.print(sentence)
 

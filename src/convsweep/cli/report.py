@@ -29,46 +29,68 @@ def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
 @click.command()
 @click.argument("old", metavar="OLD", type=options.path)
 @click.argument("new", metavar="NEW", type=options.path)
+@click.argument("later", metavar="[RUN]...", type=options.path, nargs=-1)
 @click.option("--margin", metavar="SHARE", help="Smallest relevant change (default: as in NEW).")
+@options.several(
+    "--fail-on",
+    "case_margins",
+    "Margin of single cases: backend=im2col:10%, problem=C64*:5%, threads=2,dtype=float16:20%.",
+    metavar="KEY=NAME:SHARE",
+)
 @click.option("--absolute", is_flag=True, help="Compare plain times, including machine drift.")
 @click.option("--allow-missing", is_flag=True, help="Accept missing cases and unfinished runs.")
 @options.across_machines
 @options.table_format("markdown suits a pull request.")
+@options.out("Folder for trend.md, and trend.png of more than two runs.")
 def compare(
     old: Path,
     new: Path,
+    later: tuple[Path, ...],
     margin: str | None,
+    case_margins: tuple[str, ...],
     absolute: bool,
     allow_missing: bool,
     across_machines: bool,
     form: str,
+    out: Path | None,
 ) -> int:
     """Test which cases are slower in run NEW than in run OLD.
 
-    Compares speedups over the baseline, which cancels most of the machine's drift. Exit code 1 if
-    a case is slower, or was ok and failed now; else 3 if no case was compared, cases are missing
-    or a run is unfinished.
+    Compares speedups over the baseline, which cancels most of the machine's drift. Exit code 0 if
+    at least one case was compared, none is slower or failed, and none is missing or unfinished; 1
+    if a case is slower, or was ok and failed now; else 3.
+
+    Of more than two runs, in the order of time, each is compared with the first and with the one
+    before. The exit code is that of the last run against the first, so that many small steps
+    add up; for the latest step alone, compare the last two runs.
     """
-    from convsweep.analysis.compare import compare as compare_runs
-    from convsweep.report import comparison
+    from convsweep.analysis.case_margins import read_case_margin
+    from convsweep.analysis.compare import compare_runs
+    from convsweep.report import trend
     from convsweep.results.files import spreadsheet_csv
     from convsweep.units import fraction, named
 
     with output.one_line_errors():
         share = named("--margin", fraction, margin)
         found = compare_runs(
-            old, new, margin=share, absolute=absolute, across_machines=across_machines
+            (old, new, *later),
+            margin=share,
+            case_margins=[*map(read_case_margin, case_margins)],
+            absolute=absolute,
+            across_machines=across_machines,
         )
+        if out is not None:
+            trend.write(out, found, allow_missing=allow_missing)
     if form == "csv":
-        output.print_text(spreadsheet_csv(found.cases))
+        output.print_text(spreadsheet_csv(trend.all_cases(found)))
     elif form == "markdown":
-        output.print_text(comparison.page(found))
+        output.print_text(trend.page(found, allow_missing=allow_missing))
     else:
-        for table in filter(lambda table: table.rows, comparison.tables(found)):
-            output.print_table(table, _STYLES)
+        for table in filter(lambda table: table.rows, trend.tables(found)):
+            output.print_table(table, _STYLES, width=trend.WIDTH)
             output.say("")
-        output.print_sentences(comparison.sentences(found))
-    return found.exit_code(allow_missing=allow_missing)
+        output.print_sentences(trend.sentences(found, allow_missing=allow_missing), trend.WIDTH)
+    return found.to_first[-1].exit_code(allow_missing=allow_missing)
 
 
 _STYLES = {"slower": "bold red", "faster": "green", "undecided": "dim"}

@@ -2,54 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pandas import DataFrame, Series
 
 from convsweep import formatting
 from convsweep.analysis.compare import VERDICTS, RunComparison
+from convsweep.analysis.verdicts import POWER
 from convsweep.report.table import Table
-from convsweep.report.tables import escape_markdown, markdown
 
-LEGEND = (
-    "A change above 1 means faster now. Brackets are 95 % intervals. Verdicts are corrected for "
-    "the number of cases and are stricter."
-)
-_MAX_ROWS = 60
 _MAX_NAMES = 3
 
 
-def headline(found: RunComparison) -> str:
+def headline(found: RunComparison, *, allow_missing: bool = False) -> str:
     """Return one line: regression or not, if that is known, and the number of cases per verdict."""
     counts = found.cases["verdict"].value_counts()
-    parts = [f"{counts.get(name, 0)} {name}" for name in VERDICTS]
-    parts += [f"{len(_broken(found))} failed that were ok", f"{found.missing.sum()} missing"]
-    return f"{_result(found)}: {', '.join(parts)}; margin {found.margin * 100:g} %."
+    numbers = {name: counts.get(name, 0) for name in VERDICTS}
+    numbers |= {"failed that were ok": len(_broken(found)), "missing": found.missing.sum()}
+    parts = [f"{n} {name}" for name, n in numbers.items() if n or name == "slower"]
+    code = found.exit_code(allow_missing=allow_missing)
+    reason = f" (exit code {code})" if code else ""
+    return f"{_result(found)}{reason}: {', '.join(parts)}; margin {found.margin * 100:g} %."
 
 
 def _result(found: RunComparison) -> str:
+    judged, compared = found.judged, found.compared
     undecided = found.cases["verdict"].eq("undecided").sum()
     if found.cases["regression"].any():
         return "Regression"
-    if not found.judged.any():
-        return "Nothing was compared"
-    if found.gaps or found.missing.any():
-        return "Incomplete comparison, no regression in the cases that were compared"
+    if not compared.any():
+        old, new = found.cases["status_old"], found.cases["status_new"]
+        if judged.any():
+            return "Nothing was compared, no case has two passes in both runs"
+        for age, status in (("old", old), ("new", new)):
+            if not status.eq("ok").any():
+                return f"Nothing was compared, no case of the {age} run is ok"
+        shared = (old.notna() & new.notna()).any()
+        return f"Nothing was compared, the runs share no case{' with a time' if shared else ''}"
+    if not found.complete:
+        reasons = {
+            "missing cases": found.missing.any(),
+            "an unfinished run": bool(found.gaps),
+            "cases with one pass": bool((judged & ~compared).any()),
+        }
+        why = formatting.join([reason for reason, applies in reasons.items() if applies])
+        return f"Incomplete by {why}"
     if undecided:
-        return "All undecided" if undecided == found.judged.sum() else "Partly undecided"
+        return "All undecided" if undecided == judged.sum() else "Partly undecided"
     return "No regression"
 
 
-def judged(found: RunComparison) -> DataFrame:
-    """Return the cases that have a verdict or fail now."""
-    return found.cases[found.judged | found.cases["regression"]]
+def _sensitivity(found: RunComparison) -> list[str]:
+    """Return how large a slowdown these runs would show, in all and per backend."""
+    cases = found.cases[found.compared]
+    if cases.empty:
+        return []
+    by_backend = cases.groupby("backend")["detectable"].quantile(POWER).sort_values()
+    parts = [f"{name} {_share(least)}" for name, least in by_backend.items()]
+    if len(parts) > _MAX_NAMES:
+        parts = [parts[0], parts[-1]]
+    own = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+    least = _share(float(cases["detectable"].quantile(POWER)))
+    return [f"A slowdown of {least} would be found in nine of ten cases{own}."]
+
+
+def _share(value: float) -> str:
+    return formatting.percent(value) if value < formatting.WIDEST - 1 else "over 100 %"
 
 
 def notes(found: RunComparison) -> list[str]:
     """Return what was compared, failed cases, cases without a verdict, differences of the runs."""
+    broken = _broken(found)
     lines = found.gaps + [
         f"{case['status_new']}, ok before: {case['backend']} on {case['label']}: "
         f"{case['reason'] or 'no reason given'}"
-        for _, case in _broken(found).iterrows()
+        for case in broken.head(_MAX_NAMES).to_dict("records")
     ]
+    if (more := len(broken) - _MAX_NAMES) > 0:
+        lines.append(f"{more} more failed that were ok.")
+    lines += _sensitivity(found)
     lines.append(
         "Plain times are compared: they include the drift of the machine between the runs."
         if found.baseline is None
@@ -66,7 +98,7 @@ def notes(found: RunComparison) -> list[str]:
         f"No time of {found.baseline} to compare with": timed & (found.cases["verdict"] == ""),
     }
     lines += [f"{title}: {_some(found, group)}." for title, group in groups.items() if group.any()]
-    if any(formatting.TOO_FEW in _change(case) for _, case in found.cases.iterrows()):
+    if any(formatting.TOO_FEW in change(case) for case in found.cases.to_dict("records")):
         lines.append(formatting.TOO_FEW_NOTE)
     return lines + [f"Differs between the runs: {difference}." for difference in found.differences]
 
@@ -83,59 +115,39 @@ def _some(found: RunComparison, group: Series[bool]) -> str:
     return f"{formatting.count(int(group.sum()), 'case')}, such as {', '.join(names)}"
 
 
-def _change(row: Series[str]) -> str:
-    return formatting.speedup(*map(float, row[["change", "change_ci_low", "change_ci_high"]]))
+def change(row: Mapping[Any, Any]) -> str:
+    """Return the change of a case or mean with its interval."""
+    ends = ("change", "change_ci_low", "change_ci_high")
+    return formatting.speedup(*(float(row[end]) for end in ends))
 
 
 def means_table(found: RunComparison) -> Table:
     """Return the geometric mean of the changes, one row per setting and backend."""
     rows: list[tuple[str, ...]] = []
-    for _, mean in found.means.iterrows():
+    for mean in found.means.to_dict("records"):
         plain = ", plain time" if mean["backend"] == found.baseline else ""
-        rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), _change(mean)))
+        rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), change(mean)))
     heads = ("setting", "backend", "cases", "change in speed (95 %)")
     return Table.by_setting(heads, rows, heads[2:])
 
 
+def worst_first(found: RunComparison) -> DataFrame:
+    """Return the cases that have a verdict or fail now, failed and slower ones first."""
+    order = {name: place for place, name in enumerate(("", *VERDICTS))}
+    shown = found.cases[found.judged | found.cases["regression"]]
+    return shown.sort_values("verdict", key=lambda names: names.map(order), kind="stable")
+
+
 def cases_table(found: RunComparison, most: int) -> Table:
     """Return at most `most` cases of both runs, failed and slower ones first."""
-    order = {name: place for place, name in enumerate(("", *VERDICTS))}
-    shown = judged(found).sort_values("verdict", key=lambda names: names.map(order), kind="stable")
     plain = found.baseline is None
-    column, write = ("s", formatting.seconds) if plain else ("speedup", formatting.digits)
+    column, write = ("s", formatting.seconds) if plain else ("speedup", formatting.speedup)
     measure = "time" if plain else f"speedup over {found.baseline}"
     rows: list[tuple[str, ...]] = [
-        (case["setting"], case["label"], case["backend"], write(case[f"old_{column}"]),
-         write(case[f"new_{column}"]), _change(case),
+        (case["setting"], formatting.shorten(case["label"]), case["backend"],
+         write(case[f"old_{column}"]), write(case[f"new_{column}"]), change(case),
          case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "))
-        for _, case in shown.head(most).iterrows()
+        for case in worst_first(found).head(most).to_dict("records")
     ]  # fmt: skip
     numbers = (f"old {measure}", f"new {measure}", "change in speed (95 %)")
     return Table.by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, numbers)
-
-
-def page(found: RunComparison, most: int = 300) -> str:
-    """Return the comparison in Markdown, for a pull request."""
-    return "\n".join((
-        f"**{escape_markdown(headline(found))}**\n",
-        *(f"- {escape_markdown(note)}" for note in notes(found)),
-        f"\n{markdown(means_table(found))}",
-        f"<details>\n<summary>{formatting.count(len(judged(found)), 'case')}</summary>\n",
-        f"{markdown(cases_table(found, most))}\n{_omitted(found, most)}\n",
-        f"</details>\n\n{LEGEND}",
-    ))  # fmt: skip
-
-
-def _omitted(found: RunComparison, most: int) -> str:
-    more = len(judged(found)) - most
-    return f"and {more} more: `--format csv` has all of them" if more > 0 else ""
-
-
-def sentences(found: RunComparison) -> list[str]:
-    """Return the lines below the tables on a terminal, the headline last."""
-    return [LEGEND, *filter(None, [_omitted(found, _MAX_ROWS)]), *notes(found), headline(found)]
-
-
-def tables(found: RunComparison) -> list[Table]:
-    """Return the tables for a terminal."""
-    return [cases_table(found, _MAX_ROWS), means_table(found)]

@@ -20,13 +20,16 @@ class Use(Flag):
 _SHARED = Use.RESUME | Use.MERGE
 _OF_A_SHARD = ("shard", "case_count", "problems", "case_hash", "dtypes", "memory_formats",
                "threads", "caches", "weight_kinds")  # fmt: skip
+_UNUSED_IN_MEASURING = ("matplotlib", "pandas", "pytest-benchmark")
 METADATA_KEYS: dict[str, Use] = {
     "environment_id": Use.RESUME,
     "baseline": _SHARED,
     "margin": _SHARED,
     "machine": Use.COMPARE | Use.PER_MACHINE,
     "processor": Use.PER_MACHINE,
+    "machine.memory_bytes": Use.PER_MACHINE,
     "versions": Use.COMPARE | Use.PER_MACHINE,
+    **{f"versions.{name}": Use.PER_MACHINE for name in _UNUSED_IN_MEASURING},
     "devices": Use.COMPARE | Use.PER_MACHINE,
     "commit": Use.MERGE | Use.PER_MACHINE,
     "warnings": Use.PER_MACHINE,
