@@ -127,7 +127,7 @@ def means_table(found: RunComparison) -> Table:
     for mean in found.means.to_dict("records"):
         plain = ", plain time" if mean["backend"] == found.baseline else ""
         rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), change(mean)))
-    heads = ("setting", "backend", "cases", "change in speed (95 %)")
+    heads = ("setting", "backend", "cases", "change in speed")
     return Table.by_setting(heads, rows, heads[2:])
 
 
@@ -140,14 +140,13 @@ def worst_first(found: RunComparison) -> DataFrame:
 
 def cases_table(found: RunComparison, most: int) -> Table:
     """Return at most `most` cases of both runs, failed and slower ones first."""
-    plain = found.baseline is None
-    column, write = ("s", formatting.seconds) if plain else ("speedup", formatting.speedup)
-    measure = "time" if plain else f"speedup over {found.baseline}"
+    column = "speedup" if found.baseline else "s"
+    write = formatting.speedup if found.baseline else formatting.seconds
     rows: list[tuple[str, ...]] = [
         (case["setting"], formatting.shorten(case["label"]), case["backend"],
          write(case[f"old_{column}"]), write(case[f"new_{column}"]), change(case),
          case["verdict"] or f"{case['status_new']}, ok before".replace("_", " "))
         for case in worst_first(found).head(most).to_dict("records")
     ]  # fmt: skip
-    numbers = (f"old {measure}", f"new {measure}", "change in speed (95 %)")
+    numbers = ("old", "new", "change in speed")
     return Table.by_setting(("setting", "problem", "backend", *numbers, "verdict"), rows, numbers)

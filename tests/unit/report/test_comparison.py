@@ -59,13 +59,116 @@ def verdicts(found: RunComparison, backend: str) -> list[str]:
     return list(found.cases.loc[found.cases["backend"] == backend, "verdict"])
 
 
+@pytest.fixture
+def steps(write: Write) -> list[Path]:
+    """Four runs: im2col gets 1.5 % slower in each, which is within the margin of each step."""
+    return [
+        write(f"v{i}", measured(10 + i, noise=1e-3, seconds=slowed(1.015**i, "im2col")))
+        for i in range(4)
+    ]
+
+
+def test_small_steps_add_up(steps: list[Path], command) -> None:
+    found = compare_runs(steps)
+    counts = [
+        [int((one.cases["verdict"] == "slower").sum()) for one in steps]
+        for steps in (found.to_first, found.to_previous)
+    ]
+    assert counts == [[0, 4, 4], [0, 0, 0]]
+    for pair, one in zip(
+        [(0, 3), (2, 3)], (found.to_first[-1], found.to_previous[-1]), strict=True
+    ):
+        alone = compare(*(steps[place] for place in pair)).cases
+        pd.testing.assert_frame_equal(one.cases, alone)
+    runs = " ".join(map(str, steps))
+    assert [command(f"compare {names}").code for names in (runs, "v0 v3", "v2 v3")] == [1, 1, 0]
+
+
+def test_a_run_in_between_changes_no_verdict(steps: list[Path], write: Write, command) -> None:
+    """A middle run that lacks cases, has others, and was killed."""
+    others = made.rows(made.grid((8,), (9,), (3,)), backends=BACKENDS)
+    rows = [*measured(5)[:30], *others]
+    middle = write("middle", rows, request={"case_count": 99}, end_reason=None)
+    found = compare_runs([steps[0], middle, steps[3]]).to_first[-1]
+    alone = compare(steps[0], steps[3])
+    columns = ["backend", "problem", "change", "verdict"]
+    pd.testing.assert_frame_equal(found.cases[columns].reset_index(drop=True), alone.cases[columns])
+    assert command("compare v0 middle v3").code == 1
+    assert command("compare v0 v1 middle").code == 3
+
+
+def test_a_trend_is_written_with_its_figure(steps: list[Path], command) -> None:
+    runs = " ".join(map(str, steps))
+    assert command(f"compare {runs} --out trend").code == 1
+    assert {path.name for path in Path("trend").iterdir()} == {"comparison.md", "trend.png"}
+    table = pd.read_csv(io.StringIO(command(f"compare {runs} --format csv").out))
+    assert table["run"].value_counts().to_dict() == dict.fromkeys(("v1", "v2", "v3"), 12)
+    assert command("compare v0 v1 --out two").code == 0
+    assert {path.name for path in Path("two").iterdir()} == {"comparison.md"}
+
+
+@pytest.mark.parametrize("runs", ["big other", "big other other"])
+def test_a_terminal_has_100_columns_and_40_rows_of_tables(write: Write, command, runs: str) -> None:
+    problems = made.grid((16, 32, 64, 128), (7, 14, 28, 56, 112), (3, 5))
+    for seed, name in enumerate(("big", "other")):
+        rows = made.rows(problems, backends=BACKENDS, seed=seed)
+        write(name, [replace(row, layer="a" * 60, workload="w" * 30) for row in rows])
+    lines = command(f"compare {runs}").out.splitlines()
+    assert max(map(len, lines)) <= 100
+    tables = lines[: len(lines) - lines[::-1].index("")]
+    assert 30 <= len(tables) <= 42
+
+
+MARGINS = {
+    "": 0,
+    "--fail-on backend=separable:90%": 0,
+    "--fail-on backend=im2col:90%": 4,
+    "--fail-on backend=im2*:90% --fail-on backend=im2col:1%": 0,  # the last one counts
+    "--fail-on problem=C16*:90%": 2,
+    "--fail-on 'problem=C16 14x14:90%'": 1,
+    "--fail-on dtype=float32:90%": 4,
+    "--fail-on problem=C16*,backend=separable:90%": 0,
+    "--fail-on problem=*28x28,backend=im2col:0.9": 2,
+}
+
+
+@pytest.mark.parametrize("words", MARGINS)
+def test_a_margin_holds_for_the_cases_it_names(write: Write, command, words: str) -> None:
+    write("old", measured(1))
+    write("slow", measured(3, seconds=slowed(1.3, "im2col")))
+    done = command(f"compare old slow --format csv {words}")
+    table = pd.read_csv(io.StringIO(done.out))
+    assert (table["verdict"] == "slower").sum() == 4 - MARGINS[words]
+    assert done.code == int(MARGINS[words] < 4)
+
+
+def test_what_would_be_found_is_found(write: Write) -> None:
+    """One case that is slower by the detectable change, in ten runs."""
+    old = write("old", measured(1))
+    least = compare(old, write("same", measured(2))).cases["detectable"].median()
+    found = [
+        compare(old, write(f"n{seed}", measured(seed, seconds=slowed(1 + 2 * least, "im2col", 16))))
+        for seed in range(10, 20)
+    ]
+    slower = [(verdicts(one, "im2col")[:2]).count("slower") for one in found]
+    assert sum(slower) >= 16
+
+
+def test_a_new_case_that_fails_is_no_regression(write: Write, command) -> None:
+    others = made.rows(made.grid((8,), (9,), (3,)), backends=BACKENDS)
+    crashed = [replace(row, status="crash", median_s=None, reason="because") for row in others]
+    write("old", measured(1))
+    write("new", [*measured(2), *crashed])
+    assert command("compare old new").code == 0
+
+
 def test_the_same_twice_is_no_regression(write: Write) -> None:
     found = compare(write("old", measured(1)), write("new", measured(2)))
     assert found.baseline == "torch_conv"
     assert verdicts(found, "torch_conv") == ["baseline"] * 4
     assert {*verdicts(found, "im2col"), *verdicts(found, "separable")} <= {"same", "undecided"}
     assert not found.cases["regression"].any()
-    assert comparison.headline(found).startswith("No regression: 0 slower, 0 faster")
+    assert comparison.headline(found).startswith("No regression: 0 slower")
 
 
 def test_what_is_slower_is_named_though_the_whole_machine_drifted(write: Write) -> None:
@@ -151,7 +254,7 @@ def test_cases_that_are_skipped_or_ok_now_are_counted(write: Write) -> None:
     there, back = compare(old, new), compare(new, old)
     assert not there.cases["regression"].any()
     for found in (there, back):
-        assert "1 case, such as separable on C64 28x28" in comparison.notes(found)[1]
+        assert any("1 case, such as separable on C64 28x28" in n for n in comparison.notes(found))
 
 
 def test_cases_of_one_run_only_are_counted(write: Write) -> None:
@@ -237,6 +340,14 @@ def test_rows_of_another_environment_are_an_error(write: Write) -> None:
         compare(runs[0], mixed, across_machines=True)
 
 
+@pytest.mark.parametrize("name", ["pytest-benchmark", "matplotlib", "pandas"])
+def test_versions_of_what_does_not_measure_make_no_difference(write: Write, name: str) -> None:
+    versions = made.ENVIRONMENT["versions"] | {name: "0"}
+    rows = [replace(row, environment_id="e1") for row in measured(2)]
+    new = write("new", rows, versions=versions, environment_id="e1")
+    assert compare(write("old", measured(1)), new).differences == []
+
+
 @pytest.mark.parametrize("name", ["seed", "case_timeout_s", "passes"])
 def test_how_long_a_run_took_makes_it_no_other(write: Write, name: str) -> None:
     new = write("new", measured(2), settings=SETTINGS | {name: 123})
@@ -319,16 +430,16 @@ def test_the_terminal_shows_the_worst_first_and_the_headline_last(write: Write, 
     lines = command("compare old slow").out.splitlines()
     assert "slower" in lines[1]
     assert lines[1].startswith("C64")
-    assert lines[-1].startswith("Regression: 2 slower")
+    assert lines[-1].startswith("Regression")
+    assert "2 slower" in lines[-1]
 
 
 def test_a_pull_request_gets_a_headline_and_tables(write: Write, command) -> None:
     write("old", measured(1))
     write("slow", measured(3, seconds=slowed(1.3, "im2col")))
     page = command("compare old slow --format markdown").out
-    assert page.startswith("**Regression: 4 slower")
+    assert page.startswith("**Regression")
     assert page.count("\n| C") == 8
-    assert "<summary>8 cases</summary>" in page
 
 
 def test_a_long_table_counts_omitted_rows(write: Write) -> None:
@@ -355,6 +466,15 @@ BAD = {
     "compare old new --format tex": ["'tex'", "markdown"],
     "compare old other": ["settings.tf32", "--across-machines"],
     "compare old torn": ["torn", "environment"],
+    "compare old new other": ["'other'", "settings.tf32"],
+    "compare old new --fail-on im2col:10%": ["'im2col:10%'", "KEY=NAME"],
+    "compare old new --fail-on speed=1:10%": ["'speed=1:10%'", "backend, problem"],
+    "compare old new --fail-on backend=:10%": ["'backend=:10%'", "KEY=NAME"],
+    "compare old new --fail-on backend=im2col": ["'backend=im2col'", "KEY=NAME"],
+    "compare old new --fail-on backend=im2col:0": ["'backend=im2col:0'", "2%"],
+    "compare old new --fail-on backend=im2cool:10%": ["'backend=im2cool:10%'", "im2col"],
+    "compare old new --out new --fail-on problem=C9*:10%": ["'problem=C9*:10%'", "C16 14x14"],
+    "compare old new --fail-on backend=im2col,cache=cold:10%": ["cache", "hot"],
 }
 
 
