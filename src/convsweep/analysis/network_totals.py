@@ -81,7 +81,7 @@ def ratio(one: Sum, other: Sum) -> Interval:
 def network_sums(run: Run) -> list[NetworkSum]:
     """Return every workload of one setting, in the order of its rows."""
     workloads = run.cases["workload"].dropna().unique()
-    return [_network_sum(run, str(workload)) for workload in workloads]
+    return [network_sum(run, str(workload)) for workload in workloads]
 
 
 def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, NetworkSum]]:
@@ -92,7 +92,8 @@ def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, Net
             yield one, by_name[name + STANDARD_SUFFIX]
 
 
-def _network_sum(run: Run, workload: str) -> NetworkSum:
+def network_sum(run: Run, workload: str) -> NetworkSum:
+    """Return one workload of one setting."""
     cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
     timed = cases[cases["status"] == "ok"]
     by_label = {

@@ -156,7 +156,7 @@ def _environment_section(environment: Mapping[str, Any]) -> Section:
 
 def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
     """Return figures and full tables; `rows` are the labelled measurements."""
-    pictures = plots.figures(run.without_fully_connected)
+    pictures = plots.figures(run)
     found = {
         "All cases": tables.summary_table(run),
         "Correctness": tables.correctness_table(run, rows),

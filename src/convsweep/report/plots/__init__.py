@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png
+from convsweep.report.plots.style import (
+    Picture,
+    drawing_style,
+    drawn_part,
+    pictures_by_setting,
+    png,
+    sentence,
+)
 
 __all__ = [
     "MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png",
@@ -31,7 +38,7 @@ def figures(run: Run) -> list[Picture]:
     with drawing_style():
         shown = run.settings[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
-        return pictures_by_setting(drawn) + devices.draw(run)
+        return pictures_by_setting(drawn) + devices.draw(run.without_fully_connected)
 
 
 def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
@@ -42,18 +49,19 @@ def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
     return [kinds[kind] for kind in _IMPORTANCE if kind in kinds][:most]
 
 
-def _of_one_setting(run: Run) -> Iterator[Picture]:
+def _of_one_setting(whole: Run) -> Iterator[Picture]:
+    run = whole.without_fully_connected
     lines, columns = top_backends(run, MOST_LINES), top_backends(run, MOST_COLUMNS)
-    drawn = [
-        (sweeps.draw(lines, sweeps.CHANNELS), lines),
-        (sweeps.draw(lines, sweeps.SIZE), lines),
-        (heatmap.draw(columns), columns),
-    ]
+    by_time = sweeps.draw(lines, sweeps.CHANNELS) or sweeps.draw(lines, sweeps.SIZE)
+    drawn = [(by_time, lines), (heatmap.draw(columns), columns)]
     drawn += [(predicted_speedup.draw(run, name), run) for name in backends_with_fewer_macs(run)]
-    networks = run.cases["workload"].dropna().unique()
-    drawn += [(layers.draw(lines, str(workload)), lines) for workload in networks]
+    networks, in_networks = (
+        whole.cases["workload"].dropna().unique(),
+        top_backends(whole, MOST_LINES),
+    )
+    drawn += [(layers.draw(in_networks, str(workload)), in_networks) for workload in networks]
     yield from (
-        note_omitted_backends(picture, shown, run)
+        note_omitted_backends(picture, shown, whole)
         for picture, shown in drawn
         if picture is not None
     )
@@ -61,7 +69,5 @@ def _of_one_setting(run: Run) -> Iterator[Picture]:
 
 def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:
     """Add the number of drawn backends to the caption if some of the run's are missing."""
-    if len(shown.backends) == len(run.backends):
-        return picture
-    note = f"The {len(shown.backends)} fastest of {len(run.backends)} backends are drawn."
-    return replace(picture, caption=f"{picture.caption} {note}")
+    note = drawn_part(len(shown.backends), len(run.backends), "backends")
+    return replace(picture, caption=sentence(picture.caption.removesuffix("."), note))

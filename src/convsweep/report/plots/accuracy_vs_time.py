@@ -47,11 +47,10 @@ def draw(study: Study) -> Picture | None:
     return Picture(
         name="accuracy_vs_time",
         figure=figure,
-        title="Accuracy against time: separable layers lose accuracy significantly on "
-        f"{own.count(LOWER)} of {len(own)} data sets",
-        alt="Scatter charts of accuracy against the time per call, one column per data set.",
-        caption="Up and to the left is better; bars are 95 % intervals over seeds. Networks share "
-        "their splits, so the paired differences in the table are more precise.",
+        title="Accuracy by time per call",
+        alt="Scatter charts, one column per data set.",
+        caption="Separable layers lose accuracy significantly on "
+        f"{own.count(LOWER)} of {len(own)} data sets.",
     )
 
 

@@ -25,7 +25,15 @@ from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import as_cells, evenly
 from convsweep.report.plots.family_style import SHADES, family_of
-from convsweep.report.plots.style import GREY, Picture, fastest_title, legend, new_figure
+from convsweep.report.plots.style import (
+    GREY,
+    Picture,
+    drawn_part,
+    legend,
+    most_wins,
+    new_figure,
+    sentence,
+)
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
 _OTHERS = "other backends"
@@ -70,15 +78,16 @@ def draw(field: Candidates) -> Picture | None:
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
     legend(figure, {}, colors=colors)
-    winners = [cell.winner for cell in found if cell.significant]
     return Picture(
         name="best_backend_map",
         figure=figure,
-        title=fastest_title("Best backend by channels and size", winners, len(found), "layers"),
-        alt="Maps of channels by input size, coloured by the fastest backend.",
-        caption=f"Numbers are speedups over {field.baseline_label}; pale cells with ? are not "
-        f"significant. {len(drawn)} of {len(found)} layers are drawn, those with the most "
-        "MACs of each cell.",
+        title="Fastest backend by channels and size",
+        alt="Maps of channels by input size, one per kind of layer.",
+        caption=sentence(
+            most_wins((cell.winner for cell in found if cell.significant), len(found), "layers"),
+            f"numbers are speedups over {field.baseline_label}, ? is not significant",
+            drawn_part(len(drawn), len(found), "layers"),
+        ),
     )
 
 

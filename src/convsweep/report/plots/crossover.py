@@ -17,10 +17,10 @@ from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import add_panels, as_cells, panel_columns
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, WIDTH, Picture, new_figure
+from convsweep.report.plots.style import GREY, WIDTH, Picture, drawn_part, new_figure, sentence
 
 MOST_PANELS = 6
-_LARGE, _SMALL = 0.42, 0.31  # inches of a cell that a number of 9 and of 7 points needs
+_LARGE, _SMALL = 0.42, 0.36  # inches of a cell that a number of 9 and of 8 points needs
 
 
 class Surface(NamedTuple):
@@ -50,18 +50,19 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     for ax, panel in zip(axes, shown, strict=True):
         width = 0.85 * WIDTH / columns / len(panel.sizes)
         _draw_line(ax, panel, start)
-        _draw_panel(ax, panel, colors, 9 if width > _LARGE else 7 if width > _SMALL else 0)
-    subject = f"of {SEPARABLE} over {run.baseline}"
+        _draw_panel(ax, panel, colors, 9 if width > _LARGE else 8 if width > _SMALL else 0)
     colors.add_bar(axes, f"{run.baseline}'s time / {SEPARABLE}'s time")
-    wins, of_drawn = (sum(r.verdict == "faster" for r in some) for some in (found, drawn))
+    wins = sum(replacement.verdict == "faster" for replacement in found)
     return Picture(
         name="crossover",
         figure=figure,
-        title=f"Speedup {subject} by channels and size: faster in {wins} of {len(found)} problems",
-        alt=f"Heat maps of the speedup {subject} by channels and input size.",
-        caption=f"Above the black line, {SEPARABLE} is faster in all problems of that input size, "
-        f"drawn or not; hatched cells are undecided. {len(drawn)} of {len(found)} problems are "
-        f"drawn; {SEPARABLE} is faster in {of_drawn} of them and in {wins - of_drawn} others.",
+        title=f"Speedup of {SEPARABLE} by channels and size",
+        alt="Heat maps of channels by input size, one per kernel.",
+        caption=sentence(
+            f"{SEPARABLE} is faster in {wins} of {len(found)} problems, and above the black line in "
+            "all of that input size",
+            drawn_part(len(drawn), len(found), "problems"),
+        ),
     )
 
 

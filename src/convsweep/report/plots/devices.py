@@ -16,9 +16,17 @@ from convsweep.report.plots.axes import (
     log_seconds,
     panel_columns,
 )
-from convsweep.report.plots.style import Picture, fastest_title, legend, looks, new_figure
+from convsweep.report.plots.style import (
+    Picture,
+    drawn_part,
+    legend,
+    looks,
+    most_wins,
+    new_figure,
+    sentence,
+)
 
-MOST_PROBLEMS = 16
+MOST_PROBLEMS, MOST_BACKENDS = 16, 12
 _SHARED = ["dtype", "memory_format", "driver", "environment_id"]
 
 
@@ -33,7 +41,8 @@ def _picture(cases: DataFrame) -> Picture | None:
     cases = cases[cases.groupby(["label", "backend"])["device"].transform("nunique") > 1]
     if cases.empty:
         return None
-    backends, problems = sorted(set(cases["backend"])), list(dict.fromkeys(cases["label"]))
+    timed, problems = sorted(set(cases["backend"])), list(dict.fromkeys(cases["label"]))
+    backends = timed[:MOST_BACKENDS]
     shown = [problems[place] for place in evenly(len(problems), MOST_PROBLEMS)]
     devices = looks(list(dict.fromkeys(cases["setting"])))
     lines = math.ceil(len(backends) / panel_columns(len(backends)))
@@ -50,22 +59,24 @@ def _picture(cases: DataFrame) -> Picture | None:
     log_seconds(grid[0], "x")
     label_rows(grid[0], [formatting.shorten(label) for label in shown])
     legend(figure, devices, joined=False)
-    names = cases.dropna(subset=["device_name"]).drop_duplicates("device")["device_name"]
     return Picture(
         name="devices",
         figure=figure,
-        title=_title(cases),
-        alt="Dot chart of the time per call by problem, backend and device.",
-        caption=f"Bars are 95 % intervals over passes; devices: {formatting.join([*names])}. "
-        f"{len(shown)} of {len(problems)} problems are drawn.",
+        title="Time per call by device",
+        alt="Dot charts, one row per problem and one panel per backend.",
+        caption=sentence(
+            _fastest(cases),
+            drawn_part(len(shown), len(problems), "problems"),
+            drawn_part(len(backends), len(timed), "backends"),
+        ),
     )
 
 
-def _title(cases: DataFrame) -> str:
+def _fastest(cases: DataFrame) -> str:
     """Count the cases in which the interval of one device is below all others."""
     winners, groups = [], cases.groupby(["label", "backend"], sort=False)
     for _, times in groups:
         first, second = times.sort_values("median_s").to_dict("records")[:2]
         if first["ci_high_s"] < second["ci_low_s"]:
             winners.append(str(first["setting"]))
-    return fastest_title("Time by device", winners, groups.ngroups, "cases")
+    return most_wins(winners, groups.ngroups, "cases")

@@ -13,7 +13,7 @@ from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.report.plots.axes import as_cells, evenly_by_work, label_rows
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, Picture, new_figure
+from convsweep.report.plots.style import GREY, Picture, drawn_part, new_figure, sentence
 
 MOST_ROWS = 40  # of one block; two blocks of up to six backends and short labels fit on a page
 SHORT_LABEL = 18
@@ -22,7 +22,8 @@ _WORDS = {"skipped": "\N{EN DASH}", "out_of_memory": "memory", "mismatch": "wron
 
 
 def draw(run: Run) -> Picture | None:
-    """Draw all speedups of one setting; None if only the baseline has times."""
+    """Draw the grid's speedups in one setting; None if only the baseline has times."""
+    run = run._replace(cases=run.cases[run.cases["workload"].isna()])
     compared = run.cases[(run.cases["backend"] != run.baseline) & run.cases["speedup"].notna()]
     if compared.empty:
         return None
@@ -41,14 +42,14 @@ def draw(run: Run) -> Picture | None:
     colors.add_bar(
         axes, f"{run.baseline}'s time / the backend's time", fraction=min(0.2, 0.1 / (0.24 * rows))
     )
-    wins = int((compared["verdict"] == "faster").sum())
     return Picture(
         name="speedup",
         figure=figure,
-        title=f"Speedup over {run.baseline}: faster in {wins} of {len(compared)} cases",
-        alt=f"Heat map of the speedup over {run.baseline} per problem and backend.",
-        caption=f"Speedup over {run.baseline} on {run.settings[0]}; ? is undecided, a dash is "
-        f"skipped. {len(shown)} of {len(problems)} problems are drawn.",
+        title=f"Speedup over {formatting.shorten(run.baseline)}",
+        alt="Heat map, one row per problem and one column per backend.",
+        caption=sentence(
+            "? is undecided, a dash is skipped", drawn_part(len(shown), len(problems), "problems")
+        ),
     )
 
 
@@ -64,7 +65,7 @@ def _block(
             colors[y, x] = scale.color(case["speedup"])
             color = ink(colors[y, x])
         ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=color,
-                fontsize=9 if len(backends) <= _ROOMY else 7.5)  # fmt: skip
+                fontsize=9 if len(backends) <= _ROOMY else 8)  # fmt: skip
     ax.imshow(colors, aspect="auto")
     heads = [f"{name}\n(time)" if name == run.baseline else name for name in backends]
     ax.set_xticks(range(len(backends)), heads)

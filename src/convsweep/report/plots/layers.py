@@ -7,11 +7,29 @@ from matplotlib.axes import Axes
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, Total, network_totals
-from convsweep.report.plots.axes import error_bars, label_rows, linear_seconds, log_seconds
-from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, new_figure
+from convsweep.analysis.estimates import Interval
+from convsweep.analysis.network_totals import network_sum
+from convsweep.analysis.run import Run, network_totals
+from convsweep.report.plots.axes import (
+    drawn_ends,
+    error_bars,
+    label_rows,
+    linear_seconds,
+    log_seconds,
+)
+from convsweep.report.plots.style import (
+    GREY,
+    Look,
+    Picture,
+    drawn_part,
+    legend,
+    looks,
+    new_figure,
+    sentence,
+)
 
 MOST_LAYERS = 30
+_CHOICE = "#b8b8b8"
 
 
 def draw(run: Run, workload: str) -> Picture | None:
@@ -22,36 +40,33 @@ def draw(run: Run, workload: str) -> Picture | None:
         return None
     for name in ("median_s", "ci_low_s", "ci_high_s"):
         timed[name] = timed[name] * timed["layer_count"].astype(float)
-    totals = network_totals(run, workload)
-    layers = network["label"].nunique()
+    totals, layers = _totals(run, workload), network["label"].nunique()
     cost = timed.groupby("label")["median_s"].min().nlargest(MOST_LAYERS)
     shown = [label for label in dict.fromkeys(timed["label"]) if label in cost.index]
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
-    figure = new_figure(2.2 + 0.22 * max(len(shown), 4) + 0.32 * len(used))
-    upper, lower = figure.subplots(
-        2, 1, height_ratios=[0.22 * len(shown) + 0.5, 0.32 * len(used) + 0.4]
-    )
+    heights = [0.22 * max(len(shown), 4) + 0.5, *([0.32 * len(totals) + 0.4] if totals else [])]
+    figure = new_figure(1.3 + sum(heights))
+    upper, *lower = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     _draw_layers(upper, timed, shown, used)
-    _draw_totals(lower, totals, layers, used)
+    for ax in lower:
+        _draw_totals(ax, totals, used)
     legend(figure, used, joined=False)
     return Picture(
         name=f"layers_of_{formatting.slug(workload)}",
         figure=figure,
-        title=_title(workload, totals, layers),
-        alt=f"Dot chart of the time of each layer of {workload}, above bars of each backend's "
-        "total.",
-        caption=f"Layers of {workload} on {run.settings[0]}, {len(shown)} of the {layers} in this "
-        "run; times are multiplied by how often a layer occurs. Pale bars cover only some layers.",
+        title=f"Time of the layers of {formatting.shorten(workload)}",
+        alt="Dot chart with one row per layer, above bars of their sums.",
+        caption=sentence(drawn_part(len(shown), layers, "layers")),
     )
 
 
-def _title(workload: str, totals: dict[str, Total], layers: int) -> str:
-    complete = [
-        (total.time.value, name) for name, total in totals.items() if total.layers == layers
-    ]
-    for time, name in sorted(complete)[:1]:
-        return f"Layers of {workload}: {name} has the smallest total, {formatting.seconds(time)}"
-    return f"Layers of {workload}: no backend has a time for every layer"
+def _totals(run: Run, workload: str) -> dict[str, Interval]:
+    """Return the sum over all layers per backend that timed all, and per choice of backends."""
+    totals, choices = network_totals(run, workload), network_sum(run, workload).choices
+    layers = run.cases.loc[run.cases["workload"].eq(workload).fillna(False), "label"].nunique()
+    found = {name: total.time for name, total in totals.items() if total.layers == layers}
+    mixed = {name: each for name, each in choices.items() if len({*each.backends.values()}) > 1}
+    return found | {name: each.sum.time for name, each in mixed.items()}
 
 
 def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, Look]) -> None:
@@ -71,20 +86,17 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
     ax.set_xlabel("time of a layer, as often as it occurs")
 
 
-def _draw_totals(ax: Axes, totals: dict[str, Total], layers: int, used: dict[str, Look]) -> None:
-    """Draw one bar per backend, pale if it does not cover the network."""
-    widest = max(total.time.value for total in totals.values())
-    for place, (backend, total) in enumerate(totals.items()):
-        value, low, high = total.time
-        complete = total.layers == layers
-        ax.barh(place, value, color=used[backend].color, alpha=0.85 if complete else 0.25)
-        if not np.isnan(low):
-            ax.plot([low, high], [place, place], color=GREY, linewidth=3)
-        part = "" if complete else f" for {total.layers} of {layers} layers"
-        end = np.nanmax([value, high])
-        ax.text(end + widest * 0.01, place, formatting.seconds(value) + part, va="center",
-                fontsize=9)  # fmt: skip
+def _draw_totals(ax: Axes, totals: dict[str, Interval], used: dict[str, Look]) -> None:
+    """Draw one bar per backend, and grey ones for choices per layer."""
+    ends = []
+    for place, (name, (value, *interval)) in enumerate(totals.items()):
+        (low,), (high,) = drawn_ends(*([end] for end in interval))
+        ax.barh(place, value, color=used[name].color if name in used else _CHOICE, alpha=0.85)
+        ax.plot([low, high], [place, place], color=GREY, linewidth=3)
+        ends.append(np.nanmax([value, high]))
+        ax.annotate(formatting.seconds(value), (ends[-1], place), xytext=(5, 0), va="center",
+                    textcoords="offset points", fontsize=9)  # fmt: skip
     label_rows(ax, list(totals))
-    ax.set_xlim(0, widest * 1.3)
+    ax.set_xlim(0, 1.15 * max(ends))
     linear_seconds(ax)
-    ax.set_xlabel("total over the layers")
+    ax.set_xlabel("sum over all layers")

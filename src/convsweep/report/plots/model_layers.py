@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from convsweep import formatting
-from convsweep.analysis.model_savings import LayerCost, estimate_saving, replacements
+from convsweep.analysis.model_savings import LayerCost, replacements
 from convsweep.analysis.run import Run
+from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import label_rows, linear_seconds
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
 
@@ -36,17 +37,14 @@ def draw_model(run: Run, layers: Sequence[LayerCost], name: str) -> Picture | No
     bars = _shown([_bar(layer) for layer in layers if not np.isnan(layer.baseline_s.value)])
     figure = new_figure(1.9 + 0.34 * len(bars))
     _draw(figure.subplots(), bars)
-    colors = {f"now ({run.baseline})": _NOW, "replaced by a separable layer": _AFTER}
+    colors = {run.baseline: _NOW, SEPARABLE: _AFTER}
     legend(figure, {"expected from MACs": Look(_EXPECTED, "D")}, colors=colors)
-    after = estimate_saving(run, layers, chosen)
-    speedup = formatting.format_ratio(after.speedup.value)
     return Picture(
         name="model_layers",
         figure=figure,
-        title=f"Speedup of {name} with separable layers: {speedup} ({after.verdict})",
-        alt=f"Bars of the time of each layer of {name}, now and with a separable layer.",
-        caption="Times are multiplied by how often one call executes a layer. A layer with one "
-        "bar has no replacement; replacements need training.",
+        title=f"Time of the layers of {formatting.shorten(name)}, now and separable",
+        alt="Bar chart, one row per layer.",
+        caption="A layer with one bar has no separable replacement.",
     )
 
 

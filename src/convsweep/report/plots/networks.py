@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ _FILLS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
+def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
     """Draw MACs against time, one point per network and choice; None below two networks."""
     networks = [one for one in sums if one.choices]
     if len(networks) < 2:
@@ -73,20 +73,16 @@ def draw_work(sums: Sequence[NetworkSum], title: str) -> Picture | None:
     ax.set_ylabel("time of all convolutions, added up")
     _name_points(figure, ax, networks)
     replaced = any(one.replaced for one in networks)
-    shown = {name: look for name, look in _LOOKS.items() if name == STANDARD or replaced}
+    [baseline] = set(networks[0].standard.backends.values())
+    shown = {baseline: _LOOKS[STANDARD]} | ({REPLACED: _LOOKS[REPLACED]} if replaced else {})
     legend(figure, shown, lines=[rate])
     return Picture(
         name="macs_vs_time",
         figure=figure,
-        title=title,
-        alt=f"Scatter chart of MACs against time of {_names(one.workload for one in networks)}.",
-        caption="Convolutions are timed separately and counted as often as they occur. On the "
-        "dotted line time is proportional to MACs, at the rate of the largest network.",
+        title="Time of the convolutions of networks by MACs",
+        alt="Scatter chart, one point per network.",
+        caption="On the dotted line, time is proportional to MACs.",
     )
-
-
-def _names(networks: Iterable[str]) -> str:
-    return formatting.join(list(dict.fromkeys(" ".join(name.split()) for name in networks)))
 
 
 def _rate_line(ax: Axes, networks: Sequence[NetworkSum]) -> Line2D:
@@ -131,7 +127,7 @@ class Gain(NamedTuple):
     mac_ratio: float  # MACs before / MACs after
 
 
-def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
+def draw_gains(gains: Sequence[Gain]) -> Picture | None:
     """Draw the expected and the measured speedup of each change; None without one."""
     if not gains:
         return None
@@ -142,7 +138,7 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
         ax.plot([value, gain.mac_ratio], [place, place], color="#c9c9c9", linewidth=3, zorder=1)
         ax.plot(gain.mac_ratio, place, color=_EXPECTED.color, marker="|", markersize=16, mew=2.5)
         error_bars(ax, [value], [place], _MEASURED, x_ends=([low], [high]))
-        text = f"{formatting.format_ratio(value)} of {formatting.format_ratio(gain.mac_ratio)}"
+        text = f"{formatting.format_ratio(value)}x of {formatting.format_ratio(gain.mac_ratio)}x"
         ax.annotate(text, (value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
@@ -158,15 +154,13 @@ def draw_gains(gains: Sequence[Gain], title: str) -> Picture | None:
     return Picture(
         name="network_speedup",
         figure=figure,
-        title=title,
-        alt="Dot chart of the measured and the expected speedup from MACs of "
-        f"{_names(gain.name for gain in gains)}.",
-        caption="Sums over all convolutions of a network, each timed separately, with 95 % "
-        "intervals. Separable layers compute another function, which needs training.",
+        title="Speedup of separable networks, measured and expected from MACs",
+        alt="Dot chart, one row per network.",
+        caption="Times are sums over all convolutions of a network.",
     )
 
 
-def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Picture | None:
+def draw_breakdown(breakdowns: Sequence[NetworkBreakdown]) -> Picture | None:
     """Draw the convolutions timed separately, and the network in parts; None without one."""
     if not breakdowns:
         return None
@@ -196,10 +190,9 @@ def draw_breakdown(breakdowns: Sequence[NetworkBreakdown], title: str) -> Pictur
     return Picture(
         name="layers_vs_network",
         figure=figure,
-        title=title,
-        alt=f"Stacked bars of the time of {_names(one.network for one in breakdowns)}, by part.",
-        caption="Upper bar: every convolution timed separately, added up. Lower bar: the network, "
-        "run end to end, by kind of call.",
+        title="Time of whole networks by kind of call",
+        alt="Stacked bars, two per network.",
+        caption="Upper bar: convolutions timed alone; lower bar: the network, end to end.",
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, mac_ratio, mean_speedup
+from convsweep.analysis.run import Run, mac_ratio
 from convsweep.report.plots.axes import drawn_ends, error_bars, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_figure
 
@@ -39,17 +39,13 @@ def draw(run: Run, backend: str) -> Picture | None:
     lines = _frame(ax, cases, backend, run.baseline)
     sizes = {f"input {size}": look for size, look in groups.items() if size}
     legend(figure, sizes, joined=False, lines=lines)
-    subject = f"Speedup of {backend} over {run.baseline}"
-    mean = formatting.digits(mean_speedup(run, backend).interval.value)
     below = int((cases["speedup"] < cases["predicted"]).sum())
     return Picture(
         name=f"predicted_speedup_{formatting.slug(backend)}",
         figure=figure,
-        title=f"{subject}: {mean} in the geometric mean",
-        alt=f"Scatter chart of the measured speedup of {backend} against the one predicted from "
-        "MACs.",
-        caption=f"One point per problem on {run.settings[0]}, with 95 % intervals over passes. "
-        f"{below} of {len(cases)} problems are slower than predicted from MACs.",
+        title=f"Speedup of {formatting.shorten(backend)}, measured and predicted from MACs",
+        alt="Scatter chart, one point per problem.",
+        caption=f"{below} of {len(cases)} problems are slower than predicted.",
     )
 
 

@@ -50,11 +50,9 @@ def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     return Picture(
         name="roofline",
         figure=figure,
-        title=f"Roofline: {found[0].name} reaches {reached} % of the attainable rate on average",
-        alt="Roofline chart of rate against arithmetic intensity, below the measured ceilings of "
-        "a matrix product and of copies.",
-        caption=f"One point per problem and backend on {run.settings[0]}; lines are the measured "
-        "ceilings. Hollow points are the parts of separable layers, each timed on its own.",
+        title="Rate by arithmetic intensity (roofline)",
+        alt="Scatter chart, one point per problem and backend, below the measured ceilings.",
+        caption=f"{found[0].name} reaches {reached} % of the attainable rate on average.",
     )
 
 

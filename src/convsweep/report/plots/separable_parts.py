@@ -18,9 +18,11 @@ from convsweep.report.plots.style import (
     GREY,
     Look,
     Picture,
+    drawn_part,
     legend,
     marker_handle,
     new_figure,
+    sentence,
 )
 
 MOST_ROWS = 24
@@ -43,17 +45,18 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     _draw_times(times, shown)
     label_rows(parts, [formatting.shorten(r.label) for r in shown])
     predicted = marker_handle(Look(GREY, "|"), "predicted from MACs", **_PREDICTED)
-    layers = {f"standard ({run.baseline})": _STANDARD, SEPARABLE: _SEPARABLE}
+    layers = {run.baseline: _STANDARD, SEPARABLE: _SEPARABLE}
     legend(figure, layers, colors=PART_COLORS, lines=[predicted])
     share = 100 * explanation.time_shares[DEPTHWISE].value
     return Picture(
         name="separable_parts",
         figure=figure,
-        title=f"Time of {SEPARABLE}: the depthwise part takes {share:.0f} % on average",
-        alt=f"Stacked bars of the time of the parts of {SEPARABLE}, beside the times of the "
-        "standard and the separable layer.",
-        caption=f"Left: time of each part on its own, as a share of {SEPARABLE}'s time, on "
-        f"{run.settings[0]}. {len(shown)} of {len(timed)} problems are drawn.",
+        title=f"Time of the parts of {SEPARABLE}",
+        alt="Stacked bars of the shares of the parts, beside the times of both layers.",
+        caption=sentence(
+            f"the depthwise part takes {share:.0f} % of the time on average",
+            drawn_part(len(shown), len(timed), "problems"),
+        ),
     )
 
 

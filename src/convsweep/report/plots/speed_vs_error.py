@@ -60,11 +60,9 @@ def draw(field: Candidates) -> Picture | None:
     return Picture(
         name="speed_vs_error",
         figure=figure,
-        title=_title(field, points),
-        alt=f"Scatter chart of the speedup over {field.baseline_label} against the relative "
-        "error, by backend.",
-        caption="A small dot is one case, a large open one the geometric mean of a backend over "
-        "its own cases. Up and to the left is better.",
+        title="Speedup by numerical error",
+        alt="Scatter chart, one small dot per case and one large open mark per backend.",
+        caption=_finding(field, points),
     )
 
 
@@ -96,7 +94,7 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.set_ylabel(f"speedup: time of\n{field.baseline_label} / time of the backend")
 
 
-def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:
+def _finding(field: Candidates, points: dict[str, BackendPoint]) -> str:
     """Name the backend with the largest mean speedup among the significantly faster ones."""
     others = {name: point for name, point in points.items() if name != field.baseline}
     means = (np.array(parts) for parts in zip(*(p.mean for p in others.values()), strict=True))
@@ -106,5 +104,5 @@ def _title(field: Candidates, points: dict[str, BackendPoint]) -> str:
     ]
     for speedup, name in sorted(faster)[-1:]:
         times = formatting.speedup(speedup)
-        return f"Speed against error: {name} is {times} as fast as {field.baseline_label}"
-    return f"Speed against error: no backend is significantly faster than {field.baseline_label}"
+        return f"{name} is {times} as fast as {field.baseline_label} in the mean of its cases."
+    return f"No backend is significantly faster than {field.baseline_label}."

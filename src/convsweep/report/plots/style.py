@@ -16,8 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from PIL import Image
 
-from convsweep.formatting import slug
+from convsweep.formatting import shorten, slug
 from convsweep.report.plots.canvas import FONT, DataCanvas
 
 WIDTH = 9.0  # inches; at 150 dots per inch twice what a README shows
@@ -79,11 +80,22 @@ def pictures_by_setting(drawn: Mapping[str, Iterable[Picture | None]]) -> list[P
     ]
 
 
-def fastest_title(subject: str, winners: Iterable[str], total: int, noun: str) -> str:
-    """Return a title with the backend that wins most of the `total` problems or layers."""
+def most_wins(winners: Iterable[str], total: int, noun: str) -> str:
+    """Return `im2col is fastest in 3 of 4 cases`, of the one that wins most of them."""
     for name, wins in Counter(sorted(winners)).most_common(1):
-        return f"{subject}: {name} is fastest in {wins} of {total} {noun}"
-    return f"{subject}: no backend is significantly the fastest"
+        return f"{shorten(name)} is fastest in {wins} of {total} {noun}"
+    return "no significant winner"
+
+
+def sentence(*clauses: str) -> str:
+    """Return a caption: one sentence of the clauses that are not empty."""
+    text = "; ".join(filter(None, clauses))
+    return text and f"{text}."
+
+
+def drawn_part(drawn: int, total: int, noun: str) -> str:
+    """Return `6 of 8 problems are drawn`, or nothing if all are."""
+    return "" if drawn == total else f"{drawn} of {total} {noun} are drawn"
 
 
 LineStyle = Literal["-", "--", ":", "none"]
@@ -121,16 +133,19 @@ def new_figure(height: float) -> Figure:
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG; the same run gives the same bytes.
 
-    A figure whose names and legend leave no room for a panel gets larger.
+    A figure whose names and legend leave no room for a panel gets higher.
     """
     for _ in range(_ENLARGEMENTS):
         with drawing_style(), warnings.catch_warnings(record=True) as found:
             warnings.filterwarnings("always", _NO_ROOM)
-            file = io.BytesIO()
-            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
         if not any(str(one.message).startswith(_NO_ROOM) for one in found):
             break
-        figure.set_size_inches(*(_LARGER * figure.get_size_inches()))
+        figure.set_figheight(_LARGER * figure.get_figheight())
+    few_colors = Image.open(drawn).convert("RGB").quantize(dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few_colors.save(file, "png", optimize=True)
     return file.getvalue()
 
 

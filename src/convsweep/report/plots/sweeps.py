@@ -15,7 +15,16 @@ from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import add_panels, drawn_ends, evenly, log_seconds, log_ticks_at
-from convsweep.report.plots.style import Look, Picture, fastest_title, legend, looks, new_figure
+from convsweep.report.plots.style import (
+    Look,
+    Picture,
+    drawn_part,
+    legend,
+    looks,
+    most_wins,
+    new_figure,
+    sentence,
+)
 
 _MOST_PANELS = 6
 _PANEL_AXES = {
@@ -69,15 +78,17 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     best = fastest(run)
     best = best[best["label"].isin(drawn["label"])]
     winners = best.loc[best["significant"], "backend"]
-    missing = on_grid[on_grid["label"].isin(drawn["label"]) & (on_grid["status"] != "ok")]
+    missing = int((on_grid["label"].isin(drawn["label"]) & (on_grid["status"] != "ok")).sum())
     return Picture(
         name=f"time_by_{sweep.name}",
         figure=figure,
-        title=fastest_title(f"Time by {sweep.name}", winners, len(best), "problems"),
-        alt=f"Line chart of the time per call against {sweep.label}, one line per backend.",
-        caption=f"Median time per call on {run.settings[0]}, with 95 % intervals over passes as "
-        f"bands. {drawn['label'].nunique()} of {timed['label'].nunique()} problems are drawn; "
-        f"{len(missing)} of their cases have no time.",
+        title=f"Time per call by {sweep.label}",
+        alt="Line charts, one line per backend.",
+        caption=sentence(
+            most_wins(winners, len(best), "problems"),
+            drawn_part(drawn["label"].nunique(), timed["label"].nunique(), "problems"),
+            f"{missing} cases have no time" if missing else "",
+        ),
     )
 
 

@@ -44,7 +44,7 @@ def section(run: Run, networks: DataFrame) -> Section | None:
          layers_table(one))
         for setting, breakdowns in found.items() for one in breakdowns
     ]  # fmt: skip
-    pictures = {name: [draw_breakdown(own, _picture_title(own))] for name, own in found.items()}
+    pictures = {name: [draw_breakdown(own)] for name, own in found.items()}
     note = _NOTES[0] if any(found.values()) else ""
     return Section.of_settings(TITLE, first_sentence(sentences), tables, pictures, note)
 
@@ -62,12 +62,6 @@ def _sentences(found: Sequence[NetworkBreakdown]) -> list[str]:
             speedup = formatting.speedup(*ratio(standard.end_to_end, one.end_to_end))
             lines.append(f"{name}: {speedup} as fast as {standard.network}, end to end.")
     return lines
-
-
-def _picture_title(found: Sequence[NetworkBreakdown]) -> str:
-    lowest = min((one.isolated_share.value for one in found), default=0.0)
-    least = formatting.percent(lowest)
-    return f"Layers timed alone, as a share of the network's time: at least {least}"
 
 
 def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:

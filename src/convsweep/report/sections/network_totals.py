@@ -77,11 +77,9 @@ def _sentences(sums: Sequence[NetworkSum], baseline: str) -> list[str]:
 def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
     gains = [gain._replace(name=gain.name.replace(" ", "\n", 1)) for gain in _gains(sums)]
-    highest = formatting.format_ratio(max((gain.measured.value for gain in gains), default=1.0))
-    complete = sum(bool(one.choices) for one in sums)
     return (
-        draw_gains(gains, f"Speedup of separable networks: at most {highest} times"),
-        draw_work(sums, f"Time against MACs of {formatting.count(complete, 'network')}"),
+        draw_gains(gains),
+        draw_work(sums),
     )
 
 
