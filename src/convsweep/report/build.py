@@ -38,14 +38,6 @@ from convsweep.results.store import RunFolder
 _MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
 MOST_SENTENCES = 8
 """Sentences on the first screen."""
-_FIRST_PICTURES = (
-    "model_layers",
-    "crossover",
-    "time_by_channels",
-    "time_by_size",
-    "network_speedup",
-    "speedup",
-)
 
 
 def write_report(
@@ -101,15 +93,12 @@ def write_report(
 
 def _with_first_pictures(page: Page) -> Page:
     """Move at most two pictures from the sections to the first screen."""
-    names = [name for name in _FIRST_PICTURES for picture in page.pictures if picture.name == name]
-    first = {name: picture for picture in page.pictures if (name := picture.name) in names[:2]}
+    first = plots.leading(page.pictures)
     sections = [
-        section._replace(pictures=[one for one in section.pictures if one.name not in first])
+        section._replace(pictures=[one for one in section.pictures if one not in first])
         for section in page.sections
     ]
-    return page._replace(
-        overview=page.overview._replace(pictures=[*first.values()]), sections=sections
-    )
+    return page._replace(overview=page.overview._replace(pictures=first), sections=sections)
 
 
 def _write_study(folder: RunFolder, out: Path) -> Path:

@@ -235,7 +235,6 @@ def test_the_figure_names_every_claim_that_was_measured(read: Read) -> None:
     names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
     assert names == [claim.statement for claim in CLAIMS]
     assert png(picture.figure).startswith(b"\x89PNG")
-    assert " 10 of 11 hold" in picture.title
 
 
 def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> None:

@@ -67,7 +67,7 @@ def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
     linked = re.findall(r"^!\[(.{20,})\]\(figures/(\S+)\)$", markdown, re.MULTILINE)
     assert sorted(name for _, name in linked) == files
     inline = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]{20,})">', html)
-    assert len(inline) == len(files) == 6
+    assert len(inline) == len(files) == 5
     images = {(out / "figures" / name).read_bytes() for name in files}
     assert {base64.b64decode(data) for data, _ in inline} == images
 

@@ -84,7 +84,7 @@ def test_text_table_and_figure_have_the_same_thresholds(run: Run, tmp_path: Path
         drawn = [sum(c < (expected[f"{s}x{s}"] or 1e9) for c in CHANNELS) - 0.5 for s in SIZES]
         assert np.array_equal(line.get_data().values, drawn)
     wins = sum(r.verdict == "faster" for r in comparison.replacements)
-    for text in (sentence, picture.title):
+    for text in (sentence, picture.caption):
         assert f"in {wins} of {len(comparison.replacements)} problems" in text
 
 

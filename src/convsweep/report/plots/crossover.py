@@ -59,7 +59,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
         title=f"Speedup of {SEPARABLE} by channels and size",
         alt="Heat maps of channels by input size, one per kernel.",
         caption=sentence(
-            f"{SEPARABLE} is faster in {wins} of {len(found)} problems, and above the black line in "
+            f"{SEPARABLE} is faster in {wins} of {len(found)} problems, above the black line in "
             "all of that input size",
             drawn_part(len(drawn), len(found), "problems"),
         ),
