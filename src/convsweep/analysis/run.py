@@ -207,7 +207,7 @@ def top_backends(run: Run, most: int) -> Run:
     timed = run.cases[run.cases["status"] == "ok"]
     if len(run.backends) <= most or not len(timed):
         return run
-    kept = {run.baseline, *_ranked(timed, run.baseline)[: most - 1]}
+    kept = {*ranked_backends(run)[:most]}
     parts = set(run.separable_parts["backend"]) if len(run.separable_parts) else set()
     in_kept = run.pass_times.index.get_level_values("backend").isin(kept | parts)
     return run._replace(
@@ -215,13 +215,17 @@ def top_backends(run: Run, most: int) -> Run:
     )
 
 
-def _ranked(timed: DataFrame, baseline: str) -> list[str]:
-    """Return the other backends, fastest first; those that use weight factors among themselves."""
-    others = timed[timed["backend"] != baseline]
+def ranked_backends(run: Run) -> list[str]:
+    """Return the baseline, then the backends with a time, fastest most often first.
+
+    Those that use weight factors are compared among themselves.
+    """
+    timed = run.cases[run.cases["status"] == "ok"]
+    others = timed[timed["backend"] != run.baseline]
     factored = others["backend"].str.startswith(FACTORED)
     least = others.groupby(["setting", "label", factored])["median_s"].transform("min")
     behind = np.log((others["median_s"] / least).to_numpy(dtype="float64"))
     by_backend = others.assign(won=behind <= 0, behind=behind).groupby("backend")
     wins, means = by_backend["won"].sum(), by_backend["behind"].mean()
-    names = {str(name) for name in others["backend"]}
-    return sorted(names, key=lambda name: (-wins[name], means[name], name))
+    ranked = sorted({*others["backend"]}, key=lambda name: (-wins[name], means[name], name))
+    return [run.baseline, *ranked]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from convsweep.report.table import Table
 
 MAX_ROWS = 60
+MAX_WIDTH = 100
+_MAX_FAILURES = 5
 FAILED = ("mismatch", "crash", "error")
 """Statuses that give exit code 1."""
 
@@ -34,14 +36,17 @@ def print_text(text: str) -> None:
     say(*text.removesuffix("\n").split("\n"))
 
 
-def console(width: int = 140) -> DataConsole:
-    """Return a console on stdout; `width` is used if stdout is not a terminal."""
+def console(width: int = MAX_WIDTH) -> DataConsole:
+    """Return a console on stdout: as wide as the terminal, and at most `width`."""
     from convsweep.cli.console import DataConsole
 
-    return DataConsole(width=None if sys.stdout.isatty() else width)
+    wide = DataConsole().width if sys.stdout.isatty() else width
+    return DataConsole(width=min(wide, width))
 
 
-def print_table(table: Table, styles: Mapping[str, str] | None = None, width: int = 140) -> None:
+def print_table(
+    table: Table, styles: Mapping[str, str] | None = None, width: int = MAX_WIDTH
+) -> None:
     """Print a table; `styles` maps the text of the last cell to the row's style."""
     from rich.table import Table as RichTable
 
@@ -62,10 +67,11 @@ def print_sentences(sentences: Iterable[str], width: int = 140) -> None:
 
 
 def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:
-    """Print the failed cases of (status, backend, problem, reason); return how many failed."""
+    """Print a few failed cases of (status, backend, problem, reason); return how many failed."""
     lines = [f"{s}: {backend} on {problem}: {why}" for s, backend, problem, why in cases
              if s in FAILED]  # fmt: skip
-    say(*lines)
+    more = len(lines) - _MAX_FAILURES
+    say(*lines[:_MAX_FAILURES], *([f"and {more} more failed"] if more > 0 else []))
     return len(lines)
 
 

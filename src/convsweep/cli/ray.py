@@ -36,7 +36,7 @@ def run(
 ) -> int:
     """Run a sweep on a cluster; return the exit code."""
     ended = _sweep(address, label, chosen, out, resume, dry_run=dry_run)
-    return 0 if ended is None else _end(ended, print_results(ended.folder, ended.summary))
+    return 0 if ended is None else _end(ended, print_results(ended))
 
 
 def noise(
@@ -139,11 +139,9 @@ def _print_waiting(awaited: str) -> None:
 
 
 def _end(ended: SweepResult, failed: int) -> int:
-    """Print which comparisons are open and how to resume; return the exit code."""
-    from convsweep.cli import terminal
+    """Print how to resume; return the exit code."""
     from convsweep.sweep.session import NODES_LOST
 
-    output.say(*terminal.end_lines(ended))
     if ended.end_reason == NODES_LOST:
         lost = "the last node of a group is lost; repeat the command with --resume to continue"
         output.say(f"convsweep: {lost}", error=True)

@@ -66,17 +66,16 @@ def run(
     if dry_run:
         return 0
     with exit_on_interrupt():
-        from convsweep.cli import terminal
+        from convsweep.cli.terminal import overhead_table
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.overhead import OverheadProfile
         from convsweep.sweep.worker_pool import WorkerProcess
     profile = OverheadProfile() if is_profiled else None
     executor = LocalExecutor(request, profile.launch if profile else WorkerProcess)
     ending = sweep_with_progress(executor, out, resume, profile=profile)
-    failed = print_results(ending.folder, ending.summary)
-    output.say(*terminal.end_lines(ending))
+    failed = print_results(ending)
     if profile:
-        output.print_table(terminal.overhead_table(ending.folder.environment["overhead"]))
+        output.print_table(overhead_table(ending.folder.environment["overhead"]))
     return output.interrupted() if ending.interrupted else failed
 
 
@@ -98,7 +97,7 @@ def check(**chosen: Any) -> int:
         request = read_request(Options(**chosen))
     with terminal.progress() as observe:
         found = session.check(request, observe)
-    output.console(width=120).print(terminal.gate_table(found))
+    output.console().print(terminal.gate_table(found))
     skips = ((case.backend, one.status, one.reason) for case, one in found)
     output.say(*terminal.skip_lines(skips))
     failed = output.print_failures(

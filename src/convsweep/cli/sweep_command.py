@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from convsweep.cli import output
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from convsweep.results.store import RunFolder
     from convsweep.sweep.executor import Executor
     from convsweep.sweep.request import Request
     from convsweep.sweep.session import SweepResult
+
+_MAX_SENTENCES = 6
 
 
 def run_folder(out: Path | None, resume: bool, name: str) -> Path:
@@ -51,28 +50,33 @@ def sweep_with_progress(executor: Executor, out: Path, resume: bool, **more: Any
         return run_sweep(executor, out, name, command, observe, resume=resume, **more)
 
 
-def print_results(folder: RunFolder, summary: DataFrame) -> int:
-    """Print a run's results; return exit code 1 if a case failed or none was measured, else 0."""
+def print_results(ending: SweepResult) -> int:
+    """Print a run's results; return exit code 1 if a case failed or none was measured, else 0.
+
+    The table comes last but for a few sentences and the paths, so that it stays on the screen.
+    """
     from convsweep.analysis.run import read_run
     from convsweep.analysis.separable.pairing import compare_settings
-    from convsweep.cli import terminal
+    from convsweep.cli.answer_table import answer
+    from convsweep.cli.terminal import end_lines, skip_lines
     from convsweep.report.summary_text import note_wide_intervals, summary_sentences
 
-    requested = folder.request
+    folder, summary = ending.folder, ending.summary
+    requested, ends = folder.request, end_lines(ending)
     run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
     if run.cases.empty:
         output.say(
             f"No case was measured before the run ended; --resume continues. Results: {folder}"
         )
         return 1
-    for setting in run.settings:
-        output.console().print(terminal.result_table(setting, run.within(setting)))
-    sentences = summary_sentences(run, compare_settings(run))
-    output.print_sentences([*sentences, *note_wide_intervals(folder, sentences)])
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
     cases = list(zip(*columns, strict=True))
-    skips = terminal.skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True)
-    output.say(*skips)
+    output.say(*skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True))
+    console = output.console()
+    console.print(answer(run, console.width))
+    sentences = summary_sentences(run, compare_settings(run))
+    ends = [*note_wide_intervals(folder, sentences), *ends][:_MAX_SENTENCES]
+    output.print_sentences([*sentences[: _MAX_SENTENCES - len(ends)], *ends])
     failed = output.print_failures(cases)
     output.print_paths(folder.path)
     return int(failed > 0)

@@ -6,18 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from convsweep import formatting
-from convsweep.analysis.run import Run, Total, network_totals, top_backends
 from convsweep.cli.console import DataConsole
-from convsweep.cli.output import MAX_ROWS
 from convsweep.cli.plan import duration
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
@@ -26,13 +21,9 @@ from convsweep.sweep.session import SweepResult
 from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
 
-if TYPE_CHECKING:
-    from pandas import Series
-
 _LINE_EVERY_S = 10.0
 _MAX_REASONS = 10
 _MAX_NAMES = 5
-_MAX_COLUMNS, _FEW_COLUMNS = 8, 6  # with more backends than the first, show only the second
 
 
 def open_comparisons_line(left: OpenComparisons) -> str:
@@ -111,67 +102,8 @@ def _current(now: Progress) -> str:
     return f"compiling {case}" + ("" if backend.compiles_per_problem else ", cached for later runs")
 
 
-def result_table(setting: str, run: Run) -> Table:
-    """Return the table of one setting: time and speedup per problem and backend."""
-    backends = run.backends
-    if len(backends) > _MAX_COLUMNS:
-        backends = top_backends(run, _FEW_COLUMNS).backends[:_FEW_COLUMNS]
-    table = _titled(
-        f"Time, and speedup over {run.baseline}, on {setting}",
-        f"speedup: {run.baseline}'s time / the backend's   ? undecided   "
-        f"- does not apply{_more_backends(run, len(backends))}",
-    )
-    table.add_column("problem", no_wrap=True)
-    for backend in backends:
-        table.add_column(backend, justify="right", no_wrap=True)
-    problems = list(run.cases.groupby("label", sort=False))
-    for label, rows in problems[:MAX_ROWS]:
-        by_backend = {row["backend"]: row for _, row in rows.iterrows()}
-        table.add_row(str(label), *(_cell(by_backend.get(backend)) for backend in backends))
-    if len(problems) > MAX_ROWS:
-        table.add_row(f"and {len(problems) - MAX_ROWS} more in summary.csv")
-    for workload in run.cases["workload"].dropna().unique():
-        totals = network_totals(run, str(workload))
-        layers = max((total.layers for total in totals.values()), default=0)
-        table.add_section()
-        scope = "as far as measured" if run.missing_cases else "in all"
-        cells = (_total(totals.get(backend), layers) for backend in backends)
-        table.add_row(f"{workload} {scope}", *cells)
-    return table
-
-
 def _titled(title: str, caption: str) -> Table:
     return Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-
-
-def _more_backends(run: Run, shown: int) -> str:
-    """Return how many backends with a time are not shown."""
-    timed = run.cases.loc[run.cases["status"] == "ok", "backend"].nunique()
-    if timed <= shown:
-        return ""
-    more = formatting.count(timed - shown, "backend")
-    return f"   Only the backends that are fastest most often; {more} more in summary.csv"
-
-
-def _total(total: Total | None, layers: int) -> str:
-    """Return a network's time, and the number of layers in it if some are missing."""
-    if total is None:
-        return "-"
-    time = formatting.seconds(total.time.value)
-    return time if total.layers == layers else f"{time}, {total.layers} of {layers} layers"
-
-
-def _cell(row: Series | None) -> Text:
-    if row is None or row["status"] == "skipped":
-        return Text("-", style="dim")
-    if row["status"] != "ok":
-        return Text(str(row["status"]), style="dim" if row["status"] == "timeout" else "bold red")
-    text = Text(formatting.seconds(row["median_s"]))
-    if pd.notna(row["speedup"]) and row["verdict"] != "baseline":
-        mark = "?" if row["verdict"] == "undecided" else " "
-        style = {"faster": "green", "slower": "magenta"}.get(str(row["verdict"]), "")
-        text.append(f"  {formatting.format_ratio(row['speedup']):>4}x{mark}", style=style)
-    return text
 
 
 def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:

@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,8 +13,6 @@ from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.work_queue import Progress
-from tests.support.synthetic_families import family_rows, run_of
-from tests.support.synthetic_runs import square
 
 CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
 PLAIN = Backend("torch_conv", lambda problem, weights: None)
@@ -61,20 +58,6 @@ def test_a_plan_contains_the_compile_time() -> None:
     assert plan(replace(request, backends=compiled)) == (
         f"{plan(request)}, up to 1 min 5 s more to compile once"
     )
-
-
-def test_the_table_contains_the_fastest_of_many_backends(tmp_path: Path) -> None:
-    names = ["torch_conv", *(f"engine{n}" for n in range(20))]
-    faster = {name: 1 + 0.1 * n for n, name in enumerate(names)}
-    run = run_of(
-        family_rows({"a": (1, square(8, 14, 3))}, backends=names, faster=faster, passes=2,
-                formats=["contiguous"], noise=1e-3),
-        tmp_path / "run",
-    )  # fmt: skip
-    (setting,) = run.settings
-    table = terminal.result_table(setting, run.within(setting))
-    assert [column.header for column in table.columns] == ["problem", "torch_conv", *names[-5:]]
-    assert "15 backends more in summary.csv" in str(table.caption)
 
 
 SKIPPED = [

@@ -11,6 +11,7 @@ from convsweep.cli.sweep_command import print_results
 from convsweep.results.schema import Row
 from convsweep.results.store import RunFolder
 from convsweep.sweep.run_writer import write_summary
+from convsweep.sweep.session import SweepResult
 from tests.support import synthetic_runs as made
 
 PROBLEMS = made.grid((4, 16), (7,), (1, 3))
@@ -45,7 +46,8 @@ def test_every_reader_copes_with_missing_rows(
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
     folder = RunFolder(run)
     measured = any(row.role == "case" for row in rows)
-    assert print_results(folder, write_summary(folder)) == int(not measured)
+    ending_of_run = SweepResult("all_passes", False, folder, write_summary(folder))
+    assert print_results(ending_of_run) == int(not measured)
 
 
 def test_no_known_change_of_a_run_is_accepted(

@@ -1,0 +1,154 @@
+"""Table of a run's results on the terminal: at most 100 columns and 40 lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from convsweep.analysis.run import Run, Total, network_totals, ranked_backends
+from convsweep.cli.output import MAX_WIDTH
+from convsweep.formatting import count, join, printable, seconds, shorten, speedup
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+MAX_LINES = 40
+_LEAST_ROWS = 3  # of a setting, with its heading
+_FEW_PROBLEMS = 3  # with more backends than problems, one row per backend
+_MAX_NAME, _GAP = 36, 2
+_LEGEND = {"?": "? undecided", "-": "- does not apply"}
+
+
+class _Part(NamedTuple):
+    """Problems and networks of one setting in their order, and their cells."""
+
+    labels: dict[str, str]  # the text that is shown by label
+    cells: dict[tuple[str, str], Text]  # by label and backend
+
+
+def answer(run: Run, width: int = MAX_WIDTH) -> Group:
+    """Return time and speedup per setting, problem and backend, and a line on what is left out.
+
+    Shown are the baseline and the backends that are fastest most often; problems at equal
+    distances, or the layers of networks that take longest.
+    """
+    most = MAX_LINES - 3  # title, head, last line
+    settings = run.settings[: most // _LEAST_ROWS]
+    several = len(run.settings) > 1
+    most = most // len(settings) - several
+    parts = {name: _part(run.within(name), most) for name in settings}
+    labels = {label: text for part in parts.values() for label, text in part.labels.items()}
+    names = {name: shorten(name, _MAX_NAME) for name in _backends(run)}
+    by_backend = len(labels) <= min(_FEW_PROBLEMS, len(names) - 1)
+    rows, columns = (names, labels) if by_backend else (labels, names)
+    first = max(map(cell_len, ["problem", *rows.values()]))
+    cells = [cell for part in parts.values() for cell in part.cells.items()]
+    widths = _widths(columns, [(key[not by_backend], text) for key, text in cells], width - first)
+    shown: list[Table | Text] = []
+    for setting, part in parts.items():
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=not shown)
+        table.add_column("backend" if by_backend else "problem", width=first, no_wrap=True)
+        for name, wide in widths.items():
+            table.add_column(columns[name], width=wide, justify="right", no_wrap=True)
+        for row in [*names][:most] if by_backend else part.labels:
+            keys = [(name, row) if by_backend else (row, name) for name in widths]
+            table.add_row(rows[row], *(part.cells.get(key, Text("")) for key in keys))
+        shown += [_line(setting, "bold"), table] if several else [table]
+    title = f"Time per call, and speedup over {run.baseline}"
+    problems = run.cases["label"].nunique()
+    left_out = {
+        "backend": len(names) - (min(most, len(names)) if by_backend else len(widths)),
+        "problem": problems - len({key[0] for key, _ in cells} & {*run.cases["label"]}),
+        "setting": len(run.settings) - len(settings),
+    }
+    marks = {text.plain[-1:] for _, text in cells}
+    last = [text for mark, text in _LEGEND.items() if mark in marks]
+    if more := [count(number, f"more {noun}") for noun, number in left_out.items() if number > 0]:
+        last.append(f"{join(more)}: summary.csv")
+    return Group(
+        _line(title if several else f"{title}, on {run.settings[0]}", "bold"),
+        *shown,
+        *([_line("   ".join(last), "dim")] if last else []),
+    )
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _backends(run: Run) -> list[str]:
+    """Return the baseline, backends with a time, fastest first, and those that failed."""
+    tried = {*run.cases.loc[run.cases["status"] != "skipped", "backend"]}
+    return [name for name in dict.fromkeys([*ranked_backends(run), *run.backends]) if name in tried]
+
+
+def _widths(columns: Mapping[str, str], cells: list[tuple[str, Text]], room: int) -> dict[str, int]:
+    """Return the widths of the first columns that fit; there is at least one."""
+    widths: dict[str, int] = {}
+    for name, text in columns.items():
+        wide = max(map(cell_len, [text, *(cell.plain for key, cell in cells if key == name)]))
+        room -= wide + _GAP
+        if widths and room < 0:
+            break
+        widths[name] = wide
+    return widths
+
+
+def _part(run: Run, most: int) -> _Part:
+    """Return at most `most` rows of one setting: each network's total, then its layers."""
+    part = _Part({}, {})
+    networks = [str(name) for name in run.cases["workload"].dropna().unique()[:most]]
+    cases = run.cases[run.cases["label"].isin(_kept(run.cases, most - len(networks)))]
+    for network in networks:
+        totals = network_totals(run, network)
+        layers = max((total.layers for total in totals.values()), default=0)
+        label = f"{network} {'as far as measured' if run.missing_cases else 'in all'}"
+        part.labels[label] = shorten(printable(label), _MAX_NAME)
+        part.cells.update({(label, name): _total(one, layers) for name, one in totals.items()})
+        _add(part, cases[cases["workload"] == network], f"{network} ")
+    _add(part, cases[cases["workload"].isna()], "")
+    return part
+
+
+def _add(part: _Part, cases: DataFrame, prefix: str) -> None:
+    indent = "  " if prefix else ""
+    for _, case in cases.iterrows():
+        text = printable(case["label"].removeprefix(prefix))
+        part.labels[case["label"]] = indent + shorten(text, _MAX_NAME - len(indent))
+        part.cells[case["label"], case["backend"]] = _cell(case)
+
+
+def _kept(cases: DataFrame, most: int) -> set[str]:
+    """Return the layers of networks that take longest, or problems at equal distances."""
+    if cases["workload"].notna().any():
+        times = cases["median_s"] * cases["layer_count"].astype("float64").fillna(1)
+        return {*times.groupby(cases["label"]).min().nlargest(most).index}
+    labels = cases["label"].unique()
+    places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
+    return {*labels[places.round().astype(int)]}
+
+
+def _total(total: Total, layers: int) -> Text:
+    """Return a network's time, and the number of layers in it if some are missing."""
+    partial = "" if total.layers == layers else f" ({total.layers} of {layers})"
+    return Text(seconds(total.time.value) + partial, "bold")
+
+
+def _cell(case: Series) -> Text:
+    if case["status"] == "skipped":
+        return Text("-", style="dim")
+    if case["status"] != "ok":
+        return Text(str(case["status"]), "dim" if case["status"] == "timeout" else "bold red")
+    text = Text(seconds(case["median_s"]))
+    if pd.notna(case["speedup"]) and case["verdict"] != "baseline":
+        mark = "?" if case["verdict"] == "undecided" else " "
+        style = {"faster": "green", "slower": "magenta"}.get(str(case["verdict"]), "")
+        text.append(f"  {speedup(case['speedup']):>5}{mark}", style=style)
+    return text
