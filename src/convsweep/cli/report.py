@@ -13,15 +13,17 @@ from convsweep.cli import options, output
 @click.argument("run_dir", metavar="RUN_DIR", type=options.path)
 @options.out("Folder of the report (default reports/RUN).")
 @options.max_error
-def report(run_dir: Path, out: Path | None, max_error: str | None) -> int:
-    """Write a run's report and figures, from its CSV alone."""
+@click.option("--with", "others", metavar="RUN", type=options.path, multiple=True,
+              help="Noise run or accuracy study to report too.")  # fmt: skip
+def report(run_dir: Path, out: Path | None, max_error: str | None, others: tuple[Path, ...]) -> int:
+    """Write a run's report and figures, from its files alone."""
     from convsweep.report.build import write_report
     from convsweep.units import named, read_limit
 
     with output.one_line_errors():
         limit = named("--max-error", read_limit, max_error)
         folder = out or Path("reports") / run_dir.resolve().name
-        page = write_report(run_dir, folder, max_error=limit)
+        page = write_report(run_dir, folder, max_error=limit, others=others)
     output.say(f"Report: {page}")
     return 0
 

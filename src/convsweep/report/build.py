@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pandas import DataFrame
 
+from convsweep import formatting
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
@@ -16,8 +15,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
-from convsweep.report import plots, tables
-from convsweep.report.noise import sentences as noise_sentences
+from convsweep.report import noise, plots, tables
 from convsweep.report.pages import Overview, Page, Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import (
@@ -30,18 +28,25 @@ from convsweep.report.sections import (
     roofline,
     separable,
 )
-from convsweep.report.summary_text import summary_sentences
-from convsweep.results.machines import lacks, warnings
-from convsweep.results.schema import NOISE
+from convsweep.report.summary_text import not_covered, note_wide_intervals, summary_sentences
+from convsweep.results.machines import lacks
 from convsweep.results.store import RunFolder
 
-_MIN_COMPARISONS = 20  # of a backend with itself; fewer do not characterize a machine
-MOST_SENTENCES = 8
-"""Sentences on the first screen."""
+_CASES = "Times and speedups"
+_LONGEST_TABLE = 16  # rows on the first screen
+_CORRECTNESS = (
+    "The error ratio is the largest error against a float64 reference, in units of the dtype's "
+    "rounding."
+)
+_UNSTEADY = "At least half of the passes of these cases have a flag; their times are kept."
 
 
 def write_report(
-    run_dir: Path, out: Path, baseline: str | None = None, max_error: float | None = None
+    run_dir: Path,
+    out: Path,
+    baseline: str | None = None,
+    max_error: float | None = None,
+    others: Sequence[Path] = (),
 ) -> Path:
     """Write the report of the run in `run_dir`; return the path of its HTML page.
 
@@ -50,123 +55,152 @@ def write_report(
         out: folder of the report; an older report is replaced.
         baseline: backend that speedups are relative to; by default that of the run.
         max_error: largest relative error; cases beyond it are left out.
+        others: folders of noise runs and accuracy studies that get a section each.
 
     Raises:
-        ValueError: `run_dir` is not a run, it has no errors to filter by, or `out` is not
-            writable. Nothing is written.
+        ValueError: `run_dir` or another one is not such a run, no case has a time, there are no
+            errors to filter by, or `out` is not writable. Nothing is written.
     """
     folder = RunFolder(run_dir)
+    further = [_further_section(RunFolder(path)) for path in others]
     if accuracy.is_accuracy_run(folder):
         if max_error is not None:
             raise ValueError(f"{folder} is an accuracy study: --max-error needs convolutions")
-        return _write_study(folder, out)
-    measurements, environment = folder.measurements, folder.environment
+        return _write_study(folder, further, out)
+    measurements, left_out = folder.measurements, ""
     if measurements.empty:
         raise ValueError(f"{folder} has no measurements to report")
-    left_out = ""
     if max_error is not None:
         measurements, left_out = filter_by_error(measurements, max_error)
-    require_report_folder(out)
     request = folder.request
     summary = summarize(measurements, baseline or request.baseline, request.margin)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
+    _require_a_time(run, folder)
+    require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
     with drawing_style():
-        features = _feature_sections(run, shown, comparisons, folder)
-    sentences = [
-        *summary_sentences(run, comparisons),
-        *([left_out] if left_out else []),
-        *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
-        *lacks(environment),
-    ]
+        networks = _network_sections(run, folder)
+        sections = [*networks, *_strategy_sections(run, shown, comparisons), *further]
+        pictures = plots.figures(shown)
+    if pictures:
+        sections.append(Section("Figures", "Further figures of this run.", pictures=pictures))
     rows = label_cases(split(measurements).requested)
-    sections = [
-        *features,
-        Section("What was run", tables=[("", tables.what_was_run(run, rows, environment))]),
-        _machine_section(folder),
-        *_evidence_sections(run, rows),
+    sections += _evidence_sections(run, rows, folder)
+    wrong = [
+        *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
+        *([left_out] if left_out else []),
+        *lacks(folder.environment),
     ]
-    overview = Overview(sentences[:MOST_SENTENCES], tables.backend_table(shown))
-    page = Page(f"Convolution benchmark {folder.name}", overview, sections)
-    return write_pages(out, _with_first_pictures(page))
+    found = [section.sentence for section in networks if section.sentence]
+    sentences = summary_sentences(run, comparisons, found, wrong)
+    top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
+    note = " ".join(note_wide_intervals(folder, top, sections))
+    sections = [one._replace(note=note) if one.title == _CASES else one for one in sections]
+    page = Page(f"Convolution benchmark: {folder.name}", top, sections)
+    return write_pages(out, _with_leading_evidence(page))
 
 
-def _with_first_pictures(page: Page) -> Page:
-    """Move at most two pictures from the sections to the first screen."""
-    first = plots.leading(page.pictures)
-    sections = [
-        section._replace(pictures=[one for one in section.pictures if one not in first])
-        for section in page.sections
-    ]
-    return page._replace(overview=page.overview._replace(pictures=first), sections=sections)
+def _require_a_time(run: Run, folder: RunFolder) -> None:
+    if (run.cases["status"] == "ok").any():
+        return
+    counts = [f"{n} {status}" for status, n in run.cases["status"].value_counts().items()]
+    reasons = [*run.cases["reason"][run.cases["reason"] != ""].head(1)]
+    example = f", such as {reasons[0]!r}" if reasons else ""
+    raise ValueError(f"{folder} has no case with a time: {', '.join(counts) or 'none'}{example}")
 
 
-def _write_study(folder: RunFolder, out: Path) -> Path:
+def _with_leading_evidence(page: Page) -> Page:
+    """Move the first table of networks and two pictures from the sections to the first screen."""
+    first = plots.leading([*page.pictures])
+    table = page.overview.table
+    sections = []
+    for section in page.sections:
+        own = section.tables
+        leads = section.title in (advice.TITLE, network_totals.TITLE) and len(own) > 0
+        if leads and len(own[0][1].rows) <= _LONGEST_TABLE:
+            table, own = own[0][1], own[1:]
+        pictures = [picture for picture in section.pictures if picture not in first]
+        if own or pictures or section.title != "Figures":
+            sections.append(section._replace(tables=own, pictures=pictures))
+    return page._replace(
+        overview=page.overview._replace(table=table, pictures=first), sections=sections
+    )
+
+
+def _write_study(folder: RunFolder, further: Sequence[Section], out: Path) -> Path:
     """Write the report of an accuracy study."""
     require_report_folder(out)
     with drawing_style():
         section = accuracy.section(folder)
-        if section is None:
-            raise ValueError(f"{folder} has no networks to report")
-    environment = _environment_section(folder.environment)
-    title = f"{accuracy.TITLE}: {folder.name}"
-    return write_pages(out, Page(title, sections=[section, environment]))
+    if section is None:
+        raise ValueError(f"{folder} has no networks to report")
+    page = Page(
+        f"{accuracy.TITLE}: {folder.name}",
+        Overview([section.sentence], section.tables[-1][1] if section.tables else Overview().table),
+        [
+            section._replace(tables=section.tables[:-1]),
+            *further,
+            Section("Machine", tables=[("", tables.environment_table(folder.environment))]),
+        ],
+    )
+    return write_pages(out, _with_leading_evidence(page))
 
 
-def _feature_sections(
-    run: Run, shown: Run, comparisons: Comparisons, folder: RunFolder
-) -> list[Section]:
-    """Return the sections between the summary and the evidence that the data allow.
+def _further_section(folder: RunFolder) -> Section:
+    """Return the section on a noise run or an accuracy study that the user names.
 
-    Means and figures are of the cases in `shown`.
+    Raises:
+        ValueError: it is neither, or not complete.
     """
+    if accuracy.is_accuracy_run(folder):
+        with drawing_style():
+            section = accuracy.section(folder)
+        if section is not None:
+            return section._replace(title=f"{section.title}: {folder.name}")
+    try:
+        found = noise.sentences(measure_noise(folder.measurements), [])
+    except ValueError as error:
+        raise ValueError(f"--with {folder}: {error}") from None
+    return Section(f"Timing noise: {folder.name}", found[0], note=" ".join(found[1:]))
+
+
+def _network_sections(run: Run, folder: RunFolder) -> list[Section]:
+    """Return the sections on the user's model and on networks that the data allow."""
     advised = advice.section(folder)
     sections = [
         advised,
-        separable.section(shown, comparisons),
-        families.section(run),
         None if advised else network_totals.section(run),  # advice has the totals already
         network_breakdown.section(run, folder.networks),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def _strategy_sections(run: Run, shown: Run, comparisons: Comparisons) -> list[Section]:
+    """Return the sections on strategies that the data allow; means are of the cases in `shown`."""
+    sections = [
+        separable.section(shown, comparisons),
+        families.section(run),
         roofline.section(shown, comparisons),
         claims.section(shown),
     ]
     return [section for section in sections if section is not None]
 
 
-def _machine_section(folder: RunFolder) -> Section:
-    """Return warnings, A/A noise of the machine, and environment.json as a table."""
-    section = _environment_section(folder.environment)
-    return section._replace(sentence=" ".join([*warnings(folder.environment), *_noise(folder)]))
-
-
-def _environment_section(environment: Mapping[str, Any]) -> Section:
-    return Section("Machine", tables=[("", tables.environment_table(environment))])
-
-
-def _evidence_sections(run: Run, rows: DataFrame) -> list[Section]:
-    """Return figures and full tables; `rows` are the labelled measurements."""
-    pictures = plots.figures(run)
-    found = {
-        "All cases": tables.summary_table(run),
-        "Correctness": tables.correctness_table(run, rows),
-        "Memory and disturbances": tables.disturbance_table(run, rows),
-        "Unsteady cases": tables.unsteady_table(run),
-        "Cases without a time": tables.absent_table(run),
-    }
-    sections = [
-        Section(title, tables=[("", table)]) for title, table in found.items() if table.rows
-    ]
-    return [*([Section("Figures", pictures=pictures)] if pictures else []), *sections]
-
-
-def _noise(folder: RunFolder) -> list[str]:
-    """Return the findings of the latest A/A run in the same folder and environment."""
-    for sibling in folder.siblings():
-        request = sibling.environment.get("request")
-        if not (isinstance(request, dict) and request.get("name") == NOISE):
-            continue
-        with suppress(ValueError):  # the run is interrupted or damaged
-            noise = measure_noise(sibling.measurements)
-            if noise.comparisons >= _MIN_COMPARISONS:
-                return noise_sentences(noise, [])
-    return []
+def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Section]:
+    """Return the tables of all cases; `rows` are the labelled measurements."""
+    problems = formatting.count(run.cases["label"].nunique(), "problem")
+    cases = (
+        f"Time per call and speedup over {run.baseline}; summary.csv has intervals, verdicts and "
+        f"all {len(run.cases)} cases of {problems}."
+    )
+    absent = formatting.count(int((run.cases["status"] != "ok").sum()), "case")
+    found = [
+        (_CASES, cases, tables.case_matrix(run)),
+        ("Correctness and memory", _CORRECTNESS, tables.correctness_table(run, rows)),
+        ("Unsteady cases", _UNSTEADY, tables.unsteady_table(run)),
+        ("Cases without a time", f"{absent} of {len(run.cases)} have no time.",
+         tables.absent_table(run)),
+        ("Run and machine", "Intervals cover repeated passes on this machine and day, not others.",
+         tables.run_table(run, rows["pass_index"].nunique(), folder.environment)),
+    ]  # fmt: skip
+    return [Section(title, text, [("", table)]) for title, text, table in found if table.rows]

@@ -1,125 +1,171 @@
-"""Summary of a run: fixed sentences with its numbers."""
+"""Summary of a run: its most important findings, in few short sentences."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
-from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup, unsteady
-from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, thresholds
+from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
+from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.store import RunFolder
 
+MOST_SENTENCES, MOST_WORDS = 8, 25
+"""Sentences of a summary, and words of each."""
+_MOST_SETTINGS = 2  # that have sentences of their own
+_MOST_NAMES = 3
 _ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
 
 
-def summary_sentences(run: Run, comparisons: Comparisons) -> list[str]:
-    """Return the findings per setting, then open comparisons and missing times."""
+def summary_sentences(
+    run: Run, comparisons: Comparisons, found: Sequence[str] = (), wrong: Sequence[str] = ()
+) -> list[str]:
+    """Return the answer, what is wrong with the run, and further findings.
+
+    Args:
+        run: the run.
+        comparisons: of separable layers with the baseline, by setting.
+        found: findings on settings and networks, the most important first.
+        wrong: what is wrong besides failed and missing cases.
+    """
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    parts = {name: run.without_fully_connected.within(name) for name in run.settings}
-    findings = {setting: [*_fastest(part), *_speedups(part)] for setting, part in parts.items()}
-    sentences = verdict_sentences(run, comparisons) + sentences_by_setting(findings)
-    if run.baseline not in run.backends:
-        sentences.append(f"The baseline {run.baseline} is not in this run: there are no speedups.")
-    return [*sentences, *_open(run), *name_fully_connected(run)]
-
-
-def name_fully_connected(run: Run) -> list[str]:
-    """Return a sentence with the layers that are left out of means and figures, if there are."""
-    if not (labels := run.fully_connected):
-        return []
-    return [
-        f"Not in means and figures, nor replaced in networks: {formatting.join(labels)}. The "
-        "kernel covers the whole input: a fully connected layer."
+    shown = run.without_fully_connected
+    sentences = [
+        *verdict_sentences(run, comparisons),
+        *_failures(run),
+        *wrong,
+        *found,
+        *_fastest(shown),
+        *_speedups(shown),
+        *_undecided(shown),
+        *name_fully_connected(run),
     ]
-
-
-def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
-    """Return a note with the command for more passes, if a text has an interval too wide."""
-    if not any(formatting.TOO_FEW in str(text) for text in texts):
-        return []
-    return [f"{formatting.TOO_FEW_NOTE} {_command_for_more_passes(folder)}".rstrip()]
-
-
-def _command_for_more_passes(folder: RunFolder) -> str:
-    """Return the command that continues a run; empty if its own one is not known."""
-    words = shlex.split(str(folder.environment.get("command") or ""))
-    if words[:2] not in (["convsweep", "run"], ["convsweep", "advise"]):
-        return ""
-    kept, rest = [], iter(words)
-    for word in rest:
-        name, equals, _ = word.partition("=")
-        if name in ("--out", "--passes"):
-            next(rest if not equals else iter(()), None)
-        elif name != "--resume":
-            kept.append(word)
-    passes = folder.environment.get("request", {}).get("passes")
-    if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
-        kept += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
-    return f"More passes: {shlex.join([*kept, '--out', str(folder.path), '--resume'])}"
-
-
-def _fastest(run: Run) -> list[str]:
-    if not len(best := fastest(run)):
-        return []
-    wins = best.loc[best["significant"].astype(bool), "backend"].value_counts()
-    counts = [f"{name} in {count}" for name, count in wins.items()]
-    problems = formatting.count(len(best), "problem")
-    winners = ", ".join(counts) or "none"
-    return [f"Fastest backend, significant in {wins.sum()} of {problems}: {winners}."]
-
-
-def _speedups(run: Run) -> Iterable[str]:
-    """Yield the speedups of backends beside those expected from their MACs."""
-    for backend in backends_with_fewer_macs(run):
-        cases = run.cases[(run.cases["backend"] == backend) & run.cases["speedup"].notna()]
-        mean = mean_speedup(run, backend)
-        expected = mac_ratio(run).loc[cases.index]
-        yield (
-            f"{backend} against {run.baseline}: speedup {formatting.speedup(*mean.interval)} "
-            f"(geometric mean of {formatting.count(mean.problems, 'problem')}), "
-            f"{formatting.times(cases['speedup'].min(), cases['speedup'].max())} by problem; "
-            f"expected from the MAC count: {formatting.times(expected.min(), expected.max())}."
-        )
-
-
-def _open(run: Run) -> list[str]:
-    """Return the counts of undecided, missing, failed and unsteady cases."""
-    sentences = []
-    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
-    if len(compared):
-        single = compared["speedup_ci_low"].isna().all()
-        undecided = (compared["verdict"] == "undecided").sum()
-        sentences.append(
-            f"Undecided speedups over {run.baseline}: {undecided} of "
-            f"{len(compared)}{' (one pass gives no interval)' if single else ''}."
-        )
-    if run.missing_cases:
-        sentences.append(
-            f"Missing cases: {run.missing_cases} of {run.missing_cases + len(run.cases)}, of which "
-            f"{run.other_shards_cases} belong to other shards. There are no network totals."
-        )
-    statuses = run.cases.loc[run.cases["status"] != "ok", "status"].value_counts()
-    flags = unsteady(run.cases)
-    for title, cases, counts in (
-        ("Cases without a time", int(statuses.sum()), statuses),
-        ("Unsteady cases", flags.index.nunique(), flags.value_counts()),
-    ):
-        if cases:
-            kinds = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in counts.items())
-            sentences.append(f"{title}: {cases} of {len(run.cases)} ({kinds}).")
-    return sentences
+    return sentences[:MOST_SENTENCES]
 
 
 def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
-    """Return the verdict of each setting."""
-    return sentences_by_setting(
-        {setting: _verdict(found.headline, run.baseline) for setting, found in comparisons.items()}
+    """Return the verdict on separable layers, and from how many channels on they are faster."""
+    found = {
+        name: each.headline for name, each in comparisons.items() if each.headline.replacements
+    }
+    if len(found) <= _MOST_SETTINGS:
+        most = MOST_WORDS - max((len(f"On {name}".split()) for name in found), default=0)
+        named = {name: _verdict(each, run.baseline, most) for name, each in found.items()}
+        return sentences_by_setting(named)
+    speedups = [each.speedup.value for each in found.values()]
+    return [
+        f"Mean speedup of {SEPARABLE} over {run.baseline}: "
+        f"{formatting.times(min(speedups), max(speedups))} in {len(found)} settings.",
+        *_threshold_sentence([each for one in found.values() for each in one.thresholds], 0),
+    ]
+
+
+def _verdict(found: SeparableComparison, baseline: str, most: int) -> Iterable[str]:
+    wins = sum(each.verdict == "faster" for each in found.replacements)
+    yield (
+        f"{SEPARABLE} over {baseline}: {formatting.speedup(*found.speedup)} in the mean, MAC ratio "
+        f"{formatting.digits(found.mac_ratio)}; faster in {wins} of "
+        f"{formatting.count(len(found.replacements), 'problem')}."
     )
+    yield from _threshold_sentence(found.thresholds, most)
+
+
+def _threshold_sentence(found: Sequence[Threshold], most: int) -> Iterable[str]:
+    """Yield from how many channels on separable layers are faster, per size in `most` words."""
+    sizes: dict[int, list[str]] = {}
+    for each in found:
+        sizes.setdefault(each.channels or 0, []).append(each.size)
+    never = sizes.pop(0, [])
+    starts = sorted(sizes)
+    if not found:
+        return
+    if not starts:
+        yield f"{SEPARABLE} is not always faster at any image size, even with the most channels."
+        return
+    parts = [f"from {n} channels on at {formatting.join(sizes[n])}" for n in starts]
+    text = f"{SEPARABLE} is always faster {', '.join(parts)}"
+    text += f"; not at {formatting.join(never)}." if never else "."
+    if len(text.split()) > most:
+        ends = " to ".join(str(n) for n in dict.fromkeys((starts[0], starts[-1])))
+        exceptions = f", but not at {len(never)} of {len(found)} sizes" if never else ""
+        text = f"{SEPARABLE} is always faster from {ends} channels on, by image size{exceptions}."
+    yield text
+
+
+def _failures(run: Run) -> Iterable[str]:
+    """Yield the cases that failed or ran out of time, and those that are missing."""
+    failed = run.cases[~run.cases["status"].isin(["ok", "skipped"])]
+    if len(failed):
+        kinds = failed["status"].str.replace("_", " ") + " on " + failed["backend"]
+        yield (
+            f"Without a time: {len(failed)} of {formatting.count(len(run.cases), 'case')} "
+            f"({_counts(kinds)})."
+        )
+    if run.missing_cases:
+        others = run.other_shards_cases
+        yield (
+            f"Missing: {run.missing_cases} of {run.missing_cases + len(run.cases)} cases"
+            f"{f', {others} of them in other shards' if others else ''}; no network totals."
+        )
+    if run.baseline not in set(run.cases["backend"]):
+        yield f"The baseline {run.baseline} is not in this run: there are no speedups."
+
+
+def _counts(words: Iterable[str]) -> str:
+    """Return `timeout on loop 24, crash on x 2, others 3`."""
+    counts = Counter(words).most_common()
+    parts = [f"{word} {number}" for word, number in counts[:_MOST_NAMES]]
+    rest = sum(number for _, number in counts[_MOST_NAMES:])
+    return ", ".join([*parts, *([f"others {rest}"] if rest else [])])
+
+
+def _fastest(run: Run) -> Iterable[str]:
+    if len(best := fastest(run)):
+        wins = best.loc[best["significant"], "backend"]
+        others = len(best) - len(wins)
+        named = _counts(wins) or "none"
+        yield (
+            f"Fastest backend of {formatting.count(len(best), 'problem')}: {named}"
+            f"{f', undecided {others}' if others else ''}."
+        )
+    elif len(run.cases) == 1:
+        case = run.cases.iloc[0]
+        time = formatting.time(*(case[name] for name in ("median_s", "ci_low_s", "ci_high_s")))
+        yield f"One case, {case['backend']}: {time} per call."
+
+
+def _speedups(run: Run) -> Iterable[str]:
+    """Yield the mean speedups of backends with fewer MACs, beside the ratio of MACs."""
+    if len(run.settings) > 1:
+        return
+    for backend in backends_with_fewer_macs(run):
+        mean = mean_speedup(run, backend)
+        own = (run.cases["backend"] == backend) & run.cases["speedup"].notna()
+        ratios = mac_ratio(run)[own]
+        yield (
+            f"{backend} over {run.baseline}: {formatting.speedup(*mean.interval)} in the mean of "
+            f"{formatting.count(mean.problems, 'problem')}; MAC ratio "
+            f"{formatting.times(ratios.min(), ratios.max())}."
+        )
+
+
+def _undecided(run: Run) -> Iterable[str]:
+    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
+    if undecided := (compared["verdict"] == "undecided").sum():
+        why = ", as one pass gives no interval" if compared["speedup_ci_low"].isna().all() else ""
+        yield f"Undecided: {undecided} of {formatting.count(len(compared), 'speedup')}{why}."
+
+
+def name_fully_connected(run: Run) -> list[str]:
+    """Return a sentence on the layers that are left out of means and figures, if there are."""
+    if not (labels := run.fully_connected):
+        return []
+    more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+    return [f"Fully connected, so in no mean or figure: {labels[0]}{more}."]
 
 
 def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:
@@ -136,27 +182,56 @@ def first_sentence(sentences: Mapping[str, Iterable[str]]) -> str:
     return next(iter(sentences_by_setting(sentences)), "")
 
 
-def _verdict(found: SeparableComparison, baseline: str) -> Iterable[str]:
-    if not found.replacements:
-        return
-    counts = Counter(r.verdict for r in found.replacements)
-    others = [f"{counts[word]} {word}" for word in ("slower", "same", "undecided") if counts[word]]
-    yield (
-        f"{SEPARABLE} is faster than {baseline} in {counts['faster']} of "
-        f"{formatting.count(len(found.replacements), 'problem')}"
-        f"{f' ({formatting.join(others)})' if others else ''}: "
-        f"geometric mean speedup {formatting.speedup(*found.speedup)}, "
-        f"MAC ratio {formatting.digits(found.mac_ratio)}{_thresholds(found)}."
+def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
+    """Return a note with the command for more passes, if a text has an interval too wide."""
+    if not any(formatting.TOO_FEW in str(text) for text in texts):
+        return []
+    return [f"{formatting.TOO_FEW_NOTE} {_command_for_more_passes(folder)}".rstrip()]
+
+
+def _command_for_more_passes(folder: RunFolder) -> str:
+    """Return the command that continues a run; empty if its own one is not known."""
+    if not (words := _own_command(folder, "--passes")):
+        return ""
+    passes = folder.environment.get("request", {}).get("passes")
+    if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
+        words += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
+    return f"More passes: {shlex.join([*words, '--out', str(folder.path), '--resume'])}"
+
+
+def not_covered(folder: RunFolder) -> tuple[str, str]:
+    """Return what a run does not cover, and the command that measures it; empty if unknown."""
+    request = folder.environment.get("request", {})
+    axes = {
+        "bfloat16": ("dtypes", "--dtype", "bfloat16"),
+        "channels_last": ("memory_formats", "--memory-format", "channels_last"),
+        "two threads": ("threads", "--threads", "2"),
+        "cold caches": ("caches", "--cache", "cold"),
+    }
+    left = {
+        name: [*(word for value in request[key] for word in (option, str(value))), option, other]
+        for name, (key, option, other) in axes.items()
+        if len(request.get(key) or ()) == 1 and str(request[key][0]) != other
+    }
+    options = [option for _, option, _ in axes.values()]
+    words = _own_command(folder, *options)
+    if not left or words[:2] != ["convsweep", "run"]:
+        return "", ""
+    return formatting.join([*left]), shlex.join(
+        [*words, *(w for own in left.values() for w in own)]
     )
 
 
-def _thresholds(found: SeparableComparison) -> str:
-    """Return `; always faster from 64 channels on at 28x28`; empty if channels do not vary."""
-    sizes: dict[int, list[str]] = {}
-    for each in thresholds(found.replacements):
-        sizes.setdefault(each.channels or 0, []).append(each.size)
-    never = formatting.join(sizes.pop(0, []))
-    at = [f"from {n} channels on at {formatting.join(sizes[n])}" for n in sorted(sizes)]
-    return (f"; always faster {', '.join(at)}" if at else "") + (
-        f"; not always faster at {never}, even with the most channels" if never else ""
-    )
+def _own_command(folder: RunFolder, *options: str) -> list[str]:
+    """Return the words of a run's command without these options, --out and --resume."""
+    words = shlex.split(str(folder.environment.get("command") or ""))
+    if words[:2] not in (["convsweep", "run"], ["convsweep", "advise"]):
+        return []
+    kept, rest = [], iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name in ("--out", *options):
+            next(rest if not equals else iter(()), None)
+        elif name != "--resume":
+            kept.append(word)
+    return kept

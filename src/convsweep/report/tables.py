@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,18 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
-from convsweep.analysis.run import Run, mean_speedup, unsteady
+from convsweep.analysis.labels import SETTING_COLUMNS
+from convsweep.analysis.run import Run, mean_speedup, top_backends, unsteady
 from convsweep.analysis.sample_flags import FLAGS
-from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
 from convsweep.report.table import Table
+from convsweep.results.machines import describe_machines, machines, warnings
 
-_MAX_NAMES = 5
+MOST_PROBLEMS = 60
+"""Rows of the table of all cases."""
+_MOST_BACKENDS, _MOST_COLUMNS, _MOST_VALUES = 12, 6, 10
+_AXES = ("batch_size", "in_channels", "out_channels", "input_size", "kernel_size", "stride",
+         "padding", "dilation", "groups", "bias", "weight_kind")  # fmt: skip
+_VERSIONS = ("python", "torch", "convsweep")
 
 
 def escape_markdown(text: object) -> str:
@@ -38,132 +44,128 @@ def markdown(table: Table) -> str:
 
 
 def backend_table(run: Run) -> Table:
-    """Return one row per setting and backend: times fastest, mean speedup, verdicts."""
+    """Return one row per backend: times fastest, mean speedup, verdicts; or one per setting."""
+    if len(run.settings) > 1:
+        return _mean_speedups(run)
     verdicts = ("faster", "same", "slower", "undecided")
-    speedup = f"mean speedup over {run.baseline} (95 %)"
-    heads = ("setting", "backend", "cases timed", "fastest in", speedup, "over problems", *verdicts)
-    rows: list[tuple[str, ...]] = []
-    for setting in run.settings:
-        part = run.within(setting)
-        best = fastest(part)
-        for name in part.backends:
-            cases = part.cases[part.cases["backend"] == name]
-            timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
-            wins = ((best["backend"] == name) & best["significant"]).sum()
-            row = (setting, name, timed, f"{wins} of {len(best)}")
-            if name == run.baseline:
-                rows.append((*row, "1 (baseline)", *[""] * 5))
-                continue
-            mean = mean_speedup(part, name)
-            counts = ((cases["verdict"] == verdict).sum() for verdict in verdicts)
-            rows.append(
-                (*row, formatting.speedup(*mean.interval), *map(str, (mean.problems, *counts)))
-            )
-    return Table.by_setting(heads, rows, heads[2:])
+    heads = ("backend", "timed", "fastest", f"mean speedup over {run.baseline}", *verdicts)
+    best, rows = fastest(run), []
+    for name in top_backends(run, _MOST_BACKENDS).backends:
+        cases = run.cases[run.cases["backend"] == name]
+        timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
+        wins = str(((best["backend"] == name) & best["significant"]).sum())
+        is_baseline = name == run.baseline
+        counts = ("" if is_baseline else str((cases["verdict"] == v).sum()) for v in verdicts)
+        mean = "baseline" if is_baseline else formatting.speedup(*mean_speedup(run, name).interval)
+        rows.append((name, timed, wins, mean, *counts))
+    return Table(heads, rows, frozenset(heads[1:]))
 
 
-def what_was_run(run: Run, measurements: DataFrame, environment: Mapping[str, Any]) -> Table:
-    """Return the command, the axes of the grid, backends, settings and passes."""
-    problems = run.cases.drop_duplicates(["label", "setting"])
-    command = environment.get("command")
+def _mean_speedups(run: Run) -> Table:
+    """Return one row per setting, with the mean speedup of each backend within it."""
+    backends = [one for one in top_backends(run, _MOST_COLUMNS).backends if one != run.baseline]
     rows = [
-        *([("command", " ".join(str(command).split()))] if command else []),
-        ("problems", str(run.cases["label"].nunique())),
-        ("cases", f"{len(run.cases)}, of which {(run.cases['status'] == 'ok').sum()} have a time"),
-        ("backends", ", ".join(run.backends)),
-        ("baseline", run.baseline),
-        ("passes", str(measurements["pass_index"].nunique())),
+        (
+            setting,
+            *(
+                formatting.speedup(*mean_speedup(run.within(setting), name).interval)
+                for name in backends
+            ),
+        )
+        for setting in run.settings
     ]
-    for name in ("workload", "device", "device_name", "dtype", "memory_format", "threads",
-                 "driver", "batch_size", "in_channels", "out_channels", "input_size",
-                 "kernel_size", "stride", "padding", "dilation", "groups", "bias",
-                 "weight_kind"):  # fmt: skip
-        values = list(problems[name].dropna().unique())
+    heads = tuple(f"{name} over {run.baseline}" for name in backends)
+    return Table(("setting", *heads), rows if backends else [], frozenset(heads))
+
+
+def run_table(run: Run, passes: int, environment: Mapping[str, Any]) -> Table:
+    """Return the command, the machine, the backends, and the axes that vary."""
+    rows = [
+        ("command", " ".join(str(environment.get("command") or "").split())),
+        *environment_table(environment).rows,
+        ("problems", str(run.cases["label"].nunique())),
+        ("backends", ", ".join(run.backends)),
+        ("passes", str(passes)),
+    ]
+    for name in ("workload", *SETTING_COLUMNS[:5], *_AXES):
+        values = [*run.cases[name].dropna().unique()]
         values = sorted(values) if values and isinstance(values[0], (int, np.integer)) else values
-        if values:
-            rows.append((name, ", ".join(map(str, values))))
-    return Table(("what", "value"), rows)
+        if len(values) > 1 or (values and name in SETTING_COLUMNS):
+            more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+            rows.append((name, ", ".join(map(str, values[:_MOST_VALUES])) + more))
+    return Table(("what", "value"), [row for row in rows if row[1]])
 
 
 def environment_table(environment: Mapping[str, Any]) -> Table:
-    """Return all keys of environment.json, nested ones as `versions.torch`."""
-    return Table(("what", "value"), [*_flatten(environment)])
+    """Return machine, versions and warnings; environment.json has the rest."""
+    rows = [
+        ("machine", "; ".join(describe_machines(environment))),
+        *(
+            (
+                name,
+                "; ".join(dict.fromkeys(describe(one) for one in machines(environment).values())),
+            )
+            for name, describe in (("system", _system), ("versions", _versions))
+        ),
+        ("measured", str(environment.get("started_at") or "")[:10]),
+        *(("warning", text) for text in warnings(environment)),
+    ]
+    return Table(("what", "value"), [row for row in rows if row[1]])
 
 
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in mapping.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{name}.")
-        elif name.endswith("_bytes") and isinstance(value, (int, float)):
-            yield name, formatting.size_in_bytes(float(value))
-        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-            yield from _flatten({str(i): one for i, one in enumerate(value, 1)}, f"{name}.")
-        elif isinstance(value, list):
-            yield name, "; ".join(map(str, value)) or "none"
-        else:
-            yield name, "unknown" if value is None or value == {} else str(value)
+def _system(metadata: Mapping[str, Any]) -> str:
+    machine = metadata.get("machine", {})
+    cores, memory, system = (machine.get(n) for n in ("cores_physical", "memory_bytes", "os"))
+    texts = (
+        cores and formatting.count(cores, "core"),
+        memory and formatting.size_in_bytes(memory),
+        system,
+    )
+    return ", ".join(str(text) for text in texts if text)
 
 
-def summary_table(run: Run) -> Table:
-    """Return one row per case: time, rate, speedup and verdict."""
-    speedup = f"speedup over {run.baseline} (95 %)"
-    numbers = ("time (95 %)", "effective GFLOP/s", "of its roofline", speedup)
-    rows: list[tuple[str, ...]] = []
-    for _, case in run.cases.iterrows():
-        baseline = case["verdict"] == "baseline"
-        rows.append((
-            case["setting"], case["label"], case["backend"],
-            formatting.time(*interval_of(case, TIME)), formatting.digits(case["flops_per_s"] / 1e9),
-            _share(case["roofline_fraction"], case["bound"]),
-            "1 (baseline)" if baseline else formatting.speedup(*interval_of(case, SPEEDUP)),
-            case["verdict"] if case["status"] == "ok" else _words(case["status"]),
-            str(case["passes"]),
-        ))  # fmt: skip
-    heads = ("setting", "problem", "backend", *numbers, "verdict", "passes")
-    return Table.by_setting(heads, rows, {*numbers, "passes"})
+def _versions(metadata: Mapping[str, Any]) -> str:
+    versions = metadata.get("versions", {})
+    named = [f"{name} {versions[name]}" for name in _VERSIONS if name in versions]
+    commit = metadata.get("commit")
+    return ", ".join([*named, *([f"commit {commit}"] if commit else [])])
 
 
-def _share(fraction: float, bound: object) -> str:
-    """Return `91 % (compute)`: share of the roofline, and what limits it."""
-    return "" if np.isnan(fraction) else f"{formatting.percent(fraction)} ({bound})"
+def case_matrix(run: Run) -> Table:
+    """Return one row per problem: time and speedup of each backend, of the slowest problems."""
+    shown = top_backends(run, _MOST_COLUMNS)
+    slowest = shown.cases.groupby(["setting", "label"])["median_s"].max().nlargest(MOST_PROBLEMS)
+    rows = []
+    for keys, cases in shown.cases.groupby(["setting", "label"], sort=False):
+        if keys in slowest.index:
+            cells = {case["backend"]: case_cell(case) for case in cases.to_dict("records")}
+            rows.append((*map(str, keys), *(cells.get(name, "") for name in shown.backends)))
+    return Table.by_setting(("setting", "problem", *shown.backends), rows, shown.backends)
+
+
+def case_cell(case: Mapping[Hashable, Any]) -> str:
+    """Return `14.7 µs 1.9x`, with a question mark if the speedup is undecided, or the status."""
+    if case["status"] != "ok":
+        return formatting.NO_VALUE if case["status"] == "skipped" else _words(case["status"])
+    text = formatting.seconds(case["median_s"])
+    if case["verdict"] == "baseline" or np.isnan(case["speedup"]):
+        return text
+    return f"{text} {formatting.speedup(case['speedup'])}{'?' * (case['verdict'] == 'undecided')}"
 
 
 def correctness_table(run: Run, measurements: DataFrame) -> Table:
-    """Return the largest error of each backend against the float64 reference."""
+    """Return the largest error of each backend against the reference, and its largest memory."""
     rows: list[tuple[str, ...]] = []
     for backend in run.backends:
         own = measurements[measurements["backend"] == backend]
         checked = own[own["error_ratio"].notna()]
-        worst = checked.sort_values("error_ratio")["label"].to_list()[-1:]
         wrong = run.cases[(run.cases["backend"] == backend) & (run.cases["status"] == "mismatch")]
         rows.append((
             backend, str(len(checked.groupby(["label", "setting"]))), str(len(wrong)),
-            formatting.digits(own["error_ratio"].max()), *(worst or [formatting.NO_VALUE]),
-            formatting.digits(own["max_abs_err"].max()),
+            formatting.digits(own["error_ratio"].max()),
+            formatting.size_in_bytes(own["peak_memory_bytes"].max()),
         ))  # fmt: skip
-    heads = ("backend", "cases checked", "mismatches", "worst error ratio", "at",
-             "largest absolute error")  # fmt: skip
-    return Table(heads, rows, frozenset(heads[1:4] + heads[5:]))
-
-
-def disturbance_table(run: Run, measurements: DataFrame) -> Table:
-    """Return memory, page faults and context switches of each backend that has them."""
-    columns = ["peak_memory_bytes", "page_faults_per_call", "context_switches"]
-    rows: list[tuple[str, ...]] = []
-    for backend in run.backends:
-        own = measurements.loc[measurements["backend"] == backend, columns]
-        if own.isna().all(axis=None):
-            continue
-        switches = own["context_switches"]
-        rows.append((
-            backend, formatting.size_in_bytes(own["peak_memory_bytes"].max()),
-            formatting.digits(own["page_faults_per_call"].median()),
-            formatting.digits(own["page_faults_per_call"].max()),
-            f"{switches.sum():.0f}" if switches.notna().any() else formatting.NO_VALUE,
-        ))  # fmt: skip
-    heads = ("backend", "peak memory, largest", "page faults per call, median",
-             "page faults per call, largest", "context switches, total")  # fmt: skip
+    heads = ("backend", "cases checked", "mismatches", "worst error ratio", "peak memory")
     return Table(heads, rows, frozenset(heads[1:]))
 
 
@@ -172,13 +174,11 @@ def unsteady_table(run: Run) -> Table:
     words = unsteady(run.cases)
     rows: list[tuple[str, ...]] = []
     for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
-        cases = run.cases.loc[of.index]
-        names = [f"{case['backend']} on {case['label']}" for _, case in cases.iterrows()]
-        more = [f"{len(names) - _MAX_NAMES} more"] if len(names) > _MAX_NAMES else []
+        cases = run.cases.loc[of.index].sort_values("median_s")
+        example = f"{cases['backend'].iloc[-1]} on {cases['label'].iloc[-1]}"
         means = FLAGS.get(str(word), "unknown to this version")
-        which = formatting.join([*names[:_MAX_NAMES], *more])
-        rows.append((str(setting), str(word), means, str(len(names)), which))
-    return Table.by_setting(("setting", "flag", "meaning", "cases", "examples"), rows, {"cases"})
+        rows.append((str(setting), str(word), means, str(len(cases)), example))
+    return Table.by_setting(("setting", "flag", "meaning", "cases", "such as"), rows, {"cases"})
 
 
 def absent_table(run: Run) -> Table:
@@ -192,9 +192,9 @@ def absent_table(run: Run) -> Table:
         first = cases.iloc[0]
         rows.append((
             first["setting"], first["backend"], _words(first["status"]),
-            merge_reasons(list(cases["reason"])), str(len(cases)), ", ".join(cases["label"]),
+            merge_reasons(list(cases["reason"])), str(len(cases)), first["label"],
         ))  # fmt: skip
-    heads = ("setting", "backend", "status", "reason", "cases", "problems")
+    heads = ("setting", "backend", "status", "reason", "cases", "such as")
     return Table.by_setting(heads, rows, {"cases"})
 
 

@@ -201,22 +201,3 @@ class RunFolder:
     def networks(self) -> DataFrame:
         """Complete rows of networks.csv, one column per field of `NetworkRow`; often none."""
         return NETWORKS_TABLE.load_completed(self.path).rows
-
-    @property
-    def environment_ids(self) -> list[str]:
-        """Ids of the machines that were measured; empty if environment.json is damaged."""
-        try:
-            return sorted(machines(self.environment))
-        except ValueError:
-            return []
-
-    def siblings(self) -> list[RunFolder]:
-        """Return the runs of the same machines in the same parent folder, newest first.
-
-        This run is among them.
-        """
-        folders = (RunFolder(path) for path in self.path.resolve().parent.iterdir())
-        own = self.environment_ids
-        same = [run for run in folders if run.path.is_dir() and run.environment_ids == own != []]
-        same.sort(key=lambda run: (str(run.environment.get("started_at")), run.path), reverse=True)
-        return same

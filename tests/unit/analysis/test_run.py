@@ -133,33 +133,30 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     run = read(flagged("bimodal|drift", "im2col"))
     table = unsteady_table(run)
     assert table is not None
-    assert table.heads == ("flag", "meaning", "cases", "examples")
+    assert table.heads == ("flag", "meaning", "cases", "such as")
     assert [(row[0], row[2]) for row in table.rows] == [("bimodal", "2"), ("drift", "2")]
     assert table.rows[0][1] == FLAGS["bimodal"]
-    assert table.rows[0][3] == "im2col on C16 14x14 and im2col on C64 14x14"
-    assert "2 of 12 (2 bimodal, 2 drift)" in sentences_of(run)[-1]
+    assert table.rows[0][3] == "im2col on C64 14x14"  # the slowest
 
 
 def test_undecided_speedups_are_counted(read: Read) -> None:
     rows = made.rows(made.grid((16,), (14,), (3,)), backends=("torch_conv", "im2col"), passes=1)
-    assert "torch_conv: 1 of 1" in sentences_of(read(rows))[-1]
+    assert "1 of 1 speedup" in sentences_of(read(rows))[-1]
 
 
 def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
     run = read(flagged("drift", "im2col", passes=2))
     assert not unsteady_table(run).rows
-    assert "Unsteady" not in " ".join(sentences_of(run))
 
 
-def test_a_flag_of_another_version_is_shown_and_many_cases_are_counted(read: Read) -> None:
+def test_a_flag_of_another_version_is_shown_and_cases_are_counted(read: Read) -> None:
     run = read([replace(row, sample_flags="haunted") for row in measured()])
     (row,) = unsteady_table(run).rows
     assert row[:3] == ("haunted", "unknown to this version", "12")
-    assert row[3].endswith(" and 7 more")
 
 
 def test_the_report_shows_unsteady_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsweep.report.build._feature_sections", lambda *_: [])
+    monkeypatch.setattr("convsweep.report.build._strategy_sections", lambda *_: [])
     monkeypatch.setattr("convsweep.report.plots.figures", lambda *_: [])
     for name, passes in (("with", 5), ("without", 0)):
         run_dir = made.write(tmp_path / name, flagged("drift", "im2col", passes))

@@ -10,7 +10,7 @@ import pytest
 from convsweep.report.build import write_report
 from convsweep.report.pages import Page, write_pages
 from convsweep.report.table import Table
-from convsweep.report.tables import escape_markdown, merge_reasons
+from convsweep.report.tables import MOST_PROBLEMS, escape_markdown, merge_reasons
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
@@ -41,24 +41,45 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
 
 
 def headings(markdown: str) -> list[str]:
-    return re.findall(r"^## (.*)$", markdown, re.MULTILINE)
+    return re.findall(r"^<summary><b>(.*)</b></summary>$", markdown, re.MULTILINE)
 
 
-def test_the_summary_comes_first_and_the_cases_without_a_time_last(usual):
+def overview(markdown: str) -> str:
+    return markdown.partition("<details>")[0]
+
+
+def section(markdown: str, title: str) -> str:
+    return markdown.partition(f"<summary><b>{title}</b></summary>")[2].partition("</details>")[0]
+
+
+def test_the_answer_comes_first_and_the_machine_last(usual):
     markdown, html, _ = usual
-    order = ["What was run", "Machine and settings", "Figures", "All cases", "Correctness",
-             "Memory and disturbances", "Cases without a time"]  # fmt: skip
-    assert headings(markdown)[0] == "Summary"
-    assert headings(markdown)[3:] == order
+    order = ["Times and speedups", "Correctness and memory", "Cases without a time",
+             "Run and machine"]  # fmt: skip
+    assert headings(markdown)[-4:] == order
+    assert headings(markdown)[0] == "Separable layers"
     assert re.findall(r"<h2>(.*?)</h2>", html) == headings(markdown)
+    assert "separable over torch_conv" in overview(markdown)
+
+
+def test_each_section_has_one_sentence_and_opens_on_demand(usual):
+    markdown, html, _ = usual
+    assert "<details open" not in html + markdown
+    for title in headings(markdown):
+        texts = [part for part in section(markdown, title).split("\n\n") if part.strip()]
+        assert re.fullmatch(r"[^\n]+[.]", texts[0].strip())
 
 
 def test_the_summary_has_the_counts_of_the_table(usual):
     markdown, _, _ = usual
-    summary = markdown.split("\n## ")[1]
-    wins = sum(int(n) for n in re.findall(r"(\d+) of 12 \|", summary)[1::2])
-    assert f"{wins} of 12 problems" in summary
-    assert "12 of 60 (12 skipped)" in summary
+    [sentence] = re.findall(r"^- Fastest backend of 12 problems: (.*)\.$", markdown, re.MULTILINE)
+    counted = {name: int(n) for name, n in re.findall(r"(\w+) (\d+)", sentence)}
+    rows = re.findall(r"^\| (\w+) \| \d+ of 12 \| (\d+) ", overview(markdown), re.MULTILINE)
+    assert len(rows) == len(made.BACKENDS)
+    wins = {name: int(wins) for name, wins in rows}
+    named = counted.keys() & wins.keys()
+    assert {name: wins[name] for name in named} == {name: counted[name] for name in named}
+    assert sum(wins.values()) + counted.get("undecided", 0) == sum(counted.values()) == 12
 
 
 def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
@@ -72,14 +93,14 @@ def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
     assert {base64.b64decode(data) for data, _ in inline} == images
 
 
-def test_warnings_are_not_folded(tmp_path):
+def test_warnings_are_in_the_section_on_the_machine(tmp_path):
     environment = {"warnings": ["The clock can't be read.", "<b>Other</b> work | is running."]}
     run_dir = made.write(tmp_path / "run", made.rows(SMALL[:4]), environment)
     page = write_report(run_dir, tmp_path / "out")
-    assert "- The clock can't be read." in (page.parent / "report.md").read_text(encoding="utf-8")
+    markdown = (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "| warning | The clock can't be read. |" in section(markdown, "Run and machine")
     html = page.read_text(encoding="utf-8")
-    shown = re.sub(r"<details>.*?</details>", "", html, flags=re.DOTALL)
-    assert "<li>&lt;b&gt;Other&lt;/b&gt; work | is running.</li>" in shown
+    assert "&lt;b&gt;Other&lt;/b&gt; work | is running.</td>" in html
 
 
 def test_rows_missing_from_a_finished_run_are_counted_and_nothing_is_written(tmp_path):
@@ -91,24 +112,30 @@ def test_rows_missing_from_a_finished_run_are_counted_and_nothing_is_written(tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_all_cases_are_in_the_table(usual):
-    markdown, html, _ = usual
-    section = markdown.split("## All cases")[1].split("## Correctness")[0]
-    assert section.count("\n| C") == len(SMALL) * len(made.BACKENDS)
-    folded = f": {len(SMALL) * len(made.BACKENDS)} rows</summary>"
-    assert folded in html
-    assert folded in markdown
+def test_every_problem_is_a_row_with_a_cell_per_backend(usual):
+    markdown, _, _ = usual
+    rows = re.findall(r"^\| C.*$", section(markdown, "Times and speedups"), re.MULTILINE)
+    assert len(rows) == len(SMALL)
+    assert {row.count("|") for row in rows} == {len(made.BACKENDS) + 2}
+    assert sum(row.count(" - ") for row in rows) == 12  # skipped
 
 
-def test_every_case_without_a_time_is_named_with_its_reason(tmp_path):
+def test_of_many_problems_the_slowest_are_shown(tmp_path):
+    problems = [made.square(c, 14, 3) for c in range(4, 84)]
+    markdown, _, _ = report(tmp_path, made.rows(problems, passes=1, backends=("torch_conv",)))
+    shown = re.findall(r"^\| C(\d+) ", section(markdown, "Times and speedups"), re.MULTILINE)
+    assert len(shown) == MOST_PROBLEMS
+    assert "C83" in f"C{shown}".replace("'", "C")
+
+
+def test_all_cases_without_a_time_are_counted_by_reason(tmp_path):
     rows = made.rows(made.grid())
     markdown, _, _ = report(tmp_path, rows)
-    section = markdown.split("## Cases without a time")[1]
-    table = [line for line in section.splitlines() if line.startswith("| ")][2:]
-    named = sum(line.split(" | ")[-1].count(",") + 1 for line in table)
-    assert named == len({(r.problem, r.backend) for r in rows if r.status != "ok"})
-    assert "needs groups=1 and a kernel above 1" in section
-    assert re.search(r"predicted [\d.]+ to [\d.]+ s, over the limit of 10 s", section)
+    absent = section(markdown, "Cases without a time")
+    counts = re.findall(r"\| (\d+) \| C\d+ [^|]*\|$", absent, re.MULTILINE)
+    assert sum(map(int, counts)) == len({(r.problem, r.backend) for r in rows if r.status != "ok"})
+    assert "needs groups=1 and a kernel above 1" in absent
+    assert re.search(r"predicted [\d.]+ to [\d.]+ s, over the limit of 10 s", absent)
 
 
 def test_each_bad_status_is_reported(tmp_path):
@@ -121,9 +148,9 @@ def test_each_bad_status_is_reported(tmp_path):
         for row in made.rows(made.grid(bad, (14,), (3,)), passes=2)
     ]  # fmt: skip
     markdown, html, _ = report(tmp_path, rows)
-    summary, absent = markdown.split("\n## ")[1], markdown.split("## Cases without a time")[1]
+    absent = section(markdown, "Cases without a time")
+    assert f"{len(bad)} of {len(bad) * len(made.BACKENDS)} cases" in overview(markdown)
     for status in bad.values():
-        assert re.search(rf"\d {status.replace('_', ' ')}", summary)
         for text in (absent, html.split("Cases without a time")[-1]):
             assert f"why {status}" in text
             assert status.replace("_", " ") in text
@@ -154,36 +181,38 @@ def test_markdown_is_escaped_once():
 
 def test_one_pass_has_no_interval_and_decides_nothing(tmp_path):
     markdown, _, _ = report(tmp_path, made.rows(SMALL, passes=1))
-    assert "significant in 0 of 12 problems" in markdown
-    assert not re.search(r"\d \[", markdown)
+    assert "undecided 12" in overview(markdown)
+    assert not re.search(r"\dx? \(\d", markdown)
     assert "nan" not in markdown.lower().replace("resonance", "")
 
 
-def test_a_run_without_any_time_is_reported(tmp_path):
+def test_a_run_without_any_time_is_refused_with_a_reason(tmp_path):
     rows = made.rows(SMALL, judge=lambda *_: ("skipped", "not here"))
-    markdown, html, out = report(tmp_path, rows)
-    assert "60 of 60" not in markdown.split("\n## ")[1]
-    assert list((out / "figures").iterdir()) == []
-    assert "not here" in html
+    with pytest.raises(ValueError, match="no case with a time: 60 skipped, such as 'not here'"):
+        report(tmp_path, rows)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_one_case_has_its_time_on_the_first_screen(tmp_path):
+    markdown, _, _ = report(tmp_path, made.rows(SMALL[:1], backends=("torch_conv",)))
+    assert re.search(r"^- One case, torch_conv: [\d.]+ \([\d.-]+\) µs", markdown, re.MULTILINE)
 
 
 def test_what_is_missing_is_never_a_zero(tmp_path):
     rows = [
-        replace(row, error_ratio=None, max_abs_err=None, page_faults_per_call=None,
-                context_switches=None)
+        replace(row, error_ratio=None, max_abs_err=None, peak_memory_bytes=None)
         for row in made.rows(SMALL[:4], passes=2)
-    ]  # fmt: skip
+    ]
     markdown, _, _ = report(tmp_path, rows)
-    assert "Memory and disturbances" not in headings(markdown)
-    correctness = markdown.split("## Correctness")[1].split("## ")[0]
+    correctness = section(markdown, "Correctness and memory")
     assert "worst error ratio" not in correctness  # no column without a value
+    assert "peak memory" not in correctness
     assert "| 0 s |" not in markdown
 
 
 def test_another_baseline_without_environment_json_gives_another_answer(tmp_path):
     run_dir = made.write(tmp_path / "run", made.rows(SMALL[:4], passes=2))
     text = write_report(run_dir, tmp_path / "out", "im2col").read_text(encoding="utf-8")
-    assert "no environment.json" in text
     assert "mean speedup over im2col" in text
 
 
@@ -198,11 +227,12 @@ def test_the_baseline_is_the_runs_own(tmp_path):
 def test_two_devices_are_separate_settings(tmp_path):
     problems = made.grid((16, 64), (14,), (3,))
     rows = made.rows(problems) + made.rows(problems, device="cuda", seed=1)
-    markdown, _, _ = report(tmp_path, rows)
-    summary = markdown.split("\n## ")[1]
-    assert len(re.findall(r"^- On cpu: .* of 2 problems", summary, re.MULTILINE)) == 2
-    assert len(re.findall(r"^- On cuda: .* of 2 problems", summary, re.MULTILINE)) == 2
-    assert "| setting | backend |" in markdown
+    first = overview(report(tmp_path, rows)[0])
+    assert (
+        re.findall(r"^- On (cpu|cuda): separable", first, re.MULTILINE)
+        == ["cpu"] * 2 + ["cuda"] * 2
+    )
+    assert re.findall(r"^\| (cpu|cuda) \|", first, re.MULTILINE) == ["cpu", "cuda"]
 
 
 def test_a_network_is_reported(tmp_path):
@@ -278,10 +308,11 @@ def test_columns_without_a_value_are_left_out():
 
 
 @pytest.mark.parametrize("processor", [{}, {"instruction_set": "AVX2", "l3_bytes": 2**25}])
-def test_the_first_table_names_machine_and_day(tmp_path, processor):
+def test_machine_and_day_are_named(tmp_path, processor):
     environment = made.ENVIRONMENT | {"processor": processor}
     rows = made.rows(SMALL[:2], passes=2)
     page = write_report(made.write(tmp_path / "run", rows, environment), tmp_path / "out")
-    summary = page.with_name("report.md").read_text().split("\n## ")[1]
+    machine = section(page.with_name("report.md").read_text(), "Run and machine")
     described = "AMD EPYC 7B13" + (", AVX2, 32.0 MiB L3" if processor else "")
-    assert f"{described}, 2026-11-22" in summary
+    assert f"| machine | {described} |" in machine
+    assert "| measured | 2026-11-22 |" in machine

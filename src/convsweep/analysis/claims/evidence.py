@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from convsweep.analysis.claims.claims import CLAIMS, Claim, Pair, Timing
 from convsweep.analysis.estimates import (
-    UNKNOWN,
     Array,
     Interval,
     bounds,
@@ -23,8 +22,7 @@ from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import ConvProblem
 
 HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
-NOT_MEASURED = "not measured"
-VERDICTS = (HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED, NOT_MEASURED)
+VERDICTS = (HOLDS, HOLDS_IN_PART, FAILS, UNDECIDED)
 
 
 class PairResult(NamedTuple):
@@ -47,15 +45,15 @@ class ClaimResult(NamedTuple):
     def verdict(self) -> str:
         """One of `VERDICTS`. A claim holds if all its pairs do, in part if some fail."""
         found = {each.verdict for each in self.pairs}
-        if not found:
-            return NOT_MEASURED
         if FAILS in found:
             return HOLDS_IN_PART if HOLDS in found else FAILS
         return HOLDS if found == {HOLDS} else UNDECIDED
 
 
 def evaluate(run: Run) -> list[ClaimResult]:
-    """Return the result of every claim in one setting; verdicts are corrected for all pairs.
+    """Return the result of every claim that has pairs in one setting.
+
+    Verdicts are corrected for the pairs of all claims.
 
     A pair's interval is that of the ratio within each pass, over passes. Its verdict is tested
     against both ends of the claim's band (Schuirmann 1987).
@@ -63,12 +61,12 @@ def evaluate(run: Run) -> list[ClaimResult]:
     cases = run.cases[run.cases["status"] == "ok"].drop_duplicates(["problem", "backend"])
     timings = map(Timing, map(ConvProblem.parse, cases["problem"]), cases["backend"])
     log_s = dict(zip(timings, run.log_s(cases), strict=True))
-    found = [_over_claimed(claim, log_s, run.baseline) for claim in CLAIMS]
-    none = np.empty((0, run.pass_times.shape[1]))
-    logs = [np.stack([*own.values()]) if own else none for own in found]
+    pairs = {claim: _over_claimed(claim, log_s, run.baseline) for claim in CLAIMS}
+    logs = {claim: np.stack([*own.values()]) for claim, own in pairs.items() if own}
+    verdicts = _verdicts(logs) if logs else []
     return [
-        _result(claim, [*own], rows, verdicts)
-        for claim, own, rows, verdicts in zip(CLAIMS, found, logs, _verdicts(logs), strict=True)
+        _result(claim, [*pairs[claim]], rows, own)
+        for (claim, rows), own in zip(logs.items(), verdicts, strict=True)
     ]
 
 
@@ -83,14 +81,13 @@ def _over_claimed(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) ->
     }
 
 
-def _verdicts(logs: Sequence[Array]) -> list[NDArray[np.str_]]:
+def _verdicts(logs: Mapping[Claim, Array]) -> list[NDArray[np.str_]]:
     """Return the verdicts on the pairs of each claim, at a false discovery rate of 5 %."""
     p = np.concatenate(
-        [p_values(estimate(rows), c.tolerance) for c, rows in zip(CLAIMS, logs, strict=True)],
-        axis=1,
+        [p_values(estimate(rows), claim.tolerance) for claim, rows in logs.items()], axis=1
     )
-    sizes = list(map(len, logs))
-    wanted = np.repeat([DIRECTIONS.index("slower" if c.below else "same") for c in CLAIMS], sizes)
+    sizes = [*map(len, logs.values())]
+    wanted = np.repeat([DIRECTIONS.index("slower" if c.below else "same") for c in logs], sizes)
     supported = np.where(p.argmin(axis=0) == wanted, HOLDS, FAILS)
     found = np.where(reject_at_fdr(p.min(axis=0)), supported, UNDECIDED)
     return np.split(found, np.cumsum(sizes)[:-1])
@@ -99,8 +96,6 @@ def _verdicts(logs: Sequence[Array]) -> list[NDArray[np.str_]]:
 def _result(
     claim: Claim, pairs: Sequence[Pair], logs: Array, verdicts: NDArray[np.str_]
 ) -> ClaimResult:
-    if not pairs:
-        return ClaimResult(claim, (), UNKNOWN)
     results = [
         PairResult(
             pair,

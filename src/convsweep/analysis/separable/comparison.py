@@ -108,23 +108,6 @@ class Threshold(NamedTuple):
     faster: int
 
 
-def thresholds(replacements: Sequence[Replacement], least: int = 2) -> list[Threshold]:
-    """Return one row per input size that has at least `least` numbers of channels."""
-    by_size: dict[Size, list[Replacement]] = {}
-    for replacement in replacements:
-        by_size.setdefault(replacement.problem.input_size, []).append(replacement)
-    found = []
-    for size in sorted(by_size, key=lambda size: (len(size), math.prod(size))):
-        own = by_size[size]
-        measured = sorted({each.problem.in_channels for each in own})
-        others = [each.problem.in_channels for each in own if each.verdict != "faster"]
-        start = next((channels for channels in measured if channels > max(others, default=0)), None)
-        if len(measured) >= least:
-            counts = len(own), len(own) - len(others)
-            found.append(Threshold(format_size(size), measured, start, *counts))
-    return found
-
-
 class Explanation(NamedTuple):
     """Means over replacements whose parts were timed: geometric of factors, else arithmetic."""
 
@@ -182,12 +165,33 @@ class SeparableComparison:
             [i for i, r in enumerate(self.replacements) if not r.problem.is_fully_connected]
         )
 
+    @cached_property
+    def thresholds(self) -> Sequence[Threshold]:
+        """One row per input size that was measured with several numbers of channels."""
+        return _thresholds(self.headline.replacements)
+
     def _select(self, places: Sequence[int]) -> SeparableComparison:
         logs = {name: logs[places] for name, logs in self.log_s.items()}
         return SeparableComparison([self.replacements[i] for i in places], logs)
 
 
 Comparisons = Mapping[str, SeparableComparison]  # by setting
+
+
+def _thresholds(replacements: Sequence[Replacement]) -> list[Threshold]:
+    by_size: dict[Size, list[Replacement]] = {}
+    for replacement in replacements:
+        by_size.setdefault(replacement.problem.input_size, []).append(replacement)
+    found = []
+    for size in sorted(by_size, key=lambda size: (len(size), math.prod(size))):
+        own = by_size[size]
+        measured = sorted({each.problem.in_channels for each in own})
+        others = [each.problem.in_channels for each in own if each.verdict != "faster"]
+        start = next((channels for channels in measured if channels > max(others, default=0)), None)
+        if len(measured) > 1:
+            counts = len(own), len(own) - len(others)
+            found.append(Threshold(format_size(size), measured, start, *counts))
+    return found
 
 
 def _explain(timed: SeparableComparison) -> Explanation:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import Replacement, SeparableComparison, thresholds
+from convsweep.analysis.separable.comparison import Replacement, SeparableComparison
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import add_panels, as_cells, panel_columns
@@ -35,7 +35,7 @@ class Surface(NamedTuple):
 def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     """Draw one setting; None without two numbers of channels and two sizes."""
     found = comparison.replacements
-    start = {each.size: each.channels for each in thresholds(found, least=1)}
+    start = {each.size: each.channels for each in comparison.thresholds}
     panels = lay_out([r for r in found if r.workload is None])
     if not panels:
         return None
