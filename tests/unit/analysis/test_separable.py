@@ -112,7 +112,7 @@ def test_without_parts_and_roofline_only_the_speedup_is_reported(read: Read) -> 
     found = section(run, compare_settings(run))
     assert found is not None
     assert len(found.tables) == 2  # thresholds and speedups
-    assert not found.sentences
+    assert "of the MAC ratio" in found.sentence
 
 
 def test_a_problem_with_a_missing_part_is_not_in_the_explanation(read: Read) -> None:
@@ -160,11 +160,9 @@ def test_the_tables_have_a_row_a_problem_and_no_missing_number(usual: Run) -> No
 def test_roofline_rates_have_intervals(usual: Run) -> None:
     found = roofline_section(usual, compare_settings(usual))
     assert found is not None
-    (sentence,) = found.sentences
-    assert sentence.count("[") == 3
-    rates = [row[-2] for row in found.tables[0][1].rows]
-    expected = {"GFLOP/s": 1, "GB/s": 2}
-    assert {unit: sum(unit in rate for rate in rates) for unit in expected} == expected
+    [row] = found.tables[0][1].rows
+    assert row[:3] == ("cpu", "float32", "1")
+    assert all("(" in rate for rate in row[3:])
     names = [row[0] for row in found.tables[1][1].rows]
     assert names == ["torch_conv", "separable", "depthwise part", "pointwise part"]
 
@@ -191,13 +189,11 @@ def test_settings_are_reported_apart(read: Read) -> None:
     run = read(rows + slow)
     found = section(run, compare_settings(run))
     assert found is not None
-    assert {sentence.split(":")[0] for sentence in found.sentences} == {
-        "On cpu, 1 thread", "On cpu, 2 threads"
-    }  # fmt: skip
+    assert found.sentence.startswith("On cpu, 1 thread:")
     assert all(table.heads[0] == "setting" for _, table in found.tables)
     ceilings = roofline_section(run, compare_settings(run))
     assert ceilings is not None
-    assert len(ceilings.sentences) == 2
+    assert len(ceilings.tables[0][1].rows) == 2
     assert {picture.name for picture in ceilings.pictures} == {
         "roofline_cpu_1_thread", "roofline_cpu_2_threads"
     }  # fmt: skip
