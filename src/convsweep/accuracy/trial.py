@@ -146,7 +146,7 @@ def inference_s(
     calls: dict[str, Call] = {name: partial(network, x) for name, network in networks.items()}
     samples: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
-        overhead_s = device.clock_overhead_s()
+        overhead_s = device.clock_overhead_s
         plans = {
             name: make_plan(warm_up(device.clock, call, effort.warm_up_s), overhead_s, effort)
             for name, call in calls.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -53,6 +54,8 @@ class ValidatedCase:
     bound: float
     """Largest allowed error ratio."""
     outcome: Outcome
+    accepted: Accepted
+    """Comparisons with the outputs of this pass and of earlier ones."""
     other_bits: bool
     """Whether an earlier pass has accepted other outputs only."""
 
@@ -127,15 +130,13 @@ def _bytes_needed(problem: ConvProblem) -> int:
     return 8 * (3 * x + 3 * w + 4 * y)
 
 
-def validate(
-    group: BenchmarkGroup, index: int, accepted: Accepted | None = None
-) -> ValidatedCase | Outcome:
+def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:
     """Prepare one case's backend and check it; return its outcome if it fails.
 
     An output that an earlier pass has `accepted` is not compared with the reference again.
     """
     try:
-        return _prepare_and_check(group, index, dict(accepted or {}))
+        return _prepare_and_check(group, index, pickle.loads(accepted) if accepted else {})
     except TimeLimitExceeded as error:
         return Outcome("timeout", str(error), first_call_s=error.first_call_s)
     except Exception as error:
@@ -167,11 +168,11 @@ def _prepare_and_check(
         prepare_s=prepare_s,
         first_call_s=first_call_s,
         gate_calls_s=gate_calls_s,
-        accepted=accepted,
+        accepted=pickle.dumps(accepted),
     )
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
     call = partial(conv, inputs.x)
-    return ValidatedCase(call, timed.call_s, called_s, bound, outcome, other_bits)
+    return ValidatedCase(call, timed.call_s, called_s, bound, outcome, accepted, other_bits)
 
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:

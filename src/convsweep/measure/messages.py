@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
@@ -90,7 +90,7 @@ class Validate:
     """Request to validate the case at an index: an `Outcome`."""
 
     index: int
-    accepted: Accepted = field(default_factory=dict)
+    accepted: bytes = b""
     """From the `Outcome` of an earlier pass."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -46,8 +46,8 @@ class Outcome:
     """Seconds of the backend's calls in the gate. Not a column."""
     blocks: tuple[tuple[float, ...], ...] = ()
     """All samples by block, for the samples file. Not a column."""
-    accepted: dict[str, Outcome] = field(default_factory=dict, hash=False)
-    """Comparisons that were `ok`, by a digest of the output. Not a column."""
+    accepted: bytes = b""
+    """Pickle of the outputs that were `ok`, for later passes. Not a column."""
 
 
 MEASURED_COLUMNS = tuple(field.name for field in fields(Outcome) if field.name in COLUMNS)

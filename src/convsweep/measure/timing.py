@@ -6,14 +6,13 @@ The parent process requests every step, so that backends of several processes ca
 from __future__ import annotations
 
 import gc
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import psutil
 
 from convsweep.analysis.sample_flags import OTHER_BITS, flags
 from convsweep.backends.variants import extra_work
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
-from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
@@ -53,7 +52,7 @@ class GroupTimer:
         self._validated: dict[int, ValidatedCase] = {}
         self._timed: dict[int, _TimedCase] = {}
 
-    def validate(self, index: int, accepted: Accepted | None = None) -> Outcome:
+    def validate(self, index: int, accepted: bytes = b"") -> Outcome:
         """Prepare and check one case's backend; `ok` without a time if it passes."""
         validated = validate(self.group, index, accepted)
         if isinstance(validated, Outcome):
@@ -72,7 +71,7 @@ class GroupTimer:
             device.flush_caches()  # the first one allocates
             plan = make_cold_plan(call_s, device.clock(device.flush_caches), effort)
         else:
-            plan = make_plan(call_s, device.clock_overhead_s(), effort, extra_work(case.backend))
+            plan = make_plan(call_s, device.clock_overhead_s, effort, extra_work(case.backend))
         self._timed[index] = _TimedCase(validated, plan)
         return plan
 
@@ -103,6 +102,7 @@ class GroupTimer:
         samples = [sample for block in timed.blocks for sample in block]
         return replace(
             timed.validated.outcome,
+            accepted=b"",
             samples=len(samples),
             iterations=plan.iterations,
             peak_memory_bytes=self._peak_memory(timed.validated),
@@ -112,7 +112,7 @@ class GroupTimer:
             cpu_freq_hz=timed.clocks_hz[-1],
             sample_flags="|".join(self._flags(timed)) or None,
             blocks=tuple(timed.blocks),
-            **asdict(quantiles(samples)),
+            **vars(quantiles(samples)),
         )
 
     def _flags(self, timed: _TimedCase) -> list[str]:
@@ -127,7 +127,7 @@ class GroupTimer:
         group = self.group
         is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
         times = _RECHECK_CALLS if is_often else 1
-        reference, accepted = group.data.reference, validated.outcome.accepted
+        reference, accepted = group.data.reference, validated.accepted
         return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from convsweep.backends.base import Backend
 from convsweep.measure import messages
-from convsweep.measure.messages import Accepted, DataFile
+from convsweep.measure.messages import DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
@@ -42,7 +42,7 @@ class FirstPassData:
     """What later passes of a run need not compute again."""
 
     def __init__(self) -> None:
-        self.accepted: dict[Case, Accepted] = {}
+        self.accepted: dict[Case, bytes] = {}
         """Outputs that passed the gate."""
         self._files: dict[tuple[ConvProblem, str, str], DataFile] = {}
         self._room = _MAX_DATA_BYTES
@@ -230,7 +230,7 @@ class _Batch:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _validate(self, case: Case) -> Outcomes:
-        step = partial(messages.Validate, accepted=self._first.accepted.get(case, {}))
+        step = partial(messages.Validate, accepted=self._first.accepted.get(case, b""))
         outcome = _outcome(self._ask(case, step, partial(self._on_slow_call, case)))
         self._first.accepted[case] = outcome.accepted
         self._compile_s[case] = 0.0  # later steps have no time to compile

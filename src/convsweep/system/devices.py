@@ -10,7 +10,7 @@ import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,8 +52,9 @@ class Device:
     """Returns the peak bytes of some work beyond those in use before it, including its result, or
     None if unknown."""
 
+    @cached_property
     def clock_overhead_s(self) -> float:
-        """Return the seconds that the clock adds to a reading: the median of 31 without work."""
+        """Seconds that the clock adds to a reading: the median of 31 without work."""
         return statistics.median(self.clock(lambda: None) for _ in range(31))
 
 
@@ -80,16 +81,7 @@ def find_device(name: str) -> Device:
         ValueError: the machine has no such device; lists those that it has.
     """
     if name == "cpu":
-        cache_bytes = max([_MIN_CACHE_BYTES, *cpu_caches().values()])
-        return Device(
-            "cpu",
-            cpu_name(),
-            lambda: None,
-            host_clock(lambda: None),
-            cache_bytes,
-            flusher("cpu", cache_bytes),
-            peak_of,
-        )
+        return _cpu()
     import torch
 
     if name not in (names := device_names()):
@@ -114,6 +106,14 @@ def find_device(name: str) -> Device:
         flusher(name, cache_bytes),
         partial(_peak_allocated, module, synchronize),
     )
+
+
+@cache
+def _cpu() -> Device:
+    """Return the CPU; its clock is read 31 times once per process."""
+    size = max([_MIN_CACHE_BYTES, *cpu_caches().values()])
+    clock = host_clock(lambda: None)
+    return Device("cpu", cpu_name(), lambda: None, clock, size, flusher("cpu", size), peak_of)
 
 
 def host_clock(synchronize: Callable[[], None]) -> Clock:

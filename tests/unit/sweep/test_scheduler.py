@@ -37,7 +37,7 @@ A, B, C = CASES
 GROUPS = [cross([layer], tuple(BACKENDS)) for layer in GRIDS["smoke"].layers()[:3]]
 BATCH = [case for group in GROUPS for case in group]
 FILE = DataFile("data.pt", 64)
-OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25, accepted={"bits": Outcome("ok")})
+OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25, accepted=b"bits")
 Answer = Callable[[Message, Case | None], Reply]
 
 
@@ -254,7 +254,7 @@ def test_later_passes_get_the_data_and_the_outputs_of_the_first() -> None:
     outputs = [
         request.accepted for _, request, _ in scene.requests if isinstance(request, Validate)
     ]
-    assert outputs == [{}] * 3 + [OK.accepted] * 3
+    assert outputs == [b""] * 3 + [OK.accepted] * 3
 
 
 def test_data_that_do_not_fit_are_deleted(tmp_path: Path) -> None:

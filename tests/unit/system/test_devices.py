@@ -106,7 +106,7 @@ def test_a_clocks_overhead_is_a_reading_of_no_work(fake: FakeDevice) -> None:
         fake.now_s += 2e-6
 
     costly = Device("fake", "a fake", synchronize, host_clock(synchronize), 4, flusher("cpu", 4))
-    assert costly.clock_overhead_s() == pytest.approx(2e-6, rel=1e-3)
+    assert costly.clock_overhead_s == pytest.approx(2e-6, rel=1e-3)
 
 
 def test_the_cpu_is_always_there() -> None:
