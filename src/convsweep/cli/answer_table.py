@@ -14,7 +14,7 @@ from rich.text import Text
 
 from convsweep.analysis.run import Run, Total, network_totals, ranked_backends
 from convsweep.cli.output import MAX_WIDTH
-from convsweep.formatting import count, join, printable, seconds, shorten, speedup
+from convsweep.formatting import count, printable, seconds, shorten, speedup
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -23,6 +23,7 @@ MAX_LINES = 40
 _LEAST_ROWS = 3  # of a setting, with its heading
 _FEW_PROBLEMS = 3  # with more backends than problems, one row per backend
 _MAX_NAME, _GAP = 36, 2
+_GOLDEN = 0.618034  # multiples are spread evenly, and in step with no axis of a grid
 _LEGEND = {"?": "? undecided", "-": "- does not apply"}
 
 
@@ -36,8 +37,8 @@ class _Part(NamedTuple):
 def answer(run: Run, width: int = MAX_WIDTH) -> Group:
     """Return time and speedup per setting, problem and backend, and a line on what is left out.
 
-    Shown are the baseline and the backends that are fastest most often; problems at equal
-    distances, or the layers of networks that take longest.
+    Shown are the baseline and the backends that are fastest most often; problems spread
+    over the grid, or the layers of networks that take longest.
     """
     most = MAX_LINES - 3  # title, head, last line
     settings = run.settings[: most // _LEAST_ROWS]
@@ -61,17 +62,18 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
             keys = [(name, row) if by_backend else (row, name) for name in widths]
             table.add_row(rows[row], *(part.cells.get(key, Text("")) for key in keys))
         shown += [_line(setting, "bold"), table] if several else [table]
-    title = f"Time per call, and speedup over {run.baseline}"
+    title = "Time per call" + f", and speedup over {run.baseline}" * (run.baseline in names)
     problems = run.cases["label"].nunique()
     left_out = {
         "backend": len(names) - (min(most, len(names)) if by_backend else len(widths)),
         "problem": problems - len({key[0] for key, _ in cells} & {*run.cases["label"]}),
+        "network": max(0, run.cases["workload"].nunique() - most),
         "setting": len(run.settings) - len(settings),
     }
     marks = {text.plain[-1:] for _, text in cells}
-    last = [text for mark, text in _LEGEND.items() if mark in marks]
-    if more := [count(number, f"more {noun}") for noun, number in left_out.items() if number > 0]:
-        last.append(f"{join(more)}: summary.csv")
+    more = [count(number, f"more {noun}") for noun, number in left_out.items() if number]
+    last = [f"{', '.join(more)}: summary.csv"] if more else []
+    last += [text for mark, text in _LEGEND.items() if mark in marks]
     return Group(
         _line(title if several else f"{title}, on {run.settings[0]}", "bold"),
         *shown,
@@ -126,13 +128,12 @@ def _add(part: _Part, cases: DataFrame, prefix: str) -> None:
 
 
 def _kept(cases: DataFrame, most: int) -> set[str]:
-    """Return the layers of networks that take longest, or problems at equal distances."""
+    """Return the layers of networks that take longest, or problems spread over the grid."""
     if cases["workload"].notna().any():
         times = cases["median_s"] * cases["layer_count"].astype("float64").fillna(1)
         return {*times.groupby(cases["label"]).min().nlargest(most).index}
     labels = cases["label"].unique()
-    places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
-    return {*labels[places.round().astype(int)]}
+    return {*labels[np.argsort(_GOLDEN * np.arange(len(labels)) % 1)[:most]]}
 
 
 def _total(total: Total, layers: int) -> Text:

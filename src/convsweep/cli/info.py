@@ -79,13 +79,14 @@ def _grids() -> _Table:
 
 
 def _workloads() -> _Table:
+    from convsweep.formatting import operations
     from convsweep.problems.workloads import workloads
 
     rows: list[tuple[str, ...]] = []
     for name, layers in workloads().items():
         convolutions = sum(layer.count for layer in layers)
         macs = sum(layer.count * layer.problem.macs for layer in layers)
-        rows.append((name, str(len(layers)), str(convolutions), f"{macs / 1e9:.3f} G"))
+        rows.append((name, str(len(layers)), str(convolutions), operations(macs)))
     return ("workload", "distinct layers", "convolutions", "MACs"), rows
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convsweep.cli.console import DataConsole
     from convsweep.report.table import Table
 
-MAX_ROWS = 60
+MAX_ROWS = 36
 MAX_WIDTH = 100
 _MAX_FAILURES = 5
 FAILED = ("mismatch", "crash", "error")
@@ -45,21 +45,29 @@ def console(width: int = MAX_WIDTH) -> DataConsole:
 
 
 def print_table(
-    table: Table, styles: Mapping[str, str] | None = None, width: int = MAX_WIDTH
+    table: Table,
+    styles: Mapping[str, str] | None = None,
+    width: int = MAX_WIDTH,
+    rest: str = "",
 ) -> None:
-    """Print a table; `styles` maps the text of the last cell to the row's style."""
+    """Print a table, or only its first rows if there is a file with the rest.
+
+    `styles` maps the text of the last cell to the row's style.
+    """
     from rich.table import Table as RichTable
 
     table, printed = table.filled, RichTable(box=None, pad_edge=False)
     for number, head in enumerate(table.heads):
         justify: Any = "right" if head in table.right else "left"
         printed.add_column(head, justify=justify, no_wrap=number == 0, overflow="fold")
-    for row in table.rows:
+    for row in table.rows[: MAX_ROWS if rest else None]:
         printed.add_row(*row, style=(styles or {}).get(row[-1], ""))
     console(width).print(printed)
+    if (more := len(table.rows) - printed.row_count) > 0:
+        say(f"{more} more rows: {rest}")
 
 
-def print_sentences(sentences: Iterable[str], width: int = 140) -> None:
+def print_sentences(sentences: Iterable[str], width: int = MAX_WIDTH) -> None:
     """Print each sentence on a line of its own, wrapped."""
     target = console(width)
     for sentence in sentences:

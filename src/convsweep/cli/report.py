@@ -127,7 +127,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     if form == "markdown":
         output.print_text(markdown(best_table(found.table)))
     else:
-        output.print_table(best_table(found.table))
+        output.print_table(best_table(found.table), rest="best.csv")
     notes = note_wide_intervals(RunFolder(run_dir), best_table(found.table))
     output.say(*sentences(found), *notes, f"Table: {written}")
     return 0

@@ -10,35 +10,32 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import BestBackends
-from convsweep.analysis.summary import TIME, interval_of
+from convsweep.analysis.summary import SPEEDUP, interval_of
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.table import Table
 
+_MAX_LABEL = 32
+
 
 def best_table(table: DataFrame) -> Table:
-    """Return one row per problem: fastest backend, its time, lead, speedup and error."""
-    rows: list[tuple[str, ...]] = [
-        (row["setting"], row["label"], row["backend"],
-         formatting.time(*interval_of(row, TIME)), _lead(row),
-         "baseline" if row["backend"] == row["baseline"] else _ratio(row, "speedup"),
-         formatting.error(row["relative_err"]))
-        for row in table.to_dict("records")
-    ]  # fmt: skip
-    numbers = ("time (95 %)", "over the second (95 %)", "speedup (95 %)", "relative error")
-    return Table.by_setting(("setting", "problem", "fastest", *numbers), rows, numbers)
+    """Return one row per problem: fastest backend, its time, speedup, and lead."""
+    rows: list[tuple[str, ...]] = []
+    for row in table.to_dict("records"):
+        names = (row["setting"], formatting.shorten(row["label"], _MAX_LABEL), row["backend"])
+        speedup = "" if pd.isna(row["speedup"]) else formatting.speedup(*interval_of(row, SPEEDUP))
+        is_baseline = row["backend"] == row["baseline"]
+        rows.append((*names, formatting.seconds(row["median_s"]),
+                     "baseline" if is_baseline else speedup, _lead(row)))  # fmt: skip
+    heads = ("setting", "problem", "fastest", "time", "speedup (95 %)", "over the second")
+    return Table.by_setting(heads, rows, heads[3:])
 
 
 def _lead(row: Mapping[Any, Any]) -> str:
-    """Return `1.31x (1.28-1.34) im2col`, with a question mark unless it is significant."""
+    """Return `1.3x im2col`, with a question mark unless it is significant."""
     if pd.isna(row["second"]):
         return ""
-    mark = "" if row["significant"] else " ?"
-    return f"{_ratio(row, 'speedup_over_second')} {row['second']}{mark}"
-
-
-def _ratio(row: Mapping[Any, Any], name: str) -> str:
-    ends = (row[name], row[f"{name}_ci_low"], row[f"{name}_ci_high"])
-    return "" if pd.isna(row[name]) else formatting.speedup(*ends)
+    mark = "" if row["significant"] else "?"
+    return f"{formatting.speedup(row['speedup_over_second'])}{mark} {row['second']}"
 
 
 def sentences(found: BestBackends) -> list[str]:
