@@ -68,10 +68,10 @@ def print_table(
 
 
 def print_sentences(sentences: Iterable[str], width: int = MAX_WIDTH) -> None:
-    """Print each sentence on a line of its own, wrapped."""
+    """Print each sentence on a line of its own, wrapped unless it is a command to copy."""
     target = console(width)
     for sentence in sentences:
-        target.print(sentence)
+        target.print(sentence, soft_wrap=": convsweep " in sentence)
 
 
 def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:

@@ -129,7 +129,8 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     else:
         output.print_table(best_table(found.table), rest="best.csv")
     notes = note_wide_intervals(RunFolder(run_dir), best_table(found.table))
-    output.say(*sentences(found), *notes, f"Table: {written}")
+    output.print_sentences([*sentences(found), *notes])
+    output.say(f"Table: {written}")
     return 0
 
 

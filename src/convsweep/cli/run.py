@@ -97,7 +97,7 @@ def check(**chosen: Any) -> int:
         request = read_request(Options(**chosen))
     with terminal.progress() as observe:
         found = session.check(request, observe)
-    output.console().print(terminal.gate_table(found))
+    output.print_table(terminal.gate_table(found))
     skips = ((case.backend, one.status, one.reason) for case, one in found)
     output.say(*terminal.skip_lines(skips))
     failed = output.print_failures(
@@ -153,5 +153,6 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         return output.interrupted()
     with output.one_line_errors():
         found = measure_noise(ending.folder.measurements)
-    output.say(*sentences(found, environment_warnings()), f"Results: {out}")
+    output.print_sentences(sentences(found, environment_warnings()))
+    output.say(f"Results: {out}")
     return 0

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import nan
 from time import monotonic
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
 from convsweep import formatting
 from convsweep.cli.console import DataConsole
 from convsweep.cli.plan import duration
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.report.table import Table as TextTable
+from convsweep.report.table import Table
 from convsweep.sweep.session import SweepResult
 from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
@@ -102,43 +102,33 @@ def _current(now: Progress) -> str:
     return f"compiling {case}" + ("" if backend.compiles_per_problem else ", cached for later runs")
 
 
-def _titled(title: str, caption: str) -> Table:
-    return Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-
-
 def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:
-    """Return a table with the number of cases per backend and status, and the largest error."""
+    """Return the number of cases per backend and status, and the largest error."""
     counts = Counter((case.backend, outcome.status) for case, outcome in found)
     statuses = list(dict.fromkeys(["ok", *(outcome.status for _, outcome in found)]))
     worst: dict[str, float] = {}
     for case, outcome in found:
         if outcome.error_ratio is not None:
             worst[case.backend] = max(worst.get(case.backend, 0.0), outcome.error_ratio)
-    table = _titled(
-        "Correctness gate: cases by backend and status",
-        "largest error in units of eps * max(conv(|x|, |w|))",
-    )
-    for column in ("backend", *statuses, "largest error"):
-        table.add_column(column, justify="left" if column == "backend" else "right")
-    for backend in dict.fromkeys(case.backend for case, _ in found):
-        numbers = (str(counts[backend, status]) for status in statuses)
-        table.add_row(backend, *numbers, f"{worst[backend]:.2f}" if backend in worst else "-")
-    return table
+    rows = [
+        (name, *(str(counts[name, status]) for status in statuses),
+         formatting.digits(worst.get(name, nan)))
+        for name in dict.fromkeys(case.backend for case, _ in found)
+    ]  # fmt: skip
+    heads = ("backend", *statuses, "largest error ratio")
+    return Table(heads, rows, frozenset(heads[1:]))
 
 
-def overhead_table(overhead: Mapping[str, Mapping[str, float | None]]) -> TextTable:
+def overhead_table(overhead: Mapping[str, Mapping[str, float | None]]) -> Table:
     """Return one line per phase of a run, from `overhead` in environment.json."""
     heads = ("phase", "seconds", "share", "page faults", "messages", "ms per message")
     rows = []
     for phase, one in overhead.items():
-        numbers = (one["seconds"], one["page_faults"], one["messages"], one["ms_per_message"])
-        seconds, faults, messages, message_ms = (
-            "" if number is None else f"{number:,.{digits}f}"
-            for number, digits in zip(numbers, (2, 0, 0, 2), strict=True)
-        )
-        share = formatting.percent(one["share"] or 0)
-        rows.append((phase.replace("_", "-"), seconds, share, faults, messages, message_ms))
-    return TextTable(heads, rows, frozenset(heads[1:]))
+        names = ("seconds", "page_faults", "messages", "ms_per_message")
+        numbers = ["" if (one[k] is None) else formatting.digits(one[k] or 0) for k in names]
+        numbers.insert(1, formatting.percent(one["share"] or 0))
+        rows.append((phase.replace("_", "-"), *numbers))
+    return Table(heads, rows, frozenset(heads[1:]))
 
 
 def skip_lines(

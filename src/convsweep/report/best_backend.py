@@ -14,7 +14,8 @@ from convsweep.analysis.summary import SPEEDUP, interval_of
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.table import Table
 
-_MAX_LABEL = 32
+_MAX_LABEL = 28
+_MAX_NAMES = 4
 
 
 def best_table(table: DataFrame) -> Table:
@@ -42,9 +43,11 @@ def sentences(found: BestBackends) -> list[str]:
     """Return how often each backend is fastest, significant leads, and problems left out."""
     table = found.table
     wins = table["backend"].value_counts()
-    counts = "".join(f", {name} in {count}" for name, count in wins.items())
+    counts = [f"{name} in {count}" for name, count in wins.head(_MAX_NAMES).items()]
+    if others := wins.iloc[_MAX_NAMES:].sum():
+        counts.append(f"others in {others}")
     lines = [
-        f"Fastest backend of {formatting.count(len(table), 'problem')}{counts}.",
+        f"Fastest backend of {formatting.count(len(table), 'problem')}: {formatting.join(counts)}.",
         f"Significant leads over the second: {table['significant'].fillna(False).sum()} of "
         f"{table['second'].notna().sum()}; ? marks the others.",
     ]

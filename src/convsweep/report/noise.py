@@ -8,12 +8,12 @@ from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 
 def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
     """Return false alarms, noise between passes and detectable effect, then the warnings."""
+    alarms = formatting.count(noise.false_alarms, "false alarm")
     lines = [
-        f"A/A test: {noise.false_alarms} false alarms in "
-        f"{formatting.count(noise.comparisons, 'comparison')}; the false alarm rate is below "
-        f"{_percent(noise.alarm_rate_high)} (95 % confidence).",
-        f"Speedups vary by {_percent(noise.spread)} between passes. Smallest detectable effect "
-        f"with {noise.passes} passes: {_percent(noise.smallest_effect)}.",
+        f"A/A test: {alarms} in {formatting.count(noise.comparisons, 'comparison')}; the false "
+        f"alarm rate is below {formatting.percent(noise.alarm_rate_high)} (95 % confidence).",
+        f"Speedups vary by {_percent(noise.spread)} between passes; {noise.passes} passes detect "
+        f"differences from {_percent(noise.smallest_effect)} on.",
     ]
     if noise.trials:
         lines.append(f"Artificial 5 % slowdowns: {noise.found} of {noise.trials} detected.")
@@ -25,4 +25,5 @@ def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return formatting.percent(share) if not share >= formatting.WIDEST - 1 else formatting.TOO_FEW
+    is_known = not share >= formatting.WIDEST - 1
+    return formatting.percent(share) if is_known else "more than 100 %"
