@@ -37,6 +37,11 @@ _DERIVED = {
     "attainable_flops_per_s": "Rate that the roofline allows for this case.",
     "bound": "What limits that rate: `compute`, `cache` or `memory`.",
     "first_call_max_s": "Longest first call of all passes.",
+    "setting_speedup": "Seconds per image of this backend in the run's first setting / in this "
+    "one, paired by pass. First are float32, contiguous, the fewest threads, hot caches, batch 1.",
+    "setting_speedup_ci_low": "Lower end of its 95 % interval.",
+    "setting_speedup_ci_high": "Upper end of its 95 % interval.",
+    "setting_verdict": "`faster`, `slower`, `same` or `undecided`; `baseline`: the first setting.",
     "margin": "Smallest relevant difference of the verdict.",
     "cpu": "Processor of the machine.",
     "cores_logical": "Number of its logical cores.",

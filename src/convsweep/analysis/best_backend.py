@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,10 @@ _MOST_NAMED = 3
 
 
 def best_backends(
-    run: Run, max_error: float | None = None, among: Collection[str] | None = None
+    run: Run,
+    max_error: float | None = None,
+    among: Collection[str] | None = None,
+    by: Sequence[str] = ("setting", "label"),
 ) -> DataFrame:
     """Return one row per problem and setting of a run: its fastest backend that passed the gate.
 
@@ -33,12 +36,13 @@ def best_backends(
         run: the run.
         max_error: the largest relative error; backends with an unknown error are left out.
         among: the backends that may be chosen; by default all.
+        by: columns that are equal for those that compete.
     """
     cases = _candidates(run, among)
     if max_error is not None:
         cases = cases[(cases["relative_err"] <= max_error).fillna(False).astype(bool)]
     rows, p = [], []
-    for _, rivals in cases.groupby(["setting", "label"], sort=False):
+    for _, rivals in cases.groupby([*by], sort=False):
         winner, lead, p_value = _winner(run, rivals)
         rows.append(winner.to_dict() | lead)
         p.append(p_value)

@@ -22,7 +22,7 @@ def only_calm(log_s: Array, problem: NDArray[np.integer[Any]]) -> Array:
 
     Args:
         log_s: logarithms of times (cases, passes); NaN if unknown.
-        problem: number of the problem of each case.
+        problem: number of the problem of each case, the same in all settings and batch sizes.
     """
     count, passes = int(problem.max(initial=-1)) + 1, log_s.shape[1]
     if passes <= _LEAST or count < 2:

@@ -130,14 +130,21 @@ def _problem_labels(frame: DataFrame) -> Series:
 def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
     """Return labels such as `cpu, float32, 2 threads`: the device, and the columns that vary."""
     words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
-    words["threads"] = words["threads"].map(lambda n: f"{n} thread" if n == "1" else f"{n} threads")
-    words["cache"] = words["cache"].map(lambda kind: f"{kind} cache")
+    for name in ("threads", "cache"):
+        words[name] = words[name].map(lambda value, name=name: name_setting(name, value))
     words["environment_id"] = machine_names(frame, among)
     varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
     if (among["cache"] == "cold").any():  # always named, because hot caches are the default
         varied.add("cache")
     parts = [word for name, word in words.items() if name in varied | {"device"}]
     return pd.Series(map(", ".join, zip(*parts, strict=True)), index=frame.index, dtype="str")
+
+
+def name_setting(axis: str, value: object) -> str:
+    """Return the value of a setting with its unit, such as `2 threads`."""
+    if axis == "threads":
+        return f"{value} thread" if str(value) == "1" else f"{value} threads"
+    return {"cache": f"{value} cache", "batch_size": f"batch {value}"}.get(axis, str(value))
 
 
 def _text(value: object) -> str:

@@ -14,7 +14,7 @@ from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, i
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
-from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
+from convsweep.results.schema import MACHINE_COLUMNS, MARGIN, SIBLING_COLUMNS
 
 MAX_BACKENDS_WITH_FEWER_MACS = 3
 """Number of backends with fewer MACs that get a sentence and a figure each."""
@@ -107,8 +107,11 @@ def read_run(
         index=_CASE, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
         observed=True,
     )  # fmt: skip
-    problems = times.groupby([name for name in _CASE if name != "backend"]).ngroup().to_numpy()
-    times.loc[:] = np.exp(only_calm(np.log(times.to_numpy(dtype="float64")), problems))
+    timed["siblings"] = timed.groupby(list(SIBLING_COLUMNS), dropna=False).ngroup()
+    siblings = timed.groupby(["setting", "label"])["siblings"].first()
+    problems = pd.MultiIndex.from_frame(times.index.to_frame()[["setting", "label"]])
+    numbers = siblings.reindex(problems, fill_value=0).to_numpy()
+    times.loc[:] = np.exp(only_calm(np.log(times.to_numpy(dtype="float64")), numbers))
     all_cases = pd.concat([cases, parts])
     return Run(
         cases=cases,

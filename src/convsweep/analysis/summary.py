@@ -11,8 +11,10 @@ from pandas import DataFrame
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate
 from convsweep.analysis.roofline import attainable
+from convsweep.analysis.setting_pairs import SPEEDUP as SETTING_SPEEDUP
+from convsweep.analysis.setting_pairs import pair_settings
 from convsweep.analysis.verdicts import verdicts
-from convsweep.results.schema import BASELINE, CASE_COLUMNS, MARGIN
+from convsweep.results.schema import BASELINE, CASE, CASE_COLUMNS, MARGIN
 
 TIME = ("median_s", "ci_low_s", "ci_high_s")
 SPEEDUP = ("speedup", "speedup_ci_low", "speedup_ci_high")
@@ -21,7 +23,7 @@ SUMMARY_COLUMNS = (
     "roofline_fraction", "baseline", *SPEEDUP, "verdict",
     "attainable_flops_per_s", "bound", "backend_macs", "backend_bytes", "relative_err",
     "error_ratio", "prepare_s", "first_call_s", "backend_family", "peak_memory_bytes",
-    "first_call_max_s",
+    "first_call_max_s", *SETTING_SPEEDUP, "setting_verdict",
 )  # fmt: skip
 """Columns of summary.csv."""
 _MORE_COLUMNS = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
@@ -50,9 +52,23 @@ def summarize(
     timed = cases.is_baseline & (summary["passes"] > 0)
     summary.loc[timed, "speedup"], summary.loc[timed, "verdict"] = 1.0, "baseline"
     summary["margin"] = margin
+    _add_settings(summary, cases.log_s, margin)
     return summary[[*SUMMARY_COLUMNS, *_MORE_COLUMNS]].astype(
-        {"baseline": "string", "verdict": "string", "reason": "string"}
+        dict.fromkeys(("baseline", "verdict", "reason", "setting_verdict"), "string")
     )
+
+
+def _add_settings(summary: DataFrame, log_s: Array, margin: float) -> None:
+    """Add the speedup of each requested case over itself in the first setting of the run."""
+    places = np.flatnonzero((summary["role"] == CASE) & (summary["status"] == "ok"))
+    found = pair_settings(summary.iloc[places], log_s[places], margin)
+    rows = found.table[found.is_first[found.table["base"]]]
+    summary[[*SETTING_SPEEDUP]], summary["setting_verdict"] = np.nan, None
+    own = summary.index[places[rows["case"]]]
+    summary.loc[own, [*SETTING_SPEEDUP]] = rows[[*SETTING_SPEEDUP]].to_numpy()
+    summary.loc[own, "setting_verdict"] = rows["verdict"].to_numpy()
+    first = summary.index[places[rows["base"].unique()]]
+    summary.loc[first, "setting_speedup"], summary.loc[first, "setting_verdict"] = 1.0, "baseline"
 
 
 def interval_of(case: Any, columns: tuple[str, str, str]) -> Interval:

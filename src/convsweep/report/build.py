@@ -27,6 +27,7 @@ from convsweep.report.sections import (
     network_totals,
     roofline,
     separable,
+    settings,
 )
 from convsweep.report.summary_text import not_covered, note_wide_intervals, summary_sentences
 from convsweep.results.machines import lacks
@@ -179,6 +180,7 @@ def _strategy_sections(run: Run, shown: Run, comparisons: Comparisons) -> list[S
     """Return the sections on strategies that the data allow; means are of the cases in `shown`."""
     sections = [
         separable.section(shown, comparisons),
+        settings.section(run),
         families.section(run),
         roofline.section(shown, comparisons),
         claims.section(shown),

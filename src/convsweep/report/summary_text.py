@@ -11,6 +11,7 @@ from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
 from convsweep.problems.separable import SEPARABLE
+from convsweep.report.setting_sentences import setting_sentences
 from convsweep.results.store import RunFolder
 
 MOST_SENTENCES, MOST_WORDS = 8, 25
@@ -36,6 +37,7 @@ def summary_sentences(
     shown = run.without_fully_connected
     sentences = [
         *verdict_sentences(run, comparisons),
+        *setting_sentences(run),
         *_failures(run),
         *wrong,
         *found,

@@ -1,0 +1,174 @@
+"""Settings against each other: known ratios, paired by pass, corrected; the best per problem."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.setting_pairs import pair_settings, varied
+from convsweep.analysis.settings import batch_rates, best_settings, setting_speedups
+from convsweep.analysis.summary import summarize
+from convsweep.report.sections.settings import section
+from convsweep.report.setting_sentences import setting_sentences
+from convsweep.results.schema import Row
+from convsweep.results.store import load
+from tests.support import synthetic_runs as made
+
+PROBLEMS = made.grid((16, 64), (14, 28), (3,))
+BACKENDS = ("torch_conv", "im2col")
+FASTER = {"bfloat16": 1.9, "channels_last": 0.55, 2: 1.7}
+"""How much faster each value is than the first one."""
+Read = Callable[[Iterable[Row]], Run]
+
+
+def in_settings(passes: int = 8, noise: float = 0.02, disturbance: float = 0.0) -> list[Row]:
+    """A run over dtypes, formats and threads; `disturbance` slows all cases of a pass down."""
+    rng, rows = np.random.default_rng(5), []
+    slow = rng.normal(0, disturbance, passes)
+    base = made.rows(PROBLEMS, backends=BACKENDS, passes=1, noise=0.0)
+    for row in base:
+        for dtype in ("bfloat16", "float32"):
+            for memory_format in ("contiguous", "channels_last"):
+                for threads in (2, 1):
+                    faster = math.prod(FASTER.get(v, 1.0) for v in (dtype, memory_format, threads))
+                    own = replace(row, dtype=dtype, memory_format=memory_format, threads=threads)
+                    for index in range(passes):
+                        factor = math.exp(slow[index] + rng.normal(0, noise)) / faster
+                        rows.append(replace(own, pass_index=index, **times(row, factor)))
+    return rows
+
+
+def times(row: Row, factor: float) -> dict[str, float]:
+    names = ("min_s", "p05_s", "median_s", "p95_s", "mad_s")
+    return {name: getattr(row, name) * factor for name in names}
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
+    def read(rows: Iterable[Row]) -> Run:
+        measurements = load(made.write(tmp_path_factory.mktemp("run"), rows))
+        return read_run(measurements, summarize(measurements))
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def run(read: Read) -> Run:
+    return read(in_settings(disturbance=0.5))
+
+
+def test_intervals_hold_the_true_ratios_and_are_as_narrow_as_pairs_allow(run: Run) -> None:
+    found = setting_speedups(run)
+    assert len(found) == 3 * 4 * len(BACKENDS)
+    for one in found:
+        true = next(FASTER[v] for v in FASTER if str(v) in one.value)
+        assert one.speedup.low < true < one.speedup.high
+        assert one.speedup.high / one.speedup.low < 1.06  # the passes differ by a factor of two
+        assert one.problems == len(PROBLEMS)
+        assert one.verdicts == {"faster" if true > 1 else "slower": len(PROBLEMS)}
+    assert {(one.axis, one.first) for one in found} == {
+        ("dtype", "float32"), ("memory_format", "contiguous"), ("threads", "1 thread"),
+    }  # fmt: skip
+
+
+def test_the_summary_compares_with_the_first_setting_of_the_run(run: Run) -> None:
+    held = []
+    for case in run.cases.to_dict("records"):
+        values = (case["dtype"], case["memory_format"], case["threads"])
+        true = math.prod(FASTER.get(value, 1.0) for value in values)
+        assert case["setting_speedup"] == pytest.approx(true, rel=0.05)
+        if values == ("float32", "contiguous", 1):
+            assert case["setting_verdict"] == "baseline"
+        else:
+            held.append(case["setting_speedup_ci_low"] < true < case["setting_speedup_ci_high"])
+            near = abs(math.log(true)) < 0.1
+            assert near or case["setting_verdict"] == ("faster" if true > 1 else "slower")
+    assert len(held) == 7 * len(PROBLEMS) * len(BACKENDS)
+    assert np.mean(held) > 0.85
+
+
+def test_a_run_in_one_setting_compares_none(read: Read) -> None:
+    run = read(made.rows(PROBLEMS, backends=BACKENDS))
+    assert varied(run.cases) == {}
+    assert run.cases[["setting_speedup", "setting_verdict"]].isna().all(axis=None)
+    assert not setting_speedups(run)
+    assert not best_settings(run)
+    assert not batch_rates(run)
+    assert section(run) is None
+
+
+def test_equal_settings_are_called_different_as_rarely_as_the_correction_allows() -> None:
+    rows = made.rows(made.grid(range(1, 41), (7,), (1,)), backends=["torch_conv"], passes=1)
+    rng, alarms, pairs = np.random.default_rng(1), 0, 0
+    frame = pd.DataFrame([vars(row) for row in rows])
+    for _ in range(20):
+        both = frame.loc[frame.index.repeat(2)].reset_index(drop=True)
+        both["dtype"] = ["float32", "bfloat16"] * len(frame)
+        found = pair_settings(both, rng.normal(0, 0.03, (len(both), 8)), margin=0.0)
+        alarms += found.table["verdict"].isin(["faster", "slower"]).sum()
+        pairs += len(found.table)
+    assert pairs == 20 * 40
+    assert alarms <= 10  # none is expected in 19 of 20 runs
+
+
+def test_a_case_without_the_first_value_is_compared_with_none(read: Read) -> None:
+    rows = [row for row in in_settings() if row.backend != "im2col" or row.dtype != "float32"]
+    found = setting_speedups(read(rows))
+    assert {one.backend for one in found if one.axis == "dtype"} == {"torch_conv"}
+    assert {one.backend for one in found if one.axis == "threads"} == {*BACKENDS}
+
+
+def test_the_best_setting_of_a_problem_is_the_one_with_the_largest_product(run: Run) -> None:
+    found = best_settings(run)
+    assert len(found) == len(PROBLEMS)
+    for one in found:
+        assert one.setting == "bfloat16, contiguous, 2 threads"
+        assert one.speedup.low < 1.9 * 1.7 < one.speedup.high
+        assert one.significant
+
+
+def test_cold_caches_are_compared_and_never_the_best_setting(read: Read) -> None:
+    hot = in_settings(passes=3)
+    cold = [replace(row, cache="cold", **times(row, 0.5)) for row in hot]
+    run = read([*hot, *cold])
+    assert {one.value for one in setting_speedups(run) if one.axis == "cache"} == {"cold cache"}
+    assert {one.setting for one in best_settings(run)} == {"bfloat16, contiguous, 2 threads"}
+    fastest_hot = run.cases[run.cases["cache"] == "hot"]["median_s"].min()
+    assert min(one.time.value for one in best_settings(run)) == pytest.approx(fastest_hot)
+
+
+def test_images_per_second_name_the_batch_that_gives_most(read: Read) -> None:
+    seconds = {1: 1e-3, 4: 2e-3, 16: 2e-2}
+    problems = [made.square(8, 7, 3, batch_size=size) for size in seconds]
+    run = read(
+        made.rows(
+            problems,
+            backends=["torch_conv"],
+            seconds=lambda problem, *_: seconds[problem.batch_size],
+            noise=0.005,
+        )
+    )
+    [rates] = batch_rates(run)
+    assert rates.best == 4
+    for size, true in ((1, 1000), (4, 2000), (16, 800)):
+        assert rates.images_per_s[size].value == pytest.approx(true, rel=0.03)
+    ratios = {one.value: one.speedup for one in setting_speedups(run)}
+    assert ratios["batch 4"].low < 2 < ratios["batch 4"].high
+    assert ratios["batch 16"].low < 0.8 < ratios["batch 16"].high
+    [sentence] = setting_sentences(run)
+    assert "atch 4" in sentence
+    assert not best_settings(run)
+
+
+def test_a_page_has_one_short_sentence_per_axis_and_the_tables(run: Run) -> None:
+    sentences = setting_sentences(run)
+    assert len(sentences) == 3
+    assert all(len(sentence.split()) <= 25 for sentence in sentences)
+    found = section(run)
+    assert found is not None
+    assert found.sentence == sentences[0]
+    assert [len(table.rows) for _, table in found.tables] == [24, len(PROBLEMS)]
