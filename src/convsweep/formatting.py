@@ -97,8 +97,8 @@ def interval(
 ) -> str:
     """Return `4.5 (4.1-5.0)`, or only the value if it has no interval.
 
-    All three are rounded to one power of ten: the largest has at most three digits, and the last
-    digit counts at most a quarter of the interval's width. An interval wider than a factor of two
+    All three are rounded to one power of ten: the largest has three digits, or two where a step of
+    the second is at most a quarter of the interval's width. An interval wider than a factor of two
     is `(too few passes)`. `start` is added to both ends before their ratio is taken: 1 for
     differences of shares, which may be zero. `sign` follows the value.
     """
@@ -108,8 +108,8 @@ def interval(
     if math.isinf(width) or start + high > WIDEST * max(start + low, 0):
         return f"{format_ratio(value)}{sign} ({TOO_FEW})"
     place = _exponent(max(map(abs, (value, low, high))), 3) - 2
-    if width > 0:
-        place = max(place, math.floor(math.log10(width / 4)))
+    if width > 0 and math.log10(width / 4) >= place + 1:
+        place += 1
     ends = [_rounded(end, place) for end in (low, high)]
     to = " to " if "-" in "".join(ends) else "-"
     return f"{_rounded(value, place)}{sign} ({to.join(ends)})"

@@ -89,6 +89,7 @@ def test_a_number_has_at_most_three_digits_and_keeps_its_sign(value: float) -> N
         (formatting.time(998e-6, 950e-6, 1050e-6), "1,000 (950-1,050) µs"),
         (formatting.percent(0.2204, 0.2009, 0.2491), "22 (20-25) %"),
         (formatting.percent(0.2204), "22 %"),
+        (formatting.percent(0.72, 0.54, 0.96), "72 (54-96) %"),
         (formatting.percent(-0.008, -0.026, 0.01, start=1), "-0.8 (-2.6 to 1.0) %"),
         (formatting.times(1.91, 4.6), "1.9x to 4.6x"),
         (formatting.times(1.91, 1.92), "1.9x"),
