@@ -3,11 +3,19 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from convsweep.problems.problem import ConvProblem
-from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, WHOLE, NetworkRow
+from convsweep.problems.workloads import CONVBENCH, workloads
+from convsweep.results.networks import (
+    CONVOLUTION,
+    INSTRUMENTED,
+    NETWORKS_TABLE,
+    WHOLE,
+    NetworkRow,
+)
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
@@ -19,11 +27,17 @@ LAYERS: Mapping[str, tuple[tuple[str, int, ConvProblem], ...]] = {
         ("block", 4, ConvProblem(64, 128, (14, 14), 3, padding=1)),
     ),
 }
+PUBLISHED = {
+    name: tuple((layer.name, layer.count, layer.problem) for layer in layers)
+    for name, layers in workloads().items()
+    if name != CONVBENCH
+}
+"""The layers of the fifteen published networks."""
 Seconds = Callable[[ConvProblem, str, str], float]
 
 
 def rows(
-    *workloads: str,
+    *names: str,
     backends: tuple[str, ...] = ("torch_conv", "im2col", "separable"),
     seconds: Seconds = made.modelled_s,
     passes: int = 6,
@@ -31,8 +45,8 @@ def rows(
 ) -> list[Row]:
     return [
         replace(row, workload=workload, layer=layer, layer_count=count)
-        for workload in workloads or LAYERS
-        for number, (layer, count, problem) in enumerate(LAYERS[workload])
+        for workload in names or LAYERS
+        for number, (layer, count, problem) in enumerate(_layers(workload))
         for row in made.rows(
             [problem], backends=backends, seconds=seconds, passes=passes, noise=noise, seed=number
         )
@@ -57,7 +71,7 @@ def inside(
         )  # fmt: skip
         jitter = 1 + 0.002 * math.sin(index)
         total_s = 0.0
-        for layer, count, problem in LAYERS[network]:
+        for layer, count, problem in _layers(network):
             own_s = jitter * slower * count * made.modelled_s(problem, "torch_conv", "cpu")
             total_s += own_s
             found.append(
@@ -70,6 +84,21 @@ def inside(
         for kind, own_s in ((INSTRUMENTED, (1 + watching) * seconds), (WHOLE, seconds)):
             found.append(replace(whole, kind=kind, call_s=own_s, total_s=own_s))
     return found
+
+
+def _layers(name: str) -> tuple[tuple[str, int, ConvProblem], ...]:
+    return LAYERS[name] if name in LAYERS else PUBLISHED[name]
+
+
+def write(run_dir: Path, *names: str, passes: int = 4) -> Path:
+    """Write a run of published networks, each of them also timed end to end."""
+    backends = ("im2col", "pointwise", "torch_conv", "separable")
+    made.write(run_dir, rows(*names, backends=backends, passes=passes), made.ENVIRONMENT)
+    table = NETWORKS_TABLE.open(run_dir)
+    for name in names:
+        table.append(*inside(name, slower=1.1, passes=passes))
+    table.close()
+    return run_dir
 
 
 def frame(*networks: list[NetworkRow]) -> pd.DataFrame:

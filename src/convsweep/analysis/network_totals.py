@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep.analysis.estimates import Array, Interval, estimate, interval, total
 from convsweep.analysis.run import Run
@@ -90,6 +91,21 @@ def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, Net
     for name, one in by_name.items():
         if name + STANDARD_SUFFIX in by_name:
             yield one, by_name[name + STANDARD_SUFFIX]
+
+
+def largest_savings(run: Run, most: int) -> DataFrame:
+    """Return per network at most `most` cases that save most time, one per setting and layer.
+
+    Only backends that are significantly faster; `baseline_s` and `saving_s` are of all calls.
+    """
+    cases = run.cases[run.cases["workload"].notna() & (run.cases["verdict"] == "faster")]
+    kept = ~(cases["label"].isin(run.fully_connected) & (cases["backend"] == SEPARABLE))
+    own_s = cases["layer_count"].astype("float64") * cases["median_s"]
+    baseline_s = own_s * cases["speedup"]
+    cases = cases.assign(baseline_s=baseline_s, saving_s=baseline_s - own_s)[kept]
+    cases = cases.sort_values(["workload", "saving_s"], ascending=[True, False])
+    best = cases.drop_duplicates(["setting", "workload", "label"])
+    return best.groupby(["setting", "workload"]).head(most)
 
 
 def network_sum(run: Run, workload: str) -> NetworkSum:

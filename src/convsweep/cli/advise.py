@@ -105,22 +105,16 @@ def advise(
 def _print_advice(advice: Advice, out: Path) -> int:
     """Print the advice; return exit code 1 if a case failed or nothing was timed."""
     from convsweep.report.sections import advice as advice_text
-    from convsweep.report.sections import network_breakdown
     from convsweep.report.summary_text import note_wide_intervals
     from convsweep.results.networks import NETWORKS_TABLE
     from convsweep.results.store import RunFolder
 
     table = advice_text.layer_table(advice)
-    output.say("Distinct layers; ? means undecided")
-    output.print_table(table._replace(rows=table.rows[: output.MAX_ROWS]))
-    if len(table.rows) > output.MAX_ROWS:
-        output.say(f"and {len(table.rows) - output.MAX_ROWS} more in layers.csv")
-    section = network_breakdown.section(advice.run, NETWORKS_TABLE.load_completed(out).rows)
-    if (totals := advice_text.totals_table(advice)).rows:
-        output.print_table(totals)
-    sentences = [*advice_text.sentences(advice), *((section.sentence,) if section else ())]
-    notes = note_wide_intervals(RunFolder(out), table, totals, sentences)
-    output.print_sentences([*sentences, *advice_text.notes(advice), *notes])
+    output.say("Time of all calls of each distinct layer; speedup of its replacements, ? undecided")
+    output.print_table(table, width=100)
+    sentences = advice_text.sentences(advice, NETWORKS_TABLE.load_completed(out).rows)
+    notes = note_wide_intervals(RunFolder(out), table, sentences)
+    output.print_sentences([*sentences, *notes])
     columns = [advice.run.cases[name] for name in ("status", "backend", "problem", "reason")]
     failed = output.print_failures(zip(*columns, strict=True))
     output.print_paths(out)

@@ -11,6 +11,7 @@ from convsweep import formatting
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.labels import label_cases
+from convsweep.analysis.model_advice import Advice, read_advice
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.pairing import compare_settings
@@ -79,8 +80,9 @@ def write_report(
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
+    advised = read_advice(folder)
     with drawing_style():
-        networks = _network_sections(run, folder)
+        networks = _network_sections(run, folder, advised)
         sections = [*networks, *_strategy_sections(run, shown, comparisons), *further]
         pictures = plots.figures(shown)
     if pictures:
@@ -90,9 +92,11 @@ def write_report(
     wrong = [
         *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *([left_out] if left_out else []),
+        *(advice.coverage(advised) if advised else []),
         *lacks(folder.environment),
     ]
-    found = [section.sentence for section in networks if section.sentence]
+    found = [] if advised else network_totals.overview(run, folder.networks)[0]
+    found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
     sentences = summary_sentences(run, comparisons, found, wrong)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
@@ -165,12 +169,11 @@ def _further_section(folder: RunFolder) -> Section:
     return Section(f"Timing noise: {folder.name}", found[0], note=" ".join(found[1:]))
 
 
-def _network_sections(run: Run, folder: RunFolder) -> list[Section]:
+def _network_sections(run: Run, folder: RunFolder, advised: Advice | None) -> list[Section]:
     """Return the sections on the user's model and on networks that the data allow."""
-    advised = advice.section(folder)
     sections = [
-        advised,
-        None if advised else network_totals.section(run),  # advice has the totals already
+        advice.section(advised) if advised else None,
+        None if advised else network_totals.section(run, folder.networks),
         network_breakdown.section(run, folder.networks),
     ]
     return [section for section in sections if section is not None]

@@ -31,9 +31,19 @@ from convsweep.results.networks import CONVOLUTION
 from convsweep.results.schema import Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
-from tests.support.synthetic_networks import LAYERS, PAIR, fastest_s, frame, inside, modelled, rows
+from tests.support.synthetic_networks import (
+    LAYERS,
+    PAIR,
+    PUBLISHED,
+    fastest_s,
+    frame,
+    inside,
+    modelled,
+    rows,
+)
 
 Read = Callable[..., Run]
+NONE = frame(inside()).iloc[:0]
 
 
 @pytest.fixture
@@ -112,10 +122,10 @@ def test_an_incomplete_network_has_no_total(read: Read, lack: str) -> None:
     run = read(found, missing_cases=lack == "unreached")
     [one] = network_sums(run)
     assert one.choices == {}
-    section = totals_section.section(run)
+    section = totals_section.section(run, NONE)
     assert section is not None
     assert section.sentence
-    assert not section.tables
+    assert [caption for caption, _ in section.tables if "Totals" in caption] == []
     assert not section.pictures
 
 
@@ -183,7 +193,7 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
     run = read(rows())
     networks = frame(inside(slower=1.2), inside("net_standard"))
     with drawing_style():
-        totals = totals_section.section(run)
+        totals = totals_section.section(run, networks)
         breakdown = network_breakdown.section(run, networks)
         assert totals is not None
         assert breakdown is not None
@@ -191,16 +201,38 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
         assert len(pictures) == 3
         assert all("net" in picture.alt for picture in pictures)
         assert all(png(picture.figure) for picture in pictures)
-    [(_, table)] = totals.tables
+    _, (_, layers), (_, table) = totals.tables
     assert {row[0] for row in table.rows} == {"net", "net_standard"}
     assert {row[1] for row in table.rows} >= {STANDARD, REPLACED, FASTEST}
-    assert [len(table.rows) for _, table in breakdown.tables] == [2, 3, 2]
+    assert [len(table.rows) for _, table in breakdown.tables] == [2, 5]
+    assert {row[0] for row in layers.rows} == {"net", "net_standard"}
+
+
+def test_the_first_table_has_a_row_per_network(read: Read) -> None:
+    run = read(rows())
+    sentences, table = totals_section.overview(run, frame(inside(), inside("net_standard")))
+    assert [row[0] for row in table.rows] == ["net", "net_standard"]
+    assert all(table.rows[1])
+    assert "end to end" in sentences[0]
+    assert "end to end" not in totals_section.overview(run, NONE)[0][0]
+
+
+def test_the_layers_that_save_most_are_those_that_gain_most_time(read: Read) -> None:
+    run = read(rows("resnet18", noise=0.001))
+    table = totals_section.layers_table(run)
+    found = [row[1].split()[0] for row in table.rows]
+    gains = {
+        layer: count * (made.modelled_s(problem, "torch_conv", "cpu")
+                        - made.modelled_s(problem, "separable", "cpu"))
+        for layer, count, problem in PUBLISHED["resnet18"] if problem.kernel_size != (1, 1)
+    }  # fmt: skip
+    assert found == sorted(gains, key=lambda layer: -gains[layer])[: len(found)]
 
 
 def test_a_run_without_networks_has_no_sections(read: Read) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
-    assert totals_section.section(run) is None
-    assert network_breakdown.section(run, frame(inside()).iloc[:0]) is None
+    assert totals_section.section(run, NONE) is None
+    assert network_breakdown.section(run, NONE) is None
 
 
 def test_only_the_setting_that_was_timed_is_compared(read: Read) -> None:

@@ -12,8 +12,10 @@ from convsweep import formatting
 from convsweep.models.optimize.gate import ModelError, ValidatedLayer
 from convsweep.models.optimize.layer_inventory import SkippedLayer
 from convsweep.models.optimize.speedup import ModelSpeedup
+from convsweep.problems.problem import format_size
 
-_MAX_NAMES = 4
+_MAX_ROWS, _MAX_REASONS, _MAX_NAMES = 40, 6, 4
+_LONGEST_NAME = 36
 
 
 @dataclass(frozen=True)
@@ -43,83 +45,39 @@ class OptimizeReport:
         return sum(layer.saving_s for layer in self.replaced)
 
     def __str__(self) -> str:
-        """Return the outcome, one line per replaced layer, skipped layers, and notes."""
-        lines = [*_outcome(self), *_layers(self), *_skipped(self)]
+        """Return a table of replaced layers, layers on torch, the whole model, and advice."""
+        lines = [*_layers(self), *_skipped(self), *_outcome(self)]
         wide = formatting.TOO_FEW in "".join(lines)
         return "\n".join(
             [*lines, *([f"{formatting.TOO_FEW_NOTE} A longer --budget gives more."] * wide)]
         )
 
 
-def _outcome(report: OptimizeReport) -> list[str]:
-    done = sum(layer.calls for layer in report.replaced)
-    every = done + sum(layer.calls for layer in report.skipped)
-    verb = "would run" if report.is_original else "run"
-    sentences = [
-        f"{report.model}: {done} of {formatting.count(every, 'convolution')} per call {verb} on "
-        f"other backends than torch's, {formatting.count(report.threads, 'thread')}; source: "
-        f"{report.source}."
-    ]
-    if not report.replaced:
-        return [*sentences, "Nothing is replaced, so the speed is unchanged."]
-    if report.speedup is None or report.error is None:
-        return [*sentences, "The whole model is not timed."]
-    sentences.append(_speedup(report.speedup, report.saving_s))
-    if report.is_original:
-        sentences.append(
-            "The original is returned, because the whole model is not significantly faster."
-        )
-    return [*sentences, _error(report.error)]
-
-
-def _speedup(found: ModelSpeedup, saving_s: float) -> str:
-    """Return the whole model's speedup, and the one expected from its layers."""
-    if not found.is_judged:
-        return (
-            f"The whole model is not judged: other processes left this one "
-            f"{formatting.percent(found.core_share)} of a core. Repeat it on an idle machine."
-        )
-    outcome = {
-        "faster": "The whole model is faster",
-        "slower": "The whole model is SLOWER",
-        "same": "The whole model is equally fast",
-    }.get(found.verdict, "The whole model's change is not significant (undecided)")
-    before_s = found.original_s.value
-    left = max(before_s - saving_s, 0.0)
-    expected = f"; expected from its layers: {formatting.digits(before_s / left)}" if left else ""
-    return (
-        f"{outcome}: {formatting.speedup(*found.ratio)} as fast, "
-        f"{formatting.seconds(before_s)} before and {formatting.seconds(found.optimized_s.value)} "
-        f"after, in {found.passes} passes of this process{expected}."
-    )
-
-
-def _error(error: ModelError) -> str:
-    reference, failure = f"float64; the original's by {error.original:.1e}", ""
-    if error.float64_failure:
-        reference = "the original in its own dtype"
-        failure = f" The original cannot run in float64: {error.float64_failure}."
-    sentence = f"Its output is off by {error.optimized:.1e} of its largest value, compared with"
-    return f"{sentence} {reference}; {error.allowed:.1e} is allowed.{failure}"
-
-
 def _layers(report: OptimizeReport) -> list[str]:
-    """Return one line per replaced layer."""
+    """Return one line per replaced layer, the largest saving first, and their sum."""
+    replaced = sorted(report.replaced, key=lambda layer: -layer.saving_s)
     rows = [
-        {
-            "layer": layer.name,
-            "problem": layer.geometry.problem.label,
-            "calls": str(layer.calls),
-            "backend": layer.choice.backend,
-            "alone (95 %)": formatting.speedup(*layer.choice.speedup),
-            "saves": formatting.seconds(layer.saving_s),
-            "error": formatting.digits(layer.error.error_ratio),
-            "torch's": formatting.digits(layer.error.torch_error_ratio),
-            "bound": formatting.digits(layer.error.bound),
-        }
-        for layer in report.replaced
-    ]
-    return ["", pd.DataFrame(rows).to_string(index=False), ""] if rows else []
+        (_name(layer), str(layer.calls), layer.choice.backend,
+         formatting.speedup(*layer.choice.speedup), formatting.seconds(layer.saving_s))
+        for layer in replaced[:_MAX_ROWS]
+    ]  # fmt: skip
+    for name, layers in (
+        (f"{len(replaced) - _MAX_ROWS} further layers", replaced[_MAX_ROWS:]),
+        ("all replaced layers", replaced),
+    ):
+        calls, saving_s = (sum(getattr(x, one) for x in layers) for one in ("calls", "saving_s"))
+        rows += [(name, str(calls), "", "", formatting.seconds(saving_s))] if layers else []
+    heads = ["layer", "calls", "backend", "speedup", "saves"]
+    return pd.DataFrame(rows, columns=heads).to_string(index=False).split("\n") if rows else []
+
+
+def _name(layer: ValidatedLayer) -> str:
+    """Return name and shape, such as `stem C3→64 224x224 k7`."""
+    problem = layer.geometry.problem
+    channels = dict.fromkeys((str(problem.in_channels), str(problem.out_channels)))
+    size, kernel = format_size(problem.input_size), format_size(problem.kernel_size)
+    shape = f"C{'→'.join(channels)} {size} k{formatting.compact(kernel)}"
+    return formatting.shorten(f"{layer.name} {shape}".strip(), _LONGEST_NAME)
 
 
 def _skipped(report: OptimizeReport) -> list[str]:
@@ -130,8 +88,54 @@ def _skipped(report: OptimizeReport) -> list[str]:
         calls[layer.reason] += layer.calls
         names.setdefault(layer.reason, {})[layer.name or report.model] = None
     lines = []
-    for reason, number in calls.most_common():
+    for reason, number in calls.most_common(_MAX_REASONS):
         listed, more = [*names[reason]][:_MAX_NAMES], len(names[reason]) - _MAX_NAMES
         layers = formatting.join([*listed, f"{more} more"] if more > 0 else listed)
         lines.append(f"{formatting.count(number, 'convolution')} on torch: {layers}: {reason}.")
-    return lines
+    others = calls.total() - sum(number for _, number in calls.most_common(_MAX_REASONS))
+    return [*lines, *([f"{formatting.count(others, 'more convolution')} on torch."] * (others > 0))]
+
+
+def _outcome(report: OptimizeReport) -> list[str]:
+    """Return the number of replaced layers, the whole model's times and error, and the advice."""
+    done = sum(layer.calls for layer in report.replaced)
+    every = done + sum(layer.calls for layer in report.skipped)
+    first = (
+        f"{report.model}, {formatting.count(report.threads, 'thread')}, source {report.source}: "
+        f"{done} of {formatting.count(every, 'convolution')} per call replaced."
+    )
+    if not report.replaced:
+        return [first, "Keep the original: no layer has a faster backend."]
+    found, error = report.speedup, report.error
+    if found is None or error is None:
+        return [first, "The whole model is not timed; the optimized model is returned."]
+    if not found.is_judged:
+        share = formatting.percent(found.core_share)
+        busy = f"Repeat it on an idle machine: this process had {share} of a core."
+        return [first, _error(error), f"{busy} The original is returned."]
+    before_s = found.original_s.value
+    left_s = before_s - report.saving_s
+    expected = f"; {formatting.speedup(before_s / left_s)} expected" if left_s > 0 else ""
+    times = f"{formatting.seconds(before_s)} before, {formatting.seconds(found.optimized_s.value)}"
+    whole = f"Whole model: {times} after, {formatting.speedup(*found.ratio)}{expected}."
+    return [first, whole, _error(error), _ADVICE[found.verdict]]
+
+
+_ADVICE = {
+    "faster": "Use the optimized model: convsweep.optimize(model, SOURCE, inputs=x).",
+    "slower": "Keep the original, which is returned: the whole model is SLOWER.",
+    "same": "Keep the original, which is returned: the whole model is equally fast.",
+    "undecided": "Undecided, so the original is returned: repeat it with a longer --budget.",
+}
+"""Next step by verdict."""
+
+
+def _error(error: ModelError) -> str:
+    reference, failure = f"float64 (original: {error.original:.1e})", ""
+    if error.float64_failure:
+        reference = "the original in its own dtype"
+        failure = f" The original cannot run in float64: {error.float64_failure}."
+    return (
+        f"Error of its output against {reference}: {error.optimized:.1e} of its largest value; "
+        f"{error.allowed:.1e} is allowed.{failure}"
+    )

@@ -23,6 +23,8 @@ __all__ = [
 MOST_SETTINGS = 6
 MOST_LINES, MOST_COLUMNS = 8, 12
 """Maximum number of backends in a figure, as lines and as columns."""
+_MOST_NETWORKS = 2
+"""Maximum number of networks that get a figure of their layers."""
 _IMPORTANCE = (
     "model_layers", "network_speedup", "time_by_channels", "crossover", "best_backend_map",
     "macs_vs_time", "layers_of", "time_by_size", "speedup", "accuracy_vs_time",
@@ -59,7 +61,8 @@ def _of_one_setting(whole: Run) -> Iterator[Picture]:
         whole.cases["workload"].dropna().unique(),
         top_backends(whole, MOST_LINES),
     )
-    drawn += [(layers.draw(in_networks, str(workload)), in_networks) for workload in networks]
+    if len(networks) <= _MOST_NETWORKS:
+        drawn += [(layers.draw(in_networks, str(workload)), in_networks) for workload in networks]
     yield from (
         note_omitted_backends(picture, shown, whole)
         for picture, shown in drawn

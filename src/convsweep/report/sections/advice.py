@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.model_advice import Advice, read_advice
+from convsweep.analysis.model_advice import Advice
 from convsweep.analysis.model_savings import (
     FASTER,
     UNDECIDED,
@@ -19,88 +20,106 @@ from convsweep.analysis.model_savings import (
 from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
+from convsweep.report.sections.network_breakdown import end_to_end
 from convsweep.report.summary_text import name_fully_connected
 from convsweep.report.table import Table
-from convsweep.results.store import RunFolder
 
 TITLE = "Your model"
-RETRAINING = (
-    "A separable layer computes another function: the model has to be retrained and may become "
-    "less accurate. Another strategy computes the same function."
-)
-_ISOLATED = (
-    "Each layer is timed alone, with its input in the caches. A total is the sum over the layers, "
-    "each as often as one call executes it; time between convolutions is not included."
-)
-_SINGLE_PASS = "A layer with a single pass has no interval and no verdict: use a longer --budget."
+RETRAINING = "A separable layer computes another function: check the retrained model's accuracy."
+_SINGLE_PASS = "A single pass gives no interval and no verdict: choose a longer --budget."
+_MOST_LAYERS = 38
+"""Rows of layers; the rest and the total have a row each."""
+_FIRST_LAYERS = 10
+"""Rows of layers on the first screen."""
+_MOST_FAILURES, _LONGEST_LABEL = 3, 34
+_ALL = 0.995
+"""Share of the MACs from which a model counts as covered."""
 
 
-def section(folder: RunFolder) -> Section | None:
-    """Return the section of a run that advises on a model; None for other runs."""
-    advice = read_advice(folder)
-    if advice is None:
-        return None
-    picture = draw_model(advice.run, advice.layers, _name(advice))
+def sentences(advice: Advice, networks: DataFrame) -> list[str]:
+    """Return the next step and its limits; `networks` are the rows of networks.csv."""
+    whole = end_to_end(advice.run, networks)
+    left_out = [*coverage(advice), *name_fully_connected(advice.run)]
+    return [next_step(advice), *whole, *left_out, *notes(advice)]
+
+
+def section(advice: Advice) -> Section:
+    """Return the section on a model; its first table is short."""
+    few, every = layer_table(advice, _FIRST_LAYERS), layer_table(advice)
     tables = [
-        ("One call of the model", totals_table(advice)),
-        ("Distinct layers, in the order of the model's first call", layer_table(advice)),
+        ("Distinct layers, the longest time first", few),
+        *([("All distinct layers", every)] if len(every.rows) > len(few.rows) else []),
+        ("Choices for all layers", totals_table(advice)),
     ]
-    return Section.of_settings(
-        TITLE, sentences(advice)[0], tables, {"": [picture]}, notes(advice)[0]
-    )
+    picture = draw_model(advice.run, advice.layers, _name(advice))
+    note = " ".join(notes(advice))
+    return Section.of_settings(TITLE, next_step(advice), tables, {"": [picture]}, note)
 
 
 def notes(advice: Advice) -> list[str]:
-    """Return what the numbers leave out."""
+    """Return the limitation of the numbers, if there is one."""
     single = any(layer.baseline_s.value > 0 and np.isnan(layer.baseline_s.low)
                  for layer in advice.layers)  # fmt: skip
-    retraining = [RETRAINING] if replacements(advice.layers) else []
-    return [_ISOLATED, *retraining, *([_SINGLE_PASS] if single else [])]
+    if single:
+        return [_SINGLE_PASS]
+    return [RETRAINING] if replacements(advice.layers) else []
 
 
 def _name(advice: Advice) -> str:
     return advice.model.name if advice.model else "the model"
 
 
-def sentences(advice: Advice) -> list[str]:
-    """Return the verdict on separable layers, then what was and was not measured."""
+def next_step(advice: Advice) -> str:
+    """Return one sentence: what to do with the model, with the numbers that speak for it."""
     run, layers = advice.run, advice.layers
-    chosen = replacements(layers)
+    chosen, strategies = replacements(layers), fastest_strategies(layers, run.baseline)
+    faster = {label: one for label, one in chosen.items() if one.verdict == FASTER}
     if not advice.is_timed:
-        verdict = f"No layer has a time with {run.baseline}: no advice."
-    elif chosen:
-        saving = estimate_saving(run, layers, chosen)
-        verdict = (
-            f"Separable layers in place of {saving.convolutions} of "
-            f"{sum(layer.count for layer in layers)} convolutions of {_name(advice)}: "
-            f"{saving.verdict}, {_ratio(saving)} as fast; expected from the MAC count: "
-            f"{formatting.digits(saving.mac_ratio)}."
-        )
-    elif any(is_replaceable(layer.problem) for layer in layers):
-        verdict = f"No separable replacement of a layer of {_name(advice)} has a time."
-    else:
-        verdict = (
-            f"No convolution of {_name(advice)} can be replaced by a separable layer: each has "
-            "groups or a kernel of 1."
-        )
-    return [verdict, *_coverage(advice)]
+        longer = "" if any(layer.failure for layer in layers) else ": choose a longer --budget"
+        return f"No layer has a time with {run.baseline}{longer}."
+    for step, layer_times in (
+        ("Retrain with separable layers", faster),
+        ("Retrain with separable layers", chosen),
+        ("Run convsweep optimize, which needs no training", strategies),
+    ):
+        saving = estimate_saving(run, layers, layer_times)
+        if layer_times and saving.verdict == FASTER:
+            return f"{step}: {_effect(advice, saving)}."
+    if not chosen:
+        can = any(is_replaceable(layer.problem) for layer in layers)
+        why = "separable layers have no time" if can else "no layer can be separable"
+        return f"Keep {run.baseline} in all layers: {why}, and no other strategy is faster."
+    saving = estimate_saving(run, layers, chosen)
+    step = "Choose a longer --budget" if saving.verdict == UNDECIDED else f"Keep {run.baseline}"
+    return f"{step}: separable layers are {saving.verdict}; {_effect(advice, saving)}."
 
 
-def _coverage(advice: Advice) -> list[str]:
-    """Return the share of the model that was measured, and what was not, with reasons."""
+def _effect(advice: Advice, saving: Saving) -> str:
+    """Return the changed convolutions, the time of all convolutions, speedup and MAC ratio."""
+    before = estimate_saving(advice.run, advice.layers, {})
+    every = sum(layer.count for layer in advice.layers)
+    macs = f", with {formatting.speedup(saving.mac_ratio)} fewer MACs"
+    return (
+        f"{saving.convolutions} of {formatting.count(every, 'convolution')} of {_name(advice)} "
+        f"changed, {formatting.seconds(before.time_s.value)} to "
+        f"{formatting.seconds(saving.time_s.value)} in all, {formatting.speedup(*saving.speedup)}"
+        f"{macs if saving.mac_ratio > 1 else ''}"
+    )
+
+
+def coverage(advice: Advice) -> list[str]:
+    """Return warnings of the model, and the part of it that the times leave out."""
     model, case = advice.model, advice.run.cases.iloc[0]
     timed = [layer for layer in advice.layers if layer.baseline_s.value > 0]
-    where = f"{case['device']}, {case['dtype']}, threads {case['threads']}"
-    lines = [f"Measured: {len(timed)} of {len(advice.layers)} distinct layers on {where}."]
+    macs, lines = sum(layer.macs for layer in timed), []
     if model:
-        lines = [*model.warnings, *lines]
-        macs = sum(layer.macs for layer in timed)
+        share = macs / model.macs if model.macs else 1.0
         lines += [
-            f"Measured MACs: {_share(macs, model.macs)} of {formatting.operations(model.macs)} per "
-            f"call at input {' and '.join(model.inputs)}.",
+            *model.warnings,
             *(
-                f"Not measured: {formatting.count(number, 'convolution')}, "
-                f"{_share(macs, model.macs)} of the MACs: {reason}."
+                f"Left out: {formatting.count(number, 'convolution')}, "
+                f"{formatting.percent(macs / model.macs if model.macs else np.nan)} of the MACs: "
+                f"{reason}."
                 for reason, number, macs in model.unmeasured
             ),
             *(
@@ -109,25 +128,29 @@ def _coverage(advice: Advice) -> list[str]:
                 for dtype, number in model.other_dtypes.items()
             ),
         ]
-    lines += [f"No time: {layer.label}: {layer.failure}." for layer in advice.layers
-              if layer.failure]  # fmt: skip
-    lines += name_fully_connected(advice.run)
+        if share < _ALL:
+            lines.append(
+                f"Covered: {len(timed)} of {len(advice.layers)} distinct layers, "
+                f"{formatting.percent(share)} of {formatting.operations(model.macs)}MACs per call."
+            )
+    failures: dict[str, list[str]] = {}
+    for layer in advice.layers:
+        if layer.failure:
+            failures.setdefault(layer.failure, []).append(layer.label)
+    lines += [
+        f"No time: {formatting.count(len(labels), 'layer')}, such as {labels[0]}: {failure}."
+        for failure, labels in [*failures.items()][:_MOST_FAILURES]
+    ]
     if missing := advice.run.missing_cases:
-        lines.append(f"Missing cases: {missing}. Totals do not cover the whole model.")
-    if model and model.really_run:
-        lines.append("The model was run once on random input, because its layers depend on data.")
+        lines.append(f"Missing: {formatting.count(missing, 'case')}; --resume measures them.")
     return lines
-
-
-def _share(macs: int, total: int) -> str:
-    return formatting.percent(macs / total if total else np.nan)
 
 
 def totals_table(advice: Advice) -> Table:
     """Return time, speedup and MACs of one call, one row per choice; no rows without times."""
     run, layers = advice.run, advice.layers
     heads = ("choice", "convolutions changed", "time (95 %)", "speedup (95 %)", "verdict",
-             "expected from MACs")  # fmt: skip
+             "MAC ratio")  # fmt: skip
     chosen = replacements(layers)
     faster = {label: one for label, one in chosen.items() if one.verdict == FASTER}
     choices = {
@@ -140,44 +163,57 @@ def totals_table(advice: Advice) -> Table:
     for number, (name, layer_times) in enumerate(choices.items()):
         saving = estimate_saving(run, layers, layer_times)
         if advice.is_timed and (layer_times or not number):
+            speedup = formatting.speedup(*saving.speedup) if number else ""
             rows.append((
-                name, str(saving.convolutions), formatting.time(*saving.time_s),
-                _ratio(saving) if number else "1 (baseline)", saving.verdict if number else "",
-                formatting.digits(saving.mac_ratio),
+                name, str(saving.convolutions), formatting.time(*saving.time_s), speedup,
+                saving.verdict if number else "baseline", formatting.speedup(saving.mac_ratio),
             ))  # fmt: skip
     return Table(heads, rows, frozenset((*heads[1:4], heads[5])))
 
 
-def layer_table(advice: Advice) -> Table:
-    """Return time, fastest strategy and separable replacement, one row per distinct layer."""
-    baseline = advice.run.baseline
-    now_s = sum(x.count * x.baseline_s.value for x in advice.layers if x.baseline_s.value > 0)
-    rows = [
-        (layer.label, str(layer.count), formatting.time(*layer.baseline_s),
-         formatting.percent(layer.count * layer.baseline_s.value / now_s) if now_s else "",
-         _best(layer, baseline), _cell(layer.separable),
-         "" if np.isnan(layer.predicted) else formatting.digits(layer.predicted))
-        for layer in advice.layers
+def layer_table(advice: Advice, most: int = _MOST_LAYERS) -> Table:
+    """Return the layers that take longest, one row each, then all others and all layers."""
+    run = advice.run
+    layers = sorted(advice.layers, key=lambda layer: -np.nan_to_num(_seconds(layer)))
+    every_s = np.nansum([_seconds(layer) for layer in layers])
+    rows: list[tuple[str, ...]] = [
+        (formatting.shorten(layer.label, _LONGEST_LABEL), str(layer.count),
+         *_time_and_share(_seconds(layer), every_s), _cell(layer.separable),
+         _best(layer, run.baseline))
+        for layer in layers[:most]
     ]  # fmt: skip
-    heads = ("layer", "times", f"{baseline} (95 %)", "share", "fastest strategy",
-             "separable (95 %)", "expected from MACs")  # fmt: skip
-    return Table(heads, rows, frozenset({*heads[1:4], *heads[5:]}))
+    choices = (replacements(layers), fastest_strategies(layers, run.baseline))
+    savings = [_cell(estimate_saving(run, layers, one)) if one else "" for one in choices]
+    for name, some, cells in (
+        (f"{len(layers) - most} more in layers.csv", layers[most:], ["", ""]),
+        ("all layers", layers if len(layers) > 1 and every_s else [], savings),
+    ):
+        if some:
+            calls = str(sum(layer.count for layer in some))
+            total_s = np.nansum([_seconds(layer) for layer in some])
+            rows.append((name, calls, *_time_and_share(total_s, every_s), *cells))
+    heads = ("layer", "calls", run.baseline, "share", "separable", "fastest strategy")
+    return Table(heads, rows, frozenset(heads[1:5]))
+
+
+def _seconds(layer: LayerCost) -> float:
+    """Return the seconds of all calls of a layer, with the baseline; NaN if it has no time."""
+    return layer.count * layer.baseline_s.value
+
+
+def _time_and_share(time_s: float, every_s: float) -> tuple[str, str]:
+    return formatting.seconds(time_s), formatting.percent(time_s / every_s if every_s else np.nan)
 
 
 def _best(layer: LayerCost, baseline: str) -> str:
-    if layer.best is None:
-        return formatting.NO_VALUE
-    if layer.best.backend == baseline:
-        return baseline
+    if layer.best is None or layer.best.backend == baseline:
+        return baseline if layer.best else formatting.NO_VALUE
     return f"{layer.best.backend} {_cell(layer.best)}"
 
 
-def _cell(layer_time: LayerTime | None) -> str:
-    """Return `1.92 [1.85, 1.99]`, with a question mark if it is undecided."""
-    if layer_time is None:
+def _cell(found: Saving | LayerTime | None) -> str:
+    """Return `4.5x`, with a question mark if it is undecided."""
+    if found is None:
         return ""
-    return _ratio(layer_time) + (" ?" if layer_time.verdict == UNDECIDED else "")
-
-
-def _ratio(found: Saving | LayerTime) -> str:
-    return formatting.speedup(*found.speedup)
+    mark = " ?" if found.verdict == UNDECIDED else ""
+    return formatting.speedup(found.speedup.value) + mark

@@ -8,69 +8,69 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown, network_breakdowns
-from convsweep.analysis.network_totals import STANDARD_SUFFIX, ratio
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
-from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
-TITLE = "Whole networks against the sums of their layers"
-_NOTES = (
-    "Before each pass, every network is built in a process of its own and timed end to end and, in "
-    "turns, with its parts timed. Timing the parts slows the network down; end-to-end times are "
-    "without it.",
-    "The overhead per timed call bounds the error of a part: a convolution counts as slower in the "
-    "network only if the difference exceeds the overhead of all its calls.",
-    "Times are means over the middle half of the forward passes, so that parts add up. "
-    f"`{UNATTRIBUTED}` is mostly Python. The weights are seeded, not trained.",
-)
+TITLE = "Networks end to end"
+_MOST_LAYERS = 8
+_NOTE = "Times of a network's parts include the overhead of timing them; end-to-end times do not."
 
 
 def section(run: Run, networks: DataFrame) -> Section | None:
     """Return the breakdowns in networks.csv and `run`; None if no network was run end to end."""
-    several = len(run.settings) > 1
-    sentences: dict[str, list[str]] = {}
     found: dict[str, list[NetworkBreakdown]] = {}
+    missing: list[str] = []
     for setting in run.settings:
-        found[setting], missing = network_breakdowns(run, networks, setting)
-        sentences[setting] = _sentences(found[setting])
-        sentences[setting] += [f"{network} {reason}." for network, reason in missing.items()]
-    if not any(sentences.values()):
+        found[setting], reasons = network_breakdowns(run, networks, setting)
+        missing += [f"{network} {reason}." for network, reason in reasons.items()]
+    every = [one for own in found.values() for one in own]
+    if not (every or missing):
         return None
-    tables = [("Whole networks and their parts", parts_table(found))]
-    tables += [
-        (f"Layers of {one.network}{f' on {setting}' if several else ''}, alone and in the network",
-         layers_table(one))
-        for setting, breakdowns in found.items() for one in breakdowns
-    ]  # fmt: skip
-    pictures = {name: [draw_breakdown(own)] for name, own in found.items()}
-    note = _NOTES[0] if any(found.values()) else ""
-    return Section.of_settings(TITLE, first_sentence(sentences), tables, pictures, note)
-
-
-def _sentences(found: Sequence[NetworkBreakdown]) -> list[str]:
-    lines = [
-        f"{one.network}: {formatting.time(*one.end_to_end.time)} end to end; the sum of its "
-        f"convolutions timed alone is {formatting.percent(*one.isolated_share)} of that. In the "
-        f"network they take {formatting.speedup(*one.slowdown)} as long ({one.verdict})."
-        for one in found
+    tables = [
+        ("Parts of one forward pass", parts_table(found)),
+        ("Layers that differ most between alone and in the network", layers_table(every)),
     ]
-    by_name = {one.network: one for one in found}
-    for name, one in by_name.items():
-        if standard := by_name.get(name + STANDARD_SUFFIX):
-            speedup = formatting.speedup(*ratio(standard.end_to_end, one.end_to_end))
-            lines.append(f"{name}: {speedup} as fast as {standard.network}, end to end.")
-    return lines
+    pictures = {name: [draw_breakdown(own)] for name, own in found.items()}
+    by_share = sorted(every, key=lambda one: one.isolated_share.value)
+    sentences = [*_shares(by_share), *missing]
+    return Section.of_settings(TITLE, sentences[0], tables, pictures, _NOTE if every else "")
+
+
+def _shares(found: Sequence[NetworkBreakdown]) -> list[str]:
+    """Return a sentence on networks by increasing share of their convolutions, if there are."""
+    if len(found) < 2:
+        return [*map(end_to_end_sentence, found)]
+    shares = [formatting.percent(one.isolated_share.value) for one in (found[0], found[-1])]
+    return [
+        f"Convolutions timed alone add up to {' to '.join(dict.fromkeys(shares))} of the time of "
+        f"{len(found)} networks end to end."
+    ]
+
+
+def end_to_end_sentence(one: NetworkBreakdown) -> str:
+    """Return the time of a network and the share of its convolutions."""
+    return (
+        f"{one.network} takes {formatting.time(*one.end_to_end.time)} end to end; its convolutions "
+        f"timed alone add up to {formatting.percent(*one.isolated_share)} of that."
+    )
+
+
+def end_to_end(run: Run, networks: DataFrame) -> list[str]:
+    """Return a sentence per network in the first setting, or why it has no time."""
+    found, missing = network_breakdowns(run, networks, run.settings[0])
+    return [
+        *map(end_to_end_sentence, found),
+        *(f"{network} {reason}." for network, reason in missing.items()),
+    ]
 
 
 def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return one row per setting and network."""
     numbers = (
-        "end to end (95 %)", "layers alone (95 %)", "share of end to end (95 %)",
-        "layers alone, cold caches (95 %)", "layers in the network (95 %)",
-        "in the network / alone (95 %)", *OTHERS, UNATTRIBUTED, "overhead of timing parts",
-        "overhead per call", "passes",
+        "end to end (95 %)", "layers alone (95 %)", "share (95 %)", "layers alone, cold caches",
+        "layers in the network", *OTHERS, UNATTRIBUTED,
     )  # fmt: skip
     rows = [
         (
@@ -79,17 +79,13 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
             formatting.time(*one.end_to_end.time),
             formatting.time(*one.isolated.time),
             formatting.percent(*one.isolated_share),
-            formatting.time(*one.cold.time) if one.cold else formatting.NO_VALUE,
-            formatting.time(*one.in_network.time),
-            formatting.speedup(*one.slowdown),
+            formatting.seconds(one.cold.time.value) if one.cold else "",
+            formatting.seconds(one.in_network.time.value),
             *(
-                formatting.seconds(one.others[kind].time.value) if kind in one.others else "none"
+                formatting.seconds(one.others[kind].time.value) if kind in one.others else ""
                 for kind in OTHERS
             ),
             formatting.seconds(one.unattributed_s),
-            formatting.percent(one.instrumentation_overhead),
-            formatting.seconds(one.call_overhead_s),
-            str(one.passes),
         )
         for setting, breakdowns in found.items()
         for one in breakdowns
@@ -97,14 +93,14 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     return Table.by_setting(("setting", "network", *numbers), rows, numbers)
 
 
-def layers_table(one: NetworkBreakdown) -> Table:
-    """Return one row per distinct convolution, the largest difference first."""
-    numbers = ("times", "alone (95 %)", "in the network (95 %)", "timing overhead, at most",
-               "in the network / alone (95 %)")  # fmt: skip
+def layers_table(found: Sequence[NetworkBreakdown]) -> Table:
+    """Return the convolutions with the largest difference, of all networks."""
+    numbers = ("calls", "alone", "in the network", "as long (95 %)")
+    every = ((one.network, layer) for one in found for layer in one.layers)
     rows = [
-        (layer.layer, str(layer.count), formatting.time(*layer.isolated.time),
-         formatting.time(*layer.in_network.time), formatting.seconds(layer.overhead_s),
-         formatting.speedup(*layer.slowdown), layer.verdict)
-        for layer in sorted(one.layers, key=lambda layer: -abs(layer.extra_s))
+        (network, layer.layer, str(layer.count), formatting.seconds(layer.isolated.time.value),
+         formatting.seconds(layer.in_network.time.value), formatting.speedup(*layer.slowdown),
+         layer.verdict)
+        for network, layer in sorted(every, key=lambda item: -abs(item[1].extra_s))[:_MOST_LAYERS]
     ]  # fmt: skip
-    return Table(("layer", *numbers, "verdict"), rows, frozenset(numbers))
+    return Table(("network", "layer", *numbers, "verdict"), rows, frozenset(numbers))

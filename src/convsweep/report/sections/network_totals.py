@@ -1,16 +1,20 @@
-"""Section on networks as sums of their layers: expected from MACs, and measured."""
+"""Networks: time of each one, measured and expected speedups, and the layers that save most."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pandas import DataFrame
+
 from convsweep import formatting
+from convsweep.analysis.network_breakdown import NetworkBreakdown, network_breakdowns
 from convsweep.analysis.network_totals import (
-    REPLACED,
+    FASTEST,
     STANDARD,
     NetworkChoice,
     NetworkSum,
+    Sum,
+    largest_savings,
     network_sums,
     ratio,
     standard_pairs,
@@ -19,91 +23,167 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import Gain, draw_gains, draw_work
 from convsweep.report.plots.style import Picture
-from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 
 TITLE = "Networks: sums of their layers"
-_NOTES = (
-    "Each layer is timed alone and counted as often as it occurs. Parameters are those of the "
-    "convolutions. The fastest backend per layer is chosen and timed by the same passes, which "
-    "slightly overestimates its speedup.",
+_LAYERS_PER_NETWORK = 5
+_NOTE = (
+    "A separable layer computes another function, so its network is retrained. "
+    "The fastest backends are chosen and timed by the same passes."
 )
-_RETRAINING = "A separable layer computes another function: the network has to be retrained."
 
 
-def section(run: Run) -> Section | None:
-    """Return the totals of all networks in all settings; None if the run has no network."""
-    by_name = {setting: network_sums(run.within(setting)) for setting in run.settings}
-    if not any(by_name.values()):
-        return None
-    replaced = any(REPLACED in one.choices for sums in by_name.values() for one in sums)
-    return Section.of_settings(
-        TITLE,
-        first_sentence(
-            {setting: _sentences(sums, run.baseline) for setting, sums in by_name.items()}
-        ),
-        [("Totals of every network", totals_table(by_name))],
-        {setting: _pictures(sums) for setting, sums in by_name.items()},
-        _RETRAINING if replaced else _NOTES[0],
+def overview(run: Run, networks: DataFrame) -> tuple[list[str], Table]:
+    """Return sentences, and a table with one row per setting and network.
+
+    Args:
+        run: results of the layers.
+        networks: rows of networks.csv; may be empty.
+    """
+    sums = {setting: network_sums(run.within(setting)) for setting in run.settings}
+    whole = {
+        setting: {one.network: one for one in network_breakdowns(run, networks, setting)[0]}
+        for setting in run.settings
+    }
+    first = next(iter(sums), "")
+    sentences = _sentences(sums[first], whole[first], run) if first else []
+    if len(sums) > 1:
+        sentences = [f"On {first}: {sentence}" for sentence in sentences]
+    heads = (
+        "setting", "network", "end to end", f"layers, {run.baseline}", "separable (95 %)",
+        "MAC ratio", "fastest per layer (95 %)",
+    )  # fmt: skip
+    rows = [
+        (setting, one.workload, *_overview_cells(one, whole[setting].get(one.workload)))
+        for setting, own in sums.items()
+        for one in own
+    ]
+    return sentences, Table.by_setting(heads, rows, heads[2:])
+
+
+def _overview_cells(one: NetworkSum, whole: NetworkBreakdown | None) -> tuple[str, ...]:
+    replaced, fastest = one.replaced, one.choices.get(FASTEST)
+    return (
+        formatting.time(*whole.end_to_end.time) if whole else "",
+        formatting.time(*one.standard.sum.time) if one.choices else formatting.NO_VALUE,
+        formatting.speedup(*replaced.speedup) if replaced else "",
+        formatting.speedup(replaced.mac_ratio) if replaced else "",
+        formatting.speedup(*fastest.speedup) if fastest else "",
     )
 
 
-def _gains(sums: Sequence[NetworkSum]) -> list[Gain]:
-    """Return measured and expected speedups: against the standard network, and replaced."""
-    gains = [
-        Gain(f"{one.workload} against {standard.workload}",
-             ratio(standard.standard.sum, one.standard.sum),
-             standard.standard.macs / one.standard.macs)
-        for one, standard in standard_pairs(sums)
-    ]  # fmt: skip
-    return gains + [
-        Gain(f"{one.workload}, separable", one.replaced.speedup, one.replaced.mac_ratio)
-        for one in sums
-        if one.choices and one.replaced
-    ]
-
-
-def _sentences(sums: Sequence[NetworkSum], baseline: str) -> list[str]:
-    lines = [
-        f"{gain.name}: {formatting.speedup(*gain.measured)} as fast; expected from the MAC "
-        f"count: {formatting.digits(gain.mac_ratio)}."
-        for gain in _gains(sums)
-    ]
+def _sentences(
+    sums: Sequence[NetworkSum], whole: Mapping[str, NetworkBreakdown], run: Run
+) -> list[str]:
+    """Return the speedups of networks over their standard versions, then of other choices."""
+    lines = []
+    for one, standard in standard_pairs(sums):
+        times = [_total(each, whole) for each in (standard, one)]
+        how = "end to end" if whole.keys() >= {one.workload, standard.workload} else "in its layers"
+        lines.append(
+            f"{one.workload} is {formatting.speedup(*ratio(*times))} as fast as "
+            f"{standard.workload} {how}, with {formatting.speedup(_mac_ratio(one, standard))} "
+            "fewer MACs."
+        )
+    for name, choices in (
+        ("separable layers", [one.replaced for one in sums]),
+        ("the fastest backend per layer", [one.choices.get(FASTEST) for one in sums]),
+    ):
+        if speedups := [choice.speedup for choice in choices if choice]:
+            faster = [speedup.value for speedup in speedups if speedup.low > 1 + run.margin]
+            gains = f", by {formatting.times(min(faster), max(faster))}" if faster else ""
+            count = formatting.count(len(speedups), "network")
+            lines.append(f"The layers of {len(faster)} of {count} are faster with {name}{gains}.")
     if missing := [one.workload for one in sums if not one.choices]:
-        lines.append(f"No total, because a layer has no time on {baseline}: {', '.join(missing)}.")
+        lines.append(
+            f"No total, because a layer has no time on {run.baseline}: {', '.join(missing)}."
+        )
     return lines
+
+
+def _total(one: NetworkSum, whole: Mapping[str, NetworkBreakdown]) -> Sum:
+    return whole[one.workload].end_to_end if one.workload in whole else one.standard.sum
+
+
+def _mac_ratio(one: NetworkSum, standard: NetworkSum) -> float:
+    return standard.standard.macs / one.standard.macs
+
+
+def section(run: Run, networks: DataFrame) -> Section | None:
+    """Return the totals of all networks in all settings; None if the run has no network."""
+    sums = {setting: network_sums(run.within(setting)) for setting in run.settings}
+    if not any(sums.values()):
+        return None
+    sentences, table = overview(run, networks)
+    first = next(iter(sums))
+    layers = layers_table(run.within(first))
+    return Section.of_settings(
+        TITLE,
+        next(iter(sentences), ""),
+        [
+            ("Networks", table),
+            (f"Layers on which another backend saves most, {first}", layers),
+            ("Totals of all choices", totals_table(sums)),
+        ],
+        {name: _pictures(own) if name == first else () for name, own in sums.items()},
+        _NOTE,
+    )
 
 
 def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
-    gains = [gain._replace(name=gain.name.replace(" ", "\n", 1)) for gain in _gains(sums)]
+    gains = [
+        Gain(f"{one.workload}\nagainst {standard.workload}",
+             ratio(standard.standard.sum, one.standard.sum), _mac_ratio(one, standard))
+        for one, standard in standard_pairs(sums)
+    ]  # fmt: skip
+    gains += [
+        Gain(f"{one.workload},\nseparable", one.replaced.speedup, one.replaced.mac_ratio)
+        for one in sums
+        if one.replaced
+    ]
     return (
         draw_gains(gains),
         draw_work(sums),
     )
 
 
-def totals_table(by_name: Mapping[str, Sequence[NetworkSum]]) -> Table:
+def layers_table(run: Run) -> Table:
+    """Return the layers of each network on which another backend saves most time."""
+    heads = ("network", "layer", "calls", run.baseline, "backend", "speedup (95 %)", "saves")
+    rows = [
+        (
+            str(row["workload"]),
+            str(row["label"]).removeprefix(f"{row['workload']} "),
+            str(int(row["layer_count"])),
+            formatting.seconds(row["baseline_s"]),
+            str(row["backend"]),
+            formatting.speedup(row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"]),
+            formatting.seconds(row["saving_s"]),
+        )
+        for row in largest_savings(run, _LAYERS_PER_NETWORK).to_dict("records")
+    ]
+    return Table(heads, rows, frozenset({"calls", run.baseline, "speedup (95 %)", "saves"}))
+
+
+def totals_table(sums: Mapping[str, Sequence[NetworkSum]]) -> Table:
     """Return one row per setting, network and choice."""
+    numbers = ("time (95 %)", "speedup (95 %)", "MAC ratio", "MACs", "parameters")
     rows = [
         (setting, one.workload, choice.name, *_cells(choice))
-        for setting, sums in by_name.items()
-        for one in sums
+        for setting, own in sums.items()
+        for one in own
         for choice in one.choices.values()
     ]
-    numbers = ("time (95 %)", "times faster (95 %)", "expected from MACs", "MACs", "parameters")
-    heads = ("setting", "network", "choice", *numbers, "layers per backend")
-    return Table.by_setting(heads, rows, numbers)
+    return Table.by_setting(("setting", "network", "choice", *numbers), rows, numbers)
 
 
 def _cells(choice: NetworkChoice) -> tuple[str, ...]:
     is_standard = choice.name == STANDARD
-    layers = Counter(choice.backends.values()).most_common()
     return (
         formatting.time(*choice.sum.time),
-        "1 (baseline)" if is_standard else formatting.speedup(*choice.speedup),
-        "1" if is_standard else formatting.digits(choice.mac_ratio),
+        "" if is_standard else formatting.speedup(*choice.speedup),
+        "" if is_standard else formatting.speedup(choice.mac_ratio),
         formatting.operations(choice.macs),
         formatting.operations(choice.parameters),
-        ", ".join(f"{name} {count}" for name, count in layers),
     )
