@@ -1,23 +1,33 @@
-"""Figures of small, usual and extreme runs: no text is cut or overlaps another one."""
+"""Figures of small, usual and extreme runs: no text is cut, overlaps another or is too small."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.harness import page as harness
+from convsweep.analysis.model_advice import write_model
 from convsweep.problems.problem import ConvProblem
 from convsweep.report import build
 from convsweep.report.pages import Page
-from convsweep.report.plots.style import drawing_style
+from convsweep.report.plots import Picture
+from convsweep.report.plots.axes import add_panels, panel_columns
+from convsweep.report.plots.style import drawing_style, new_figure
+from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import Row
+from tests.support import synthetic_networks
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
-from tests.support.figure_texts import layout_faults
+from tests.support.figure_texts import layout_faults, visible_texts
+from tests.support.synthetic_families import FASTER, LAYERS, family_rows
 
+RESULTS = Path(__file__).parents[3] / "results"
 LONG = "a_backend_of_a_plug_in_with_a_long_name"
 PAIR = ("torch_conv", "separable")
+MANY = ("torch_conv", *(f"{LONG}_{i}" for i in range(40)))
 
 
 def in_settings(rows: Iterable[Row]) -> list[Row]:
@@ -26,6 +36,14 @@ def in_settings(rows: Iterable[Row]) -> list[Row]:
         replace(row, memory_format=memory_format, threads=threads)
         for memory_format, threads in (("contiguous", 1), ("channels_last", 2))
         for row in rows
+    ]
+
+
+def of_network(name: str, problems: Iterable[ConvProblem], **how: object) -> list[Row]:
+    return [
+        replace(row, workload=name, layer=f"features.{name}.{i}.conv", layer_count=i + 1)
+        for i, problem in enumerate(problems)
+        for row in made.rows([problem], passes=2, **how)
     ]
 
 
@@ -46,16 +64,33 @@ def volumes() -> list[Row]:
     return study_of.rows(problems)
 
 
-def long_names() -> list[Row]:
-    backends = ["torch_conv", *(f"{LONG}_{i}" for i in range(14))]
-    problems = made.grid((4, 64), (7, 56), (3,))
-    on_grid = made.rows(problems, backends=backends, passes=2)
-    layers = [
-        replace(row, workload=f"network_{LONG}", layer=f"features.{LONG}.{i}.conv")
-        for i, problem in enumerate(problems)
-        for row in made.rows([problem], backends=backends, passes=2)
+def forty_panels() -> list[Row]:
+    return [
+        row
+        for device in ("cpu", "cuda")
+        for row in made.rows(made.grid((4, 64), (7,), (3,)), backends=MANY, passes=2, device=device)
     ]
-    return on_grid + layers
+
+
+def long_names() -> list[Row]:
+    problems = made.grid((4, 64), (7, 56), (3,))
+    on_grid = made.rows(problems, backends=MANY[:15], passes=2)
+    return on_grid + of_network(f"network_{LONG}", problems, backends=MANY[:15])
+
+
+def fifteen_networks() -> list[Row]:
+    layers = [made.square(c, 56, 3) for c in (16, 64)]
+    names = [f"network_{LONG}_{i}" for i in range(15)]
+    return [row for name in names for row in of_network(name, layers, backends=PAIR)]
+
+
+def families_of_long_names() -> list[Row]:
+    longer = {name: f"{LONG}_{name}" for name in FASTER}
+    return [
+        replace(row, backend=longer.get(row.backend, row.backend))
+        for row in family_rows(LAYERS | {f"{LONG}.{i}": (1, made.square(8 * i, 28, 3))
+                                         for i in range(1, 9)}, passes=2)
+    ]  # fmt: skip
 
 
 def wide_range() -> list[Row]:
@@ -65,32 +100,112 @@ def wide_range() -> list[Row]:
     return made.rows(made.grid((1, 4096), (1, 512), (3, 31)), backends=PAIR, seconds=seconds)
 
 
+def many_cells() -> list[Row]:
+    channels = [2**power for power in range(12)]
+    return made.rows(made.grid(channels, range(7, 7 + 14), (3,)), backends=PAIR, passes=1)
+
+
 RUNS: dict[str, Callable[[], list[Row]]] = {
     "one case": lambda: made.rows([made.square(8, 7, 3)], backends=("torch_conv",), passes=1),
-    "one pair": lambda: made.rows([made.square(8, 7, 3)], backends=PAIR, passes=2, noise=1.0),
-    "network": made.network,
-    "usual, in two settings": lambda: in_settings(
-        study_of.rows(made.grid((8, 128), (14, 28), (3,)))
+    "all skipped": lambda: made.rows(
+        made.grid((4, 16), (7,)), passes=1, judge=lambda *_: ("skipped", "no")
     ),
+    "one pair": lambda: made.rows([made.square(8, 7, 3)], backends=PAIR, passes=2, noise=1.0),
+    "one layer": lambda: of_network("net", [made.square(8, 7, 3)], backends=PAIR),
+    "network": made.network,
+    "usual": lambda: study_of.rows(made.grid((8, 32, 128), (14, 28, 56), (3, 5))),
+    "two settings": lambda: in_settings(study_of.rows(made.grid((8, 128), (14, 28), (3,)))),
+    "whole networks": synthetic_networks.rows,
+    "families": families_of_long_names,
     "many axes": many_axes,
+    "many cells": many_cells,
     "volumes": volumes,
+    "forty panels": forty_panels,
     "long names": long_names,
+    "fifteen networks": fifteen_networks,
     "wide range": wide_range,
+    "model": lambda: of_network("mine", made.grid((8, 64), (7, 56), (1, 3)), backends=PAIR),
+    "large model": lambda: of_network(LONG, made.grid((8, 64), range(9, 20), (3,)), backends=PAIR),
 }
+EMPTY = {"one case", "all skipped"}
+
+
+def drawn(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
+    """Return the pictures of a run's report, without writing it."""
+    pages: list[Page] = []
+    monkeypatch.setattr(build, "write_pages", lambda out, page: pages.append(page) or out)
+    build.write_report(run, out)
+    return [*pages[0].pictures]
+
+
+def check(name: str, pictures: list[Picture]) -> None:
+    """Check texts in and around the pictures; print how many they are."""
+    found = {picture.name: layout_faults(picture.figure) for picture in pictures}
+    texts = sum(len(visible_texts(picture.figure)) for picture in pictures)
+    print(f"{name}: {len(pictures)} figures, {texts} texts")  # noqa: T201
+    faults = {picture: of_picture for picture, of_picture in found.items() if of_picture}
+    assert not faults, json.dumps(faults, indent=1)
+    for picture in pictures:
+        assert len(picture.title) <= 90
+        assert len(picture.alt) > 20
+        assert len(picture.caption.split()) <= 25
+        assert ". " not in picture.caption
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_no_text_of_a_figure_is_cut_or_overlaps_another(
+def test_every_text_of_a_run_has_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    found: dict[str, list[str]] = {}
+    run = made.write(tmp_path / "run", RUNS[name](), made.ENVIRONMENT)
+    if "model" in name:
+        write_model(run, {"name": f"{LONG}:{LONG}"})
+    if name == "whole networks":
+        table = NETWORKS_TABLE.open(run)
+        table.append(*synthetic_networks.inside("net"), *synthetic_networks.inside("net_standard"))
+        table.close()
+    pictures = drawn(run, tmp_path / "out", monkeypatch)
+    assert bool(pictures) == (name not in EMPTY)
+    check(name, pictures)
 
-    def check(out: Path, page: Page) -> Path:
-        with drawing_style():
-            found.update({p.name: layout_faults(p.figure) for p in page.pictures})
-        return out
 
-    monkeypatch.setattr(build, "write_pages", check)
-    build.write_report(made.write(tmp_path / "run", RUNS[name](), made.ENVIRONMENT), tmp_path / "r")
-    faults = {picture: texts for picture, texts in found.items() if texts}
-    assert not faults, json.dumps(faults, indent=1)
+def test_every_text_of_the_accuracy_study_has_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    check("accuracy", drawn(RESULTS / "accuracy", tmp_path / "out", monkeypatch))
+
+
+def test_every_text_of_the_harness_report_has_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found: list[str] = []
+    monkeypatch.setattr(harness, "png", lambda figure: found.extend(layout_faults(figure)) or b"")
+    harness.write_page(RESULTS / "harness", tmp_path)
+    assert len([*(tmp_path / "figures").iterdir()]) == 3
+    assert not found
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 40])
+def test_titles_of_any_number_of_panels_have_room(number: int):
+    with drawing_style():
+        figure = new_figure(1.3 + 2.7 * math.ceil(number / panel_columns(number)))
+        add_panels(figure, [f"kernel 3x3, separable weight, input {i}x{i}" for i in range(number)],
+                   "input channels", "time per call")  # fmt: skip
+    assert layout_faults(figure) == []
+
+
+def faults_of(*texts: tuple[float, float, str], **how: object) -> list[str]:
+    with drawing_style():
+        figure = new_figure(2)
+        for x, y, text in texts:
+            figure.text(x, y, text, **how)
+    return [fault.partition(":")[0] for fault in layout_faults(figure)]
+
+
+def test_faults_are_found():
+    titles = [(0.1, 0.5, "kernel 3x3, separable weight, input 7x7"), (0.4, 0.5, "kernel 3x3")]
+    assert faults_of(*titles, fontsize=10) == ["overlap"]
+    assert faults_of((0.9, 0.5, "a title that is cut at the edge")) == ["outside"]
+    assert faults_of((0.1, 0.5, "small"), fontsize=7.9) == ["below 8 points"]
+    tilted = [(0.1, 0.3, "torch_prepacked"), (0.14, 0.3, "winograd_numba")]
+    assert faults_of(*tilted, rotation=35) == []  # their upright boxes overlap
+    assert faults_of(*tilted, rotation=5) == ["overlap"]

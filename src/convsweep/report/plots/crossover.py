@@ -35,8 +35,8 @@ class Surface(NamedTuple):
 def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     """Draw one setting; None without two numbers of channels and two sizes."""
     found = comparison.replacements
-    start = {each.size: each.channels for each in comparison.thresholds}
-    panels = lay_out([r for r in found if r.workload is None])
+    start = {each.size: each.channels or math.inf for each in comparison.thresholds}
+    panels = surfaces([r for r in found if r.workload is None])
     if not panels:
         return None
     shown = panels[:MOST_PANELS]
@@ -66,7 +66,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     )
 
 
-def lay_out(replacements: Sequence[Replacement]) -> list[Surface]:
+def surfaces(replacements: Sequence[Replacement]) -> list[Surface]:
     """Return one panel per kernel, batch size and other feature that varies, if it has cells."""
     parts: dict[tuple[str, ...], dict[tuple[int, str], Replacement]] = {}
     for replacement in sorted(replacements, key=_order):
@@ -74,11 +74,11 @@ def lay_out(replacements: Sequence[Replacement]) -> list[Surface]:
         cell = (problem.in_channels, format_size(problem.input_size))
         features = tuple(feature(problem) for feature in _FEATURES)
         parts.setdefault(features, {}).setdefault(cell, replacement)
-    surfaces = {key: panel for key, cells in parts.items() if (panel := _surface(cells))}
-    varying = [i for i in range(len(_FEATURES)) if len({key[i] for key in surfaces}) > 1]
+    found = {key: panel for key, cells in parts.items() if (panel := _surface(cells))}
+    varying = [i for i in range(len(_FEATURES)) if len({key[i] for key in found}) > 1]
     return [
         panel._replace(name=", ".join(key[i] for i in varying or [_KERNEL]))
-        for key, panel in surfaces.items()
+        for key, panel in found.items()
     ]
 
 
@@ -144,10 +144,12 @@ def _draw_panel(ax: Axes, panel: Surface, scale: SpeedupColors, points: int) -> 
     as_cells(ax)
 
 
-def _draw_line(ax: Axes, panel: Surface, start: Mapping[str, int | None]) -> None:
+def _draw_line(ax: Axes, panel: Surface, start: Mapping[str, float]) -> None:
     """Draw the steps below which some problem of the same input size is not faster."""
     heights = [
-        sum(channels < (start.get(size) or math.inf) for channels in panel.channels) - 0.5
+        sum(channels < start[size] for channels in panel.channels) - 0.5
+        if size in start
+        else np.nan
         for size in panel.sizes
     ]
     if any(0 < height + 0.5 < len(panel.channels) for height in heights):

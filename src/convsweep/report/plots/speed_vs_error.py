@@ -91,7 +91,7 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
     ax.xaxis.minorticks_off()
     ax.set_xlabel("relative error: largest difference / largest output")
-    ax.set_ylabel(f"speedup: time of\n{field.baseline_label} / time of the backend")
+    ax.set_ylabel(f"speedup over {formatting.shorten(field.baseline_label)}")
 
 
 def _finding(field: Candidates, points: dict[str, BackendPoint]) -> str:

@@ -125,24 +125,29 @@ def drawing_style() -> AbstractContextManager[None]:
 
 def new_figure(height: float) -> Figure:
     """Return an empty figure as wide as a page, `height` inches high."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     DataCanvas(figure)
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG; the same run gives the same bytes.
-
-    A figure whose names and legend leave no room for a panel gets higher.
-    """
+def lay_out(figure: Figure) -> None:
+    """Place all panels and texts. A figure without room for them gets higher."""
     for _ in range(_ENLARGEMENTS):
         with drawing_style(), warnings.catch_warnings(record=True) as found:
             warnings.filterwarnings("always", _NO_ROOM)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+            figure.draw_without_rendering()
         if not any(str(one.message).startswith(_NO_ROOM) for one in found):
             break
         figure.set_figheight(_LARGER * figure.get_figheight())
+    figure.set_layout_engine("none")  # keeps the places
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as a PNG of few colours; the same run gives the same bytes."""
+    lay_out(figure)
+    drawn = io.BytesIO()
+    with drawing_style():
+        figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
     few_colors = Image.open(drawn).convert("RGB").quantize(dither=Image.Dither.NONE)
     file = io.BytesIO()
     few_colors.save(file, "png", optimize=True)
