@@ -1,159 +1,109 @@
-"""Settings of a run compared: mean speedups, the best one per problem, images per second."""
+"""Settings compared: the same backend on the same layer in two dtypes, batch sizes and so on."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas import DataFrame
 
-from convsweep.analysis.best_backend import best_backends
-from convsweep.analysis.estimates import UNKNOWN, Interval, equal_mean, estimate, interval
+from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, estimate, interval
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
-from convsweep.analysis.setting_pairs import pair_settings, varied
-from convsweep.results.schema import SIBLING_COLUMNS
+from convsweep.analysis.verdicts import verdicts
+from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS
+from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES, SIBLING_COLUMNS
 
-_ONE_PROBLEM = ("environment_id", "driver", "label")
+_ORDER = {value: place for place, value in enumerate((*DTYPES, *MEMORY_FORMATS, *CACHES))}
+SETTING_SPEEDUP = ("setting_speedup", "setting_speedup_ci_low", "setting_speedup_ci_high")
+
+
+class SettingPairs(NamedTuple):
+    """Speedups of settings: seconds per image in one setting / in another, paired by pass."""
+
+    table: DataFrame
+    """Positions `case` and `base`, the `axis` in which they differ (empty: several, and `base` is
+    in the first setting), `SETTING_SPEEDUP` of `case` over `base`, and its `verdict`."""
+    log_speedup: Array  # (pairs, passes)
+    is_first: NDArray[np.bool_]  # whether a case is in the first setting of the run
 
 
 class SettingSpeedup(NamedTuple):
-    """One value of an axis against its first value: geometric mean over problems."""
+    """One value of an axis against the first one: geometric mean over problems."""
 
     axis: str
     value: str
     first: str
     backend: str
-    others: str
-    """The values of the other axes that vary, such as `contiguous, 1 thread`."""
+    others: str  # the values of the other axes, such as `contiguous, 1 thread`
     speedup: Interval
-    problems: int
-    verdicts: Counter[str]
-    """Problems per verdict, corrected for all pairs of settings in the run."""
+    verdicts: Counter[str]  # problems per verdict, corrected for all pairs of the run
 
 
-class BestSetting(NamedTuple):
-    """Fastest backend and setting of one problem."""
-
-    label: str
-    backend: str
-    setting: str
-    time: Interval
-    speedup: Interval
-    """Over the fastest backend in the first setting."""
-    relative_err: float
-    significant: bool
-    """Whether it is faster than all others, corrected for the number of problems."""
+def varied(cases: DataFrame) -> dict[str, list[Any]]:
+    """Return the values of each axis that varies; the others are relative to the first one."""
+    values = {
+        axis: sorted(set(cases[axis]), key=lambda value: (_ORDER.get(value, 0), value))
+        for axis in SETTING_AXES
+    }
+    return {axis: own for axis, own in values.items() if len(own) > 1}
 
 
-class BatchRates(NamedTuple):
-    """Images per second of one backend on one layer, by batch size."""
+def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> SettingPairs:
+    """Pair timed cases with those of the first value of one axis, and of all axes.
 
-    setting: str
-    label: str
-    backend: str
-    images_per_s: dict[int, Interval]
+    Verdicts are corrected for the number of all pairs. `log_s` are the logarithms of the seconds,
+    (cases, passes).
+    """
+    axes = varied(cases)
+    differs = DataFrame(index=range(len(cases)))
+    for axis, values in axes.items():
+        differs[axis] = cases[axis].ne(values[0]).to_numpy(dtype=bool)
+    several = _pairs(cases, differs).assign(axis="")
+    several = several[differs.loc[several["case"]].sum(axis=1).to_numpy() > 1]
+    parts = (_pairs(cases, differs[[axis]]).assign(axis=axis) for axis in axes)
+    table = pd.concat([*parts, several], ignore_index=True)
+    log_image_s = log_s - np.log(cases[BATCH_SIZE].to_numpy(dtype="float64"))[:, np.newaxis]
+    logs = log_image_s[table["base"]] - log_image_s[table["case"]]
+    known = ~np.isnan(logs).all(axis=1)
+    table, logs = table[known].reset_index(drop=True), logs[known]
+    found = estimate(logs)
+    table[[*SETTING_SPEEDUP]] = bounds(found).T
+    table["verdict"] = verdicts(found, margin)
+    return SettingPairs(table, logs, ~differs.any(axis=1).to_numpy(dtype=bool))
 
-    @property
-    def best(self) -> int:
-        """The batch size with the most images per second."""
-        return max(self.images_per_s, key=lambda size: self.images_per_s[size].value)
+
+def _pairs(cases: DataFrame, differs: DataFrame) -> DataFrame:
+    """Return each case that differs from the first value of an axis, with the one that does not."""
+    same = [axis for axis in SETTING_AXES if axis not in differs]
+    keys = cases.groupby([*SIBLING_COLUMNS, "backend", *same], dropna=False, sort=False)
+    number, is_base = keys.ngroup().to_numpy(), ~differs.any(axis=1).to_numpy(dtype=bool)
+    bases = np.full(len(cases), -1)
+    bases[number[is_base]] = np.flatnonzero(is_base)
+    case = np.flatnonzero(~is_base & (bases[number] >= 0))
+    return DataFrame({"case": case, "base": bases[number[case]]})
 
 
 def setting_speedups(run: Run) -> list[SettingSpeedup]:
     """Return the mean speedup per value, backend, and values of the other axes."""
     cases = run.cases[run.cases["status"] == "ok"].reset_index(drop=True)
     axes, pairs = varied(cases), pair_settings(cases, run.log_s(cases), run.margin)
+    orders = axes | {"backend": run.backends}
     own = cases.loc[pairs.table["case"]].reset_index(drop=True)
+    own = own.assign(**{name: pd.Categorical(own[name], orders[name]) for name in orders})
     in_means = own["label"].isin(run.without_fully_connected.cases["label"])
     found = []
     for axis, values in axes.items():
-        others = [name for name in axes if name not in (axis, "batch_size")]
-        names = [*others, axis]
+        others = [name for name in axes if name not in (axis, BATCH_SIZE)]
         of_axis = own[in_means & pairs.table["axis"].eq(axis)]
-        groups: Mapping[Any, Any] = of_axis.groupby([*names, "backend"]).groups
-        orders = [*(axes[name] for name in names), run.backends]
-        for *chosen, value, backend in sorted(
-            groups, key=lambda key: [order.index(v) for order, v in zip(orders, key, strict=True)]
-        ):
-            rows = groups[*chosen, value, backend]
-            found.append(
-                SettingSpeedup(
-                    axis,
-                    name_setting(axis, value),
-                    name_setting(axis, values[0]),
-                    str(backend),
-                    ", ".join(map(name_setting, others, chosen)),
-                    interval(equal_mean(pairs.log_speedup[rows])),
-                    len(rows),
-                    Counter(pairs.table.loc[rows, "verdict"]),
-                )
-            )
+        groups = of_axis.groupby([*others, axis, "backend"], observed=True)
+        for (*chosen, value, backend), part in groups:
+            name, first = (name_setting(axis, one) for one in (value, values[0]))
+            rest = ", ".join(map(name_setting, others, chosen))
+            mean = interval(equal_mean(pairs.log_speedup[part.index]))
+            counts = Counter(pairs.table.loc[part.index, "verdict"])
+            found.append(SettingSpeedup(axis, name, first, str(backend), rest, mean, counts))
     return found
-
-
-def best_settings(run: Run) -> list[BestSetting]:
-    """Return the fastest setting of each problem, with the first cache state.
-
-    Returns nothing if no dtype, memory format, number of threads or device varies.
-    """
-    cases = run.cases[run.cases["status"] == "ok"]
-    axes = varied(cases)
-    if "cache" in axes:  # nobody chooses it
-        cases = cases[cases["cache"] == axes["cache"][0]]
-    axes = {name: own for name, own in axes.items() if name not in ("cache", "batch_size")}
-    if not axes:
-        return []
-    is_first = cases[[*axes]].eq([own[0] for own in axes.values()]).all(axis=1)
-    found = []
-    for _, row in best_backends(run._replace(cases=cases), by=_ONE_PROBLEM).iterrows():
-        same = cases[[*_ONE_PROBLEM]].eq(row[[*_ONE_PROBLEM]]).all(axis=1)
-        fastest, speedup = cases[is_first & same].nsmallest(1, "median_s"), UNKNOWN
-        if len(fastest):
-            logs = run.log_s(fastest) - run.log_s(row.to_frame().T)
-            speedup = interval(estimate(logs[0]))
-        found.append(
-            BestSetting(
-                str(row["label"]),
-                str(row["backend"]),
-                ", ".join(name_setting(name, row[name]) for name in axes),
-                _time(row),
-                speedup,
-                float(row["relative_err"]) if pd.notna(row["relative_err"]) else math.nan,
-                bool(row["significant"]) if pd.notna(row["significant"]) else False,
-            )
-        )
-    return found
-
-
-def batch_rates(run: Run) -> list[BatchRates]:
-    """Return the images per second of each backend and layer with several batch sizes."""
-    cases = run.cases[run.cases["status"] == "ok"]
-    others = [axis for axis in varied(cases) if axis != "batch_size"]
-    found = []
-    keys = [*others, *SIBLING_COLUMNS, "backend"]
-    for _, own in cases.groupby(keys, dropna=False, sort=False):
-        if len(own) > 1:
-            first = own.iloc[0]
-            words = first["label"].split()
-            rates = {int(row["batch_size"]): _rate(row) for _, row in own.iterrows()}
-            found.append(
-                BatchRates(
-                    ", ".join(name_setting(axis, first[axis]) for axis in others),
-                    " ".join(word for word in words if word != f"N{first['batch_size']}"),
-                    str(first["backend"]),
-                    dict(sorted(rates.items())),
-                )
-            )
-    return found
-
-
-def _time(row: Any) -> Interval:
-    return Interval(row["median_s"], row["ci_low_s"], row["ci_high_s"])
-
-
-def _rate(row: Any) -> Interval:
-    size, (value, low, high) = int(row["batch_size"]), _time(row)
-    return Interval(size / value, size / high, size / low)

@@ -11,8 +11,7 @@ from pandas import DataFrame
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate
 from convsweep.analysis.roofline import attainable
-from convsweep.analysis.setting_pairs import SPEEDUP as SETTING_SPEEDUP
-from convsweep.analysis.setting_pairs import pair_settings
+from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
 from convsweep.analysis.verdicts import verdicts
 from convsweep.results.schema import BASELINE, CASE, CASE_COLUMNS, MARGIN
 

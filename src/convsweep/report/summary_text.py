@@ -5,19 +5,22 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
+from convsweep.analysis.settings import SettingSpeedup, setting_speedups
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.setting_sentences import setting_sentences
+from convsweep.results.schema import BATCH_SIZE
 from convsweep.results.store import RunFolder
 
 MOST_SENTENCES, MOST_WORDS = 8, 25
 """Sentences of a summary, and words of each."""
 _MOST_SETTINGS = 2  # that have sentences of their own
 _MOST_NAMES = 3
+_MOST_VALUES = 3  # of a setting
 _ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
 
 
@@ -47,6 +50,35 @@ def summary_sentences(
         *name_fully_connected(run),
     ]
     return sentences[:MOST_SENTENCES]
+
+
+def setting_sentences(run: Run) -> list[str]:
+    """Return one sentence per axis of settings: the baseline in its values, against the first.
+
+    The other axes have their first values. Without the baseline it is another backend.
+    """
+    sentences = []
+    for axis, group in groupby(setting_speedups(run), key=lambda one: one.axis):
+        [first, *_] = every = [*group]
+        own = [one for one in every if (one.backend, one.others) == (first.backend, first.others)]
+        if axis == BATCH_SIZE or len(own) > _MOST_VALUES:
+            own = [max(own, key=lambda one: one.speedup.value)]
+        problems = formatting.count(sum(first.verdicts.values()), "problem")
+        where = "; ".join(filter(None, [f"{first.backend}, {problems}", first.others]))
+        sentences.append(f"{_setting_finding(own)} ({where}).")
+    return sentences
+
+
+def _setting_finding(own: Sequence[SettingSpeedup]) -> str:
+    best, first = own[0], own[0].first
+    if best.axis == BATCH_SIZE:
+        most, ratio = best.value, f", {formatting.speedup(*best.speedup)} those of {first}"
+        if best.speedup.value < 1:
+            most, ratio = first, ""
+        return f"{most.capitalize()} gives the most images per second{ratio}"
+    verb = "are" if best.axis == "threads" else "is"
+    parts = [f"{one.value} {verb} {formatting.speedup(*one.speedup)}" for one in own]
+    return f"{formatting.join(parts)} as fast as {first}"
 
 
 def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:

@@ -128,7 +128,8 @@ PROBLEM_COLUMNS = tuple(
     name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
 )
 """Columns that must be equal for two times to be divided by each other."""
-SETTING_AXES = ("device", "dtype", "memory_format", "threads", "cache", "batch_size")
+BATCH_SIZE = "batch_size"
+SETTING_AXES = ("device", "dtype", "memory_format", "threads", "cache", BATCH_SIZE)
 """Columns in which siblings differ: the same layer in several settings, or several batch sizes."""
 SIBLING_COLUMNS = tuple(name for name in PROBLEM_COLUMNS if name not in ("problem", *SETTING_AXES))
 """Columns that are equal for siblings."""

@@ -2,89 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from convsweep import formatting
+from convsweep.analysis.best_backend import best_backends
+from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
-from convsweep.analysis.settings import (
-    SettingSpeedup,
-    batch_rates,
-    best_settings,
-    setting_speedups,
-)
+from convsweep.analysis.settings import SETTING_SPEEDUP, setting_speedups, varied
+from convsweep.analysis.summary import TIME, interval_of
 from convsweep.analysis.verdicts import DIRECTIONS
 from convsweep.report.pages import Section
-from convsweep.report.setting_sentences import setting_sentences
+from convsweep.report.summary_text import setting_sentences
 from convsweep.report.table import Table
+from convsweep.results.schema import BATCH_SIZE, SIBLING_COLUMNS
+
+_ONE_PROBLEM = ("environment_id", "driver", "cache", "label")  # equal for settings to choose from
 
 
 def section(run: Run) -> Section | None:
     """Return the section; None if no setting varies."""
-    found = setting_speedups(run)
-    best, rates = _best_table(run), _rates_table(run)
-    if not (found or best.rows or rates.rows):
+    if not (sentences := setting_sentences(run)):
         return None
-    return Section.of_settings(
-        "Settings compared",
-        next(iter(setting_sentences(run)), ""),
-        [
-            ("Mean speedup per setting", _speedups_table(found)),
-            ("Fastest setting per problem", best),
-            ("Images per second by batch size", rates),
-        ],
-        {},
-    )
-
-
-def _speedups_table(found: list[SettingSpeedup]) -> Table:
-    heads = ("setting", "against", "others", "backend", "problems", "speedup", *DIRECTIONS,
-             "undecided")  # fmt: skip
-    rows = [
-        (
-            one.value,
-            one.first,
-            one.others,
-            one.backend,
-            str(one.problems),
-            formatting.speedup(*one.speedup),
-            *(str(one.verdicts[verdict] or "") for verdict in heads[6:]),
-        )
-        for one in found
+    tables = [
+        ("Mean speedup per setting", _speedups_table(run)),
+        ("Fastest setting per problem", _best_table(run)),
+        ("Images per second by batch size", _rates_table(run)),
     ]
+    return Section.of_settings("Settings compared", sentences[0], tables, {})
+
+
+def _speedups_table(run: Run) -> Table:
+    heads = ("setting", "against", "others", "backend", "speedup", *DIRECTIONS, "undecided")
+    rows = [
+        (one.value, one.first, one.others, one.backend, formatting.speedup(*one.speedup),
+         *(str(one.verdicts[verdict] or "") for verdict in heads[5:]))
+        for one in setting_speedups(run)
+    ]  # fmt: skip
     return Table(heads, rows, frozenset(heads[4:])).filled
 
 
 def _best_table(run: Run) -> Table:
-    heads = ("problem", "fastest setting", "backend", "time", "speedup over the first setting",
+    heads = ("problem", "fastest setting", "backend", "time", "speedup over its first setting",
              "relative error", "significant")  # fmt: skip
+    axes = [axis for axis in varied(run.cases) if axis != BATCH_SIZE]
+    best = best_backends(run, by=_ONE_PROBLEM)
     rows = [
-        (
-            one.label,
-            one.setting,
-            one.backend,
-            formatting.time(*one.time),
-            formatting.speedup(*one.speedup),
-            formatting.error(one.relative_err),
-            "yes" if one.significant else "",
-        )
-        for one in best_settings(run)
-    ]
-    return Table(heads, rows, frozenset(heads[3:6])).filled
+        (str(row["label"]), _setting(row, axes), str(row["backend"]),
+         formatting.time(*interval_of(row, TIME)),
+         formatting.speedup(*interval_of(row, SETTING_SPEEDUP)),
+         formatting.error(row["relative_err"]), "yes" if row["significant"] else "")
+        for row in best.fillna({"significant": False}).to_dict("records")
+        if axes != ["cache"]
+    ]  # fmt: skip
+    return Table(heads, rows if axes else [], frozenset(heads[3:6])).filled
 
 
 def _rates_table(run: Run) -> Table:
-    found = batch_rates(run)
-    sizes = sorted({size for one in found for size in one.images_per_s})
+    cases, axes = run.cases[run.cases["status"] == "ok"], varied(run.cases)
+    sizes = axes.pop(BATCH_SIZE, [])
     heads = ("setting", "problem", "backend", *(f"batch {size}" for size in sizes), "most")
-    rows = [
-        (
-            one.setting,
-            one.label,
-            one.backend,
-            *(
-                formatting.interval(*one.images_per_s[size]) if size in one.images_per_s else ""
-                for size in sizes
-            ),
-            f"batch {one.best}",
-        )
-        for one in found
-    ]
-    return Table.by_setting(heads, rows, heads[3:])
+    rows = []
+    for _, own in cases.groupby([*SIBLING_COLUMNS, *axes, "backend"], dropna=False, sort=False):
+        first, times = own.iloc[0], own.set_index(BATCH_SIZE)[[*TIME]].T.to_dict("list")
+        name = [word for word in first["label"].split() if word != f"N{first[BATCH_SIZE]}"]
+        rates = {n: formatting.interval(n / s, n / high, n / low)
+                 for n, (s, low, high) in times.items()}  # fmt: skip
+        most = max(times, key=lambda size: size / times[size][0])
+        rows.append((_setting(first, [*axes]), " ".join(name), str(first["backend"]),
+                     *(rates.get(size, "") for size in sizes), f"batch {most}"))  # fmt: skip
+    return Table.by_setting(heads, rows if sizes else [], heads[3:])
+
+
+def _setting(row: Any, axes: Sequence[str]) -> str:
+    return ", ".join(name_setting(axis, row[axis]) for axis in axes)
