@@ -23,6 +23,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from bench.harness.pairs import PAIR_SETS, write_problems
+from convsweep import formatting
 from convsweep.analysis.summary import summarize
 from convsweep.backends.variants import aa_variant, slowed_variant
 from convsweep.report.table import Table
@@ -90,7 +91,7 @@ def rates(rows: DataFrame) -> Table:
         )
         counts = [str((found["verdict"] == verdict).sum()) for verdict in verdicts]
         coverage = f"{covered.sum()} of {len(known)}"
-        cells.append((str(effect), f"{margin:.0%}", str(len(found)), *counts, coverage))
+        cells.append((str(effect), formatting.percent(margin), str(len(found)), *counts, coverage))
     return Table(heads, cells, frozenset(heads[1:]))
 
 

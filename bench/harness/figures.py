@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -11,6 +10,7 @@ from pandas import DataFrame
 from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
 from convsweep import formatting
+from convsweep.formatting import percent
 from convsweep.report.plots.axes import add_panels, log_ratios, log_seconds, log_ticks_at
 from convsweep.report.plots.style import (
     GREY,
@@ -29,11 +29,6 @@ _GAINS = {
 }
 _CHANGES = {"median_change": "-", "p95_change": "--"}
 _NAMES = {"median_change": "median", "p95_change": "95th percentile"}
-
-
-def percent(change: float) -> str:
-    """`0.0234` as `2.3 %`; "not measured" for NaN."""
-    return formatting.NO_VALUE if np.isnan(change) else f"{100 * change:.1f} %"
 
 
 def tool_pictures(rows: DataFrame) -> list[Picture]:
@@ -64,8 +59,8 @@ def _answers(rows: DataFrame) -> Picture:
     widest = agreement.widest_disagreement(rows)
     title = (
         f"Largest disagreement, on {short_name(widest.pair)}: speedup "
-        f"{formatting.digits(widest.low)} ({widest.lowest}) to "
-        f"{formatting.digits(widest.high)} ({widest.highest})"
+        f"{formatting.speedup(widest.low)} ({widest.lowest}) to "
+        f"{formatting.speedup(widest.high)} ({widest.highest})"
     )
     return Picture(
         name="answers",
@@ -135,8 +130,9 @@ def steadiness(table: DataFrame) -> str:
     ours, rival = changed.loc[agreement.OURS], changed.loc[agreement.RIVAL]
     return (
         f"95th percentile change of a speedup: {percent(ours['p95_change'])} between two runs of "
-        f"convsweep ({ours['run_s']:.1f} s each), {percent(rival['p95_change'])} with "
-        f"pytest-benchmark ({rival['run_s']:.1f} s each)"
+        f"convsweep ({formatting.seconds(ours['run_s'])} each), "
+        f"{percent(rival['p95_change'])} with "
+        f"pytest-benchmark ({formatting.seconds(rival['run_s'])} each)"
     )
 
 

@@ -88,20 +88,20 @@ def summarize(rows: DataFrame) -> list[str]:
             by_name.loc[name, "p95_change"] for name in (agreement.OURS, agreement.RIVAL)
         )
         lines.append(
-            f"convsweep's speedups vary {formatting.digits(ours / rival)} times as much as "
+            f"convsweep's speedups vary {formatting.speedup(ours / rival)} as much as "
             f"{agreement.RIVAL}'s."
         )
     widest = agreement.widest_disagreement(chosen)
     lines.append(
         f"The tools disagree most on {short_name(widest.pair)}. The separable layer's speedup is "
-        f"{formatting.digits(widest.low)} with {widest.lowest} and "
-        f"{formatting.digits(widest.high)} with {widest.highest}."
+        f"{formatting.speedup(widest.low)} with {widest.lowest} and "
+        f"{formatting.speedup(widest.high)} with {widest.highest}."
     )
     covered = agreement.covering(rows[rows["tool"] == agreement.OURS]).dropna()
     if len(covered):
         lines.append(
             f"{covered.sum():.0f} of convsweep's {len(covered)} 95 % intervals "
-            f"({figures.percent(covered.mean())}) contain the median of the other runs."
+            f"({formatting.percent(covered.mean())}) contain the median of the other runs."
         )
     return lines
 
@@ -121,8 +121,8 @@ def tool_table(rows: DataFrame) -> Table:
             f"{row['run_s']:.1f}",
             f"{row['runs']:.0f}",
             f"{row['answers']:.0f}",
-            *(figures.percent(row[name]) for name in shares),
-            formatting.digits(row["mean_speedup"]),
+            *(formatting.percent(row[name]) for name in shares),
+            formatting.speedup(row["mean_speedup"]),
         )
         for _, row in agreement.by_tool(rows).iterrows()
     ]
@@ -144,7 +144,7 @@ def answer_table(rows: DataFrame) -> Table:
     speedups = agreement.answers(rows)
     names = tuple(map(str, speedups.columns))
     cells = [
-        (short_name(str(pair)), *map(formatting.digits, row)) for pair, row in speedups.iterrows()
+        (short_name(str(pair)), *map(formatting.speedup, row)) for pair, row in speedups.iterrows()
     ]
     return Table(("layer", *names), cells, frozenset(names))
 
@@ -189,8 +189,8 @@ def timing_share(spent: dict[str, float]) -> str:
     useful_s = spent["timing_s"] + spent["warm_up_s"]
     started_s = spent["wall_s"] - spent.get("start_s", 0.0)
     return (
-        f"{figures.percent(useful_s / started_s)} of the time after the processes' start was "
-        f"timing or warming up, {figures.percent(useful_s / spent['wall_s'])} of all."
+        f"{formatting.percent(useful_s / started_s)} of the time after the processes' start was "
+        f"timing or warming up, {formatting.percent(useful_s / spent['wall_s'])} of all."
     )
 
 
@@ -202,7 +202,7 @@ def minute_table(spent: dict[str, float]) -> Table:
         (
             name.removesuffix("_s").replace("_", " "),
             formatting.seconds(value),
-            figures.percent(value / spent["wall_s"]),
+            formatting.percent(value / spent["wall_s"]),
         )
         for name, value in {**parts, "wall_s": spent["wall_s"]}.items()
     ]

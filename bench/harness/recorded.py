@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 
 from bench.harness.estimators import ESTIMATORS, OURS, Answer95, Estimator
 from bench.harness.interval_methods import Array
+from convsweep import formatting
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, estimate
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
@@ -223,10 +224,12 @@ def main(runs: tuple[Path, ...]) -> None:
     click.echo(markdown(estimator_table(comparisons)))
     found = drift(comparisons)
     click.echo(
-        f"Standard deviation between runs {found.between:.2%}, expected from their passes "
-        f"{found.within:.2%}, a run's own part {found.beyond:.2%}; correlation of consecutive "
-        f"passes {found.correlation:.2f}. Coverage {found.coverage:.1%}, with the run's own part "
-        f"{found.coverage_beyond:.1%}, with the correlation {found.coverage_correlated:.1%}."
+        f"Standard deviation between runs {formatting.percent(found.between)}, expected from their "
+        f"passes {formatting.percent(found.within)}, a run's own part "
+        f"{formatting.percent(found.beyond)}; correlation of consecutive passes "
+        f"{found.correlation:.2f}. Coverage {formatting.percent(found.coverage)}, with the run's "
+        f"own part {formatting.percent(found.coverage_beyond)}, with the correlation "
+        f"{formatting.percent(found.coverage_correlated)}."
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from convsweep import formatting
 from convsweep.analysis.estimates import estimate, interval
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
@@ -127,4 +128,5 @@ def _absence_reason(run: Run, max_error: float | None, among: Collection[str] | 
     least = ok["relative_err"].astype("float64").min()
     if np.isnan(least):
         return "records no relative error, which --max-error needs"
-    return f"has no backend within a relative error of {max_error:g}: the least is {least:.2g}"
+    limit = f"a relative error of {max_error:g}"
+    return f"has no backend within {limit}: the least is {formatting.error(least)}"

@@ -139,7 +139,7 @@ def filter_by_error(measurements: DataFrame, max_error: float) -> tuple[DataFram
 def _reason(error: float, max_error: float) -> str:
     if math.isnan(error):
         return "its relative error is unknown"
-    return f"relative error {error:.1e} is above the limit of {max_error:g}"
+    return f"relative error {formatting.error(error)} is above the limit of {max_error:g}"
 
 
 def _note(cases: DataFrame, max_error: float) -> str:

@@ -9,6 +9,7 @@ import click
 
 from convsweep.cli import options, output
 from convsweep.cli.sweep_command import run_folder
+from convsweep.formatting import digits
 from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def accuracy(
 def _print_progress(now: StudyProgress) -> None:
     """Print one line per finished trial."""
     first = now.rows[0]
-    shares = [f"{row.variant} {row.accuracy:.1%}" for row in now.rows if row.accuracy is not None]
+    timed = [(row.variant, row.accuracy) for row in now.rows if row.accuracy is not None]
+    shares = [f"{variant} {digits(100 * share)} %" for variant, share in timed]
     result = ", ".join(shares) or f"{first.status}, {first.reason}"
     output.say(f"{now.done}/{now.total} {first.dataset}, seed {first.seed}: {result}", error=True)
 
