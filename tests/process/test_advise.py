@@ -432,6 +432,8 @@ def test_the_measured_share_of_the_model_is_reported(tmp_path: Path) -> None:
     for part in ("50 %", "1 convolution, 25 %", "no reason"):
         assert part in sentences
     whole = advice_on(tmp_path / "whole", {"torch_conv": 1}, model=model | {"macs": measured})
+    few = advice_on(tmp_path / "few", {"torch_conv": 1}, model=model | {"macs": 9 * measured})
+    assert "--budget" in words.next_step(few)
     assert not any(line.startswith("Covered") for line in words.coverage(whole))
 
 
@@ -631,6 +633,24 @@ def test_a_model_of_many_layers_shows_the_costliest(tmp_path: Path) -> None:
     assert picture is not None
     names = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
     assert (len(names), names[-1]) == (MOST_LAYERS, "5 further layers")
+
+
+def test_the_table_of_any_model_fits_on_a_screen(tmp_path: Path) -> None:
+    many = [ConvProblem(8, 8, (size, size), 3, padding=1) for size in range(8, 8 + 150)]
+    rows = [
+        replace(row, workload="mine", layer=f"features.stage{number}.block.convolution")
+        for number, problem in enumerate(many)
+        for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"), passes=2)
+    ]
+    synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
+    write_model(tmp_path, {})
+    found = read_advice(RunFolder(tmp_path))
+    assert found is not None
+    table = words.layer_table(found)
+    assert len(table.rows) <= 40
+    assert sum(int(row[1]) for row in table.rows[:-1]) == int(table.rows[-1][1]) == len(many)
+    columns = zip(table.heads, *table.rows, strict=True)
+    assert sum(2 + max(map(len, cells)) for cells in columns) <= 100
 
 
 def test_nothing_is_drawn_where_nothing_can_be_replaced(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def select(table: BackendTable, layer: ConvCall, threads: int) -> LayerBackend |
         return f"{BASELINE} is the fastest{' usable one' if but else ''}{but}"
     speedup = Interval(row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
     if math.isnan(speedup.low) or speedup.low <= 1:
-        return f"{row['backend']} is not significantly faster than {BASELINE}{but}"
+        return f"no backend is significantly faster than {BASELINE}{but}"
     return LayerBackend(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
 
 
@@ -177,7 +177,8 @@ def _missing_row_reason(table: BackendTable, layer: ConvCall, threads: int) -> s
             error = row["relative_err"]
             failure = f"is off by {error:.2g}, above {table.max_error:g}"
             failure = "has an unknown error" if pd.isna(error) else failure
-        failures.add(f"{row['backend']} {failure}")
+        if failure != "skipped":
+            failures.add(f"{row['backend']} {failure}")
     if not failures:
         return f"{table.absent} {setting}"
     return f"has no correct backend on {setting}: {formatting.join(sorted(failures))}"

@@ -32,8 +32,8 @@ _MOST_LAYERS = 38
 _FIRST_LAYERS = 10
 """Rows of layers on the first screen."""
 _MOST_FAILURES, _LONGEST_LABEL = 3, 34
-_ALL = 0.995
-"""Share of the MACs from which a model counts as covered."""
+_ENOUGH, _ALL = 0.5, 0.995
+"""Shares of the MACs from which there is advice, and from which a model counts as covered."""
 
 
 def sentences(advice: Advice, networks: DataFrame) -> list[str]:
@@ -74,6 +74,11 @@ def next_step(advice: Advice) -> str:
     run, layers = advice.run, advice.layers
     chosen, strategies = replacements(layers), fastest_strategies(layers, run.baseline)
     faster = {label: one for label, one in chosen.items() if one.verdict == FASTER}
+    if advice.is_timed and (share := _covered(advice)) < _ENOUGH:
+        return (
+            "Choose a longer --budget: the layers with a time have "
+            f"{formatting.percent(share)} of the MACs."
+        )
     if not advice.is_timed:
         longer = "" if any(layer.failure for layer in layers) else ": choose a longer --budget"
         return f"No layer has a time with {run.baseline}{longer}."
@@ -107,13 +112,18 @@ def _effect(advice: Advice, saving: Saving) -> str:
     )
 
 
+def _covered(advice: Advice) -> float:
+    """Return the share of the model's MACs in layers with a time; 1 if it is unknown."""
+    macs = sum(layer.macs for layer in advice.layers if layer.baseline_s.value > 0)
+    return macs / advice.model.macs if advice.model and advice.model.macs else 1.0
+
+
 def coverage(advice: Advice) -> list[str]:
     """Return warnings of the model, and the part of it that the times leave out."""
     model, case = advice.model, advice.run.cases.iloc[0]
     timed = [layer for layer in advice.layers if layer.baseline_s.value > 0]
-    macs, lines = sum(layer.macs for layer in timed), []
+    lines = []
     if model:
-        share = macs / model.macs if model.macs else 1.0
         lines += [
             *model.warnings,
             *(
@@ -128,7 +138,7 @@ def coverage(advice: Advice) -> list[str]:
                 for dtype, number in model.other_dtypes.items()
             ),
         ]
-        if share < _ALL:
+        if (share := _covered(advice)) < _ALL:
             lines.append(
                 f"Covered: {len(timed)} of {len(advice.layers)} distinct layers, "
                 f"{formatting.percent(share)} of {formatting.operations(model.macs)}MACs per call."
