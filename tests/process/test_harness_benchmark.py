@@ -124,7 +124,7 @@ def test_intervals_are_held_against_the_median_of_the_other_runs(rows: pd.DataFr
 
 def test_the_page_tells_and_draws_what_there_is(results: Path, tmp_path: Path) -> None:
     text = page.write_page(results, tmp_path / "report").read_text()
-    for number in ("22.3 %", "69.3 %", "8.00", "83.3 %", "60.0 %"):
+    for number in ("22 %", "69 %", "8.0x", "83 %", "60 %"):
         assert number in text
     assert "overhead.png" not in text
     drawn = {path.name for path in (tmp_path / "report" / "figures").iterdir()}
@@ -162,7 +162,7 @@ def test_the_page_tells_of_overhead_and_of_the_minute(results: Path, tmp_path: P
     assert costs["child_gains_bytes"].to_list() == [2e7, 2e7]
     assert costs["summary_gains_bytes"].to_list() == [3e7, 3e7]
     text = page.write_page(results, tmp_path / "report").read_text()
-    assert "85.0 %" in text
+    assert "85 %" in text
     assert "| other | 6.00 s | 8.6 % |" in text
     assert "| 9, 11 |" in text
     assert (tmp_path / "report" / "figures" / "overhead.png").is_file()
