@@ -8,11 +8,16 @@ import pytest
 
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
+from convsweep.cli import output
 from convsweep.cli.answer_table import MAX_LINES, answer
 from convsweep.cli.console import DataConsole
+from convsweep.cli.sweep_command import print_results
 from convsweep.problems.problem import ConvProblem
 from convsweep.results import store
 from convsweep.results.schema import Row
+from convsweep.results.store import RunFolder
+from convsweep.sweep.session import SweepResult
+from convsweep.sweep.stopping import OpenComparisons
 from tests.support import synthetic_runs as made
 from tests.support.synthetic_runs import grid, rows, square
 
@@ -111,3 +116,22 @@ def test_all_image_sizes_of_a_large_grid_are_shown(sizes: tuple[int, ...], tmp_p
 
 def test_failures_are_shown_by_name(tmp_path) -> None:
     assert "crash" in "\n".join(printed(read(RUNS["all failed"](), tmp_path), 100))
+
+
+@pytest.mark.parametrize("environments", [0, 9])
+def test_a_run_ends_with_the_table_six_sentences_and_its_paths(
+    environments: int, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    broken = [f"broken{n}" for n in range(30)]
+    failed = rows([square(4, 7, 3)], backends=broken, passes=1, judge=lambda *_: CRASHED)
+    folder = RunFolder(made.write(tmp_path / "run", rows(grid(), noise=0.5, passes=2) + failed))
+    summary = summarize(folder.measurements)
+    left = (OpenComparisons(cases=3, early=1, more_s=90.0, on_the_margin=1),) * environments
+    sentences: list[str] = []
+    monkeypatch.setattr(output, "print_sentences", sentences.extend)
+    assert print_results(SweepResult("budget", False, folder, summary, left)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    table = next(place for place, line in enumerate(lines) if line.startswith("Time per call"))
+    assert 2 <= len(sentences) <= 6
+    assert len(lines) - table <= MAX_LINES + len(["failures"]) * 6 + len(["results", "report"])
+    assert [line.split(":")[0] for line in lines[-2:]] == ["Results", "Report"]
