@@ -18,6 +18,7 @@ from convsweep.results.store import RunFolder
 
 MOST_SENTENCES, MOST_WORDS = 8, 25
 """Sentences of a summary, and words of each."""
+_FAILED = ("mismatch", "crash", "error", "out_of_memory")
 _MOST_SETTINGS = 2  # that have sentences of their own
 _MOST_NAMES = 3
 _MOST_VALUES = 3  # of a setting
@@ -40,13 +41,15 @@ def summary_sentences(
     shown = run.without_fully_connected
     sentences = [
         *verdict_sentences(run, comparisons),
-        *setting_sentences(run),
-        *_failures(run),
+        *_without_a_time(run, _FAILED),
+        *_missing(run),
         *wrong,
+        *setting_sentences(run),
         *found,
         *_fastest(shown),
         *_speedups(shown),
-        *_undecided(shown),
+        *_without_a_time(run, ["timeout"]),
+        *_single_pass(run),
         *name_fully_connected(run),
     ]
     return sentences[:MOST_SENTENCES]
@@ -130,15 +133,18 @@ def _threshold_sentence(found: Sequence[Threshold], most: int) -> Iterable[str]:
     yield text
 
 
-def _failures(run: Run) -> Iterable[str]:
-    """Yield the cases that failed or ran out of time, and those that are missing."""
-    failed = run.cases[~run.cases["status"].isin(["ok", "skipped"])]
-    if len(failed):
-        kinds = failed["status"].str.replace("_", " ") + " on " + failed["backend"]
+def _without_a_time(run: Run, statuses: Sequence[str]) -> Iterable[str]:
+    cases = run.cases[run.cases["status"].isin(statuses)]
+    if len(cases):
+        kinds = cases["status"].str.replace("_", " ") + " on " + cases["backend"]
         yield (
-            f"Without a time: {len(failed)} of {formatting.count(len(run.cases), 'case')} "
+            f"Without a time: {len(cases)} of {formatting.count(len(run.cases), 'case')} "
             f"({_counts(kinds)})."
         )
+
+
+def _missing(run: Run) -> Iterable[str]:
+    """Yield the cases that are not in the run."""
     if run.missing_cases:
         others = run.other_shards_cases
         yield (
@@ -187,11 +193,10 @@ def _speedups(run: Run) -> Iterable[str]:
         )
 
 
-def _undecided(run: Run) -> Iterable[str]:
+def _single_pass(run: Run) -> Iterable[str]:
     compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
-    if undecided := (compared["verdict"] == "undecided").sum():
-        why = ", as one pass gives no interval" if compared["speedup_ci_low"].isna().all() else ""
-        yield f"Undecided: {undecided} of {formatting.count(len(compared), 'speedup')}{why}."
+    if len(compared) and compared["speedup_ci_low"].isna().all():
+        yield "No speedup is decided: one pass gives no interval."
 
 
 def name_fully_connected(run: Run) -> list[str]:

@@ -16,7 +16,6 @@ from convsweep.backends.variants import (
     find_backend,
     slowed_variant,
 )
-from convsweep.report.build import write_report
 from convsweep.results import store
 from convsweep.results.schema import Row
 from convsweep.sweep.request import Options, aa_request, read_request
@@ -80,23 +79,6 @@ def test_a_run_without_variants_is_an_error(run: Callable[..., Path]) -> None:
     plain = [row for row in rows(3, 0.005) if row.backend == "torch_conv"]
     with pytest.raises(ValueError, match="A/A variants"):
         measure_noise(store.load(run("plain", plain)))
-
-
-def test_a_report_has_the_latest_noise_of_its_own_machine(
-    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("convsweep.report.build._feature_sections", lambda *_: [])
-    monkeypatch.setattr("convsweep.report.plots.figures", lambda *_: [])
-    plain = run("plain", rows(3, 0.005, problems=3))
-    noise = {"request": {"name": "noise"}}
-    run("older", rows(3, 0.005, problems=27), started_at="2026-01-01", **noise)
-    run("other", rows(3, 0.005, problems=28), environment_id="x", started_at="2027", **noise)
-    run("latest", rows(3, 0.005, problems=29), started_at="2026-02-02", **noise)
-    run("tiny", rows(3, 0.005, problems=3), started_at="2026-03-03", **noise)
-    run("broken", rows(3, 0.005, problems=3))
-    (tmp_path / "broken" / store.ENVIRONMENT).write_text("no object")
-    page = write_report(plain, tmp_path / "report")
-    assert "in 29 comparisons" in page.read_text(encoding="utf-8")
 
 
 def test_an_aa_request_has_two_variants_per_backend() -> None:
