@@ -16,7 +16,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
-from convsweep.report import noise, plots, tables
+from convsweep.report import explore, noise, plots, tables
 from convsweep.report.pages import Overview, Page, Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import (
@@ -101,7 +101,8 @@ def write_report(
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
     sections = [one._replace(note=note) if one.title == _CASES else one for one in sections]
-    page = Page(f"Convolution benchmark: {folder.name}", top, sections)
+    title = f"Convolution benchmark: {folder.name}"
+    page = Page(title, top, sections, explore.explore_page(run, title))
     return write_pages(out, _with_leading_evidence(page))
 
 

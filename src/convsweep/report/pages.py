@@ -63,6 +63,7 @@ class Page(NamedTuple):
     title: str
     overview: Overview = Overview()
     sections: Sequence[Section] = ()
+    explore: str = ""  # HTML of the page beside it
 
     @property
     def pictures(self) -> Iterator[Picture]:
@@ -82,7 +83,7 @@ def require_report_folder(out: Path) -> None:
 
 
 def write_pages(out: Path, page: Page) -> Path:
-    """Write report.md, report.html and the figures; return the path of the HTML page.
+    """Write report.md, report.html, explore.html and the figures; return the path of report.html.
 
     The pages and figures of an older report in `out` are replaced.
 
@@ -98,6 +99,8 @@ def write_pages(out: Path, page: Page) -> Path:
         .render(page=page, images=inline)
         for kind in ("md", "html")
     }
+    if page.explore:
+        texts["explore.html"] = page.explore
     try:
         _write(out, texts, images)
     except OSError as error:

@@ -1,0 +1,294 @@
+"""Page to explore a run: points, a table and filters in one file that needs no network."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import pandas as pd
+from bokeh import models
+from bokeh.document import Document
+from bokeh.embed import file_html
+from bokeh.events import DocumentReady, RangesUpdate, Reset
+from bokeh.models import widgets
+from bokeh.models.annotations import Span
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+from markupsafe import escape
+from pandas import DataFrame
+
+from convsweep import formatting
+from convsweep.analysis.run import Run, top_backends
+from convsweep.analysis.summary import SPEEDUP, TIME
+from convsweep.formatting import printable
+from convsweep.report.plots.style import GREY, looks
+from convsweep.results.machines import machine_names
+
+_TITLES = {
+    "backend": "Backend", "workload": "Network", "in_channels": "Input channels",
+    "out_channels": "Output channels", "input_size": "Image size", "kernel_size": "Kernel size",
+    "stride": "Stride", "dilation": "Dilation", "groups": "Groups", "batch_size": "Batch size",
+    "macs": "Multiply-accumulates", "dtype": "Data type", "memory_format": "Memory format",
+    "threads": "Threads", "cache": "Cache", "device": "Device", "environment_id": "Machine",
+    "driver": "Driver", "setting": "Setting", "label": "Problem",
+}  # fmt: skip
+"""Columns of the cases that are axes, as far as they vary."""
+_DERIVED = ("macs", "setting", "label")  # from other columns; no filter
+_ALSO_TELL_APART = ("layer", "padding", "bias", "weight_kind", "layer_count")
+_SYMBOLS = {
+    "o": ("circle", "●"), "s": ("square", "■"), "^": ("triangle", "▲"), "D": ("diamond", "◆"),
+    "v": ("inverted_triangle", "▼"), "P": ("plus", "✚"), "X": ("x", "✖"), "*": ("star", "★"),
+    "<": ("hex", "⬢"), ">": ("square_pin", "✦"),
+}  # fmt: skip
+"""Names in Bokeh of the markers of figures, and characters for the legend."""
+_MOST_COLORS, _MOST_TICKS, _MOST_BACKENDS = 12, 30, 8
+_SLOW = 0.05  # largest speedup of a backend that is not shown at first
+_ENDS = ("value", "low", "high")
+_TICKS = [digit * 10.0**exponent for exponent in range(-12, 16) for digit in (1, 2, 5)]
+_NUMBER = """
+if (tick < 0.001) return tick.toExponential()
+return tick.toLocaleString("en", tick < 1e5 ? {} : {notation: "compact"})
+"""
+
+
+class _Axis(NamedTuple):
+    """Distinct names in one column of the cases, in order, and an index into them per case."""
+
+    codes: Any
+    names: list[str]
+    numbers: list[float]  # for which the names stand; empty if some is neither number nor size
+
+
+class _Measure(NamedTuple):
+    """One measure of the cases: `_ENDS` of its interval, and a text per case."""
+
+    title: str
+    ends: DataFrame
+    texts: list[str]
+
+
+def explore_page(run: Run, title: str) -> str:
+    """Return the HTML page of the cases that have a time."""
+    cases = run.cases[run.cases["status"] == "ok"]
+    run = run._replace(cases=cases.assign(environment_id=machine_names(cases, cases)))
+    first = _competitive(run)
+    axes = {name: _axis(run, name, first) for name in _TITLES}
+    varied = {name: axis for name, axis in axes.items() if len(axis.names) > 1}
+    varied = varied or {"label": axes["label"]}
+    measures = _measures(run.cases, run.baseline)
+    colored = {name: _looks(axis.names) for name, axis in varied.items()
+               if name == "backend" or len(axis.names) <= _MOST_COLORS}  # fmt: skip
+    colored = colored or {"backend": _looks(axes["backend"].names)}
+    controls = _controls(varied, {name: one.title for name, one in measures.items()}, [*colored])
+    if len(first) < len(run.backends):
+        controls["backend"].value = [*map(printable, first)]
+    heads = {name: (_TITLES[name], axes[name].names) for name in ("label", "backend", "setting")
+             if name != "setting" or name in varied}  # fmt: skip
+    heads |= {f"{name}_text": (one.title, one.texts) for name, one in measures.items()}
+    plot, parts = _plot({name: title for name, (title, _) in heads.items()})
+    legend = widgets.Div(disable_math=True, sizing_mode="stretch_width")
+    templates = resources.files("convsweep.report") / "templates"
+    glue = models.CustomJS(
+        code=(templates / "explore.js").read_text("utf-8"),
+        args={
+            **parts, "plot": plot, "legend": legend, "controls": controls,
+            "start": {name: control.value for name, control in controls.items()},
+            "coded": models.ColumnDataSource(_coded(run.cases, axes, measures)),
+            "names": {name: axis.names for name, axis in axes.items()},
+            "axes": {name: _scale(_TITLES[name], axis) for name, axis in varied.items()},
+            "measures": {name: one.title for name, one in measures.items()},
+            "looks": colored,
+        },
+    )  # fmt: skip
+    for control in controls.values():
+        control.js_on_change("value", glue)
+    plot.js_on_event(RangesUpdate, glue)
+    plot.js_on_event(Reset, glue)
+    document = Document(title=printable(title))
+    document.js_on_event(DocumentReady, glue)
+    with document.models.freeze():  # one search for models, not one per root
+        for root in (*controls.values(), legend, plot, _table(parts["source"], heads)):
+            document.add_root(root)
+    template = (templates / "explore.html.j2").read_text("utf-8")
+    return file_html(document, Resources("inline", log_level="error"), template=template)
+
+
+def _competitive(run: Run) -> list[str]:
+    """Return the backends to show at first."""
+    best = run.cases.groupby("backend")["speedup"].max()
+    few = top_backends(run, _MOST_BACKENDS).backends
+    return [name for name in few if name == run.baseline or not best[name] < _SLOW]
+
+
+def _axis(run: Run, name: str, first: Sequence[str]) -> _Axis:
+    """Return numbers and sizes by value, other names as they come, many backends `first` first."""
+    column = run.cases[name].astype("int64") if name == "macs" else run.cases[name]
+    texts = column.astype("string").fillna("")
+    distinct = [*dict.fromkeys(texts)]
+    if name == "backend":  # few have the colours that they have in figures
+        few = len(run.backends) <= _MOST_BACKENDS
+        distinct = [*dict.fromkeys((*(() if few else first), *run.backends))]
+    numbers = []
+    if all(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text) for text in distinct):
+        sides = {text: [*map(int, text.split("x"))] for text in distinct}
+        distinct.sort(key=lambda text: (math.prod(sides[text]), sides[text]))
+        numbers = [math.prod(sides[text]) ** (1 / len(sides[text])) for text in distinct]
+    codes = pd.Categorical(texts, distinct).codes
+    return _Axis(codes.astype("uint16"), [*map(printable, distinct)], numbers)
+
+
+def _coded(
+    cases: DataFrame, axes: Mapping[str, _Axis], measures: Mapping[str, _Measure]
+) -> dict[str, Any]:
+    """Return the columns of the page, most of them as typed arrays."""
+    found: dict[str, Any] = {name: axis.codes for name, axis in axes.items()}
+    for name in _TITLES:  # a line joins cases of a backend that differ along this axis alone
+        others = {*_TITLES, *_ALSO_TELL_APART} - {name, *_DERIVED}
+        along = cases.groupby(name, dropna=False)
+        free = [one for one in others if along[one].nunique(dropna=False).max() > 1]
+        keys = [*{"backend", "workload", *free}]
+        found[f"line_{name}"] = cases.groupby(keys, dropna=False).ngroup().to_numpy("int32")
+    for name, one in measures.items():
+        found |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in _ENDS}
+        found[f"{name}_text"] = one.texts
+    return found
+
+
+def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:
+    """Return the measures of which some case has a value."""
+
+    def of(title: str, write: Callable[..., str], *ends: Any, factor: float = 1) -> _Measure:
+        frame = DataFrame(dict(zip_longest(_ENDS, ends, fillvalue=math.nan)), dtype="float64")
+        texts = [write(*row[: len(ends)]) for row in frame.itertuples(index=False, name=None)]
+        too_wide = frame["high"] > formatting.WIDEST * frame["low"]
+        frame.loc[too_wide, ["low", "high"]] = math.nan
+        return _Measure(title, factor * frame, texts)
+
+    time_s, speedups = ([cases[name] for name in names] for names in (TIME, SPEEDUP))
+    rates = [1 / time_s[place] for place in (0, 2, 1)]
+    found = {
+        "speedup": of(f"Speedup over {printable(baseline)}", formatting.speedup, *speedups),
+        "time": of("Time per call (µs)", formatting.time, *time_s, factor=1e6),
+        "images": of("Images per second", formatting.interval,
+                     *(cases["batch_size"] * rate for rate in rates)),
+        "gflops": of("GFLOP/s", formatting.interval, *(2e-9 * cases["macs"] * r for r in rates)),
+        "roofline": of("Share of roofline (%)", formatting.percent, cases["roofline_fraction"],
+                       factor=100),
+        "error": of("Relative error", formatting.error, cases["relative_err"]),
+        "memory": of("Peak memory (MiB)", formatting.size_in_bytes, cases["peak_memory_bytes"],
+                     factor=2**-20),
+    }  # fmt: skip
+    if cases["batch_size"].nunique() < 2:
+        del found["images"]
+    return {name: one for name, one in found.items() if (one.ends["value"] > 0).any()}
+
+
+def _scale(title: str, axis: _Axis) -> dict[str, Any]:
+    """Return the parts of a horizontal axis: logarithmic if the names are numbers."""
+    places = axis.numbers or [*range(len(axis.names))]
+    labels = [formatting.shorten(name, 24) for name in axis.names]
+    named = models.CustomJSTickFormatter(args={"labels": labels}, code="return labels[tick]")
+    return {
+        "places": places,
+        "hint": "log" if axis.numbers else "auto",
+        "scale": models.LogScale() if axis.numbers else models.LinearScale(),
+        "axis": {
+            "axis_label": title,
+            "ticker": models.FixedTicker(
+                ticks=_TICKS if axis.numbers and len(places) > _MOST_TICKS else places
+            ),
+            "formatter": models.CustomJSTickFormatter(code=_NUMBER) if axis.numbers else named,
+            "major_label_orientation": 0 if axis.numbers else 0.6,
+        },
+    }
+
+
+def _looks(names: Sequence[str]) -> list[dict[str, str]]:
+    """Return colour, marker, and entry of the legend, which is HTML, per name."""
+    found = []
+    for name, look in zip(names, looks(names).values(), strict=True):
+        marker, symbol = _SYMBOLS[look.marker]
+        entry = f'<span style="color:{look.color}">{symbol}</span>&nbsp;{escape(name)}'
+        found.append({"color": look.color, "marker": marker, "entry": entry})
+    return found
+
+
+def _controls(
+    varied: Mapping[str, _Axis], measures: dict[str, str], colored: Sequence[str]
+) -> dict[str, Any]:
+    """Return the widgets, named as in the address."""
+    along = next((name for name in ("in_channels", "macs") if name in varied), next(iter(varied)))
+    choices: dict[str, tuple[str, dict[str, str], str]] = {
+        "x": ("Horizontal axis", {name: _TITLES[name] for name in varied}, along),
+        "y": ("Vertical axis", measures, next(iter(measures))),
+        "color": ("Colour", {name: _TITLES[name] for name in colored}, colored[0]),
+        "order": ("Sort table by", {"label": "Problem", **measures}, "label"),
+    }
+    common: dict[str, Any] = {"sizing_mode": "stretch_width", "name": "view"}
+    controls: dict[str, Any] = {
+        name: widgets.Select(title=title, options=list[Any](options.items()), value=value, **common)
+        for name, (title, options, value) in choices.items()
+    }
+    common["name"] = "filter"
+    partitions = {axis.codes.tobytes(): name for name, axis in reversed([*varied.items()])}
+    for name in reversed([*partitions.values()]):
+        if name not in _DERIVED:
+            options: list[Any] = [(one, str(escape(one))) for one in varied[name].names]  # HTML
+            controls[name] = widgets.MultiChoice(
+                title=_TITLES[name], options=options, placeholder="all", **common
+            )
+    if "backend" in controls:
+        controls["backend"].styles = {"grid-column": "1 / -1"}
+    controls["find"] = widgets.TextInput(title="Problem contains", **common)
+    return controls
+
+
+def _plot(heads: Mapping[str, str]) -> tuple[figure, dict[str, Any]]:
+    """Return an empty figure, and the sources and the line that the page fills."""
+    plot = figure(
+        height=480, sizing_mode="stretch_width", x_axis_type="log", y_axis_type="log",
+        tools="pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset,save", active_drag="box_zoom",
+        toolbar_location="above",
+    )  # fmt: skip
+    plot.toolbar.logo = None
+    plot.yaxis.ticker = models.FixedTicker(ticks=_TICKS)
+    plot.yaxis.formatter = models.CustomJSTickFormatter(code=_NUMBER)
+    plot.axis.major_label_policy = models.NoOverlap()
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.axis.major_label_text_font_size = "13px"
+    source, paths = (
+        models.ColumnDataSource({name: [] for name in names})
+        for names in ((*_ENDS, "x", "color", "marker", *heads), ("xs", "ys", "color"))
+    )
+    plot.multi_line("xs", "ys", color="color", alpha=0.4, source=paths)
+    plot.segment("x", "low", "x", "high", color="color", alpha=0.6, source=source)
+    points = plot.scatter("x", "value", marker="marker", size=8, color="color", alpha=0.8,
+                          nonselection_alpha=0.15, source=source)  # fmt: skip
+    tooltips = [(title, f"@{name}") for name, title in heads.items()]
+    plot.add_tools(models.HoverTool(renderers=[points], tooltips=tooltips))
+    same = Span(location=1, dimension="width", line_dash="dashed", line_color=GREY)
+    plot.add_layout(same)
+    return plot, {"source": source, "paths": paths, "same": same}
+
+
+def _table(
+    source: models.ColumnDataSource, heads: Mapping[str, tuple[str, Sequence[str]]]
+) -> widgets.DataTable:
+    """Return the table; a click on a head sorts by numbers, of which it shows the texts."""
+    columns = [
+        widgets.TableColumn(
+            field=name.replace("_text", "_value"),
+            title=title,
+            width=min(420, 24 + 7 * max(map(len, (title, *texts)))),
+            formatter=widgets.HTMLTemplateFormatter(template=f"<%- {name} %>"),
+        )
+        for name, (title, texts) in heads.items()
+    ]
+    return widgets.DataTable(
+        source=source, columns=columns, height=400, index_position=None, reorderable=False,
+        sizing_mode="stretch_width", autosize_mode="none",
+    )  # fmt: skip
