@@ -74,8 +74,8 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     log_s[info["status"] != "ok"] = np.nan
     problems = problem[worst].to_numpy(dtype=np.intp)
     siblings = info.groupby(list(SIBLING_COLUMNS), dropna=False, sort=False).ngroup().to_numpy()
-    is_timed = (info["role"] != ROOFLINE).to_numpy(dtype=bool)
-    log_s[is_timed] = only_calm(log_s[is_timed], siblings[is_timed])
+    for places in info[info["role"] != ROOFLINE].groupby("environment_id").groups.values():
+        log_s[places] = only_calm(log_s[places], siblings[places])
     is_baseline = (info["backend"] == baseline).to_numpy(dtype=bool)
     log_speedup = _log_speedups(log_s, problems, is_baseline)
     return Cases(info, log_s, log_speedup, is_baseline)

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
-from convsweep.analysis.calm_passes import only_calm
-from convsweep.analysis.cases import RowsByRole, split
+from convsweep.analysis.cases import RowsByRole, read_cases, split
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
-from convsweep.results.schema import MACHINE_COLUMNS, MARGIN, SIBLING_COLUMNS
+from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
 
 MAX_BACKENDS_WITH_FEWER_MACS = 3
 """Number of backends with fewer MACs that get a sentence and a figure each."""
@@ -92,31 +91,19 @@ def read_run(
 
     Args:
         measurements: the rows of the run.
-        summary: as `summarize` returns it.
+        summary: as `summarize` returns it for these rows.
         planned: number of requested cases; 0 if unknown.
         other_shards_cases: number of cases that belong to other shards.
     """
-    by_role, rows = _of_requested(split(summary)), _of_requested(split(measurements))
+    by_role = _of_requested(split(summary.assign(place=range(len(summary)))))
     cases, ceilings, parts = (label_cases(frame, by_role.requested) for frame in by_role)
-    timed, _, timed_parts = (label_cases(frame, rows.requested) for frame in rows)
-    for frame in (parts, timed_parts):
-        frame["label"] = frame["problem"]
-    timed = pd.concat([timed, timed_parts])
-    timed["median_s"] = timed["median_s"].where(timed["status"] == "ok")
-    times = timed.pivot_table(
-        index=_CASE, columns="pass_index", values="median_s", aggfunc="mean", dropna=False,
-        observed=True,
-    )  # fmt: skip
-    timed["siblings"] = timed.groupby(list(SIBLING_COLUMNS), dropna=False).ngroup()
-    siblings = timed.groupby(["setting", "label"])["siblings"].first()
-    problems = pd.MultiIndex.from_frame(times.index.to_frame()[["setting", "label"]])
-    numbers = siblings.reindex(problems, fill_value=0).to_numpy()
-    times.loc[:] = np.exp(only_calm(np.log(times.to_numpy(dtype="float64")), numbers))
-    all_cases = pd.concat([cases, parts])
+    parts["label"] = parts["problem"]
+    ok = pd.concat([each[each["status"] == "ok"] for each in (cases, parts)])
+    log_s = read_cases(measurements, "").log_s[ok["place"].astype(int)]
     return Run(
         cases=cases,
-        pass_times=times.reindex(
-            pd.MultiIndex.from_frame(all_cases.loc[all_cases["status"] == "ok", _CASE])
+        pass_times=pd.DataFrame(
+            np.exp(log_s), pd.MultiIndex.from_frame(ok[_CASE]), measurements["pass_index"].unique()
         ),
         baseline=str(cases["baseline"].iloc[0]) if len(cases) else "",
         margin=float(cases["margin"].iloc[0]) if len(cases) else MARGIN,
