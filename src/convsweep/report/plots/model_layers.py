@@ -82,7 +82,7 @@ def _draw(ax: Axes, bars: Sequence[_Bar]) -> None:
     for place, bar in zip(places, bars, strict=True):
         if not np.isnan(bar.after_s):
             end = np.nanmax(bar[1:]) + 0.01 * widest
-            speedup = f"{formatting.format_ratio(bar.now_s / bar.after_s)}x"
+            speedup = formatting.speedup(bar.now_s / bar.after_s)
             ax.text(end, float(place), speedup, va="center", fontsize=9, color=GREY)
     label_rows(ax, [bar.label for bar in bars])
     ax.set_xlim(0, 1.1 * max(np.nanmax(bar[1:]) for bar in bars))

@@ -65,7 +65,7 @@ def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
                 linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, networks)
     ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
-    ax.xaxis.set_major_formatter(lambda macs, _: _macs(macs))
+    ax.xaxis.set_major_formatter(lambda macs, _: formatting.operations(macs))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.xaxis.minorticks_off()
     log_seconds(ax, "y")
@@ -138,7 +138,7 @@ def draw_gains(gains: Sequence[Gain]) -> Picture | None:
         ax.plot([value, gain.mac_ratio], [place, place], color="#c9c9c9", linewidth=3, zorder=1)
         ax.plot(gain.mac_ratio, place, color=_EXPECTED.color, marker="|", markersize=16, mew=2.5)
         error_bars(ax, [value], [place], _MEASURED, x_ends=([low], [high]))
-        text = f"{formatting.format_ratio(value)}x of {formatting.format_ratio(gain.mac_ratio)}x"
+        text = f"{formatting.speedup(value)} of {formatting.speedup(gain.mac_ratio)}"
         ax.annotate(text, (value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.axvline(1, color=GREY, linewidth=1)
@@ -213,8 +213,3 @@ def _stack(ax: Axes, place: float, parts: Mapping[str, float]) -> float:
         ax.barh(place, share, 0.36, end, color=color, hatch=hatch, edgecolor="white", lw=0.4)
         end += share
     return end
-
-
-def _macs(macs: float) -> str:
-    """Return `567716352` as `568 M`."""
-    return f"{macs / 1e9:.3g} G" if macs >= 1e9 else f"{macs / 1e6:.3g} M"

@@ -46,13 +46,13 @@ def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     lines = [marker_handle(look, name, **_HOLLOW) for name, look in hollow.items()]
     lines += _frame(ax, roof, intensities, rates)
     legend(figure, filled, joined=False, lines=lines)
-    reached = formatting.format_ratio(100 * found[0].efficiency.value)
+    reached = formatting.percent(found[0].efficiency.value)
     return Picture(
         name="roofline",
         figure=figure,
         title="Rate by arithmetic intensity (roofline)",
         alt="Scatter chart, one point per problem and backend, below the measured ceilings.",
-        caption=f"{found[0].name} reaches {reached} % of the attainable rate on average.",
+        caption=f"{found[0].name} reaches {reached} of the attainable rate on average.",
     )
 
 

@@ -47,14 +47,14 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
     predicted = marker_handle(Look(GREY, "|"), "predicted from MACs", **_PREDICTED)
     layers = {run.baseline: _STANDARD, SEPARABLE: _SEPARABLE}
     legend(figure, layers, colors=PART_COLORS, lines=[predicted])
-    share = 100 * explanation.time_shares[DEPTHWISE].value
+    share = formatting.percent(explanation.time_shares[DEPTHWISE].value)
     return Picture(
         name="separable_parts",
         figure=figure,
         title=f"Time of the parts of {SEPARABLE}",
         alt="Stacked bars of the shares of the parts, beside the times of both layers.",
         caption=sentence(
-            f"the depthwise part takes {share:.0f} % of the time on average",
+            f"the depthwise part takes {share} of the time on average",
             drawn_part(len(shown), len(timed), "problems"),
         ),
     )

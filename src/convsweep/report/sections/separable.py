@@ -74,7 +74,7 @@ def _problem_table(replacements: list[tuple[str, Replacement]]) -> Table:
                f"{DEPTHWISE} part, of the time", f"{POINTWISE} part, of the time")  # fmt: skip
     largest = sorted(replacements, key=lambda one: -one[1].problem.macs)[:_MOST_PROBLEMS]
     rows: list[tuple[str, ...]] = [
-        (setting, r.label, formatting.digits(r.mac_ratio), formatting.digits(r.roofline_speedup),
+        (setting, r.label, formatting.digits(r.mac_ratio), formatting.speedup(r.roofline_speedup),
          formatting.speedup(*r.speedup),
          *(formatting.percent(r.shares[name].value) for name in SEPARABLE_PARTS), r.verdict)
         for setting, r in replacements
