@@ -22,13 +22,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.sharding import group_cases, group_siblings
-from convsweep.sweep.worker_pool import (
-    START_LIMIT_S,
-    ProcessKey,
-    WorkerDied,
-    WorkerPool,
-    WorkerTimeout,
-)
+from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
@@ -149,10 +143,12 @@ class _Batch:
         settings = scheduler.pool.settings
         backends = {case: scheduler.backends[case.backend] for own in groups for case in own}
         self._process_keys = {
-            c: ProcessKey(c.threads, c.backend if backend.own_threads else "")
+            c: (c.threads, c.backend if backend.own_threads else "")
             for c, backend in backends.items()
         }
-        self._several_processes = len(set(self._process_keys.values())) > 1
+        # Idle threads spin, and would take a core from the next process.
+        several = len(set(self._process_keys.values())) > 1
+        self._yields_turn = {case: several and case.threads > 1 for case in backends}
         self._limit_s = settings.case_timeout_s
         # Without timing, the gate prepares once more, for integers.
         times = 1 if settings.effort else 2
@@ -160,7 +156,7 @@ class _Batch:
         self._compile_s = {c: min(times * b.compile_s, most_s) for c, b in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
-        self._set_up_in: Counter[ProcessKey] = Counter()
+        self._set_up_in: Counter[tuple[int, str]] = Counter()
         """Cases per process."""
         self._blocks: dict[Case, int] = {}
         self._checks_s = 0.0
@@ -201,11 +197,7 @@ class _Batch:
         listed = list(items)
         return self._rng.sample(listed, len(listed))
 
-    def _yields_turn(self, case: Case) -> bool:
-        """Return whether its idle threads, which spin, would take a core from another process."""
-        return case.threads > 1 and self._several_processes
-
-    def _set_up(self, key: ProcessKey, group: Sequence[Case]) -> Outcomes:
+    def _set_up(self, key: tuple[int, str], group: Sequence[Case]) -> Outcomes:
         """Set a group up in one process. Yields the outcomes if that fails."""
         members = [case for case in group if self._process_keys[case] == key]
         known = self._first.file(members[0])
@@ -238,14 +230,14 @@ class _Batch:
         if outcome.status != "ok" or self._pool.settings.effort is None:
             yield case, outcome
             return
-        blocks = self._ask(case, partial(messages.WarmUp, yield_turn=self._yields_turn(case)))
+        blocks = self._ask(case, partial(messages.WarmUp, yield_turn=self._yields_turn[case]))
         if isinstance(blocks, int):
             self._blocks[case] = blocks
         else:
             yield case, _outcome(blocks)
 
     def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(messages.Block, yield_turn=self._yields_turn(case)))
+        failed = self._ask(case, partial(messages.Block, yield_turn=self._yields_turn[case]))
         if failed is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

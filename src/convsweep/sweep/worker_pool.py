@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import NamedTuple
 
 from convsweep.measure import messages
 from convsweep.measure.outcome import Outcome
@@ -36,12 +35,8 @@ PHASES: dict[type[messages.Message], str] = {
 }
 """Key of `time_spent` in environment.json per message."""
 
-
-class ProcessKey(NamedTuple):
-    """Number of threads, and the backend that has a process of its own; empty for the others."""
-
-    threads: int
-    backend: str
+ProcessKey = tuple[int, str]
+"""Number of threads, and the backend that has a process of its own; empty for the others."""
 
 
 class WorkerTimeout(Exception):
@@ -162,8 +157,8 @@ class WorkerPool:
         """Return the reply of the process with that key, and add its time to the phase."""
         if key not in self._processes:
             started = monotonic()
-            settings = replace(self.settings, threads=key.threads)
-            process = self._processes[key] = self._launch(settings)
+            own = replace(self.settings, threads=key[0])
+            process = self._processes[key] = self._launch(own)
             process.ask(messages.Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
         process, started = self._processes[key], monotonic()

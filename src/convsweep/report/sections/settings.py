@@ -69,7 +69,7 @@ def _rates_table(run: Run) -> Table:
         rates = {n: formatting.interval(n / s, n / high, n / low)
                  for n, (s, low, high) in times.items()}  # fmt: skip
         most = max(times, key=lambda size: size / times[size][0])
-        rows.append((_setting(first, [*axes]), " ".join(name), str(first["backend"]),
+        rows.append((_setting(first, [*axes]), " ".join(name) or "all", str(first["backend"]),
                      *(rates.get(size, "") for size in sizes), f"batch {most}"))  # fmt: skip
     return Table.by_setting(heads, rows if sizes else [], heads[3:])
 
