@@ -1,7 +1,9 @@
 """Numbers: short, and as precise as their interval. Names of files: bounded and plain."""
 
+import ast
 import math
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -106,6 +108,17 @@ def test_no_value_is_a_dash() -> None:
         formatting.size_in_bytes, formatting.operations,
     )  # fmt: skip
     assert {write(math.nan) for write in writers} == {formatting.NO_VALUE}
+
+
+def test_only_this_module_writes_decimals() -> None:
+    package = Path(formatting.__file__).parent
+    parts = ("report", "analysis", "cli", "models/advise", "models/optimize/report.py")
+    files = [file for part in parts for file in (package / part, *(package / part).rglob("*.py"))]
+    for file in filter(Path.is_file, files):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+                spec = ast.unparse(node.format_spec)
+                assert not re.search(r"\.[1-9]\d*[fe%]|%", spec), f"{file}:{node.lineno}"
 
 
 @given(st.text())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from convsweep import formatting
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
 from convsweep.measure.inputs import Inputs
@@ -228,11 +229,13 @@ def validate_model(
         if whole.passes:
             return stay, restored, whole
         stay.remove(worst)
-        name, off = worst.name, f"{whole.optimized:.1e}, more than {whole.allowed:.1e}"
+        name = worst.name
         dispatch = layers.dispatches(model)[name]
         del dispatch.choices[worst.call.key]
         if not dispatch.choices:
             layers.restore(model.get_submodule(name))
-        reason = f"with {worst.choice.backend} the whole model is off by {off}"
+        off = f"off by {formatting.error(whole.optimized)}"
+        limit = f"more than {formatting.error(whole.allowed)}"
+        reason = f"with {worst.choice.backend} the whole model is {off}, {limit}"
         restored.append(SkippedLayer(name, worst.calls, reason))
     return stay, restored, None

@@ -131,11 +131,11 @@ _ADVICE = {
 
 
 def _error(error: ModelError) -> str:
-    reference, failure = f"float64 (original: {error.original:.1e})", ""
+    reference, failure = f"float64 (original: {formatting.error(error.original)})", ""
     if error.float64_failure:
         reference = "the original in its own dtype"
         failure = f" The original cannot run in float64: {error.float64_failure}."
     return (
-        f"Error of its output against {reference}: {error.optimized:.1e} of its largest value; "
-        f"{error.allowed:.1e} is allowed.{failure}"
+        f"Error of its output against {reference}: {formatting.error(error.optimized)} of "
+        f"its largest value; {formatting.error(error.allowed)} is allowed.{failure}"
     )

@@ -138,7 +138,8 @@ def comparison_table(study: Study) -> Table:
              "speedup, a batch (95 %)")  # fmt: skip
     rows = [
         (comparison.dataset, VARIANT_NAMES[comparison.variant],
-         _points(comparison.difference, start=1), comparison.finding, f"{comparison.mac_ratio:.3f}",
+         _points(comparison.difference, start=1), comparison.finding,
+         formatting.digits(comparison.mac_ratio),
          *(formatting.speedup(*speedup) for speedup in (comparison.single, comparison.batch)))
         for comparison in study.comparisons
     ]  # fmt: skip
