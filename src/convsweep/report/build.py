@@ -142,9 +142,12 @@ def _write_study(folder: RunFolder, further: Sequence[Section], out: Path) -> Pa
         raise ValueError(f"{folder} has no networks to report")
     page = Page(
         f"{accuracy.TITLE}: {folder.name}",
-        Overview([section.sentence], section.tables[-1][1] if section.tables else Overview().table),
+        Overview(
+            [*filter(None, (section.sentence, section.note))],
+            section.tables[-1][1] if section.tables else Overview().table,
+        ),
         [
-            section._replace(tables=section.tables[:-1]),
+            section._replace(tables=section.tables[:-1], note=""),
             *further,
             Section("Machine", tables=[("", tables.environment_table(folder.environment))]),
         ],

@@ -84,12 +84,10 @@ def test_a_steady_loss_is_significant_and_noise_is_not(tmp_path: Path) -> None:
     assert loses.difference.high < 0 < open_.difference.high
     assert [loses.finding, open_.finding] == ["lower", "same"]
     first, second = report.comparison_table(found).rows
-    assert first[2].startswith("-5.00 [")
-    assert second[2].startswith("0.02 [")
-    assert [row[4] for row in (first, second)] == ["6.000", "0.990"]
-    lower, same = report.sentences(found)
-    assert "1 lower" in lower
-    assert "1 same" in same
+    assert first[2].startswith("-5.0")
+    assert [row[4] for row in (first, second)] == ["6.00", "0.990"]
+    [sentence] = report.sentences(found)
+    assert sentence.index("1 lower") < sentence.index("1 same")
 
 
 WILD = [-0.4, 0.05, -0.3, 0.05, -0.4]
@@ -101,7 +99,7 @@ def test_an_uncertain_difference_is_undecided(
 ) -> None:
     found = study(tmp_path, shifted("digits", {SEPARABLE: by, EQUAL_COST: by}, EVEN[:seeds]))
     assert [one.finding for one in found.comparisons] == ["undecided"] * 2
-    assert all("1 undecided" in sentence for sentence in report.sentences(found))
+    assert report.sentences(found)[0].count("1 undecided") == 2
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -139,8 +137,7 @@ def test_networks_that_were_not_trained_have_a_reason(tmp_path: Path) -> None:
     study(tmp_path, [away])
     found = report.section(RunFolder(tmp_path))
     assert found is not None
-    [sentence] = found.sentences
-    assert "away, 3 networks: skipped, needs cats" in sentence
+    assert "away, 3 networks: skipped, needs cats" in found.note
     assert not found.tables
     assert not found.pictures
 
@@ -198,7 +195,7 @@ def test_the_rows_missing_from_a_study_are_counted(
     study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE})[:trained])
     found = report.section(RunFolder(environment(tmp_path, end_reason="done", request=REQUEST)))
     assert found is not None
-    assert any(f"{3 * trained} of 15 networks" in x for x in found.sentences) == short
+    assert (f"{3 * trained} of 15 networks" in found.note) == short
 
 
 @pytest.mark.parametrize("request_", [{}, {"datasets": {}}, {**REQUEST, "seeds": "many"}])
@@ -206,4 +203,4 @@ def test_a_partial_request_is_ignored(tmp_path: Path, request_: object) -> None:
     study(tmp_path, shifted("digits", {SEPARABLE: LOSS, EQUAL_COST: NONE}))
     found = report.section(RunFolder(environment(tmp_path, request=request_)))
     assert found is not None
-    assert len(found.sentences) == 2
+    assert "Incomplete" not in found.note

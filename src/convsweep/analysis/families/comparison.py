@@ -54,36 +54,23 @@ class PairwiseComparison(NamedTuple):
 class ComparisonGroup(NamedTuple):
     """All comparisons of one role on the same layers."""
 
-    workload: str  # empty for all layers of the run
     kind: str
     comparisons: Mapping[str, PairwiseComparison]  # by opponent, the baseline first
     backends: Mapping[str, int]  # number of layers that each backend was picked on
 
 
 def compare_families(candidates: Candidates) -> list[ComparisonGroup]:
-    """Return the comparisons of every role and kind over all layers, then network by network."""
-    found = _compare_kinds(candidates, "")
-    workloads = candidates.cases["workload"].dropna().unique()
-    if len(workloads) > 1:
-        for workload in map(str, workloads):
-            found += _compare_kinds(candidates.of_network(workload), workload)
-    return found
-
-
-def _compare_kinds(candidates: Candidates, workload: str) -> list[ComparisonGroup]:
     """Return the groups of dense layers kind by kind, then of separable blocks of all kinds."""
     groups = [
-        _compare_role(candidates.where(candidates.cases["kind"] == kind), role, workload, kind)
+        _compare_role(candidates.where(candidates.cases["kind"] == kind), role, kind)
         for kind in LAYER_KINDS
         for role in (KERNELS, ALGORITHMS)
     ]
-    groups.append(_compare_role(candidates, SEPARABLE_KERNELS, workload, SEPARABLE_BLOCKS))
+    groups.append(_compare_role(candidates, SEPARABLE_KERNELS, SEPARABLE_BLOCKS))
     return [group for group in groups if group is not None]
 
 
-def _compare_role(
-    candidates: Candidates, role: str, workload: str, kind: str
-) -> ComparisonGroup | None:
+def _compare_role(candidates: Candidates, role: str, kind: str) -> ComparisonGroup | None:
     """Return all comparisons of one role; None if it shares no layer with an opponent."""
     own = pick_by_layer(candidates.select(role))
     picks = {name: pick_by_layer(candidates.select(name)) for name in OPPONENTS[role]}
@@ -95,7 +82,7 @@ def _compare_role(
     if not comparisons:
         return None
     counts = Counter(sorted(pick.backend for pick in own.values()))
-    return ComparisonGroup(workload, kind, comparisons, dict(counts.most_common()))
+    return ComparisonGroup(kind, comparisons, dict(counts.most_common()))
 
 
 def compare_picks(

@@ -9,20 +9,14 @@ from convsweep.analysis.accuracy import FINDINGS, SAME_WITHIN, VARIANT_NAMES, St
 from convsweep.analysis.estimates import Interval
 from convsweep.report.pages import Section
 from convsweep.report.plots import accuracy_vs_time
-from convsweep.report.summary_text import first_sentence
 from convsweep.report.table import Table
 from convsweep.results.accuracy import ACCURACY_TABLE, EQUAL_COST, SEPARABLE
 from convsweep.results.store import RunFolder
 
 TITLE = "Accuracy of separable layers"
-_NOTES = (
-    "Each seed draws its own disjoint split, the same for all networks, and its own weights. Times "
-    "are those of the trained network with batch norms folded, in a fresh process per seed.",
-    "Intervals of accuracies are Student's over seeds, widened because splits share samples "
-    "(Nadeau & Bengio 2003). Verdicts are corrected for multiple comparisons (Benjamini & "
-    "Hochberg 1995).",
-    f"`same`: the interval of the difference is within {100 * SAME_WITHIN:g} points.",
-    "Small networks and small data: docs/accuracy.md lists what does not carry over to large ones.",
+_NOTE = (
+    f"`same`: the interval of the difference is within {100 * SAME_WITHIN:g} points; intervals are "
+    "over seeds. docs/accuracy.md lists what does not carry over to large networks."
 )
 
 
@@ -40,40 +34,40 @@ def section(folder: RunFolder) -> Section | None:
     rows = ACCURACY_TABLE.load(folder.path)
     if rows.empty:
         return None
-    study, environment = read_study(rows), folder.environment
-    began, commit = environment.get("started_at"), environment.get("commit")
-    origin = f"Study {folder.name}, {str(began)[:10]}, commit {commit}: {len(rows)} networks."
+    study = read_study(rows)
+    first, *missing = sentences(study)
+    notes = [*_incomplete(folder.environment, len(rows)), *missing, *note_wide_intervals(study)]
     return Section.of_settings(
         TITLE,
-        first_sentence({"": [*sentences(study), *_incomplete(environment, len(rows))]}),
+        first,
         [
             ("Each network", quality_table(study)),
             ("Against the standard network", comparison_table(study)),
         ],
         {"": [accuracy_vs_time.draw(study)]},
-        " ".join(note_wide_intervals(study)) or origin,
+        " ".join([*notes, *([_NOTE] if study.qualities else [])]),
     )
 
 
 def sentences(study: Study) -> list[str]:
     """Return the number of data sets per verdict and variant, then what was not trained."""
-    lines = []
+    parts = []
     for variant in (SEPARABLE, EQUAL_COST):
         findings = [one.finding for one in study.comparisons if one.variant == variant]
-        counts = ", ".join(f"{findings.count(finding)} {finding}" for finding in FINDINGS)
-        if findings:
-            name = VARIANT_NAMES[variant]
-            lines.append(
-                f"Accuracy, {name} against standard, "
-                f"{formatting.count(len(findings), 'data set')}: {counts}."
-            )
+        counts = [f"{findings.count(one)} {one}" for one in FINDINGS if one in findings]
+        parts += [f"{VARIANT_NAMES[variant]} {', '.join(counts)}"] if counts else []
+    sets = formatting.count(len(study.datasets), "data set")
+    found = "; ".join(parts) or "no comparison"
     missing = study.rows[study.rows["status"] != "ok"].fillna({"reason": "no reason given"})
-    for (dataset, status, reason), rows in missing.groupby(
-        ["dataset", "status", "reason"], sort=False
-    ):
-        networks = formatting.count(len(rows), "network")
-        lines.append(f"Not trained: {dataset}, {networks}: {status}, {reason}.")
-    return lines
+    return [
+        f"Accuracy against standard layers on {sets}: {found}.",
+        *(
+            f"Not trained: {dataset}, {formatting.count(len(rows), 'network')}: {status}, {reason}."
+            for (dataset, status, reason), rows in missing.groupby(
+                ["dataset", "status", "reason"], sort=False
+            )
+        ),
+    ]
 
 
 def note_wide_intervals(study: Study) -> list[str]:
@@ -96,33 +90,17 @@ def _incomplete(environment: Mapping[str, object], rows: int) -> list[str]:
     return [f"Incomplete study: {rows} of {max(rows, requested)} networks."]
 
 
-def _data_sets(study: Study) -> list[str]:
-    """Return seeds, epochs and median numbers of samples, one sentence per data set."""
-    lines = []
-    ok = study.rows[study.rows["status"] == "ok"]
-    for dataset, own in ok.groupby("dataset", sort=False):
-        epochs = ", ".join(map(str, sorted(map(int, own["epochs"].dropna().unique()))))
-        lines.append(
-            f"{dataset}: {formatting.count(own['seed'].nunique(), 'seed')}, epochs {epochs}, "
-            f"{own['train_samples'].median():.0f} training samples, "
-            f"{own['test_samples'].median():.0f} test samples, threads {own['threads'].iloc[0]}."
-        )
-    return lines
-
-
 def quality_table(study: Study) -> Table:
     """Return accuracy and costs, one row per data set and variant."""
-    heads = ("data set", "network", "width", "parameters", "MACs", "accuracy, % (95 %)", "loss",
+    heads = ("data set", "network", "parameters", "MACs", "accuracy, % (95 %)",
              "training (95 %)", "one sample (95 %)", "a batch (95 %)", "seeds")  # fmt: skip
     rows = [
         (
             quality.dataset,
             VARIANT_NAMES[quality.variant],
-            str(quality.width),
             f"{quality.parameters:,}",
             f"{quality.macs:,}",
             _points(quality.accuracy),
-            formatting.digits(quality.loss),
             *(formatting.time(*time) for time in (quality.training, quality.single, quality.batch)),
             str(quality.seeds),
         )

@@ -27,21 +27,18 @@ from convsweep.analysis.families.comparison import (
 )
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
-from convsweep.report.plots import MOST_SETTINGS, best_backend_map, speed_vs_error
-from convsweep.report.summary_text import first_sentence
+from convsweep.report.plots import best_backend_map, speed_vs_error
 from convsweep.report.table import Table
 
 TITLE = "Own kernels, algorithms and engines"
-_NOTES = (
-    "The fastest of several backends is selected, in each pass, by the other passes: a lucky pass "
-    "does not select itself. With a single pass the result is optimistic.",
-    "Peak memory is what one call needs at its peak beyond what is kept between calls: its output "
-    "and its workspace, not its packed weights. For an engine that keeps freed memory for itself "
-    "it is a lower bound.",
+_MOST_NAMES = 3
+_SELECTION = (
+    "The fastest of several backends is selected, in each pass, by the other passes. With a single "
+    "pass the result is optimistic."
 )
 _FORMATS = (
-    "Memory formats compete: an input in the format that suits a backend is assumed. A network "
-    "that mixes formats converts in between, which no layer's time includes."
+    "Each backend has its input in the memory format that suits it. Conversions between formats "
+    "are in no layer's time."
 )
 _NOTHING_SHARED = "No own kernel and no algorithm shares a layer with the baseline."
 _ROLES: Mapping[str, str] = {
@@ -62,39 +59,38 @@ def section(run: Run) -> Section | None:
     comparisons = {each.name: (each, compare_families(each)) for each in settings}
     networks = {each.name: (each, compare_networks(each)) for each in read_candidates(run)}
     several_formats = run.cases["memory_format"].nunique() > 1
-    found = Section.of_settings(
+    first = settings[0]
+    sentence = _sentence(*comparisons[first.name]) or _NOTHING_SHARED
+    return Section.of_settings(
         TITLE,
-        first_sentence(
-            {name: _sentences(each, groups) for name, (each, groups) in comparisons.items()}
-        ),
+        f"On {first.name}: {sentence}" if len(settings) > 1 else sentence,
         [
             ("Against torch and the engines", comparisons_table(comparisons)),
             ("Networks, as sums of their layers", networks_table(networks)),
         ],
         {
-            each.name: (speed_vs_error.draw(each), best_backend_map.draw(each))
-            for each in settings[:MOST_SETTINGS]
+            name: (speed_vs_error.draw(first), best_backend_map.draw(first))
+            if name == first.name
+            else ()
+            for name in comparisons
         },
-        _FORMATS if several_formats else _NOTES[0],
+        _FORMATS if several_formats else _SELECTION,
     )
-    return found if found.sentence else found._replace(sentence=_NOTHING_SHARED)
 
 
-def _sentences(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> list[str]:
-    """Return one sentence per role: its speedup on each kind of layer."""
-    lines: dict[tuple[str, str], list[str]] = {}
-    for group in groups:
-        first = next(iter(group.comparisons.values()))
-        if not group.workload:
-            lines.setdefault((first.role, first.opponent), []).append(
-                f"{group.kind} {formatting.speedup(*first.speedup)} "
-                f"(faster on {first.won} of {first.layers})"
-            )
-    return [
-        f"Speedup of the {_ROLES[role]} over {opponent_label(candidates, opponent)}: "
-        f"{'; '.join(parts)}."
-        for (role, opponent), parts in lines.items()
-    ]
+def _sentence(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> str:
+    """Return the range of speedups of the first role, by kind of layer; empty without groups."""
+    pairs = [next(iter(group.comparisons.values())) for group in groups]
+    own = [one for one in pairs if one.role == pairs[0].role]
+    if not own:
+        return ""
+    values = [one.speedup.value for one in own]
+    layers, won = (sum(getattr(one, name) for one in own) for name in ("layers", "decided"))
+    return (
+        f"The {_ROLES[own[0].role]} against {opponent_label(candidates, own[0].opponent)}: "
+        f"{formatting.times(min(values), max(values))} by kind of layer, faster on {won} of "
+        f"{layers} layers."
+    )
 
 
 def opponent_label(candidates: Candidates, role: str) -> str:
@@ -131,21 +127,17 @@ def _reported(candidates: Candidates, group: ComparisonGroup) -> list[PairwiseCo
 
 
 def comparisons_table(comparisons: Comparisons) -> Table:
-    """Return one row per setting, network, kind of layer, role and opponent."""
-    heads = ("setting", "layers of", "kind", "backend", "against", "layers", "speedup (95 %)",
-             "faster on", "decided", "slower, decided", "largest error",
-             "opponent's error")  # fmt: skip
+    """Return one row per setting, kind of layer, role and opponent."""
+    heads = ("setting", "kind", "backend", "against", "layers", "speedup (95 %)", "faster",
+             "slower", "largest error", "opponent's error")  # fmt: skip
     rows: list[tuple[str, ...]] = [
         (
             setting,
-            group.workload or "all",
             group.kind,
-            f"{_ROLES[each.role]} "
-            f"({formatting.join([f'{name} {n}' for name, n in group.backends.items()])})",
+            f"{_ROLES[each.role]} ({formatting.join([*group.backends][:_MOST_NAMES])})",
             opponent_label(candidates, each.opponent),
             str(each.layers),
             formatting.speedup(*each.speedup),
-            str(each.won),
             str(each.decided),
             str(each.lost),
             formatting.error(each.error),
@@ -155,7 +147,7 @@ def comparisons_table(comparisons: Comparisons) -> Table:
         for group in groups
         for each in _reported(candidates, group)
     ]
-    return Table.by_setting(heads, rows, heads[5:])
+    return Table.by_setting(heads, rows, heads[4:])
 
 
 def networks_table(networks: Networks) -> Table:
