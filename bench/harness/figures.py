@@ -56,20 +56,12 @@ def _answers(rows: DataFrame) -> Picture:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("speedup of the separable layer over the standard one (times)")
     legend(figure, shown, joined=False)
-    widest = agreement.widest_disagreement(rows)
-    title = (
-        f"Largest disagreement, on {short_name(widest.pair)}: speedup "
-        f"{formatting.speedup(widest.low)} ({widest.lowest}) to "
-        f"{formatting.speedup(widest.high)} ({widest.highest})"
-    )
     return Picture(
         name="answers",
         figure=figure,
-        title=title,
-        alt=f"Dot chart: speedup per run, for {formatting.count(len(pairs), 'pair')} and "
-        f"{formatting.count(len(shown), 'tool')}.",
-        caption="One dot per run; ticks mark the median per tool. A narrow cloud means that "
-        "runs agree; separate clouds mean that the tools measure different things.",
+        title="Speedup per run, by tool",
+        alt="Dot chart, one row per pair of layers and one dot per run.",
+        caption="Ticks mark the median per tool; a narrow cloud means that runs agree.",
     )
 
 
@@ -108,11 +100,9 @@ def _error_against_cost(rows: DataFrame) -> Picture:
     return Picture(
         name="error_against_cost",
         figure=figure,
-        title=steadiness(agreement.by_tool(agreement.most_measured(rows))),
-        alt="Line charts: change of a speedup between two runs of the same tool over the seconds "
-        f"per run, for {formatting.join(list(map(str, table['tool'].unique())))}.",
-        caption="Change of a speedup over all pairs of layers and all two runs of a tool with "
-        "equal seconds. Lower is better; further left is cheaper. Ticks are the seconds asked.",
+        title="Change of a speedup between two runs, by seconds per run",
+        alt="Line charts, one line per tool for the median and one for the 95th percentile.",
+        caption="Lower is better, further left is cheaper.",
     )
 
 
@@ -158,11 +148,9 @@ def overhead_picture(table: DataFrame) -> Picture:
     return Picture(
         name="overhead",
         figure=figure,
-        title=cost(table),
-        alt="Two line charts over the number of cases: overhead per case, and memory gain of "
-        "the parent and the worker process.",
-        caption="No-op cases: 1x1 convolutions of one pixel with minimal timing. Dashed lines "
-        "are the project's limits.",
+        title="Overhead per case and memory, by number of cases",
+        alt="Two line charts, overhead per case and memory gain.",
+        caption="Dashed lines are the project's limits.",
     )
 
 

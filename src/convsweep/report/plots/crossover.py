@@ -112,12 +112,12 @@ _KERNEL = 1  # among `_FEATURES`: the name of a single panel
 
 
 def _surface(cells: dict[tuple[int, str], Replacement]) -> Surface | None:
-    """Keep the rows and columns that are at least half filled; None below two of each."""
+    """Keep the rows and columns that are more than half filled; None below two of each."""
     sizes = {size: r.problem.input_size for (_, size), r in cells.items()}
     by_pixels = sorted(sizes, key=lambda size: math.prod(sizes[size]))
     channels = sorted({c for c, _ in cells})
-    rows = [c for c in channels if 2 * sum((c, s) in cells for s in by_pixels) >= len(by_pixels)]
-    columns = [s for s in by_pixels if 2 * sum((c, s) in cells for c in rows) >= len(rows)]
+    rows = [c for c in channels if 2 * sum((c, s) in cells for s in by_pixels) > len(by_pixels)]
+    columns = [s for s in by_pixels if 2 * sum((c, s) in cells for c in rows) > len(rows)]
     if min(len(rows), len(columns)) < 2:
         return None
     filled = {(c, s): cells[c, s] for c in rows for s in columns if (c, s) in cells}

@@ -11,6 +11,7 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
+from convsweep.analysis.families.candidates import ENGINES
 from convsweep.analysis.roofline import Roof, RooflineEfficiency, known_points, roofs
 from convsweep.analysis.run import Run
 from convsweep.problems.separable import DEPTHWISE, POINTWISE
@@ -28,6 +29,8 @@ _FEW = 60  # points of one backend that are drawn large
 
 def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     """Draw one setting; None if its ceilings or all its cases have no time."""
+    engines = set(run.cases.loc[run.cases["backend_family"] == ENGINES, "backend"])
+    found = [each for each in found if each.name not in engines]  # their operations are not known
     roof = next(iter(roofs(run.ceilings).values()), None) if len(run.ceilings) else None
     if roof is None or not found:
         return None

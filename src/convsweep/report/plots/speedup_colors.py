@@ -10,14 +10,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.ticker import MaxNLocator
-
-from convsweep.formatting import format_ratio
 
 Color = tuple[float, float, float, float]
 
 _MAP = colormaps["BrBG"]  # distinct with any colour vision
 _LUMINANCE = (0.299, 0.587, 0.114)
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 _LEAST, _MOST = 1.0, 4.0  # of the limit: colours end between 2 and 16 times faster or slower
 
 
@@ -42,9 +40,9 @@ class SpeedupColors(NamedTuple):
         bar = axes[0].figure.colorbar(
             ScalarMappable(Normalize(-self.limit, self.limit), _MAP), ax=axes, location="bottom",
             extend="both" if clipped else "neither", fraction=fraction, aspect=70, pad=0.02,
-            ticks=MaxNLocator(6, integer=clipped),
+            ticks=[power for power in np.log2(_TICKS) if abs(power) <= self.limit],
         )  # fmt: skip
-        bar.ax.xaxis.set_major_formatter(lambda power, _: format_ratio(2.0**power))
+        bar.ax.xaxis.set_major_formatter(lambda power, _: f"{2.0**power:.2g}")
         bar.set_label(f"speedup: {label} (above 1 is faster)")
         bar.ax.grid(visible=False)
 
