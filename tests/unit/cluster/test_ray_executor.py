@@ -55,6 +55,15 @@ def every_measurement(groups: list[NodeGroup]) -> set[tuple[Any, ...]]:
     }
 
 
+def test_a_problem_is_on_one_node_in_all_its_settings(tmp_path: Path) -> None:
+    wanted = request(dtypes=("float32", "bfloat16"), caches=("hot", "cold"))
+    sweep([node_group(wanted, NAMES)], FakePool(NAMES), tmp_path / "run")
+    rows = load(tmp_path / "run")
+    assert len(rows) == wanted.passes * len(wanted.cases)
+    assert (rows.groupby(["pass_index", "problem"])["node"].nunique() == 1).all()
+    assert rows["node"].nunique() == len(NAMES)
+
+
 @settings(deadline=None, max_examples=8)
 @given(
     names=st.integers(2, 4).map(lambda n: tuple("abcd"[:n])),
