@@ -38,7 +38,7 @@ def summarize(
     pass. Its interval is uncorrected; its verdict is corrected for the number of speedups.
     """
     cases = read_cases(measurements, baseline)
-    summary = cases.info.copy()
+    summary = cases.info
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
     summary[[*TIME]] = bounds(estimate(cases.log_s)).T
     summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]

@@ -16,6 +16,7 @@ from convsweep.formatting import spreadsheet_cell
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_AT_ONCE = 1000  # rows
 UNFINISHED = ".part"  # Ending of a file that is not yet complete
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError, OSError, csv.Error, zlib.error)
 
@@ -88,6 +89,9 @@ def spreadsheet_csv(table: DataFrame) -> str:
     def cell(value: Any) -> Any:
         return spreadsheet_cell(value) if isinstance(value, str) else value
 
-    texts = table.select_dtypes(exclude=["number", "bool"])
-    shown = table.assign(**{str(name): texts[name].map(cell) for name in texts})
-    return shown.to_csv(index=False, lineterminator="\n")
+    names, parts = table.select_dtypes(exclude=["number", "bool"]).columns, []
+    for start in range(0, max(1, len(table)), _AT_ONCE):  # few texts are in memory at once
+        part = table[start : start + _AT_ONCE]
+        shown = part.assign(**{str(name): part[name].map(cell) for name in names})
+        parts.append(shown.to_csv(index=False, lineterminator="\n", header=not start))
+    return "".join(parts)
