@@ -73,8 +73,9 @@ def format_ratio(ratio: float) -> str:
     """Return a ratio without an interval in few characters: `48`, `4.8`, `0.48`, `0.005`."""
     if math.isnan(ratio):
         return NO_VALUE
-    exponent = _exponent(ratio, 2)
-    return _rounded(ratio, exponent - (exponent >= -1) - (exponent >= 2))
+    few = 1 if abs(ratio) < 0.0995 else 2
+    exponent = _exponent(ratio, few)
+    return _rounded(ratio, exponent - few + (exponent < 2))
 
 
 def _exponent(value: float, most: int) -> int:

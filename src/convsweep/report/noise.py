@@ -5,6 +5,8 @@ from __future__ import annotations
 from convsweep import formatting
 from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 
+_MOST = 6
+
 
 def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
     """Return false alarms, noise between passes and detectable effect, then the warnings."""
@@ -12,16 +14,17 @@ def sentences(noise: Noise, environment_warnings: list[str]) -> list[str]:
     lines = [
         f"A/A test: {alarms} in {formatting.count(noise.comparisons, 'comparison')}; the false "
         f"alarm rate is below {formatting.percent(noise.alarm_rate_high)} (95 % confidence).",
-        f"Speedups vary by {_percent(noise.spread)} between passes; {noise.passes} passes detect "
-        f"differences from {_percent(noise.smallest_effect)} on.",
+        f"Speedups vary by {_percent(noise.spread)} between passes. The smallest difference that "
+        f"{noise.passes} passes detect: {_percent(noise.smallest_effect)}.",
     ]
+    needed = noise.passes_for_5_percent
+    more = f"; it takes {'more than' if needed >= MOST_PASSES else 'about'} {needed} passes"
     if noise.trials:
-        lines.append(f"Artificial 5 % slowdowns: {noise.found} of {noise.trials} detected.")
-    if noise.passes_for_5_percent > noise.passes:
-        needed = noise.passes_for_5_percent
-        at_least = "more than" if needed >= MOST_PASSES else "about"
-        lines.append(f"Detecting 5 % takes {at_least} {needed} passes on this machine.")
-    return [*lines, *environment_warnings]
+        lines.append(
+            f"Artificial 5 % slowdowns: {noise.found} of {noise.trials} detected"
+            f"{more if needed > noise.passes else ''}."
+        )
+    return [*lines, *environment_warnings][:_MOST]
 
 
 def _percent(share: float) -> str:
