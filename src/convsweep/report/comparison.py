@@ -27,30 +27,24 @@ def headline(found: RunComparison, *, allow_missing: bool = False) -> str:
 
 
 def _result(found: RunComparison) -> str:
-    judged, compared = found.judged, found.compared
+    judged, nothing = found.judged, not found.compared.any()
     undecided = found.cases["verdict"].eq("undecided").sum()
-    if found.cases["regression"].any():
-        return "Regression"
-    if not compared.any():
-        old, new = found.cases["status_old"], found.cases["status_new"]
-        if judged.any():
-            return "Nothing was compared, no case has two passes in both runs"
-        for age, status in (("old", old), ("new", new)):
-            if not status.eq("ok").any():
-                return f"Nothing was compared, no case of the {age} run is ok"
-        shared = (old.notna() & new.notna()).any()
-        return f"Nothing was compared, the runs share no case{' with a time' if shared else ''}"
-    if not found.complete:
-        reasons = {
-            "missing cases": found.missing.any(),
-            "an unfinished run": bool(found.gaps),
-            "cases with one pass": bool((judged & ~compared).any()),
-        }
-        why = formatting.join([reason for reason, applies in reasons.items() if applies])
-        return f"Incomplete by {why}"
-    if undecided:
-        return "All undecided" if undecided == judged.sum() else "Partly undecided"
-    return "No regression"
+    why = {
+        "missing cases": found.missing.any(),
+        "an unfinished run": bool(found.gaps),
+        "cases with one pass": (judged & ~found.compared).any(),
+    }
+    reasons = {
+        "Regression": found.cases["regression"].any(),
+        "Nothing compared, no case has two passes in both runs": nothing and judged.any(),
+        **{f"Nothing compared, no case of the {age} run is ok": nothing
+           and not found.cases[f"status_{age}"].eq("ok").any() for age in ("old", "new")},
+        "Nothing compared, the runs share no case with a time": nothing,
+        f"Incomplete by {formatting.join([one for one in why if why[one]])}": any(why.values()),
+        "All undecided": undecided == judged.sum(),
+        "Partly undecided": undecided,
+    }  # fmt: skip
+    return next((text for text, applies in reasons.items() if applies), "No regression")
 
 
 def _sensitivity(found: RunComparison) -> list[str]:
@@ -119,16 +113,6 @@ def change(row: Mapping[Any, Any]) -> str:
     """Return the change of a case or mean with its interval."""
     ends = ("change", "change_ci_low", "change_ci_high")
     return formatting.speedup(*(float(row[end]) for end in ends))
-
-
-def means_table(found: RunComparison) -> Table:
-    """Return the geometric mean of the changes, one row per setting and backend."""
-    rows: list[tuple[str, ...]] = []
-    for mean in found.means.to_dict("records"):
-        plain = ", plain time" if mean["backend"] == found.baseline else ""
-        rows.append((mean["setting"], mean["backend"] + plain, str(mean["cases"]), change(mean)))
-    heads = ("setting", "backend", "cases", "change in speed")
-    return Table.by_setting(heads, rows, heads[2:])
 
 
 def worst_first(found: RunComparison) -> DataFrame:

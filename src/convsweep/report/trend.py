@@ -19,7 +19,7 @@ WIDTH, _LINES = 100, 40  # of all tables on a terminal
 _MAX_MEANS, _MAX_CASES = 12, 300
 _MAX_RUNS, _PAGE_RUNS = 3, 8
 _NOTE = (
-    "Columns are changes from the first run, then how many cases are slower than in the first run, "
+    "Changes from the first run, with the number of cases that are slower than in the first run, "
     "and than in the one before."
 )
 
@@ -37,13 +37,14 @@ def _cases_shown(trend: RunTrend) -> int:
 
 def sentences(trend: RunTrend, *, allow_missing: bool, most: int | None = None) -> list[str]:
     """Return the lines below the tables, the headline last."""
-    last, long = trend.to_first[-1], len(trend.names) > 2
+    last = trend.to_first[-1]
     more = len(comparison.worst_first(last)) - (most or _cases_shown(trend))
     lines = [f"{more} more cases: --format csv has all."] if more > 0 else []
-    lines += [_NOTE] if long else []
     headline = comparison.headline(last, allow_missing=allow_missing)
-    against = f"{trend.names[-1]} against {trend.names[0]}: " if long else ""
-    return [*lines, *comparison.notes(last), f"{against}{headline}"]
+    if len(trend.names) > 2:
+        lines.append(_NOTE)
+        headline = f"{trend.names[-1]} against {trend.names[0]}: {headline}"
+    return [*lines, *comparison.notes(last), headline]
 
 
 def page(trend: RunTrend, *, allow_missing: bool, picture: str = "") -> str:
@@ -81,17 +82,16 @@ def all_cases(trend: RunTrend) -> DataFrame:
 
 
 def _means_table(trend: RunTrend, runs: int) -> Table:
-    """Return the mean changes, one column per run for the latest of more than two runs."""
-    if len(trend.names) == 2:
-        return comparison.means_table(trend.to_first[0])
+    """Return the mean changes per backend, one column per run for the latest of them."""
     keys, names = ["setting", "backend"], trend.names[1:][-runs:]
-    cells: dict[tuple[str, ...], list[str]] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
     for place in range(-len(names), 0):
-        steps = (trend.to_first[place], trend.to_previous[place])
+        steps = (trend.to_first[place], trend.to_previous[place])[: len(trend.names) - 1]
         slower = [one.cases[one.cases["verdict"] == "slower"].value_counts(keys) for one in steps]
         for mean in steps[0].means.to_dict("records"):
             key = (mean["setting"], mean["backend"])
             counts = "|".join(str(found.get(key, 0)) for found in slower)
-            own = cells.setdefault(key, [""] * len(names))
-            own[place] = f"{comparison.change(mean)} {counts}"
-    return Table.by_setting((*keys, *names), [(*key, *own) for key, own in cells.items()], names)
+            plain = ", plain time" if key[1] == steps[0].baseline else ""
+            row = rows.setdefault(key, [key[0], key[1] + plain, *[""] * len(names)])
+            row[place] = f"{comparison.change(mean)} {counts}"
+    return Table.by_setting((*keys, *names), [*map(tuple, rows.values())], names)

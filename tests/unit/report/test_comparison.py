@@ -17,8 +17,11 @@ from scipy import stats
 from convsweep import cli
 from convsweep.analysis.compare import RunComparison, compare_runs
 from convsweep.report import comparison
+from convsweep.report.plots.style import drawing_style
+from convsweep.report.plots.trend import draw
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
+from tests.support.figure_texts import layout_faults
 
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))
 BACKENDS = ("torch_conv", "im2col", "separable")
@@ -105,6 +108,20 @@ def test_a_trend_is_written_with_its_figure(steps: list[Path], command) -> None:
     assert table["run"].value_counts().to_dict() == dict.fromkeys(("v1", "v2", "v3"), 12)
     assert command("compare v0 v1 --out two").code == 0
     assert {path.name for path in Path("two").iterdir()} == {"comparison.md"}
+
+
+@pytest.mark.parametrize("settings", [1, 6])
+def test_every_text_of_a_trend_has_its_place(write: Write, settings: int) -> None:
+    names = (*BACKENDS, *(f"a_backend_of_a_plug_in_with_a_long_name_{i}" for i in range(9)))
+    rows = [
+        replace(row, threads=threads)
+        for row in made.rows(PROBLEMS[:1], backends=names, passes=2)
+        for threads in range(1, settings + 1)
+    ]
+    few, run = write("few", rows[: 3 * settings]), write("a_run_with_quite_a_long_name", rows)
+    for runs in ([few] * 3, [run] * (4 * settings)):
+        with drawing_style():
+            assert layout_faults(draw(compare_runs(runs)).figure) == []
 
 
 @pytest.mark.parametrize("runs", ["big other", "big other other"])

@@ -23,11 +23,13 @@ def draw(trend: RunTrend) -> Picture | None:
         return None
     figure = new_figure(1.2 + 3 * math.ceil(len(settings) / panel_columns(len(settings))))
     ticks = evenly(len(trend.names), _MOST_NAMES)
-    for ax, setting in zip(add_panels(figure, settings, "run", "speed"), settings, strict=True):
+    for ax, setting in zip(
+        add_panels(figure, settings, "run", "speed, first run = 1"), settings, strict=True
+    ):
         for i, (backend, look) in enumerate(backends.items()):
             rows = [means.reindex([(setting, backend)])[_ENDS].iloc[0] for means in found]
             y, low, high = (list(ends) for ends in zip((1.0, 1.0, 1.0), *rows, strict=True))
-            x = [place + 0.3 * (i / len(backends) - 0.5) for place in range(len(y))]
+            x = [place + 0.3 * ((i + 0.5) / len(backends) - 0.5) for place in range(len(y))]
             ax.plot(x, y, color=look.color, linewidth=1)
             error_bars(ax, x, y, look, y_ends=(low, high))
         ax.axhline(1, color=GREY, linewidth=1)
