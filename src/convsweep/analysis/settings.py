@@ -44,12 +44,14 @@ class SettingSpeedup(NamedTuple):
 
 
 def varied(cases: DataFrame) -> dict[str, list[Any]]:
-    """Return the values of each axis that varies; the others are relative to the first one."""
-    values = {
+    """Return the values of each axis in which siblings differ, the first of them to compare with."""
+    siblings = cases.groupby(list(SIBLING_COLUMNS), dropna=False, sort=False)
+    counts = siblings[list(SETTING_AXES)].nunique().max()
+    return {
         axis: sorted(set(cases[axis]), key=lambda value: (_ORDER.get(value, 0), value))
         for axis in SETTING_AXES
+        if counts[axis] > 1
     }
-    return {axis: own for axis, own in values.items() if len(own) > 1}
 
 
 def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> SettingPairs:

@@ -1,6 +1,7 @@
 """Settings against each other: known ratios, paired by pass, corrected; the best per problem."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -109,6 +110,14 @@ def test_equal_settings_are_called_different_as_rarely_as_the_correction_allows(
         pairs += len(found.table)
     assert pairs == 20 * 40
     assert alarms <= 10  # none is expected in 19 of 20 runs
+
+
+def test_problems_that_differ_in_their_batch_have_a_first_setting_each(read: Read) -> None:
+    problems = [made.square(8, 7, 3, batch_size=1), made.square(8, 14, 3, batch_size=4)]
+    rows = made.rows(problems, backends=["torch_conv"])
+    run = read([*rows, *(replace(row, dtype="bfloat16", **times(row, 0.5)) for row in rows)])
+    assert [*varied(run.cases)] == ["dtype"]
+    assert Counter(run.cases["setting_verdict"]) == {"baseline": 2, "faster": 2}
 
 
 def test_a_case_without_the_first_value_is_compared_with_none(read: Read) -> None:
