@@ -81,8 +81,9 @@ def write_report(
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
     advised = read_advice(folder)
+    of_networks = None if advised else network_totals.read_networks(run, folder.networks)
     with drawing_style():
-        networks = _network_sections(run, folder, advised)
+        networks = _network_sections(run, folder, advised, of_networks)
         sections = [*networks, *_strategy_sections(run, shown, comparisons), *further]
         pictures = plots.figures(shown)
     if pictures:
@@ -95,7 +96,7 @@ def write_report(
         *(advice.coverage(advised) if advised else []),
         *lacks(folder.environment),
     ]
-    found = [] if advised else network_totals.overview(run, folder.networks)[0]
+    found = network_totals.sentences(of_networks) if of_networks else []
     found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
     sentences = summary_sentences(run, comparisons, found, wrong)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
@@ -173,11 +174,16 @@ def _further_section(folder: RunFolder) -> Section:
     return Section(f"Timing noise: {folder.name}", found[0], note=" ".join(found[1:]))
 
 
-def _network_sections(run: Run, folder: RunFolder, advised: Advice | None) -> list[Section]:
+def _network_sections(
+    run: Run,
+    folder: RunFolder,
+    advised: Advice | None,
+    of_networks: network_totals.NetworkFindings | None,
+) -> list[Section]:
     """Return the sections on the user's model and on networks that the data allow."""
     sections = [
         advice.section(advised) if advised else None,
-        None if advised else network_totals.section(run, folder.networks),
+        network_totals.section(of_networks) if of_networks else None,
         network_breakdown.section(run, folder.networks),
     ]
     return [section for section in sections if section is not None]

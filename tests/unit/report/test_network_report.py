@@ -27,6 +27,7 @@ from convsweep.report.plots.networks import spread
 from convsweep.report.plots.style import drawing_style, png
 from convsweep.report.sections import network_breakdown
 from convsweep.report.sections import network_totals as totals_section
+from convsweep.report.sections.network_totals import read_networks
 from convsweep.results.networks import CONVOLUTION
 from convsweep.results.schema import Row
 from convsweep.results.store import load
@@ -122,7 +123,7 @@ def test_an_incomplete_network_has_no_total(read: Read, lack: str) -> None:
     run = read(found, missing_cases=lack == "unreached")
     [one] = network_sums(run)
     assert one.choices == {}
-    section = totals_section.section(run, NONE)
+    section = totals_section.section(read_networks(run, NONE))
     assert section is not None
     assert section.sentence
     assert [caption for caption, _ in section.tables if "Totals" in caption] == []
@@ -193,7 +194,7 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
     run = read(rows())
     networks = frame(inside(slower=1.2), inside("net_standard"))
     with drawing_style():
-        totals = totals_section.section(run, networks)
+        totals = totals_section.section(read_networks(run, networks))
         breakdown = network_breakdown.section(run, networks)
         assert totals is not None
         assert breakdown is not None
@@ -210,11 +211,12 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
 
 def test_the_first_table_has_a_row_per_network(read: Read) -> None:
     run = read(rows())
-    sentences, table = totals_section.overview(run, frame(inside(), inside("net_standard")))
+    found = read_networks(run, frame(inside(), inside("net_standard")))
+    table = totals_section.networks_table(found)
     assert [row[0] for row in table.rows] == ["net", "net_standard"]
     assert all(table.rows[1])
-    assert "end to end" in sentences[0]
-    assert "end to end" not in totals_section.overview(run, NONE)[0][0]
+    assert "end to end" in totals_section.sentences(found)[0]
+    assert "end to end" not in totals_section.sentences(read_networks(run, NONE))[0]
 
 
 def test_the_layers_that_save_most_are_those_that_gain_most_time(read: Read) -> None:
@@ -231,7 +233,7 @@ def test_the_layers_that_save_most_are_those_that_gain_most_time(read: Read) -> 
 
 def test_a_run_without_networks_has_no_sections(read: Read) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
-    assert totals_section.section(run, NONE) is None
+    assert totals_section.section(read_networks(run, NONE)) is None
     assert network_breakdown.section(run, NONE) is None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from convsweep.analysis.model_advice import write_model
 from convsweep.backends.variants import aa_variant, slowed_variant
 from convsweep.report.build import write_report
 from convsweep.report.summary_text import MOST_SENTENCES, MOST_WORDS, not_covered
-from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import Row
 from convsweep.results.store import RunFolder
 from tests.support import synthetic_networks as networks
@@ -129,11 +129,30 @@ def test_another_run_of_another_kind_is_refused_and_nothing_written(
     assert not (tmp_path / "report").exists()
 
 
-def test_a_network_run_has_its_breakdown_in_few_words(tmp_path: Path) -> None:
-    run = made.write(tmp_path / "run", networks.rows(), ENVIRONMENT)
-    table = NETWORKS_TABLE.open(run)
-    table.append(*networks.inside(), *networks.inside("net_standard"))
-    table.close()
+@pytest.mark.parametrize(
+    ("names", "visible", "total"),
+    [(["net", "net_standard"], 600, 3_500), ([*networks.PUBLISHED], 1_500, 9_000)],
+)
+def test_networks_have_a_row_each_in_few_words(
+    tmp_path: Path, names: list[str], visible: int, total: int
+) -> None:
+    run = networks.write(tmp_path / "run", *names, passes=2)
+    page = write_report(run, tmp_path / "report")
+    found = page_words(page)
+    assert all(words <= most for words, most in zip(found, (visible, total), strict=True)), found
+    assert page.stat().st_size < 3e6
+    top = page.with_name("report.md").read_text(encoding="utf-8").partition("<details>")[0]
+    assert {line.split(" | ")[0] for line in top.splitlines()} >= {f"| {name}" for name in names}
+
+
+def test_a_model_of_many_layers_has_few_words(tmp_path: Path) -> None:
+    rows = [
+        replace(row, workload="mine", layer=f"features.stage{place}.convolution")
+        for place in range(60)
+        for row in made.rows([made.square(8 + place, 9, 3)], backends=study_of.PAIR, passes=2)
+    ]
+    run = made.write(tmp_path / "run", rows, ENVIRONMENT)
+    assert write_model(run, {}) is not None
     visible, total = page_words(write_report(run, tmp_path / "report"))
     assert visible <= 600
     assert total <= 3_500

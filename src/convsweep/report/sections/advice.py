@@ -103,12 +103,11 @@ def _effect(advice: Advice, saving: Saving) -> str:
     """Return the changed convolutions, the time of all convolutions, speedup and MAC ratio."""
     before = estimate_saving(advice.run, advice.layers, {})
     every = sum(layer.count for layer in advice.layers)
-    macs = f", with {formatting.speedup(saving.mac_ratio)} fewer MACs"
+    macs = f", MAC ratio {formatting.speedup(saving.mac_ratio)}" if saving.mac_ratio > 1 else ""
     return (
-        f"{saving.convolutions} of {formatting.count(every, 'convolution')} of {_name(advice)} "
-        f"changed, {formatting.seconds(before.time_s.value)} to "
-        f"{formatting.seconds(saving.time_s.value)} in all, {formatting.speedup(*saving.speedup)}"
-        f"{macs if saving.mac_ratio > 1 else ''}"
+        f"{saving.convolutions} of {formatting.count(every, 'convolution')} changed, "
+        f"{formatting.seconds(before.time_s.value)} to {formatting.seconds(saving.time_s.value)}, "
+        f"{formatting.speedup(*saving.speedup)}{macs}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pandas import DataFrame
 
@@ -33,32 +34,43 @@ _NOTE = (
 )
 
 
-def overview(run: Run, networks: DataFrame) -> tuple[list[str], Table]:
-    """Return sentences, and a table with one row per setting and network.
+class NetworkFindings(NamedTuple):
+    """Networks of a run by setting: sums of their layers, and by name those timed end to end."""
 
-    Args:
-        run: results of the layers.
-        networks: rows of networks.csv; may be empty.
-    """
-    sums = {setting: network_sums(run.within(setting)) for setting in run.settings}
-    whole = {
-        setting: {one.network: one for one in network_breakdowns(run, networks, setting)[0]}
-        for setting in run.settings
-    }
-    first = next(iter(sums), "")
-    sentences = _sentences(sums[first], whole[first], run) if first else []
-    if len(sums) > 1:
-        sentences = [f"On {first}: {sentence}" for sentence in sentences]
+    run: Run
+    sums: Mapping[str, Sequence[NetworkSum]]
+    whole: Mapping[str, Mapping[str, NetworkBreakdown]]
+
+
+def read_networks(run: Run, networks: DataFrame) -> NetworkFindings:
+    """Return the networks of a run; `networks` are the rows of networks.csv, or none."""
+    whole = {setting: network_breakdowns(run, networks, setting)[0] for setting in run.settings}
+    return NetworkFindings(
+        run,
+        {setting: network_sums(run.within(setting)) for setting in run.settings},
+        {setting: {one.network: one for one in own} for setting, own in whole.items()},
+    )
+
+
+def sentences(found: NetworkFindings) -> list[str]:
+    """Return the speedups of the networks in the first setting."""
+    first = next(iter(found.sums), "")
+    lines = _sentences(found.sums[first], found.whole[first], found.run) if first else []
+    return [f"On {first}: {line}" for line in lines] if len(found.sums) > 1 else lines
+
+
+def networks_table(found: NetworkFindings) -> Table:
+    """Return one row per setting and network."""
     heads = (
-        "setting", "network", "end to end", f"layers, {run.baseline}", "separable (95 %)",
+        "setting", "network", "end to end", f"layers, {found.run.baseline}", "separable (95 %)",
         "MAC ratio", "fastest per layer (95 %)",
     )  # fmt: skip
     rows = [
-        (setting, one.workload, *_overview_cells(one, whole[setting].get(one.workload)))
-        for setting, own in sums.items()
+        (setting, one.workload, *_overview_cells(one, found.whole[setting].get(one.workload)))
+        for setting, own in found.sums.items()
         for one in own
     ]
-    return sentences, Table.by_setting(heads, rows, heads[2:])
+    return Table.by_setting(heads, rows, heads[2:])
 
 
 def _overview_cells(one: NetworkSum, whole: NetworkBreakdown | None) -> tuple[str, ...]:
@@ -94,10 +106,9 @@ def _sentences(
             gains = f", by {formatting.times(min(faster), max(faster))}" if faster else ""
             count = formatting.count(len(speedups), "network")
             lines.append(f"The layers of {len(faster)} of {count} are faster with {name}{gains}.")
-    if missing := [one.workload for one in sums if not one.choices]:
-        lines.append(
-            f"No total, because a layer has no time on {run.baseline}: {', '.join(missing)}."
-        )
+    if missing := sum(not one.choices for one in sums):
+        networks = formatting.count(missing, "network")
+        lines.append(f"No total for {networks}: a layer has no time on {run.baseline}.")
     return lines
 
 
@@ -109,19 +120,18 @@ def _mac_ratio(one: NetworkSum, standard: NetworkSum) -> float:
     return standard.standard.macs / one.standard.macs
 
 
-def section(run: Run, networks: DataFrame) -> Section | None:
+def section(found: NetworkFindings) -> Section | None:
     """Return the totals of all networks in all settings; None if the run has no network."""
-    sums = {setting: network_sums(run.within(setting)) for setting in run.settings}
+    run, sums, _ = found
     if not any(sums.values()):
         return None
-    sentences, table = overview(run, networks)
     first = next(iter(sums))
     layers = layers_table(run.within(first))
     return Section.of_settings(
         TITLE,
-        next(iter(sentences), ""),
+        next(iter(sentences(found)), ""),
         [
-            ("Networks", table),
+            ("Networks", networks_table(found)),
             (f"Layers on which another backend saves most, {first}", layers),
             ("Totals of all choices", totals_table(sums)),
         ],
