@@ -52,7 +52,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
         drawn = [
             predicted_speedup.draw(run, "separable"),
             crossover.draw(run, found),
-            separable_parts.draw(run, found),
+            separable_parts.draw(found),
             roofline.draw(run, roofline_efficiencies(run, found)),
         ]
         pictures = {picture.name: picture for picture in drawn if picture is not None}
@@ -197,7 +197,7 @@ def test_the_caption_has_the_share_of_the_depthwise_part(
     seconds = study_of.near_ceilings(0.9, 0.9, 0.9, overhead_s=1.0)  # both parts take 1 s
     run = read(tmp_path / "run", study_of.rows(many, seconds, passes=1))
     with drawing_style():
-        picture = separable_parts.draw(run, compare_separable(run))
+        picture = separable_parts.draw(compare_separable(run))
     assert picture is not None
     assert "50 %" in picture.caption
     assert len(picture.figure.axes[0].get_yticklabels()) == separable_parts.MOST_ROWS
@@ -207,7 +207,7 @@ def test_the_caption_has_the_share_of_the_depthwise_part(
 def test_without_parts_or_ceilings_there_are_no_such_figures(tmp_path: Path) -> None:
     run = read(tmp_path / "run", speedups(lambda p: 2.0, made.grid((8,), (14, 28), (3,)), passes=1))
     found = compare_separable(run)
-    assert separable_parts.draw(run, found) is None
+    assert separable_parts.draw(found) is None
     assert roofline.draw(run, roofline_efficiencies(run, found)) is None
 
 

@@ -10,7 +10,6 @@ from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, 
 from convsweep.report.plots.style import (
     Picture,
     drawing_style,
-    drawn_part,
     pictures_by_setting,
     png,
     sentence,
@@ -40,7 +39,9 @@ def figures(run: Run) -> list[Picture]:
     with drawing_style():
         shown = run.settings[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
-        return pictures_by_setting(drawn) + devices.draw(run.without_fully_connected)
+        top = top_backends(run.without_fully_connected, MOST_COLUMNS)
+        by_device = [note_omitted_backends(picture, top, run) for picture in devices.draw(top)]
+        return pictures_by_setting(drawn) + by_device
 
 
 def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
@@ -72,5 +73,9 @@ def _of_one_setting(whole: Run) -> Iterator[Picture]:
 
 def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:
     """Add the number of drawn backends to the caption if some of the run's are missing."""
-    note = drawn_part(len(shown.backends), len(run.backends), "backends")
-    return replace(picture, caption=sentence(picture.caption.removesuffix("."), note))
+    caption = sentence(
+        picture.caption.removesuffix("."),
+        drawn=(len(shown.backends), len(run.backends)),
+        noun="backends",
+    )
+    return replace(picture, caption=caption)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Values = Sequence[float] | Series[float]
 
 _LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
+_TICKS = {25: (1, 1.5, 2, 3, 4, 5, 6, 8), 1000: (1, 2, 5)}  # by the ratio of an axis' ends
 _LONGEST_NAME = 60  # letters of a row's name
 
 
@@ -65,8 +66,10 @@ def as_cells(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def log_ratios(axis: Axis, subs: Sequence[float] = (1, 2, 5), scale: float = 1) -> None:
+def log_ratios(axis: Axis, scale: float = 1) -> None:
     """Tick a logarithmic axis as 0.5, 1, 2; values are divided by `scale` for display."""
+    low, high = axis.get_view_interval()
+    subs = next((subs for span, subs in _TICKS.items() if high < span * low), (1.0,))
     axis.set_major_locator(LogLocator(10, subs=subs))
     axis.set_major_formatter(lambda value, _: f"{value / scale:g}")
     axis.minorticks_off()

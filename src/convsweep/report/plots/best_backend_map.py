@@ -28,7 +28,6 @@ from convsweep.report.plots.family_style import SHADES, family_of
 from convsweep.report.plots.style import (
     GREY,
     Picture,
-    drawn_part,
     legend,
     most_wins,
     new_figure,
@@ -86,7 +85,8 @@ def draw(field: Candidates) -> Picture | None:
         caption=sentence(
             most_wins((cell.winner for cell in found if cell.significant), len(found), "layers"),
             f"numbers are speedups over {field.baseline_label}, ? is not significant",
-            drawn_part(len(drawn), len(found), "layers"),
+            drawn=(len(drawn), len(found)),
+            noun="layers",
         ),
     )
 

@@ -17,7 +17,7 @@ from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import add_panels, as_cells, panel_columns
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, WIDTH, Picture, drawn_part, new_figure, sentence
+from convsweep.report.plots.style import GREY, WIDTH, Picture, new_figure, sentence
 
 MOST_PANELS = 6
 _LARGE, _SMALL = 0.42, 0.36  # inches of a cell that a number of 9 and of 8 points needs
@@ -61,7 +61,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
         caption=sentence(
             f"{SEPARABLE} is faster in {wins} of {len(found)} problems, above the black line in "
             "all of that input size",
-            drawn_part(len(drawn), len(found), "problems"),
+            drawn=(len(drawn), len(found)),
         ),
     )
 

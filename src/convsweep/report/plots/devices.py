@@ -18,7 +18,6 @@ from convsweep.report.plots.axes import (
 )
 from convsweep.report.plots.style import (
     Picture,
-    drawn_part,
     legend,
     looks,
     most_wins,
@@ -26,7 +25,7 @@ from convsweep.report.plots.style import (
     sentence,
 )
 
-MOST_PROBLEMS, MOST_BACKENDS = 16, 12
+MOST_PROBLEMS = 16
 _SHARED = ["dtype", "memory_format", "driver", "environment_id"]
 
 
@@ -41,8 +40,7 @@ def _picture(cases: DataFrame) -> Picture | None:
     cases = cases[cases.groupby(["label", "backend"])["device"].transform("nunique") > 1]
     if cases.empty:
         return None
-    timed, problems = sorted(set(cases["backend"])), list(dict.fromkeys(cases["label"]))
-    backends = timed[:MOST_BACKENDS]
+    backends, problems = sorted(set(cases["backend"])), list(dict.fromkeys(cases["label"]))
     shown = [problems[place] for place in evenly(len(problems), MOST_PROBLEMS)]
     devices = looks(list(dict.fromkeys(cases["setting"])))
     lines = math.ceil(len(backends) / panel_columns(len(backends)))
@@ -64,11 +62,7 @@ def _picture(cases: DataFrame) -> Picture | None:
         figure=figure,
         title="Time per call by device",
         alt="Dot charts, one row per problem and one panel per backend.",
-        caption=sentence(
-            _fastest(cases),
-            drawn_part(len(shown), len(problems), "problems"),
-            drawn_part(len(backends), len(timed), "backends"),
-        ),
+        caption=sentence(_fastest(cases), drawn=(len(shown), len(problems))),
     )
 
 

@@ -13,10 +13,9 @@ from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.report.plots.axes import as_cells, evenly_by_work, label_rows
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, Picture, drawn_part, new_figure, sentence
+from convsweep.report.plots.style import GREY, Picture, new_figure, sentence
 
-MOST_ROWS = 40  # of one block; two blocks of up to six backends and short labels fit on a page
-SHORT_LABEL = 18
+MOST_ROWS = 40
 _ROOMY = 7  # columns of a page whose names fit side by side
 _WORDS = {"skipped": "\N{EN DASH}", "out_of_memory": "memory", "mismatch": "wrong"}
 
@@ -29,31 +28,24 @@ def draw(run: Run) -> Picture | None:
         return None
     macs = run.cases.groupby("label", sort=False)["macs"].first()
     problems = list(macs.index)
-    narrow = len(run.backends) <= 6 and max(map(len, problems)) <= SHORT_LABEL
-    blocks = 2 if len(problems) > MOST_ROWS and narrow else 1
-    shown = [problems[place] for place in evenly_by_work([*macs], MOST_ROWS * blocks)]
-    rows = math.ceil(len(shown) / blocks)
-    tilted = len(run.backends) * blocks > _ROOMY
-    figure = new_figure((2.4 if tilted else 1.7) + 0.24 * max(rows, 4))
-    axes = list(figure.subplots(1, blocks, squeeze=False)[0])
+    shown = [problems[place] for place in evenly_by_work([*macs], MOST_ROWS)]
+    tilted = len(run.backends) > _ROOMY
+    figure = new_figure((2.4 if tilted else 1.7) + 0.24 * max(len(shown), 4))
+    ax = figure.subplots()
     colors = SpeedupColors.of(compared["speedup"])
-    for i, ax in enumerate(axes):
-        _block(ax, run, shown[i * rows : (i + 1) * rows], colors, tilted=tilted)
-    colors.add_bar(
-        axes, f"{run.baseline}'s time / the backend's time", fraction=min(0.2, 0.1 / (0.24 * rows))
-    )
+    _draw_cells(ax, run, shown, colors, tilted=tilted)
+    label = f"{run.baseline}'s time / the backend's time"
+    colors.add_bar([ax], label, fraction=min(0.2, 0.1 / (0.24 * len(shown))))
     return Picture(
         name="speedup",
         figure=figure,
         title=f"Speedup over {formatting.shorten(run.baseline)}",
         alt="Heat map, one row per problem and one column per backend.",
-        caption=sentence(
-            "? is undecided, a dash is skipped", drawn_part(len(shown), len(problems), "problems")
-        ),
+        caption=sentence("? is undecided, a dash is skipped", drawn=(len(shown), len(problems))),
     )
 
 
-def _block(
+def _draw_cells(
     ax: Axes, run: Run, problems: Sequence[str], scale: SpeedupColors, *, tilted: bool
 ) -> None:
     backends = run.backends

@@ -21,7 +21,6 @@ from convsweep.report.plots.style import (
     GREY,
     Look,
     Picture,
-    drawn_part,
     legend,
     looks,
     new_figure,
@@ -56,7 +55,7 @@ def draw(run: Run, workload: str) -> Picture | None:
         figure=figure,
         title=f"Time of the layers of {formatting.shorten(workload)}",
         alt="Dot chart with one row per layer, above bars of their sums.",
-        caption=sentence(drawn_part(len(shown), layers, "layers")),
+        caption=sentence(drawn=(len(shown), layers), noun="layers"),
     )
 
 

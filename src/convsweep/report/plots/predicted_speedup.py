@@ -15,9 +15,7 @@ from convsweep.report.plots.axes import drawn_ends, error_bars, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_figure
 
 MOST_GROUPS = 6
-_NAME_WIDTH = 0.045  # of the axis
 _OFFSET = 0.008  # of the prediction, between problems of one prediction, by size
-_WIDE = 25  # ratio of the ends of an axis, from which on it has fewer ticks
 
 
 def draw(run: Run, backend: str) -> Picture | None:
@@ -77,24 +75,6 @@ def _frame(ax: Axes, cases: DataFrame, backend: str, baseline: str) -> list[Line
     even = ax.axhline(1, color=GREY, linewidth=1, zorder=1, label=f"as fast as {baseline}")
     ax.set_xlabel(f"predicted speedup: MACs of the convolution / MACs of {backend}")
     ax.set_ylabel(f"measured speedup: {baseline}'s time / {backend}'s time")
-    for axis, span in ((ax.xaxis, right / left), (ax.yaxis, high / low)):
-        log_ratios(axis, (1, 1.5, 2, 3, 4, 5, 6, 8) if span < _WIDE else (1, 2, 5))
-    _name_columns(ax, cases)
+    log_ratios(ax.xaxis)
+    log_ratios(ax.yaxis)
     return [*diagonal, even]
-
-
-def _name_columns(ax: Axes, cases: DataFrame) -> None:
-    """Write the output channels above the columns that depend on nothing else, if they fit."""
-    columns = cases.groupby(cases["predicted"].round(6))[["out_channels", "kernel_size"]]
-    if (columns.nunique() > 1).any(axis=None):
-        return
-    several = cases["kernel_size"].nunique() > 1
-    room = _NAME_WIDTH * (1.5 if several else 1) * np.log(ax.get_xlim()[1] / ax.get_xlim()[0])
-    last = 0.0
-    for predicted, channels, kernel in columns.first().reset_index().to_numpy():
-        if last and np.log(predicted / last) < room:
-            continue
-        last = predicted
-        name = f"C{channels}" + (f" k{formatting.compact(kernel)}" if several else "")
-        ax.annotate(name, (predicted, 1), xycoords=("data", "axes fraction"),
-                    ha="center", va="bottom", fontsize=9, color=GREY)  # fmt: skip

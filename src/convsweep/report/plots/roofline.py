@@ -72,8 +72,8 @@ def _frame(ax: Axes, roof: Roof, intensities: Array, rates: Array) -> list[Line2
     left, right = intensities.min() / 2, max(intensities.max(), top / slowest) * 2
     low, high = rates.min() / 2, max(rates.max(), top) * 2
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, high))
-    log_ratios(ax.xaxis, (1,))
-    log_ratios(ax.yaxis, (1,), scale=1e9)
+    log_ratios(ax.xaxis)
+    log_ratios(ax.yaxis, scale=1e9)
     ax.set_xlabel("arithmetic intensity (FLOPs per byte moved at least)")
     ax.set_ylabel("rate (GFLOP/s of the backend's own operations)")
     lines = ax.plot([top / fastest, right], [top, top], color="black", linewidth=1.6, zorder=1,

@@ -12,11 +12,9 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Array, Estimate, equal_mean, estimate
 from convsweep.analysis.families.candidates import Candidates, log_speedups
 from convsweep.analysis.verdicts import verdicts
+from convsweep.report.plots.axes import log_ratios
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
 from convsweep.report.plots.style import GREY, Picture, color_handles, legend, new_figure
-
-_TICKS = tuple(float(f"{digit}e{power}") for power in range(-9, 9) for digit in (1, 2, 5))
-_MOST_TICKS = 12
 
 
 class BackendPoint(NamedTuple):
@@ -82,11 +80,7 @@ def _points(field: Candidates) -> dict[str, BackendPoint]:
 def _frame(ax: Axes, field: Candidates) -> None:
     ax.set(xscale="log", yscale="log")
     ax.margins(0.08)
-    low, high = ax.get_ylim()
-    ticks = [tick for tick in _TICKS if low <= tick <= high]
-    ax.set_yticks(ticks if len(ticks) <= _MOST_TICKS else [t for t in ticks if f"{t:e}"[0] == "1"])
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.minorticks_off()
+    log_ratios(ax.yaxis)
     ax.xaxis.set_major_locator(LogLocator(10))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
     ax.xaxis.minorticks_off()

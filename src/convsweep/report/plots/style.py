@@ -87,15 +87,11 @@ def most_wins(winners: Iterable[str], total: int, noun: str) -> str:
     return "no significant winner"
 
 
-def sentence(*clauses: str) -> str:
-    """Return a caption: one sentence of the clauses that are not empty."""
-    text = "; ".join(filter(None, clauses))
+def sentence(*clauses: str, drawn: tuple[int, int], noun: str = "problems") -> str:
+    """Return a caption of the clauses that are not empty, and `6 of 8 problems are drawn`."""
+    part = "" if drawn[0] == drawn[1] else f"{drawn[0]} of {drawn[1]} {noun} are drawn"
+    text = "; ".join(filter(None, (*clauses, part)))
     return text and f"{text}."
-
-
-def drawn_part(drawn: int, total: int, noun: str) -> str:
-    """Return `6 of 8 problems are drawn`, or nothing if all are."""
-    return "" if drawn == total else f"{drawn} of {total} {noun} are drawn"
 
 
 LineStyle = Literal["-", "--", ":", "none"]

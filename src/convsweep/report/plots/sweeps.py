@@ -18,7 +18,6 @@ from convsweep.report.plots.axes import add_panels, drawn_ends, evenly, log_seco
 from convsweep.report.plots.style import (
     Look,
     Picture,
-    drawn_part,
     legend,
     looks,
     most_wins,
@@ -86,8 +85,8 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
         alt="Line charts, one line per backend.",
         caption=sentence(
             most_wins(winners, len(best), "problems"),
-            drawn_part(drawn["label"].nunique(), timed["label"].nunique(), "problems"),
             f"{missing} cases have no time" if missing else "",
+            drawn=(drawn["label"].nunique(), timed["label"].nunique()),
         ),
     )
 

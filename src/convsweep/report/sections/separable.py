@@ -52,7 +52,7 @@ def _pictures(run: Run, comparison: SeparableComparison) -> Sequence[Picture | N
     return (
         predicted_speedup.draw(run, SEPARABLE),
         crossover.draw(run, comparison),
-        separable_parts.draw(run, comparison),
+        separable_parts.draw(comparison),
     )
 
 
