@@ -28,10 +28,10 @@ _LEGEND = {"?": "? undecided", "-": "- does not apply"}
 
 
 class _Part(NamedTuple):
-    """Problems and networks of one setting in their order, and their cells."""
+    """Rows of one setting in their order, and their cells."""
 
-    labels: dict[str, str]  # the text that is shown by label
-    cells: dict[tuple[str, str], Text]  # by label and backend
+    rows: dict[str, str]  # name and shown text of a problem, network or backend
+    cells: dict[tuple[str, str], Text]  # by row and column
 
 
 def answer(run: Run, width: int = MAX_WIDTH) -> Group:
@@ -45,32 +45,34 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
     several = len(run.settings) > 1
     most = most // len(settings) - several
     parts = {name: _part(run.within(name), most) for name in settings}
-    labels = {label: text for part in parts.values() for label, text in part.labels.items()}
-    names = {name: shorten(name, _MAX_NAME) for name in _backends(run)}
-    by_backend = len(labels) <= min(_FEW_PROBLEMS, len(names) - 1)
-    rows, columns = (names, labels) if by_backend else (labels, names)
+    backends = {name: shorten(name, _MAX_NAME) for name in _backends(run)}
+    problems = {name: text for part in parts.values() for name, text in part.rows.items()}
+    by_backend = len(problems) <= min(_FEW_PROBLEMS, len(backends) - 1)
+    rows, columns = problems, backends
+    if by_backend:
+        rows, columns = dict([*backends.items()][:most]), problems
+        for name, part in parts.items():
+            parts[name] = _Part(rows, {key[::-1]: text for key, text in part.cells.items()})
     first = max(map(cell_len, ["problem", *rows.values()]))
     cells = [cell for part in parts.values() for cell in part.cells.items()]
-    widths = _widths(columns, [(key[not by_backend], text) for key, text in cells], width - first)
+    widths = _widths(columns, cells, width - first)
     shown: list[Table | Text] = []
     for setting, part in parts.items():
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=not shown)
         table.add_column("backend" if by_backend else "problem", width=first, no_wrap=True)
         for name, wide in widths.items():
             table.add_column(columns[name], width=wide, justify="right", no_wrap=True)
-        for row in [*names][:most] if by_backend else part.labels:
-            keys = [(name, row) if by_backend else (row, name) for name in widths]
-            table.add_row(rows[row], *(part.cells.get(key, Text("")) for key in keys))
+        for name, text in part.rows.items():
+            table.add_row(text, *(part.cells.get((name, column), Text("")) for column in widths))
         shown += [_line(setting, "bold"), table] if several else [table]
-    title = "Time per call" + f", and speedup over {run.baseline}" * (run.baseline in names)
-    problems = run.cases["label"].nunique()
+    title = "Time per call" + f", and speedup over {run.baseline}" * (run.baseline in backends)
     left_out = {
-        "backend": len(names) - (min(most, len(names)) if by_backend else len(widths)),
-        "problem": problems - len({key[0] for key, _ in cells} & {*run.cases["label"]}),
+        "backend": len(backends) - len(rows if by_backend else widths),
+        "problem": len({*run.cases["label"]} - {*problems}),
         "network": max(0, run.cases["workload"].nunique() - most),
         "setting": len(run.settings) - len(settings),
     }
-    marks = {text.plain[-1:] for _, text in cells}
+    marks = {text.plain[-1:] for key, text in cells if key[0] in rows and key[1] in widths}
     more = [count(number, f"more {noun}") for noun, number in left_out.items() if number]
     last = [f"{', '.join(more)}: summary.csv"] if more else []
     last += [text for mark, text in _LEGEND.items() if mark in marks]
@@ -91,11 +93,13 @@ def _backends(run: Run) -> list[str]:
     return [name for name in dict.fromkeys([*ranked_backends(run), *run.backends]) if name in tried]
 
 
-def _widths(columns: Mapping[str, str], cells: list[tuple[str, Text]], room: int) -> dict[str, int]:
+def _widths(
+    columns: Mapping[str, str], cells: list[tuple[tuple[str, str], Text]], room: int
+) -> dict[str, int]:
     """Return the widths of the first columns that fit; there is at least one."""
     widths: dict[str, int] = {}
     for name, text in columns.items():
-        wide = max(map(cell_len, [text, *(cell.plain for key, cell in cells if key == name)]))
+        wide = max(map(cell_len, [text, *(cell.plain for key, cell in cells if key[1] == name)]))
         room -= wide + _GAP
         if widths and room < 0:
             break
@@ -112,7 +116,7 @@ def _part(run: Run, most: int) -> _Part:
         totals = network_totals(run, network)
         layers = max((total.layers for total in totals.values()), default=0)
         label = f"{network} {'as far as measured' if run.missing_cases else 'in all'}"
-        part.labels[label] = shorten(printable(label), _MAX_NAME)
+        part.rows[label] = shorten(printable(label), _MAX_NAME)
         part.cells.update({(label, name): _total(one, layers) for name, one in totals.items()})
         _add(part, cases[cases["workload"] == network], f"{network} ")
     _add(part, cases[cases["workload"].isna()], "")
@@ -123,7 +127,7 @@ def _add(part: _Part, cases: DataFrame, prefix: str) -> None:
     indent = "  " if prefix else ""
     for _, case in cases.iterrows():
         text = printable(case["label"].removeprefix(prefix))
-        part.labels[case["label"]] = indent + shorten(text, _MAX_NAME - len(indent))
+        part.rows[case["label"]] = indent + shorten(text, _MAX_NAME - len(indent))
         part.cells[case["label"], case["backend"]] = _cell(case)
 
 

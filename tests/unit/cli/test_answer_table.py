@@ -90,6 +90,7 @@ def test_the_table_keeps_to_its_limits_and_names_what_it_leaves_out(run: Run) ->
     assert "summary.csv" in text or problems * len(run.settings) < MAX_LINES
     assert "summary.csv" not in text or problems * timed * len(run.settings) > 10
     assert ("? undecided" in text) == ("x?" in text)
+    assert ("- does not apply" in text) == any(" - " in f"{line} " for line in lines[:-1])
 
 
 def test_one_problem_has_a_row_per_backend_with_the_fastest_first(tmp_path) -> None:
