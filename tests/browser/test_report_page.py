@@ -1,44 +1,13 @@
 """HTML report in a browser; skipped if Chromium is not installed."""
 
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from convsweep.report.build import write_report
+from tests.browser.conftest import fetched, open_page
 from tests.support import synthetic_runs as made
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"
-)
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +32,7 @@ def opened(
     browser: webdriver.Chrome, page: Path, request: pytest.FixtureRequest
 ) -> webdriver.Chrome:
     """The page at the width of a phone and of a desk, all details open."""
-    metrics = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get_log("performance")
-    browser.get_log("browser")
-    browser.get(page.as_uri())
+    open_page(browser, page.as_uri(), request.param)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     return browser
 
@@ -132,14 +97,7 @@ def test_there_is_no_script_and_hostile_text_is_shown_as_text(opened):
 
 
 def test_nothing_is_fetched_and_nothing_is_logged(opened, page):
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    urls = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert page.as_uri() in urls
-    assert all(url == page.as_uri() or url.startswith("data:") for url in urls)
+    assert fetched(opened) == {page.as_uri()}
     assert opened.get_log("browser") == []
 
 

@@ -266,10 +266,11 @@ def _plot(heads: Mapping[str, str]) -> tuple[figure, dict[str, Any]]:
     )
     plot.multi_line("xs", "ys", color="color", alpha=0.4, source=paths)
     plot.segment("x", "low", "x", "high", color="color", alpha=0.6, source=source)
-    points = plot.scatter("x", "value", marker="marker", size=8, color="color", alpha=0.8,
-                          nonselection_alpha=0.15, source=source)  # fmt: skip
+    points = plot.scatter(
+        "x", "value", marker="marker", size=8, color="color", alpha=0.8, source=source
+    )
     tooltips = [(title, f"@{name}") for name, title in heads.items()]
-    plot.add_tools(models.HoverTool(renderers=[points], tooltips=tooltips))
+    plot.add_tools(models.HoverTool(renderers=[points], tooltips=tooltips, visible=False))
     same = Span(location=1, dimension="width", line_dash="dashed", line_color=GREY)
     plot.add_layout(same)
     return plot, {"source": source, "paths": paths, "same": same}
@@ -290,5 +291,6 @@ def _table(
     ]
     return widgets.DataTable(
         source=source, columns=columns, height=400, index_position=None, reorderable=False,
+        selectable=False,  # with cells to select, the tab key would walk through all of them
         sizing_mode="stretch_width", autosize_mode="none",
     )  # fmt: skip

@@ -45,7 +45,6 @@ if (source.name != `${address}`) {
   plot.below[0].setv(axes[x].axis);
   plot.left[0].axis_label = measures[y];
   same.visible = y == "speedup";
-  source.selected.indices = [];
   source.data = shown;
   paths.data = {xs: along("x"), ys: along("value"), color: drawn.map(line => shown.color[line[0]])};
   const used = new Set(shown.color.map((one, i) => one + shown.marker[i]));
