@@ -44,7 +44,7 @@ class SettingSpeedup(NamedTuple):
 
 
 def varied(cases: DataFrame) -> dict[str, list[Any]]:
-    """Return the values of each axis in which siblings differ, the first of them to compare with."""
+    """Return the values, the first one first, of each axis in which siblings differ."""
     siblings = cases.groupby(list(SIBLING_COLUMNS), dropna=False, sort=False)
     counts = siblings[list(SETTING_AXES)].nunique().max()
     return {

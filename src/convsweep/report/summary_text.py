@@ -33,18 +33,18 @@ def summary_sentences(
     Args:
         run: the run.
         comparisons: of separable layers with the baseline, by setting.
-        found: findings on settings and networks, the most important first.
+        found: findings on networks, the most important first.
         wrong: what is wrong besides failed and missing cases.
     """
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
     shown = run.without_fully_connected
     sentences = [
+        *setting_sentences(run),
         *verdict_sentences(run, comparisons),
         *_without_a_time(run, _FAILED),
         *_missing(run),
         *wrong,
-        *setting_sentences(run),
         *found,
         *_fastest(shown),
         *_speedups(shown),
