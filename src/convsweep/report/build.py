@@ -84,8 +84,9 @@ def write_report(
     of_networks = None if advised else network_totals.read_networks(run, folder.networks)
     with drawing_style():
         networks = _network_sections(run, folder, advised, of_networks)
-        sections = [*networks, *_strategy_sections(run, shown, comparisons), *further]
+        strategies = _strategy_sections(run, shown, comparisons)
         pictures = plots.figures(shown)
+    sections = [*networks, *strategies, *further]
     if pictures:
         sections.append(Section("Figures", "Further figures of this run.", pictures=pictures))
     rows = label_cases(split(measurements).requested)
@@ -98,7 +99,9 @@ def write_report(
     ]
     found = network_totals.sentences(of_networks) if of_networks else []
     found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
-    sentences = summary_sentences(run, comparisons, found, wrong)
+    titles = (families.TITLE, *([] if networks else [claims.TITLE]))
+    further = [one.sentence for one in strategies if one.title in titles]
+    sentences = summary_sentences(run, comparisons, found, wrong, further)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
     sections = [one._replace(note=note) if one.title == _CASES else one for one in sections]

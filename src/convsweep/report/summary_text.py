@@ -26,7 +26,11 @@ _ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
 
 
 def summary_sentences(
-    run: Run, comparisons: Comparisons, found: Sequence[str] = (), wrong: Sequence[str] = ()
+    run: Run,
+    comparisons: Comparisons,
+    found: Sequence[str] = (),
+    wrong: Sequence[str] = (),
+    further: Sequence[str] = (),
 ) -> list[str]:
     """Return the answer, what is wrong with the run, and further findings.
 
@@ -35,6 +39,7 @@ def summary_sentences(
         comparisons: of separable layers with the baseline, by setting.
         found: findings on networks, the most important first.
         wrong: what is wrong besides failed and missing cases.
+        further: findings of other sections.
     """
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
@@ -47,6 +52,7 @@ def summary_sentences(
         *wrong,
         *found,
         *_fastest(shown),
+        *further,
         *_speedups(shown),
         *_without_a_time(run, ["timeout"]),
         *_single_pass(run),
@@ -167,10 +173,10 @@ def _fastest(run: Run) -> Iterable[str]:
     if len(best := fastest(run)):
         wins = best.loc[best["significant"], "backend"]
         others = len(best) - len(wins)
-        named = _counts(wins) or "none"
+        parts = [_counts(wins), f"undecided {others}" if others else ""]
         yield (
-            f"Fastest backend of {formatting.count(len(best), 'problem')}: {named}"
-            f"{f', undecided {others}' if others else ''}."
+            f"Fastest backend of {formatting.count(len(best), 'problem')}: "
+            f"{', '.join(filter(None, parts))}."
         )
     elif len(run.cases) == 1:
         case = run.cases.iloc[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.harness.mutations import ending
 from convsweep.analysis.model_advice import write_model
 from convsweep.backends.variants import aa_variant, slowed_variant
 from convsweep.report.build import write_report
@@ -127,6 +128,21 @@ def test_another_run_of_another_kind_is_refused_and_nothing_written(
         report(tmp_path, made.rows(FEW, passes=2), others=[tmp_path / other])
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["nothing", "skipped", "whole --with nothing", "whole --with whole", "absent"]
+)
+def test_what_cannot_be_reported_ends_with_2_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made.write(Path("nothing"), [], made.ENVIRONMENT)
+    skipped = made.rows(FEW, judge=lambda *_: ("skipped", "not here"))
+    made.write(Path("skipped"), skipped, made.ENVIRONMENT)
+    made.write(Path("whole"), made.rows(FEW, passes=2), made.ENVIRONMENT)
+    assert ending(["report", *words.split(), "--out", "new"]) == 2
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from convsweep.report.table import Table
 Results = Mapping[str, Sequence[ClaimResult]]
 """The results of each setting that has pairs."""
 
+TITLE = "Claims of the lecture"
 _NOTE = (
     "A claim is about the ratio of two times of the same pass. It holds if all of its pairs do, "
     "corrected for the number of pairs."
@@ -26,7 +27,7 @@ def section(run: Run) -> Section | None:
     if not (results := {setting: found for setting, found in every.items() if found}):
         return None
     return Section.of_settings(
-        "Claims of the lecture",
+        TITLE,
         _verdict_counts([each for found in results.values() for each in found]),
         [("", _claims_table(results, run.baseline))],
         {setting: [plot.draw(found, run.baseline)] for setting, found in every.items()},
