@@ -100,8 +100,8 @@ def write_report(
     found = network_totals.sentences(of_networks) if of_networks else []
     found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
     titles = (families.TITLE, *([] if networks else [claims.TITLE]))
-    further = [one.sentence for one in strategies if one.title in titles]
-    sentences = summary_sentences(run, comparisons, found, wrong, further)
+    also = [one.sentence for one in strategies if one.title in titles]
+    sentences = summary_sentences(run, comparisons, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
     sections = [one._replace(note=note) if one.title == _CASES else one for one in sections]
