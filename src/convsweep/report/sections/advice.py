@@ -33,7 +33,7 @@ _FIRST_LAYERS = 10
 """Rows of layers on the first screen."""
 _MOST_FAILURES, _LONGEST_LABEL = 3, 34
 _ENOUGH, _ALL = 0.5, 0.995
-"""Shares of the MACs from which there is advice, and from which a model counts as covered."""
+"""Share of the convolutions from which there is advice; of the MACs, from which all are covered."""
 
 
 def sentences(advice: Advice, networks: DataFrame) -> list[str]:
@@ -62,7 +62,8 @@ def notes(advice: Advice) -> list[str]:
                  for layer in advice.layers)  # fmt: skip
     if single:
         return [_SINGLE_PASS]
-    return [RETRAINING] if replacements(advice.layers) else []
+    pays = any(one.verdict == FASTER for one in replacements(advice.layers).values())
+    return [RETRAINING] if pays else []
 
 
 def _name(advice: Advice) -> str:
@@ -74,22 +75,21 @@ def next_step(advice: Advice) -> str:
     run, layers = advice.run, advice.layers
     chosen, strategies = replacements(layers), fastest_strategies(layers, run.baseline)
     faster = {label: one for label, one in chosen.items() if one.verdict == FASTER}
-    if advice.is_timed and (share := _covered(advice)) < _ENOUGH:
-        return (
-            "Choose a longer --budget: the layers with a time have "
-            f"{formatting.percent(share)} of the MACs."
-        )
     if not advice.is_timed:
         longer = "" if any(layer.failure for layer in layers) else ": choose a longer --budget"
         return f"No layer has a time with {run.baseline}{longer}."
-    for step, layer_times in (
-        ("Retrain with separable layers", faster),
-        ("Retrain with separable layers", chosen),
-        ("Run convsweep optimize, which needs no training", strategies),
+    timed = sum(layer.count for layer in layers if layer.baseline_s.value > 0)
+    every = advice.model.convolutions if advice.model else timed
+    if timed < _ENOUGH * every:
+        return f"Choose a longer --budget: {timed} of {every} convolutions have a time."
+    for step, choices in (
+        ("Retrain with separable layers", (faster, chosen)),
+        ("Run convsweep optimize, which needs no training", (strategies,)),
     ):
-        saving = estimate_saving(run, layers, layer_times)
-        if layer_times and saving.verdict == FASTER:
-            return f"{step}: {_effect(advice, saving)}."
+        savings = [estimate_saving(run, layers, one) for one in choices if one]
+        if savings := [saving for saving in savings if saving.verdict == FASTER]:
+            best = max(savings, key=lambda saving: saving.speedup.value)
+            return f"{step}: {_effect(advice, best)}."
     if not chosen:
         can = any(is_replaceable(layer.problem) for layer in layers)
         why = "separable layers have no time" if can else "no layer can be separable"
@@ -109,12 +109,6 @@ def _effect(advice: Advice, saving: Saving) -> str:
         f"{formatting.seconds(before.time_s.value)} to {formatting.seconds(saving.time_s.value)}, "
         f"{formatting.speedup(*saving.speedup)}{macs}"
     )
-
-
-def _covered(advice: Advice) -> float:
-    """Return the share of the model's MACs in layers with a time; 1 if it is unknown."""
-    macs = sum(layer.macs for layer in advice.layers if layer.baseline_s.value > 0)
-    return macs / advice.model.macs if advice.model and advice.model.macs else 1.0
 
 
 def coverage(advice: Advice) -> list[str]:
@@ -137,7 +131,8 @@ def coverage(advice: Advice) -> list[str]:
                 for dtype, number in model.other_dtypes.items()
             ),
         ]
-        if (share := _covered(advice)) < _ALL:
+        share = sum(layer.macs for layer in timed) / model.macs if model.macs else 1.0
+        if share < _ALL:
             lines.append(
                 f"Covered: {len(timed)} of {len(advice.layers)} distinct layers, "
                 f"{formatting.percent(share)} of {formatting.operations(model.macs)}MACs per call."
