@@ -146,16 +146,20 @@ def _coded(
 ) -> dict[str, Any]:
     """Return the columns of the page, most of them as typed arrays."""
     found: dict[str, Any] = {name: axis.codes for name, axis in axes.items()}
-    for name in _TITLES:  # a line joins cases of a backend that differ along this axis alone
-        others = {*_TITLES, *_ALSO_TELL_APART} - {name, *_DERIVED}
-        along = cases.groupby(name, dropna=False)
-        free = [one for one in others if along[one].nunique(dropna=False).max() > 1]
-        keys = [*{"backend", "workload", *free}]
-        found[f"line_{name}"] = cases.groupby(keys, dropna=False).ngroup().to_numpy("int32")
+    found |= {f"line_{name}": lines_along(cases, name) for name in _TITLES}
     for name, one in measures.items():
         found |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in _ENDS}
         found[f"{name}_text"] = one.texts
     return found
+
+
+def lines_along(cases: DataFrame, name: str) -> Any:
+    """Return a number per case, shared by those of a backend that differ along this axis alone."""
+    others = {*_TITLES, *_ALSO_TELL_APART} - {name, *_DERIVED}
+    along = cases.groupby(name, dropna=False)
+    free = {one for one in others if along[one].nunique(dropna=False).max() > 1}
+    keys = [*{"backend", "workload"} | free]
+    return cases.groupby(keys, dropna=False).ngroup().to_numpy("int32")
 
 
 def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:

@@ -139,7 +139,7 @@ def _templates(*, html: bool) -> Environment:
 
 
 def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:
-    """Write pages and figures, or nothing; remove the figures that only the older report shows."""
+    """Write pages and figures, or nothing; remove what only the older report has."""
     page = out / "report.md"
     older = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
     with complete_or_absent(out) as folder:
@@ -150,3 +150,5 @@ def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     for name in set(re.findall(r"\]\(figures/(\w+)\.png\)", older)) - set(images):
         (out / "figures" / f"{name}.png").unlink(missing_ok=True)
+    if "explore.html" not in texts:
+        (out / "explore.html").unlink(missing_ok=True)
