@@ -71,15 +71,18 @@ class RunComparison(NamedTuple):
         return self.judged & self.cases["change_ci_low"].notna()
 
     @property
-    def complete(self) -> bool:
-        """Whether both runs are finished and no case is missing or lacks passes."""
-        return not (self.gaps or self.missing.any() or (self.judged & ~self.compared).any())
+    def lacks(self) -> list[str]:
+        """Reasons why the comparison is incomplete, such as `missing cases`."""
+        once = self.judged & ~self.compared
+        applies = {"missing cases": self.missing.any(), "an unfinished run": self.gaps,
+                   "cases with one pass": once.any()}  # fmt: skip
+        return [name for name, is_lacking in applies.items() if is_lacking]
 
     def exit_code(self, *, allow_missing: bool) -> int:
         """Return 1 if a case is slower or failed, 3 if a comparison is missing, else 0."""
         if self.cases["regression"].any():
             return 1
-        return 0 if self.compared.any() and (allow_missing or self.complete) else 3
+        return 0 if self.compared.any() and (allow_missing or not self.lacks) else 3
 
 
 class RunTrend(NamedTuple):
@@ -199,7 +202,8 @@ def _align(runs: Sequence[Cases]) -> tuple[DataFrame, list[_Side]]:
     for i, run in enumerate(runs):
         place = cases.pop(f"row_{i}")
         text = run.info[["status", "reason"]].reindex(place).set_axis(cases.index).astype("str")
-        logs = [_rows(values, place) for values in (-run.log_s, run.log_speedup)]
+        logs = [pd.DataFrame(values).reindex(place).to_numpy(dtype="float64")
+                for values in (-run.log_s, run.log_speedup)]  # fmt: skip
         sides.append(_Side(text["status"], text["reason"].fillna(""), *logs))
     return cases, sides
 
@@ -232,14 +236,6 @@ def _judge(
 
 
 _CHANGE = ("change", "change_ci_low", "change_ci_high")
-
-
-def _rows(logs: Array, places: Series[float]) -> Array:
-    """Return the rows of `logs` at these places; NaN for a missing place."""
-    present = places.notna().to_numpy(dtype=bool)
-    taken = np.full((len(places), logs.shape[1]), np.nan)
-    taken[present] = logs[places[present].astype(int)]
-    return taken
 
 
 def _means(cases: DataFrame, before: Array, now: Array) -> DataFrame:

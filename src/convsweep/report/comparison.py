@@ -29,18 +29,13 @@ def headline(found: RunComparison, *, allow_missing: bool = False) -> str:
 def _result(found: RunComparison) -> str:
     judged, nothing = found.judged, not found.compared.any()
     undecided = found.cases["verdict"].eq("undecided").sum()
-    why = {
-        "missing cases": found.missing.any(),
-        "an unfinished run": bool(found.gaps),
-        "cases with one pass": (judged & ~found.compared).any(),
-    }
     reasons = {
         "Regression": found.cases["regression"].any(),
         "Nothing compared, no case has two passes in both runs": nothing and judged.any(),
         **{f"Nothing compared, no case of the {age} run is ok": nothing
            and not found.cases[f"status_{age}"].eq("ok").any() for age in ("old", "new")},
         "Nothing compared, the runs share no case with a time": nothing,
-        f"Incomplete by {formatting.join([one for one in why if why[one]])}": any(why.values()),
+        f"Incomplete by {formatting.join(found.lacks)}": found.lacks,
         "All undecided": undecided == judged.sum(),
         "Partly undecided": undecided,
     }  # fmt: skip
