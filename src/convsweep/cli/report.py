@@ -70,10 +70,13 @@ def compare(
     from convsweep.analysis.compare import compare_runs
     from convsweep.report import trend
     from convsweep.results.files import spreadsheet_csv
+    from convsweep.results.store import require_writable
     from convsweep.units import fraction, named
 
     with output.one_line_errors():
         share = named("--margin", fraction, margin)
+        if out is not None:
+            require_writable(out)
         found = compare_runs(
             (old, new, *later),
             margin=share,

@@ -484,6 +484,7 @@ BAD = {
     "compare old other": ["settings.tf32", "--across-machines"],
     "compare old torn": ["torn", "environment"],
     "compare old new other": ["'other'", "settings.tf32"],
+    "compare old new --out new/environment.json": ["'new/environment.json'", "is a file"],
     "compare old new --fail-on im2col:10%": ["'im2col:10%'", "KEY=NAME"],
     "compare old new --fail-on speed=1:10%": ["'speed=1:10%'", "backend, problem"],
     "compare old new --fail-on backend=:10%": ["'backend=:10%'", "KEY=NAME"],
