@@ -70,9 +70,8 @@ def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
 def test_settings_are_named(read: Read) -> None:
     double = [replace(row, dtype="float64") for row in measured(lambda p: 0.5)]
     run = read(measured(lambda p: 4.0) + double)
-    starts = [
-        sentence.split(":")[0] for sentence in summary_sentences(run, compare_settings(run))[:4]
-    ]
+    found = summary_sentences(run, compare_settings(run))
+    starts = [sentence.split(":")[0] for sentence in found if sentence.startswith("On ")]
     assert starts == ["On cpu, float32"] * 2 + ["On cpu, float64"] * 2
 
 
@@ -83,7 +82,7 @@ def test_the_explanation_has_shares_and_the_roofline_if_measured(
     run = read([row for row in study_of.rows(PROBLEMS) if roofline or row.role != ROOFLINE])
     found = compare_separable(run)
     assert found.explanation is not None
-    shares = [found.explanation.time_shares[name].value for name in ("depthwise", "pointwise")]
+    shares = [found.explanation.time_shares[name] for name in ("depthwise", "pointwise")]
     [sentence] = explanation(found)
     allowed = [found.explanation.roofline_speedup] * roofline
     expected = [*(100 * share for share in shares), *allowed]

@@ -16,7 +16,6 @@ from convsweep.analysis.estimates import (
     Interval,
     equal_mean,
     interval,
-    weighted_mean,
 )
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (
@@ -28,8 +27,6 @@ from convsweep.problems.separable import (
 )
 
 STANDARD = "standard"
-MAX_EFFICIENCY = 1.15
-"""Mean share of the roofline above which the measured roofline is not an upper bound."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +34,7 @@ class SeparablePart:
     """One convolution on its own: the standard layer, or one part of its replacement."""
 
     problem: ConvProblem
-    intensity: float  # FLOPs per byte, each element moved once
-    time: Interval  # seconds per call; NaN if it was not timed
     attainable_s: float  # seconds that the roofline allows; NaN if the roofline was not measured
-    bound: str  # what limits the rate: `compute`, `cache`, `memory`; empty if unknown
-
-    @property
-    def efficiency(self) -> Interval:
-        """Measured share of the attainable rate."""
-        value, low, high = self.time
-        return Interval(
-            self.attainable_s / value, self.attainable_s / high, self.attainable_s / low
-        )
 
 
 @dataclass(frozen=True)
@@ -109,25 +95,13 @@ class Threshold(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """Means over replacements whose parts were timed: geometric of factors, else arithmetic."""
+    """Means over the replacements whose parts were timed."""
 
     problems: int
-    mac_ratio: float
     roofline_speedup: float
-    """Speedup with all three convolutions at their rooflines; NaN if not measured."""
-    speedup: Interval
-    efficiency: Mapping[str, Interval]
-    """Share of the attainable rate of the standard layer and of each part."""
-    time_shares: Mapping[str, Interval]
-    """Share of the replacement's time of each part timed alone, and of the `rest`."""
-    depthwise_macs: float  # share of the replacement's MACs in its depthwise part
-
-    @property
-    def above_roofline(self) -> str:
-        """Name of the part furthest above its roofline; empty if all are within it."""
-        values = {name: share.value for name, share in self.efficiency.items()}
-        name = max(values, key=lambda name: 0 if math.isnan(values[name]) else values[name])
-        return name if values[name] > MAX_EFFICIENCY else ""
+    """Geometric mean of the speedups at the rooflines; NaN if not measured."""
+    time_shares: Mapping[str, float]
+    """Arithmetic mean of each part's share of the replacement's time."""
 
 
 @dataclass(frozen=True)
@@ -141,22 +115,28 @@ class SeparableComparison:
     @cached_property
     def speedup(self) -> Interval:
         """Geometric mean of the speedups."""
-        return _mean(self.log_s[STANDARD] - self.log_s[SEPARABLE])
+        logs = self.log_s[STANDARD] - self.log_s[SEPARABLE]
+        return interval(equal_mean(logs)) if len(logs) else UNKNOWN
 
     @cached_property
     def mac_ratio(self) -> float:
         """Geometric mean of the MAC ratios."""
         return _geometric_mean(r.mac_ratio for r in self.replacements)
 
-    @cached_property
+    @property
     def explanation(self) -> Explanation | None:
         """Means over the replacements whose parts were timed; None if there are none."""
-        timed = [
-            i
-            for i, logs in enumerate(zip(self.log_s[DEPTHWISE], self.log_s[POINTWISE], strict=True))
-            if not any(np.isnan(part).all() for part in logs)
-        ]
-        return _explain(self._select(timed)) if timed else None
+        timed = [r for r in self.replacements if r.is_timed]
+        if not timed:
+            return None
+        return Explanation(
+            len(timed),
+            _geometric_mean(r.roofline_speedup for r in timed),
+            {
+                name: float(np.mean([r.shares[name].value for r in timed]))
+                for name in SEPARABLE_PARTS
+            },
+        )
 
     @cached_property
     def headline(self) -> SeparableComparison:
@@ -194,48 +174,8 @@ def _thresholds(replacements: Sequence[Replacement]) -> list[Threshold]:
     return found
 
 
-def _explain(timed: SeparableComparison) -> Explanation:
-    logs, replacements = timed.log_s, timed.replacements
-    parts = {name: [r.parts[name] for r in replacements] for name in replacements[0].parts}
-    return Explanation(
-        problems=len(replacements),
-        mac_ratio=timed.mac_ratio,
-        roofline_speedup=_geometric_mean(r.roofline_speedup for r in replacements),
-        speedup=timed.speedup,
-        efficiency={
-            name: _mean(np.log([[part.attainable_s] for part in own]) - logs[name])
-            for name, own in parts.items()
-        },
-        time_shares=_time_shares(logs),
-        depthwise_macs=float(
-            np.mean([r.parts[DEPTHWISE].problem.macs / r.separable_macs for r in replacements])
-        ),
-    )
-
-
 def _geometric_mean(values: Iterable[float]) -> float:
     return float(np.exp(np.mean(np.log([*values]))))
-
-
-def _mean(logs: Array) -> Interval:
-    """Return the geometric mean over the rows of `logs`; unknown if a row has no value."""
-    if not len(logs) or np.isnan(logs).all(axis=1).any():
-        return UNKNOWN
-    return interval(equal_mean(logs))
-
-
-def _time_shares(logs: Mapping[str, Array]) -> dict[str, Interval]:
-    """Return the arithmetic mean over problems of each part's share of the time."""
-    value, low, high = _mean_share(log_both(logs) - logs[SEPARABLE])
-    shares = {name: _mean_share(logs[name] - logs[SEPARABLE]) for name in SEPARABLE_PARTS}
-    return {**shares, "rest": Interval(1 - value, 1 - high, 1 - low)}
-
-
-def _mean_share(logs: Array) -> Interval:
-    """Return an arithmetic mean; its relative error is that of its terms, weighted by size."""
-    values = np.exp(np.nanmean(logs, axis=1))
-    found = weighted_mean(logs, values / values.sum())
-    return interval(found._replace(mean=np.log(values.mean())))
 
 
 def log_both(logs: Mapping[str, Array]) -> Array:

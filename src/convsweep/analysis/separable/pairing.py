@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pandas import DataFrame
 
-from convsweep.analysis.estimates import UNKNOWN, Array, Interval, bounds, estimate
+from convsweep.analysis.estimates import Array, Interval, bounds, estimate
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import (
     STANDARD,
@@ -51,9 +51,9 @@ def compare_separable(run: Run) -> SeparableComparison:
             label=separable["label"],
             workload=separable["workload"] if isinstance(separable["workload"], str) else None,
             parts={
-                STANDARD: _part(problem, standard, standard),
+                STANDARD: _part(problem, standard),
                 **{
-                    name: _part(part_of(problem), cases[name][i], standard)
+                    name: _part(part_of(problem), cases[name][i])
                     for name, part_of in SEPARABLE_PARTS.items()
                 },
             },
@@ -84,15 +84,10 @@ def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _C
     return [pair for pair in both if is_replaceable(pair[0])]
 
 
-def _part(problem: ConvProblem, case: _Case | None, standard: _Case) -> SeparablePart:
-    """Return one convolution with the time of its case; without a time if `case` is None."""
-    itemsize = round(standard["min_bytes"] / ConvProblem.parse(standard["problem"]).min_bytes(1))
-    intensity = problem.arithmetic_intensity(itemsize)
-    if case is None:
-        return SeparablePart(problem, intensity, UNKNOWN, np.nan, "")
-    time = interval_of(case, TIME)
-    bound = case["bound"] if isinstance(case["bound"], str) else ""
-    return SeparablePart(problem, intensity, time, case["roofline_fraction"] * time.value, bound)
+def _part(problem: ConvProblem, case: _Case | None) -> SeparablePart:
+    """Return one convolution with the time that its roofline allows; NaN if it has no case."""
+    attainable_s = case["roofline_fraction"] * case["median_s"] if case else np.nan
+    return SeparablePart(problem, attainable_s)
 
 
 def _log_times(run: Run, cases: Sequence[_Case | None]) -> Array:

@@ -40,7 +40,7 @@ def draw(comparison: SeparableComparison) -> Picture | None:
     ax.set_xlabel(f"share of {SEPARABLE}'s time")
     ax.grid(visible=False, axis="y")
     legend(figure, {}, colors=PART_COLORS)
-    share_of_time = formatting.percent(explanation.time_shares[DEPTHWISE].value)
+    share_of_time = formatting.percent(explanation.time_shares[DEPTHWISE])
     return Picture(
         name="separable_parts",
         figure=figure,

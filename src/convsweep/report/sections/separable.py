@@ -89,7 +89,7 @@ def explanation(comparison: SeparableComparison) -> list[str]:
         realized = sorted(each.realized.value for each in comparison.replacements)
         ends = dict.fromkeys(map(formatting.percent, (*realized[:1], *realized[-1:])))
         return [f"Measured speedups are {' to '.join(ends)} of the MAC ratio."] if ends else []
-    shares = [f"the {name} part takes {formatting.percent(found.time_shares[name].value)}"
+    shares = [f"the {name} part takes {formatting.percent(found.time_shares[name])}"
               for name in SEPARABLE_PARTS]  # fmt: skip
     allowed = found.roofline_speedup
     return [
