@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, estimate, interval
@@ -25,10 +24,9 @@ class SettingPairs(NamedTuple):
     """Speedups of settings: seconds per image in one setting / in another, paired by pass."""
 
     table: DataFrame
-    """Positions `case` and `base`, the `axis` in which they differ (empty: several, and `base` is
-    in the first setting), `SETTING_SPEEDUP` of `case` over `base`, and its `verdict`."""
+    """Positions `case` and `base`, the `axis` in which they differ (empty: several), whether `base`
+    is in the run's first setting (`to_first`), `SETTING_SPEEDUP` over it, and its `verdict`."""
     log_speedup: Array  # (pairs, passes)
-    is_first: NDArray[np.bool_]  # whether a case is in the first setting of the run
 
 
 class SettingSpeedup(NamedTuple):
@@ -68,6 +66,7 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     several = several[differs.loc[several["case"]].sum(axis=1).to_numpy() > 1]
     parts = (_pairs(cases, differs[[axis]]).assign(axis=axis) for axis in axes)
     table = pd.concat([*parts, several], ignore_index=True)
+    table["to_first"] = ~differs.loc[table["base"]].any(axis=1).to_numpy(dtype=bool)
     log_image_s = log_s - np.log(cases[BATCH_SIZE].to_numpy(dtype="float64"))[:, np.newaxis]
     logs = log_image_s[table["base"]] - log_image_s[table["case"]]
     known = ~np.isnan(logs).all(axis=1)
@@ -75,7 +74,7 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     found = estimate(logs)
     table[[*SETTING_SPEEDUP]] = bounds(found).T
     table["verdict"] = verdicts(found, margin)
-    return SettingPairs(table, logs, ~differs.any(axis=1).to_numpy(dtype=bool))
+    return SettingPairs(table, logs)
 
 
 def _pairs(cases: DataFrame, differs: DataFrame) -> DataFrame:

@@ -60,8 +60,7 @@ def summarize(
 def _add_settings(summary: DataFrame, log_s: Array, margin: float) -> None:
     """Add the speedup of each requested case over itself in the first setting of the run."""
     places = np.flatnonzero((summary["role"] == CASE) & (summary["status"] == "ok"))
-    found = pair_settings(summary.iloc[places], log_s[places], margin)
-    rows = found.table[found.is_first[found.table["base"]]]
+    rows = pair_settings(summary.iloc[places], log_s[places], margin).table.query("to_first")
     summary[[*SETTING_SPEEDUP]], summary["setting_verdict"] = np.nan, None
     own = summary.index[places[rows["case"]]]
     summary.loc[own, [*SETTING_SPEEDUP]] = rows[[*SETTING_SPEEDUP]].to_numpy()

@@ -21,9 +21,7 @@ from convsweep.sweep.forecast import (
 )
 
 MAX_SHARDS = 10_000
-BATCH_GROUPS = 16
-"""Groups that are measured together, unless there are more siblings."""
-_BATCH_BYTES = 2**28
+_BATCH_GROUPS, _BATCH_BYTES = 16, 2**28
 
 T = TypeVar("T")
 
@@ -92,17 +90,20 @@ def is_auxiliary(group: Sequence[Case]) -> bool:
     return bool(group) and group[0].layer.role != CASE
 
 
-def batches(families: Iterable[Sequence[Sequence[Case]]], most: int) -> Iterator[list[Case]]:
-    """Yield the cases of up to `most` groups of one role, which are measured together.
+def batches(families: Sequence[list[Sequence[Case]]], *, alone: bool) -> Iterator[list[Case]]:
+    """Yield the cases that are measured together: families of siblings, or each one `alone`.
 
-    Each family is a list of siblings, and in one batch unless they do not fit into memory.
+    Siblings are in one batch unless they do not fit into memory.
     """
     batch: list[Case] = []
     count, left = 0, _BATCH_BYTES
     for siblings in families:
-        needed = [_bytes_needed(group) for group in siblings]
-        fits = count + len(siblings) <= most and sum(needed) <= left
-        is_full = not fits or is_auxiliary(batch) != is_auxiliary(siblings[0])
+        needed = [
+            (len(group) + 1) * group[0].problem.min_bytes(ITEMSIZE[group[0].dtype])
+            for group in siblings
+        ]
+        fits = count + len(siblings) <= _BATCH_GROUPS and sum(needed) <= left
+        is_full = alone or not fits or is_auxiliary(batch) != is_auxiliary(siblings[0])
         for group, own in zip(siblings, needed, strict=True):
             if batch and (is_full or own > left):
                 yield batch
@@ -110,10 +111,6 @@ def batches(families: Iterable[Sequence[Sequence[Case]]], most: int) -> Iterator
             batch, count, left, is_full = [*batch, *group], count + 1, left - own, False
     if batch:
         yield batch
-
-
-def _bytes_needed(group: Sequence[Case]) -> int:
-    return (len(group) + 1) * group[0].problem.min_bytes(ITEMSIZE[group[0].dtype])
 
 
 def group_costs_s(

@@ -17,13 +17,7 @@ from convsweep.problems.case import Case
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
-from convsweep.sweep.sharding import (
-    BATCH_GROUPS,
-    batches,
-    group_cases,
-    group_siblings,
-    is_auxiliary,
-)
+from convsweep.sweep.sharding import batches, group_cases, group_siblings, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
@@ -259,8 +253,7 @@ class GroupQueue:
         if pass_index:
             self._rng.shuffle(families)
             families.sort(key=lambda siblings: is_auxiliary(siblings[0]))
-        alone = not pass_index or self.environment.nodes
-        return batches(families, 1 if alone else BATCH_GROUPS)
+        return batches(families, alone=not pass_index or bool(self.environment.nodes))
 
     def _record_resolved(self, pass_index: int, group: Sequence[Case]) -> list[Case]:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""

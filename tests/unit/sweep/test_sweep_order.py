@@ -206,8 +206,8 @@ def test_a_batch_has_all_siblings_that_fit_into_memory(size: int, sizes: list[in
     layer = Layer(ConvProblem(32, 32, (size, size), 1))
     cases = cross([layer], ("a", "b"), dtypes=("float32", "bfloat16"), threads=(1, 2),
                   caches=("hot", "cold"))  # fmt: skip
-    for most in (1, 16):
-        found = list(batches(group_siblings(group_cases(cases)), most))
+    for alone in (True, False):
+        found = list(batches(group_siblings(group_cases(cases)), alone=alone))
         assert [case for batch in found for case in batch] == cases
         assert [len(batch) for batch in found] == sizes
 
