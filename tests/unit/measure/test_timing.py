@@ -13,6 +13,7 @@ from convsweep.backends.base import Conv
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.gate import setup_group
 from convsweep.measure.outcome import Outcome, failure
+from convsweep.measure.reference import Reference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
@@ -177,3 +178,16 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
             timer.time_block(index)
             made.append((len(calls) - before - plan.discarded) / (plan.samples * plan.iterations))
     assert made == [1.0, 1.0, 1.05]
+
+
+def test_a_later_pass_accepts_the_bits_of_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = cross([Layer(PROBLEM)], ["torch_conv"])
+    first = GroupTimer(setup_group(cases, SETTINGS)).validate(0)
+    later = GroupTimer(setup_group(cases, replace(SETTINGS, pass_index=1)))
+    monkeypatch.setattr(Reference, "compare", None)
+    assert later.validate(0, first.accepted).max_abs_err == first.max_abs_err
+    later.warm_up(0)
+    later.time_block(0)
+    measured = later.finish(0)
+    assert (measured.status, measured.accepted) == ("ok", b"")
+    assert GroupTimer(later.group).validate(0).status == "error"  # compared again
