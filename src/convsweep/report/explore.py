@@ -75,29 +75,36 @@ def explore_page(run: Run, title: str) -> str:
     """Return the HTML page of the cases that have a time."""
     cases = run.cases[run.cases["status"] == "ok"]
     run = run._replace(cases=cases.assign(environment_id=machine_names(cases, cases)))
-    first = _competitive(run)
+    best = run.cases.groupby("backend")["speedup"].max()
+    first = [name for name in top_backends(run, _MOST_BACKENDS).backends
+             if name == run.baseline or not best[name] < _SLOW]  # fmt: skip
     axes = {name: _axis(run, name, first) for name in _TITLES}
     varied = {name: axis for name, axis in axes.items() if len(axis.names) > 1}
     varied = varied or {"label": axes["label"]}
     measures = _measures(run.cases, run.baseline)
+    coded: dict[str, Any] = {name: axis.codes for name, axis in axes.items()}
+    coded |= {f"line_{name}": lines_along(run.cases, name) for name in varied}
+    for name, one in measures.items():
+        coded |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in _ENDS}
+        coded[f"{name}_text"] = one.texts
     colored = {name: _looks(axis.names) for name, axis in varied.items()
                if name == "backend" or len(axis.names) <= _MOST_COLORS}  # fmt: skip
     colored = colored or {"backend": _looks(axes["backend"].names)}
     controls = _controls(varied, {name: one.title for name, one in measures.items()}, [*colored])
     if len(first) < len(run.backends):
         controls["backend"].value = [*map(printable, first)]
-    heads = {name: (_TITLES[name], axes[name].names) for name in ("label", "backend", "setting")
+    heads = {name: (_TITLES[name], axes[name].names) for name in ("backend", "setting", "label")
              if name != "setting" or name in varied}  # fmt: skip
-    heads |= {f"{name}_text": (one.title, one.texts) for name, one in measures.items()}
+    heads |= {f"{name}_text": (one.title.partition(" (")[0], one.texts)  # a text has its unit
+              for name, one in measures.items()}  # fmt: skip
     plot, parts = _plot({name: title for name, (title, _) in heads.items()})
     legend = widgets.Div(disable_math=True, sizing_mode="stretch_width")
-    templates = resources.files("convsweep.report") / "templates"
     glue = models.CustomJS(
-        code=(templates / "explore.js").read_text("utf-8"),
+        code=_template("explore.js"),
         args={
             **parts, "plot": plot, "legend": legend, "controls": controls,
             "start": {name: control.value for name, control in controls.items()},
-            "coded": models.ColumnDataSource(_coded(run.cases, axes, measures)),
+            "coded": models.ColumnDataSource(coded),
             "names": {name: axis.names for name, axis in axes.items()},
             "axes": {name: _scale(_TITLES[name], axis) for name, axis in varied.items()},
             "measures": {name: one.title for name, one in measures.items()},
@@ -113,15 +120,12 @@ def explore_page(run: Run, title: str) -> str:
     with document.models.freeze():  # one search for models, not one per root
         for root in (*controls.values(), legend, plot, _table(parts["source"], heads)):
             document.add_root(root)
-    template = (templates / "explore.html.j2").read_text("utf-8")
-    return file_html(document, Resources("inline", log_level="error"), template=template)
+    offline = Resources("inline", log_level="error")
+    return file_html(document, offline, template=_template("explore.html.j2"))
 
 
-def _competitive(run: Run) -> list[str]:
-    """Return the backends to show at first."""
-    best = run.cases.groupby("backend")["speedup"].max()
-    few = top_backends(run, _MOST_BACKENDS).backends
-    return [name for name in few if name == run.baseline or not best[name] < _SLOW]
+def _template(name: str) -> str:
+    return (resources.files("convsweep.report") / "templates" / name).read_text("utf-8")
 
 
 def _axis(run: Run, name: str, first: Sequence[str]) -> _Axis:
@@ -139,18 +143,6 @@ def _axis(run: Run, name: str, first: Sequence[str]) -> _Axis:
         numbers = [math.prod(sides[text]) ** (1 / len(sides[text])) for text in distinct]
     codes = pd.Categorical(texts, distinct).codes
     return _Axis(codes.astype("uint16"), [*map(printable, distinct)], numbers)
-
-
-def _coded(
-    cases: DataFrame, axes: Mapping[str, _Axis], measures: Mapping[str, _Measure]
-) -> dict[str, Any]:
-    """Return the columns of the page, most of them as typed arrays."""
-    found: dict[str, Any] = {name: axis.codes for name, axis in axes.items()}
-    found |= {f"line_{name}": lines_along(cases, name) for name in _TITLES}
-    for name, one in measures.items():
-        found |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in _ENDS}
-        found[f"{name}_text"] = one.texts
-    return found
 
 
 def lines_along(cases: DataFrame, name: str) -> Any:
@@ -288,7 +280,7 @@ def _table(
         widgets.TableColumn(
             field=name.replace("_text", "_value"),
             title=title,
-            width=min(420, 24 + 7 * max(map(len, (title, *texts)))),
+            width=min(300, 24 + 7 * max(map(len, (title, *texts)))),
             formatter=widgets.HTMLTemplateFormatter(template=f"<%- {name} %>"),
         )
         for name, (title, texts) in heads.items()

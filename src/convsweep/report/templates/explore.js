@@ -49,7 +49,7 @@ if (source.name != `${address}`) {
   paths.data = {xs: along("x"), ys: along("value"), color: drawn.map(line => shown.color[line[0]])};
   const used = new Set(shown.color.map((one, i) => one + shown.marker[i]));
   const entries = looks[color].filter(look => used.has(look.color + look.marker)).map(look => look.entry);
-  legend.text = `${rows.length} of ${data.label.length} cases<br>${entries.join(" &emsp;")}`;
+  legend.text = `${rows.length.toLocaleString("en")} of ${data.label.length.toLocaleString("en")} cases<br>${entries.join(" &emsp;")}`;
   if (!is_start && source.tags[0] != x + y) plot.reset.emit();
   source.setv({name: `${address}`, tags: [x + y]});
 }
