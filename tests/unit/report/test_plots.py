@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -333,3 +334,17 @@ def test_the_leading_pictures_are_two_of_different_kinds(usual: dict[str, Pictur
     assert first[0].name == "time_by_channels"
     assert len({picture.name for picture in first}) == len(first) == 2
     assert plots.leading([]) == []
+
+
+@pytest.mark.parametrize(("noise", "has_bars"), [(1e-3, True), (2.0, False)])
+def test_a_sum_over_layers_has_a_bar_unless_it_is_wide(
+    read: Read, noise: float, has_bars: bool
+) -> None:
+    rows = made.rows([made.square(8, 7, 3)], backends=PAIR, passes=3, noise=noise)
+    with drawing_style():
+        picture = layers.draw(
+            read([replace(row, workload="net", layer="a") for row in rows]), "net"
+        )
+    assert picture is not None
+    [_, sums] = picture.figure.axes
+    assert {bool(np.isfinite(bar.get_xdata()).all()) for bar in sums.lines} == {has_bars}

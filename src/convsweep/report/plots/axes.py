@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Values = Sequence[float] | Series[float]
 
 _LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
-_TICKS = {25: (1, 1.5, 2, 3, 4, 5, 6, 8), 1000: (1, 2, 5)}  # by the ratio of an axis' ends
+_TICKS = {25: (1, 1.5, 2, 3, 4, 5, 6, 8), 5000: (1, 2, 5)}  # by the ratio of an axis' ends
 _LONGEST_NAME = 60  # letters of a row's name
 
 
@@ -80,18 +80,18 @@ def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
     ax.set(**{f"{which}scale": "log"})
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
-    axis.set_major_formatter(lambda value, _: short_seconds(value))
+    axis.set_major_formatter(lambda value, _: short(seconds(value)))
     axis.minorticks_off()
 
 
 def linear_seconds(ax: Axes) -> None:
     """Tick a linear x axis of seconds as 0, 1 ms, 2 ms."""
-    ax.xaxis.set_major_formatter(lambda value, _: short_seconds(value) if value > 0 else "0")
+    ax.xaxis.set_major_formatter(lambda value, _: short(seconds(value)) if value > 0 else "0")
 
 
-def short_seconds(value: float) -> str:
-    """Return `0.00001` as `10 µs`."""
-    number, unit = seconds(value).split()
+def short(text: str) -> str:
+    """Return `10.0 µs` as `10 µs`."""
+    number, unit = text.split()
     return f"{float(number.replace(',', '')):g} {unit}"
 
 

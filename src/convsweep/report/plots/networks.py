@@ -16,7 +16,7 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown
 from convsweep.analysis.network_totals import REPLACED, STANDARD, NetworkSum
-from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_seconds
+from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_seconds, short
 from convsweep.report.plots.style import (
     COLORS,
     GREY,
@@ -65,7 +65,7 @@ def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
                 linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, networks)
     ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
-    ax.xaxis.set_major_formatter(lambda macs, _: formatting.operations(macs))
+    ax.xaxis.set_major_formatter(lambda macs, _: short(formatting.operations(macs)))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.xaxis.minorticks_off()
     log_seconds(ax, "y")
