@@ -214,6 +214,10 @@ def test_every_plain_module_runs_on_the_fastest_and_gives_the_same(
     assert report.error.passes
     assert all(one.error.error_ratio <= one.error.bound for one in report.replaced)
     assert report.saving_s == pytest.approx(4 * 5e-4, rel=0.2)
+    head, *rows = str(report).splitlines()[: len(report.replaced) + 2]
+    assert max(map(len, [head, *rows])) <= 100
+    assert all(formatting.seconds(one.saving_s) in "".join(rows) for one in report.replaced)
+    assert formatting.seconds(report.saving_s) in rows[-1]
 
 
 def test_the_original_stays_as_it_was(model: nn.Module, x: Tensor, tabled: Tabled) -> None:

@@ -16,6 +16,7 @@ from convsweep.results.schema import BASELINE
 
 UNATTRIBUTED = "in no call"
 """Time in no call into torch: Python, and interruptions of a forward pass."""
+UNDECIDED = "undecided"
 _CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
 
 
@@ -42,7 +43,7 @@ class ConvolutionsBreakdown:
         """`slower`, `faster` or `undecided` in the network; timing overhead is not slower."""
         if self.slowdown.low > 1 and self.extra_s > self.overhead_s:
             return "slower"
-        return "faster" if self.slowdown.high < 1 else "undecided"
+        return "faster" if self.slowdown.high < 1 else UNDECIDED
 
 
 @dataclass(frozen=True, kw_only=True)

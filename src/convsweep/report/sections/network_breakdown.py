@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown, network_breakdowns
+from convsweep.analysis.network_breakdown import (
+    UNATTRIBUTED,
+    UNDECIDED,
+    NetworkBreakdown,
+    network_breakdowns,
+)
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
@@ -94,9 +99,11 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
 
 
 def layers_table(found: Sequence[NetworkBreakdown]) -> Table:
-    """Return the convolutions with the largest difference, of all networks."""
-    numbers = ("calls", "alone", "in the network", "as long (95 %)")
-    every = ((one.network, layer) for one in found for layer in one.layers)
+    """Return the convolutions with the largest significant differences, of all networks."""
+    numbers = ("calls", "alone", "in the network", "in the network / alone (95 %)")
+    every = (
+        (one.network, layer) for one in found for layer in one.layers if layer.verdict != UNDECIDED
+    )
     rows = [
         (network, layer.layer, str(layer.count), formatting.seconds(layer.isolated.time.value),
          formatting.seconds(layer.in_network.time.value), formatting.speedup(*layer.slowdown),

@@ -97,15 +97,24 @@ def _sentences(
             f"{standard.workload} {how}, with {formatting.speedup(_mac_ratio(one, standard))} "
             "fewer MACs."
         )
-    for name, choices in (
-        ("separable layers", [one.replaced for one in sums]),
-        ("the fastest backend per layer", [one.choices.get(FASTEST) for one in sums]),
-    ):
-        if speedups := [choice.speedup for choice in choices if choice]:
-            faster = [speedup.value for speedup in speedups if speedup.low > 1 + run.margin]
-            gains = f", by {formatting.times(min(faster), max(faster))}" if faster else ""
-            count = formatting.count(len(speedups), "network")
-            lines.append(f"The layers of {len(faster)} of {count} are faster with {name}{gains}.")
+    choices = {
+        "separable layers": {one.workload: one.replaced for one in sums},
+        "the fastest backend per layer": {one.workload: one.choices.get(FASTEST) for one in sums},
+    }
+    for name, by_network in choices.items():
+        speedups = {network: one.speedup for network, one in by_network.items() if one}
+        faster = {key: one for key, one in speedups.items() if one.low > 1 + run.margin}
+        if len(faster) == 1:
+            [(network, speedup)] = faster.items()
+            lines.append(
+                f"The layers of {network} are {formatting.speedup(*speedup)} as fast with {name}."
+            )
+        elif faster:
+            values = [speedup.value for speedup in faster.values()]
+            lines.append(
+                f"The layers of {len(faster)} of {len(sums)} networks are faster with {name}, by "
+                f"{formatting.times(min(values), max(values))}."
+            )
     if missing := sum(not one.choices for one in sums):
         networks = formatting.count(missing, "network")
         lines.append(f"No total for {networks}: a layer has no time on {run.baseline}.")
