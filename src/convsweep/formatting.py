@@ -85,8 +85,8 @@ def _exponent(value: float, most: int) -> int:
 
 def _rounded(value: float, place: int) -> str:
     """Return a value rounded to a power of ten: `1,230` for 1234 and 1."""
-    if not value or math.isinf(value):
-        return f"{value + 0:g}"
+    if not 0 < abs(value) < 1e300:
+        return f"{value + 0:.3g}"
     rounded = round(value, -place) + 0  # no -0
     if rounded and abs(place) > 6:
         return f"{rounded:.{_exponent(rounded, 3) - place}e}"

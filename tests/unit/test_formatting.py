@@ -62,16 +62,16 @@ def test_ends_further_apart_than_a_factor_of_two_are_never_shown(low, middle, ti
         assert TOO_FEW not in text or len(re.findall(r"\d[\d.,]*", text.split(" (")[0])) >= 1
 
 
-@given(st.floats(allow_nan=False))
+@given(st.floats(-1e307, 1e307))
 @example(0.0)
 @example(-0.0)
 @example(-math.inf)
 @example(99.96)
+@example(1.7e307)
+@example(1e300)
+@example(5e-324)
 def test_a_number_has_at_most_three_digits_and_keeps_its_sign(value: float) -> None:
     for write in (formatting.digits, formatting.format_ratio):
-        if abs(value) > 1e300:
-            assert write(value)
-            continue
         text = write(value)
         assert significant(text) <= 3
         assert math.isclose(parsed(text), value, rel_tol=0.5, abs_tol=1e-300)
