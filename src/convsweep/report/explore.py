@@ -23,6 +23,7 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, top_backends
+from convsweep.analysis.settings import SETTING_SPEEDUP
 from convsweep.analysis.summary import SPEEDUP, TIME
 from convsweep.formatting import printable
 from convsweep.report.plots.style import GREY, looks
@@ -164,10 +165,13 @@ def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:
         frame.loc[too_wide, ["low", "high"]] = math.nan
         return _Measure(title, factor * frame, texts)
 
-    time_s, speedups = ([cases[name] for name in names] for names in (TIME, SPEEDUP))
+    time_s, speedups, setting_speedups = (
+        [cases[name] for name in names] for names in (TIME, SPEEDUP, SETTING_SPEEDUP)
+    )
     rates = [1 / time_s[place] for place in (0, 2, 1)]
     found = {
         "speedup": of(f"Speedup over {printable(baseline)}", formatting.speedup, *speedups),
+        "setting": of("Speedup over first setting", formatting.speedup, *setting_speedups),
         "time": of("Time per call (µs)", formatting.time, *time_s, factor=1e6),
         "images": of("Images per second", formatting.interval,
                      *(cases["batch_size"] * rate for rate in rates)),
@@ -178,8 +182,9 @@ def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:
         "memory": of("Peak memory (MiB)", formatting.size_in_bytes, cases["peak_memory_bytes"],
                      factor=2**-20),
     }  # fmt: skip
-    if cases["batch_size"].nunique() < 2:
-        del found["images"]
+    for name, column in (("images", "batch_size"), ("setting", "setting")):
+        if cases[column].nunique() < 2:
+            del found[name]
     return {name: one for name, one in found.items() if (one.ends["value"] > 0).any()}
 
 

@@ -44,7 +44,7 @@ if (source.name != `${address}`) {
   plot.x_range.scale_hint = axes[x].hint;
   plot.below[0].setv(axes[x].axis);
   plot.left[0].axis_label = measures[y];
-  same.visible = y == "speedup";
+  same.visible = ["speedup", "setting"].includes(y);
   source.data = shown;
   paths.data = {xs: along("x"), ys: along("value"), color: drawn.map(line => shown.color[line[0]])};
   const used = new Set(shown.color.map((one, i) => one + shown.marker[i]));
