@@ -34,11 +34,9 @@ class Quality(NamedTuple):
     dataset: str
     variant: str
     seeds: int
-    width: int
     parameters: int
     macs: int
     accuracy: Interval
-    loss: float
     training: Interval
     single: Interval
     batch: Interval
@@ -98,11 +96,9 @@ def _quality(own: DataFrame) -> Quality:
         dataset=str(first["dataset"]),
         variant=str(first["variant"]),
         seeds=len(own),
-        width=int(first["width"]),
         parameters=int(first["parameters"]),
         macs=int(first["macs"]),
         accuracy=_clip(interval_over_splits(own["accuracy"], own), 0.0),
-        loss=float(own["loss"].mean()),
         training=_mean(own["training_s"]),
         single=_mean(own[SINGLE]),
         batch=_mean(own[BATCH]),

@@ -61,14 +61,8 @@ class NetworkBreakdown(ConvolutionsBreakdown):
     network: str
     end_to_end: Sum
     others: Mapping[str, Sum]  # calls of other kinds, the longest first
-    instrumented: Sum  # forward pass while its parts were timed
     layers: Sequence[LayerBreakdown]
     passes: int
-    call_overhead_s: float
-    """Seconds by which timing one call lengthens the forward pass.
-
-    An upper bound of the error of a part: most of it is spent between calls.
-    """
     cold: Sum | None = None  # sum of the convolutions alone with cold caches; None if not measured
 
     @property
@@ -81,11 +75,6 @@ class NetworkBreakdown(ConvolutionsBreakdown):
         """End-to-end seconds in none of the parts; noise may make it negative."""
         parts = [self.in_network, *self.others.values()]
         return self.end_to_end.time.value - sum(part.time.value for part in parts)
-
-    @property
-    def instrumentation_overhead(self) -> float:
-        """Time that timing the parts added, as a share of the end-to-end time."""
-        return self.instrumented.time.value / self.end_to_end.time.value - 1
 
 
 def network_breakdowns(
@@ -141,12 +130,11 @@ def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Networ
     cold_sum = None
     if set(problems) <= log_cold.keys():
         cold_sum = sum_layers(np.stack([log_cold[problem] for problem in problems]), counts)
-    others = _others(run, rows)
+    others = _others(run, rows[rows["kind"] != INSTRUMENTED])
     call_overhead_s = _call_overhead_s(rows)
     return NetworkBreakdown(
         network=name,
         end_to_end=others.pop(WHOLE),
-        instrumented=others.pop(INSTRUMENTED),
         isolated=sum_layers(log_isolated, counts),
         in_network=sum_layers(log_in_network, np.ones(len(problems))),
         overhead_s=int(counts.sum()) * call_overhead_s,
@@ -162,7 +150,6 @@ def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Networ
             for i, layer in enumerate(first["layer"])
         ],
         passes=int(rows["pass_index"].nunique()),
-        call_overhead_s=call_overhead_s,
         cold=cold_sum,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -41,7 +40,6 @@ class NetworkChoice:
     backends: Mapping[str, str]  # backend by label of the layer
     sum: Sum
     macs: int
-    parameters: int  # parameters of the convolutions
     speedup: Interval  # speedup over the baseline on every layer
     mac_ratio: float  # speedup expected from the MAC count
 
@@ -163,18 +161,9 @@ def _choice(
     cases = [by_label[label][backend] for label, backend in backends.items()]
     counts = [int(case["layer_count"]) for case in cases]
     own = sum_layers(run.log_s(pd.DataFrame(cases)), np.array(counts, dtype="float64"))
-    macs, standard_macs, weights = (
+    macs, standard_macs = (
         sum(count * int(each(case)) for count, case in zip(counts, cases, strict=True))
-        for each in (itemgetter("backend_macs"), itemgetter("macs"), _parameters)
+        for each in (itemgetter("backend_macs"), itemgetter("macs"))
     )
     speedup = ratio(standard, own) if standard else Interval(1.0, 1.0, 1.0)
-    return NetworkChoice(name, backends, own, macs, weights, speedup, standard_macs / macs)
-
-
-def _parameters(case: Mapping[Any, Any]) -> int:
-    """Return the parameters of one layer, or of both parts of its separable replacement."""
-    problem = ConvProblem.parse(str(case["problem"]))
-    weights = math.prod(problem.weight_shape)
-    if case["backend"] == SEPARABLE:
-        weights = problem.in_channels * (math.prod(problem.kernel_size) + problem.out_channels)
-    return weights + problem.out_channels * problem.bias
+    return NetworkChoice(name, backends, own, macs, speedup, standard_macs / macs)

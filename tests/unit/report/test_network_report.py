@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsweep import formatting
 from convsweep.analysis.network_breakdown import network_breakdowns
 from convsweep.analysis.network_totals import (
     FASTEST,
@@ -57,15 +58,13 @@ def read(tmp_path: Path) -> Read:
     return read
 
 
-def test_each_choice_adds_up_its_backends_times_macs_and_parameters(read: Read) -> None:
+def test_each_choice_adds_up_its_backends_times_and_macs(read: Read) -> None:
     [one] = network_sums(read(rows("net_standard", noise=0.0)))
     stem, block = (problem for _, _, problem in LAYERS["net_standard"])
     choices = one.choices
     assert choices[STANDARD].sum.time.value == pytest.approx(modelled("net_standard", "torch_conv"))
     assert choices[REPLACED].sum.time.value == pytest.approx(modelled("net_standard", "separable"))
     assert choices[STANDARD].macs == stem.macs + 4 * block.macs
-    assert choices[STANDARD].parameters == 16 * 16 * 9 + 4 * 64 * 128 * 9
-    assert choices[REPLACED].parameters == 16 * 9 + 16 * 16 + 4 * (64 * 9 + 64 * 128)
     assert choices[REPLACED].macs == made.work(stem, "separable") + 4 * made.work(
         block, "separable"
     )
@@ -126,7 +125,7 @@ def test_an_incomplete_network_has_no_total(read: Read, lack: str) -> None:
     section = totals_section.section(read_networks(run, NONE))
     assert section is not None
     assert section.sentence
-    assert [caption for caption, _ in section.tables if "Totals" in caption] == []
+    assert formatting.NO_VALUE in section.tables[0][1].rows[0]
     assert not section.pictures
 
 
@@ -142,7 +141,6 @@ def test_the_parts_of_a_network_add_up_to_its_end_to_end_time(read: Read) -> Non
         one.end_to_end.time.value
     )
     assert one.unattributed_s == pytest.approx(2.5e-5, rel=0.05)
-    assert one.instrumentation_overhead == pytest.approx(0.05)
     assert [layer.layer for layer in one.layers] == ["stem", "dw", "pw"]
     assert all(layer.slowdown.value == pytest.approx(1.5, rel=0.01) for layer in one.layers)
 
@@ -160,8 +158,11 @@ def test_the_overhead_of_timing_does_not_count_as_slower(
     )
     assert one.verdict == verdict
     assert one.slowdown.value == pytest.approx(slower, rel=0.02)
-    assert one.call_overhead_s == pytest.approx(watching * one.end_to_end.time.value / 15, rel=0.01)
-    assert sum(layer.overhead_s for layer in one.layers) == pytest.approx(9 * one.call_overhead_s)
+    call_overhead_s = watching * one.end_to_end.time.value / 15
+    overhead_s = sum(layer.overhead_s for layer in one.layers)
+    assert (
+        overhead_s == pytest.approx(one.overhead_s) == pytest.approx(9 * call_overhead_s, rel=0.01)
+    )
 
 
 def test_cold_layers_are_added_up_beside_hot_ones(read: Read) -> None:
@@ -170,7 +171,7 @@ def test_cold_layers_are_added_up_beside_hot_ones(read: Read) -> None:
     [one], _ = network_breakdowns(run, frame(inside(watching=-0.1)), run.settings[0])
     assert one.cold is not None
     assert one.cold.time.value == pytest.approx(3 * one.isolated.time.value)
-    assert one.call_overhead_s == 0
+    assert one.overhead_s == 0
 
 
 def colder(problem: ConvProblem, backend: str, device: str) -> float:
@@ -202,9 +203,8 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
         assert len(pictures) == 3
         assert all("net" in picture.alt for picture in pictures)
         assert all(png(picture.figure) for picture in pictures)
-    _, (_, layers), (_, table) = totals.tables
+    (_, table), (_, layers) = totals.tables
     assert {row[0] for row in table.rows} == {"net", "net_standard"}
-    assert {row[1] for row in table.rows} >= {STANDARD, REPLACED, FASTEST}
     (_, parts), (_, slower) = breakdown.tables
     assert len(parts.rows) == 2
     assert {(row[0], row[-1]) for row in slower.rows} == {("net", "slower")}

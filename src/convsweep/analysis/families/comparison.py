@@ -44,7 +44,6 @@ class PairwiseComparison(NamedTuple):
     opponent: str
     layers: int
     speedup: Interval  # geometric mean over the layers
-    won: int  # layers with a speedup above 1
     decided: int  # layers with the verdict `faster`, corrected for their number
     lost: int  # layers with the verdict `slower`
     error: float  # largest relative error of the picks on these layers; NaN if unknown
@@ -99,7 +98,6 @@ def compare_picks(
         opponent,
         len(shared),
         interval(equal_mean(logs)),
-        int((found.mean > 0).sum()),
         int((decided == "faster").sum()),
         int((decided == "slower").sum()),
         _largest_error(own[label] for label in shared),

@@ -46,7 +46,7 @@ class OptimizeReport:
 
     def __str__(self) -> str:
         """Return a table of replaced layers, layers on torch, the whole model, and advice."""
-        lines = [*_layers(self), *_skipped(self), *_outcome(self)]
+        lines = [*_layers(self), *_skipped(self), *self.warnings, *_outcome(self)]
         wide = formatting.TOO_FEW in "".join(lines)
         return "\n".join(
             [*lines, *([f"{formatting.TOO_FEW_NOTE} A longer --budget gives more."] * wide)]

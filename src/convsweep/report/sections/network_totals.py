@@ -11,8 +11,6 @@ from convsweep import formatting
 from convsweep.analysis.network_breakdown import NetworkBreakdown, network_breakdowns
 from convsweep.analysis.network_totals import (
     FASTEST,
-    STANDARD,
-    NetworkChoice,
     NetworkSum,
     Sum,
     largest_savings,
@@ -62,8 +60,8 @@ def sentences(found: NetworkFindings) -> list[str]:
 def networks_table(found: NetworkFindings) -> Table:
     """Return one row per setting and network."""
     heads = (
-        "setting", "network", "end to end", f"layers, {found.run.baseline}", "separable (95 %)",
-        "MAC ratio", "fastest per layer (95 %)",
+        "setting", "network", "MACs", "end to end", f"layers, {found.run.baseline}",
+        "separable (95 %)", "MAC ratio", "fastest per layer (95 %)",
     )  # fmt: skip
     rows = [
         (setting, one.workload, *_overview_cells(one, found.whole[setting].get(one.workload)))
@@ -76,6 +74,7 @@ def networks_table(found: NetworkFindings) -> Table:
 def _overview_cells(one: NetworkSum, whole: NetworkBreakdown | None) -> tuple[str, ...]:
     replaced, fastest = one.replaced, one.choices.get(FASTEST)
     return (
+        formatting.operations(one.standard.macs) if one.choices else formatting.NO_VALUE,
         formatting.time(*whole.end_to_end.time) if whole else "",
         formatting.time(*one.standard.sum.time) if one.choices else formatting.NO_VALUE,
         formatting.speedup(*replaced.speedup) if replaced else "",
@@ -142,7 +141,6 @@ def section(found: NetworkFindings) -> Section | None:
         [
             ("Networks", networks_table(found)),
             (f"Layers on which another backend saves most, {first}", layers),
-            ("Totals of all choices", totals_table(sums)),
         ],
         {name: _pictures(own) if name == first else () for name, own in sums.items()},
         _NOTE,
@@ -161,10 +159,7 @@ def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
         for one in sums
         if one.replaced
     ]
-    return (
-        draw_gains(gains),
-        draw_work(sums),
-    )
+    return draw_gains(gains), draw_work(sums)
 
 
 def layers_table(run: Run) -> Table:
@@ -183,26 +178,3 @@ def layers_table(run: Run) -> Table:
         for row in largest_savings(run, _LAYERS_PER_NETWORK).to_dict("records")
     ]
     return Table(heads, rows, frozenset({"calls", run.baseline, "speedup (95 %)", "saves"}))
-
-
-def totals_table(sums: Mapping[str, Sequence[NetworkSum]]) -> Table:
-    """Return one row per setting, network and choice."""
-    numbers = ("time (95 %)", "speedup (95 %)", "MAC ratio", "MACs", "parameters")
-    rows = [
-        (setting, one.workload, choice.name, *_cells(choice))
-        for setting, own in sums.items()
-        for one in own
-        for choice in one.choices.values()
-    ]
-    return Table.by_setting(("setting", "network", "choice", *numbers), rows, numbers)
-
-
-def _cells(choice: NetworkChoice) -> tuple[str, ...]:
-    is_standard = choice.name == STANDARD
-    return (
-        formatting.time(*choice.sum.time),
-        "" if is_standard else formatting.speedup(*choice.speedup),
-        "" if is_standard else formatting.speedup(choice.mac_ratio),
-        formatting.operations(choice.macs),
-        formatting.operations(choice.parameters),
-    )
