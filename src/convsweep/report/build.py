@@ -206,10 +206,11 @@ def _strategy_sections(run: Run, shown: Run, comparisons: Comparisons) -> list[S
 
 def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Section]:
     """Return the tables of all cases; `rows` are the labelled measurements."""
-    problems = formatting.count(run.cases["label"].nunique(), "problem")
+    problems, most = len(run.cases.groupby(["setting", "label"])), tables.MOST_PROBLEMS
+    some = f" of the {most} slowest of {problems} problems" if problems > most else ""
     cases = (
-        f"Time per call and speedup over {run.baseline}; summary.csv has intervals, verdicts and "
-        f"all {len(run.cases)} cases of {problems}."
+        f"Time per call and speedup over {run.baseline}{some}; summary.csv has intervals, verdicts "
+        f"and all {formatting.count(len(run.cases), 'case')}."
     )
     absent = formatting.count(int((run.cases["status"] != "ok").sum()), "case")
     found = [

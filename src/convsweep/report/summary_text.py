@@ -135,7 +135,8 @@ def _threshold_sentence(found: Sequence[Threshold], most: int) -> Iterable[str]:
     if len(text.split()) > most:
         ends = " to ".join(str(n) for n in dict.fromkeys((starts[0], starts[-1])))
         exceptions = f", but not at {len(never)} of {len(found)} sizes" if never else ""
-        text = f"{SEPARABLE} is always faster from {ends} channels on, by image size{exceptions}."
+        by_size = ", by image size" if len(starts) > 1 else ""
+        text = f"{SEPARABLE} is always faster from {ends} channels on{by_size}{exceptions}."
     yield text
 
 

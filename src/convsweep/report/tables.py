@@ -54,11 +54,16 @@ def backend_table(run: Run) -> Table:
         cases = run.cases[run.cases["backend"] == name]
         timed = f"{(cases['status'] == 'ok').sum()} of {len(cases)}"
         wins = str(((best["backend"] == name) & best["significant"]).sum())
-        is_baseline = name == run.baseline
-        counts = ("" if is_baseline else str((cases["verdict"] == v).sum()) for v in verdicts)
-        mean = "baseline" if is_baseline else formatting.speedup(*mean_speedup(run, name).interval)
-        rows.append((name, timed, wins, mean, *counts))
-    return Table(heads, rows, frozenset(heads[1:]))
+        mean = mean_speedup(run, name).interval
+        if name == run.baseline:
+            cells = ["baseline", *[""] * len(verdicts)]
+        else:
+            known = bool(mean.value > 0)
+            counts = (str((cases["verdict"] == v).sum()) if known else "" for v in verdicts)
+            cells = [formatting.speedup(*mean), *counts]
+        rows.append((mean.value, (name, timed, wins, *cells)))
+    rows.sort(key=lambda row: (row[1][0] != run.baseline, -row[0] if row[0] > 0 else 0))
+    return Table(heads, [row for _, row in rows], frozenset(heads[1:]))
 
 
 def _mean_speedups(run: Run) -> Table:
@@ -134,7 +139,8 @@ def _versions(metadata: Mapping[str, Any]) -> str:
 def case_matrix(run: Run) -> Table:
     """Return one row per problem: time and speedup of each backend, of the slowest problems."""
     shown = top_backends(run, _MOST_COLUMNS)
-    slowest = shown.cases.groupby(["setting", "label"])["median_s"].max().nlargest(MOST_PROBLEMS)
+    slowest = shown.cases.groupby(["setting", "label"])["median_s"].max()
+    slowest = slowest.fillna(0).nlargest(MOST_PROBLEMS)
     rows = []
     for keys, cases in shown.cases.groupby(["setting", "label"], sort=False):
         if keys in slowest.index:
