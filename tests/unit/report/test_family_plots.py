@@ -109,7 +109,7 @@ def test_a_winner_among_equals_is_marked(field: Field) -> None:
     equal = field(layers=GRID, workload=None, faster=dict.fromkeys(FASTER, 1.0), noise=0.05)
     assert not any(cell.significant for cell in best_backend_map.cells(equal))
     picture = checked(best_backend_map.draw(equal))
-    assert "no significant winner" in picture.caption
+    assert "No backend" in picture.caption
     texts = [text.get_text() for ax in picture.figure.axes for text in ax.texts]
     assert len(texts) == 8
     assert all(text.endswith("?") for text in texts)

@@ -131,9 +131,8 @@ def test_each_backend_has_a_line_marker_and_colour_of_its_own(read: Read) -> Non
     assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 4
 
 
-def test_a_timeout_leaves_no_point_and_the_caption_counts_it(read: Read) -> None:
+def test_a_timeout_leaves_no_point(read: Read) -> None:
     picture = channels_of(read(made.rows(made.grid((4, 256), (56,), (3,)), passes=2)))
-    assert "; 3 cases have no time" in picture.caption  # loop once, pointwise twice
     points = [len(line.get_xdata()) for line in picture.figure.axes[0].lines]
     assert sorted(points) == [1, 2, 2, 2]
 
@@ -187,12 +186,12 @@ def test_captions_count_what_is_significant(read: Read) -> None:
 
 def test_one_pass_decides_nothing(read: Read) -> None:
     run = read(made.rows(made.grid((4, 16), (7,)), passes=1))
-    assert "no significant winner" in channels_of(run).caption
+    assert "No backend" in channels_of(run).caption
 
 
 def test_a_caption_counts_the_wins_of_the_most_frequent_winner() -> None:
     assert most_wins(["b", "a", "b"], 4, "cases") == "b is fastest in 2 of 4 cases"
-    assert "no significant" in most_wins([], 4, "cases")
+    assert "No backend" in most_wins([], 4, "cases")
 
 
 def test_missing_cells_are_words_and_undecided_ones_are_marked(read: Read) -> None:

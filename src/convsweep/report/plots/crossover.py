@@ -59,8 +59,8 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
         title=f"Speedup of {SEPARABLE} by channels and size",
         alt="Heat maps of channels by input size, one per kernel.",
         caption=sentence(
-            f"{SEPARABLE} is faster in {wins} of {len(found)} problems, above the black line in "
-            "all of that input size",
+            f"{SEPARABLE} is faster in {wins} of {len(found)} problems",
+            "above the black line in all of that size",
             drawn=(len(drawn), len(found)),
         ),
     )

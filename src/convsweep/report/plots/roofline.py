@@ -13,24 +13,35 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.families.candidates import ENGINES
 from convsweep.analysis.roofline import Roof, RooflineEfficiency, known_points, roofs
-from convsweep.analysis.run import Run
-from convsweep.problems.separable import DEPTHWISE, POINTWISE
+from convsweep.analysis.run import Run, top_backends
+from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots.axes import log_ratios
 from convsweep.report.plots.separable_parts import PART_COLORS
-from convsweep.report.plots.style import Look, Picture, legend, looks, marker_handle, new_figure
+from convsweep.report.plots.style import (
+    Look,
+    Picture,
+    legend,
+    looks,
+    marker_handle,
+    new_figure,
+    sentence,
+)
 
 PART_LOOKS = {
     DEPTHWISE: Look(PART_COLORS[DEPTHWISE], "v"),
     POINTWISE: Look(PART_COLORS[POINTWISE], "^"),
 }
+MOST_BACKENDS = 8
 _HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.3}
 _FEW = 60  # points of one backend that are drawn large
 
 
 def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     """Draw one setting; None if its ceilings or all its cases have no time."""
-    engines = set(run.cases.loc[run.cases["backend_family"] == ENGINES, "backend"])
-    found = [each for each in found if each.name not in engines]  # their operations are not known
+    known = run._replace(cases=run.cases[run.cases["backend_family"] != ENGINES])
+    shown = top_backends(known, MOST_BACKENDS)
+    parts = set(PART_LOOKS) if SEPARABLE in shown.backends else set()
+    found = [each for each in found if each.name in shown.backends or each.name.split()[0] in parts]
     roof = next(iter(roofs(run.ceilings).values()), None) if len(run.ceilings) else None
     if roof is None or not found:
         return None
@@ -55,7 +66,11 @@ def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
         figure=figure,
         title="Rate by arithmetic intensity (roofline)",
         alt="Scatter chart, one point per problem and backend, below the measured ceilings.",
-        caption=f"{found[0].name} reaches {reached} of the attainable rate on average.",
+        caption=sentence(
+            f"{found[0].name} reaches {reached} of the attainable rate on average",
+            drawn=(len(filled), len(run.backends)),
+            noun="backends",
+        ),
     )
 
 

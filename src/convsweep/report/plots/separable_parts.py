@@ -47,7 +47,7 @@ def draw(comparison: SeparableComparison) -> Picture | None:
         title=f"Time of the parts of {SEPARABLE}",
         alt="Stacked bars, one per problem.",
         caption=sentence(
-            f"the depthwise part takes {share_of_time} of the time on average",
+            f"The depthwise part takes {share_of_time} of the time on average",
             drawn=(len(shown), len(timed)),
         ),
     )

@@ -84,7 +84,7 @@ def most_wins(winners: Iterable[str], total: int, noun: str) -> str:
     """Return `im2col is fastest in 3 of 4 cases`, of the one that wins most of them."""
     for name, wins in Counter(sorted(winners)).most_common(1):
         return f"{shorten(name)} is fastest in {wins} of {total} {noun}"
-    return "no significant winner"
+    return "No backend is significantly the fastest"
 
 
 def sentence(*clauses: str, drawn: tuple[int, int], noun: str = "problems") -> str:

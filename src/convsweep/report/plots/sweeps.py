@@ -56,8 +56,8 @@ SIZE = Sweep("size", "side", "input size (pixels per side)")
 
 def draw(run: Run, sweep: Sweep) -> Picture | None:
     """Draw time against one axis in one setting; None if no backend has two points of it."""
-    on_grid = run.cases[run.cases["workload"].isna()]  # layers of networks share no axis
-    timed = on_grid[on_grid["status"] == "ok"]
+    layers = run.cases["workload"].notna()  # of networks: they share no axis
+    timed = run.cases[~layers & (run.cases["status"] == "ok")]
     axes = [name for name in _PANEL_AXES if name != sweep.column]
     points = _joined_by_lines(_points(timed, sweep), axes, sweep.column)
     if points.empty:
@@ -77,7 +77,6 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     best = fastest(run)
     best = best[best["label"].isin(drawn["label"])]
     winners = best.loc[best["significant"], "backend"]
-    missing = int((on_grid["label"].isin(drawn["label"]) & (on_grid["status"] != "ok")).sum())
     return Picture(
         name=f"time_by_{sweep.name}",
         figure=figure,
@@ -85,7 +84,6 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
         alt="Line charts, one line per backend.",
         caption=sentence(
             most_wins(winners, len(best), "problems"),
-            f"{missing} cases have no time" if missing else "",
             drawn=(drawn["label"].nunique(), timed["label"].nunique()),
         ),
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsweep import formatting
 from convsweep.analysis.roofline import RooflineEfficiency, roofline_efficiencies, roofs
-from convsweep.analysis.run import Run, top_backends
+from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Comparisons
-from convsweep.problems.separable import SEPARABLE
 from convsweep.report.pages import Section
-from convsweep.report.plots import MOST_LINES, MOST_SETTINGS, note_omitted_backends, roofline
-from convsweep.report.plots.style import Picture
+from convsweep.report.plots import MOST_SETTINGS, roofline
 from convsweep.report.table import Table
 from convsweep.results.schema import MACHINE_COLUMNS
 
@@ -40,7 +37,10 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
             ("Rates of this machine", _rates_table(run)),
             ("Share of the attainable rate", _efficiency_table(found)),
         ],
-        _pictures(run, found),
+        {
+            setting: [roofline.draw(run.within(setting), own)]
+            for setting, own in [*found.items()][:MOST_SETTINGS]
+        },
         _NOTE,
     )
 
@@ -88,22 +88,3 @@ def _efficiency_table(found: dict[str, list[RooflineEfficiency]]) -> Table:
     ]  # fmt: skip
     numbers = ("problems", "mean share (95 %)", "least", "most")
     return Table.by_setting(("setting", "backend", *numbers, "bound by"), rows, numbers)
-
-
-def _pictures(
-    run: Run, found: Mapping[str, list[RooflineEfficiency]]
-) -> Mapping[str, Sequence[Picture | None]]:
-    """Return one roofline per setting, with the fastest backends."""
-    drawn = {}
-    for setting, efficiencies in [*found.items()][:MOST_SETTINGS]:
-        part = run.within(setting)
-        shown = top_backends(part, MOST_LINES)
-        has_separable = SEPARABLE in shown.backends
-        own = [
-            each
-            for each in efficiencies
-            if each.name in shown.backends or (each.name not in part.backends and has_separable)
-        ]
-        picture = roofline.draw(shown, own)
-        drawn[setting] = [picture and note_omitted_backends(picture, shown, part)]
-    return drawn
