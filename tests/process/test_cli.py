@@ -116,7 +116,7 @@ BAD = {
     "run --grid smoke --ray local --profile-overhead": ["--profile-overhead", "--ray 'local'"],
     "run --grid smoke --shard 3/2": ["--shard 3/2", "such as 2/3"],
     "run --grid smoke --shard x": ["--shard x", "such as 2/3"],
-    "run --grid smoke --shard 1/9": ["--shard 1/9", "4 groups"],
+    "run --grid smoke --shard 1/9": ["--shard 1/9", "4 problems"],
     "check --grid smoke --shard 1/2": ["--shard"],
     "merge full --out new": ["two runs or more"],
     "merge full nowhere --out new": ["'full'", "measurements.csv"],
