@@ -19,12 +19,10 @@ class Model(NamedTuple):
     """Description of the model in environment.json."""
 
     name: str
-    inputs: Sequence[str]
     convolutions: int
     macs: int  # MACs of one call: convolutions, matrix products and attention
     unmeasured: Sequence[tuple[str, int, int]]
     """Convolutions that cannot be measured: reason, number, MACs."""
-    really_run: bool  # whether the model was run to find its layers, because they depend on data
     other_dtypes: Mapping[str, int]
     """Number of convolutions that the model runs in a dtype other than the measured one."""
     warnings: Sequence[str] = ()
@@ -102,11 +100,9 @@ def _read_model(stored: object) -> Model | None:
         others = stored.get("other_dtypes", {})
         return Model(
             str(stored["name"]),
-            [*map(str, stored["inputs"])],
             int(stored["convolutions"]),
             int(stored["macs"]),
             [(str(x["why"]), int(x["count"]), int(x["macs"])) for x in stored["unmeasured"]],
-            bool(stored["really_run"]),
             {str(dtype): int(number) for dtype, number in others.items()},
             [*map(str, stored.get("warnings", []))],
         )

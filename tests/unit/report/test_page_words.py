@@ -82,7 +82,10 @@ def _small_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_has_few_words(
     tmp_path: Path, rows: Callable[[], list[Row]], visible: int, total: int
 ) -> None:
-    page = report(tmp_path, rows())
+    require_few_words(report(tmp_path, rows()), visible, total)
+
+
+def require_few_words(page: Path, visible: int, total: int) -> None:
     found = page_words(page)
     assert all(words <= most for words, most in zip(found, (visible, total), strict=True)), found
     text = page.with_name("report.md").read_text(encoding="utf-8")
@@ -154,8 +157,7 @@ def test_networks_have_a_row_each_in_few_words(
 ) -> None:
     run = networks.write(tmp_path / "run", *names, passes=2)
     page = write_report(run, tmp_path / "report")
-    found = page_words(page)
-    assert all(words <= most for words, most in zip(found, (visible, total), strict=True)), found
+    require_few_words(page, visible, total)
     assert page.stat().st_size < 3e6
     top = page.with_name("report.md").read_text(encoding="utf-8").partition("<details>")[0]
     assert {line.split(" | ")[0] for line in top.splitlines()} >= {f"| {name}" for name in names}
@@ -169,6 +171,4 @@ def test_a_model_of_many_layers_has_few_words(tmp_path: Path) -> None:
     ]
     run = made.write(tmp_path / "run", rows, ENVIRONMENT)
     assert write_model(run, {}) is not None
-    visible, total = page_words(write_report(run, tmp_path / "report"))
-    assert visible <= 600
-    assert total <= 3_500
+    require_few_words(write_report(run, tmp_path / "report"), 600, 3_500)
