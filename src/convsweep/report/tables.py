@@ -179,12 +179,12 @@ def unsteady_table(run: Run) -> Table:
     """Return one row per flag that at least half of the passes of a case have."""
     words = unsteady(run.cases)
     rows: list[tuple[str, ...]] = []
-    for (setting, word), of in words.groupby([run.cases["setting"], words], sort=False):
+    for word, of in words.groupby(words, sort=False):
         cases = run.cases.loc[of.index].sort_values("median_s")
         example = f"{cases['backend'].iloc[-1]} on {cases['label'].iloc[-1]}"
         means = FLAGS.get(str(word), "unknown to this version")
-        rows.append((str(setting), str(word), means, str(len(cases)), example))
-    return Table.by_setting(("setting", "flag", "meaning", "cases", "such as"), rows, {"cases"})
+        rows.append((str(word), means, str(len(cases)), example))
+    return Table(("flag", "meaning", "cases", "such as"), rows, frozenset({"cases"}))
 
 
 def absent_table(run: Run) -> Table:
@@ -192,16 +192,16 @@ def absent_table(run: Run) -> Table:
     absent = run.cases[run.cases["status"] != "ok"].copy()
     absent["reason"] = absent["reason"].replace("", "no reason given")
     absent["skeleton"] = absent["reason"].map(lambda reason: _NUMBER.sub("#", reason))
-    groups = ["setting", "backend", "status", "skeleton"]
+    groups = ["backend", "status", "skeleton"]
     rows: list[tuple[str, ...]] = []
     for _, cases in absent.groupby(groups, sort=False):
         first = cases.iloc[0]
         rows.append((
-            first["setting"], first["backend"], _words(first["status"]),
+            first["backend"], _words(first["status"]),
             merge_reasons(list(cases["reason"])), str(len(cases)), first["label"],
         ))  # fmt: skip
-    heads = ("setting", "backend", "status", "reason", "cases", "such as")
-    return Table.by_setting(heads, rows, {"cases"})
+    heads = ("backend", "status", "reason", "cases", "such as")
+    return Table(heads, rows, frozenset({"cases"}))
 
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\d_x])")

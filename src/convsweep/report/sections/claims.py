@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from convsweep import formatting
 from convsweep.analysis.claims.evidence import HOLDS, VERDICTS, ClaimResult, evaluate
@@ -10,9 +10,6 @@ from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
 from convsweep.report.table import Table
-
-Results = Mapping[str, Sequence[ClaimResult]]
-"""The results of each setting that has pairs."""
 
 TITLE = "Claims of the lecture"
 _NOTE = (
@@ -22,35 +19,30 @@ _NOTE = (
 
 
 def section(run: Run) -> Section | None:
-    """Return the section; None if the run has no pair of any claim."""
+    """Return the section on the first setting that has pairs; None if none has."""
     every = {setting: evaluate(run.within(setting)) for setting in run.settings}
-    if not (results := {setting: found for setting, found in every.items() if found}):
+    setting, found = next(((name, own) for name, own in every.items() if own), ("", []))
+    if not found:
         return None
+    where = f"On {setting}, of" if len(every) > 1 else "Of"
+    table = _claims_table(found, run.baseline)
+    pictures = {"": [plot.draw(found, run.baseline)]}
     return Section.of_settings(
-        TITLE,
-        _verdict_counts([each for found in results.values() for each in found]),
-        [("", _claims_table(results, run.baseline))],
-        {setting: [plot.draw(found, run.baseline)] for setting, found in every.items()},
-        _NOTE,
+        TITLE, f"{where} {_verdict_counts(found)}", [("", table)], pictures, _NOTE
     )
 
 
 def _verdict_counts(results: Sequence[ClaimResult]) -> str:
-    """Return `Of 11 claims about cost: holds 3, holds in part 6, does not hold 2.`."""
+    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2.`."""
     found = [each.verdict for each in results]
     counts = [f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found]
-    return f"Of {formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}."
+    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}."
 
 
-def _claims_table(results: Results, baseline: str) -> Table:
-    heads = ("setting", "claim", "in this code", "pairs that hold", "claimed ratio",
-             "measured / claimed", "verdict")  # fmt: skip
-    rows = [
-        (setting, *_claim_row(each, baseline))
-        for setting, found in results.items()
-        for each in found
-    ]
-    return Table.by_setting(heads, rows, {*heads[3:6]})
+def _claims_table(results: Sequence[ClaimResult], baseline: str) -> Table:
+    heads = ("claim", "in this code", "pairs that hold", "claimed ratio", "measured / claimed",
+             "verdict")  # fmt: skip
+    return Table(heads, [_claim_row(each, baseline) for each in results], frozenset(heads[2:5]))
 
 
 def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:

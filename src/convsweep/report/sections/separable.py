@@ -23,7 +23,7 @@ _NOTE = (
     "The MAC ratio, 1 / (1 / C_out + 1 / k²), is the speedup expected from the MAC count. Parts "
     "are timed alone, with their input in the caches."
 )
-_MOST_PROBLEMS = 40
+_MOST_PROBLEMS = 24
 
 
 def section(run: Run, comparisons: Comparisons) -> Section | None:
@@ -38,7 +38,12 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
         first_sentence({name: explanation(found) for name, found in comparisons.items()}),
         [
             ("Channels from which on they are always faster", _threshold_table(comparisons)),
-            ("Each problem", _problem_table(replacements)),
+            (
+                "Problems with the most MACs"
+                if len(replacements) > _MOST_PROBLEMS
+                else "Each problem",
+                _problem_table(replacements),
+            ),
         ],
         {
             name: _pictures(run.within(name), found.headline)
