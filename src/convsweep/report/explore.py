@@ -92,7 +92,7 @@ def explore_page(run: Run, title: str) -> str:
                if name == "backend" or len(axis.names) <= _MOST_COLORS}  # fmt: skip
     colored = colored or {"backend": _looks(axes["backend"].names)}
     controls = _controls(varied, {name: one.title for name, one in measures.items()}, [*colored])
-    if len(first) < len(run.backends):
+    if 1 < len(first) < len(run.backends):
         controls["backend"].value = [*map(printable, first)]
     heads = {name: (_TITLES[name], axes[name].names) for name in ("backend", "setting", "label")
              if name != "setting" or name in varied}  # fmt: skip
@@ -182,7 +182,8 @@ def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:
         "memory": of("Peak memory (MiB)", formatting.size_in_bytes, cases["peak_memory_bytes"],
                      factor=2**-20),
     }  # fmt: skip
-    for name, column in (("images", "batch_size"), ("setting", "setting")):
+    compared = {"speedup": "backend", "images": "batch_size", "setting": "setting"}
+    for name, column in compared.items():
         if cases[column].nunique() < 2:
             del found[name]
     return {name: one for name, one in found.items() if (one.ends["value"] > 0).any()}

@@ -47,6 +47,14 @@ def test_a_line_joins_cases_that_differ_along_its_axis_alone(run: Run) -> None:
     assert joined.size().max() == 4
 
 
+@pytest.mark.parametrize("backend", ["torch_conv", "im2col"])
+def test_a_run_of_one_case_has_a_page_and_no_speedup(tmp_path: Path, backend: str) -> None:
+    rows = made.rows([made.square(16, 14, 3)], backends=[backend], passes=1)
+    text = explore.explore_page(run_of(tmp_path / "run", rows), "one")
+    assert '"time_value"' in text
+    assert '"speedup_value"' not in text
+
+
 def test_a_report_has_the_page_beside_it(tmp_path: Path) -> None:
     run_dir = made.write(tmp_path / "run", made.rows(made.grid(), passes=2), made.ENVIRONMENT)
     page = write_report(run_dir, tmp_path / "out")
