@@ -15,15 +15,11 @@ from convsweep.report.plots.style import (
     sentence,
 )
 
-__all__ = [
-    "MOST_LINES", "MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png",
-]  # fmt: skip
+__all__ = ["MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png"]
 
 MOST_SETTINGS = 6
-MOST_LINES, MOST_COLUMNS = 8, 12
-"""Maximum number of backends in a figure, as lines and as columns."""
-_MOST_NETWORKS = 2
-"""Maximum number of networks that get a figure of their layers."""
+_MOST_BACKENDS = 8  # in a figure
+_MOST_NETWORKS = 2  # that have a figure of their layers
 _IMPORTANCE = (
     "model_layers", "network_speedup", "time_by_channels", "crossover", "best_backend_map",
     "speed_vs_error", "macs_vs_time", "layers_of", "time_by_size", "speedup", "accuracy_vs_time",
@@ -39,7 +35,7 @@ def figures(run: Run) -> list[Picture]:
     with drawing_style():
         shown = run.settings[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
-        top = top_backends(run.without_fully_connected, MOST_COLUMNS)
+        top = top_backends(run.without_fully_connected, _MOST_BACKENDS)
         by_device = [note_omitted_backends(picture, top, run) for picture in devices.draw(top)]
         return pictures_by_setting(drawn) + by_device
 
@@ -52,23 +48,16 @@ def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
     return [kinds[kind] for kind in _IMPORTANCE if kind in kinds][:most]
 
 
-def _of_one_setting(whole: Run) -> Iterator[Picture]:
-    run = whole.without_fully_connected
-    lines, columns = top_backends(run, MOST_LINES), top_backends(run, MOST_COLUMNS)
-    by_time = sweeps.draw(lines, sweeps.CHANNELS) or sweeps.draw(lines, sweeps.SIZE)
-    drawn = [(by_time, lines), (heatmap.draw(columns), columns)]
-    drawn += [(predicted_speedup.draw(run, name), run) for name in backends_with_fewer_macs(run)]
-    networks, in_networks = (
-        whole.cases["workload"].dropna().unique(),
-        top_backends(whole, MOST_LINES),
-    )
+def _of_one_setting(run: Run) -> Iterator[Picture | None]:
+    top = top_backends(run, _MOST_BACKENDS)
+    shown, networks = top.without_fully_connected, run.cases["workload"].dropna().unique()
+    drawn = [sweeps.draw(shown, sweeps.CHANNELS) or sweeps.draw(shown, sweeps.SIZE)]
+    drawn.append(heatmap.draw(shown))
     if len(networks) <= _MOST_NETWORKS:
-        drawn += [(layers.draw(in_networks, str(workload)), in_networks) for workload in networks]
-    yield from (
-        note_omitted_backends(picture, shown, whole)
-        for picture, shown in drawn
-        if picture is not None
-    )
+        drawn += [layers.draw(top, str(workload)) for workload in networks]
+    yield from (picture and note_omitted_backends(picture, top, run) for picture in drawn)
+    for name in backends_with_fewer_macs(run.without_fully_connected):
+        yield predicted_speedup.draw(run.without_fully_connected, name)
 
 
 def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:
