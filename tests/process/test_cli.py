@@ -154,7 +154,7 @@ def loaded_by(*words: str | Path) -> list[str]:
         "import sys; from convsweep.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = ('torch', 'pandas', 'matplotlib', 'scipy')\n"
+        "heavy = ('torch', 'pandas', 'matplotlib', 'scipy', 'bokeh')\n"
         "print('loaded', *(name for name in heavy if name in sys.modules))"
     )
     command = [sys.executable, "-c", code, *words]

@@ -14,17 +14,18 @@ for (const [name, {value}] of Object.entries(controls)) {
   if (`${value}` == `${start[name]}`) continue;
   for (const one of value.length ? [value].flat() : [""]) address.append(name, one);
 }
-const x = controls.x.value, y = controls.y.value, color = controls.color.value, order = controls.order.value;
+const [x, y, color, order] = ["x", "y", "color", "order"].map(name => controls[name].value);
 if (source.name != `${address}`) {
   const {data} = coded;
   const wanted = Object.keys(names).filter(name => controls[name]?.value.length)
-    .map(name => [data[name], new Set(controls[name].value.map(value => names[name].indexOf(value)))]);
+    .map(name => [data[name], controls[name].value.map(value => names[name].indexOf(value))]);
   const text = controls.find.value.toLowerCase();
   const found = names.label.map(label => label.toLowerCase().includes(text));
   const key = data[order == "label" ? order : `${order}_value`];
   const sign = ["label", "time", "error", "memory"].includes(order) ? 1 : -1;
   const rows = Array.from(data.label.keys())
-    .filter(i => found[data.label[i]] && wanted.every(([codes, allowed]) => allowed.has(codes[i])))
+    .filter(i => found[data.label[i]])
+    .filter(i => wanted.every(([codes, allowed]) => allowed.includes(codes[i])))
     .sort((a, b) => isNaN(key[a]) - isNaN(key[b]) || sign * (key[a] - key[b]));
 
   const take = (column, value) => Array.from(rows, i => value ? value[column[i]] : column[i]);
@@ -32,7 +33,9 @@ if (source.name != `${address}`) {
   for (const name in data) shown[name] = take(data[name], names[name]);
   shown.x = take(data[x], axes[x].places);
   for (const end of ["value", "low", "high"]) shown[end] = shown[`${y}_${end}`];
-  for (const part of ["color", "marker"]) shown[part] = take(data[color], looks[color].map(look => look[part]));
+  for (const part of ["color", "marker"]) {
+    shown[part] = take(data[color], looks[color].map(look => look[part]));
+  }
   const lines = {};
   for (const i of Array.from(rows.keys()).sort((a, b) => shown.x[a] - shown.x[b])) {
     (lines[shown[`line_${x}`][i]] ??= []).push(i);
@@ -47,9 +50,10 @@ if (source.name != `${address}`) {
   same.visible = ["speedup", "setting"].includes(y);
   source.data = shown;
   paths.data = {xs: along("x"), ys: along("value"), color: drawn.map(line => shown.color[line[0]])};
-  const used = new Set(shown.color.map((one, i) => one + shown.marker[i]));
-  const entries = looks[color].filter(look => used.has(look.color + look.marker)).map(look => look.entry);
-  legend.text = `${rows.length.toLocaleString("en")} of ${data.label.length.toLocaleString("en")} cases<br>${entries.join(" &emsp;")}`;
+  const used = new Set(rows.map(i => data[color][i]));
+  const entries = looks[color].filter((_, code) => used.has(code)).map(look => look.entry);
+  const [few, all] = [rows, data.label].map(cases => cases.length.toLocaleString("en"));
+  legend.text = `${few} of ${all} cases<br>${entries.join(" &emsp;")}`;
   if (!is_start && source.tags[0] != x + y) plot.reset.emit();
   source.setv({name: `${address}`, tags: [x + y]});
 }
@@ -62,7 +66,8 @@ if (zoom.length == 4 && zoom.every(Number.isFinite)) {
   });
 }
 if (plot.x_range.have_updated_interactively) {
-  for (const {start, end} of ranges) [start, end].forEach(one => address.append("zoom", one.toPrecision(4)));
+  const ends = ranges.flatMap(range => [range.start, range.end]);
+  ends.forEach(end => address.append("zoom", end.toPrecision(4)));
 }
 if (is_start) addEventListener("hashchange", () => location.reload());
 history.replaceState(null, "", `#${address}`);
