@@ -132,7 +132,7 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     assert lacks(told) == ["Shard 2/3 is missing."]
     page = write_report(out, tmp_path / "report").with_suffix(".md").read_text()
     missing = len(PROBLEMS[1::3]) * len(made.BACKENDS)
-    assert f"Missing cases: {missing} of {COUNT}" in page
+    assert f"Missing: {missing} of {COUNT} cases" in page
     assert "- Shard 2/3 is missing." in page
 
 
@@ -140,7 +140,7 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
 def test_a_shard_counts_the_cases_of_the_other_shards(tmp_path: Path) -> None:
     run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
     page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
-    assert f"Missing cases: {COUNT // 2} of {COUNT}, of which {COUNT // 2} " in page
+    assert f"Missing: {COUNT // 2} of {COUNT} cases, {COUNT // 2} of them in other shards" in page
 
 
 def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path) -> None:
@@ -199,11 +199,9 @@ def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(
         for end in ("_cpu_amd_epyc_7b13", "_cpu_intel_xeon_2_20ghz")
     )
     assert amd == intel != []
-    assert len(amd) + len(intel) == len(figures)
+    assert len(amd) + len(intel) == len(figures) - figures.count("claims")  # of the first one
     assert "On cpu, Intel Xeon @ 2.20GHz: " in text
     assert "not reached" not in text
-    assert "environments.e1.machine.cpu" in text
-    assert "merged.1.run_id | a" in text
 
 
 def run_of(rows: Sequence[Row], folder: Path) -> list[str]:
