@@ -548,7 +548,8 @@ def test_advice_from_the_command_line(
     assert {"measurements.csv", "summary.csv", "environment.json"} <= {
         path.name for path in run_dir.iterdir()
     }
-    assert "1 of 3 convolutions of hand_written_model.talkative" in result.out
+    assert "hand_written_model.talkative" in result.out
+    assert len(result.out.splitlines()) <= 60
     assert "this model talks" not in result.out
     again = command(*words_typed, "--budget", "1s", "--out", "run", "--resume")
     assert again.code == 0
