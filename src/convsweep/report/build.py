@@ -34,7 +34,6 @@ from convsweep.report.summary_text import not_covered, note_wide_intervals, summ
 from convsweep.results.machines import lacks
 from convsweep.results.store import RunFolder
 
-_CASES = "Times and speedups"
 _LONGEST_TABLE = 16  # rows on the first screen
 _CORRECTNESS = (
     "The error ratio is the largest error against a float64 reference, in units of the dtype's "
@@ -104,9 +103,8 @@ def write_report(
     sentences = summary_sentences(run, comparisons, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
-    sections = [one._replace(note=note) if one.title == _CASES else one for one in sections]
     title = f"Convolution benchmark: {folder.name}"
-    page = Page(title, top, sections, explore.explore_page(run, title))
+    page = Page(title, top._replace(note=note), sections, explore.explore_page(run, title))
     return write_pages(out, _with_leading_evidence(page))
 
 
@@ -214,7 +212,7 @@ def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Sec
     )
     absent = formatting.count(int((run.cases["status"] != "ok").sum()), "case")
     found = [
-        (_CASES, cases, tables.case_matrix(run)),
+        ("Times and speedups", cases, tables.case_matrix(run)),
         ("Correctness and memory", _CORRECTNESS, tables.correctness_table(run, rows)),
         ("Unsteady cases", _UNSTEADY, tables.unsteady_table(run)),
         ("Cases without a time", f"{absent} of {len(run.cases)} have no time.",

@@ -55,6 +55,7 @@ class Overview(NamedTuple):
     pictures: Sequence[Picture] = ()
     not_covered: str = ""
     command: str = ""  # measures what is not covered
+    note: str = ""  # the command that narrows intervals which are too wide to be shown
 
 
 class Page(NamedTuple):
