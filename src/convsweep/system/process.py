@@ -54,8 +54,8 @@ def retain_memory() -> str:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # not glibc
         return "system"
-    never, largest = -1, 2**31 - 1
-    settings = ((_M_TRIM_THRESHOLD, never), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
+    largest = 2**31 - 1
+    settings = ((_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, largest), (_M_TOP_PAD, 2**26))
     accepted = [mallopt(*setting) for setting in settings]
     return "retain" if all(accepted) else "system"
 
