@@ -94,26 +94,32 @@ def _rounded(value: float, place: int) -> str:
 
 
 def interval(
-    value: float, low: float = math.nan, high: float = math.nan, *, sign: str = "", start: float = 0
+    value: float,
+    low: float = math.nan,
+    high: float = math.nan,
+    *,
+    sign: str = "",
+    unit: str = "",
+    start: float = 0,
 ) -> str:
     """Return `4.5 (4.1-5.0)`, or only the value if it has no interval.
 
     All three are rounded to one power of ten: the largest has three digits, or two where a step of
     the second is at most a quarter of the interval's width. An interval wider than a factor of two
     is `(too few passes)`. `start` is added to both ends before their ratio is taken: 1 for
-    differences of shares, which may be zero. `sign` follows the value.
+    differences of shares, which may be zero. `sign` follows the value, `unit` the last number.
     """
     if math.isnan(value + low + high):
-        return digits(value)
+        return f"{digits(value)}{unit}"
     width = high - low
     if math.isinf(width) or start + high > WIDEST * max(start + low, 0):
-        return f"{format_ratio(value)}{sign} ({TOO_FEW})"
+        return f"{format_ratio(value)}{sign}{unit} ({TOO_FEW})"
     place = _exponent(max(map(abs, (value, low, high))), 3) - 2
     if width > 0 and math.log10(width / 4) >= place + 1:
         place += 1
     ends = [_rounded(end, place) for end in (low, high)]
     to = " to " if "-" in "".join(ends) else "-"
-    return f"{_rounded(value, place)}{sign} ({to.join(ends)})"
+    return f"{_rounded(value, place)}{sign} ({to.join(ends)}){unit}"
 
 
 def speedup(value: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -139,7 +145,7 @@ def percent(share: float, low: float = math.nan, high: float = math.nan, start: 
         return NO_VALUE
     if math.isnan(low + high):
         return f"{format_ratio(100 * share)} %"
-    return f"{interval(100 * share, 100 * low, 100 * high, start=100 * start)} %"
+    return interval(100 * share, 100 * low, 100 * high, unit=" %", start=100 * start)
 
 
 _SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -154,12 +160,12 @@ def _scaled(
     """Return an interval in the largest unit of which its value is at least one."""
     if math.isnan(value):
         return NO_VALUE
-    scale, unit = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
-    return f"{interval(value / scale, low / scale, high / scale)} {unit}".rstrip()
+    scale, name = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
+    return interval(value / scale, low / scale, high / scale, unit=f" {name}".rstrip())
 
 
 def time(value_s: float, low_s: float = math.nan, high_s: float = math.nan) -> str:
-    """Return `14.7 (14.2-15.1) µs`, or `14.7 µs`."""
+    """Return `14.7 (14.2-15.1) µs`, `14.7 µs` or `15 µs (too few passes)`."""
     return _scaled(_SECONDS, value_s, low_s, high_s)
 
 

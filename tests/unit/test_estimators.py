@@ -11,7 +11,8 @@ from bench.harness.estimators import ESTIMATORS, OURS
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.results import store
 
-NOISE = Path(__file__).parents[2] / "results" / "noise"
+RESULTS = Path(__file__).parents[2] / "results"
+NOISE, REFERENCE = RESULTS / "noise", RESULTS / "reference"
 TIMES = np.random.default_rng(0).normal(size=(8, 4, 3))
 
 
@@ -46,9 +47,9 @@ def test_a_burst_is_left_out_together_with_the_other_block_of_its_round() -> Non
 
 
 def test_the_first_estimator_is_that_of_the_summary() -> None:
-    """But for the middle of two samples, which is that of their logarithms here."""
-    found = recorded.read_runs([NOISE, NOISE, NOISE])
-    summary = pd.read_csv(NOISE / "summary.csv")
+    """Where no pass is left out, but for the middle of two samples: of their logarithms here."""
+    found = recorded.read_runs([REFERENCE, REFERENCE, REFERENCE])
+    summary = pd.read_csv(REFERENCE / "summary.csv")
     compared = summary[summary["speedup_ci_low"].notna()]
     columns = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     centre = recorded.answers(ESTIMATORS[OURS], found)

@@ -104,8 +104,8 @@ def advise(
 
 def _print_advice(advice: Advice, out: Path) -> int:
     """Print the advice; return exit code 1 if a case failed or nothing was timed."""
+    from convsweep.report.next_commands import note_wide_intervals
     from convsweep.report.sections import advice as advice_text
-    from convsweep.report.summary_text import note_wide_intervals
     from convsweep.results.networks import NETWORKS_TABLE
     from convsweep.results.store import RunFolder
 

@@ -114,7 +114,7 @@ def best(run_dir: Path, max_error: str | None, form: str) -> int:
     """
     from convsweep.analysis.best_backend import read_best_backends
     from convsweep.report.best_backend import best_table, sentences
-    from convsweep.report.summary_text import note_wide_intervals
+    from convsweep.report.next_commands import note_wide_intervals
     from convsweep.report.tables import markdown
     from convsweep.results.best_csv import best_csv, write_best
     from convsweep.results.store import RunFolder

@@ -59,7 +59,8 @@ def print_results(ending: SweepResult) -> int:
     from convsweep.analysis.separable.pairing import compare_settings
     from convsweep.cli.answer_table import answer
     from convsweep.cli.terminal import end_lines, skip_lines
-    from convsweep.report.summary_text import note_wide_intervals, summary_sentences
+    from convsweep.report.next_commands import note_wide_intervals
+    from convsweep.report.summary_text import summary_sentences
 
     folder, summary = ending.folder, ending.summary
     requested, ends = folder.request, end_lines(ending)

@@ -17,6 +17,7 @@ from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables
+from convsweep.report.next_commands import not_covered, note_wide_intervals
 from convsweep.report.pages import Overview, Page, Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
 from convsweep.report.sections import (
@@ -30,7 +31,7 @@ from convsweep.report.sections import (
     separable,
     settings,
 )
-from convsweep.report.summary_text import not_covered, note_wide_intervals, summary_sentences
+from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks
 from convsweep.results.store import RunFolder
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
 from bokeh import models
 from bokeh.document import Document
 from bokeh.embed import file_html
@@ -19,27 +15,22 @@ from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import escape
-from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run, top_backends
-from convsweep.analysis.settings import SETTING_SPEEDUP
-from convsweep.analysis.summary import SPEEDUP, TIME
 from convsweep.formatting import printable
+from convsweep.report.explore_columns import (
+    DERIVED,
+    ENDS,
+    TITLES,
+    Axis,
+    lines_along,
+    read_axis,
+    read_measures,
+)
 from convsweep.report.plots.style import GREY, looks
 from convsweep.results.machines import machine_names
 
-_TITLES = {
-    "backend": "Backend", "workload": "Network", "in_channels": "Input channels",
-    "out_channels": "Output channels", "input_size": "Image size", "kernel_size": "Kernel size",
-    "stride": "Stride", "dilation": "Dilation", "groups": "Groups", "batch_size": "Batch size",
-    "macs": "Multiply-accumulates", "dtype": "Data type", "memory_format": "Memory format",
-    "threads": "Threads", "cache": "Cache", "device": "Device", "environment_id": "Machine",
-    "driver": "Driver", "setting": "Setting", "label": "Problem",
-}  # fmt: skip
-"""Columns of the cases that are axes, as far as they vary."""
-_DERIVED = ("macs", "setting", "label")  # from other columns; no filter
-_ALSO_TELL_APART = ("layer", "padding", "bias", "weight_kind", "layer_count")
 _SYMBOLS = {
     "o": ("circle", "●"), "s": ("square", "■"), "^": ("triangle", "▲"), "D": ("diamond", "◆"),
     "v": ("inverted_triangle", "▼"), "P": ("plus", "✚"), "X": ("x", "✖"), "*": ("star", "★"),
@@ -48,28 +39,11 @@ _SYMBOLS = {
 """Names in Bokeh of the markers of figures, and characters for the legend."""
 _MOST_COLORS, _MOST_TICKS, _MOST_BACKENDS = 12, 30, 8
 _SLOW = 0.05  # largest speedup of a backend that is not shown at first
-_ENDS = ("value", "low", "high")
 _TICKS = [digit * 10.0**exponent for exponent in range(-12, 16) for digit in (1, 2, 5)]
 _NUMBER = """
 if (tick < 0.001) return tick.toExponential()
 return tick.toLocaleString("en", tick < 1e5 ? {} : {notation: "compact"})
 """
-
-
-class _Axis(NamedTuple):
-    """Distinct names in one column of the cases, in order, and an index into them per case."""
-
-    codes: Any
-    names: list[str]
-    numbers: list[float]  # for which the names stand; empty if some is neither number nor size
-
-
-class _Measure(NamedTuple):
-    """One measure of the cases: `_ENDS` of its interval, and a text per case."""
-
-    title: str
-    ends: DataFrame
-    texts: list[str]
 
 
 def explore_page(run: Run, title: str) -> str:
@@ -79,14 +53,16 @@ def explore_page(run: Run, title: str) -> str:
     best = run.cases.groupby("backend")["speedup"].max()
     first = [name for name in top_backends(run, _MOST_BACKENDS).backends
              if name == run.baseline or not best[name] < _SLOW]  # fmt: skip
-    axes = {name: _axis(run, name, first) for name in _TITLES}
+    few = len(run.backends) <= _MOST_BACKENDS  # with the colours that they have in figures
+    order = run.backends if few else [*dict.fromkeys((*first, *run.backends))]
+    axes = {name: read_axis(run.cases, name, order) for name in TITLES}
     varied = {name: axis for name, axis in axes.items() if len(axis.names) > 1}
     varied = varied or {"label": axes["label"]}
-    measures = _measures(run.cases, run.baseline)
+    measures = read_measures(run.cases, run.baseline)
     coded: dict[str, Any] = {name: axis.codes for name, axis in axes.items()}
     coded |= {f"line_{name}": lines_along(run.cases, name) for name in varied}
     for name, one in measures.items():
-        coded |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in _ENDS}
+        coded |= {f"{name}_{end}": one.ends[end].to_numpy("float32") for end in ENDS}
         coded[f"{name}_text"] = one.texts
     colored = {name: _looks(axis.names) for name, axis in varied.items()
                if name == "backend" or len(axis.names) <= _MOST_COLORS}  # fmt: skip
@@ -94,7 +70,7 @@ def explore_page(run: Run, title: str) -> str:
     controls = _controls(varied, {name: one.title for name, one in measures.items()}, [*colored])
     if 1 < len(first) < len(run.backends):
         controls["backend"].value = [*map(printable, first)]
-    heads = {name: (_TITLES[name], axes[name].names) for name in ("backend", "setting", "label")
+    heads = {name: (TITLES[name], axes[name].names) for name in ("backend", "setting", "label")
              if name != "setting" or name in varied}  # fmt: skip
     heads |= {f"{name}_text": (one.title.partition(" (")[0], one.texts)  # a text has its unit
               for name, one in measures.items()}  # fmt: skip
@@ -107,7 +83,7 @@ def explore_page(run: Run, title: str) -> str:
             "start": {name: control.value for name, control in controls.items()},
             "coded": models.ColumnDataSource(coded),
             "names": {name: axis.names for name, axis in axes.items()},
-            "axes": {name: _scale(_TITLES[name], axis) for name, axis in varied.items()},
+            "axes": {name: _scale(TITLES[name], axis) for name, axis in varied.items()},
             "measures": {name: one.title for name, one in measures.items()},
             "looks": colored,
         },
@@ -129,67 +105,7 @@ def _template(name: str) -> str:
     return (resources.files("convsweep.report") / "templates" / name).read_text("utf-8")
 
 
-def _axis(run: Run, name: str, first: Sequence[str]) -> _Axis:
-    """Return numbers and sizes by value, other names as they come, many backends `first` first."""
-    column = run.cases[name].astype("int64") if name == "macs" else run.cases[name]
-    texts = column.astype("string").fillna("")
-    distinct = [*dict.fromkeys(texts)]
-    if name == "backend":  # few have the colours that they have in figures
-        few = len(run.backends) <= _MOST_BACKENDS
-        distinct = [*dict.fromkeys((*(() if few else first), *run.backends))]
-    numbers = []
-    if all(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text) for text in distinct):
-        sides = {text: [*map(int, text.split("x"))] for text in distinct}
-        distinct.sort(key=lambda text: (math.prod(sides[text]), sides[text]))
-        numbers = [math.prod(sides[text]) ** (1 / len(sides[text])) for text in distinct]
-    codes = pd.Categorical(texts, distinct).codes
-    return _Axis(codes.astype("uint16"), [*map(printable, distinct)], numbers)
-
-
-def lines_along(cases: DataFrame, name: str) -> Any:
-    """Return a number per case, shared by those of a backend that differ along this axis alone."""
-    others = {*_TITLES, *_ALSO_TELL_APART} - {name, *_DERIVED}
-    along = cases.groupby(name, dropna=False)
-    free = {one for one in others if along[one].nunique(dropna=False).max() > 1}
-    keys = [*{"backend", "workload"} | free]
-    return cases.groupby(keys, dropna=False).ngroup().to_numpy("int32")
-
-
-def _measures(cases: DataFrame, baseline: str) -> dict[str, _Measure]:
-    """Return the measures of which some case has a value."""
-
-    def of(title: str, write: Callable[..., str], *ends: Any, factor: float = 1) -> _Measure:
-        frame = DataFrame(dict(zip_longest(_ENDS, ends, fillvalue=math.nan)), dtype="float64")
-        texts = [write(*row[: len(ends)]) for row in frame.itertuples(index=False, name=None)]
-        too_wide = frame["high"] > formatting.WIDEST * frame["low"]
-        frame.loc[too_wide, ["low", "high"]] = math.nan
-        return _Measure(title, factor * frame, texts)
-
-    time_s, speedups, setting_speedups = (
-        [cases[name] for name in names] for names in (TIME, SPEEDUP, SETTING_SPEEDUP)
-    )
-    rates = [1 / time_s[place] for place in (0, 2, 1)]
-    found = {
-        "speedup": of(f"Speedup over {printable(baseline)}", formatting.speedup, *speedups),
-        "setting": of("Speedup over first setting", formatting.speedup, *setting_speedups),
-        "time": of("Time per call (µs)", formatting.time, *time_s, factor=1e6),
-        "images": of("Images per second", formatting.interval,
-                     *(cases["batch_size"] * rate for rate in rates)),
-        "gflops": of("GFLOP/s", formatting.interval, *(2e-9 * cases["macs"] * r for r in rates)),
-        "roofline": of("Share of roofline (%)", formatting.percent, cases["roofline_fraction"],
-                       factor=100),
-        "error": of("Relative error", formatting.error, cases["relative_err"]),
-        "memory": of("Peak memory (MiB)", formatting.size_in_bytes, cases["peak_memory_bytes"],
-                     factor=2**-20),
-    }  # fmt: skip
-    compared = {"speedup": "backend", "images": "batch_size", "setting": "setting"}
-    for name, column in compared.items():
-        if cases[column].nunique() < 2:
-            del found[name]
-    return {name: one for name, one in found.items() if (one.ends["value"] > 0).any()}
-
-
-def _scale(title: str, axis: _Axis) -> dict[str, Any]:
+def _scale(title: str, axis: Axis) -> dict[str, Any]:
     """Return the parts of a horizontal axis: logarithmic if the names are numbers."""
     places = axis.numbers or [*range(len(axis.names))]
     labels = [formatting.shorten(name, 24) for name in axis.names]
@@ -220,14 +136,14 @@ def _looks(names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _controls(
-    varied: Mapping[str, _Axis], measures: dict[str, str], colored: Sequence[str]
+    varied: Mapping[str, Axis], measures: dict[str, str], colored: Sequence[str]
 ) -> dict[str, Any]:
     """Return the widgets, named as in the address."""
     along = next((name for name in ("in_channels", "macs") if name in varied), next(iter(varied)))
     choices: dict[str, tuple[str, dict[str, str], str]] = {
-        "x": ("Horizontal axis", {name: _TITLES[name] for name in varied}, along),
+        "x": ("Horizontal axis", {name: TITLES[name] for name in varied}, along),
         "y": ("Vertical axis", measures, next(iter(measures))),
-        "color": ("Colour", {name: _TITLES[name] for name in colored}, colored[0]),
+        "color": ("Colour", {name: TITLES[name] for name in colored}, colored[0]),
         "order": ("Sort table by", {"label": "Problem", **measures}, "label"),
     }
     common: dict[str, Any] = {"sizing_mode": "stretch_width", "name": "view"}
@@ -238,10 +154,10 @@ def _controls(
     common["name"] = "filter"
     partitions = {axis.codes.tobytes(): name for name, axis in reversed([*varied.items()])}
     for name in reversed([*partitions.values()]):
-        if name not in _DERIVED:
+        if name not in DERIVED:
             options: list[Any] = [(one, str(escape(one))) for one in varied[name].names]  # HTML
             controls[name] = widgets.MultiChoice(
-                title=_TITLES[name], options=options, placeholder="all", **common
+                title=TITLES[name], options=options, placeholder="all", **common
             )
     if "backend" in controls:
         controls["backend"].styles = {"grid-column": "1 / -1"}
@@ -264,7 +180,7 @@ def _plot(heads: Mapping[str, str]) -> tuple[figure, dict[str, Any]]:
     plot.axis.major_label_text_font_size = "13px"
     source, paths = (
         models.ColumnDataSource({name: [] for name in names})
-        for names in ((*_ENDS, "x", "color", "marker", *heads), ("xs", "ys", "color"))
+        for names in ((*ENDS, "x", "color", "marker", *heads), ("xs", "ys", "color"))
     )
     plot.multi_line("xs", "ys", color="color", alpha=0.4, source=paths)
     plot.segment("x", "low", "x", "high", color="color", alpha=0.6, source=source)

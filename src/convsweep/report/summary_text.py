@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -14,7 +13,6 @@ from convsweep.analysis.separable.comparison import Comparisons, SeparableCompar
 from convsweep.analysis.settings import SettingSpeedup, setting_speedups
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.schema import BATCH_SIZE
-from convsweep.results.store import RunFolder
 
 MOST_SENTENCES, MOST_WORDS = 8, 25
 """Sentences of a summary, and words of each."""
@@ -22,7 +20,6 @@ _FAILED = ("mismatch", "crash", "error", "out_of_memory")
 _MOST_SETTINGS = 2  # that have sentences of their own
 _MOST_NAMES = 3
 _MOST_VALUES = 3  # of a setting
-_ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
 
 
 def summary_sentences(
@@ -110,9 +107,9 @@ def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
 def _verdict(found: SeparableComparison, baseline: str, most: int) -> Iterable[str]:
     wins = sum(each.verdict == "faster" for each in found.replacements)
     yield (
-        f"{SEPARABLE} over {baseline}: {formatting.speedup(*found.speedup)} in the mean, MAC ratio "
-        f"{formatting.digits(found.mac_ratio)}; faster in {wins} of "
-        f"{formatting.count(len(found.replacements), 'problem')}."
+        f"{SEPARABLE} is {formatting.speedup(*found.speedup)} as fast as {baseline} in the mean, "
+        f"faster in {wins} of {formatting.count(len(found.replacements), 'problem')}; MAC ratio "
+        f"{formatting.digits(found.mac_ratio)}."
     )
     yield from _threshold_sentence(found.thresholds, most)
 
@@ -194,8 +191,8 @@ def _speedups(run: Run) -> Iterable[str]:
         own = (run.cases["backend"] == backend) & run.cases["speedup"].notna()
         ratios = mac_ratio(run)[own]
         yield (
-            f"{backend} over {run.baseline}: {formatting.speedup(*mean.interval)} in the mean of "
-            f"{formatting.count(mean.problems, 'problem')}; MAC ratio "
+            f"{backend} is {formatting.speedup(*mean.interval)} as fast as {run.baseline} in the "
+            f"mean of {formatting.count(mean.problems, 'problem')}; MAC ratio "
             f"{formatting.times(ratios.min(), ratios.max())}."
         )
 
@@ -226,59 +223,3 @@ def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:
 def first_sentence(sentences: Mapping[str, Iterable[str]]) -> str:
     """Return the first sentence of the first setting that has one."""
     return next(iter(sentences_by_setting(sentences)), "")
-
-
-def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
-    """Return a note with the command for more passes, if a text has an interval too wide."""
-    if not any(formatting.TOO_FEW in str(text) for text in texts):
-        return []
-    return [formatting.TOO_FEW_NOTE, *_command_for_more_passes(folder)]
-
-
-def _command_for_more_passes(folder: RunFolder) -> list[str]:
-    """Return the command that continues a run, if its own one is known."""
-    if not (words := _own_command(folder, "--passes")):
-        return []
-    passes = folder.environment.get("request", {}).get("passes")
-    if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
-        words += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
-    command = shlex.join([*words, "--out", str(folder.path), "--resume"])
-    return [f"More passes, on an idle machine: {command}"]
-
-
-def not_covered(folder: RunFolder) -> tuple[str, str]:
-    """Return what a run does not cover, and the command that measures it; empty if unknown."""
-    request = folder.environment.get("request", {})
-    axes = {
-        "bfloat16": ("dtypes", "--dtype", "bfloat16"),
-        "channels_last": ("memory_formats", "--memory-format", "channels_last"),
-        "two threads": ("threads", "--threads", "2"),
-        "cold caches": ("caches", "--cache", "cold"),
-    }
-    left = {
-        name: [*(word for value in request[key] for word in (option, str(value))), option, other]
-        for name, (key, option, other) in axes.items()
-        if len(request.get(key) or ()) == 1 and str(request[key][0]) != other
-    }
-    options = [option for _, option, _ in axes.values()]
-    words = _own_command(folder, *options)
-    if not left or words[:2] != ["convsweep", "run"]:
-        return "", ""
-    return formatting.join([*left]), shlex.join(
-        [*words, *(w for own in left.values() for w in own)]
-    )
-
-
-def _own_command(folder: RunFolder, *options: str) -> list[str]:
-    """Return the words of a run's command without these options, --out and --resume."""
-    words = shlex.split(str(folder.environment.get("command") or ""))
-    if words[:2] not in (["convsweep", "run"], ["convsweep", "advise"]):
-        return []
-    kept, rest = [], iter(words)
-    for word in rest:
-        name, equals, _ = word.partition("=")
-        if name in ("--out", *options):
-            next(rest if not equals else iter(()), None)
-        elif name != "--resume":
-            kept.append(word)
-    return kept

@@ -11,6 +11,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore
 from convsweep.report.build import write_report
+from convsweep.report.explore_columns import lines_along
 from convsweep.results import store
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
@@ -40,7 +41,7 @@ def test_ten_thousand_cases_are_below_six_megabytes(run: Run) -> None:
 
 def test_a_line_joins_cases_that_differ_along_its_axis_alone(run: Run) -> None:
     cases = run.cases[run.cases["status"] == "ok"]
-    joined = cases.assign(line=explore.lines_along(cases, "in_channels")).groupby("line")
+    joined = cases.assign(line=lines_along(cases, "in_channels")).groupby("line")
     for name in ("backend", "input_size", "kernel_size", "threads"):
         assert (joined[name].nunique() == 1).all()
     assert (joined["in_channels"].nunique() == joined.size()).all()

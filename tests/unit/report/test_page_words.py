@@ -12,7 +12,8 @@ from bench.harness.mutations import ending
 from convsweep.analysis.model_advice import write_model
 from convsweep.backends.variants import aa_variant, slowed_variant
 from convsweep.report.build import write_report
-from convsweep.report.summary_text import MOST_SENTENCES, MOST_WORDS, not_covered
+from convsweep.report.next_commands import not_covered
+from convsweep.report.summary_text import MOST_SENTENCES, MOST_WORDS
 from convsweep.results.schema import Row
 from convsweep.results.store import RunFolder
 from tests.support import synthetic_networks as networks

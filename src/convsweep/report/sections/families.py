@@ -104,14 +104,6 @@ def opponent_label(candidates: Candidates, role: str) -> str:
     }[role]
 
 
-def _engines(candidates: Candidates) -> str:
-    """Return the engines of a setting in a sentence; empty if torch is the only one."""
-    if not _has_engines(candidates, ENGINES):
-        return ""
-    names = sorted(set(candidates.select(ENGINES).cases["backend"]))
-    return f"The engines are {formatting.join(names)}."
-
-
 def _has_engines(candidates: Candidates, role: str) -> bool:
     """Whether a role has a backend besides torch."""
     return bool((candidates.select(role).cases["backend_family"] == ENGINES).any())
