@@ -48,9 +48,13 @@ def test_a_burst_is_left_out_together_with_the_other_block_of_its_round() -> Non
 
 def test_the_first_estimator_is_that_of_the_summary() -> None:
     """Where no pass is left out, but for the middle of two samples: of their logarithms here."""
-    found = recorded.read_runs([REFERENCE, REFERENCE, REFERENCE])
     summary = pd.read_csv(REFERENCE / "summary.csv")
     compared = summary[summary["speedup_ci_low"].notna()]
+    ok = set(zip(compared["problem"], compared["backend"], strict=True))
+    every = recorded.read_runs([REFERENCE, REFERENCE, REFERENCE])
+    found = {
+        (case, name): runs for (case, name), runs in every.items() if (case.split()[0], name) in ok
+    }
     columns = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     centre = recorded.answers(ESTIMATORS[OURS], found)
     ours = np.exp([one[:, 0] for one in centre])
