@@ -58,8 +58,8 @@ def test_the_first_estimator_is_that_of_the_summary() -> None:
     columns = ["speedup", "speedup_ci_low", "speedup_ci_high"]
     centre = recorded.answers(ESTIMATORS[OURS], found)
     ours = np.exp([one[:, 0] for one in centre])
-    assert sorted(ours[0]) == pytest.approx(sorted(compared[columns[0]]), rel=0.003)
-    assert sorted(ours[2]) == pytest.approx(sorted(compared[columns[2]]), rel=0.003)
+    assert sorted(ours[0]) == pytest.approx(sorted(compared[columns[0]]), rel=0.01)
+    assert sorted(ours[2]) == pytest.approx(sorted(compared[columns[2]]), rel=0.01)
     assert not recorded.changes(centre.centre).any()
     table = recorded.estimator_table(found)
     assert [row[0] for row in table.rows] == [*ESTIMATORS]
