@@ -30,7 +30,7 @@ SIZES = (10, 100, 1_000, 10_000)
 
 LIMIT_S = 0.005
 """Limit of the overhead per case."""
-LIMIT_BYTES = 20 * 2**20
+LIMIT_BYTES = 30_000_000
 """Limit of a process's memory gain over ten thousand cases."""
 
 

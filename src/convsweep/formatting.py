@@ -13,7 +13,8 @@ TOO_FEW = "too few passes"
 WIDEST = 2.0
 """Largest ratio of the ends of an interval that is printed or drawn."""
 TOO_FEW_NOTE = (
-    f"{TOO_FEW} for the noise of this machine: an interval wider than a factor of two is not shown."
+    f"{TOO_FEW.capitalize()} for this machine's noise: an interval wider than a factor of two is "
+    "not shown."
 )
 
 

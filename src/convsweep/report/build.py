@@ -104,8 +104,12 @@ def write_report(
     sentences = summary_sentences(run, comparisons, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
+    if formatting.TOO_FEW in str(top):
+        top = top._replace(note=note)
+    else:
+        sections[-1] = sections[-1]._replace(note=f"{sections[-1].note} {note}".strip())
     title = f"Convolution benchmark: {folder.name}"
-    page = Page(title, top._replace(note=note), sections, explore.explore_page(run, title))
+    page = Page(title, top, sections, explore.explore_page(run, title))
     return write_pages(out, _with_leading_evidence(page))
 
 

@@ -130,10 +130,10 @@ def _threshold_sentence(found: Sequence[Threshold], most: int) -> Iterable[str]:
     text = f"{SEPARABLE} is always faster {', '.join(parts)}"
     text += f"; not at {formatting.join(never)}." if never else "."
     if len(text.split()) > most:
-        ends = " to ".join(str(n) for n in dict.fromkeys((starts[0], starts[-1])))
-        exceptions = f", but not at {len(never)} of {len(found)} sizes" if never else ""
-        by_size = ", by image size" if len(starts) > 1 else ""
-        text = f"{SEPARABLE} is always faster from {ends} channels on{by_size}{exceptions}."
+        where = "image size" if most else "image size and setting"
+        rest = f" at the best {where}, from {starts[-1]} at the worst" if len(starts) > 1 else ""
+        exceptions = f", but never at {len(never)} of {len(found)}" if never else ""
+        text = f"{SEPARABLE} is always faster from {starts[0]} channels on{rest}{exceptions}."
     yield text
 
 
@@ -141,10 +141,8 @@ def _without_a_time(run: Run, statuses: Sequence[str]) -> Iterable[str]:
     cases = run.cases[run.cases["status"].isin(statuses)]
     if len(cases):
         kinds = cases["status"].str.replace("_", " ") + " on " + cases["backend"]
-        yield (
-            f"Without a time: {len(cases)} of {formatting.count(len(run.cases), 'case')} "
-            f"({_counts(kinds)})."
-        )
+        tried = formatting.count(int((run.cases["status"] != "skipped").sum()), "case")
+        yield f"Without a time: {len(cases)} of {tried} ({_counts(kinds)})."
 
 
 def _missing(run: Run) -> Iterable[str]:

@@ -84,7 +84,7 @@ def draw(field: Candidates) -> Picture | None:
         alt="Maps of channels by input size, one per kind of layer.",
         caption=sentence(
             most_wins((cell.winner for cell in found if cell.significant), len(found), "layers"),
-            f"numbers are speedups over {field.baseline_label}, ? is not significant",
+            f"numbers are speedups over {field.baseline_label}, ? is not surely ahead of others",
             drawn=(len(drawn), len(found)),
             noun="layers",
         ),

@@ -60,7 +60,7 @@ def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
         alt="Heat maps of channels by input size, one per kernel.",
         caption=sentence(
             f"{SEPARABLE} is faster in {wins} of {len(found)} problems",
-            "above the black line in all of that size",
+            "above the black line with every kernel of that size",
             drawn=(len(drawn), len(found)),
         ),
     )

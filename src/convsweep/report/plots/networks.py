@@ -154,7 +154,7 @@ def draw_gains(gains: Sequence[Gain]) -> Picture | None:
     return Picture(
         name="network_speedup",
         figure=figure,
-        title="Speedup of separable networks, measured and expected from MACs",
+        title="Speedup of separable networks' convolutions, measured and expected",
         alt="Dot chart, one row per network.",
         caption="Times are sums over all convolutions of a network.",
     )

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from convsweep import formatting
-from convsweep.analysis.claims.evidence import HOLDS, VERDICTS, ClaimResult, evaluate
+from convsweep.analysis.claims.evidence import (
+    FAILS,
+    HOLDS,
+    HOLDS_IN_PART,
+    UNDECIDED,
+    VERDICTS,
+    ClaimResult,
+    evaluate,
+)
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
 from convsweep.report.table import Table
 
 TITLE = "Claims of the lecture"
+_VERBS = {
+    HOLDS: ("holds", "hold"),
+    HOLDS_IN_PART: ("holds in part", "hold in part"),
+    FAILS: ("does not hold", "do not hold"),
+    UNDECIDED: ("is undecided", "are undecided"),
+}
+"""Verbs of one claim and of several."""
 _NOTE = (
     "A claim is about the ratio of two times of the same pass. It holds if all of its pairs do, "
     "corrected for the number of pairs."
@@ -33,10 +49,11 @@ def section(run: Run) -> Section | None:
 
 
 def _verdict_counts(results: Sequence[ClaimResult]) -> str:
-    """Return `11 claims about cost: holds 3, holds in part 6, does not hold 2.`."""
-    found = [each.verdict for each in results]
-    counts = [f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found]
-    return f"{formatting.count(len(results), 'claim')} about cost: {', '.join(counts)}."
+    """Return `11 claims about cost, 3 hold, 6 hold in part and 2 do not hold.`."""
+    counts = Counter(each.verdict for each in results)
+    parts = [f"{counts[verdict]} {_VERBS[verdict][counts[verdict] > 1]}"
+             for verdict in VERDICTS if counts[verdict]]  # fmt: skip
+    return f"{formatting.count(len(results), 'claim')} about cost, {formatting.join(parts)}."
 
 
 def _claims_table(results: Sequence[ClaimResult], baseline: str) -> Table:

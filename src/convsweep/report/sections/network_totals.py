@@ -61,7 +61,7 @@ def networks_table(found: NetworkFindings) -> Table:
     """Return one row per setting and network."""
     heads = (
         "setting", "network", "MACs", "end to end", f"layers, {found.run.baseline}",
-        "separable (95 %)", "MAC ratio", "fastest per layer (95 %)",
+        "separable (95 %)", "MAC ratio", "fastest per layer, same function (95 %)",
     )  # fmt: skip
     rows = [
         (setting, one.workload, *_overview_cells(one, found.whole[setting].get(one.workload)))
