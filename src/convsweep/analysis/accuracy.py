@@ -20,7 +20,7 @@ SINGLE, BATCH = "inference_s", "batch_inference_s"
 LOWER, HIGHER, SAME, UNDECIDED = FINDINGS = ("lower", "higher", "same", "undecided")
 """Verdicts on a difference in accuracy."""
 VARIANT_NAMES = {
-    STANDARD: "standard", SEPARABLE: "separable", EQUAL_COST: "separable at equal cost",
+    STANDARD: "standard", SEPARABLE: "separable", EQUAL_COST: "separable, equal MACs",
 }  # fmt: skip
 MIN_SEEDS = 5
 """With fewer seeds no two accuracies are called the same."""

@@ -36,7 +36,6 @@ from convsweep.report.plots.style import (
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
 _OTHERS = "other backends"
-_FAINT = 0.4
 
 
 class Cell(NamedTuple):
@@ -167,8 +166,7 @@ def _draw_panel(ax: Axes, panel: _Panel, colors: Mapping[str, str], widest: int)
     rows, columns = _axes(panel)
     for (channels, size), cell in panel.items():
         x, y = columns.index(size), rows.index(channels)
-        color, alpha = colors.get(cell.winner, GREY), 1.0 if cell.significant else _FAINT
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, alpha=alpha,
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colors.get(cell.winner, GREY),
                                edgecolor="white", linewidth=1))  # fmt: skip
         number = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
         text = number + ("" if cell.significant else "?")

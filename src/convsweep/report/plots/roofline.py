@@ -61,13 +61,15 @@ def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     lines += _frame(ax, roof, intensities, rates)
     legend(figure, filled, joined=False, lines=lines)
     reached = formatting.percent(found[0].efficiency.value)
+    beaten = rates.max() > roof.flops_per_s
     return Picture(
         name="roofline",
         figure=figure,
         title="Rate by arithmetic intensity (roofline)",
-        alt="Scatter chart, one point per problem and backend, below the measured ceilings.",
+        alt="Scatter chart, one point per problem and backend, and the measured ceilings.",
         caption=sentence(
             f"{found[0].name} reaches {reached} of the attainable rate on average",
+            "points above the line beat the measured matrix product" * bool(beaten),
             drawn=(len(filled), len(run.backends)),
             noun="backends",
         ),

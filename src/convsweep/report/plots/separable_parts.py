@@ -48,6 +48,7 @@ def draw(comparison: SeparableComparison) -> Picture | None:
         alt="Stacked bars, one per problem.",
         caption=sentence(
             f"The depthwise part takes {share_of_time} of the time on average",
+            "timed alone, parts may exceed 100 %",
             drawn=(len(shown), len(timed)),
         ),
     )
