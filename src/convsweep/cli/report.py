@@ -43,7 +43,7 @@ def report(run_dir: Path, out: Path | None, max_error: str | None, others: tuple
 @click.option("--allow-missing", is_flag=True, help="Accept missing cases and unfinished runs.")
 @options.across_machines
 @options.table_format("markdown suits a pull request.")
-@options.out("Folder for trend.md, and trend.png of more than two runs.")
+@options.out("Folder for comparison.md, and trend.png of more than two runs.")
 def compare(
     old: Path,
     new: Path,
