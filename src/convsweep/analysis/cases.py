@@ -31,6 +31,7 @@ _COSTS = {
     "first_call_s": ("first_call_s", "median"),
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
+    **{name: (name, "first") for name in ("implementation", "reorders", "kernel_s", "reorder_s")},
 }
 """Aggregates over the passes of a case; the longest first call may have compiled."""
 

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 OTHER_BITS = "other_bits"
 PROJECTED = "projected"
+UNNAMED = "no implementation"
 FLAGS = {
     "drift": "samples grow or shrink within the pass",
     "autocorrelated": "consecutive samples are correlated: the effective sample size is smaller",
     "bimodal": "samples cluster around two values",
     "throttled": "the core's clock was slower at the end of the pass",
     OTHER_BITS: "the output has other bits than in earlier passes, and was checked again",
+    UNNAMED: "no library tells what a call runs; the reason follows",
     PROJECTED: "the output was checked by signed sums and a part in full; errors are of that part",
 }
 """Each flag and its meaning."""

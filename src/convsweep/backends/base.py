@@ -36,6 +36,28 @@ class Weights:
     # dense[o, c] = pointwise[o, c] * depthwise[c]
 
 
+@dataclass(frozen=True)
+class Implementation:
+    """What one call ran, as far as its library says."""
+
+    name: str = ""
+    """Operators and kernels, joined by ` + `."""
+    reorders: int | None = None
+    """Layout conversions and copies per call."""
+    kernel_s: float | None = None
+    """Seconds per call in the kernels that compute."""
+    reorder_s: float | None = None
+    """Seconds per call in layout conversions and copies."""
+    reason: str = ""
+    """Why the name is unknown."""
+
+
+def tells(conv: Conv, implementation: Callable[[Tensor], Implementation]) -> Conv:
+    """Let a function tell what it runs for an input; others are traced."""
+    conv.implementation = implementation  # type: ignore[attr-defined]
+    return conv
+
+
 def imported_late(module: str, name: str = "convolution") -> Callable[..., Any]:
     """Return a function of a module of this package, which is imported at the first call."""
 

@@ -45,6 +45,7 @@ class BenchmarkGroup:
 class ValidatedCase:
     """Case whose backend passed the gate."""
 
+    conv: Conv
     call: Callable[[], Tensor]
     """Computes the output for the group's input."""
     call_s: float
@@ -172,7 +173,7 @@ def _prepare_and_check(
     )
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
     call = partial(conv, inputs.x)
-    return ValidatedCase(call, timed.call_s, called_s, bound, outcome, accepted, other_bits)
+    return ValidatedCase(conv, call, timed.call_s, called_s, bound, outcome, accepted, other_bits)
 
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:

@@ -42,6 +42,10 @@ class Outcome:
     cpu_freq_hz: float | None = None
     sample_flags: str | None = None
     relative_err: float | None = None
+    implementation: str | None = None
+    reorders: int | None = None
+    kernel_s: float | None = None
+    reorder_s: float | None = None
     gate_calls_s: float = 0.0
     """Seconds of the backend's calls in the gate. Not a column."""
     blocks: tuple[tuple[float, ...], ...] = ()

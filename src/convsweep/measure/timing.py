@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 
-from convsweep.analysis.sample_flags import OTHER_BITS, flags
+from convsweep.analysis.sample_flags import OTHER_BITS, UNNAMED, flags
 from convsweep.backends.variants import extra_work
+from convsweep.formatting import one_line
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import recheck
@@ -26,6 +27,7 @@ from convsweep.measure.sampling import (
     time_cold_block,
     warm_up,
 )
+from convsweep.measure.trace import trace
 from convsweep.system.environment import Usage, add_usage, core_clock_hz, usage
 
 _FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
@@ -58,7 +60,8 @@ class GroupTimer:
         if isinstance(validated, Outcome):
             return validated
         self._validated[index] = validated
-        return validated.outcome
+        outcome = validated.outcome
+        return outcome if self.group.settings.effort else self._traced(validated, outcome)
 
     def warm_up(self, index: int) -> SamplingPlan:
         """Warm up a validated backend and return the plan to time it."""
@@ -100,7 +103,7 @@ class GroupTimer:
             return Outcome("mismatch", reason)
         plan, used = timed.plan, timed.usage
         samples = [sample for block in timed.blocks for sample in block]
-        return replace(
+        outcome = replace(
             timed.validated.outcome,
             accepted=b"",
             samples=len(samples),
@@ -113,6 +116,22 @@ class GroupTimer:
             sample_flags="|".join(self._flags(timed)) or None,
             blocks=tuple(timed.blocks),
             **vars(quantiles(samples)),
+        )
+        return self._traced(timed.validated, outcome)
+
+    def _traced(self, validated: ValidatedCase, outcome: Outcome) -> Outcome:
+        """Add what a call runs, in the first pass."""
+        if self.group.settings.pass_index:
+            return outcome
+        found = trace(validated.conv, self.group.inputs.x, validated.call_s)
+        reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
+        return replace(
+            outcome,
+            implementation=found.name or None,
+            reorders=found.reorders,
+            kernel_s=found.kernel_s,
+            reorder_s=found.reorder_s,
+            sample_flags="|".join(filter(None, (outcome.sample_flags, reason))) or None,
         )
 
     def _flags(self, timed: _TimedCase) -> list[str]:

@@ -60,8 +60,12 @@ class ChecksummedCsv:
     `end` has the bytes up to the end of the last line that was read.
     """
 
-    def __init__(self, file: BinaryIO, columns: Sequence[str], version: int) -> None:
+    def __init__(
+        self, file: BinaryIO, columns: Sequence[str], version: int, later: int = 0
+    ) -> None:
         """Read the header.
+
+        Files without some of the last `later` columns are older; these cells are then empty.
 
         Raises:
             ValueError: there is no header, or not that of these columns and this schema version.
@@ -75,8 +79,11 @@ class ChecksummedCsv:
         if header is None:
             raise ValueError("it has no whole header line")
         header = header.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
-        if header != header_line(columns):
-            raise ValueError(self._header_error(_cells(header, 1)))
+        for missing in range(later + 1):
+            if header == header_line(columns[: len(columns) - missing]):
+                self._missing = missing
+                return
+        raise ValueError(self._header_error(_cells(header, 1)))
 
     def __iter__(self) -> Iterator[CsvLine]:
         """Yield every line below the header.
@@ -91,10 +98,10 @@ class ChecksummedCsv:
                 self._require_version(_cells(line, number))
                 raise ValueError(f"line {number} was changed or damaged: its checksum differs")
             cells = _cells(text, number)
-            if len(cells) != len(self._columns):
-                raise ValueError(f"line {number} has {len(cells)} cells, not {len(self._columns)}")
+            if len(cells) != (expected := len(self._columns) - self._missing):
+                raise ValueError(f"line {number} has {len(cells)} cells, not {expected}")
             self._require_version(cells)
-            yield CsvLine(number, cells, self.end)
+            yield CsvLine(number, [*cells, *[""] * self._missing], self.end)
             number = self._number
 
     def _next(self) -> bytes | None:

@@ -105,6 +105,8 @@ class CsvTable(Generic[RowT]):
     """Smallest and largest numbers of columns with other limits than most."""
     check: Callable[[DataFrame], None] = lambda frame: None
     """Raises `ValueError` if a loaded table can't come from a run."""
+    later: int = 0
+    """Number of last columns that older files of this version lack."""
     complete_rows: Callable[[DataFrame], int] = len
     """Returns how many rows a resumed run keeps; the others are measured again."""
 
@@ -136,7 +138,7 @@ class CsvTable(Generic[RowT]):
         path = Path(run_dir) / self.file_name
         if not os.path.lexists(path):
             raise ValueError(f"{str(run_dir)!r} is not a run: it has no {self.file_name}")
-        return self._read(path)[0]
+        return self._read(path, self.later)[0]
 
     def load_completed(self, run_dir: str | os.PathLike[str]) -> Completed:
         """Return the rows that a resumed run keeps; none if there is no file or no whole header.
@@ -161,12 +163,12 @@ class CsvTable(Generic[RowT]):
         cells = plain.itertuples(index=False, name=None)
         return [self.row_class(**dict(zip(self.names, own, strict=True))) for own in cells]
 
-    def _read(self, path: Path) -> tuple[DataFrame, Sequence[int]]:
+    def _read(self, path: Path, later: int = 0) -> tuple[DataFrame, Sequence[int]]:
         """Return all rows, and the bytes up to the end of the header and of each row."""
         texts: dict[str, str] = {}
         parts: list[dict[str, Series[Any]]] = []
         with open_checked(path, self.kind, self.largest_file) as file:
-            lines = ChecksummedCsv(file, self.names, self.version)
+            lines = ChecksummedCsv(file, self.names, self.version, later)
             rows, ends = iter(lines), array("q", [lines.end])
             while (batch := list(islice(rows, _AT_ONCE))) or not parts:
                 parts.append(self._parse(batch, texts))

@@ -82,6 +82,10 @@ class Row:
     backend_family: str = "basic"  # `basic`, `algorithms`, `kernels` or `engines`
     relative_err: float | None = None  # max|y - reference| / max|reference|, on the timed tensors
     node: str | None = None  # Node of a cluster that measured the case
+    implementation: str | None = None  # Operators and kernels that a call ran; once per run
+    reorders: int | None = None  # Layout conversions and copies per call
+    kernel_s: float | None = None  # Seconds per call in the kernels that compute
+    reorder_s: float | None = None  # Seconds per call in layout conversions and copies
 
 
 def _require_consistent(frame: DataFrame) -> None:
@@ -120,6 +124,7 @@ MEASUREMENTS_TABLE = CsvTable(
         **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
     },
     check=_require_consistent,
+    later=4,
 )
 COLUMNS = tuple(column.name for column in columns_of(Row))
 CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
