@@ -21,7 +21,7 @@ from convsweep.formatting import error_line
 _MOST_CALLS, _MOST_S = 20, 0.003
 _LEAST_SHARE = 0.05  # of all operators' time: shorter ones are not named
 _MOST_NAMES = 3
-_COPIES = ("aten::copy_",)
+COPIES = ("aten::copy_",)
 _NO_WORK = ("empty", "as_strided", "resize", "view", "convolution", "conv1d", "conv2d", "conv3d",
             "_convolution")  # fmt: skip
 """Prefixes of operators that allocate, give a view, or choose the operator that computes."""
@@ -36,6 +36,8 @@ class Primitive(NamedTuple):
     """Such as `jit_dw:avx512_core`."""
     memory: str
     """Descriptors of its tensors."""
+    shape: str
+    """Such as `1x16x28x28` of a reorder."""
     seconds: float
 
 
@@ -52,19 +54,19 @@ def trace(conv: Conv, x: Tensor, call_s: float) -> Implementation:
 
 
 def _traced(call: Callable[[], object], calls: int) -> Implementation:
-    with _captured_output() as lines:
+    with captured_output() as lines:
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             call()
         mkldnn: Any = torch.backends.mkldnn  # its classes have no types
         with mkldnn.verbose(mkldnn.VERBOSE_ON):
             for _ in range(calls):
                 call()
-    primitives = [*map(parse_verbose, filter(_is_primitive, lines))]
+    primitives = primitives_in(lines)
     reorders = [p for p in primitives if p.kind == "reorder"]
     kernels = [p for p in primitives if p.kind != "reorder"]
-    events = [event for event in profiler.events() if _computes(event)]
-    copies = [event for event in events if event.name in _COPIES]
-    others = [event for event in events if event.name not in _COPIES]
+    events = [event for event in profiler.events() if computes(event)]
+    copies = [event for event in events if event.name in COPIES]
+    others = [event for event in events if event.name not in COPIES]
     hosts = [event for event in others if "mkldnn" in event.name]
     alone = sum(event.self_cpu_time_total for event in others if event not in hosts) / 1e6
     copies_s = sum(event.self_cpu_time_total for event in copies) / 1e6
@@ -78,7 +80,8 @@ def _traced(call: Callable[[], object], calls: int) -> Implementation:
     )
 
 
-def _computes(event: FunctionEvent) -> bool:
+def computes(event: FunctionEvent) -> bool:
+    """Return whether an operator computes or copies, and does not only choose or allocate."""
     name = event.name.removeprefix("aten::")
     return name != event.name and not name.startswith(_NO_WORK)
 
@@ -91,8 +94,10 @@ def _largest(events: Sequence[FunctionEvent]) -> list[str]:
     return [name for name, time in times.most_common(_MOST_NAMES) if time >= least]
 
 
-def _is_primitive(line: str) -> bool:
-    return line.startswith("onednn_verbose") and ",exec,cpu," in line
+def primitives_in(lines: Sequence[str]) -> list[Primitive]:
+    """Return the primitives that oneDNN executed, in their order."""
+    ran = (line for line in lines if line.startswith("onednn_verbose") and ",exec,cpu," in line)
+    return [*map(parse_verbose, ran)]
 
 
 def parse_verbose(line: str) -> Primitive:
@@ -100,11 +105,11 @@ def parse_verbose(line: str) -> Primitive:
     cells = line.split(",")
     start = cells.index("cpu") + 1
     kind, implementation, _, memory = cells[start : start + 4]
-    return Primitive(kind, implementation, memory, float(cells[-1]) / 1e3)
+    return Primitive(kind, implementation, memory, cells[-2], float(cells[-1]) / 1e3)
 
 
 @contextmanager
-def _captured_output() -> Iterator[list[str]]:
+def captured_output() -> Iterator[list[str]]:
     """Yield a list that has the lines written to standard output and error, once it ends."""
     lines: list[str] = []
     libc = ctypes.CDLL(None)
