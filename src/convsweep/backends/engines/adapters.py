@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.tensor_layout import check_input, in_layout_of, is_channels_last
 from convsweep.problems.problem import ConvProblem
 
@@ -33,7 +35,8 @@ def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
     """Wrap a function of contiguous tensors so that it takes every layout.
 
     Inputs and outputs are converted within the call: contiguous input gives contiguous output,
-    channels_last input gives channels_last output.
+    channels_last input gives channels_last output. `conv` tells what it runs; the conversions add
+    to its reorders.
 
     Raises:
         ValueError: at a call, an input of another shape, or not in float32.
@@ -46,7 +49,14 @@ def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
         y = conv(x.contiguous())
         return in_layout_of(x, y) if is_channels_last(x) else y
 
-    return converted
+    def asked(name: str, x: Tensor) -> Implementation:
+        found: Implementation = getattr(conv, name)(x.contiguous())
+        if x.is_contiguous() or found.reorders is None:
+            return found
+        conversions = 1 + is_channels_last(x)
+        return replace(found, reorders=found.reorders + conversions, reorder_s=None)
+
+    return tells(converted, partial(asked, "implementation"), partial(asked, "measured"))
 
 
 def for_each_layout(
@@ -69,4 +79,11 @@ def for_each_layout(
             made[last] = make(last)
         return made[last](x if last else x.contiguous())
 
+    def asked(name: str, x: Tensor) -> Implementation:
+        conv(x)
+        found: Implementation = getattr(made[is_channels_last(x)], name)(x)
+        return found
+
+    if hasattr(made[channels_last], "implementation"):
+        tells(conv, partial(asked, "implementation"), partial(asked, "measured"))
     return conv

@@ -22,7 +22,11 @@ from convsweep.backends.tensor_layout import CONV_BY_RANK, is_channels_last
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.private_folder import use_for_compilers
 
-_OPTIONS: dict[str, Any] = {"freezing": True, "compile_threads": 1}  # starts no processes
+_OPTIONS: dict[str, Any] = {
+    "freezing": True,
+    "compile_threads": 1,  # starts no processes
+    "cpp.enable_kernel_profile": True,  # a profiler sees the generated kernels
+}
 
 
 def unsupported(problem: ConvProblem) -> str | None:
