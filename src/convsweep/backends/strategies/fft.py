@@ -6,6 +6,7 @@ Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FF
 from math import log2, prod
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_sum_bound
+from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem, Size
 
 MAX_SPECTRUM = 2**27
@@ -63,23 +64,31 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     every += [slice(0, r, d) for r, d in zip(reach(problem), problem.dilation, strict=True)]
     dilated[tuple(every)] = weights.dense
     shifted = dilated.roll([-p for p in problem.padding], axes)
-    spectrum = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
+    spectrum: Tensor = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
     W = spectrum.reshape(groups, -1, problem.weight_shape[1], frequencies(problem))
     W = W.permute(3, 0, 2, 1).resolve_conj().contiguous()
     spectrum_size = (*lengths[:-1], lengths[-1] // 2 + 1)
     outputs = zip(problem.output_size, problem.stride, strict=True)
     kept = (..., *(slice(0, (o - 1) * s + 1, s) for o, s in outputs))
-    bias = None if weights.bias is None else weights.bias.view(-1, *[1] * problem.rank)
+    with_bias = bias_step(weights.bias, problem.rank)
 
-    def conv(x: Tensor) -> Tensor:
-        X = torch.fft.rfftn(x, lengths, axes)  # (N, C_in, *spectrum_size)
-        X = X.reshape(x.shape[0], groups, -1, W.shape[0]).permute(3, 1, 0, 2)
+    @step("input_transform")
+    def spectrum_of(x: Tensor) -> Tensor:  # (F, G, N, C_in / G)
+        X: Tensor = torch.fft.rfftn(x, lengths, axes)  # (N, C_in, *spectrum_size)
+        return X.reshape(x.shape[0], groups, -1, W.shape[0]).permute(3, 1, 0, 2)
+
+    @step("product")
+    def multiplied(X: Tensor) -> Tensor:  # (N, C_out, *spectrum_size)
         Y = (X @ W).permute(2, 1, 3, 0)  # (N, G, C_out / G, F)
-        Y = Y.reshape(*output_shape[:2], *spectrum_size)
-        y = torch.fft.irfftn(Y, lengths, axes)[kept]
-        return in_layout_of(x, y if bias is None else y + bias)
+        return Y.reshape(*output_shape[:2], *spectrum_size)
 
-    return conv
+    @step("output_transform")
+    def image_of(Y: Tensor) -> Tensor:  # (N, C_out, *output_size)
+        y: Tensor = torch.fft.irfftn(Y, lengths, axes)[kept]
+        return y
+
+    layout_of = step("layout")(in_layout_of)
+    return lambda x: layout_of(x, with_bias(image_of(multiplied(spectrum_of(x)))))
 
 
 def macs(problem: ConvProblem) -> int:

@@ -1,33 +1,34 @@
 """im2col: windows copied to columns, then one matrix product per group."""
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.steps import bias_step, pad_step, step
 from convsweep.problems.problem import ConvProblem
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix per group."""
-    from torch.nn.functional import pad
-
     rank = problem.rank
-    margins = [p for side in reversed(problem.padding) for p in (side, side)]
+    padded = pad_step([(p, p) for p in problem.padding])  # (N, C_in, *padded_size)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
     # (N, C_in, *output_size, *kernel_size) -> (N, C_in, *kernel_size, *output_size)
     kernel_first = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
     columns_shape = (problem.batch_size, problem.groups, problem.taps, -1)
     output_shape = problem.output_shape
     matrix = weights.dense.reshape(problem.groups, -1, problem.taps)  # (G, C_out / G, taps)
-    bias = None if weights.bias is None else weights.bias.view(-1, *[1] * rank)
+    with_bias = bias_step(weights.bias, rank)
 
-    def conv(x: Tensor) -> Tensor:
-        windows = pad(x, margins) if any(margins) else x
+    @step("gather")
+    def columns_of(image: Tensor) -> Tensor:  # (N, G, taps, prod(output_size))
+        windows = image
         for axis, (k, d, s) in enumerate(axes, start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        # The copy, of each pixel once per window: (N, G, taps, prod(output_size))
-        columns = windows.permute(kernel_first).reshape(columns_shape)
-        y = (matrix @ columns).reshape(output_shape)
-        return y if bias is None else y + bias
+        return windows.permute(kernel_first).reshape(columns_shape)  # each pixel once per window
 
-    return conv
+    @step("product")
+    def multiplied(columns: Tensor) -> Tensor:  # (N, C_out, *output_size)
+        return (matrix @ columns).reshape(output_shape)
+
+    return lambda x: with_bias(multiplied(columns_of(padded(x))))
 
 
 BACKEND = Backend(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.steps import pad_step, step
 from convsweep.problems.problem import ConvProblem
 
 COLUMNS_BYTES = 1 << 18
@@ -23,12 +24,10 @@ def bands(problem: ConvProblem, itemsize: int) -> Iterator[slice]:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix per group, in the order of windows in memory."""
-    from torch.nn.functional import pad
-
     from convsweep.backends.tensor_layout import from_pixels, to_pixels
 
     rank, groups, taps = problem.rank, problem.groups, problem.taps
-    margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
+    padded = pad_step([(p, p) for p in problem.padding], axes_after=1)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
     kernels = weights.dense.movedim(1, -1).reshape(groups, -1, taps)  # (G, C_out / G, taps)
     matrix = kernels.transpose(1, 2).contiguous()
@@ -38,18 +37,32 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         for rows in bands(problem, weights.dense.element_size())
     ]
 
-    def conv(x: Tensor) -> Tensor:
-        windows = pad(to_pixels(x), margins)
-        windows = windows.reshape(*windows.shape[:-1], groups, -1)
+    channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
+
+    def windows_of(image: Tensor) -> Tensor:  # (G, N, *output_size, *kernel_size, C_in / G)
+        windows = image.reshape(*image.shape[:-1], groups, -1)
         for axis, (k, d, s) in enumerate(axes, start=1):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        windows = windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
-        # (G, N, *output_size, *kernel_size, C_in / G): neighbours in memory stay neighbours
+        return windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
+
+    @step("gather")
+    def columns_of(windows: Tensor) -> Tensor:  # neighbours in memory stay neighbours
+        return windows.reshape(groups, -1, taps)
+
+    @step("product")
+    def multiply(columns: Tensor, y: Tensor) -> None:  # y: (rows, ..., C_out)
+        y.copy_((columns @ matrix).transpose(0, 1).reshape(y.shape))
+
+    @step("bias")
+    def with_bias(y: Tensor) -> Tensor:
+        return y if weights.bias is None else y.add_(weights.bias)
+
+    def conv(x: Tensor) -> Tensor:
+        windows = windows_of(padded(channels_last(x)))
         y = x.new_empty(problem.batch_size, *problem.output_size, problem.out_channels)
         for image, rows in places:
-            columns = windows[:, image, rows].reshape(groups, -1, taps)  # the copy
-            y[image, rows] = (columns @ matrix).transpose(0, 1).reshape(y[image, rows].shape)
-        return from_pixels(y if weights.bias is None else y.add_(weights.bias), like=x)
+            multiply(columns_of(windows[:, image, rows]), y[image, rows])
+        return channels_as_in(with_bias(y), x)
 
     return conv
 

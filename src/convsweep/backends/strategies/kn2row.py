@@ -6,9 +6,15 @@ Multiplication, in its accumulating form.
 
 from itertools import product
 from math import prod
+from types import EllipsisType
+from typing import TypeAlias
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem
+
+Place: TypeAlias = "tuple[EllipsisType | slice, ...]"
+"""Index of a part of all images, in all channels."""
 
 
 def shift(
@@ -37,18 +43,29 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     shifts = product(*([shift(tap, *axis) for tap in range(k)] for k, *axis in axes))
     kernels = weights.dense.flatten(2).unbind(2)  # prod(kernel_size) matrices (C_out, C_in / G)
     taps = [
-        (kernel.reshape(groups, -1, kernel.shape[1]), *zip(*axis_shifts, strict=True))
+        (kernel.reshape(groups, -1, kernel.shape[1]), *zip((..., ...), *axis_shifts, strict=True))
         for kernel, axis_shifts in zip(kernels, shifts, strict=True)
     ]
-    bias = None if weights.bias is None else weights.bias.view(-1, *[1] * problem.rank)
+    pixels_shape = (problem.batch_size, groups, -1, prod(problem.input_size))
+    full_shape = (*problem.output_shape[:2], *problem.input_size)
+    with_bias = bias_step(weights.bias, problem.rank)
+
+    @step("product")
+    def multiplied(matrix: Tensor, pixels: Tensor) -> Tensor:  # (N, C_out, *input_size)
+        return (matrix @ pixels).reshape(full_shape)
+
+    @step("shift")
+    def add_shifted(y: Tensor, outputs: Place, full: Tensor, inputs: Place) -> None:
+        y[outputs].add_(full[inputs])
+
+    layout_of = step("layout")(in_layout_of)
 
     def conv(x: Tensor) -> Tensor:
-        pixels = x.flatten(2).reshape(x.shape[0], groups, -1, prod(problem.input_size))
+        pixels = x.flatten(2).reshape(pixels_shape)
         y = x.new_zeros(problem.output_shape)
         for matrix, outputs, inputs in taps:
-            full = (matrix @ pixels).reshape(*problem.output_shape[:2], *problem.input_size)
-            y[(..., *outputs)] += full[(..., *inputs)]
-        return in_layout_of(x, y if bias is None else y + bias)
+            add_shifted(y, outputs, multiplied(matrix, pixels), inputs)
+        return layout_of(x, with_bias(y))
 
     return conv
 

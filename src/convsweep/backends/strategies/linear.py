@@ -1,6 +1,7 @@
 """1x1 convolution as a fully connected layer per pixel (Dive into Deep Learning, 7.4.3)."""
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights, matrix_unsupported
+from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
 
@@ -10,13 +11,16 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
 
-    def conv(x: Tensor) -> Tensor:
+    @step("product")
+    def layer(x: Tensor) -> Tensor:  # (N, C_out, *output_size), channels last in memory
         pixels = problem.strided(x).movedim(1, -1)  # (N, *output_size, C_in), a view
-        y = linear(pixels, matrix, weights.bias).movedim(-1, 1)  # (N, C_out, *output_size)
-        # The layer returns channels last; keep that only for a channels_last input.
+        return linear(pixels, matrix, weights.bias).movedim(-1, 1)
+
+    @step("layout")
+    def layout_of(x: Tensor, y: Tensor) -> Tensor:
         return y if x.movedim(1, -1).is_contiguous() else y.contiguous()
 
-    return conv
+    return lambda x: layout_of(x, layer(x))
 
 
 BACKEND = Backend(

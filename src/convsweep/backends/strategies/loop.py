@@ -6,6 +6,7 @@ Zhang et al., Dive into Deep Learning, section 7.4: multiple input and multiple 
 from itertools import product
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.steps import bias_step, pad_step, step
 from convsweep.problems.problem import ConvProblem, Size
 
 
@@ -41,22 +42,19 @@ def corr2d_multi_in_out(
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Add batch, padding, groups and bias to the textbook's three functions."""
     import torch
-    from torch.nn.functional import pad
 
-    margins = [p for side in reversed(problem.padding) for p in (side, side)]
+    padded = pad_step([(p, p) for p in problem.padding])
+    with_bias = bias_step(weights.bias, problem.rank)
     kernels = weights.dense.chunk(problem.groups)  # (C_out / groups, C_in / groups, *kernel_size)
 
+    @step("product")
     def one_image(image: Tensor) -> Tensor:  # (C_in, *padded_size)
         groups = zip(image.chunk(problem.groups), kernels, strict=True)
         return torch.cat(
             [corr2d_multi_in_out(x, k, problem.stride, problem.dilation) for x, k in groups]
         )
 
-    def conv(x: Tensor) -> Tensor:
-        y = torch.stack([one_image(image) for image in (pad(x, margins) if any(margins) else x)])
-        return y if weights.bias is None else y + weights.bias.view(-1, *[1] * problem.rank)
-
-    return conv
+    return lambda x: with_bias(torch.stack([one_image(image) for image in padded(x)]))
 
 
 BACKEND = Backend(

@@ -7,6 +7,7 @@ The lowered matrix L is K_h / stride times smaller than im2col's: rows are read 
 from math import prod
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.steps import bias_step, pad_step, step
 from convsweep.problems.problem import ConvProblem
 
 
@@ -20,29 +21,43 @@ def unsupported(problem: ConvProblem) -> str | None:
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix (taps, C_out), channels fastest."""
     import torch
-    from torch.nn.functional import pad
 
     from convsweep.backends.tensor_layout import from_pixels, to_pixels
 
     rank, taps = problem.rank, problem.taps
-    margins = [0, 0, *(p for side in reversed(problem.padding) for p in (side, side))]
+    padded = pad_step([(p, p) for p in problem.padding], axes_after=1)
+    with_bias = bias_step(weights.bias, axes_after=0)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))[1:]
     # (N, H, *rest of output_size, C_in, *rest of kernel_size) -> H and the kernel after the outputs
     order = (0, *range(2, 1 + rank), 1, *range(2 + rank, 1 + 2 * rank), 1 + rank)
     K = weights.dense.movedim(1, -1).reshape(-1, taps).T.contiguous()  # (taps, C_out)
     row = taps // problem.kernel_size[0]  # elements of L per row of a window
-    steps = range(0, problem.output_size[0] * problem.stride[0] * row, problem.stride[0] * row)
+    starts = range(0, problem.output_size[0] * problem.stride[0] * row, problem.stride[0] * row)
+    columns = problem.batch_size * prod(problem.output_size[1:])
 
-    def conv(x: Tensor) -> Tensor:
-        windows = pad(to_pixels(x), margins)  # (N, H, ..., C_in)
+    channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
+
+    @step("gather")
+    def lowered(image: Tensor) -> Tensor:  # L
+        windows = image
         for axis, (k, d, s) in enumerate(axes, start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        L = windows.permute(order).reshape(problem.batch_size * prod(problem.output_size[1:]), -1)
+        return windows.permute(order).reshape(columns, -1)
+
+    @step("product")
+    def multiplied(L: Tensor) -> list[Tensor]:
         # Row h of the output multiplies a slice of L that overlaps with the slice of row h + 1.
-        rows = torch.stack([L[:, step : step + taps] @ K for step in steps])
-        y = rows.view(problem.output_size[0], problem.batch_size, *problem.output_size[1:], -1)
-        y = y.transpose(0, 1)  # (N, *output_size, C_out)
-        return from_pixels(y if weights.bias is None else y + weights.bias, like=x)
+        return [L[:, start : start + taps] @ K for start in starts]
+
+    @step("join")
+    def joined(rows: list[Tensor]) -> Tensor:  # (N, *output_size, C_out)
+        y = torch.stack(rows)
+        y = y.view(problem.output_size[0], problem.batch_size, *problem.output_size[1:], -1)
+        return y.transpose(0, 1)
+
+    def conv(x: Tensor) -> Tensor:
+        L = lowered(padded(channels_last(x)))
+        return channels_as_in(with_bias(joined(multiplied(L))), x)
 
     return conv
 

@@ -1,6 +1,7 @@
 """1x1 convolution as one matrix product over all pixels (Lin et al. 2013)."""
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights, matrix_unsupported
+from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem
 
 
@@ -8,15 +9,17 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to the matrix."""
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
     output_shape = problem.output_shape
+    with_bias = bias_step(weights.bias, axes_after=1)
 
-    def conv(x: Tensor) -> Tensor:
-        pixels = problem.strided(x).flatten(2)  # (N, C_in, prod(output_size))
-        y = matrix @ pixels  # (N, C_out, prod(output_size))
-        if weights.bias is not None:
-            y = y + weights.bias[:, None]
-        return y.reshape(output_shape)
+    @step("gather")
+    def pixels_of(x: Tensor) -> Tensor:  # (N, C_in, prod(output_size)), a view at stride 1
+        return problem.strided(x).flatten(2)
 
-    return conv
+    @step("product")
+    def multiplied(pixels: Tensor) -> Tensor:  # (N, C_out, prod(output_size))
+        return matrix @ pixels
+
+    return lambda x: with_bias(multiplied(pixels_of(x))).reshape(output_shape)
 
 
 BACKEND = Backend(

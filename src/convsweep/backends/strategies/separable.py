@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from convsweep.backends.base import Backend, Conv, Tensor, Weights, factored_sum_bound
+from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound
+from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     depthwise_part,
@@ -18,13 +19,11 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
     assert weights.factors is not None
     depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
-    depthwise_conv = bind_conv(depthwise_part(problem), depthwise, None)
-    pointwise_conv = partial(CONV_BY_RANK[problem.rank], weight=pointwise, bias=weights.bias)
-
-    def conv(x: Tensor) -> Tensor:
-        return pointwise_conv(depthwise_conv(x))  # both (N, C, *output_size)
-
-    return conv
+    each_channel = step("depthwise")(bind_conv(depthwise_part(problem), depthwise, None))
+    across_channels = step("pointwise")(
+        partial(CONV_BY_RANK[problem.rank], weight=pointwise, bias=weights.bias)
+    )
+    return lambda x: across_channels(each_channel(x))  # (N, C_in, ...), (N, C_out, ...)
 
 
 BACKEND = Backend(

@@ -7,6 +7,7 @@ used: F(m, 3) along each axis, tiles of m outputs from n = m + 2 inputs.
 from math import ceil, prod, sqrt
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_sum_bound
+from convsweep.backends.steps import bias_step, pad_step, step
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
 
@@ -44,7 +45,6 @@ def along_axes(matrix: Tensor, t: Tensor, rank: int) -> Tensor:
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Transform the weights in float64 and round them once."""
     import torch
-    from torch.nn.functional import pad
 
     from convsweep.backends.tensor_layout import from_pixels, to_pixels
 
@@ -56,29 +56,46 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     U = along_axes(G, g, rank).flatten(0, rank - 1).to(dense)  # (n^rank, G, C_in / G, C_out / G)
     A_T, B_T = A.T.contiguous().to(dense), B.T.contiguous().to(dense)
     sizes = zip(problem.input_size, problem.padding, tiles, strict=True)
-    ends = [(p, m * t + 2 - i - p) for i, p, t in sizes]
-    margins = [0, 0, *(margin for both in reversed(ends) for margin in both)]
+    padded = pad_step([(p, m * t + 2 - i - p) for i, p, t in sizes], axes_after=1)
+    with_bias = bias_step(weights.bias, axes_after=0)
     tile_row_bytes = n**rank * problem.batch_size * prod(tiles[1:]) * problem.in_channels
     rows = max(1, TILES_BYTES // (tile_row_bytes * dense.element_size()))
     taps_first = (*range(2 + rank, 2 + 2 * rank), *range(2 + rank))
     pixel_order = (rank, *(a for i in range(rank) for a in (rank + 1 + i, i)), 2 * rank + 1)
 
-    def tile_rows(d: Tensor) -> Tensor:  # (N, m rows + 2, ..., C_in) -> (N, m rows, ..., C_out)
+    inside = (slice(None), *map(slice, problem.output_size))
+    channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
+
+    @step("gather")
+    def tiled(d: Tensor) -> Tensor:  # (n, ..., n, N, *tiles, C_in)
         for axis in range(1, 1 + rank):
             d = d.unfold(axis, n, m)
-        d = d.permute(taps_first).contiguous()  # (n, ..., n, N, *tiles, C_in)
-        V = along_axes(B_T, d, rank).reshape(n**rank, -1, groups, U.shape[2]).transpose(1, 2)
-        M = (V @ U).transpose(1, 2).reshape(*[n] * rank, *d.shape[rank:-1], -1)
+        return d.permute(taps_first).contiguous()
+
+    @step("input_transform")
+    def transformed(d: Tensor) -> Tensor:  # V
+        return along_axes(B_T, d, rank)
+
+    @step("product")
+    def multiplied(V: Tensor) -> Tensor:  # M (n, ..., n, N, *tiles, C_out)
+        grouped = V.reshape(n**rank, -1, groups, U.shape[2]).transpose(1, 2)
+        return (grouped @ U).transpose(1, 2).reshape(*V.shape[:-1], -1)
+
+    @step("output_transform")
+    def transformed_back(M: Tensor) -> Tensor:  # (N, m rows, ..., C_out)
         Y = along_axes(A_T, M, rank)  # (m, ..., m, N, *tiles, C_out)
         shape = (Y.shape[rank], *(m * t for t in Y.shape[rank + 1 : -1]), -1)
         return Y.permute(pixel_order).reshape(shape)
 
+    @step("join")
+    def joined(bands: list[Tensor]) -> Tensor:  # (N, *output_size, C_out)
+        return torch.cat(bands, 1)[inside]
+
     def conv(x: Tensor) -> Tensor:
-        d = pad(to_pixels(x), margins)
-        starts = range(0, tiles[0], rows)
-        bands = [tile_rows(d[:, m * top : m * (top + rows) + 2]) for top in starts]
-        y = torch.cat(bands, 1)[(slice(None), *map(slice, problem.output_size))]
-        return from_pixels(y if weights.bias is None else y + weights.bias, like=x)
+        d = padded(channels_last(x))
+        bands = (d[:, m * top : m * (top + rows) + 2] for top in range(0, tiles[0], rows))
+        done = [transformed_back(multiplied(transformed(tiled(band)))) for band in bands]
+        return channels_as_in(with_bias(joined(done)), x)
 
     return conv
 
