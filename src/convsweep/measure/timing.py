@@ -123,7 +123,7 @@ class GroupTimer:
         """Add what a call runs, in the first pass."""
         if self.group.settings.pass_index:
             return outcome
-        found = trace(validated.conv, self.group.inputs.x, validated.call_s)
+        found = trace(validated.conv, self.group.inputs.x, validated.call_s, self.group.device)
         reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
         return replace(
             outcome,

@@ -1,129 +1,192 @@
-"""What a call runs: PyTorch's operators, oneDNN's primitives; found in calls of its own."""
+"""What one call runs: PyTorch's operators, oneDNN's primitives, an accelerator's kernels.
+
+It is found in calls of its own, after timing.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.profiler_util import FunctionEvent
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile, record_function
 
 from convsweep.backends.base import Conv, Implementation
 from convsweep.formatting import error_line
+from convsweep.problems.onednn_log import Primitive, primitives_in
+from convsweep.system.devices import Device
+from convsweep.system.streams import captured_output
 
-_MOST_CALLS, _MOST_S = 20, 0.003
-_LEAST_SHARE = 0.05  # of all operators' time: shorter ones are not named
-_MOST_NAMES = 3
-COPIES = ("aten::copy_",)
-_NO_WORK = ("empty", "as_strided", "resize", "view", "convolution", "conv1d", "conv2d", "conv3d",
-            "_convolution")  # fmt: skip
-"""Prefixes of operators that allocate, give a view, or choose the operator that computes."""
+_CUTLASS = re.compile(r"cutlass::Kernel\d*<(\w+)")
+_MOVES = re.compile("memcpy|memset|copy|catarray|fill|transpose|nchwtonhwc|nhwctonchw", re.I)
+_PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
+_MOST_CALLS, _MOST_S = 6, 0.001
+_CALL = "convsweep_call"
+COPIES = {"aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"}
+_NO_WORK = re.compile(
+    r"""aten::(_local_scalar_dense|_nnpack_available|_reshape_alias|_to_copy|_unsafe_view|alias
+    |as_strided_?|chunk|clone|constant_pad_nd|contiguous|_?convolution|conv[123]d|detach|diagonal
+    |(new_)?empty\w*|expand\w*|flatten|full|imag|item|mT|movedim|narrow|(new_)?zeros\w*|numpy_T
+    |ones\w*|pad|permute|real|repeat|reshape|resize_|resolve_\w+|result_type|select|set_|slice
+    |split\w*|squeeze|stack|swapaxes|t|to|transpose|unbind|unflatten|unfold|unsqueeze|view\w*)""",
+    re.VERBOSE,
+)
+"""Operators that allocate, give a view, or leave the work to operators that they call."""
+_GENERATED = re.compile(r"graph_\d+_(?=cpp_fused_)")  # before the name of a kernel of Inductor
 
 
-class Primitive(NamedTuple):
-    """One line of oneDNN's verbose output."""
+class Operator(NamedTuple):
+    """One operator of PyTorch that computes, or a copy."""
 
-    kind: str
-    """Such as `convolution`, `reorder`."""
-    implementation: str
-    """Such as `jit_dw:avx512_core`."""
-    memory: str
-    """Descriptors of its tensors."""
-    shape: str
-    """Such as `1x16x28x28` of a reorder."""
+    name: str
     seconds: float
+    """Without the operators that it calls."""
 
 
-def trace(conv: Conv, x: Tensor, call_s: float) -> Implementation:
+class TracedCall(NamedTuple):
+    """One call, in the order of its work."""
+
+    operators: list[Operator]
+    primitives: list[Primitive]
+    """Of oneDNN. Operators contain their time."""
+    kernels: list[Operator]
+    """Of an accelerator; the launches are part of operators."""
+
+
+def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementation:
     """Return what `conv(x)` runs; a function that tells it itself is asked instead."""
     try:
         if told := getattr(conv, "implementation", None):
             found: Implementation = told(x)
             return found
-        calls = max(1, min(_MOST_CALLS, int(_MOST_S / call_s)))
-        return _traced(lambda: conv(x), calls)
+        calls = max(1, min(_MOST_CALLS, int(_MOST_S / max(call_s, 1e-9))))
+        return summarize(record(lambda: conv(x), calls, device), on_cpu=device.name == "cpu")
     except Exception as error:
         return Implementation(reason=error_line(error))
 
 
-def _traced(call: Callable[[], object], calls: int) -> Implementation:
-    with captured_output() as lines:
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            call()
-        mkldnn: Any = torch.backends.mkldnn  # its classes have no types
-        with mkldnn.verbose(mkldnn.VERBOSE_ON):
-            for _ in range(calls):
+def record(call: Callable[[], object], calls: int, device: Device) -> list[TracedCall]:
+    """Return the work of several calls, after one more that is not returned; or of a single one.
+
+    Raises:
+        RuntimeError: another profiler is running.
+    """
+    autograd: Any = torch.autograd  # has no types
+    if autograd._profiler_enabled():
+        raise RuntimeError("another profiler is running")
+    profiler: Any = profile(use_kineto=True, use_device=device.profiled_as)
+    discarded = int(calls > 1)
+    with captured_output() as lines, _verbose_onednn(), profiler:
+        for _ in range(calls + discarded):
+            os.write(1, f"\n{_CALL}\n".encode())
+            with record_function(_CALL):
                 call()
-    primitives = primitives_in(lines)
-    reorders = [p for p in primitives if p.kind == "reorder"]
-    kernels = [p for p in primitives if p.kind != "reorder"]
-    events = [event for event in profiler.events() if computes(event)]
-    copies = [event for event in events if event.name in COPIES]
-    others = [event for event in events if event.name not in COPIES]
-    hosts = [event for event in others if "mkldnn" in event.name]
-    alone = sum(event.self_cpu_time_total for event in others if event not in hosts) / 1e6
-    copies_s = sum(event.self_cpu_time_total for event in copies) / 1e6
-    names = [*_largest(others), *Counter(p.implementation for p in kernels)]
-    return Implementation(
-        " + ".join(names),
-        len(reorders) // calls + len(copies),
-        alone + sum(p.seconds for p in kernels) / calls,
-        copies_s + sum(p.seconds for p in reorders) / calls,
-        "" if names else "no operator of PyTorch ran",
-    )
-
-
-def computes(event: FunctionEvent) -> bool:
-    """Return whether an operator computes or copies, and does not only choose or allocate."""
-    name = event.name.removeprefix("aten::")
-    return name != event.name and not name.startswith(_NO_WORK)
-
-
-def _largest(events: Sequence[FunctionEvent]) -> list[str]:
-    times: Counter[str] = Counter()
-    for event in events:
-        times[event.name] += event.self_cpu_time_total
-    least = _LEAST_SHARE * sum(times.values())
-    return [name for name, time in times.most_common(_MOST_NAMES) if time >= least]
-
-
-def primitives_in(lines: Sequence[str]) -> list[Primitive]:
-    """Return the primitives that oneDNN executed, in their order."""
-    ran = (line for line in lines if line.startswith("onednn_verbose") and ",exec,cpu," in line)
-    return [*map(parse_verbose, ran)]
-
-
-def parse_verbose(line: str) -> Primitive:
-    """Parse a line `onednn_verbose,v1,primitive,exec,cpu,KIND,IMPLEMENTATION,...,MILLISECONDS`."""
-    cells = line.split(",")
-    start = cells.index("cpu") + 1
-    kind, implementation, _, memory = cells[start : start + 4]
-    return Primitive(kind, implementation, memory, cells[-2], float(cells[-1]) / 1e3)
+                device.synchronize()
+    found = profiler.kineto_results
+    roots = [event for event in found.experimental_event_tree() if event.name == _CALL]
+    kernels = [*_kernels(found.events())] if device.profiled_as else []
+    printed = "\n".join(lines).split(f"\n{_CALL}\n")[1:]
+    return [
+        TracedCall(
+            [*_operators(root)],
+            primitives_in(own.splitlines()),
+            [one for start, one in kernels if root.start_time_ns <= start < root.end_time_ns],
+        )
+        for root, own in zip(roots, printed, strict=True)
+    ][discarded:]
 
 
 @contextmanager
-def captured_output() -> Iterator[list[str]]:
-    """Yield a list that has the lines written to standard output and error, once it ends."""
-    lines: list[str] = []
-    libc = ctypes.CDLL(None)
-    saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    with TemporaryFile() as file:
-        libc.fflush(None)
-        try:
-            for descriptor in (1, 2):
-                os.dup2(file.fileno(), descriptor)
-            yield lines
-        finally:
-            libc.fflush(None)
-            for descriptor, kept in zip((1, 2), saved, strict=True):
-                os.dup2(kept, descriptor)
-                os.close(kept)
-        file.seek(0)
-        lines += file.read().decode(errors="replace").splitlines()
+def _verbose_onednn() -> Iterator[None]:
+    """Let oneDNN print its primitives, if PyTorch has it."""
+    mkldnn: Any = torch.backends.mkldnn  # its classes have no types
+    if not mkldnn.is_available():
+        yield
+        return
+    with mkldnn.verbose(mkldnn.VERBOSE_ON):
+        yield
+
+
+def computes(event: Any) -> bool:
+    """Return whether an event of the profiler is an operator that computes or copies itself."""
+    is_operator = "::" in event.name or _GENERATED.match(event.name)
+    return bool(is_operator) and not _NO_WORK.fullmatch(event.name)
+
+
+def _operators(event: Any) -> Iterator[Operator]:
+    """Yield the innermost operators of an event that compute, and the copies, in their order."""
+    if event.name in COPIES:
+        yield Operator(event.name, event.duration_time_ns * 1e-9)
+        return
+    inner = [one for child in event.children for one in _operators(child)]
+    yield from inner
+    if event.tag.name == "TorchOp" and computes(event) and all(o.name in COPIES for o in inner):
+        own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
+        yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
+
+
+def _kernels(events: Iterable[Any]) -> Iterator[tuple[int, Operator]]:
+    """Yield start and kernel of an accelerator's events."""
+    for event in events:
+        if event.device_type().name != "CPU" and event.name() != _CALL:
+            yield event.start_ns(), Operator(event.name(), event.duration_ns() * 1e-9)
+
+
+def summarize(calls: list[TracedCall], *, on_cpu: bool) -> Implementation:
+    """Return the names and counts of the last call, and the mean seconds of the middle ones."""
+    last, parts = calls[-1], [divide(call, on_cpu=on_cpu) for call in calls]
+    computing = [one for one in last.operators if one.name not in COPIES]
+    steps = [kernel_name(one.name) for part in parts[-1:] if part for one in part[0]]
+    copies = [one.name for one in last.operators if one.name in COPIES]
+    names = dict.fromkeys([*(one.name for one in computing), *steps]) or dict.fromkeys(copies)
+    if not names:
+        return Implementation(reason="no operator of PyTorch ran")
+    name = " + ".join(names)
+    known = [part for part in parts if part]
+    if len(known) < len(parts):
+        return Implementation(name)
+    kernel_s, reorder_s = (
+        _middle([sum(one.seconds for one in part[side]) for part in known]) for side in (0, 1)
+    )
+    return Implementation(name, len(known[-1][1]), kernel_s, reorder_s)
+
+
+def divide(call: TracedCall, *, on_cpu: bool) -> tuple[list[Operator], list[Operator]] | None:
+    """Return what computes and what moves data, each with its time; None if that is unknown.
+
+    Where an operator calls oneDNN or an accelerator, these are the primitives or kernels.
+    """
+    if call.kernels:
+        moves = [one for one in call.kernels if _MOVES.search(one.name)]
+        return [one for one in call.kernels if one not in moves], moves
+    computing = [one for one in call.operators if one.name not in COPIES]
+    moves = [one for one in call.operators if one.name in COPIES]
+    steps = [one for one in call.primitives if one.kind != "reorder"]
+    moves += [Operator(p.implementation, p.seconds) for p in call.primitives if p not in steps]
+    products = [one for one in computing if one.name in _PRODUCTS]
+    if sum(one.kind == "matmul" for one in steps) != len(products):  # some are MKL's
+        products, steps = [], [one for one in steps if one.kind != "matmul"]
+    inner = [one for one in computing if "mkldnn" in one.name or one in products]
+    if not on_cpu or (inner and not steps):
+        return None
+    alone = [one for one in computing if one not in inner]
+    return [*alone, *(Operator(one.implementation, one.seconds) for one in steps)], moves
+
+
+def kernel_name(signature: str) -> str:
+    """Return a kernel's name without its template and parameters, but with that of CUTLASS."""
+    name = signature.removeprefix("void ").replace("(anonymous namespace)::", "")
+    if match := _CUTLASS.match(name):
+        return match[1]
+    return re.split("[<(]", name, maxsplit=1)[0].strip()
+
+
+def _middle(seconds: Sequence[float]) -> float:
+    """Return the mean of the middle half."""
+    cut = len(seconds) // 4
+    return float(np.mean(np.sort(seconds)[cut : len(seconds) - cut]))

@@ -30,6 +30,7 @@ Clock = Callable[[TimedCall], float]
 
 _MIN_CACHE_BYTES = 2**25  # also if the size is unknown
 
+_PROFILED = ("cuda", "xpu")
 _REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import registers it
 
 
@@ -51,6 +52,8 @@ class Device:
     peak_memory: Callable[[TimedCall], int | None] = lambda work: None
     """Returns the peak bytes of some work beyond those in use before it, including its result, or
     None if unknown."""
+    profiled_as: str | None = None
+    """Name of the device for PyTorch's profiler, if that records its kernels."""
 
     @cached_property
     def clock_overhead_s(self) -> float:
@@ -105,6 +108,7 @@ def find_device(name: str) -> Device:
         cache_bytes,
         flusher(name, cache_bytes),
         partial(_peak_allocated, module, synchronize),
+        kind if kind in _PROFILED else None,
     )
 
 
