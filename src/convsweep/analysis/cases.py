@@ -15,6 +15,7 @@ from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array
 from convsweep.results.schema import (
     CASE_COLUMNS,
+    COUNT_COLUMNS,
     PROBLEM_COLUMNS,
     ROOFLINE,
     SEPARABLE_PART,
@@ -32,6 +33,7 @@ _COSTS = {
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
     **{name: (name, "first") for name in ("implementation", "reorders", "kernel_s", "reorder_s")},
+    **{name: (name, "median") for name in COUNT_COLUMNS},
 }
 """Aggregates over the passes of a case; the longest first call may have compiled."""
 

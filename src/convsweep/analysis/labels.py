@@ -13,6 +13,7 @@ from pandas import DataFrame, Series
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
 from convsweep.results.machines import machine_names
+from convsweep.results.schema import COUNT_COLUMNS
 
 # Columns that two cases must share, besides the problem, to be in one figure or mean.
 SETTING_COLUMNS = (
@@ -27,7 +28,7 @@ _NUMBERS = (
     "attainable_flops_per_s", "min_bytes", "backend_bytes", "speedup",
     "speedup_ci_low", "speedup_ci_high", "macs", "backend_macs", "max_abs_err", "error_ratio",
     "peak_memory_bytes", "page_faults_per_call", "context_switches", "relative_err",
-    "reorders", "kernel_s", "reorder_s",
+    "reorders", "kernel_s", "reorder_s", *COUNT_COLUMNS,
 )
 # fmt: on
 

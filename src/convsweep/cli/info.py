@@ -41,7 +41,7 @@ def env() -> int:
     from convsweep.system.environment import describe
 
     found = describe({name: find_device(name).description for name in device_names()})
-    for part in ("machine", "versions", "devices"):
+    for part in ("machine", "versions", "devices", "counters"):
         known = {name: "not known" if one is None else one for name, one in found[part].items()}
         output.say(part, *(f"  {name}: {one}" for name, one in known.items()))
     output.say("warnings", *(f"  {warning}" for warning in found["warnings"] or ["none"]))

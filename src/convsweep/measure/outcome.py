@@ -46,6 +46,10 @@ class Outcome:
     reorders: int | None = None
     kernel_s: float | None = None
     reorder_s: float | None = None
+    cycles_per_call: float | None = None
+    instructions_per_call: float | None = None
+    cache_misses_per_call: float | None = None
+    energy_j_per_call: float | None = None
     gate_calls_s: float = 0.0
     """Seconds of the backend's calls in the gate. Not a column."""
     blocks: tuple[tuple[float, ...], ...] = ()

@@ -28,7 +28,8 @@ from convsweep.measure.sampling import (
     warm_up,
 )
 from convsweep.measure.trace import trace
-from convsweep.system.environment import Usage, add_usage, core_clock_hz, usage
+from convsweep.system.counters import ZERO, Counters, Counts, system_counts
+from convsweep.system.environment import core_clock_hz
 
 _FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
 _RECHECK_CALLS = 5
@@ -42,15 +43,17 @@ class _TimedCase:
     validated: ValidatedCase
     plan: SamplingPlan
     blocks: list[tuple[float, ...]] = field(default_factory=list)
-    usage: Usage | None = field(default_factory=lambda: Usage(0, 0))
+    counts: Counts = ZERO
     clocks_hz: list[float | None] = field(default_factory=list)
 
 
 class GroupTimer:
     """Timer of one benchmark group: validates, warms up, times blocks and finishes each case."""
 
-    def __init__(self, group: BenchmarkGroup) -> None:
+    def __init__(self, group: BenchmarkGroup, counters: Counters | None = None) -> None:
         self.group = group
+        hot_on_cpu = group.device.name == "cpu" and group.cases[0].cache == "hot"
+        self._read_counts = counters.read if counters and hot_on_cpu else system_counts
         self._validated: dict[int, ValidatedCase] = {}
         self._timed: dict[int, _TimedCase] = {}
 
@@ -85,12 +88,12 @@ class GroupTimer:
         gc.disable()
         try:
             discard_warmup(device.clock, call, plan)
-            before = usage()
+            before = self._read_counts()
             if self.group.cases[0].cache == "cold":
                 samples = time_cold_block(device.clock, call, plan, device.flush_caches)
             else:
                 samples = time_block(device.clock, call, plan)
-            timed.usage = add_usage(timed.usage, before, usage())
+            timed.counts = timed.counts.add(before, self._read_counts())
         finally:
             gc.enable()
         timed.clocks_hz.append(core_clock_hz())
@@ -101,7 +104,7 @@ class GroupTimer:
         timed = self._timed.pop(index)
         if reason := self._recheck(timed.validated):
             return Outcome("mismatch", reason)
-        plan, used = timed.plan, timed.usage
+        plan = timed.plan
         samples = [sample for block in timed.blocks for sample in block]
         outcome = replace(
             timed.validated.outcome,
@@ -109,12 +112,11 @@ class GroupTimer:
             samples=len(samples),
             iterations=plan.iterations,
             peak_memory_bytes=self._peak_memory(timed.validated),
-            page_faults_per_call=used and used.page_faults / plan.calls,
-            context_switches=used and used.context_switches,
             load_avg_1m=psutil.getloadavg()[0],
             cpu_freq_hz=timed.clocks_hz[-1],
             sample_flags="|".join(self._flags(timed)) or None,
             blocks=tuple(timed.blocks),
+            **timed.counts.columns(plan.calls),
             **vars(quantiles(samples)),
         )
         return self._traced(timed.validated, outcome)

@@ -29,6 +29,7 @@ from convsweep.measure.problem_data import save
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.system import process
+from convsweep.system.counters import Counters
 from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
@@ -65,6 +66,7 @@ class Worker:
             "address_randomization": process.address_randomization(),
             "memory_limit_bytes": settings.memory_limit_bytes,
         }
+        self._counters = Counters()  # before any library starts threads
         process.limit_memory(settings.memory_limit_bytes)
         process.fix_threads(settings.threads)
         use_full_precision()
@@ -108,7 +110,7 @@ class Worker:
             self._timers.clear()  # frees their tensors
         started = perf_counter()
         group = setup_group(message.cases, self._settings, message.file)
-        timer = GroupTimer(group)
+        timer = GroupTimer(group, self._counters)
         self._timers += [(timer, index) for index in range(len(message.cases))]
         first = message.file is None and self._settings.effort is not None
         keep = first and perf_counter() - started > _CHEAP_S

@@ -86,6 +86,10 @@ class Row:
     reorders: int | None = None  # Layout conversions and copies per call
     kernel_s: float | None = None  # Seconds per call in the kernels that compute
     reorder_s: float | None = None  # Seconds per call in layout conversions and copies
+    cycles_per_call: float | None = None  # CPU cycles in user mode, of all threads; if cold, empty
+    instructions_per_call: float | None = None  # Instructions in user mode
+    cache_misses_per_call: float | None = None  # Misses of the last cache in user mode
+    energy_j_per_call: float | None = None  # Joules of all processor packages, by RAPL
 
 
 def _require_consistent(frame: DataFrame) -> None:
@@ -124,11 +128,13 @@ MEASUREMENTS_TABLE = CsvTable(
         **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
     },
     check=_require_consistent,
-    later=4,
+    later=8,
 )
 COLUMNS = tuple(column.name for column in columns_of(Row))
 CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
 """Columns that identify a case; those of two rows of one case are equal."""
+COUNT_COLUMNS = COLUMNS[COLUMNS.index("cycles_per_call") :]
+"""Counts of the hardware, empty where they cannot be read."""
 PROBLEM_COLUMNS = tuple(
     name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
 )

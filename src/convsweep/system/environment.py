@@ -8,17 +8,19 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 
 from convsweep import __version__
+from convsweep.system.counters import Counters
 
+_ACCELERATORS = "not read: NVML updates the energy every 20 to 100 ms, a block takes 10 ms"
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmark", "torchvulkan")
 
 
@@ -28,34 +30,6 @@ def usable_cores() -> int:
         allowed = len(os.sched_getaffinity(0))
         return min(allowed, psutil.cpu_count(logical=False) or allowed)
     return psutil.cpu_count(logical=False) or 1
-
-
-class Usage(NamedTuple):
-    """Counts of the operating system for this process."""
-
-    page_faults: int
-    context_switches: int
-    """Involuntary ones: another process got the core."""
-
-
-def usage() -> Usage | None:
-    """Return the counts until now, or None on systems without them."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    counts = resource.getrusage(resource.RUSAGE_SELF)
-    return Usage(counts.ru_minflt + counts.ru_majflt, counts.ru_nivcsw)
-
-
-def add_usage(total: Usage | None, before: Usage | None, after: Usage | None) -> Usage | None:
-    """Return `total` plus `after` minus `before`, or None if one of them is None."""
-    if total is None or before is None or after is None:
-        return None
-    return Usage(
-        total.page_faults + after.page_faults - before.page_faults,
-        total.context_switches + after.context_switches - before.context_switches,
-    )
 
 
 def core_clock_hz() -> float | None:
@@ -85,11 +59,14 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     stable = {"machine": machine, "versions": versions, "devices": dict(device_descriptions)}
+    with closing(Counters()) as counters:
+        readable = {**counters.status, "accelerators": _ACCELERATORS}
     digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()
     return {
         "environment_id": digest[:12],
         **stable,
         "processor": {"instruction_set": _instruction_set(), **cpu_caches()},
+        "counters": readable,
         "commit": _commit(),
         "warnings": environment_warnings(),
     }

@@ -29,7 +29,8 @@ DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, in
     attainable_flops_per_s, bound, backend_macs, backend_bytes, relative_err, error_ratio,
     prepare_s, first_call_s, backend_family, peak_memory_bytes, first_call_max_s,
     setting_speedup, setting_speedup_ci_low, setting_speedup_ci_high, setting_verdict,
-    implementation, reorders, kernel_s, reorder_s"""
+    implementation, reorders, kernel_s, reorder_s,
+    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call"""
 TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
 SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 

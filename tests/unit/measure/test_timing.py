@@ -19,6 +19,8 @@ from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.problems.case import cross
 from convsweep.problems.workloads import Layer
+from convsweep.results.schema import COUNT_COLUMNS
+from convsweep.system.counters import ZERO, Counts
 
 PROBLEM = ConvProblem(4, 4, (6, 6), 3, padding=1)
 BRIEF = MeasurementConfig(warm_up_s=0.002, block_s=0.001, blocks=2, case_s=0.01)
@@ -71,13 +73,16 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str,
     monkeypatch.setattr("convsweep.measure.timing._SLOW_CALL_S", float("inf"))
 
     def run(
-        backends: dict[str, Callable[..., Conv]], cache: str = "hot", **options: object
+        backends: dict[str, Callable[..., Conv]],
+        cache: str = "hot",
+        counters: object = None,
+        **options: object,
     ) -> dict[str, Outcome]:
         made = {name: Backend(name, prepare) for name, prepare in backends.items()}
         monkeypatch.setattr(variants, "list_backends", lambda: made)
         cases = cross([Layer(PROBLEM)], tuple(made), caches=[cache])
         with torch.no_grad():
-            timer = GroupTimer(setup_group(cases, replace(SETTINGS, **options)))
+            timer = GroupTimer(setup_group(cases, replace(SETTINGS, **options)), counters)
             return {case.backend: outcome(timer, i) for i, case in enumerate(cases)}
 
     def outcome(timer: GroupTimer, index: int) -> Outcome:
@@ -105,6 +110,28 @@ def test_an_honest_backend_has_every_measurement(
     assert outcome.median_s
     assert outcome.prepare_s is not None
     assert outcome.peak_memory_bytes is None or outcome.peak_memory_bytes >= 0
+
+
+class CountsOfTen:
+    """Every count is ten more at each reading."""
+
+    def __init__(self) -> None:
+        self.now = ZERO
+
+    def read(self) -> Counts:
+        self.now = Counts(*(count + 10 for count in self.now))
+        return self.now
+
+
+@pytest.mark.parametrize("cache", ["hot", "cold"])
+def test_counters_are_read_around_whole_blocks_unless_flushes_would_count(
+    measure: Callable[..., dict[str, Outcome]], cache: str
+) -> None:
+    outcome = measure({"honest": honest}, cache, counters=CountsOfTen())["honest"]
+    assert outcome.page_faults_per_call is not None
+    counts = [getattr(outcome, name) for name in COUNT_COLUMNS]
+    calls = outcome.samples * outcome.iterations
+    assert counts == [10 * len(outcome.blocks) / calls if cache == "hot" else None] * 4
 
 
 @pytest.mark.parametrize("name", LATE)

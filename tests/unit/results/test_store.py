@@ -30,7 +30,8 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     first_call_s, samples, iterations, min_s, p05_s, median_s, p95_s, mad_s, peak_memory_bytes,
     page_faults_per_call, context_switches, load_avg_1m, cpu_freq_hz, sample_flags, macs,
     backend_macs, min_bytes, backend_bytes, backend_family, relative_err, node,
-    implementation, reorders, kernel_s, reorder_s"""
+    implementation, reorders, kernel_s, reorder_s,
+    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
