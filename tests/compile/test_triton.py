@@ -41,7 +41,7 @@ def test_the_kernels_compile_for_a_gpu_without_tf32(capability: str, tmp_path: P
     assert len(found_code) == len(NAMES) * 3
     assert not any(one["tf32"] for one in found_code)
     for one in found_code:
-        product = one["kernel"] == "_multiply" and one["dtype"] != "fp32"
+        product = one["kernel"] == "_triton_gemm" and one["dtype"] != "fp32"
         assert one["mma" if product else "fma.rn.f32"]
 
 

@@ -10,13 +10,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convsweep.backends.kernels.triton_depthwise import _convolve
-from convsweep.backends.kernels.triton_gemm import _multiply
+from convsweep.backends.kernels.triton_depthwise import _triton_depthwise
+from convsweep.backends.kernels.triton_gemm import _triton_gemm
 
 CAPABILITY = int(sys.argv[1])
 BLOCKS = {
-    _convolve: {"PIXELS": 4, "CHANNELS": 32},
-    _multiply: {"ROWS": 16, "COLUMNS": 16, "DEPTH": 16},
+    _triton_depthwise: {"PIXELS": 4, "CHANNELS": 32},
+    _triton_gemm: {"ROWS": 16, "COLUMNS": 16, "DEPTH": 16},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache, partial
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from convsweep.backends.base import Conv, Weights
+from convsweep.backends.base import Conv, Implementation, Weights, tells
 from convsweep.backends.engines.adapters import example, for_each_layout
 from convsweep.backends.tensor_layout import is_channels_last
 from convsweep.problems.problem import ConvProblem
 
+_INSTRUCTION = re.compile(
+    r"^ +(?:ROOT )?%([\w-]+)[\w.-]* = (?:\(.*?\)|\S+) ([\w-]+)\(", re.MULTILINE
+)
+_NO_WORK = ("parameter", "constant", "bitcast", "tuple", "get-tuple-element")
 _THREADS_VARIABLE = "NPROC"  # threads of XLA's pool, read once per process
 
 
@@ -83,5 +88,23 @@ def _jitted(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv
         y: Tensor = from_dlpack(jitted(jax.dlpack.from_dlpack(x)).block_until_ready())
         return y.movedim(-1, 1) if channels_last else y
 
+    def implementation(x: Tensor) -> Implementation:
+        x = x.detach()
+        given = jax.dlpack.from_dlpack(x.movedim(1, -1) if channels_last else x)
+        return _executed(jitted.lower(given).compile().as_text() or "")
+
     conv(example(problem, channels_last))  # compiles
-    return conv
+    return tells(conv, implementation)
+
+
+def _executed(program: str) -> Implementation:
+    """Return the instructions of a compiled program, named as XLA names them; it has no times."""
+    names, reorders = [], 0
+    for name, operation in _INSTRUCTION.findall(program.partition("\nENTRY ")[2]):
+        if "transpose" in name or "copy" in name:
+            reorders += 1
+        elif operation not in _NO_WORK:
+            names.append(name)
+    return Implementation(
+        " + ".join(names), reorders, reason="" if names else "XLA gives no program"
+    )

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.engines.adapters import for_contiguous
 from convsweep.backends.engines.graph import GraphLayer
 from convsweep.problems.problem import ConvProblem
 
 _MAGIC = 7767517
 _FLOAT32_TAG = b"\0\0\0\0"  # before each weight; none before a bias
+_PACKED = 1  # the type of an output that ncnn does not unpack
 _ALIGNED = 4  # floats; some layers are wrong if a plane starts at no multiple of it
 _DISABLED_OPTIONS = (
     "use_fp16_packed",
@@ -58,7 +59,20 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
             return one_image(x[0]).contiguous().unsqueeze(0)
         return torch.stack([one_image(image) for image in x])  # a network takes single images
 
-    return for_contiguous(conv, problem.input_shape)
+    def implementation(x: Tensor) -> Implementation:
+        """Return each layer's type and the channels that its output packs into one element.
+
+        ncnn does not report its algorithms, nor its conversions between packings.
+        """
+        extractor = network.create_extractor()
+        extractor.input("blob0", ncnn.Mat(x[0].detach().numpy()).clone())
+        outputs = (extractor.extract(f"blob{n + 1}", _PACKED)[1] for n in range(len(layers)))
+        types = [layer.type for layer in network.layers()[1:]]
+        return Implementation(
+            " + ".join(f"{t}:pack{y.elempack}" for t, y in zip(types, outputs, strict=True))
+        )
+
+    return for_contiguous(tells(conv, implementation), problem.input_shape)
 
 
 def _load(layers: Sequence[GraphLayer]) -> Any:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.engines.adapters import PerThread, for_contiguous
 from convsweep.backends.engines.graph import GraphLayer
 
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
+_CONVERSIONS = ("Reorder", "Transpose")
+_CALLS, _MEASURED_CALLS = 3, 20  # of a session with a profile
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
     """Make one session of the layers, with PyTorch's current thread count."""
     import numpy as np
-    import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # it sends them on Windows only
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    session = onnxruntime.InferenceSession(
-        _model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    threads = torch.get_num_threads()
+    session = _session(layers, threads)
     bindings, shape = PerThread(session.io_binding), layers[-1].problem.output_shape
 
     def conv(x: Tensor) -> Tensor:
@@ -39,7 +40,47 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
         session.run_with_iobinding(binding)
         return y
 
+    asked = partial(_profiled, layers, threads)
+    tells(conv, partial(asked, _CALLS), partial(asked, _MEASURED_CALLS))
     return for_contiguous(conv, layers[0].problem.input_shape)
+
+
+def _session(layers: Sequence[GraphLayer], threads: int, profile: str = "") -> Any:
+    """Return a session, which writes a profile at its end if that has a prefix."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # it sends them on Windows only
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.enable_profiling = bool(profile)
+    options.profile_file_prefix = profile
+    return onnxruntime.InferenceSession(
+        _model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _profiled(layers: Sequence[GraphLayer], threads: int, calls: int, x: Tensor) -> Implementation:
+    """Profile calls in a session of their own; the first one, which allocates, does not count."""
+    with TemporaryDirectory(dir=get_temp_dir()) as folder:
+        session = _session(layers, threads, f"{folder}/profile")
+        for _ in range(calls):
+            session.run(None, {"x0": x.detach().numpy()})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    nodes: dict[str, list[float]] = {}
+    for event in events:
+        if event["cat"] == "Node":
+            name = event["args"]["op_name"] + ":nchwc" * ("_nchwc" in event["name"])
+            nodes.setdefault(f"{event['name']} {name}", []).append(event["dur"] / 1e6)
+    names, seconds = [], {True: 0.0, False: 0.0}
+    for node, times in nodes.items():
+        name = node.rpartition(" ")[2]
+        is_conversion = name.startswith(_CONVERSIONS)
+        names += [] if is_conversion else [name]
+        seconds[is_conversion] += median(times[1:])
+    reorders = len(nodes) - len(names)
+    return Implementation(" + ".join(names), reorders, seconds[False], seconds[True])
 
 
 def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed

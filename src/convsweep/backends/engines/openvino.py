@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.engines.adapters import PerThread, for_each_layout
 from convsweep.backends.engines.graph import GraphLayer
 from convsweep.backends.tensor_layout import is_channels_last
 
+_NO_WORK = ("Input", "Const", "Output", "Reshape")  # layers that share memory
+_CONVERSIONS = ("Reorder", "Transpose")
+_MEASURED_CALLS = 20
 _COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than sharing memory
 
 
@@ -43,15 +46,12 @@ def _openvino() -> Any:
 def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
     """Compile for one input layout, which is part of the model: OpenVINO then converts nothing."""
     openvino = _openvino()
-    model = openvino.compile_model(
-        _model(layers, channels_last),
-        "CPU",
-        {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "f32",
-        },
-    )
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    model = openvino.compile_model(_model(layers, channels_last), "CPU", properties)
     shape = _shape_in(layers[-1].problem.output_shape, channels_last)
     run = _infer_and_copy if prod(shape) < _COPIED_BELOW else _infer_into
     requests = PerThread(model.create_infer_request)
@@ -64,7 +64,39 @@ def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
         y = run(request, shape)
         return y.movedim(-1, 1) if channels_last else y
 
-    return conv
+    def measured(x: Tensor) -> Implementation:
+        counting = {**properties, "PERF_COUNT": True}
+        model = openvino.compile_model(_model(layers, channels_last), "CPU", counting)
+        rows = (x.movedim(1, -1) if channels_last else x).detach().numpy()
+        request = model.create_infer_request()
+        for _ in range(_MEASURED_CALLS):
+            request.infer([rows])
+        return _executed(model)
+
+    return tells(conv, lambda x: _executed(model), measured)
+
+
+def _executed(model: Any) -> Implementation:
+    """Return what the model's layers run; their seconds if it counts them, in microseconds."""
+    names: list[str] = []
+    reorders, seconds = 0, {True: 0.0, False: 0.0}
+    for node in model.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        layer, primitive, mean_us = (
+            info[key].astype(str) for key in ("layerType", "primitiveType", "execTimeMcs")
+        )
+        if layer in _NO_WORK:
+            continue
+        _, channels, *size = node.get_output_shape(0)
+        is_conversion = layer in _CONVERSIONS
+        if not is_conversion:
+            names.append(f"{layer}:{primitive.removesuffix('_f32')}")
+        elif min(channels, prod(size)) > 1 and not node.get_friendly_name().endswith("_fake"):
+            reorders += 1
+        if mean_us.isdecimal():
+            seconds[is_conversion] += int(mean_us) / 1e6
+    kernel_s, reorder_s = (seconds[key] if any(seconds.values()) else None for key in (False, True))
+    return Implementation(" + ".join(names), reorders, kernel_s, reorder_s)
 
 
 def _infer_and_copy(request: Any, shape: Sequence[int]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.problems.problem import ConvProblem
@@ -113,6 +113,7 @@ def divided(
 
 
 def convolution(
+    name: str,
     problem: ConvProblem,
     plan: BandPlan,
     parts: int,
@@ -137,4 +138,5 @@ def convolution(
             spread(layout_plan, memory, parts)
         return y
 
-    return conv
+    name = f"{name} taps={plan.taps} panel={PANEL}"
+    return tells_layout(conv, problem.input_shape, (name, 2), (name, 0))

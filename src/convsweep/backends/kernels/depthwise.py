@@ -15,7 +15,7 @@ from convsweep.backends.kernels.depthwise_blocks import blocks_worker
 from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
 from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output
+from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.problems.problem import ConvProblem
@@ -29,6 +29,8 @@ ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
 class KernelWork:
     """One way to compute a problem: a worker, and the parameters of its plan."""
 
+    name: str
+    reorders: int
     worker: Entry
     weights: Tensor  # one row per channel, or per vector of channels
     offsets: list[int]  # of the kernel's lines, in bytes
@@ -66,7 +68,8 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         start(job.work.worker, job.parts, job.record, x, y, scratch)
         return y
 
-    return conv
+    told = [(jobs[planes].work.name, jobs[planes].work.reorders) for planes in (True, False)]
+    return tells_layout(conv, problem.input_shape, *told)
 
 
 def lanes_are_pixels(problem: ConvProblem) -> bool:
@@ -134,6 +137,8 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     band_floats = rows * row_bytes // FLOAT_BYTES
     tile_floats = (out_height // bands + 1) * LANES
     return KernelWork(
+        name=f"planes taps={taps} tile={count}",
+        reorders=0,
         worker=planes_worker(taps, stride_h if taps > 1 else 1, count),
         weights=(kernels.mT if taps > 1 else kernels).flatten(1),
         offsets=across if taps > 1 else _line_offsets(problem, row_bytes, across),
@@ -149,17 +154,24 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
 def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
-    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
+    return _channels_work("rows", 0, problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
 
 
 def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels, transposed from planes and back."""
     pixels = problem.output_size[0] * problem.output_size[1]
-    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
+    return _channels_work("blocks", 2, problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
 
 
 def _channels_work(
-    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
+    name: str,
+    reorders: int,
+    problem: ConvProblem,
+    dense: Tensor,
+    worker: Any,
+    vectors: int,
+    pixel_bytes: int,
+    tile: int,
 ) -> KernelWork:
     """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
     (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
@@ -173,8 +185,11 @@ def _channels_work(
     bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
     band_floats = rows * row_bytes // FLOAT_BYTES
     shape = (taps, stride_w, 1) if taps > 1 else (1, 1, stride_w)
+    count = tile_length(out_width)
     return KernelWork(
-        worker=worker(shape[0], shape[1], tile_length(out_width), shape[2]),
+        name=f"{name} taps={taps} tile={count}",
+        reorders=reorders,
+        worker=worker(shape[0], shape[1], count, shape[2]),
         weights=weights,
         offsets=_line_offsets(problem, row_bytes, across[:1] if taps > 1 else across),
         bands=bands,

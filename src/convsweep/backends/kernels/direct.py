@@ -147,7 +147,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         return DirectMemory(*(tensor.data_ptr() for tensor in (x, panels, start, y, scratch)))
 
     kernels = _convolve_alone, _convolve
-    return convolution(problem, _planned(problem, parts), parts, kernels, memory_of)
+    return convolution("direct", problem, _planned(problem, parts), parts, kernels, memory_of)
 
 
 def _planned(problem: ConvProblem, parts: int) -> BandPlan:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.vectors import (
@@ -123,3 +124,19 @@ def empty_output(shape: Sequence[int], planes: bool) -> Tensor:
         return buffers.empty(shape)
     batch_size, channels, *size = shape
     return buffers.empty((batch_size, *size, channels)).movedim(-1, 1)
+
+
+def tells_layout(
+    conv: Conv, shape: Sequence[int], planes: tuple[str, int], rows: tuple[str, int]
+) -> Conv:
+    """Let a kernel tell its name and conversions of layout, for planes and for rows of pixels.
+
+    A conversion counts once per tensor, although kernels convert block by block.
+    """
+
+    def implementation(x: Tensor) -> Implementation:
+        given, is_planes = as_planes_or_rows(x, shape)
+        name, reorders = planes if is_planes else rows
+        return Implementation(f"{name} lanes={LANES}", reorders + (given is not x))
+
+    return tells(conv, implementation)

@@ -21,6 +21,7 @@ from convsweep.backends.kernels.layouts import (
     empty_output,
     planes_from_rows,
     rows_from_rows,
+    tells_layout,
 )
 from convsweep.backends.kernels.products import PANEL, products
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -145,4 +146,5 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         )  # fmt: skip
         return y
 
-    return conv
+    name, copies = f"product panel={PANEL}", int(max(problem.stride) > 1)
+    return tells_layout(conv, problem.input_shape, (name, 2 + copies), (name, copies))

@@ -201,7 +201,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         tensors = (x, blocks, offsets, none, matrix, start, y, scratch)
         return SeparableMemory(tiles.address, *(tensor.data_ptr() for tensor in tensors))
 
-    return convolution(problem, plan, parts, (_convolve_alone, _convolve), memory_of)
+    return convolution("fused", problem, plan, parts, (_convolve_alone, _convolve), memory_of)
 
 
 def _planned(problem: ConvProblem, parts: int) -> BandPlan:

@@ -17,7 +17,7 @@ _ELEMENTS = 256  # outputs per program
 
 
 @triton.jit
-def _convolve(  # type: ignore[no-untyped-def]
+def _triton_depthwise(  # type: ignore[no-untyped-def]
     x_ptr, w_ptr, bias_ptr, y_ptr,  # w: (C_out, K_h * K_w)
     channels, per_group,  # output channels, in all and per input channel
     height, width, out_height, out_width,
@@ -71,7 +71,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
             problem.out_channels // problem.in_channels,
             *geometry(problem, x, y),
         )
-        _convolve[grid](
+        _triton_depthwise[grid](
             *arguments,
             BIAS=weights.bias is not None,
             PIXELS=pixels,

@@ -21,7 +21,7 @@ _MIN_COLUMNS = 16
 
 
 @triton.jit
-def _multiply(  # type: ignore[no-untyped-def]
+def _triton_gemm(  # type: ignore[no-untyped-def]
     x_ptr, w_ptr, bias_ptr, y_ptr,  # w: (groups, K_h * K_w * C_in / groups, C_out / groups)
     rows, in_channels, out_channels,  # N * H_out * W_out, then channels per group
     height, width, out_height, out_width,
@@ -78,7 +78,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
             *(rows, in_channels, out_channels),
             *geometry(problem, x, y),
         )
-        _multiply[grid](
+        _triton_gemm[grid](
             *arguments,
             BIAS=weights.bias is not None,
             ROWS=_ROWS,

@@ -14,7 +14,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.layouts import empty_output
+from convsweep.backends.kernels.layouts import empty_output, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -75,7 +75,8 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
         phases.start(workers, (record(planes), x, y, tiles, lines), plan.bands, parts)
         return y
 
-    return conv
+    name = f"F({tile}x{tile},3x3) panel={PANEL}"
+    return tells_layout(conv, problem.input_shape, (name, 2), (name, 0))
 
 
 def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
