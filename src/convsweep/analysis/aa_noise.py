@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from scipy import stats
 
 from convsweep.analysis.cases import read_cases
@@ -80,6 +80,11 @@ def _pairs(measurements: DataFrame, suffix: str) -> DataFrame:
         backend=is_variant.map({True: "variant", False: "itself"}).astype("string"),
     )
     return paired[is_variant | has_variant]
+
+
+def are_variants(measurements: DataFrame) -> Series[bool]:
+    """Return a mask of the rows of A/A variants."""
+    return measurements["backend"].str.rpartition("+")[2].isin([_AA_VARIANT, _SLOWED_VARIANT])
 
 
 def _compared(rows: DataFrame) -> DataFrame:

@@ -100,6 +100,11 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(one.mean - other.mean, np.sqrt(ours + theirs), both)
 
 
+def with_drift(found: Estimate, drift: Estimate | None) -> Estimate:
+    """Return an estimate of one run with the drift between runs, if that is known."""
+    return found if drift is None else difference(found, drift)
+
+
 def weighted_mean(logs: Array, weights: Array) -> Estimate:
     """Return the weighted sum over cases of each case's mean over its passes.
 

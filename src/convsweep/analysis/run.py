@@ -9,7 +9,16 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from convsweep.analysis.cases import RowsByRole, read_cases, split
-from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
+from convsweep.analysis.estimates import (
+    UNKNOWN,
+    Array,
+    Estimate,
+    Interval,
+    equal_mean,
+    interval,
+    total,
+    with_drift,
+)
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
@@ -34,6 +43,7 @@ class Run(NamedTuple):
     separable_parts: DataFrame = pd.DataFrame()
     """Parts of separable layers, each timed alone; their `label` is that of the problem."""
     other_shards_cases: int = 0  # number of missing cases that belong to other shards
+    drift: Estimate | None = None  # of speedups between runs, if known
 
     @property
     def backends(self) -> list[str]:
@@ -141,7 +151,7 @@ def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     if speedups.empty:
         return MeanSpeedup(UNKNOWN, 0)
     logs = np.log(speedups.to_numpy(dtype="float64"))
-    return MeanSpeedup(interval(equal_mean(logs)), len(speedups))
+    return MeanSpeedup(interval(with_drift(equal_mean(logs), run.drift)), len(speedups))
 
 
 def mac_ratio(run: Run) -> Series:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
-from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate
+from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate, with_drift
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
 from convsweep.analysis.verdicts import verdicts
@@ -31,12 +31,16 @@ _MORE_COLUMNS = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")
 
 
 def summarize(
-    measurements: DataFrame, baseline: str = BASELINE, margin: float = MARGIN
+    measurements: DataFrame,
+    baseline: str = BASELINE,
+    margin: float = MARGIN,
+    drift: Estimate | None = None,
 ) -> DataFrame:
     """Return one row per case: its time over the passes and its speedup over `baseline`.
 
     A speedup is the geometric mean over passes of baseline seconds / backend seconds, paired by
     pass. Its interval is uncorrected; its verdict is corrected for the number of speedups.
+    Both contain the `drift` between runs if it is known.
     """
     cases = read_cases(measurements, baseline)
     summary = cases.info
@@ -47,6 +51,7 @@ def summarize(
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
+    speedups = with_drift(speedups, drift)
     summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)

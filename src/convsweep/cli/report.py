@@ -14,7 +14,7 @@ from convsweep.cli import options, output
 @options.out("Folder of the report (default reports/RUN).")
 @options.max_error
 @click.option("--with", "others", metavar="RUN", type=options.path, multiple=True,
-              help="Noise run or accuracy study to report too.")  # fmt: skip
+              help="Noise run, accuracy study or repetition: three runs show drift.")  # fmt: skip
 def report(run_dir: Path, out: Path | None, max_error: str | None, others: tuple[Path, ...]) -> int:
     """Write a run's report and figures, from its files alone."""
     from convsweep.report.build import write_report

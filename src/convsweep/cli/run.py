@@ -121,7 +121,8 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     Compares backends (torch_conv by default) with themselves, and with themselves plus 5 % more
     work, on --grid noise or other cases. A difference between equals is a false alarm; a 5 %
     difference that is not found is too small for this machine. `report --with` adds the result to
-    the report of another run.
+    the report of another run. Three noise runs of two backends or more also show the drift between
+    runs, which widens the intervals of that report.
     """
     from convsweep.system import forkserver
 

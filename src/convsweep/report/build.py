@@ -8,8 +8,9 @@ from pathlib import Path
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.aa_noise import measure_noise
+from convsweep.analysis.aa_noise import are_variants, measure_noise
 from convsweep.analysis.cases import filter_by_error, split
+from convsweep.analysis.drift import Drift, measure_drift
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import Advice, read_advice
 from convsweep.analysis.run import Run, read_run
@@ -33,6 +34,7 @@ from convsweep.report.sections import (
 )
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.machines import lacks
+from convsweep.results.schema import BASELINE
 from convsweep.results.store import RunFolder
 
 _LONGEST_TABLE = 16  # rows on the first screen
@@ -57,26 +59,30 @@ def write_report(
         out: folder of the report; an older report is replaced.
         baseline: backend that speedups are relative to; by default that of the run.
         max_error: largest relative error; cases beyond it are left out.
-        others: folders of noise runs and accuracy studies that get a section each.
+        others: folders of noise runs and accuracy studies, which get a section each, and of
+            repetitions. Three runs of the same cases show the drift between runs.
 
     Raises:
         ValueError: `run_dir` or another one is not such a run, no case has a time, there are no
             errors to filter by, or `out` is not writable. Nothing is written.
     """
     folder = RunFolder(run_dir)
-    further = [_further_section(RunFolder(path)) for path in others]
     if accuracy.is_accuracy_run(folder):
         if max_error is not None:
             raise ValueError(f"{folder} is an accuracy study: --max-error needs convolutions")
-        return _write_study(folder, further, out)
+        return _write_study(folder, _read_others(folder, others)[0], out)
     measurements, left_out = folder.measurements, ""
     if measurements.empty:
         raise ValueError(f"{folder} has no measurements to report")
     if max_error is not None:
         measurements, left_out = filter_by_error(measurements, max_error)
     request = folder.request
-    summary = summarize(measurements, baseline or request.baseline, request.margin)
+    baseline = baseline or request.baseline
+    further, drift = _read_others(folder, others, baseline)
+    error = drift and drift.error
+    summary = summarize(measurements, baseline, request.margin, error)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
+    run = run._replace(drift=error)
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
@@ -90,7 +96,7 @@ def write_report(
     if pictures:
         sections.append(Section("Figures", "Further figures of this run.", pictures=pictures))
     rows = label_cases(split(measurements).requested)
-    sections += _evidence_sections(run, rows, folder)
+    sections += _evidence_sections(run, rows, folder, drift)
     wrong = [
         *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *([left_out] if left_out else []),
@@ -162,11 +168,34 @@ def _write_study(folder: RunFolder, further: Sequence[Section], out: Path) -> Pa
     return write_pages(out, _with_leading_evidence(page))
 
 
-def _further_section(folder: RunFolder) -> Section:
-    """Return the section on a noise run or an accuracy study that the user names.
+def _read_others(
+    folder: RunFolder, paths: Sequence[Path], baseline: str = BASELINE
+) -> tuple[list[Section], Drift | None]:
+    """Return the sections on the runs that the user names, and the drift between all runs.
 
     Raises:
-        ValueError: it is neither, or not complete.
+        ValueError: a run has neither a section nor a part in the drift.
+    """
+    others = [*map(RunFolder, paths)]
+    sections = [_further_section(other) for other in others]
+    timed = {one.path.resolve(): one for one in (folder, *others)
+             if not accuracy.is_accuracy_run(one)}  # fmt: skip
+    drift = measure_drift([one.measurements for one in timed.values()], baseline)
+    used = {path for place, path in enumerate(timed) if drift and place in drift.runs}
+    for other, section in zip(others, sections, strict=True):
+        if section is None and other.path.resolve() not in used:
+            raise ValueError(
+                f"--with {other}: neither a noise run nor an accuracy study, nor one of three runs "
+                "of the same cases in one environment"
+            )
+    return [section for section in sections if section], drift
+
+
+def _further_section(folder: RunFolder) -> Section | None:
+    """Return the section on a noise run or an accuracy study; None for another run.
+
+    Raises:
+        ValueError: it is not complete.
     """
     if accuracy.is_accuracy_run(folder):
         with drawing_style():
@@ -174,6 +203,8 @@ def _further_section(folder: RunFolder) -> Section:
         if section is not None:
             return section._replace(title=f"{section.title}: {folder.name}")
     try:
+        if len(folder.measurements) and not are_variants(folder.measurements).any():
+            return None
         found = noise.sentences(measure_noise(folder.measurements), [])
     except ValueError as error:
         raise ValueError(f"--with {folder}: {error}") from None
@@ -207,7 +238,9 @@ def _strategy_sections(run: Run, shown: Run, comparisons: Comparisons) -> list[S
     return [section for section in sections if section is not None]
 
 
-def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Section]:
+def _evidence_sections(
+    run: Run, rows: DataFrame, folder: RunFolder, drift: Drift | None
+) -> list[Section]:
     """Return the tables of all cases; `rows` are the labelled measurements."""
     problems, most = len(run.cases.groupby(["setting", "label"])), tables.MOST_PROBLEMS
     some = f" of the {most} slowest of {problems} problems" if problems > most else ""
@@ -222,7 +255,21 @@ def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Sec
         ("Unsteady cases", _UNSTEADY, tables.unsteady_table(run)),
         ("Cases without a time", f"{absent} of {len(run.cases)} have no time.",
          tables.absent_table(run)),
-        ("Run and machine", "Intervals cover repeated passes on this machine and day, not others.",
+        ("Run and machine", _validity(run, drift),
          tables.run_table(run, rows["pass_index"].nunique(), folder.environment)),
     ]  # fmt: skip
     return [Section(title, text, [("", table)]) for title, text, table in found if table.rows]
+
+
+def _validity(run: Run, drift: Drift | None) -> str:
+    """Return a sentence on what the intervals contain."""
+    if drift is None:
+        return (
+            "Intervals hold within this run: report --with adds the drift between runs, "
+            "which takes two repetitions."
+        )
+    deviation, low, high = map(formatting.percent, drift.deviation)
+    return (
+        f"Speedups over {run.baseline} drift by {deviation} between {len(drift.runs)} runs (95 % "
+        f"confidence: {low} to {high}), which their intervals and verdicts contain."
+    )

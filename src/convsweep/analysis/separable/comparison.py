@@ -13,9 +13,11 @@ import numpy as np
 from convsweep.analysis.estimates import (
     UNKNOWN,
     Array,
+    Estimate,
     Interval,
     equal_mean,
     interval,
+    with_drift,
 )
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (
@@ -111,12 +113,13 @@ class SeparableComparison:
     replacements: Sequence[Replacement]
     log_s: Mapping[str, Array]
     """`standard, separable, depthwise, pointwise`: (replacements, passes); NaN is no time."""
+    drift: Estimate | None = None
 
     @cached_property
     def speedup(self) -> Interval:
         """Geometric mean of the speedups."""
         logs = self.log_s[STANDARD] - self.log_s[SEPARABLE]
-        return interval(equal_mean(logs)) if len(logs) else UNKNOWN
+        return interval(with_drift(equal_mean(logs), self.drift)) if len(logs) else UNKNOWN
 
     @cached_property
     def mac_ratio(self) -> float:
@@ -152,7 +155,7 @@ class SeparableComparison:
 
     def _select(self, places: Sequence[int]) -> SeparableComparison:
         logs = {name: logs[places] for name, logs in self.log_s.items()}
-        return SeparableComparison([self.replacements[i] for i in places], logs)
+        return SeparableComparison([self.replacements[i] for i in places], logs, self.drift)
 
 
 Comparisons = Mapping[str, SeparableComparison]  # by setting

@@ -65,7 +65,7 @@ def compare_separable(run: Run) -> SeparableComparison:
         )
         for i, (problem, standard, separable) in enumerate(pairs)
     ]
-    return SeparableComparison(replacements, log_s)
+    return SeparableComparison(replacements, log_s, run.drift)
 
 
 def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _Case]]:

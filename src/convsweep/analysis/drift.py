@@ -1,0 +1,84 @@
+"""Differences between repeated runs beyond those between the passes of a run.
+
+Reasons: docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+from scipy import stats
+
+from convsweep.analysis.aa_noise import are_variants
+from convsweep.analysis.cases import read_cases, split
+from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, Interval, estimate
+from convsweep.results.schema import CASE_COLUMNS
+
+_LEAST_RUNS = 3
+
+
+class Drift(NamedTuple):
+    """Part of a speedup that a run has on its own, estimated from repeated runs."""
+
+    runs: Collection[int]  # places of the runs that it is estimated from
+    deviation: Interval  # standard deviation of the log speedup
+    error: Estimate  # to be subtracted from an estimate of one run, which widens its interval
+
+
+def measure_drift(runs: Sequence[DataFrame], baseline: str) -> Drift | None:
+    """Return the drift between runs; None if no comparison is in three runs of one machine.
+
+    The variance between runs less the mean squared standard error of a run, over all comparisons.
+
+    Args:
+        runs: measurements; A/A variants are left out, because they drift as their originals.
+        baseline: backend that speedups are relative to.
+    """
+    if len(runs) < _LEAST_RUNS:
+        return None
+    found = pd.concat([_speedups(rows, baseline).assign(run=i) for i, rows in enumerate(runs)])
+    by_case = found.groupby([*CASE_COLUMNS], dropna=False)
+    found = found.assign(case=by_case.ngroup(), runs=by_case["run"].transform("size"))
+    found["log"] -= by_case["log"].transform("mean")
+    found = found[found["runs"] >= _LEAST_RUNS]
+    if found.empty:
+        return None
+    weights = 1 - 1 / found["runs"]
+    between = float((found["log"] ** 2).sum() / weights.sum())
+    within = float(np.average(found["error"] ** 2, weights=weights))
+    logs = found.pivot(index="run", columns="case", values="log").fillna(0).to_numpy()
+    degrees = _degrees(logs)
+    tails = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], degrees) / degrees
+    ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
+    deviation = Interval(*map(float, ends))
+    # Those of the difference (Satterthwaite 1946), of which the passes have many.
+    left = max(1.0, degrees * (deviation.value**2 / between) ** 2) if between else 1.0
+    error = Estimate(np.array(0.0), np.array(deviation.value), np.array(left))
+    return Drift({*found["run"]}, deviation, error)
+
+
+def _degrees(logs: Array) -> float:
+    """Return the degrees of freedom of the variance between runs; `logs` is (runs, comparisons).
+
+    Comparisons of one run drift together. The trace of their squared covariance is the unbiased
+    one of Srivastava 2005; the limits are those of equal and of independent comparisons.
+    """
+    runs, comparisons = len(logs) - 1, logs.shape[1]
+    products = logs @ logs.T / runs
+    trace, squared = products.trace(), (products**2).sum()
+    squared = runs**2 * (squared - trace**2 / runs) / ((runs - 1) * (runs + 2))
+    independent = trace**2 / squared if squared > 0 else 1.0
+    return float(runs * np.clip(independent, 1, comparisons))
+
+
+def _speedups(rows: DataFrame, baseline: str) -> DataFrame:
+    """Return the logarithm of the speedup and its standard error, per case that has both."""
+    rows = split(rows).requested
+    cases = read_cases(rows[~are_variants(rows)], baseline)
+    found = estimate(cases.log_speedup)
+    table = cases.info[[*CASE_COLUMNS]].assign(log=found.mean, error=found.standard_error)
+    return table[~cases.is_baseline & ~np.isnan(found.standard_error)]
