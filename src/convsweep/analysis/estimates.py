@@ -146,9 +146,14 @@ def total(logs: Array, counts: Array) -> Estimate:
 
 def bounds(found: Estimate) -> Array:
     """Return value, low and high end of Student's 95 % interval, no longer as logarithms."""
-    half = stdtrit(found.degrees, (1 + CONFIDENCE) / 2) * found.standard_error
+    half = half_width(found)
     with np.errstate(over="ignore"):
         return np.asarray(np.exp([found.mean, found.mean - half, found.mean + half]))
+
+
+def half_width(found: Estimate) -> Array:
+    """Return half the width of Student's 95 % interval, of logarithms or of plain values."""
+    return np.asarray(stdtrit(found.degrees, (1 + CONFIDENCE) / 2) * found.standard_error)
 
 
 def interval(found: Estimate) -> Interval:

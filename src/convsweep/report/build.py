@@ -15,6 +15,7 @@ from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import Advice, read_advice
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
+from convsweep.analysis.separable.gap import find_gaps, gap_table
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables
@@ -33,6 +34,7 @@ from convsweep.report.sections import (
     settings,
 )
 from convsweep.report.summary_text import summary_sentences
+from convsweep.results.files import spreadsheet_csv
 from convsweep.results.machines import lacks
 from convsweep.results.schema import BASELINE
 from convsweep.results.store import RunFolder
@@ -86,11 +88,12 @@ def write_report(
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
+    gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
     advised = read_advice(folder)
     of_networks = None if advised else network_totals.read_networks(run, folder.networks)
     with drawing_style():
         networks = _network_sections(run, folder, advised, of_networks)
-        strategies = _strategy_sections(run, shown, comparisons)
+        strategies = _strategy_sections(run, shown, comparisons, gaps)
         pictures = plots.figures(shown)
     sections = [*networks, *strategies, *further]
     if pictures:
@@ -105,7 +108,8 @@ def write_report(
     ]
     found = network_totals.sentences(of_networks) if of_networks else []
     found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
-    titles = (families.TITLE, *([] if networks else [claims.TITLE]))
+    titles = [families.TITLE, *([] if networks else [claims.TITLE])]
+    titles += [separable.TITLE] if any(gaps.values()) else []
     also = [one.sentence for one in strategies if one.title in titles]
     sentences = summary_sentences(run, comparisons, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
@@ -115,7 +119,10 @@ def write_report(
     else:
         sections[-1] = sections[-1]._replace(note=f"{sections[-1].note} {note}".strip())
     title = f"Convolution benchmark: {folder.name}"
-    page = Page(title, top, sections, explore.explore_page(run, title))
+    beside = {"explore.html": explore.explore_page(run, title)}
+    if any(gaps.values()):
+        beside["separable_gap.csv"] = spreadsheet_csv(gap_table(gaps))
+    page = Page(title, top, sections, beside)
     return write_pages(out, _with_leading_evidence(page))
 
 
@@ -226,10 +233,12 @@ def _network_sections(
     return [section for section in sections if section is not None]
 
 
-def _strategy_sections(run: Run, shown: Run, comparisons: Comparisons) -> list[Section]:
+def _strategy_sections(
+    run: Run, shown: Run, comparisons: Comparisons, gaps: separable.Gaps
+) -> list[Section]:
     """Return the sections on strategies that the data allow; means are of the cases in `shown`."""
     sections = [
-        separable.section(shown, comparisons),
+        separable.section(shown, comparisons, gaps),
         settings.section(run),
         families.section(run),
         roofline.section(shown, comparisons),

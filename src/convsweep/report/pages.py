@@ -64,7 +64,7 @@ class Page(NamedTuple):
     title: str
     overview: Overview = Overview()
     sections: Sequence[Section] = ()
-    explore: str = ""  # HTML of the page beside it
+    beside: Mapping[str, str] = {}  # further files, by name
 
     @property
     def pictures(self) -> Iterator[Picture]:
@@ -84,7 +84,7 @@ def require_report_folder(out: Path) -> None:
 
 
 def write_pages(out: Path, page: Page) -> Path:
-    """Write report.md, report.html, explore.html and the figures; return the path of report.html.
+    """Write report.md, report.html, the figures and further files; return the path of report.html.
 
     The pages and figures of an older report in `out` are replaced.
 
@@ -100,8 +100,7 @@ def write_pages(out: Path, page: Page) -> Path:
         .render(page=page, images=inline)
         for kind in ("md", "html")
     }
-    if page.explore:
-        texts["explore.html"] = page.explore
+    texts |= page.beside
     try:
         _write(out, texts, images)
     except OSError as error:
@@ -151,5 +150,5 @@ def _write(out: Path, texts: dict[str, str], images: dict[str, bytes]) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     for name in set(re.findall(r"\]\(figures/(\w+)\.png\)", older)) - set(images):
         (out / "figures" / f"{name}.png").unlink(missing_ok=True)
-    if "explore.html" not in texts:
-        (out / "explore.html").unlink(missing_ok=True)
+    for name in {"explore.html", "separable_gap.csv"} - texts.keys():
+        (out / name).unlink(missing_ok=True)

@@ -99,7 +99,7 @@ def test_without_parts_and_roofline_only_the_speedup_is_reported(read: Read) -> 
         assert all(math.isnan(share.value) for share in r.shares.values())
     assert compare_separable(run).explanation is None
     assert roofline_section(run, compare_settings(run)) is None
-    found = section(run, compare_settings(run))
+    found = section(run, compare_settings(run), {})
     assert found is not None
     assert len(found.tables) == 2  # thresholds and speedups
     assert "of the MAC ratio" in found.sentence
@@ -129,7 +129,7 @@ def test_two_layers_may_share_a_part(read: Read) -> None:
 def test_without_replacements_there_is_no_section(read: Read, backends: tuple) -> None:
     run = read(made.rows(PROBLEMS, backends=backends))
     assert compare_separable(run).replacements == []
-    assert section(run, compare_settings(run)) is None
+    assert section(run, compare_settings(run), {}) is None
 
 
 def test_separable_is_no_replacement_of_itself(read: Read) -> None:
@@ -137,7 +137,7 @@ def test_separable_is_no_replacement_of_itself(read: Read) -> None:
 
 
 def test_the_tables_have_a_row_a_problem_and_no_missing_number(usual: Run) -> None:
-    found = section(usual, compare_settings(usual))
+    found = section(usual, compare_settings(usual), {})
     assert found is not None
     (_, thresholds), *others = found.tables
     assert len(thresholds.rows) == len({problem.input_size for problem in PROBLEMS})
@@ -164,7 +164,7 @@ def test_settings_are_reported_apart(read: Read) -> None:
         for row in study_of.rows(PROBLEMS, study_of.near_ceilings(standard=0.3))
     ]
     run = read(rows + slow)
-    found = section(run, compare_settings(run))
+    found = section(run, compare_settings(run), {})
     assert found is not None
     assert found.sentence.startswith("On cpu, 1 thread:")
     assert all(table.heads[0] == "setting" for _, table in found.tables)

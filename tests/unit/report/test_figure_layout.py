@@ -117,6 +117,10 @@ RUNS: dict[str, Callable[[], list[Row]]] = {
     "network": made.network,
     "usual": lambda: study_of.rows(made.grid((8, 32, 128), (14, 28, 56), (3, 5))),
     "two settings": lambda: in_settings(study_of.rows(made.grid((8, 128), (14, 28), (3,)))),
+    "traced": lambda: study_of.traced(
+        in_settings(study_of.rows(made.grid((8, 32, 128), (14, 28), (3,)), passes=2, noise=0.2))
+    ),
+    "traced layer": lambda: study_of.traced(study_of.rows([made.square(8, 7, 3)], passes=1)),
     "whole networks": synthetic_networks.rows,
     "families": families_of_long_names,
     "many axes": many_axes,

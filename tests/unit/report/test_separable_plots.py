@@ -238,7 +238,7 @@ def test_the_section_has_its_figures_in_order(tmp_path: Path) -> None:
     problems = made.grid((8, 32), (14, 28), (3,))
     run = read(tmp_path / "run", study_of.rows(problems, passes=1))
     with drawing_style():
-        section = study_section.section(run, compare_settings(run))
+        section = study_section.section(run, compare_settings(run), {})
     assert section is not None
     names = [picture.name for picture in section.pictures]
     assert names == ["predicted_speedup_separable", "crossover", "separable_parts"]

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
+from convsweep.report.build import write_report
 from convsweep.report.sections.separable import explanation
-from convsweep.report.summary_text import summary_sentences, verdict_sentences
+from convsweep.report.summary_text import MOST_WORDS, summary_sentences, verdict_sentences
 from convsweep.results.schema import ROOFLINE, Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
@@ -100,3 +102,28 @@ def test_no_sentence_has_a_missing_number(read: Read, passes: int) -> None:
 def test_without_separable_nothing_is_said_of_it(read: Read) -> None:
     run = read(made.rows(PROBLEMS, backends=("torch_conv", "im2col")))
     assert not any("separable" in text for text in summary_sentences(run, compare_settings(run)))
+
+
+def test_the_gap_is_on_the_page_and_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.report.plots.style.DPI", 30)
+    rows = [
+        replace(row, memory_format=name, median_s=row.median_s and share * row.median_s)
+        for name, share in (("contiguous", 1.0), ("channels_last", 0.6))
+        for row in study_of.rows(made.grid((8, 32), (14,), (3,)))
+    ]
+    out = tmp_path / "out"
+    write_report(made.write(tmp_path / "run", study_of.traced(rows)), out)
+    text = (out / "report.md").read_text()
+    [sentence] = {one for one in text.splitlines() if "largest cost" in one if one[0] != "-"}
+    assert f"- {sentence}" in text.splitlines()  # of the first screen
+    assert len(sentence.split()) <= MOST_WORDS
+    assert "channels_last makes it" in sentence
+    table = pd.read_csv(out / "separable_gap.csv")
+    assert table.groupby(["setting", "label"])["share"].sum().to_list() == pytest.approx([1] * 4)
+    untraced = study_of.rows(made.grid((8,), (14,), (3,)))
+    write_report(made.write(tmp_path / "older", untraced, made.ENVIRONMENT), out)
+    assert not (out / "separable_gap.csv").exists()
+    lines = (out / "report.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("Not covered by this run: kernels and reord")]

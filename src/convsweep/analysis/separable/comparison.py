@@ -37,6 +37,8 @@ class SeparablePart:
 
     problem: ConvProblem
     attainable_s: float  # seconds that the roofline allows; NaN if the roofline was not measured
+    kernel_s: float  # seconds per call in the computing kernels; NaN if unknown
+    reorder_s: float  # seconds per call in reorders and copies; NaN if unknown
 
 
 @dataclass(frozen=True)

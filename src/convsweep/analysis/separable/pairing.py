@@ -85,9 +85,11 @@ def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _C
 
 
 def _part(problem: ConvProblem, case: _Case | None) -> SeparablePart:
-    """Return one convolution with the time that its roofline allows; NaN if it has no case."""
-    attainable_s = case["roofline_fraction"] * case["median_s"] if case else np.nan
-    return SeparablePart(problem, attainable_s)
+    """Return one convolution with what is known of its time; NaN if it has no case."""
+    if case is None:
+        return SeparablePart(problem, np.nan, np.nan, np.nan)
+    attainable_s = case["roofline_fraction"] * case["median_s"]
+    return SeparablePart(problem, attainable_s, case["kernel_s"], case["reorder_s"])
 
 
 def _log_times(run: Run, cases: Sequence[_Case | None]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
@@ -12,21 +12,34 @@ from convsweep.analysis.separable.comparison import (
     Replacement,
     SeparableComparison,
 )
+from convsweep.analysis.separable.gap import CAUSES, PREDICTED, Gap, largest_cause, remedies
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE, SEPARABLE_PARTS
 from convsweep.report.pages import Section
-from convsweep.report.plots import MOST_SETTINGS, crossover, predicted_speedup, separable_parts
+from convsweep.report.plots import (
+    MOST_SETTINGS,
+    crossover,
+    predicted_speedup,
+    separable_parts,
+    waterfall,
+)
 from convsweep.report.plots.style import Picture
-from convsweep.report.summary_text import first_sentence
+from convsweep.report.summary_text import MOST_WORDS, first_sentence
 from convsweep.report.table import Table
 
+TITLE = "Separable layers"
+Gaps = Mapping[str, Sequence[Gap]]  # by setting
 _NOTE = (
     "The MAC ratio, 1 / (1 / C_out + 1 / k²), is the speedup expected from the MAC count. Parts "
     "are timed alone, with their input in the caches."
 )
+_GAP_NOTE = (
+    "Kernels and reorders are traced in one pass, the rest of a call is its fixed cost; "
+    "unattributed is both parts together beyond each alone. separable_gap.csv has intervals."
+)
 _MOST_PROBLEMS = 24
 
 
-def section(run: Run, comparisons: Comparisons) -> Section | None:
+def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
     """Return the section; None if no replacement was timed."""
     replacements = [
         (setting, r) for setting, found in comparisons.items() for r in found.replacements
@@ -34,8 +47,9 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
     if not replacements:
         return None
     return Section.of_settings(
-        "Separable layers",
-        first_sentence({name: explanation(found) for name, found in comparisons.items()}),
+        TITLE,
+        gap_sentence(run, gaps)
+        or first_sentence({name: explanation(found) for name, found in comparisons.items()}),
         [
             ("Channels from which on they are always faster", _threshold_table(comparisons)),
             (
@@ -44,20 +58,24 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
                 else "Each problem",
                 _problem_table(replacements),
             ),
+            (f"{SEPARABLE}'s time in parts", _gap_table(gaps)),
         ],
         {
-            name: _pictures(run.within(name), found.headline)
+            name: _pictures(run.within(name), found.headline, gaps.get(name, ()))
             for name, found in [*comparisons.items()][:MOST_SETTINGS]
         },
-        _NOTE,
+        f"{_NOTE} {_GAP_NOTE}" if any(gaps.values()) else _NOTE,
     )
 
 
-def _pictures(run: Run, comparison: SeparableComparison) -> Sequence[Picture | None]:
+def _pictures(
+    run: Run, comparison: SeparableComparison, gaps: Sequence[Gap]
+) -> Sequence[Picture | None]:
     return (
         predicted_speedup.draw(run, SEPARABLE),
         crossover.draw(run, comparison),
         separable_parts.draw(comparison),
+        waterfall.draw(gaps),
     )
 
 
@@ -86,6 +104,38 @@ def _problem_table(replacements: list[tuple[str, Replacement]]) -> Table:
         if (setting, r) in largest
     ]  # fmt: skip
     return Table.by_setting(("setting", "problem", *numbers, "verdict"), rows, numbers)
+
+
+def _gap_table(gaps: Gaps) -> Table:
+    """Return one row per problem, of those with the most MACs: shares of the layer's time."""
+    numbers = ("measured speedup", PREDICTED, *CAUSES)
+    every = [(setting, gap) for setting, own in gaps.items() for gap in own]
+    largest = sorted(every, key=lambda one: -one[1].replacement.problem.macs)[:_MOST_PROBLEMS]
+    rows: list[tuple[str, ...]] = [
+        (setting, gap.replacement.label, formatting.speedup(gap.replacement.speedup.value),
+         *(formatting.percent(share.value) for share in (gap.predicted, *gap.causes.values())))
+        for setting, gap in every
+        if (setting, gap) in largest
+    ]  # fmt: skip
+    return Table.by_setting(("setting", "problem", *numbers), rows, numbers)
+
+
+def gap_sentence(run: Run, gaps: Gaps) -> str:
+    """Return the largest cause in the first setting that has one, and what helped most."""
+    for setting, own in gaps.items():
+        if cause := largest_cause(own):
+            where = f"On {setting}: beyond" if len(gaps) > 1 else "Beyond"
+            text = (
+                f"{where} its MACs, {SEPARABLE}'s largest cost is {cause.name} in {cause.layers} "
+                f"of {formatting.count(len(own), 'problem')}"
+            )
+            for name, speedup in remedies(run).items():
+                for number in (formatting.speedup(*speedup), formatting.speedup(speedup.value)):
+                    longer = f"{text}; {name} makes it {number} as fast"
+                    if len(longer.split()) <= MOST_WORDS:
+                        return f"{longer}."
+            return f"{text}."
+    return ""
 
 
 def explanation(comparison: SeparableComparison) -> list[str]:

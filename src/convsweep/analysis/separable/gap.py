@@ -1,0 +1,143 @@
+"""Gap between predicted and measured time of separable layers, divided into its causes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pandas import DataFrame
+
+from convsweep.analysis.estimates import Array, Interval, estimate, half_width
+from convsweep.analysis.run import Run, mean_speedup
+from convsweep.analysis.separable.comparison import STANDARD, Replacement, SeparableComparison
+from convsweep.analysis.settings import setting_speedups
+from convsweep.problems.separable import FACTORED, SEPARABLE, SEPARABLE_PARTS
+from convsweep.results.schema import BATCH_SIZE
+
+PREDICTED = "predicted from MACs"
+CAUSES = (
+    "standard's overhead", "roofline of the parts", *(f"{name} kernel" for name in SEPARABLE_PARTS),
+    "reorders", "fixed cost per call", "unattributed",
+)  # fmt: skip
+_MOST_TRACED = 1.25  # of a median time: a longer trace was disturbed
+
+
+class Gap(NamedTuple):
+    """Time of one separable layer in parts: the predicted one, then the causes of the rest.
+
+    Parts are shares of the layer's time and add up to 1. A cause that saves time is negative.
+    """
+
+    replacement: Replacement
+    predicted: Interval
+    causes: Mapping[str, Interval]
+
+    @property
+    def largest(self) -> str:
+        """The cause that costs most."""
+        return max(self.causes, key=lambda name: self.causes[name].value)
+
+
+def find_gaps(comparison: SeparableComparison) -> list[Gap]:
+    """Return the gap of each replacement of which kernels, reorders and rooflines are known."""
+    gaps = []
+    for place, one in enumerate(comparison.replacements):
+        names = (STANDARD, *SEPARABLE_PARTS)
+        ratios = [one.speedup.value, *(one.shares[name].value for name in SEPARABLE_PARTS)]
+        seconds = dict(zip(names, one.separable.value * np.array(ratios), strict=True))
+        if all(_is_known(one, name, seconds[name]) for name in names):
+            seconds[SEPARABLE] = np.float64(one.separable.value)
+            by_pass = {name: np.exp(logs[place]) for name, logs in comparison.log_s.items()}
+            values = _shares(one, seconds)
+            widths = half_width(estimate(_shares(one, by_pass)))
+            ends = np.array([values, values - widths, values + widths]).T.tolist()
+            predicted, *causes = (Interval(*own) for own in ends)
+            gaps.append(Gap(one, predicted, dict(zip(CAUSES, causes, strict=True))))
+    return gaps
+
+
+def _is_known(one: Replacement, name: str, seconds: float) -> bool:
+    """Return whether a part has a roofline and a trace that agrees with its time."""
+    part = one.parts[name]
+    return part.attainable_s > 0 and part.kernel_s + part.reorder_s <= _MOST_TRACED * seconds
+
+
+def _shares(one: Replacement, seconds: Mapping[str, Array]) -> Array:
+    """Return the predicted time and all causes, as shares of the separable layer's time.
+
+    A part needs the time of its MACs at the rate of the standard layer's kernel, or that of its
+    roofline if it is longer.
+    """
+    parts = {name: one.parts[name] for name in SEPARABLE_PARTS}
+    predicted_s = seconds[STANDARD] / one.mac_ratio
+    of_macs = {name: one.standard.kernel_s * part.problem.macs / one.problem.macs
+               for name, part in parts.items()}  # fmt: skip
+    least = {name: max(own, parts[name].attainable_s) for name, own in of_macs.items()}
+    kernels_s, reorders_s = (
+        sum(getattr(part, column) for part in parts.values())
+        for column in ("kernel_s", "reorder_s")
+    )
+    alone_s = sum(seconds[name] for name in parts)
+    steps = [
+        predicted_s,
+        sum(of_macs.values()) - predicted_s,
+        sum(least.values()) - sum(of_macs.values()),
+        *(part.kernel_s - least[name] for name, part in parts.items()),
+        reorders_s,
+        alone_s - kernels_s - reorders_s,
+        seconds[SEPARABLE] - alone_s,
+    ]
+    return np.array([step / seconds[SEPARABLE] for step in steps])
+
+
+class LargestCause(NamedTuple):
+    """Cause that costs most in most of the layers that are slower than predicted."""
+
+    name: str
+    layers: int
+    slower: int  # than predicted
+
+
+def largest_cause(gaps: Sequence[Gap]) -> LargestCause | None:
+    """Return the most frequent largest cause; None if no layer is slower than predicted."""
+    slower = [gap.largest for gap in gaps if gap.predicted.value < 1]
+    for name, layers in Counter(slower).most_common(1):
+        return LargestCause(name, layers, len(slower))
+    return None
+
+
+def remedies(run: Run) -> dict[str, Interval]:
+    """Return how much faster than `separable` in the first setting others are, the best first.
+
+    They are memory formats, batch sizes and other backends that compute the same layer.
+    """
+    own = run._replace(cases=run.cases[run.cases["backend"] == SEPARABLE])
+    found = {
+        one.value: one.speedup
+        for one in reversed(setting_speedups(own))
+        if one.axis in ("memory_format", BATCH_SIZE)
+    }
+    first = run.within(run.settings[0])._replace(baseline=SEPARABLE)
+    for name in first.backends:
+        if name.startswith(FACTORED) and name != SEPARABLE:
+            found[name] = mean_speedup(first, name).interval
+    best = sorted(found, key=lambda name: -found[name].value)
+    return {name: found[name] for name in best if found[name].low > 1 + run.margin}
+
+
+def gap_table(gaps: Mapping[str, Sequence[Gap]]) -> DataFrame:
+    """Return one row per setting, layer and part of its time."""
+    return DataFrame([
+        {
+            "setting": setting, "label": one.label, "problem": one.problem.label,
+            "separable_s": one.separable.value, "speedup": one.speedup.value,
+            "mac_ratio": one.mac_ratio,
+            "part": name, "share": share.value, "ci_low": share.low, "ci_high": share.high,
+        }
+        for setting, own in gaps.items()
+        for gap in own
+        for one in [gap.replacement]
+        for name, share in {PREDICTED: gap.predicted, **gap.causes}.items()
+    ])  # fmt: skip
