@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ STEPS = {
     "input_transform": "spectrum of the image or of its tiles",
     "product": "matrix products",
     "output_transform": "image of a spectrum or of the spectra of tiles",
-    "shift": "results of one tap moved to their outputs and added",
+    "shift": "results of one tap added to the outputs that they belong to",
     "depthwise": "depthwise convolution",
     "pointwise": "1x1 convolution",
     "bias": "one number added per output channel",
@@ -25,22 +26,22 @@ STEPS = {
     "allocate": "memory for the output",
     "kernel": "own compiled kernel",
 }
-"""Names of all steps. `STEPS` of one strategy need not be in this order."""
+"""Names of the steps of all strategies."""
 
 REST = "rest"
 """Time of a call outside of its steps."""
 
-Step = TypeVar("Step", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
-def step(name: str) -> Callable[[Step], Step]:
-    """Return the decorator for a named step in `prepare`: a function that `conv` calls.
+def step(name: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Return the decorator for a step: a function of `prepare` that `conv` calls.
 
-    It returns the function itself, so that a timed call contains no clock. Only if a `Stopwatch`
-    prepares the strategy are calls of the function timed.
+    It returns the function itself, so that a timed call contains no clock. Only when a `Stopwatch`
+    prepares the strategy is each call of the function timed.
     """
     stopwatch = _stopwatch.get()
-    return (lambda function: function) if stopwatch is None else stopwatch.timed(name)
+    return (lambda function: function) if stopwatch is None else partial(stopwatch.timed, name)
 
 
 def pad_step(margins: Sequence[tuple[int, int]], axes_after: int = 0) -> Conv:
@@ -50,13 +51,9 @@ def pad_step(margins: Sequence[tuple[int, int]], axes_after: int = 0) -> Conv:
     """
     from torch.nn.functional import pad
 
-    last_first = [0, 0] * axes_after + [zeros for both in reversed(margins) for zeros in both]
-
-    @step("pad")
-    def padded(image: Tensor) -> Tensor:
-        return pad(image, last_first)
-
-    return padded if any(last_first) else lambda image: image
+    last_axis_first = [0, 0] * axes_after + [side for both in reversed(margins) for side in both]
+    padded = step("pad")(lambda image: pad(image, last_axis_first))
+    return padded if any(last_axis_first) else lambda image: image
 
 
 def bias_step(bias: Tensor | None, axes_after: int) -> Conv:
@@ -67,12 +64,7 @@ def bias_step(bias: Tensor | None, axes_after: int) -> Conv:
     if bias is None:
         return lambda y: y
     numbers = bias.view(-1, *[1] * axes_after)
-
-    @step("bias")
-    def with_bias(y: Tensor) -> Tensor:
-        return y + numbers
-
-    return with_bias
+    return step("bias")(lambda y: y + numbers)
 
 
 class Stopwatch:
@@ -81,48 +73,46 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         """`clock` returns seconds; for a device it first waits until all work is done."""
         self._clock = clock
-        self._seconds: dict[str, float] = {}
-        self._running, self._since = REST, 0.0
+        self._start()
 
     def prepare(self, backend: Backend, problem: ConvProblem, weights: Weights) -> Conv:
         """Return the prepared strategy with a clock between its steps."""
-        token = _stopwatch.set(self)
-        try:
-            return backend.prepare(problem, weights)
-        finally:
-            _stopwatch.reset(token)
+        context = copy_context()
+        context.run(_stopwatch.set, self)
+        return context.run(backend.prepare, problem, weights)
 
     def seconds(self, conv: Conv, x: Tensor) -> dict[str, float]:
         """Call `conv` and return the seconds per step, in order, and of the `REST`.
 
         The sum is the time of the call. A strategy without steps has a `REST` only.
         """
-        self._seconds = {}
-        self._running, self._since = REST, self._clock()
+        self._start()
         conv(x)
         self._lap(REST)
         rest = self._seconds.pop(REST)
         return {**self._seconds, REST: rest}
 
-    def timed(self, name: str) -> Callable[[Any], Any]:
-        """Return the decorator that adds the time of each call to a step."""
+    def timed(self, name: str, function: Callable[..., Any]) -> Any:
+        """Return the function with the time of its calls added to a step."""
 
-        def decorate(function: Any) -> Any:
-            def timed_step(*arguments: Any) -> Any:
-                outer = self._running
-                self._lap(name)
-                result = function(*arguments)
-                del arguments  # the step frees what it alone used
-                self._lap(outer)
-                return result
+        def timed_function(*arguments: Any) -> Any:
+            outer = self._running
+            self._lap(name)
+            result = function(*arguments)
+            del arguments  # freed within the step, as without a stopwatch
+            self._lap(outer)
+            return result
 
-            return timed_step
+        return timed_function
 
-        return decorate
+    def _start(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._running, self._since = REST, self._clock()
 
     def _lap(self, following: str) -> None:
         now = self._clock()
-        self._seconds[self._running] = self._seconds.get(self._running, 0.0) + now - self._since
+        spent = self._seconds.get(self._running, 0.0)
+        self._seconds[self._running] = spent + now - self._since
         self._running, self._since = following, now
 
 

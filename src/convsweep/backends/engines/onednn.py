@@ -10,6 +10,7 @@ from torch import Tensor
 from convsweep.backends.base import Conv
 from convsweep.backends.engines.adapters import for_each_layout
 from convsweep.backends.engines.graph import GraphLayer
+from convsweep.backends.steps import step
 from convsweep.backends.tensor_layout import from_pixels, is_channels_last
 from convsweep.problems.problem import ConvProblem
 
@@ -22,15 +23,14 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
-    """Return a function that runs the layers one after the other."""
+    """Return a function that runs one layer, or a depthwise and a pointwise one."""
     convs = [_convolution(layer) for layer in layers]
-
-    def conv(x: Tensor) -> Tensor:
-        for layer_conv in convs:
-            x = layer_conv(x)
-        return x
-
-    return convs[0] if len(convs) == 1 else conv
+    if len(convs) == 1:
+        return convs[0]
+    depthwise, pointwise = (
+        step(name)(conv) for name, conv in zip(("depthwise", "pointwise"), convs, strict=True)
+    )
+    return lambda x: pointwise(depthwise(x))
 
 
 def _convolution(layer: GraphLayer) -> Conv:

@@ -82,11 +82,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         Y = (X @ W).permute(2, 1, 3, 0)  # (N, G, C_out / G, F)
         return Y.reshape(*output_shape[:2], *spectrum_size)
 
-    @step("output_transform")
-    def image_of(Y: Tensor) -> Tensor:  # (N, C_out, *output_size)
-        y: Tensor = torch.fft.irfftn(Y, lengths, axes)[kept]
-        return y
-
+    image_of = step("output_transform")(lambda Y: torch.fft.irfftn(Y, lengths, axes)[kept])
     layout_of = step("layout")(in_layout_of)
     return lambda x: layout_of(x, with_bias(image_of(multiplied(spectrum_of(x)))))
 

@@ -24,10 +24,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
         return windows.permute(kernel_first).reshape(columns_shape)  # each pixel once per window
 
-    @step("product")
-    def multiplied(columns: Tensor) -> Tensor:  # (N, C_out, *output_size)
-        return (matrix @ columns).reshape(output_shape)
-
+    multiplied = step("product")(lambda columns: (matrix @ columns).reshape(output_shape))
     return lambda x: with_bias(multiplied(columns_of(padded(x))))
 
 

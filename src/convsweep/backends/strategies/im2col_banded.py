@@ -36,33 +36,24 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         for image in range(problem.batch_size)
         for rows in bands(problem, weights.dense.element_size())
     ]
-
     channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
 
-    def windows_of(image: Tensor) -> Tensor:  # (G, N, *output_size, *kernel_size, C_in / G)
-        windows = image.reshape(*image.shape[:-1], groups, -1)
-        for axis, (k, d, s) in enumerate(axes, start=1):
-            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        return windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
-
-    @step("gather")
-    def columns_of(windows: Tensor) -> Tensor:  # neighbours in memory stay neighbours
-        return windows.reshape(groups, -1, taps)
-
-    @step("product")
-    def multiply(columns: Tensor, y: Tensor) -> None:  # y: (rows, ..., C_out)
-        y.copy_((columns @ matrix).transpose(0, 1).reshape(y.shape))
-
-    @step("bias")
-    def with_bias(y: Tensor) -> Tensor:
-        return y if weights.bias is None else y.add_(weights.bias)
+    columns_of = step("gather")(lambda windows: windows.reshape(groups, -1, taps))  # the copy
+    multiplied = step("product")(lambda columns: columns @ matrix)  # (G, pixels, C_out / G)
+    put = step("join")(lambda y, band: y.copy_(band.transpose(0, 1).reshape(y.shape)))
+    add_bias = step("bias")(lambda y: y.add_(weights.bias))
 
     def conv(x: Tensor) -> Tensor:
-        windows = windows_of(padded(channels_last(x)))
+        windows = padded(channels_last(x))
+        windows = windows.reshape(*windows.shape[:-1], groups, -1)
+        for axis, (k, d, s) in enumerate(axes, start=1):
+            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
+        windows = windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
+        # (G, N, *output_size, *kernel_size, C_in / G): neighbours in memory stay neighbours
         y = x.new_empty(problem.batch_size, *problem.output_size, problem.out_channels)
         for image, rows in places:
-            multiply(columns_of(windows[:, image, rows]), y[image, rows])
-        return channels_as_in(with_bias(y), x)
+            put(y[image, rows], multiplied(columns_of(windows[:, image, rows])))
+        return channels_as_in(y if weights.bias is None else add_bias(y), x)
 
     return conv
 

@@ -6,15 +6,10 @@ Multiplication, in its accumulating form.
 
 from itertools import product
 from math import prod
-from types import EllipsisType
-from typing import TypeAlias
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem
-
-Place: TypeAlias = "tuple[EllipsisType | slice, ...]"
-"""Index of a part of all images, in all channels."""
 
 
 def shift(
@@ -50,21 +45,15 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     full_shape = (*problem.output_shape[:2], *problem.input_size)
     with_bias = bias_step(weights.bias, problem.rank)
 
-    @step("product")
-    def multiplied(matrix: Tensor, pixels: Tensor) -> Tensor:  # (N, C_out, *input_size)
-        return (matrix @ pixels).reshape(full_shape)
-
-    @step("shift")
-    def add_shifted(y: Tensor, outputs: Place, full: Tensor, inputs: Place) -> None:
-        y[outputs].add_(full[inputs])
-
+    multiplied = step("product")(lambda matrix, pixels: (matrix @ pixels).reshape(full_shape))
+    add = step("shift")(lambda y, outputs, full, inputs: y[outputs].add_(full[inputs]))
     layout_of = step("layout")(in_layout_of)
 
     def conv(x: Tensor) -> Tensor:
         pixels = x.flatten(2).reshape(pixels_shape)
         y = x.new_zeros(problem.output_shape)
         for matrix, outputs, inputs in taps:
-            add_shifted(y, outputs, multiplied(matrix, pixels), inputs)
+            add(y, outputs, multiplied(matrix, pixels), inputs)
         return layout_of(x, with_bias(y))
 
     return conv

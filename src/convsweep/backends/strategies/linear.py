@@ -10,17 +10,16 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     from torch.nn.functional import linear
 
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
+    layer = step("product")(lambda pixels: linear(pixels, matrix, weights.bias))
+    contiguous = step("layout")(lambda y: y.contiguous())
 
-    @step("product")
-    def layer(x: Tensor) -> Tensor:  # (N, C_out, *output_size), channels last in memory
+    def conv(x: Tensor) -> Tensor:
         pixels = problem.strided(x).movedim(1, -1)  # (N, *output_size, C_in), a view
-        return linear(pixels, matrix, weights.bias).movedim(-1, 1)
+        y = layer(pixels).movedim(-1, 1)  # (N, C_out, *output_size)
+        # The layer returns channels last; keep that only for a channels_last input.
+        return y if x.movedim(1, -1).is_contiguous() else contiguous(y)
 
-    @step("layout")
-    def layout_of(x: Tensor, y: Tensor) -> Tensor:
-        return y if x.movedim(1, -1).is_contiguous() else y.contiguous()
-
-    return lambda x: layout_of(x, layer(x))
+    return conv
 
 
 BACKEND = Backend(

@@ -33,8 +33,8 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     K = weights.dense.movedim(1, -1).reshape(-1, taps).T.contiguous()  # (taps, C_out)
     row = taps // problem.kernel_size[0]  # elements of L per row of a window
     starts = range(0, problem.output_size[0] * problem.stride[0] * row, problem.stride[0] * row)
-    columns = problem.batch_size * prod(problem.output_size[1:])
-
+    pixels = problem.batch_size * prod(problem.output_size[1:])  # per row
+    rows_shape = (problem.output_size[0], problem.batch_size, *problem.output_size[1:], -1)
     channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
 
     @step("gather")
@@ -42,18 +42,11 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         windows = image
         for axis, (k, d, s) in enumerate(axes, start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        return windows.permute(order).reshape(columns, -1)
+        return windows.permute(order).reshape(pixels, -1)
 
-    @step("product")
-    def multiplied(L: Tensor) -> list[Tensor]:
-        # Row h of the output multiplies a slice of L that overlaps with the slice of row h + 1.
-        return [L[:, start : start + taps] @ K for start in starts]
-
-    @step("join")
-    def joined(rows: list[Tensor]) -> Tensor:  # (N, *output_size, C_out)
-        y = torch.stack(rows)
-        y = y.view(problem.output_size[0], problem.batch_size, *problem.output_size[1:], -1)
-        return y.transpose(0, 1)
+    # Row h of the output multiplies a slice of L that overlaps with the slice of row h + 1.
+    multiplied = step("product")(lambda L: [L[:, start : start + taps] @ K for start in starts])
+    joined = step("join")(lambda rows: torch.stack(rows).view(rows_shape).transpose(0, 1))
 
     def conv(x: Tensor) -> Tensor:
         L = lowered(padded(channels_last(x)))

@@ -1,6 +1,6 @@
 """1x1 convolution as one matrix product over all pixels (Lin et al. 2013)."""
 
-from convsweep.backends.base import Backend, Conv, Tensor, Weights, matrix_unsupported
+from convsweep.backends.base import Backend, Conv, Weights, matrix_unsupported
 from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem
 
@@ -10,15 +10,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
     output_shape = problem.output_shape
     with_bias = bias_step(weights.bias, axes_after=1)
-
-    @step("gather")
-    def pixels_of(x: Tensor) -> Tensor:  # (N, C_in, prod(output_size)), a view at stride 1
-        return problem.strided(x).flatten(2)
-
-    @step("product")
-    def multiplied(pixels: Tensor) -> Tensor:  # (N, C_out, prod(output_size))
-        return matrix @ pixels
-
+    # (N, C_in, *input_size) -> (N, C_in, pixels) -> (N, C_out, pixels)
+    pixels_of = step("gather")(lambda x: problem.strided(x).flatten(2))
+    multiplied = step("product")(lambda pixels: matrix @ pixels)
     return lambda x: with_bias(multiplied(pixels_of(x))).reshape(output_shape)
 
 

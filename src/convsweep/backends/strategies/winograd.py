@@ -62,7 +62,6 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     rows = max(1, TILES_BYTES // (tile_row_bytes * dense.element_size()))
     taps_first = (*range(2 + rank, 2 + 2 * rank), *range(2 + rank))
     pixel_order = (rank, *(a for i in range(rank) for a in (rank + 1 + i, i)), 2 * rank + 1)
-
     inside = (slice(None), *map(slice, problem.output_size))
     channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
 
@@ -72,9 +71,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
             d = d.unfold(axis, n, m)
         return d.permute(taps_first).contiguous()
 
-    @step("input_transform")
-    def transformed(d: Tensor) -> Tensor:  # V
-        return along_axes(B_T, d, rank)
+    transformed = step("input_transform")(lambda d: along_axes(B_T, d, rank))  # V
 
     @step("product")
     def multiplied(V: Tensor) -> Tensor:  # M (n, ..., n, N, *tiles, C_out)
@@ -87,9 +84,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         shape = (Y.shape[rank], *(m * t for t in Y.shape[rank + 1 : -1]), -1)
         return Y.permute(pixel_order).reshape(shape)
 
-    @step("join")
-    def joined(bands: list[Tensor]) -> Tensor:  # (N, *output_size, C_out)
-        return torch.cat(bands, 1)[inside]
+    joined = step("join")(lambda bands: torch.cat(bands, 1)[inside])
 
     def conv(x: Tensor) -> Tensor:
         d = padded(channels_last(x))
