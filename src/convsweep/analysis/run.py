@@ -20,6 +20,7 @@ from convsweep.analysis.estimates import (
     with_drift,
 )
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
+from convsweep.analysis.sample_flags import UNNAMED
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
@@ -174,9 +175,9 @@ def backends_with_fewer_macs(run: Run) -> list[str]:
 
 
 def unsteady(cases: DataFrame) -> Series[str]:
-    """Return one row per case and flag."""
+    """Return one row per case and flag of its samples."""
     words = cases["sample_flags"].str.split("|").explode()
-    return words[words.notna() & (words != "")]
+    return words[words.notna() & (words != "") & ~words.str.startswith(UNNAMED).fillna(False)]
 
 
 class Total(NamedTuple):

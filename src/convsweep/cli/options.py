@@ -111,4 +111,9 @@ sweep_options = _all_of(
         default="separable",
     ),
     value("--case-timeout", "TIME", "Longest time per case and pass: 10s, 500ms."),
+    click.option(
+        "--trace/--no-trace",
+        default=True,
+        help="Find what each case runs: operators, kernels, reorders (by default).",
+    ),
 )

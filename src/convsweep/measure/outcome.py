@@ -52,6 +52,8 @@ class Outcome:
     energy_j_per_call: float | None = None
     gate_calls_s: float = 0.0
     """Seconds of the backend's calls in the gate. Not a column."""
+    trace_s: float = 0.0
+    """Seconds of finding the implementation. Not a column."""
     blocks: tuple[tuple[float, ...], ...] = ()
     """All samples by block, for the samples file. Not a column."""
     accepted: bytes = b""

@@ -16,6 +16,8 @@ class Settings:
     pass_index: int = 0
     peak_memory: bool = True
     """Whether this pass measures the peak memory of each case."""
+    trace: bool = True
+    """Whether the first pass finds what each case runs."""
     case_timeout_s: float = 10.0
     effort: MeasurementConfig | None = field(default_factory=MeasurementConfig)
     """None: the gate only, no timing; it then checks whole numbers too."""

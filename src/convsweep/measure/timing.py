@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 import psutil
 
 from convsweep.analysis.sample_flags import OTHER_BITS, UNNAMED, flags
+from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
@@ -33,7 +35,7 @@ from convsweep.system.environment import core_clock_hz
 
 _FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
 _RECHECK_CALLS = 5
-_PEAK_MEMORY_SHARE = 0.1  # of a case's time limit: a longer call is not repeated for its memory
+_EXTRA_CALL_SHARE = 0.1  # of a case's time limit: a longer call is not repeated after timing
 
 
 @dataclass
@@ -123,9 +125,13 @@ class GroupTimer:
 
     def _traced(self, validated: ValidatedCase, outcome: Outcome) -> Outcome:
         """Add what a call runs, in the first pass."""
-        if self.group.settings.pass_index:
+        if self.group.settings.pass_index or not self.group.settings.trace:
             return outcome
-        found = trace(validated.conv, self.group.inputs.x, validated.call_s, self.group.device)
+        started, call_s = perf_counter(), validated.call_s
+        if self._is_short(call_s):
+            found = trace(validated.conv, self.group.inputs.x, call_s, self.group.device)
+        else:
+            found = Implementation(reason=f"a call takes {call_s:.2g} s, too long to repeat it")
         reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
         return replace(
             outcome,
@@ -134,6 +140,7 @@ class GroupTimer:
             kernel_s=found.kernel_s,
             reorder_s=found.reorder_s,
             sample_flags="|".join(filter(None, (outcome.sample_flags, reason))) or None,
+            trace_s=perf_counter() - started,
         )
 
     def _flags(self, timed: _TimedCase) -> list[str]:
@@ -151,13 +158,15 @@ class GroupTimer:
         reference, accepted = group.data.reference, validated.accepted
         return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
 
+    def _is_short(self, call_s: float) -> bool:
+        return call_s <= _EXTRA_CALL_SHARE * self.group.settings.case_timeout_s
+
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass, unless a call is long.
 
         This returns freed memory to the system; the gate's calls of the next problem warm it again.
         """
         settings = self.group.settings
-        limit_s = _PEAK_MEMORY_SHARE * settings.case_timeout_s
-        if not settings.peak_memory or validated.call_s > limit_s:
+        if not settings.peak_memory or not self._is_short(validated.call_s):
             return None
         return self.group.device.peak_memory(validated.call)

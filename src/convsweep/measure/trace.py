@@ -90,7 +90,7 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     found = profiler.kineto_results
     roots = [event for event in found.experimental_event_tree() if event.name == _CALL]
     kernels = [*_kernels(found.events())] if device.profiled_as else []
-    printed = "\n".join(lines).split(f"\n{_CALL}\n")[1:]
+    printed = "\n".join([*lines, ""]).split(f"\n{_CALL}\n")[1:]
     return [
         TracedCall(
             [*_operators(root)],

@@ -27,6 +27,7 @@ def worker_settings(request: Request) -> Settings:
         fast_check=references_s((request.whole or request).runnable_cases)
         > _REFERENCES_SHARE * _budget_s(request),
         allocator=request.allocator,
+        trace=request.trace,
     )
 
 

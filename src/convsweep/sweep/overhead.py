@@ -9,7 +9,7 @@ from typing import Any
 
 from convsweep.measure import messages
 from convsweep.measure.settings import Settings
-from convsweep.sweep.worker_pool import PHASES, WorkerProcess
+from convsweep.sweep.worker_pool import PHASES, TRACE, WorkerProcess
 
 _START, _NETWORKS, _OTHER = "start_s", "networks_s", "other_s"
 
@@ -43,7 +43,7 @@ class OverheadProfile:
     def figures(self, spent_s: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
         """Return the figures per phase of `spent_s`, the times of a session."""
         found: dict[str, dict[str, float | None]] = {}
-        for phase in dict.fromkeys([*PHASES.values(), _OTHER]):
+        for phase in dict.fromkeys([*PHASES.values(), TRACE, _OTHER]):
             seconds, count = spent_s.get(phase, 0.0), self._messages[phase]
             found[phase.removesuffix("_s")] = {
                 "seconds": seconds,

@@ -70,6 +70,8 @@ class Options:
     baseline: str | None = None
     ceilings: bool | None = None
     """Whether to measure the roofline and the parts of separable layers; None: if there is time."""
+    trace: bool = True
+    """Whether to find what each case runs."""
     shard: str | None = None
     started_s: float | None = None
     """Reading of `monotonic` when the command started; None: now."""
@@ -95,6 +97,7 @@ class Request:
     case_timeout_s: float
     allocator: str
     baseline: str
+    trace: bool = True
     started_s: float = field(default_factory=monotonic, compare=False)
     """Reading of `monotonic` from which the budget counts."""
     ceilings: Sequence[Case] = ()
@@ -221,6 +224,7 @@ def read_request(
         or min(grid.case_timeout_s, usual_timeout_s),
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
+        trace=options.trace,
         started_s=monotonic() if options.started_s is None else options.started_s,
         ceilings=ceiling_cases(cases, devices) if ceilings else (),
         separable_parts=separable_part_cases(cases) if grid.separable_parts and has_time else (),

@@ -34,6 +34,8 @@ PHASES: dict[type[messages.Message], str] = {
     messages.TimeNetwork: "networks_s",
 }
 """Key of `time_spent` in environment.json per message."""
+TRACE = "trace_s"
+"""Key of the part of `Finish` or `Validate` that finds the implementation."""
 
 ProcessKey = tuple[int, str]
 """Number of threads, and the backend that has a process of its own; empty for the others."""
@@ -170,6 +172,9 @@ class WorkerPool:
             # Calls of the gate warm the backend up.
             self._add_time("gate_s", -reply.gate_calls_s)
             self._add_time("warm_up_s", reply.gate_calls_s)
+        if isinstance(reply, Outcome):
+            self._add_time("gate_s", -reply.trace_s)
+            self._add_time(TRACE, reply.trace_s)
         return reply
 
     def _add_time(self, phase: str, seconds: float) -> None:
