@@ -42,9 +42,10 @@ class RunComparison(NamedTuple):
 
     cases: DataFrame
     """One row per case of either run: `SHARED_COLUMNS, label, setting, margin, status_old,
-    status_new, reason, old_s, old_speedup, new_s, new_speedup, change, change_ci_low,
-    change_ci_high, verdict, detectable, regression`. A change above 1 is faster now; cases without
-    a comparison have no verdict; `detectable` is the slowdown that is found nine times in ten."""
+    status_new, reason, implementation_old, implementation_new, old_s, old_speedup, new_s,
+    new_speedup, change, change_ci_low, change_ci_high, verdict, detectable, regression`. A change
+    above 1 is faster now; cases without a comparison have no verdict; `detectable` is the slowdown
+    that is found nine times in ten."""
     means: DataFrame
     """One row per setting and backend: `setting, backend, cases`, and the geometric mean of the
     changes as `change, change_ci_low, change_ci_high`; for the baseline of absolute times."""
@@ -69,6 +70,12 @@ class RunComparison(NamedTuple):
     def compared(self) -> Series[bool]:
         """Mask of the cases that have an interval, which takes two passes in both runs."""
         return self.judged & self.cases["change_ci_low"].notna()
+
+    @property
+    def reimplemented(self) -> DataFrame:
+        """Cases whose implementation is known in both runs, and another one in the new run."""
+        old, new = self.cases["implementation_old"], self.cases["implementation_new"]
+        return self.cases[(old != "") & (new != "") & (old != new)]
 
     @property
     def lacks(self) -> list[str]:
@@ -187,8 +194,12 @@ class _Side(NamedTuple):
 
     status: Series[str]
     reason: Series[str]
+    implementation: Series[str]
     speed: Array  # logarithms (cases, passes)
     speedup: Array
+
+
+_TEXTS = ("status", "reason", "implementation")
 
 
 def _align(runs: Sequence[Cases]) -> tuple[DataFrame, list[_Side]]:
@@ -201,10 +212,11 @@ def _align(runs: Sequence[Cases]) -> tuple[DataFrame, list[_Side]]:
     sides = []
     for i, run in enumerate(runs):
         place = cases.pop(f"row_{i}")
-        text = run.info[["status", "reason"]].reindex(place).set_axis(cases.index).astype("str")
+        text = run.info[[*_TEXTS]].reindex(place).set_axis(cases.index).astype("str")
+        text[[*_TEXTS[1:]]] = text[[*_TEXTS[1:]]].fillna("")
         logs = [pd.DataFrame(values).reindex(place).to_numpy(dtype="float64")
                 for values in (-run.log_s, run.log_speedup)]  # fmt: skip
-        sides.append(_Side(text["status"], text["reason"].fillna(""), *logs))
+        sides.append(_Side(text["status"], text["reason"], text["implementation"], *logs))
     return cases, sides
 
 
@@ -214,6 +226,7 @@ def _judge(
     """Return the cases with times, changes and verdicts, and the mean changes."""
     cases = cases.assign(status_old=old.status, status_new=new.status, reason=new.reason)
     for age, side in (("old", old), ("new", new)):
+        cases[f"implementation_{age}"] = side.implementation
         cases[f"{age}_s"] = np.exp(-estimate(side.speed).mean)
         cases[f"{age}_speedup"] = np.exp(estimate(side.speedup).mean)
     is_baseline = (cases["backend"] == (baseline or "")).to_numpy(dtype=bool)[:, np.newaxis]

@@ -12,7 +12,7 @@ from convsweep.analysis.compare import VERDICTS, RunComparison
 from convsweep.analysis.verdicts import POWER
 from convsweep.report.table import Table
 
-_MAX_NAMES = 3
+_MAX_NAMES, _MAX_CHANGES = 3, 8
 
 
 def headline(found: RunComparison, *, allow_missing: bool = False) -> str:
@@ -87,6 +87,7 @@ def notes(found: RunComparison) -> list[str]:
         f"No time of {found.baseline} to compare with": timed & (found.cases["verdict"] == ""),
     }
     lines += [f"{title}: {_some(found, group)}." for title, group in groups.items() if group.any()]
+    lines += _changed_implementations(found)
     if any(formatting.TOO_FEW in change(case) for case in found.cases.to_dict("records")):
         lines.append(formatting.TOO_FEW_NOTE)
     return lines + [f"Differs between the runs: {difference}." for difference in found.differences]
@@ -95,6 +96,19 @@ def notes(found: RunComparison) -> list[str]:
 def _broken(found: RunComparison) -> DataFrame:
     """Return the cases that were ok and failed now."""
     return found.cases[found.cases["regression"] & (found.cases["verdict"] != "slower")]
+
+
+def _changed_implementations(found: RunComparison) -> list[str]:
+    """Return one sentence per change of implementation, the most frequent first."""
+    keys = ["implementation_old", "implementation_new"]
+    changes = found.reimplemented.value_counts(keys, sort=True)
+    lines = []
+    for old, new in changes.index[:_MAX_CHANGES]:
+        own = found.cases[keys[0]].eq(old) & found.cases[keys[1]].eq(new)
+        lines.append(f"Implementation changed from {old} to {new}: {_some(found, own)}.")
+    if (more := len(changes) - _MAX_CHANGES) > 0:
+        lines.append(f"Other changes of implementation: {more}; --format csv has all.")
+    return lines
 
 
 def _some(found: RunComparison, group: Series[bool]) -> str:

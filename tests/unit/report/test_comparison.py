@@ -464,6 +464,47 @@ def test_a_long_table_counts_omitted_rows(write: Write) -> None:
     assert len(comparison.cases_table(found, most=3).rows) == 3
 
 
+def implemented(rows: list[Row], name: Callable[[Row], str | None]) -> list[Row]:
+    """Rows as a run writes them: the implementation is in the first pass alone."""
+    return [row if row.pass_index else replace(row, implementation=name(row)) for row in rows]
+
+
+def test_a_changed_implementation_is_named_with_its_cases(write: Write, command) -> None:
+    names = {"torch_conv": "aten::mkldnn_convolution + jit:wide", "im2col": "aten::bmm"}
+    before = implemented(measured(1), lambda row: names.get(row.backend))
+    write("old", before)
+    narrow = names | {"torch_conv": "aten::mkldnn_convolution + jit:narrow"}
+    write("new", implemented(measured(2), lambda row: narrow.get(row.backend, "own")))
+    done = command("compare old new")
+    said = " ".join(done.out.split()).split("Implementation changed from ")[1:]
+    assert len(said) == 1
+    assert said[0].startswith(f"{names['torch_conv']} to {narrow['torch_conv']}: {len(PROBLEMS)} ")
+    table = pd.read_csv(io.StringIO(command("compare old new --format csv").out))
+    changed = table[table["implementation_old"] != table["implementation_new"]]
+    assert set(changed["backend"]) == {"torch_conv", "separable"}
+    found = compare(Path("old"), Path("new"))
+    assert set(found.reimplemented["backend"]) == {"torch_conv"}
+    assert found.exit_code(allow_missing=False) == 0
+
+
+def test_runs_without_implementations_have_none_that_changed(write: Write, command) -> None:
+    write("old", measured(1))
+    write("new", implemented(measured(2), lambda row: "own"))
+    assert compare(Path("old"), Path("new")).reimplemented.empty
+    assert "mplementation" not in command("compare old new").out
+
+
+def test_many_changes_of_implementation_are_counted(write: Write, command) -> None:
+    def name(age: str) -> Callable[[Row], str]:
+        return lambda row: f"{row.backend} {row.problem} {age}"
+
+    for age, seed in (("old", 1), ("new", 2)):
+        write(age, implemented(measured(seed), name(age)))
+    out = " ".join(command("compare old new").out.split())
+    assert out.count("Implementation changed") < len(BACKENDS) * len(PROBLEMS)
+    assert "Other changes of implementation: " in out
+
+
 def test_the_csv_has_every_case_of_either_run(write: Write, command) -> None:
     write("old", measured(1)[3:])
     write("new", broken("crash"))
