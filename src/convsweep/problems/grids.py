@@ -59,6 +59,8 @@ _FURTHER = (
     "in_channels=16,64 size=1024x kernel_size=9",
     "in_channels=8,32 size=14x14x14",
 )
+_KINDS = ("kernel_size=1,3", "groups=depthwise", "groups=4", "dilation=2")
+_MAP = "in_channels=4,8,12,16,24,32,48,64,96,128 size=5,7,10,14,20,28,40,56,80"
 _ENGINES = ("torch_prepacked", "onnxruntime", "openvino", "ncnn")
 _SEPARABLE_ENGINES = (
     "separable", "separable_numba", "separable_prepacked", "separable_onnxruntime",
@@ -134,6 +136,12 @@ GRIDS = {
         keeps=lambda problem: is_replaceable(problem) and problem.in_channels > 3,
         passes=5,
         backends=_SEPARABLE_ENGINES,
+    ),
+    "implementations": Grid(
+        "which implementation torch chooses: standard, 1x1, depthwise, grouped, dilated",
+        tuple(f"{_MAP} {kind}" for kind in _KINDS),
+        passes=3,
+        backends=("torch_conv",),
     ),
     "noise": Grid(
         "from microseconds to milliseconds a call: what convsweep noise compares with itself",

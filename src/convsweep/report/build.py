@@ -27,6 +27,7 @@ from convsweep.report.sections import (
     advice,
     claims,
     families,
+    implementations,
     network_breakdown,
     network_totals,
     roofline,
@@ -242,6 +243,7 @@ def _strategy_sections(
         settings.section(run),
         families.section(run),
         roofline.section(shown, comparisons),
+        implementations.section(run),
         claims.section(shown),
     ]
     return [section for section in sections if section is not None]

@@ -23,6 +23,7 @@ from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 from tests.support.figure_texts import layout_faults, visible_texts
 from tests.support.synthetic_families import FASTER, LAYERS, family_rows
+from tests.support.synthetic_implementations import implementation_rows
 
 RESULTS = Path(__file__).parents[3] / "results"
 LONG = "a_backend_of_a_plug_in_with_a_long_name"
@@ -105,6 +106,15 @@ def many_cells() -> list[Row]:
     return made.rows(made.grid(channels, range(7, 7 + 14), (3,)), backends=PAIR, passes=1)
 
 
+def many_implementations() -> list[Row]:
+    problems = [
+        ConvProblem(c, 3 * c, (s, s + 1, 16), 3) for c in range(1, 15) for s in range(7, 20)
+    ]
+    return implementation_rows(
+        problems, passes=1, choose=lambda p, form: f"void a_kernel<{LONG * 4}> of {p.in_channels}"
+    )
+
+
 RUNS: dict[str, Callable[[], list[Row]]] = {
     "one case": lambda: made.rows([made.square(8, 7, 3)], backends=("torch_conv",), passes=1),
     "all but one skipped": lambda: made.rows(
@@ -126,6 +136,8 @@ RUNS: dict[str, Callable[[], list[Row]]] = {
     "many axes": many_axes,
     "many cells": many_cells,
     "volumes": volumes,
+    "implementations": lambda: implementation_rows(passes=1),
+    "many implementations": many_implementations,
     "forty panels": forty_panels,
     "long names": long_names,
     "fifteen networks": fifteen_networks,

@@ -37,6 +37,7 @@ def rows() -> Iterator[Row]:
         for row in synthetic_runs.rows([problem], backends=backends, passes=5):
             named = replace(row, layer=name, workload=FEW[place % len(FEW)], node=name)
             named = replace(named, backend_version=name, device_name=NAMES[3], run_id=NAMES[5])
+            named = replace(named, implementation=name)
             failed = place % 3 and row.backend == "separable"
             yield replace(named, status="crash", reason=name, median_s=None) if failed else named
 

@@ -130,10 +130,12 @@ def error_bars(
 
 
 def evenly(number: int, most: int) -> list[int]:
-    """Return at most `most` of the places below `number`, evenly spread, with both ends."""
+    """Return at most `most` places below `number`: both ends, evenly spread, or the middle."""
     if number <= most:
         return list(range(number))
-    return sorted({round(i * (number - 1) / max(1, most - 1)) for i in range(most)})
+    if most == 1:
+        return [number // 2]
+    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
 
 
 def evenly_by_work(macs: Sequence[int], most: int) -> list[int]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate
@@ -23,7 +22,7 @@ from convsweep.analysis.families.candidates import (
 )
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import as_cells, evenly
+from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
 from convsweep.report.plots.family_style import SHADES, family_of
 from convsweep.report.plots.style import (
     GREY,
@@ -35,6 +34,7 @@ from convsweep.report.plots.style import (
 )
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
+_LETTERS = 50  # of the names of a panel's columns
 _OTHERS = "other backends"
 
 
@@ -51,20 +51,17 @@ class Cell(NamedTuple):
     """Whether it is faster than every other backend, corrected for the number of layers."""
 
 
-_Panel = Mapping[tuple[tuple[int, int], tuple[int, ...]], Cell]
-
-
 def draw(field: Candidates) -> Picture | None:
     """Draw the map of one setting; None if no layer has times of two backends."""
     found = cells(field)
     if not found:
         return None
     panels = {kind: _panel([cell for cell in found if cell.kind == kind]) for kind in LAYER_KINDS}
-    panels = {kind: panel for kind, panel in panels.items() if panel}
-    drawn = [cell for panel in panels.values() for cell in panel.values()]
+    panels = {kind: panel for kind, panel in panels.items() if panel.cells}
+    drawn = [cell for panel in panels.values() for cell in panel.cells.values()]
     colors = _colors(field, drawn)
-    rows = [len({channels for channels, _ in panel}) for panel in panels.values()]
-    widest = max(len({size for _, size in panel}) for panel in panels.values())
+    rows = [len(panel.rows) for panel in panels.values()]
+    widest = max(len(panel.columns) for panel in panels.values())
     heights = [max(rows[start : start + 2]) for start in range(0, len(rows), 2)]
     figure = new_figure(1.2 + sum(0.75 + 0.3 * height for height in heights))
     grid = figure.subplots(
@@ -131,22 +128,10 @@ def _p_value(rivals: Candidates, winner: str) -> float:
     return float(p_values(found, rivals.margin)[DIRECTIONS.index("faster")].max())
 
 
-def _panel(found: Sequence[Cell]) -> _Panel:
+def _panel(found: Sequence[Cell]) -> CellPanel[Cell]:
     """Return the cells by channels and size; of several in one place the one with most MACs."""
     placed = {(cell.channels, cell.size): cell for cell in sorted(found, key=lambda c: c.macs)}
-    rows, columns = _axes(placed)
-    shown_rows = {rows[at] for at in evenly(len(rows), MOST_ROWS)}
-    shown_columns = {columns[at] for at in evenly(len(columns), MOST_COLUMNS)}
-    return {
-        place: cell
-        for place, cell in placed.items()
-        if place[0] in shown_rows and place[1] in shown_columns
-    }
-
-
-def _axes(panel: _Panel) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
-    """Return the channels and the sizes of a panel, in ascending order."""
-    return sorted({row for row, _ in panel}), sorted({size for _, size in panel}, key=math.prod)
+    return cell_panel(placed, (MOST_COLUMNS, MOST_ROWS))
 
 
 def _colors(field: Candidates, found: Sequence[Cell]) -> dict[str, str]:
@@ -162,18 +147,11 @@ def _colors(field: Candidates, found: Sequence[Cell]) -> dict[str, str]:
     return colors
 
 
-def _draw_panel(ax: Axes, panel: _Panel, colors: Mapping[str, str], widest: int) -> None:
-    rows, columns = _axes(panel)
-    for (channels, size), cell in panel.items():
-        x, y = columns.index(size), rows.index(channels)
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colors.get(cell.winner, GREY),
-                               edgecolor="white", linewidth=1))  # fmt: skip
+def _draw_panel(ax: Axes, panel: CellPanel[Cell], colors: Mapping[str, str], widest: int) -> None:
+    draw_cells(ax, panel, lambda cell: colors.get(cell.winner, GREY), _LETTERS)
+    for (x, y), cell in panel.cells.items():
         number = "" if math.isnan(cell.speedup) else formatting.format_ratio(cell.speedup)
         text = number + ("" if cell.significant else "?")
         ax.text(x, y, text, ha="center", va="center", fontsize=8.5)
-    ax.set_xticks(range(len(columns)), ["x".join(map(str, dict.fromkeys(c))) for c in columns])
-    channels_of = [str(i) if i == o else f"{i}→{o}" for i, o in rows]
-    ax.set_yticks(range(len(rows)), channels_of)
-    ax.set(xlim=(-0.5, max(len(columns), min(widest, 3)) - 0.5), ylim=(-0.5, len(rows) - 0.5))
+    ax.set(xlim=(-0.5, max(len(panel.columns), min(widest, 3)) - 0.5))
     ax.set(xlabel="input size", ylabel="channels")
-    as_cells(ax)

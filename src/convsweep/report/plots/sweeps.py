@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from convsweep.analysis.best_backend import fastest
@@ -16,6 +18,7 @@ from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import add_panels, drawn_ends, evenly, log_seconds, log_ticks_at
 from convsweep.report.plots.style import (
+    GREY,
     Look,
     Picture,
     legend,
@@ -40,6 +43,7 @@ _PANEL_AXES = {
     "weight_kind": "{} weight",
 }
 """Column of each axis, and its value in the title of a panel."""
+_CHANGE: dict[str, Any] = {"marker": "|", "markersize": 13, "markeredgewidth": 1.6}
 
 
 class Sweep(NamedTuple):
@@ -68,12 +72,15 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     lines = math.ceil(len(panels) / 3)
     figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
     grid = add_panels(figure, [name for name, _ in panels], sweep.label, "time per call")
-    for ax, (_, cases) in zip(grid, panels, strict=True):
-        for backend, look in shown.items():
-            _line(ax, cases[cases["backend"] == backend], sweep.column, look)
+    changes = sum(
+        _line(ax, cases[cases["backend"] == backend], sweep.column, look)
+        for ax, (_, cases) in zip(grid, panels, strict=True)
+        for backend, look in shown.items()
+    )
     log_seconds(grid[0], "y")
     log_ticks_at(grid[0], drawn[sweep.column])
-    legend(figure, shown)
+    tick = Line2D([], [], color=GREY, linestyle="none", label="implementation changes", **_CHANGE)
+    legend(figure, shown, lines=[tick] if changes else [])
     best = fastest(run)
     best = best[best["label"].isin(drawn["label"])]
     winners = best.loc[best["significant"], "backend"]
@@ -106,12 +113,26 @@ def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
     return cases
 
 
-def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> None:
+def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> int:
+    """Draw one backend's line; return how often its implementation changes."""
     cases = cases.sort_values(column)
     ax.plot(cases[column], cases["median_s"], color=look.color, marker=look.marker,
             linestyle=look.linestyle, markersize=5, linewidth=1.6)  # fmt: skip
     ax.fill_between(cases[column], *drawn_ends(cases["ci_low_s"], cases["ci_high_s"]),
                     color=look.color, alpha=0.25, linewidth=0)  # fmt: skip
+    changes = middles_of_changes(cases, column)
+    if len(changes):
+        ax.plot(changes[column], changes["median_s"], color=look.color, linestyle="none", **_CHANGE)
+    return len(changes)
+
+
+def middles_of_changes(cases: DataFrame, column: str) -> DataFrame:
+    """Return the points of a line half way between two cases of different implementations."""
+    before = cases.shift()
+    known = cases["implementation"].notna() & before["implementation"].notna()
+    changed = known & (cases["implementation"] != before["implementation"]).fillna(False)
+    axes = [column, "median_s"]
+    return (cases[axes] * before[axes]).loc[changed].astype(float) ** 0.5  # both are logarithmic
 
 
 def _joined_by_lines(points: DataFrame, axes: list[str], column: str) -> DataFrame:
@@ -136,11 +157,13 @@ def _choose_panels(points: DataFrame, axes: list[str]) -> list[tuple[str, DataFr
         others = [other for other in varying if other != name]
         if others and _panel_count(points, others) == _panel_count(points, [*varying]):
             varying.pop(name, None)  # it follows the kernel: no axis of its own
-    while _panel_count(points, [*varying]) > _MOST_PANELS:
-        longest = max(varying, key=lambda name: len(varying[name]))
-        every = varying[longest]
-        varying[longest] = [every[place] for place in evenly(len(every), len(every) - 1)]
-        points = points[points[longest].isin(varying[longest])]
+    every, chosen = dict(varying), points
+    while _panel_count(chosen, [*varying]) > _MOST_PANELS:
+        longest = max(varying, key=lambda name: (len(varying[name]), len(every[name])))
+        fewer = evenly(len(every[longest]), len(varying[longest]) - 1)
+        varying[longest] = [every[longest][place] for place in fewer]
+        chosen = points[np.all([points[name].isin(varying[name]) for name in varying], axis=0)]
+    points = chosen
     order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
     panels = []
     for values in itertools.product(*(varying[name] for name in order)):

@@ -1,0 +1,79 @@
+"""Implementations that a library chose: their short names, and where each one runs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pandas import DataFrame
+
+from convsweep.analysis.run import Run
+from convsweep.formatting import compact
+
+_INSTRUCTION_SET = re.compile(r":((?:sse|avx|amx|sve|asimd|neon|vsx)\w*)")
+
+
+class Implementations(NamedTuple):
+    """Implementations of one backend."""
+
+    backend: str
+    cases: DataFrame
+    """Its cases with a known implementation; `kind` is added, and `name` is a short name."""
+    instruction_set: str
+    """Instruction set of all implementations that name one; empty if they differ."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of cases of each implementation, the most frequent first."""
+        return dict(Counter(sorted(self.cases["name"])).most_common())
+
+
+def read_implementations(run: Run) -> Implementations | None:
+    """Return those of the baseline or else the backend with most; None if none has several.
+
+    There must also be several numbers of channels and sizes.
+    """
+    known = run.cases[run.cases["implementation"].notna()]
+    axes = ["implementation", "in_channels", "input_size"]
+    values = known.groupby("backend")[axes].nunique()
+    numbers = values.loc[values.min(axis=1) > 1, "implementation"]
+    if numbers.empty:
+        return None
+    backend = run.baseline if run.baseline in numbers else str(numbers.idxmax())
+    own = known[known["backend"] == backend]
+    names, instruction_set = short_names([*own["implementation"].unique()])
+    kinds = [_kind(row) for row in own.to_dict("records")]
+    cases = own.assign(name=own["implementation"].map(names), kind=kinds)
+    return Implementations(backend, cases, instruction_set)
+
+
+def short_names(names: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Return a distinct short name per implementation, and the instruction set that all share.
+
+    `aten::mkldnn_convolution + jit_dw:avx2` becomes `jit_dw`, and `aten::_slow_conv2d_forward`
+    `slow_conv2d`. If instruction sets differ, they stay in the names.
+    """
+    sets = {found for name in names for found in _INSTRUCTION_SET.findall(name)}
+    shared = sets.pop() if len(sets) == 1 else ""
+    short = {name: _shorten(name.replace(f":{shared}", "") if shared else name) for name in names}
+    taken = Counter(short.values())
+    return {name: own if taken[own] == 1 else name for name, own in short.items()}, shared
+
+
+def _shorten(name: str) -> str:
+    parts = name.split(" + ")
+    chosen = [part for part in parts if not part.startswith("aten::mkldnn_")] or parts
+    return " + ".join(re.sub(r"^aten::_?|_forward$", "", part) for part in chosen)
+
+
+def _kind(case: dict[Any, Any]) -> str:
+    """Return `3x3`, `3x3, depthwise`, or `3x3, stride 2, dilation 2, 4 groups, batch 8`."""
+    words = [case["kernel_size"]]
+    for name in ("stride", "dilation"):
+        words += [f"{name} {compact(case[name])}"] * (compact(case[name]) != "1")
+    groups, batch_size = case["groups"], case["batch_size"]
+    depthwise = "depthwise" if groups == case["in_channels"] else f"{groups} groups"
+    words += [depthwise] * (groups > 1) + [f"batch {batch_size}"] * (batch_size > 1)
+    return ", ".join(words)

@@ -1,0 +1,54 @@
+"""Panel of coloured cells, one per number of channels and input size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from convsweep.problems.problem import Size
+from convsweep.report.plots.axes import as_cells, evenly
+
+T = TypeVar("T")
+Channels = tuple[int, int]
+"""Input and output channels."""
+Place = tuple[int, int]
+"""Column and row of a cell, from 0."""
+
+
+class CellPanel(NamedTuple, Generic[T]):
+    """Cells of one panel, with channels and sizes in ascending order."""
+
+    columns: list[Size]
+    rows: list[Channels]
+    cells: Mapping[Place, T]
+
+
+def cell_panel(found: Mapping[tuple[Channels, Size], T], most: tuple[int, int]) -> CellPanel[T]:
+    """Return the panel; of more columns or rows than `most` some, evenly spread."""
+    sizes = sorted({size for _, size in found}, key=lambda size: (math.prod(size), size))
+    channels = sorted({channels for channels, _ in found})
+    columns = [sizes[at] for at in evenly(len(sizes), most[0])]
+    rows = [channels[at] for at in evenly(len(channels), most[1])]
+    cells = {
+        (columns.index(size), rows.index(channels)): cell
+        for (channels, size), cell in found.items()
+        if channels in rows and size in columns
+    }
+    return CellPanel(columns, rows, cells)
+
+
+def draw_cells(ax: Axes, panel: CellPanel[T], color: Callable[[T], str], letters: int) -> None:
+    """Draw and label the panel; `letters` is the room for the names of columns."""
+    for (x, y), cell in panel.cells.items():
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color(cell), edgecolor="white",
+                               linewidth=1))  # fmt: skip
+    names = ["x".join(map(str, dict.fromkeys(size))) for size in panel.columns]
+    step = math.ceil(len(names) * (1 + max(map(len, names))) / letters)
+    ax.set_xticks(range(0, len(names), step), names[::step])
+    ax.set_yticks(range(len(panel.rows)), [str(i) if i == o else f"{i}→{o}" for i, o in panel.rows])
+    ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(-0.5, len(panel.rows) - 0.5))
+    as_cells(ax)

@@ -1,0 +1,87 @@
+"""Implementation by channels and input size: one panel per kind of layer, borders drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from matplotlib.collections import LineCollection
+from pandas import DataFrame
+
+from convsweep.analysis.implementations import Implementations
+from convsweep.analysis.labels import name_setting
+from convsweep.formatting import shorten
+from convsweep.problems.problem import parse_size
+from convsweep.report.plots.axes import add_panels, panel_columns
+from convsweep.report.plots.cell_panel import CellPanel, Place, cell_panel, draw_cells
+from convsweep.report.plots.style import COLORS, GREY, Picture, legend, new_figure, sentence
+from convsweep.results.machines import short_name
+
+_MOST_PANELS, _MOST_CELLS = 6, (12, 12)
+_LETTERS, _LONGEST_NAME = 72, 60  # of the names of columns over a page's width; of a name
+_OTHERS = "other implementations"
+_Border = tuple[tuple[float, float], tuple[float, float]]
+
+
+def draw(found: Implementations, setting: str) -> Picture | None:
+    """Draw the map of one setting; None if it has one implementation, row or column."""
+    cases = found.cases[found.cases["setting"] == setting]
+    on_grid = cases[cases["workload"].isna()]  # layers of networks share no axis
+    panels = [(str(kind), _panel(own)) for kind, own in on_grid.groupby("kind")]
+    panels = [(kind, panel) for kind, panel in panels if len(panel.rows) > 1 < len(panel.columns)]
+    panels.sort(key=lambda one: -len(one[1].cells))
+    panels = sorted(panels[:_MOST_PANELS], key=lambda one: (one[0].count(","), one[0]))
+    names = {name for _, panel in panels for name in panel.cells.values()}
+    if len(names) < 2:
+        return None
+    colors = dict(zip(found.counts, COLORS[1:], strict=False))
+    rows = max(len(panel.rows) for _, panel in panels)
+    figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3))
+    kinds = [kind for kind, _ in panels]
+    letters = _LETTERS // panel_columns(len(panels))
+    grid = add_panels(figure, kinds, "input size", "channels", shared=False)
+    for ax, (_, panel) in zip(grid, panels, strict=True):
+        draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
+        ax.add_collection(LineCollection(borders(panel.cells), colors="black", linewidths=2))
+    shown = {shorten(name, _LONGEST_NAME): colors[name] for name in colors if name in names}
+    others = [_OTHERS][: len(names - colors.keys())]
+    legend(figure, {}, colors=shown | dict.fromkeys(others, GREY))
+    return Picture(
+        name="implementation_map",
+        figure=figure,
+        title=f"Implementations of {shorten(found.backend)} by channels and size",
+        alt="Maps of channels by input size, one per kind of layer, one colour per implementation.",
+        caption=sentence(
+            _where(cases, found.instruction_set),
+            "black lines are borders",
+            drawn=(sum(len(panel.cells) for _, panel in panels), len(cases)),
+        ),
+    )
+
+
+def _panel(cases: DataFrame) -> CellPanel[str]:
+    """Return the panel of one kind; of several layers in one place the one with most MACs."""
+    found = {
+        ((case["in_channels"], case["out_channels"]), parse_size(case["input_size"])): case["name"]
+        for case in cases.sort_values("macs", kind="stable").to_dict("records")
+    }
+    return cell_panel(found, _MOST_CELLS)
+
+
+def borders(cells: Mapping[Place, str]) -> list[_Border]:
+    """Return a line between each two neighbours with different implementations."""
+    found: list[_Border] = []
+    for (x, y), name in cells.items():
+        if cells.get((x + 1, y), name) != name:
+            found.append(((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)))
+        if cells.get((x, y + 1), name) != name:
+            found.append(((x - 0.5, y + 0.5), (x + 0.5, y + 0.5)))
+    return found
+
+
+def _where(cases: DataFrame, instruction_set: str) -> str:
+    """Return `torch 2.13.0, AMD EPYC, 1 thread, avx2`, of what the run records."""
+    versions = cases["backend_version"].dropna().unique()
+    devices = cases["device_name"].dropna().map(short_name).unique()
+    threads = [name_setting("threads", number) for number in cases["threads"].unique()]
+    return ", ".join(filter(None, (*versions, *devices, *threads, instruction_set)))
