@@ -62,7 +62,7 @@ def test_parts_add_up_to_the_measured_time(read: Read, factor: float, passes: in
     for gap in found:
         assert total(gap) == pytest.approx(1)
         assert tuple(gap.causes) == CAUSES
-        together = gap.causes["unattributed"].value
+        together = gap.causes["unattributed time"].value
         assert together == pytest.approx(1 - 1 / factor, abs=0.2 / factor)
         speedup, ratio = gap.replacement.speedup.value, gap.replacement.mac_ratio
         assert speedup / gap.predicted.value == pytest.approx(ratio)
@@ -85,12 +85,12 @@ def test_each_part_is_the_one_that_the_run_was_made_of(read: Read) -> None:
         expected_s = {
             PREDICTED: (standard_kernel_s + FIXED_S + REORDER_S) / gap.replacement.mac_ratio,
             "standard's overhead": -(FIXED_S + REORDER_S) / gap.replacement.mac_ratio,
-            "roofline of the parts": sum(needed) - sum(of_macs),
+            "roofline limits": sum(needed) - sum(of_macs),
             "depthwise kernel": roofs[0] / 0.25 - needed[0],
             "pointwise kernel": roofs[1] / 0.6 - needed[1],
             "reorders": 2 * REORDER_S,
             "fixed cost per call": 2 * FIXED_S,
-            "unattributed": 0,
+            "unattributed time": 0,
         }
         values = {PREDICTED: gap.predicted, **gap.causes}
         found_s = {name: separable_s * share.value for name, share in values.items()}

@@ -18,8 +18,8 @@ from convsweep.results.schema import BATCH_SIZE
 
 PREDICTED = "predicted from MACs"
 CAUSES = (
-    "standard's overhead", "roofline of the parts", *(f"{name} kernel" for name in SEPARABLE_PARTS),
-    "reorders", "fixed cost per call", "unattributed",
+    "standard's overhead", "roofline limits", *(f"{name} kernel" for name in SEPARABLE_PARTS),
+    "reorders", "fixed cost per call", "unattributed time",
 )  # fmt: skip
 _MOST_TRACED = 1.25  # of a median time: a longer trace was disturbed
 

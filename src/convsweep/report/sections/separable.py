@@ -33,8 +33,8 @@ _NOTE = (
     "are timed alone, with their input in the caches."
 )
 _GAP_NOTE = (
-    "Kernels and reorders are traced in one pass, the rest of a call is its fixed cost; "
-    "unattributed is both parts together beyond each alone. separable_gap.csv has intervals."
+    "Kernels and reorders are traced in one pass; unattributed time is that of both parts together "
+    "beyond each alone. separable_gap.csv has intervals."
 )
 _MOST_PROBLEMS = 24
 
@@ -124,14 +124,16 @@ def gap_sentence(run: Run, gaps: Gaps) -> str:
     """Return the largest cause in the first setting that has one, and what helped most."""
     for setting, own in gaps.items():
         if cause := largest_cause(own):
-            where = f"On {setting}: beyond" if len(gaps) > 1 else "Beyond"
+            where = f"On {setting}: of" if len(gaps) > 1 else "Of"
+            lose = "loses" if cause.layers == 1 else "lose"
+            name = f"the {cause.name}" if cause.name.endswith("kernel") else cause.name
             text = (
-                f"{where} its MACs, {SEPARABLE}'s largest cost is {cause.name} in {cause.layers} "
-                f"of {formatting.count(len(own), 'problem')}"
+                f"{where} {formatting.count(cause.slower, 'problem')} slower than predicted from "
+                f"MACs, {cause.layers} {lose} most to {name}"
             )
             for name, speedup in remedies(run).items():
                 for number in (formatting.speedup(*speedup), formatting.speedup(speedup.value)):
-                    longer = f"{text}; {name} makes it {number} as fast"
+                    longer = f"{text}; {name} makes {SEPARABLE} {number} as fast"
                     if len(longer.split()) <= MOST_WORDS:
                         return f"{longer}."
             return f"{text}."
