@@ -77,9 +77,15 @@ class NetworkBreakdown(ConvolutionsBreakdown):
         return self.end_to_end.time.value - sum(part.time.value for part in parts)
 
 
-def network_breakdowns(
-    run: Run, networks: DataFrame, setting: str
-) -> tuple[list[NetworkBreakdown], dict[str, str]]:
+Breakdowns = tuple[list[NetworkBreakdown], dict[str, str]]
+
+
+def breakdowns_by_setting(run: Run, networks: DataFrame) -> dict[str, Breakdowns]:
+    """Return the `network_breakdowns` of each setting."""
+    return {setting: network_breakdowns(run, networks, setting) for setting in run.settings}
+
+
+def network_breakdowns(run: Run, networks: DataFrame, setting: str) -> Breakdowns:
     """Return the networks of one setting, and the reasons of those without a breakdown.
 
     Args:

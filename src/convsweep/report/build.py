@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pandas import DataFrame
@@ -13,6 +13,7 @@ from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.drift import Drift, measure_drift
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import Advice, read_advice
+from convsweep.analysis.network_breakdown import Breakdowns, breakdowns_by_setting
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.gap import find_gaps, gap_table
@@ -91,9 +92,10 @@ def write_report(
     comparisons, shown = compare_settings(run), run.without_fully_connected
     gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
     advised = read_advice(folder)
-    of_networks = None if advised else network_totals.read_networks(run, folder.networks)
+    whole = breakdowns_by_setting(run, folder.networks)
+    of_networks = None if advised else network_totals.read_networks(run, whole)
     with drawing_style():
-        networks = _network_sections(run, folder, advised, of_networks)
+        networks = _network_sections(advised, of_networks, whole)
         strategies = _strategy_sections(run, shown, comparisons, gaps)
         pictures = plots.figures(shown)
     sections = [*networks, *strategies, *further]
@@ -220,16 +222,15 @@ def _further_section(folder: RunFolder) -> Section | None:
 
 
 def _network_sections(
-    run: Run,
-    folder: RunFolder,
     advised: Advice | None,
     of_networks: network_totals.NetworkFindings | None,
+    whole: Mapping[str, Breakdowns],
 ) -> list[Section]:
     """Return the sections on the user's model and on networks that the data allow."""
     sections = [
         advice.section(advised) if advised else None,
         network_totals.section(of_networks) if of_networks else None,
-        network_breakdown.section(run, folder.networks),
+        network_breakdown.section(whole),
     ]
     return [section for section in sections if section is not None]
 

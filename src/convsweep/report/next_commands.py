@@ -47,7 +47,7 @@ def not_covered(folder: RunFolder) -> tuple[str, str]:
     rows = folder.measurements
     if rows["role"].eq(SEPARABLE_PART).any() and rows["implementation"].isna().all():
         left = {"kernels and reorders": []} | left  # every run of this version traces them
-    words = _own_command(folder, *options)
+    words = [word for word in _own_command(folder, *options) if word != "--no-trace"]
     if not left or words[:2] != ["convsweep", "run"]:
         return "", ""
     return formatting.join([*left]), shlex.join(

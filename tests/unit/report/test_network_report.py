@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep import formatting
-from convsweep.analysis.network_breakdown import network_breakdowns
+from convsweep.analysis.network_breakdown import breakdowns_by_setting, network_breakdowns
 from convsweep.analysis.network_totals import (
     FASTEST,
     FASTEST_OF_ALL,
@@ -122,7 +122,7 @@ def test_an_incomplete_network_has_no_total(read: Read, lack: str) -> None:
     run = read(found, missing_cases=lack == "unreached")
     [one] = network_sums(run)
     assert one.choices == {}
-    section = totals_section.section(read_networks(run, NONE))
+    section = totals_section.section(read_networks(run, breakdowns_by_setting(run, NONE)))
     assert section is not None
     assert section.sentence
     assert formatting.NO_VALUE in section.tables[0][1].rows[0]
@@ -186,7 +186,7 @@ def test_a_network_without_a_breakdown_has_a_reason(read: Read, lack: str) -> No
     found, missing = network_breakdowns(run, networks, run.settings[0])
     assert (found, [*missing]) == ([], ["net"])
     assert ("too large" if lack == "memory" else "1 of 3 distinct") in missing["net"]
-    section = network_breakdown.section(run, networks)
+    section = network_breakdown.section(breakdowns_by_setting(run, networks))
     assert section is not None
     assert [*section.tables, *section.pictures, *section.note] == []
 
@@ -195,8 +195,8 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
     run = read(rows())
     networks = frame(inside(slower=1.2), inside("net_standard"))
     with drawing_style():
-        totals = totals_section.section(read_networks(run, networks))
-        breakdown = network_breakdown.section(run, networks)
+        totals = totals_section.section(read_networks(run, breakdowns_by_setting(run, networks)))
+        breakdown = network_breakdown.section(breakdowns_by_setting(run, networks))
         assert totals is not None
         assert breakdown is not None
         pictures = [*totals.pictures, *breakdown.pictures]
@@ -213,12 +213,13 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
 
 def test_the_first_table_has_a_row_per_network(read: Read) -> None:
     run = read(rows())
-    found = read_networks(run, frame(inside(), inside("net_standard")))
+    found = read_networks(run, breakdowns_by_setting(run, frame(inside(), inside("net_standard"))))
     table = totals_section.networks_table(found)
     assert [row[0] for row in table.rows] == ["net", "net_standard"]
     assert all(table.rows[1])
     assert "end to end" in totals_section.sentences(found)[0]
-    assert "end to end" not in totals_section.sentences(read_networks(run, NONE))[0]
+    found = read_networks(run, breakdowns_by_setting(run, NONE))
+    assert "end to end" not in totals_section.sentences(found)[0]
 
 
 def test_the_layers_that_save_most_are_those_that_gain_most_time(read: Read) -> None:
@@ -235,8 +236,8 @@ def test_the_layers_that_save_most_are_those_that_gain_most_time(read: Read) -> 
 
 def test_a_run_without_networks_has_no_sections(read: Read) -> None:
     run = read(made.rows([made.square(16, 14, 3)]))
-    assert totals_section.section(read_networks(run, NONE)) is None
-    assert network_breakdown.section(run, NONE) is None
+    assert totals_section.section(read_networks(run, breakdowns_by_setting(run, NONE))) is None
+    assert network_breakdown.section(breakdowns_by_setting(run, NONE)) is None
 
 
 def test_only_the_setting_that_was_timed_is_compared(read: Read) -> None:

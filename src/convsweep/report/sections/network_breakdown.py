@@ -10,6 +10,7 @@ from convsweep import formatting
 from convsweep.analysis.network_breakdown import (
     UNATTRIBUTED,
     UNDECIDED,
+    Breakdowns,
     NetworkBreakdown,
     network_breakdowns,
 )
@@ -23,13 +24,11 @@ _MOST_LAYERS = 8
 _NOTE = "Times of a network's parts include the overhead of timing them; end-to-end times do not."
 
 
-def section(run: Run, networks: DataFrame) -> Section | None:
-    """Return the breakdowns in networks.csv and `run`; None if no network was run end to end."""
-    found: dict[str, list[NetworkBreakdown]] = {}
-    missing: list[str] = []
-    for setting in run.settings:
-        found[setting], reasons = network_breakdowns(run, networks, setting)
-        missing += [f"{network} {reason}." for network, reason in reasons.items()]
+def section(whole: Mapping[str, Breakdowns]) -> Section | None:
+    """Return the section on breakdowns by setting; None if no network was run end to end."""
+    found = {setting: own for setting, (own, _) in whole.items()}
+    reasons = [reason for _, own in whole.values() for reason in own.items()]
+    missing = [f"{network} {reason}." for network, reason in reasons]
     every = [one for own in found.values() for one in own]
     if not (every or missing):
         return None

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pandas import DataFrame
-
 from convsweep import formatting
-from convsweep.analysis.network_breakdown import NetworkBreakdown, network_breakdowns
+from convsweep.analysis.network_breakdown import Breakdowns, NetworkBreakdown
 from convsweep.analysis.network_totals import (
     FASTEST,
     NetworkSum,
-    Sum,
     largest_savings,
     network_sums,
     ratio,
@@ -40,13 +37,12 @@ class NetworkFindings(NamedTuple):
     whole: Mapping[str, Mapping[str, NetworkBreakdown]]
 
 
-def read_networks(run: Run, networks: DataFrame) -> NetworkFindings:
-    """Return the networks of a run; `networks` are the rows of networks.csv, or none."""
-    whole = {setting: network_breakdowns(run, networks, setting)[0] for setting in run.settings}
+def read_networks(run: Run, whole: Mapping[str, Breakdowns]) -> NetworkFindings:
+    """Return the networks of a run; `whole` are those that were timed end to end, by setting."""
     return NetworkFindings(
         run,
         {setting: network_sums(run.within(setting)) for setting in run.settings},
-        {setting: {one.network: one for one in own} for setting, own in whole.items()},
+        {setting: {one.network: one for one in own} for setting, (own, _) in whole.items()},
     )
 
 
@@ -61,7 +57,7 @@ def networks_table(found: NetworkFindings) -> Table:
     """Return one row per setting and network."""
     heads = (
         "setting", "network", "MACs", "end to end", f"layers, {found.run.baseline}",
-        "separable (95 %)", "MAC ratio", "fastest per layer, same function (95 %)",
+        "separable layers (95 %)", "MAC ratio", "fastest per layer, same function (95 %)",
     )  # fmt: skip
     rows = [
         (setting, one.workload, *_overview_cells(one, found.whole[setting].get(one.workload)))
@@ -89,12 +85,13 @@ def _sentences(
     """Return the speedups of networks over their standard versions, then of other choices."""
     lines = []
     for one, standard in standard_pairs(sums):
-        times = [_total(each, whole) for each in (standard, one)]
-        how = "end to end" if whole.keys() >= {one.workload, standard.workload} else "in its layers"
+        speedup, how = ratio(standard.standard.sum, one.standard.sum), "in its layers"
+        if whole.keys() >= {one.workload, standard.workload}:
+            how = f"end to end ({formatting.speedup(speedup.value)} in its layers)"
+            speedup = ratio(*(whole[each.workload].end_to_end for each in (standard, one)))
         lines.append(
-            f"{one.workload} is {formatting.speedup(*ratio(*times))} as fast as "
-            f"{standard.workload} {how}, with {formatting.speedup(_mac_ratio(one, standard))} "
-            "fewer MACs."
+            f"{one.workload} is {formatting.speedup(*speedup)} as fast as {standard.workload} "
+            f"{how}, with {formatting.speedup(_mac_ratio(one, standard))} fewer MACs."
         )
     choices = {
         "separable layers": {one.workload: one.replaced for one in sums},
@@ -118,10 +115,6 @@ def _sentences(
         networks = formatting.count(missing, "network")
         lines.append(f"No total for {networks}: a layer has no time on {run.baseline}.")
     return lines
-
-
-def _total(one: NetworkSum, whole: Mapping[str, NetworkBreakdown]) -> Sum:
-    return whole[one.workload].end_to_end if one.workload in whole else one.standard.sum
 
 
 def _mac_ratio(one: NetworkSum, standard: NetworkSum) -> float:
@@ -149,15 +142,16 @@ def section(found: NetworkFindings) -> Section | None:
 
 def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
+    pairs = [*standard_pairs(sums)]
     gains = [
         Gain(f"{one.workload}\nagainst {standard.workload}",
              ratio(standard.standard.sum, one.standard.sum), _mac_ratio(one, standard))
-        for one, standard in standard_pairs(sums)
+        for one, standard in pairs
     ]  # fmt: skip
     gains += [
         Gain(f"{one.workload},\nseparable", one.replaced.speedup, one.replaced.mac_ratio)
         for one in sums
-        if one.replaced
+        if one.replaced and one not in [standard for _, standard in pairs]
     ]
     return draw_gains(gains), draw_work(sums)
 
