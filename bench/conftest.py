@@ -23,6 +23,7 @@ from convsweep.measure.gate import (
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, skipped_outcome, utc_now
 from convsweep.measure.sampling import quantiles
 from convsweep.measure.settings import Settings
+from convsweep.measure.timing import add_implementation
 from convsweep.problems.case import Case
 from convsweep.results import store
 from convsweep.sweep.forecast import Predictor
@@ -144,7 +145,8 @@ def measure(
     case: Case, validated: ValidatedCase, benchmark: BenchmarkFixture, pytestconfig: pytest.Config
 ) -> Callable[[], None]:
     """Return a function that times the validated case and writes its row."""
-    device = _group(case.group).device
+    group = _group(case.group)
+    device = group.device
 
     def call() -> None:
         validated.call()
@@ -167,6 +169,8 @@ def measure(
             iterations=benchmark.stats.iterations,
             **asdict(taken),
         )
+        with torch.no_grad():
+            outcome = add_implementation(outcome, validated, group)
         pytestconfig.stash[_RUN].add(case, outcome)
 
     return timed

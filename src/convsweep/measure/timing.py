@@ -29,6 +29,7 @@ from convsweep.measure.sampling import (
     time_cold_block,
     warm_up,
 )
+from convsweep.measure.settings import Settings
 from convsweep.measure.trace import trace
 from convsweep.system.counters import ZERO, Counters, Counts, system_counts
 from convsweep.system.environment import core_clock_hz
@@ -65,8 +66,9 @@ class GroupTimer:
         if isinstance(validated, Outcome):
             return validated
         self._validated[index] = validated
-        outcome = validated.outcome
-        return outcome if self.group.settings.effort else self._traced(validated, outcome)
+        if self.group.settings.effort:
+            return validated.outcome
+        return add_implementation(validated.outcome, validated, self.group)
 
     def warm_up(self, index: int) -> SamplingPlan:
         """Warm up a validated backend and return the plan to time it."""
@@ -121,27 +123,7 @@ class GroupTimer:
             **timed.counts.columns(plan.calls),
             **vars(quantiles(samples)),
         )
-        return self._traced(timed.validated, outcome)
-
-    def _traced(self, validated: ValidatedCase, outcome: Outcome) -> Outcome:
-        """Add what a call runs, in the first pass."""
-        if self.group.settings.pass_index or not self.group.settings.trace:
-            return outcome
-        started, call_s = perf_counter(), validated.call_s
-        if self._is_short(call_s):
-            found = trace(validated.conv, self.group.inputs.x, call_s, self.group.device)
-        else:
-            found = Implementation(reason=f"a call takes {call_s:.2g} s, too long to repeat it")
-        reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
-        return replace(
-            outcome,
-            implementation=found.name or None,
-            reorders=found.reorders,
-            kernel_s=found.kernel_s,
-            reorder_s=found.reorder_s,
-            sample_flags="|".join(filter(None, (outcome.sample_flags, reason))) or None,
-            trace_s=perf_counter() - started,
-        )
+        return add_implementation(outcome, timed.validated, self.group)
 
     def _flags(self, timed: _TimedCase) -> list[str]:
         other = OTHER_BITS if timed.validated.other_bits else None
@@ -158,15 +140,40 @@ class GroupTimer:
         reference, accepted = group.data.reference, validated.accepted
         return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
 
-    def _is_short(self, call_s: float) -> bool:
-        return call_s <= _EXTRA_CALL_SHARE * self.group.settings.case_timeout_s
-
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass, unless a call is long.
 
         This returns freed memory to the system; the gate's calls of the next problem warm it again.
         """
         settings = self.group.settings
-        if not settings.peak_memory or not self._is_short(validated.call_s):
+        if not settings.peak_memory or not _is_short(validated.call_s, settings):
             return None
         return self.group.device.peak_memory(validated.call)
+
+
+def add_implementation(
+    outcome: Outcome, validated: ValidatedCase, group: BenchmarkGroup
+) -> Outcome:
+    """Return the outcome with what a call runs, in the first pass."""
+    if group.settings.pass_index or not group.settings.trace:
+        return outcome
+    started, call_s = perf_counter(), validated.call_s
+    if _is_short(call_s, group.settings):
+        found = trace(validated.conv, group.inputs.x, call_s, group.device)
+    else:
+        found = Implementation(reason=f"a call takes {call_s:.2g} s, too long to repeat it")
+    reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
+    return replace(
+        outcome,
+        implementation=found.name or None,
+        reorders=found.reorders,
+        kernel_s=found.kernel_s,
+        reorder_s=found.reorder_s,
+        sample_flags="|".join(filter(None, (outcome.sample_flags, reason))) or None,
+        trace_s=perf_counter() - started,
+    )
+
+
+def _is_short(call_s: float, settings: Settings) -> bool:
+    """Return whether there is time for one more call after timing."""
+    return call_s <= _EXTRA_CALL_SHARE * settings.case_timeout_s

@@ -134,6 +134,28 @@ def test_counters_are_read_around_whole_blocks_unless_flushes_would_count(
     assert counts == [10 * len(outcome.blocks) / calls if cache == "hot" else None] * 4
 
 
+def test_what_a_case_runs_is_found_in_the_first_pass_unless_it_takes_long(
+    measure: Callable[..., dict[str, Outcome]],
+) -> None:
+    found = measure({"honest": honest})["honest"]
+    assert found.implementation
+    assert 0 < found.trace_s
+    for options in ({"pass_index": 1}, {"trace": False}):
+        left_out = measure({"honest": honest}, **options)["honest"]
+        assert (left_out.status, left_out.implementation, left_out.trace_s) == ("ok", None, 0.0)
+    checked = measure({"honest": honest}, effort=None)["honest"]
+    assert checked.implementation == found.implementation
+
+
+def test_a_call_too_long_to_repeat_has_the_reason(
+    measure: Callable[..., dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.measure.timing._EXTRA_CALL_SHARE", 0.0)
+    found = measure({"honest": honest})["honest"]
+    assert (found.status, found.implementation) == ("ok", None)
+    assert "no implementation: " in str(found.sample_flags)
+
+
 @pytest.mark.parametrize("name", LATE)
 def test_what_goes_wrong_after_the_gate_costs_the_time_and_nobody_else(
     name: str, measure: Callable[..., dict[str, Outcome]]
