@@ -15,6 +15,7 @@ from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.cli import cli
 from convsweep.results.accuracy import AccuracyRow
 from convsweep.results.best_csv import BestRow
+from convsweep.results.call_parts import CallPartRow
 from convsweep.results.networks import NetworkRow
 from convsweep.results.schema import Row
 
@@ -113,6 +114,8 @@ def schema_page() -> str:
         *_class_table(NetworkRow, derived), "",
         "## accuracy.csv", "", "One row per data set, variant and seed.", "",
         *_class_table(AccuracyRow, derived), "",
+        "## call_parts.csv", "", "One row per part of a call and case: `convsweep explain --out`.",
+        "", *_class_table(CallPartRow, derived), "",
     ]  # fmt: skip
     return "\n".join(lines)
 

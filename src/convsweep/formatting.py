@@ -157,17 +157,28 @@ def _scaled(
     value: float,
     low: float = math.nan,
     high: float = math.nan,
+    whole: float = 0,
 ) -> str:
-    """Return an interval in the largest unit of which its value is at least one."""
+    """Return an interval in the largest unit of which its value, or the `whole`, is at least one.
+
+    The width of a part's interval is relative to the whole.
+    """
     if math.isnan(value):
         return NO_VALUE
-    scale, name = next((u for u in units if abs(float(f"{value:.2e}")) >= u[0]), units[-1])
-    return interval(value / scale, low / scale, high / scale, unit=f" {name}".rstrip())
+    chosen = abs(float(f"{whole or value:.2e}"))
+    scale, name = next((u for u in units if chosen >= u[0]), units[-1])
+    ends = (value / scale, low / scale, high / scale)
+    return interval(*ends, unit=f" {name}".rstrip(), start=whole / scale)
 
 
-def time(value_s: float, low_s: float = math.nan, high_s: float = math.nan) -> str:
-    """Return `14.7 (14.2-15.1) µs`, `14.7 µs` or `15 µs (too few passes)`."""
-    return _scaled(_SECONDS, value_s, low_s, high_s)
+def time(
+    value_s: float, low_s: float = math.nan, high_s: float = math.nan, *, of_s: float = 0
+) -> str:
+    """Return `14.7 (14.2-15.1) µs`, `14.7 µs` or `15 µs (too few passes)`.
+
+    A part has the unit of the whole, `of_s`, and may be negative.
+    """
+    return _scaled(_SECONDS, value_s, low_s, high_s, of_s)
 
 
 def seconds(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
-from convsweep.cli import accuracy, advise, info, optimize, report, run
+from convsweep.cli import accuracy, advise, explain, info, optimize, report, run
 from convsweep.cli.output import say
 from convsweep.system.signals import EXIT_CODE
 from convsweep.system.streams import UNWRITTEN, guard_streams, lost_output
@@ -52,7 +52,15 @@ def cli() -> None:
 
 
 for command in (
-    *(run.run, run.check, run.noise, advise.advise, optimize.optimize, accuracy.accuracy),
+    *(
+        run.run,
+        run.check,
+        run.noise,
+        explain.explain,
+        advise.advise,
+        optimize.optimize,
+        accuracy.accuracy,
+    ),
     *(report.report, report.compare, report.best, report.merge, report.export),
     *(info.list_, info.env),
 ):

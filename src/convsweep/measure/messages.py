@@ -119,5 +119,31 @@ class Finish:
     index: int
 
 
-Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork
-Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | int | None
+Seconds = dict[str, float]
+"""Seconds per call by part."""
+
+
+@dataclass(frozen=True)
+class CallParts:
+    """Seconds of one call in one process, and of its parts as instruments find them."""
+
+    whole_s: float
+    parts: Seconds
+    page_faults: float | None
+    implementation: str
+    """Name of what runs, or why it is unknown."""
+    fixed_cost_problem: str | None
+    """Label of the smaller problem whose calls gave the fixed cost; None: it is unknown."""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Request for the parts of a validated case's call: `CallParts`, or an `Outcome`."""
+
+    index: int
+    earlier: CallParts | None = None
+    """Reply of an earlier pass."""
+
+
+Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork | Explain
+Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | CallParts | int | None

@@ -15,7 +15,9 @@ from convsweep.analysis.sample_flags import OTHER_BITS, UNNAMED, flags
 from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
+from convsweep.measure.call_parts import explain
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
+from convsweep.measure.messages import CallParts
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
@@ -124,6 +126,10 @@ class GroupTimer:
             **vars(quantiles(samples)),
         )
         return add_implementation(outcome, timed.validated, self.group)
+
+    def explain(self, index: int, earlier: CallParts | None) -> CallParts:
+        """Return the parts of a validated case's call."""
+        return explain(self.group, index, self._validated[index], earlier)
 
     def _flags(self, timed: _TimedCase) -> list[str]:
         other = OTHER_BITS if timed.validated.other_bits else None

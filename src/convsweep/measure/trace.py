@@ -37,6 +37,7 @@ _NO_WORK = re.compile(
     re.VERBOSE,
 )
 """Operators that allocate, give a view, or leave the work to operators that they call."""
+_ALLOCATES = re.compile(r"aten::((new_)?empty|resize_)")
 _GENERATED = re.compile(r"graph_\d+_(?=cpp_fused_)")  # before the name of a kernel of Inductor
 
 
@@ -56,6 +57,7 @@ class TracedCall(NamedTuple):
     """Of oneDNN. Operators contain their time."""
     kernels: list[Operator]
     """Of an accelerator; the launches are part of operators."""
+    allocation_s: float = 0.0
 
 
 def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementation:
@@ -96,6 +98,7 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
             [*_operators(root)],
             primitives_in(own.splitlines()),
             [one for start, one in kernels if root.start_time_ns <= start < root.end_time_ns],
+            _allocation_s(root),
         )
         for root, own in zip(roots, printed, strict=True)
     ][discarded:]
@@ -128,6 +131,13 @@ def _operators(event: Any) -> Iterator[Operator]:
     if event.tag.name == "TorchOp" and computes(event) and all(o.name in COPIES for o in inner):
         own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
         yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
+
+
+def _allocation_s(event: Any) -> float:
+    """Return the seconds in which an event allocates memory, without mapping it."""
+    if _ALLOCATES.match(event.name):
+        return float(event.duration_time_ns * 1e-9)
+    return sum(map(_allocation_s, event.children))
 
 
 def _kernels(events: Iterable[Any]) -> Iterator[tuple[int, Operator]]:

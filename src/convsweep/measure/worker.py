@@ -14,6 +14,7 @@ from convsweep.measure.gate import setup_group
 from convsweep.measure.messages import (
     Block,
     Describe,
+    Explain,
     Finish,
     Message,
     Reply,
@@ -93,6 +94,9 @@ class Worker:
             return self._setup(message)
         if isinstance(message, TimeNetwork):
             return time_network(message)
+        return self._step(message)
+
+    def _step(self, message: Validate | WarmUp | Block | Finish | Explain) -> Reply:
         timer, index = self._timers[message.index]
         match message:
             case Validate(_, accepted):
@@ -104,6 +108,8 @@ class Worker:
                 return None
             case Finish():
                 return timer.finish(index)
+            case Explain():
+                return timer.explain(index, message.earlier)
 
     def _setup(self, message: Setup) -> SetupDone:
         if message.first:

@@ -31,6 +31,7 @@ PHASES: dict[type[messages.Message], str] = {
     messages.WarmUp: "warm_up_s",
     messages.Block: "timing_s",
     messages.Finish: "gate_s",
+    messages.Explain: "timing_s",
     messages.TimeNetwork: "networks_s",
 }
 """Key of `time_spent` in environment.json per message."""

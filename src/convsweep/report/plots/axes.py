@@ -86,13 +86,14 @@ def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
 
 def linear_seconds(ax: Axes) -> None:
     """Tick a linear x axis of seconds as 0, 1 ms, 2 ms."""
-    ax.xaxis.set_major_formatter(lambda value, _: short(seconds(value)) if value > 0 else "0")
+    ax.xaxis.set_major_formatter(lambda value, _: short(seconds(round(value, 12))))
 
 
 def short(text: str) -> str:
-    """Return `10.0 µs` as `10 µs`."""
+    """Return `10.0 µs` as `10 µs`, and 0 without a unit."""
     number, unit = text.split()
-    return f"{float(number.replace(',', '')):g} {unit}"
+    value = float(number.replace(",", ""))
+    return f"{value:g} {unit}" if value else "0"
 
 
 def log_ticks_at(ax: Axes, values: Iterable[float]) -> None:

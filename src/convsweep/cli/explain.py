@@ -1,0 +1,94 @@
+"""The command `explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convsweep.cli import options, output
+from convsweep.system.signals import exit_on_interrupt
+
+if TYPE_CHECKING:
+    from convsweep.problems.problem import ConvProblem
+
+
+@click.command()
+@options.value("--problem", "LABEL", "Problem: n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.")
+@options.value("--model", "MODEL", "Your model, given as for advise; loading it RUNS ITS CODE.")
+@options.several("--input", "inputs", "Input shape of the model, as for advise.", metavar="SHAPE")
+@options.value("--layer", "NAME", "Layer of the model, of the --workload or of the --problems.")
+@options.sweep_options
+@options.value("--passes", "N", "Number of processes per case (default 3).", type=int)
+@options.out("Folder for call_parts.csv and call_parts.png; files of these names are replaced.")
+def explain(
+    problem: str | None,
+    model: str | None,
+    inputs: tuple[str, ...],
+    layer: str | None,
+    out: Path | None,
+    **chosen: Any,
+) -> int:
+    """Measure where the time of one call goes.
+
+    Takes one problem: --problem, --axis with one value each, or --layer of a --model or --workload.
+    Parts are kernels, reorders, copies, allocation, page faults, the fixed cost per call, and the
+    steps of a strategy. Each is measured with instruments, and compared with calls without them;
+    the rest, which may be negative, is unattributed.
+    """
+    from convsweep.system import forkserver
+
+    forkserver.start()
+    with exit_on_interrupt(), output.one_line_errors():
+        from convsweep.cli import terminal
+        from convsweep.report import call_parts
+        from convsweep.results.store import require_writable
+        from convsweep.sweep import explain as explaining
+        from convsweep.sweep.request import Options
+
+        layers = _layers(problem, model, inputs, chosen)
+        request = explaining.one_problem(Options(**chosen), layers, layer)
+        if out is not None:
+            require_writable(out)
+    with terminal.progress() as observe:
+        found = explaining.explain(request, observe)
+    rows = explaining.rows(found, request.allocator)
+    label, passes = rows[0].problem, request.passes
+    for setting, table in call_parts.tables(rows).items():
+        output.say(f"One call of {label} on {setting}, in {passes} processes")
+        output.print_table(table)
+    if out is not None:
+        with output.one_line_errors(out):
+            call_parts.write(out, rows)
+        output.say(f"Results: {out}")
+    failed = output.print_failures((r.status, r.backend, r.problem, r.reason) for r in rows)
+    return int(failed > 0)
+
+
+def _layers(
+    problem: str | None, model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
+) -> dict[str, set[ConvProblem]] | None:
+    """Return the problems of a label or model by layer; None: those of the other options."""
+    from convsweep.problems.problem import ConvProblem
+
+    words = {"--problem": problem, "--model": model, "--grid": chosen["grid"]}
+    words |= {"--workload": chosen["workloads"], "--problems": chosen["problems"]}
+    given = [name for name, value in (words | {"--axis": chosen["axes"]}).items() if value]
+    if len(given) != 1:
+        found = f"not {' and '.join(given)}" if given else "such as --problem LABEL"
+        raise ValueError(f"explain takes one problem by one option, {found}")
+    if bool(inputs) != (model is not None):
+        raise ValueError("--model needs --input, the shape of its input; others have none")
+    if problem is not None:
+        return {"": {ConvProblem.parse(problem)}}
+    if model is None:
+        return None
+    from convsweep.models.advise.request import read_shape
+    from convsweep.models.advise.trace import record
+    from convsweep.problems.model_loader import load_model
+
+    layers: dict[str, set[ConvProblem]] = {}
+    for conv in record(load_model(model), [read_shape(text) for text in inputs]).convolutions:
+        layers.setdefault(conv.module, set()).add(conv.problem)
+    return layers

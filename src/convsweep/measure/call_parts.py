@@ -1,0 +1,215 @@
+"""Parts of the time of one call in this process, and its fixed cost, from a smaller problem.
+
+Calls without instruments and calls with them take turns. `analysis/call_parts.py` computes what the
+parts leave of the whole call.
+"""
+
+from __future__ import annotations
+
+import gc
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from statistics import median
+
+from convsweep.backends.base import Conv
+from convsweep.backends.variants import find_backend
+from convsweep.measure.gate import BenchmarkGroup, ValidatedCase
+from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.instruments import Instrument, find_kernels, find_steps
+from convsweep.measure.messages import CallParts, Seconds
+from convsweep.measure.sampling import MeasurementConfig, repeat
+from convsweep.measure.trace import trace
+from convsweep.problems.case import Case
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import is_replaceable
+from convsweep.results.call_parts import FIXED, PAGE_FAULTS
+from convsweep.system.counters import ZERO, system_counts
+from convsweep.system.devices import Clock
+from convsweep.system.process import retain_memory
+
+_ROUNDS, _FEWEST_ROUNDS, _ROUNDS_S = 7, 2, 1.0
+_MOST_CALLS, _MOST_INSTRUMENTED = 100, 20  # per block
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Prepared backend with its input, and the instrument for its parts."""
+
+    problem: ConvProblem
+    run: Callable[[], object]
+    times: int
+    """Number of calls per block."""
+    clock: Clock
+    instrument: Instrument
+    has_steps: bool
+    """Whether the parts are steps of a strategy, which include a share of the fixed cost."""
+    implementation: str
+    """Name of what runs, or why it is unknown."""
+    names: frozenset[str]
+    """Names of the parts."""
+
+    def whole_s(self) -> float:
+        """Return the seconds per call of one block without instruments."""
+        return self.clock(repeat(self.run, self.times)) / self.times
+
+    def parts(self) -> Seconds:
+        """Return the parts of one block with instruments."""
+        return self.instrument(min(self.times, _MOST_INSTRUMENTED))
+
+
+def explain(
+    group: BenchmarkGroup, index: int, validated: ValidatedCase, earlier: CallParts | None
+) -> CallParts:
+    """Return the parts of a validated case's call, each the median of several blocks.
+
+    `earlier` is the result of another pass, whose problem for the fixed cost is taken again.
+    """
+    case, conv, call_s = group.cases[index], validated.conv, validated.call_s
+    here = _call(group, case, case.problem, group.inputs, conv, call_s)
+    small = _small_call(group, case, here, earlier)
+    rounds = max(_FEWEST_ROUNDS, min(_ROUNDS, int(_ROUNDS_S / (here.times * call_s))))
+    faulting_s = [here.whole_s() for _ in range(rounds)]
+    before = system_counts()
+    here.whole_s()
+    faults = ZERO.add(before, system_counts()).page_faults
+    is_faulting = group.settings.allocator == "system" and retain_memory() == "retain"
+    found = [*_rounds(here, small, rounds)]  # kernels find their memory mapped
+    whole_s, parts = median(one for one, _ in found), _medians(one for _, one in found)
+    if is_faulting:
+        parts[PAGE_FAULTS] = median(faulting_s) - whole_s
+        whole_s = median(faulting_s)
+    return CallParts(
+        whole_s,
+        parts,
+        None if faults is None else faults / here.times,
+        here.implementation,
+        small.problem.label if small else None,
+    )
+
+
+def _rounds(here: _Call, small: _Call | None, rounds: int) -> Iterator[tuple[float, Seconds]]:
+    """Yield the whole call and the parts of instrumented ones, of one block each per round."""
+    for _ in range(rounds):
+        gc.disable()
+        try:
+            whole_s, parts = here.whole_s(), here.parts()
+            if small:
+                parts = with_fixed_cost(parts, small.whole_s(), small.parts(), here.has_steps)
+        finally:
+            gc.enable()
+        yield whole_s, parts
+
+
+def with_fixed_cost(
+    parts: Seconds, small_s: float, small_parts: Seconds, has_steps: bool
+) -> Seconds:
+    """Add the fixed cost: the time of a call on a small problem without its parts.
+
+    Each step has a share of the fixed cost: the step's time in the small call.
+    """
+    if has_steps:
+        own = {name: seconds - small_parts.get(name, 0.0) for name, seconds in parts.items()}
+        return own | {FIXED: small_s}
+    return parts | {FIXED: small_s - sum(small_parts.values())}
+
+
+def _medians(rounds: Iterable[Seconds]) -> Seconds:
+    every = [*rounds]
+    names = dict.fromkeys(name for one in every for name in one)
+    return {name: median(one.get(name, 0.0) for one in every) for name in names}
+
+
+def _call(
+    group: BenchmarkGroup,
+    case: Case,
+    problem: ConvProblem,
+    inputs: Inputs,
+    conv: Conv,
+    call_s: float,
+) -> _Call:
+    device, x = group.device, inputs.x
+    steps = find_steps(find_backend(case.backend), problem, inputs, device)
+    instrument = steps or find_kernels(problem, conv, x, device)
+    told, effort = trace(conv, x, call_s, device), group.settings.effort or MeasurementConfig()
+    return _Call(
+        problem=problem,
+        run=partial(conv, x),
+        times=max(1, min(_MOST_CALLS, int(effort.block_s / call_s))),
+        clock=device.clock,
+        instrument=instrument,
+        has_steps=steps is not None,
+        implementation=told.name or told.reason,
+        names=frozenset(instrument(1)),
+    )
+
+
+def _prepared(group: BenchmarkGroup, case: Case, problem: ConvProblem) -> _Call:
+    """Return a warm call of the case's backend on another problem."""
+    inputs = make_inputs(
+        problem,
+        weight_kind=case.weight_kind if is_replaceable(problem) else "dense",
+        dtype=case.dtype,
+        device=case.device,
+        memory_format=case.memory_format,
+    )
+    conv = find_backend(case.backend).prepare(problem, inputs.weights)
+    _first_s, call_s = (group.device.clock(partial(conv, inputs.x)) for _ in range(2))
+    return _call(group, case, problem, inputs, conv, call_s)
+
+
+def _small_call(
+    group: BenchmarkGroup, case: Case, here: _Call, earlier: CallParts | None
+) -> _Call | None:
+    """Return a call of at most half the MACs in which the same runs; None if none is found.
+
+    It has the fewest channels that allow this, and then the smallest image.
+    """
+    if earlier is not None:
+        label = earlier.fixed_cost_problem
+        return None if label is None else _prepared(group, case, ConvProblem.parse(label))
+    if find_backend(case.backend).compiles_per_problem:
+        return None
+
+    def same(factor: int, size: int) -> _Call | None:
+        try:
+            call = _prepared(group, case, _resized(case.problem, factor, size))
+        except Exception:  # no such problem, or not for this backend
+            return None
+        is_same = (call.implementation, call.names) == (here.implementation, here.names)
+        return call if is_same else None
+
+    channels = max(case.problem.in_channels, case.problem.out_channels)
+    for factor in (2**power for power in range(channels.bit_length() - 1, -1, -1)):
+        largest = max(case.problem.input_size) * ceil(factor ** (1 / case.problem.rank))
+        runs_same = partial(same, factor)
+        if runs_same(largest):
+            size = 1 + bisect_left(range(1, largest), True, key=lambda s: bool(runs_same(s)))
+            found = runs_same(size)
+            return found if found and 2 * found.problem.macs <= case.problem.macs else None
+    return None
+
+
+def _resized(problem: ConvProblem, factor: int, size: int) -> ConvProblem:
+    """Return the problem with fewer channels and the longest side of its image of `size`.
+
+    Sides are as long as the kernel needs; channels that `factor` does not divide stay. Raises
+    `ValueError` if groups do not divide them any more.
+    """
+
+    def less(channels: int) -> int:
+        return channels if channels % factor else channels // factor
+
+    spans = zip(problem.dilation, problem.kernel_size, problem.padding, strict=True)
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in spans]
+    longest = max(problem.input_size)
+    sides = zip(least, problem.input_size, strict=True)
+    return replace(
+        problem,
+        in_channels=less(problem.in_channels),
+        out_channels=less(problem.out_channels),
+        groups=less(problem.groups),
+        input_size=tuple(max(low, side * size // longest) for low, side in sides),
+    )

@@ -1,0 +1,35 @@
+"""call_parts.csv: where the time of one call goes, as `convsweep explain` measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CALL_PARTS = "call_parts.csv"
+WHOLE, UNATTRIBUTED = "whole call", "unattributed"
+KERNEL, LAYOUT, WEIGHTS, COPIES = "kernel", "layout reorders", "weight reorders", "copies"
+ALLOCATION, PAGE_FAULTS, FIXED = "allocation", "page faults", "fixed cost per call"
+PARTS = (KERNEL, LAYOUT, WEIGHTS, COPIES, ALLOCATION, PAGE_FAULTS, FIXED, UNATTRIBUTED)
+"""Values of `part`, besides `whole call` and the steps of a strategy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPartRow:
+    """One part of one call. A missing value is None."""
+
+    problem: str
+    backend: str
+    device: str
+    dtype: str
+    memory_format: str
+    threads: int
+    allocator: str  # `retain` or `system`
+    status: str
+    reason: str | None = None
+    implementation: str | None = None
+    passes: int | None = None  # Number of processes that measured the call
+    part: str | None = None  # `whole call`, a step of the strategy, or one of the parts above
+    seconds: float | None = None  # Mean over passes of the seconds per call
+    ci_low_s: float | None = None  # Lower end of its 95 % interval
+    ci_high_s: float | None = None  # Upper end of its 95 % interval
+    page_faults_per_call: float | None = None
+    fixed_cost_problem: str | None = None  # Problem whose calls gave the fixed cost
