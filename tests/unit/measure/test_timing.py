@@ -139,7 +139,7 @@ def test_what_a_case_runs_is_found_in_the_first_pass_unless_it_takes_long(
 ) -> None:
     found = measure({"honest": honest})["honest"]
     assert found.implementation
-    assert 0 < found.trace_s
+    assert found.trace_s > 0
     for options in ({"pass_index": 1}, {"trace": False}):
         left_out = measure({"honest": honest}, **options)["honest"]
         assert (left_out.status, left_out.implementation, left_out.trace_s) == ("ok", None, 0.0)
