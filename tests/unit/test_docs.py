@@ -43,6 +43,12 @@ def test_source_files_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_runs_and_reports_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:results|reports)/[a-z]\w*)/?`", TEXTS[page]):
+        assert (ROOT / path).is_dir(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_options_exist(page: Path) -> None:
     for line in "".join(blocks(page, "sh")).splitlines():
         words = shlex.split(line, comments=True)

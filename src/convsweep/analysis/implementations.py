@@ -12,6 +12,7 @@ from pandas import DataFrame
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 
+_HOST = re.compile(r"aten::mkldnn_|mkldnn\w*::")  # operators that run primitives of oneDNN
 _INSTRUCTION_SET = re.compile(r":((?:sse|avx|amx|sve|asimd|neon|vsx)\w*)")
 
 
@@ -64,7 +65,7 @@ def short_names(names: Sequence[str]) -> tuple[dict[str, str], str]:
 
 def _shorten(name: str) -> str:
     parts = name.split(" + ")
-    chosen = [part for part in parts if not part.startswith("aten::mkldnn_")] or parts
+    chosen = [part for part in parts if not _HOST.match(part)] or parts
     return " + ".join(re.sub(r"^aten::_?|_forward$", "", part) for part in chosen)
 
 
