@@ -12,10 +12,9 @@ from convsweep.analysis.separable.gap import (
     CAUSES,
     PREDICTED,
     Gap,
+    fastest_variants,
     find_gaps,
     gap_table,
-    largest_cause,
-    remedies,
 )
 from convsweep.analysis.separable.pairing import compare_separable
 from convsweep.analysis.summary import summarize
@@ -122,45 +121,37 @@ def test_a_run_without_roofline_or_parts_has_no_gaps(read: Read, role: str) -> N
     assert gaps_of(read(row for row in rows if row.role != role)) == []
 
 
-def test_the_largest_cause_is_counted_where_macs_predict_too_much(read: Read) -> None:
-    slow, fast = PROBLEMS[:2], PROBLEMS[2:]
-
-    def seconds(problem: ConvProblem, backend: str, device: str) -> float:
-        factor = 0.01 if backend == "separable" and problem in fast else 1
-        fixed = 1e-3 if problem not in PROBLEMS else 0 if backend == "torch_conv" else 2e-3
-        return factor * (fixed + study_of.near_ceilings()(problem, backend, device))
-
-    rows = study_of.traced(study_of.rows(PROBLEMS, seconds))
-    parts = [row for row in rows if row.role == SEPARABLE_PART]
-    others = [row for row in rows if row.role != SEPARABLE_PART]
-    fixed = [replace(row, kernel_s=row.kernel_s and row.kernel_s - 1e-3) for row in parts]
-    assert largest_cause(gaps_of(read(others + fixed))) == (
-        "fixed cost per call",
-        len(slow),
-        len(slow),
-    )
-    assert largest_cause([]) is None
-
-
-def test_remedies_are_measured_ones_that_are_faster(read: Read) -> None:
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_variants_are_measured_ones_that_are_faster_per_image(read: Read, batch_size: int) -> None:
     factors = {"separable": 1.0, "separable_prepacked": 0.5, "separable_ncnn": 2.0}
 
     def seconds(problem: ConvProblem, backend: str, device: str) -> float:
-        return factors.get(backend, 0.1) * problem.macs * 1e-9
+        per_image = 1.0 if problem.batch_size == 1 else 0.8
+        return factors.get(backend, 0.1) * per_image * problem.macs * 1e-9
 
-    rows = made.rows(PROBLEMS, backends=("torch_conv", *factors), seconds=seconds)
+    problems = [*PROBLEMS, *(replace(p, batch_size=batch_size) for p in PROBLEMS)]
+    rows = made.rows(dict.fromkeys(problems), backends=("torch_conv", *factors), seconds=seconds)
     other = [
-        replace(row, memory_format="channels_last", median_s=0.75 * row.median_s) for row in rows
+        replace(row, memory_format="channels_last", median_s=0.75 * row.median_s)
+        for row in rows
+        if row.backend != "separable_prepacked"
     ]
-    found = remedies(read(rows + other))
-    assert {name: speedup.value for name, speedup in found.items()} == pytest.approx(
-        {"separable_prepacked": 2, "channels_last": 4 / 3}, rel=0.05
-    )
+    found = fastest_variants(read(rows + other))
+    per_image = 1.0 if batch_size == 1 else 0.8
+    names = {"cpu, contiguous": "separable_prepacked",
+             "cpu, channels_last": "separable_prepacked, contiguous"}  # fmt: skip
+    more = f", batch {batch_size}" if batch_size > 1 else ""
+    for (setting, label), variant in found.items():
+        largest = batch_size > 1 and f"N{batch_size}" in label
+        assert variant.name == names[setting] + ("" if largest else more)
+        own = (1.0 if "contiguous" in setting else 0.75) * (per_image if largest else 1.0)
+        assert variant.speedup.value == pytest.approx(own / (0.5 * per_image), rel=0.05)
+    assert len(found) == 2 * len(dict.fromkeys(problems))
 
 
-def test_one_pass_has_no_remedies(read: Read) -> None:
+def test_one_pass_has_no_faster_variant(read: Read) -> None:
     names = ("torch_conv", "separable", "separable_ncnn")
-    assert remedies(read(made.rows(PROBLEMS, backends=names, passes=1))) == {}
+    assert fastest_variants(read(made.rows(PROBLEMS, backends=names, passes=1))) == {}
 
 
 def test_the_table_has_a_row_per_part(read: Read) -> None:

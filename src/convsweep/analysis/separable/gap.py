@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from pandas import DataFrame
 
-from convsweep.analysis.estimates import Array, Interval, estimate, half_width
-from convsweep.analysis.run import Run, mean_speedup
+from convsweep.analysis.estimates import Array, Interval, bounds, estimate, half_width
+from convsweep.analysis.labels import name_setting
+from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import STANDARD, Replacement, SeparableComparison
-from convsweep.analysis.settings import setting_speedups
 from convsweep.problems.separable import FACTORED, SEPARABLE, SEPARABLE_PARTS
-from convsweep.results.schema import BATCH_SIZE
+from convsweep.results.schema import BATCH_SIZE, SETTING_AXES, SIBLING_COLUMNS
 
 PREDICTED = "predicted from MACs"
 CAUSES = (
@@ -92,39 +91,31 @@ def _shares(one: Replacement, seconds: Mapping[str, Array]) -> Array:
     return np.array([step / seconds[SEPARABLE] for step in steps])
 
 
-class LargestCause(NamedTuple):
-    """Cause that costs most in most of the layers that are slower than predicted."""
+class Variant(NamedTuple):
+    """Other backend, memory format or batch size of a separable layer, measured in the same run."""
 
     name: str
-    layers: int
-    slower: int  # than predicted
+    speedup: Interval  # per image
 
 
-def largest_cause(gaps: Sequence[Gap]) -> LargestCause | None:
-    """Return the most frequent largest cause; None if no layer is slower than predicted."""
-    slower = [gap.largest for gap in gaps if gap.predicted.value < 1]
-    for name, layers in Counter(slower).most_common(1):
-        return LargestCause(name, layers, len(slower))
-    return None
-
-
-def remedies(run: Run) -> dict[str, Interval]:
-    """Return how much faster than `separable` in the first setting others are, the best first.
-
-    They are memory formats, batch sizes and other backends that compute the same layer.
-    """
-    own = run._replace(cases=run.cases[run.cases["backend"] == SEPARABLE])
-    found = {
-        one.value: one.speedup
-        for one in reversed(setting_speedups(own))
-        if one.axis in ("memory_format", BATCH_SIZE)
-    }
-    first = run.within(run.settings[0])._replace(baseline=SEPARABLE)
-    for name in first.backends:
-        if name.startswith(FACTORED) and name != SEPARABLE:
-            found[name] = mean_speedup(first, name).interval
-    best = sorted(found, key=lambda name: -found[name].value)
-    return {name: found[name] for name in best if found[name].low > 1 + run.margin}
+def fastest_variants(run: Run) -> dict[tuple[str, str], Variant]:
+    """Return by setting and label the variant that is fastest, if it is faster by the margin."""
+    cases = run.cases[run.cases["backend"].str.startswith(FACTORED) & (run.cases["status"] == "ok")]
+    axes = ["memory_format", BATCH_SIZE]
+    same = [*SIBLING_COLUMNS, *(axis for axis in SETTING_AXES if axis not in axes)]
+    found = {}
+    for _, own in cases.groupby(same, dropna=False, sort=False):
+        log_image_s = run.log_s(own) - np.log(own[[BATCH_SIZE]].to_numpy(dtype="float64"))
+        for place in np.flatnonzero(own["backend"] == SEPARABLE):
+            speedups = bounds(estimate(log_image_s[place] - log_image_s))
+            fastest = int(np.argmax(speedups[0]))
+            one, other = own.iloc[place], own.iloc[fastest]
+            words = [name_setting(axis, other[axis]) for axis in ("backend", *axes)
+                     if other[axis] != one[axis]]  # fmt: skip
+            if speedups[1, fastest] > 1 + run.margin:
+                variant = Variant(", ".join(words), Interval(*speedups[:, fastest]))
+                found[one["setting"], one["label"]] = variant
+    return found
 
 
 def gap_table(gaps: Mapping[str, Sequence[Gap]]) -> DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
@@ -12,7 +13,13 @@ from convsweep.analysis.separable.comparison import (
     Replacement,
     SeparableComparison,
 )
-from convsweep.analysis.separable.gap import CAUSES, PREDICTED, Gap, largest_cause, remedies
+from convsweep.analysis.separable.gap import (
+    CAUSES,
+    PREDICTED,
+    Gap,
+    Variant,
+    fastest_variants,
+)
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE, SEPARABLE_PARTS
 from convsweep.report.pages import Section
 from convsweep.report.plots import (
@@ -28,6 +35,7 @@ from convsweep.report.table import Table
 
 TITLE = "Separable layers"
 Gaps = Mapping[str, Sequence[Gap]]  # by setting
+Variants = Mapping[tuple[str, str], Variant]  # by setting and label
 _NOTE = (
     "The MAC ratio, 1 / (1 / C_out + 1 / k²), is the speedup expected from the MAC count. Parts "
     "are timed alone, with their input in the caches."
@@ -46,9 +54,10 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
     ]
     if not replacements:
         return None
+    faster = fastest_variants(run)
     return Section.of_settings(
         TITLE,
-        gap_sentence(run, gaps)
+        gap_sentence(gaps, faster)
         or first_sentence({name: explanation(found) for name, found in comparisons.items()}),
         [
             ("Channels from which on they are always faster", _threshold_table(comparisons)),
@@ -58,7 +67,7 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
                 else "Each problem",
                 _problem_table(replacements),
             ),
-            (f"{SEPARABLE}'s time in parts", _gap_table(gaps)),
+            (_gap_caption(comparisons, gaps), _gap_table(gaps, faster)),
         ],
         {
             name: _pictures(run.within(name), found.headline, gaps.get(name, ()))
@@ -106,37 +115,44 @@ def _problem_table(replacements: list[tuple[str, Replacement]]) -> Table:
     return Table.by_setting(("setting", "problem", *numbers, "verdict"), rows, numbers)
 
 
-def _gap_table(gaps: Gaps) -> Table:
+def _gap_caption(comparisons: Comparisons, gaps: Gaps) -> str:
+    known = sum(map(len, gaps.values()))
+    every = sum(len(found.headline.replacements) for found in comparisons.values())
+    text = f"{SEPARABLE}'s time in parts"
+    return text if known == every else f"{text}, {known} of {every} problems with clear traces"
+
+
+def _gap_table(gaps: Gaps, faster: Variants) -> Table:
     """Return one row per problem, of those with the most MACs: shares of the layer's time."""
     numbers = ("measured speedup", PREDICTED, *CAUSES)
     every = [(setting, gap) for setting, own in gaps.items() for gap in own]
     largest = sorted(every, key=lambda one: -one[1].replacement.problem.macs)[:_MOST_PROBLEMS]
     rows: list[tuple[str, ...]] = [
         (setting, gap.replacement.label, formatting.speedup(gap.replacement.speedup.value),
-         *(formatting.percent(share.value) for share in (gap.predicted, *gap.causes.values())))
+         *(formatting.percent(share.value) for share in (gap.predicted, *gap.causes.values())),
+         f"{variant.name} {formatting.speedup(*variant.speedup)}" if variant else "")
         for setting, gap in every
+        for variant in [faster.get((setting, gap.replacement.label))]
         if (setting, gap) in largest
     ]  # fmt: skip
-    return Table.by_setting(("setting", "problem", *numbers), rows, numbers)
+    return Table.by_setting(("setting", "problem", *numbers, "faster variant"), rows, numbers)
 
 
-def gap_sentence(run: Run, gaps: Gaps) -> str:
-    """Return the largest cause in the first setting that has one, and what helped most."""
+def gap_sentence(gaps: Gaps, faster: Variants) -> str:
+    """Return the largest cause in the first setting that has one, and the variant that helps."""
     for setting, own in gaps.items():
-        if cause := largest_cause(own):
+        slower = [gap for gap in own if gap.predicted.value < 1]
+        for cause, layers in Counter(gap.largest for gap in slower).most_common(1):
             where = f"On {setting}: of" if len(gaps) > 1 else "Of"
-            lose = "loses" if cause.layers == 1 else "lose"
-            name = f"the {cause.name}" if cause.name.endswith("kernel") else cause.name
+            lose = "loses" if layers == 1 else "lose"
             text = (
-                f"{where} {formatting.count(cause.slower, 'problem')} slower than predicted from "
-                f"MACs, {cause.layers} {lose} most to {name}"
+                f"{where} {formatting.count(len(slower), 'problem')} slower than predicted from "
+                f"MACs, {layers} {lose} most to {'the ' * cause.endswith('kernel')}{cause}"
             )
-            for name, speedup in remedies(run).items():
-                for number in (formatting.speedup(*speedup), formatting.speedup(speedup.value)):
-                    longer = f"{text}; {name} makes {SEPARABLE} {number} as fast"
-                    if len(longer.split()) <= MOST_WORDS:
-                        return f"{longer}."
-            return f"{text}."
+            keys = [(setting, gap.replacement.label) for gap in slower]
+            helps = Counter(faster[key].name for key in keys if key in faster)
+            longer = [f"{text}; {name} is faster in {n}" for name, n in helps.most_common(1)]
+            return f"{next((t for t in longer if len(t.split()) <= MOST_WORDS), text)}."
     return ""
 
 
