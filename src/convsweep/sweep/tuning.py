@@ -1,4 +1,4 @@
-"""Number of blocks per pass, chosen from the first passes of a run with a budget."""
+"""Number of blocks per pass, chosen from the passes so far of a run with a budget."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from scipy.special import stdtrit
 
 from convsweep.analysis.estimates import CONFIDENCE, Array
 from convsweep.problems.case import Case
+from convsweep.results.schema import MARGIN
 
 _LEAST_BLOCKS, _MOST_BLOCKS = 2, 64
 _USUAL_RATIO = 3  # of a speedup's variance between blocks to that between passes
 _TOLERANCE = 1.1  # of an interval's width: more samples show the distribution better
-TUNED_AFTER = 2
-"""Passes of a run with a budget before the number of blocks is chosen."""
+TUNED_AFTER = (2, 4, 8, 16)
+"""Passes of a run with a budget after which the number of blocks is chosen."""
 
 
 class Tuning:
@@ -29,8 +30,9 @@ class Tuning:
         self._logs: dict[Case, list[Array]] = defaultdict(list)
 
     def add(self, case: Case, blocks: Sequence[Sequence[float]]) -> None:
-        """Add the samples of one pass."""
-        self._logs[case].append(np.log([np.median(block) for block in blocks]))
+        """Add the samples of one pass; of many passes the first ones."""
+        if len(self._logs[case]) < TUNED_AFTER[-1]:
+            self._logs[case].append(np.log([np.median(block) for block in blocks]))
 
     def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
         """Return the number of blocks; None if no speedup has two passes of two blocks.
@@ -40,24 +42,28 @@ class Tuning:
         within, between = [], []
         for case, own in self._logs.items():
             base = self._logs.get(case.on(baseline), [])
-            if case.backend == baseline or not len(own) == len(base) == TUNED_AFTER:
+            if case.backend == baseline or len(own) != len(base):
                 continue
             ratios = [y[: len(x)] - x[: len(y)] for x, y in zip(own, base, strict=True)]
-            count = min(map(len, ratios))
-            if count > 1:
-                within.append(np.mean([np.var(ratio, ddof=1) for ratio in ratios]))
+            ratios = [ratio for ratio in ratios if len(ratio) > 1]
+            if len(ratios) > 1:
+                variances = np.array([np.var(ratio, ddof=1) for ratio in ratios])
                 means = [ratio.mean() for ratio in ratios]
-                between.append(np.var(means, ddof=1) - within[-1] / count)
+                within.append(variances.mean())
+                between.append(np.var(means, ddof=1) - (variances / [*map(len, ratios)]).mean())
         if not within:
             return None
-        w = float(np.mean(within))
-        b = (max(0.0, float(np.mean(between))) + w / _USUAL_RATIO) / 2
+        done = max(map(len, self._logs.values()))
+        w, measured = float(np.mean(within)), max(0.0, float(np.mean(between)))
+        b = (w / _USUAL_RATIO + (done - 1) * measured) / done
         block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
+        tuned_s = (done - TUNED_AFTER[0]) * (fixed_s + timing_s) + left_s
 
         def half_width(blocks: int) -> float:
-            passes = TUNED_AFTER + left_s / (fixed_s + blocks * block_s)
+            passes = TUNED_AFTER[0] + tuned_s / (fixed_s + blocks * block_s)
             t = stdtrit(passes / 2, (1 + CONFIDENCE) / 2)  # about the degrees of a trimmed mean
-            return float(t * math.sqrt((b + w / blocks) / passes))
+            half = float(t) * math.sqrt((b + w / blocks) / passes)
+            return math.hypot(half, MARGIN)  # runs drift by more: narrower ones are worth little
 
         widths = {blocks: half_width(blocks) for blocks in range(_LEAST_BLOCKS, _MOST_BLOCKS + 1)}
         narrow = _TOLERANCE * min(widths.values())

@@ -147,7 +147,7 @@ class GroupQueue:
         """Record a measured outcome."""
         self._observe(case, outcome)
         budgeted = self._request.budget_s is not None
-        if budgeted and outcome.blocks and pass_index < TUNED_AFTER:
+        if budgeted and outcome.blocks:
             self._tuning.add(case, outcome.blocks)
         self._record(pass_index, case, outcome, node)
 
@@ -183,7 +183,7 @@ class GroupQueue:
             active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
-            if pass_index == TUNED_AFTER and request.budget_s is not None:
+            if pass_index in TUNED_AFTER and request.budget_s is not None:
                 self._tune()
             self._phases_before = dict(self.phases_s)
             yield from self._pass_tasks(pass_index, active)

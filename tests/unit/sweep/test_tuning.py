@@ -11,7 +11,7 @@ from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 CASES = cross([Layer(ConvProblem(c, c, (8, 8), 3)) for c in range(1, 41)], ("torch_conv", "other"))
 
 
-def tuning(within: float, between: float, blocks: int = 2, passes: int = TUNED_AFTER) -> Tuning:
+def tuning(within: float, between: float, blocks: int = 2, passes: int = TUNED_AFTER[0]) -> Tuning:
     """Passes of all cases, with standard deviations of the logarithms of times."""
     rng, found = np.random.default_rng(5), Tuning()
     for case in CASES:
@@ -42,6 +42,16 @@ def test_the_more_a_pass_costs_the_more_it_measures() -> None:
 def test_a_short_budget_keeps_enough_passes() -> None:
     found = tuning(0.1, 0.01)
     assert (chosen(found, left_s=5.0) or 0) < (chosen(found, left_s=600.0) or 0)
+
+
+def test_an_interval_narrower_than_the_drift_between_runs_takes_more_blocks() -> None:
+    narrow, wide = (chosen(tuning(0.1 * s, 0.05 * s), left_s=600.0) or 0 for s in (0.1, 1.0))
+    assert narrow > wide
+
+
+def test_more_passes_show_that_passes_differ_less() -> None:
+    few, many = (chosen(tuning(0.1, 0.0, blocks=4, passes=n)) or 0 for n in (2, 8))
+    assert many > few
 
 
 @pytest.mark.parametrize(
