@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from convsweep.backends.registry import missing_package
 from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.trace import trace
+from convsweep.system.devices import find_device
 from tests.support.kernel_checks import threads_are_independent, wrong_inputs
 
 ENGINES = [
@@ -226,3 +229,25 @@ def test_settings_of_cudnn_are_put_back_after_a_failure(monkeypatch: pytest.Monk
     with pytest.raises(RuntimeError, match="out of memory"):
         conv(inputs.x)
     assert (settings.benchmark, settings.allow_tf32) == before
+
+
+@every_engine
+def test_an_engine_tells_or_shows_what_it_runs(
+    engine: Backend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """There is a name in every layout, the same at every call, without addresses."""
+    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
+    conv = engine.prepare(BATCH, inputs.weights)
+    rows = inputs.x.contiguous(memory_format=torch.channels_last)
+    for x in (inputs.x, rows):
+        conv(x)
+        first, second = (trace(conv, x, 1e-3, find_device("cpu")) for _ in range(2))
+        assert (first.name, first.reorders, first.reason) == (second.name, second.reorders, "")
+        assert not re.search(r"0x|[0-9a-f]{8}|\n", first.name), first.name
+    if engine.name in ("torch_prepacked", "separable_prepacked", "openvino", "separable_openvino"):
+        assert second.reorders == 0
+    if measured := getattr(conv, "measured", None):
+        timed = measured(inputs.x)
+        assert timed.name == conv.implementation(inputs.x).name  # type: ignore[attr-defined]
+        assert timed.kernel_s is None or timed.kernel_s > 0
+    assert tuple(capfd.readouterr()) == ("", "")

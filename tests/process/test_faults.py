@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
 from convsweep import cli
@@ -72,6 +73,8 @@ REASONS = {
 EXPECTED = {
     **{kind: (status, REASONS[kind]) for kind, status in outside.FAULTS.items()},
     "good": ("ok", None),
+    "tells": ("ok", None),
+    "tells_wrongly": ("ok", None),
     "chatty": ("ok", None),
     "wrong": ("mismatch", "over its bound"),
     "kills_itself": ("crash", "killed by SIGSEGV"),
@@ -93,6 +96,16 @@ def test_a_fault_has_its_status_and_reason_in_every_pass(name: str, sweep: Swept
     else:
         assert own["reason"].str.contains(words, regex=False).all()
         assert own["median_s"].isna().all()
+
+
+def test_a_backend_tells_what_it_runs_or_is_traced_or_has_a_reason(sweep: Swept) -> None:
+    rows = store.load(sweep.out)
+    first = rows[rows["pass_index"] == 0].set_index("backend")
+    assert first.loc["outside_tells", "implementation"] == "own kernel"
+    assert first.loc["outside_tells", "reorders"] == 2
+    assert first.loc["outside_good", "implementation"] == first.loc["torch_conv", "implementation"]
+    assert pd.isna(first.loc["outside_tells_wrongly", "implementation"])
+    assert "no, / <b>not</b> today" in first.loc["outside_tells_wrongly", "sample_flags"]
 
 
 def test_no_fault_costs_another_case_its_row(sweep: Swept) -> None:

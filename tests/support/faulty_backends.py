@@ -27,6 +27,7 @@ import ctypes, os, signal, sys, time
 import torch
 from torch.nn.functional import conv2d
 from convsweep import Backend
+from convsweep.backends import base
 
 def note(what, name, problem):
     if path := os.environ.get("CONVSWEEP_OUTSIDE_LOG"):
@@ -97,6 +98,13 @@ def off_by_a_little(problem, weights):
     inner = honest(problem, weights)
     return lambda x: inner(x) + 0.01
 
+def tells(implementation):
+    def prepare(problem, weights):
+        return base.tells(honest(problem, weights), implementation)
+    return prepare
+
+TELLS = Backend("outside_tells", tells(lambda x: base.Implementation("own kernel", reorders=2)))
+TELLS_WRONGLY = Backend("outside_tells_wrongly", tells(lambda x: raises()))
 GOOD = noted("outside_good")
 GOOD_TOO = noted("outside_good_too")
 CHATTY = bad("outside_chatty", chatters)
@@ -119,8 +127,8 @@ TAKEN = Backend("torch_conv", honest)
 """
 
 _GOOD_AND_BAD = (
-    "good", "good_too", "chatty", "wrong", "kills_itself", "hangs", "grows_in_tensors",
-    "grows_natively", *FAULTS,
+    "good", "good_too", "tells", "tells_wrongly", "chatty", "wrong", "kills_itself", "hangs",
+    "grows_in_tensors", "grows_natively", *FAULTS,
 )  # fmt: skip
 
 ENTRY_POINTS = f"""

@@ -51,6 +51,16 @@ class Implementation:
     reason: str = ""
     """Why the name is unknown."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers, which may come from another package.
+
+        Raises:
+            ValueError: one is negative or infinite.
+        """
+        numbers = (self.reorders, self.kernel_s, self.reorder_s)
+        if not all(n is None or 0 <= n < math.inf for n in numbers):
+            raise ValueError(f"numbers of an implementation must be at least 0: {self}")
+
 
 def tells(
     conv: Conv,

@@ -39,6 +39,7 @@ _NO_WORK = re.compile(
 """Operators that allocate, give a view, or leave the work to operators that they call."""
 _ALLOCATES = re.compile(r"aten::((new_)?empty|resize_)")
 _GENERATED = re.compile(r"graph_\d+_(?=cpp_fused_)")  # before the name of a kernel of Inductor
+_CONVERTS = re.compile(r"cpp_fused_(convolution_)?\d+")  # one that is made of no other operator
 
 
 class Operator(NamedTuple):
@@ -64,8 +65,9 @@ def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementatio
     """Return what `conv(x)` runs; a function that tells it itself is asked instead."""
     try:
         if told := getattr(conv, "implementation", None):
-            found: Implementation = told(x)
-            return found
+            if isinstance(found := told(x), Implementation):
+                return found
+            raise TypeError(f"it must tell an Implementation, not {found!r}")
         calls = max(1, min(_MOST_CALLS, int(_MOST_S / max(call_s, 1e-9))))
         return summarize(record(lambda: conv(x), calls, device), on_cpu=device.name == "cpu")
     except Exception as error:
@@ -174,8 +176,8 @@ def divide(call: TracedCall, *, on_cpu: bool) -> tuple[list[Operator], list[Oper
     if call.kernels:
         moves = [one for one in call.kernels if _MOVES.search(one.name)]
         return [one for one in call.kernels if one not in moves], moves
-    computing = [one for one in call.operators if one.name not in COPIES]
-    moves = [one for one in call.operators if one.name in COPIES]
+    moves = [one for one in call.operators if one.name in COPIES or _CONVERTS.fullmatch(one.name)]
+    computing = [one for one in call.operators if one not in moves]
     steps = [one for one in call.primitives if one.kind != "reorder"]
     moves += [Operator(p.implementation, p.seconds) for p in call.primitives if p not in steps]
     products = [one for one in computing if one.name in _PRODUCTS]

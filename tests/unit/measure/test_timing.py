@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends import variants
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure.gate import setup_group
 from convsweep.measure.outcome import Outcome, failure
@@ -242,3 +242,23 @@ def test_a_later_pass_accepts_the_bits_of_an_earlier_one(monkeypatch: pytest.Mon
     measured = later.finish(0)
     assert (measured.status, measured.accepted) == ("ok", b"")
     assert GroupTimer(later.group).validate(0).status == "error"  # compared again
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda x: "a name",
+        lambda x: Implementation("own kernel", -1),
+        lambda x: Implementation("own kernel", kernel_s=float("nan")),
+        lambda x: x[9],
+        lambda: Implementation("own kernel"),
+    ],
+)
+def test_a_backend_that_tells_nothing_sensible_is_timed_all_the_same(
+    told: Callable[..., Implementation], measure: Callable[..., dict[str, Outcome]]
+) -> None:
+    outcome = measure({"odd": lambda p, w: tells(honest(p, w), told)})["odd"]
+    assert (outcome.status, outcome.implementation, outcome.reorders) == ("ok", None, None)
+    assert outcome.median_s
+    assert outcome.sample_flags
+    assert "no implementation: " in outcome.sample_flags
