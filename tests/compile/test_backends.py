@@ -12,6 +12,7 @@ import convsweep
 from convsweep import Backend, ConvProblem
 from convsweep.backends.base import FAMILIES
 from convsweep.backends.registry import missing_package, skip_reason
+from convsweep.backends.steps import REST, STEPS, Stopwatch
 from convsweep.measure.inputs import make_inputs, torch_dtype
 from convsweep.measure.reference import check, compute_reference
 from tests.support.strategies import conv_problems
@@ -188,6 +189,20 @@ def test_keeps_the_contract_in_every_dtype_and_format(
     assert finding.reason is None
     y = conv(inputs.x)
     assert y.is_contiguous() or not inputs.x.is_contiguous()
+
+
+@every_backend
+def test_steps_one_by_one_are_the_whole(backend: Backend) -> None:
+    for problem in PLAIN.values():
+        if backend.compiles_per_problem or skipped(backend, problem):
+            continue
+        inputs = make_inputs(problem, weight_kind=weight_kind(problem))
+        stopwatch = Stopwatch()
+        conv = stopwatch.prepare(backend, problem, inputs.weights)
+        assert torch.equal(conv(inputs.x), backend.prepare(problem, inputs.weights)(inputs.x))
+        seconds = stopwatch.seconds(conv, inputs.x)
+        assert {*seconds} <= {*STEPS, REST}
+        assert backend.family != "kernels" or len(seconds) > 1
 
 
 @every_backend

@@ -44,6 +44,11 @@ def step(name: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     return (lambda function: function) if stopwatch is None else partial(stopwatch.timed, name)
 
 
+def is_timed() -> bool:
+    """Return whether a `Stopwatch` prepares the strategy: code that is fused may be run apart."""
+    return _stopwatch.get() is not None
+
+
 def pad_step(margins: Sequence[tuple[int, int]], axes_after: int = 0) -> Conv:
     """Return the step that adds zeros before and after the image along each of its axes.
 

@@ -13,6 +13,7 @@ from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
+from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
 BAND_FLOATS = 2**16  # half of a typical second cache
@@ -124,11 +125,12 @@ def convolution(
 
     `memory_of` returns the addresses that the kernel uses, given input, output and scratch.
     """
-    alone, spread = kernels
+    alone, spread = map(step("kernel"), kernels)
+    planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
 
     def conv(x: Tensor) -> Tensor:
-        x, planes = as_planes_or_rows(x, problem.input_shape)
-        y = empty_output(problem.output_shape, planes)
+        x, planes = planes_or_rows(x, problem.input_shape)
+        y = new_output(problem.output_shape, planes)
         scratch = buffers.scratch("bands", parts * plan.part_bytes // FLOAT_BYTES)
         layout_plan, memory = plan._replace(planes=int(planes)), memory_of(x, y, scratch)
         if parts == 1:

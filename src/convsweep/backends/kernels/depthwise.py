@@ -18,6 +18,7 @@ from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
 PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
@@ -60,12 +61,15 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         False: _job(problem, weights.bias, rows_work(problem, weights.dense)),
     }
 
+    planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
+    convolve = step("kernel")(start)
+
     def conv(x: Tensor) -> Tensor:
-        x, planes = as_planes_or_rows(x, problem.input_shape)
+        x, planes = planes_or_rows(x, problem.input_shape)
         job = jobs[planes]
-        y = empty_output(problem.output_shape, planes)
+        y = new_output(problem.output_shape, planes)
         scratch = buffers.scratch("depthwise", job.parts * job.work.scratch_floats)
-        start(job.work.worker, job.parts, job.record, x, y, scratch)
+        convolve(job.work.worker, job.parts, job.record, x, y, scratch)
         return y
 
     told = [(jobs[planes].work.name, jobs[planes].work.reorders) for planes in (True, False)]

@@ -25,6 +25,7 @@ from convsweep.backends.kernels.layouts import (
 )
 from convsweep.backends.kernels.products import PANEL, products
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
 PANEL_BYTES = PANEL * FLOAT_BYTES
@@ -132,14 +133,20 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     blocks = -(-problem.in_channels // LANES)
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
 
-    def conv(x: Tensor) -> Tensor:
+    new_output, multiply = step("allocate")(empty_output), step("kernel")(_multiply)
+
+    @step("layout")
+    def planes_or_rows(x: Tensor) -> tuple[Tensor, bool]:
         x, planes = as_planes_or_rows(x, problem.input_shape)
         x = problem.strided(x)  # copied if the stride skips pixels
-        x = x.contiguous() if planes else x.movedim(1, -1).contiguous()
-        y = empty_output(problem.output_shape, planes)
+        return x.contiguous() if planes else x.movedim(1, -1).contiguous(), planes
+
+    def conv(x: Tensor) -> Tensor:
+        x, planes = planes_or_rows(x)
+        y = new_output(problem.output_shape, planes)
         scratch = buffers.scratch("pointwise", parts * floats)
         set_num_threads(parts)
-        _multiply(
+        multiply(
             parts, x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
             scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
             problem.in_channels, problem.out_channels, bands, shares, planes,

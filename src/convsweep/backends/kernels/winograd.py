@@ -5,7 +5,7 @@ Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from convsweep.backends.kernels.winograd_tiles import (
     tiles_across,
     weights_bytes,
 )
+from convsweep.backends.steps import is_timed, step
 from convsweep.backends.tensor_layout import check_input
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
@@ -50,11 +51,24 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     in_blocks = plan.bands_of_block < plan.bands
     tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (parts if in_blocks else 1)
     lines_floats = plan.lines_bytes // FLOAT_BYTES * parts
-    workers = (phases.blocks,) if in_blocks or parts == 1 else phases.PHASES
+    if parts == 1 and is_timed():  # the phases apart, block by block as `blocks` runs them
+        size, workers = plan.bands_of_block, phases.PHASES
+    elif parts == 1 or in_blocks:
+        size, workers = plan.bands, {"kernel": phases.blocks}
+    else:
+        size, workers = plan.bands, phases.PHASES
+    launches = [
+        step(name)(partial(phases.start, worker, first, min(first + size, plan.bands), parts))
+        for first in range(0, plan.bands, size)
+        for name, worker in workers.items()
+    ]
+    new_output = step("allocate")(empty_output)
 
     @cache
     def record(planes: bool) -> Tensor:
-        transform_inputs, multiply, transform_back = (phase.address for phase in phases.PHASES)
+        transform_inputs, multiply, transform_back = (
+            phase.address for phase in phases.PHASES.values()
+        )
         complete = plan._replace(
             channels_last=int(not planes),
             weights=matrices.data_ptr(),
@@ -69,10 +83,12 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
         check_input(x, problem.input_shape)
         planes = x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
         x = x.contiguous() if planes else x
-        y = empty_output(problem.output_shape, planes)
+        y = new_output(problem.output_shape, planes)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
-        phases.start(workers, (record(planes), x, y, tiles, lines), plan.bands, parts)
+        addresses = [tensor.data_ptr() for tensor in (record(planes), x, y, tiles, lines)]
+        for launch in launches:
+            launch(addresses)
         return y
 
     name = f"F({tile}x{tile},3x3) panel={PANEL}"

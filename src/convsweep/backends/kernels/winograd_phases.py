@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, from_dtype, prange, set_num_threads, types
-from torch import Tensor
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
 from convsweep.backends.kernels.layouts import (
@@ -260,13 +259,19 @@ def _blocks(
         _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
 
 
-PHASES = tuple(Entry(_WORKER, phase) for phase in (_transform_inputs, _multiply, _transform_back))
+PHASES = {
+    "input_transform": Entry(_WORKER, _transform_inputs),
+    "product": Entry(_WORKER, _multiply),
+    "output_transform": Entry(_WORKER, _transform_back),
+}
 blocks = Entry(_WORKER, _blocks)
 
 
 @kernel
-def _alone(entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int) -> None:
-    _call(entry, plan, x, y, tiles, lines, 0, bands, 0, 1)
+def _alone(
+    entry: int, plan: int, x: int, y: int, tiles: int, lines: int, first: int, last: int
+) -> None:
+    _call(entry, plan, x, y, tiles, lines, first, last, 0, 1)
 
 
 @parallel_kernel
@@ -277,15 +282,13 @@ def _in_parallel(
         _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)
 
 
-def start(workers: Sequence[Entry], tensors: Sequence[Tensor], bands: int, parts: int) -> None:
-    """Run workers in turn, in `parts` parts, each on its own thread.
+def start(worker: Entry, first: int, last: int, parts: int, addresses: Sequence[int]) -> None:
+    """Run a worker for bands first to last; several parts start at the first band.
 
-    `tensors` are the plan, the input, the output, and the scratch for tiles and for lines.
+    `addresses` are those of the plan, the input, the output, and the scratch for tiles and lines.
     """
-    addresses = [tensor.data_ptr() for tensor in tensors]
     if parts == 1:
-        _alone(workers[0].address, *addresses, bands)
-        return
-    set_num_threads(parts)
-    for worker in workers:
-        _in_parallel(worker.address, *addresses, bands, parts)
+        _alone(worker.address, *addresses, first, last)
+    else:
+        set_num_threads(parts)
+        _in_parallel(worker.address, *addresses, last, parts)
