@@ -13,8 +13,8 @@ import convsweep
 
 SOURCE = Path(convsweep.__file__).parent
 ORDER = (
-    "formatting, units < problems, results, system < backends, analysis < measure, report "
-    "< sweep < cluster, models, accuracy < cli < __main__"
+    "formatting, units, descriptors < problems, results, system < backends, analysis "
+    "< measure, report < sweep < cluster, models, accuracy < cli < __main__"
 )
 LEVEL = {name: i for i, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
 TORCH_FREE = ("formatting", "units", "results", "analysis", "report")

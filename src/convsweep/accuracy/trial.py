@@ -178,17 +178,10 @@ def run_trial_in_process(trial: Trial, interrupted: Callable[[], bool]) -> list[
         finished = True
         return rows
     except (EOFError, ConnectionError):
-        worker.join()
-        return failed_rows(trial.row, "crash", _exit_reason(worker.exitcode))
+        return failed_rows(trial.row, "crash", forkserver.exit_reason(worker, "training"))
     finally:
         forkserver.end(worker, idle=finished)
         receiver.close()  # after the process has ended, or sending would fail in it
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is not None and code < 0 and -code in set(signal.Signals):
-        return f"killed by {signal.Signals(-code).name}"
-    return f"the training process ended with exit code {code}"
 
 
 def serve(connection: Connection, trial: Trial) -> None:

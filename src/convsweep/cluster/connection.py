@@ -18,6 +18,7 @@ from convsweep.cluster.address import Address, require_joinable
 from convsweep.cluster.cores import staying_on
 from convsweep.cluster.local_cluster import FAILED
 from convsweep.cluster.pool import Pool
+from convsweep.descriptors import redirected
 from convsweep.formatting import one_line
 from convsweep.system.forkserver import set_variables
 
@@ -104,7 +105,7 @@ def _joined(address: str) -> Iterator[Pool]:
     import ray
 
     try:
-        with _silent_stderr():
+        with Path(os.devnull).open("wb") as null, redirected(2, null.fileno()):  # Ray logs there
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, SystemExit) as error:
         reason, *_ = one_line(str(error)).partition(". ")
@@ -113,17 +114,3 @@ def _joined(address: str) -> Iterator[Pool]:
         yield Pool()
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Discard standard error; Ray logs there at its start."""
-    before = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)

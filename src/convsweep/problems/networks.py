@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +77,11 @@ _MOBILENETV1 = (
 """Channels and stride of each separable pair or standard convolution."""
 
 
-def mobilenetv1_100(separable: bool = True) -> nn.Module:
-    """MobileNet (Howard et al. 2017, Table 1): depthwise and 1x1 convolutions in turn."""
+def _mobilenetv1(*, separable: bool) -> nn.Module:
+    """MobileNet (Howard et al. 2017, Table 1): depthwise and 1x1 convolutions in turn.
+
+    Else it has standard convolutions (Table 4, first line).
+    """
     layers, channels = [unit(3, 32, 3, 2)], 32
     for wider, stride in _MOBILENETV1:
         if separable:
@@ -87,12 +91,7 @@ def mobilenetv1_100(separable: bool = True) -> nn.Module:
     return nn.Sequential(*layers, classifier(channels))
 
 
-def mobilenetv1_100_standard() -> nn.Module:
-    """MobileNet with standard convolutions (Howard et al. 2017, Table 4, first line)."""
-    return mobilenetv1_100(separable=False)
-
-
-def mobilenetv2_100() -> nn.Module:
+def _mobilenetv2() -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018, Table 2): inverted residuals, linear bottlenecks."""
 
     def block(channels: int, wider: int, stride: int, expansion: int) -> nn.Module:
@@ -117,7 +116,7 @@ def mobilenetv2_100() -> nn.Module:
     return nn.Sequential(*layers, classifier(1280))
 
 
-def vgg16() -> nn.Module:
+def _vgg16() -> nn.Module:
     """VGG-16 (Simonyan & Zisserman 2015, column D), its first two linear layers as convolutions.
 
     Timm builds it this way; on a 7x7 image the 7x7 convolution equals the linear layer.
@@ -167,16 +166,12 @@ def _resnet(
     return nn.Sequential(*layers, classifier(channels))
 
 
-def resnet18() -> nn.Module:
-    """ResNet-18 (He et al. 2016)."""
-    return _resnet(_basic, 1, (2, 2, 2, 2))
-
-
-def resnet50() -> nn.Module:
-    """ResNet-50 (He et al. 2016)."""
-    return _resnet(_bottleneck, 4, (3, 4, 6, 3))
-
-
-_ALL = (mobilenetv1_100, mobilenetv1_100_standard, mobilenetv2_100, vgg16, resnet18, resnet50)
-BUILDERS: Mapping[str, Callable[[], nn.Module]] = {builder.__name__: builder for builder in _ALL}
+BUILDERS: Mapping[str, Callable[[], nn.Module]] = {
+    "mobilenetv1_100": partial(_mobilenetv1, separable=True),
+    "mobilenetv1_100_standard": partial(_mobilenetv1, separable=False),
+    "mobilenetv2_100": _mobilenetv2,
+    "vgg16": _vgg16,
+    "resnet18": partial(_resnet, _basic, 1, (2, 2, 2, 2)),
+    "resnet50": partial(_resnet, _bottleneck, 4, (3, 4, 6, 3)),
+}
 """Builders by the names of the workloads that have their layers."""

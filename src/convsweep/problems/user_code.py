@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from convsweep.descriptors import redirected
 from convsweep.formatting import error_line
 
 
@@ -37,10 +37,10 @@ def user_code(shown: bool = True) -> Iterator[None]:
         stack.callback(os.close, empty)
         if not shown:
             stack.enter_context(redirect_stderr(StringIO()))
-            stack.enter_context(_descriptor(2, empty))
+            stack.enter_context(redirected(2, empty))
         stack.enter_context(redirect_stdout(sys.stderr))
-        stack.enter_context(_descriptor(1, 2))
-        stack.enter_context(_descriptor(0, empty))
+        stack.enter_context(redirected(1, 2))
+        stack.enter_context(redirected(0, empty))
         stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
         sys.breakpointhook = input  # a debugger finds no input either
         try:
@@ -66,32 +66,6 @@ def _noted_interrupts(stack: ExitStack) -> list[int]:
         stack.callback(signal.signal, signal.SIGINT, before)
         signal.signal(signal.SIGINT, note)
     return noted
-
-
-@contextmanager
-def _descriptor(number: int, target: int) -> Iterator[None]:
-    """Within, a file descriptor is another one; a closed one stays closed."""
-    try:
-        before = os.dup(number)
-    except OSError:
-        yield
-        return
-    _flush()
-    os.dup2(target, number)
-    try:
-        yield
-    finally:
-        _flush()
-        os.dup2(before, number)
-        os.close(before)
-
-
-def _flush() -> None:
-    """Write what Python and the C library hold back of stdout."""
-    if sys.stdout is not None and not sys.stdout.closed:
-        sys.stdout.flush()
-    if sys.platform != "win32":
-        ctypes.CDLL(None).fflush(None)
 
 
 def eager() -> Context[Any]:

@@ -103,15 +103,11 @@ def run_table(run: Run, passes: int, environment: Mapping[str, Any]) -> Table:
 
 def environment_table(environment: Mapping[str, Any]) -> Table:
     """Return machine, versions and warnings; environment.json has the rest."""
+    described = [*machines(environment).values()]
     rows = [
         ("machine", "; ".join(describe_machines(environment))),
-        *(
-            (
-                name,
-                "; ".join(dict.fromkeys(describe(one) for one in machines(environment).values())),
-            )
-            for name, describe in (("system", _system), ("versions", _versions))
-        ),
+        ("system", "; ".join(dict.fromkeys(map(_system, described)))),
+        ("versions", "; ".join(dict.fromkeys(map(_versions, described)))),
         ("measured", str(environment.get("started_at") or "")[:10]),
         *(("warning", text) for text in warnings(environment)),
     ]

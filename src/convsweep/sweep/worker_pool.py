@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import struct
 import sys
@@ -95,20 +94,11 @@ class WorkerProcess:
         except BlockingIOError:  # stopped in the middle of a message
             pass
         except (EOFError, ConnectionError):
-            reason = self._end_reason()
+            reason = forkserver.exit_reason(self._process, "worker")
             self.close()
             raise WorkerDied(reason) from None
         self.close()
         raise WorkerTimeout
-
-    def _end_reason(self) -> str:
-        self._process.join(timeout=5)
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            known = -code in set(signal.Signals)
-            name = signal.Signals(-code).name if known else f"signal {-code}"
-            return f"killed by {name}"
-        return f"the worker process ended with exit code {code}"
 
     def close(self) -> None:
         """End the process, which is killed if it computes; repeated calls do nothing."""

@@ -33,6 +33,7 @@ PRELOAD += ["numpy.ma"]  # which numpy imports at its first median
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Warnings are for programmers, who ask for them by -W, which started processes inherit.
 _SILENT = {"PYTHONWARNINGS": "ignore"}
+_EXIT_S = 5.0
 _ORDERLY_S = 1.0  # for an idle process to release what it owns, such as semaphores
 
 
@@ -72,6 +73,16 @@ def end(process: BaseProcess, *, idle: bool) -> None:
     process.kill()
     process.join()
     process.close()
+
+
+def exit_reason(process: BaseProcess, name: str) -> str:
+    """Return why a process has ended: `killed by SIGKILL`, or its exit code."""
+    process.join(_EXIT_S)
+    code = process.exitcode
+    if code is not None and code < 0:
+        known = -code in set(signal.Signals)
+        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
+    return f"the {name} process ended with exit code {code}"
 
 
 def _guarded() -> dict[str, str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import codecs
-import ctypes
 import errno
 import io
 import os
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TextIO
+
+from convsweep.descriptors import redirected
 
 UNWRITTEN, READER_GONE = 74, 141
 """Exit codes if standard output can't be written: EX_IOERR of sysexits.h, and 128 + SIGPIPE."""
@@ -41,32 +42,10 @@ def captured_output() -> Iterator[list[str]]:
     """Yield a list; on leaving it has the lines that were written to descriptors 1 and 2."""
     lines: list[str] = []
     with TemporaryFile() as file:
-        with ExitStack() as restored:
-            _flush()
-            for descriptor in (1, 2):
-                try:
-                    kept = os.dup(descriptor)
-                except OSError as error:
-                    if error.errno != errno.EBADF:
-                        raise
-                    restored.callback(os.close, descriptor)
-                else:
-                    restored.callback(os.close, kept)
-                    restored.callback(os.dup2, kept, descriptor)
-                os.dup2(file.fileno(), descriptor)
-            restored.callback(_flush)
+        with redirected(1, file.fileno()), redirected(2, file.fileno()):
             yield lines
         file.seek(0)
         lines += file.read().decode(errors="replace").splitlines()
-
-
-def _flush() -> None:
-    """Write what Python and C have buffered for standard output and error."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # missing, full or closed
-            stream.flush()
-    with suppress(AttributeError, OSError, TypeError):  # no C library by that name
-        ctypes.CDLL(None).fflush(None)
 
 
 def _guarded(stream: TextIO | None) -> TextIO:

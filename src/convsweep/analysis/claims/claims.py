@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ class Pair(NamedTuple):
     claimed: float  # claimed ratio: seconds of the second / seconds of the first
 
 
+FindProblems = Callable[[Collection[ConvProblem]], Iterator[Problems]]
 FindPairs = Callable[[Collection[Timing], str], Iterator[Pair]]
 """Function of the timings of one setting and the baseline."""
 
@@ -46,7 +47,7 @@ def time_as_macs(first: ConvProblem, second: ConvProblem) -> float:
 
 
 def between_problems(
-    find: Callable[[Collection[ConvProblem]], Iterator[Problems]],
+    find: FindProblems,
     claimed: Callable[[ConvProblem, ConvProblem], float] = time_as_macs,
 ) -> FindPairs:
     """Return a function that pairs two problems on the baseline."""
@@ -78,50 +79,55 @@ def _fields_except(problem: ConvProblem, *names: str) -> Hashable:
 
 
 def _first_with_others(
-    problems: Iterable[ConvProblem],
     group: Callable[[ConvProblem], Hashable],
     order: Callable[[ConvProblem], Any],
-) -> Iterator[Problems]:
-    """Yield the first problem of each group, in `order`, with each of the others."""
-    groups: dict[Hashable, list[ConvProblem]] = {}
-    for problem in sorted(problems, key=order):
-        groups.setdefault(group(problem), []).append(problem)
-    return ((first, other) for first, *others in groups.values() for other in others)
+    among: Callable[[ConvProblem], bool] = lambda problem: True,
+    kept: Callable[[Problems], bool] = lambda pair: True,
+) -> FindProblems:
+    """Return a function that pairs the first problem of each group, in `order`, with the others."""
+
+    def find(problems: Collection[ConvProblem]) -> Iterator[Problems]:
+        groups: dict[Hashable, list[ConvProblem]] = {}
+        for problem in sorted(filter(among, problems), key=order):
+            groups.setdefault(group(problem), []).append(problem)
+        return filter(
+            kept, ((first, other) for first, *others in groups.values() for other in others)
+        )
+
+    return find
 
 
-def bias_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Yield problems without and with a bias."""
-    return _first_with_others(problems, lambda p: _fields_except(p, "bias"), lambda p: p.bias)
-
-
-def padding_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Yield problems without and with padding."""
-    found = _first_with_others(
-        problems, lambda p: _fields_except(p, "padding"), lambda p: p.padding
-    )
-    return (pair for pair in found if not any(pair[0].padding))
-
-
-def kernel_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Yield problems with two square kernels and the same output size."""
-    return _first_with_others(
-        (p for p in problems if len(set(p.kernel_size)) == 1),
-        lambda p: (_fields_except(p, "kernel_size", "padding"), p.output_size),
-        lambda p: p.kernel_size,
-    )
-
-
-def equal_mac_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Yield square problems of equal MACs, with as many output as input channels."""
-    return _first_with_others(
-        (
-            p
-            for p in problems
-            if p.in_channels == p.out_channels and p.groups == 1 and len(set(p.input_size)) == 1
-        ),
-        lambda p: (_fields_except(p, "in_channels", "out_channels", "input_size"), p.macs),
-        lambda p: p.in_channels,
-    )
+bias_pairs = _first_with_others(lambda p: _fields_except(p, "bias"), lambda p: p.bias)
+"""Problems without and with a bias."""
+padding_pairs = _first_with_others(
+    lambda p: _fields_except(p, "padding"),
+    lambda p: p.padding,
+    kept=lambda pair: not any(pair[0].padding),
+)
+"""Problems without and with padding."""
+kernel_pairs = _first_with_others(
+    lambda p: (_fields_except(p, "kernel_size", "padding"), p.output_size),
+    lambda p: p.kernel_size,
+    among=lambda p: len({*p.kernel_size}) == 1,
+)
+"""Problems with two square kernels and the same output size."""
+equal_mac_pairs = _first_with_others(
+    lambda p: (_fields_except(p, "in_channels", "out_channels", "input_size"), p.macs),
+    lambda p: p.in_channels,
+    among=lambda p: p.in_channels == p.out_channels and p.groups == 1 and len({*p.input_size}) == 1,
+)
+"""Square problems of equal MACs, with as many output as input channels."""
+volume_pairs = _first_with_others(
+    lambda p: (
+        (p.batch_size, p.out_channels, p.bias, p.taps, math.prod(p.output_size), p.kernel_size[0])
+    ),
+    lambda p: p.rank,
+    among=lambda p: (
+        p.groups == 1 and {*p.stride, *p.dilation} == {1} and len({*p.kernel_size}) == 1
+    ),
+    kept=lambda pair: [p.rank for p in pair] == [2, 3],
+)
+"""An image and a volume with equal numbers of outputs and of products per output."""
 
 
 def channel_scaling_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
@@ -135,28 +141,6 @@ def channel_scaling_pairs(problems: Collection[ConvProblem]) -> Iterator[Problem
             )
             if problem.groups == 1 and wider in problems:
                 yield problem, wider
-
-
-def volume_pairs(problems: Collection[ConvProblem]) -> Iterator[Problems]:
-    """Yield an image and a volume with equal numbers of outputs and of products per output."""
-    plain = (
-        p
-        for p in problems
-        if p.groups == 1 and {*p.stride, *p.dilation} == {1} and len(set(p.kernel_size)) == 1
-    )
-    found = _first_with_others(
-        plain,
-        lambda p: (
-            p.batch_size,
-            p.out_channels,
-            p.bias,
-            p.taps,
-            math.prod(p.output_size),
-            p.kernel_size[0],
-        ),
-        lambda p: p.rank,
-    )
-    return (pair for pair in found if [p.rank for p in pair] == [2, 3])
 
 
 @dataclass(frozen=True)
