@@ -44,6 +44,11 @@ budget = value(
     "--budget", "TIME", "Time from start to end of the command, such as 90s; the rest is left out."
 )
 passes = value("--passes", "N", "Number of passes; each runs in fresh processes.", type=int)
+trace = click.option(
+    "--trace/--no-trace",
+    default=True,
+    help="Find what each case runs: operators, kernels, reorders (by default).",
+)
 resume = click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 model_inputs = several(
     "--input",
@@ -111,9 +116,4 @@ sweep_options = _all_of(
         default="separable",
     ),
     value("--case-timeout", "TIME", "Longest time per case and pass: 10s, 500ms."),
-    click.option(
-        "--trace/--no-trace",
-        default=True,
-        help="Find what each case runs: operators, kernels, reorders (by default).",
-    ),
 )

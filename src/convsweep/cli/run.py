@@ -18,6 +18,7 @@ from convsweep.system.signals import exit_on_interrupt
 @options.sweep_options
 @options.passes
 @options.budget
+@options.trace
 @options.value("--precision", "SHARE", "Stop a case when its 95 % interval is within +/- SHARE.")
 @options.value("--margin", "SHARE", "Differences below this are reported as same (default 2%).")
 @options.value("--baseline", "NAME", "Speedups are its time / the other backend's (torch_conv).")
@@ -112,6 +113,7 @@ def check(**chosen: Any) -> int:
 @options.sweep_options
 @options.passes
 @options.budget
+@options.trace
 @options.out("New folder (default results/noise-TIME).")
 @options.resume
 @options.ray_options
