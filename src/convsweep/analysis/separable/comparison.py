@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -98,16 +98,6 @@ class Threshold(NamedTuple):
     faster: int
 
 
-class Explanation(NamedTuple):
-    """Means over the replacements whose parts were timed."""
-
-    problems: int
-    roofline_speedup: float
-    """Geometric mean of the speedups at the rooflines; NaN if not measured."""
-    time_shares: Mapping[str, float]
-    """Arithmetic mean of each part's share of the replacement's time."""
-
-
 @dataclass(frozen=True)
 class SeparableComparison:
     """All replacements of one setting, with their times in each pass."""
@@ -126,22 +116,16 @@ class SeparableComparison:
     @cached_property
     def mac_ratio(self) -> float:
         """Geometric mean of the MAC ratios."""
-        return _geometric_mean(r.mac_ratio for r in self.replacements)
+        return float(np.exp(np.mean(np.log([r.mac_ratio for r in self.replacements]))))
 
     @property
-    def explanation(self) -> Explanation | None:
-        """Means over the replacements whose parts were timed; None if there are none."""
-        timed = [r for r in self.replacements if r.is_timed]
-        if not timed:
-            return None
-        return Explanation(
-            len(timed),
-            _geometric_mean(r.roofline_speedup for r in timed),
-            {
-                name: float(np.mean([r.shares[name].value for r in timed]))
-                for name in SEPARABLE_PARTS
-            },
-        )
+    def timed(self) -> Sequence[Replacement]:
+        """The replacements of which both parts have a time."""
+        return [r for r in self.replacements if r.is_timed]
+
+    def mean_share(self, part: str) -> float:
+        """Return the mean share of one part in the time of the `timed` replacements."""
+        return float(np.mean([r.shares[part].value for r in self.timed]))
 
     @cached_property
     def headline(self) -> SeparableComparison:
@@ -177,10 +161,6 @@ def _thresholds(replacements: Sequence[Replacement]) -> list[Threshold]:
             counts = len(own), len(own) - len(others)
             found.append(Threshold(format_size(size), measured, start, *counts))
     return found
-
-
-def _geometric_mean(values: Iterable[float]) -> float:
-    return float(np.exp(np.mean(np.log([*values]))))
 
 
 def log_both(logs: Mapping[str, Array]) -> Array:

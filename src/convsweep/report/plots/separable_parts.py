@@ -15,10 +15,8 @@ _ROOM = 0.04  # of the bar, for a number to fit
 
 def draw(comparison: SeparableComparison) -> Picture | None:
     """Draw one stacked bar per replacement in one setting; None if no parts were timed."""
-    explanation = comparison.explanation
-    if explanation is None:
+    if not (timed := comparison.timed):
         return None
-    timed = [r for r in comparison.replacements if r.is_timed]
     shown = [timed[place] for place in evenly_by_work([r.problem.macs for r in timed], MOST_ROWS)]
     figure = new_figure(1.5 + 0.26 * max(4, len(shown)))
     ax = figure.subplots()
@@ -40,7 +38,7 @@ def draw(comparison: SeparableComparison) -> Picture | None:
     ax.set_xlabel(f"share of {SEPARABLE}'s time")
     ax.grid(visible=False, axis="y")
     legend(figure, {}, colors=PART_COLORS)
-    share_of_time = formatting.percent(explanation.time_shares[DEPTHWISE])
+    share_of_time = formatting.percent(comparison.mean_share(DEPTHWISE))
     return Picture(
         name="separable_parts",
         figure=figure,

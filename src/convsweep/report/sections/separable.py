@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -67,7 +66,10 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
                 else "Each problem",
                 _problem_table(replacements),
             ),
-            (_gap_caption(comparisons, gaps), _gap_table(gaps, faster)),
+            (
+                f"Time in parts, of {sum(map(len, gaps.values()))} problems with a clear trace",
+                _gap_table(gaps, faster),
+            ),
         ],
         {
             name: _pictures(run.within(name), found.headline, gaps.get(name, ()))
@@ -115,25 +117,17 @@ def _problem_table(replacements: list[tuple[str, Replacement]]) -> Table:
     return Table.by_setting(("setting", "problem", *numbers, "verdict"), rows, numbers)
 
 
-def _gap_caption(comparisons: Comparisons, gaps: Gaps) -> str:
-    known = sum(map(len, gaps.values()))
-    every = sum(len(found.headline.replacements) for found in comparisons.values())
-    text = f"{SEPARABLE}'s time in parts"
-    return text if known == every else f"{text}, {known} of {every} problems with clear traces"
-
-
 def _gap_table(gaps: Gaps, faster: Variants) -> Table:
-    """Return one row per problem, of those with the most MACs: shares of the layer's time."""
+    """Return one row per problem, the most MACs first: shares of the layer's time."""
     numbers = ("measured speedup", PREDICTED, *CAUSES)
     every = [(setting, gap) for setting, own in gaps.items() for gap in own]
-    largest = sorted(every, key=lambda one: -one[1].replacement.problem.macs)[:_MOST_PROBLEMS]
+    every.sort(key=lambda one: -one[1].replacement.problem.macs)
     rows: list[tuple[str, ...]] = [
         (setting, gap.replacement.label, formatting.speedup(gap.replacement.speedup.value),
          *(formatting.percent(share.value) for share in (gap.predicted, *gap.causes.values())),
          f"{variant.name} {formatting.speedup(*variant.speedup)}" if variant else "")
-        for setting, gap in every
+        for setting, gap in every[:_MOST_PROBLEMS]
         for variant in [faster.get((setting, gap.replacement.label))]
-        if (setting, gap) in largest
     ]  # fmt: skip
     return Table.by_setting(("setting", "problem", *numbers, "faster variant"), rows, numbers)
 
@@ -158,14 +152,10 @@ def gap_sentence(gaps: Gaps, faster: Variants) -> str:
 
 def explanation(comparison: SeparableComparison) -> list[str]:
     """Return where the time goes if the parts were timed; else the share of the MAC ratio."""
-    if (found := comparison.headline.explanation) is None:
-        realized = sorted(each.realized.value for each in comparison.replacements)
-        ends = dict.fromkeys(map(formatting.percent, (*realized[:1], *realized[-1:])))
-        return [f"Measured speedups are {' to '.join(ends)} of the MAC ratio."] if ends else []
-    shares = [f"the {name} part takes {formatting.percent(found.time_shares[name])}"
-              for name in SEPARABLE_PARTS]  # fmt: skip
-    allowed = found.roofline_speedup
-    return [
-        f"Of {SEPARABLE}'s time, {formatting.join(shares)}"
-        f"{'' if math.isnan(allowed) else f'; the roofline allows {formatting.speedup(allowed)}'}."
-    ]
+    if (found := comparison.headline).timed:
+        shares = [f"the {name} part takes {formatting.percent(found.mean_share(name))}"
+                  for name in SEPARABLE_PARTS]  # fmt: skip
+        return [f"Of {SEPARABLE}'s time, {formatting.join(shares)}."]
+    realized = sorted(each.realized.value for each in comparison.replacements)
+    ends = dict.fromkeys(map(formatting.percent, (*realized[:1], *realized[-1:])))
+    return [f"Measured speedups are {' to '.join(ends)} of the MAC ratio."] if ends else []
