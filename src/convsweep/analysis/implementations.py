@@ -71,10 +71,11 @@ def _shorten(name: str) -> str:
 
 def _kind(case: dict[Any, Any]) -> str:
     """Return `3x3`, `3x3, depthwise`, or `3x3, stride 2, dilation 2, 4 groups, batch 8`."""
-    words = [case["kernel_size"]]
-    for name in ("stride", "dilation"):
-        words += [f"{name} {compact(case[name])}"] * (compact(case[name]) != "1")
-    groups, batch_size = case["groups"], case["batch_size"]
-    depthwise = "depthwise" if groups == case["in_channels"] else f"{groups} groups"
-    words += [depthwise] * (groups > 1) + [f"batch {batch_size}"] * (batch_size > 1)
-    return ", ".join(words)
+    stride, dilation, groups = compact(case["stride"]), compact(case["dilation"]), case["groups"]
+    words = {
+        f"stride {stride}": stride != "1",
+        f"dilation {dilation}": dilation != "1",
+        "depthwise" if groups == case["in_channels"] else f"{groups} groups": groups > 1,
+        f"batch {case['batch_size']}": case["batch_size"] > 1,
+    }
+    return ", ".join([case["kernel_size"], *(word for word, holds in words.items() if holds)])

@@ -113,6 +113,7 @@ def write_report(
     found = [*dict.fromkeys([*found, *(one.sentence for one in networks if one.sentence)])]
     titles = [families.TITLE, *([] if networks else [claims.TITLE])]
     titles += [separable.TITLE] if any(gaps.values()) else []
+    titles += [implementations.TITLE] if len(run.backends) == 1 else []
     also = [one.sentence for one in strategies if one.title in titles]
     sentences = summary_sentences(run, comparisons, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))

@@ -121,6 +121,11 @@ def test_unknown_implementations_are_missing_cells(read: Read) -> None:
     assert len(picture.figure.axes[0].patches) == len(GRID) - len(GRID[::3])
 
 
+def test_operators_that_only_run_primitives_are_not_named() -> None:
+    parts = ("mkldnn_prepacked::conv2d_run", "mkldnn::_convolution_pointwise", "jit_1x1:avx2")
+    assert [*short_names([" + ".join(parts)])[0].values()] == ["jit_1x1"]
+
+
 def test_one_implementation_has_no_section(read: Read) -> None:
     run = read(made.implementation_rows(GRID, choose=lambda problem, form: "aten::bmm"))
     assert read_implementations(run) is None

@@ -13,30 +13,27 @@ from convsweep.problems.problem import Size
 from convsweep.report.plots.axes import as_cells, evenly
 
 T = TypeVar("T")
-Channels = tuple[int, int]
-"""Input and output channels."""
-Place = tuple[int, int]
-"""Column and row of a cell, from 0."""
+Shape = tuple[tuple[int, int], Size]
+"""Input and output channels, and input size."""
 
 
 class CellPanel(NamedTuple, Generic[T]):
-    """Cells of one panel, with channels and sizes in ascending order."""
+    """Cells by column and row, from 0; channels and sizes are in ascending order."""
 
     columns: list[Size]
-    rows: list[Channels]
-    cells: Mapping[Place, T]
+    rows: list[tuple[int, int]]
+    cells: Mapping[tuple[int, int], T]
 
 
-def cell_panel(found: Mapping[tuple[Channels, Size], T], most: tuple[int, int]) -> CellPanel[T]:
+def cell_panel(found: Mapping[Shape, T], most: tuple[int, int]) -> CellPanel[T]:
     """Return the panel; of more columns or rows than `most` some, evenly spread."""
     sizes = sorted({size for _, size in found}, key=lambda size: (math.prod(size), size))
     channels = sorted({channels for channels, _ in found})
     columns = [sizes[at] for at in evenly(len(sizes), most[0])]
     rows = [channels[at] for at in evenly(len(channels), most[1])]
+    places = ((x, y) for x in range(len(columns)) for y in range(len(rows)))
     cells = {
-        (columns.index(size), rows.index(channels)): cell
-        for (channels, size), cell in found.items()
-        if channels in rows and size in columns
+        (x, y): found[rows[y], columns[x]] for x, y in places if (rows[y], columns[x]) in found
     }
     return CellPanel(columns, rows, cells)
 

@@ -13,7 +13,7 @@ from convsweep.analysis.labels import name_setting
 from convsweep.formatting import shorten
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.axes import add_panels, panel_columns
-from convsweep.report.plots.cell_panel import CellPanel, Place, cell_panel, draw_cells
+from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
 from convsweep.report.plots.style import COLORS, GREY, Picture, legend, new_figure, sentence
 from convsweep.results.machines import short_name
 
@@ -68,15 +68,15 @@ def _panel(cases: DataFrame) -> CellPanel[str]:
     return cell_panel(found, _MOST_CELLS)
 
 
-def borders(cells: Mapping[Place, str]) -> list[_Border]:
+def borders(cells: Mapping[tuple[int, int], str]) -> list[_Border]:
     """Return a line between each two neighbours with different implementations."""
-    found: list[_Border] = []
-    for (x, y), name in cells.items():
-        if cells.get((x + 1, y), name) != name:
-            found.append(((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)))
-        if cells.get((x, y + 1), name) != name:
-            found.append(((x - 0.5, y + 0.5), (x + 0.5, y + 0.5)))
-    return found
+    right, above = ((0.5, -0.5), (0.5, 0.5)), ((-0.5, 0.5), (0.5, 0.5))
+    return [
+        ((x + start[0], y + start[1]), (x + end[0], y + end[1]))
+        for (x, y), name in cells.items()
+        for neighbour, (start, end) in (((x + 1, y), right), ((x, y + 1), above))
+        if cells.get(neighbour, name) != name
+    ]
 
 
 def _where(cases: DataFrame, instruction_set: str) -> str:

@@ -14,6 +14,7 @@ from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, implementation_map
 from convsweep.report.table import Table
 
+TITLE = "Implementations"
 _MOST_NAMES, _MOST_ROWS = 3, 40
 
 
@@ -24,7 +25,7 @@ def section(run: Run) -> Section | None:
         return None
     frequent = [f"{formatting.shorten(name)} in {n}" for name, n in found.counts.items()]
     return Section.of_settings(
-        "Implementations",
+        TITLE,
         f"{found.backend} has {len(found.counts)} implementations in {len(found.cases)} cases: "
         f"{formatting.join(frequent[:_MOST_NAMES])}.",
         [("", implementations_table(found))],
