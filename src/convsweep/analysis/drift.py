@@ -1,11 +1,8 @@
-"""Differences between repeated runs beyond those between the passes of a run.
-
-Reasons: docs/statistics.md.
-"""
+"""Differences between repeated runs beyond those of their passes. Reasons: docs/statistics.md."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,41 +21,37 @@ _LEAST_RUNS = 3
 class Drift(NamedTuple):
     """Part of a speedup that a run has on its own, estimated from repeated runs."""
 
-    runs: Collection[int]  # places of the runs that it is estimated from
+    runs: Collection[str]
     deviation: Interval  # standard deviation of the log speedup
     error: Estimate  # to be subtracted from an estimate of one run, which widens its interval
 
 
-def measure_drift(runs: Sequence[DataFrame], baseline: str) -> Drift | None:
+def measure_drift(runs: Mapping[str, DataFrame], baseline: str) -> Drift | None:
     """Return the drift between runs; None if no comparison is in three runs of one machine.
 
     The variance between runs less the mean squared standard error of a run, over all comparisons.
-
-    Args:
-        runs: measurements; A/A variants are left out, because they drift as their originals.
-        baseline: backend that speedups are relative to.
+    A/A variants are left out, because they drift as their originals.
     """
-    if len(runs) < _LEAST_RUNS:
-        return None
-    found = pd.concat([_speedups(rows, baseline).assign(run=i) for i, rows in enumerate(runs)])
+    found = pd.concat([_speedups(rows, baseline).assign(run=name) for name, rows in runs.items()])
     by_case = found.groupby([*CASE_COLUMNS], dropna=False)
-    found = found.assign(case=by_case.ngroup(), runs=by_case["run"].transform("size"))
-    found["log"] -= by_case["log"].transform("mean")
+    found = found.assign(
+        case=by_case.ngroup(),
+        runs=by_case["run"].transform("size"),
+        log=found["log"] - by_case["log"].transform("mean"),
+    )
     found = found[found["runs"] >= _LEAST_RUNS]
     if found.empty:
         return None
     weights = 1 - 1 / found["runs"]
     between = float((found["log"] ** 2).sum() / weights.sum())
     within = float(np.average(found["error"] ** 2, weights=weights))
-    logs = found.pivot(index="run", columns="case", values="log").fillna(0).to_numpy()
-    degrees = _degrees(logs)
+    degrees = _degrees(found.pivot(index="run", columns="case", values="log").fillna(0).to_numpy())
     tails = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], degrees) / degrees
     ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
-    deviation = Interval(*map(float, ends))
-    # Those of the difference (Satterthwaite 1946), of which the passes have many.
-    left = max(1.0, degrees * (deviation.value**2 / between) ** 2) if between else 1.0
-    error = Estimate(np.array(0.0), np.array(deviation.value), np.array(left))
-    return Drift({*found["run"]}, deviation, error)
+    # Those of the difference (Satterthwaite 1946); the passes have many.
+    left = max(1.0, degrees * (ends[0] ** 2 / between) ** 2) if between else 1.0
+    error = Estimate(np.array(0.0), np.array(ends[0]), np.array(left))
+    return Drift({*found["run"]}, Interval(*map(float, ends)), error)
 
 
 def _degrees(logs: Array) -> float:

@@ -100,11 +100,6 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(one.mean - other.mean, np.sqrt(ours + theirs), both)
 
 
-def with_drift(found: Estimate, drift: Estimate | None) -> Estimate:
-    """Return an estimate of one run with the drift between runs, if that is known."""
-    return found if drift is None else difference(found, drift)
-
-
 def weighted_mean(logs: Array, weights: Array) -> Estimate:
     """Return the weighted sum over cases of each case's mean over its passes.
 
@@ -129,9 +124,10 @@ def weighted_mean(logs: Array, weights: Array) -> Estimate:
     return Estimate(mean, np.sqrt((errors**2).sum() * unbiased), remaining)
 
 
-def equal_mean(logs: Array) -> Estimate:
+def equal_mean(logs: Array, drift: Estimate | None = None) -> Estimate:
     """Return the mean over cases of equal weight; `logs` as for `weighted_mean`."""
-    return weighted_mean(logs, np.full(len(logs), 1 / len(logs)))
+    found = weighted_mean(logs, np.full(len(logs), 1 / len(logs)))
+    return found if drift is None else difference(found, drift)
 
 
 def total(logs: Array, counts: Array) -> Estimate:

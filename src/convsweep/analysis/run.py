@@ -17,8 +17,7 @@ from convsweep.analysis.estimates import (
     equal_mean,
     interval,
     total,
-    with_drift,
-)
+)  # fmt: skip
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.analysis.sample_flags import UNNAMED
 from convsweep.problems.problem import ConvProblem
@@ -152,7 +151,7 @@ def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     if speedups.empty:
         return MeanSpeedup(UNKNOWN, 0)
     logs = np.log(speedups.to_numpy(dtype="float64"))
-    return MeanSpeedup(interval(with_drift(equal_mean(logs), run.drift)), len(speedups))
+    return MeanSpeedup(interval(equal_mean(logs, run.drift)), len(speedups))
 
 
 def mac_ratio(run: Run) -> Series:

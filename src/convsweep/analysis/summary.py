@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
-from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate, with_drift
+from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, difference, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
 from convsweep.analysis.verdicts import verdicts
@@ -51,7 +51,7 @@ def summarize(
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    speedups = with_drift(speedups, drift)
+    speedups = speedups if drift is None else difference(speedups, drift)
     summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)

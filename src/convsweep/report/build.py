@@ -189,12 +189,11 @@ def _read_others(
     """
     others = [*map(RunFolder, paths)]
     sections = [_further_section(other) for other in others]
-    timed = {one.path.resolve(): one for one in (folder, *others)
-             if not accuracy.is_accuracy_run(one)}  # fmt: skip
-    drift = measure_drift([one.measurements for one in timed.values()], baseline)
-    used = {path for place, path in enumerate(timed) if drift and place in drift.runs}
+    timed = [run for run in (folder, *others) if paths and not accuracy.is_accuracy_run(run)]
+    rows = {str(run.path.resolve()): run.measurements for run in timed}
+    drift = measure_drift(rows, baseline) if rows else None
     for other, section in zip(others, sections, strict=True):
-        if section is None and other.path.resolve() not in used:
+        if section is None and not (drift and str(other.path.resolve()) in drift.runs):
             raise ValueError(
                 f"--with {other}: neither a noise run nor an accuracy study, nor one of three runs "
                 "of the same cases in one environment"

@@ -17,7 +17,6 @@ from convsweep.analysis.estimates import (
     Interval,
     equal_mean,
     interval,
-    with_drift,
 )
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (
@@ -111,7 +110,7 @@ class SeparableComparison:
     def speedup(self) -> Interval:
         """Geometric mean of the speedups."""
         logs = self.log_s[STANDARD] - self.log_s[SEPARABLE]
-        return interval(with_drift(equal_mean(logs), self.drift)) if len(logs) else UNKNOWN
+        return interval(equal_mean(logs, self.drift)) if len(logs) else UNKNOWN
 
     @cached_property
     def mac_ratio(self) -> float:
