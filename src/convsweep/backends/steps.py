@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
@@ -45,14 +46,14 @@ def step(name: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
 
 
 def is_timed() -> bool:
-    """Return whether a `Stopwatch` prepares the strategy: code that is fused may be run apart."""
+    """Return whether a `Stopwatch` prepares the strategy: fused code may then run in parts."""
     return _stopwatch.get() is not None
 
 
 def pad_step(margins: Sequence[tuple[int, int]], axes_after: int = 0) -> Conv:
-    """Return the step that adds zeros before and after the image along each of its axes.
+    """Return the step that adds zeros before and after the image along each axis.
 
-    `axes_after` is the number of axes that follow: 1 if channels are last.
+    `axes_after` is 1 if the channels follow the axes of the image.
     """
     from torch.nn.functional import pad
 
@@ -62,10 +63,7 @@ def pad_step(margins: Sequence[tuple[int, int]], axes_after: int = 0) -> Conv:
 
 
 def bias_step(bias: Tensor | None, axes_after: int) -> Conv:
-    """Return the step that adds one number to all pixels of each output channel.
-
-    `axes_after` is the number of axes that follow the channels.
-    """
+    """Return the step that adds one number per output channel, which `axes_after` axes follow."""
     if bias is None:
         return lambda y: y
     numbers = bias.view(-1, *[1] * axes_after)
@@ -87,15 +85,11 @@ class Stopwatch:
         return context.run(backend.prepare, problem, weights)
 
     def seconds(self, conv: Conv, x: Tensor) -> dict[str, float]:
-        """Call `conv` and return the seconds per step, in order, and of the `REST`.
-
-        The sum is the time of the call. A strategy without steps has a `REST` only.
-        """
+        """Call `conv` and return the seconds per step and of the `REST`, which add up to all."""
         self._start()
         conv(x)
         self._lap(REST)
-        rest = self._seconds.pop(REST)
-        return {**self._seconds, REST: rest}
+        return self._seconds
 
     def timed(self, name: str, function: Callable[..., Any]) -> Any:
         """Return the function with the time of its calls added to a step."""
@@ -111,13 +105,12 @@ class Stopwatch:
         return timed_function
 
     def _start(self) -> None:
-        self._seconds: dict[str, float] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._running, self._since = REST, self._clock()
 
     def _lap(self, following: str) -> None:
         now = self._clock()
-        spent = self._seconds.get(self._running, 0.0)
-        self._seconds[self._running] = spent + now - self._since
+        self._seconds[self._running] += now - self._since
         self._running, self._since = following, now
 
 
