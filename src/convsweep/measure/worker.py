@@ -10,20 +10,8 @@ from time import perf_counter
 
 import torch
 
+from convsweep.measure import messages
 from convsweep.measure.gate import setup_group
-from convsweep.measure.messages import (
-    Block,
-    Describe,
-    Explain,
-    Finish,
-    Message,
-    Reply,
-    Setup,
-    SetupDone,
-    TimeNetwork,
-    Validate,
-    WarmUp,
-)
 from convsweep.measure.network_timing import time_network
 from convsweep.measure.outcome import failure
 from convsweep.measure.problem_data import save
@@ -77,41 +65,48 @@ class Worker:
         self._timers: list[tuple[GroupTimer, int]] = []
         """Timer and index in its group, per case."""
 
-    def reply(self, message: Message) -> Reply:
+    def reply(self, message: messages.Message) -> messages.Reply:
         """Return the reply to one message; a failure is an `Outcome`, never an exception."""
         try:
             return self._execute(message)
         except Exception as error:
             return failure(error)
         finally:
-            if isinstance(message, WarmUp | Block) and message.yield_turn:
+            if isinstance(message, messages.WarmUp | messages.Block) and message.yield_turn:
                 process.wait_until_idle()
 
-    def _execute(self, message: Message) -> Reply:
-        if isinstance(message, Describe):
+    def _execute(self, message: messages.Message) -> messages.Reply:
+        if isinstance(message, messages.Describe):
             return self._process_setup
-        if isinstance(message, Setup):
+        if isinstance(message, messages.Setup):
             return self._setup(message)
-        if isinstance(message, TimeNetwork):
+        if isinstance(message, messages.TimeNetwork):
             return time_network(message)
         return self._step(message)
 
-    def _step(self, message: Validate | WarmUp | Block | Finish | Explain) -> Reply:
+    def _step(
+        self,
+        message: messages.Validate
+        | messages.WarmUp
+        | messages.Block
+        | messages.Finish
+        | messages.Explain,
+    ) -> messages.Reply:
         timer, index = self._timers[message.index]
         match message:
-            case Validate(_, accepted):
+            case messages.Validate(_, accepted):
                 return timer.validate(index, accepted)
-            case WarmUp():
+            case messages.WarmUp():
                 return timer.warm_up(index).blocks
-            case Block():
+            case messages.Block():
                 timer.time_block(index)
                 return None
-            case Finish():
+            case messages.Finish():
                 return timer.finish(index)
-            case Explain():
+            case messages.Explain():
                 return timer.explain(index, message.earlier)
 
-    def _setup(self, message: Setup) -> SetupDone:
+    def _setup(self, message: messages.Setup) -> messages.SetupDone:
         if message.first:
             self._timers.clear()  # frees their tensors
         started = perf_counter()
@@ -120,4 +115,4 @@ class Worker:
         self._timers += [(timer, index) for index in range(len(message.cases))]
         first = message.file is None and self._settings.effort is not None
         keep = first and perf_counter() - started > _CHEAP_S
-        return SetupDone(save(group.data) if keep else None)
+        return messages.SetupDone(save(group.data) if keep else None)

@@ -12,15 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.families.candidates import (
-    ALGORITHMS,
-    ENGINES,
-    KERNELS,
-    PLAIN,
-    SEPARABLE_ENGINES,
-    SEPARABLE_KERNELS,
-    SEPARABLES,
-    TORCH,
     Candidates,
+    Role,
     log_speedups,
     pick_by_layer,
     pick_fastest,
@@ -69,32 +62,38 @@ def test_a_run_of_the_textbook_alone_has_no_such_part(made: Callable[..., Run]) 
 
 def test_each_role_is_as_much_faster_as_it_was_made(made: Callable[..., Run]) -> None:
     found = compare_families(only_field(made()))
-    own = match_of(found, KERNELS, "3x3, stride 1").comparisons
-    expected = {PLAIN: 3.0, TORCH: 3.0, ENGINES: 2.0}
+    own = match_of(found, Role.KERNELS, "3x3, stride 1").comparisons
+    expected = {Role.PLAIN: 3.0, Role.TORCH: 3.0, Role.ENGINES: 2.0}
     assert {
         name: compare_backends.speedup.value for name, compare_backends in own.items()
     } == pytest.approx(expected, rel=0.01)
-    separable = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons[SEPARABLES]
+    separable = match_of(found, Role.SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons[
+        Role.SEPARABLES
+    ]
     assert separable.speedup.value == pytest.approx(FASTER["separable_numba"], rel=0.01)
-    algorithm = match_of(found, ALGORITHMS, "3x3, stride 1").comparisons[PLAIN]
+    algorithm = match_of(found, Role.ALGORITHMS, "3x3, stride 1").comparisons[Role.PLAIN]
     assert algorithm.speedup.value == pytest.approx(FASTER["winograd"], rel=0.01)
-    assert own[PLAIN].error == ERRORS["winograd_numba"]
-    assert own[PLAIN].decided == own[PLAIN].layers == 2
+    assert own[Role.PLAIN].error == ERRORS["winograd_numba"]
+    assert own[Role.PLAIN].decided == own[Role.PLAIN].layers == 2
 
 
 def test_torch_may_choose_its_memory_format(made: Callable[..., Run]) -> None:
     faster_last = made(
         in_format=lambda b, f: 0.5 if (b, f) == ("torch_conv", "channels_last") else 1
     )
-    own = match_of(compare_families(only_field(faster_last)), KERNELS, "3x3, stride 1").comparisons
-    assert own[PLAIN].speedup.value == pytest.approx(3.0, rel=0.01)
-    assert own[TORCH].speedup.value == pytest.approx(1.5, rel=0.01)
-    assert own[ENGINES].speedup.value == pytest.approx(1.5, rel=0.01)  # torch is the best of them
+    own = match_of(
+        compare_families(only_field(faster_last)), Role.KERNELS, "3x3, stride 1"
+    ).comparisons
+    assert own[Role.PLAIN].speedup.value == pytest.approx(3.0, rel=0.01)
+    assert own[Role.TORCH].speedup.value == pytest.approx(1.5, rel=0.01)
+    assert own[Role.ENGINES].speedup.value == pytest.approx(
+        1.5, rel=0.01
+    )  # torch is the best of them
 
 
 def test_a_separable_kernel_is_no_contender_on_dense_weights(made: Callable[..., Run]) -> None:
     field = only_field(made(faster=FASTER | {"separable_numba": 50.0}))
-    assert {p.backend for p in pick_by_layer(field.select(KERNELS)).values()} == {
+    assert {p.backend for p in pick_by_layer(field.select(Role.KERNELS)).values()} == {
         "winograd_numba",
         "depthwise_numba",
     }
@@ -113,9 +112,9 @@ def test_separable_blocks_are_held_against_the_engines_two_calls(tmp_path: Path)
         if row.backend == "separable"
     ]
     found = compare_families(only_field(run_of(rows + engine, tmp_path / "run")))
-    comparisons = match_of(found, SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons
-    assert comparisons[SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
-    assert comparisons[SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
+    comparisons = match_of(found, Role.SEPARABLE_KERNELS, SEPARABLE_BLOCKS).comparisons
+    assert comparisons[Role.SEPARABLE_ENGINES].speedup.value == pytest.approx(1.3 / 1.2, rel=0.01)
+    assert comparisons[Role.SEPARABLES].speedup.value == pytest.approx(1.3, rel=0.01)
 
 
 def test_a_pass_that_the_budget_cut_short_chooses_nobody(made: Callable[..., Run]) -> None:
@@ -150,9 +149,9 @@ def test_a_network_with_a_layer_that_torch_has_no_time_of_has_no_sum(tmp_path: P
 
 def test_opponents_may_be_faster(made: Callable[..., Run]) -> None:
     found = compare_families(only_field(made(faster=FASTER | {"winograd_numba": 1.3})))
-    own = match_of(found, KERNELS, "3x3, stride 1").comparisons
-    assert [own[PLAIN].decided, own[PLAIN].lost] == [2, 0]
-    assert [own[ENGINES].decided, own[ENGINES].lost] == [0, 2]
+    own = match_of(found, Role.KERNELS, "3x3, stride 1").comparisons
+    assert [own[Role.PLAIN].decided, own[Role.PLAIN].lost] == [2, 0]
+    assert [own[Role.ENGINES].decided, own[Role.ENGINES].lost] == [0, 2]
 
 
 def test_names_tell_who_computes_from_factors() -> None:
@@ -173,9 +172,9 @@ def test_the_table_compares_with_engines_if_there_are_any(
 
 
 def test_one_pass_has_no_interval_and_decides_nothing(made: Callable[..., Run]) -> None:
-    own = match_of(compare_families(only_field(made(passes=1))), KERNELS, "3x3, stride 1")
-    assert np.isnan(own.comparisons[PLAIN].speedup.low)
-    assert own.comparisons[PLAIN].decided == 0
+    own = match_of(compare_families(only_field(made(passes=1))), Role.KERNELS, "3x3, stride 1")
+    assert np.isnan(own.comparisons[Role.PLAIN].speedup.low)
+    assert own.comparisons[Role.PLAIN].decided == 0
 
 
 def test_unknown_errors_are_not_measured(tmp_path: Path) -> None:
@@ -215,7 +214,7 @@ def _field(logs: np.ndarray) -> Candidates:
 def test_speedups_are_over_the_baseline_in_one_format(made: Callable[..., Run]) -> None:
     field = only_field(made(in_format=lambda b, f: 2.0 if f == "channels_last" else 1.0))
     logs = log_speedups(field)
-    torch = field.has_role(TORCH)
+    torch = field.has_role(Role.TORCH)
     last = (field.cases["format"] == "channels_last").to_numpy()
     assert np.exp(logs[torch & ~last]) == pytest.approx(1.0)
     assert np.exp(logs[torch & last]) == pytest.approx(0.5, rel=0.02)
@@ -245,7 +244,7 @@ def test_a_limit_leaves_out_what_is_less_exact(tmp_path: Path) -> None:
     assert "winograd_numba in 4" in note
     run = read_run(exact, summary)
     assert "winograd_numba" not in {
-        p.backend for p in pick_by_layer(only_field(run).select(KERNELS)).values()
+        p.backend for p in pick_by_layer(only_field(run).select(Role.KERNELS)).values()
     }
     assert filter_by_error(measurements, 1e-3)[0].equals(measurements)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +17,23 @@ from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.separable import FACTORED, SEPARABLE
 
-BASIC, ALGORITHMS, KERNELS, ENGINES = "basic", "algorithms", "kernels", "engines"
-"""Values of `backend_family`."""
-PLAIN, TORCH = "plain", "torch"
-SEPARABLES, SEPARABLE_KERNELS, SEPARABLE_ENGINES = (
-    "separable", "separable kernels", "separable engines",
-)  # fmt: skip
 LAYER_KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
 _KIND_COLUMNS = ["kernel_size", "stride", "dilation", "groups", "in_channels"]
 _CONTIGUOUS = "contiguous"
+
+
+class Role(StrEnum):
+    """Backends that are compared as one: a `backend_family`, the baseline, separable layers."""
+
+    BASIC = "basic"
+    ALGORITHMS = "algorithms"
+    KERNELS = "kernels"
+    ENGINES = "engines"
+    PLAIN = "plain"
+    TORCH = "torch"
+    SEPARABLES = "separable"
+    SEPARABLE_KERNELS = "separable kernels"
+    SEPARABLE_ENGINES = "separable engines"
 
 
 class Candidates(NamedTuple):
@@ -49,28 +58,28 @@ class Candidates(NamedTuple):
         formats = list(dict.fromkeys(self.cases["format"]))
         return _CONTIGUOUS if _CONTIGUOUS in formats or not formats else str(formats[0])
 
-    def has_role(self, role: str) -> NDArray[np.bool_]:
-        """Return a mask of the cases with a role, one of the constants of this module.
+    def has_role(self, role: Role) -> NDArray[np.bool_]:
+        """Return a mask of the cases with a role.
 
         A backend that computes from the factors of a weight only has a separable role.
         """
         family, backend = self.cases["backend_family"], self.cases["backend"]
         factored = backend.str.startswith(FACTORED)
-        own, torch = family == KERNELS, backend == self.baseline
+        own, torch = family == Role.KERNELS, backend == self.baseline
         roles = {
-            KERNELS: own & ~factored,
-            ALGORITHMS: (family == ALGORITHMS) & ~factored,
-            ENGINES: ((family == ENGINES) | torch) & ~factored,
-            BASIC: (family == BASIC) & ~factored,
-            TORCH: torch,
-            PLAIN: torch & (self.cases["format"] == self.format),
-            SEPARABLES: backend == SEPARABLE,
-            SEPARABLE_KERNELS: factored & own,
-            SEPARABLE_ENGINES: factored & ((family == ENGINES) | (backend == SEPARABLE)),
+            Role.KERNELS: own & ~factored,
+            Role.ALGORITHMS: (family == Role.ALGORITHMS) & ~factored,
+            Role.ENGINES: ((family == Role.ENGINES) | torch) & ~factored,
+            Role.BASIC: (family == Role.BASIC) & ~factored,
+            Role.TORCH: torch,
+            Role.PLAIN: torch & (self.cases["format"] == self.format),
+            Role.SEPARABLES: backend == SEPARABLE,
+            Role.SEPARABLE_KERNELS: factored & own,
+            Role.SEPARABLE_ENGINES: factored & ((family == Role.ENGINES) | (backend == SEPARABLE)),
         }
         return roles[role].to_numpy(dtype=bool)
 
-    def select(self, *roles: str) -> Candidates:
+    def select(self, *roles: Role) -> Candidates:
         """Return the cases with one of the roles."""
         return self.where(np.any([self.has_role(role) for role in roles], axis=0))
 
@@ -172,7 +181,7 @@ def log_speedups(candidates: Candidates) -> Array:
 
     NaN if the baseline has no time on the layer.
     """
-    base = candidates.select(PLAIN)
+    base = candidates.select(Role.PLAIN)
     row_of = {label: row for row, label in enumerate(base.cases["label"])}
     rows = [row_of.get(label, len(row_of)) for label in candidates.cases["label"]]
     missing = np.full((1, candidates.log_s.shape[1]), np.nan)

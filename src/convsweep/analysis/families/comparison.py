@@ -10,26 +10,19 @@ import numpy as np
 
 from convsweep.analysis.estimates import Interval, equal_mean, estimate, interval
 from convsweep.analysis.families.candidates import (
-    ALGORITHMS,
-    ENGINES,
-    KERNELS,
     LAYER_KINDS,
-    PLAIN,
-    SEPARABLE_ENGINES,
-    SEPARABLE_KERNELS,
-    SEPARABLES,
-    TORCH,
     BestPick,
     Candidates,
+    Role,
     pick_by_layer,
 )
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.verdicts import verdicts
 
 OPPONENTS = {
-    KERNELS: (PLAIN, TORCH, ENGINES),
-    ALGORITHMS: (PLAIN,),
-    SEPARABLE_KERNELS: (SEPARABLES, SEPARABLE_ENGINES),
+    Role.KERNELS: (Role.PLAIN, Role.TORCH, Role.ENGINES),
+    Role.ALGORITHMS: (Role.PLAIN,),
+    Role.SEPARABLE_KERNELS: (Role.SEPARABLES, Role.SEPARABLE_ENGINES),
 }
 """Roles that each role is compared with."""
 SEPARABLE_BLOCKS = "separable blocks"
@@ -40,8 +33,8 @@ _Picks = Mapping[str, BestPick]
 class PairwiseComparison(NamedTuple):
     """One role against another, over the layers that both have a time on."""
 
-    role: str
-    opponent: str
+    role: Role
+    opponent: Role
     layers: int
     speedup: Interval  # geometric mean over the layers
     decided: int  # layers with the verdict `faster`, corrected for their number
@@ -54,7 +47,7 @@ class ComparisonGroup(NamedTuple):
     """All comparisons of one role on the same layers."""
 
     kind: str
-    comparisons: Mapping[str, PairwiseComparison]  # by opponent, the baseline first
+    comparisons: Mapping[Role, PairwiseComparison]  # by opponent, the baseline first
     backends: Mapping[str, int]  # number of layers that each backend was picked on
 
 
@@ -63,13 +56,13 @@ def compare_families(candidates: Candidates) -> list[ComparisonGroup]:
     groups = [
         _compare_role(candidates.where(candidates.cases["kind"] == kind), role, kind)
         for kind in LAYER_KINDS
-        for role in (KERNELS, ALGORITHMS)
+        for role in (Role.KERNELS, Role.ALGORITHMS)
     ]
-    groups.append(_compare_role(candidates, SEPARABLE_KERNELS, SEPARABLE_BLOCKS))
+    groups.append(_compare_role(candidates, Role.SEPARABLE_KERNELS, SEPARABLE_BLOCKS))
     return [group for group in groups if group is not None]
 
 
-def _compare_role(candidates: Candidates, role: str, kind: str) -> ComparisonGroup | None:
+def _compare_role(candidates: Candidates, role: Role, kind: str) -> ComparisonGroup | None:
     """Return all comparisons of one role; None if it shares no layer with an opponent."""
     own = pick_by_layer(candidates.select(role))
     picks = {name: pick_by_layer(candidates.select(name)) for name in OPPONENTS[role]}
@@ -85,7 +78,7 @@ def _compare_role(candidates: Candidates, role: str, kind: str) -> ComparisonGro
 
 
 def compare_picks(
-    role: str, own: _Picks, opponent: str, others: _Picks, margin: float
+    role: Role, own: _Picks, opponent: Role, others: _Picks, margin: float
 ) -> PairwiseComparison:
     """Compare two roles on the layers that they share, at least one, pass by pass."""
     logs_of = {label: others[label].log_s - own[label].log_s for label in own if label in others}
@@ -136,15 +129,15 @@ def compare_networks(candidates: Candidates) -> list[NetworkComparison]:
     found = []
     for workload, layers in candidates.layers.items():
         network = candidates.of_network(workload)
-        torch = pick_by_layer(network.select(PLAIN))
-        if network.has_role(KERNELS).any() and torch.keys() == layers:
+        torch = pick_by_layer(network.select(Role.PLAIN))
+        if network.has_role(Role.KERNELS).any() and torch.keys() == layers:
             found.append(_compare_network(network, workload, torch))
     return found
 
 
 def _compare_network(network: Candidates, workload: str, torch: _Picks) -> NetworkComparison:
-    own = pick_by_layer(network.select(KERNELS, TORCH))
-    engines = pick_by_layer(network.select(ENGINES))
+    own = pick_by_layer(network.select(Role.KERNELS, Role.TORCH))
+    engines = pick_by_layer(network.select(Role.ENGINES))
     counts = network.cases.groupby("label")["layer_count"].first()
     weights = np.array([counts[label] for label in torch], dtype="float64")
 

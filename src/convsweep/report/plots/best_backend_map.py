@@ -14,9 +14,9 @@ from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import (
     LAYER_KINDS,
-    PLAIN,
     BestPick,
     Candidates,
+    Role,
     pick_by_layer,
     pick_fastest,
 )
@@ -90,7 +90,7 @@ def draw(field: Candidates) -> Picture | None:
 def cells(field: Candidates) -> list[Cell]:
     """Return the fastest backend of each layer that at least two timed, in any memory format."""
     contend = field.dense_weights
-    baseline = pick_by_layer(contend.select(PLAIN))
+    baseline = pick_by_layer(contend.select(Role.PLAIN))
     found, doubts = [], []
     for label, rivals in contend.by_layer():
         if rivals.cases["backend"].nunique() < 2:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convsweep.analysis.families.candidates import ALGORITHMS, BASIC, ENGINES, KERNELS, Candidates
+from convsweep.analysis.families.candidates import Candidates, Role
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
 FAMILY_COLORS: Mapping[str, str] = {
-    BASIC: COLORS[0], ALGORITHMS: COLORS[1], KERNELS: COLORS[2], ENGINES: COLORS[3],
-}  # fmt: skip
+    Role.BASIC: COLORS[0],
+    Role.ALGORITHMS: COLORS[1],
+    Role.KERNELS: COLORS[2],
+    Role.ENGINES: COLORS[3],
+}
 SHADES: Mapping[str, tuple[str, ...]] = {
-    BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
-    ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
-    KERNELS: ("#E8793A", "#F2C14E", "#F5E663", "#C98B6B"),
-    ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
+    Role.BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
+    Role.ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
+    Role.KERNELS: ("#E8793A", "#F2C14E", "#F5E663", "#C98B6B"),
+    Role.ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
 }
 """Shades of each family, light enough for black text."""
 FAMILY_WORDS: Mapping[str, str] = {
-    BASIC: "basic",
-    ALGORITHMS: "algorithms in torch's operations",
-    KERNELS: "own kernels",
-    ENGINES: "engines",
+    Role.BASIC: "basic",
+    Role.ALGORITHMS: "algorithms in torch's operations",
+    Role.KERNELS: "own kernels",
+    Role.ENGINES: "engines",
 }
 
 

@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array
-from convsweep.analysis.families.candidates import ENGINES
+from convsweep.analysis.families.candidates import Role
 from convsweep.analysis.roofline import Roof, RooflineEfficiency, known_points, roofs
 from convsweep.analysis.run import Run, top_backends
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
@@ -38,7 +38,7 @@ _FEW = 60  # points of one backend that are drawn large
 
 def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     """Draw one setting; None if its ceilings or all its cases have no time."""
-    known = run._replace(cases=run.cases[run.cases["backend_family"] != ENGINES])
+    known = run._replace(cases=run.cases[run.cases["backend_family"] != Role.ENGINES])
     shown = top_backends(known, MOST_BACKENDS)
     parts = set(PART_LOOKS) if SEPARABLE in shown.backends else set()
     found = [each for each in found if each.name in shown.backends or each.name.split()[0] in parts]

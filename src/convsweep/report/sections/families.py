@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
-from convsweep.analysis.families.candidates import (
-    ALGORITHMS,
-    BASIC,
-    ENGINES,
-    KERNELS,
-    PLAIN,
-    SEPARABLE_ENGINES,
-    SEPARABLE_KERNELS,
-    SEPARABLES,
-    TORCH,
-    Candidates,
-    read_candidates,
-)
+from convsweep.analysis.families.candidates import Candidates, Role, read_candidates
 from convsweep.analysis.families.comparison import (
     ComparisonGroup,
     NetworkComparison,
@@ -41,10 +29,10 @@ _FORMATS = (
     "are in no layer's time."
 )
 _NOTHING_SHARED = "No own kernel and no algorithm shares a layer with the baseline."
-_ROLES: Mapping[str, str] = {
-    KERNELS: "best own kernel",
-    ALGORITHMS: "best algorithm in torch's operations",
-    SEPARABLE_KERNELS: "best own separable kernel",
+_ROLES: Mapping[Role, str] = {
+    Role.KERNELS: "best own kernel",
+    Role.ALGORITHMS: "best algorithm in torch's operations",
+    Role.SEPARABLE_KERNELS: "best own separable kernel",
 }
 
 Comparisons = Mapping[str, tuple[Candidates, Sequence[ComparisonGroup]]]
@@ -54,7 +42,7 @@ Networks = Mapping[str, tuple[Candidates, Sequence[NetworkComparison]]]
 def section(run: Run) -> Section | None:
     """Return the section; None if all backends are of the family `basic`."""
     settings = read_candidates(run.without_fully_connected)
-    if not any((each.cases["backend_family"] != BASIC).any() for each in settings):
+    if not any((each.cases["backend_family"] != Role.BASIC).any() for each in settings):
         return None
     comparisons = {each.name: (each, compare_families(each)) for each in settings}
     networks = {each.name: (each, compare_networks(each)) for each in read_candidates(run)}
@@ -93,20 +81,20 @@ def _sentence(candidates: Candidates, groups: Sequence[ComparisonGroup]) -> str:
     )
 
 
-def opponent_label(candidates: Candidates, role: str) -> str:
+def opponent_label(candidates: Candidates, role: Role) -> str:
     """Return the name of a role that others are compared with."""
     return {
-        PLAIN: candidates.baseline_label,
-        TORCH: f"{candidates.baseline} in its better format",
-        ENGINES: "best engine",
-        SEPARABLES: "torch's two calls",
-        SEPARABLE_ENGINES: "best engine's two calls",
+        Role.PLAIN: candidates.baseline_label,
+        Role.TORCH: f"{candidates.baseline} in its better format",
+        Role.ENGINES: "best engine",
+        Role.SEPARABLES: "torch's two calls",
+        Role.SEPARABLE_ENGINES: "best engine's two calls",
     }[role]
 
 
-def _has_engines(candidates: Candidates, role: str) -> bool:
+def _has_engines(candidates: Candidates, role: Role) -> bool:
     """Whether a role has a backend besides torch."""
-    return bool((candidates.select(role).cases["backend_family"] == ENGINES).any())
+    return bool((candidates.select(role).cases["backend_family"] == Role.ENGINES).any())
 
 
 def _reported(candidates: Candidates, group: ComparisonGroup) -> list[PairwiseComparison]:
@@ -114,7 +102,7 @@ def _reported(candidates: Candidates, group: ComparisonGroup) -> list[PairwiseCo
     return [
         each
         for name, each in group.comparisons.items()
-        if name not in (ENGINES, SEPARABLE_ENGINES) or _has_engines(candidates, name)
+        if name not in (Role.ENGINES, Role.SEPARABLE_ENGINES) or _has_engines(candidates, name)
     ]
 
 
@@ -151,7 +139,7 @@ def networks_table(networks: Networks) -> Table:
         (setting, each.workload, str(each.layers), str(each.on_torch),
          *(formatting.time(*one.time) for one in (each.own, each.torch, each.engines)),
          formatting.speedup(*each.over_torch),
-         formatting.speedup(*each.over_engines) if _has_engines(candidates, ENGINES) else "")
+         formatting.speedup(*each.over_engines) if _has_engines(candidates, Role.ENGINES) else "")
         for setting, (candidates, found) in networks.items()
         for each in found
     ]  # fmt: skip
