@@ -75,8 +75,8 @@ def test_a_layer_of_a_model(explain: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ((), "--problem"),
-        (("--problem", LABEL, "--axis", "size=7"), "--axis"),
+        ((), "one problem"),
+        (("--problem", LABEL, "--axis", "size=7"), "--problem"),
         (("--problem", "C64"), "'C64'"),
         (("--problem", LABEL, "--backend", "nosuch"), "'nosuch'"),
         (("--problem", LABEL, "--backend", "pointwise"), "needs kernel_size 1"),

@@ -11,7 +11,7 @@ from convsweep.cli import options, output
 from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
-    from convsweep.problems.problem import ConvProblem
+    from convsweep.problems.workloads import Layer
 
 
 @click.command()
@@ -68,27 +68,24 @@ def explain(
 
 def _layers(
     problem: str | None, model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
-) -> dict[str, set[ConvProblem]] | None:
-    """Return the problems of a label or model by layer; None: those of the other options."""
+) -> list[Layer] | None:
+    """Return the problem of a label, or the layers of a model; None: those of the other options."""
     from convsweep.problems.problem import ConvProblem
+    from convsweep.problems.workloads import Layer
 
-    words = {"--problem": problem, "--model": model, "--grid": chosen["grid"]}
-    words |= {"--workload": chosen["workloads"], "--problems": chosen["problems"]}
-    given = [name for name, value in (words | {"--axis": chosen["axes"]}).items() if value]
-    if len(given) != 1:
-        found = f"not {' and '.join(given)}" if given else "such as --problem LABEL"
-        raise ValueError(f"explain takes one problem by one option, {found}")
-    if bool(inputs) != (model is not None):
-        raise ValueError("--model needs --input, the shape of its input; others have none")
+    others = [chosen[name] for name in ("grid", "workloads", "problems", "axes")]
+    if sum(map(bool, (problem, model, *others))) > 1:
+        raise ValueError("--problem, --model and the options for other problems exclude each other")
+    if bool(inputs) != bool(model):
+        raise ValueError("--model and --input, the shape of its input, need each other")
     if problem is not None:
-        return {"": {ConvProblem.parse(problem)}}
+        return [Layer(ConvProblem.parse(problem))]
     if model is None:
         return None
-    from convsweep.models.advise.request import read_shape
+    from convsweep.models.advise.request import read_shape, usual_dtype
     from convsweep.models.advise.trace import record
     from convsweep.problems.model_loader import load_model
 
-    layers: dict[str, set[ConvProblem]] = {}
-    for conv in record(load_model(model), [read_shape(text) for text in inputs]).convolutions:
-        layers.setdefault(conv.module, set()).add(conv.problem)
-    return layers
+    trace = record(load_model(model), [read_shape(text) for text in inputs])
+    chosen["dtypes"] = chosen["dtypes"] or (usual_dtype(trace),)
+    return [Layer(one.problem, model, one.module) for one in trace.convolutions]

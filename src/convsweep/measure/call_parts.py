@@ -32,6 +32,7 @@ from convsweep.system.process import retain_memory
 
 _ROUNDS, _FEWEST_ROUNDS, _ROUNDS_S = 7, 2, 1.0
 _MOST_CALLS, _MOST_INSTRUMENTED = 100, 20  # per block
+_MOST_STEP_MACS = 2**16  # of the small call whose steps count as fixed cost: microseconds
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _prepared(group: BenchmarkGroup, case: Case, problem: ConvProblem) -> _Call:
 def _small_call(
     group: BenchmarkGroup, case: Case, here: _Call, earlier: CallParts | None
 ) -> _Call | None:
-    """Return a call of at most half the MACs in which the same runs; None if none is found.
+    """Return a call in which the same runs; None if none has few enough MACs.
 
     It has the fewest channels that allow this, and then the smallest image.
     """
@@ -187,8 +188,9 @@ def _small_call(
         runs_same = partial(same, factor)
         if runs_same(largest):
             size = 1 + bisect_left(range(1, largest), True, key=lambda s: bool(runs_same(s)))
-            found = runs_same(size)
-            return found if found and 2 * found.problem.macs <= case.problem.macs else None
+            found, most = runs_same(size), case.problem.macs // 2
+            most = min(most, _MOST_STEP_MACS) if here.has_steps else most
+            return found if found and found.problem.macs <= most else None
     return None
 
 

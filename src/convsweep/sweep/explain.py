@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from convsweep.analysis.call_parts import divide
-from convsweep.measure.messages import (
-    CallParts,
-    Explain,
-    Message,
-    Reply,
-    Setup,
-    Validate,
-)
+from convsweep.measure.messages import CallParts, Explain, Message, Reply, Setup, Validate
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
-from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import CallPartRow
 from convsweep.sweep.effort import memory_limit, worker_settings
@@ -50,41 +41,30 @@ class ExplainedCase:
     passes: list[CallParts] = field(default_factory=list)
 
 
-def one_problem(
-    options: Options, layers: Mapping[str, set[ConvProblem]] | None, layer: str | None
-) -> Request:
-    """Return a request for one problem: the given `layer`, or the only one of the options.
+def one_problem(options: Options, layers: Sequence[Layer] | None, name: str | None) -> Request:
+    """Return a request for one problem: that of the layer with this name, or the only one.
 
-    Args:
-        options: words of the command line.
-        layers: problems by name, instead of those in the options; an empty name needs no `layer`.
-        layer: name of one of them.
-
-    Raises:
-        ValueError: an option is wrong, there are several problems, or no backend supports it.
+    `layers` are those of a model; None: those of the options. Raises `ValueError` if an option is
+    wrong, if there are several problems, or if no backend supports it.
     """
-    options = replace(
-        options, passes=PASSES if options.passes is None else options.passes, ceilings=False
-    )
-    if options.caches and set(options.caches) != {"hot"}:
-        raise ValueError(f"--cache {options.caches[0]!r}: explain takes hot caches only")
+    passes = PASSES if options.passes is None else options.passes
+    options = replace(options, passes=passes, ceilings=False)
+    if {*options.caches} - {"hot"}:
+        raise ValueError(f"--cache {options.caches[0]!r}: explain measures hot caches only")
     if layers is None:
-        named: defaultdict[str, set[ConvProblem]] = defaultdict(set)
-        for case in read_request(options).cases:
-            named[case.layer.name or ""].add(case.problem)
-        layers = named
-    if layer is not None and layer not in layers:
-        raise ValueError(f"unknown layer {layer!r}; there is {', '.join(filter(None, layers))}")
-    found = {one for name, own in layers.items() if layer in (None, name) for one in own}
+        layers = [case.layer for case in read_request(options).cases]
+    names = ", ".join(dict.fromkeys(filter(None, (one.name for one in layers))))
+    found = dict.fromkeys(one.problem for one in layers if name in (None, one.name))
+    if name is not None and not found:
+        raise ValueError(f"unknown layer {name!r}; there is {names or 'none'}")
     if len(found) != 1:
-        names = ", ".join(filter(None, layers)) if layer is None else ""
         choose = f"; choose one by --layer: {names}" if names else ""
         raise ValueError(f"explain takes one problem, not {len(found)}{choose}")
     [problem] = found
     request = read_request(options, ("explain", [Layer(problem)]))
     if not request.runnable_cases:
         reasons = dict.fromkeys(f"{c.backend} {one.reason}" for c, one in request.skipped.items())
-        raise ValueError(f"no backend computes {problem.label} here: {'; '.join(reasons)}")
+        raise ValueError(f"no backend supports {problem.label}: {'; '.join(reasons)}")
     return request
 
 
