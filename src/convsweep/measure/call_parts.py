@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
 from statistics import median
 
 from convsweep.backends.base import Conv
@@ -182,36 +181,35 @@ def _small_call(
         is_same = (call.implementation, call.names) == (here.implementation, here.names)
         return call if is_same else None
 
-    channels = max(case.problem.in_channels, case.problem.out_channels)
+    problem = case.problem
+    most_macs = min(problem.macs // 2, _MOST_STEP_MACS if here.has_steps else problem.macs)
+    channels = max(problem.in_channels, problem.out_channels)
     for factor in (2**power for power in range(channels.bit_length() - 1, -1, -1)):
-        largest = max(case.problem.input_size) * ceil(factor ** (1 / case.problem.rank))
+        # Some libraries choose by the elements of the image: fewer channels may need more pixels.
+        largest = max(1, int(max(problem.input_size) * (factor / 2) ** (1 / problem.rank)))
         runs_same = partial(same, factor)
         if runs_same(largest):
             size = 1 + bisect_left(range(1, largest), True, key=lambda s: bool(runs_same(s)))
-            found, most = runs_same(size), case.problem.macs // 2
-            most = min(most, _MOST_STEP_MACS) if here.has_steps else most
-            return found if found and found.problem.macs <= most else None
+            found = runs_same(size)
+            return found if found and found.problem.macs <= most_macs else None
     return None
 
 
 def _resized(problem: ConvProblem, factor: int, size: int) -> ConvProblem:
-    """Return the problem with fewer channels and the longest side of its image of `size`.
+    """Return the problem with a fraction of the channels, or of the groups if there are several.
 
-    Sides are as long as the kernel needs; channels that `factor` does not divide stay. Raises
-    `ValueError` if groups do not divide them any more.
+    The longest side of its image is `size`, unless the kernel needs more.
     """
-
-    def less(channels: int) -> int:
-        return channels if channels % factor else channels // factor
-
+    groups = max(1, problem.groups // factor)
+    own = factor if problem.groups == 1 else problem.groups
     spans = zip(problem.dilation, problem.kernel_size, problem.padding, strict=True)
     least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in spans]
     longest = max(problem.input_size)
     sides = zip(least, problem.input_size, strict=True)
     return replace(
         problem,
-        in_channels=less(problem.in_channels),
-        out_channels=less(problem.out_channels),
-        groups=less(problem.groups),
+        in_channels=groups * max(1, problem.in_channels // own),
+        out_channels=groups * max(1, problem.out_channels // own),
+        groups=groups,
         input_size=tuple(max(low, side * size // longest) for low, side in sides),
     )
