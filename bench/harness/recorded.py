@@ -21,7 +21,8 @@ from scipy.special import stdtrit
 from bench.harness.estimators import ESTIMATORS, OURS, Answer95, Estimator
 from bench.harness.interval_methods import Array
 from convsweep import formatting
-from convsweep.analysis.estimates import CONFIDENCE, Estimate, estimate
+from convsweep.analysis.drift import estimate_drift
+from convsweep.analysis.estimates import CONFIDENCE, Estimate, difference, estimate
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
 from convsweep.results import store
@@ -161,7 +162,9 @@ class Drift(NamedTuple):
     coverage: float
     """Share of intervals that contain the median of the other runs."""
     coverage_beyond: float
-    """The same, with the run's own part in the standard error."""
+    """The same, with the drift between the other runs."""
+    half_width: float
+    """Median of half the width of these intervals."""
     coverage_correlated: float
     """The same, with the standard error of passes that are as correlated as those of the run."""
 
@@ -176,16 +179,27 @@ def drift(comparisons: Comparisons) -> Drift:
     beyond = max(0.0, float(between - within))
     by_run = np.array([correlation(run) for run in zip(*logs, strict=True)])
     positive = np.maximum(by_run, 0)
-    coverages = (
-        _mean(covered(_interval(Estimate(centre, wider, degrees))))
-        for wider in (
-            error,
-            np.sqrt(error**2 + beyond),
-            error * np.sqrt((1 + positive) / (1 - positive)),
-        )
-    )
+    correlated = error * np.sqrt((1 + positive) / (1 - positive))
+    with_drift = _interval(_widened(Estimate(centre, error, degrees)))
     deviations = (float(np.sqrt(variance)) for variance in (between, within, beyond))
-    return Drift(*deviations, float(by_run.mean()), *coverages)
+    return Drift(
+        *deviations,
+        correlation=float(by_run.mean()),
+        coverage=_mean(covered(_interval(Estimate(centre, error, degrees)))),
+        coverage_beyond=_mean(covered(with_drift)),
+        half_width=_median((with_drift.high - with_drift.low) / 2),
+        coverage_correlated=_mean(covered(_interval(Estimate(centre, correlated, degrees)))),
+    )
+
+
+def _widened(found: Estimate) -> Estimate:
+    """Return estimates (comparisons, runs), each with the drift between the other runs."""
+    columns = []
+    for run in range(found.mean.shape[1]):
+        others = (np.delete(part, run, axis=1).T for part in found[:2])
+        own = Estimate(*(part[:, run] for part in found))
+        columns.append(difference(own, estimate_drift(*others).error))
+    return Estimate(*np.moveaxis(np.array(columns), 0, -1))
 
 
 def correlation(logs: Sequence[Array]) -> float:
@@ -214,8 +228,8 @@ def _interval(found: Estimate) -> Answer95:
 def main(runs: tuple[Path, ...]) -> None:
     """Compare estimators on the samples of repeated runs."""
     try:
-        if len(runs) < 3:
-            raise ValueError(f"{len(runs)} runs: three at least")
+        if len(runs) < 4:
+            raise ValueError(f"{len(runs)} runs: four at least")
         comparisons = read_runs(runs)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
@@ -227,8 +241,9 @@ def main(runs: tuple[Path, ...]) -> None:
         f"Standard deviation between runs {formatting.percent(found.between)}, expected from their "
         f"passes {formatting.percent(found.within)}, a run's own part "
         f"{formatting.percent(found.beyond)}; correlation of consecutive passes "
-        f"{found.correlation:.2f}. Coverage {formatting.percent(found.coverage)}, with the run's "
-        f"own part {formatting.percent(found.coverage_beyond)}, with the correlation "
+        f"{found.correlation:.2f}. Coverage {formatting.percent(found.coverage)}, with the drift "
+        f"between the other runs {formatting.percent(found.coverage_beyond)} (half width "
+        f"{formatting.percent(found.half_width)}), with the correlation "
         f"{formatting.percent(found.coverage_correlated)}."
     )
 

@@ -21,37 +21,44 @@ _LEAST_RUNS = 3
 class Drift(NamedTuple):
     """Part of a speedup that a run has on its own, estimated from repeated runs."""
 
-    runs: Collection[str]
     deviation: Interval  # standard deviation of the log speedup
     error: Estimate  # to be subtracted from an estimate of one run, which widens its interval
+    runs: Collection[str] = ()  # names of the runs that it is estimated from
 
 
 def measure_drift(runs: Mapping[str, DataFrame], baseline: str) -> Drift | None:
     """Return the drift between runs; None if no comparison is in three runs of one machine.
 
-    The variance between runs less the mean squared standard error of a run, over all comparisons.
     A/A variants are left out, because they drift as their originals.
     """
-    found = pd.concat([_speedups(rows, baseline).assign(run=name) for name, rows in runs.items()])
-    by_case = found.groupby([*CASE_COLUMNS], dropna=False)
-    found = found.assign(
-        case=by_case.ngroup(),
-        runs=by_case["run"].transform("size"),
-        log=found["log"] - by_case["log"].transform("mean"),
-    )
-    found = found[found["runs"] >= _LEAST_RUNS]
+    tables = {name: _speedups(rows, baseline) for name, rows in runs.items()}
+    found = pd.concat(tables, names=["run"]).reset_index("run")
+    found["case"] = found.groupby([*CASE_COLUMNS], dropna=False).ngroup()
+    found = found[found.groupby("case")["run"].transform("size") >= _LEAST_RUNS]
     if found.empty:
         return None
-    weights = 1 - 1 / found["runs"]
-    between = float((found["log"] ** 2).sum() / weights.sum())
-    within = float(np.average(found["error"] ** 2, weights=weights))
-    degrees = _degrees(found.pivot(index="run", columns="case", values="log").fillna(0).to_numpy())
+    table = found.pivot(index="run", columns="case", values=["log", "error"])
+    drift = estimate_drift(table["log"].to_numpy(), table["error"].to_numpy())
+    return drift._replace(runs={*found["run"]})
+
+
+def estimate_drift(logs: Array, errors: Array) -> Drift:
+    """Return the drift of log speedups with standard errors, (runs, comparisons); three runs.
+
+    The variance between runs less the mean squared standard error of a run, over all comparisons.
+    NaN is a missing comparison.
+    """
+    deviations = np.nan_to_num(logs - np.nanmean(logs, axis=0))
+    counts = (~np.isnan(logs)).sum(axis=0)
+    between = float((deviations**2).sum() / (counts - 1).sum())
+    within = float(np.average(np.nanmean(errors**2, axis=0), weights=counts - 1))
+    degrees = _degrees(deviations)
     tails = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], degrees) / degrees
     ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
     # Those of the difference (Satterthwaite 1946); the passes have many.
     left = max(1.0, degrees * (ends[0] ** 2 / between) ** 2) if between else 1.0
     error = Estimate(np.array(0.0), np.array(ends[0]), np.array(left))
-    return Drift({*found["run"]}, Interval(*map(float, ends)), error)
+    return Drift(Interval(*map(float, ends)), error)
 
 
 def _degrees(logs: Array) -> float:
