@@ -23,9 +23,10 @@ TITLES = {
     "macs": "Multiply-accumulates", "dtype": "Data type", "memory_format": "Memory format",
     "threads": "Threads", "cache": "Cache", "device": "Device", "environment_id": "Machine",
     "driver": "Driver", "setting": "Setting", "label": "Problem",
+    "implementation": "Implementation",
 }  # fmt: skip
 """Columns of the cases that are axes, as far as they vary."""
-DERIVED = ("macs", "setting", "label")  # from other columns; no filter
+DERIVED = ("macs", "setting", "label", "implementation")  # from other columns; no filter
 _ALSO_TELL_APART = ("layer", "padding", "bias", "weight_kind", "layer_count")
 ENDS = ("value", "low", "high")
 
