@@ -19,7 +19,7 @@ from convsweep.measure.gate import BenchmarkGroup, ValidatedCase
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.instruments import Instrument, find_kernels, find_steps
 from convsweep.measure.messages import CallParts, Seconds
-from convsweep.measure.sampling import MeasurementConfig, repeat
+from convsweep.measure.sampling import repeat
 from convsweep.measure.trace import trace
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
@@ -29,8 +29,8 @@ from convsweep.system.counters import ZERO, system_counts
 from convsweep.system.devices import Clock
 from convsweep.system.process import retain_memory
 
-_ROUNDS, _FEWEST_ROUNDS, _ROUNDS_S = 7, 2, 1.0
-_MOST_CALLS, _MOST_INSTRUMENTED = 100, 20  # per block
+_ROUNDS, _FEWEST_ROUNDS, _ROUNDS_S = 15, 2, 1.0
+_BLOCK_S, _MOST_CALLS, _MOST_INSTRUMENTED = 0.003, 100, 20
 _MOST_STEP_MACS = 2**16  # of the small call whose steps count as fixed cost: microseconds
 
 
@@ -53,6 +53,8 @@ class _Call:
 
     def whole_s(self) -> float:
         """Return the seconds per call of one block without instruments."""
+        if self.times > 1:
+            self.run()  # caches load its data
         return self.clock(repeat(self.run, self.times)) / self.times
 
     def parts(self) -> Seconds:
@@ -133,11 +135,11 @@ def _call(
     device, x = group.device, inputs.x
     steps = find_steps(find_backend(case.backend), problem, inputs, device)
     instrument = steps or find_kernels(problem, conv, x, device)
-    told, effort = trace(conv, x, call_s, device), group.settings.effort or MeasurementConfig()
+    told = trace(conv, x, call_s, device)
     return _Call(
         problem=problem,
         run=partial(conv, x),
-        times=max(1, min(_MOST_CALLS, int(effort.block_s / call_s))),
+        times=max(1, min(_MOST_CALLS, int(_BLOCK_S / call_s))),
         clock=device.clock,
         instrument=instrument,
         has_steps=steps is not None,

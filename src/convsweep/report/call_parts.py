@@ -14,7 +14,16 @@ from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.report.plots.call_parts import draw
 from convsweep.report.plots.style import Picture, drawing_style, png
 from convsweep.report.table import Table
-from convsweep.results.call_parts import CALL_PARTS, FIXED, PAGE_FAULTS, WHOLE, CallPartRow
+from convsweep.results.call_parts import (
+    CALL_PARTS,
+    FIXED,
+    KERNEL,
+    PAGE_FAULTS,
+    PARTS,
+    UNATTRIBUTED,
+    WHOLE,
+    CallPartRow,
+)
 from convsweep.results.files import complete_or_absent, spreadsheet_csv
 
 _COLUMNS = ("device", "dtype", "memory_format", "threads")
@@ -24,7 +33,7 @@ _HEADS = ("backend and part", "time per call", "share", "what runs")
 def tables(rows: Sequence[CallPartRow]) -> dict[str, Table]:
     """Return a table per setting; a case without parts has one line with its status and reason."""
     lines: dict[str, list[tuple[str, ...]]] = {}
-    whole_s = 0.0
+    whole_s, parts = 0.0, set[str]()
     for row in rows:
         own = lines.setdefault(_setting(row, _COLUMNS), [])
         if row.part is None:
@@ -32,10 +41,10 @@ def tables(rows: Sequence[CallPartRow]) -> dict[str, Table]:
             continue
         value, low, high = _interval(row)
         is_whole = row.part == WHOLE
-        whole_s = value if is_whole else whole_s
+        whole_s, parts = (value, set()) if is_whole else (whole_s, {*parts, row.part})
         time = formatting.time(value, low, high, of_s=whole_s)
         name = row.backend if is_whole else f"  {row.part}"
-        own.append((name, time, formatting.percent(value / whole_s), _source(row)))
+        own.append((name, time, formatting.percent(value / whole_s), _source(row, parts)))
     return {name: Table(_HEADS, own, frozenset(_HEADS[1:3])) for name, own in lines.items()}
 
 
@@ -51,12 +60,19 @@ def _interval(row: CallPartRow) -> Interval:
     return Interval(*(float("nan") if value is None else value for value in known))
 
 
-def _source(row: CallPartRow) -> str:
-    """Return what ran in the whole call, and where the other parts come from."""
+def _source(row: CallPartRow, parts: set[str]) -> str:
+    """Return what ran in the whole call, where other parts come from, and what the rest contains.
+
+    `parts` are those of the call so far.
+    """
     if row.part == WHOLE:
         return row.implementation or ""
     if row.part == PAGE_FAULTS and row.page_faults_per_call is not None:
         return f"{formatting.digits(row.page_faults_per_call)} per call"
+    if row.part == UNATTRIBUTED:
+        has_kernel = not parts <= {*PARTS} - {KERNEL}  # or steps
+        unknown = [KERNEL] * (not has_kernel) + [FIXED] * (FIXED not in parts)
+        return f"contains {formatting.join(unknown)}" if unknown else ""
     if row.part != FIXED or row.fixed_cost_problem is None:
         return ""
     small = ConvProblem.parse(row.fixed_cost_problem)

@@ -11,7 +11,6 @@ from convsweep.measure.call_parts import with_fixed_cost
 from convsweep.measure.gate import setup_group
 from convsweep.measure.instruments import find_kernels, parts_of
 from convsweep.measure.messages import CallParts
-from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.measure.timing import GroupTimer
 from convsweep.measure.trace import Operator, TracedCall
@@ -117,7 +116,7 @@ def one_thread() -> Iterator[None]:
 def measured(backend: str, problem: ConvProblem) -> CallParts:
     kind = "separable" if problem.groups == 1 else "dense"
     case = Case(Layer(problem), kind, "cpu", "float32", "contiguous", 1, "hot", backend)
-    timer = GroupTimer(setup_group([case], Settings(effort=MeasurementConfig(block_s=0.001))))
+    timer = GroupTimer(setup_group([case], Settings()))
     with torch.no_grad():
         assert timer.validate(0).status == "ok"
         first = timer.explain(0, None)

@@ -10,7 +10,7 @@ from convsweep.measure.settings import Settings
 from convsweep.report.call_parts import picture, tables
 from convsweep.report.plots.style import drawing_style
 from convsweep.results.call_parts import FIXED, KERNEL, UNATTRIBUTED, WHOLE
-from convsweep.sweep.explain import explain, one_problem, rows
+from convsweep.sweep.explain import ExplainedCase, explain, one_problem, rows
 from convsweep.sweep.request import Options
 from convsweep.sweep.work_queue import Progress
 from convsweep.sweep.worker_pool import WorkerDied, WorkerFactory, WorkerTimeout
@@ -106,6 +106,23 @@ def test_rows_add_up_and_failures_have_a_reason(launch: WorkerFactory) -> None:
     others = [row for row in made if row.part is None]
     assert {row.backend for row in others} == {"fft", "winograd", "kn2row", "pointwise"}
     assert all(row.reason for row in others)
+
+
+@pytest.mark.parametrize(
+    ("parts", "unknown"),
+    [
+        ({KERNEL: 1.0, FIXED: 1.0}, ""),
+        ({"gather": 1.0, FIXED: 1.0}, ""),
+        ({KERNEL: 1.0}, "contains fixed cost per call"),
+        ({FIXED: 1.0}, "contains kernel"),
+        ({}, "contains kernel and fixed cost per call"),
+    ],
+)
+def test_the_table_names_what_the_rest_contains(parts: dict[str, float], unknown: str) -> None:
+    [case, *_] = one_problem(OPTIONS, None, None).cases
+    measured = CallParts(10.0, parts, 0.0, "own", SMALL)
+    [table] = tables(rows([ExplainedCase(case, Outcome("ok"), [measured])], "retain")).values()
+    assert table.rows[-1][-1] == unknown
 
 
 def test_table_and_figure_of_two_settings(launch: WorkerFactory) -> None:
