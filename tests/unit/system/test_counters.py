@@ -9,7 +9,7 @@ import pytest
 
 from convsweep.system.counters import ZERO, Counters, Counts
 
-SOFTWARE, TASK_CLOCK, DUMMY = 1, 1, 9  # PERF_TYPE_SOFTWARE and two of its events
+SOFTWARE, TASK_CLOCK, PAGE_FAULTS, DUMMY = 1, 1, 2, 9  # PERF_TYPE_SOFTWARE, three of its events
 
 
 def package(folder: Path, name: str, microjoules: int) -> Path:
@@ -70,6 +70,19 @@ def test_threads_that_start_later_count() -> None:
         cycles = ZERO.add(before, counters.read()).cycles
         assert cycles is not None
         assert cycles > 0.9 * sum(used_ns)
+
+
+def test_the_kernels_counter_agrees_with_that_of_the_process() -> None:
+    events = {"cycles": TASK_CLOCK, "cache_misses": PAGE_FAULTS}
+    with closing(Counters((SOFTWARE, events))) as counters:
+        if (reason := counters.status["cache_misses"]) != "readable":
+            pytest.skip(reason)
+        before = counters.read()
+        memory = [b"x" * 2**22 for _ in range(8)]
+        found = ZERO.add(before, counters.read())
+        assert memory
+        assert found.page_faults
+        assert found.cache_misses == pytest.approx(found.page_faults, rel=0.1, abs=20)
 
 
 def test_a_counter_that_stays_0_is_not_readable() -> None:
