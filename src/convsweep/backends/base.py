@@ -52,11 +52,7 @@ class Implementation:
     """Why the name is unknown."""
 
     def __post_init__(self) -> None:
-        """Check the numbers, which may come from another package.
-
-        Raises:
-            ValueError: one is negative or infinite.
-        """
+        """Check the numbers, which may come from another package."""
         numbers = (self.reorders, self.kernel_s, self.reorder_s)
         if not all(n is None or 0 <= n < math.inf for n in numbers):
             raise ValueError(f"numbers of an implementation must be at least 0: {self}")

@@ -60,17 +60,13 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
         return torch.stack([one_image(image) for image in x])  # a network takes single images
 
     def implementation(x: Tensor) -> Implementation:
-        """Return each layer's type and the channels that its output packs into one element.
-
-        ncnn does not report its algorithms, nor its conversions between packings.
-        """
+        """Return the types and packings of the layers; ncnn does not report its algorithms."""
         extractor = network.create_extractor()
         extractor.input("blob0", ncnn.Mat(x[0].detach().numpy()).clone())
         outputs = (extractor.extract(f"blob{n + 1}", _PACKED)[1] for n in range(len(layers)))
         types = [layer.type for layer in network.layers()[1:]]
-        return Implementation(
-            " + ".join(f"{t}:pack{y.elempack}" for t, y in zip(types, outputs, strict=True))
-        )
+        names = [f"{t}:pack{y.elempack}" for t, y in zip(types, outputs, strict=True)]
+        return Implementation(" + ".join(names))
 
     return for_contiguous(tells(conv, implementation), problem.input_shape)
 

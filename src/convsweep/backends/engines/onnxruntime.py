@@ -9,6 +9,7 @@ from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from convsweep.backends.engines.graph import GraphLayer
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
 _CONVERSIONS = ("Reorder", "Transpose")
-_CALLS, _MEASURED_CALLS = 3, 20  # of a session with a profile
+_FEWEST_CALLS, _MOST_CALLS, _PROFILED_S = 3, 30, 0.003
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
@@ -40,8 +41,7 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
         session.run_with_iobinding(binding)
         return y
 
-    asked = partial(_profiled, layers, threads)
-    tells(conv, partial(asked, _CALLS), partial(asked, _MEASURED_CALLS))
+    tells(conv, partial(_profiled, layers, threads))
     return for_contiguous(conv, layers[0].problem.input_shape)
 
 
@@ -61,26 +61,25 @@ def _session(layers: Sequence[GraphLayer], threads: int, profile: str = "") -> A
     )
 
 
-def _profiled(layers: Sequence[GraphLayer], threads: int, calls: int, x: Tensor) -> Implementation:
+def _profiled(layers: Sequence[GraphLayer], threads: int, x: Tensor) -> Implementation:
     """Profile calls in a session of their own; the first one, which allocates, does not count."""
     with TemporaryDirectory(dir=get_temp_dir()) as folder:
         session = _session(layers, threads, f"{folder}/profile")
-        for _ in range(calls):
-            session.run(None, {"x0": x.detach().numpy()})
+        end = perf_counter() + _PROFILED_S
+        for done in range(_MOST_CALLS):
+            if done < _FEWEST_CALLS or perf_counter() < end:
+                session.run(None, {"x0": x.detach().numpy()})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    nodes: dict[str, list[float]] = {}
+    seconds: dict[tuple[str, str], list[float]] = {}
     for event in events:
         if event["cat"] == "Node":
             name = event["args"]["op_name"] + ":nchwc" * ("_nchwc" in event["name"])
-            nodes.setdefault(f"{event['name']} {name}", []).append(event["dur"] / 1e6)
-    names, seconds = [], {True: 0.0, False: 0.0}
-    for node, times in nodes.items():
-        name = node.rpartition(" ")[2]
-        is_conversion = name.startswith(_CONVERSIONS)
-        names += [] if is_conversion else [name]
-        seconds[is_conversion] += median(times[1:])
-    reorders = len(nodes) - len(names)
-    return Implementation(" + ".join(names), reorders, seconds[False], seconds[True])
+            seconds.setdefault((name, event["name"]), []).append(event["dur"] / 1e6)
+    kernels = {node: own for node, own in seconds.items() if not node[0].startswith(_CONVERSIONS)}
+    reorder_s = [median(own[1:]) for node, own in seconds.items() if node not in kernels]
+    kernel_s = [median(own[1:]) for own in kernels.values()]
+    names = " + ".join(name for name, _ in kernels)
+    return Implementation(names, len(reorder_s), sum(kernel_s), sum(reorder_s))
 
 
 def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed

@@ -31,7 +31,6 @@ class KernelWork:
     """One way to compute a problem: a worker, and the parameters of its plan."""
 
     name: str
-    reorders: int
     worker: Entry
     weights: Tensor  # one row per channel, or per vector of channels
     offsets: list[int]  # of the kernel's lines, in bytes
@@ -72,8 +71,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         convolve(job.work.worker, job.parts, job.record, x, y, scratch)
         return y
 
-    told = [(jobs[planes].work.name, jobs[planes].work.reorders) for planes in (True, False)]
-    return tells_layout(conv, problem.input_shape, *told)
+    planes, rows = jobs[True].work.name, jobs[False].work.name
+    conversions = 0 if lanes_are_pixels(problem) else 2
+    return tells_layout(conv, problem.input_shape, (planes, conversions), (rows, 0))
 
 
 def lanes_are_pixels(problem: ConvProblem) -> bool:
@@ -142,7 +142,6 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     tile_floats = (out_height // bands + 1) * LANES
     return KernelWork(
         name=f"planes taps={taps} tile={count}",
-        reorders=0,
         worker=planes_worker(taps, stride_h if taps > 1 else 1, count),
         weights=(kernels.mT if taps > 1 else kernels).flatten(1),
         offsets=across if taps > 1 else _line_offsets(problem, row_bytes, across),
@@ -158,24 +157,17 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
 def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
-    return _channels_work("rows", 0, problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
+    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
 
 
 def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     """Return the work whose lanes are channels, transposed from planes and back."""
     pixels = problem.output_size[0] * problem.output_size[1]
-    return _channels_work("blocks", 2, problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
+    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
 
 
 def _channels_work(
-    name: str,
-    reorders: int,
-    problem: ConvProblem,
-    dense: Tensor,
-    worker: Any,
-    vectors: int,
-    pixel_bytes: int,
-    tile: int,
+    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
 ) -> KernelWork:
     """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
     (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
@@ -191,8 +183,7 @@ def _channels_work(
     shape = (taps, stride_w, 1) if taps > 1 else (1, 1, stride_w)
     count = tile_length(out_width)
     return KernelWork(
-        name=f"{name} taps={taps} tile={count}",
-        reorders=reorders,
+        name=f"{worker.__name__.removesuffix('_worker')} taps={taps} tile={count}",
         worker=worker(shape[0], shape[1], count, shape[2]),
         weights=weights,
         offsets=_line_offsets(problem, row_bytes, across[:1] if taps > 1 else across),
