@@ -7,27 +7,16 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
 
-STEPS = {
-    "layout": "change between channels first and channels last",
-    "pad": "zeros around the image",
-    "gather": "copy of windows or pixels to the rows or columns of a matrix",
-    "input_transform": "spectrum of the image or of its tiles",
-    "product": "matrix products",
-    "output_transform": "image of a spectrum or of the spectra of tiles",
-    "shift": "results of one tap added to the outputs that they belong to",
-    "depthwise": "depthwise convolution",
-    "pointwise": "1x1 convolution",
-    "bias": "one number added per output channel",
-    "join": "parts of the output put together",
-    "allocate": "memory for the output",
-    "kernel": "own compiled kernel",
-}
-"""Names of the steps of all strategies."""
+StepName = Literal[
+    "layout", "pad", "gather", "input_transform", "product", "output_transform", "shift",
+    "depthwise", "pointwise", "bias", "join", "allocate", "kernel",
+]  # fmt: skip
+"""Vocabulary of steps, explained in docs/strategies.md."""
 
 REST = "rest"
 """Time of a call outside of its steps."""
@@ -35,7 +24,7 @@ REST = "rest"
 Result = TypeVar("Result")
 
 
-def step(name: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+def step(name: StepName) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Return the decorator for a step: a function of `prepare` that `conv` calls.
 
     It returns the function itself, so that a timed call contains no clock. Only when a `Stopwatch`

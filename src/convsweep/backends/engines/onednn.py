@@ -27,9 +27,7 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
     convs = [_convolution(layer) for layer in layers]
     if len(convs) == 1:
         return convs[0]
-    depthwise, pointwise = (
-        step(name)(conv) for name, conv in zip(("depthwise", "pointwise"), convs, strict=True)
-    )
+    depthwise, pointwise = step("depthwise")(convs[0]), step("pointwise")(convs[1])
     return lambda x: pointwise(depthwise(x))
 
 

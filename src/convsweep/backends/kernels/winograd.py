@@ -51,12 +51,10 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     in_blocks = plan.bands_of_block < plan.bands
     tiles_floats = plan.tiles_bytes // FLOAT_BYTES * (parts if in_blocks else 1)
     lines_floats = plan.lines_bytes // FLOAT_BYTES * parts
-    if parts == 1 and is_timed():  # the phases apart, block by block as `blocks` runs them
-        size, workers = plan.bands_of_block, phases.PHASES
-    elif parts == 1 or in_blocks:
-        size, workers = plan.bands, {"kernel": phases.blocks}
-    else:
-        size, workers = plan.bands, phases.PHASES
+    # For a stopwatch, one thread runs the phases of each block apart.
+    fused = in_blocks if parts > 1 else not is_timed()
+    workers = phases.FUSED if fused else phases.PHASES
+    size = plan.bands if fused else plan.bands_of_block
     launches = [
         step(name)(partial(phases.start, worker, first, min(first + size, plan.bands), parts))
         for first in range(0, plan.bands, size)
@@ -66,16 +64,11 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
 
     @cache
     def record(planes: bool) -> Tensor:
-        transform_inputs, multiply, transform_back = (
-            phase.address for phase in phases.PHASES.values()
-        )
         complete = plan._replace(
             channels_last=int(not planes),
             weights=matrices.data_ptr(),
             bias=start.data_ptr(),
-            transform_inputs=transform_inputs,
-            multiply=multiply,
-            transform_back=transform_back,
+            **{name: phase.address for name, phase in phases.PHASES.items()},
         )
         return torch.tensor(complete, dtype=torch.int64)
 

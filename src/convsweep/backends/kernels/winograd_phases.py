@@ -31,6 +31,7 @@ from convsweep.backends.kernels.vectors import (
     intrinsic,
 )
 from convsweep.backends.kernels.winograd_tiles import OVERLAP, TILES
+from convsweep.backends.steps import StepName
 from convsweep.backends.winograd_transforms import transforms
 
 
@@ -57,9 +58,9 @@ class WinogradPlan(NamedTuple):
     channels_last: int = 0
     weights: int = 0
     bias: int = 0  # then a panel of zeros
-    transform_inputs: int = 0
-    multiply: int = 0
-    transform_back: int = 0
+    input_transform: int = 0
+    product: int = 0
+    output_transform: int = 0
 
 
 RECORD = np.dtype([(name, np.int64) for name in WinogradPlan._fields])
@@ -254,17 +255,17 @@ def _blocks(
     end = first + bands * (part + 1) // parts
     for start in range(first + bands * part // parts, end, plan.bands_of_block):
         stop = min(start + plan.bands_of_block, end)
-        _call(plan.transform_inputs, plans, x, y, tiles, lines, start, stop, 0, 1)
-        _call(plan.multiply, plans, x, y, tiles, lines, start, stop, 0, 1)
-        _call(plan.transform_back, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.input_transform, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.product, plans, x, y, tiles, lines, start, stop, 0, 1)
+        _call(plan.output_transform, plans, x, y, tiles, lines, start, stop, 0, 1)
 
 
-PHASES = {
+PHASES: dict[StepName, Entry] = {
     "input_transform": Entry(_WORKER, _transform_inputs),
     "product": Entry(_WORKER, _multiply),
     "output_transform": Entry(_WORKER, _transform_back),
 }
-blocks = Entry(_WORKER, _blocks)
+FUSED: dict[StepName, Entry] = {"kernel": Entry(_WORKER, _blocks)}
 
 
 @kernel

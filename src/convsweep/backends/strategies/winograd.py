@@ -12,7 +12,7 @@ from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem, Size
 
 TILES_BYTES = 8 << 20
-"""Bytes of transformed input per step: about one core's share of the last cache."""
+"""Bytes of transformed input per band of tiles: about one core's share of the last cache."""
 
 FEW_TILES = 32
 """Below this number of tiles, reading the 4 times larger weights of F(4, 3) costs more."""
@@ -60,13 +60,13 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     with_bias = bias_step(weights.bias, axes_after=0)
     tile_row_bytes = n**rank * problem.batch_size * prod(tiles[1:]) * problem.in_channels
     rows = max(1, TILES_BYTES // (tile_row_bytes * dense.element_size()))
-    taps_first = (*range(2 + rank, 2 + 2 * rank), *range(2 + rank))
-    pixel_order = (rank, *(a for i in range(rank) for a in (rank + 1 + i, i)), 2 * rank + 1)
-    inside = (slice(None), *map(slice, problem.output_size))
     channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
 
+    # (N, *tiles, C_in, n, ..., n) -> (n, ..., n, N, *tiles, C_in)
+    taps_first = (*range(2 + rank, 2 + 2 * rank), *range(2 + rank))
+
     @step("gather")
-    def tiled(d: Tensor) -> Tensor:  # (n, ..., n, N, *tiles, C_in)
+    def tiled(d: Tensor) -> Tensor:
         for axis in range(1, 1 + rank):
             d = d.unfold(axis, n, m)
         return d.permute(taps_first).contiguous()
@@ -78,12 +78,16 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         grouped = V.reshape(n**rank, -1, groups, U.shape[2]).transpose(1, 2)
         return (grouped @ U).transpose(1, 2).reshape(*V.shape[:-1], -1)
 
+    # (m, ..., m, N, *tiles, C_out) -> (N, tiles, m, ..., tiles, m, C_out)
+    pixel_order = (rank, *(a for i in range(rank) for a in (rank + 1 + i, i)), 2 * rank + 1)
+
     @step("output_transform")
     def transformed_back(M: Tensor) -> Tensor:  # (N, m rows, ..., C_out)
-        Y = along_axes(A_T, M, rank)  # (m, ..., m, N, *tiles, C_out)
+        Y = along_axes(A_T, M, rank)
         shape = (Y.shape[rank], *(m * t for t in Y.shape[rank + 1 : -1]), -1)
         return Y.permute(pixel_order).reshape(shape)
 
+    inside = (slice(None), *map(slice, problem.output_size))  # tiles may exceed the output
     joined = step("join")(lambda bands: torch.cat(bands, 1)[inside])
 
     def conv(x: Tensor) -> Tensor:
