@@ -27,6 +27,11 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_a_title_and_a_text(page: Path) -> None:
+    assert re.match(r"# .+\n\n.+", TEXTS[page])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^):]+)\)", TEXTS[page]):
         path, _, anchor = target.partition("#")

@@ -129,8 +129,7 @@ def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> int:
 def middles_of_changes(cases: DataFrame, column: str) -> DataFrame:
     """Return the points of a line half way between two cases of different implementations."""
     before = cases.shift()
-    known = cases["implementation"].notna() & before["implementation"].notna()
-    changed = known & (cases["implementation"] != before["implementation"]).fillna(False)
+    changed = (cases["implementation"] != before["implementation"]).fillna(False)  # NA: unknown
     axes = [column, "median_s"]
     return (cases[axes] * before[axes]).loc[changed].astype(float) ** 0.5  # both are logarithmic
 
