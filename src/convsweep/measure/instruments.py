@@ -85,7 +85,9 @@ def parts_of(
     yield from ((KERNEL, one.seconds) for one in kernels)
     if on_cpu:
         yield ALLOCATION, call.allocation_s
-        yield from ((COPIES, one.seconds) for one in call.operators if one.name in COPYING)
+        for one in call.operators:
+            if one.name in COPYING or one in moves:  # the latter: of TorchInductor
+                yield COPIES if one.name in COPYING else LAYOUT, one.seconds
         for primitive in call.primitives:
             if primitive.kind == "reorder":
                 yield LAYOUT if _is_image(problem, primitive) else WEIGHTS, primitive.seconds
