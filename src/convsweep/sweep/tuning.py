@@ -35,27 +35,26 @@ class Tuning:
             self._logs[case].append(np.log([np.median(block) for block in blocks]))
 
     def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
-        """Return the number of blocks; None if no speedup has two passes of two blocks.
+        """Return the number of blocks; None if no speedup has two passes.
 
-        `timing_s` and `fixed_s` are the seconds of the last pass for blocks and for all else.
+        `timing_s` and `fixed_s` are the seconds of the last pass for blocks and for all else. The
+        variance within passes of a single block is the usual share.
         """
-        within, between = [], []
+        of_passes, within, shares = [], [], []
         for case, own in self._logs.items():
             base = self._logs.get(case.on(baseline), [])
-            if case.backend == baseline or len(own) != len(base):
+            if case.backend == baseline or not len(own) == len(base) > 1:
                 continue
             ratios = [y[: len(x)] - x[: len(y)] for x, y in zip(own, base, strict=True)]
-            ratios = [ratio for ratio in ratios if len(ratio) > 1]
-            if len(ratios) > 1:
-                variances = np.array([np.var(ratio, ddof=1) for ratio in ratios])
-                means = [ratio.mean() for ratio in ratios]
-                within.append(variances.mean())
-                between.append(np.var(means, ddof=1) - (variances / [*map(len, ratios)]).mean())
-        if not within:
+            of_passes.append(np.var([ratio.mean() for ratio in ratios], ddof=1))
+            within += [np.var(ratio, ddof=1) for ratio in ratios if len(ratio) > 1]
+            shares.append(np.mean([1 / len(ratio) for ratio in ratios]))
+        if not of_passes:
             return None
+        total, share = float(np.mean(of_passes)), float(np.mean(shares))
+        w = float(np.mean(within)) if within else total / (share + 1 / _USUAL_RATIO)
         done = max(map(len, self._logs.values()))
-        w, measured = float(np.mean(within)), max(0.0, float(np.mean(between)))
-        b = (w / _USUAL_RATIO + (done - 1) * measured) / done
+        b = (w / _USUAL_RATIO + (done - 1) * max(0.0, total - w * share)) / done
         block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
         tuned_s = (done - TUNED_AFTER[0]) * (fixed_s + timing_s) + left_s
 

@@ -54,8 +54,11 @@ def test_more_passes_show_that_passes_differ_less() -> None:
     assert many > few
 
 
-@pytest.mark.parametrize(
-    "found", [Tuning(), tuning(0.1, 0.1, blocks=1), tuning(0.1, 0.1, passes=1)]
-)
+def test_single_blocks_take_the_more_blocks_the_more_a_pass_costs() -> None:
+    found = tuning(0.05, 0.03, blocks=1)
+    assert (chosen(found, 0.1) or 0) < (chosen(found, 10.0) or 0)
+
+
+@pytest.mark.parametrize("found", [Tuning(), tuning(0.1, 0.1, passes=1)])
 def test_too_few_samples_choose_nothing(found: Tuning) -> None:
     assert chosen(found) is None
