@@ -57,6 +57,7 @@ def print_results(ending: SweepResult) -> int:
     """
     from convsweep.analysis.run import read_run
     from convsweep.analysis.separable.pairing import compare_settings
+    from convsweep.analysis.settings import setting_speedups
     from convsweep.cli.answer_table import answer
     from convsweep.cli.terminal import end_lines, skip_lines
     from convsweep.report.next_commands import note_wide_intervals
@@ -75,7 +76,7 @@ def print_results(ending: SweepResult) -> int:
     output.say(*skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True))
     console = output.console()
     console.print(answer(run, console.width))
-    sentences = summary_sentences(run, compare_settings(run))
+    sentences = summary_sentences(run, compare_settings(run), setting_speedups(run))
     ends = [*note_wide_intervals(folder, sentences), *ends][:_MAX_SENTENCES]
     output.print_sentences([*sentences[: _MAX_SENTENCES - len(ends)], *ends])
     failed = output.print_failures(cases)

@@ -18,6 +18,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.gap import find_gaps, gap_table
 from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.settings import SettingSpeedup, setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables
 from convsweep.report.next_commands import not_covered, note_wide_intervals
@@ -90,13 +91,14 @@ def write_report(
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
+    speedups = setting_speedups(run)
     gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
     advised = read_advice(folder)
     whole = breakdowns_by_setting(run, folder.networks)
     of_networks = None if advised else network_totals.read_networks(run, whole)
     with drawing_style():
         networks = _network_sections(advised, of_networks, whole)
-        strategies = _strategy_sections(run, shown, comparisons, gaps)
+        strategies = _strategy_sections(run, shown, comparisons, gaps, speedups)
         pictures = plots.figures(shown)
     sections = [*networks, *strategies, *further]
     if pictures:
@@ -115,7 +117,7 @@ def write_report(
     titles += [separable.TITLE] if any(gaps.values()) else []
     titles += [implementations.TITLE] if len(run.backends) == 1 else []
     also = [one.sentence for one in strategies if one.title in titles]
-    sentences = summary_sentences(run, comparisons, found, wrong, also)
+    sentences = summary_sentences(run, comparisons, speedups, found, wrong, also)
     top = Overview(sentences, tables.backend_table(shown), (), *not_covered(folder))
     note = " ".join(note_wide_intervals(folder, top, sections))
     if formatting.TOO_FEW in str(top):
@@ -236,12 +238,16 @@ def _network_sections(
 
 
 def _strategy_sections(
-    run: Run, shown: Run, comparisons: Comparisons, gaps: separable.Gaps
+    run: Run,
+    shown: Run,
+    comparisons: Comparisons,
+    gaps: separable.Gaps,
+    speedups: Sequence[SettingSpeedup],
 ) -> list[Section]:
     """Return the sections on strategies that the data allow; means are of the cases in `shown`."""
     sections = [
         separable.section(shown, comparisons, gaps),
-        settings.section(run),
+        settings.section(run, speedups),
         families.section(run),
         roofline.section(shown, comparisons),
         implementations.section(run),

@@ -10,7 +10,7 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
-from convsweep.analysis.settings import SettingSpeedup, setting_speedups
+from convsweep.analysis.settings import SettingSpeedup
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.schema import BATCH_SIZE
 
@@ -25,6 +25,7 @@ _MOST_VALUES = 3  # of a setting
 def summary_sentences(
     run: Run,
     comparisons: Comparisons,
+    of_settings: Sequence[SettingSpeedup],
     found: Sequence[str] = (),
     wrong: Sequence[str] = (),
     further: Sequence[str] = (),
@@ -34,6 +35,7 @@ def summary_sentences(
     Args:
         run: the run.
         comparisons: of separable layers with the baseline, by setting.
+        of_settings: settings against each other.
         found: findings on networks, the most important first.
         wrong: what is wrong besides failed and missing cases.
         further: findings of other sections.
@@ -42,7 +44,7 @@ def summary_sentences(
         return ["No case has a time."]
     shown = run.without_fully_connected
     sentences = [
-        *setting_sentences(run),
+        *setting_sentences(of_settings),
         *verdict_sentences(run, comparisons),
         *_without_a_time(run, _FAILED),
         *_missing(run),
@@ -58,13 +60,13 @@ def summary_sentences(
     return sentences[:MOST_SENTENCES]
 
 
-def setting_sentences(run: Run) -> list[str]:
+def setting_sentences(speedups: Sequence[SettingSpeedup]) -> list[str]:
     """Return one sentence per axis of settings: the baseline in its values, against the first.
 
     The other axes have their first values. Without the baseline it is another backend.
     """
     sentences = []
-    for axis, group in groupby(setting_speedups(run), key=lambda one: one.axis):
+    for axis, group in groupby(speedups, key=lambda one: one.axis):
         [first, *_] = every = [*group]
         own = [one for one in every if (one.backend, one.others) == (first.backend, first.others)]
         if axis == BATCH_SIZE or len(own) > _MOST_VALUES:

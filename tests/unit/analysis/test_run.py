@@ -12,6 +12,7 @@ from convsweep.analysis.estimates import estimate
 from convsweep.analysis.run import Run, mean_speedup, network_totals, read_run
 from convsweep.analysis.sample_flags import FLAGS
 from convsweep.analysis.separable.pairing import compare_settings
+from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
 from convsweep.report.summary_text import summary_sentences
@@ -36,7 +37,7 @@ def stopped_early(rows: list[Row], passes: int) -> list[Row]:
 
 
 def sentences_of(run: Run) -> list[str]:
-    return summary_sentences(run, compare_settings(run))
+    return summary_sentences(run, compare_settings(run), setting_speedups(run))
 
 
 @pytest.fixture

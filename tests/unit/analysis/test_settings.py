@@ -95,7 +95,7 @@ def test_a_run_in_one_setting_compares_none(read: Read) -> None:
     assert varied(run.cases) == {}
     assert run.cases[["setting_speedup", "setting_verdict"]].isna().all(axis=None)
     assert not setting_speedups(run)
-    assert section(run) is None
+    assert section(run, []) is None
 
 
 def test_equal_settings_are_called_different_as_rarely_as_the_correction_allows() -> None:
@@ -129,7 +129,7 @@ def test_a_case_without_the_first_value_is_compared_with_none(read: Read) -> Non
 
 def cells(run: Run, caption: str) -> list[dict[str, str]]:
     """Rows of a table of the section."""
-    found = section(run)
+    found = section(run, setting_speedups(run))
     assert found is not None
     table = dict(found.tables)[caption]
     return [dict(zip(table.heads, row, strict=True)) for row in table.rows]
@@ -176,16 +176,18 @@ def test_images_per_second_name_the_batch_that_gives_most(read: Read) -> None:
     ratios = {one.value: one.speedup for one in setting_speedups(run)}
     assert ratios["batch 4"].low < 2 < ratios["batch 4"].high
     assert ratios["batch 16"].low < 0.8 < ratios["batch 16"].high
-    [sentence] = setting_sentences(run)
+    [sentence] = setting_sentences(setting_speedups(run))
     assert "atch 4" in sentence
-    assert [caption for caption, _ in section(run).tables if caption == BEST] == []
+    assert [
+        caption for caption, _ in section(run, setting_speedups(run)).tables if caption == BEST
+    ] == []
 
 
 def test_a_page_has_one_short_sentence_per_axis_and_the_tables(run: Run) -> None:
-    sentences = setting_sentences(run)
+    sentences = setting_sentences(setting_speedups(run))
     assert len(sentences) == 3
     assert all(len(sentence.split()) <= 25 for sentence in sentences)
-    found = section(run)
+    found = section(run, setting_speedups(run))
     assert found is not None
     assert found.sentence == sentences[0]
     assert [len(table.rows) for _, table in found.tables] == [24, len(PROBLEMS)]

@@ -11,6 +11,7 @@ import pytest
 
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
+from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.build import write_report
@@ -73,7 +74,7 @@ def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
 def test_settings_are_named(read: Read) -> None:
     double = [replace(row, dtype="float64") for row in measured(lambda p: 0.5)]
     run = read(measured(lambda p: 4.0) + double)
-    found = summary_sentences(run, compare_settings(run))
+    found = summary_sentences(run, compare_settings(run), setting_speedups(run))
     starts = [sentence.split(":")[0] for sentence in found if sentence.startswith("On ")]
     assert starts == ["On cpu, float32"] * 2 + ["On cpu, float64"] * 2
 
@@ -88,13 +89,16 @@ def test_the_explanation_has_the_shares_of_the_parts(read: Read) -> None:
 @pytest.mark.parametrize("passes", [1, 4])
 def test_no_sentence_has_a_missing_number(read: Read, passes: int) -> None:
     run = read(study_of.rows(PROBLEMS, passes=passes))
-    found = summary_sentences(run, compare_settings(run))
+    found = summary_sentences(run, compare_settings(run), setting_speedups(run))
     assert not any(word in sentence for sentence in found for word in ("nan", "not measured"))
 
 
 def test_without_separable_nothing_is_said_of_it(read: Read) -> None:
     run = read(made.rows(PROBLEMS, backends=("torch_conv", "im2col")))
-    assert not any("separable" in text for text in summary_sentences(run, compare_settings(run)))
+    assert not any(
+        "separable" in text
+        for text in summary_sentences(run, compare_settings(run), setting_speedups(run))
+    )
 
 
 def test_the_gap_is_on_the_page_and_in_a_file(

@@ -63,7 +63,7 @@ def test_a_threshold_is_the_least_number_without_a_loss_from_there_on(run: Run):
 def test_text_table_and_figure_have_the_same_thresholds(run: Run, tmp_path: Path):
     found = compare_settings(run)
     [comparison] = found.values()
-    summary = summary_sentences(run, found)
+    summary = summary_sentences(run, found, [])
     verdict, sentence = (one for one in summary if one.startswith("separable "))
     expected = {each.size: each.channels for each in comparison.thresholds}
     assert len(expected) == len(SIZES)

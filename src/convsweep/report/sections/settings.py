@@ -9,7 +9,7 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import best_backends
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
-from convsweep.analysis.settings import SETTING_SPEEDUP, setting_speedups, varied
+from convsweep.analysis.settings import SETTING_SPEEDUP, SettingSpeedup, varied
 from convsweep.analysis.summary import TIME, interval_of
 from convsweep.analysis.verdicts import DIRECTIONS
 from convsweep.report.pages import Section
@@ -20,24 +20,24 @@ from convsweep.results.schema import BATCH_SIZE, SIBLING_COLUMNS
 _ONE_PROBLEM = ("environment_id", "driver", "cache", "label")  # equal for settings to choose from
 
 
-def section(run: Run) -> Section | None:
+def section(run: Run, speedups: Sequence[SettingSpeedup]) -> Section | None:
     """Return the section; None if no setting varies."""
-    if not (sentences := setting_sentences(run)):
+    if not (sentences := setting_sentences(speedups)):
         return None
     tables = [
-        ("Mean speedup per setting", _speedups_table(run)),
+        ("Mean speedup per setting", _speedups_table(speedups)),
         ("Fastest setting per problem", _best_table(run)),
         ("Images per second by batch size", _rates_table(run)),
     ]
     return Section.of_settings("Settings compared", sentences[0], tables, {})
 
 
-def _speedups_table(run: Run) -> Table:
+def _speedups_table(speedups: Sequence[SettingSpeedup]) -> Table:
     heads = ("setting", "against", "others", "backend", "speedup", *DIRECTIONS, "undecided")
     rows = [
         (one.value, one.first, one.others, one.backend, formatting.speedup(*one.speedup),
          *(str(one.verdicts[verdict] or "") for verdict in heads[5:]))
-        for one in setting_speedups(run)
+        for one in speedups
     ]  # fmt: skip
     return Table(heads, rows, frozenset(heads[4:])).filled
 
