@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pandas import DataFrame
@@ -12,13 +12,12 @@ from convsweep.analysis.aa_noise import are_variants, measure_noise
 from convsweep.analysis.cases import filter_by_error, split
 from convsweep.analysis.drift import Drift, measure_drift
 from convsweep.analysis.labels import label_cases
-from convsweep.analysis.model_advice import Advice, read_advice
-from convsweep.analysis.network_breakdown import Breakdowns, breakdowns_by_setting
+from convsweep.analysis.model_advice import read_advice
+from convsweep.analysis.network_breakdown import breakdowns_by_setting
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.separable.comparison import Comparisons
 from convsweep.analysis.separable.gap import find_gaps, gap_table
 from convsweep.analysis.separable.pairing import compare_settings
-from convsweep.analysis.settings import SettingSpeedup, setting_speedups
+from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables
 from convsweep.report.next_commands import not_covered, note_wide_intervals
@@ -97,8 +96,19 @@ def write_report(
     whole = breakdowns_by_setting(run, folder.networks)
     of_networks = None if advised else network_totals.read_networks(run, whole)
     with drawing_style():
-        networks = _network_sections(advised, of_networks, whole)
-        strategies = _strategy_sections(run, shown, comparisons, gaps, speedups)
+        networks = _present(
+            advice.section(advised) if advised else None,
+            network_totals.section(of_networks) if of_networks else None,
+            network_breakdown.section(whole),
+        )
+        strategies = _present(
+            separable.section(shown, comparisons, gaps),
+            settings.section(run, speedups),
+            families.section(run),
+            roofline.section(shown, comparisons),
+            implementations.section(run),
+            claims.section(shown),
+        )
         pictures = plots.figures(shown)
     sections = [*networks, *strategies, *further]
     if pictures:
@@ -223,36 +233,8 @@ def _further_section(folder: RunFolder) -> Section | None:
     return Section(f"Timing noise: {folder.name}", found[0], note=" ".join(found[1:]))
 
 
-def _network_sections(
-    advised: Advice | None,
-    of_networks: network_totals.NetworkFindings | None,
-    whole: Mapping[str, Breakdowns],
-) -> list[Section]:
-    """Return the sections on the user's model and on networks that the data allow."""
-    sections = [
-        advice.section(advised) if advised else None,
-        network_totals.section(of_networks) if of_networks else None,
-        network_breakdown.section(whole),
-    ]
-    return [section for section in sections if section is not None]
-
-
-def _strategy_sections(
-    run: Run,
-    shown: Run,
-    comparisons: Comparisons,
-    gaps: separable.Gaps,
-    speedups: Sequence[SettingSpeedup],
-) -> list[Section]:
-    """Return the sections on strategies that the data allow; means are of the cases in `shown`."""
-    sections = [
-        separable.section(shown, comparisons, gaps),
-        settings.section(run, speedups),
-        families.section(run),
-        roofline.section(shown, comparisons),
-        implementations.section(run),
-        claims.section(shown),
-    ]
+def _present(*sections: Section | None) -> list[Section]:
+    """Return the sections that the data allow."""
     return [section for section in sections if section is not None]
 
 
