@@ -24,6 +24,7 @@ from convsweep.system.streams import captured_output
 
 _CUTLASS = re.compile(r"cutlass::Kernel\d*<(\w+)")
 _MOVES = re.compile("memcpy|memset|copy|catarray|fill|transpose|nchwtonhwc|nhwctonchw", re.I)
+_ONEDNN = re.compile("mkldnn|onednn")
 _PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 _MOST_CALLS, _MOST_S = 6, 0.001
 _CALL = "convsweep_call"
@@ -183,7 +184,7 @@ def divide(call: TracedCall, *, on_cpu: bool) -> tuple[list[Operator], list[Oper
     products = [one for one in computing if one.name in _PRODUCTS]
     if sum(one.kind == "matmul" for one in steps) != len(products):  # some are MKL's
         products, steps = [], [one for one in steps if one.kind != "matmul"]
-    inner = [one for one in computing if "mkldnn" in one.name or one in products]
+    inner = [one for one in computing if _ONEDNN.search(one.name) or one in products]
     if not on_cpu or (inner and not steps):
         return None
     alone = [one for one in computing if one not in inner]
