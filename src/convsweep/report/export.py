@@ -25,7 +25,8 @@ PYTEST_BENCHMARK = "5.1.0"
 _GROUP = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "dtype",
           "memory_format", "threads", "cache", "driver")  # fmt: skip
 _EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup_ci_low",
-          "speedup_ci_high", "verdict", "sample_flags")  # fmt: skip
+          "speedup_ci_high", "verdict", "sample_flags", "implementation", "reorders", "kernel_s",
+          "reorder_s")  # fmt: skip
 
 
 def export(run_dir: Path, kind: str) -> str:
