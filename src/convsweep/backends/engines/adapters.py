@@ -35,8 +35,7 @@ def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
     """Wrap a function of contiguous tensors so that it takes every layout.
 
     Inputs and outputs are converted within the call: contiguous input gives contiguous output,
-    channels_last input gives channels_last output. `conv` tells what it runs; the conversions add
-    to its reorders.
+    channels_last input gives channels_last output. `conv` tells what it runs, to which they add.
 
     Raises:
         ValueError: at a call, an input of another shape, or not in float32.
@@ -49,14 +48,14 @@ def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
         y = conv(x.contiguous())
         return in_layout_of(x, y) if is_channels_last(x) else y
 
-    def asked(name: str, x: Tensor) -> Implementation:
-        found: Implementation = getattr(conv, name)(x.contiguous())
+    def implementation(x: Tensor) -> Implementation:
+        found: Implementation = conv.implementation(x.contiguous())  # type: ignore[attr-defined]
         if x.is_contiguous() or found.reorders is None:
             return found
         conversions = 1 + is_channels_last(x)
         return replace(found, reorders=found.reorders + conversions, reorder_s=None)
 
-    return tells(converted, partial(asked, "implementation"), partial(asked, "measured"))
+    return tells(converted, implementation)
 
 
 def for_each_layout(

@@ -105,6 +105,5 @@ def _executed(program: str) -> Implementation:
             reorders += 1
         elif operation not in _NO_WORK:
             names.append(name)
-    return Implementation(
-        " + ".join(names), reorders, reason="" if names else "XLA gives no program"
-    )
+    reason = "" if names else "XLA gives no program"
+    return Implementation(" + ".join(names), reorders, reason=reason)
