@@ -379,6 +379,17 @@ def test_the_gates_own_calls_are_told_as_warm_up() -> None:
     assert {"start_s", "reference_s", "gate_s", "timing_s"} <= set(scene.spent_s)
 
 
+def test_traces_are_a_phase_of_their_own() -> None:
+    def traced(request: Message, case: Case | None) -> Reply:
+        reply = answer(request, case)
+        return replace(reply, trace_s=5.0) if isinstance(request, Finish) else reply
+
+    scene = Scene(traced)
+    scene.measure()
+    assert scene.spent_s["trace_s"] == 5.0 * len(CASES)
+    assert scene.spent_s["gate_s"] < 0  # the fake ones take no time
+
+
 def test_the_process_setup_comes_from_a_process_that_is_ended() -> None:
     scene = Scene()
     assert process_setup(Settings(), scene.launch) == {"cores": [1]}
