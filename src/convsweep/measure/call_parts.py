@@ -6,9 +6,8 @@ parts leave of the whole call.
 
 from __future__ import annotations
 
-import gc
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -73,13 +72,22 @@ def explain(
     here = _call(group, case, case.problem, group.inputs, conv, call_s)
     small = _small_call(group, case, here, earlier)
     rounds = max(_FEWEST_ROUNDS, min(_ROUNDS, int(_ROUNDS_S / (here.times * call_s))))
-    faulting_s = [here.whole_s() for _ in range(rounds)]
+    here.whole_s()  # warms up
     before = system_counts()
-    here.whole_s()
+    repeat(here.run, here.times)()
     faults = ZERO.add(before, system_counts()).page_faults
-    is_faulting = group.settings.allocator == "system" and retain_memory() == "retain"
-    found = [*_rounds(here, small, rounds)]  # kernels find their memory mapped
-    whole_s, parts = median(one for one, _ in found), _medians(one for _, one in found)
+    is_faulting = group.settings.allocator == "system"
+    faulting_s = [here.whole_s() for _ in range(rounds * is_faulting)]
+    if is_faulting:
+        retain_memory()
+    wholes_s, every = [], []
+    for _ in range(rounds):  # with memory retained, kernels find theirs mapped
+        wholes_s.append(here.whole_s())
+        found = here.parts()
+        if small:
+            found = with_fixed_cost(found, small.whole_s(), small.parts(), here.has_steps)
+        every.append(found)
+    whole_s, parts = median(wholes_s), _medians(every)
     if is_faulting:
         parts[PAGE_FAULTS] = median(faulting_s) - whole_s
         whole_s = median(faulting_s)
@@ -90,19 +98,6 @@ def explain(
         here.implementation,
         small.problem.label if small else None,
     )
-
-
-def _rounds(here: _Call, small: _Call | None, rounds: int) -> Iterator[tuple[float, Seconds]]:
-    """Yield the whole call and the parts of instrumented ones, of one block each per round."""
-    for _ in range(rounds):
-        gc.disable()
-        try:
-            whole_s, parts = here.whole_s(), here.parts()
-            if small:
-                parts = with_fixed_cost(parts, small.whole_s(), small.parts(), here.has_steps)
-        finally:
-            gc.enable()
-        yield whole_s, parts
 
 
 def with_fixed_cost(
@@ -118,8 +113,7 @@ def with_fixed_cost(
     return parts | {FIXED: small_s - sum(small_parts.values())}
 
 
-def _medians(rounds: Iterable[Seconds]) -> Seconds:
-    every = [*rounds]
+def _medians(every: Sequence[Seconds]) -> Seconds:
     names = dict.fromkeys(name for one in every for name in one)
     return {name: median(one.get(name, 0.0) for one in every) for name in names}
 
