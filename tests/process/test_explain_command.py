@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from convsweep import cli
-from convsweep.results.call_parts import PARTS, UNATTRIBUTED, WHOLE
+from convsweep.results.call_parts import FIXED, PARTS, UNATTRIBUTED, WHOLE
 from tests.support import hand_written_model
 
 LABEL = "n1_ci4_co8_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0"
@@ -44,7 +44,7 @@ def explain(
 def test_parts_in_table_csv_and_figure(explain: Command, tmp_path: Path) -> None:
     backends = ("torch_conv", "im2col", "pointwise")
     words = [word for name in backends for word in ("--backend", name)]
-    settings = ("--passes", "2", "--allocator", "system", "--out", "parts")
+    settings = ("--passes", "2", "--out", "parts")
     result = explain("--problem", LABEL, *words, *settings)
     assert (result.code, sorted(p.name for p in Path("parts").iterdir())) == (
         0,
@@ -55,7 +55,7 @@ def test_parts_in_table_csv_and_figure(explain: Command, tmp_path: Path) -> None
     for backend in backends[:2]:
         parts = table[table["backend"] == backend].set_index("part")["seconds"]
         assert parts.drop(WHOLE).sum() == pytest.approx(parts[WHOLE], abs=1e-12)
-        assert {UNATTRIBUTED, "fixed cost per call", "page faults"} <= {*parts.index}
+        assert {UNATTRIBUTED, FIXED} <= {*parts.index}
         assert all(f"  {name} " in result.out for name in parts.index if name != WHOLE)
     assert {*table.loc[table["backend"] == "torch_conv", "part"]} <= {*PARTS, WHOLE}
     assert {"pad", "gather", "product"} <= {*table["part"].dropna()}

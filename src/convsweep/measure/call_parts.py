@@ -76,7 +76,9 @@ def explain(
     before = system_counts()
     repeat(here.run, here.times)()
     faults = ZERO.add(before, system_counts()).page_faults
-    is_faulting = group.settings.allocator == "system"
+    is_faulting = (
+        group.settings.allocator == "system" and faults is not None and faults >= here.times
+    )
     faulting_s = [here.whole_s() for _ in range(rounds * is_faulting)]
     if is_faulting:
         retain_memory()

@@ -1,5 +1,6 @@
 """Parts of one call: each is found, and with the rest they add up to the whole."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -24,11 +25,13 @@ from convsweep.results.call_parts import (
     FIXED,
     KERNEL,
     LAYOUT,
+    PAGE_FAULTS,
     PARTS,
     UNATTRIBUTED,
     WEIGHTS,
     WHOLE,
 )
+from convsweep.system.counters import Counts
 from convsweep.system.devices import find_device
 
 PROBLEM = ConvProblem(16, 32, (8, 8), 3, padding=1)
@@ -113,10 +116,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def measured(backend: str, problem: ConvProblem) -> CallParts:
+def measured(backend: str, problem: ConvProblem, allocator: str = "retain") -> CallParts:
     kind = "separable" if problem.groups == 1 else "dense"
     case = Case(Layer(problem), kind, "cpu", "float32", "contiguous", 1, "hot", backend)
-    timer = GroupTimer(setup_group([case], Settings()))
+    timer = GroupTimer(setup_group([case], Settings(allocator=allocator)))
     with torch.no_grad():
         assert timer.validate(0).status == "ok"
         first = timer.explain(0, None)
@@ -152,6 +155,22 @@ def test_a_call_without_a_smaller_problem_has_no_fixed_cost() -> None:
     found = measured("im2col", ConvProblem(1, 1, (1, 1), 1))
     assert found.fixed_cost_problem is None
     assert FIXED not in found.parts
+
+
+@pytest.mark.parametrize(("faults", "found"), [(1000, True), (0, False)])
+def test_page_faults_are_what_retained_memory_saves(
+    monkeypatch: pytest.MonkeyPatch, faults: int, found: bool
+) -> None:
+    counts = itertools.count(0, faults)
+    retained: list[str] = []
+    monkeypatch.setattr(
+        "convsweep.measure.call_parts.system_counts", lambda: Counts(page_faults=next(counts))
+    )
+    monkeypatch.setattr(
+        "convsweep.measure.call_parts.retain_memory", lambda: retained.append("retain")
+    )
+    parts = measured("im2col", PROBLEM, "system").parts
+    assert (PAGE_FAULTS in parts, bool(retained)) == (found, found)
 
 
 def test_a_library_is_asked_for_its_own_figures() -> None:
