@@ -244,7 +244,7 @@ def test_an_engine_tells_or_shows_what_it_runs(
         first, second = (trace(conv, x, 1e-3, find_device("cpu")) for _ in range(2))
         assert (first.name, first.reorders, first.reason) == (second.name, second.reorders, "")
         assert not re.search(r"0x|[0-9a-f]{8}|\n", first.name), first.name
-    if engine.name in ("torch_prepacked", "separable_prepacked", "openvino", "separable_openvino"):
+    if engine.name in ("torch_prepacked", "separable_prepacked"):
         assert second.reorders == 0
     if measured := getattr(conv, "measured", None):
         timed = measured(inputs.x)
