@@ -1,7 +1,9 @@
 """Steps of the strategies: the same result as the whole, known names, times that add up."""
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -43,6 +45,12 @@ def test_steps_one_by_one_are_the_whole(backend: Backend, problem: ConvProblem) 
     assert sum(seconds.values()) == next(ticks) - before - 2  # first reading to last one
     assert {*seconds} <= {*get_args(StepName), REST}
     assert (len(seconds) == 1) == (backend.name in WITHOUT)
+
+
+def test_the_docs_explain_every_step() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    table = text.partition("## Steps")[2].partition("\n## ")[0]
+    assert {*re.findall(r"`(\w+)`", table)} >= {*get_args(StepName)}
 
 
 def test_loops_are_summed_and_inner_steps_count_once() -> None:

@@ -38,18 +38,21 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     ]
     channels_last, channels_as_in = step("layout")(to_pixels), step("layout")(from_pixels)
 
+    @step("gather")
+    def windows_of(image: Tensor) -> Tensor:
+        windows = image.reshape(*image.shape[:-1], groups, -1)
+        for axis, (k, d, s) in enumerate(axes, start=1):
+            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
+        # (G, N, *output_size, *kernel_size, C_in / G): neighbours in memory stay neighbours
+        return windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
+
     columns_of = step("gather")(lambda windows: windows.reshape(groups, -1, taps))  # the copy
     multiplied = step("product")(lambda columns: columns @ matrix)  # (G, pixels, C_out / G)
     put = step("join")(lambda y, band: y.copy_(band.transpose(0, 1).reshape(y.shape)))
     add_bias = step("bias")(lambda y: y.add_(weights.bias))
 
     def conv(x: Tensor) -> Tensor:
-        windows = padded(channels_last(x))
-        windows = windows.reshape(*windows.shape[:-1], groups, -1)
-        for axis, (k, d, s) in enumerate(axes, start=1):
-            windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]  # a view, no copy
-        windows = windows.movedim(1 + rank, 0).movedim(2 + rank, -1)
-        # (G, N, *output_size, *kernel_size, C_in / G): neighbours in memory stay neighbours
+        windows = windows_of(padded(channels_last(x)))
         y = x.new_empty(problem.batch_size, *problem.output_size, problem.out_channels)
         for image, rows in places:
             put(y[image, rows], multiplied(columns_of(windows[:, image, rows])))

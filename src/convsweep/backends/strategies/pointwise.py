@@ -10,7 +10,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
     output_shape = problem.output_shape
     with_bias = bias_step(weights.bias, axes_after=1)
-    # (N, C_in, *input_size) -> (N, C_in, pixels) -> (N, C_out, pixels)
+    # (N, C_in, *input_size) -> (N, C_in, output pixels) -> (N, C_out, output pixels)
     pixels_of = step("gather")(lambda x: problem.strided(x).flatten(2))
     multiplied = step("product")(lambda pixels: matrix @ pixels)
     return lambda x: with_bias(multiplied(pixels_of(x))).reshape(output_shape)

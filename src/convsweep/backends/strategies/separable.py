@@ -1,4 +1,8 @@
-"""Depthwise-separable layer: a depthwise, then a 1x1 convolution (Howard et al. 2017)."""
+"""Depthwise-separable layer: a depthwise, then a 1x1 convolution (Howard et al. 2017).
+
+The first has one kernel per input channel, the second sums over channels at each pixel. Together
+they take 1 / C_out + 1 / taps of the MACs of a standard convolution.
+"""
 
 from functools import partial
 
@@ -23,7 +27,8 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     across_channels = step("pointwise")(
         partial(CONV_BY_RANK[problem.rank], weight=pointwise, bias=weights.bias)
     )
-    return lambda x: across_channels(each_channel(x))  # (N, C_in, ...), (N, C_out, ...)
+    # (N, C_in, *input_size) -> (N, C_in, *output_size) -> (N, C_out, *output_size)
+    return lambda x: across_channels(each_channel(x))
 
 
 BACKEND = Backend(
