@@ -118,12 +118,6 @@ def _verbose_onednn() -> Iterator[None]:
         yield
 
 
-def computes(event: Any) -> bool:
-    """Return whether an event of the profiler is an operator that computes or copies itself."""
-    is_operator = "::" in event.name or _GENERATED.match(event.name)
-    return bool(is_operator) and not _NO_WORK.fullmatch(event.name)
-
-
 def _operators(event: Any) -> Iterator[Operator]:
     """Yield the innermost operators of an event that compute, and the copies, in their order."""
     if event.name in COPIES:
@@ -131,7 +125,11 @@ def _operators(event: Any) -> Iterator[Operator]:
         return
     inner = [one for child in event.children for one in _operators(child)]
     yield from inner
-    if event.tag.name == "TorchOp" and computes(event) and all(o.name in COPIES for o in inner):
+    is_operator = event.tag.name == "TorchOp" and (
+        "::" in event.name or _GENERATED.match(event.name)
+    )
+    leaves_work = _NO_WORK.fullmatch(event.name) or any(one.name not in COPIES for one in inner)
+    if is_operator and not leaves_work:
         own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
         yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
 
