@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from pandas import DataFrame, Series
+from pandas import DataFrame
 from scipy import stats
 
-from convsweep.analysis.cases import read_cases
+from convsweep.analysis.cases import AA_VARIANT, SLOWED_VARIANT, read_cases
 from convsweep.analysis.estimates import Estimate, degrees, estimate
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import POWER, detectable
 
-_AA_VARIANT, _SLOWED_VARIANT = "again", "5%"
 _EFFECT = 0.05
 MOST_PASSES = 1000
 
@@ -44,7 +43,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
     """
     if (number := measurements["pass_index"].nunique()) < 2:
         raise ValueError(f"an A/A test needs 2 passes, the run has {number}; --resume continues it")
-    same, slowed = _pairs(measurements, _AA_VARIANT), _pairs(measurements, _SLOWED_VARIANT)
+    same, slowed = _pairs(measurements, AA_VARIANT), _pairs(measurements, SLOWED_VARIANT)
     if same.empty or slowed.empty or (same_cases := _compared(same)).empty:
         raise ValueError("the run has no backend with its A/A variants; run `convsweep noise`")
     trials = _compared(slowed)
@@ -80,11 +79,6 @@ def _pairs(measurements: DataFrame, suffix: str) -> DataFrame:
         backend=is_variant.map({True: "variant", False: "itself"}).astype("string"),
     )
     return paired[is_variant | has_variant]
-
-
-def are_variants(measurements: DataFrame) -> Series[bool]:
-    """Return a mask of the rows of A/A variants."""
-    return measurements["backend"].str.rpartition("+")[2].isin([_AA_VARIANT, _SLOWED_VARIANT])
 
 
 def _compared(rows: DataFrame) -> DataFrame:

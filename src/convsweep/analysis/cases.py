@@ -25,6 +25,8 @@ from convsweep.results.schema import (
 )
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
+AA_VARIANT, SLOWED_VARIANT = "again", "5%"
+"""Ends of the names of a backend's variants in A/A tests."""
 _COSTS = {
     "relative_err": ("relative_err", "max"),
     "error_ratio": ("error_ratio", "max"),
@@ -62,6 +64,11 @@ def split(rows: DataFrame) -> RowsByRole:
     """Split the rows of a run, or of its summary, by role."""
     ceilings, separable_parts = (rows["role"].eq(role) for role in (ROOFLINE, SEPARABLE_PART))
     return RowsByRole(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
+
+
+def are_variants(measurements: DataFrame) -> Series[bool]:
+    """Return a mask of the rows of A/A variants."""
+    return measurements["backend"].str.rpartition("+")[2].isin([AA_VARIANT, SLOWED_VARIANT])
 
 
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:

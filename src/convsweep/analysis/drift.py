@@ -10,8 +10,7 @@ import pandas as pd
 from pandas import DataFrame
 from scipy import stats
 
-from convsweep.analysis.aa_noise import are_variants
-from convsweep.analysis.cases import read_cases, split
+from convsweep.analysis.cases import are_variants, read_cases, split
 from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, Interval, estimate
 from convsweep.results.schema import CASE_COLUMNS
 

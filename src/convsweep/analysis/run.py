@@ -9,15 +9,8 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from convsweep.analysis.cases import RowsByRole, read_cases, split
-from convsweep.analysis.estimates import (
-    UNKNOWN,
-    Array,
-    Estimate,
-    Interval,
-    equal_mean,
-    interval,
-    total,
-)  # fmt: skip
+from convsweep.analysis.drift import Drift
+from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
 from convsweep.analysis.sample_flags import UNNAMED
 from convsweep.problems.problem import ConvProblem
@@ -43,7 +36,7 @@ class Run(NamedTuple):
     separable_parts: DataFrame = pd.DataFrame()
     """Parts of separable layers, each timed alone; their `label` is that of the problem."""
     other_shards_cases: int = 0  # number of missing cases that belong to other shards
-    drift: Estimate | None = None  # of speedups between runs, if known
+    drift: Drift | None = None  # between runs, if known
 
     @property
     def backends(self) -> list[str]:
@@ -151,7 +144,7 @@ def mean_speedup(run: Run, backend: str) -> MeanSpeedup:
     if speedups.empty:
         return MeanSpeedup(UNKNOWN, 0)
     logs = np.log(speedups.to_numpy(dtype="float64"))
-    return MeanSpeedup(interval(equal_mean(logs, run.drift)), len(speedups))
+    return MeanSpeedup(interval(equal_mean(logs, run.drift and run.drift.error)), len(speedups))
 
 
 def mac_ratio(run: Run) -> Series:

@@ -8,8 +8,8 @@ from pathlib import Path
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.aa_noise import are_variants, measure_noise
-from convsweep.analysis.cases import filter_by_error, split
+from convsweep.analysis.aa_noise import measure_noise
+from convsweep.analysis.cases import are_variants, filter_by_error, split
 from convsweep.analysis.drift import Drift, measure_drift
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import read_advice
@@ -83,10 +83,9 @@ def write_report(
     request = folder.request
     baseline = baseline or request.baseline
     further, drift = _read_others(folder, others, baseline)
-    error = drift and drift.error
-    summary = summarize(measurements, baseline, request.margin, error)
+    summary = summarize(measurements, baseline, request.margin, drift and drift.error)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
-    run = run._replace(drift=error)
+    run = run._replace(drift=drift)
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
@@ -114,7 +113,7 @@ def write_report(
     if pictures:
         sections.append(Section("Figures", "Further figures of this run.", pictures=pictures))
     rows = label_cases(split(measurements).requested)
-    sections += _evidence_sections(run, rows, folder, drift)
+    sections += _evidence_sections(run, rows, folder)
     wrong = [
         *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *([left_out] if left_out else []),
@@ -206,10 +205,8 @@ def _read_others(
     drift = measure_drift(rows, baseline) if rows else None
     for other, section in zip(others, sections, strict=True):
         if section is None and not (drift and str(other.path.resolve()) in drift.runs):
-            raise ValueError(
-                f"--with {other}: neither a noise run nor an accuracy study, nor one of three runs "
-                "of the same cases in one environment"
-            )
+            kinds = "neither a noise run nor an accuracy study, nor one of three equal runs"
+            raise ValueError(f"--with {other}: {kinds}")
     return [section for section in sections if section], drift
 
 
@@ -238,9 +235,7 @@ def _present(*sections: Section | None) -> list[Section]:
     return [section for section in sections if section is not None]
 
 
-def _evidence_sections(
-    run: Run, rows: DataFrame, folder: RunFolder, drift: Drift | None
-) -> list[Section]:
+def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Section]:
     """Return the tables of all cases; `rows` are the labelled measurements."""
     problems, most = len(run.cases.groupby(["setting", "label"])), tables.MOST_PROBLEMS
     some = f" of the {most} slowest of {problems} problems" if problems > most else ""
@@ -255,21 +250,21 @@ def _evidence_sections(
         ("Unsteady cases", _UNSTEADY, tables.unsteady_table(run)),
         ("Cases without a time", f"{absent} of {len(run.cases)} have no time.",
          tables.absent_table(run)),
-        ("Run and machine", _validity(run, drift),
+        ("Run and machine", _validity(run),
          tables.run_table(run, rows["pass_index"].nunique(), folder.environment)),
     ]  # fmt: skip
     return [Section(title, text, [("", table)]) for title, text, table in found if table.rows]
 
 
-def _validity(run: Run, drift: Drift | None) -> str:
+def _validity(run: Run) -> str:
     """Return a sentence on what the intervals contain."""
-    if drift is None:
+    if run.drift is None:
         return (
             "Intervals hold within this run: report --with adds the drift between runs, "
             "which takes two repetitions."
         )
-    deviation, low, high = map(formatting.percent, drift.deviation)
+    deviation, low, high = map(formatting.percent, run.drift.deviation)
     return (
-        f"Speedups over {run.baseline} drift by {deviation} between {len(drift.runs)} runs (95 % "
-        f"confidence: {low} to {high}), which their intervals and verdicts contain."
+        f"Speedups over {run.baseline} drift by {deviation} between {len(run.drift.runs)} runs "
+        f"(95 % confidence: {low} to {high}), which their intervals and verdicts contain."
     )

@@ -65,7 +65,7 @@ def compare_separable(run: Run) -> SeparableComparison:
         )
         for i, (problem, standard, separable) in enumerate(pairs)
     ]
-    return SeparableComparison(replacements, log_s, run.drift)
+    return SeparableComparison(replacements, log_s, run.drift and run.drift.error)
 
 
 def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _Case]]:
