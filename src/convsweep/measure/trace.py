@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +80,13 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     Raises:
         RuntimeError: another profiler is running.
     """
-    autograd: Any = torch.autograd  # has no types
-    if autograd._profiler_enabled():
+    if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         raise RuntimeError("another profiler is running")
     profiler: Any = profile(use_kineto=True, use_device=device.profiled_as)
     discarded = int(calls > 1)
-    with captured_output() as lines, _verbose_onednn(), profiler:
+    mkldnn: Any = torch.backends.mkldnn  # its classes have no types
+    level = mkldnn.VERBOSE_ON if mkldnn.is_available() else mkldnn.VERBOSE_OFF
+    with captured_output() as lines, mkldnn.verbose(level), profiler:
         for _ in range(calls + discarded):
             os.write(1, f"\n{_CALL}\n".encode())
             with record_function(_CALL):
@@ -105,17 +105,6 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
         )
         for root, own in zip(roots, printed, strict=True)
     ][discarded:]
-
-
-@contextmanager
-def _verbose_onednn() -> Iterator[None]:
-    """Let oneDNN print its primitives, if PyTorch has it."""
-    mkldnn: Any = torch.backends.mkldnn  # its classes have no types
-    if not mkldnn.is_available():
-        yield
-        return
-    with mkldnn.verbose(mkldnn.VERBOSE_ON):
-        yield
 
 
 def _operators(event: Any) -> Iterator[Operator]:
@@ -150,20 +139,18 @@ def _kernels(events: Iterable[Any]) -> Iterator[tuple[int, Operator]]:
 
 def summarize(calls: list[TracedCall], *, on_cpu: bool) -> Implementation:
     """Return the names and counts of the last call, and the mean seconds of the middle ones."""
-    last, parts = calls[-1], [divide(call, on_cpu=on_cpu) for call in calls]
-    computing = [one for one in last.operators if one.name not in COPIES]
-    steps = [kernel_name(one.name) for part in parts[-1:] if part for one in part[0]]
-    copies = [one.name for one in last.operators if one.name in COPIES]
-    names = dict.fromkeys([*(one.name for one in computing), *steps]) or dict.fromkeys(copies)
-    if not names:
+    known = [part for call in calls if (part := divide(call, on_cpu=on_cpu))]
+    names = dict.fromkeys(one.name for one in calls[-1].operators)
+    computing = [name for name in names if name not in COPIES] or [*names]
+    if not computing:
         return Implementation(reason="no operator of PyTorch ran")
-    name = " + ".join(names)
-    known = [part for part in parts if part]
-    if len(known) < len(parts):
-        return Implementation(name)
-    kernel_s, reorder_s = (
-        _middle([sum(one.seconds for one in part[side]) for part in known]) for side in (0, 1)
-    )
+    if len(known) < len(calls):
+        return Implementation(" + ".join(computing))
+    steps = [kernel_name(one.name) for one in known[-1][0]]
+    seconds = np.sort([[sum(one.seconds for one in side) for side in part] for part in known], 0)
+    cut = len(known) // 4
+    kernel_s, reorder_s = map(float, seconds[cut : len(known) - cut].mean(0))
+    name = " + ".join(dict.fromkeys([*computing, *steps]))
     return Implementation(name, len(known[-1][1]), kernel_s, reorder_s)
 
 
@@ -195,9 +182,3 @@ def kernel_name(signature: str) -> str:
     if match := _CUTLASS.match(name):
         return match[1]
     return re.split("[<(]", name, maxsplit=1)[0].strip()
-
-
-def _middle(seconds: Sequence[float]) -> float:
-    """Return the mean of the middle half."""
-    cut = len(seconds) // 4
-    return float(np.mean(np.sort(seconds)[cut : len(seconds) - cut]))

@@ -136,7 +136,6 @@ def test_another_profiler_goes_on() -> None:
 
 def test_pytorch_without_onednn_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mkldnn, "verbose", None)
     x, weight = torch.ones(1, 8, 24, 24), torch.ones(8, 1, 3, 3)
     found = trace(lambda x: conv2d(x, weight, groups=8), x, 1e-4, CPU)
     assert "conv" in found.name
