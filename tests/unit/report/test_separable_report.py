@@ -116,7 +116,7 @@ def test_the_gap_is_on_the_page_and_in_a_file(
     [sentence] = {one for one in text.splitlines() if "most to" in one if one[0] != "-"}
     assert f"- {sentence}" in text.splitlines()  # of the first screen
     assert len(sentence.split()) <= MOST_WORDS
-    assert "channels_last is faster in" in sentence
+    assert "channels_last helps in" in sentence
     table = pd.read_csv(out / "separable_gap.csv")
     assert table.groupby(["setting", "label"])["share"].sum().to_list() == pytest.approx([1] * 4)
     untraced = study_of.rows(made.grid((8,), (14,), (3,)))

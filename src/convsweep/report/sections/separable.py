@@ -140,12 +140,13 @@ def gap_sentence(gaps: Gaps, faster: Variants) -> str:
             where = f"On {setting}: of" if len(gaps) > 1 else "Of"
             lose = "loses" if layers == 1 else "lose"
             text = (
-                f"{where} {formatting.count(len(slower), 'problem')} slower than predicted from "
-                f"MACs, {layers} {lose} most to {'the ' * cause.endswith('kernel')}{cause}"
+                f"{where} {formatting.count(len(slower), 'problem')} slower than predicted, "
+                f"{layers} {lose} most to {'the ' * cause.endswith('kernel')}{cause}"
             )
             keys = [(setting, gap.replacement.label) for gap in slower]
-            helps = Counter(faster[key].name for key in keys if key in faster)
-            longer = [f"{text}; {name} is faster in {n}" for name, n in helps.most_common(1)]
+            names = [faster[key].name for key in keys if key in faster]
+            helps = Counter(word for name in names for word in name.split(", "))
+            longer = [f"{text}; {name} helps in {n}" for name, n in helps.most_common(1)]
             return f"{next((t for t in longer if len(t.split()) <= MOST_WORDS), text)}."
     return ""
 
