@@ -67,8 +67,7 @@ def _draw_layer(ax: Axes, gap: Gap) -> float:
         text = f"{'+' if share > 0 else ''}{formatting.percent(share)}"
         ax.annotate(text, (max(starts[row], ends[row]), row), xytext=(5, 0), fontsize=9,
                     va="center", textcoords="offset points")  # fmt: skip
-    names = [PREDICTED, *gap.causes, _MEASURED]
-    label_rows(ax, names)
+    label_rows(ax, [PREDICTED, *gap.causes, _MEASURED])
     ax.set_title(formatting.shorten(gap.replacement.label, 60), loc="left")
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
