@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from statistics import median
 
 from convsweep.backends.base import Conv
@@ -18,11 +19,13 @@ from convsweep.measure.gate import BenchmarkGroup, ValidatedCase
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.instruments import Instrument, find_kernels, find_steps
 from convsweep.measure.messages import CallParts, Seconds
+from convsweep.measure.outcome import skipped_outcome
 from convsweep.measure.sampling import repeat
 from convsweep.measure.trace import trace
 from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
+from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import FIXED, PAGE_FAULTS
 from convsweep.system.counters import ZERO, system_counts
 from convsweep.system.devices import Clock
@@ -145,15 +148,23 @@ def _call(
 
 
 def _prepared(group: BenchmarkGroup, case: Case, problem: ConvProblem) -> _Call:
-    """Return a warm call of the case's backend on another problem."""
+    """Return a warm call of the case's backend on another problem.
+
+    Raises `ValueError` if the backend does not support it: own kernels would crash.
+    """
+    weight_kind = case.weight_kind if is_replaceable(problem) else "dense"
+    backend = find_backend(case.backend)
+    own = replace(case, layer=Layer(problem), weight_kind=weight_kind)
+    if skipped := skipped_outcome(own, backend):
+        raise ValueError(skipped.reason)
     inputs = make_inputs(
         problem,
-        weight_kind=case.weight_kind if is_replaceable(problem) else "dense",
+        weight_kind=weight_kind,
         dtype=case.dtype,
         device=case.device,
         memory_format=case.memory_format,
     )
-    conv = find_backend(case.backend).prepare(problem, inputs.weights)
+    conv = backend.prepare(problem, inputs.weights)
     _first_s, call_s = (group.device.clock(partial(conv, inputs.x)) for _ in range(2))
     return _call(group, case, problem, inputs, conv, call_s)
 
@@ -184,7 +195,8 @@ def _small_call(
     channels = max(problem.in_channels, problem.out_channels)
     for factor in (2**power for power in range(channels.bit_length() - 1, -1, -1)):
         # Some libraries choose by the elements of the image: fewer channels may need more pixels.
-        largest = max(1, int(max(problem.input_size) * (factor / 2) ** (1 / problem.rank)))
+        pixels = factor if problem.groups == 1 else factor / 2  # per former pixel
+        largest = ceil(max(problem.input_size) * pixels ** (1 / problem.rank))
         runs_same = partial(same, factor)
         if runs_same(largest):
             size = 1 + bisect_left(range(1, largest), True, key=lambda s: bool(runs_same(s)))

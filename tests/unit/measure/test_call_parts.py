@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from convsweep.analysis.call_parts import divide
-from convsweep.backends.base import Implementation
+from convsweep.backends.base import Conv, Implementation, Weights
+from convsweep.backends.registry import list_backends
 from convsweep.measure.call_parts import with_fixed_cost
 from convsweep.measure.gate import setup_group
 from convsweep.measure.instruments import find_kernels, parts_of
@@ -149,6 +151,24 @@ def test_grouped_channels_shrink_with_their_groups() -> None:
     assert found is not None
     small = ConvProblem.parse(found)
     assert small.in_channels == small.out_channels == small.groups
+
+
+def test_a_backend_computes_only_what_it_supports(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[ConvProblem] = []
+    real = list_backends()["im2col"]
+
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        prepared.append(problem)
+        return real.prepare(problem, weights)
+
+    def unsupported(problem: ConvProblem) -> str | None:
+        return None if problem.in_channels >= 4 else "too few channels"
+
+    picky = replace(real, prepare=prepare, unsupported=unsupported)
+    monkeypatch.setattr("convsweep.measure.call_parts.find_backend", lambda name: picky)
+    found = measured("im2col", PROBLEM).fixed_cost_problem
+    assert found is not None
+    assert min(problem.in_channels for problem in prepared) == 4
 
 
 def test_a_call_without_a_smaller_problem_has_no_fixed_cost() -> None:
