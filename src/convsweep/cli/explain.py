@@ -56,7 +56,7 @@ def explain(
     rows = explaining.rows(found, request.allocator)
     label, passes = rows[0].problem, request.passes
     for setting, table in call_parts.tables(rows).items():
-        output.say(f"One call of {label} on {setting}, in {passes} processes")
+        output.say(f"One call of {label} on {setting}; processes: {passes}")
         output.print_table(table)
     if out is not None:
         with output.one_line_errors(out):
