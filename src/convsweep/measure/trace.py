@@ -68,14 +68,16 @@ def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementatio
             if isinstance(found := told(x), Implementation):
                 return found
             raise TypeError(f"it must tell an Implementation, not {found!r}")
-        calls = max(1, min(_MOST_CALLS, int(_MOST_S / max(call_s, 1e-9))))
+        calls = max(1, min(_MOST_CALLS, int(_MOST_S / max(2 * call_s, 1e-9))))
         return summarize(record(lambda: conv(x), calls, device), on_cpu=device.name == "cpu")
     except Exception as error:
         return Implementation(reason=error_line(error))
 
 
 def record(call: Callable[[], object], calls: int, device: Device) -> list[TracedCall]:
-    """Return the work of several calls, after one more that is not returned; or of a single one.
+    """Return the work of several calls, after as many or six others; or of a single call.
+
+    The first calls under a profiler take up to twice as long.
 
     Raises:
         RuntimeError: another profiler is running.
@@ -83,7 +85,7 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         raise RuntimeError("another profiler is running")
     profiler: Any = profile(use_kineto=True, use_device=device.profiled_as)
-    discarded = int(calls > 1)
+    discarded = min(calls, _MOST_CALLS) if calls > 1 else 0
     mkldnn: Any = torch.backends.mkldnn  # its classes have no types
     level = mkldnn.VERBOSE_ON if mkldnn.is_available() else mkldnn.VERBOSE_OFF
     with captured_output() as lines, mkldnn.verbose(level), profiler:

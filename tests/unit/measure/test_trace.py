@@ -230,15 +230,17 @@ class FakeProfiler(nullcontext[None]):
         )
 
 
-@pytest.mark.parametrize("calls", [1, 3])
+@pytest.mark.parametrize(("calls", "discarded"), [(1, 0), (2, 2), (9, 6)])
 def test_kernels_of_an_accelerator_are_named_and_timed(
-    calls: int, monkeypatch: pytest.MonkeyPatch
+    calls: int, discarded: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracing, "profile", FakeProfiler)
     device = replace(CPU, name="cuda", profiled_as="cuda")
 
-    monkeypatch.setattr(FakeProfiler, "calls", calls, raising=False)
-    found = summarize(record(lambda: None, max(1, calls - 1), device), on_cpu=False)
+    monkeypatch.setattr(FakeProfiler, "calls", calls + discarded, raising=False)
+    recorded = record(lambda: None, calls, device)
+    assert len(recorded) == calls
+    found = summarize(recorded, on_cpu=False)
     assert found.name == "aten::cudnn_convolution + cutlass_80_simt_sgemm_128x64"
     assert found.reorders == 2
     assert found.kernel_s == pytest.approx(40e-9)
