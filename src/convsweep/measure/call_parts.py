@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
-from statistics import median
+
+import numpy as np
 
 from convsweep.backends.base import Conv
 from convsweep.backends.variants import find_backend
@@ -67,7 +68,7 @@ class _Call:
 def explain(
     group: BenchmarkGroup, index: int, validated: ValidatedCase, earlier: CallParts | None
 ) -> CallParts:
-    """Return the parts of a validated case's call, each the median of several blocks.
+    """Return the parts of a validated case's call, each the lower quartile of several blocks.
 
     `earlier` is the result of another pass, whose problem for the fixed cost is taken again.
     """
@@ -92,10 +93,10 @@ def explain(
         if small:
             found = with_fixed_cost(found, small.whole_s(), small.parts(), here.has_steps)
         every.append(found)
-    whole_s, parts = median(wholes_s), _medians(every)
+    whole_s, parts = _quiet(wholes_s), _quiet_parts(every)
     if is_faulting:
-        parts[PAGE_FAULTS] = median(faulting_s) - whole_s
-        whole_s = median(faulting_s)
+        parts[PAGE_FAULTS] = _quiet(faulting_s) - whole_s
+        whole_s = _quiet(faulting_s)
     return CallParts(
         whole_s,
         parts,
@@ -118,9 +119,14 @@ def with_fixed_cost(
     return parts | {FIXED: small_s - sum(small_parts.values())}
 
 
-def _medians(every: Sequence[Seconds]) -> Seconds:
+def _quiet(seconds: Sequence[float]) -> float:
+    """Return the lower quartile of blocks: other work on the machine only makes them longer."""
+    return float(np.quantile(seconds, 0.25))
+
+
+def _quiet_parts(every: Sequence[Seconds]) -> Seconds:
     names = dict.fromkeys(name for one in every for name in one)
-    return {name: median(one.get(name, 0.0) for one in every) for name in names}
+    return {name: _quiet([one.get(name, 0.0) for one in every]) for name in names}
 
 
 def _call(
