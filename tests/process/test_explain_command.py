@@ -75,7 +75,8 @@ def test_a_layer_of_a_model(explain: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ((), "one problem"),
+        ((), "--problem"),
+        (("--problem", LABEL, "--problem", LABEL.replace("ci4", "ci5")), "not 2"),
         (("--problem", LABEL, "--axis", "size=7"), "--problem"),
         (("--problem", "C64"), "'C64'"),
         (("--problem", LABEL, "--backend", "nosuch"), "'nosuch'"),
@@ -86,6 +87,7 @@ def test_a_layer_of_a_model(explain: Command) -> None:
         (("--problem", LABEL, "--layer", "conv1"), "'conv1'"),
         (("--problem", LABEL, "--input", "1,3,8,8"), "--input"),
         (("--problem", LABEL, "--out", hand_written_model.__file__), "is a file"),
+        (("--problem", LABEL, "--out", "/proc/parts"), "/proc"),
         (("--axis", "size=7,14"), "2"),
         (("--workload", "vgg16"), "--layer"),
         (("--workload", "vgg16", "--layer", "nosuch"), "'nosuch'"),

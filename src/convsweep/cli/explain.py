@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.value("--problem", "LABEL", "Problem: n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.")
+@options.several(
+    "--problem",
+    "labels",
+    "The problem: n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.",
+    metavar="LABEL",
+)
 @options.value("--model", "MODEL", "Your model, given as for advise; loading it RUNS ITS CODE.")
 @options.several("--input", "inputs", "Input shape of the model, as for advise.", metavar="SHAPE")
 @options.value("--layer", "NAME", "Layer of the model, of the --workload or of the --problems.")
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 @options.value("--passes", "N", "Number of processes per case (default 3).", type=int)
 @options.out("Folder for call_parts.csv and call_parts.png; files of these names are replaced.")
 def explain(
-    problem: str | None,
+    labels: tuple[str, ...],
     model: str | None,
     inputs: tuple[str, ...],
     layer: str | None,
@@ -35,7 +40,7 @@ def explain(
     Takes one problem: --problem, --axis with one value each, or --layer of a --model or --workload.
     Parts are kernels, reorders, copies, allocation, page faults, the fixed cost per call, and the
     steps of a strategy. Each is measured with instruments, and compared with calls without them;
-    the rest, which may be negative, is unattributed.
+    the rest is unattributed. Parts within the noise may be negative.
     """
     from convsweep.system import forkserver
 
@@ -47,7 +52,7 @@ def explain(
         from convsweep.sweep import explain as explaining
         from convsweep.sweep.request import Options
 
-        layers = _layers(problem, model, inputs, chosen)
+        layers = _layers(labels, model, inputs, chosen)
         request = explaining.one_problem(Options(**chosen), layers, layer)
         if out is not None:
             require_writable(out)
@@ -67,19 +72,22 @@ def explain(
 
 
 def _layers(
-    problem: str | None, model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
+    labels: tuple[str, ...], model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
 ) -> list[Layer] | None:
-    """Return the problem of a label, or the layers of a model; None: those of the other options."""
+    """Return the problems of labels, or the layers of a model; None: those of the other options."""
     from convsweep.problems.problem import ConvProblem
     from convsweep.problems.workloads import Layer
 
     others = [chosen[name] for name in ("grid", "workloads", "problems", "axes")]
-    if sum(map(bool, (problem, model, *others))) > 1:
+    given = sum(map(bool, (labels, model, *others)))
+    if not given:
+        raise ValueError("name a problem: --problem, --axis, or --layer of a --model or --workload")
+    if given > 1:
         raise ValueError("--problem, --model and the options for other problems exclude each other")
     if bool(inputs) != bool(model):
         raise ValueError("--model and --input, the shape of its input, need each other")
-    if problem is not None:
-        return [Layer(ConvProblem.parse(problem))]
+    if labels:
+        return [Layer(ConvProblem.parse(label)) for label in labels]
     if model is None:
         return None
     from convsweep.models.advise.request import read_shape, usual_dtype

@@ -27,7 +27,7 @@ from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import Layer
-from convsweep.results.call_parts import FIXED, PAGE_FAULTS
+from convsweep.results.call_parts import ALLOCATION, FIXED, PAGE_FAULTS
 from convsweep.system.counters import ZERO, system_counts
 from convsweep.system.devices import Clock
 from convsweep.system.process import retain_memory
@@ -51,6 +51,7 @@ class _Call:
     """Whether the parts are steps of a strategy, which include a share of the fixed cost."""
     implementation: str
     """Name of what runs, or why it is unknown."""
+    reorders: int | None
     names: frozenset[str]
     """Names of the parts."""
 
@@ -103,6 +104,7 @@ def explain(
         None if faults is None else faults / here.times,
         here.implementation,
         small.problem.label if small else None,
+        here.reorders,
     )
 
 
@@ -111,12 +113,14 @@ def with_fixed_cost(
 ) -> Seconds:
     """Add the fixed cost: the time of a call on a small problem without its parts.
 
-    Each step has a share of the fixed cost: the step's time in the small call.
+    Each step but allocation has a share of the fixed cost: its time in the small call, at most all.
     """
-    if has_steps:
-        own = {name: seconds - small_parts.get(name, 0.0) for name, seconds in parts.items()}
-        return own | {FIXED: small_s}
-    return parts | {FIXED: small_s - sum(small_parts.values())}
+    shares = {
+        name: min(seconds, small_parts.get(name, 0.0)) if has_steps and name != ALLOCATION else 0.0
+        for name, seconds in parts.items()
+    }
+    own = {name: seconds - shares[name] for name, seconds in parts.items()}
+    return own | {FIXED: small_s - sum(small_parts.values()) + sum(shares.values())}
 
 
 def _quiet(seconds: Sequence[float]) -> float:
@@ -149,6 +153,7 @@ def _call(
         instrument=instrument,
         has_steps=steps is not None,
         implementation=told.name or told.reason,
+        reorders=told.reorders,
         names=frozenset(instrument(1)),
     )
 

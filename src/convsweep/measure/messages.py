@@ -134,6 +134,8 @@ class CallParts:
     """Name of what runs, or why it is unknown."""
     fixed_cost_problem: str | None
     """Label of the smaller problem whose calls gave the fixed cost; None: it is unknown."""
+    reorders: int | None = None
+    """Layout conversions and copies per call."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,14 @@ from convsweep.report.plots.style import Picture, drawing_style, png
 from convsweep.report.table import Table
 from convsweep.results.call_parts import (
     CALL_PARTS,
+    COPIES,
     FIXED,
     KERNEL,
+    LAYOUT,
     PAGE_FAULTS,
     PARTS,
     UNATTRIBUTED,
+    WEIGHTS,
     WHOLE,
     CallPartRow,
 )
@@ -71,13 +74,15 @@ def _source(row: CallPartRow, parts: set[str]) -> str:
         return f"{formatting.digits(row.page_faults_per_call)} per call"
     if row.part == UNATTRIBUTED:
         has_kernel = not parts <= {*PARTS} - {KERNEL}  # or steps
-        unknown = [KERNEL] * (not has_kernel) + [FIXED] * (FIXED not in parts)
+        has_moves = not parts <= {*PARTS} - {LAYOUT, WEIGHTS, COPIES} or not row.reorders
+        unknown = [KERNEL] * (not has_kernel) + [LAYOUT] * (not has_moves)
+        unknown += [f"{FIXED} (no small problem runs the same)"] * (FIXED not in parts)
         return f"contains {formatting.join(unknown)}" if unknown else ""
     if row.part != FIXED or row.fixed_cost_problem is None:
         return ""
     small = ConvProblem.parse(row.fixed_cost_problem)
     channels = f"{small.in_channels} to {small.out_channels} channels"
-    return f"the same, {channels}, {format_size(small.input_size)}"
+    return f"measured with {channels}, {format_size(small.input_size)}"
 
 
 def picture(rows: Sequence[CallPartRow]) -> Picture | None:

@@ -26,6 +26,7 @@ class CallPartRow:
     status: str
     reason: str | None = None
     implementation: str | None = None
+    reorders: int | None = None  # Layout conversions and copies per call
     passes: int | None = None  # Number of processes that measured the call
     part: str | None = None  # `whole call`, a step of the strategy, or one of the parts above
     seconds: float | None = None  # Mean over passes of the seconds per call

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
@@ -63,8 +64,11 @@ def require_writable(folder: Path) -> None:
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir():
         raise ValueError(f"{str(folder)!r} can't be a folder: {str(parent)!r} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"{str(folder)!r} can't be written: no permission in {str(parent)!r}")
+    try:
+        TemporaryDirectory(dir=parent, prefix=".").cleanup()
+    except OSError as error:
+        reason = f"{error.strerror} in {str(parent)!r}"
+        raise ValueError(f"{str(folder)!r} can't be written: {reason}") from None
 
 
 def load(run_dir: str | os.PathLike[str]) -> DataFrame:

@@ -56,7 +56,8 @@ def one_problem(options: Options, layers: Sequence[Layer] | None, name: str | No
     names = ", ".join(dict.fromkeys(filter(None, (one.name for one in layers))))
     found = dict.fromkeys(one.problem for one in layers if name in (None, one.name))
     if name is not None and not found:
-        raise ValueError(f"unknown layer {name!r}; there is {names or 'none'}")
+        known = f"there are: {names}" if names else "the problem has no named layers"
+        raise ValueError(f"unknown layer {name!r}; {known}")
     if len(found) != 1:
         choose = f"; choose one by --layer: {names}" if names else ""
         raise ValueError(f"explain takes one problem, not {len(found)}{choose}")
@@ -143,6 +144,7 @@ def rows(found: Sequence[ExplainedCase], allocator: str) -> list[CallPartRow]:
         row = replace(
             row,
             implementation=first.implementation,
+            reorders=first.reorders,
             passes=len(passes),
             page_faults_per_call=first.page_faults,
             fixed_cost_problem=first.fixed_cost_problem,

@@ -93,6 +93,12 @@ def test_steps_are_counted_without_their_share_of_the_fixed_cost() -> None:
     assert found == {"gather": 8.0, FIXED: 5.0}
 
 
+def test_a_step_is_never_reduced_below_zero_nor_allocation_at_all() -> None:
+    parts, small = {"gather": 1.0, ALLOCATION: 1.5}, {"gather": 2.0, ALLOCATION: 1.0}
+    found = with_fixed_cost(parts, 5.0, small, has_steps=True)
+    assert found == {"gather": 0.0, ALLOCATION: 1.5, FIXED: 3.0}
+
+
 @pytest.mark.parametrize("passes", [1, 3, 7])
 def test_all_parts_add_up_to_the_whole_call(passes: int) -> None:
     whole = [10.0 + 3 * (index % 4) for index in range(passes)]

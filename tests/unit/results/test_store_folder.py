@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -40,10 +41,17 @@ def test_no_run_is_written_over_or_below_a_file(tmp_path: Path, below: str) -> N
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def forbid_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: str, mode: int = 0) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+
+
 def test_a_folder_without_permission_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    forbid_folders(monkeypatch)
     for run_dir in (tmp_path, tmp_path / "new"):
         with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$") as refused:
             require_new(run_dir)
@@ -84,7 +92,7 @@ def test_a_run_that_may_not_be_written_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_environment(tmp_path, {"cpu": "any"})
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    forbid_folders(monkeypatch)
     with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$"):
         require_run(tmp_path)
 
