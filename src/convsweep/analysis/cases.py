@@ -13,7 +13,7 @@ from pandas import DataFrame, Series
 from convsweep import formatting
 from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array
-from convsweep.analysis.sample_flags import UNNAMED
+from convsweep.analysis.sample_flags import OF_TRACE
 from convsweep.results.schema import (
     CASE_COLUMNS,
     COUNT_COLUMNS,
@@ -118,10 +118,10 @@ def _log_speedups(
 def _frequent_flags(rows: DataFrame, case: Series[int]) -> Series[str]:
     """Return the flags that at least half of a case's rows have, joined by `|`.
 
-    Implementations are found once per run, so that one row has the reason why there is none.
+    Calls are traced once per run, so that one row has the flag of the trace.
     """
     share = rows["sample_flags"].str.get_dummies("|").groupby(case).mean()
-    once = share.columns.str.startswith(UNNAMED)
+    once = share.columns.str.startswith(OF_TRACE)
     often = ((share >= 0.5) | (share.gt(0) & once)).to_numpy(dtype=bool)
     flags = ["|".join(share.columns[own]) for own in often]
     return pd.Series(flags, index=share.index, dtype="string")

@@ -14,6 +14,18 @@ from convsweep.formatting import compact
 
 _HOST = re.compile(r"aten::mkldnn_|mkldnn\w*::")  # operators that run primitives of oneDNN
 _INSTRUCTION_SET = re.compile(r":((?:sse|avx|amx|sve|asimd|neon|vsx)\w*)")
+METHODS = {
+    r"slow_conv2d": "PyTorch: im2col and product",
+    r"jit": "oneDNN: direct",
+    r"jit_dw": "oneDNN: direct depthwise",
+    r"brg_?conv(_fwd)?": "oneDNN: batch-reduced products",
+    r"brdgmm_dw": "oneDNN: batch-reduced depthwise",
+    r"slow_conv_dilated\dd": "PyTorch: im2col and product",
+    r"(x64:)?gemm:jit": "oneDNN: im2col and product",
+    r"jit_1x1": "oneDNN: direct 1x1",
+    r"brgconv_1x1": "oneDNN: batch-reduced products",
+}
+"""Library and method of the most frequent short names."""
 
 
 class Implementations(NamedTuple):
@@ -67,6 +79,12 @@ def _shorten(name: str) -> str:
     parts = name.split(" + ")
     chosen = [part for part in parts if not _HOST.match(part)] or parts
     return " + ".join(re.sub(r"^aten::_?|_forward$", "", part) for part in chosen)
+
+
+def family(name: str) -> str:
+    """Return the key of `METHODS` of an implementation; empty if it has none."""
+    short = _shorten(_INSTRUCTION_SET.sub("", name))
+    return next((pattern for pattern in METHODS if re.fullmatch(pattern, short)), "")
 
 
 def _kind(case: dict[Any, Any]) -> str:

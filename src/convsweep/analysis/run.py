@@ -12,7 +12,7 @@ from convsweep.analysis.cases import RowsByRole, read_cases, split
 from convsweep.analysis.drift import Drift
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
-from convsweep.analysis.sample_flags import UNNAMED
+from convsweep.analysis.sample_flags import OF_TRACE
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
@@ -169,7 +169,7 @@ def backends_with_fewer_macs(run: Run) -> list[str]:
 def unsteady(cases: DataFrame) -> Series[str]:
     """Return one row per case and flag of its samples."""
     words = cases["sample_flags"].str.split("|").explode()
-    return words[words.notna() & (words != "") & ~words.str.startswith(UNNAMED).fillna(False)]
+    return words[words.notna() & (words != "") & ~words.str.startswith(OF_TRACE).fillna(False)]
 
 
 class Total(NamedTuple):

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 OTHER_BITS = "other_bits"
 PROJECTED = "projected"
-UNNAMED = "no implementation"
+UNNAMED, DISTURBED = "no implementation", "trace disturbed"
+OF_TRACE = (UNNAMED, DISTURBED)
+MOST_TRACED = 1.25  # times the median time: other work disturbed a longer trace
 FLAGS = {
     "drift": "samples grow or shrink within the pass",
     "autocorrelated": "consecutive samples are correlated: the effective sample size is smaller",
@@ -17,6 +19,7 @@ FLAGS = {
     "throttled": "the core's clock was slower at the end of the pass",
     OTHER_BITS: "the output has other bits than in earlier passes, and was checked again",
     UNNAMED: "no library tells what a call runs; the reason follows",
+    DISTURBED: f"kernel_s and reorder_s are more than {MOST_TRACED} times the median time",
     PROJECTED: "the output was checked by signed sums and a part in full; errors are of that part",
 }
 """Each flag and its meaning."""

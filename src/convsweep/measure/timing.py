@@ -6,12 +6,13 @@ The parent process requests every step, so that backends of several processes ca
 from __future__ import annotations
 
 import gc
+import math
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import psutil
 
-from convsweep.analysis.sample_flags import OTHER_BITS, UNNAMED, flags
+from convsweep.analysis.sample_flags import DISTURBED, MOST_TRACED, OTHER_BITS, UNNAMED, flags
 from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
@@ -169,13 +170,15 @@ def add_implementation(
     else:
         found = Implementation(reason=f"a call takes {call_s:.2g} s, too long to repeat it")
     reason = f"{UNNAMED}: {one_line(found.reason).replace('|', '/')}" if found.reason else None
+    traced_s = (found.kernel_s or 0.0) + (found.reorder_s or 0.0)
+    disturbed = DISTURBED if traced_s > MOST_TRACED * (outcome.median_s or math.inf) else None
     return replace(
         outcome,
         implementation=found.name or None,
         reorders=found.reorders,
         kernel_s=found.kernel_s,
         reorder_s=found.reorder_s,
-        sample_flags="|".join(filter(None, (outcome.sample_flags, reason))) or None,
+        sample_flags="|".join(filter(None, (outcome.sample_flags, reason, disturbed))) or None,
         trace_s=perf_counter() - started,
     )
 

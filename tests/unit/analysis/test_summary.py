@@ -257,11 +257,12 @@ def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
     assert list(found.columns)[len(SUMMARY_COLUMNS) :] == behind
 
 
-def test_a_missing_implementation_is_flagged_by_the_first_pass_alone(summary) -> None:
-    seen = ["drift|no implementation: a call takes long", "", "", ""]
+@pytest.mark.parametrize("flag", ["no implementation: a call takes long", "trace disturbed"])
+def test_a_trace_is_flagged_by_the_first_pass_alone(summary, flag: str) -> None:
+    seen = [f"drift|{flag}", "", "", ""]
     made = [row("loop", index, 1.0, sample_flags=flags) for index, flags in enumerate(seen)]
     found = summary(made)
-    assert [*found["sample_flags"]] == ["no implementation: a call takes long"]
+    assert [*found["sample_flags"]] == [flag]
 
 
 def test_the_flags_of_a_case_are_those_of_at_least_half_its_passes(summary) -> None:

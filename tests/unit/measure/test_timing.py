@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from convsweep import Backend, ConvProblem, Weights
+from convsweep.analysis.sample_flags import DISTURBED
 from convsweep.backends import variants
 from convsweep.backends.base import Conv, Implementation, tells
 from convsweep.backends.strategies.torch_conv import prepare as honest
-from convsweep.measure.gate import setup_group
+from convsweep.measure.gate import ValidatedCase, setup_group, validate
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.reference import Reference
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
-from convsweep.measure.timing import GroupTimer
+from convsweep.measure.timing import GroupTimer, add_implementation
 from convsweep.problems.case import cross
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import COUNT_COLUMNS
@@ -262,3 +263,16 @@ def test_a_backend_that_tells_nothing_sensible_is_timed_all_the_same(
     assert outcome.median_s
     assert outcome.sample_flags
     assert "no implementation: " in outcome.sample_flags
+
+
+@pytest.mark.parametrize("times", [0.1, 100.0])
+def test_a_trace_far_longer_than_the_median_time_is_disturbed(times: float) -> None:
+    group = setup_group(cross([Layer(PROBLEM)], ["torch_conv"]), SETTINGS)
+    validated = validate(group, 0)
+    assert isinstance(validated, ValidatedCase)
+    tells(validated.conv, lambda x: Implementation("own", 0, times / 2, times / 2))
+    outcome = add_implementation(replace(validated.outcome, median_s=1.0), validated, group)
+    assert (DISTURBED in str(outcome.sample_flags)) == (times > 1)
+    assert (outcome.implementation, outcome.kernel_s) == ("own", times / 2)
+    unmeasured = add_implementation(validated.outcome, validated, group)
+    assert not unmeasured.sample_flags

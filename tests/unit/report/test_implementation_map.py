@@ -22,6 +22,7 @@ from convsweep.results.schema import Row
 from tests.support import synthetic_implementations as made
 from tests.support.figure_texts import layout_faults
 from tests.support.hostile_names import NAMES
+from tests.support.synthetic_implementations import ONEDNN
 from tests.support.synthetic_runs import square, write
 
 Read = Callable[[Sequence[Row]], Run]
@@ -66,9 +67,7 @@ def test_a_border_is_between_two_cells_exactly_if_their_implementations_differ(
 
 
 def test_names_are_short_and_distinct() -> None:
-    names, instruction_set = short_names(
-        [made.ONEDNN.format("jit_dw"), "aten::_slow_conv2d_forward"]
-    )
+    names, instruction_set = short_names([ONEDNN.format("jit_dw"), "aten::_slow_conv2d_forward"])
     assert [*names.values()] == ["jit_dw", "slow_conv2d"]
     assert instruction_set == "avx2"
     several, none = short_names(["jit:avx2", "jit:sse41", "aten::bmm + aten::im2col"])
@@ -102,6 +101,15 @@ def test_the_map_has_a_panel_per_kind_and_a_colour_per_implementation(read: Read
     assert {text.get_text() for text in picture.figure.legends[0].texts} == {
         "slow_conv2d", "jit", "jit_dw", "slow_conv_dilated2d",
     }  # fmt: skip
+
+
+def test_a_known_family_has_one_colour_in_all_runs_and_colours_are_distinct() -> None:
+    colors = implementation_map.implementation_colors
+    alone = {name: colors([name])[name] for name in ("jit", "jit_dw", "slow_conv2d", "mine")}
+    assert colors([*alone]) == colors([*alone][::-1]) == alone
+    assert colors(["jit:avx2"])["jit:avx2"] == colors([ONEDNN.format("jit")]).popitem()[1]
+    many = colors([*alone, "jit:avx2", "jit:sse41", *map(str, range(30))])
+    assert len({*many.values()}) == len(many) > len(alone)
 
 
 def test_any_names_have_room_in_the_legend(read: Read) -> None:
@@ -156,6 +164,7 @@ def test_the_table_covers_every_case_once(read: Read) -> None:
     assert len(section.sentence.split()) <= 25
     [(_, table)] = section.tables
     rows = [dict(zip(table.heads, row, strict=True)) for row in table.rows]
+    assert {row["library and method"].split(":")[0] for row in rows} == {"PyTorch", "oneDNN"}
     assert sum(int(row["problems"]) for row in rows) == len(run.cases)
     assert {row["reorders per call"] for row in rows} == {"0", "3"}
     values = {(row["layers"], row["implementation"]): row["values of the input"] for row in rows}

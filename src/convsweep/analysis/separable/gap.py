@@ -11,6 +11,7 @@ from pandas import DataFrame
 from convsweep.analysis.estimates import Array, Interval, bounds, estimate, half_width
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
+from convsweep.analysis.sample_flags import MOST_TRACED
 from convsweep.analysis.separable.comparison import STANDARD, Replacement, SeparableComparison
 from convsweep.problems.separable import FACTORED, SEPARABLE, SEPARABLE_PARTS
 from convsweep.results.schema import BATCH_SIZE, SETTING_AXES, SIBLING_COLUMNS
@@ -20,7 +21,6 @@ CAUSES = (
     "standard's overhead", "roofline limits", *(f"{name} kernel" for name in SEPARABLE_PARTS),
     "reorders", "fixed cost per call", "unattributed time",
 )  # fmt: skip
-_MOST_TRACED = 1.25  # of a median time: a longer trace was disturbed
 
 
 class Gap(NamedTuple):
@@ -60,7 +60,7 @@ def find_gaps(comparison: SeparableComparison) -> list[Gap]:
 def _is_known(one: Replacement, name: str, seconds: float) -> bool:
     """Return whether a part has a roofline and a trace that agrees with its time."""
     part = one.parts[name]
-    return part.attainable_s > 0 and part.kernel_s + part.reorder_s <= _MOST_TRACED * seconds
+    return part.attainable_s > 0 and part.kernel_s + part.reorder_s <= MOST_TRACED * seconds
 
 
 def _shares(one: Replacement, seconds: Mapping[str, Array]) -> Array:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from zlib import crc32
 
 from matplotlib.collections import LineCollection
 from pandas import DataFrame
 
-from convsweep.analysis.implementations import Implementations
+from convsweep.analysis.implementations import METHODS, Implementations, family
 from convsweep.analysis.labels import name_setting
 from convsweep.formatting import shorten
 from convsweep.problems.problem import parse_size
@@ -20,6 +21,9 @@ from convsweep.results.machines import short_name
 _MOST_PANELS, _MOST_CELLS = 6, (12, 12)
 _LETTERS, _LONGEST_NAME = 72, 60  # of the names of columns over a page's width; of a name
 _OTHERS = "other implementations"
+_MORE = ("#332288", "#882255", "#999933", "#661100", "#117733", "#EE99AA", "#44AA99")  # Tol, muted
+_OF_FAMILY = dict(zip(METHODS, (*COLORS[1:], *_MORE), strict=False))
+_REST = _MORE[len(METHODS) - len(COLORS[1:]) :]
 _Border = tuple[tuple[float, float], tuple[float, float]]
 
 
@@ -34,7 +38,7 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     names = {name for _, panel in panels for name in panel.cells.values()}
     if len(names) < 2:
         return None
-    colors = dict(zip(found.counts, COLORS[1:], strict=False))
+    colors = implementation_colors(found.counts)
     rows = max(len(panel.rows) for _, panel in panels)
     figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3))
     kinds = [kind for kind, _ in panels]
@@ -66,6 +70,17 @@ def _panel(cases: DataFrame) -> CellPanel[str]:
         for case in cases.sort_values("macs", kind="stable").to_dict("records")
     }
     return cell_panel(found, _MOST_CELLS)
+
+
+def implementation_colors(names: Iterable[str]) -> dict[str, str]:
+    """Return distinct colours, the same in each run for a known family; some have none."""
+    colors: dict[str, str] = {}
+    for name in sorted(names):
+        start = crc32(name.encode()) % len(_REST)
+        wanted = (_OF_FAMILY.get(family(name)), *_REST[start:], *_REST[:start])
+        if free := [color for color in wanted if color and color not in colors.values()]:
+            colors[name] = free[0]
+    return colors
 
 
 def borders(cells: Mapping[tuple[int, int], str]) -> list[_Border]:

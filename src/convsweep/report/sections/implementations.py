@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from convsweep import formatting
-from convsweep.analysis.implementations import Implementations, read_implementations
+from convsweep.analysis.implementations import (
+    METHODS,
+    Implementations,
+    family,
+    read_implementations,
+)
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import parse_size
 from convsweep.report.pages import Section
@@ -36,14 +41,15 @@ def section(run: Run) -> Section | None:
 
 def implementations_table(found: Implementations) -> Table:
     """Return one row per setting, kind of layer and implementation."""
-    heads = ("setting", "layers", "implementation", "channels", "input size", "values of the input",
-             "problems", "reorders per call")  # fmt: skip
+    heads = ("setting", "layers", "implementation", "library and method", "channels", "input size",
+             "values of the input", "problems", "reorders per call")  # fmt: skip
     pixels = found.cases["input_size"].map(_pixels)
     values = found.cases["batch_size"] * found.cases["in_channels"] * pixels
     groups = found.cases.assign(values=values).sort_values(["kind", "values"])
     rows = [
         (
             *map(str, keys),
+            METHODS.get(family(str(keys[-1])), ""),
             _ends(own["in_channels"]),
             _ends(own["input_size"], _pixels),
             _ends(own["values"]),
@@ -54,7 +60,7 @@ def implementations_table(found: Implementations) -> Table:
     ]
     settings = [*dict.fromkeys(found.cases["setting"])]
     rows.sort(key=lambda row: settings.index(row[0]))
-    return Table.by_setting(heads, rows[:_MOST_ROWS], heads[3:])
+    return Table.by_setting(heads, rows[:_MOST_ROWS], heads[4:])
 
 
 def _pixels(size: str) -> int:
