@@ -33,7 +33,7 @@ class Implementations(NamedTuple):
 
     backend: str
     cases: DataFrame
-    """Its cases with a known implementation; `kind` is added, and `name` is a short name."""
+    """Its cases with a known implementation; `kind` and `method` are added, `name` is short."""
     instruction_set: str
     """Instruction set of all implementations that name one; empty if they differ."""
 
@@ -58,7 +58,8 @@ def read_implementations(run: Run) -> Implementations | None:
     own = known[known["backend"] == backend]
     names, instruction_set = short_names([*own["implementation"].unique()])
     kinds = [_kind(row) for row in own.to_dict("records")]
-    cases = own.assign(name=own["implementation"].map(names), kind=kinds)
+    own = own.assign(name=own["implementation"].map(names), kind=kinds)
+    cases = own.assign(method=[METHODS.get(family(name), "") for name in own["name"]])
     return Implementations(backend, cases, instruction_set)
 
 

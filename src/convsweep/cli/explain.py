@@ -38,9 +38,9 @@ def explain(
     """Measure where the time of one call goes.
 
     Takes one problem: --problem, --axis with one value each, or --layer of a --model or --workload.
-    Parts are kernels, reorders, copies, allocation, page faults, the fixed cost per call, and the
-    steps of a strategy. Each is measured with instruments, and compared with calls without them;
-    the rest is unattributed. Parts within the noise may be negative.
+    Parts are kernels, reorders and copies, allocation, page faults, the fixed cost per call, and
+    the steps of a strategy. Each is measured with instruments, and compared with calls without
+    them; the rest is unattributed. Parts within the noise may be negative.
     """
     from convsweep.system import forkserver
 

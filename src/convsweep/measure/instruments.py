@@ -13,17 +13,16 @@ from convsweep.backends.base import Backend, Conv
 from convsweep.backends.steps import REST, Stopwatch
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.messages import Seconds
-from convsweep.measure.trace import COPIES as COPYING
-from convsweep.measure.trace import TracedCall, divide, record
+from convsweep.measure.trace import COPIES, TracedCall, divide, record
 from convsweep.problems.onednn_log import Primitive
 from convsweep.problems.problem import ConvProblem, format_size
-from convsweep.results.call_parts import ALLOCATION, COPIES, KERNEL, LAYOUT, WEIGHTS
+from convsweep.results.call_parts import ALLOCATION, KERNEL, MOVES, WEIGHTS
 from convsweep.system.devices import Device
 
 Instrument = Callable[[int], Seconds]
 """Makes some calls and returns the seconds per call of their parts."""
 
-_OF_STEP = {"kernel": KERNEL, "layout": LAYOUT, "allocate": ALLOCATION}
+_OF_STEP = {"kernel": KERNEL, "layout": MOVES, "allocate": ALLOCATION}
 
 
 def find_steps(
@@ -62,7 +61,7 @@ def _steps(stopwatch: Stopwatch, conv: Conv, x: Tensor, times: int) -> Seconds:
 
 def _told(conv: Conv, x: Tensor) -> Seconds:
     found = conv.measured(x)  # type: ignore[attr-defined]
-    known = {KERNEL: found.kernel_s, LAYOUT: found.reorder_s}
+    known = {KERNEL: found.kernel_s, MOVES: found.reorder_s}
     return {name: seconds for name, seconds in known.items() if seconds is not None}
 
 
@@ -86,13 +85,13 @@ def parts_of(
     if on_cpu:
         yield ALLOCATION, call.allocation_s
         for one in call.operators:
-            if one.name in COPYING or one in moves:  # the latter: of TorchInductor
-                yield COPIES if one.name in COPYING else LAYOUT, one.seconds
+            if one.name in COPIES or one in moves:  # the latter: of TorchInductor
+                yield MOVES, one.seconds
         for primitive in call.primitives:
             if primitive.kind == "reorder":
-                yield LAYOUT if _is_image(problem, primitive) else WEIGHTS, primitive.seconds
+                yield MOVES if _is_image(problem, primitive) else WEIGHTS, primitive.seconds
     else:
-        yield from ((LAYOUT, one.seconds) for one in moves)
+        yield from ((MOVES, one.seconds) for one in moves)
 
 
 def _is_image(problem: ConvProblem, reorder: Primitive) -> bool:

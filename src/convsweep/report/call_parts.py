@@ -16,10 +16,9 @@ from convsweep.report.plots.style import Picture, drawing_style, png
 from convsweep.report.table import Table
 from convsweep.results.call_parts import (
     CALL_PARTS,
-    COPIES,
     FIXED,
     KERNEL,
-    LAYOUT,
+    MOVES,
     PAGE_FAULTS,
     PARTS,
     UNATTRIBUTED,
@@ -74,8 +73,8 @@ def _source(row: CallPartRow, parts: set[str]) -> str:
         return f"{formatting.digits(row.page_faults_per_call)} per call"
     if row.part == UNATTRIBUTED:
         has_kernel = not parts <= {*PARTS} - {KERNEL}  # or steps
-        has_moves = not parts <= {*PARTS} - {LAYOUT, WEIGHTS, COPIES} or not row.reorders
-        unknown = [KERNEL] * (not has_kernel) + [LAYOUT] * (not has_moves)
+        has_moves = not parts <= {*PARTS} - {MOVES, WEIGHTS} or not row.reorders
+        unknown = [KERNEL] * (not has_kernel) + [MOVES] * (not has_moves)
         unknown += [f"{FIXED} (no small problem runs the same)"] * (FIXED not in parts)
         return f"contains {formatting.join(unknown)}" if unknown else ""
     if row.part != FIXED or row.fixed_cost_problem is None:

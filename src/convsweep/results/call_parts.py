@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 CALL_PARTS = "call_parts.csv"
 WHOLE, UNATTRIBUTED = "whole call", "unattributed"
-KERNEL, LAYOUT, WEIGHTS, COPIES = "kernel", "layout reorders", "weight reorders", "copies"
+KERNEL, MOVES, WEIGHTS = "kernel", "reorders and copies", "weight reorders"
 ALLOCATION, PAGE_FAULTS, FIXED = "allocation", "page faults", "fixed cost per call"
-PARTS = (KERNEL, LAYOUT, WEIGHTS, COPIES, ALLOCATION, PAGE_FAULTS, FIXED, UNATTRIBUTED)
+PARTS = (KERNEL, MOVES, WEIGHTS, ALLOCATION, PAGE_FAULTS, FIXED, UNATTRIBUTED)
 """Values of `part`, besides `whole call` and the steps of a strategy."""
 
 

@@ -23,10 +23,9 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import (
     ALLOCATION,
-    COPIES,
     FIXED,
     KERNEL,
-    LAYOUT,
+    MOVES,
     PAGE_FAULTS,
     PARTS,
     UNATTRIBUTED,
@@ -65,8 +64,7 @@ def test_primitives_and_operators_are_parts_of_their_kind() -> None:
     assert total(PROBLEM, call) == {
         KERNEL: 4.0,
         ALLOCATION: 0.5,
-        COPIES: 16.0,
-        LAYOUT: 9.0,
+        MOVES: 25.0,
         WEIGHTS: 2.0,
     }
 
@@ -76,7 +74,7 @@ def test_an_operator_without_onednn_is_the_kernel() -> None:
     assert total(PROBLEM, call) == {KERNEL: 3.0, ALLOCATION: 0.5}
 
 
-@pytest.mark.parametrize(("letter", "part"), [("A", WEIGHTS), ("a", LAYOUT)])
+@pytest.mark.parametrize(("letter", "part"), [("A", WEIGHTS), ("a", MOVES)])
 def test_weights_as_large_as_the_image_are_told_by_their_layout(letter: str, part: str) -> None:
     problem = ConvProblem(16, 16, (3, 3), 3, batch_size=16, padding=1)
     call = traced(reorder("16x16x3x3", f"dst:f32::blocked:{letter}Bcd16b::f0", 2.0), operators=[])
@@ -102,17 +100,17 @@ def test_a_step_is_never_reduced_below_zero_nor_allocation_at_all() -> None:
 @pytest.mark.parametrize("passes", [1, 3, 7])
 def test_all_parts_add_up_to_the_whole_call(passes: int) -> None:
     whole = [10.0 + 3 * (index % 4) for index in range(passes)]
-    parts = [{KERNEL: 4.0 + index, FIXED: 1.5} | {LAYOUT: 1.0} for index in range(passes)]
+    parts = [{KERNEL: 4.0 + index, FIXED: 1.5} | {MOVES: 1.0} for index in range(passes)]
     found = divide(whole, parts)
-    assert [*found] == [WHOLE, KERNEL, LAYOUT, FIXED, UNATTRIBUTED]
+    assert [*found] == [WHOLE, KERNEL, MOVES, FIXED, UNATTRIBUTED]
     assert sum(found[name].value for name in found if name != WHOLE) == pytest.approx(
         found[WHOLE].value
     )
 
 
 def test_a_part_that_one_process_lacks_took_no_time_there() -> None:
-    found = divide([10.0, 10.0], [{"pad": 4.0, COPIES: 2.0}, {"pad": 6.0}])
-    assert [found[name].value for name in ("pad", COPIES, UNATTRIBUTED)] == [5.0, 1.0, 4.0]
+    found = divide([10.0, 10.0], [{"pad": 4.0, MOVES: 2.0}, {"pad": 6.0}])
+    assert [found[name].value for name in ("pad", MOVES, UNATTRIBUTED)] == [5.0, 1.0, 4.0]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.report.call_parts import picture, tables
 from convsweep.report.plots.style import drawing_style
-from convsweep.results.call_parts import COPIES, FIXED, KERNEL, LAYOUT, PARTS, UNATTRIBUTED, WHOLE
+from convsweep.results.call_parts import FIXED, KERNEL, MOVES, PARTS, UNATTRIBUTED, WHOLE
 from convsweep.sweep.explain import ExplainedCase, explain, one_problem, rows
 from convsweep.sweep.request import Options
 from convsweep.sweep.work_queue import Progress
@@ -111,12 +111,12 @@ def test_rows_add_up_and_failures_have_a_reason(launch: WorkerFactory) -> None:
 @pytest.mark.parametrize(
     ("parts", "unknown"),
     [
-        ({KERNEL: 1.0, LAYOUT: 1.0, FIXED: 1.0}, set()),
+        ({KERNEL: 1.0, MOVES: 1.0, FIXED: 1.0}, set()),
         ({"gather": 1.0, FIXED: 1.0}, set()),
-        ({KERNEL: 1.0, COPIES: 1.0}, {FIXED}),
-        ({KERNEL: 1.0, FIXED: 1.0}, {LAYOUT}),
-        ({FIXED: 1.0, LAYOUT: 1.0}, {KERNEL}),
-        ({}, {KERNEL, LAYOUT, FIXED}),
+        ({KERNEL: 1.0, MOVES: 1.0}, {FIXED}),
+        ({KERNEL: 1.0, FIXED: 1.0}, {MOVES}),
+        ({FIXED: 1.0, MOVES: 1.0}, {KERNEL}),
+        ({}, {KERNEL, MOVES, FIXED}),
     ],
 )
 def test_the_table_names_what_the_rest_contains(parts: dict[str, float], unknown: set[str]) -> None:

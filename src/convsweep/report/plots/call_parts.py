@@ -13,7 +13,7 @@ from convsweep.report.plots.style import GREY, Picture, legend, new_figure
 from convsweep.results.call_parts import PARTS, UNATTRIBUTED, WHOLE
 
 PART_COLORS = dict(zip(PARTS, (
-    "#0072B2", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#8c564b", "#a8a8a8", "#e4e4e4",
+    "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#8c564b", "#a8a8a8", "#e4e4e4",
 ), strict=True))  # fmt: skip
 _STEP_COLORS = (
     "#56B4E9", "#009E73", "#8da0cb", "#9fd8c6", "#b39ddb", "#b9d4a5", "#4fb3bf", "#c8b273",

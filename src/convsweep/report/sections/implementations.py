@@ -7,12 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from convsweep import formatting
-from convsweep.analysis.implementations import (
-    METHODS,
-    Implementations,
-    family,
-    read_implementations,
-)
+from convsweep.analysis.implementations import Implementations, read_implementations
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import parse_size
 from convsweep.report.pages import Section
@@ -49,14 +44,13 @@ def implementations_table(found: Implementations) -> Table:
     rows = [
         (
             *map(str, keys),
-            METHODS.get(family(str(keys[-1])), ""),
             _ends(own["in_channels"]),
             _ends(own["input_size"], _pixels),
             _ends(own["values"]),
             str(len(own)),
             _ends(own["reorders"].dropna().astype(int)),
         )
-        for keys, own in groups.groupby(["setting", "kind", "name"], sort=False)
+        for keys, own in groups.groupby(["setting", "kind", "name", "method"], sort=False)
     ]
     settings = [*dict.fromkeys(found.cases["setting"])]
     rows.sort(key=lambda row: settings.index(row[0]))
