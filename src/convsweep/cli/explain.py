@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.several(
-    "--problem",
-    "labels",
-    "The problem: n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.",
-    metavar="LABEL",
+    "--problem", "labels", "Such as n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.", metavar="LABEL"
 )
 @options.value("--model", "MODEL", "Your model, given as for advise; loading it RUNS ITS CODE.")
 @options.several("--input", "inputs", "Input shape of the model, as for advise.", metavar="SHAPE")
