@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsweep.analysis.claims.claims import CLAIMS, Claim, Pair, Timing
-from convsweep.analysis.estimates import (
-    Array,
-    Interval,
-    bounds,
-    equal_mean,
-    estimate,
-    interval,
-)
+from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, estimate, interval
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import ConvProblem

@@ -7,13 +7,7 @@ from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.style import (
-    Picture,
-    drawing_style,
-    pictures_by_setting,
-    png,
-    sentence,
-)
+from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png, sentence
 
 __all__ = ["MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png"]
 

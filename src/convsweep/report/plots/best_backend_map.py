@@ -24,14 +24,7 @@ from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
 from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
 from convsweep.report.plots.family_style import SHADES, family_of
-from convsweep.report.plots.style import (
-    GREY,
-    Picture,
-    legend,
-    most_wins,
-    new_figure,
-    sentence,
-)
+from convsweep.report.plots.style import GREY, Picture, legend, most_wins, new_figure, sentence
 
 MOST_ROWS, MOST_COLUMNS = 14, 10
 _LETTERS = 50  # of the names of a panel's columns

@@ -16,14 +16,7 @@ from convsweep.report.plots.axes import (
     log_seconds,
     panel_columns,
 )
-from convsweep.report.plots.style import (
-    Picture,
-    legend,
-    looks,
-    most_wins,
-    new_figure,
-    sentence,
-)
+from convsweep.report.plots.style import Picture, legend, looks, most_wins, new_figure, sentence
 
 MOST_PROBLEMS = 16
 _SHARED = ["dtype", "memory_format", "driver", "environment_id"]

@@ -17,15 +17,7 @@ from convsweep.report.plots.axes import (
     linear_seconds,
     log_seconds,
 )
-from convsweep.report.plots.style import (
-    GREY,
-    Look,
-    Picture,
-    legend,
-    looks,
-    new_figure,
-    sentence,
-)
+from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, new_figure, sentence
 
 MOST_LAYERS = 30
 _CHOICE = "#b8b8b8"
