@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -21,6 +22,11 @@ from convsweep import __version__
 from convsweep.system.counters import Counters
 
 _ACCELERATORS = "not read: NVML updates the energy every 20 to 100 ms, a block takes 10 ms"
+_CHANGES_CODE = re.compile(
+    "((ATEN|CUBLAS|CUDNN|DNNL|KMP|MKL|OMP|ONEDNN|OV_CPU|XLA)_.+|NVIDIA_TF32_OVERRIDE|LD_PRELOAD)"
+    "(?<!_NUM_THREADS)"
+)
+"""Environment variables by which libraries choose what they run."""
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "pytest-benchmark", "torchvulkan")
 
 
@@ -59,6 +65,8 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     stable = {"machine": machine, "versions": versions, "devices": dict(device_descriptions)}
+    if variables := {k: v for k, v in sorted(os.environ.items()) if _CHANGES_CODE.fullmatch(k)}:
+        stable["variables"] = variables
     with closing(Counters()) as counters:
         readable = {**counters.status, "accelerators": _ACCELERATORS}
     digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()

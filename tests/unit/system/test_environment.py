@@ -1,5 +1,6 @@
 """Names and paths that fail silently if a module moves: fork server, commit, data files."""
 
+import os
 import subprocess
 from importlib.resources import files
 from importlib.util import find_spec
@@ -47,6 +48,20 @@ def test_outside_a_repository_there_is_no_commit(
 ) -> None:
     monkeypatch.setattr(environment, "files", {"convsweep": tmp_path}.__getitem__)
     assert environment._commit() is None
+
+
+def test_variables_that_choose_code_are_part_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in {*os.environ} - {"PATH", "HOME"}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a setting of its own
+    plain = environment.describe({})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    changed = environment.describe({})
+    assert "variables" not in plain
+    assert changed["variables"] == {"ONEDNN_MAX_CPU_ISA": "SSE41"}
+    assert changed["environment_id"] != plain["environment_id"]
 
 
 def test_workloads_and_templates_are_found() -> None:
