@@ -149,6 +149,11 @@ def percent(share: float, low: float = math.nan, high: float = math.nan, start: 
     return interval(100 * share, 100 * low, 100 * high, unit=" %", start=100 * start)
 
 
+def whole_percent(share: float) -> str:
+    """Return `14 %` or `0 %`, for the parts of one whole."""
+    return NO_VALUE if math.isnan(share) else f"{_rounded(100 * share, 0)} %"
+
+
 _SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 

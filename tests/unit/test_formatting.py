@@ -91,6 +91,8 @@ def test_a_number_has_at_most_three_digits_and_keeps_its_sign(value: float) -> N
         (formatting.time(998e-6, 950e-6, 1050e-6), "1,000 (950-1,050) µs"),
         (formatting.percent(0.2204, 0.2009, 0.2491), "22 (20-25) %"),
         (formatting.percent(0.2204), "22 %"),
+        (formatting.whole_percent(0.1352), "14 %"),
+        (formatting.whole_percent(-0.001), "0 %"),
         (formatting.percent(0.72, 0.54, 0.96), "72 (54-96) %"),
         (formatting.percent(-0.008, -0.026, 0.01, start=1), "-0.8 (-2.6 to 1.0) %"),
         (formatting.times(1.91, 4.6), "1.9x to 4.6x"),
@@ -105,7 +107,7 @@ def test_no_value_is_a_dash() -> None:
     writers = (
         formatting.digits, formatting.format_ratio, formatting.interval, formatting.speedup,
         formatting.time, formatting.seconds, formatting.percent, formatting.error,
-        formatting.size_in_bytes, formatting.operations,
+        formatting.size_in_bytes, formatting.operations, formatting.whole_percent,
     )  # fmt: skip
     assert {write(math.nan) for write in writers} == {formatting.NO_VALUE}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from convsweep import formatting
-from convsweep.results.schema import SEPARABLE_PART
+from convsweep.results.schema import ROOFLINE, SEPARABLE_PART
 from convsweep.results.store import RunFolder
 
 _ENOUGH_PASSES, _MOST_DOUBLED = 10, 100
@@ -45,8 +45,13 @@ def not_covered(folder: RunFolder) -> tuple[str, str]:
     }
     options = [option for _, option, _ in axes.values()]
     rows = folder.measurements
-    if rows["role"].eq(SEPARABLE_PART).any() and rows["implementation"].isna().all():
+    has_parts = rows["role"].eq(SEPARABLE_PART).any()
+    probes = rows[rows["role"].eq(ROOFLINE) & rows["status"].eq("ok")]
+    if has_parts and rows["implementation"].isna().all():
         left = {"kernels and reorders": []} | left  # every run of this version traces them
+    if has_parts and probes["backend"].nunique() < 2:  # a matrix product and a copy
+        left = {"the machine's roofline": []} | left
+        options.append("--budget")
     words = [word for word in _own_command(folder, *options) if word != "--no-trace"]
     if not left or words[:2] != ["convsweep", "run"]:
         return "", ""

@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 
 from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.separable.gap import find_gaps
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
 from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
 from convsweep.report.build import write_report
-from convsweep.report.sections.separable import explanation
+from convsweep.report.next_commands import not_covered
+from convsweep.report.sections.separable import explanation, section
 from convsweep.report.summary_text import MOST_WORDS, summary_sentences, verdict_sentences
-from convsweep.results.schema import Row
-from convsweep.results.store import load
+from convsweep.results.schema import ROOFLINE, Row
+from convsweep.results.store import RunFolder, load
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 
@@ -124,3 +126,36 @@ def test_the_gap_is_on_the_page_and_in_a_file(
     assert not (out / "separable_gap.csv").exists()
     lines = (out / "report.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("Not covered by this run: kernels and reord")]
+
+
+@pytest.mark.parametrize(("left_out", "counted"), [("", True), (ROOFLINE, False)])
+def test_problems_without_a_clear_trace_are_counted(
+    read: Read, left_out: str, counted: bool
+) -> None:
+    def slow(row: Row) -> Row:
+        return replace(row, kernel_s=row.kernel_s and 2 * row.kernel_s)
+
+    rows = [
+        slow(row) if row.problem == PROBLEMS[0].label else row
+        for row in study_of.traced(study_of.rows(PROBLEMS[:3]))
+        if row.role != left_out
+    ]
+    run = read(rows)
+    comparisons = compare_settings(run)
+    gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
+    assert (found := section(run, comparisons, gaps))
+    assert ("1 of 3 problems" in found.note) == counted
+
+
+@pytest.mark.parametrize("probes", [(), ("copy",)])
+def test_a_missing_roofline_is_named_with_a_command_without_a_budget(
+    tmp_path: Path, probes: tuple[str, ...]
+) -> None:
+    rows = study_of.traced(study_of.rows(PROBLEMS[:1]))
+    kept = [row for row in rows if row.role != ROOFLINE or row.backend in probes]
+    command = {"command": "convsweep run --grid quick --budget 80s --passes 4 --out results/quick"}
+    run = made.write(tmp_path / "run", kept, made.ENVIRONMENT | command)
+    names, words = not_covered(RunFolder(run))
+    assert "roofline" in names
+    assert "--budget" not in words
+    assert "--passes 4" in words

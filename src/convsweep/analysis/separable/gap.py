@@ -16,9 +16,10 @@ from convsweep.analysis.separable.comparison import STANDARD, Replacement, Separ
 from convsweep.problems.separable import FACTORED, SEPARABLE, SEPARABLE_PARTS
 from convsweep.results.schema import BATCH_SIZE, SETTING_AXES, SIBLING_COLUMNS
 
-PREDICTED = "predicted from MACs"
+PREDICTED = "predicted time"
 CAUSES = (
-    "standard's overhead", "roofline limits", *(f"{name} kernel" for name in SEPARABLE_PARTS),
+    "standard layer's overhead", "machine's limit (roofline)",
+    *(f"{name} kernel's excess" for name in SEPARABLE_PARTS),
     "reorders", "fixed cost per call", "unattributed time",
 )  # fmt: skip
 
@@ -110,10 +111,10 @@ def fastest_variants(run: Run) -> dict[tuple[str, str], Variant]:
             speedups = bounds(estimate(log_image_s[place] - log_image_s))
             fastest = int(np.argmax(speedups[0]))
             one, other = own.iloc[place], own.iloc[fastest]
-            words = [name_setting(axis, other[axis]) for axis in ("backend", *axes)
-                     if other[axis] != one[axis]]  # fmt: skip
+            words = [name_setting(axis, other[axis]) for axis in axes if other[axis] != one[axis]]
+            name = " with ".join(filter(None, (other["backend"], " and ".join(words))))
             if speedups[1, fastest] > 1 + run.margin:
-                variant = Variant(", ".join(words), Interval(*speedups[:, fastest]))
+                variant = Variant(name, Interval(*speedups[:, fastest]))
                 found[one["setting"], one["label"]] = variant
     return found
 

@@ -11,11 +11,12 @@ from convsweep import formatting
 from convsweep.analysis.separable.gap import PREDICTED, Gap
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import drawn_ends, label_rows
-from convsweep.report.plots.style import COLORS, GREY, Picture, new_figure, sentence
+from convsweep.report.plots.style import COLORS, GREY, Picture, legend, new_figure
 
 MOST_LAYERS = 3
 _MEASURED = "measured"
 _WHOLE, _LONGER, _SHORTER = COLORS[1], COLORS[6], COLORS[3]
+_LEGEND = {"total": _WHOLE, "adds time": _LONGER, "saves time": _SHORTER, "95 % interval": GREY}
 _ROOM = 1.12  # of the longest bar, for the number beside it
 
 
@@ -24,21 +25,21 @@ def draw(gaps: Sequence[Gap]) -> Picture | None:
     if not gaps:
         return None
     shown = choose(gaps)
-    figure = new_figure(0.8 + 2.5 * len(shown))
+    figure = new_figure(1.0 + 2.5 * len(shown))
     panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
     longest = max(_draw_layer(ax, gap) for ax, gap in zip(panels, shown, strict=True))
     panels[-1].set_xlim(0, _ROOM * longest)
     panels[-1].xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     panels[-1].set_xlabel(f"share of {SEPARABLE}'s time")
+    legend(figure, {}, colors=_LEGEND)
+    which = f"; drawn, of {len(gaps)} problems: fewest MACs, furthest from prediction, most MACs"
     return Picture(
         name="speedup_waterfall",
         figure=figure,
         title="From the speedup predicted from MACs to the measured one",
         alt="Waterfall chart, one panel per layer, one bar per cause.",
-        caption=sentence(
-            "On the right, the speedup with all causes up to this row",
-            drawn=(len(shown), len(gaps)),
-        ),
+        caption="On the right, the speedup with all causes up to this row"
+        f"{which if len(shown) < len(gaps) else ''}.",
     )
 
 
@@ -64,14 +65,14 @@ def _draw_layer(ax: Axes, gap: Gap) -> float:
     (low,), (high,) = drawn_ends([speedup.value / speedup.high], [speedup.value / speedup.low])
     ax.plot([low, high], [rows[-1]] * 2, color=GREY, linewidth=3)
     for row, share in enumerate(steps[1:], 1):
-        text = f"{'+' if share > 0 else ''}{formatting.percent(share)}"
+        text = f"{'+' if share >= 0.005 else ''}{formatting.whole_percent(share)}"
         ax.annotate(text, (max(starts[row], ends[row]), row), xytext=(5, 0), fontsize=9,
                     va="center", textcoords="offset points")  # fmt: skip
     label_rows(ax, [PREDICTED, *gap.causes, _MEASURED])
     ax.set_title(formatting.shorten(gap.replacement.label, 60), loc="left")
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
-    texts = [formatting.speedup(speedup.value / share) for share in reached]
-    for row, text in enumerate([*texts, formatting.speedup(*speedup)]):
+    texts = [formatting.speedup(speedup.value / share) for share in reached[:-1]]
+    for row, text in enumerate([*texts, "", formatting.speedup(*speedup)]):
         ax.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     return float(np.nanmax([*ends, *starts, high]))

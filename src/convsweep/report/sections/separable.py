@@ -7,18 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable.comparison import (
-    Comparisons,
-    Replacement,
-    SeparableComparison,
-)
-from convsweep.analysis.separable.gap import (
-    CAUSES,
-    PREDICTED,
-    Gap,
-    Variant,
-    fastest_variants,
-)
+from convsweep.analysis.separable.comparison import Comparisons, Replacement, SeparableComparison
+from convsweep.analysis.separable.gap import CAUSES, PREDICTED, Gap, Variant, fastest_variants
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE, SEPARABLE_PARTS
 from convsweep.report.pages import Section
 from convsweep.report.plots import (
@@ -40,8 +30,10 @@ _NOTE = (
     "are timed alone, with their input in the caches."
 )
 _GAP_NOTE = (
-    "Kernels and reorders are traced in one pass; unattributed time is that of both parts together "
-    "beyond each alone. separable_gap.csv has intervals."
+    "The standard layer's overhead is its reorders and fixed cost, which follow from no MACs. A "
+    "kernel's excess is its time beyond MACs and roofline; unattributed time is that of both parts "
+    "together beyond each alone (docs/statistics.md). Parts within the noise may be negative; "
+    "separable_gap.csv has intervals."
 )
 _MOST_PROBLEMS = 24
 
@@ -54,6 +46,8 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
     if not replacements:
         return None
     faster = fastest_variants(run)
+    known = [name for name, own in gaps.items() if own]
+    only = f" ({known[0]})" if len(known) == 1 < len(gaps) else ""
     return Section.of_settings(
         TITLE,
         gap_sentence(gaps, faster)
@@ -66,16 +60,13 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
                 else "Each problem",
                 _problem_table(replacements),
             ),
-            (
-                f"Time in parts, of {sum(map(len, gaps.values()))} problems with a clear trace",
-                _gap_table(gaps, faster),
-            ),
+            (f"Parts of {SEPARABLE}'s time{only}, most MACs first", _gap_table(gaps, faster)),
         ],
         {
             name: _pictures(run.within(name), found.headline, gaps.get(name, ()))
             for name, found in [*comparisons.items()][:MOST_SETTINGS]
         },
-        f"{_NOTE} {_GAP_NOTE}" if any(gaps.values()) else _NOTE,
+        " ".join([_NOTE, *[_GAP_NOTE][: len(known)], *_unclear_traces(comparisons, gaps)]),
     )
 
 
@@ -124,12 +115,25 @@ def _gap_table(gaps: Gaps, faster: Variants) -> Table:
     every.sort(key=lambda one: -one[1].replacement.problem.macs)
     rows: list[tuple[str, ...]] = [
         (setting, gap.replacement.label, formatting.speedup(gap.replacement.speedup.value),
-         *(formatting.percent(share.value) for share in (gap.predicted, *gap.causes.values())),
+         *(formatting.whole_percent(share.value)
+           for share in (gap.predicted, *gap.causes.values())),
          f"{variant.name} {formatting.speedup(*variant.speedup)}" if variant else "")
         for setting, gap in every[:_MOST_PROBLEMS]
         for variant in [faster.get((setting, gap.replacement.label))]
     ]  # fmt: skip
     return Table.by_setting(("setting", "problem", *numbers, "faster variant"), rows, numbers)
+
+
+def _unclear_traces(comparisons: Comparisons, gaps: Gaps) -> list[str]:
+    """Return a sentence on the problems that only their trace leaves out of the gaps."""
+    texts = [
+        f"{left} of {formatting.count(len(traced), 'problem')} ({setting})"
+        for setting, found in comparisons.items()
+        for traced in [[r for r in found.headline.timed
+                        if r.roofline_speedup > 0 and r.standard.kernel_s > 0]]
+        if (left := len(traced) - len(gaps.get(setting, ()))) > 0
+    ]  # fmt: skip
+    return [f"No clear trace: {', '.join(texts)}."] if texts else []
 
 
 def gap_sentence(gaps: Gaps, faster: Variants) -> str:
@@ -140,12 +144,11 @@ def gap_sentence(gaps: Gaps, faster: Variants) -> str:
             where = f"On {setting}: of" if len(gaps) > 1 else "Of"
             lose = "loses" if layers == 1 else "lose"
             text = (
-                f"{where} {formatting.count(len(slower), 'problem')} slower than predicted, "
-                f"{layers} {lose} most to {'the ' * cause.endswith('kernel')}{cause}"
+                f"{where} {formatting.count(len(slower), 'clearly traced problem')} slower than "
+                f"predicted, {layers} {lose} most to {'the ' * cause.endswith('excess')}{cause}"
             )
             keys = [(setting, gap.replacement.label) for gap in slower]
-            names = [faster[key].name for key in keys if key in faster]
-            helps = Counter(word for name in names for word in name.split(", "))
+            helps = Counter(faster[key].name for key in keys if key in faster)
             longer = [f"{text}; {name} helps in {n}" for name, n in helps.most_common(1)]
             return f"{next((t for t in longer if len(t.split()) <= MOST_WORDS), text)}."
     return ""
