@@ -52,6 +52,7 @@ def test_parts_in_table_csv_and_figure(explain: Command, tmp_path: Path) -> None
     )
     table = pd.read_csv("parts/call_parts.csv")
     assert [*table["backend"].unique()] == [*backends]
+    assert {*pd.read_csv("parts/call_parts.csv", dtype=str)["passes"].dropna()} == {"2"}
     for backend in backends[:2]:
         parts = table[table["backend"] == backend].set_index("part")["seconds"]
         assert parts.drop(WHOLE).sum() == pytest.approx(parts[WHOLE], abs=1e-12)

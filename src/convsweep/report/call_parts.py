@@ -29,6 +29,7 @@ from convsweep.results.call_parts import (
 from convsweep.results.files import complete_or_absent, spreadsheet_csv
 
 _COLUMNS = ("device", "dtype", "memory_format", "threads")
+_WHOLE_NUMBERS = ("reorders", "passes")  # which may be empty
 _HEADS = ("backend and part", "time per call", "share", "what runs")
 
 
@@ -98,7 +99,8 @@ def picture(rows: Sequence[CallPartRow]) -> Picture | None:
 def write(out: Path, rows: Sequence[CallPartRow]) -> None:
     """Write call_parts.csv and call_parts.png."""
     with complete_or_absent(out) as folder, drawing_style():
-        text = spreadsheet_csv(pd.DataFrame(map(asdict, rows)))
+        table = pd.DataFrame(map(asdict, rows)).astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
+        text = spreadsheet_csv(table)
         (folder / CALL_PARTS).write_text(text, encoding="utf-8", newline="")
         if drawn := picture(rows):
             (folder / "call_parts.png").write_bytes(png(drawn.figure))
