@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
@@ -65,7 +65,7 @@ def require_writable(folder: Path) -> None:
     if not parent.is_dir():
         raise ValueError(f"{str(folder)!r} can't be a folder: {str(parent)!r} is a file")
     try:
-        TemporaryDirectory(dir=parent, prefix=".").cleanup()
+        TemporaryFile(dir=parent).close()  # has no name: a killed process leaves nothing
     except OSError as error:
         reason = f"{error.strerror} in {str(parent)!r}"
         raise ValueError(f"{str(folder)!r} can't be written: {reason}") from None
