@@ -144,7 +144,7 @@ def _call(
     device, x = group.device, inputs.x
     steps = find_steps(find_backend(case.backend), problem, inputs, device)
     instrument = steps or find_kernels(problem, conv, x, device)
-    told = trace(conv, x, call_s, device)
+    traced = trace(conv, x, call_s, device)
     return _Call(
         problem=problem,
         run=partial(conv, x),
@@ -152,8 +152,8 @@ def _call(
         clock=device.clock,
         instrument=instrument,
         has_steps=steps is not None,
-        implementation=told.name or told.reason,
-        reorders=told.reorders,
+        implementation=traced.name or traced.reason,
+        reorders=traced.reorders,
         names=frozenset(instrument(1)),
     )
 

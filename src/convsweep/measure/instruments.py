@@ -45,8 +45,8 @@ def find_steps(
 def find_kernels(problem: ConvProblem, conv: Conv, x: Tensor, device: Device) -> Instrument:
     """Return an instrument for kernels, reorders and copies."""
     if hasattr(conv, "measured"):
-        told = cache(partial(_told, conv, x))  # it may compile again
-        return lambda times: told()
+        reported = cache(partial(_reported, conv, x))  # it may compile again
+        return lambda times: reported()
     return partial(_traced, problem, partial(conv, x), device)
 
 
@@ -59,7 +59,7 @@ def _steps(stopwatch: Stopwatch, conv: Conv, x: Tensor, times: int) -> Seconds:
     return dict(total)
 
 
-def _told(conv: Conv, x: Tensor) -> Seconds:
+def _reported(conv: Conv, x: Tensor) -> Seconds:
     found = conv.measured(x)  # type: ignore[attr-defined]
     known = {KERNEL: found.kernel_s, MOVES: found.reorder_s}
     return {name: seconds for name, seconds in known.items() if seconds is not None}

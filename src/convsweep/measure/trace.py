@@ -64,8 +64,8 @@ class TracedCall(NamedTuple):
 def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementation:
     """Return what `conv(x)` runs; a function that tells it itself is asked instead."""
     try:
-        if told := getattr(conv, "implementation", None):
-            if isinstance(found := told(x), Implementation):
+        if tell := getattr(conv, "implementation", None):
+            if isinstance(found := tell(x), Implementation):
                 return found
             raise TypeError(f"it must tell an Implementation, not {found!r}")
         calls = max(1, min(_MOST_CALLS, int(_MOST_S / max(2 * call_s, 1e-9))))

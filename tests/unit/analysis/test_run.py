@@ -157,7 +157,6 @@ def test_a_flag_of_another_version_is_shown_and_cases_are_counted(read: Read) ->
 
 
 def test_the_report_shows_unsteady_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsweep.report.build._strategy_sections", lambda *_: [])
     monkeypatch.setattr("convsweep.report.plots.figures", lambda *_: [])
     for name, passes in (("with", 5), ("without", 0)):
         run_dir = made.write(tmp_path / name, flagged("drift", "im2col", passes))

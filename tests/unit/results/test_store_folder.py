@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -41,17 +40,17 @@ def test_no_run_is_written_over_or_below_a_file(tmp_path: Path, below: str) -> N
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def forbid_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mkdir(path: str, mode: int = 0) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
+def forbid_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def temporary_file(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", dir)
 
-    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(store, "TemporaryFile", temporary_file)
 
 
 def test_a_folder_without_permission_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forbid_folders(monkeypatch)
+    forbid_files(monkeypatch)
     for run_dir in (tmp_path, tmp_path / "new"):
         with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$") as refused:
             require_new(run_dir)
@@ -92,7 +91,7 @@ def test_a_run_that_may_not_be_written_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_environment(tmp_path, {"cpu": "any"})
-    forbid_folders(monkeypatch)
+    forbid_files(monkeypatch)
     with pytest.raises(ValueError, match=r"^[^\n]+can't be written[^\n]+$"):
         require_run(tmp_path)
 
