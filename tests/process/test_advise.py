@@ -1,29 +1,17 @@
 """The command `advise`: measuring, report and refusals."""
 
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
-from convsweep import cli
 from convsweep.results import store
 from convsweep.sweep.resume import require_same
 from tests.support import hand_written_model
+from tests.support.typed_commands import Command, typing_into
 
 MODELS = Path(hand_written_model.__file__)
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture
@@ -33,13 +21,7 @@ def command(
     """Type a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def type_(*typed: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["convsweep", *map(str, typed)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main(list(map(str, typed)))
-        return Said(int(ended.value.code or 0), *capsys.readouterr())
-
-    return type_
+    return typing_into(capsys, monkeypatch)
 
 
 BAD_COMMANDS = {

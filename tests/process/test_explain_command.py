@@ -1,28 +1,16 @@
 """`convsweep explain`: table, files, and errors in one line."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
-from convsweep import cli
 from convsweep.results.call_parts import FIXED, PARTS, UNATTRIBUTED, WHOLE
 from tests.support import hand_written_model
+from tests.support.typed_commands import Command, typing_into
 
 LABEL = "n1_ci4_co8_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0"
 MODEL = f"{hand_written_model.__file__}:every_kind"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture
@@ -32,13 +20,7 @@ def explain(
     """Run the command in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["convsweep", "explain", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["explain", *words])
-        return Said(int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
+    return typing_into(capsys, monkeypatch, "explain")
 
 
 def test_parts_in_table_csv_and_figure(explain: Command, tmp_path: Path) -> None:

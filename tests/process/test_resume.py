@@ -6,41 +6,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from convsweep import cli
 from convsweep.results import store
 from tests.support.row_factory import version_5_text, write_text
+from tests.support.typed_commands import Command, typing_into
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["run", "--axis", "in_channels=1,2", "--axis", "size=3", "--backend", "torch_conv",
          "--passes", "2", "--threads", "1", "--no-ceilings"]  # fmt: skip
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Type a command."""
-
-    def type_(*words: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["convsweep", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main(list(map(str, words)))
-        return Said(int(ended.value.code or 0), *capfd.readouterr())
-
-    return type_
+    return typing_into(capfd, monkeypatch)
 
 
 @pytest.fixture
