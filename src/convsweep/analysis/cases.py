@@ -22,6 +22,7 @@ from convsweep.results.schema import (
     SEPARABLE_PART,
     SIBLING_COLUMNS,
     STATUSES,
+    TRACE_COLUMNS,
 )
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
@@ -35,7 +36,7 @@ _COSTS = {
     "first_call_s": ("first_call_s", "median"),
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
-    **{name: (name, "first") for name in ("implementation", "reorders", "kernel_s", "reorder_s")},
+    **{name: (name, "first") for name in TRACE_COLUMNS},
     **{name: (name, "median") for name in COUNT_COLUMNS},
 }
 """Aggregates over the passes of a case; the longest first call may have compiled."""

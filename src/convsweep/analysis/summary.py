@@ -13,7 +13,14 @@ from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, diff
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
 from convsweep.analysis.verdicts import verdicts
-from convsweep.results.schema import BASELINE, CASE, CASE_COLUMNS, COUNT_COLUMNS, MARGIN
+from convsweep.results.schema import (
+    BASELINE,
+    CASE,
+    CASE_COLUMNS,
+    COUNT_COLUMNS,
+    MARGIN,
+    TRACE_COLUMNS,
+)
 
 TIME = ("median_s", "ci_low_s", "ci_high_s")
 SPEEDUP = ("speedup", "speedup_ci_low", "speedup_ci_high")
@@ -23,7 +30,7 @@ SUMMARY_COLUMNS = (
     "attainable_flops_per_s", "bound", "backend_macs", "backend_bytes", "relative_err",
     "error_ratio", "prepare_s", "first_call_s", "backend_family", "peak_memory_bytes",
     "first_call_max_s", *SETTING_SPEEDUP, "setting_verdict",
-    "implementation", "reorders", "kernel_s", "reorder_s", *COUNT_COLUMNS,
+    *TRACE_COLUMNS, *COUNT_COLUMNS,
 )  # fmt: skip
 """Columns of summary.csv."""
 _MORE_COLUMNS = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")

@@ -116,6 +116,11 @@ def _require_consistent(frame: DataFrame) -> None:
             raise ValueError(f"row {rows[rows].index[0] + 1} has {fault}")
 
 
+COLUMNS = tuple(column.name for column in columns_of(Row))
+COUNT_COLUMNS = COLUMNS[COLUMNS.index("cycles_per_call") :]
+"""Counts of the hardware, empty where they cannot be read."""
+TRACE_COLUMNS = COLUMNS[COLUMNS.index("implementation") : -len(COUNT_COLUMNS)]
+"""What a call ran, found once per run."""
 MEASUREMENTS_TABLE = CsvTable(
     Row,
     file_name="measurements.csv",
@@ -128,13 +133,10 @@ MEASUREMENTS_TABLE = CsvTable(
         **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
     },
     check=_require_consistent,
-    later=8,
+    later=len(TRACE_COLUMNS + COUNT_COLUMNS),
 )
-COLUMNS = tuple(column.name for column in columns_of(Row))
 CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
 """Columns that identify a case; those of two rows of one case are equal."""
-COUNT_COLUMNS = COLUMNS[COLUMNS.index("cycles_per_call") :]
-"""Counts of the hardware, empty where they cannot be read."""
 PROBLEM_COLUMNS = tuple(
     name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
 )
