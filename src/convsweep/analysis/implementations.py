@@ -12,7 +12,9 @@ from pandas import DataFrame
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 
-_HOST = re.compile(r"aten::mkldnn_|mkldnn\w*::")  # operators that run primitives of oneDNN
+_HOST = re.compile(
+    r"aten::(mkldnn|convolution_backward)|mkldnn\w*::"
+)  # operators that run primitives of oneDNN
 _INSTRUCTION_SET = re.compile(r":((?:sse|avx|amx|sve|asimd|neon|vsx)\w*)")
 METHODS = {
     r"slow_conv2d": "PyTorch: im2col and product",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,16 +25,18 @@ from convsweep.system.streams import captured_output
 _CUTLASS = re.compile(r"cutlass::Kernel\d*<(\w+)")
 _MOVES = re.compile("memcpy|memset|copy|catarray|fill|transpose|nchwtonhwc|nhwctonchw", re.I)
 _ONEDNN = re.compile("mkldnn|onednn")
+_BACKWARD = "aten::convolution_backward"
+"""Operator that computes by itself: it calls a library without an operator of its own."""
 _PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 _MOST_CALLS, _MOST_S = 6, 0.003
 _CALL = "convsweep_call"
 COPIES = {"aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"}
 _NO_WORK = re.compile(
-    r"""aten::(_local_scalar_dense|_nnpack_available|_reshape_alias|_to_copy|_unsafe_view|alias
-    |as_strided_?|chunk|clone|constant_pad_nd|contiguous|_?convolution|conv[123]d|detach|diagonal
-    |(new_)?empty\w*|expand\w*|flatten|full|imag|item|mT|movedim|narrow|(new_)?zeros\w*|numpy_T
-    |ones\w*|pad|permute|real|repeat|reshape|resize_|resolve_\w+|result_type|select|set_|slice
-    |split\w*|squeeze|stack|swapaxes|t|to|transpose|unbind|unflatten|unfold|unsqueeze|view\w*)""",
+    r"""aten::(_conj|_local_scalar_dense|_nnpack_available|_reshape_alias|_to_copy|_unsafe_view|alias
+    |arange|as_strided_?|chunk|clone|constant_pad_nd|contiguous|_?convolution|conv[123]d|detach|diagonal
+    |(new_)?empty\w*|expand\w*|flatten|full|imag|item|lift_fresh|mT|movedim|narrow|(new_)?zeros\w*|numpy_T
+    |ones\w*|pad|permute|real|repeat|reshape|resize_|resize_as_|resolve_\w+|result_type|select(_backward)?|set_
+    |slice(_backward)?|split\w*|squeeze|stack|swapaxes|t|to|transpose|unbind|unflatten|unfold|unsqueeze|view\w*)""",
     re.VERBOSE,
 )
 """Operators that allocate, give a view, or leave the work to operators that they call."""
@@ -117,10 +120,10 @@ def _operators(event: Any) -> Iterator[Operator]:
     inner = [one for child in event.children for one in _operators(child)]
     yield from inner
     is_operator = event.tag.name == "TorchOp" and (
-        "::" in event.name or _GENERATED.match(event.name)
+        ("::" in event.name and "autograd::" not in event.name) or _GENERATED.match(event.name)
     )
     leaves_work = _NO_WORK.fullmatch(event.name) or any(one.name not in COPIES for one in inner)
-    if is_operator and not leaves_work:
+    if is_operator and (event.name == _BACKWARD or not leaves_work):
         own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
         yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
 
@@ -147,7 +150,8 @@ def summarize(calls: list[TracedCall], *, on_cpu: bool) -> Implementation:
     if not computing:
         return Implementation(reason="no operator of PyTorch ran")
     if len(known) < len(calls):
-        return Implementation(" + ".join(computing))
+        ran = [one.implementation for one in calls[-1].primitives if one.kind != "reorder"]
+        return Implementation(" + ".join(dict.fromkeys([*computing, *ran])))
     steps = [kernel_name(one.name) for one in known[-1][0]]
     seconds = np.sort([[sum(one.seconds for one in side) for side in part] for part in known], 0)
     cut = len(known) // 4
@@ -171,8 +175,12 @@ def divide(call: TracedCall, *, on_cpu: bool) -> tuple[list[Operator], list[Oper
     products = [one for one in computing if one.name in _PRODUCTS]
     if sum(one.kind == "matmul" for one in steps) != len(products):  # some are MKL's
         products, steps = [], [one for one in steps if one.kind != "matmul"]
+    hosts = [one for one in computing if one.name == _BACKWARD]
+    gradients = Counter(re.findall(r":(backward_\w+)", " ".join(p.implementation for p in steps)))
+    most = max(gradients.values(), default=0)  # each host runs one primitive per gradient, or none
     inner = [one for one in computing if _ONEDNN.search(one.name) or one in products]
-    if not on_cpu or (inner and not steps):
+    inner += hosts if most else []
+    if not on_cpu or (inner and not steps) or 0 < most < len(hosts):
         return None
     alone = [one for one in computing if one not in inner]
     return [*alone, *(Operator(one.implementation, one.seconds) for one in steps)], moves

@@ -16,7 +16,7 @@ class Primitive(NamedTuple):
     kind: str
     """Such as `convolution`, `reorder`."""
     implementation: str
-    """Such as `jit_dw:avx512_core`."""
+    """Such as `jit_dw:avx512_core`, or `jit:avx2:backward_data` of a gradient."""
     memory: str
     """Data types and layouts of its tensors."""
     shape: str
@@ -30,7 +30,9 @@ def parse_verbose(line: str) -> Primitive | None:
     cells = match[1].split(",") if match else []
     if len(cells) != _CELLS:
         return None
-    _, kind, implementation, _, memory, _, _, shape, milliseconds = cells
+    _, kind, implementation, prop_kind, memory, _, _, shape, milliseconds = cells
+    if prop_kind.startswith("backward"):
+        implementation += f":{prop_kind}"
     try:
         return Primitive(kind, implementation, memory, shape, float(milliseconds) / 1e3)
     except ValueError:  # of a version to come
