@@ -86,6 +86,11 @@ def supports_all(problem: ConvProblem) -> str | None:
     return None
 
 
+def supports_every_dtype(problem: ConvProblem, dtype: str) -> str | None:
+    """Return None: every dtype is supported."""
+    return None
+
+
 def matrix_unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not one matrix product over pixels."""
     if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
@@ -145,6 +150,13 @@ class Backend:
     """Supported device types, such as "cpu" and "cuda"; None: all."""
     dtypes: tuple[str, ...] | None = None
     """Supported dtypes, such as "float32"; None: all."""
+    dtype_unsupported: Callable[[ConvProblem, str], str | None] = supports_every_dtype
+    """Returns the reason why it does not compute a problem in a dtype on this machine, or None."""
+    float32_sums: bool = False
+    """Whether outputs in 16-bit dtypes are sums in float32, rounded once, and again with a bias.
+    If not, intermediate results are in the dtype, and larger errors are allowed."""
+    computes_in: str = ""
+    """Dtype that it computes in if that is not its input's, such as "bfloat16"."""
     family: str = BASIC
     """One of `FAMILIES`, selected by `--backend FAMILY`."""
     by_default: bool = True

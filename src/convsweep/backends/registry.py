@@ -155,6 +155,7 @@ def skip_reason(
         return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
     try:
         reason = missing_package(backend) or backend.unsupported(problem)
+        reason = reason or backend.dtype_unsupported(problem, dtype)
         reason = reason or _wrong_number(backend, problem)
     except Exception as error:  # of another package
         reason = f"cannot be asked about the problem: {error_line(error)}"

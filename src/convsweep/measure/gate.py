@@ -18,7 +18,7 @@ from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import allowed_error, check, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
@@ -154,7 +154,10 @@ def _prepare_and_check(
     device.synchronize()
     prepare_s = perf_counter() - started
     timed = _TimedConv(conv, group, backend.compile_s)
-    bound, known = backend.error_bound(case.problem), len(accepted)
+    problem, known = case.problem, len(accepted)
+    bound = allowed_error(
+        backend, backend.error_bound(problem), inputs.x.dtype, group.data.reference, problem.taps
+    )
     result = check(
         timed, case.problem, inputs, group.data.reference, bound,
         original=group.data.inputs, accepted=accepted,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Backend, Conv
 from convsweep.backends.tensor_layout import CONV_BY_RANK
-from convsweep.measure.inputs import Inputs
+from convsweep.measure.inputs import Inputs, torch_dtype
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.problem import ConvProblem
@@ -37,6 +37,11 @@ class Reference:
         """max|y|, the unit of relative errors."""
         low, high = self.y.aminmax()
         return max(-float(low), float(high))
+
+    @cached_property
+    def size(self) -> float:
+        """max(|conv(x, w)| + |bias|), the largest number that is rounded in the end."""
+        return max(self.largest, 0.0 if self.negated is None else float(self.negated.abs().max()))
 
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare all values of an output for x, or for -x, in chunks."""
@@ -64,8 +69,44 @@ class Reference:
 class Expected(Protocol):
     """Expected outputs: a `Reference`, or what a fast check needs."""
 
+    @property
+    def scale(self) -> float:
+        """max(conv(|x|, |w|) + |bias|)."""
+
+    @property
+    def size(self) -> float:
+        """max(|conv(x, w)| + |bias|)."""
+
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare an output for x, or for -x: `ok` or `mismatch`."""
+
+
+def allowed_error(
+    backend: Backend, bound: float, dtype: torch.dtype, expected: Expected, terms: int
+) -> float:
+    """Return the largest error of an output, in units of its eps * expected.scale.
+
+    It is `bound` in float32 and float64. In 16-bit dtypes it is `bound` for sums in float32, plus
+    roundings of results: half an eps of the output, and another half of the sum before a bias. A
+    backend that also rounds intermediate results gets `bound` eps for them, one that casts its
+    input and weight gets 2 more. These eps are relative to the largest output; if all outputs
+    cancel, to what n terms of one size and random sign add up to: scale / sqrt(n).
+
+    Args:
+        backend: what computes the output.
+        bound: largest error of the same sums if nothing else is rounded.
+        dtype: dtype of the output.
+        expected: what it should be.
+        terms: products that each number of it is the sum of.
+    """
+    inside = torch_dtype(backend.computes_in) if backend.computes_in else dtype
+    eps, wide = torch.finfo(inside).eps, torch.finfo(torch.float32).eps
+    if eps <= wide or not expected.scale:
+        return bound
+    roundings = (1 if backend.float32_sums else bound) + 2 * bool(backend.computes_in)
+    size = max(expected.size, expected.scale / math.sqrt(terms))
+    allowed = bound * wide * expected.scale + roundings * eps * size
+    return allowed / (torch.finfo(dtype).eps * expected.scale)
 
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
@@ -233,7 +274,7 @@ def _compare(
     y: Tensor, reference: Expected, bound: float, accepted: Accepted, *, negated: bool = False
 ) -> Outcome:
     """Compare an output for x, or for -x, with the reference, unless the same bits have passed."""
-    values = y.detach().cpu().contiguous().reshape(-1)
+    values = y.detach().cpu().contiguous().as_strided((y.numel(),), (1,))
     key = f"{negated} {hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()}"
     if key not in accepted:
         result = reference.compare(values, bound, negated)

@@ -196,9 +196,11 @@ def has_events(event: Callable[[], torch.Event]) -> bool:
 
 
 def use_full_precision() -> None:
-    """Turn off TF32 and cuDNN's autotuning."""
+    """Turn off TF32, sums in 16 bits and cuDNN's autotuning."""
     import torch
 
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False

@@ -31,5 +31,6 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="im2col",
     prepare=prepare,
+    float32_sums=True,
     source="Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks",
 )

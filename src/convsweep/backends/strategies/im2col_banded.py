@@ -64,6 +64,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="im2col_banded",
     prepare=prepare,
+    float32_sums=True,
     source="Chellapilla, Puri & Simard 2006; Goto & van de Geijn 2008",
     family="algorithms",
 )

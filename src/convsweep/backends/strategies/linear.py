@@ -26,5 +26,6 @@ BACKEND = Backend(
     name="linear",
     prepare=prepare,
     unsupported=matrix_unsupported,
+    float32_sums=True,
     source="torch.nn.functional.linear; Dive into Deep Learning, section 7.4.3",
 )

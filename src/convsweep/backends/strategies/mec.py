@@ -59,6 +59,7 @@ BACKEND = Backend(
     name="mec",
     prepare=prepare,
     unsupported=unsupported,
+    float32_sums=True,
     source="Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network",
     family="algorithms",
 )

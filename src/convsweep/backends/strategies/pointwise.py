@@ -20,5 +20,6 @@ BACKEND = Backend(
     name="pointwise",
     prepare=prepare,
     unsupported=matrix_unsupported,
+    float32_sums=True,
     source="Lin, Chen & Yan 2013, Network In Network; Dive into Deep Learning, section 7.4.3",
 )

@@ -17,6 +17,7 @@ BACKEND = Backend(
     name="torch_conv",
     prepare=prepare,
     error_bound=library_bound,
+    float32_sums=True,
     source="torch.nn.functional.conv1d, conv2d, conv3d",
     version=f"torch {version('torch')}",
     direct=False,

@@ -16,7 +16,7 @@ from convsweep import formatting
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import allowed_error, check, compute_reference
 from convsweep.models.optimize import layers
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import (
@@ -112,9 +112,12 @@ def _layer_error(
     problem = own.problem
     # The gate checks whether inputs and weights are written to: these are copies.
     inputs = Inputs(own.padded(x).clone(), layers.weights_of(copy.deepcopy(module)))
-    key, bound = key_of(inputs.x), list_backends()[name].error_bound(problem)
+    key, backend = key_of(inputs.x), list_backends()[name]
     try:
         expected = compute_reference(problem, inputs)
+        bound = allowed_error(
+            backend, backend.error_bound(problem), x.dtype, expected, problem.taps
+        )
         conv = layers.prepare(name, problem, inputs.weights, key)
         found = check(conv, problem, inputs, expected, bound)
     except Exception as error:
