@@ -14,7 +14,7 @@ from convsweep.analysis.estimates import Array
 from convsweep.units import fraction, named
 
 _KEYS = ("backend", "problem", "workload", "layer", "weight_kind", "device", "dtype",
-         "memory_format", "threads", "cache")  # fmt: skip
+         "memory_format", "threads", "cache", "direction", "block")  # fmt: skip
 _MOST_NAMES = 5
 
 

@@ -11,14 +11,18 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from convsweep.formatting import compact
+from convsweep.problems.case import CONV, FORWARD
 from convsweep.problems.problem import parse_size
 from convsweep.results.machines import machine_names
 from convsweep.results.schema import COUNT_COLUMNS
 
 # Columns that two cases must share, besides the problem, to be in one figure or mean.
 SETTING_COLUMNS = (
-    "device", "dtype", "memory_format", "threads", "cache", "driver", "environment_id",
+    "device", "dtype", "memory_format", "threads", "cache", "direction", "block", "driver",
+    "environment_id",
 )  # fmt: skip
+_USUAL = {"cache": "hot", "direction": FORWARD, "block": CONV}
+"""Values that are not named where all cases have them."""
 # Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
@@ -136,8 +140,7 @@ def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
         words[name] = words[name].map(lambda value, name=name: name_setting(name, value))
     words["environment_id"] = machine_names(frame, among)
     varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
-    if (among["cache"] == "cold").any():  # always named, because hot caches are the default
-        varied.add("cache")
+    varied |= {name for name, usual in _USUAL.items() if among[name].ne(usual).any()}
     parts = [word for name, word in words.items() if name in varied | {"device"}]
     return pd.Series(map(", ".join, zip(*parts, strict=True)), index=frame.index, dtype="str")
 

@@ -157,6 +157,9 @@ class Backend:
     If not, intermediate results are in the dtype, and larger errors are allowed."""
     computes_in: str = ""
     """Dtype that it computes in if that is not its input's, such as "bfloat16"."""
+    directions: tuple[str, ...] | None = None
+    """Supported directions; None: all, with gradients through autograd, or "forward" alone for
+    own kernels and engines."""
     family: str = BASIC
     """One of `FAMILIES`, selected by `--backend FAMILY`."""
     by_default: bool = True

@@ -18,9 +18,10 @@ from numbers import Integral, Real
 from types import ModuleType
 
 from convsweep import __version__
-from convsweep.backends.base import FAMILIES, Backend, Conv, Weights
+from convsweep.backends.base import BASIC, FAMILIES, Backend, Conv, Weights
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.formatting import error_line, one_line
+from convsweep.problems.case import CONV, DIRECTIONS, FORWARD
 from convsweep.problems.problem import ConvProblem
 
 ENTRY_POINT_GROUP = "convsweep.backends"
@@ -145,7 +146,14 @@ def _wrong_number(backend: Backend, problem: ConvProblem) -> str | None:
 
 
 def skip_reason(
-    backend: Backend, problem: ConvProblem, *, weight_kind: str, device: str, dtype: str
+    backend: Backend,
+    problem: ConvProblem,
+    *,
+    weight_kind: str,
+    device: str,
+    dtype: str,
+    direction: str = FORWARD,
+    block: str = CONV,
 ) -> str | None:
     """Return why the backend cannot run a case, or None."""
     device_type = device.partition(":")[0]
@@ -153,6 +161,12 @@ def skip_reason(
         return f"runs on {', '.join(backend.device_types)}, not on {device_type}"
     if backend.dtypes is not None and dtype not in backend.dtypes:
         return f"computes in {', '.join(backend.dtypes)}, not in {dtype}"
+    by_autograd = backend.family in (BASIC, "algorithms")
+    directions = backend.directions or (DIRECTIONS if by_autograd else (FORWARD,))
+    if direction not in directions:
+        return f"computes {', '.join(directions)}, not {direction}"
+    if block != CONV:
+        return "computes the convolution alone"
     try:
         reason = missing_package(backend) or backend.unsupported(problem)
         reason = reason or backend.dtype_unsupported(problem, dtype)

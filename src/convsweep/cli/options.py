@@ -101,6 +101,19 @@ sweep_options = _all_of(
         "hot (default): the input stays in the caches; cold: flush them before each call.",
         metavar="KIND",
     ),
+    several(
+        "--direction",
+        "directions",
+        "forward (default), backward_input, backward_weight, or training: all three in one step.",
+        metavar="KIND",
+    ),
+    several(
+        "--block",
+        "blocks",
+        "conv (default); conv_bn_act: with batch norm and ReLU; conv_bn_act_folded: the same with "
+        "batch norm folded into the weights.",
+        metavar="KIND",
+    ),
     value(
         "--allocator",
         "KIND",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
+from typing import cast
 
 import numpy as np
 
@@ -73,7 +74,8 @@ def explain(
 
     `earlier` is the result of another pass, whose problem for the fixed cost is taken again.
     """
-    case, conv, call_s = group.cases[index], validated.conv, validated.call_s
+    case, call_s = group.cases[index], validated.call_s
+    conv = cast(Conv, validated.conv)  # explained cases are forward passes
     here = _call(group, case, case.problem, group.inputs, conv, call_s)
     small = _small_call(group, case, here, earlier)
     rounds = max(_FEWEST_ROUNDS, min(_ROUNDS, int(_ROUNDS_S / (here.times * call_s))))

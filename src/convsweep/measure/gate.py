@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -12,16 +12,17 @@ from time import perf_counter
 import psutil
 from torch import Tensor
 
-from convsweep.backends.base import Backend, Conv
+from convsweep.backends.base import Backend
 from convsweep.backends.variants import find_backend
+from convsweep.measure.directions import DirectedConv, gradient_bounds, outputs_of
 from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
-from convsweep.measure.reference import allowed_error, check, compute_reference
+from convsweep.measure.reference import Result, allowed_error, check, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import Case
+from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
@@ -45,15 +46,17 @@ class BenchmarkGroup:
 class ValidatedCase:
     """Case whose backend passed the gate."""
 
-    conv: Conv
-    call: Callable[[], Tensor]
-    """Computes the output for the group's input."""
+    conv: Callable[[Tensor], Result]
+    call: Callable[[], Result]
+    """Computes the outputs for the group's input."""
+    start: Callable[[], None]
+    """Called after each change of the inputs."""
     call_s: float
     """Approximate seconds per call."""
     called_s: float
     """Seconds of the gate's calls without the first: they count as warm-up."""
-    bound: float
-    """Largest allowed error ratio."""
+    bound: float | Mapping[str, float]
+    """Largest allowed error ratio, or one per output."""
     outcome: Outcome
     accepted: Accepted
     """Comparisons with the outputs of this pass and of earlier ones."""
@@ -75,7 +78,9 @@ class _TimedConv:
     If the backend compiles, its first call may take `compile_s` longer.
     """
 
-    def __init__(self, conv: Conv, group: BenchmarkGroup, compile_s: float) -> None:
+    def __init__(
+        self, conv: Callable[[Tensor], Result], group: BenchmarkGroup, compile_s: float
+    ) -> None:
         self.conv, self.clock, self.compile_s = conv, group.device.clock, compile_s
         self.limit_s = group.settings.case_timeout_s
         self.needed = min_calls(group.settings.effort)
@@ -87,8 +92,8 @@ class _TimedConv:
         others = self.seconds[1:]
         return min(others) if self.compile_s and others else min(self._counted())
 
-    def __call__(self, x: Tensor) -> Tensor:
-        outputs: list[Tensor] = []
+    def __call__(self, x: Tensor) -> Result:
+        outputs: list[Result] = []
         self.seconds.append(self.clock(lambda: outputs.append(self.conv(x))))
         left = self.needed - len(self.seconds)
         if sum(self._counted()) + self.call_s * left > self.limit_s:
@@ -150,17 +155,26 @@ def _prepare_and_check(
     case, device, inputs = group.cases[index], group.device, group.inputs
     backend = find_backend(case.backend)
     started = perf_counter()
-    conv = backend.prepare(case.problem, inputs.weights)
+    start: Callable[[], None] = _nothing
+    bound: float | dict[str, float]
+    conv: Callable[[Tensor], Result]
+    reference, dtype = group.data.reference, inputs.x.dtype
+    if not isinstance(reference, dict):
+        conv = backend.prepare(case.problem, inputs.weights)
+        largest = backend.error_bound(case.problem)
+        bound = allowed_error(backend, largest, dtype, reference, case.problem.taps)
+    else:
+        conv = directed = DirectedConv(backend, case.problem, inputs, case.direction)
+        start = directed.start
+        names = outputs_of(case.direction, case.problem, backend.needs_factors)
+        bound = gradient_bounds(backend, case.problem, dtype, {n: reference[n] for n in names})
     device.synchronize()
     prepare_s = perf_counter() - started
     timed = _TimedConv(conv, group, backend.compile_s)
-    problem, known = case.problem, len(accepted)
-    bound = allowed_error(
-        backend, backend.error_bound(problem), inputs.x.dtype, group.data.reference, problem.taps
-    )
+    known = len(accepted)
     result = check(
-        timed, case.problem, inputs, group.data.reference, bound,
-        original=group.data.inputs, accepted=accepted,
+        timed, case.problem, inputs, reference, bound,
+        original=group.data.inputs, accepted=accepted, start=start,
     )  # fmt: skip
     if result.status != "ok":
         return result
@@ -176,13 +190,24 @@ def _prepare_and_check(
     )
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
     call = partial(conv, inputs.x)
-    return ValidatedCase(conv, call, timed.call_s, called_s, bound, outcome, accepted, other_bits)
+    return ValidatedCase(
+        conv, call, start, timed.call_s, called_s, bound, outcome, accepted, other_bits
+    )
+
+
+def _nothing() -> None:
+    """Do what is not timed in a forward pass."""
 
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     """Check a direct method on whole numbers, which must be exact; None if it passes."""
     largest = case.problem.taps * _LARGEST_PRODUCT
-    if not backend.direct or case.dtype not in ("float32", "float64") or largest >= _EXACT_BELOW:
+    if (
+        case.direction != FORWARD
+        or not backend.direct
+        or case.dtype not in ("float32", "float64")
+        or largest >= _EXACT_BELOW
+    ):
         return None
     problem = case.problem
     inputs = make_inputs(

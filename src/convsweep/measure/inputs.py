@@ -22,6 +22,7 @@ class Inputs:
 
     x: Tensor  # (N, C_in, *input_size)
     weights: Weights
+    grad: Tensor | None = None  # of the output: (N, C_out, *output_size); None: forward only
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -52,12 +53,14 @@ def draw_inputs(
     dtype: str = "float32",
     seed: int = 0,
     integers: bool = False,
+    gradient: bool = False,
 ) -> Inputs:
     """Return contiguous input and weights on the CPU.
 
     Values are normal, so that none is zero or denormal; weights are scaled so that outputs are
     about 1. With `integers` they are whole numbers from -2 to 2, so that every sum is exact. A
-    separable weight is the product of two factors, which the result contains too.
+    separable weight is the product of two factors, which the result contains too. With `gradient`
+    it also contains one of the output.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(problem.label.encode()) + seed)
 
@@ -80,7 +83,8 @@ def draw_inputs(
     else:
         dense = rounded(draw(problem.weight_shape, problem.taps))
     bias = rounded(draw((problem.out_channels,))) if problem.bias else None
-    return Inputs(x, Weights(dense, bias, factors))
+    grad = rounded(draw(problem.output_shape)) if gradient else None
+    return Inputs(x, Weights(dense, bias, factors), grad)
 
 
 def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "contiguous") -> Inputs:
@@ -95,7 +99,8 @@ def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "conti
     weights = drawn.weights
     bias = None if weights.bias is None else place(weights.bias)
     factors = weights.factors and (place(weights.factors[0]), place(weights.factors[1]))
-    return Inputs(place(drawn.x), Weights(place(weights.dense), bias, factors))
+    grad = None if drawn.grad is None else place(drawn.grad)
+    return Inputs(place(drawn.x), Weights(place(weights.dense), bias, factors), grad)
 
 
 def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:

@@ -79,7 +79,13 @@ def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
     if case.memory_format == "channels_last" and case.problem.rank == 1:
         return Outcome("skipped", "channels_last needs 2 or 3 spatial dimensions")
     reason = skip_reason(
-        backend, case.problem, weight_kind=case.weight_kind, device=case.device, dtype=case.dtype
+        backend,
+        case.problem,
+        weight_kind=case.weight_kind,
+        device=case.device,
+        dtype=case.dtype,
+        direction=case.direction,
+        block=case.block,
     )
     return Outcome("skipped", reason) if reason else None
 
@@ -129,10 +135,10 @@ def make_row(
         backend_version=backend.version or None,
         device_name=run.device_descriptions[case.device],
         driver=run.driver,
-        macs=problem.macs,
-        backend_macs=backend.macs(problem) if computes else None,
-        min_bytes=problem.min_bytes(itemsize),
-        backend_bytes=backend.min_bytes(problem, itemsize) if computes else None,
+        macs=case.products * problem.macs,
+        backend_macs=case.products * backend.macs(problem) if computes else None,
+        min_bytes=case.products * problem.min_bytes(itemsize),
+        backend_bytes=case.products * backend.min_bytes(problem, itemsize) if computes else None,
         backend_family=backend.family,
         node=node,
         **values | sizes,

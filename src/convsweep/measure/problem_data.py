@@ -6,16 +6,18 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
 
 from convsweep.backends.base import Weights
+from convsweep.measure.directions import compute_gradients
 from convsweep.measure.inputs import Inputs, draw_inputs
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
 from convsweep.measure.reference import Reference, compute_reference
-from convsweep.problems.case import Case
+from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.forkserver import FOLDER
 
@@ -25,12 +27,18 @@ class ProblemData:
     """Contiguous inputs on the CPU, and their full reference or the projected one."""
 
     inputs: Inputs
-    reference: Reference | Projection
+    reference: Reference | Projection | dict[str, Reference]
+    """Of the output; or of each output by its name, if the direction has gradients."""
 
 
 def compute(case: Case, fast_check: bool) -> ProblemData:
     """Draw the inputs of a case and compute their reference, projected if that is cheaper."""
-    inputs = draw_inputs(case.problem, weight_kind=case.weight_kind, dtype=case.dtype)
+    gradient = case.direction != FORWARD
+    inputs = draw_inputs(
+        case.problem, weight_kind=case.weight_kind, dtype=case.dtype, gradient=gradient
+    )
+    if gradient:
+        return ProblemData(inputs, compute_gradients(case.problem, inputs))
     projected = fast_check and is_cheap(case.problem, case.dtype)
     reference = project if projected else compute_reference
     return ProblemData(inputs, reference(case.problem, inputs))
@@ -42,8 +50,7 @@ def save(data: ProblemData) -> DataFile | None:
         return None
     inputs, reference = data.inputs, data.reference
     weights = (inputs.weights.dense, inputs.weights.bias, inputs.weights.factors)
-    kept = {field.name: getattr(reference, field.name) for field in fields(reference)}
-    values = (inputs.x, weights, {k: v for k, v in kept.items() if k not in ("problem", "inputs")})
+    values = (inputs.x, weights, inputs.grad, _fields(reference))
     path = Path(folder, f"{uuid4()}.pt")
     try:
         torch.save(values, path)
@@ -54,10 +61,19 @@ def save(data: ProblemData) -> DataFile | None:
         return None
 
 
+def _fields(reference: Reference | Projection | dict[str, Reference]) -> dict[str, Any]:
+    if isinstance(reference, dict):
+        return {name: _fields(one) for name, one in reference.items()}
+    names = [field.name for field in fields(reference)]
+    return {name: getattr(reference, name) for name in names if name not in ("problem", "inputs")}
+
+
 def load(file: DataFile, problem: ConvProblem) -> ProblemData:
     """Map the file of a problem into memory."""
-    x, weights, kept = torch.load(file.path, mmap=True, weights_only=True)
-    inputs = Inputs(x, Weights(*weights))
+    x, weights, grad, kept = torch.load(file.path, mmap=True, weights_only=True)
+    inputs = Inputs(x, Weights(*weights), grad)
+    if grad is not None:
+        return ProblemData(inputs, {name: Reference(**own) for name, own in kept.items()})
     if "sums" in kept:
         return ProblemData(inputs, Projection(problem, inputs, **kept))
     return ProblemData(inputs, Reference(**kept))

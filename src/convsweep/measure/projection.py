@@ -14,7 +14,7 @@ from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Reference, compute_reference, pad_input
-from convsweep.problems.problem import ConvProblem
+from convsweep.problems.problem import ConvProblem, Size
 
 _VECTORS = 10  # for each block of channels
 _BLOCK = 64  # in the sum of more channels, the rounding errors of right outputs exceed the bound
@@ -45,6 +45,11 @@ class Projection:
     expected: Tensor  # (N, C_out, len(pixels)), without bias
     bias: Tensor  # (C_out, 1)
     scale: float
+
+    @property
+    def shape(self) -> Size:
+        """Shape of the output."""
+        return self.problem.output_shape
 
     @cached_property
     def size(self) -> float:

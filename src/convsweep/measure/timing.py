@@ -145,7 +145,11 @@ class GroupTimer:
         is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
         times = _RECHECK_CALLS if is_often else 1
         reference, accepted = group.data.reference, validated.accepted
-        return recheck(validated.call, group.inputs, reference, validated.bound, times, accepted)
+        problem = group.cases[0].problem
+        return recheck(
+            validated.call, problem, group.inputs, reference, validated.bound, times, accepted,
+            validated.start,
+        )  # fmt: skip
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass, unless a call is long.

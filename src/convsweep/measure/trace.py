@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import profile, record_function
 
-from convsweep.backends.base import Conv, Implementation
+from convsweep.backends.base import Implementation
 from convsweep.formatting import error_line
 from convsweep.problems.onednn_log import Primitive, primitives_in
 from convsweep.system.devices import Device
@@ -64,7 +64,9 @@ class TracedCall(NamedTuple):
     allocation_s: float = 0.0
 
 
-def trace(conv: Conv, x: Tensor, call_s: float, device: Device) -> Implementation:
+def trace(
+    conv: Callable[[Tensor], object], x: Tensor, call_s: float, device: Device
+) -> Implementation:
     """Return what `conv(x)` runs; a function that tells it itself is asked instead."""
     try:
         if tell := getattr(conv, "implementation", None):

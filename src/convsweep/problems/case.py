@@ -16,6 +16,12 @@ DTYPES = tuple(ITEMSIZE)
 MEMORY_FORMATS = ("contiguous", "channels_last")
 WEIGHT_KINDS = ("separable", "dense")
 CACHES = ("hot", "cold")
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING = DIRECTIONS = (
+    "forward", "backward_input", "backward_weight", "training",
+)  # fmt: skip
+"""Forward pass; gradient of the input alone; of the weight and bias alone; all three of them."""
+CONV, CONV_BN_ACT, CONV_BN_ACT_FOLDED = BLOCKS = ("conv", "conv_bn_act", "conv_bn_act_folded")
+"""Convolution alone; with batch norm and ReLU; the same with the batch norm folded into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,8 @@ class Case:
     cache: str
     """`hot`: the input stays in the caches between calls; `cold`: the caches are flushed."""
     backend: str
+    direction: str = FORWARD
+    block: str = CONV
 
     def __hash__(self) -> int:
         """Return a hash of what mostly differs: one of all fields takes four times as long."""
@@ -41,6 +49,11 @@ class Case:
     def problem(self) -> ConvProblem:
         """The shape to compute."""
         return self.layer.problem
+
+    @property
+    def products(self) -> int:
+        """Number of products of the size of the forward pass: each has its MACs."""
+        return 3 if self.direction == TRAINING else 1
 
     @property
     def group(self) -> Case:
@@ -67,15 +80,25 @@ def cross(
     memory_formats: Sequence[str] = ("contiguous",),
     threads: Sequence[int] = (1,),
     caches: Sequence[str] = ("hot",),
+    directions: Sequence[str] = (FORWARD,),
+    blocks: Sequence[str] = (CONV,),
     weight_kind: str = "separable",
 ) -> list[Case]:
     """Return every combination; the backends of one problem and setting are neighbours.
 
     A layer that no separable layer can replace gets dense weights, whatever `weight_kind` is.
     """
-    settings = list(itertools.product(devices, dtypes, memory_formats, threads, caches, backends))
+    settings = itertools.product(devices, dtypes, memory_formats, threads, caches)
+    every = list(itertools.product(settings, directions, blocks, backends))
     return [
-        Case(layer, weight_kind if is_replaceable(layer.problem) else "dense", *setting)
+        Case(
+            layer,
+            weight_kind if is_replaceable(layer.problem) else "dense",
+            *setting,
+            backend,
+            direction,
+            block,
+        )
         for layer in layers
-        for setting in settings
+        for setting, direction, block, backend in every
     ]

@@ -23,7 +23,7 @@ from convsweep.results.store import RunFolder
 PYTEST_BENCHMARK = "5.1.0"
 """Version of pytest-benchmark whose JSON format is written."""
 _GROUP = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "dtype",
-          "memory_format", "threads", "cache", "driver")  # fmt: skip
+          "memory_format", "threads", "cache", "direction", "block", "driver")  # fmt: skip
 _EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup_ci_low",
           "speedup_ci_high", "verdict", "sample_flags", "implementation", "reorders", "kernel_s",
           "reorder_s")  # fmt: skip

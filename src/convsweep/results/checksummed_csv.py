@@ -61,11 +61,11 @@ class ChecksummedCsv:
     """
 
     def __init__(
-        self, file: BinaryIO, columns: Sequence[str], version: int, later: int = 0
+        self, file: BinaryIO, columns: Sequence[str], version: int, later: Sequence[str] = ()
     ) -> None:
         """Read the header.
 
-        Files without some of the last `later` columns are older; these cells are then empty.
+        Files without some of the last columns are older; `later` has the cells that they get.
 
         Raises:
             ValueError: there is no header, or not that of these columns and this schema version.
@@ -79,9 +79,9 @@ class ChecksummedCsv:
         if header is None:
             raise ValueError("it has no whole header line")
         header = header.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
-        for missing in range(later + 1):
+        for missing in range(len(later) + 1):
             if header == header_line(columns[: len(columns) - missing]):
-                self._missing = missing
+                self._missing = later[len(later) - missing :]
                 return
         raise ValueError(self._header_error(_cells(header, 1)))
 
@@ -98,10 +98,10 @@ class ChecksummedCsv:
                 self._require_version(_cells(line, number))
                 raise ValueError(f"line {number} was changed or damaged: its checksum differs")
             cells = _cells(text, number)
-            if len(cells) != (expected := len(self._columns) - self._missing):
+            if len(cells) != (expected := len(self._columns) - len(self._missing)):
                 raise ValueError(f"line {number} has {len(cells)} cells, not {expected}")
             self._require_version(cells)
-            yield CsvLine(number, [*cells, *[""] * self._missing], self.end)
+            yield CsvLine(number, [*cells, *self._missing], self.end)
             number = self._number
 
     def _next(self) -> bytes | None:

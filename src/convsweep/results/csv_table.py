@@ -106,7 +106,7 @@ class CsvTable(Generic[RowT]):
     check: Callable[[DataFrame], None] = lambda frame: None
     """Raises `ValueError` if a loaded table can't come from a run."""
     later: int = 0
-    """Number of last columns that older files of this version lack."""
+    """Number of last columns that older files of this version lack; there they have defaults."""
     complete_rows: Callable[[DataFrame], int] = len
     """Returns how many rows a resumed run keeps; the others are measured again."""
 
@@ -168,7 +168,9 @@ class CsvTable(Generic[RowT]):
         texts: dict[str, str] = {}
         parts: list[dict[str, Series[Any]]] = []
         with open_checked(path, self.kind, self.largest_file) as file:
-            lines = ChecksummedCsv(file, self.names, self.version, later)
+            absent = [one.default for one in fields(self.row_class)[-later:]] if later else []  # type: ignore[arg-type]
+            cells = ["" if value is None else str(value) for value in absent]
+            lines = ChecksummedCsv(file, self.names, self.version, cells)
             rows, ends = iter(lines), array("q", [lines.end])
             while (batch := list(islice(rows, _AT_ONCE))) or not parts:
                 parts.append(self._parse(batch, texts))

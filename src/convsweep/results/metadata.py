@@ -64,7 +64,8 @@ _KEYS_BY_TYPE: Mapping[Any, str] = {
     float: "margin",
     list[int]: "request.threads",
     list[str]: "warnings resumed_by request.backends request.devices request.dtypes "
-    "request.memory_formats request.caches request.weight_kinds",
+    "request.memory_formats request.caches request.directions request.blocks "
+    "request.weight_kinds",
     list[dict[str, Any]]: "merged task_losses",
     dict[str, Any]: "machine processor settings request request.datasets request.epochs model ray",
     dict[str, str | None]: "versions devices variables counters",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from convsweep.problems.case import BLOCKS, CONV, DIRECTIONS, FORWARD
 from convsweep.results.csv_table import CsvTable, columns_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Row:
     instructions_per_call: float | None = None  # Instructions in user mode
     cache_misses_per_call: float | None = None  # Misses of the last cache in user mode
     energy_j_per_call: float | None = None  # Joules of all processor packages, by RAPL
+    direction: str = FORWARD  # What is computed: one of `DIRECTIONS`
+    block: str = CONV  # What surrounds the convolution: one of `BLOCKS`
 
 
 def _require_consistent(frame: DataFrame) -> None:
@@ -117,9 +120,9 @@ def _require_consistent(frame: DataFrame) -> None:
 
 
 COLUMNS = tuple(column.name for column in columns_of(Row))
-COUNT_COLUMNS = COLUMNS[COLUMNS.index("cycles_per_call") :]
+COUNT_COLUMNS = COLUMNS[COLUMNS.index("cycles_per_call") : COLUMNS.index("direction")]
 """Counts of the hardware, empty where they cannot be read."""
-TRACE_COLUMNS = COLUMNS[COLUMNS.index("implementation") : -len(COUNT_COLUMNS)]
+TRACE_COLUMNS = COLUMNS[COLUMNS.index("implementation") : COLUMNS.index("cycles_per_call")]
 """What a call ran, found once per run."""
 MEASUREMENTS_TABLE = CsvTable(
     Row,
@@ -127,22 +130,28 @@ MEASUREMENTS_TABLE = CsvTable(
     kind="a measurements file",
     version=SCHEMA_VERSION,
     largest_file=134_217_728,
-    allowed={"status": STATUSES},
+    allowed={"status": STATUSES, "direction": DIRECTIONS, "block": BLOCKS},
     limits={
         **dict.fromkeys(("max_abs_err", "error_ratio", "relative_err"), (0, math.inf)),
         **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
     },
     check=_require_consistent,
-    later=len(TRACE_COLUMNS + COUNT_COLUMNS),
+    later=len(COLUMNS) - COLUMNS.index("implementation"),
 )
-CASE_COLUMNS = COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")]
+CASE_COLUMNS = (
+    *COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")],
+    "direction",
+    "block",
+)
 """Columns that identify a case; those of two rows of one case are equal."""
 PROBLEM_COLUMNS = tuple(
     name for name in CASE_COLUMNS if name not in ("backend", "backend_version", "device_name")
 )
 """Columns that must be equal for two times to be divided by each other."""
 BATCH_SIZE = "batch_size"
-SETTING_AXES = ("device", "dtype", "memory_format", "threads", "cache", BATCH_SIZE)
+SETTING_AXES = (
+    "device", "dtype", "memory_format", "threads", "cache", "direction", "block", BATCH_SIZE,
+)  # fmt: skip
 """Columns in which siblings differ: the same layer in several settings, or several batch sizes."""
 SIBLING_COLUMNS = tuple(name for name in PROBLEM_COLUMNS if name not in ("problem", *SETTING_AXES))
 """Columns that are equal for siblings."""
@@ -155,10 +164,10 @@ _LABEL = {
 }  # fmt: skip
 """Parts of the label of a problem, and the columns that repeat them."""
 _FUNCTION_OF = {
-    "macs": ["problem"],
-    "min_bytes": ["problem", "dtype"],
-    "backend_macs": ["problem", "backend"],
-    "backend_bytes": ["problem", "backend", "dtype"],
+    "macs": ["problem", "direction"],
+    "min_bytes": ["problem", "dtype", "direction"],
+    "backend_macs": ["problem", "backend", "direction"],
+    "backend_bytes": ["problem", "backend", "dtype", "direction"],
     "backend_family": ["backend"],
 }
 """Columns whose values follow from other columns."""

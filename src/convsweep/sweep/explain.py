@@ -11,7 +11,7 @@ from convsweep.analysis.call_parts import divide
 from convsweep.measure.messages import CallParts, Explain, Message, Reply, Setup, Validate
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import Case
+from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import CallPartRow
 from convsweep.sweep.effort import memory_limit, worker_settings
@@ -49,8 +49,13 @@ def one_problem(options: Options, layers: Sequence[Layer] | None, name: str | No
     """
     passes = PASSES if options.passes is None else options.passes
     options = replace(options, passes=passes, ceilings=False)
-    if {*options.caches} - {"hot"}:
-        raise ValueError(f"--cache {options.caches[0]!r}: explain measures hot caches only")
+    for option, given, allowed in (
+        ("cache", options.caches, "hot"),
+        ("direction", options.directions, FORWARD),
+        ("block", options.blocks, CONV),
+    ):
+        if other := [value for value in given if value != allowed]:
+            raise ValueError(f"--{option} {other[0]!r}: explain measures {allowed} only")
     if layers is None:
         layers = [case.layer for case in read_request(options).cases]
     names = ", ".join(dict.fromkeys(filter(None, (one.name for one in layers))))

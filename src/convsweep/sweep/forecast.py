@@ -29,13 +29,14 @@ _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 _SHORTEST_CALL_S = 1e-3  # shorter calls are mostly overhead
 
-CaseFamily = tuple[str, str, Size, str, str, str, int]
+CaseFamily = tuple[str, str, Size, str, str, str, int, str, str]
 """Everything but channels and sizes; times within a family grow with the MACs."""
 
 
 def nominal_call_s(case: Case, backend: Backend) -> float:
     """Return the approximate seconds of one call, at the nominal rate of a CPU core."""
-    return _CALL_OVERHEAD_S + backend.macs(case.problem) / max(backend.nominal_macs_per_s, 1.0)
+    macs = case.products * backend.macs(case.problem)
+    return _CALL_OVERHEAD_S + macs / max(backend.nominal_macs_per_s, 1.0)
 
 
 def references_s(cases: Iterable[Case]) -> float:
@@ -100,7 +101,7 @@ def family(case: Case) -> CaseFamily:
     """Return the family of a case."""
     problem = case.problem
     kind = "depthwise" if problem.is_depthwise else "dense" if problem.groups == 1 else "grouped"
-    how = (case.device, case.dtype, case.memory_format, case.threads)
+    how = (case.device, case.dtype, case.memory_format, case.threads, case.direction, case.block)
     return case.backend, kind, problem.kernel_size, *how
 
 

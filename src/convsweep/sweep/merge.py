@@ -23,7 +23,9 @@ from convsweep.sweep.run_writer import write_summary
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_UNIONS = ("dtypes", "memory_formats", "threads", "caches", "weight_kinds")
+_UNIONS = (
+    "dtypes", "memory_formats", "threads", "caches", "directions", "blocks", "weight_kinds",
+)  # fmt: skip
 """Lists in the request of which the merged run has the union."""
 
 

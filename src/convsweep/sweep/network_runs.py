@@ -11,7 +11,7 @@ from time import monotonic
 from convsweep.measure.messages import Describe, NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo, utc_now
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import Case
+from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.problems.workloads import IMAGE, NETWORKS
 from convsweep.results.csv_table import TableWriter
@@ -58,7 +58,7 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
     found: dict[Network, Case] = {}
     for case in cases:
         name = case.layer.workload
-        if name is not None and name in NETWORKS:
+        if name in NETWORKS and (case.direction, case.block) == (FORWARD, CONV):
             how = (case.device, case.dtype, case.memory_format, case.threads)
             found.setdefault(Network(name, name, (IMAGE,), *how), case)
     return [network for network, first in found.items() if own is None or first in own]

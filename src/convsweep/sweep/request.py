@@ -18,7 +18,18 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.axes import parse_axis, span
-from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS, WEIGHT_KINDS, Case, cross
+from convsweep.problems.case import (
+    BLOCKS,
+    CACHES,
+    CONV,
+    DIRECTIONS,
+    DTYPES,
+    FORWARD,
+    MEMORY_FORMATS,
+    WEIGHT_KINDS,
+    Case,
+    cross,
+)
 from convsweep.problems.grids import GRIDS, Grid
 from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.results.schema import BASELINE, MARGIN
@@ -60,6 +71,8 @@ class Options:
     memory_formats: Sequence[str] = ()
     threads: Sequence[int] = ()
     caches: Sequence[str] = ()
+    directions: Sequence[str] = ()
+    blocks: Sequence[str] = ()
     weight_kind: str = "separable"
     passes: int | None = None
     budget: str | None = None
@@ -156,6 +169,8 @@ class Request:
             "memory_formats": sorted({case.memory_format for case in self.cases}),
             "threads": sorted({case.threads for case in self.cases}),
             "caches": sorted({case.cache for case in self.cases}),
+            "directions": sorted({case.direction for case in self.cases}),
+            "blocks": sorted({case.block for case in self.cases}),
             "weight_kinds": sorted({case.weight_kind for case in self.cases}),
             "case_hash": _digest(self.cases),
             "passes": self.passes,
@@ -199,6 +214,8 @@ def read_request(
         ),
         threads=check_threads(options.threads, hardware.cores),
         caches=choose_each("cache", options.caches or ("hot",), CACHES),
+        directions=choose_each("direction", options.directions or (FORWARD,), DIRECTIONS),
+        blocks=choose_each("block", options.blocks or (CONV,), BLOCKS),
         weight_kind=choose_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
     devices = {name: hardware.find_device(name) for name in device_names}

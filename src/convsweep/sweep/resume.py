@@ -98,7 +98,7 @@ def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int,
     for row in MEASUREMENTS_TABLE.rows_of(rows):
         layer = Layer(problems[row.problem], row.workload, row.layer, row.layer_count, row.role)
         how = (row.device, row.dtype, row.memory_format, row.threads, row.cache)
-        case = Case(layer, row.weight_kind, *how, backend=row.backend)
+        case = Case(layer, row.weight_kind, *how, row.backend, row.direction, row.block)
         if case not in requested and row.role != CASE:
             continue  # a shorter budget leaves out the roofline and separable parts
         if case not in requested:

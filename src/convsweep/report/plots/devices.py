@@ -19,7 +19,7 @@ from convsweep.report.plots.axes import (
 from convsweep.report.plots.style import Picture, legend, looks, most_wins, new_figure, sentence
 
 MOST_PROBLEMS = 16
-_SHARED = ["dtype", "memory_format", "driver", "environment_id"]
+_SHARED = ["dtype", "memory_format", "direction", "block", "driver", "environment_id"]
 
 
 def draw(run: Run) -> list[Picture]:
