@@ -20,6 +20,7 @@ LEVEL = {name: i for i, group in enumerate(ORDER.split(" < ")) for name in group
 TORCH_FREE = ("formatting", "units", "results", "analysis", "report")
 CONTRACT = (
     "backends.base",
+    "backends.blocks",
     "backends.steps",
     "backends.tensor_layout",
     "backends.winograd_transforms",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from convsweep.problems.problem import ConvProblem
 
@@ -25,6 +25,15 @@ Conv: TypeAlias = "Callable[[Tensor], Tensor]"
 its input unchanged."""
 
 
+class BatchNorm(NamedTuple):
+    """Parameters and running statistics of a batch norm, each (C,)."""
+
+    gamma: Tensor
+    beta: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
 @dataclass(frozen=True)
 class Weights:
     """Parameters of one layer, on its device and in its dtype."""
@@ -34,6 +43,20 @@ class Weights:
     factors: tuple[Tensor, Tensor] | None = None
     # depthwise (C_in, 1, *kernel_size) and pointwise (C_out, C_in, 1, ...), where
     # dense[o, c] = pointwise[o, c] * depthwise[c]
+    norm: BatchNorm | None = None  # of a block, after the dense convolution
+    factor_norms: tuple[BatchNorm, BatchNorm] | None = None  # after depthwise, after pointwise
+
+
+class GraphLayer(NamedTuple):
+    """One convolution of a graph, with its parameters and what follows it."""
+
+    problem: ConvProblem
+    weight: Tensor  # (C_out, C_in / groups, *kernel_size)
+    bias: Tensor | None  # (C_out,)
+    norm: BatchNorm | None = None
+    relu: bool = False
+    training: bool = False
+    """Whether the norm takes the statistics of the batch and updates its running ones."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +183,9 @@ class Backend:
     directions: tuple[str, ...] | None = None
     """Supported directions; None: all, with gradients through autograd, or "forward" alone for
     own kernels and engines."""
+    prepare_block: Callable[[Sequence[GraphLayer]], Conv] | None = None
+    """Returns the function to time for the layers of a block; None: `prepare` for its convolution,
+    then PyTorch's batch norm and ReLU."""
     family: str = BASIC
     """One of `FAMILIES`, selected by `--backend FAMILY`."""
     by_default: bool = True

@@ -4,43 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from convsweep.backends.base import (
     Backend,
     Conv,
-    Tensor,
-    Weights,
+    GraphLayer,
     factored_sum_bound,
     library_bound,
     supports_all,
 )
+from convsweep.backends.blocks import separable_graph
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
-    depthwise_part,
     not_separable_reason,
-    pointwise_part,
     separable_macs,
     separable_min_bytes,
 )
-
-
-class GraphLayer(NamedTuple):
-    """One convolution of a graph, with its parameters."""
-
-    problem: ConvProblem
-    weight: Tensor  # (C_out, C_in / groups, *kernel_size)
-    bias: Tensor | None  # (C_out,)
-
-
-def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
-    """Return the depthwise convolution, then the 1x1 convolution with the bias."""
-    assert weights.factors is not None
-    depthwise, pointwise = weights.factors
-    return [
-        GraphLayer(depthwise_part(problem), depthwise, None),
-        GraphLayer(pointwise_part(problem), pointwise, weights.bias),
-    ]
 
 
 def dense_and_separable(
@@ -67,6 +46,7 @@ def dense_and_separable(
         source=sources[0],
         version=version,
         direct=False,
+        prepare_block=convolution,
         device_types=("cpu",),
         dtypes=("float32",),
         family="engines",

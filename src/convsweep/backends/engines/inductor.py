@@ -10,13 +10,15 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convsweep.backends.base import Conv, Weights
+from convsweep.backends.base import Conv, GraphLayer, Weights
+from convsweep.backends.blocks import activation
 from convsweep.backends.engines.adapters import example, for_each_layout
 from convsweep.backends.tensor_layout import CONV_BY_RANK, is_channels_last
 from convsweep.problems.problem import ConvProblem
@@ -40,16 +42,22 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
 
     Weights are frozen into the graph, so that no call reorders them.
     """
-    make = partial(_compiled, problem, weights)
-    return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
+    return block([GraphLayer(problem, weights.dense, weights.bias)])
 
 
-def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv:
+def block(layers: Sequence[GraphLayer]) -> Conv:
+    """Compile a layer with its batch norm and ReLU."""
+    (layer,) = layers
+    make = partial(_compiled, layer)
+    return for_each_layout(make, is_channels_last(layer.weight), layer.problem.input_shape)
+
+
+def _compiled(layer: GraphLayer, channels_last: bool) -> Conv:
     use_for_compilers()
     import torch._inductor as inductor
 
-    graph = torch.fx.symbolic_trace(_Layer(problem, weights).eval())
-    zeros = example(problem, channels_last)
+    graph = torch.fx.symbolic_trace(_Layer(layer).eval())
+    zeros = example(layer.problem, channels_last)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it uses deprecated parts of torch
         run: Any = inductor.compile(graph, [zeros], options=_OPTIONS)
@@ -63,18 +71,17 @@ def _compiled(problem: ConvProblem, weights: Weights, channels_last: bool) -> Co
 
 
 class _Layer(nn.Module):
-    """Module that computes the convolution."""
+    """Module that computes the layer."""
 
-    def __init__(self, problem: ConvProblem, weights: Weights) -> None:
+    def __init__(self, layer: GraphLayer) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weights.dense, requires_grad=False)
-        self.bias = (
-            None if weights.bias is None else nn.Parameter(weights.bias, requires_grad=False)
-        )
-        self.problem = problem
+        self.weight = nn.Parameter(layer.weight, requires_grad=False)
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias, requires_grad=False)
+        self.problem, self.activation = layer.problem, activation(layer)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Compute (N, C_in, *input_size) -> (N, C_out, *output_size)."""
         problem = self.problem
         geometry = (problem.stride, problem.padding, problem.dilation, problem.groups)
-        return (CONV_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry),)
+        y = CONV_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry)
+        return (self.activation(y),)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv, Implementation, tells
+from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
+from convsweep.backends.blocks import layer_by_layer
 from convsweep.backends.engines.adapters import for_contiguous
-from convsweep.backends.engines.graph import GraphLayer
 from convsweep.problems.problem import ConvProblem
 
 _MAGIC = 7767517
@@ -40,6 +40,13 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
     """Load the layers as one network, with PyTorch's current thread count."""
     import ncnn
 
+    if any(layer.norm for layer in layers):
+        return layer_by_layer(
+            lambda problem, weights: convolution(
+                [GraphLayer(problem, weights.dense, weights.bias)]
+            ),
+            layers,
+        )
     network = _load(layers)
     problem = layers[0].problem
     aligned = math.prod(problem.input_size) % _ALIGNED == 0
@@ -101,7 +108,7 @@ def _param_line(layer: GraphLayer, index: int) -> str:
         f"{kind} conv{index} 1 1 blob{index} blob{index + 1} 0={problem.out_channels}"
         f" 1={width} 11={height} 2={dilation_w} 12={dilation_h} 3={stride_w} 13={stride_h}"
         f" 4={left} 14={top}"
-        f" 5={has_bias} 6={weights} 7={problem.groups}"
+        f" 5={has_bias} 6={weights} 7={problem.groups} 9={int(layer.relu)}"
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, GraphLayer
+from convsweep.backends.blocks import activation
 from convsweep.backends.engines.adapters import for_each_layout
-from convsweep.backends.engines.graph import GraphLayer
 from convsweep.backends.steps import step
 from convsweep.backends.tensor_layout import from_pixels, is_channels_last
 from convsweep.problems.problem import ConvProblem
@@ -23,7 +23,10 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
-    """Return a function that runs one layer, or a depthwise and a pointwise one."""
+    """Return a function that runs one layer, or a depthwise and a pointwise one.
+
+    ReLU is part of a convolution's primitive, unless a batch norm is between them.
+    """
     convs = [_convolution(layer) for layer in layers]
     if len(convs) == 1:
         return convs[0]
@@ -46,7 +49,8 @@ def _convolution(layer: GraphLayer) -> Conv:
 
     _, size, _ = _as_image(layer)
     conv = for_each_layout(make, is_channels_last(layer.weight), tuple(size))
-    return (lambda x: conv(x.unsqueeze(2)).squeeze(2)) if flat else conv
+    after = activation(layer) if layer.norm else lambda y: y
+    return (lambda x: after(conv(x.unsqueeze(2)).squeeze(2))) if flat else lambda x: after(conv(x))
 
 
 def _prefers_blocks(layer: GraphLayer) -> bool:
@@ -55,11 +59,16 @@ def _prefers_blocks(layer: GraphLayer) -> bool:
     return problem.rank < 3 and (problem.groups > 1 or large)
 
 
+def _attached(layer: GraphLayer) -> str:
+    """Return the operation that the convolution's primitive applies to its sums."""
+    return "relu" if layer.relu and not layer.norm else "none"
+
+
 def _in_blocks(layer: GraphLayer) -> Conv:
     operators = torch.ops.mkldnn_prepacked
     weight, size, (stride, padding, dilation) = _as_image(layer)
     packed = operators.conv2d_prepack(
-        weight, layer.bias, stride, padding, dilation, layer.problem.groups, size, "none"
+        weight, layer.bias, stride, padding, dilation, layer.problem.groups, size, _attached(layer)
     )
     run = operators.conv2d_run.default
 
@@ -74,10 +83,10 @@ def _in_rows(layer: GraphLayer, channels_last: bool) -> Conv:
     operators, groups, bias = torch.ops.mkldnn, layer.problem.groups, layer.bias
     weight, size, (stride, padding, dilation) = _as_image(layer)
     packed = operators._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
-    run = operators._convolution_pointwise.default
+    run, relu = operators._convolution_pointwise.default, _attached(layer)
 
     def conv(x: Tensor) -> Tensor:
-        y: Tensor = run(x, packed, bias, padding, stride, dilation, groups, "none", [], "")
+        y: Tensor = run(x, packed, bias, padding, stride, dilation, groups, relu, [], "")
         return y if channels_last else from_pixels(y.movedim(1, -1), like=x)
 
     return conv

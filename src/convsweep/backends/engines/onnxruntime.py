@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv, Implementation, tells
+from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
+from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_contiguous
-from convsweep.backends.engines.graph import GraphLayer
 
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
@@ -85,23 +85,33 @@ def _profiled(layers: Sequence[GraphLayer], threads: int, x: Tensor) -> Implemen
 def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
     from onnx import TensorProto, helper, numpy_helper
 
-    names = [*(f"x{index}" for index in range(len(layers))), "y"]
-    nodes, constants = [], []
-    for index, (problem, weight, bias) in enumerate(layers):
-        parts = {f"w{index}": weight} | ({} if bias is None else {f"b{index}": bias})
-        constants += [numpy_helper.from_array(t.contiguous().numpy(), n) for n, t in parts.items()]
-        nodes.append(
-            helper.make_node(
-                "Conv",
-                [names[index], *parts],
-                [names[index + 1]],
-                kernel_shape=problem.kernel_size,
-                strides=problem.stride,
-                pads=problem.padding * 2,  # before and after
-                dilations=problem.dilation,
-                group=problem.groups,
-            )
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def add(operator: str, *tensors: Tensor | None, **attributes: Any) -> None:
+        parts = {f"{operator}{len(nodes)}_{n}": t for n, t in enumerate(tensors) if t is not None}
+        constants.extend(
+            numpy_helper.from_array(t.contiguous().numpy(), n) for n, t in parts.items()
         )
+        ends = [f"x{len(nodes)}", *parts], [f"x{len(nodes) + 1}"]
+        nodes.append(helper.make_node(operator, *ends, **attributes))
+
+    for problem, weight, bias, norm, relu, _ in layers:
+        add(
+            "Conv",
+            weight,
+            bias,
+            kernel_shape=problem.kernel_size,
+            strides=problem.stride,
+            pads=problem.padding * 2,  # before and after
+            dilations=problem.dilation,
+            group=problem.groups,
+        )
+        if norm:
+            add("BatchNormalization", *norm, epsilon=EPS)
+        if relu:
+            add("Relu")
+    nodes[-1].output[0] = "y"
     ends = {"x0": layers[0].problem.input_shape, "y": layers[-1].problem.output_shape}
     inputs, outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

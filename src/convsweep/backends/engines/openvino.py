@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv, Implementation, tells
+from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
+from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_each_layout
-from convsweep.backends.engines.graph import GraphLayer
 from convsweep.backends.tensor_layout import is_channels_last
 
 _NO_WORK = ("Input", "Const", "Output", "Reshape")  # layers that share memory
@@ -127,16 +127,18 @@ def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
 
 def _node(layer: GraphLayer, node: Any) -> Any:
     opset13 = _openvino().opset13
-    problem, weight, bias = layer
+    problem, weight, bias, norm, relu, _ = layer
     geometry = (problem.stride, problem.padding, problem.padding, problem.dilation)
     if problem.groups == 1:
         node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, geometry))
     else:
         grouped = weight.contiguous().view(problem.groups, -1, *weight.shape[1:])
         node = opset13.group_convolution(node, grouped.numpy(), *map(list, geometry))
-    if bias is None:
-        return node
-    return opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
+    if bias is not None:
+        node = opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
+    if norm:
+        node = opset13.batch_norm_inference(node, *(values.numpy() for values in norm), EPS)
+    return opset13.relu(node) if relu else node
 
 
 def _shape_in(shape: Sequence[int], channels_last: bool) -> list[int]:

@@ -19,6 +19,7 @@ from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
     VECTOR_BYTES,
+    clipped,
     load,
     load_float,
     store,
@@ -34,6 +35,13 @@ def clear_vectors(address: int, count: int) -> None:
     """Write zeros to `count` vectors."""
     for i in range(count):
         store(address + i * VECTOR_BYTES, zeros())
+
+
+@inlined
+def clip_vectors(address: int, step: int, count: int) -> None:
+    """Replace negative numbers by zeros in `count` vectors, `step` bytes apart."""
+    for i in range(count):
+        store(address + i * step, clipped(load(address + i * step)))
 
 
 @inlined

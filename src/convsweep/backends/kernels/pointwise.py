@@ -18,6 +18,7 @@ from convsweep.backends.kernels.compiling import inlined, parallel_kernel, threa
 from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     block_from_planes,
+    clip_vectors,
     empty_output,
     planes_from_rows,
     rows_from_rows,
@@ -37,6 +38,7 @@ MAX_PIXELS = 384  # per band, so that a panel of its outputs fits into the first
 def panels(
     a: int, a_row: int, a_block: int, pixels: int, channels: int, weights: int, start: int,
     first: int, last: int, out_channels: int, tile: int, y: int, y_step: int, planes: bool,
+    relu: bool,
 ) -> None:  # fmt: skip
     """Compute panels `first` to `last` of the output for a run of pixels, and write them to y.
 
@@ -55,6 +57,9 @@ def panels(
             a, a_row, a_block, pixels, b, PANEL_BYTES, channels,
             sums, 0, VECTOR_BYTES, out, out_row, VECTOR_BYTES,
         )  # fmt: skip
+        if relu:
+            clip_vectors(out, out_row, pixels)
+            clip_vectors(out + VECTOR_BYTES, out_row, pixels)
         if planes:
             count = min(PANEL, out_channels)
             planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
@@ -96,7 +101,7 @@ def _multiply(
             panels(
                 a, a_row, a_block, run, channels, weights, start,
                 share * count // shares, (share + 1) * count // shares, out_channels,
-                tile, target, step, planes,
+                tile, target, step, planes, False,
             )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ padding, to `[row][column][LANES]`. The depthwise output is `[C_in / LANES][pixe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,12 +16,18 @@ import torch
 from numba import prange, types
 from torch import Tensor
 
-from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels import buffers
+from convsweep.backends.base import Conv, GraphLayer, Weights
+from convsweep.backends.blocks import layer_by_layer, separable_graph
+from convsweep.backends.kernels import buffers, depthwise, pointwise
 from convsweep.backends.kernels.bands import BAND_FLOATS, BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.depthwise_tile import run
-from convsweep.backends.kernels.layouts import block_from_planes, block_from_rows, clear_vectors
+from convsweep.backends.kernels.layouts import (
+    block_from_planes,
+    block_from_rows,
+    clear_vectors,
+    clip_vectors,
+)
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start, panels
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import (
@@ -39,10 +47,11 @@ class SeparableMemory(NamedTuple):
     """Addresses of machine code, tensors and scratch."""
 
     tiles: int  # the machine code of `depthwise_rows`
+    relu: bool  # after both parts
     x: int
     depthwise: int
     offsets: int
-    none: int
+    depthwise_start: int
     pointwise: int
     start: int
     y: int
@@ -138,10 +147,13 @@ def _depthwise_band(
     for channel in range(0, p.channels, LANES):
         _fill(p, x, channel, top, needed, padded, narrow)
         weights = m.depthwise + channel * lines * p.taps * FLOAT_BYTES
+        start, between = m.depthwise_start + channel * FLOAT_BYTES, rows * p.out_width
+        y = band + channel * between * FLOAT_BYTES
         _depthwise_rows(
-            m.tiles, padded, row_step, m.offsets, lines, weights, m.none,
-            band + channel * rows * p.out_width * FLOAT_BYTES, rows, p.out_width,
-        )  # fmt: skip
+            m.tiles, padded, row_step, m.offsets, lines, weights, start, y, rows, p.out_width
+        )
+        if m.relu:
+            clip_vectors(y, VECTOR_BYTES, between)
 
 
 @inlined
@@ -168,7 +180,7 @@ def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
         panels(
             band, VECTOR_BYTES, pixels * VECTOR_BYTES, pixels, p.channels, m.pointwise, m.start,
             share * count // p.shares, (share + 1) * count // p.shares, p.out_channels, tile,
-            y + first * p.out_width * pixel_step, y_step, p.planes,
+            y + first * p.out_width * pixel_step, y_step, p.planes, m.relu,
         )  # fmt: skip
 
 
@@ -186,20 +198,42 @@ def _convolve(p: BandPlan, m: SeparableMemory, parts: int) -> None:
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack both factors of the weight in blocks of channels, for torch's threads."""
-    assert weights.factors is not None
-    depthwise, pointwise = (factor.flatten(1) for factor in weights.factors)
+    """Compute the two parts of the weight."""
+    return fused(separable_graph(problem, weights))
+
+
+def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
+    """Fuse folded layers; with batch norms between them, compute each part by its own kernel."""
+    if not any(layer.norm for layer in layers):
+        return fused(layers)
+    return layer_by_layer(prepare_part, layers)
+
+
+def prepare_part(problem: ConvProblem, weights: Weights) -> Conv:
+    """Prepare the kernel of one part."""
+    is_product = problem.is_pointwise and problem.groups == 1
+    return (pointwise.prepare if is_product else depthwise.prepare)(problem, weights)
+
+
+def fused(layers: Sequence[GraphLayer]) -> Conv:
+    """Pack both weights in blocks of channels, for torch's threads."""
+    first, last = layers
+    problem = replace(first.problem, out_channels=last.problem.out_channels, groups=1)
     parts = threads()
     plan = _planned(problem, parts)
-    blocks, offsets = _packed_blocks(depthwise), _offsets(problem, plan)
-    matrix, none = packed_panels(pointwise), buffers.packed(LANES)
-    start = packed_start(weights.bias, problem.out_channels)
+    blocks, offsets = _packed_blocks(first.weight.flatten(1)), _offsets(problem, plan)
+    matrix = packed_panels(last.weight.flatten(1))
+    starts = [
+        packed_start(layer.bias, -(-layer.problem.out_channels // LANES) * LANES)
+        for layer in layers
+    ]
     columns = COLUMNS if plan.out_width >= COLUMNS else 1
     tiles = depthwise_rows(plan.taps, plan.stride_x, columns)
 
     def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> SeparableMemory:
-        tensors = (x, blocks, offsets, none, matrix, start, y, scratch)
-        return SeparableMemory(tiles.address, *(tensor.data_ptr() for tensor in tensors))
+        tensors = (x, blocks, offsets, starts[0], matrix, starts[1], y, scratch)
+        addresses = (tensor.data_ptr() for tensor in tensors)
+        return SeparableMemory(tiles.address, last.relu, *addresses)
 
     return convolution("fused", problem, plan, parts, (_convolve_alone, _convolve), memory_of)
 

@@ -127,6 +127,17 @@ def zeros(typing: Any) -> Any:
 
 
 @intrinsic
+def clipped(typing: Any, value: Any) -> Any:
+    """Return the vector with zeros in place of negative numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        none = ir.Constant(VECTOR, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered("<", args[0], none), none, args[0])
+
+    return vector(vector), generate
+
+
+@intrinsic
 def load_float(typing: Any, address: Any) -> Any:
     """Read the float at an address."""
 

@@ -85,6 +85,7 @@ BACKENDS = (
     _kernel_backend(
         name="separable_numba",
         prepare=imported_late("kernels.separable", "prepare"),
+        prepare_block=imported_late("kernels.separable", "prepare_block"),
         unsupported=separable_unsupported,
         macs=separable_macs,
         min_bytes=fused_min_bytes,

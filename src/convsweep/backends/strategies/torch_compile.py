@@ -7,6 +7,7 @@ from convsweep.backends.base import Backend, imported_late, library_bound
 BACKEND = Backend(
     name="torch_compile",
     prepare=imported_late("engines.inductor"),
+    prepare_block=imported_late("engines.inductor", "block"),
     unsupported=imported_late("engines.inductor", "unsupported"),
     error_bound=library_bound,
     source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode "

@@ -1,0 +1,116 @@
+"""Blocks: a convolution, or a depthwise and a pointwise one, each with batch norm and ReLU.
+
+Ioffe & Szegedy 2015, Batch Normalization; Howard et al. 2017, MobileNets. In inference a batch norm
+is y = a * x + b per channel, so it can be folded into the weights and the bias before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from convsweep.backends.base import (
+    Backend,
+    Conv,
+    GraphLayer,
+    Implementation,
+    Tensor,
+    Weights,
+    tells,
+)
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import depthwise_part, pointwise_part
+
+CONV, UNFOLDED, FOLDED = "conv", "conv_bn_act", "conv_bn_act_folded"
+EPS, MOMENTUM = 1e-5, 0.1  # PyTorch's
+
+
+def in_block(backend: Backend, block: str, *, training: bool = False) -> Backend:
+    """Return the backend with the block as its convolution."""
+    if block == CONV:
+        return backend
+    make = backend.prepare_block or partial(layer_by_layer, backend.prepare)
+
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        layers = block_layers(problem, weights, backend.needs_factors, training)
+        return make([folded(layer) for layer in layers] if block == FOLDED else layers)
+
+    return replace(backend, prepare=prepare, float32_sums=False)
+
+
+def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
+    """Return the depthwise convolution, then the 1x1 convolution with the bias."""
+    assert weights.factors is not None
+    depthwise, pointwise = weights.factors
+    return [
+        GraphLayer(depthwise_part(problem), depthwise, None),
+        GraphLayer(pointwise_part(problem), pointwise, weights.bias),
+    ]
+
+
+def block_layers(
+    problem: ConvProblem, weights: Weights, factored: bool, training: bool
+) -> list[GraphLayer]:
+    """Return the layers of the standard block, or those of the separable one."""
+    dense = [GraphLayer(problem, weights.dense, weights.bias)]
+    layers = separable_graph(problem, weights) if factored else dense
+    norms = weights.factor_norms if factored else (weights.norm,)
+    assert norms is not None
+    with_norms = zip(layers, norms, strict=True)
+    return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]
+
+
+def folded(layer: GraphLayer) -> GraphLayer:
+    """Return the layer with its batch norm as part of weight and bias."""
+    problem, weight, bias, norm, relu, _ = layer
+    assert norm is not None
+    gamma, beta, mean, variance = norm
+    scale = gamma * (variance + EPS).rsqrt()
+    moved = beta + ((0 if bias is None else bias) - mean) * scale
+    scaled = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+    return GraphLayer(replace(problem, bias=True), scaled, moved, relu=relu)
+
+
+def layer_by_layer(
+    prepare: Callable[[ConvProblem, Weights], Conv], layers: Sequence[GraphLayer]
+) -> Conv:
+    """Prepare each convolution on its own; PyTorch computes batch norms and ReLUs."""
+    pairs = [
+        (prepare(layer.problem, Weights(layer.weight, layer.bias)), activation(layer))
+        for layer in layers
+    ]
+
+    def conv(x: Tensor) -> Tensor:
+        for convolve, activate in pairs:
+            x = activate(convolve(x))
+        return x
+
+    def implementation(x: Tensor) -> Implementation:
+        names, reorders = [], 0
+        for (convolve, activate), layer in zip(pairs, layers, strict=True):
+            told: Implementation = convolve.implementation(x)  # type: ignore[attr-defined]
+            names.append(told.name + " + batch_norm" * (layer.norm is not None) + " + relu")
+            reorders += told.reorders or 0
+            x = activate(convolve(x))
+        return Implementation(" + ".join(names), reorders)
+
+    has_names = all(hasattr(convolve, "implementation") for convolve, _ in pairs)
+    return tells(conv, implementation) if has_names else conv
+
+
+def activation(layer: GraphLayer) -> Conv:
+    """Return what follows a convolution; ReLU overwrites its input."""
+    from torch.nn.functional import batch_norm
+
+    if layer.norm is None:
+        return lambda y: y.relu_() if layer.relu else y
+    gamma, beta, mean, variance = layer.norm
+    if layer.training:
+        mean, variance = mean.clone(), variance.clone()  # each call updates them
+
+    def norm_and_relu(y: Tensor) -> Tensor:
+        y = batch_norm(y, mean, variance, gamma, beta, layer.training, MOMENTUM, EPS)
+        return y.relu_() if layer.relu else y
+
+    return norm_and_relu
