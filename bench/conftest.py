@@ -26,8 +26,9 @@ from convsweep.measure.settings import Settings
 from convsweep.measure.timing import add_implementation
 from convsweep.problems.case import Case
 from convsweep.results import store
+from convsweep.sweep.chosen_layers import DEFAULT_GRID
 from convsweep.sweep.forecast import Predictor
-from convsweep.sweep.request import DEFAULT_GRID, Options, Request, read_request
+from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.run_writer import RunWriter, precision_settings
 from convsweep.system.devices import use_full_precision
 from convsweep.system.environment import describe

@@ -20,7 +20,7 @@ TINY = ConvProblem(2, 3, (4, 4), 3, stride=2, padding=1)
 
 def test_the_pairs_are_problems_that_convsweep_reads(tmp_path: Path) -> None:
     timing_tools.write_problems(PAIRS, tmp_path / "pairs.csv")
-    assert [layer.problem for layer in read_problems(tmp_path / "pairs.csv")] == list(PAIRS)
+    assert [layer.problem for layer in read_problems(tmp_path / "pairs.csv").layers] == list(PAIRS)
     assert short_name(PAIRS[3].label) == "128 → 256, 28x28, stride 2"
 
 

@@ -61,7 +61,7 @@ for command in (
         optimize.optimize,
         accuracy.accuracy,
     ),
-    *(report.report, report.compare, report.best, report.merge, report.export),
+    *(report.report, report.show, report.compare, report.best, report.merge, report.export),
     *(info.list_, info.env),
 ):
     cli.add_command(command)

@@ -15,23 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.several(
-    "--problem", "labels", "Such as n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.", metavar="LABEL"
-)
 @options.value("--model", "MODEL", "Your model, given as for advise; loading it RUNS ITS CODE.")
 @options.several("--input", "inputs", "Input shape of the model, as for advise.", metavar="SHAPE")
-@options.value("--layer", "NAME", "Layer of the model, of the --workload or of the --problems.")
 @options.sweep_options
 @options.value("--passes", "N", "Number of processes per case (default 3).", type=int)
 @options.out("Folder for call_parts.csv and call_parts.png; files of these names are replaced.")
-def explain(
-    labels: tuple[str, ...],
-    model: str | None,
-    inputs: tuple[str, ...],
-    layer: str | None,
-    out: Path | None,
-    **chosen: Any,
-) -> int:
+def explain(model: str | None, inputs: tuple[str, ...], out: Path | None, **chosen: Any) -> int:
     """Measure where the time of one call goes.
 
     Takes one problem: --problem, --axis with one value each, or --layer of a --model or --workload.
@@ -49,8 +38,8 @@ def explain(
         from convsweep.sweep import explain as explaining
         from convsweep.sweep.request import Options
 
-        layers = _layers(labels, model, inputs, chosen)
-        request = explaining.one_problem(Options(**chosen), layers, layer)
+        layers = _layers(model, inputs, chosen)
+        request = explaining.one_problem(Options(**chosen), layers)
         if out is not None:
             require_writable(out)
     with terminal.progress() as observe:
@@ -69,27 +58,22 @@ def explain(
 
 
 def _layers(
-    labels: tuple[str, ...], model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
+    model: str | None, inputs: tuple[str, ...], chosen: dict[str, Any]
 ) -> list[Layer] | None:
-    """Return the problems of labels, or the layers of a model; None: those of the other options."""
-    from convsweep.problems.problem import ConvProblem
-    from convsweep.problems.workloads import Layer
-
-    others = [chosen[name] for name in ("grid", "workloads", "problems", "axes")]
-    given = sum(map(bool, (labels, model, *others)))
-    if not given:
+    """Return the layers of a model; None: those of the other options."""
+    others = any(chosen[name] for name in ("grid", "workloads", "problems", "axes", "labels"))
+    if not model and not others:
         raise ValueError("name a problem: --problem, --axis, or --layer of a --model or --workload")
-    if given > 1:
-        raise ValueError("--problem, --model and the options for other problems exclude each other")
+    if model and others:
+        raise ValueError("--model and the options for other problems exclude each other")
     if bool(inputs) != bool(model):
         raise ValueError("--model and --input, the shape of its input, need each other")
-    if labels:
-        return [Layer(ConvProblem.parse(label)) for label in labels]
     if model is None:
         return None
     from convsweep.models.advise.request import read_shape, usual_dtype
     from convsweep.models.advise.trace import record
     from convsweep.problems.model_loader import load_model
+    from convsweep.problems.workloads import Layer
 
     trace = record(load_model(model), [read_shape(text) for text in inputs])
     chosen["dtypes"] = chosen["dtypes"] or (usual_dtype(trace),)

@@ -78,7 +78,20 @@ ray_options = _all_of(
 sweep_options = _all_of(
     value("--grid", "NAME", "Named grid; see convsweep list grids."),
     several("--workload", "workloads", "Layers of a network; see convsweep list workloads."),
-    value("--problems", "FILE.csv", "Problems, with the columns of the workload files.", type=path),
+    several(
+        "--problem",
+        "labels",
+        "Such as n1_ci64_co64_i56x56_k3x3_s1x1_p1x1_d1x1_g1_b0.",
+        metavar="LABEL",
+    ),
+    value(
+        "--problems",
+        "FILE",
+        "Problems: a CSV with the columns of the workload files, descriptors of benchdnn, or a log "
+        "with lines of MIOpenDriver or oneDNN. A dtype and direction of all lines are the default.",
+        type=path,
+    ),
+    value("--layer", "NAME", "Only this layer of the --workload, or of a model."),
     several(
         "--axis",
         "axes",

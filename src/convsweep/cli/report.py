@@ -1,4 +1,4 @@
-"""The commands that read runs: report, compare, best, merge, export."""
+"""The commands that read runs: report, show, compare, best, merge, export."""
 
 from __future__ import annotations
 
@@ -25,6 +25,33 @@ def report(run_dir: Path, out: Path | None, max_error: str | None, others: tuple
         folder = out or Path("reports") / run_dir.resolve().name
         page = write_report(run_dir, folder, max_error=limit, others=others)
     output.say(f"Report: {page}")
+    return 0
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=options.path)
+@click.argument("words", metavar="CASE...", nargs=-1, required=True)
+def show(run_dir: Path, words: tuple[str, ...]) -> int:
+    """Print all values of one case, and the command that measures it again.
+
+    CASE is the number of its row in summary.csv, the first below the header being 1, or words that
+    only this case has: its label, problem, backend, layer or settings, or pieces of them.
+    """
+    from convsweep.analysis.summary import summarize
+    from convsweep.report.one_case import case_table, command, find_cases, matches
+    from convsweep.results.store import RunFolder
+
+    with output.one_line_errors():
+        folder = RunFolder(run_dir)
+        request = folder.request
+        summary = summarize(folder.measurements, request.baseline, request.margin)
+        found = find_cases(summary, words)
+        if len(found) > 1:
+            output.print_table(matches(found), rest="add words to CASE")
+            raise ValueError(f"{' '.join(words)!r} fits {len(found)} cases; add a word")
+    [row] = found.to_dict("records")
+    output.print_table(case_table(row, folder.measurements))
+    output.print_sentences([command(row, folder.environment)])
     return 0
 
 

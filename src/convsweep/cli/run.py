@@ -38,7 +38,8 @@ def run(
 ) -> int:
     """Measure a sweep.
 
-    Choose problems with --grid, --workload, --problems or --axis; the default is --grid quick.
+    Choose problems with --grid, --workload, --problem, --problems or --axis; the default is
+    --grid quick.
     Options with a NAME or KIND may be repeated. Writes measurements.csv, samples.csv.gz,
     summary.csv and environment.json. Ctrl-C stops after the current problem, a second Ctrl-C
     stops at once. Repeat the command with --resume to continue.
@@ -129,7 +130,7 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     from convsweep.system import forkserver
 
     chosen["started_s"] = monotonic()
-    if not any(chosen[name] for name in ("grid", "workloads", "problems", "axes")):
+    if not any(chosen[name] for name in ("grid", "workloads", "problems", "axes", "labels")):
         chosen["grid"] = "noise"
     chosen["backends"] = chosen["backends"] or ("torch_conv",)
     if cluster.is_requested(ray, nodes):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from convsweep.problems.axes import parse_axis, span
+from convsweep.problems.case import FORWARD
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import MOBILENET, STANDARD_MOBILENET, Layer, workloads
@@ -27,6 +28,8 @@ class Grid:
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None
     """Names of backends and families; None: those that run by default."""
+    dtypes: tuple[str, ...] = ("float32",)
+    directions: tuple[str, ...] = (FORWARD,)
     separable_parts: bool = False
     """Whether the depthwise and the pointwise part of separable layers are timed alone, too."""
 

@@ -14,6 +14,7 @@ from convsweep.measure.settings import Settings
 from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import CallPartRow
+from convsweep.sweep.chosen_layers import layer_names
 from convsweep.sweep.effort import memory_limit, worker_settings
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.work_queue import Progress
@@ -41,8 +42,8 @@ class ExplainedCase:
     passes: list[CallParts] = field(default_factory=list)
 
 
-def one_problem(options: Options, layers: Sequence[Layer] | None, name: str | None) -> Request:
-    """Return a request for one problem: that of the layer with this name, or the only one.
+def one_problem(options: Options, layers: Sequence[Layer] | None = None) -> Request:
+    """Return a request for one problem: that of the chosen layer, or the only one.
 
     `layers` are those of a model; None: those of the options. Raises `ValueError` if an option is
     wrong, if there are several problems, or if no backend supports it.
@@ -56,18 +57,14 @@ def one_problem(options: Options, layers: Sequence[Layer] | None, name: str | No
     ):
         if other := [value for value in given if value != allowed]:
             raise ValueError(f"--{option} {other[0]!r}: explain measures {allowed} only")
-    if layers is None:
-        layers = [case.layer for case in read_request(options).cases]
-    names = ", ".join(dict.fromkeys(filter(None, (one.name for one in layers))))
-    found = dict.fromkeys(one.problem for one in layers if name in (None, one.name))
-    if name is not None and not found:
-        known = f"there are: {names}" if names else "the problem has no named layers"
-        raise ValueError(f"unknown layer {name!r}; {known}")
+    request = read_request(options, None if layers is None else ("explain", layers))
+    found = dict.fromkeys(case.problem for case in request.cases)
     if len(found) != 1:
+        names = layer_names([case.layer for case in request.cases])
         choose = f"; choose one by --layer: {names}" if names else ""
         raise ValueError(f"explain takes one problem, not {len(found)}{choose}")
     [problem] = found
-    request = read_request(options, ("explain", [Layer(problem)]))
+    request = read_request(replace(options, layer=None), ("explain", [Layer(problem)]))
     if not request.runnable_cases:
         reasons = dict.fromkeys(f"{c.backend} {one.reason}" for c, one in request.skipped.items())
         raise ValueError(f"no backend supports {problem.label}: {'; '.join(reasons)}")

@@ -17,21 +17,18 @@ from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
-from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.case import (
     BLOCKS,
     CACHES,
     CONV,
     DIRECTIONS,
     DTYPES,
-    FORWARD,
     MEMORY_FORMATS,
     WEIGHT_KINDS,
     Case,
     cross,
 )
-from convsweep.problems.grids import GRIDS, Grid
-from convsweep.problems.workloads import Layer, read_problems, workloads
+from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE, MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.choices import (
@@ -42,6 +39,7 @@ from convsweep.sweep.choices import (
     choose_each,
     choose_one,
 )
+from convsweep.sweep.chosen_layers import choose_layers
 from convsweep.sweep.forecast import skipped_cases
 from convsweep.sweep.sharding import Shard, group_costs_s, parse_shard, shares
 from convsweep.system.devices import find_device
@@ -49,7 +47,6 @@ from convsweep.system.environment import usable_cores
 from convsweep.system.process import ALLOCATORS
 from convsweep.units import fraction, named, seconds
 
-DEFAULT_GRID = "quick"
 _CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
 _MIN_AUXILIARY_S = 20.0  # a shorter budget is for the requested cases alone
 MAX_PASSES = 1000
@@ -64,6 +61,10 @@ class Options:
     grid: str | None = None
     workloads: Sequence[str] = ()
     problems: Path | None = None
+    labels: Sequence[str] = ()
+    """Problems as `ConvProblem.parse` reads them."""
+    layer: str | None = None
+    """Name of the only layer to measure."""
     axes: Sequence[str] = ()
     backends: Sequence[str] = ()
     devices: Sequence[str] = ()
@@ -197,7 +198,15 @@ def read_request(
         model: name and layers of a model, instead of the problems in `options`.
         hardware: by default this machine.
     """
-    name, layers, grid = (*model, Grid("", (), separable_parts=True)) if model else _layers(options)
+    name, layers, grid = choose_layers(
+        model,
+        layer=options.layer,
+        grid=options.grid,
+        workload_names=options.workloads,
+        problems=options.problems,
+        labels=options.labels,
+        axes=options.axes,
+    )
     known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
     baseline = BASELINE if BASELINE in names else names[0]
@@ -208,13 +217,13 @@ def read_request(
         layers,
         names,
         devices=tuple(device_names),
-        dtypes=choose_each("dtype", options.dtypes or ("float32",), DTYPES),
+        dtypes=choose_each("dtype", options.dtypes or grid.dtypes, DTYPES),
         memory_formats=choose_each(
             "memory format", options.memory_formats or ("contiguous",), MEMORY_FORMATS
         ),
         threads=check_threads(options.threads, hardware.cores),
         caches=choose_each("cache", options.caches or ("hot",), CACHES),
-        directions=choose_each("direction", options.directions or (FORWARD,), DIRECTIONS),
+        directions=choose_each("direction", options.directions or grid.directions, DIRECTIONS),
         blocks=choose_each("block", options.blocks or (CONV,), BLOCKS),
         weight_kind=choose_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
@@ -289,28 +298,3 @@ def aa_request(request: Request) -> Request:
         ceilings=(),
         separable_parts=(),
     )
-
-
-def _layers(options: Options) -> tuple[str, list[Layer], Grid]:
-    """Return a name, the layers, and the grid with their passes and time limit."""
-    chosen = {
-        "--grid": options.grid,
-        "--workload": options.workloads,
-        "--problems": options.problems,
-        "--axis": options.axes,
-    }
-    given = [option for option, value in chosen.items() if value or value == ""]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
-    plain = Grid("", (), separable_parts=True)
-    if options.workloads:
-        found = choose_each("workload", options.workloads, workloads())
-        return "+".join(found), [x for name in found for x in workloads()[name]], plain
-    if options.problems:
-        layers = list(dict.fromkeys(read_problems(options.problems)))
-        return options.problems.stem, layers, plain
-    if options.axes:
-        problems = span([parse_axis(text) for text in options.axes])
-        return "axes", [Layer(problem) for problem in problems], plain
-    name = choose_one("grid", DEFAULT_GRID if options.grid is None else options.grid, GRIDS)
-    return name, GRIDS[name].layers(), GRIDS[name]

@@ -51,7 +51,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_back(path: Path, text: str, encoding: str = "utf-8") -> list[ConvProblem]:
     path.write_bytes(text.encode(encoding))
-    return [layer.problem for layer in read_problems(path)]
+    return [layer.problem for layer in read_problems(path).layers]
 
 
 def refusal(path: Path) -> str:
@@ -131,7 +131,7 @@ def test_problems_written_to_a_file_are_read_back(
 
 def test_a_plain_file_names_no_network(path: Path) -> None:
     path.write_text(text_of(GOOD))
-    [layer] = read_problems(path)
+    [layer] = read_problems(path).layers
     assert (layer.problem, layer.workload, layer.name, layer.count) == (GOOD, None, None, 1)
 
 

@@ -72,7 +72,7 @@ def test_each_case_and_pass_has_a_process_until_it_fails(
     launch: WorkerFactory, started: list[FakeProcess]
 ) -> None:
     shown: list[Progress] = []
-    found = explain(one_problem(OPTIONS, None, None), shown.append, launch)
+    found = explain(one_problem(OPTIONS), shown.append, launch)
     tried = sorted((one.settings.pass_index, one.backend) for one in started)
     first = [(0, name) for name in ("fft", "im2col", "kn2row", "torch_conv", "winograd")]
     assert tried == [*first, (1, "im2col"), (1, "torch_conv")]
@@ -89,7 +89,7 @@ def test_each_case_and_pass_has_a_process_until_it_fails(
 def test_a_later_process_knows_the_earlier_result(
     launch: WorkerFactory, started: list[FakeProcess]
 ) -> None:
-    explain(one_problem(OPTIONS, None, None), launch=launch)
+    explain(one_problem(OPTIONS), launch=launch)
     of = [one for one in started if one.backend == "im2col"]
     earlier = [message.earlier for one in of for message in one.messages
                if isinstance(message, Explain)]  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_later_process_knows_the_earlier_result(
 
 
 def test_rows_add_up_and_failures_have_a_reason(launch: WorkerFactory) -> None:
-    made = rows(explain(one_problem(OPTIONS, None, None), launch=launch), "retain")
+    made = rows(explain(one_problem(OPTIONS), launch=launch), "retain")
     for backend in ("torch_conv", "im2col"):
         parts = {row.part: row.seconds or 0.0 for row in made if row.backend == backend}
         assert parts[WHOLE] == 10.5
@@ -120,7 +120,7 @@ def test_rows_add_up_and_failures_have_a_reason(launch: WorkerFactory) -> None:
     ],
 )
 def test_the_table_names_what_the_rest_contains(parts: dict[str, float], unknown: set[str]) -> None:
-    [case, *_] = one_problem(OPTIONS, None, None).cases
+    [case, *_] = one_problem(OPTIONS).cases
     measured = CallParts(10.0, parts, 0.0, "own", SMALL, reorders=3)
     [table] = tables(rows([ExplainedCase(case, Outcome("ok"), [measured])], "retain")).values()
     assert {name for name in PARTS if name in table.rows[-1][-1]} == unknown
@@ -133,7 +133,7 @@ def test_table_and_figure_of_two_settings(launch: WorkerFactory) -> None:
         memory_formats=("contiguous", "channels_last"),
         passes=2,
     )
-    made = rows(explain(one_problem(options, None, None), launch=launch), "retain")
+    made = rows(explain(one_problem(options), launch=launch), "retain")
     assert len(tables(made)) == 2
     for table in tables(made).values():
         assert [row[0] for row in table.rows if not row[0].startswith(" ")] == [*OPTIONS.backends]

@@ -9,7 +9,8 @@ from convsweep.problems.case import DTYPES, MEMORY_FORMATS, WEIGHT_KINDS
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import PROBLEM_COLUMNS, workloads
-from convsweep.sweep.request import DEFAULT_GRID, Options, Request, aa_request, read_request
+from convsweep.sweep.chosen_layers import DEFAULT_GRID
+from convsweep.sweep.request import Options, Request, aa_request, read_request
 from convsweep.system import devices as device
 from convsweep.system.devices import cpu_name
 from convsweep.system.environment import usable_cores
@@ -143,6 +144,7 @@ SOURCES = {
     "--workload": {"workloads": ["resnet18"]},
     "--problems": {"problems": Path("layers.csv")},
     "--axis": {"axes": ["size=7"]},
+    "--problem": {"labels": ["n1_ci8_co8_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0"]},
 }
 
 

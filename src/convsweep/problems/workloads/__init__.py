@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import standard_problem
+from convsweep.problems.tool_lines import ToolProblem, tool_problems
 
 PROBLEM_COLUMNS = (
     "batch_size", "in_channels", "height", "width", "out_channels", "kernel_h", "kernel_w",
@@ -83,22 +86,50 @@ def standard_network(layers: Sequence[Layer], workload: str) -> list[Layer]:
     return network
 
 
-def read_problems(path: Path) -> list[Layer]:
-    """Return the problems of a CSV with the columns `PROBLEM_COLUMNS`; others are ignored.
+class ProblemFile(NamedTuple):
+    """Problems of a file; settings are None unless all its lines have the same one."""
+
+    layers: list[Layer]
+    dtype: str | None = None
+    direction: str | None = None
+
+
+def read_problems(path: Path) -> ProblemFile:
+    """Return the problems of a CSV with the columns `PROBLEM_COLUMNS`, or of another tool's lines.
+
+    Those are descriptors of benchdnn, or any log with lines of MIOpenDriver or oneDNN in it.
 
     Raises:
         ValueError: the file, a line or a value is wrong; the message names them.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            layers = list(_layers(path, csv.DictReader(_lines(path, file))))
+            lines = list(_lines(path, file))
+        found = _tool_problems(path, lines)
+        layers = [Layer(one.problem) for one in found] or list(_layers(path, csv.DictReader(lines)))
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         raise ValueError(f"{str(path)!r} is not a CSV file of text in UTF-8") from None
     if not layers:
         raise ValueError(f"{str(path)!r} has no problem below its header")
-    return layers
+    dtypes, directions = {one.dtype for one in found}, {one.direction for one in found}
+    return ProblemFile(
+        layers,
+        dtypes.pop() if len(dtypes) == 1 else None,
+        directions.pop() if len(directions) == 1 else None,
+    )
+
+
+def _tool_problems(path: Path, lines: Sequence[str]) -> list[ToolProblem]:
+    """Return the problems in notations of other tools; none for a CSV."""
+    header = next(filter(str.strip, lines), "")
+    if not {*re.split(r"[\s\",;]+", header)}.isdisjoint(PROBLEM_COLUMNS):
+        return []
+    try:
+        return list(tool_problems(lines))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} {error}") from None
 
 
 def _lines(path: Path, file: Iterator[str]) -> Iterator[str]:

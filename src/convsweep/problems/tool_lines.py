@@ -1,0 +1,192 @@
+"""Problems in the notations of benchdnn, MIOpenDriver and oneDNN's verbose lines."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from convsweep.problems.problem import ConvProblem
+
+_VERBOSE = re.compile(
+    r"(?:mkldnn|dnnl|onednn)_verbose,(?:[^,]*,){0,3}?exec,(?:[^,]*,)?(?P<kind>\w*convolution),"
+    r".*?(?P<direction>(?:for|back)ward\w*),(?P<memory>[^,]*),.*?alg:\w*,(?P<shape>[^,\s]*)",
+    re.ASCII,
+)
+_MIOPEN = re.compile(r"MIOpenDriver:?\s+(?P<driver>conv\w*)\b(?P<options>.*)", re.ASCII)
+_MIOPEN_OPTION = re.compile(r"(?<!\S)--?([^\s=]+)[\s=]+(?!-)([^\s\"'`<>|&;]+)")
+_BENCHDNN = re.compile(r"(?:^|.*\s)(?:--(?:dir|dt|cfg|reset|batch|mb)\b|(?:g|mb|ic)\d+_?[a-z])")
+_FIELD = re.compile(r"_?(g|mb|[io]c|[iokspd][dhw])(\d{1,9})", re.ASCII)
+
+_MIOPEN_FIELDS = {
+    "mb": ("n", "batchsize", 100), "g": ("g", "group_count", 1),
+    "ic": ("c", "in_channels", 3), "oc": ("k", "out_channels", 32),
+    "id": ("!", "in_d", 32), "ih": ("H", "in_h", 32), "iw": ("W", "in_w", 32),
+    "kd": ("@", "fil_d", 3), "kh": ("y", "fil_h", 3), "kw": ("x", "fil_w", 3),
+    "sd": ("#", "conv_stride_d", 1), "sh": ("u", "conv_stride_h", 1),
+    "sw": ("v", "conv_stride_w", 1),
+    "pd": ("$", "pad_d", 0), "ph": ("p", "pad_h", 0), "pw": ("q", "pad_w", 0),
+    "dd": ("^", "dilation_d", 1), "dh": ("l", "dilation_h", 1), "dw": ("j", "dilation_w", 1),
+}  # fmt: skip
+"""Options of MIOpenDriver with their defaults, by their field in a descriptor."""
+_LONG_NAMES = {"F": "forw", "b": "bias", "m": "mode", "z": "pad_mode", "_": "spatial_dim"}
+_DIRECTIONS = {
+    **dict.fromkeys(("FWD_B", "FWD_D", "FWD_I", "1"), "forward"),
+    **dict.fromkeys(("forward_training", "forward_inference"), "forward"),
+    **dict.fromkeys(("BWD_D", "backward_data", "2"), "backward_input"),
+    **dict.fromkeys(("BWD_W", "BWD_WB", "backward_weights", "4"), "backward_weight"),
+    "0": "training",
+}
+_DTYPES = {
+    **dict.fromkeys(("f32", "conv"), "float32"),
+    **dict.fromkeys(("bf16", "bf16bf16bf16", "convbfp16"), "bfloat16"),
+    **dict.fromkeys(("f16", "convfp16"), "float16"),
+    "f64": "float64",
+}
+
+
+class ToolProblem(NamedTuple):
+    """Problem of one line; dtype and direction are None if not given, or not measured."""
+
+    problem: ConvProblem
+    dtype: str | None
+    direction: str | None
+
+
+def tool_problems(lines: Sequence[str]) -> Iterator[ToolProblem]:
+    """Yield the problems of all lines; of a log, only lines of oneDNN and MIOpen are read.
+
+    Raises:
+        ValueError: a line is wrong; the message begins with its number.
+    """
+    is_log = any(_VERBOSE.search(line) or _MIOPEN.search(line) for line in lines)
+    if not is_log and not any(map(_BENCHDNN.match, lines)):
+        return
+    read = _logged if is_log else _Batch().read
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield from read(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+
+
+def _logged(line: str) -> Iterator[ToolProblem]:
+    if match := _VERBOSE.search(line):
+        dtype = re.search(r"src[_:](\w+)", match["memory"])
+        bias = re.search(r"bia[_:](?!undef)", match["memory"]) is not None
+        problem = read_descriptor(match["shape"], bias, match["kind"] == "deconvolution")
+        direction = _DIRECTIONS.get(match["direction"])
+        yield ToolProblem(problem, _DTYPES.get(dtype[1]) if dtype else None, direction)
+    elif match := _MIOPEN.search(line):
+        pairs = _MIOPEN_OPTION.findall(match["options"])
+        options = {_LONG_NAMES.get(name, name): value for name, value in pairs}
+        problem = _miopen_problem(options)
+        direction = _DIRECTIONS.get(options.get("forw", "0"))
+        yield ToolProblem(problem, _DTYPES.get(match["driver"]), direction)
+
+
+@dataclass
+class _Batch:
+    """Settings of benchdnn: each holds until the next one or `--reset`."""
+
+    dtype: str = ""
+    direction: str = ""
+    transposed: bool = False
+    continued: bool = False
+
+    def read(self, line: str) -> Iterator[ToolProblem]:
+        text, skipped = line.strip(), self.continued
+        self.continued = text.endswith("\\")
+        command = text.removesuffix("\\").rpartition("benchdnn ")[2]
+        for word in () if skipped else shlex.split(command, comments=True):
+            option, _, value = word.partition("=")
+            if option == "--reset":
+                self.dtype = self.direction = ""
+            elif option in ("--dt", "--cfg"):
+                one = {*value.split(":")}
+                self.dtype = value if len(one) > 1 else one.pop()
+            elif option == "--dir":
+                self.direction = value.upper()
+            elif option in ("--conv", "--deconv"):
+                self.transposed = option == "--deconv"
+            elif not option.startswith("-"):
+                bias = self.direction in ("FWD_B", "BWD_WB")
+                problem = read_descriptor(word, bias, self.transposed)
+                direction = _DIRECTIONS.get(self.direction)
+                yield ToolProblem(problem, _DTYPES.get(self.dtype), direction)
+
+
+def read_descriptor(text: str, bias: bool = False, transposed: bool = False) -> ConvProblem:
+    """Return the problem of a descriptor such as `g64mb1_ic64oc64_ih56oh56kh3sh1dh0ph1`.
+
+    As in benchdnn: a batch of 2 and stride 1 if not given, `dh0` for dilation 1, a dimension
+    without numbers like the one before it, and padding that follows from the output.
+    """
+    fields: dict[str, int] = {}
+    at = 0
+    while match := _FIELD.match(text, at):
+        fields[match[1]], at = int(match[2]), match.end()
+    rest = text[at:].lstrip("_")
+    if rest and not rest.startswith("n"):
+        raise ValueError(f"descriptor {text!r} has {rest!r} where a field such as ih56 is expected")
+    try:
+        return _problem(fields, bias, transposed)
+    except KeyError as error:
+        raise ValueError(f"descriptor {text!r} has no {error.args[0]}") from None
+
+
+def _miopen_problem(options: Mapping[str, str]) -> ConvProblem:
+    def number(short: str, name: str, default: int) -> int:
+        text = options.get(name, options.get(short, str(default)))
+        if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+            raise ValueError(f"{name}={text!r} is not a whole number")
+        return int(text)
+
+    if (mode := options.get("pad_mode", "default")) != "default":
+        raise ValueError(f"pad_mode={mode!r}: give the padding in numbers, with -p and -q")
+    fields = {field: number(*option) for field, option in _MIOPEN_FIELDS.items()}
+    unused = "dhw"[: 3 - number("", "spatial_dim", 2)]
+    fields = {f: n - (f in ("dd", "dh", "dw")) for f, n in fields.items() if f[-1] not in unused}
+    return _problem(fields, number("", "bias", 0) > 0, options.get("mode") == "trans")
+
+
+def _problem(fields: Mapping[str, int], bias: bool, transposed: bool) -> ConvProblem:
+    """Return the problem; raise `KeyError` for a missing field."""
+    axes: list[str] = []
+    for axis in "dhw":
+        if any(fields.get(name + axis) for name in "iok"):
+            axes.append(axis)
+        elif axes:
+            axes.append(axes[-1])
+    in_channels, out_channels = fields["ic"], fields["oc"]
+    dimensions = [_dimension(fields, axis) for axis in axes or "h"]
+    size, kernel_size, stride, padding, padding_end, dilation = zip(*dimensions, strict=True)
+    if transposed:
+        raise ValueError("transposed convolutions are not measured")
+    if padding != padding_end:
+        raise ValueError(f"padding {padding} in front and {padding_end} behind is not measured")
+    return ConvProblem(
+        in_channels,
+        out_channels,
+        size,
+        kernel_size,
+        batch_size=fields.get("mb", 2),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=max(1, fields.get("g", 1)),
+        bias=bias,
+    )
+
+
+def _dimension(fields: Mapping[str, int], axis: str) -> tuple[int, ...]:
+    """Return size, kernel, stride, padding in front and behind, and dilation."""
+    size, kernel, stride = fields[f"i{axis}"], fields[f"k{axis}"], fields.get(f"s{axis}", 1)
+    dilation, output = fields.get(f"d{axis}", 0) + 1, fields.get(f"o{axis}", 0)
+    span = dilation * (kernel - 1) + 1
+    total = (output - 1) * stride + span - size if output else 0
+    front = fields.get(f"p{axis}", max(0, total) // 2)
+    fits = not output or (size + 2 * front - span) // max(1, stride) + 1 == output
+    return size, kernel, stride, front, front if fits else total - front, dilation

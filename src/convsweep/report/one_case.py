@@ -1,0 +1,108 @@
+"""All values of one case, and the command that measures it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from pandas import DataFrame
+
+from convsweep import formatting
+from convsweep.analysis.labels import label_cases
+from convsweep.analysis.settings import SETTING_SPEEDUP
+from convsweep.analysis.summary import SPEEDUP, SUMMARY_COLUMNS, TIME, interval_of
+from convsweep.problems.workloads import workloads
+from convsweep.report.table import Table
+from convsweep.results.schema import CASE_KEYS, ROOFLINE
+
+_NAMES = ("label", "problem", "backend", "workload", "layer", "role", "device", "dtype",
+          "memory_format", "threads", "cache", "direction", "block")  # fmt: skip
+_OPTIONS = ("backend", "device", "dtype", "memory_format", "threads", "cache", "direction",
+            "block", "weight_kind")  # fmt: skip
+"""Columns that are options of `convsweep run`."""
+_INTERVALS: dict[str, tuple[tuple[str, str, str], Callable[..., str]]] = {
+    columns[0]: (columns, form)
+    for columns, form in (
+        (TIME, formatting.time), (SPEEDUP, formatting.speedup),
+        (SETTING_SPEEDUP, formatting.speedup),
+    )
+}  # fmt: skip
+_FORMATS: dict[str, Callable[[float], str]] = {
+    "_s": formatting.seconds, "_bytes": formatting.size_in_bytes, "_macs": formatting.operations,
+    "macs": formatting.operations, "_fraction": formatting.percent, "_err": formatting.error,
+    "_ratio": formatting.digits, "reorders": formatting.digits, "_per_s": formatting.operations,
+    "_per_call": formatting.digits,
+}  # fmt: skip
+"""Format of a number by the end of its column's name; the last one that fits."""
+
+
+def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
+    """Return the cases that contain every word, and of them those with most as whole values.
+
+    A number alone is a row of summary.csv, from 1. Raises `ValueError` if no case is found.
+    """
+    cases = label_cases(summary.assign(row=range(1, len(summary) + 1)))
+    if len(words) == 1 and words[0].isdecimal():
+        found = cases[cases["row"] == int(words[0])]
+    else:
+        values = cases[[*_NAMES]].astype("string").fillna("").to_numpy().tolist()
+        asked = " ".join(words).split()
+        fits = [all(word in " ".join(own) for word in asked) for own in values]
+        whole = [len({*own, *own[0].split()}.intersection(asked)) for own in values]
+        most = max((n for n, fit in zip(whole, fits, strict=True) if fit), default=0)
+        found = cases[[fit and n == most for n, fit in zip(whole, fits, strict=True)]]
+    if found.empty:
+        raise ValueError(f"no case fits {' '.join(words)!r}; summary.csv has {len(cases)} rows")
+    return found
+
+
+def matches(cases: DataFrame) -> Table:
+    """Return the row, label, backend and settings of several cases."""
+    heads = ("row", "label", "backend", "role", "setting")
+    rows = cases[[*heads]].astype("string").itertuples(index=False, name=None)
+    return Table(heads, [*rows], frozenset(("row",)))
+
+
+def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
+    """Return one line per value of a case of the summary that is not empty."""
+    hidden = {name for columns, _ in _INTERVALS.values() for name in columns[1:]}
+    shown = [("row", str(row["row"]))]
+    for name in SUMMARY_COLUMNS:
+        value = row[name]
+        if name in hidden or pd.isna(value) or value == "":
+            continue
+        if name in _INTERVALS:
+            columns, form = _INTERVALS[name]
+            text = form(*interval_of(row, columns))
+        else:
+            forms = [form for end, form in _FORMATS.items() if name.endswith(end)]
+            text = forms[-1](float(value)) if forms else str(value)
+        shown.append((name, text))
+    own = measurements
+    for name in CASE_KEYS:
+        own = own[own[name].eq(row[name]).fillna(False) | (own[name].isna() & pd.isna(row[name]))]
+    medians = own["median_s"].dropna().astype(float)
+    shown += [("each_pass_s", ", ".join(map(formatting.seconds, medians)))] * any(medians)
+    return Table(("column", "value"), shown)
+
+
+def command(row: Mapping[Any, Any], environment: Mapping[str, Any]) -> str:
+    """Return the command that measures a case of the summary again, with its settings.
+
+    A part of a separable layer becomes a case; a backend of an A/A test loses its suffix.
+    """
+    if row["role"] == ROOFLINE:
+        return "The machine's roofline is measured again by every run of its device and dtype."
+    words = ["--problem", row["problem"]]
+    shipped = workloads().get("" if pd.isna(row["workload"]) else row["workload"], ())
+    if any(
+        (layer.name, layer.problem.label) == (row["layer"], row["problem"]) for layer in shipped
+    ):
+        words = ["--workload", row["workload"], "--layer", row["layer"]]
+    values = {name: str(row[name]) for name in _OPTIONS}
+    values["backend"] = values["backend"].partition("+")[0]
+    words += [word for name in values for word in (f"--{name.replace('_', '-')}", values[name])]
+    words += ["--allocator", environment.get("request", {}).get("allocator") or "retain"]
+    return f"Measure it again: {shlex.join(['convsweep', 'run', *words])}"

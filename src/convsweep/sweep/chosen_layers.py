@@ -1,0 +1,70 @@
+"""Problems and layers that the options of a sweep choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from convsweep.problems.axes import parse_axis, span
+from convsweep.problems.grids import GRIDS, Grid
+from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import Layer, read_problems, workloads
+from convsweep.sweep.choices import choose_each, choose_one
+
+DEFAULT_GRID = "quick"
+
+
+def layer_names(layers: Sequence[Layer]) -> str:
+    """Return the names of all layers that have one."""
+    return ", ".join(dict.fromkeys(layer.name for layer in layers if layer.name))
+
+
+def choose_layers(
+    model: tuple[str, Sequence[Layer]] | None,
+    *,
+    layer: str | None,
+    grid: str | None,
+    workload_names: Sequence[str],
+    problems: Path | None,
+    labels: Sequence[str],
+    axes: Sequence[str],
+) -> tuple[str, Sequence[Layer], Grid]:
+    """Return a name, the layers, and the grid with their passes, time limit and settings."""
+    chosen = {
+        "--grid": grid,
+        "--workload": workload_names,
+        "--problem": labels,
+        "--problems": problems,
+        "--axis": axes,
+    }
+    given = [option for option, value in chosen.items() if value or value == ""]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
+    plain = Grid("", (), separable_parts=True)
+    if model:
+        name, layers = model
+    elif workload_names:
+        names = choose_each("workload", workload_names, workloads())
+        name, layers = "+".join(names), [x for name in names for x in workloads()[name]]
+    elif problems:
+        found = read_problems(problems)
+        name, layers = problems.stem, list(dict.fromkeys(found.layers))
+        dtype, direction = found.dtype or plain.dtypes[0], found.direction or plain.directions[0]
+        plain = replace(plain, dtypes=(dtype,), directions=(direction,))
+    elif labels:
+        name, layers = "problem", [Layer(ConvProblem.parse(label)) for label in labels]
+    elif axes:
+        name, layers = "axes", [Layer(one) for one in span([parse_axis(text) for text in axes])]
+    else:
+        name = choose_one("grid", DEFAULT_GRID if grid is None else grid, GRIDS)
+        layers, plain = GRIDS[name].layers(), GRIDS[name]
+    return name, layers if layer is None else _named(layers, layer), plain
+
+
+def _named(layers: Sequence[Layer], name: str) -> list[Layer]:
+    if found := [layer for layer in layers if layer.name == name]:
+        return found
+    names = layer_names(layers)
+    known = f"there are: {names}" if names else "the problems have no named layers"
+    raise ValueError(f"unknown layer {name!r}; {known}")
