@@ -152,5 +152,10 @@ def name_setting(axis: str, value: object) -> str:
     return {"cache": f"{value} cache", "batch_size": f"batch {value}"}.get(axis, str(value))
 
 
+def without_batch_size(label: str, batch_size: int) -> str:
+    """Return the label of a problem as siblings of other batch sizes have it."""
+    return " ".join(word for word in label.split() if word != f"N{batch_size}") or "all"
+
+
 def _text(value: object) -> str:
     return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]

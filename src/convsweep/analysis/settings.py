@@ -13,10 +13,13 @@ from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, es
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import verdicts
-from convsweep.problems.case import CACHES, DTYPES, MEMORY_FORMATS
+from convsweep.problems.case import BLOCKS, CACHES, DIRECTIONS, DTYPES, MEMORY_FORMATS
 from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES, SIBLING_COLUMNS
 
-_ORDER = {value: place for place, value in enumerate((*DTYPES, *MEMORY_FORMATS, *CACHES))}
+_VALUES = (*DTYPES, *MEMORY_FORMATS, *CACHES, *DIRECTIONS, *BLOCKS)
+_ORDER = {value: place for place, value in enumerate(_VALUES)}
+WORK_AXES = ("direction", "block")
+"""Axes whose values are other work, not another way to do the same."""
 SETTING_SPEEDUP = ("setting_speedup", "setting_speedup_ci_low", "setting_speedup_ci_high")
 
 
@@ -25,7 +28,8 @@ class SettingPairs(NamedTuple):
 
     table: DataFrame
     """Positions `case` and `base`, the `axis` in which they differ (empty: several), whether `base`
-    is in the run's first setting (`to_first`), `SETTING_SPEEDUP` over it, and its `verdict`."""
+    is in the first setting of the same work (`to_first`), `SETTING_SPEEDUP` over it, and its
+    `verdict`."""
     log_speedup: Array  # (pairs, passes)
 
 
@@ -53,7 +57,7 @@ def varied(cases: DataFrame) -> dict[str, list[Any]]:
 
 
 def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> SettingPairs:
-    """Pair timed cases with those of the first value of one axis, and of all axes.
+    """Pair timed cases with those of the first value of one axis, and of all that are not work.
 
     Verdicts are corrected for the number of all pairs. `log_s` are the logarithms of the seconds,
     (cases, passes).
@@ -62,11 +66,13 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     differs = DataFrame(index=range(len(cases)))
     for axis, values in axes.items():
         differs[axis] = cases[axis].ne(values[0]).to_numpy(dtype=bool)
-    several = _pairs(cases, differs).assign(axis="")
-    several = several[differs.loc[several["case"]].sum(axis=1).to_numpy() > 1]
+    ways = differs.drop(columns=[axis for axis in WORK_AXES if axis in differs])
+    several = _pairs(cases, ways).assign(axis="")
+    several = several[ways.loc[several["case"]].sum(axis=1).to_numpy() > 1]
     parts = (_pairs(cases, differs[[axis]]).assign(axis=axis) for axis in axes)
     table = pd.concat([*parts, several], ignore_index=True)
-    table["to_first"] = ~differs.loc[table["base"]].any(axis=1).to_numpy(dtype=bool)
+    is_first = ~ways.any(axis=1).to_numpy(dtype=bool)
+    table["to_first"] = is_first[table["base"]] & ~table["axis"].isin(WORK_AXES)
     log_image_s = log_s - np.log(cases[BATCH_SIZE].to_numpy(dtype="float64"))[:, np.newaxis]
     logs = log_image_s[table["base"]] - log_image_s[table["case"]]
     known = ~np.isnan(logs).all(axis=1)

@@ -15,6 +15,7 @@ from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import read_advice
 from convsweep.analysis.network_breakdown import breakdowns_by_setting
 from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.separable.directions import by_direction
 from convsweep.analysis.separable.gap import find_gaps, gap_table
 from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.settings import setting_speedups
@@ -27,6 +28,7 @@ from convsweep.report.sections import (
     accuracy,
     advice,
     claims,
+    directions,
     families,
     implementations,
     network_breakdown,
@@ -42,6 +44,8 @@ from convsweep.results.schema import BASELINE
 from convsweep.results.store import RunFolder
 
 _LONGEST_TABLE = 16  # rows on the first screen
+_LEADING = (advice.TITLE, network_totals.TITLE, directions.TITLE)
+"""Sections whose first table is on the first screen; the first one that has one."""
 _CORRECTNESS = (
     "The error ratio is the largest error against a float64 reference, in units of the dtype's "
     "rounding."
@@ -89,7 +93,7 @@ def write_report(
     _require_a_time(run, folder)
     require_report_folder(out)
     comparisons, shown = compare_settings(run), run.without_fully_connected
-    speedups = setting_speedups(run)
+    speedups, in_directions = setting_speedups(run), by_direction(run, comparisons)
     gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
     advised = read_advice(folder)
     whole = breakdowns_by_setting(run, folder.networks)
@@ -101,7 +105,8 @@ def write_report(
             network_breakdown.section(whole),
         )
         strategies = _present(
-            separable.section(shown, comparisons, gaps),
+            directions.section(run, in_directions),
+            separable.section(shown, comparisons, gaps, in_directions=bool(in_directions)),
             settings.section(run, speedups),
             families.section(run),
             roofline.section(shown, comparisons),
@@ -157,7 +162,7 @@ def _with_leading_evidence(page: Page) -> Page:
     sections = []
     for section in page.sections:
         own = section.tables
-        leads = section.title in (advice.TITLE, network_totals.TITLE) and len(own) > 0
+        leads = section.title in _LEADING and len(own) > 0 and table is page.overview.table
         if leads and len(own[0][1].rows) <= _LONGEST_TABLE:
             table, own = own[0][1], own[1:]
         pictures = [picture for picture in section.pictures if picture not in first]

@@ -21,7 +21,8 @@ TITLES = {
     "out_channels": "Output channels", "input_size": "Image size", "kernel_size": "Kernel size",
     "stride": "Stride", "dilation": "Dilation", "groups": "Groups", "batch_size": "Batch size",
     "macs": "Multiply-accumulates", "dtype": "Data type", "memory_format": "Memory format",
-    "threads": "Threads", "cache": "Cache", "device": "Device", "environment_id": "Machine",
+    "threads": "Threads", "cache": "Cache", "direction": "Direction", "block": "Block",
+    "device": "Device", "environment_id": "Machine",
     "driver": "Driver", "setting": "Setting", "label": "Problem",
     "implementation": "Implementation",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from pandas import DataFrame, Series
 from convsweep.analysis.cases import read_cases, split
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.summary import summarize
+from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.files import replace_file, spreadsheet_csv
 from convsweep.results.machines import machine_of, machines, run_id_of
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
@@ -24,6 +25,7 @@ PYTEST_BENCHMARK = "5.1.0"
 """Version of pytest-benchmark whose JSON format is written."""
 _GROUP = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "dtype",
           "memory_format", "threads", "cache", "direction", "block", "driver")  # fmt: skip
+_UNNAMED = (None, FORWARD, CONV)  # in a group, as in older files
 _EXTRA = ("flops_per_s", "macs", "backend_macs", "baseline", "speedup", "speedup_ci_low",
           "speedup_ci_high", "verdict", "sample_flags", "implementation", "reorders", "kernel_s",
           "reorder_s")  # fmt: skip
@@ -110,7 +112,7 @@ def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]
     """Return one case; its group is everything that it shares with the other backends."""
     params = {name: _plain(case[name]) for name in CASE_COLUMNS}
     shared = [params[name] for name in PROBLEM_COLUMNS if name in _GROUP]
-    group = " ".join(str(word) for word in shared if word is not None)
+    group = " ".join(str(word) for word in shared if word not in _UNNAMED)
     name = f"{case['backend']}[{case['problem']}]"
     return {
         "group": group,

@@ -37,6 +37,7 @@ def not_covered(folder: RunFolder) -> tuple[str, str]:
         "channels_last": ("memory_formats", "--memory-format", "channels_last"),
         "two threads": ("threads", "--threads", "2"),
         "cold caches": ("caches", "--cache", "cold"),
+        "training": ("directions", "--direction", "training"),
     }
     left = {
         name: [*(word for value in request[key] for word in (option, str(value))), option, other]

@@ -10,7 +10,9 @@ from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
+from convsweep.analysis.separable.directions import ByDirection, by_direction
 from convsweep.analysis.settings import SettingSpeedup
+from convsweep.problems.case import DIRECTIONS
 from convsweep.problems.separable import SEPARABLE
 from convsweep.results.schema import BATCH_SIZE
 
@@ -42,10 +44,12 @@ def summary_sentences(
     """
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    shown = run.without_fully_connected
+    shown, directions = run.without_fully_connected, by_direction(run, comparisons)
+    verdict = [] if directions else verdict_sentences(run, comparisons)
     sentences = [
+        *([direction_sentence(run, directions)] if directions else []),
         *setting_sentences(of_settings),
-        *verdict_sentences(run, comparisons),
+        *verdict,
         *_without_a_time(run, _FAILED),
         *_missing(run),
         *wrong,
@@ -104,6 +108,27 @@ def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
         f"{formatting.times(min(speedups), max(speedups))} in {len(found)} settings.",
         *_threshold_sentence([each for one in found.values() for each in one.thresholds], 0),
     ]
+
+
+def direction_sentence(run: Run, found: ByDirection) -> str:
+    """Return whether separable layers are faster in training, beside the forward pass."""
+    means = {name: [own[name].speedup for own in found.values() if name in own]
+             for name in DIRECTIONS}  # fmt: skip
+    first, *_, last = [name for name, own in means.items() if own]
+    texts = {
+        name: formatting.speedup(*own[0])
+        if len(found) == 1
+        else formatting.times(min(one.value for one in own), max(one.value for one in own))
+        for name, own in means.items()
+        if own
+    }
+    verdicts = [r.verdict for own in found.values() if last in own for r in own[last].replacements]
+    where = "the mean" if len(found) == 1 else f"{len(means[last])} settings"
+    return (
+        f"In {last} {SEPARABLE} is {texts[last]} as fast as {run.baseline} in {where}, faster in "
+        f"{verdicts.count('faster')} of {formatting.count(len(verdicts), 'problem')}; "
+        f"{first} {texts[first]}."
+    )
 
 
 def _verdict(found: SeparableComparison, baseline: str, most: int) -> Iterable[str]:

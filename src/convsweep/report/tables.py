@@ -92,7 +92,7 @@ def run_table(run: Run, passes: int, environment: Mapping[str, Any]) -> Table:
         ("backends", ", ".join(run.backends)),
         ("passes", str(passes)),
     ]
-    for name in ("workload", *SETTING_COLUMNS[:5], *_AXES):
+    for name in ("workload", *SETTING_COLUMNS[:7], *_AXES):
         values = [*run.cases[name].dropna().unique()]
         values = sorted(values) if values and isinstance(values[0], (int, np.integer)) else values
         if len(values) > 1 or (values and name in SETTING_COLUMNS):

@@ -6,10 +6,11 @@ import csv
 import io
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.csv_table import Column, columns_of, parse_column
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
@@ -69,6 +70,8 @@ class BestRow:
     relative_err: float | None
     error_ratio: float | None
     max_error: float | None  # Limit of the relative error that backends were chosen within
+    direction: str = FORWARD  # These two are absent from older tables
+    block: str = CONV
 
 
 BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))
@@ -106,12 +109,17 @@ def read_best(path: Path) -> DataFrame:
     with open_checked(path, "a table of best backends", _LARGEST_FILE) as file:
         text = io.StringIO(file.read().decode(), newline="")
         names, *rows = [*csv.reader(text, strict=True)] or [[]]
-        if missing := [name for name in BEST_COLUMNS if name not in names]:
+        later = {
+            one.name: str(one.default) for one in fields(BestRow) if one.default is not MISSING
+        }
+        if missing := [name for name in BEST_COLUMNS if name not in {*names, *later}]:
             raise ValueError(f"no column {missing[0]!r}")
         for line, cells in enumerate(rows, start=2):
             if len(cells) != len(names):
                 raise ValueError(f"line {line} has {len(cells)} cells, not {len(names)}")
-        places = [(column, names.index(column.name)) for column in columns_of(BestRow)]
+        added = [name for name in later if name not in names]
+        rows = [[*row, *(later[name] for name in added)] for row in rows]
+        places = [(c, [*names, *added].index(c.name)) for c in columns_of(BestRow)]
         return pd.DataFrame({c.name: _parse(c, [row[i] for row in rows]) for c, i in places})
 
 

@@ -36,7 +36,7 @@ def draw_crossover(tmp_path: Path) -> Draw:
     def draw(rows: list[Row]) -> Picture | None:
         with drawing_style():
             run = read(tmp_path / "run", rows)
-            return crossover.draw(run, compare_separable(run))
+            return crossover.draw(run, {"": compare_separable(run)})
 
     return draw
 
@@ -51,7 +51,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
     with drawing_style():
         drawn = [
             predicted_speedup.draw(run, "separable"),
-            crossover.draw(run, found),
+            crossover.draw(run, {"": found}),
             separable_parts.draw(found),
             roofline.draw(run, roofline_efficiencies(run, found)),
         ]

@@ -78,7 +78,7 @@ def test_text_table_and_figure_have_the_same_thresholds(run: Run, tmp_path: Path
     without = sentence.partition("not at ")[2]
     assert {size for size in expected if size in without} == expected.keys() - said.keys()
     with drawing_style():
-        picture = crossover.draw(run, comparison)
+        picture = crossover.draw(run, {"": comparison})
     lines = [p for ax in picture.figure.axes for p in ax.patches if isinstance(p, StepPatch)]
     assert lines
     for line in lines:

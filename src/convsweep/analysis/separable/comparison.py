@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from convsweep.analysis.estimates import (
     equal_mean,
     interval,
 )
+from convsweep.analysis.labels import without_batch_size
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (
     DEPTHWISE,
@@ -64,6 +65,11 @@ class Replacement:
     def problem(self) -> ConvProblem:
         """The standard convolution."""
         return self.standard.problem
+
+    @property
+    def shape(self) -> str:
+        """Label that is equal for all batch sizes."""
+        return without_batch_size(self.label, self.problem.batch_size)
 
     @property
     def is_timed(self) -> bool:
@@ -129,16 +135,16 @@ class SeparableComparison:
     @cached_property
     def headline(self) -> SeparableComparison:
         """The replacements that means and figures are of: none of a fully connected layer."""
-        return self._select(
-            [i for i, r in enumerate(self.replacements) if not r.problem.is_fully_connected]
-        )
+        return self.of([r.label for r in self.replacements if not r.problem.is_fully_connected])
 
     @cached_property
     def thresholds(self) -> Sequence[Threshold]:
         """One row per input size that was measured with several numbers of channels."""
         return _thresholds(self.headline.replacements)
 
-    def _select(self, places: Sequence[int]) -> SeparableComparison:
+    def of(self, labels: Collection[str]) -> SeparableComparison:
+        """Return the replacements of the problems with these labels."""
+        places = [i for i, r in enumerate(self.replacements) if r.label in labels]
         logs = {name: logs[places] for name, logs in self.log_s.items()}
         return SeparableComparison([self.replacements[i] for i in places], logs, self.drift)
 

@@ -17,6 +17,7 @@ from convsweep.backends.base import FAMILIES, Backend
 from convsweep.backends.registry import list_backends, missing_package
 from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.models.optimize.layers import this_machine
+from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.schema import BASELINE
 from convsweep.units import seconds
@@ -104,11 +105,15 @@ def read_table(
             not over torch's own convolution.
     """
     names = usable(asked)
-    if path.is_dir():
-        rows, every, measured = read_best_backends(path, max_error, names)
-    else:
-        rows, every, measured = _of_file(path, max_error)
-        rows = rows[rows["backend"].isin(names)]
+    found = (
+        read_best_backends(path, max_error, names) if path.is_dir() else _of_file(path, max_error)
+    )
+    rows, every, measured = (
+        one[one["direction"].eq(FORWARD) & one["block"].eq(CONV)] for one in found
+    )
+    if measured.empty:
+        raise ValueError(f"{str(path)!r} has no convolution in the direction forward")
+    rows = rows[rows["backend"].isin(names)]
     measured = measured[measured["backend"].isin(names)]
     if not across_machines:
         _require_same_machine(rows, path)

@@ -15,9 +15,9 @@ MOST_SETTINGS = 6
 _MOST_BACKENDS = 8  # in a figure
 _MOST_NETWORKS = 2  # that have a figure of their layers
 _IMPORTANCE = (
-    "model_layers", "network_speedup", "time_by_channels", "crossover", "best_backend_map",
-    "speed_vs_error", "macs_vs_time", "layers_of", "time_by_size", "speedup", "accuracy_vs_time",
-    "implementation_map",
+    "model_layers", "network_speedup", "directions", "time_by_channels", "crossover",
+    "best_backend_map", "speed_vs_error", "macs_vs_time", "layers_of", "time_by_size", "speedup",
+    "accuracy_vs_time", "implementation_map",
 )  # fmt: skip
 """First parts of the names of pictures."""
 

@@ -32,34 +32,40 @@ class Surface(NamedTuple):
     sizes: Sequence[str]
 
 
-def draw(run: Run, comparison: SeparableComparison) -> Picture | None:
-    """Draw one setting; None without two numbers of channels and two sizes."""
-    found = comparison.replacements
-    start = {each.size: each.channels or math.inf for each in comparison.thresholds}
-    panels = surfaces([r for r in found if r.workload is None])
-    if not panels:
+def draw(run: Run, comparisons: Mapping[str, SeparableComparison]) -> Picture | None:
+    """Draw one setting, in one or several directions; None without two channels and two sizes."""
+    most = MOST_PANELS // len(comparisons)
+    shown: list[tuple[Surface, Mapping[str, float]]] = []
+    for name, own in comparisons.items():
+        starts: dict[str, float] = {one.size: one.channels or math.inf for one in own.thresholds}
+        panels = surfaces([r for r in own.replacements if r.workload is None])
+        shown += [(panel._replace(name=", ".join(filter(None, (name, panel.name)))), starts)
+                  for panel in panels[:most]]  # fmt: skip
+    if not shown:
         return None
-    shown = panels[:MOST_PANELS]
     columns = panel_columns(len(shown))
-    rows = max(len(panel.channels) for panel in shown)
+    rows = max(len(panel.channels) for panel, _ in shown)
     figure = new_figure(1.6 + math.ceil(len(shown) / columns) * (0.75 + max(0.34 * rows, 1.5)))
-    names = [panel.name for panel in shown]
+    names = [panel.name for panel, _ in shown]
     axes = add_panels(figure, names, "input size (pixels per side)", "channels", shared=False)
-    drawn = [replacement for panel in shown for replacement in panel.cells.values()]
+    drawn = [replacement for panel, _ in shown for replacement in panel.cells.values()]
     colors = SpeedupColors.of(replacement.speedup.value for replacement in drawn)
-    for ax, panel in zip(axes, shown, strict=True):
+    for ax, (panel, start) in zip(axes, shown, strict=True):
         width = 0.85 * WIDTH / columns / len(panel.sizes)
         _draw_line(ax, panel, start)
         _draw_panel(ax, panel, colors, 9 if width > _LARGE else 8 if width > _SMALL else 0)
     colors.add_bar(axes, f"{run.baseline}'s time / {SEPARABLE}'s time")
-    wins = sum(replacement.verdict == "faster" for replacement in found)
+    found = [r for own in comparisons.values() for r in own.replacements]
+    counts = [f"{sum(r.verdict == 'faster' for r in own.replacements)} of "
+              f"{len(own.replacements)} problems{f' ({name})' if name else ''}"
+              for name, own in comparisons.items()]  # fmt: skip
     return Picture(
         name="crossover",
         figure=figure,
         title=f"Speedup of {SEPARABLE} by channels and size",
         alt="Heat maps of channels by input size, one per kernel.",
         caption=sentence(
-            f"{SEPARABLE} is faster in {wins} of {len(found)} problems",
+            f"{SEPARABLE} is faster in {formatting.join(counts)}",
             "above the black line with every kernel of that size",
             drawn=(len(drawn), len(found)),
         ),

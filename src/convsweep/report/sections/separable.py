@@ -38,8 +38,13 @@ _GAP_NOTE = (
 _MOST_PROBLEMS = 24
 
 
-def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
-    """Return the section; None if no replacement was timed."""
+def section(
+    run: Run, comparisons: Comparisons, gaps: Gaps, *, in_directions: bool = False
+) -> Section | None:
+    """Return the section; None if no replacement was timed.
+
+    With several directions the section on them has thresholds and speedups.
+    """
     replacements = [
         (setting, r) for setting, found in comparisons.items() for r in found.replacements
     ]
@@ -53,7 +58,10 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
         gap_sentence(gaps, faster)
         or first_sentence({name: explanation(found) for name, found in comparisons.items()}),
         [
-            ("Channels from which on they are always faster", _threshold_table(comparisons)),
+            (
+                "Channels from which on they are always faster",
+                _threshold_table({} if in_directions else comparisons),
+            ),
             (
                 "Problems with the most MACs"
                 if len(replacements) > _MOST_PROBLEMS
@@ -63,22 +71,19 @@ def section(run: Run, comparisons: Comparisons, gaps: Gaps) -> Section | None:
             (f"Parts of {SEPARABLE}'s time{only}, most MACs first", _gap_table(gaps, faster)),
         ],
         {
-            name: _pictures(run.within(name), found.headline, gaps.get(name, ()))
+            name: [
+                *([] if in_directions else _speedup_pictures(run.within(name), found.headline)),
+                separable_parts.draw(found.headline),
+                waterfall.draw(gaps.get(name, ())),
+            ]
             for name, found in [*comparisons.items()][:MOST_SETTINGS]
         },
         " ".join([_NOTE, *[_GAP_NOTE][: len(known)], *_unclear_traces(comparisons, gaps)]),
     )
 
 
-def _pictures(
-    run: Run, comparison: SeparableComparison, gaps: Sequence[Gap]
-) -> Sequence[Picture | None]:
-    return (
-        predicted_speedup.draw(run, SEPARABLE),
-        crossover.draw(run, comparison),
-        separable_parts.draw(comparison),
-        waterfall.draw(gaps),
-    )
+def _speedup_pictures(run: Run, found: SeparableComparison) -> list[Picture | None]:
+    return [predicted_speedup.draw(run, SEPARABLE), crossover.draw(run, {"": found})]
 
 
 def _threshold_table(comparisons: Comparisons) -> Table:

@@ -7,9 +7,9 @@ from typing import Any
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import best_backends
-from convsweep.analysis.labels import name_setting
+from convsweep.analysis.labels import name_setting, without_batch_size
 from convsweep.analysis.run import Run
-from convsweep.analysis.settings import SETTING_SPEEDUP, SettingSpeedup, varied
+from convsweep.analysis.settings import SETTING_SPEEDUP, WORK_AXES, SettingSpeedup, varied
 from convsweep.analysis.summary import TIME, interval_of
 from convsweep.analysis.verdicts import DIRECTIONS
 from convsweep.report.pages import Section
@@ -17,7 +17,8 @@ from convsweep.report.summary_text import setting_sentences
 from convsweep.report.table import Table
 from convsweep.results.schema import BATCH_SIZE, SIBLING_COLUMNS
 
-_ONE_PROBLEM = ("environment_id", "driver", "cache", "label")  # equal for settings to choose from
+_ONE_PROBLEM = ("environment_id", "driver", "cache", "label", *WORK_AXES)
+"""Columns that are equal for settings to choose from."""
 
 
 def section(run: Run, speedups: Sequence[SettingSpeedup]) -> Section | None:
@@ -53,9 +54,9 @@ def _best_table(run: Run) -> Table:
          formatting.speedup(*interval_of(row, SETTING_SPEEDUP)),
          formatting.error(row["relative_err"]), "yes" if row["significant"] else "")
         for row in best.fillna({"significant": False}).to_dict("records")
-        if axes != ["cache"]
+        if {*axes} - {"cache", *WORK_AXES}
     ]  # fmt: skip
-    return Table(heads, rows if axes else [], frozenset(heads[3:6])).filled
+    return Table(heads, rows, frozenset(heads[3:6])).filled
 
 
 def _rates_table(run: Run) -> Table:
@@ -65,11 +66,11 @@ def _rates_table(run: Run) -> Table:
     rows = []
     for _, own in cases.groupby([*SIBLING_COLUMNS, *axes, "backend"], dropna=False, sort=False):
         first, times = own.iloc[0], own.set_index(BATCH_SIZE)[[*TIME]].T.to_dict("list")
-        name = [word for word in first["label"].split() if word != f"N{first[BATCH_SIZE]}"]
+        name = without_batch_size(first["label"], first[BATCH_SIZE])
         rates = {n: formatting.interval(n / s, n / high, n / low)
                  for n, (s, low, high) in times.items()}  # fmt: skip
         most = max(times, key=lambda size: size / times[size][0])
-        rows.append((_setting(first, [*axes]), " ".join(name) or "all", str(first["backend"]),
+        rows.append((_setting(first, [*axes]), name, str(first["backend"]),
                      *(rates.get(size, "") for size in sizes), f"batch {most}"))  # fmt: skip
     return Table.by_setting(heads, rows if sizes else [], heads[3:])
 
