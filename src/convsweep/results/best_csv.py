@@ -10,7 +10,6 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.csv_table import Column, columns_of, parse_column
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
@@ -70,8 +69,8 @@ class BestRow:
     relative_err: float | None
     error_ratio: float | None
     max_error: float | None  # Limit of the relative error that backends were chosen within
-    direction: str = FORWARD  # These two are absent from older tables
-    block: str = CONV
+    direction: str = "forward"  # What is computed: one of `DIRECTIONS`
+    block: str = "conv"
 
 
 BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))

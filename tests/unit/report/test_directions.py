@@ -159,7 +159,9 @@ def test_backends_compete_within_a_direction(read: Read) -> None:
 
 def test_a_setting_is_compared_with_the_first_one_of_its_direction(read: Read) -> None:
     halved = [
-        replace(row, dtype="bfloat16", median_s=row.median_s / 2, min_s=None, p05_s=None, p95_s=None)
+        replace(
+            row, dtype="bfloat16", median_s=row.median_s / 2, min_s=None, p05_s=None, p95_s=None
+        )
         for row in directed.rows(PROBLEMS, noise=1e-3)
     ]
     run = read(directed.rows(PROBLEMS, noise=1e-3) + halved)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from convsweep.analysis.labels import label_cases, name_setting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison
-from convsweep.problems.case import DIRECTIONS
+from convsweep.problems.case import DIRECTIONS, FORWARD
 from convsweep.results.schema import BATCH_SIZE
 
 ByDirection = Mapping[str, Mapping[str, SeparableComparison]]
@@ -20,7 +20,7 @@ def by_direction(run: Run, comparisons: Comparisons) -> ByDirection:
     Problems without a time in one of these directions are left out.
     """
     settings = run.cases[["setting", "direction"]].assign(
-        others=label_cases(run.cases.assign(direction=DIRECTIONS[0]))["setting"].to_numpy()
+        others=label_cases(run.cases.assign(direction=FORWARD))["setting"].to_numpy()
     )
     found: dict[str, dict[str, SeparableComparison]] = {}
     for own in settings.drop_duplicates().to_dict("records"):
