@@ -81,8 +81,9 @@ def without() -> nn.Module:
     return nn.Linear(4, 4)
 
 
-def only_transposed() -> nn.Module:
-    return nn.ConvTranspose2d(4, 4, 2)
+def cropped() -> nn.Module:
+    """A transposed convolution whose padding no problem has."""
+    return nn.ConvTranspose2d(4, 4, 2, padding=2)
 
 
 def signal() -> nn.Module:

@@ -278,7 +278,7 @@ MODELS: dict[str, OddModel] = {
     "conv1d_depthwise": plain(lambda: conv1d(8, 8, 4, groups=8), "1,8,64"),
     "conv3d": plain(lambda: conv3d(2, 4, 3), "1,2,6,6,6"),
     **{
-        f"conv{rank + 1}d_transposed": plain(partial(kind, 4, 4, 3), shape, measured=False)
+        f"conv{rank + 1}d_transposed": plain(partial(kind, 4, 4, 3), shape)
         for rank, (kind, shape) in enumerate(
             (
                 (nn.ConvTranspose1d, "1,4,9"),

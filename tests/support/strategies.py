@@ -1,6 +1,8 @@
 """Small convolution problems for hypothesis, possible by construction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -51,4 +53,25 @@ def conv_problems(
         dilation=dilation,
         groups=groups,
         bias=draw(st.booleans()) if biased else False,
+    )
+
+
+@st.composite
+def odd_problems(draw: st.DrawFn, **limits: Any) -> ConvProblem:
+    """A transposed convolution, or a problem whose padding differs at both ends."""
+    plain = draw(conv_problems(**limits))
+    if draw(st.booleans()):
+        behind = draw(st.tuples(*[st.integers(0, 2)] * plain.rank))
+        lacking = (max(0, p - end) for p, end in zip(plain.padding, behind, strict=True))
+        size = tuple(map(sum, zip(plain.input_size, lacking, strict=True)))
+        return replace(plain, input_size=size, padding_end=behind)
+    padding = tuple(min(p, span - 1) for p, span in zip(plain.padding, plain.span, strict=True))
+    steps = map(max, plain.stride, plain.dilation)
+    return replace(
+        plain,
+        input_size=tuple(map(sum, zip(plain.input_size, padding, strict=True))),
+        padding=padding,
+        padding_end=padding,
+        transposed=True,
+        output_padding=draw(st.tuples(*[st.integers(0, step - 1) for step in steps])),
     )

@@ -66,7 +66,7 @@ def outcome(problem: ConvProblem, backend: str, seconds: float) -> tuple[str, st
     if backend == "pointwise" and not problem.is_pointwise:
         return "skipped", "needs kernel_size 1, no padding, groups=1"
     if backend == "separable" and (problem.is_pointwise or problem.groups > 1):
-        return "skipped", "needs groups=1 and a kernel above 1"
+        return "skipped", "needs groups=1, a kernel above 1, no transposition"
     if seconds > 10:
         return "timeout", f"predicted {seconds:.3g} s, over the limit of 10 s"
     return "ok", None

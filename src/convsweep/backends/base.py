@@ -38,7 +38,7 @@ class BatchNorm(NamedTuple):
 class Weights:
     """Parameters of one layer, on its device and in its dtype."""
 
-    dense: Tensor  # (C_out, C_in / groups, *kernel_size)
+    dense: Tensor  # (C_out, C_in / groups, *kernel_size); transposed (C_in, C_out / groups, ...)
     bias: Tensor | None = None  # (C_out,)
     factors: tuple[Tensor, Tensor] | None = None
     # depthwise (C_in, 1, *kernel_size) and pointwise (C_out, C_in, 1, ...), where
@@ -116,7 +116,7 @@ def supports_every_dtype(problem: ConvProblem, dtype: str) -> str | None:
 
 def matrix_unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not one matrix product over pixels."""
-    if problem.is_pointwise and problem.groups == 1 and not any(problem.padding):
+    if problem.is_pointwise and problem.groups == 1 and not any(map(any, problem.margins)):
         return None
     return "needs kernel_size 1, no padding, groups=1"
 
@@ -169,6 +169,11 @@ class Backend:
     """Whether it only sums products of inputs and weights, so that small integers are exact."""
     needs_factors: bool = False
     """Whether it computes from `Weights.factors` and so needs `weight_kind="separable"`."""
+    own_padding_end: bool = False
+    """Whether `prepare` takes a `padding_end` unlike `padding`. For other backends the excess zeros
+    are added within the call, and `problem` has equal padding."""
+    transposed: bool = False
+    """Whether it computes transposed convolutions, which other backends skip."""
     device_types: tuple[str, ...] | None = None
     """Supported device types, such as "cpu" and "cuda"; None: all."""
     dtypes: tuple[str, ...] | None = None

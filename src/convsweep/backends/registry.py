@@ -19,6 +19,7 @@ from types import ModuleType
 
 from convsweep import __version__
 from convsweep.backends.base import BASIC, FAMILIES, Backend, Conv, Weights
+from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.formatting import error_line, one_line
 from convsweep.problems.case import CONV, DIRECTIONS, FORWARD
@@ -67,7 +68,7 @@ def _load(point: EntryPoint, version: str) -> Iterator[Backend]:
             yield unavailable(point.name + f":{number}" * (number > 0), f"{point.value} {fault}")
         else:
             default = _module_version(backend) or version
-            yield backend if backend.version else replace(backend, version=default)
+            yield replace(for_every_kind(backend), version=backend.version or default)
 
 
 def _fault(backend: object) -> str | None:

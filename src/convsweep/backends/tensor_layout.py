@@ -7,18 +7,30 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv1d, conv2d, conv3d
+from torch.nn.functional import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 
 from convsweep.backends.base import Conv
 from convsweep.problems.problem import ConvProblem
 
 CONV_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
+_TRANSPOSED_BY_RANK = {1: conv_transpose1d, 2: conv_transpose2d, 3: conv_transpose3d}
 
 
 def bind_conv(problem: ConvProblem, weight: Tensor, bias: Tensor | None) -> Conv:
     """Return PyTorch's convolution with all arguments but the input."""
+    if problem.transposed:
+        function = partial(_TRANSPOSED_BY_RANK[problem.rank], output_padding=problem.output_padding)
+    else:
+        function = partial(CONV_BY_RANK[problem.rank])
     return partial(
-        CONV_BY_RANK[problem.rank],
+        function,
         weight=weight,
         bias=bias,
         stride=problem.stride,

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.problem_kinds import evenly_padded
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
 from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING
@@ -138,11 +140,13 @@ def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Referen
 
 
 def _gradients(problem: ConvProblem, x: Tensor, w: Tensor, grad: Tensor) -> dict[str, Tensor]:
+    even = evenly_padded(problem)
+    excess = [side for p, e in reversed(problem.margins) for side in (p - min(p, e), e - min(p, e))]
     found = torch.ops.aten.convolution_backward(
-        grad, x, w, None, problem.stride, problem.padding, problem.dilation, False,
-        (0,) * problem.rank, problem.groups, (True, True, False),
+        grad, pad(x, excess), w, None, even.stride, even.padding, even.dilation, even.transposed,
+        even.output_padding, even.groups, (True, True, False),
     )  # fmt: skip
-    return {GRAD_INPUT: found[0], GRAD_WEIGHT: found[1]}
+    return {GRAD_INPUT: pad(found[0], [-side for side in excess]), GRAD_WEIGHT: found[1]}
 
 
 def _factor_gradients(dense: Tensor, depthwise: Tensor, pointwise: Tensor) -> dict[str, Tensor]:

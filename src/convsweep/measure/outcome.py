@@ -117,7 +117,10 @@ def make_row(
     """Return the row of one case in one pass; `node` is the cluster node that measured it."""
     problem, layer = case.problem, case.layer
     values: dict[str, Any] = {
-        one.name: getattr(of, one.name) for of in (problem, case) for one in fields(of)
+        one.name: getattr(of, one.name)
+        for of in (problem, case)
+        for one in fields(of)
+        if one.name in COLUMNS
     }
     values["layer"] = layer.name
     sizes = {name: format_size(value) for name, value in values.items() if isinstance(value, tuple)}

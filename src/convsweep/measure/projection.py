@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from convsweep.analysis.sample_flags import PROJECTED
+from convsweep.measure.banded_convolution import pad_input
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import Reference, compute_reference, pad_input
+from convsweep.measure.reference import Reference, compute_reference
 from convsweep.problems.problem import ConvProblem, Size
 
 _VECTORS = 10  # for each block of channels
@@ -83,6 +84,7 @@ def is_cheap(problem: ConvProblem, dtype: str) -> bool:
     of channels are above the bound of one. So only float32 is projected.
     """
     is_plain = problem.groups == 1 and {*problem.stride, *problem.dilation} == {1}
+    is_plain = is_plain and not problem.transposed
     is_large = min(problem.output_size) >= _MIN_SIZE and problem.taps >= _MIN_TAPS
     return is_plain and is_large and problem.out_channels >= _BLOCK and dtype == "float32"
 

@@ -12,16 +12,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from convsweep.backends.base import Backend
-from convsweep.backends.tensor_layout import CONV_BY_RANK
+from convsweep.measure.banded_convolution import convolve
 from convsweep.measure.inputs import Inputs, torch_dtype
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.problem import ConvProblem, Size
 
-_BAND_BYTES = 2**28
 _CHUNK = 2**15  # elements that are compared at once, so that they stay in a cache
 Result: TypeAlias = Tensor | tuple[Tensor, ...]
 """Output of a forward pass, or several outputs."""
@@ -132,31 +130,12 @@ def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:
     bias = None if inputs.weights.bias is None else inputs.weights.bias.cpu().double()
     precise = torch.float64 if x.dtype is torch.float64 else torch.float32
 
-    y = _convolve(problem, x.double(), w.double())
-    size = _convolve(problem, x.to(precise).abs(), w.to(precise).abs())
+    y = convolve(problem, x.double(), w.double())
+    size = convolve(problem, x.to(precise).abs(), w.to(precise).abs())
     if bias is None:
         return Reference(y, None, float(size.max()))
     bias = bias.view(-1, *[1] * problem.rank)
     return Reference(y + bias, bias - y, float((size + bias.abs()).max()))
-
-
-def _convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
-    """Convolve in bands of output rows: in float64, torch unfolds its whole input at once."""
-    x = pad_input(problem, x)
-    row = math.prod(problem.output_size[1:]) * problem.batch_size
-    rows = max(1, _BAND_BYTES // (8 * problem.in_channels * math.prod(problem.kernel_size) * row))
-    stride, reach = problem.stride[0], problem.dilation[0] * (problem.kernel_size[0] - 1) + 1
-    conv, bands = CONV_BY_RANK[problem.rank], []
-    for first in range(0, problem.output_size[0], rows):
-        last = min(first + rows, problem.output_size[0]) - 1
-        band = x.narrow(2, first * stride, (last - first) * stride + reach)
-        bands.append(conv(band, w, None, problem.stride, 0, problem.dilation, problem.groups))
-    return torch.cat(bands, 2)
-
-
-def pad_input(problem: ConvProblem, x: Tensor) -> Tensor:
-    """Return an input with its padding."""
-    return pad(x, [p for side in reversed(problem.padding) for p in (side, side)])
 
 
 def check(

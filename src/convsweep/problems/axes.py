@@ -8,8 +8,8 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 
-from convsweep.problems.conv_call import same_padding
-from convsweep.problems.problem import ConvProblem, parse_size, per_dimension
+from convsweep.problems.conv_call import halves, same_padding
+from convsweep.problems.problem import ConvProblem, Size, parse_size, per_dimension
 
 MAX_VALUES = 10_000
 MAX_PROBLEMS = 100_000
@@ -28,19 +28,25 @@ DEFAULTS = {
     "dilation": "1",
     "groups": "1",
     "bias": "0",
+    "transposed": "0",
+    "output_padding": "0",
 }
 """Every axis and its default value.
 
-`out_channels=same` equals in_channels. `padding=same` keeps the size at stride 1, as torch's does:
-with an odd total it copies the image with one more zero behind, so an image of 28 is 29 in the
-problem. A size is one number for a square image, or one number per dimension: `56x40`, `14x14x14`,
-and `1024x` for a signal of one dimension.
+`out_channels=same` equals in_channels. `padding=same` keeps the size at stride 1, as torch's does;
+of an odd total the larger half is behind the image. `padding=tf_same` is TensorFlow's: ceil(size /
+stride) outputs. Transposed convolutions need numbers. A size is one number for a square image, or
+one number per dimension: `56x40`, `14x14x14`, and `1024x` for a signal of one dimension.
 """
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
-_SIZES = ("size", "kernel_size", "stride", "padding", "dilation")
-_WORDS = {"out_channels": "same", "padding": "same", "groups": "depthwise"}
+_SIZES = ("size", "kernel_size", "stride", "padding", "dilation", "output_padding")
+_WORDS = {
+    "out_channels": ("same",),
+    "padding": ("same", "tf_same"),
+    "groups": ("depthwise",),
+}
 
 
 def parse_axis(text: str) -> Axis:
@@ -77,8 +83,8 @@ def _expand(text: str, match: re.Match[str]) -> tuple[str, ...]:
 
 def _require_allowed(text: str, name: str, value: str) -> None:
     """Raise `ValueError` for a value that this axis cannot have."""
-    least = 0 if name == "padding" else 1
-    if name == "bias":
+    least = 0 if name.endswith("padding") else 1
+    if name in ("bias", "transposed"):
         valid, allowed = value in ("0", "1"), "0, 1"
     elif name in _SIZES:
         valid = _is_size(value, least, signal=name == "size" and value.endswith("x"))
@@ -86,9 +92,9 @@ def _require_allowed(text: str, name: str, value: str) -> None:
     else:
         valid = _COUNT.fullmatch(value) is not None and int(value) >= 1
         allowed = "whole numbers of at least 1"
-    word = _WORDS.get(name)
-    if not valid and value != word:
-        also = f", or {word}" if word else ""
+    words = _WORDS.get(name, ())
+    if not valid and value not in words:
+        also = "".join(f", or {word}" for word in words)
         raise ValueError(f"axis {text!r}: {value!r} is not allowed, only {allowed}{also}")
 
 
@@ -126,11 +132,8 @@ def _problem(chosen: Mapping[str, str]) -> ConvProblem:
     longest = max(map(len, (size, kernel_size, stride, dilation)))
     rank = 1 if value["size"].endswith("x") else max(2, longest)
     size, kernel_size, dilation = (per_dimension(x, rank) for x in (size, kernel_size, dilation))
-    if value["padding"] == "same" and rank == len(kernel_size) == len(dilation):
-        behind, padding = same_padding(kernel_size, dilation)
-        size = tuple(map(operator.add, size, behind))
-    else:
-        padding = (0,) if value["padding"] == "same" else parse_size(value["padding"])
+    stride = per_dimension(stride, rank)
+    padding, padding_end = _padding(value, size, kernel_size, stride, dilation)
     in_channels, out_channels, groups = value["in_channels"], value["out_channels"], value["groups"]
     return ConvProblem(
         int(in_channels),
@@ -138,9 +141,29 @@ def _problem(chosen: Mapping[str, str]) -> ConvProblem:
         size,
         kernel_size,
         batch_size=int(value["batch_size"]),
-        stride=per_dimension(stride, rank),
+        stride=stride,
         padding=per_dimension(padding, rank),
         dilation=dilation,
         groups=int(in_channels if groups == "depthwise" else groups),
         bias=value["bias"] == "1",
+        padding_end=padding_end and per_dimension(padding_end, rank),
+        transposed=value["transposed"] == "1",
+        output_padding=per_dimension(parse_size(value["output_padding"]), rank),
     )
+
+
+def _padding(
+    value: Mapping[str, str], size: Size, kernel_size: Size, stride: Size, dilation: Size
+) -> tuple[Size, Size | None]:
+    """Return the zeros before and behind the image; None behind if as many."""
+    padding = value["padding"]
+    if padding not in _WORDS["padding"]:
+        return parse_size(padding), None
+    if value["transposed"] == "1":
+        raise ValueError(f"transposed=1 needs --axis padding=N, since {padding} is not defined")
+    if len({*map(len, (size, kernel_size, stride, dilation))}) > 1:
+        return (0,), None  # the problem's constructor names the size of another rank
+    if padding == "same":
+        return same_padding(kernel_size, dilation)
+    axes = zip(size, kernel_size, stride, dilation, strict=True)
+    return halves([max(((i - 1) // s * s + d * (k - 1) + 1 - i), 0) for i, k, s, d in axes])

@@ -1,4 +1,4 @@
-"""Problem of one call of torch's `conv1d`, `conv2d` or `conv3d`."""
+"""Problem of one call of torch's `conv1d`, `conv2d`, `conv3d`, or of their transposed ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def convolution_problem(
     input: Tensor,  # (N, C_in, *input_size), or the same without N
-    weight: Tensor,  # (C_out, C_in / groups, *kernel_size)
+    weight: Tensor,  # (C_out, C_in / groups, *kernel_size), transposed (C_in, C_out / groups, ...)
     bias: Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    transposed: bool = False,
+    output_padding: int | Sequence[int] = 0,
 ) -> ConvProblem:
     """Return the problem that a call computes; its arguments are torch's.
 
@@ -33,14 +35,17 @@ def convolution_problem(
     rank = len(kernel_size)
     batch_size, channels, *input_size = (1,) * (rank + 2 - input.dim()) + tuple(input.shape)
     dilation = per_dimension(dilation, rank)
+    padding_end = None
     if padding == "same":
-        rows, padding = same_padding(kernel_size, dilation)
-        input_size = [size + row for size, row in zip(input_size, rows, strict=True)]
-    if channels != weight.shape[1] * groups:
-        raise ValueError(f"the input has {channels} channels, not {weight.shape[1] * groups}")
+        padding, padding_end = same_padding(kernel_size, dilation)
+    in_channels, out_channels = weight.shape[1] * groups, weight.shape[0]
+    if transposed:
+        in_channels, out_channels = out_channels, in_channels
+    if channels != in_channels:
+        raise ValueError(f"the input has {channels} channels, not {in_channels}")
     return ConvProblem(
         channels,
-        weight.shape[0],
+        out_channels,
         input_size,
         kernel_size,
         batch_size=batch_size,
@@ -49,6 +54,9 @@ def convolution_problem(
         dilation=dilation,
         groups=groups,
         bias=bias is not None,
+        padding_end=padding_end,
+        transposed=transposed,
+        output_padding=per_dimension(output_padding, rank),
     )
 
 
@@ -63,9 +71,10 @@ def dtype_reason(x: Tensor) -> str:
 
 
 def same_padding(kernel_size: Size, dilation: Size) -> tuple[Size, Size]:
-    """Return, per dimension, the zeros that `padding="same"` adds: behind, and on both sides.
+    """Return, per dimension, the zeros that `padding="same"` adds: before, and behind."""
+    return halves([d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)])
 
-    Torch copies the input with one zero behind if the total is odd, and pads both sides alike.
-    """
-    added = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
-    return tuple(rows % 2 for rows in added), tuple(rows // 2 for rows in added)
+
+def halves(added: Sequence[int]) -> tuple[Size, Size]:
+    """Return the smaller and the larger half of each number."""
+    return tuple(n // 2 for n in added), tuple(n - n // 2 for n in added)

@@ -19,12 +19,12 @@ DEPTHWISE, POINTWISE = "depthwise", "pointwise"
 
 def is_replaceable(problem: ConvProblem) -> bool:
     """Return whether a separable layer can replace it: one group, a kernel above 1."""
-    return problem.groups == 1 and not problem.is_pointwise
+    return problem.groups == 1 and not (problem.is_pointwise or problem.transposed)
 
 
 def not_separable_reason(problem: ConvProblem) -> str | None:
     """Return why no separable layer can replace it, or None."""
-    return None if is_replaceable(problem) else "needs groups=1 and a kernel above 1"
+    return None if is_replaceable(problem) else "needs groups=1, a kernel above 1, no transposition"
 
 
 def depthwise_part(problem: ConvProblem) -> ConvProblem:

@@ -42,6 +42,7 @@ def test_each_distinct_layer_is_there_once_with_its_count() -> None:
         ("EveryKind", 1),
         ("EveryKind", 1),
         ("volume", 1),
+        ("up", 1),
     ]
     assert {layer.workload for layer in layers} == {"mine"}
     assert len({layer.problem for layer in layers}) == len(layers)
@@ -53,7 +54,7 @@ def test_a_layer_of_several_modules_says_how_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factory", "reason"), [("without", "no convolution"), ("only_transposed", "transposed")]
+    ("factory", "reason"), [("without", "no convolution"), ("cropped", "span of its kernel")]
 )
 def test_a_model_without_a_convolution_is_refused(factory: str, reason: str) -> None:
     shape = (1, 4) if factory == "without" else (1, 4, 5, 5)
@@ -87,11 +88,12 @@ def test_the_dtype_is_the_models_own() -> None:
 
 
 def test_what_is_told_of_the_model_is_all_of_it() -> None:
-    trace = record(hand_written_model.EveryKind(), [(1, 3, 16, 16)])
+    model = nn.Sequential(hand_written_model.EveryKind(), nn.ConvTranspose2d(6, 6, 1, padding=1))
+    trace = record(model, [(1, 3, 16, 16)])
     metadata = model_metadata(
         "a:b", [(1, 3, 16, 16)], trace, distinct_layers(trace, "mine"), "float32"
     )
     [unmeasured] = metadata["unmeasured"]  # type: ignore[misc]
-    assert (metadata["convolutions"], unmeasured["count"]) == (8, 1)
+    assert (metadata["convolutions"], unmeasured["count"]) == (9, 1)
     measured = sum(one.macs for one in trace.convolutions)
     assert measured + unmeasured["macs"] <= trace.macs

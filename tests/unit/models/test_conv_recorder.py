@@ -55,13 +55,13 @@ def test_every_convolution_is_found_and_none_twice() -> None:
         ("", ConvProblem(8, 4, (16, 16), 3, batch_size=2, stride=2, padding=1)),
         ("", ConvProblem(4, 4, (64,), 5, batch_size=2, padding=2)),
         ("volume", ConvProblem(1, 1, (4, 8, 8), 3, batch_size=2, padding=1, bias=True)),
+        ("up", ConvProblem(4, 6, (8, 8), 2, batch_size=2, stride=2, bias=True, transposed=True)),
     ]
 
 
-def test_transposed_convolutions_are_told_apart() -> None:
-    [transposed] = record(EveryKind(), [(1, 3, 16, 16)]).unmeasured
-    assert (transposed.module, transposed.macs) == ("up", 4 * 6 * 16 * 16)
-    assert "transposed" in transposed.reason
+def test_transposed_convolutions_are_problems_of_their_own_macs() -> None:
+    transposed = record(EveryKind(), [(1, 3, 16, 16)]).convolutions[-1]
+    assert transposed.macs == transposed.problem.macs == 4 * 6 * 16 * 16
 
 
 def test_no_arithmetic_is_done() -> None:
@@ -324,7 +324,16 @@ class TwoSizes(nn.Module):
 
 CASES = {
     "TensorFlow's same": (
-        lambda: Padded(), (1, 3, 224, 224), [ConvProblem(3, 8, (229, 229), 7, stride=2)], 0
+        lambda: Padded(), (1, 3, 224, 224),
+        [ConvProblem(3, 8, (224, 224), 7, stride=2, padding=2, padding_end=3)], 0,
+    ),
+    "padded by other numbers": (
+        lambda: nn.Sequential(nn.ConstantPad2d((0, 1, 0, 1), 2.0), nn.Conv2d(3, 8, 3, bias=False)),
+        (1, 3, 8, 8), [ConvProblem(3, 8, (9, 9), 3)], 0,
+    ),
+    "even": (
+        lambda: nn.Conv2d(8, 8, 2, padding="same", bias=False), (1, 8, 28, 28),
+        [ConvProblem(8, 8, (28, 28), 2, padding_end=1)], 0,
     ),
     "circular": (
         lambda: nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular", bias=False),
@@ -337,10 +346,15 @@ CASES = {
     "lazy": (
         lambda: nn.LazyConv2d(8, 3, bias=False), (1, 3, 8, 8), [ConvProblem(3, 8, (8, 8), 3)], 0
     ),
-    "transposed": (lambda: nn.ConvTranspose2d(32, 1, 3), (1, 32, 1, 1), [], 288),
+    "transposed": (
+        lambda: nn.ConvTranspose2d(32, 1, 3, bias=False), (1, 32, 1, 1),
+        [ConvProblem(32, 1, (1, 1), 3, transposed=True)], 0,
+    ),
+    "cropped": (lambda: nn.ConvTranspose2d(4, 4, 1, padding=1), (1, 4, 9, 9), [], 4 * 4 * 81),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("case", CASES)
 def test_odd_models_are_recorded_as_they_compute(case: str) -> None:
     make, shape, problems, unmeasured_macs = CASES[case]

@@ -28,6 +28,8 @@ def dense_and_separable(
     *,
     sources: tuple[str, str],
     unsupported: Callable[[ConvProblem], str | None] = supports_all,
+    own_padding_end: bool = True,
+    transposed: bool = False,
     version: str = "",
     modules: tuple[str, ...] = (),
     extra: str | None = None,
@@ -47,6 +49,8 @@ def dense_and_separable(
         version=version,
         direct=False,
         prepare_block=convolution,
+        own_padding_end=own_padding_end,
+        transposed=transposed,
         device_types=("cpu",),
         dtypes=("float32",),
         family="engines",
@@ -64,5 +68,6 @@ def dense_and_separable(
         error_bound=factored_sum_bound,
         source=sources[1],
         needs_factors=True,
+        transposed=False,
     )
     return dense, separable

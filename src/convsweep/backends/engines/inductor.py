@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from convsweep.backends.base import Conv, GraphLayer, Weights
 from convsweep.backends.blocks import activation
 from convsweep.backends.engines.adapters import example, for_each_layout
-from convsweep.backends.tensor_layout import CONV_BY_RANK, is_channels_last
+from convsweep.backends.tensor_layout import bind_conv, is_channels_last
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.private_folder import use_for_compilers
 
@@ -81,7 +81,5 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Compute (N, C_in, *input_size) -> (N, C_out, *output_size)."""
-        problem = self.problem
-        geometry = (problem.stride, problem.padding, problem.dilation, problem.groups)
-        y = CONV_BY_RANK[problem.rank](x, self.weight, self.bias, *geometry)
+        y = bind_conv(self.problem, self.weight, self.bias)(x)
         return (self.activation(y),)

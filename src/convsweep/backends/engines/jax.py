@@ -73,7 +73,7 @@ def _jitted(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv
             x,
             weight,
             problem.stride,
-            [(p, p) for p in problem.padding],
+            problem.margins,
             rhs_dilation=problem.dilation,
             dimension_numbers=(layout, f"OI{spatial}", layout),
             feature_group_count=problem.groups,

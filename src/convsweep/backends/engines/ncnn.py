@@ -103,11 +103,12 @@ def _param_line(layer: GraphLayer, index: int) -> str:
     kind = "Convolution" if problem.groups == 1 else "ConvolutionDepthWise"
     (height, width), (stride_h, stride_w) = problem.kernel_size, problem.stride
     (top, left), (dilation_h, dilation_w) = problem.padding, problem.dilation
+    bottom, right = problem.padding_end
     has_bias, weights = int(layer.bias is not None), layer.weight.numel()
     return (
         f"{kind} conv{index} 1 1 blob{index} blob{index + 1} 0={problem.out_channels}"
         f" 1={width} 11={height} 2={dilation_w} 12={dilation_h} 3={stride_w} 13={stride_h}"
-        f" 4={left} 14={top}"
+        f" 4={left} 14={top} 15={right} 16={bottom}"
         f" 5={has_bias} 6={weights} 7={problem.groups} 9={int(layer.relu)}"
     )
 

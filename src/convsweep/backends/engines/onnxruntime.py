@@ -97,15 +97,17 @@ def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
         nodes.append(helper.make_node(operator, *ends, **attributes))
 
     for problem, weight, bias, norm, relu, _ in layers:
+        extra = {"output_padding": problem.output_padding} if problem.transposed else {}
         add(
-            "Conv",
+            "ConvTranspose" if problem.transposed else "Conv",
             weight,
             bias,
             kernel_shape=problem.kernel_size,
             strides=problem.stride,
-            pads=problem.padding * 2,  # before and after
+            pads=problem.padding + problem.padding_end,
             dilations=problem.dilation,
             group=problem.groups,
+            **extra,
         )
         if norm:
             add("BatchNormalization", *norm, epsilon=EPS)

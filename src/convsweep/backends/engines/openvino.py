@@ -128,12 +128,21 @@ def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
 def _node(layer: GraphLayer, node: Any) -> Any:
     opset13 = _openvino().opset13
     problem, weight, bias, norm, relu, _ = layer
-    geometry = (problem.stride, problem.padding, problem.padding, problem.dilation)
-    if problem.groups == 1:
-        node = opset13.convolution(node, weight.contiguous().numpy(), *map(list, geometry))
-    else:
-        grouped = weight.contiguous().view(problem.groups, -1, *weight.shape[1:])
-        node = opset13.group_convolution(node, grouped.numpy(), *map(list, geometry))
+    kernels = weight.contiguous()
+    if problem.groups > 1:
+        kernels = kernels.view(problem.groups, -1, *weight.shape[1:])
+    geometry = {
+        "strides": problem.stride,
+        "pads_begin": problem.padding,
+        "pads_end": problem.padding_end,
+        "dilations": problem.dilation,
+    }
+    kind = "group_convolution" if problem.groups > 1 else "convolution"
+    if problem.transposed:
+        kind += "_backprop_data"
+        geometry["output_padding"] = problem.output_padding
+    lists = {name: list(values) for name, values in geometry.items()}
+    node = getattr(opset13, kind)(node, kernels.numpy(), **lists)
     if bias is not None:
         node = opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
     if norm:

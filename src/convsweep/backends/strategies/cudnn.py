@@ -19,6 +19,7 @@ _cudnn_backend = partial(
     Backend,
     version=f"torch {version('torch')}",
     direct=False,
+    transposed=True,
     device_types=("cuda",),
     family="engines",
 )

@@ -13,22 +13,17 @@ MAX_SPECTRUM = 2**27
 """Numbers in the spectrum of the weights: half a gigabyte in float32."""
 
 
-def reach(problem: ConvProblem) -> Size:
-    """Return the number of input elements that a kernel spans along each axis."""
-    axes = zip(problem.kernel_size, problem.dilation, strict=True)
-    return tuple(d * (k - 1) + 1 for k, d in axes)
-
-
 def period(problem: ConvProblem) -> Size:
     """Return the lengths of a circular convolution whose wrap-around changes no output.
 
-    Taps read from -padding to input_size + padding. The margins of both ends may overlap, since
+    Taps read from -padding to input_size + padding_end. Margins of both ends may overlap, since
     both are zeros.
     """
     from scipy.fft import next_fast_len
 
-    axes = zip(problem.input_size, problem.padding, reach(problem), strict=True)
-    return tuple(next_fast_len(max(i + p, r, i + 2 * p - r + 1), real=True) for i, p, r in axes)
+    axes = zip(problem.input_size, problem.margins, problem.span, strict=True)
+    least = (max(i + max(both), r, i + sum(both) - r + 1) for i, both, r in axes)
+    return tuple(next_fast_len(length, real=True) for length in least)
 
 
 def frequencies(problem: ConvProblem) -> int:
@@ -61,7 +56,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     axes = tuple(range(-problem.rank, 0))
     dilated = weights.dense.new_zeros(*problem.weight_shape[:2], *lengths)
     every = [slice(None)] * 2
-    every += [slice(0, r, d) for r, d in zip(reach(problem), problem.dilation, strict=True)]
+    every += [slice(0, r, d) for r, d in zip(problem.span, problem.dilation, strict=True)]
     dilated[tuple(every)] = weights.dense
     shifted = dilated.roll([-p for p in problem.padding], axes)
     spectrum: Tensor = torch.fft.rfftn(shifted, dim=axes).conj()  # of a correlation
@@ -120,6 +115,7 @@ BACKEND = Backend(
     error_bound=error_bound,
     source="Mathieu, Henaff & LeCun 2013, Fast Training of Convolutional Networks through FFTs",
     direct=False,
+    own_padding_end=True,
     device_types=("cpu", "cuda"),
     dtypes=("float32", "float64"),
     family="algorithms",

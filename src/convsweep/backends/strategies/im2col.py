@@ -1,4 +1,10 @@
-"""im2col: windows copied to columns, then one matrix product per group."""
+"""im2col: windows copied to columns, then one matrix product per group.
+
+Transposed, in reverse: one product per group, then columns added to their windows (col2im).
+"""
+
+from itertools import product
+from math import prod
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.backends.steps import bias_step, pad_step, step
@@ -7,8 +13,10 @@ from convsweep.problems.problem import ConvProblem
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Flatten the kernels to one matrix per group."""
+    if problem.transposed:
+        return _transposed(problem, weights)
     rank = problem.rank
-    padded = pad_step([(p, p) for p in problem.padding])  # (N, C_in, *padded_size)
+    padded = pad_step(problem.margins)  # (N, C_in, *padded_size)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
     # (N, C_in, *output_size, *kernel_size) -> (N, C_in, *kernel_size, *output_size)
     kernel_first = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
@@ -28,9 +36,40 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     return lambda x: with_bias(multiplied(columns_of(padded(x))))
 
 
+def _transposed(problem: ConvProblem, weights: Weights) -> Conv:
+    rank, groups, taps = problem.rank, problem.groups, prod(problem.kernel_size)
+    kernels = weights.dense.reshape(groups, problem.in_channels // groups, -1)
+    matrix = kernels.mT.contiguous()  # (G, C_out / G * taps, C_in / G)
+    pixels_shape = (problem.batch_size, groups, matrix.shape[2], -1)
+    columns_shape = (problem.batch_size, problem.out_channels, taps, *problem.input_size)
+    axes = list(zip(problem.dilation, problem.input_size, problem.stride, strict=True))
+    shifts = (
+        [slice(t * d, t * d + (i - 1) * s + 1, s) for t in range(k)]
+        for k, (d, i, s) in zip(problem.kernel_size, axes, strict=True)
+    )
+    windows = [(slice(None), slice(None), *window) for window in product(*shifts)]
+    cropped = list(zip(problem.output_size, problem.padding, strict=True))
+    inside = (slice(None), slice(None), *(slice(p, p + size) for size, p in cropped))
+    full_shape = (*problem.output_shape[:2], *(size + 2 * p for size, p in cropped))
+    with_bias = bias_step(weights.bias, rank)
+
+    multiplied = step("product")(lambda pixels: (matrix @ pixels).reshape(columns_shape))
+
+    @step("shift")
+    def added(columns: Tensor) -> Tensor:  # (N, C_out, *output_size)
+        y = columns.new_zeros(full_shape)
+        for window, column in zip(windows, columns.unbind(2), strict=True):
+            y[window].add_(column)
+        return y[inside].contiguous()
+
+    return lambda x: with_bias(added(multiplied(x.reshape(pixels_shape))))
+
+
 BACKEND = Backend(
     name="im2col",
     prepare=prepare,
     float32_sums=True,
+    own_padding_end=True,
+    transposed=True,
     source="Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks",
 )

@@ -27,7 +27,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     from convsweep.backends.tensor_layout import from_pixels, to_pixels
 
     rank, groups, taps = problem.rank, problem.groups, problem.taps
-    padded = pad_step([(p, p) for p in problem.padding], axes_after=1)
+    padded = pad_step(problem.margins, axes_after=1)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))
     kernels = weights.dense.movedim(1, -1).reshape(groups, -1, taps)  # (G, C_out / G, taps)
     matrix = kernels.transpose(1, 2).contiguous()
@@ -65,6 +65,7 @@ BACKEND = Backend(
     name="im2col_banded",
     prepare=prepare,
     float32_sums=True,
+    own_padding_end=True,
     source="Chellapilla, Puri & Simard 2006; Goto & van de Geijn 2008",
     family="algorithms",
 )

@@ -8,6 +8,7 @@ BACKEND = Backend(
     error_bound=library_bound,
     source="jax.lax.conv_general_dilated, compiled by XLA",
     direct=False,
+    own_padding_end=True,
     device_types=("cpu",),
     dtypes=("float32",),
     family="engines",

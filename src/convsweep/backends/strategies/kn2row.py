@@ -68,6 +68,7 @@ BACKEND = Backend(
     name="kn2row",
     prepare=prepare,
     macs=macs,
+    own_padding_end=True,
     source="Vasudevan, Anderson & Gregg 2017, Parallel Multi Channel Convolution using GEMM",
     family="algorithms",
 )

@@ -39,23 +39,48 @@ def corr2d_multi_in_out(
     return torch.stack([corr2d_multi_in(x, k_o, stride, dilation) for k_o in k])
 
 
+def trans_conv(x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)) -> Tensor:
+    """Add the kernel (K_h, K_w) times each pixel of one channel (H, W): section 14.10."""
+    spans = [d * (n - 1) + 1 for d, n in zip(dilation, k.shape, strict=True)]
+    y = x.new_zeros([(i - 1) * s + n for i, n, s in zip(x.shape, spans, stride, strict=True)])
+    for position in product(*map(range, x.shape)):
+        corner = [p * s for p, s in zip(position, stride, strict=True)]
+        window = tuple(map(slice, corner, map(sum, zip(corner, spans, strict=True)), dilation))
+        y[window] += x[position] * k
+    return y
+
+
+def trans_conv_multi_in_out(
+    x: Tensor, k: Tensor, stride: Size = (1, 1), dilation: Size = (1, 1)
+) -> Tensor:
+    """Spread channels (C_in, H, W) by kernels (C_in, C_out, K_h, K_w); stack sums over C_in."""
+    import torch
+
+    def one_output(kernels: Tensor) -> Tensor:  # (C_in, K_h, K_w)
+        channels = zip(x, kernels, strict=True)
+        return torch.stack([trans_conv(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)
+
+    return torch.stack([one_output(k_o) for k_o in k.transpose(0, 1)])
+
+
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Add batch, padding, groups and bias to the textbook's three functions."""
     import torch
 
-    padded = pad_step([(p, p) for p in problem.padding])
+    extra = zip(problem.padding, problem.output_padding, strict=True)
+    cropped = pad_step([(-p, more - p) if problem.transposed else (0, 0) for p, more in extra])
+    padded = (lambda image: image) if problem.transposed else pad_step(problem.margins)
+    function = trans_conv_multi_in_out if problem.transposed else corr2d_multi_in_out
     with_bias = bias_step(weights.bias, problem.rank)
-    kernels = weights.dense.chunk(problem.groups)  # (C_out / groups, C_in / groups, *kernel_size)
+    kernels = weights.dense.chunk(problem.groups)  # of `Weights.dense`, the channels of one group
 
     @step("product")
     def one_image(image: Tensor) -> Tensor:  # (C_in, *padded_size)
         groups = zip(image.chunk(problem.groups), kernels, strict=True)
-        return torch.cat(
-            [corr2d_multi_in_out(x, k, problem.stride, problem.dilation) for x, k in groups]
-        )
+        return torch.cat([function(x, k, problem.stride, problem.dilation) for x, k in groups])
 
     def conv(x: Tensor) -> Tensor:
-        return with_bias(torch.stack([one_image(image) for image in padded(x)]))
+        return with_bias(cropped(torch.stack([one_image(image) for image in padded(x)])))
 
     # A trace would record thousands of operators.
     return tells(conv, lambda x: Implementation("aten::mul + aten::sum"))
@@ -64,7 +89,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="loop",
     prepare=prepare,
-    source="Dive into Deep Learning, section 7.4 (corr2d_multi_in_out)",
+    own_padding_end=True,
+    transposed=True,
+    source="Dive into Deep Learning, sections 7.4 (corr2d_multi_in_out), 14.10 (trans_conv)",
     by_default=False,
     nominal_macs_per_s=5e5,
 )

@@ -25,7 +25,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     from convsweep.backends.tensor_layout import from_pixels, to_pixels
 
     rank, taps = problem.rank, problem.taps
-    padded = pad_step([(p, p) for p in problem.padding], axes_after=1)
+    padded = pad_step(problem.margins, axes_after=1)
     with_bias = bias_step(weights.bias, axes_after=0)
     axes = list(zip(problem.kernel_size, problem.dilation, problem.stride, strict=True))[1:]
     # (N, H, *rest of output_size, C_in, *rest of kernel_size) -> H and the kernel after the outputs
@@ -60,6 +60,7 @@ BACKEND = Backend(
     prepare=prepare,
     unsupported=unsupported,
     float32_sums=True,
+    own_padding_end=True,
     source="Cho & Brand 2017, MEC: Memory-efficient Convolution for Deep Neural Network",
     family="algorithms",
 )

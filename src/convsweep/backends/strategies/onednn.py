@@ -13,5 +13,6 @@ BACKENDS = dense_and_separable(
         "oneDNN by torch.ops.mkldnn; Howard et al. 2017, MobileNets",
     ),
     unsupported=imported_late("engines.onednn", "unsupported"),
+    own_padding_end=False,
     version=f"torch {version('torch')}",
 )

@@ -9,5 +9,6 @@ BACKENDS = dense_and_separable(
     sources=("OpenVINO, CPU plugin", "OpenVINO, CPU plugin; Howard et al. 2017, MobileNets"),
     modules=("openvino",),
     extra="openvino",
+    transposed=True,
     own_threads=True,
 )

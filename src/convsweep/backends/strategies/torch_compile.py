@@ -14,6 +14,7 @@ BACKEND = Backend(
     "Transformation and Graph Compilation",
     version=f"torch {version('torch')}",
     direct=False,
+    transposed=True,
     device_types=("cpu",),
     dtypes=("float32",),
     family="engines",

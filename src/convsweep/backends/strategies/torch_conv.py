@@ -18,7 +18,8 @@ BACKEND = Backend(
     prepare=prepare,
     error_bound=library_bound,
     float32_sums=True,
-    source="torch.nn.functional.conv1d, conv2d, conv3d",
+    source="torch.nn.functional.conv1d, conv2d, conv3d, conv_transpose1d, ...",
     version=f"torch {version('torch')}",
     direct=False,
+    transposed=True,
 )

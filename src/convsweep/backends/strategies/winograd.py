@@ -143,5 +143,6 @@ BACKEND = Backend(
     error_bound=error_bound,
     source="Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks",
     direct=False,
+    own_padding_end=True,
     family="algorithms",
 )

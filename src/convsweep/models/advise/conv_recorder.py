@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from convsweep.problems.conv_call import convolution_problem, dtype_name, dtype_reason
 from convsweep.problems.problem import ConvProblem
@@ -88,6 +89,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, trace: ModelTrace, names: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._trace, self._names, self._is_within = trace, names, False
+        self._zeros_of = WeakTensorKeyDictionary()  # added by `F.pad`, per padded tensor
 
     def as_unmeasured(self, reason: str, call: Callable[[], Any]) -> Any:
         """Return the result of a call, recorded as one convolution that is not measured."""
@@ -116,7 +118,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._trace.macs += macs
         if self._is_within:
             return result
-        if packet in _CONVOLUTIONS:
+        if packet is torch.ops.aten.constant_pad_nd and not any(args[2:]):
+            self._zeros_of[result] = args[1]
+        elif packet in _CONVOLUTIONS:
             self._record(macs, *args)
         elif _OTHER_CONVOLUTIONS.search(str(packet)):
             self._record_unmeasured(f"{packet} is no plain convolution", macs)
@@ -129,15 +133,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weight: Tensor,  # (C_out, C_in / groups, *kernel_size), transposed (C_in, C_out / groups)
         *others: Any,
     ) -> None:
-        bias, stride, padding, dilation, transposed, _, groups = others[:7]
-        if transposed:
-            macs = x.numel() * prod(weight.shape[1:])
-            self._record_unmeasured("transposed convolutions are not measured", macs)
-            return
+        bias, stride, padding, dilation, transposed, output_padding, groups = others[:7]
         if x.dtype != weight.dtype:  # fake tensors accept it, real ones do not
             raise TypeError(f"input is {x.dtype} and weight is {weight.dtype}")
         try:
-            problem = convolution_problem(x, weight, bias, stride, padding, dilation, groups)
+            problem = convolution_problem(
+                x, weight, bias, stride, padding, dilation, groups, transposed, output_padding
+            )
+            zeros = self._zeros_of.get(x, ())  # type: ignore[no-untyped-call]
+            problem = _with_zeros(problem, zeros)
         except ValueError as error:
             self._record_unmeasured(str(error), macs)
             return
@@ -146,3 +150,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _record_unmeasured(self, reason: str, macs: int) -> None:
         self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
+
+
+def _with_zeros(problem: ConvProblem, zeros: Sequence[int]) -> ConvProblem:
+    """Return the problem on the image to which `zeros` were added, as `F.pad` takes them."""
+    sides = [*zeros, *[0] * (2 * problem.rank - len(zeros))]
+    before, behind = sides[::2][::-1], sides[1::2][::-1]
+    if problem.transposed or len(before) > problem.rank or min(sides) < 0:
+        return problem
+    axes = zip(problem.input_size, before, behind, strict=True)
+    return replace(
+        problem,
+        input_size=tuple(size - front - back for size, front, back in axes),
+        padding=tuple(map(operator.add, problem.padding, before)),
+        padding_end=tuple(map(operator.add, problem.padding_end, behind)),
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from convsweep.problems.conv_call import convolution_problem, same_padding
+from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -42,10 +42,6 @@ def geometry(module: Any, x: Tensor) -> Geometry | None:
     if module.padding_mode != "zeros":
         margins, mode = tuple(module._reversed_padding_repeated_twice), module.padding_mode
         padding = 0
-    elif padding == "same":
-        behind, padding = same_padding(tuple(module.kernel_size), tuple(module.dilation))
-        if any(behind):
-            margins = tuple(side for rows in reversed(behind) for side in (0, rows))
     try:
         padded = pad(torch.empty(x.shape, dtype=x.dtype, device="meta"), margins, mode=mode)
         how = (module.stride, padding, module.dilation, module.groups)

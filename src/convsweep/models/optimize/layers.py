@@ -234,6 +234,8 @@ _REPLACEMENTS = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 
 def unsupported_reason(module: nn.Module) -> str | None:
     """Return why a module that convolves cannot be replaced, or None."""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return "is transposed"
     kind = next((plain for plain in _REPLACEMENTS if isinstance(module, plain)), None)
     if kind is None:
         return "is called as a function, not as a module"

@@ -19,6 +19,7 @@ PROBLEM_COLUMNS = (
     "batch_size", "in_channels", "height", "width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "bias",
 )  # fmt: skip
+_OPTIONAL = ("pad_end_h", "pad_end_w", "transposed", "output_pad_h", "output_pad_w")
 IMAGE = (1, 3, 224, 224)
 """The input of every network here: (N, C, H, W)."""
 NETWORKS = (
@@ -97,7 +98,8 @@ class ProblemFile(NamedTuple):
 def read_problems(path: Path) -> ProblemFile:
     """Return the problems of a CSV with the columns `PROBLEM_COLUMNS`, or of another tool's lines.
 
-    Those are descriptors of benchdnn, or any log with lines of MIOpenDriver or oneDNN in it.
+    Those are descriptors of benchdnn, or any log with lines of MIOpenDriver or oneDNN in it. A row
+    of a CSV may also have pad_end_h and pad_end_w, transposed, output_pad_h and output_pad_w.
 
     Raises:
         ValueError: the file, a line or a value is wrong; the message names them.
@@ -155,7 +157,8 @@ def _layers(path: Path, reader: csv.DictReader[str]) -> Iterator[Layer]:
 
 def _problem(row: Mapping[str, str | None]) -> ConvProblem:
     """Return the problem of one row; raise `ValueError` for a wrong value."""
-    value = {name: _number(name, row[name]) for name in PROBLEM_COLUMNS}
+    given = [name for name in _OPTIONAL if (row.get(name) or "").strip()]
+    value = {name: _number(name, row[name]) for name in (*PROBLEM_COLUMNS, *given)}
     return ConvProblem(
         value["in_channels"],
         value["out_channels"],
@@ -167,14 +170,21 @@ def _problem(row: Mapping[str, str | None]) -> ConvProblem:
         dilation=(value["dilation_h"], value["dilation_w"]),
         groups=value["groups"],
         bias=bool(value["bias"]),
+        padding_end=(
+            value.get("pad_end_h", value["pad_h"]),
+            value.get("pad_end_w", value["pad_w"]),
+        ),
+        transposed=bool(value.get("transposed", 0)),
+        output_padding=(value.get("output_pad_h", 0), value.get("output_pad_w", 0)),
     )
 
 
 def _number(name: str, text: str | None) -> int:
-    least = 0 if name.startswith("pad") or name == "bias" else 1
+    flag = name in ("bias", "transposed")
+    least = 0 if "pad" in name or flag else 1
     digits = (text or "").strip()
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else -1
-    if number < least or (name == "bias" and number > 1):
-        allowed = "0 or 1" if name == "bias" else f"a whole number of at least {least}"
+    if number < least or (flag and number > 1):
+        allowed = "0 or 1" if flag else f"a whole number of at least {least}"
         raise ValueError(f"{name}={text!r} is not {allowed}")
     return number

@@ -1,0 +1,88 @@
+"""Problems that a backend need not know: padding that differs at both ends, transposed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from convsweep.backends.base import (
+    Backend,
+    Conv,
+    GraphLayer,
+    Implementation,
+    Tensor,
+    Weights,
+    tells,
+)
+from convsweep.backends.steps import pad_step
+from convsweep.problems.problem import ConvProblem
+
+
+def for_every_kind(backend: Backend) -> Backend:
+    """Return a backend that takes every problem and skips what it cannot compute.
+
+    Unless it has `own_padding_end`, excess zeros of one end are added within the call, and the
+    backend gets a problem whose padding is equal at both ends.
+    """
+
+    def unsupported(problem: ConvProblem) -> str | None:
+        if problem.transposed and not backend.transposed:
+            return "computes no transposed convolutions"
+        return backend.unsupported(evenly_padded(problem))
+
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        even = evenly_padded(problem)
+        conv = backend.prepare(even, weights)
+        return conv if even is problem else _padding_first(problem, conv)
+
+    def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
+        assert backend.prepare_block is not None
+        first, *others = layers  # the 1x1 convolutions that follow have no padding
+        even = evenly_padded(first.problem)
+        conv = backend.prepare_block([first._replace(problem=even), *others])
+        return conv if even is first.problem else _padding_first(first.problem, conv)
+
+    def of_even(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda problem, *others: function(evenly_padded(problem), *others)
+
+    if backend.own_padding_end:
+        return backend if backend.transposed else replace(backend, unsupported=unsupported)
+    return replace(
+        backend,
+        prepare=prepare,
+        prepare_block=prepare_block if backend.prepare_block else None,
+        unsupported=unsupported,
+        macs=of_even(backend.macs),
+        min_bytes=of_even(backend.min_bytes),
+        error_bound=of_even(backend.error_bound),
+    )
+
+
+def evenly_padded(problem: ConvProblem) -> ConvProblem:
+    """Return the problem with the excess zeros of one end as part of its input."""
+    if problem.padding == problem.padding_end:
+        return problem
+    even = tuple(map(min, problem.margins))
+    sizes = zip(problem.input_size, problem.margins, even, strict=True)
+    size = tuple(i + sum(both) - 2 * p for i, both, p in sizes)
+    return replace(problem, input_size=size, padding=even, padding_end=even)
+
+
+def _padding_first(problem: ConvProblem, conv: Conv) -> Conv:
+    """Return a function that adds the excess zeros and calls `conv`."""
+    padded = pad_step([(p - min(p, e), e - min(p, e)) for p, e in problem.margins])
+
+    def implementation(name: str) -> Callable[[Tensor], Implementation]:
+        def found(x: Tensor) -> Implementation:
+            own: Implementation = getattr(conv, name)(padded(x))
+            return own if own.reorders is None else replace(own, reorders=own.reorders + 1)
+
+        return found
+
+    def whole(x: Tensor) -> Tensor:
+        return conv(padded(x))
+
+    if not hasattr(conv, "implementation"):
+        return whole
+    return tells(whole, implementation("implementation"), implementation("measured"))
