@@ -1,6 +1,9 @@
 """Every backend computes both kinds of problems, or skips them; none returns a wrong output."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 from hypothesis import given, settings
 
 from convsweep import Backend, ConvProblem, list_backends
@@ -8,8 +11,10 @@ from convsweep.backends.base import Conv, Implementation, Weights, tells
 from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
+from convsweep.measure.directions import DirectedConv, compute_gradients, gradient_bounds
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import check, compute_reference
+from convsweep.problems.case import TRAINING
 from convsweep.problems.separable import is_replaceable
 from tests.support.strategies import odd_problems
 
@@ -69,3 +74,17 @@ def test_every_backend_gives_a_reason_or_takes_part(problem: ConvProblem) -> Non
     taking = {name for name, reason in reasons.items() if reason is None}
     assert taking >= {"loop", "im2col", "torch_conv"}
     assert problem.transposed or taking >= {"im2col_banded", "kn2row"}
+
+
+@pytest.mark.parametrize("problem", [TRANSPOSED, UNEVEN])
+@pytest.mark.parametrize("name", ["torch_conv", "im2col", "loop"])
+def test_both_kinds_have_gradients(name: str, problem: ConvProblem) -> None:
+    backend, inputs = list_backends()[name], make_inputs(problem)
+    inputs = replace(inputs, grad=torch.ones(problem.output_shape))
+    references = compute_gradients(problem, inputs)
+    conv = DirectedConv(backend, problem, inputs, TRAINING)
+    bounds = gradient_bounds(backend, problem, torch.float32, references)
+    for output, (expected, bound) in zip(
+        conv(inputs.x), zip(references.values(), bounds.values(), strict=True), strict=True
+    ):
+        assert expected.compare(output, bound, negated=False).reason is None
