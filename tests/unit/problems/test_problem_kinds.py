@@ -142,7 +142,7 @@ def test_a_file_of_problems_may_have_columns_of_both_kinds(tmp_path: Path) -> No
     file.write_text(
         "\n".join([",".join(row), *(",".join(map(str, own.values())) for own in lines)])
     )
-    first, second = (layer.problem for layer in read_problems(file))
+    first, second = (layer.problem for layer in read_problems(file).layers)
     assert first.margins == ((1, 2), (1, 1))
     assert (second.transposed, second.output_padding) == (True, (1, 0))
     file.write_text(file.read_text().replace(",1,1", ",2,1"))
