@@ -10,6 +10,7 @@ import pandas as pd
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import CONVBENCH, workloads
 from convsweep.results.networks import (
+    BACKWARD,
     CONVOLUTION,
     INSTRUMENTED,
     NETWORKS_TABLE,
@@ -42,13 +43,19 @@ def rows(
     seconds: Seconds = made.modelled_s,
     passes: int = 6,
     noise: float = 0.01,
+    batch_size: int = 1,
 ) -> list[Row]:
     return [
         replace(row, workload=workload, layer=layer, layer_count=count)
         for workload in names or LAYERS
         for number, (layer, count, problem) in enumerate(_layers(workload))
         for row in made.rows(
-            [problem], backends=backends, seconds=seconds, passes=passes, noise=noise, seed=number
+            [replace(problem, batch_size=batch_size)],
+            backends=backends,
+            seconds=seconds,
+            passes=passes,
+            noise=noise,
+            seed=number,
         )
     ]
 
@@ -60,24 +67,32 @@ def inside(
     passes: int = 6,
     others: float = 5e-5,
     watching: float = 0.05,
+    batch_size: int = 1,
+    backward: float = 0.0,
 ) -> list[NetworkRow]:
-    """Return rows of a network whose convolutions take `slower` times as long as alone."""
+    """Return rows of a network whose convolutions take `slower` times as long as alone.
+
+    They are those of a training step with `backward`, the share of their time.
+    """
     found: list[NetworkRow] = []
     for index in range(passes):
         whole = NetworkRow(
             run_id="synthetic", pass_index=index, started_at="2026-11-22T10:00:00+00:00",
             environment_id="e0", network=network, device="cpu", dtype="float32",
             memory_format="contiguous", threads=1, kind=WHOLE, count=1, calls=9, status="ok",
+            batch_size=batch_size, direction="training" if backward else "forward",
         )  # fmt: skip
         jitter = 1 + 0.002 * math.sin(index)
         total_s = 0.0
         for layer, count, problem in _layers(network):
+            problem = replace(problem, batch_size=batch_size)
             own_s = jitter * slower * count * made.modelled_s(problem, "torch_conv", "cpu")
             total_s += own_s
-            found.append(
-                replace(whole, kind=CONVOLUTION, layer=layer, problem=problem.label, count=count,
-                        call_s=own_s / count, total_s=own_s)
-            )  # fmt: skip
+            for kind, share in ((CONVOLUTION, 1 - backward), (BACKWARD + CONVOLUTION, backward)):
+                found += [
+                    replace(whole, kind=kind, layer=layer, problem=problem.label, count=count,
+                            call_s=share * own_s / count, total_s=share * own_s)
+                ] * (share > 0)  # fmt: skip
         for kind in ("batch norm", "pooling"):
             found.append(replace(whole, kind=kind, count=3, call_s=others / 3, total_s=others))
         seconds = total_s + 2.5 * others

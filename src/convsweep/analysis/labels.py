@@ -26,6 +26,9 @@ _USUAL = {"cache": "hot", "direction": FORWARD, "block": CONV}
 # Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
+BATCH = " (batch "
+"""Text between the name of a network and its batch size."""
+
 # fmt: off
 _NUMBERS = (
     "median_s", "ci_low_s", "ci_high_s", "flops_per_s", "roofline_fraction",
@@ -38,7 +41,7 @@ _NUMBERS = (
 
 
 def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
-    """Return the rows, sorted, with a `label` of the problem and a `setting`.
+    """Return the rows, sorted, with a `label` of the problem, a `setting` and a `network`.
 
     Numbers become floats, NaN if missing; a missing verdict or reason becomes empty. Problems have
     distinct labels. A setting is named by the columns that differ `among` all these rows, by
@@ -46,19 +49,28 @@ def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
     """
     frame = frame.copy()
     if frame.empty:
-        return frame.assign(label="", setting="")
+        return frame.assign(label="", setting="", network="")
     for name in _NUMBERS:
         if name in frame:
             frame[name] = frame[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)
     for name in ("verdict", "reason"):
         if name in frame:
             frame[name] = frame[name].fillna("").astype(str)
+    among = frame if among is None else among
     frame["label"] = _problem_labels(frame)
-    frame["setting"] = _setting_labels(frame, frame if among is None else among)
+    frame["setting"] = _setting_labels(frame, among)
+    frame["network"] = name_networks(frame["workload"], frame["batch_size"], among)
     order = sorted(
         range(len(frame)), key=list(map(_sort_key, frame.to_dict("records"))).__getitem__
     )
     return frame.iloc[order].reset_index(drop=True)
+
+
+def name_networks(names: Series, batch_sizes: Series, among: DataFrame) -> Series:
+    """Return the names, with the batch size if each layer `among` the cases has several."""
+    sizes = among.groupby(["workload", "layer"])["batch_size"].nunique()
+    several = [name for name, least in sizes.groupby("workload").min().items() if least > 1]
+    return names.where(~names.isin(several), names + BATCH + batch_sizes.astype(str) + ")")
 
 
 def _sort_key(row: dict[Hashable, Any]) -> tuple[object, ...]:

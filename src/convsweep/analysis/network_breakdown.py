@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
-from convsweep.analysis.estimates import Array, Interval, estimate, interval
+from convsweep.analysis.estimates import Array, Interval, estimate, half_width, interval
+from convsweep.analysis.labels import name_networks
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
-from convsweep.results.networks import CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
+from convsweep.results.networks import BACKWARD, CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
 from convsweep.results.schema import BASELINE
 
 UNATTRIBUTED = "in no call"
 """Time in no call into torch: Python, and interruptions of a forward pass."""
 UNDECIDED = "undecided"
-_CONDITIONS = ["device", "dtype", "memory_format", "threads", "environment_id"]
+_BLOCK = "conv_bn_act"
+_CONDITIONS = ["device", "dtype", "memory_format", "threads", "direction", "environment_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +58,35 @@ class LayerBreakdown(ConvolutionsBreakdown):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkBreakdown(ConvolutionsBreakdown):
-    """One network in one setting; all times are seconds of one forward pass."""
+    """One network in one setting; all times are seconds of one forward pass or training step."""
 
     network: str
+    batch_size: int
+    direction: str
     end_to_end: Sum
     others: Mapping[str, Sum]  # calls of other kinds, the longest first
     layers: Sequence[LayerBreakdown]
     passes: int
     cold: Sum | None = None  # sum of the convolutions alone with cold caches; None if not measured
+    blocks: Sum | None = None  # sum of the convolutions with batch norm and activation, each alone
+    backward_s: float | None = None  # seconds of all backward passes
 
     @property
     def isolated_share(self) -> Interval:
         """Sum of the convolutions alone / end-to-end time."""
         return ratio(self.isolated, self.end_to_end)
+
+    @property
+    def explained(self) -> Interval | None:
+        """Share of the time beyond the convolutions alone that blocks add; None without either."""
+        if self.blocks is None or not self.isolated_share.high < 1:
+            return None
+        alone, blocks, whole = (
+            np.exp(one.log_s) for one in (self.isolated, self.blocks, self.end_to_end)
+        )
+        found = estimate((blocks - alone) / (whole - alone))
+        half = half_width(found)
+        return Interval(*map(float, (found.mean, found.mean - half, found.mean + half)))
 
     @property
     def unattributed_s(self) -> float:
@@ -93,35 +111,48 @@ def network_breakdowns(run: Run, networks: DataFrame, setting: str) -> Breakdown
         networks: all rows of networks.csv.
         setting: setting with hot caches; a setting with cold caches has no networks.
     """
-    own, cold = run.within(setting), _with_cold_caches(run, setting)
-    conditions = own.cases.loc[own.cases["cache"] == "hot", _CONDITIONS].drop_duplicates()
-    by_name = networks.merge(conditions, on=_CONDITIONS).groupby("network", sort=False)
-    found = {str(name): _breakdown(own, cold, str(name), rows) for name, rows in by_name}
+    own = run.within(setting)
+    others = _other_setting(run, setting, cache="cold"), _other_setting(run, setting, block=_BLOCK)
+    bare = own.cases["cache"].eq("hot") & own.cases["block"].eq("conv")
+    conditions = own.cases.loc[bare, _CONDITIONS].drop_duplicates()
+    names = name_networks(networks["network"], networks["batch_size"], run.cases)
+    rows = networks.assign(network=names).merge(conditions, on=_CONDITIONS)
+    by_name = rows.groupby("network", sort=False)
+    found = {str(name): _breakdown(own, *others, str(name), rows) for name, rows in by_name}
     return (
         [one for one in found.values() if not isinstance(one, str)],
         {name: reason for name, reason in found.items() if isinstance(reason, str)},
     )
 
 
-def _with_cold_caches(run: Run, setting: str) -> Run | None:
-    """Return the same setting with cold caches; None if the run has none."""
-    where = run.cases.drop_duplicates("setting").set_index("setting")[[*_CONDITIONS, "cache"]]
-    same = where[(where[_CONDITIONS] == where.loc[setting, _CONDITIONS]).all(axis=1)]
-    names = same.index[same["cache"] == "cold"]
+def _other_setting(run: Run, setting: str, **changed: str) -> Run | None:
+    """Return the same setting with other values of some columns; None if the run has none."""
+    columns = [*_CONDITIONS, "cache", "block"]
+    where = run.cases.drop_duplicates("setting").set_index("setting")[columns]
+    wanted = where.loc[setting].copy()
+    wanted.update(Series(changed))
+    names = where.index[where.eq(wanted).all(axis=1)]
     return run.within(str(names[0])) if len(names) else None
 
 
-def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> NetworkBreakdown | str:
+def _breakdown(
+    run: Run, cold: Run | None, blocks: Run | None, name: str, rows: DataFrame
+) -> NetworkBreakdown | str:
     """Return the breakdown of one network, or why there is none."""
     failed = rows[rows["status"] != "ok"]
     if len(failed):
         last = failed.fillna({"reason": ""}).iloc[-1]
+        if last["status"] == "skipped":
+            return f"is not run end to end: {last['reason']}"
         words = [str(last["status"]).replace("_", " "), str(last["reason"])]
         return f"failed end to end: {', '.join(filter(None, words))}"
+    is_backward = rows["kind"].str.startswith(BACKWARD)
+    rows = rows.assign(kind=rows["kind"].str.removeprefix(BACKWARD), backward=is_backward)
     # Convolutions without a problem, such as transposed ones, count among the other calls.
     is_plain = (rows["kind"] != CONVOLUTION) | rows["problem"].notna()
     rows = rows.assign(kind=rows["kind"].where(is_plain, OTHER))
-    convolutions = rows[rows["kind"] == CONVOLUTION].drop_duplicates(["problem", "pass_index"])
+    convolutions = rows[rows["kind"] == CONVOLUTION]
+    convolutions = convolutions.drop_duplicates(["problem", "backward", "pass_index"])
     first = convolutions.drop_duplicates("problem")
     problems, counts = first["problem"].to_list(), first["count"].to_numpy(dtype="float64")
     isolated = _isolated(run, name)
@@ -132,18 +163,18 @@ def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Networ
     log_isolated = np.stack([isolated[problem] for problem in problems])
     in_network = _by_pass(convolutions, "problem", run).loc[problems]
     log_in_network = np.log(in_network.to_numpy(dtype="float64"))
-    log_cold = {} if cold is None else _isolated(cold, name)
-    cold_sum = None
-    if set(problems) <= log_cold.keys():
-        cold_sum = sum_layers(np.stack([log_cold[problem] for problem in problems]), counts)
     others = _others(run, rows[rows["kind"] != INSTRUMENTED])
-    call_overhead_s = _call_overhead_s(rows)
+    backward_s = rows[rows["backward"]].groupby("pass_index")["total_s"].sum()
+    # In a training step each call is timed twice: forward and backward.
+    overhead_s = counts * _call_overhead_s(rows) * (1 + bool(len(backward_s)))
     return NetworkBreakdown(
         network=name,
+        batch_size=int(rows["batch_size"].iloc[0]),
+        direction=str(rows["direction"].iloc[0]),
         end_to_end=others.pop(WHOLE),
         isolated=sum_layers(log_isolated, counts),
         in_network=sum_layers(log_in_network, np.ones(len(problems))),
-        overhead_s=int(counts.sum()) * call_overhead_s,
+        overhead_s=float(overhead_s.sum()),
         others=dict(sorted(others.items(), key=lambda item: -item[1].time.value)),
         layers=[
             LayerBreakdown(
@@ -151,26 +182,36 @@ def _breakdown(run: Run, cold: Run | None, name: str, rows: DataFrame) -> Networ
                 count=int(counts[i]),
                 isolated=sum_layers(log_isolated[[i]], counts[[i]]),
                 in_network=sum_layers(log_in_network[[i]], np.ones(1)),
-                overhead_s=int(counts[i]) * call_overhead_s,
+                overhead_s=float(overhead_s[i]),
             )
             for i, layer in enumerate(first["layer"])
         ],
         passes=int(rows["pass_index"].nunique()),
-        cold=cold_sum,
+        cold=_sum_alone(cold, name, problems, counts),
+        blocks=_sum_alone(blocks, name, problems, counts) if "batch norm" in others else None,
+        backward_s=float(backward_s.median()) if len(backward_s) else None,
     )
 
 
 def _call_overhead_s(rows: DataFrame) -> float:
-    """Return by how much timing one call lengthens the forward pass; the median over passes."""
+    """Return by how much timing one call lengthens the pass or step; the median over passes."""
     totals = rows.pivot_table(index="pass_index", columns="kind", values="total_s", aggfunc="sum")
     parts = rows[~rows["kind"].isin((WHOLE, INSTRUMENTED))]
     calls = parts.groupby("pass_index")["count"].sum().astype("float64")
     return max(0.0, float(((totals[INSTRUMENTED] - totals[WHOLE]) / calls).median()))
 
 
-def _isolated(run: Run, workload: str) -> dict[str, Array]:
+def _sum_alone(run: Run | None, network: str, problems: Sequence[str], counts: Array) -> Sum | None:
+    """Return the sum of the layers of these problems, each alone; None unless all have a time."""
+    logs = {} if run is None else _isolated(run, network)
+    if not {*problems} <= logs.keys():
+        return None
+    return sum_layers(np.stack([logs[problem] for problem in problems]), counts)
+
+
+def _isolated(run: Run, network: str) -> dict[str, Array]:
     """Return by problem the logarithms of the seconds of its layer alone, one per pass."""
-    cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
+    cases = run.cases[run.cases["network"].eq(network).fillna(False)]
     cases = cases[(cases["backend"] == BASELINE) & (cases["status"] == "ok")]
     cases = cases.drop_duplicates("problem")
     return dict(zip(cases["problem"], run.log_s(cases), strict=True))
@@ -187,6 +228,6 @@ def _others(run: Run, rows: DataFrame) -> dict[str, Sum]:
 
 
 def _by_pass(rows: DataFrame, by: str, run: Run) -> DataFrame:
-    """Return the seconds of one forward pass, one column per pass of the run; NaN if missing."""
+    """Return the seconds of one pass or step, one column per pass of the run; NaN if missing."""
     table = rows.pivot_table(index=by, columns="pass_index", values="total_s", aggfunc="sum")
     return table.reindex(columns=run.pass_times.columns)

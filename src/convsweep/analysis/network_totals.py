@@ -12,6 +12,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from convsweep.analysis.estimates import Array, Interval, estimate, interval, total
+from convsweep.analysis.labels import BATCH
 from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE
@@ -46,9 +47,9 @@ class NetworkChoice:
 
 @dataclass(frozen=True)
 class NetworkSum:
-    """One workload in one setting."""
+    """One network in one setting."""
 
-    workload: str
+    network: str
     choices: Mapping[str, NetworkChoice]
     """`STANDARD` first; empty unless every layer has a time on the baseline."""
 
@@ -78,17 +79,19 @@ def ratio(one: Sum, other: Sum) -> Interval:
 
 
 def network_sums(run: Run) -> list[NetworkSum]:
-    """Return every workload of one setting, in the order of its rows."""
-    workloads = run.cases["workload"].dropna().unique()
-    return [network_sum(run, str(workload)) for workload in workloads]
+    """Return every network of one setting, in the order of its rows."""
+    networks = run.cases["network"].dropna().unique()
+    return [network_sum(run, str(network)) for network in networks]
 
 
 def standard_pairs(sums: Sequence[NetworkSum]) -> Iterable[tuple[NetworkSum, NetworkSum]]:
     """Yield each network together with its version with standard layers."""
-    by_name = {one.workload: one for one in sums if one.choices}
+    by_name = {one.network: one for one in sums if one.choices}
     for name, one in by_name.items():
-        if name + STANDARD_SUFFIX in by_name:
-            yield one, by_name[name + STANDARD_SUFFIX]
+        workload, *batch = name.partition(BATCH)
+        standard = by_name.get("".join((workload, STANDARD_SUFFIX, *batch)))
+        if standard:
+            yield one, standard
 
 
 def largest_savings(run: Run, most: int) -> DataFrame:
@@ -101,14 +104,14 @@ def largest_savings(run: Run, most: int) -> DataFrame:
     own_s = cases["layer_count"].astype("float64") * cases["median_s"]
     baseline_s = own_s * cases["speedup"]
     cases = cases.assign(baseline_s=baseline_s, saving_s=baseline_s - own_s)[kept]
-    cases = cases.sort_values(["workload", "saving_s"], ascending=[True, False])
-    best = cases.drop_duplicates(["setting", "workload", "label"])
-    return best.groupby(["setting", "workload"]).head(most)
+    cases = cases.sort_values(["network", "saving_s"], ascending=[True, False])
+    best = cases.drop_duplicates(["setting", "network", "label"])
+    return best.groupby(["setting", "network"]).head(most)
 
 
-def network_sum(run: Run, workload: str) -> NetworkSum:
-    """Return one workload of one setting."""
-    cases = run.cases[run.cases["workload"].eq(workload).fillna(False)]
+def network_sum(run: Run, network: str) -> NetworkSum:
+    """Return one network of one setting."""
+    cases = run.cases[run.cases["network"].eq(network).fillna(False)]
     timed = cases[cases["status"] == "ok"]
     by_label = {
         str(label): {
@@ -120,7 +123,7 @@ def network_sum(run: Run, workload: str) -> NetworkSum:
     }
     every_layer = all(run.baseline in by_label.get(str(label), {}) for label in cases["label"])
     complete = every_layer and not run.missing_cases
-    return NetworkSum(workload, _choices(run, by_label) if complete else {})
+    return NetworkSum(network, _choices(run, by_label) if complete else {})
 
 
 def _is_fully_connected(case: Mapping[Any, Any]) -> bool:

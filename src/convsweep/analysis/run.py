@@ -179,9 +179,9 @@ class Total(NamedTuple):
     layers: int
 
 
-def network_totals(run: Run, workload: str) -> dict[str, Total]:
+def network_totals(run: Run, network: str) -> dict[str, Total]:
     """Return the total of each backend over the layers that it timed, in one setting."""
-    cases = run.cases[(run.cases["workload"] == workload).fillna(False)]
+    cases = run.cases[(run.cases["network"] == network).fillna(False)]
     totals = {}
     for backend in run.backends:
         layers = cases[(cases["backend"] == backend) & (cases["status"] == "ok")]

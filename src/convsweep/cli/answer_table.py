@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from convsweep.analysis.labels import BATCH
 from convsweep.analysis.run import Run, Total, network_totals, ranked_backends
 from convsweep.cli.output import MAX_WIDTH
 from convsweep.formatting import count, printable, seconds, shorten, speedup
@@ -69,7 +70,7 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
     left_out = {
         "backend": len(backends) - len(rows if by_backend else widths),
         "problem": len({*run.cases["label"]} - {*problems}),
-        "network": max(0, run.cases["workload"].nunique() - most),
+        "network": max(0, run.cases["network"].nunique() - most),
         "setting": len(run.settings) - len(settings),
     }
     marks = {text.plain[-1:] for key, text in cells if key[0] in rows and key[1] in widths}
@@ -110,7 +111,7 @@ def _widths(
 def _part(run: Run, most: int) -> _Part:
     """Return at most `most` rows of one setting: each network's total, then its layers."""
     part = _Part({}, {})
-    networks = [str(name) for name in run.cases["workload"].dropna().unique()[:most]]
+    networks = [str(name) for name in run.cases["network"].dropna().unique()[:most]]
     cases = run.cases[run.cases["label"].isin(_kept(run.cases, most - len(networks)))]
     for network in networks:
         totals = network_totals(run, network)
@@ -118,7 +119,7 @@ def _part(run: Run, most: int) -> _Part:
         label = f"{network} {'as far as measured' if run.missing_cases else 'in all'}"
         part.rows[label] = shorten(printable(label), _MAX_NAME)
         part.cells.update({(label, name): _total(one, layers) for name, one in totals.items()})
-        _add(part, cases[cases["workload"] == network], f"{network} ")
+        _add(part, cases[cases["network"] == network], f"{network.partition(BATCH)[0]} ")
     _add(part, cases[cases["workload"].isna()], "")
     return part
 

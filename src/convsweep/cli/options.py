@@ -99,6 +99,13 @@ sweep_options = _all_of(
         metavar="NAME=VALUES",
     ),
     several(
+        "--batch-size",
+        "batch_sizes",
+        "Batch size of all problems, instead of their own.",
+        metavar="N",
+        type=int,
+    ),
+    several(
         "--backend",
         "backends",
         "Backend, or a family: basic, algorithms, kernels, engines, all. Default: those of the "

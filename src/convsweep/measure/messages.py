@@ -32,28 +32,33 @@ class TimeNetwork:
     device: str
     dtype: str
     memory_format: str
+    direction: str = "forward"
+    """`forward`, or `training` for whole training steps."""
     round_s: float = 0.3
     """Seconds for the whole network, and the same for its parts; at least three rounds."""
 
 
 @dataclass(frozen=True)
 class TimedModule:
-    """All calls of one kind in a forward pass; for convolutions, all calls of one problem."""
+    """All calls of one kind in a forward pass; for convolutions, all calls of one problem.
+
+    In a training step also their backward passes, as a kind of their own with the same problem.
+    """
 
     kind: str
     problem: ConvProblem | None
     count: int
     total_s: float
-    """Seconds of all these calls per forward pass, less the time of as many empty calls."""
+    """Seconds of all these calls per step, less the time of as many empty calls."""
 
 
 @dataclass(frozen=True)
 class NetworkTimes:
-    """Seconds of a network's forward pass, whole and by its parts."""
+    """Seconds of a network's forward pass or training step, whole and by its parts."""
 
     whole_s: float
     instrumented_s: float
-    """The forward pass while its parts are timed, which makes it longer."""
+    """The pass or step while its parts are timed, which makes it longer."""
     calls: int
     """Number of times that it was timed each way, in turns."""
     parts: Sequence[TimedModule]

@@ -1,4 +1,4 @@
-"""Time of one network: its whole forward pass, and each of its calls into torch."""
+"""Time of one network: its whole forward pass or training step, and its calls into torch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from convsweep.measure.inputs import torch_dtype
 from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
-from convsweep.problems.networks import BUILDERS, build
+from convsweep.problems.networks import BUILDERS, CLASSES, build
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.user_code import eager, uncompiled, user_code
-from convsweep.results.networks import CONVOLUTION, OTHER
-from convsweep.system.devices import Clock, find_device
+from convsweep.results.networks import BACKWARD, CONVOLUTION, OTHER
+from convsweep.system.devices import Device, find_device
 
 _SEED = 1
+_LEARNING_RATE = 1e-4  # hundreds of steps on one batch must not change the numbers' size
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 200
 _TICK_S = 1e-9  # resolution of the host's clock: the least time of a call
 _T = TypeVar("_T")
@@ -38,6 +41,7 @@ _KINDS = {
     "activation": ("relu", "hardtanh", "hardswish", "sigmoid", "silu", "gelu", "softmax"),
     "pooling": ("max_pool", "avg_pool"),
     "linear": ("linear", "matmul"),
+    "loss": ("cross_entropy",),
 }
 
 
@@ -45,19 +49,18 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
     """Make the network, warm it up, and time it whole and in parts, in turns.
 
     Raises:
-        ValueError: the network cannot be made, or its calls differ between forward passes.
+        ValueError: the network cannot be made, its calls differ between forward passes, or its
+            loss is not finite after training steps.
     """
-    clock = find_device(request.device).clock
-    timer = _CallTimer(clock)
+    device = find_device(request.device)
+    clock, timer = device.clock, _CallTimer(device)
     with user_code(shown=False):  # it may print at every call
-        module, inputs = _prepared(request)
-
-        def forward() -> None:
-            module(*inputs)
-
-        with eager():
-            _rounds(request.round_s / 3, lambda: clock(forward))
-            both = _rounds(2 * request.round_s, lambda: (clock(forward), timer.time_parts(forward)))
+        step = _prepared(request)
+        with eager(), torch.set_grad_enabled(step.update is not None):
+            _rounds(request.round_s / 3, lambda: clock(step.run))
+            both = _rounds(2 * request.round_s, lambda: (clock(step.run), timer.time_parts(step)))
+            if step.update is not None and not step.forward().isfinite():
+                raise ValueError("the loss is not finite after some training steps")
     whole_s, instrumented_s = (np.array(times) for times in zip(*both, strict=True))
     typical = middle_half(instrumented_s)
     return NetworkTimes(
@@ -77,8 +80,25 @@ def middle_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.argsort(seconds, kind="stable")[outside : len(seconds) - outside]
 
 
-def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
-    """Return the network and seeded inputs on their device, in their dtype and memory format."""
+@dataclass(frozen=True)
+class _Step:
+    """One forward pass, or one training step: forward pass and loss, backward pass, update."""
+
+    forward: Callable[[], Any]
+    """Returns the loss in a training step."""
+    update: Callable[[], None] | None = None
+    """Changes the weights and drops the gradients; None: there are no gradients."""
+
+    def run(self) -> None:
+        """Do all of it."""
+        found = self.forward()
+        if self.update is not None:
+            found.backward()
+            self.update()
+
+
+def _prepared(request: TimeNetwork) -> _Step:
+    """Return the step of a network on seeded inputs, in their device, dtype and memory format."""
     name, dtype = request.maker, torch_dtype(request.dtype)
     module = build(name) if name in BUILDERS else uncompiled(load_model(name)).eval()
     generator = torch.Generator().manual_seed(_SEED)
@@ -88,7 +108,17 @@ def _prepared(request: TimeNetwork) -> tuple[nn.Module, list[Tensor]]:
     if request.memory_format == "channels_last":
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = [x.to(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs]
-    return module, inputs
+    if request.direction != "training":
+        return _Step(lambda: module(*inputs))
+    module.train()
+    labels = torch.randint(CLASSES, (len(inputs[0]),), generator=generator).to(request.device)
+    optimizer = torch.optim.SGD(module.parameters(), _LEARNING_RATE)
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return _Step(lambda: functional.cross_entropy(module(*inputs), labels), update)
 
 
 def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:
@@ -102,38 +132,45 @@ def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:
 
 @dataclass
 class _TimedCall:
-    """One call in the forward pass, with one sample per pass."""
+    """One call in the forward pass, with one sample per pass, also of its backward pass."""
 
     kind: str
     problem: ConvProblem | None
     samples: list[float] = field(default_factory=list)
+    backward: list[float] = field(default_factory=list)
 
 
 class _CallTimer(TorchFunctionMode):
-    """Timer of every call from Python into torch, each waited for.
+    """Timer of every call from Python into torch, and of its backward pass, each waited for.
 
     The time of an empty call, taken before each forward pass, is subtracted. Dispatch and
-    bookkeeping between the calls are not: they make the instrumented forward pass longer.
+    bookkeeping between the calls are not: they make the instrumented forward pass longer. A
+    backward pass is the time between hooks on the nodes that a call adds to autograd's graph.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, device: Device) -> None:
         super().__init__()
-        self._clock = clock
+        self._clock, self._synchronize = device.clock, device.synchronize
         self._calls: list[_TimedCall] = []
         self._idle: list[float] = []  # seconds of empty calls
         self._next, self._is_first = 0, True
+        self._nodes: set[Node] = set()  # of the graph, each with hooks
 
-    def time_parts(self, forward: Callable[[], None]) -> float:
-        """Time the parts of one forward pass; return its own seconds.
+    def time_parts(self, step: _Step) -> float:
+        """Time the parts of one step; return its own seconds.
 
-        Raises `ValueError` if its calls are not those of the first pass.
+        Raises `ValueError` if its calls are not those of the first step.
         """
         self._next = 0
         self._idle.append(self._timed(lambda: None, (), {})[1])
         with self:
             started = perf_counter()
-            forward()
-            seconds = perf_counter() - started  # each part was waited for
+            found = step.forward()
+        if step.update is not None:
+            found.backward()
+            self._record("optimizer", self._clock(step.update))
+        seconds = perf_counter() - started  # each part was waited for
+        self._nodes.clear()
         self._is_first = False
         if self._next != len(self._calls):
             raise ValueError(_OTHER_CALLS)
@@ -150,18 +187,47 @@ class _CallTimer(TorchFunctionMode):
         result, seconds = self._timed(func, args, kwargs)
         kinds = (kind for kind, parts in _KINDS.items() if any(part in name for part in parts))
         kind = next(kinds, OTHER)
+        problem = None
+        if self._is_first and kind == CONVOLUTION and "transpose" not in name:
+            with suppress(ValueError):  # no `ConvProblem` describes it
+                problem = convolution_problem(*args, **kwargs)
+        call = self._record(kind, seconds, problem)
+        if isinstance(result, Tensor) and result.grad_fn is not None:
+            call.backward.append(0.0)
+            self._time_backward(result.grad_fn, call.backward)
+        return result
+
+    def _record(self, kind: str, seconds: float, problem: ConvProblem | None = None) -> _TimedCall:
+        """Add a sample to the next call, or the next call itself in the first pass."""
         if self._is_first:
-            problem = None
-            if kind == CONVOLUTION and "transpose" not in name:
-                with suppress(ValueError):  # no `ConvProblem` describes it
-                    problem = convolution_problem(*args, **kwargs)
             self._calls.append(_TimedCall(kind, problem))
         call = self._calls[self._next] if self._next < len(self._calls) else None
         if call is None or call.kind != kind:
             raise ValueError(_OTHER_CALLS)
         call.samples.append(seconds)
         self._next += 1
-        return result
+        return call
+
+    def _time_backward(self, node: Node | None, samples: list[float]) -> None:
+        """Add the time of a node, and of those before it without hooks, to the last sample."""
+        if node is None or node in self._nodes or not node.next_functions:
+            return  # the last ones only store a gradient
+        self._nodes.add(node)
+        started = 0.0
+
+        def before(gradients: object) -> None:
+            nonlocal started
+            self._synchronize()
+            started = perf_counter()
+
+        def after(gradients: object, given: object) -> None:
+            self._synchronize()
+            samples[-1] += perf_counter() - started
+
+        node.register_prehook(before)
+        node.register_hook(after)
+        for earlier, _ in node.next_functions:
+            self._time_backward(earlier, samples)
 
     def _timed(self, func: Any, args: Sequence[Any], kwargs: Any) -> tuple[Any, float]:
         """Return the call's result and its seconds."""
@@ -172,9 +238,11 @@ class _CallTimer(TorchFunctionMode):
     def parts(self, passes: NDArray[np.intp]) -> list[TimedModule]:
         """Return the averages of the given passes per kind or problem, in order of first calls."""
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
-        idle_s = np.median(self._idle)
+        idle_s = float(np.median(self._idle))
         for call in self._calls:
-            samples = np.array(call.samples)[passes]
-            own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
-            found.setdefault((call.kind, call.problem), []).append(own_s)
+            ways = ((call.kind, call.samples, idle_s), (BACKWARD + call.kind, call.backward, 0.0))
+            for kind, samples, more_s in ways:
+                if samples:
+                    own = np.maximum(np.array(samples)[passes] - more_s, _TICK_S)
+                    found.setdefault((kind, call.problem), []).append(float(own.mean()))
         return [TimedModule(*key, len(times), sum(times)) for key, times in found.items()]

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 WHOLE, INSTRUMENTED = "whole", "instrumented"
-"""Values of `kind`: the unchanged forward pass, and the one whose parts are timed."""
+"""Values of `kind`: the unchanged forward pass or training step, and that with timed parts."""
 CONVOLUTION, OTHER = "convolution", "other"
 """Values of `kind`: calls of one problem, and calls without a kind of their own."""
+BACKWARD = "backward of "
+"""Start of the kinds of backward passes of calls, in a training step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,17 @@ class NetworkRow:
     dtype: str
     memory_format: str
     threads: int
-    kind: str  # `whole`, `instrumented`, `convolution`, or another kind of call
+    kind: str  # `whole`, `instrumented`, `convolution`, another kind of call, `backward of` a kind
     layer: str | None = None  # Name of the workload's layer with this problem
     problem: str | None = None
-    count: int | None = None  # Calls of this kind and problem per forward pass
-    calls: int | None = None  # Number of forward passes that were timed
-    call_s: float | None = None  # Seconds per call: mean over its places and middle half of passes
-    total_s: float | None = None  # Seconds of all these calls in one forward pass
+    count: int | None = None  # Calls of this kind and problem per pass or step
+    calls: int | None = None  # Number of forward passes or training steps that were timed
+    call_s: float | None = None  # Seconds per call: mean over its places and middle half of `calls`
+    total_s: float | None = None  # Seconds of all these calls in one forward pass or training step
     status: str
     reason: str | None = None
+    batch_size: int = 1  # Number of images
+    direction: str = "forward"  # `forward`, or `training`: forward, loss, backward and SGD step
 
 
 def _complete_rows(rows: DataFrame) -> int:
@@ -56,4 +60,5 @@ NETWORKS_TABLE = CsvTable(
     largest_file=33_554_432,
     allowed={"status": STATUSES},
     complete_rows=_complete_rows,
+    later=2,
 )

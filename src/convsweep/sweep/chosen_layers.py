@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from convsweep.problems.workloads import Layer, read_problems, workloads
 from convsweep.sweep.choices import choose_each, choose_one
 
 DEFAULT_GRID = "quick"
+MAX_BATCH_SIZE = 2**16
 
 
 def layer_names(layers: Sequence[Layer]) -> str:
@@ -29,6 +31,7 @@ def choose_layers(
     problems: Path | None,
     labels: Sequence[str],
     axes: Sequence[str],
+    batch_sizes: Sequence[int],
 ) -> tuple[str, Sequence[Layer], Grid]:
     """Return a name, the layers, and the grid with their passes, time limit and settings."""
     chosen = {
@@ -59,7 +62,8 @@ def choose_layers(
     else:
         name = choose_one("grid", DEFAULT_GRID if grid is None else grid, GRIDS)
         layers, plain = GRIDS[name].layers(), GRIDS[name]
-    return name, layers if layer is None else _named(layers, layer), plain
+    layers = layers if layer is None else _named(layers, layer)
+    return name, _at_batch_sizes(layers, batch_sizes, axes) if batch_sizes else layers, plain
 
 
 def _named(layers: Sequence[Layer], name: str) -> list[Layer]:
@@ -68,3 +72,21 @@ def _named(layers: Sequence[Layer], name: str) -> list[Layer]:
     names = layer_names(layers)
     known = f"there are: {names}" if names else "the problems have no named layers"
     raise ValueError(f"unknown layer {name!r}; {known}")
+
+
+def _at_batch_sizes(
+    layers: Sequence[Layer], sizes: Sequence[int], axes: Sequence[str]
+) -> list[Layer]:
+    """Return each layer at each batch size; raise `ValueError` for a wrong one."""
+    for size in sizes:
+        if not 1 <= size <= MAX_BATCH_SIZE:
+            raise ValueError(
+                f"--batch-size {size} is not a whole number from 1 to {MAX_BATCH_SIZE}"
+            )
+    if any(parse_axis(text)[0] == "batch_size" for text in axes):
+        raise ValueError("--batch-size and --axis batch_size exclude each other; choose one")
+    found = (
+        replace(layer, problem=replace(layer.problem, batch_size=size))
+        for size, layer in itertools.product(sizes, layers)
+    )
+    return [*dict.fromkeys(found)]

@@ -25,6 +25,7 @@ LIMIT_S = 120.0
 ENOUGH_PASSES = 3
 """Passes that time networks, however long it takes; fewer give no usable interval."""
 _MAX_SHARE = 1 / 3  # of the run's time
+_GRADIENTS_ALONE = "one backward pass of a network computes both gradients"
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,21 @@ class Network:
     dtype: str
     memory_format: str
     threads: int
+    direction: str = "forward"
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images."""
+        return self.input_shapes[0][0]
 
     @property
     def key(self) -> NetworkKey:
-        """Name and settings."""
-        return self.name, self.device, self.dtype, self.memory_format, self.threads
+        """Name, settings and batch size."""
+        how = (self.device, self.dtype, self.memory_format, self.threads, self.direction)
+        return self.name, *how, self.batch_size
 
 
-NetworkKey = tuple[str, str, str, str, int]
+NetworkKey = tuple[str, str, str, str, int, str, int]
 
 
 def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> list[Network]:
@@ -58,9 +66,10 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
     found: dict[Network, Case] = {}
     for case in cases:
         name = case.layer.workload
-        if name in NETWORKS and (case.direction, case.block) == (FORWARD, CONV):
-            how = (case.device, case.dtype, case.memory_format, case.threads)
-            found.setdefault(Network(name, name, (IMAGE,), *how), case)
+        if name is not None and name in NETWORKS and case.block == CONV:
+            how = (case.device, case.dtype, case.memory_format, case.threads, case.direction)
+            images = (case.problem.batch_size, *IMAGE[1:])
+            found.setdefault(Network(name, name, (images,), *how), case)
     return [network for network, first in found.items() if own is None or first in own]
 
 
@@ -75,8 +84,10 @@ def time_once(
 
     It may take up to a third of the budget that is left.
     """
+    if network.direction not in ("forward", "training"):
+        return Outcome("skipped", _GRADIENTS_ALONE)
     limit_s = min(LIMIT_S, _MAX_SHARE * budget_left_s)
-    how = (network.device, network.dtype, network.memory_format)
+    how = (network.device, network.dtype, network.memory_format, network.direction)
     request = TimeNetwork(network.maker, network.input_shapes, *how)
     own = replace(settings, threads=network.threads, pass_index=pass_index)
     with closing(launch(own)) as worker:
@@ -113,6 +124,8 @@ def rows_of(
         threads=network.threads,
         kind=WHOLE,
         status="ok",
+        batch_size=network.batch_size,
+        direction=network.direction,
     )
     if isinstance(result, Outcome):
         return [replace(whole, status=result.status, reason=result.reason)]
@@ -191,4 +204,5 @@ class NetworkRunner:
 
 
 def _key(row: NetworkRow) -> NetworkKey:
-    return row.network, row.device, row.dtype, row.memory_format, row.threads
+    how = (row.device, row.dtype, row.memory_format, row.threads, row.direction)
+    return row.network, *how, row.batch_size

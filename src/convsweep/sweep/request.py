@@ -66,6 +66,7 @@ class Options:
     layer: str | None = None
     """Name of the only layer to measure."""
     axes: Sequence[str] = ()
+    batch_sizes: Sequence[int] = ()
     backends: Sequence[str] = ()
     devices: Sequence[str] = ()
     dtypes: Sequence[str] = ()
@@ -182,8 +183,7 @@ class Request:
 
 def _digest(cases: Sequence[Case]) -> str:
     """Return a hash of the cases in any order."""
-    labels = sorted({repr(case) for case in cases})
-    return hashlib.sha256("\n".join(labels).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(sorted({*map(repr, cases)})).encode()).hexdigest()[:12]
 
 
 def read_request(
@@ -206,6 +206,7 @@ def read_request(
         problems=options.problems,
         labels=options.labels,
         axes=options.axes,
+        batch_sizes=options.batch_sizes,
     )
     known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
@@ -236,7 +237,6 @@ def read_request(
         raise ValueError(f"--passes {passes} is not a whole number from 1 to {MAX_PASSES}")
     has_time = bool(options.ceilings) or (budget_s or inf) >= _MIN_AUXILIARY_S
     ceilings = has_time and options.ceilings is not False
-    usual_timeout_s = max(_MIN_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)
     request = Request(
         name=name,
         cases=cases,
@@ -247,7 +247,7 @@ def read_request(
         precision=precision,
         margin=named("--margin", fraction, options.margin) or MARGIN,
         case_timeout_s=named("--case-timeout", seconds, options.case_timeout)
-        or min(grid.case_timeout_s, usual_timeout_s),
+        or min(grid.case_timeout_s, max(_MIN_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=baseline,
         trace=options.trace,

@@ -103,7 +103,7 @@ def test_slow_passes_widen_totals_but_not_ratios(read: Read) -> None:
 def test_a_network_and_its_standard_version_are_a_pair(read: Read) -> None:
     sums = network_sums(read(rows(noise=0.0)))
     [(one, standard)] = standard_pairs(sums)
-    assert (one.workload, standard.workload) == ("net", "net_standard")
+    assert (one.network, standard.network) == ("net", "net_standard")
     found = ratio(standard.standard.sum, one.standard.sum)
     expected = modelled("net_standard", "torch_conv") / modelled("net", "torch_conv")
     assert found.value == pytest.approx(expected)
@@ -203,12 +203,13 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
         assert len(pictures) == 3
         assert all("net" in picture.alt for picture in pictures)
         assert all(png(picture.figure) for picture in pictures)
-    (_, table), (_, layers) = totals.tables
+    (_, table), (_, pairs), (_, layers) = totals.tables
     assert {row[0] for row in table.rows} == {"net", "net_standard"}
     (_, parts), (_, slower) = breakdown.tables
     assert len(parts.rows) == 2
     assert {(row[0], row[-1]) for row in slower.rows} == {("net", "slower")}
     assert {row[0] for row in layers.rows} == {"net", "net_standard"}
+    assert [row[0] for row in pairs.rows] == ["net"]
 
 
 def test_the_first_table_has_a_row_per_network(read: Read) -> None:

@@ -88,9 +88,9 @@ class Candidates(NamedTuple):
         chosen = np.asarray(mask, dtype=bool)
         return self._replace(cases=self.cases[chosen], log_s=self.log_s[chosen])
 
-    def of_network(self, workload: str) -> Candidates:
+    def of_network(self, network: str) -> Candidates:
         """Return the cases of one network."""
-        return self.where(self.cases["workload"].eq(workload).fillna(False))
+        return self.where(self.cases["network"].eq(network).fillna(False))
 
     def by_layer(self) -> Iterator[tuple[str, Candidates]]:
         """Yield the label and the cases of each layer."""
@@ -134,7 +134,7 @@ def _candidates(name: str, cases: DataFrame, run: Run) -> Candidates:
     log_s = np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64"))
     layers = {
         str(network): frozenset(part["label"])
-        for network, part in cases.groupby("workload", sort=False)
+        for network, part in cases.groupby("network", sort=False)
         if not run.missing_cases
     }
     return Candidates(name, timed, log_s, run.baseline, run.margin, layers)

@@ -45,11 +45,11 @@ def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
 
 def _of_one_setting(run: Run) -> Iterator[Picture | None]:
     top = top_backends(run, _MOST_BACKENDS)
-    shown, networks = top.without_fully_connected, run.cases["workload"].dropna().unique()
+    shown, networks = top.without_fully_connected, run.cases["network"].dropna().unique()
     drawn = [sweeps.draw(shown, sweeps.CHANNELS) or sweeps.draw(shown, sweeps.SIZE)]
     drawn.append(heatmap.draw(shown))
     if len(networks) <= _MOST_NETWORKS:
-        drawn += [layers.draw(top, str(workload)) for workload in networks]
+        drawn += [layers.draw(top, str(network)) for network in networks]
     yield from (picture and note_omitted_backends(picture, top, run) for picture in drawn)
     for name in backends_with_fewer_macs(run.without_fully_connected):
         yield predicted_speedup.draw(run.without_fully_connected, name)

@@ -23,15 +23,15 @@ MOST_LAYERS = 30
 _CHOICE = "#b8b8b8"
 
 
-def draw(run: Run, workload: str) -> Picture | None:
+def draw(run: Run, name: str) -> Picture | None:
     """Draw one network in one setting; None if no layer has a time."""
-    network = run.cases[run.cases["workload"].eq(workload).fillna(False)]
+    network = run.cases[run.cases["network"].eq(name).fillna(False)]
     timed = network[network["status"] == "ok"].copy()
     if timed.empty:
         return None
-    for name in ("median_s", "ci_low_s", "ci_high_s"):
-        timed[name] = timed[name] * timed["layer_count"].astype(float)
-    totals, layers = _totals(run, workload), network["label"].nunique()
+    for column in ("median_s", "ci_low_s", "ci_high_s"):
+        timed[column] = timed[column] * timed["layer_count"].astype(float)
+    totals, layers = _totals(run, name), network["label"].nunique()
     cost = timed.groupby("label")["median_s"].min().nlargest(MOST_LAYERS)
     shown = [label for label in dict.fromkeys(timed["label"]) if label in cost.index]
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
@@ -43,21 +43,21 @@ def draw(run: Run, workload: str) -> Picture | None:
         _draw_totals(ax, totals, used)
     legend(figure, used, joined=False)
     return Picture(
-        name=f"layers_of_{formatting.slug(workload)}",
+        name=f"layers_of_{formatting.slug(name)}",
         figure=figure,
-        title=f"Time of the layers of {formatting.shorten(workload)}",
+        title=f"Time of the layers of {formatting.shorten(name)}",
         alt="Dot chart with one row per layer, above bars of their sums.",
         caption=sentence(drawn=(len(shown), layers), noun="layers"),
     )
 
 
-def _totals(run: Run, workload: str) -> dict[str, Interval]:
+def _totals(run: Run, name: str) -> dict[str, Interval]:
     """Return the sum over all layers per backend that timed all, and per choice of backends."""
-    totals, choices = network_totals(run, workload), network_sum(run, workload).choices
-    layers = run.cases.loc[run.cases["workload"].eq(workload).fillna(False), "label"].nunique()
-    found = {name: total.time for name, total in totals.items() if total.layers == layers}
-    mixed = {name: each for name, each in choices.items() if len({*each.backends.values()}) > 1}
-    return found | {name: each.sum.time for name, each in mixed.items()}
+    totals, choices = network_totals(run, name), network_sum(run, name).choices
+    layers = run.cases.loc[run.cases["network"].eq(name).fillna(False), "label"].nunique()
+    found = {own: total.time for own, total in totals.items() if total.layers == layers}
+    mixed = {own: each for own, each in choices.items() if len({*each.backends.values()}) > 1}
+    return found | {own: each.sum.time for own, each in mixed.items()}
 
 
 def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, Look]) -> None:

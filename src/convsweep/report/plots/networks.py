@@ -32,7 +32,7 @@ _MOST_NAMED = 16  # more names would overlap
 _LOOKS = {STANDARD: Look(COLORS[1], "o"), REPLACED: Look(COLORS[2], "D")}
 _MEASURED, _EXPECTED = Look(COLORS[1], "o"), Look(COLORS[2], "|")
 
-OTHERS = ("batch norm", "activation", "pooling", "linear", "other")
+OTHERS = ("batch norm", "activation", "pooling", "linear", "loss", "optimizer", "other")
 """Kinds of calls that are no convolutions."""
 _CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each timed separately"
 # Hatches distinguish the parts in grey prints.
@@ -43,6 +43,8 @@ _FILLS: Mapping[str, tuple[str, str]] = {
     "activation": (COLORS[6], "..."),
     "pooling": (COLORS[3], "\\\\\\"),
     "linear": (COLORS[4], "xxx"),
+    "loss": (COLORS[7], ""),
+    "optimizer": (COLORS[5], "++"),
     "other": ("#b5b5b5", ""),
     UNATTRIBUTED: ("#e6e6e6", "---"),
 }
@@ -64,7 +66,7 @@ def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
         ax.plot([macs for _, macs, _ in ends], [time.value for *_, time in ends], color=GREY,
                 linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, networks)
-    ax.set(xscale="log", xlabel="multiply-accumulates of one image, all convolutions")
+    ax.set(xscale="log", xlabel="multiply-accumulates of all convolutions")
     ax.xaxis.set_major_formatter(lambda macs, _: short(formatting.operations(macs)))
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
     ax.xaxis.minorticks_off()
@@ -105,7 +107,7 @@ def _name_points(figure: Figure, ax: Axes, networks: Sequence[NetworkSum]) -> No
     heights = spread([float(to_axes.transform(point)[1]) for point in points], _NAME_HEIGHT)
     for one, point, height in zip(named, points, heights, strict=True):
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4}
-        name = formatting.shorten(one.workload)
+        name = formatting.shorten(one.network)
         ax.annotate(name, point, xytext=(1.03, height), textcoords="axes fraction",
                     va="center", fontsize=8.5, arrowprops=line)  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pandas import DataFrame
 
 from convsweep import formatting
+from convsweep.analysis.labels import BATCH
 from convsweep.analysis.network_breakdown import (
     UNATTRIBUTED,
     UNDECIDED,
@@ -14,6 +15,7 @@ from convsweep.analysis.network_breakdown import (
     NetworkBreakdown,
     network_breakdowns,
 )
+from convsweep.analysis.network_totals import ratio
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
@@ -33,7 +35,8 @@ def section(whole: Mapping[str, Breakdowns]) -> Section | None:
     if not (every or missing):
         return None
     tables = [
-        ("Parts of one forward pass", parts_table(found)),
+        ("Sums of layers, each alone, against the network", sums_table(every)),
+        ("Parts of one forward pass or training step", parts_table(found)),
         ("Layers that differ most between alone and in the network", layers_table(every)),
     ]
     pictures = {name: [draw_breakdown(own)] for name, own in found.items()}
@@ -46,11 +49,18 @@ def _shares(found: Sequence[NetworkBreakdown]) -> list[str]:
     """Return a sentence on networks by increasing share of their convolutions, if there are."""
     if len(found) < 2:
         return [*map(end_to_end_sentence, found)]
-    shares = [formatting.percent(one.isolated_share.value) for one in (found[0], found[-1])]
+    blocks = sorted(ratio(one.blocks, one.end_to_end).value for one in found if one.blocks)
+    also = f", with batch norm and activation to {_percents(blocks)}" if blocks else ""
+    alone = _percents([one.isolated_share.value for one in found])
     return [
-        f"Convolutions timed alone add up to {' to '.join(dict.fromkeys(shares))} of the time of "
-        f"{len(found)} networks end to end."
+        f"Convolutions timed alone add up to {alone} of the time of {len(found)} networks end to "
+        f"end{also}."
     ]
+
+
+def _percents(shares: Sequence[float]) -> str:
+    """Return the first and the last share, or the only one."""
+    return " to ".join(dict.fromkeys(formatting.percent(shares[i]) for i in (0, -1)))
 
 
 def end_to_end_sentence(one: NetworkBreakdown) -> str:
@@ -70,11 +80,31 @@ def end_to_end(run: Run, networks: DataFrame) -> list[str]:
     ]
 
 
+def sums_table(found: Sequence[NetworkBreakdown]) -> Table:
+    """Return one row per network, direction and setting in which its blocks were timed, too."""
+    numbers = ("batch", "end to end", "convolutions (95 %)", "blocks (95 %)",
+               "explained by blocks (95 %)")  # fmt: skip
+    rows = [
+        (
+            one.network.partition(BATCH)[0],
+            one.direction,
+            str(one.batch_size),
+            formatting.time(*one.end_to_end.time),
+            formatting.percent(*one.isolated_share),
+            formatting.percent(*ratio(one.blocks, one.end_to_end)),
+            formatting.percent(*one.explained) if one.explained else formatting.NO_VALUE,
+        )
+        for one in found
+        if one.blocks
+    ]
+    return Table(("network", "direction", *numbers), rows, frozenset(numbers))
+
+
 def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return one row per setting and network."""
     numbers = (
         "end to end (95 %)", "layers alone (95 %)", "share (95 %)", "layers alone, cold caches",
-        "layers in the network", *OTHERS, UNATTRIBUTED,
+        "layers in the network", *OTHERS, UNATTRIBUTED, "backward passes",
     )  # fmt: skip
     rows = [
         (
@@ -90,11 +120,12 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
                 for kind in OTHERS
             ),
             formatting.seconds(one.unattributed_s),
+            formatting.seconds(one.backward_s) if one.backward_s else "",
         )
         for setting, breakdowns in found.items()
         for one in breakdowns
     ]
-    return Table.by_setting(("setting", "network", *numbers), rows, numbers)
+    return Table.by_setting(("setting", "network", *numbers), rows, numbers).filled
 
 
 def layers_table(found: Sequence[NetworkBreakdown]) -> Table:

@@ -60,10 +60,29 @@ def networks_table(found: NetworkFindings) -> Table:
         "separable layers (95 %)", "MAC ratio", "fastest per layer, same function (95 %)",
     )  # fmt: skip
     rows = [
-        (setting, one.workload, *_overview_cells(one, found.whole[setting].get(one.workload)))
+        (setting, one.network, *_overview_cells(one, found.whole[setting].get(one.network)))
         for setting, own in found.sums.items()
         for one in own
     ]
+    return Table.by_setting(heads, rows, heads[2:])
+
+
+def pairs_table(found: NetworkFindings) -> Table:
+    """Return one row per setting and network that has a version with standard layers."""
+    heads = ("setting", "network", "speedup end to end (95 %)", "in its layers (95 %)", "MAC ratio")
+    rows = []
+    for setting, sums in found.sums.items():
+        whole = found.whole[setting]
+        for one, standard in standard_pairs(sums):
+            ends = [whole[each.network].end_to_end for each in (standard, one)
+                    if each.network in whole]  # fmt: skip
+            rows.append((
+                setting,
+                one.network,
+                formatting.speedup(*ratio(*ends)) if len(ends) == 2 else formatting.NO_VALUE,
+                formatting.speedup(*ratio(standard.standard.sum, one.standard.sum)),
+                formatting.speedup(_mac_ratio(one, standard)),
+            ))  # fmt: skip
     return Table.by_setting(heads, rows, heads[2:])
 
 
@@ -86,16 +105,16 @@ def _sentences(
     lines = []
     for one, standard in standard_pairs(sums):
         speedup, how = ratio(standard.standard.sum, one.standard.sum), "in its layers"
-        if whole.keys() >= {one.workload, standard.workload}:
+        if whole.keys() >= {one.network, standard.network}:
             how = f"end to end ({formatting.speedup(speedup.value)} in its layers)"
-            speedup = ratio(*(whole[each.workload].end_to_end for each in (standard, one)))
+            speedup = ratio(*(whole[each.network].end_to_end for each in (standard, one)))
         lines.append(
-            f"{one.workload} is {formatting.speedup(*speedup)} as fast as {standard.workload} "
+            f"{one.network} is {formatting.speedup(*speedup)} as fast as {standard.network} "
             f"{how}, with {formatting.speedup(_mac_ratio(one, standard))} fewer MACs."
         )
     choices = {
-        "separable layers": {one.workload: one.replaced for one in sums},
-        "the fastest backend per layer": {one.workload: one.choices.get(FASTEST) for one in sums},
+        "separable layers": {one.network: one.replaced for one in sums},
+        "the fastest backend per layer": {one.network: one.choices.get(FASTEST) for one in sums},
     }
     for name, by_network in choices.items():
         speedups = {network: one.speedup for network, one in by_network.items() if one}
@@ -133,6 +152,7 @@ def section(found: NetworkFindings) -> Section | None:
         next(iter(sentences(found)), ""),
         [
             ("Networks", networks_table(found)),
+            ("Networks against their versions with standard layers", pairs_table(found)),
             (f"Layers on which another backend saves most, {first}", layers),
         ],
         {name: _pictures(own) if name == first else () for name, own in sums.items()},
@@ -144,12 +164,12 @@ def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
     pairs = [*standard_pairs(sums)]
     gains = [
-        Gain(f"{one.workload}\nagainst {standard.workload}",
+        Gain(f"{one.network}\nagainst {standard.network}",
              ratio(standard.standard.sum, one.standard.sum), _mac_ratio(one, standard))
         for one, standard in pairs
     ]  # fmt: skip
     gains += [
-        Gain(f"{one.workload},\nseparable", one.replaced.speedup, one.replaced.mac_ratio)
+        Gain(f"{one.network},\nseparable", one.replaced.speedup, one.replaced.mac_ratio)
         for one in sums
         if one.replaced and one not in [standard for _, standard in pairs]
     ]
@@ -161,7 +181,7 @@ def layers_table(run: Run) -> Table:
     heads = ("network", "layer", "calls", run.baseline, "backend", "speedup (95 %)", "saves")
     rows = [
         (
-            str(row["workload"]),
+            str(row["network"]),
             str(row["label"]).removeprefix(f"{row['workload']} "),
             str(int(row["layer_count"])),
             formatting.seconds(row["baseline_s"]),
