@@ -12,13 +12,13 @@ from convsweep.analysis.estimates import Array, Interval, estimate, half_width, 
 from convsweep.analysis.labels import name_networks
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
+from convsweep.problems.case import CONV, CONV_BN_ACT
 from convsweep.results.networks import BACKWARD, CONVOLUTION, INSTRUMENTED, OTHER, WHOLE
 from convsweep.results.schema import BASELINE
 
 UNATTRIBUTED = "in no call"
 """Time in no call into torch: Python, and interruptions of a forward pass."""
 UNDECIDED = "undecided"
-_BLOCK = "conv_bn_act"
 _CONDITIONS = ["device", "dtype", "memory_format", "threads", "direction", "environment_id"]
 
 
@@ -112,8 +112,11 @@ def network_breakdowns(run: Run, networks: DataFrame, setting: str) -> Breakdown
         setting: setting with hot caches; a setting with cold caches has no networks.
     """
     own = run.within(setting)
-    others = _other_setting(run, setting, cache="cold"), _other_setting(run, setting, block=_BLOCK)
-    bare = own.cases["cache"].eq("hot") & own.cases["block"].eq("conv")
+    others = (
+        _other_setting(run, setting, cache="cold"),
+        _other_setting(run, setting, block=CONV_BN_ACT),
+    )
+    bare = own.cases["cache"].eq("hot") & own.cases["block"].eq(CONV)
     conditions = own.cases.loc[bare, _CONDITIONS].drop_duplicates()
     names = name_networks(networks["network"], networks["batch_size"], run.cases)
     rows = networks.assign(network=names).merge(conditions, on=_CONDITIONS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convsweep.measure.outcome import Outcome
-from convsweep.problems.case import Case
+from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import ConvProblem, Size
 
 Accepted = dict[str, Outcome]
@@ -32,7 +32,7 @@ class TimeNetwork:
     device: str
     dtype: str
     memory_format: str
-    direction: str = "forward"
+    direction: str = FORWARD
     """`forward`, or `training` for whole training steps."""
     round_s: float = 0.3
     """Seconds for the whole network, and the same for its parts; at least three rounds."""

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from convsweep.measure.inputs import torch_dtype
 from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
+from convsweep.problems.case import TRAINING
 from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, CLASSES, build
@@ -108,7 +109,7 @@ def _prepared(request: TimeNetwork) -> _Step:
     if request.memory_format == "channels_last":
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = [x.to(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs]
-    if request.direction != "training":
+    if request.direction != TRAINING:
         return _Step(lambda: module(*inputs))
     module.train()
     labels = torch.randint(CLASSES, (len(inputs[0]),), generator=generator).to(request.device)

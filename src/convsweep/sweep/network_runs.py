@@ -11,7 +11,7 @@ from time import monotonic
 from convsweep.measure.messages import Describe, NetworkTimes, TimeNetwork
 from convsweep.measure.outcome import Outcome, RunInfo, utc_now
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import CONV, FORWARD, Case
+from convsweep.problems.case import CONV, FORWARD, TRAINING, Case
 from convsweep.problems.problem import ConvProblem, Size
 from convsweep.problems.workloads import IMAGE, NETWORKS
 from convsweep.results.csv_table import TableWriter
@@ -41,7 +41,7 @@ class Network:
     dtype: str
     memory_format: str
     threads: int
-    direction: str = "forward"
+    direction: str = FORWARD
 
     @property
     def batch_size(self) -> int:
@@ -66,7 +66,7 @@ def networks_of(cases: Sequence[Case], own: Collection[Case] | None = None) -> l
     found: dict[Network, Case] = {}
     for case in cases:
         name = case.layer.workload
-        if name is not None and name in NETWORKS and case.block == CONV:
+        if name in NETWORKS and case.block == CONV:
             how = (case.device, case.dtype, case.memory_format, case.threads, case.direction)
             images = (case.problem.batch_size, *IMAGE[1:])
             found.setdefault(Network(name, name, (images,), *how), case)
@@ -84,7 +84,7 @@ def time_once(
 
     It may take up to a third of the budget that is left.
     """
-    if network.direction not in ("forward", "training"):
+    if network.direction not in (FORWARD, TRAINING):
         return Outcome("skipped", _GRADIENTS_ALONE)
     limit_s = min(LIMIT_S, _MAX_SHARE * budget_left_s)
     how = (network.device, network.dtype, network.memory_format, network.direction)
