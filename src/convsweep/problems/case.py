@@ -61,6 +61,12 @@ class Case:
         return self.on("")
 
     @property
+    def data(self) -> tuple[object, ...]:
+        """Equal for all cases with the same inputs and reference."""
+        has_gradients = self.direction != FORWARD
+        return self.problem, self.weight_kind, self.dtype, has_gradients, self.block
+
+    @property
     def siblings(self) -> tuple[object, ...]:
         """Equal for all cases of one layer, whatever their backend, setting and batch size."""
         layer, shape = self.layer, self.problem.label.partition("_")[2]

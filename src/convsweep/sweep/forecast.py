@@ -41,8 +41,8 @@ def nominal_call_s(case: Case, backend: Backend) -> float:
 
 def references_s(cases: Iterable[Case]) -> float:
     """Return the approximate seconds of the references, each computed once per sweep."""
-    problems = {(case.problem, case.weight_kind, case.dtype) for case in cases}
-    return sum(problem.macs for problem, _, _ in problems) / _REFERENCE_MACS_PER_S
+    problems = {case.data: case.problem.macs for case in cases}
+    return sum(problems.values()) / _REFERENCE_MACS_PER_S
 
 
 def first_s(cases: Collection[Case], backends: Mapping[str, Backend]) -> dict[Case, float]:

@@ -20,7 +20,6 @@ from convsweep.measure import messages
 from convsweep.measure.messages import DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
-from convsweep.problems.problem import ConvProblem
 from convsweep.sweep.sharding import group_cases, group_siblings
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
@@ -38,17 +37,17 @@ class FirstPassData:
     def __init__(self) -> None:
         self.accepted: dict[Case, bytes] = {}
         """Outputs that passed the gate."""
-        self._files: dict[tuple[ConvProblem, str, str], DataFile] = {}
+        self._files: dict[tuple[object, ...], DataFile] = {}
         self._room = _MAX_DATA_BYTES
 
     def file(self, case: Case) -> DataFile | None:
         """Return the file with inputs and reference of a case, if it is kept."""
-        return self._files.get((case.problem, case.weight_kind, case.dtype))
+        return self._files.get(case.data)
 
     def keep(self, case: Case, file: DataFile) -> None:
         """Keep a file, if it fits; delete it otherwise."""
         if file.size <= self._room:
-            self._files[case.problem, case.weight_kind, case.dtype] = file
+            self._files[case.data] = file
             self._room -= file.size
         else:
             Path(file.path).unlink()

@@ -265,6 +265,7 @@ def test_data_that_do_not_fit_are_deleted(tmp_path: Path) -> None:
     assert not path.exists()
     first.keep(A, FILE)
     assert first.file(A) is FILE
+    assert first.file(replace(A, direction="training")) is None
 
 
 @pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
