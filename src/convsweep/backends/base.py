@@ -44,7 +44,7 @@ class Weights:
     # depthwise (C_in, 1, *kernel_size) and pointwise (C_out, C_in, 1, ...), where
     # dense[o, c] = pointwise[o, c] * depthwise[c]
     norm: BatchNorm | None = None  # of a block, after the dense convolution
-    factor_norms: tuple[BatchNorm, BatchNorm] | None = None  # after depthwise, after pointwise
+    factor_norms: tuple[BatchNorm, ...] = ()  # after depthwise, after pointwise
 
 
 class GraphLayer(NamedTuple):

@@ -6,6 +6,7 @@ is y = a * x + b per channel, so it can be folded into the weights and the bias 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,11 +20,12 @@ from convsweep.backends.base import (
     Weights,
     tells,
 )
+from convsweep.problems.case import CONV, CONV_BN_ACT_FOLDED, FORWARD, ITEMSIZE
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, pointwise_part
 
-CONV, UNFOLDED, FOLDED = "conv", "conv_bn_act", "conv_bn_act_folded"
 EPS, MOMENTUM = 1e-5, 0.1  # PyTorch's
+_LEAST_TRAINED = 4  # bytes per element
 
 
 def in_block(backend: Backend, block: str, *, training: bool = False) -> Backend:
@@ -34,9 +36,28 @@ def in_block(backend: Backend, block: str, *, training: bool = False) -> Backend
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         layers = block_layers(problem, weights, backend.needs_factors, training)
-        return make([folded(layer) for layer in layers] if block == FOLDED else layers)
+        return make([folded(layer) for layer in layers] if block == CONV_BN_ACT_FOLDED else layers)
 
     return replace(backend, prepare=prepare, float32_sums=False)
+
+
+def block_unsupported(
+    backend: Backend, problem: ConvProblem, block: str, direction: str, dtype: str
+) -> str | None:
+    """Return why a backend can't compute a block, or None."""
+    if block == CONV:
+        return None
+    if backend.needs_factors and backend.prepare_block is None:
+        return "computes both parts at once, so no batch norm fits between them"
+    if direction == FORWARD:
+        return None
+    if block == CONV_BN_ACT_FOLDED:
+        return "a folded batch norm has no statistics of the batch, which training needs"
+    if ITEMSIZE[dtype] < _LEAST_TRAINED:
+        return f"gradients of ReLU can't be checked in {dtype}: too many activations round to zero"
+    if problem.batch_size * math.prod(problem.output_size) == 1:
+        return "statistics of the batch need more than one value per channel"
+    return None
 
 
 def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
@@ -56,7 +77,6 @@ def block_layers(
     dense = [GraphLayer(problem, weights.dense, weights.bias)]
     layers = separable_graph(problem, weights) if factored else dense
     norms = weights.factor_norms if factored else (weights.norm,)
-    assert norms is not None
     with_norms = zip(layers, norms, strict=True)
     return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]
 
@@ -106,8 +126,6 @@ def activation(layer: GraphLayer) -> Conv:
     if layer.norm is None:
         return lambda y: y.relu_() if layer.relu else y
     gamma, beta, mean, variance = layer.norm
-    if layer.training:
-        mean, variance = mean.clone(), variance.clone()  # each call updates them
 
     def norm_and_relu(y: Tensor) -> Tensor:
         y = batch_norm(y, mean, variance, gamma, beta, layer.training, MOMENTUM, EPS)

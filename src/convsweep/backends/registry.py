@@ -19,6 +19,7 @@ from types import ModuleType
 
 from convsweep import __version__
 from convsweep.backends.base import BASIC, FAMILIES, Backend, Conv, Weights
+from convsweep.backends.blocks import block_unsupported
 from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 from convsweep.formatting import error_line, one_line
@@ -166,11 +167,10 @@ def skip_reason(
     directions = backend.directions or (DIRECTIONS if by_autograd else (FORWARD,))
     if direction not in directions:
         return f"computes {', '.join(directions)}, not {direction}"
-    if block != CONV:
-        return "computes the convolution alone"
     try:
         reason = missing_package(backend) or backend.unsupported(problem)
         reason = reason or backend.dtype_unsupported(problem, dtype)
+        reason = reason or block_unsupported(backend, problem, block, direction, dtype)
         reason = reason or _wrong_number(backend, problem)
     except Exception as error:  # of another package
         reason = f"cannot be asked about the problem: {error_line(error)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convsweep.backends.base import Backend, Conv, Weights
+from convsweep.backends.base import Backend, BatchNorm, Conv, Weights
 from convsweep.backends.problem_kinds import evenly_padded
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
@@ -24,12 +25,19 @@ from convsweep.problems.problem import ConvProblem
 
 OUTPUT, GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS = "y", "grad_input", "grad_weight", "grad_bias"
 GRAD_FACTORS = ("grad_depthwise", "grad_pointwise")
+GRAD_NORM = ("grad_gamma", "grad_beta")
+GRAD_FACTOR_NORMS = tuple(
+    f"{name}_{part}" for part in ("depthwise", "pointwise") for name in GRAD_NORM
+)
 
 
-def outputs_of(direction: str, problem: ConvProblem, factored: bool) -> tuple[str, ...]:
+def outputs_of(
+    direction: str, problem: ConvProblem, factored: bool, is_block: bool = False
+) -> tuple[str, ...]:
     """Return the names of the tensors that a call returns, in order."""
     weights = GRAD_FACTORS if factored else (GRAD_WEIGHT,)
-    parameters = (*weights, *([GRAD_BIAS] if problem.bias else []))
+    norms = GRAD_FACTOR_NORMS if factored else GRAD_NORM
+    parameters = (*weights, *([GRAD_BIAS] if problem.bias else []), *(norms if is_block else ()))
     return {
         BACKWARD_INPUT: (GRAD_INPUT,),
         BACKWARD_WEIGHT: parameters,
@@ -54,7 +62,9 @@ class DirectedConv:
         self._weights = _leaves(inputs.weights, needs_weights, backend.needs_factors)
         own = self._weights
         dense = own.factors if backend.needs_factors and own.factors else (own.dense,)
-        parameters = [*dense, *([] if own.bias is None else [own.bias])]
+        norms = own.factor_norms if backend.needs_factors else filter(None, (own.norm,))
+        affine = [values for norm in norms for values in (norm.gamma, norm.beta)]
+        parameters = [*dense, *([] if own.bias is None else [own.bias]), *affine]
         self._wanted = [*([self._x] if needs_x else []), *(parameters if needs_weights else [])]
         self._y: Tensor | None = None
         computed = _Computed()
@@ -110,7 +120,14 @@ def _leaves(weights: Weights, wanted: bool, factored: bool) -> Weights:
     if depthwise is not None and pointwise is not None:
         needed = wanted and factored
         factors = leaf(depthwise, needed), leaf(pointwise, needed)
-    return Weights(dense, bias, factors)
+
+    def leaves(norm: BatchNorm) -> BatchNorm:
+        """Return a norm with running statistics of its own, which calls update."""
+        gamma, beta = (leaf(values, wanted) for values in norm[:2])
+        return BatchNorm(gamma, beta, norm.mean.clone(), norm.variance.clone())
+
+    norms = tuple(map(leaves, weights.factor_norms))
+    return Weights(dense, bias, factors, weights.norm and leaves(weights.norm), norms)
 
 
 def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Reference]:
@@ -162,8 +179,15 @@ def gradient_bounds(
     problem: ConvProblem,
     dtype: torch.dtype,
     references: Mapping[str, Reference],
+    is_block: bool = False,
 ) -> dict[str, float]:
-    """Return the largest allowed error of each output, in units of eps * its scale."""
+    """Return the largest allowed error of each output, in units of eps * its scale.
+
+    In a block, errors of every output come from all sums before it.
+    """
+    if is_block:
+        every = {*map(partial(_summed_problem, problem=problem), (OUTPUT, GRAD_INPUT, GRAD_WEIGHT))}
+        return dict.fromkeys(references, max(map(backend.error_bound, every)))
     bounds = {}
     for name, expected in references.items():
         summed = _summed_problem(name, problem)

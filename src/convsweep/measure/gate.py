@@ -13,16 +13,17 @@ import psutil
 from torch import Tensor
 
 from convsweep.backends.base import Backend
+from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.measure.directions import DirectedConv, gradient_bounds, outputs_of
 from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
-from convsweep.measure.reference import Result, allowed_error, check, compute_reference
+from convsweep.measure.reference import Expected, Result, allowed_error, check, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import FORWARD, Case
+from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
@@ -55,6 +56,8 @@ class ValidatedCase:
     """Approximate seconds per call."""
     called_s: float
     """Seconds of the gate's calls without the first: they count as warm-up."""
+    reference: Expected | Mapping[str, Expected]
+    """What the outputs must be."""
     bound: float | Mapping[str, float]
     """Largest allowed error ratio, or one per output."""
     outcome: Outcome
@@ -153,27 +156,29 @@ def _prepare_and_check(
     group: BenchmarkGroup, index: int, accepted: Accepted
 ) -> ValidatedCase | Outcome:
     case, device, inputs = group.cases[index], group.device, group.inputs
-    backend = find_backend(case.backend)
+    is_block, problem = case.block != CONV, case.problem
+    backend = in_block(find_backend(case.backend), case.block, training=case.direction != FORWARD)
     started = perf_counter()
     start: Callable[[], None] = _nothing
     bound: float | dict[str, float]
     conv: Callable[[Tensor], Result]
-    reference, dtype = group.data.reference, inputs.x.dtype
+    reference, dtype = group.data.reference_of(backend, case.block), inputs.x.dtype
     if not isinstance(reference, dict):
-        conv = backend.prepare(case.problem, inputs.weights)
-        largest = backend.error_bound(case.problem)
-        bound = allowed_error(backend, largest, dtype, reference, case.problem.taps)
+        conv = backend.prepare(problem, inputs.weights)
+        largest = backend.error_bound(problem)
+        bound = allowed_error(backend, largest, dtype, reference, problem.taps)
     else:
-        conv = directed = DirectedConv(backend, case.problem, inputs, case.direction)
+        conv = directed = DirectedConv(backend, problem, inputs, case.direction)
         start = directed.start
-        names = outputs_of(case.direction, case.problem, backend.needs_factors)
-        bound = gradient_bounds(backend, case.problem, dtype, {n: reference[n] for n in names})
+        names = outputs_of(case.direction, problem, backend.needs_factors, is_block)
+        references = {name: reference[name] for name in names}
+        bound = gradient_bounds(backend, problem, dtype, references, is_block)
     device.synchronize()
     prepare_s = perf_counter() - started
     timed = _TimedConv(conv, group, backend.compile_s)
     known = len(accepted)
     result = check(
-        timed, case.problem, inputs, reference, bound,
+        timed, problem, inputs, reference, bound,
         original=group.data.inputs, accepted=accepted, start=start,
     )  # fmt: skip
     if result.status != "ok":
@@ -191,8 +196,8 @@ def _prepare_and_check(
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
     call = partial(conv, inputs.x)
     return ValidatedCase(
-        conv, call, start, timed.call_s, called_s, bound, outcome, accepted, other_bits
-    )
+        conv, call, start, timed.call_s, called_s, reference, bound, outcome, accepted, other_bits
+    )  # fmt: skip
 
 
 def _nothing() -> None:
@@ -203,7 +208,7 @@ def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     """Check a direct method on whole numbers, which must be exact; None if it passes."""
     largest = case.problem.taps * _LARGEST_PRODUCT
     if (
-        case.direction != FORWARD
+        (case.direction, case.block) != (FORWARD, CONV)
         or not backend.direct
         or case.dtype not in ("float32", "float64")
         or largest >= _EXACT_BELOW

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Weights
+from convsweep.backends.base import BatchNorm, Weights
 from convsweep.problems.problem import ConvProblem, Size
 
 _CHUNK = 2**17  # elements that are composed at once
@@ -100,7 +100,9 @@ def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "conti
     bias = None if weights.bias is None else place(weights.bias)
     factors = weights.factors and (place(weights.factors[0]), place(weights.factors[1]))
     grad = None if drawn.grad is None else place(drawn.grad)
-    return Inputs(place(drawn.x), Weights(place(weights.dense), bias, factors), grad)
+    norm = weights.norm and BatchNorm(*map(place, weights.norm))
+    norms = tuple(BatchNorm(*map(place, each)) for each in weights.factor_norms)
+    return Inputs(place(drawn.x), Weights(place(weights.dense), bias, factors, norm, norms), grad)
 
 
 def _composed(depthwise: Tensor, pointwise: Tensor, dtype: str) -> Tensor:

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import torch
 
-from convsweep.backends.base import Weights
+from convsweep.backends.base import Backend, BatchNorm, Weights
+from convsweep.measure.blocks import FACTORED, compute_block
 from convsweep.measure.directions import compute_gradients
 from convsweep.measure.inputs import Inputs, draw_inputs
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
 from convsweep.measure.reference import Reference, compute_reference
-from convsweep.problems.case import FORWARD, Case
+from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.forkserver import FOLDER
 
@@ -28,7 +29,21 @@ class ProblemData:
 
     inputs: Inputs
     reference: Reference | Projection | dict[str, Reference]
-    """Of the output; or of each output by its name, if the direction has gradients."""
+    """Of the output; or of each output by its name, if the direction has gradients or the
+    case is a block."""
+
+    def reference_of(
+        self, backend: Backend, block: str
+    ) -> Reference | Projection | dict[str, Reference]:
+        """Return the part of the reference that a backend computes: standard or separable."""
+        if block == CONV or not isinstance(self.reference, dict):
+            return self.reference
+        own = {
+            name.removeprefix(FACTORED): one
+            for name, one in self.reference.items()
+            if name.startswith(FACTORED) == backend.needs_factors
+        }
+        return own if self.inputs.grad is not None else own["y"]
 
 
 def compute(case: Case, fast_check: bool) -> ProblemData:
@@ -37,6 +52,8 @@ def compute(case: Case, fast_check: bool) -> ProblemData:
     inputs = draw_inputs(
         case.problem, weight_kind=case.weight_kind, dtype=case.dtype, gradient=gradient
     )
+    if case.block != CONV:
+        return ProblemData(*compute_block(case, inputs))
     if gradient:
         return ProblemData(inputs, compute_gradients(case.problem, inputs))
     projected = fast_check and is_cheap(case.problem, case.dtype)
@@ -49,7 +66,9 @@ def save(data: ProblemData) -> DataFile | None:
     if not (folder := os.environ.get(FOLDER)):
         return None
     inputs, reference = data.inputs, data.reference
-    weights = (inputs.weights.dense, inputs.weights.bias, inputs.weights.factors)
+    own = inputs.weights
+    norms = (own.norm and (*own.norm,), tuple(map(tuple, own.factor_norms)))
+    weights = (own.dense, own.bias, own.factors, *norms)
     values = (inputs.x, weights, inputs.grad, _fields(reference))
     path = Path(folder, f"{uuid4()}.pt")
     try:
@@ -71,8 +90,10 @@ def _fields(reference: Reference | Projection | dict[str, Reference]) -> dict[st
 def load(file: DataFile, problem: ConvProblem) -> ProblemData:
     """Map the file of a problem into memory."""
     x, weights, grad, kept = torch.load(file.path, mmap=True, weights_only=True)
-    inputs = Inputs(x, Weights(*weights), grad)
-    if grad is not None:
+    dense, bias, factors, norm, norms = weights
+    norms = tuple(BatchNorm(*each) for each in norms)
+    inputs = Inputs(x, Weights(dense, bias, factors, norm and BatchNorm(*norm), norms), grad)
+    if all(isinstance(own, dict) for own in kept.values()):
         return ProblemData(inputs, {name: Reference(**own) for name, own in kept.items()})
     if "sums" in kept:
         return ProblemData(inputs, Projection(problem, inputs, **kept))

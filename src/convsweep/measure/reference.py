@@ -282,7 +282,15 @@ def _tuple(result: Result) -> tuple[Tensor, ...]:
 def _tensors(inputs: Inputs) -> list[Tensor]:
     """Return all tensors that the backend receives."""
     weights = inputs.weights
-    optional = (inputs.x, weights.dense, weights.bias, *(weights.factors or ()), inputs.grad)
+    norms = [value for norm in (weights.norm, *weights.factor_norms) for value in norm or ()]
+    optional = (
+        inputs.x,
+        weights.dense,
+        weights.bias,
+        *(weights.factors or ()),
+        *norms,
+        inputs.grad,
+    )
     return [tensor for tensor in optional if tensor is not None]
 
 

@@ -144,7 +144,7 @@ class GroupTimer:
         group = self.group
         is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
         times = _RECHECK_CALLS if is_often else 1
-        reference, accepted = group.data.reference, validated.accepted
+        reference, accepted = validated.reference, validated.accepted
         problem = group.cases[0].problem
         return recheck(
             validated.call, problem, group.inputs, reference, validated.bound, times, accepted,

@@ -1,0 +1,239 @@
+"""Inputs and references of blocks: outputs and gradients in float64, with bounds of their errors.
+
+Each intermediate result carries a bound of its error, in units of eps (running error analysis,
+Higham 2002, section 3.3). An operation passes on the errors of what it reads, times magnitudes, and
+adds one unit per number that it sums, as the scale of a convolution alone does. A backend whose
+sums err by `bound` units errs by at most `bound` times all of that, to first order.
+
+ReLU passes errors on unchanged. Its derivative is 0 or 1, and unknown where the input is within its
+error of zero. So the output's gradient is zero there. The inner ReLU of a separable block has a
+beta per channel for which the inputs leave a gap around zero; where they do not, the whole gradient
+counts as error.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from convsweep.backends.base import BatchNorm, GraphLayer
+from convsweep.backends.blocks import EPS, block_layers
+from convsweep.measure.banded_convolution import convolve
+from convsweep.measure.inputs import Inputs
+from convsweep.measure.reference import Reference
+from convsweep.problems.case import FORWARD, Case
+from convsweep.problems.problem import ConvProblem
+
+FACTORED = "separable "
+"""Before the names of outputs of the separable block."""
+_LAST_UNITS, _INNER_UNITS = 128.0, 16.0  # bounds of all backends, and of those with factors
+_LEAST_UNITS = 4.0  # bound of a direct sum of one product
+_WINDOW = 0.25  # of betas: small against the spread of what they are added to, which is about 1
+_MEAN, _VARIANCE = 0.4, 0.34  # of the positive part of a normal number
+
+
+class _Bounded(NamedTuple):
+    """Values, and bounds of their errors in units of eps."""
+
+    value: Tensor
+    error: Tensor
+
+    @property
+    def rounded(self) -> Tensor:
+        """Bounds of the errors of what multiplies or sums the values."""
+        return self.error + self.value.abs()
+
+
+class _Pass(NamedTuple):
+    """One layer in a forward pass."""
+
+    layer: GraphLayer
+    x: _Bounded
+    normal: _Bounded  # before gamma and beta
+    inverse: _Bounded  # 1 / deviation, with its relative error
+    u: _Bounded  # before ReLU
+
+
+def draw_norms(case: Case, inputs: Inputs) -> Inputs:
+    """Return the inputs with batch norms, for which about half of the activations are positive."""
+    problem, weights = case.problem, inputs.weights
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{problem.label} norms".encode()))
+    bias = 0.0 if weights.bias is None else weights.bias.double()
+
+    def draw(mean: Tensor | float, variance: Tensor) -> BatchNorm:
+        def rand() -> Tensor:
+            return torch.rand(len(variance), generator=generator, dtype=torch.float64)
+
+        shift = variance.sqrt() * (rand() - 0.5)
+        values = (0.5 + rand(), rand() - 0.5, mean + shift, variance * (0.5 + rand()))
+        return BatchNorm(*(value.to(inputs.x.dtype) for value in values))
+
+    def power(weight: Tensor) -> Tensor:
+        return weight.double().square().flatten(1).sum(1)
+
+    norm, norms = draw(bias, power(weights.dense)), weights.factor_norms
+    if weights.factors:
+        depthwise, pointwise = weights.factors
+        mean = bias + _MEAN * pointwise.double().flatten(1).sum(1)
+        norms = draw(0.0, power(depthwise)), draw(mean, _VARIANCE * power(pointwise))
+    return replace(inputs, weights=replace(weights, norm=norm, factor_norms=norms))
+
+
+def compute_block(case: Case, inputs: Inputs) -> tuple[Inputs, dict[str, Reference]]:
+    """Draw the norms; return all inputs, and a reference per output of both kinds of blocks."""
+    inputs = draw_norms(case, inputs)
+    training, eps = case.direction != FORWARD, torch.finfo(inputs.x.dtype).eps
+    kinds = {"": False} | ({FACTORED: True} if inputs.weights.factors else {})
+    runs = {}
+    for prefix, factored in kinds.items():
+        layers = block_layers(case.problem, inputs.weights, factored, training)
+        products = _convolved(layers[0], _exact(inputs.x))
+        if training and factored:
+            norm = _with_gap(layers[0], products)
+            layers[0] = layers[0]._replace(norm=norm)
+            norms = norm, inputs.weights.factor_norms[1]
+            inputs = replace(inputs, weights=replace(inputs.weights, factor_norms=norms))
+        passes = [_forward(layers, inputs.x * sign, products, sign) for sign in (1, -1)]
+        runs[prefix] = passes
+        if inputs.grad is not None:
+            for one in passes:
+                unsure = one[-1].u.value.abs() <= _LAST_UNITS * eps * one[-1].u.error
+                inputs = replace(inputs, grad=inputs.grad.masked_fill(unsure, 0))
+    found = {}
+    for prefix, passes in runs.items():
+        outputs, changed = (
+            _outputs(one, None if inputs.grad is None else inputs.grad.double() * times, eps)
+            for one, times in zip(passes, (1, 2), strict=True)
+        )
+        for name, (value, error) in outputs.items():
+            scale = max(float(error.max()), float(changed[name].error.max()))
+            found[prefix + name] = Reference(value, changed[name].value, scale)
+    return inputs, found
+
+
+def _exact(x: Tensor) -> _Bounded:
+    return _Bounded(x.double(), torch.zeros((), dtype=torch.float64))
+
+
+def _convolved(layer: GraphLayer, x: _Bounded) -> _Bounded:
+    """Return the convolution without its bias."""
+    problem, weight = layer.problem, layer.weight.double()
+    return _Bounded(convolve(problem, x.value, weight), convolve(problem, x.rounded, weight.abs()))
+
+
+def _forward(layers: Sequence[GraphLayer], x: Tensor, products: _Bounded, sign: int) -> list[_Pass]:
+    """Return the layers of a forward pass; `products` is the first convolution of `sign * x`."""
+    y, passes = _exact(x), []
+    for index, layer in enumerate(layers):
+        z = _convolved(layer, y) if index else products._replace(value=products.value * sign)
+        if layer.bias is not None:
+            bias = _per_channel(layer.bias, layer.problem)
+            z = _Bounded(z.value + bias, z.error + bias.abs())
+        if len(layers) == 1:  # fast methods err everywhere as much as where they err most
+            z = z._replace(error=z.error.max().expand_as(z.value))
+        passes.append(_normalized(layer, y, z))
+        u = passes[-1].u
+        y = _Bounded(u.value.clamp(min=0), u.error)
+    return passes
+
+
+def _normalized(layer: GraphLayer, x: _Bounded, z: _Bounded) -> _Pass:
+    assert layer.norm is not None
+    gamma, beta, mean, variance = (_per_channel(v, layer.problem) for v in layer.norm)
+    over = _batch(layer.problem)
+    if layer.training:
+        variance, mean = torch.var_mean(z.value, over, correction=0, keepdim=True)
+    inverse = (variance + EPS).rsqrt()
+    normal = (z.value - mean) * inverse
+    relative, error = torch.ones_like(inverse), z.rounded + mean.abs()
+    if layer.training:
+        relative = relative + (normal.abs() * z.error).mean(over, True) * inverse
+        error = z.rounded + z.rounded.mean(over, True)
+    of_normal = _Bounded(normal, error * inverse + normal.abs() * relative)
+    u = _Bounded(gamma * normal + beta, gamma.abs() * of_normal.rounded + beta.abs())
+    return _Pass(layer, x, of_normal, _Bounded(inverse, relative), u)
+
+
+def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[str, _Bounded]:
+    """Return the output of the last layer, and the gradients by their names."""
+    last = passes[-1].u
+    found = {"y": _Bounded(last.value.clamp(min=0), last.error)}
+    if grad is None:
+        return found
+    g = _exact(grad)
+    names = ("depthwise", "pointwise") if len(passes) > 1 else ("weight",)
+    for name, one in zip(reversed(names), reversed(passes), strict=True):
+        layer, suffix = one.layer, f"_{name}" if len(passes) > 1 else ""
+        problem, over, weight = layer.problem, _batch(layer.problem), layer.weight.double()
+        assert layer.norm is not None
+        gamma = _per_channel(layer.norm.gamma, problem)
+        on, unsure = one.u.value > 0, one.u.value.abs() <= _INNER_UNITS * eps * one.u.error
+        error = g.error * (on | unsure) + g.value.abs() * unsure / (_LEAST_UNITS * eps)
+        g = _Bounded(g.value * on, error)
+        normal, (inverse, relative) = one.normal, one.inverse
+        # gz = gamma * inverse * (g - mean(g) - normal * mean(g * normal))
+        product = _Bounded(
+            g.value * normal.value,
+            g.rounded * normal.value.abs() + g.value.abs() * normal.error,
+        )
+        found[f"grad_gamma{suffix}"] = _summed(product, over)
+        found[f"grad_beta{suffix}"] = _summed(g, over)
+        share = product.value.mean(over, True)
+        inner = g.value - g.value.mean(over, True) - normal.value * share
+        error = g.rounded + g.rounded.mean(over, True) + normal.rounded * share.abs()
+        error = error + normal.value.abs() * product.rounded.mean(over, True)
+        scale = gamma * inverse
+        gz = _Bounded(inner * scale, (error + inner.abs() * (relative + 1)) * scale.abs())
+        if layer.bias is not None:
+            found["grad_bias"] = _summed(gz, over)
+        values = _gradients(problem, gz.value, one.x.value, weight)
+        errors = _gradients(problem, gz.rounded, one.x.value.abs(), weight.abs())
+        if one.x.error.dim():
+            errors[1] += _gradients(problem, gz.value.abs(), one.x.error, weight.abs())[1]
+        g = _Bounded(values[0], errors[0])
+        found[f"grad_{name}"] = _Bounded(values[1], errors[1])
+    return found | {"grad_input": g}
+
+
+def _summed(numbers: _Bounded, over: tuple[int, ...]) -> _Bounded:
+    return _Bounded(numbers.value.sum(over), numbers.rounded.sum(over))
+
+
+def _gradients(problem: ConvProblem, grad: Tensor, x: Tensor, w: Tensor) -> list[Tensor]:
+    """Return the gradients of a convolution's input and weight."""
+    return list(
+        torch.ops.aten.convolution_backward(
+            grad, x, w, None, problem.stride, problem.padding, problem.dilation, False,
+            (0,) * problem.rank, problem.groups, (True, True, False),
+        )[:2]
+    )  # fmt: skip
+
+
+def _with_gap(layer: GraphLayer, products: _Bounded) -> BatchNorm:
+    """Return a norm whose betas put zero in the widest gap between its results, for x and -x."""
+    assert layer.norm is not None
+    channels = len(layer.norm.gamma)
+    flat = layer._replace(norm=layer.norm._replace(beta=torch.zeros(channels)))
+    values = _normalized(flat, products, products).u.value.transpose(0, 1).reshape(channels, -1)
+    betas = []
+    for own in values:
+        near = own[own.abs() < _WINDOW]
+        ends = torch.tensor([-_WINDOW, _WINDOW], dtype=near.dtype)
+        edges = torch.cat([near, -near, ends]).sort().values
+        widest = edges.diff().argmax()
+        betas.append((edges[widest] + edges[widest + 1]) / 2)
+    return layer.norm._replace(beta=torch.stack(betas).to(layer.norm.beta.dtype))
+
+
+def _per_channel(values: Tensor, problem: ConvProblem) -> Tensor:
+    return values.double().view(-1, *[1] * problem.rank)
+
+
+def _batch(problem: ConvProblem) -> tuple[int, ...]:
+    """Return the dimensions that batch statistics are taken over."""
+    return (0, *range(2, 2 + problem.rank))
