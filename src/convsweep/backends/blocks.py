@@ -49,6 +49,8 @@ def block_unsupported(
         return None
     if backend.needs_factors and backend.prepare_block is None:
         return "computes both parts at once, so no batch norm fits between them"
+    if problem.transposed:
+        return "a block has no transposed convolution"
     if direction == FORWARD:
         return None
     if block == CONV_BN_ACT_FOLDED:

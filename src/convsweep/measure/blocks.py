@@ -24,6 +24,13 @@ from torch import Tensor
 from convsweep.backends.base import BatchNorm, GraphLayer
 from convsweep.backends.blocks import EPS, block_layers
 from convsweep.measure.banded_convolution import convolve
+from convsweep.measure.directions import (
+    GRAD_BIAS,
+    GRAD_INPUT,
+    GRAD_WEIGHT,
+    OUTPUT,
+    convolution_gradients,
+)
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Reference
 from convsweep.problems.case import FORWARD, Case
@@ -162,7 +169,7 @@ def _normalized(layer: GraphLayer, x: _Bounded, z: _Bounded) -> _Pass:
 def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[str, _Bounded]:
     """Return the output of the last layer, and the gradients by their names."""
     last = passes[-1].u
-    found = {"y": _Bounded(last.value.clamp(min=0), last.error)}
+    found = {OUTPUT: _Bounded(last.value.clamp(min=0), last.error)}
     if grad is None:
         return found
     g = _exact(grad)
@@ -190,28 +197,20 @@ def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[s
         scale = gamma * inverse
         gz = _Bounded(inner * scale, (error + inner.abs() * (relative + 1)) * scale.abs())
         if layer.bias is not None:
-            found["grad_bias"] = _summed(gz, over)
-        values = _gradients(problem, gz.value, one.x.value, weight)
-        errors = _gradients(problem, gz.rounded, one.x.value.abs(), weight.abs())
-        if one.x.error.dim():
-            errors[1] += _gradients(problem, gz.value.abs(), one.x.error, weight.abs())[1]
-        g = _Bounded(values[0], errors[0])
-        found[f"grad_{name}"] = _Bounded(values[1], errors[1])
-    return found | {"grad_input": g}
+            found[GRAD_BIAS] = _summed(gz, over)
+        x, magnitude = one.x, weight.abs()
+        values = convolution_gradients(problem, x.value, weight, gz.value)
+        errors = convolution_gradients(problem, x.value.abs(), magnitude, gz.rounded)
+        if x.error.dim():
+            passed = convolution_gradients(problem, x.error, magnitude, gz.value.abs())
+            errors[GRAD_WEIGHT] += passed[GRAD_WEIGHT]
+        g = _Bounded(values[GRAD_INPUT], errors[GRAD_INPUT])
+        found[f"grad_{name}"] = _Bounded(values[GRAD_WEIGHT], errors[GRAD_WEIGHT])
+    return found | {GRAD_INPUT: g}
 
 
 def _summed(numbers: _Bounded, over: tuple[int, ...]) -> _Bounded:
     return _Bounded(numbers.value.sum(over), numbers.rounded.sum(over))
-
-
-def _gradients(problem: ConvProblem, grad: Tensor, x: Tensor, w: Tensor) -> list[Tensor]:
-    """Return the gradients of a convolution's input and weight."""
-    return list(
-        torch.ops.aten.convolution_backward(
-            grad, x, w, None, problem.stride, problem.padding, problem.dilation, False,
-            (0,) * problem.rank, problem.groups, (True, True, False),
-        )[:2]
-    )  # fmt: skip
 
 
 def _with_gap(layer: GraphLayer, products: _Bounded) -> BatchNorm:

@@ -138,8 +138,8 @@ def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Referen
     x, w, grad = inputs.x.double(), inputs.weights.dense.double(), inputs.grad
     assert grad is not None
     grad = grad.double()
-    values = _gradients(problem, x, w, grad)
-    sizes = _gradients(problem, x.abs(), w.abs(), grad.abs())
+    values = convolution_gradients(problem, x, w, grad)
+    sizes = convolution_gradients(problem, x.abs(), w.abs(), grad.abs())
     over = (0, *range(2, 2 + problem.rank))
     if factors := inputs.weights.factors:
         depthwise, pointwise = (factor.double() for factor in factors)
@@ -156,7 +156,10 @@ def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Referen
     return {OUTPUT: compute_reference(problem, replace(inputs, grad=None)), **found}
 
 
-def _gradients(problem: ConvProblem, x: Tensor, w: Tensor, grad: Tensor) -> dict[str, Tensor]:
+def convolution_gradients(
+    problem: ConvProblem, x: Tensor, w: Tensor, grad: Tensor
+) -> dict[str, Tensor]:
+    """Return the gradients of the input and the weight."""
     even = evenly_padded(problem)
     excess = [side for p, e in reversed(problem.margins) for side in (p - min(p, e), e - min(p, e))]
     found = torch.ops.aten.convolution_backward(

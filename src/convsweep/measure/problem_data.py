@@ -13,7 +13,7 @@ import torch
 
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
-from convsweep.measure.directions import compute_gradients
+from convsweep.measure.directions import OUTPUT, compute_gradients
 from convsweep.measure.inputs import Inputs, draw_inputs
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
@@ -43,7 +43,7 @@ class ProblemData:
             for name, one in self.reference.items()
             if name.startswith(FACTORED) == backend.needs_factors
         }
-        return own if self.inputs.grad is not None else own["y"]
+        return own if self.inputs.grad is not None else own[OUTPUT]
 
 
 def compute(case: Case, fast_check: bool) -> ProblemData:
