@@ -37,7 +37,7 @@ def section(whole: Mapping[str, Breakdowns]) -> Section | None:
     tables = [
         ("Sums of layers, each alone, against the network", sums_table(every)),
         ("Parts of one forward pass or training step", parts_table(found)),
-        ("Layers that differ most between alone and in the network", layers_table(every)),
+        ("Layers that differ most between alone and in the network", layers_table(found)),
     ]
     pictures = {name: [draw_breakdown(own)] for name, own in found.items()}
     by_share = sorted(every, key=lambda one: one.isolated_share.value)
@@ -128,16 +128,21 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     return Table.by_setting(("setting", "network", *numbers), rows, numbers).filled
 
 
-def layers_table(found: Sequence[NetworkBreakdown]) -> Table:
+def layers_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return the convolutions with the largest significant differences, of all networks."""
     numbers = ("calls", "alone", "in the network", "in the network / alone (95 %)")
     every = (
-        (one.network, layer) for one in found for layer in one.layers if layer.verdict != UNDECIDED
+        (setting, one.network, layer)
+        for setting, breakdowns in found.items()
+        for one in breakdowns
+        for layer in one.layers
+        if layer.verdict != UNDECIDED
     )
+    most = sorted(every, key=lambda item: -abs(item[2].extra_s))[:_MOST_LAYERS]
     rows = [
-        (network, layer.layer, str(layer.count), formatting.seconds(layer.isolated.time.value),
+        (*where, layer.layer, str(layer.count), formatting.seconds(layer.isolated.time.value),
          formatting.seconds(layer.in_network.time.value), formatting.speedup(*layer.slowdown),
          layer.verdict)
-        for network, layer in sorted(every, key=lambda item: -abs(item[1].extra_s))[:_MOST_LAYERS]
+        for *where, layer in most
     ]  # fmt: skip
-    return Table(("network", "layer", *numbers, "verdict"), rows, frozenset(numbers))
+    return Table.by_setting(("setting", "network", "layer", *numbers, "verdict"), rows, numbers)
