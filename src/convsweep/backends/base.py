@@ -184,7 +184,8 @@ class Backend:
     """Whether outputs in 16-bit dtypes are sums in float32, rounded once, and again with a bias.
     If not, intermediate results are in the dtype, and larger errors are allowed."""
     computes_in: str = ""
-    """Dtype that it computes in if that is not its input's, such as "bfloat16"."""
+    """Dtype that it computes in if that is not its input's, such as "bfloat16". It then runs only
+    if it is named, and never within a family."""
     directions: tuple[str, ...] | None = None
     """Supported directions; None: all, with gradients through autograd, or "forward" alone for
     own kernels and engines."""

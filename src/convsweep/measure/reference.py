@@ -101,7 +101,7 @@ def allowed_error(
     It is `bound` in float32 and float64. In 16-bit dtypes it is `bound` for sums in float32, plus
     roundings of results: half an eps of the output, and another half of the sum before a bias. A
     backend that also rounds intermediate results gets `bound` eps for them, one that casts its
-    input and weight gets 2 more. These eps are relative to the largest output; if all outputs
+    input and weight gets 1 more. These eps are relative to the largest output; if all outputs
     cancel, to what n terms of one size and random sign add up to: scale / sqrt(n).
 
     Args:
@@ -115,7 +115,7 @@ def allowed_error(
     eps, wide = torch.finfo(inside).eps, torch.finfo(torch.float32).eps
     if eps <= wide or not expected.scale:
         return bound
-    roundings = (1 if backend.float32_sums else bound) + 2 * bool(backend.computes_in)
+    roundings = (1 if backend.float32_sums else bound) + bool(backend.computes_in)
     size = max(expected.size, expected.scale / math.sqrt(terms))
     allowed = bound * wide * expected.scale + roundings * eps * size
     return allowed / (torch.finfo(dtype).eps * expected.scale)

@@ -45,10 +45,11 @@ def choose_each(
 
 def choose_backends(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
     """Return the backends of these names and families; without words, those run by default."""
-    members = {word: [n for n, b in known.items() if b.family == word] for word in FAMILIES}
+    alike = {name: b for name, b in known.items() if not b.computes_in}
+    members = {word: [n for n, b in alike.items() if b.family == word] for word in FAMILIES}
     if not words:
         return tuple(name for name in members[BASIC] if known[name].by_default)
-    members["all"] = list(known)
+    members["all"] = list(alike)
     choose_each("backend", words, [*known, *FAMILIES, "all"])
     return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
 

@@ -18,10 +18,10 @@ from convsweep.problems.problem import ConvProblem
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def example(problem: ConvProblem, channels_last: bool) -> Tensor:
+def example(problem: ConvProblem, channels_last: bool, dtype: torch.dtype) -> Tensor:
     """Return an input of zeros, contiguous or channels_last."""
     memory_format = _CHANNELS_LAST[problem.rank + 2] if channels_last else torch.contiguous_format
-    return torch.zeros(problem.input_shape).contiguous(memory_format=memory_format)
+    return torch.zeros(problem.input_shape, dtype=dtype).contiguous(memory_format=memory_format)
 
 
 class PerThread(threading.local):
@@ -31,18 +31,18 @@ class PerThread(threading.local):
         self.own = make()
 
 
-def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
+def for_contiguous(conv: Conv, shape: Sequence[int], dtype: torch.dtype) -> Conv:
     """Wrap a function of contiguous tensors so that it takes every layout.
 
     Inputs and outputs are converted within the call: contiguous input gives contiguous output,
     channels_last input gives channels_last output. `conv` tells what it runs, to which they add.
 
     Raises:
-        ValueError: at a call, an input of another shape, or not in float32.
+        ValueError: at a call, an input of another shape or dtype.
     """
 
     def converted(x: Tensor) -> Tensor:
-        check_input(x, shape)
+        check_input(x, shape, dtype)
         if x.is_contiguous():
             return conv(x)
         y = conv(x.contiguous())
@@ -59,7 +59,7 @@ def for_contiguous(conv: Conv, shape: Sequence[int]) -> Conv:
 
 
 def for_each_layout(
-    make: Callable[[bool], Conv], channels_last: bool, shape: Sequence[int]
+    make: Callable[[bool], Conv], channels_last: bool, shape: Sequence[int], dtype: torch.dtype
 ) -> Conv:
     """Return a function that calls `make(channels_last)` once per layout of its inputs.
 
@@ -67,12 +67,12 @@ def for_each_layout(
     `channels_last`, is made at once, the other one at the first input that needs it.
 
     Raises:
-        ValueError: at a call, an input of another shape, or not in float32.
+        ValueError: at a call, an input of another shape or dtype.
     """
     made = {channels_last: make(channels_last)}
 
     def conv(x: Tensor) -> Tensor:
-        check_input(x, shape)
+        check_input(x, shape, dtype)
         last = is_channels_last(x)
         if last not in made:
             made[last] = make(last)

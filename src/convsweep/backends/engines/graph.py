@@ -12,10 +12,12 @@ from convsweep.backends.base import (
     factored_sum_bound,
     library_bound,
     supports_all,
+    supports_every_dtype,
 )
 from convsweep.backends.blocks import separable_graph
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
+    depthwise_part,
     not_separable_reason,
     separable_macs,
     separable_min_bytes,
@@ -30,12 +32,14 @@ def dense_and_separable(
     unsupported: Callable[[ConvProblem], str | None] = supports_all,
     own_padding_end: bool = True,
     transposed: bool = False,
+    dtypes: tuple[str, ...] = ("float32",),
+    dtype_unsupported: Callable[[ConvProblem, str], str | None] = supports_every_dtype,
     version: str = "",
     modules: tuple[str, ...] = (),
     extra: str | None = None,
     own_threads: bool = False,
 ) -> tuple[Backend, Backend]:
-    """Return two backends of an engine on the CPU in float32: dense, and separable in one graph.
+    """Return two backends of an engine on the CPU: dense, and separable in one graph.
 
     `convolution` makes one function of a graph's layers. `names` and `sources` are those of the
     dense and of the separable backend. Other arguments are fields of `Backend`.
@@ -52,7 +56,9 @@ def dense_and_separable(
         own_padding_end=own_padding_end,
         transposed=transposed,
         device_types=("cpu",),
-        dtypes=("float32",),
+        dtypes=dtypes,
+        dtype_unsupported=dtype_unsupported,
+        float32_sums=True,
         family="engines",
         modules=modules,
         extra=extra,
@@ -66,6 +72,8 @@ def dense_and_separable(
         macs=separable_macs,
         min_bytes=separable_min_bytes,
         error_bound=factored_sum_bound,
+        dtype_unsupported=lambda problem, dtype: dtype_unsupported(depthwise_part(problem), dtype),
+        float32_sums=False,
         source=sources[1],
         needs_factors=True,
         transposed=False,

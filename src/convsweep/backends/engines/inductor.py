@@ -49,7 +49,8 @@ def block(layers: Sequence[GraphLayer]) -> Conv:
     """Compile a layer with its batch norm and ReLU."""
     (layer,) = layers
     make = partial(_compiled, layer)
-    return for_each_layout(make, is_channels_last(layer.weight), layer.problem.input_shape)
+    weight = layer.weight
+    return for_each_layout(make, is_channels_last(weight), layer.problem.input_shape, weight.dtype)
 
 
 def _compiled(layer: GraphLayer, channels_last: bool) -> Conv:
@@ -57,7 +58,7 @@ def _compiled(layer: GraphLayer, channels_last: bool) -> Conv:
     import torch._inductor as inductor
 
     graph = torch.fx.symbolic_trace(_Layer(layer).eval())
-    zeros = example(layer.problem, channels_last)
+    zeros = example(layer.problem, channels_last, layer.weight.dtype)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it uses deprecated parts of torch
         run: Any = inductor.compile(graph, [zeros], options=_OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -36,7 +37,8 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
             "use another process"
         )
     make = partial(_jitted, problem, weights)
-    return for_each_layout(make, is_channels_last(weights.dense), problem.input_shape)
+    dense = weights.dense
+    return for_each_layout(make, is_channels_last(dense), problem.input_shape, dense.dtype)
 
 
 @cache
@@ -48,6 +50,8 @@ def _pool_threads() -> int:
     os.environ[_THREADS_VARIABLE] = str(threads)
     try:
         jax.devices("cpu")
+        use_float64: Callable[[str, bool], None] = jax.config.update
+        use_float64("jax_enable_x64", True)  # else JAX computes float64 in float32
     finally:
         del os.environ[_THREADS_VARIABLE]
         if before is not None:
@@ -93,7 +97,7 @@ def _jitted(problem: ConvProblem, weights: Weights, channels_last: bool) -> Conv
         given = jax.dlpack.from_dlpack(x.movedim(1, -1) if channels_last else x)
         return _executed(jitted.lower(given).compile().as_text() or "")
 
-    conv(example(problem, channels_last))  # compiles
+    conv(example(problem, channels_last, weights.dense.dtype))  # compiles
     return tells(conv, implementation)
 
 

@@ -25,7 +25,6 @@ _DISABLED_OPTIONS = (
     "use_fp16_packed",
     "use_fp16_storage",
     "use_fp16_arithmetic",
-    "use_bf16_storage",
     "use_int8_inference",
     "use_vulkan_compute",
 )
@@ -34,6 +33,12 @@ _DISABLED_OPTIONS = (
 def unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not 2-D; ncnn has other layers for other ranks."""
     return None if problem.rank == 2 else "needs 2 spatial dimensions"
+
+
+def dtype_unsupported(problem: ConvProblem, dtype: str) -> str | None:
+    """Return the reason if ncnn stores bfloat16 but computes the layer in float32, or None."""
+    grouped = dtype == "bfloat16" and problem.groups > 1
+    return "ncnn computes grouped layers in float32" if grouped else None
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
@@ -55,10 +60,12 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
     def one_image(x: Tensor) -> Tensor:
         extractor = network.create_extractor()
         extractor.set_blob_allocator(None)  # the output may outlive the network
-        image_in = ncnn.Mat(x.numpy())  # shares torch's memory
+        image = x.float()
+        image_in = ncnn.Mat(image.numpy())  # shares torch's memory
         extractor.input("blob0", image_in if aligned else image_in.clone())
         _, y = extractor.extract(last)
-        return torch.from_numpy(y.numpy())  # planes are aligned: there may be gaps between them
+        # Planes are aligned: there may be gaps between them.
+        return torch.from_numpy(y.numpy()).to(x.dtype)
 
     def conv(x: Tensor) -> Tensor:
         x = x.detach()
@@ -68,14 +75,17 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
 
     def implementation(x: Tensor) -> Implementation:
         """Return the types and packings of the layers; ncnn does not report its algorithms."""
-        extractor = network.create_extractor()
-        extractor.input("blob0", ncnn.Mat(x[0].detach().numpy()).clone())
+        extractor, image = network.create_extractor(), x[0].detach().float()
+        extractor.input("blob0", ncnn.Mat(image.numpy()).clone())
         outputs = (extractor.extract(f"blob{n + 1}", _PACKED)[1] for n in range(len(layers)))
         types = [layer.type for layer in network.layers()[1:]]
-        names = [f"{t}:pack{y.elempack}" for t, y in zip(types, outputs, strict=True)]
+        names = [
+            f"{t}:pack{y.elempack}" + ":bf16" * (y.elembits() == 16)
+            for t, y in zip(types, outputs, strict=True)
+        ]
         return Implementation(" + ".join(names))
 
-    return for_contiguous(tells(conv, implementation), problem.input_shape)
+    return for_contiguous(tells(conv, implementation), problem.input_shape, layers[0].weight.dtype)
 
 
 def _load(layers: Sequence[GraphLayer]) -> Any:
@@ -85,6 +95,7 @@ def _load(layers: Sequence[GraphLayer]) -> Any:
     network.opt.num_threads = torch.get_num_threads()
     for option in _DISABLED_OPTIONS:
         setattr(network.opt, option, False)
+    network.opt.use_bf16_storage = layers[0].weight.dtype is torch.bfloat16
     _, channels, height, width = layers[0].problem.input_shape
     lines = [f"Input in 0 1 blob0 0={width} 1={height} 2={channels}"]
     lines += [_param_line(layer, index) for index, layer in enumerate(layers)]
@@ -115,4 +126,4 @@ def _param_line(layer: GraphLayer, index: int) -> str:
 
 def _weight_bytes(layer: GraphLayer) -> bytes:
     parts = [layer.weight.contiguous()] + ([] if layer.bias is None else [layer.bias])
-    return _FLOAT32_TAG + b"".join(part.numpy().tobytes() for part in parts)
+    return _FLOAT32_TAG + b"".join(part.float().numpy().tobytes() for part in parts)

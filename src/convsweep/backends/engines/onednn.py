@@ -22,6 +22,16 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None if torch._C._has_mkldnn else "needs a PyTorch built with oneDNN"
 
 
+def dtype_unsupported(problem: ConvProblem, dtype: str) -> str | None:
+    """Return the reason if oneDNN does not compute in this 16-bit dtype on this CPU, or None."""
+    supported = {
+        "bfloat16": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        "float16": torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    ok = dtype not in supported or supported[dtype]()
+    return None if ok else f"oneDNN does not compute in {dtype} on this CPU"
+
+
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
     """Return a function that runs one layer, or a depthwise and a pointwise one.
 
@@ -48,7 +58,8 @@ def _convolution(layer: GraphLayer) -> Conv:
         return _in_rows(layer, channels_last)
 
     _, size, _ = _as_image(layer)
-    conv = for_each_layout(make, is_channels_last(layer.weight), tuple(size))
+    weight = layer.weight
+    conv = for_each_layout(make, is_channels_last(weight), tuple(size), weight.dtype)
     after = activation(layer) if layer.norm else lambda y: y
     return (lambda x: after(conv(x.unsqueeze(2)).squeeze(2))) if flat else lambda x: after(conv(x))
 

@@ -42,7 +42,7 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
         return y
 
     tells(conv, partial(_profiled, layers, threads))
-    return for_contiguous(conv, layers[0].problem.input_shape)
+    return for_contiguous(conv, layers[0].problem.input_shape, torch.float32)
 
 
 def _session(layers: Sequence[GraphLayer], threads: int, profile: str = "") -> Any:

@@ -16,17 +16,27 @@ from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
 from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_each_layout
 from convsweep.backends.tensor_layout import is_channels_last
+from convsweep.problems.problem import ConvProblem
 
 _NO_WORK = ("Input", "Const", "Output", "Reshape")  # layers that share memory
 _CONVERSIONS = ("Reorder", "Transpose")
 _MEASURED_CALLS = 20
+_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 _COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than sharing memory
 
 
 def convolution(layers: Sequence[GraphLayer]) -> Conv:
     """Compile the layers as one model, with PyTorch's current thread count."""
     make = partial(_compiled, layers)
-    return for_each_layout(make, is_channels_last(layers[0].weight), layers[0].problem.input_shape)
+    first, weight = layers[0].problem, layers[0].weight
+    return for_each_layout(make, is_channels_last(weight), first.input_shape, weight.dtype)
+
+
+def dtype_unsupported(problem: ConvProblem, dtype: str) -> str | None:
+    """Return the reason if the CPU plugin does not compute in this dtype on this CPU, or None."""
+    capability = {"bfloat16": "BF16", "float16": "FP16"}.get(dtype, "FP32")
+    able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return None if capability in able else f"OpenVINO does not compute in {dtype} on this CPU"
 
 
 @cache
@@ -45,32 +55,33 @@ def _openvino() -> Any:
 
 def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
     """Compile for one input layout, which is part of the model: OpenVINO then converts nothing."""
-    openvino = _openvino()
+    openvino, dtype = _openvino(), layers[0].weight.dtype
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
     }
     model = openvino.compile_model(_model(layers, channels_last), "CPU", properties)
     shape = _shape_in(layers[-1].problem.output_shape, channels_last)
-    run = _infer_and_copy if prod(shape) < _COPIED_BELOW else _infer_into
+    copied = prod(shape) < _COPIED_BELOW and dtype is torch.float32
+    run = _infer_and_copy if copied else partial(_infer_into, dtype=dtype)
     requests = PerThread(model.create_infer_request)
 
     def conv(x: Tensor) -> Tensor:
         x = x.detach()
         rows = x.movedim(1, -1) if channels_last else x
         request = requests.own
-        request.set_input_tensor(openvino.Tensor(rows.numpy(), shared_memory=True))
+        request.set_input_tensor(_shared(rows))
         y = run(request, shape)
         return y.movedim(-1, 1) if channels_last else y
 
     def measured(x: Tensor) -> Implementation:
         counting = {**properties, "PERF_COUNT": True}
         model = openvino.compile_model(_model(layers, channels_last), "CPU", counting)
-        rows = (x.movedim(1, -1) if channels_last else x).detach().numpy()
         request = model.create_infer_request()
+        request.set_input_tensor(_shared((x.movedim(1, -1) if channels_last else x).detach()))
         for _ in range(_MEASURED_CALLS):
-            request.infer([rows])
+            request.infer()
         return _executed(model)
 
     return tells(conv, lambda x: _executed(model), measured)
@@ -104,18 +115,28 @@ def _infer_and_copy(request: Any, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(request.get_output_tensor().data).clone()
 
 
-def _infer_into(request: Any, shape: Sequence[int]) -> Tensor:
-    y = torch.empty(shape)
-    request.set_output_tensor(_openvino().Tensor(y.numpy(), shared_memory=True))
+def _infer_into(request: Any, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    y = torch.empty(shape, dtype=dtype)
+    request.set_output_tensor(_shared(y))
     request.infer()
     return y
+
+
+def _shared(tensor: Tensor) -> Any:
+    """Return OpenVINO's tensor of the same memory; NumPy has no bfloat16."""
+    openvino = _openvino()
+    if tensor.dtype is not torch.bfloat16:
+        return openvino.Tensor(tensor.numpy(), shared_memory=True)
+    bits = tensor.view(torch.int16).numpy()
+    return openvino.Tensor(bits, list(bits.shape), openvino.Type.bf16)
 
 
 def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
     openvino, rank = _openvino(), layers[0].problem.rank
     opset13 = openvino.opset13
     first_shape = _shape_in(layers[0].problem.input_shape, channels_last)
-    parameter = node = opset13.parameter(first_shape, openvino.Type.f32)
+    precision = _PRECISIONS[layers[0].weight.dtype]
+    parameter = node = opset13.parameter(first_shape, getattr(openvino.Type, precision))
     if channels_last:
         node = opset13.transpose(node, [0, rank + 1, *range(1, rank + 1)])
     for layer in layers:
@@ -128,6 +149,10 @@ def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
 def _node(layer: GraphLayer, node: Any) -> Any:
     opset13 = _openvino().opset13
     problem, weight, bias, norm, relu, _ = layer
+
+    def constant(tensor: Tensor) -> Any:
+        return opset13.convert(tensor.float().contiguous().numpy(), _PRECISIONS[weight.dtype])
+
     kernels = weight.contiguous()
     if problem.groups > 1:
         kernels = kernels.view(problem.groups, -1, *weight.shape[1:])
@@ -142,11 +167,11 @@ def _node(layer: GraphLayer, node: Any) -> Any:
         kind += "_backprop_data"
         geometry["output_padding"] = problem.output_padding
     lists = {name: list(values) for name, values in geometry.items()}
-    node = getattr(opset13, kind)(node, kernels.numpy(), **lists)
+    node = getattr(opset13, kind)(node, constant(kernels), **lists)
     if bias is not None:
-        node = opset13.add(node, bias.view(1, -1, *[1] * problem.rank).numpy())
+        node = opset13.add(node, constant(bias.view(1, -1, *[1] * problem.rank)))
     if norm:
-        node = opset13.batch_norm_inference(node, *(values.numpy() for values in norm), EPS)
+        node = opset13.batch_norm_inference(node, *map(constant, norm), EPS)
     return opset13.relu(node) if relu else node
 
 

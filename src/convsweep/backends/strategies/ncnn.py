@@ -11,6 +11,8 @@ BACKENDS = dense_and_separable(
         "ncnn, two layers; Howard et al. 2017, MobileNets",
     ),
     unsupported=imported_late("engines.ncnn", "unsupported"),
+    dtypes=("float32", "bfloat16"),
+    dtype_unsupported=imported_late("engines.ncnn", "dtype_unsupported"),
     modules=("ncnn",),
     extra="ncnn",
     own_threads=True,

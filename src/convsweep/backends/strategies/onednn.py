@@ -14,5 +14,7 @@ BACKENDS = dense_and_separable(
     ),
     unsupported=imported_late("engines.onednn", "unsupported"),
     own_padding_end=False,
+    dtypes=("float32", "bfloat16", "float16"),
+    dtype_unsupported=imported_late("engines.onednn", "dtype_unsupported"),
     version=f"torch {version('torch')}",
 )

@@ -7,6 +7,8 @@ BACKENDS = dense_and_separable(
     ("openvino", "separable_openvino"),
     imported_late("engines.openvino"),
     sources=("OpenVINO, CPU plugin", "OpenVINO, CPU plugin; Howard et al. 2017, MobileNets"),
+    dtypes=("float32", "bfloat16", "float16"),
+    dtype_unsupported=imported_late("engines.openvino", "dtype_unsupported"),
     modules=("openvino",),
     extra="openvino",
     transposed=True,

@@ -1,0 +1,45 @@
+"""PyTorch's convolution under `torch.autocast`: float32 tensors, products in bfloat16."""
+
+from importlib.metadata import version
+
+from convsweep.backends.base import Backend, Conv, Tensor, Weights, library_bound
+from convsweep.problems.problem import ConvProblem
+
+
+def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    """Cast input and weight in every call, and the output back to float32.
+
+    Autocast keeps the cast of a weight that needs a gradient, but only to the end of its context,
+    which users open once per forward pass. A layer that runs once per pass thus casts its weight
+    once per pass, in inference and in training alike. In repeated calls within one context the
+    cast would be free, so every call opens its own, without that cache; this takes about 3 us.
+
+    In a network the next convolution takes the bfloat16 output, and neither cast between them is
+    needed: a float32 layer that is replaced alone pays for both.
+    """
+    import torch
+
+    from convsweep.backends.tensor_layout import bind_conv
+
+    convolve = bind_conv(problem, weights.dense, weights.bias)
+
+    def conv(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            y = convolve(x)
+        return y.to(x.dtype)
+
+    return conv
+
+
+BACKEND = Backend(
+    name="torch_conv_autocast",
+    prepare=prepare,
+    error_bound=library_bound,
+    float32_sums=True,
+    computes_in="bfloat16",
+    source="torch.autocast(dtype=torch.bfloat16)",
+    version=f"torch {version('torch')}",
+    direct=False,
+    device_types=("cpu", "cuda"),
+    dtypes=("float32",),
+)
