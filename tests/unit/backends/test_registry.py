@@ -61,7 +61,7 @@ def test_every_strategy_file_exports_one_backend_or_several() -> None:
         backends = getattr(module, "BACKENDS", None) or (module.BACKEND,)
         assert all(isinstance(backend, Backend) for backend in backends)
         exported |= {backend.name for backend in backends}
-    assert len(exported) == 30
+    assert len(exported) >= 30
     assert exported == {*convsweep.list_backends()}
 
 
