@@ -44,7 +44,7 @@ def not_covered(folder: RunFolder) -> tuple[str, str]:
         for name, (key, option, other) in axes.items()
         if len(request.get(key) or ()) == 1 and str(request[key][0]) != other
     }
-    options = [option for _, option, _ in axes.values()]
+    options = [axes[name][1] for name in left]
     rows = folder.measurements
     has_parts = rows["role"].eq(SEPARABLE_PART).any()
     probes = rows[rows["role"].eq(ROOFLINE) & rows["status"].eq("ok")]

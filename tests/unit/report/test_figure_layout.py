@@ -22,6 +22,7 @@ from tests.support import synthetic_networks
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 from tests.support.figure_texts import layout_faults, visible_texts
+from tests.support.synthetic_directions import in_directions
 from tests.support.synthetic_families import FASTER, LAYERS, family_rows
 from tests.support.synthetic_implementations import implementation_rows
 
@@ -55,6 +56,13 @@ def many_axes() -> list[Row]:
         for n, t, bias in ((1, 1, False), (128, 2, True))
     ]  # fmt: skip
     return made.rows(problems, backends=PAIR, passes=2)
+
+
+def directions() -> list[Row]:
+    sizes = [replace(p, batch_size=n) for n in (1, 8) for p in made.grid((8, 128), (14, 28), (3,))]
+    rows = study_of.traced(study_of.rows(sizes, passes=2))
+    half = [replace(row, dtype="bfloat16", memory_format="channels_last") for row in rows]
+    return in_directions(half, ("forward", "backward_weight")) + rows
 
 
 def volumes() -> list[Row]:
@@ -131,6 +139,7 @@ RUNS: dict[str, Callable[[], list[Row]]] = {
         in_settings(study_of.rows(made.grid((8, 32, 128), (14, 28), (3,)), passes=2, noise=0.2))
     ),
     "traced layer": lambda: study_of.traced(study_of.rows([made.square(8, 7, 3)], passes=1)),
+    "directions": directions,
     "whole networks": synthetic_networks.rows,
     "families": families_of_long_names,
     "many axes": many_axes,

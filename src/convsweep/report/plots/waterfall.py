@@ -36,7 +36,7 @@ def draw(gaps: Sequence[Gap]) -> Picture | None:
     return Picture(
         name="speedup_waterfall",
         figure=figure,
-        title="From the speedup predicted from MACs to the measured one",
+        title="From predicted to measured speedup",
         alt="Waterfall chart, one panel per layer, one bar per cause.",
         caption="On the right, the speedup with all causes up to this row"
         f"{which if len(shown) < len(gaps) else ''}.",
