@@ -13,10 +13,13 @@ from convsweep.system.devices import device_names
 
 ACCELERATORS = [name for name in device_names() if name != "cpu"]
 
-pytestmark = pytest.mark.skipif(
-    not ACCELERATORS,
-    reason="no accelerator: needs CUDA, or the extra vulkan and Debian's mesa-vulkan-drivers",
-)
+pytestmark = [
+    pytest.mark.device,
+    pytest.mark.skipif(
+        not ACCELERATORS,
+        reason="no accelerator: needs CUDA, or the extra vulkan and Debian's mesa-vulkan-drivers",
+    ),
+]
 
 
 def test_both_devices_are_gated_timed_and_reported(tmp_path: Path) -> None:

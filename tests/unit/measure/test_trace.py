@@ -268,6 +268,7 @@ def test_names_of_kernels_are_without_templates(signature: str, name: str | None
     assert kernel_name(signature) == (name or signature)
 
 
+@pytest.mark.device
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_cuda_names_its_kernels() -> None:
     device = find_device("cuda")

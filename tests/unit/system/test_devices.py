@@ -20,6 +20,8 @@ from convsweep.system.devices import (
     host_clock,
 )
 
+pytestmark = pytest.mark.device
+
 LAUNCH_S, WORK_S = 1e-4, 0.25
 
 

@@ -1,0 +1,122 @@
+"""Page of a device's acceptance run, in Markdown and HTML."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from bench.device.parts import FAILED, LOG, Result, cases
+from convsweep import formatting
+from convsweep.report.table import Table
+from convsweep.report.tables import escape_markdown, markdown
+
+PAGE = "acceptance"
+LARGEST_BYTES = 40 * 2**20
+_MOST_ROWS = 40
+_STYLE = """
+body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 75rem;
+  padding: 0 1rem; color: #1b1b1b; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-size: .86rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
+  border-bottom: 1px solid #d5d5d5; }
+th { background: #f5f6f7; } .n { text-align: right; white-space: nowrap; }
+.failed { background: #fbe3e0; } .skipped { color: #666; } td { overflow-wrap: anywhere; }
+pre { background: #f5f6f7; padding: .8rem; overflow-x: auto; }
+"""
+
+
+def sentences(
+    results: Sequence[Result], device: str, description: str, seconds: float
+) -> list[str]:
+    """Return how many parts passed, failed and were skipped, and on what."""
+    counts = {status: sum(one.status == status for one in results) for status in
+              ("passed", "failed", "skipped")}  # fmt: skip
+    ended = formatting.join([f"{number} {status}" for status, number in counts.items()])
+    return [f"Of {formatting.count(len(results), 'part')}, {ended}, in {seconds:.0f} s.",
+            f"Device: {device}, {description}."]  # fmt: skip
+
+
+def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
+    """Return the tables of the page by title."""
+    parts = [
+        (one.part.name, one.part.about, one.status, one.detail, f"{one.seconds:.1f}",
+         f"{one.limit_s:.0f}")
+        for one in results
+    ]  # fmt: skip
+    folders = {one.part.name: out / one.part.name.replace(" ", "_") for one in results}
+    runs = pd.concat([cases(path).assign(part=name) for name, path in folders.items()])
+    bad = runs[~runs["status"].isin(("ok", "skipped"))]
+    skips = runs[runs["status"] == "skipped"].groupby(["part", "reason"]).size().reset_index()
+    named = runs[(runs["part"] == "implementations") & (runs["status"] == "ok")]
+    columns = ["direction", "dtype", "in_channels", "kernel_size", "groups", "implementation"]
+    heads = ("part", "what it runs", "result", "cases or last line", "seconds", "limit")
+    found = {
+        "Parts": Table(heads, parts, frozenset(heads[4:])),
+        "Cases without a time": _of(bad, ["part", "status", "backend", "problem", "direction",
+                                          "dtype", "block", "reason"]),
+        "Skipped": _of(skips.rename(columns={0: "cases"}), ["part", "cases", "reason"]),
+        "Implementations": _of(named, columns),
+        "Commands": Table(("part", "command"), [(r.part.name, _short(r.command)) for r in results]),
+    }  # fmt: skip
+    return {title: table for title, table in found.items() if table.rows}
+
+
+def _of(frame: pd.DataFrame, columns: list[str]) -> Table:
+    rows = frame[columns].astype(str).drop_duplicates().head(_MOST_ROWS)
+    return Table(tuple(columns), [*rows.itertuples(index=False, name=None)])
+
+
+def _short(command: Sequence[str]) -> str:
+    """Return a command, without its middle if it is long."""
+    text = shlex.join(["python", *command[1:]])
+    return text if len(text) < 400 else f"{text[:250]} ... {text[-100:]}"
+
+
+def write_page(results: Sequence[Result], out: Path, lines: Sequence[str]) -> Path:
+    """Write acceptance.md and acceptance.html; return the path of the latter."""
+    found = tables(results, out)
+    log = out / "environment" / LOG
+    machine = log.read_text(encoding="utf-8") if log.is_file() else ""
+    links = [path.relative_to(out) for path in sorted(out.glob("*/*"))
+             if path.name in (LOG, "report.html")]  # fmt: skip
+    title = "Acceptance run of a device"
+    text = "\n".join(
+        [f"# {title}\n", *(f"- {escape_markdown(line)}" for line in lines), ""]
+        + [f"## {name}\n\n{markdown(table)}" for name, table in found.items()]
+        + ["## Files\n", *(f"- [{link}]({link})" for link in links), ""]
+        + [f"## Machine\n\n```\n{machine.strip()}\n```\n"]
+    )
+    (out / f"{PAGE}.md").write_text(text, encoding="utf-8")
+    page = "".join(
+        [f"<h1>{title}</h1><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
+        + [f"<h2>{escape(name)}</h2>{_html(table)}" for name, table in found.items()]
+        + ["<h2>Files</h2><ul>"]
+        + [f'<li><a href="{escape(str(link))}">{escape(str(link))}</a></li>' for link in links]
+        + [f"</ul><h2>Machine</h2><pre>{escape(machine)}</pre>"]
+    )
+    path = out / f"{PAGE}.html"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    path.write_text(f"{head}<style>{_STYLE}</style><body>{page}</body></html>\n", encoding="utf-8")
+    return path
+
+
+def _html(table: Table) -> str:
+    table = table.filled
+    numbers = ['class="n"' if head in table.right else "" for head in table.heads]
+    heads = "".join(f"<th>{escape(head)}</th>" for head in table.heads)
+    rows = (
+        f'<tr class="{FAILED if FAILED in row else ""}">'
+        + "".join(f"<td {n}>{escape(t)}</td>" for t, n in zip(row, numbers, strict=True))
+        for row in table.rows
+    )
+    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def size_in_bytes(folder: Path) -> int:
+    """Return the bytes of all files below the folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
