@@ -29,6 +29,8 @@ _MIOPEN_FIELDS = {
     "sw": ("v", "conv_stride_w", 1),
     "pd": ("$", "pad_d", 0), "ph": ("p", "pad_h", 0), "pw": ("q", "pad_w", 0),
     "dd": ("^", "dilation_d", 1), "dh": ("l", "dilation_h", 1), "dw": ("j", "dilation_w", 1),
+    "td": ("%", "trans_output_pad_d", 0), "th": ("Y", "trans_output_pad_h", 0),
+    "tw": ("X", "trans_output_pad_w", 0),
 }  # fmt: skip
 """Options of MIOpenDriver with their defaults, by their field in a descriptor."""
 _LONG_NAMES = {"F": "forw", "b": "bias", "m": "mode", "z": "pad_mode", "_": "spatial_dim"}
@@ -161,12 +163,8 @@ def _problem(fields: Mapping[str, int], bias: bool, transposed: bool) -> ConvPro
         elif axes:
             axes.append(axes[-1])
     in_channels, out_channels = fields["ic"], fields["oc"]
-    dimensions = [_dimension(fields, axis) for axis in axes or "h"]
-    size, kernel_size, stride, padding, padding_end, dilation = zip(*dimensions, strict=True)
-    if transposed:
-        raise ValueError("transposed convolutions are not measured")
-    if padding != padding_end:
-        raise ValueError(f"padding {padding} in front and {padding_end} behind is not measured")
+    rows = [_dimension(fields, axis, transposed) for axis in axes or "h"]
+    size, kernel_size, stride, padding, end, dilation, more = zip(*rows, strict=True)
     return ConvProblem(
         in_channels,
         out_channels,
@@ -178,15 +176,21 @@ def _problem(fields: Mapping[str, int], bias: bool, transposed: bool) -> ConvPro
         dilation=dilation,
         groups=max(1, fields.get("g", 1)),
         bias=bias,
+        padding_end=end,
+        transposed=transposed,
+        output_padding=more,
     )
 
 
-def _dimension(fields: Mapping[str, int], axis: str) -> tuple[int, ...]:
-    """Return size, kernel, stride, padding in front and behind, and dilation."""
+def _dimension(fields: Mapping[str, int], axis: str, transposed: bool) -> tuple[int, ...]:
+    """Return size, kernel, stride, padding in front and behind, dilation, output padding."""
     size, kernel, stride = fields[f"i{axis}"], fields[f"k{axis}"], fields.get(f"s{axis}", 1)
     dilation, output = fields.get(f"d{axis}", 0) + 1, fields.get(f"o{axis}", 0)
     span = dilation * (kernel - 1) + 1
-    total = (output - 1) * stride + span - size if output else 0
+    few, many = (size, output) if transposed else (output, size)
+    total = (few - 1) * stride + span - many if output else 0
     front = fields.get(f"p{axis}", max(0, total) // 2)
     fits = not output or (size + 2 * front - span) // max(1, stride) + 1 == output
-    return size, kernel, stride, front, front if fits else total - front, dilation
+    end = front if fits or transposed else total - front
+    more = 2 * front - total if output and transposed else fields.get(f"t{axis}", 0)
+    return size, kernel, stride, front, end, dilation, more

@@ -27,7 +27,14 @@ DESCRIPTORS = {
         "n2_ci1_co2_i3x5_k2x2_s1x1_p0x0_d2x2_g1_b0"
     ),
     "mb1ic3ih320oc51oh160kh7sh2ph3": "n1_ci3_co51_i320x320_k7x7_s2x2_p3x3_d1x1_g1_b0",
-    'g1ic17oc17_iw8ow5kw3pw3sw2_n"1d"': None,
+    # padding behind follows from the output
+    'g1ic17oc17_iw8ow5kw3pw1sw2_n"1d"': "n2_ci17_co17_i8_k3_s2_p1_d1_g1_b0_e2",
+    "mb2ic3ih300oc32oh150kh3sh2": "n2_ci3_co32_i300x300_k3x3_s2x2_p0x0_d1x1_g1_b0_e1x1",
+    "mb2_g1ic32oc32_ih7oh11kh3ph2": "n2_ci32_co32_i7x7_k3x3_s1x1_p2x2_d1x1_g1_b0_e4x4",
+    "g1ic64ih31iw1oc64oh32ow1kh1kw1ph0pw0": "n2_ci64_co64_i31x1_k1x1_s1x1_p0x0_d1x1_g1_b0_e1x0",
+    'mb1_g16ic16oc16_ih1oh1kh2ph0_iw1ow1kw3pw1n"dw5"': (
+        "n1_ci16_co16_i1x1_k2x3_s1x1_p0x1_d1x1_g16_b0_e1x1"
+    ),
     'g16ic16oc16_iw5ow5kw3pw1_n"1d_conv:depthwise"': "n2_ci16_co16_i5_k3_s1_p1_d1_g16_b0",
     'mb1ic32iw100oc32kw2pw2sw1n"conv1d:17"': "n1_ci32_co32_i100_k2_s1_p2_d1_g1_b0",
     'ic16oc16_ih13kh3ph1_iw50kw3pw1_id10kd3pd1_n"3d"': (
@@ -37,6 +44,12 @@ DESCRIPTORS = {
     'g1ic32oc64_id64od32kd2sd2dd0pd0_ih64oh32kh2sh2dh0ph0_iw32ow16kw2sw2dw0pw0_n"vnet:conv1"': (
         "n2_ci32_co64_i64x64x32_k2x2x2_s2x2x2_p0x0x0_d1x1x1_g1_b0"
     ),
+}
+DECONVOLUTIONS = {
+    "mb2_ic6oc4_ih4oh4kh3sh1dh0ph1_iw4ow4kw3sw1dw0pw1": (
+        "n2_ci6_co4_i4x4_k3x3_s1x1_p1x1_d1x1_g1_b0_t0x0"
+    ),
+    "mb1_ic8oc4_ih5oh10kh3sh2ph1": "n1_ci8_co4_i5x5_k3x3_s2x2_p1x1_d1x1_g1_b0_t1x1",
 }
 ONEDNN = {
     "onednn_verbose,v1,primitive,exec,cpu,convolution,jit_dw:avx512_core,forward_training,"
@@ -60,6 +73,11 @@ ONEDNN = {
     "fdst:nchw,alg:convolution_direct,"
     "mb48_ic192oc192_ih32oh32kh1sh1dh0ph0_iw32ow32kw1sw1dw0pw0,11,1197": (
         "n48_ci192_co192_i32x32_k1x1_s1x1_p0x0_d1x1_g1_b0", None, "backward_input",
+    ),
+    "dnnl_verbose,exec,cpu,deconvolution,ref:any,forward_training,src_f32::blocked:acdb:f0 "
+    "wei_f32::blocked:cdba:f0 bia_f32::blocked:a:f0 dst_f32::blocked:acdb:f0,,"
+    "alg:deconvolution_direct,mb2_ic6oc4_ih4oh4kh3sh1dh0ph1_iw4ow4kw3sw1dw0pw1,0.529053": (
+        "n2_ci6_co4_i4x4_k3x3_s1x1_p1x1_d1x1_g1_b1_t0x0", "float32", "forward",
     ),
     "mkldnn_verbose,exec,convolution,forward_inference,fsrc:nChw8c fwei:gOIhw8i8o fbia:x "
     "fdst:nChw8c,alg:convolution_direct,mb2_g1ic16oc16_ih7oh7kh5sh1dh0ph2_iw7ow7kw5sw1dw0pw2": (
@@ -89,6 +107,9 @@ MIOPEN = {
     "-in_layout=NDHWC -m conv -g 1 -F 0": (
         "n1_ci16_co16_i5x104x60_k1x1x1_s1x1x1_p0x0x0_d1x1x1_g1_b0", "bfloat16", "training",
     ),
+    "MIOpenDriver conv -n 1 -c 8 -H 5 -W 5 -k 4 -y 3 -x 3 -p 1 -q 1 -u 2 -v 2 -m trans -Y 1 -X 1": (
+        "n1_ci8_co4_i5x5_k3x3_s2x2_p1x1_d1x1_g1_b0_t1x1", "float32", "training",
+    ),
     "./bin/MIOpenDriver conv -F 1 -P 1 -W 32 -H 32 -c 18 -k 5 -x 3 -y 3 -t 1": (
         "n100_ci18_co5_i32x32_k3x3_s1x1_p0x0_d1x1_g1_b0", "float32", "forward",
     ),
@@ -105,9 +126,14 @@ numactl -l tests/benchdnn/benchdnn --mode=p --conv -v5 --alg=auto mb4ic64ih9oc64
 """
 
 
-@pytest.mark.parametrize("text", [text for text, label in DESCRIPTORS.items() if label])
+@pytest.mark.parametrize("text", DESCRIPTORS)
 def test_a_descriptor_is_the_problem_benchdnn_runs(text: str) -> None:
     assert read_descriptor(text.replace('"', "")).label == DESCRIPTORS[text]
+
+
+@pytest.mark.parametrize("text", DECONVOLUTIONS)
+def test_a_deconvolution_is_a_transposed_problem(text: str) -> None:
+    assert read_descriptor(text, transposed=True).label == DECONVOLUTIONS[text]
 
 
 @given(conv_problems())
@@ -168,6 +194,7 @@ def test_a_batch_file_of_benchdnn_is_read(path: Path) -> None:
         ("g3mb1_ic64oc64_ih56kh3", "groups=3"),
         ("mb1_ic64oc64_ih2kh7", "kernel_size 7x7"),
         ("mb1_ic64oc64_ih9kh3sh0", "stride"),
+        ("mb1_ic64oc64_ih9oh4kh3ph0", "padding_end"),  # rows are cut off
         ('mb1_ic64oc64_ih9oh9kh3n"open', "quotation"),
         ("MIOpenDriver conv -n many", "batchsize='many'"),
         ("MIOpenDriver conv -n 1 -z same", "pad_mode='same'"),
