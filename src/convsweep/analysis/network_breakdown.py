@@ -61,8 +61,6 @@ class NetworkBreakdown(ConvolutionsBreakdown):
     """One network in one setting; all times are seconds of one forward pass or training step."""
 
     network: str
-    batch_size: int
-    direction: str
     end_to_end: Sum
     others: Mapping[str, Sum]  # calls of other kinds, the longest first
     layers: Sequence[LayerBreakdown]
@@ -163,17 +161,25 @@ def _breakdown(
     if missing or not problems:
         of = f"{missing} of {len(problems)} distinct convolutions"
         return f"has no breakdown: {of} have no time alone"
-    log_isolated = np.stack([isolated[problem] for problem in problems])
     in_network = _by_pass(convolutions, "problem", run).loc[problems]
     log_in_network = np.log(in_network.to_numpy(dtype="float64"))
     others = _others(run, rows[rows["kind"] != INSTRUMENTED])
     backward_s = rows[rows["backward"]].groupby("pass_index")["total_s"].sum()
-    # In a training step each call is timed twice: forward and backward.
-    overhead_s = counts * _call_overhead_s(rows) * (1 + bool(len(backward_s)))
+    is_training = len(backward_s) > 0  # each call is timed twice: forward and backward
+    overhead_s = counts * _call_overhead_s(rows) * (1 + is_training)
+    # A layer alone computes the gradient of its input, a network's first layer does not.
+    own_s = np.exp(log_in_network[0]) / counts[0]
+    image_s = np.exp(isolated[problems[0]]) - own_s if is_training else np.zeros(1)
+    log_isolated = _log_alone(isolated, problems, image_s)
+    of_others = [{} if other is None else _isolated(other, name) for other in (cold, blocks)]
+    cold_sum, block_sum = (
+        sum_layers(_log_alone(own, problems, image_s), counts)
+        if {*problems} <= own.keys()
+        else None
+        for own in of_others
+    )
     return NetworkBreakdown(
         network=name,
-        batch_size=int(rows["batch_size"].iloc[0]),
-        direction=str(rows["direction"].iloc[0]),
         end_to_end=others.pop(WHOLE),
         isolated=sum_layers(log_isolated, counts),
         in_network=sum_layers(log_in_network, np.ones(len(problems))),
@@ -190,9 +196,9 @@ def _breakdown(
             for i, layer in enumerate(first["layer"])
         ],
         passes=int(rows["pass_index"].nunique()),
-        cold=_sum_alone(cold, name, problems, counts),
-        blocks=_sum_alone(blocks, name, problems, counts) if "batch norm" in others else None,
-        backward_s=float(backward_s.median()) if len(backward_s) else None,
+        cold=cold_sum,
+        blocks=block_sum if "batch norm" in others else None,
+        backward_s=float(backward_s.median()) if is_training else None,
     )
 
 
@@ -204,12 +210,12 @@ def _call_overhead_s(rows: DataFrame) -> float:
     return max(0.0, float(((totals[INSTRUMENTED] - totals[WHOLE]) / calls).median()))
 
 
-def _sum_alone(run: Run | None, network: str, problems: Sequence[str], counts: Array) -> Sum | None:
-    """Return the sum of the layers of these problems, each alone; None unless all have a time."""
-    logs = {} if run is None else _isolated(run, network)
-    if not {*problems} <= logs.keys():
-        return None
-    return sum_layers(np.stack([logs[problem] for problem in problems]), counts)
+def _log_alone(logs: Mapping[str, Array], problems: Sequence[str], less_s: Array) -> Array:
+    """Return the logarithms of the seconds of layers, (layers, passes), the first one's reduced."""
+    found = np.stack([logs[problem] for problem in problems])
+    with np.errstate(invalid="ignore"):
+        found[0] = np.log(np.exp(found[0]) - less_s)
+    return found
 
 
 def _isolated(run: Run, network: str) -> dict[str, Array]:

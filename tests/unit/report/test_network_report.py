@@ -205,8 +205,8 @@ def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
         assert all(png(picture.figure) for picture in pictures)
     (_, table), (_, pairs), (_, layers) = totals.tables
     assert {row[0] for row in table.rows} == {"net", "net_standard"}
-    (_, parts), (_, slower) = breakdown.tables
-    assert len(parts.rows) == 2
+    (_, sums), (_, parts), (_, slower) = breakdown.tables
+    assert len(sums.rows) == len(parts.rows) == 2
     assert {(row[0], row[-1]) for row in slower.rows} == {("net", "slower")}
     assert {row[0] for row in layers.rows} == {"net", "net_standard"}
     assert [row[0] for row in pairs.rows] == ["net"]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.labels import BATCH
 from convsweep.analysis.network_breakdown import (
     UNATTRIBUTED,
     UNDECIDED,
@@ -35,7 +34,7 @@ def section(whole: Mapping[str, Breakdowns]) -> Section | None:
     if not (every or missing):
         return None
     tables = [
-        ("Sums of layers, each alone, against the network", sums_table(every)),
+        ("Sums of layers alone against the network", sums_table(found)),
         ("Parts of one forward pass or training step", parts_table(found)),
         ("Layers that differ most between alone and in the network", layers_table(found)),
     ]
@@ -80,31 +79,11 @@ def end_to_end(run: Run, networks: DataFrame) -> list[str]:
     ]
 
 
-def sums_table(found: Sequence[NetworkBreakdown]) -> Table:
-    """Return one row per network, direction and setting in which its blocks were timed, too."""
-    numbers = ("batch", "end to end", "convolutions (95 %)", "blocks (95 %)",
-               "explained by blocks (95 %)")  # fmt: skip
-    rows = [
-        (
-            one.network.partition(BATCH)[0],
-            one.direction,
-            str(one.batch_size),
-            formatting.time(*one.end_to_end.time),
-            formatting.percent(*one.isolated_share),
-            formatting.percent(*ratio(one.blocks, one.end_to_end)),
-            formatting.percent(*one.explained) if one.explained else formatting.NO_VALUE,
-        )
-        for one in found
-        if one.blocks
-    ]
-    return Table(("network", "direction", *numbers), rows, frozenset(numbers))
-
-
-def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
-    """Return one row per setting and network."""
+def sums_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
+    """Return the sums of layers alone, one row per setting and network."""
     numbers = (
         "end to end (95 %)", "layers alone (95 %)", "share (95 %)", "layers alone, cold caches",
-        "layers in the network", *OTHERS, UNATTRIBUTED, "backward passes",
+        "blocks alone (95 %)", "share of blocks (95 %)", "explained by blocks (95 %)",
     )  # fmt: skip
     rows = [
         (
@@ -114,6 +93,23 @@ def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
             formatting.time(*one.isolated.time),
             formatting.percent(*one.isolated_share),
             formatting.seconds(one.cold.time.value) if one.cold else "",
+            formatting.time(*one.blocks.time) if one.blocks else "",
+            formatting.percent(*ratio(one.blocks, one.end_to_end)) if one.blocks else "",
+            formatting.percent(*one.explained) if one.explained else "",
+        )
+        for setting, breakdowns in found.items()
+        for one in breakdowns
+    ]
+    return Table.by_setting(("setting", "network", *numbers), rows, numbers).filled
+
+
+def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
+    """Return the parts of networks, one row per setting and network."""
+    numbers = ("layers in the network", *OTHERS, UNATTRIBUTED, "backward passes")
+    rows = [
+        (
+            setting,
+            one.network,
             formatting.seconds(one.in_network.time.value),
             *(
                 formatting.seconds(one.others[kind].time.value) if kind in one.others else ""
