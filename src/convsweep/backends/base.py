@@ -34,6 +34,11 @@ class BatchNorm(NamedTuple):
     variance: Tensor
 
 
+Gradients: TypeAlias = "Callable[[Tensor, Tensor], tuple[Tensor, ...]]"
+"""(x, gradient of the output) -> gradients of the input, the weight and the bias, without those
+that the direction leaves out. Returns new memory on every call and leaves its inputs unchanged."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """Parameters of one layer, on its device and in its dtype."""
@@ -189,6 +194,10 @@ class Backend:
     directions: tuple[str, ...] | None = None
     """Supported directions; None: all, with gradients through autograd, or "forward" alone for
     own kernels and engines."""
+    gradients: Callable[[ConvProblem, Weights, str], Gradients] | None = None
+    """Returns the function to time for the gradients of a direction; None: those of `prepare`'s
+    function, by autograd. In `training` it is called after that function. Name the directions that
+    it computes in `directions`."""
     prepare_block: Callable[[Sequence[GraphLayer]], Conv] | None = None
     """Returns the function to time for the layers of a block; None: `prepare` for its convolution,
     then PyTorch's batch norm and ReLU."""

@@ -6,9 +6,9 @@ with what it keeps for them. `training` times the forward pass and both gradient
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,11 +24,12 @@ from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING
 from convsweep.problems.problem import ConvProblem
 
 OUTPUT, GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS = "y", "grad_input", "grad_weight", "grad_bias"
-GRAD_FACTORS = ("grad_depthwise", "grad_pointwise")
+GRAD_FACTORS = GRAD_DEPTHWISE, GRAD_POINTWISE = ("grad_depthwise", "grad_pointwise")
 GRAD_NORM = ("grad_gamma", "grad_beta")
 GRAD_FACTOR_NORMS = tuple(
     f"{name}_{part}" for part in ("depthwise", "pointwise") for name in GRAD_NORM
 )
+_NEEDS_GRAPH = "requires grad"  # in PyTorch's errors of work that autograd cannot follow
 
 
 def outputs_of(
@@ -45,18 +46,29 @@ def outputs_of(
     }[direction]
 
 
+class NoGradient(Exception):
+    """Raised if autograd cannot compute the gradients of a backend's output."""
+
+
 class DirectedConv:
     """A backend in one direction, as a function of the input that returns several tensors.
 
-    Call `start` after each change of the inputs: it makes the forward pass that is not timed.
+    Call `start` after each change of the inputs: it makes the forward pass that is not timed, and
+    keeps what that keeps for the gradients until `stop`.
     """
 
     def __init__(
         self, backend: Backend, problem: ConvProblem, inputs: Inputs, direction: str
     ) -> None:
         assert inputs.grad is not None
-        self._backend, self._problem, self._inputs = backend, problem, inputs
-        self._grad, self._is_training = inputs.grad, direction == TRAINING
+        self._backend, self._problem, self._grad = backend, problem, inputs.grad
+        self._is_training = direction == TRAINING
+        self._y: Tensor | None = None
+        self._gradients = None
+        if backend.gradients is not None:
+            self._conv = backend.prepare(problem, inputs.weights)
+            self._gradients = backend.gradients(problem, inputs.weights, direction)
+            return
         needs_x, needs_weights = direction != BACKWARD_WEIGHT, direction != BACKWARD_INPUT
         self._x = inputs.x.detach().requires_grad_(needs_x)
         self._weights = _leaves(inputs.weights, needs_weights, backend.needs_factors)
@@ -66,31 +78,51 @@ class DirectedConv:
         affine = [values for norm in norms for values in (norm.gamma, norm.beta)]
         parameters = [*dense, *([] if own.bias is None else [own.bias]), *affine]
         self._wanted = [*([self._x] if needs_x else []), *(parameters if needs_weights else [])]
-        self._y: Tensor | None = None
         computed = _Computed()
         with torch.enable_grad(), computed:
             self._conv = backend.prepare(problem, self._weights)
         self._repeats = needs_weights and computed.any
 
     def start(self) -> None:
-        """Make the forward pass of a backward direction."""
-        if not self._is_training:
+        """Make the forward pass of a backward direction.
+
+        Raises:
+            NoGradient: autograd cannot follow it.
+        """
+        self.stop()
+        if not self._is_training and self._gradients is None:
             self._y = self._forward()
+
+    def stop(self) -> None:
+        """Free what the forward pass has kept."""
+        self._y = None
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of `outputs_of`; `x` is the input given before."""
-        if self._is_training:
-            y = self._forward()
-            return y.detach(), *torch.autograd.grad(y, self._wanted, self._grad)
-        assert self._y is not None
-        return torch.autograd.grad(self._y, self._wanted, self._grad, retain_graph=True)
+        if self._gradients is not None:
+            first = (self._conv(x),) if self._is_training else ()
+            return *first, *self._gradients(x, self._grad)
+        y = self._forward() if self._is_training else self._y
+        assert y is not None
+        found = torch.autograd.grad(
+            y, self._wanted, self._grad, retain_graph=not self._is_training, allow_unused=True
+        )
+        return (y.detach(), *found) if self._is_training else found
 
     def _forward(self) -> Tensor:
-        with torch.enable_grad():
-            conv: Conv = self._conv
-            if self._repeats:  # the weights change at every step
-                conv = self._backend.prepare(self._problem, self._weights)
-            return conv(self._x)
+        conv: Conv = self._conv
+        try:
+            with torch.enable_grad():
+                if self._repeats:  # the weights change at every step
+                    conv = self._backend.prepare(self._problem, self._weights)
+                y = conv(self._x)
+        except RuntimeError as error:
+            if _NEEDS_GRAPH in str(error):
+                raise NoGradient(f"cannot run under autograd: {error}") from error
+            raise
+        if not y.requires_grad:
+            raise NoGradient("autograd has no graph of its output")
+        return y
 
 
 class _Computed(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -133,22 +165,25 @@ def _leaves(weights: Weights, wanted: bool, factored: bool) -> Weights:
 def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Reference]:
     """Compute the output and every gradient in float64, each with the scale of its errors.
 
-    The scale of a sum of products is that of the products' magnitudes.
+    The scale of a sum of products is the largest sum of their magnitudes. Its terms are positive,
+    so float32 computes it to 1e-4 and in less time.
     """
-    x, w, grad = inputs.x.double(), inputs.weights.dense.double(), inputs.grad
+    x, grad, weights = inputs.x, inputs.grad, inputs.weights
     assert grad is not None
-    grad = grad.double()
-    values = convolution_gradients(problem, x, w, grad)
-    sizes = convolution_gradients(problem, x.abs(), w.abs(), grad.abs())
-    over = (0, *range(2, 2 + problem.rank))
-    if factors := inputs.weights.factors:
-        depthwise, pointwise = (factor.double() for factor in factors)
-        values |= _factor_gradients(values[GRAD_WEIGHT], depthwise, pointwise)
-        sizes |= _factor_gradients(sizes[GRAD_WEIGHT], depthwise.abs(), pointwise.abs())
+    precise = torch.float64 if x.dtype is torch.float64 else torch.float32
+    exact = (tensor.double() for tensor in (x, weights.dense, grad))
+    sized = (tensor.to(precise).abs() for tensor in (x, weights.dense, grad))
+    values = convolution_gradients(problem, *exact)
+    sizes = convolution_gradients(problem, *sized)
+    if weights.factors:
+        factors = [factor.double() for factor in weights.factors]
+        values |= _factor_gradients(values[GRAD_WEIGHT], *factors)
+        sizes |= _factor_gradients(sizes[GRAD_WEIGHT], *(factor.abs() for factor in factors))
     if problem.bias:
-        values[GRAD_BIAS], sizes[GRAD_BIAS] = grad.sum(over), grad.abs().sum(over)
-    # The gate changes x to -x and the output's gradient to twice its value.
-    factor = {GRAD_INPUT: 2.0, GRAD_BIAS: 2.0}
+        over = (0, *range(2, 2 + problem.rank))
+        values[GRAD_BIAS] = grad.double().sum(over)
+        sizes[GRAD_BIAS] = grad.double().abs().sum(over)
+    factor = {GRAD_INPUT: 2.0, GRAD_BIAS: 2.0}  # `check` changes x to -x, and doubles `grad`
     found = {
         name: Reference(value, None, float(sizes[name].max()), factor.get(name, -2.0))
         for name, value in values.items()
@@ -186,28 +221,51 @@ def gradient_bounds(
 ) -> dict[str, float]:
     """Return the largest allowed error of each output, in units of eps * its scale.
 
-    In a block, errors of every output come from all sums before it.
+    A gradient is computed by the steps of the forward pass, transposed. So its bound is that of the
+    same algorithm for as many products per element: what a backend states for a problem with the
+    same kernel and size, and with more or fewer channels. In a block, errors of every output come
+    from all sums before it.
     """
     if is_block:
-        every = {*map(partial(_summed_problem, problem=problem), (OUTPUT, GRAD_INPUT, GRAD_WEIGHT))}
-        return dict.fromkeys(references, max(map(backend.error_bound, every)))
-    bounds = {}
-    for name, expected in references.items():
-        summed = _summed_problem(name, problem)
-        largest = backend.error_bound(summed)
-        bounds[name] = allowed_error(backend, largest, dtype, expected, summed.taps)
-    return bounds
+        names = (OUTPUT, GRAD_INPUT, GRAD_WEIGHT)
+        largest = max(backend.error_bound(_like(name, problem)) for name in names)
+        return dict.fromkeys(references, largest)
+    return {
+        name: allowed_error(
+            backend,
+            backend.error_bound(_like(name, problem)),
+            dtype,
+            expected,
+            terms_of(name, problem),
+        )
+        for name, expected in references.items()
+    }
 
 
-def _summed_problem(name: str, problem: ConvProblem) -> ConvProblem:
-    """Return a problem that sums as many products per output element as this output does.
-
-    An element of the input's gradient sums C_out / groups * K_h * K_w products; one of a weight's
-    or a bias's gradient N * H_out * W_out.
-    """
+def _like(name: str, problem: ConvProblem) -> ConvProblem:
+    """Return a problem of the same kind with as many products per output as an output has."""
     if name == OUTPUT:
         return problem
-    if name == GRAD_INPUT:
-        channels = problem.out_channels // problem.groups
-        return ConvProblem(channels, 1, problem.kernel_size, problem.kernel_size)
-    return ConvProblem(problem.batch_size, 1, problem.output_size, problem.output_size)
+    channels = max(1, round(terms_of(name, problem) / math.prod(problem.kernel_size)))
+    return replace(problem, in_channels=channels * problem.groups, out_channels=problem.groups)
+
+
+def terms_of(name: str, problem: ConvProblem) -> int:
+    """Return how many products each element of an output is a sum of.
+
+    An input element takes part in K_h * K_w outputs of each of the C_out / groups channels of its
+    group; the border, or a stride, only leaves some out. A weight or a bias takes part in all
+    N * H_out * W_out outputs of its channel, a transposed weight in products with all pixels of the
+    input. In a separable layer, a depthwise weight takes part in those of all C_out channels, and a
+    pointwise weight in K_h * K_w products per output.
+    """
+    taps, outputs = math.prod(problem.kernel_size), math.prod(problem.output_size)
+    of_weight = math.prod(problem.input_size) if problem.transposed else outputs
+    return {
+        OUTPUT: problem.taps,
+        GRAD_INPUT: problem.out_channels // problem.groups * taps,
+        GRAD_WEIGHT: problem.batch_size * of_weight,
+        GRAD_BIAS: problem.batch_size * outputs,
+        GRAD_DEPTHWISE: problem.batch_size * outputs * problem.out_channels,
+        GRAD_POINTWISE: problem.batch_size * outputs * taps,
+    }[name]

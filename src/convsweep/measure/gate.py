@@ -15,7 +15,16 @@ from torch import Tensor
 from convsweep.backends.base import Backend
 from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
-from convsweep.measure.directions import DirectedConv, gradient_bounds, outputs_of
+from convsweep.formatting import one_line
+from convsweep.measure.directions import (
+    OUTPUT,
+    DirectedConv,
+    NoGradient,
+    compute_gradients,
+    gradient_bounds,
+    outputs_of,
+    terms_of,
+)
 from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
@@ -28,7 +37,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
 _EXACT_BELOW = 2**24  # sums of whole numbers are exact in float32
-_LARGEST_PRODUCT = 8  # of an input in -2..2 and a weight that is a product of two of them
+_LARGEST_PRODUCT = 16  # of an input in -2..2 and two factors of a weight, doubled by `check`
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def setup_group(
         MemoryError: they do not fit into the free memory.
     """
     problem = cases[0].problem
-    needed, free = _bytes_needed(problem), psutil.virtual_memory().available
+    needed, free = _bytes_needed(problem, cases[0].direction), psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
             f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
@@ -133,10 +142,13 @@ def setup_group(
     return BenchmarkGroup(cases, device, inputs, data, settings)
 
 
-def _bytes_needed(problem: ConvProblem) -> int:
-    """Return the bytes of the float64 tensors in use at once: about 3 x, 3 w and 4 y."""
+def _bytes_needed(problem: ConvProblem, direction: str) -> int:
+    """Return the bytes of the float64 tensors in use at once: about 3 x, 3 w and 4 y.
+
+    Gradients add as many.
+    """
     x, w, y = map(math.prod, (problem.input_shape, problem.weight_shape, problem.output_shape))
-    return 8 * (3 * x + 3 * w + 4 * y)
+    return 8 * (3 * x + 3 * w + 4 * y) * (1 if direction == FORWARD else 2)
 
 
 def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:
@@ -146,6 +158,8 @@ def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> Valida
     """
     try:
         return _prepare_and_check(group, index, pickle.loads(accepted) if accepted else {})
+    except NoGradient as error:
+        return Outcome("skipped", one_line(str(error)))
     except TimeLimitExceeded as error:
         return Outcome("timeout", str(error), first_call_s=error.first_call_s)
     except Exception as error:
@@ -159,22 +173,18 @@ def _prepare_and_check(
     is_block, problem = case.block != CONV, case.problem
     backend = in_block(find_backend(case.backend), case.block, training=case.direction != FORWARD)
     started = perf_counter()
-    start: Callable[[], None] = _nothing
+    conv, start = _prepare(case, backend, inputs)
+    device.synchronize()
+    prepare_s = perf_counter() - started
     bound: float | dict[str, float]
-    conv: Callable[[Tensor], Result]
     reference, dtype = group.data.reference_of(backend, case.block), inputs.x.dtype
     if not isinstance(reference, dict):
-        conv = backend.prepare(problem, inputs.weights)
         largest = backend.error_bound(problem)
         bound = allowed_error(backend, largest, dtype, reference, problem.taps)
     else:
-        conv = directed = DirectedConv(backend, problem, inputs, case.direction)
-        start = directed.start
         names = outputs_of(case.direction, problem, backend.needs_factors, is_block)
         references = {name: reference[name] for name in names}
         bound = gradient_bounds(backend, problem, dtype, references, is_block)
-    device.synchronize()
-    prepare_s = perf_counter() - started
     timed = _TimedConv(conv, group, backend.compile_s)
     known = len(accepted)
     result = check(
@@ -200,21 +210,25 @@ def _prepare_and_check(
     )  # fmt: skip
 
 
-def _nothing() -> None:
-    """Do what is not timed in a forward pass."""
+def _prepare(
+    case: Case, backend: Backend, inputs: Inputs
+) -> tuple[Callable[[Tensor], Result], Callable[[], None]]:
+    """Return the function to time, and what to call after each change of the inputs."""
+    if case.direction == FORWARD:
+        return backend.prepare(case.problem, inputs.weights), lambda: None
+    directed = DirectedConv(backend, case.problem, inputs, case.direction)
+    return directed, directed.start
 
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     """Check a direct method on whole numbers, which must be exact; None if it passes."""
-    largest = case.problem.taps * _LARGEST_PRODUCT
-    if (
-        (case.direction, case.block) != (FORWARD, CONV)
-        or not backend.direct
-        or case.dtype not in ("float32", "float64")
-        or largest >= _EXACT_BELOW
-    ):
+    problem, gradient = case.problem, case.direction != FORWARD
+    factored = backend.needs_factors
+    names = outputs_of(case.direction, problem, factored) if gradient else (OUTPUT,)
+    largest = max(terms_of(name, problem) for name in names) * _LARGEST_PRODUCT
+    is_exact = backend.direct and case.block == CONV and case.dtype in ("float32", "float64")
+    if not is_exact or largest >= _EXACT_BELOW:
         return None
-    problem = case.problem
     inputs = make_inputs(
         problem,
         weight_kind=case.weight_kind,
@@ -222,9 +236,14 @@ def _check_integers(case: Case, backend: Backend) -> Outcome | None:
         device=case.device,
         memory_format=case.memory_format,
         integers=True,
+        gradient=gradient,
     )
-    conv = backend.prepare(problem, inputs.weights)
-    result = check(conv, problem, inputs, compute_reference(problem, inputs), bound=0.0)
+    conv, start = _prepare(case, backend, inputs)
+    if gradient:
+        every = compute_gradients(problem, inputs)
+        result = check(conv, problem, inputs, every, dict.fromkeys(names, 0.0), start=start)
+    else:
+        result = check(conv, problem, inputs, compute_reference(problem, inputs), bound=0.0)
     if result.reason is None:
         return None
     return Outcome("mismatch", f"on whole numbers: {result.reason}", result.max_abs_err)

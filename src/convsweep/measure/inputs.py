@@ -40,9 +40,17 @@ def make_inputs(
     memory_format: str = "contiguous",
     seed: int = 0,
     integers: bool = False,
+    gradient: bool = False,
 ) -> Inputs:
     """Return input and weights that depend on the arguments only, on any machine."""
-    drawn = draw_inputs(problem, weight_kind=weight_kind, dtype=dtype, seed=seed, integers=integers)
+    drawn = draw_inputs(
+        problem,
+        weight_kind=weight_kind,
+        dtype=dtype,
+        seed=seed,
+        integers=integers,
+        gradient=gradient,
+    )
     return place_inputs(drawn, device, memory_format)
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import skip_reason
+from convsweep.backends.work import executed_macs, least_bytes, moved_bytes
 from convsweep.formatting import error_line
-from convsweep.problems.case import ITEMSIZE, Case
+from convsweep.problems.case import Case
 from convsweep.problems.problem import format_size
 from convsweep.results.schema import COLUMNS, Row
 
@@ -124,7 +125,6 @@ def make_row(
     }
     values["layer"] = layer.name
     sizes = {name: format_size(value) for name, value in values.items() if isinstance(value, tuple)}
-    itemsize = ITEMSIZE[case.dtype]
     computes = outcome.status != "skipped"
     return Row(
         run_id=run.run_id,
@@ -139,9 +139,9 @@ def make_row(
         device_name=run.device_descriptions[case.device],
         driver=run.driver,
         macs=case.products * problem.macs,
-        backend_macs=case.products * backend.macs(problem) if computes else None,
-        min_bytes=case.products * problem.min_bytes(itemsize),
-        backend_bytes=case.products * backend.min_bytes(problem, itemsize) if computes else None,
+        backend_macs=executed_macs(backend, case) if computes else None,
+        min_bytes=least_bytes(case),
+        backend_bytes=moved_bytes(backend, case) if computes else None,
         backend_family=backend.family,
         node=node,
         **values | sizes,

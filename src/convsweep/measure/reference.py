@@ -173,7 +173,7 @@ def check(
     changed = []
     try:
         start()
-        result = _check_calls(conv, inputs, before[0], targets, accepted, start)
+        result = _check_calls(conv, inputs, before, targets, accepted, start)
     finally:
         for tensor, value in zip(tensors, before, strict=True):
             if not _equal(tensor, value):
@@ -247,7 +247,7 @@ def _changed(inputs: Inputs, start: Callable[[], None]) -> Iterator[None]:
 def _check_calls(
     conv: Callable[[Tensor], Result],
     inputs: Inputs,
-    original: Tensor,
+    before: Sequence[Tensor],
     targets: Sequence[_Target],
     accepted: Accepted,
     start: Callable[[], None],
@@ -255,7 +255,8 @@ def _check_calls(
     first = _tuple(conv(inputs.x))
     if reason := _check_tensors(first, targets, inputs):
         return Outcome("mismatch", reason)
-    if not _equal(inputs.x, original):
+    changed_grad = inputs.grad is not None and not _equal(inputs.grad, before[-1])
+    if changed_grad or not _equal(inputs.x, before[0]):
         return Outcome("mismatch", "changes its input")
     result = _compare_all(first, targets, accepted)
     if result.reason:

@@ -17,6 +17,7 @@ from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
 from convsweep.measure.call_parts import explain
+from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.messages import CallParts
 from convsweep.measure.outcome import Outcome
@@ -154,12 +155,20 @@ class GroupTimer:
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass, unless a call is long.
 
-        This returns freed memory to the system; the gate's calls of the next problem warm it again.
+        That of a gradient includes its forward pass, with what that keeps. This returns freed
+        memory to the system; the gate's calls of the next problem warm it again.
         """
         settings = self.group.settings
         if not settings.peak_memory or not _is_short(validated.call_s, settings):
             return None
-        return self.group.device.peak_memory(validated.call)
+        if isinstance(validated.conv, DirectedConv):
+            validated.conv.stop()
+
+        def work() -> None:
+            validated.start()
+            validated.call()
+
+        return self.group.device.peak_memory(work)
 
 
 def add_implementation(

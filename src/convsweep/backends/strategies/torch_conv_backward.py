@@ -1,0 +1,38 @@
+"""Gradients by the operator that autograd calls for `torch_conv`, without autograd."""
+
+from importlib.metadata import version
+
+from convsweep.backends.base import Backend, Gradients, Tensor, Weights, library_bound
+from convsweep.backends.strategies.torch_conv import prepare
+from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT
+from convsweep.problems.problem import ConvProblem
+
+
+def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradients:
+    """Bind all arguments but the tensors; the mask of outputs selects the gradients."""
+    import torch
+
+    operator, of_input = torch.ops.aten.convolution_backward, direction == BACKWARD_INPUT
+    mask = (of_input, not of_input, not of_input and problem.bias)
+    geometry = (problem.stride, problem.padding, problem.dilation, False, (0,) * problem.rank)
+    bias_sizes = (problem.out_channels,) if problem.bias else None
+
+    def backward(x: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+        found = operator(grad, x, weights.dense, bias_sizes, *geometry, problem.groups, mask)
+        return tuple(gradient for gradient in found if gradient is not None)
+
+    return backward
+
+
+BACKEND = Backend(
+    name="torch_conv_backward",
+    prepare=prepare,
+    gradients=gradients,
+    directions=(BACKWARD_INPUT, BACKWARD_WEIGHT),
+    error_bound=library_bound,
+    float32_sums=True,
+    source="torch.ops.aten.convolution_backward",
+    version=f"torch {version('torch')}",
+    direct=False,
+    by_default=False,
+)
