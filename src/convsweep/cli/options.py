@@ -103,7 +103,7 @@ sweep_options = _all_of(
         "batch_sizes",
         "Batch size of all problems, instead of their own.",
         metavar="N",
-        type=int,
+        type=click.IntRange(1, 65_536),
     ),
     several(
         "--backend",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from convsweep import formatting
+from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import Breakdowns, NetworkBreakdown
 from convsweep.analysis.network_totals import (
     FASTEST,
@@ -70,20 +71,27 @@ def networks_table(found: NetworkFindings) -> Table:
 def pairs_table(found: NetworkFindings) -> Table:
     """Return one row per setting and network that has a version with standard layers."""
     heads = ("setting", "network", "speedup end to end (95 %)", "in its layers (95 %)", "MAC ratio")
-    rows = []
-    for setting, sums in found.sums.items():
-        whole = found.whole[setting]
-        for one, standard in standard_pairs(sums):
-            ends = [whole[each.network].end_to_end for each in (standard, one)
-                    if each.network in whole]  # fmt: skip
-            rows.append((
-                setting,
-                one.network,
-                formatting.speedup(*ratio(*ends)) if len(ends) == 2 else formatting.NO_VALUE,
-                formatting.speedup(*ratio(standard.standard.sum, one.standard.sum)),
-                formatting.speedup(_mac_ratio(one, standard)),
-            ))  # fmt: skip
+    rows = [
+        (
+            setting,
+            one.network,
+            formatting.speedup(*end_to_end) if end_to_end else formatting.NO_VALUE,
+            formatting.speedup(*ratio(standard.standard.sum, one.standard.sum)),
+            formatting.speedup(_mac_ratio(one, standard)),
+        )
+        for setting, sums in found.sums.items()
+        for one, standard in standard_pairs(sums)
+        for end_to_end in [_end_to_end(one, standard, found.whole[setting])]
+    ]
     return Table.by_setting(heads, rows, heads[2:])
+
+
+def _end_to_end(
+    one: NetworkSum, standard: NetworkSum, whole: Mapping[str, NetworkBreakdown]
+) -> Interval | None:
+    """Return the speedup over the standard version; None unless both were timed."""
+    ends = [whole[each.network].end_to_end for each in (standard, one) if each.network in whole]
+    return ratio(*ends) if len(ends) == 2 else None
 
 
 def _overview_cells(one: NetworkSum, whole: NetworkBreakdown | None) -> tuple[str, ...]:
@@ -105,9 +113,9 @@ def _sentences(
     lines = []
     for one, standard in standard_pairs(sums):
         speedup, how = ratio(standard.standard.sum, one.standard.sum), "in its layers"
-        if whole.keys() >= {one.network, standard.network}:
+        if end_to_end := _end_to_end(one, standard, whole):
             how = f"end to end ({formatting.speedup(speedup.value)} in its layers)"
-            speedup = ratio(*(whole[each.network].end_to_end for each in (standard, one)))
+            speedup = end_to_end
         lines.append(
             f"{one.network} is {formatting.speedup(*speedup)} as fast as {standard.network} "
             f"{how}, with {formatting.speedup(_mac_ratio(one, standard))} fewer MACs."
