@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
 
 from convsweep.problems.problem import ConvProblem
 
@@ -15,7 +14,7 @@ _VERBOSE = re.compile(
     r".*?(?P<direction>(?:for|back)ward\w*),(?P<memory>[^,]*),.*?alg:\w*,(?P<shape>[^,\s]*)",
     re.ASCII,
 )
-_MIOPEN = re.compile(r"MIOpenDriver:?\s+(?P<driver>conv\w*)\b(?P<options>.*)", re.ASCII)
+_MIOPEN = re.compile(r"MIOpenDriver:?\s+(conv\w*)\b(.*)", re.ASCII)
 _MIOPEN_OPTION = re.compile(r"(?<!\S)--?([^\s=]+)[\s=]+(?!-)([^\s\"'`<>|&;]+)")
 _BENCHDNN = re.compile(r"(?:^|.*\s)(?:--(?:dir|dt|cfg|reset|batch|mb)\b|(?:g|mb|ic)\d+_?[a-z])")
 _FIELD = re.compile(r"_?(g|mb|[io]c|[iokspd][dhw])(\d{1,9})", re.ASCII)
@@ -35,29 +34,21 @@ _MIOPEN_FIELDS = {
 """Options of MIOpenDriver with their defaults, by their field in a descriptor."""
 _LONG_NAMES = {"F": "forw", "b": "bias", "m": "mode", "z": "pad_mode", "_": "spatial_dim"}
 _DIRECTIONS = {
-    **dict.fromkeys(("FWD_B", "FWD_D", "FWD_I", "1"), "forward"),
-    **dict.fromkeys(("forward_training", "forward_inference"), "forward"),
-    **dict.fromkeys(("BWD_D", "backward_data", "2"), "backward_input"),
-    **dict.fromkeys(("BWD_W", "BWD_WB", "backward_weights", "4"), "backward_weight"),
-    "0": "training",
-}
+    "0": "training", "1": "forward", "2": "backward_input", "4": "backward_weight",
+    "FWD_B": "forward", "FWD_D": "forward", "FWD_I": "forward", "forward_training": "forward",
+    "forward_inference": "forward", "BWD_D": "backward_input", "backward_data": "backward_input",
+    "BWD_W": "backward_weight", "BWD_WB": "backward_weight", "backward_weights": "backward_weight",
+}  # fmt: skip
 _DTYPES = {
-    **dict.fromkeys(("f32", "conv"), "float32"),
-    **dict.fromkeys(("bf16", "bf16bf16bf16", "convbfp16"), "bfloat16"),
-    **dict.fromkeys(("f16", "convfp16"), "float16"),
-    "f64": "float64",
-}
+    "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "conv": "float32",
+    "convfp16": "float16", "convbfp16": "bfloat16",
+}  # fmt: skip
+_SIZES = ("stride", "padding", "padding_end", "dilation", "output_padding")
+Found = tuple[ConvProblem, str | None, str | None]
+"""Problem of one line, its dtype and its direction; None if not given, or not measured."""
 
 
-class ToolProblem(NamedTuple):
-    """Problem of one line; dtype and direction are None if not given, or not measured."""
-
-    problem: ConvProblem
-    dtype: str | None
-    direction: str | None
-
-
-def tool_problems(lines: Sequence[str]) -> Iterator[ToolProblem]:
+def tool_problems(lines: Sequence[str]) -> Iterator[Found]:
     """Yield the problems of all lines; of a log, only lines of oneDNN and MIOpen are read.
 
     Raises:
@@ -66,58 +57,45 @@ def tool_problems(lines: Sequence[str]) -> Iterator[ToolProblem]:
     is_log = any(_VERBOSE.search(line) or _MIOPEN.search(line) for line in lines)
     if not is_log and not any(map(_BENCHDNN.match, lines)):
         return
-    read = _logged if is_log else _Batch().read
-    for number, line in enumerate(lines, start=1):
+    settings: dict[str, str] = {}
+    for number, (before, line) in enumerate(pairwise(["", *lines]), start=1):
         try:
-            yield from read(line)
+            if is_log:
+                yield from _logged(line)
+            elif not before.rstrip().endswith("\\"):
+                yield from _batch(line, settings)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
 
 
-def _logged(line: str) -> Iterator[ToolProblem]:
+def _logged(line: str) -> Iterator[Found]:
     if match := _VERBOSE.search(line):
         dtype = re.search(r"src[_:](\w+)", match["memory"])
         bias = re.search(r"bia[_:](?!undef)", match["memory"]) is not None
         problem = read_descriptor(match["shape"], bias, match["kind"] == "deconvolution")
-        direction = _DIRECTIONS.get(match["direction"])
-        yield ToolProblem(problem, _DTYPES.get(dtype[1]) if dtype else None, direction)
+        yield problem, _DTYPES.get(dtype[1] if dtype else ""), _DIRECTIONS.get(match["direction"])
     elif match := _MIOPEN.search(line):
-        pairs = _MIOPEN_OPTION.findall(match["options"])
+        pairs = _MIOPEN_OPTION.findall(match[2])
         options = {_LONG_NAMES.get(name, name): value for name, value in pairs}
-        problem = _miopen_problem(options)
         direction = _DIRECTIONS.get(options.get("forw", "0"))
-        yield ToolProblem(problem, _DTYPES.get(match["driver"]), direction)
+        yield _miopen_problem(options), _DTYPES.get(match[1]), direction
 
 
-@dataclass
-class _Batch:
-    """Settings of benchdnn: each holds until the next one or `--reset`."""
-
-    dtype: str = ""
-    direction: str = ""
-    transposed: bool = False
-    continued: bool = False
-
-    def read(self, line: str) -> Iterator[ToolProblem]:
-        text, skipped = line.strip(), self.continued
-        self.continued = text.endswith("\\")
-        command = text.removesuffix("\\").rpartition("benchdnn ")[2]
-        for word in () if skipped else shlex.split(command, comments=True):
-            option, _, value = word.partition("=")
-            if option == "--reset":
-                self.dtype = self.direction = ""
-            elif option in ("--dt", "--cfg"):
-                one = {*value.split(":")}
-                self.dtype = value if len(one) > 1 else one.pop()
-            elif option == "--dir":
-                self.direction = value.upper()
-            elif option in ("--conv", "--deconv"):
-                self.transposed = option == "--deconv"
-            elif not option.startswith("-"):
-                bias = self.direction in ("FWD_B", "BWD_WB")
-                problem = read_descriptor(word, bias, self.transposed)
-                direction = _DIRECTIONS.get(self.direction)
-                yield ToolProblem(problem, _DTYPES.get(self.dtype), direction)
+def _batch(line: str, settings: dict[str, str]) -> Iterator[Found]:
+    """Yield the problems of a line for benchdnn; a setting holds until the next or `--reset`."""
+    command = line.strip().removesuffix("\\").rpartition("benchdnn ")[2]
+    for word in shlex.split(command, comments=True):
+        option, _, value = word.partition("=")
+        if option == "--reset":
+            settings.clear()
+        elif option.startswith("-"):
+            settings["--dt" if option == "--cfg" else option] = value
+        else:
+            direction, dtypes = settings.get("--dir", "").upper(), settings.get("--dt", "")
+            bias = direction in ("FWD_B", "BWD_WB")
+            problem = read_descriptor(word, bias, "--deconv" in settings)
+            [dtype, *others] = {*dtypes.split(":")}
+            yield problem, None if others else _DTYPES.get(dtype), _DIRECTIONS.get(direction)
 
 
 def read_descriptor(text: str, bias: bool = False, transposed: bool = False) -> ConvProblem:
@@ -162,28 +140,17 @@ def _problem(fields: Mapping[str, int], bias: bool, transposed: bool) -> ConvPro
             axes.append(axis)
         elif axes:
             axes.append(axes[-1])
-    in_channels, out_channels = fields["ic"], fields["oc"]
     rows = [_dimension(fields, axis, transposed) for axis in axes or "h"]
-    size, kernel_size, stride, padding, end, dilation, more = zip(*rows, strict=True)
+    size, kernel_size, *others = zip(*rows, strict=True)
     return ConvProblem(
-        in_channels,
-        out_channels,
-        size,
-        kernel_size,
-        batch_size=fields.get("mb", 2),
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=max(1, fields.get("g", 1)),
-        bias=bias,
-        padding_end=end,
-        transposed=transposed,
-        output_padding=more,
-    )
+        fields["ic"], fields["oc"], size, kernel_size, batch_size=fields.get("mb", 2),
+        groups=max(1, fields.get("g", 1)), bias=bias, transposed=transposed,
+        **dict(zip(_SIZES, others, strict=True)),
+    )  # fmt: skip
 
 
 def _dimension(fields: Mapping[str, int], axis: str, transposed: bool) -> tuple[int, ...]:
-    """Return size, kernel, stride, padding in front and behind, dilation, output padding."""
+    """Return size, kernel, and the numbers of `_SIZES`; padding behind follows from the output."""
     size, kernel, stride = fields[f"i{axis}"], fields[f"k{axis}"], fields.get(f"s{axis}", 1)
     dilation, output = fields.get(f"d{axis}", 0) + 1, fields.get(f"o{axis}", 0)
     span = dilation * (kernel - 1) + 1

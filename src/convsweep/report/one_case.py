@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -80,11 +81,9 @@ def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
             forms = [form for end, form in _FORMATS.items() if name.endswith(end)]
             text = forms[-1](float(value)) if forms else str(value)
         shown.append((name, text))
-    own = measurements
-    for name in CASE_KEYS:
-        own = own[own[name].eq(row[name]).fillna(False) | (own[name].isna() & pd.isna(row[name]))]
+    own = measurements.merge(pd.DataFrame([row])[CASE_KEYS].astype(measurements[CASE_KEYS].dtypes))
     medians = own["median_s"].dropna().astype(float)
-    shown += [("each_pass_s", ", ".join(map(formatting.seconds, medians)))] * any(medians)
+    shown += [("each_pass_s", ", ".join(map(formatting.seconds, medians)))] * len(medians[:1])
     return Table(("column", "value"), shown)
 
 
@@ -95,12 +94,12 @@ def command(row: Mapping[Any, Any], environment: Mapping[str, Any]) -> str:
     """
     if row["role"] == ROOFLINE:
         return "The machine's roofline is measured again by every run of its device and dtype."
-    words = ["--problem", row["problem"]]
-    shipped = workloads().get("" if pd.isna(row["workload"]) else row["workload"], ())
-    if any(
-        (layer.name, layer.problem.label) == (row["layer"], row["problem"]) for layer in shipped
-    ):
-        words = ["--workload", row["workload"], "--layer", row["layer"]]
+    words, batch_size = ["--problem", row["problem"]], row["batch_size"]
+    for layer in workloads().get("" if pd.isna(row["workload"]) else row["workload"], ()):
+        problem = replace(layer.problem, batch_size=batch_size)
+        if (layer.name, problem.label) == (row["layer"], row["problem"]):
+            words = ["--workload", row["workload"], "--layer", row["layer"]]
+            words += ["--batch-size", str(batch_size)]
     values = {name: str(row[name]) for name in _OPTIONS}
     values["backend"] = values["backend"].partition("+")[0]
     words += [word for name in values for word in (f"--{name.replace('_', '-')}", values[name])]

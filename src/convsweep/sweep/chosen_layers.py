@@ -16,11 +16,6 @@ from convsweep.sweep.choices import choose_each, choose_one
 DEFAULT_GRID = "quick"
 
 
-def layer_names(layers: Sequence[Layer]) -> str:
-    """Return the names of all layers that have one."""
-    return ", ".join(dict.fromkeys(layer.name for layer in layers if layer.name))
-
-
 def choose_layers(
     model: tuple[str, Sequence[Layer]] | None,
     *,
@@ -68,7 +63,7 @@ def choose_layers(
 def _named(layers: Sequence[Layer], name: str) -> list[Layer]:
     if found := [layer for layer in layers if layer.name == name]:
         return found
-    names = layer_names(layers)
+    names = ", ".join(dict.fromkeys(layer.name for layer in layers if layer.name))
     known = f"there are: {names}" if names else "the problems have no named layers"
     raise ValueError(f"unknown layer {name!r}; {known}")
 

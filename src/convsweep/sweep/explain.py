@@ -14,7 +14,6 @@ from convsweep.measure.settings import Settings
 from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.problems.workloads import Layer
 from convsweep.results.call_parts import CallPartRow
-from convsweep.sweep.chosen_layers import layer_names
 from convsweep.sweep.effort import memory_limit, worker_settings
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.work_queue import Progress
@@ -60,9 +59,7 @@ def one_problem(options: Options, layers: Sequence[Layer] | None = None) -> Requ
     request = read_request(options, None if layers is None else ("explain", layers))
     found = dict.fromkeys(case.problem for case in request.cases)
     if len(found) != 1:
-        names = layer_names([case.layer for case in request.cases])
-        choose = f"; choose one by --layer: {names}" if names else ""
-        raise ValueError(f"explain takes one problem, not {len(found)}{choose}")
+        raise ValueError(f"explain takes one problem, not {len(found)}; choose one by --layer")
     [problem] = found
     request = read_request(replace(options, layer=None), ("explain", [Layer(problem)]))
     if not request.runnable_cases:

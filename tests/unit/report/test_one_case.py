@@ -33,7 +33,11 @@ OF_SETTINGS = Options(
     blocks=["conv_bn_act"],
     threads=[1],
 )
-OF_LAYERS = Options(workloads=["resnet18", "mobilenetv2_100"], backends=["torch_conv", "separable"])
+OF_LAYERS = Options(
+    workloads=["resnet18", "mobilenetv2_100"],
+    backends=["torch_conv", "separable"],
+    batch_sizes=[1, 8],
+)
 
 
 def written(path: Path, cases: list[Case]) -> Path:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import standard_problem
-from convsweep.problems.tool_lines import ToolProblem, tool_problems
+from convsweep.problems.tool_lines import Found, tool_problems
 
 PROBLEM_COLUMNS = (
     "batch_size", "in_channels", "height", "width", "out_channels", "kernel_h", "kernel_w",
@@ -108,28 +108,23 @@ def read_problems(path: Path) -> ProblemFile:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(_lines(path, file))
         found = _tool_problems(path, lines)
-        layers = [Layer(one.problem) for one in found] or list(_layers(path, csv.DictReader(lines)))
+        layers = [Layer(one[0]) for one in found] or list(_layers(path, csv.DictReader(lines)))
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         raise ValueError(f"{str(path)!r} is not a CSV file of text in UTF-8") from None
     if not layers:
         raise ValueError(f"{str(path)!r} has no problem below its header")
-    dtypes, directions = {one.dtype for one in found}, {one.direction for one in found}
-    return ProblemFile(
-        layers,
-        dtypes.pop() if len(dtypes) == 1 else None,
-        directions.pop() if len(directions) == 1 else None,
-    )
+    settings = ({one[1] for one in found}, {one[2] for one in found})
+    return ProblemFile(layers, *[own.pop() if len(own) == 1 else None for own in settings])
 
 
-def _tool_problems(path: Path, lines: Sequence[str]) -> list[ToolProblem]:
+def _tool_problems(path: Path, lines: Sequence[str]) -> list[Found]:
     """Return the problems in notations of other tools; none for a CSV."""
     header = next(filter(str.strip, lines), "")
-    if not {*re.split(r"[\s\",;]+", header)}.isdisjoint(PROBLEM_COLUMNS):
-        return []
     try:
-        return list(tool_problems(lines))
+        is_csv = not {*re.split(r"[\s\",;]+", header)}.isdisjoint(PROBLEM_COLUMNS)
+        return [] if is_csv else list(tool_problems(lines))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} {error}") from None
 
