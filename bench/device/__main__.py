@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench.device.page import LARGEST_BYTES, sentences, size_in_bytes, write_page
+from bench.device.page import LARGEST_BYTES, sentences, write_page
 from bench.device.parts import FAILED, acceptance_parts, run_parts
 from convsweep import formatting
 from convsweep.results.store import require_new
@@ -39,7 +39,7 @@ def main(device: str | None, out: Path, seconds: float) -> None:
     for result in run_parts(acceptance_parts(name), out.resolve(), seconds - _PAGE_S):
         results.append(result)
         click.echo(f"{result.status:8}{result.seconds:6.1f} s  {result.part.name}: {result.detail}")
-    used = size_in_bytes(out)
+    used = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     lines = sentences(results, name, description, time.monotonic() - started)
     lines.append(f"Size: {formatting.size_in_bytes(used)}.")
     click.echo("\n".join([*lines, f"Page: {write_page(results, out.resolve(), lines)}"]))

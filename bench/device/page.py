@@ -16,7 +16,7 @@ from convsweep.report.tables import escape_markdown, markdown
 
 PAGE = "acceptance"
 LARGEST_BYTES = 40 * 2**20
-_MOST_ROWS = 40
+_MOST_ROWS = 60
 _STYLE = """
 body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 75rem;
   padding: 0 1rem; color: #1b1b1b; }
@@ -25,7 +25,7 @@ table { border-collapse: collapse; font-size: .86rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
   border-bottom: 1px solid #d5d5d5; }
 th { background: #f5f6f7; } .n { text-align: right; white-space: nowrap; }
-.failed { background: #fbe3e0; } .skipped { color: #666; } td { overflow-wrap: anywhere; }
+.failed { background: #fbe3e0; } .skipped { color: #666; } td { overflow-wrap: break-word; }
 pre { background: #f5f6f7; padding: .8rem; overflow-x: auto; }
 """
 
@@ -42,32 +42,31 @@ def sentences(
 
 
 def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
-    """Return the tables of the page by title."""
+    """Return the tables of the page by title; empty ones are left out."""
+    heads = ("part", "what it runs", "result", "cases or last line", "seconds", "limit")
     parts = [
         (one.part.name, one.part.about, one.status, one.detail, f"{one.seconds:.1f}",
          f"{one.limit_s:.0f}")
         for one in results
     ]  # fmt: skip
-    folders = {one.part.name: out / one.part.name.replace(" ", "_") for one in results}
-    runs = pd.concat([cases(path).assign(part=name) for name, path in folders.items()])
-    bad = runs[~runs["status"].isin(("ok", "skipped"))]
-    skips = runs[runs["status"] == "skipped"].groupby(["part", "reason"]).size().reset_index()
+    runs = pd.concat([cases(one.folder).assign(part=one.part.name) for one in results])
+    wrong = runs[~runs["status"].isin(("ok", "skipped", "timeout"))]
+    left = runs[runs["status"].isin(("skipped", "timeout"))].groupby(["part", "status", "backend"])
+    reasons = left["reason"].agg(cases="size", reason="first").reset_index()
     named = runs[(runs["part"] == "implementations") & (runs["status"] == "ok")]
-    columns = ["direction", "dtype", "in_channels", "kernel_size", "groups", "implementation"]
-    heads = ("part", "what it runs", "result", "cases or last line", "seconds", "limit")
+    shape = ["in_channels", "kernel_size", "groups", "direction", "dtype"]
     found = {
         "Parts": Table(heads, parts, frozenset(heads[4:])),
-        "Cases without a time": _of(bad, ["part", "status", "backend", "problem", "direction",
-                                          "dtype", "block", "reason"]),
-        "Skipped": _of(skips.rename(columns={0: "cases"}), ["part", "cases", "reason"]),
-        "Implementations": _of(named, columns),
+        "Wrong cases": _of(wrong, ["part", "status", "backend", "problem", *shape[3:], "reason"]),
+        "Cases without a time": _of(reasons, [*reasons.columns]),
+        "Implementations": _of(named, [*shape, "implementation"]),
         "Commands": Table(("part", "command"), [(r.part.name, _short(r.command)) for r in results]),
-    }  # fmt: skip
+    }
     return {title: table for title, table in found.items() if table.rows}
 
 
 def _of(frame: pd.DataFrame, columns: list[str]) -> Table:
-    rows = frame[columns].astype(str).drop_duplicates().head(_MOST_ROWS)
+    rows = frame[columns].astype(str).head(_MOST_ROWS)
     return Table(tuple(columns), [*rows.itertuples(index=False, name=None)])
 
 
@@ -115,8 +114,3 @@ def _html(table: Table) -> str:
         for row in table.rows
     )
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
-
-
-def size_in_bytes(folder: Path) -> int:
-    """Return the bytes of all files below the folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -22,7 +22,7 @@ from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.problems.case import BLOCKS, DIRECTIONS, DTYPES
 from convsweep.problems.problem import ConvProblem
 from convsweep.results.schema import CASE, STATUSES
-from convsweep.results.store import SUMMARY
+from convsweep.results.store import SUMMARY, RunFolder
 
 LOG, RUN = "log.txt", "run"
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -50,6 +50,7 @@ class Result:
     """How a part ended."""
 
     part: Part
+    folder: Path
     command: list[str]
     status: str
     detail: str
@@ -69,17 +70,10 @@ def drawn_problems(count: int = PROBLEMS) -> list[ConvProblem]:
         )
         with suppress(ValueError):  # a kernel larger than the image
             problem = ConvProblem(
-                groups * draw(1, 4),
-                groups * draw(1, 4),
-                size,
-                kernel,
-                batch_size=draw(1, 2),
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                groups=groups,
+                groups * draw(1, 4), groups * draw(1, 4), size, kernel, batch_size=draw(1, 2),
+                stride=stride, padding=padding, dilation=dilation, groups=groups,
                 bias=draw(0, 1) > 0,
-            )
+            )  # fmt: skip
             found[problem] = None
     return list(found)
 
@@ -100,14 +94,10 @@ def acceptance_parts(device: str) -> list[Part]:
     """Return the parts for a device, in the order in which they run."""
     tests = [str(p) for p in sorted((ROOT / "tests").rglob("test_*.py"))
              if "mark.device" in p.read_text(encoding="utf-8")]  # fmt: skip
-    small = [
-        *_each("--axis", ("in_channels=8", "size=6", "kernel_size=3")),
-        *_each("--backend", ("torch_conv", "im2col", "separable")),
-        *("--passes", "1", "--no-ceilings", "--case-timeout", "5s"),
-    ]
-    kinds = _each(
-        "--axis", ("in_channels=16,64", "size=14", "kernel_size=1,3", "groups=1,depthwise")
-    )
+    once = ["--passes", "1", "--no-ceilings", "--case-timeout", "5s"]
+    small = [*_each("--axis", ("in_channels=8", "size=6", "kernel_size=3")), *once,
+             *_each("--backend", ("torch_conv", "im2col", "separable"))]  # fmt: skip
+    kinds = ("in_channels=16,64", "size=14", "kernel_size=1,3", "groups=1,depthwise")
     both = _each("--direction", ("forward", "training"))
     gate = ["--backend", "torch_conv"]
     gate += (
@@ -115,36 +105,25 @@ def acceptance_parts(device: str) -> list[Part]:
         if device in _SLOW
         else ["--workload", "convbench_sample"]
     )
+    every = [*_each("--dtype", DTYPES), *_each("--block", BLOCKS)]
     smoke = [
-        Part(
-            f"smoke {direction}",
-            "small sweep in every dtype and block",
-            10,
-            _sweep(
-                device,
-                *small,
-                "--no-trace",
-                *_each("--dtype", DTYPES),
-                *_each("--block", BLOCKS),
-                *("--direction", direction),
-            ),
-        )
+        Part(f"smoke {direction}", "small sweep in every dtype and block", 10,
+             _sweep(device, *small, *every, "--no-trace", "--direction", direction))
         for direction in DIRECTIONS
-    ]
+    ]  # fmt: skip
     return [
         Part("environment", "machine and versions", 6, lambda *_: [*_CONVSWEEP, "env"]),
         Part("tests", "tests marked for devices", 20,
              lambda *_: [sys.executable, "-m", "pytest", "-q", "-m", "device", *tests]),
         *smoke,
         Part("implementations", "names of what runs, per kind of layer, dtype and direction", 12,
-             _sweep(device, *kinds, *both, *_each("--dtype", ("float32", "bfloat16", "float16")),
-                    *("--backend", "torch_conv", "--passes", "1", "--no-ceilings"),
-                    *("--case-timeout", "5s"))),
+             _sweep(device, *_each("--axis", kinds), *both, *once, "--backend", "torch_conv",
+                    *_each("--dtype", ("float32", "bfloat16", "float16")))),
         Part("depthwise", "MobileNetV1's layers, standard against separable", 30,
              _sweep(device, "--grid", "mobilenet", "--case-timeout", "5s", *both)),
         Part("report", "report of the depthwise study", 12,
              lambda folder, _: [*_CONVSWEEP, "report", str(folder.parent / "depthwise" / RUN),
-                                "--out", str(folder)]),
+                                "--out", str(folder / "pages")]),
         Part("gate", f"{PROBLEMS} problems against float64", 40,
              lambda *_: [*_CONVSWEEP, "check", "--device", device, *gate]),
     ]  # fmt: skip
@@ -181,7 +160,7 @@ def _run(part: Part, folder: Path, limit_s: float) -> Result:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     status, detail = judge(folder, code)
-    return Result(part, command, status, detail, time.monotonic() - started, limit_s)
+    return Result(part, folder, command, status, detail, time.monotonic() - started, limit_s)
 
 
 def judge(folder: Path, code: int | None) -> tuple[str, str]:
@@ -191,7 +170,9 @@ def judge(folder: Path, code: int | None) -> tuple[str, str]:
     skips_alone = "skipped" in detail and "passed" not in detail
     if (folder / RUN / SUMMARY).is_file():
         counts = Counter(cases(folder)["status"])
+        left = RunFolder(folder / RUN).request.cases - counts.total()
         detail = ", ".join(f"{counts[name]} {name}" for name in reversed(STATUSES) if counts[name])
+        detail += f", {left} without time" * (left > 0)
         skips_alone = {*counts} == {"skipped"}
         code = code if counts["ok"] or skips_alone else code or 1
     if code is None:
