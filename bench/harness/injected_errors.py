@@ -21,10 +21,11 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.projection import project
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 
 FILE = "injected_errors.csv"

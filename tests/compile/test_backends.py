@@ -14,8 +14,9 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.base import FAMILIES
 from convsweep.backends.registry import missing_package, skip_reason
 from convsweep.backends.steps import REST, StepName, Stopwatch
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs, torch_dtype
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from tests.support.strategies import conv_problems
 
 BACKENDS = list(convsweep.list_backends().values())

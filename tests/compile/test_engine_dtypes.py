@@ -7,8 +7,9 @@ import torch
 
 from convsweep import Backend, ConvProblem, list_backends
 from convsweep.backends.registry import missing_package, skip_reason
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import allowed_error, check, compute_reference
+from convsweep.measure.reference import allowed_error, compute_reference
 from convsweep.problems.case import DTYPES
 
 ENGINES = [

@@ -19,8 +19,9 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.engines import cudnn
 from convsweep.backends.registry import missing_package
 from convsweep.backends.tensor_layout import CONV_BY_RANK
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from convsweep.measure.trace import trace
 from convsweep.system.devices import find_device
 from tests.support.kernel_checks import threads_are_independent, wrong_inputs

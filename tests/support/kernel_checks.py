@@ -11,9 +11,10 @@ from hypothesis import settings
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.red_zones import guarded, red_zones
 

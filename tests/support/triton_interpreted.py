@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import convsweep
 from convsweep import Backend, ConvProblem
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from tests.support.strategies import conv_problems
 
 DEPTHWISE = convsweep.list_backends()["triton_depthwise"]

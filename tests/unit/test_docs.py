@@ -9,8 +9,9 @@ import pytest
 
 from convsweep import Backend, ConvProblem
 from convsweep.cli import cli
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

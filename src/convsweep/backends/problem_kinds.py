@@ -29,6 +29,8 @@ def for_every_kind(backend: Backend) -> Backend:
     def unsupported(problem: ConvProblem) -> str | None:
         if problem.transposed and not backend.transposed:
             return "computes no transposed convolutions"
+        if backend.gradients is not None and problem.padding != problem.padding_end:
+            return "its gradients need equal padding at both ends"
         return backend.unsupported(evenly_padded(problem))
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -16,6 +16,7 @@ from convsweep.backends.base import Backend
 from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.formatting import one_line
+from convsweep.measure.checks import Result, check
 from convsweep.measure.directions import (
     OUTPUT,
     DirectedConv,
@@ -29,7 +30,7 @@ from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
-from convsweep.measure.reference import Expected, Result, allowed_error, check, compute_reference
+from convsweep.measure.reference import Expected, allowed_error, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import CONV, FORWARD, Case

@@ -17,11 +17,11 @@ from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
 from convsweep.measure.call_parts import explain
+from convsweep.measure.checks import recheck
 from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.messages import CallParts
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import recheck
 from convsweep.measure.sampling import (
     MeasurementConfig,
     SamplingPlan,

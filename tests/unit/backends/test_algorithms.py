@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from convsweep import Backend, ConvProblem, list_backends
 from convsweep.backends.strategies import fft, im2col_banded, kn2row, winograd
 from convsweep.backends.winograd_transforms import exact_transforms, good_points, transforms
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from tests.support.strategies import conv_problems
 
 ALGORITHMS = [backend for backend in list_backends().values() if backend.family == "algorithms"]

@@ -11,9 +11,10 @@ from convsweep.backends.base import Conv, Implementation, Weights, tells
 from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
+from convsweep.measure.checks import check
 from convsweep.measure.directions import DirectedConv, compute_gradients, gradient_bounds
 from convsweep.measure.inputs import make_inputs
-from convsweep.measure.reference import check, compute_reference
+from convsweep.measure.reference import compute_reference
 from convsweep.problems.case import TRAINING
 from convsweep.problems.separable import is_replaceable
 from tests.support.strategies import odd_problems

@@ -13,11 +13,12 @@ from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure import reference
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.projection import project
-from convsweep.measure.reference import Expected, check, compute_reference
+from convsweep.measure.reference import Expected, compute_reference
 
 PROBLEM = ConvProblem(
     in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True

@@ -13,9 +13,10 @@ from convsweep import Backend, ConvProblem, Weights, list_backends
 from convsweep.backends.base import Conv, library_bound
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import allowed_error, check, compute_reference
+from convsweep.measure.reference import allowed_error, compute_reference
 from tests.support.strategies import conv_problems
 
 TORCH = list_backends()["torch_conv"]

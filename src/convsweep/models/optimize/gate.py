@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 from convsweep import formatting
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
+from convsweep.measure.checks import check
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import allowed_error, check, compute_reference
+from convsweep.measure.reference import allowed_error, compute_reference
 from convsweep.models.optimize import layers
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import (

@@ -1,0 +1,248 @@
+"""Checks of the correctness gate on a prepared backend, in several calls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from convsweep.measure.inputs import Inputs
+from convsweep.measure.messages import Accepted
+from convsweep.measure.outcome import Outcome
+from convsweep.measure.reference import Expected
+from convsweep.problems.problem import ConvProblem, Size
+
+Result: TypeAlias = Tensor | tuple[Tensor, ...]
+"""Output of a forward pass, or several outputs."""
+
+
+def check(
+    conv: Callable[[Tensor], Result],
+    problem: ConvProblem,
+    inputs: Inputs,
+    reference: Expected | Mapping[str, Expected],
+    bound: float | Mapping[str, float],
+    *,
+    original: Inputs | None = None,
+    accepted: Accepted | None = None,
+    start: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Check a prepared backend on the tensors that are timed, in three calls: `ok` or `mismatch`.
+
+    Two calls on `x`, with the first output overwritten in between, and one on `-x` in the same
+    memory: a cached output is wrong in at least one of them. If there is a gradient of the output,
+    it then has twice its value.
+
+    Args:
+        conv: function returned by the backend's `prepare`, or a `DirectedConv`.
+        problem: its shape.
+        inputs: the tensors to be timed; unchanged afterwards.
+        reference: `compute_reference(problem, inputs)`, or one per output by its name.
+        bound: largest allowed error, in units of eps * reference.scale; or one per output, in the
+            order in which `conv` returns them.
+        original: the same values as `inputs`, in other memory; None: they are copied.
+        accepted: earlier comparisons, to which new ones are added.
+        start: called after each change of the inputs.
+    """
+    tensors = _tensors(inputs)
+    before = _tensors(original) if original else [tensor.clone() for tensor in tensors]
+    targets = _targets(problem, reference, bound)
+    accepted = {} if accepted is None else accepted
+    changed = []
+    try:
+        start()
+        result = _check_calls(conv, inputs, before, targets, accepted, start)
+    finally:
+        for tensor, value in zip(tensors, before, strict=True):
+            if not _equal(tensor, value):
+                changed.append(tensor.copy_(value))
+    if changed and result.reason is None:
+        return Outcome("mismatch", "changes its input or its weights")
+    return result
+
+
+def recheck(
+    call: Callable[[], Result],
+    problem: ConvProblem,
+    inputs: Inputs,
+    reference: Expected | Mapping[str, Expected],
+    bound: float | Mapping[str, float],
+    times: int,
+    accepted: Accepted,
+    start: Callable[[], None],
+) -> str | None:
+    """Check a backend's output for `-x` after timing; return what is wrong, or None.
+
+    The outputs of all `times` calls are kept, so that memory that is reused in turns is found.
+    """
+    with _changed(inputs, start):
+        results = [_tuple(call()) for _ in range(times)]
+    if _share_memory([tensor for result in results for tensor in result]):
+        return "after timing: returns the same memory from two calls"
+    targets = _targets(problem, reference, bound)
+    reason = _compare_all(results[-1], targets, accepted, negated=True).reason
+    return reason and f"after timing: {reason}"
+
+
+class _Target(NamedTuple):
+    """What one output must be."""
+
+    name: str  # empty for the output of a forward pass
+    shape: Size
+    reference: Expected
+    bound: float
+
+
+def _targets(
+    problem: ConvProblem,
+    reference: Expected | Mapping[str, Expected],
+    bound: float | Mapping[str, float],
+) -> list[_Target]:
+    if not isinstance(bound, Mapping):
+        assert not isinstance(reference, Mapping)
+        return [_Target("", problem.output_shape, reference, bound)]
+    assert isinstance(reference, Mapping)
+    return [_Target(name, reference[name].shape, reference[name], bound[name]) for name in bound]
+
+
+@contextmanager
+def _changed(inputs: Inputs, start: Callable[[], None]) -> Iterator[None]:
+    """Change `x` to `-x`, and double the output's gradient, in the same memory for a while."""
+    x, grad = inputs.x.data, None if inputs.grad is None else inputs.grad.data
+    x.neg_()  # of .data: the tensor's version counter stays the same
+    if grad is not None:
+        grad.mul_(2)
+    try:
+        start()
+        yield
+    finally:
+        x.neg_()
+        if grad is not None:
+            grad.mul_(0.5)
+        start()
+
+
+def _check_calls(
+    conv: Callable[[Tensor], Result],
+    inputs: Inputs,
+    before: Sequence[Tensor],
+    targets: Sequence[_Target],
+    accepted: Accepted,
+    start: Callable[[], None],
+) -> Outcome:
+    first = _tuple(conv(inputs.x))
+    if reason := _check_tensors(first, targets, inputs):
+        return Outcome("mismatch", reason)
+    changed_grad = inputs.grad is not None and not _equal(inputs.grad, before[-1])
+    if changed_grad or not _equal(inputs.x, before[0]):
+        return Outcome("mismatch", "changes its input")
+    result = _compare_all(first, targets, accepted)
+    if result.reason:
+        return result
+    for tensor in first:
+        tensor.fill_(torch.nan)
+    second = _tuple(conv(inputs.x))
+    with _changed(inputs, start):
+        third = _tuple(conv(inputs.x))
+    if _share_memory([*first, *second, *third]):
+        return Outcome("mismatch", "returns the same memory from two calls")
+    if reason := _compare_all(second, targets, accepted).reason:
+        return replace(result, status="mismatch", reason=f"second call: {reason}")
+    if reason := _compare_all(third, targets, accepted, negated=True).reason:
+        reason = f"another input in the same memory: {reason}"
+        return replace(result, status="mismatch", reason=reason)
+    return result
+
+
+def _tuple(result: Result) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    """Return all tensors that the backend receives."""
+    weights = inputs.weights
+    norms = [value for norm in (weights.norm, *weights.factor_norms) for value in norm or ()]
+    optional = (
+        inputs.x,
+        weights.dense,
+        weights.bias,
+        *(weights.factors or ()),
+        *norms,
+        inputs.grad,
+    )
+    return [tensor for tensor in optional if tensor is not None]
+
+
+def _equal(tensor: Tensor, value: Tensor) -> bool:
+    return torch.equal(tensor, value.to(tensor.device))
+
+
+def _share_memory(tensors: Sequence[Tensor]) -> bool:
+    return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors)
+
+
+def _check_tensors(
+    result: Sequence[Tensor], targets: Sequence[_Target], inputs: Inputs
+) -> str | None:
+    """Return what is wrong with the outputs apart from their values, or None."""
+    if len(result) != len(targets):
+        return f"returns {len(result)} tensors, not {len(targets)}"
+    faults = (
+        _named(target, _check_tensor(y, target, inputs))
+        for y, target in zip(result, targets, strict=True)
+    )
+    return next(filter(None, faults), None)
+
+
+def _named(target: _Target, reason: str | None) -> str | None:
+    return f"{target.name}: {reason}" if reason and target.name else reason
+
+
+def _check_tensor(y: Tensor, target: _Target, inputs: Inputs) -> str | None:
+    x = inputs.x
+    if not isinstance(y, Tensor):
+        return f"returns a {type(y).__name__}, not a tensor"
+    if tuple(y.shape) != tuple(target.shape):
+        return f"returns shape {tuple(y.shape)}, not {tuple(target.shape)}"
+    if y.dtype != x.dtype:
+        return f"returns {y.dtype}, not {x.dtype}"
+    if y.device != x.device:
+        return f"returns a tensor on {y.device}, not on {x.device}"
+    if any(_share_memory([y, tensor]) for tensor in _tensors(inputs)):
+        return "returns the memory of its input or weights"
+    return None
+
+
+def _compare_all(
+    result: Sequence[Tensor],
+    targets: Sequence[_Target],
+    accepted: Accepted,
+    *,
+    negated: bool = False,
+) -> Outcome:
+    """Compare outputs for x, or for changed inputs; return the first mismatch or the worst `ok`."""
+    outcomes = []
+    for y, target in zip(result, targets, strict=True):
+        outcome = _compare(y, target, accepted, negated)
+        if outcome.reason:
+            return replace(outcome, reason=_named(target, outcome.reason))
+        outcomes.append((outcome.error_ratio or 0.0, outcome))
+    return max(outcomes, key=lambda pair: pair[0])[1]
+
+
+def _compare(y: Tensor, target: _Target, accepted: Accepted, negated: bool) -> Outcome:
+    """Compare an output with its reference, unless the same bits have passed."""
+    values = y.detach().cpu().contiguous().as_strided((y.numel(),), (1,))
+    digest = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    key = f"{target.name} {negated} {digest}"
+    if key not in accepted:
+        result = target.reference.compare(values, target.bound, negated)
+        if result.reason:
+            return result
+        accepted[key] = result
+    return accepted[key]
