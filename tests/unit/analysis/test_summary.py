@@ -24,7 +24,7 @@ DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, in
     kernel_size,
     stride, padding, dilation, groups, bias, weight_kind, workload, layer, layer_count, role,
     backend, backend_version, device, device_name, dtype, memory_format, threads, cache,
-    driver, status, reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s,
+    driver, direction, block, status, reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s,
     roofline_fraction, baseline, speedup, speedup_ci_low, speedup_ci_high, verdict,
     attainable_flops_per_s, bound, backend_macs, backend_bytes, relative_err, error_ratio,
     prepare_s, first_call_s, backend_family, peak_memory_bytes, first_call_max_s,

@@ -31,7 +31,8 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     page_faults_per_call, context_switches, load_avg_1m, cpu_freq_hz, sample_flags, macs,
     backend_macs, min_bytes, backend_bytes, backend_family, relative_err, node,
     implementation, reorders, kernel_s, reorder_s,
-    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call"""
+    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
+    direction, block"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
@@ -42,7 +43,10 @@ VALUES = {int: st.integers(1, 2**31), float: st.floats(0, 1e8), str: TEXTS}
 FREE = {
     *("run_id", "started_at", *CASE_COLUMNS[CASE_COLUMNS.index("weight_kind") :], "reason"),
     *(name for name in OPTIONAL if HINTS[name] in (float | None, int | None)),
-} - {"backend_family", "backend_macs", "backend_bytes", "min_s", "p05_s", "median_s", "p95_s"}
+} - {
+    *("backend_family", "backend_macs", "backend_bytes", "direction", "block"),
+    *("min_s", "p05_s", "median_s", "p95_s"),
+}
 """Columns that may have any value of their type whatever the others are."""
 drawn_row = st.builds(
     lambda status, median_s, **more: replace(
@@ -79,10 +83,10 @@ def test_the_file_ends_each_line_with_a_checksum(tmp_path: Path) -> None:
 
 def test_a_case_is_everything_between_the_environment_and_the_status() -> None:
     assert CASE_COLUMNS[0] == "environment_id"
-    assert CASE_COLUMNS[-1] == "driver"
+    assert CASE_COLUMNS[-3:] == ("driver", "direction", "block")
     assert set(COLUMNS) - set(CASE_COLUMNS) == {
         *("schema_version", "run_id", "pass_index", "started_at"),
-        *COLUMNS[COLUMNS.index("status") :],
+        *COLUMNS[COLUMNS.index("status") : -2],
     }
     assert set(CASE_COLUMNS) - set(PROBLEM_COLUMNS) == {"backend", "backend_version", "device_name"}
 

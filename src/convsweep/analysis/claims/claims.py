@@ -100,13 +100,13 @@ def _first_with_others(
 bias_pairs = _first_with_others(lambda p: _fields_except(p, "bias"), lambda p: p.bias)
 """Problems without and with a bias."""
 padding_pairs = _first_with_others(
-    lambda p: _fields_except(p, "padding"),
+    lambda p: _fields_except(p, "padding", "padding_end"),
     lambda p: p.padding,
     kept=lambda pair: not any(pair[0].padding),
 )
 """Problems without and with padding."""
 kernel_pairs = _first_with_others(
-    lambda p: (_fields_except(p, "kernel_size", "padding"), p.output_size),
+    lambda p: (_fields_except(p, "kernel_size", "padding", "padding_end"), p.output_size),
     lambda p: p.kernel_size,
     among=lambda p: len({*p.kernel_size}) == 1,
 )
