@@ -93,13 +93,16 @@ class Row:
     energy_j_per_call: float | None = None  # Joules of all processor packages, by RAPL
     direction: str = FORWARD  # What is computed: one of `DIRECTIONS`
     block: str = CONV  # What surrounds the convolution: one of `BLOCKS`
+    padding_end: str | None = None  # Zeros behind the image, unless `padding` is also theirs
+    output_padding: str | None = None  # Outputs added at the end of a transposed one; else empty
 
 
 def _require_consistent(frame: DataFrame) -> None:
     """Raise `ValueError` if rows contradict themselves or each other."""
     ok, shapes = frame["status"].eq("ok"), frame[["problem", *_LABEL.values()]].drop_duplicates()
-    sizes = shapes.astype({"bias": "Int64"})[[*_LABEL.values()]].itertuples(index=False, name=None)
-    labels = ("".join(map("{}{}".format, _LABEL, own)) for own in sizes)
+    cells = shapes.astype({"bias": "Int64"})[[*_LABEL.values()]].astype("string").fillna("")
+    sizes = (zip(_LABEL, own, strict=True) for own in cells.itertuples(index=False, name=None))
+    labels = ("".join(letters + size for letters, size in own if size) for own in sizes)
     others = {one for one, label in zip(shapes["problem"], labels, strict=True) if one != label}
     faults = {
         "status ok and no median_s above 0": ok & ~frame["median_s"].gt(0),
@@ -142,6 +145,8 @@ CASE_COLUMNS = (
     *COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")],
     "direction",
     "block",
+    "padding_end",
+    "output_padding",
 )
 """Columns that identify a case; those of two rows of one case are equal."""
 PROBLEM_COLUMNS = tuple(
@@ -160,9 +165,9 @@ CASE_KEYS = [*PROBLEM_COLUMNS, "backend"]
 _LABEL = {
     "n": "batch_size", "_ci": "in_channels", "_co": "out_channels", "_i": "input_size",
     "_k": "kernel_size", "_s": "stride", "_p": "padding", "_d": "dilation", "_g": "groups",
-    "_b": "bias",
+    "_b": "bias", "_e": "padding_end", "_t": "output_padding",
 }  # fmt: skip
-"""Parts of the label of a problem, and the columns that repeat them."""
+"""Parts of the label of a problem, and the columns that repeat them; the last two may be empty."""
 _FUNCTION_OF = {
     "macs": ["problem", "direction"],
     "min_bytes": ["problem", "dtype", "direction"],
