@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 from pandas import DataFrame
 
 from convsweep.analysis.run import Run
@@ -98,5 +99,6 @@ def _kind(case: dict[Any, Any]) -> str:
         f"dilation {dilation}": dilation != "1",
         "depthwise" if groups == case["in_channels"] else f"{groups} groups": groups > 1,
         f"batch {case['batch_size']}": case["batch_size"] > 1,
+        "transposed": bool(pd.notna(case["output_padding"])),
     }
     return ", ".join([case["kernel_size"], *(word for word, holds in words.items() if holds)])

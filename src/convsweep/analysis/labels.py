@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -91,6 +91,11 @@ def unless_one(letter: str, size: str) -> str:
     return "" if compact(size) == "1" else letter + compact(size)
 
 
+def padding_of(row: Mapping[Any, Any]) -> str:
+    """Return `1`, or `0+1` for none before and one behind the image."""
+    return "+".join(compact(text) for name in _PADDING if (text := _text(row[name])))
+
+
 def _channels(row: dict[str, object]) -> str:
     if row["in_channels"] == row["out_channels"]:
         return f"C{row['in_channels']}"
@@ -103,6 +108,7 @@ def _groups(row: dict[str, object]) -> str:
     return "dw" if row["groups"] == row["in_channels"] else f"g{row['groups']}"
 
 
+_PADDING = ("padding", "padding_end")
 _Tokens = dict[str, Callable[[dict[str, object]], str]]
 
 _TOKENS: _Tokens = {
@@ -117,7 +123,8 @@ _TOKENS: _Tokens = {
 }
 # Only used if two problems would share a label without it; padding mostly follows the kernel.
 _LAST_TOKENS: _Tokens = {
-    "padding": lambda row: f"p{compact(str(row['padding']))}",
+    "padding": lambda row: f"p{padding_of(row)}",
+    "output_padding": lambda row: f"op{compact(_text(row['output_padding']))}",
     "weight_kind": lambda row: f"{row['weight_kind']} weight",
     "layer_count": lambda row: f"{row['layer_count']} times",
 }
@@ -135,6 +142,7 @@ def _problem_labels(frame: DataFrame) -> Series:
         parts.insert(0, names["workload"])
     if not any(map(any, parts)):
         parts = [tokens[name] for name in ("channels", "input_size", "kernel_size")]
+    parts.append(["transposed" * bool(_text(row["output_padding"])) for row in rows])
     for words in last.values():
         if len({*zip(*parts, strict=True)}) < len(rows) and len(set(words)) > 1:
             parts.append(words)

@@ -61,14 +61,21 @@ class Run(NamedTuple):
                 if ConvProblem.parse(problem).is_fully_connected]  # fmt: skip
 
     @property
-    def without_fully_connected(self) -> Run:
+    def transposed(self) -> list[str]:
+        """Labels of transposed convolutions."""
+        is_transposed = self.cases["output_padding"].notna()
+        return [*self.cases.loc[is_transposed, "label"].unique()]
+
+    @property
+    def for_means(self) -> Run:
         """The run that means and figures are of; the whole run if no other layer is left."""
         labels = self.pass_times.index.get_level_values("label")
-        others = ~self.cases["label"].isin(self.fully_connected)
+        left_out = [*self.fully_connected, *self.transposed]
+        others = ~self.cases["label"].isin(left_out)
         if others.all() or not others.any():
             return self
         return self._replace(
-            cases=self.cases[others], pass_times=self.pass_times[~labels.isin(self.fully_connected)]
+            cases=self.cases[others], pass_times=self.pass_times[~labels.isin(left_out)]
         )
 
     def within(self, setting: str) -> Run:

@@ -101,7 +101,7 @@ def setting_speedups(run: Run) -> list[SettingSpeedup]:
     orders = axes | {"backend": run.backends}
     own = cases.loc[pairs.table["case"]].reset_index(drop=True)
     own = own.assign(**{name: pd.Categorical(own[name], orders[name]) for name in orders})
-    in_means = own["label"].isin(run.without_fully_connected.cases["label"])
+    in_means = own["label"].isin(run.for_means.cases["label"])
     found = []
     for axis, values in axes.items():
         others = [name for name in axes if name not in (axis, BATCH_SIZE)]

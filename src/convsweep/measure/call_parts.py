@@ -225,8 +225,8 @@ def _resized(problem: ConvProblem, factor: int, size: int) -> ConvProblem:
     """
     groups = max(1, problem.groups // factor)
     own = factor if problem.groups == 1 else problem.groups
-    spans = zip(problem.dilation, problem.kernel_size, problem.padding, strict=True)
-    least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in spans]
+    spans = zip(problem.span, problem.margins, strict=True)
+    least = [max(1, span - sum(both)) for span, both in spans]
     longest = max(problem.input_size)
     sides = zip(least, problem.input_size, strict=True)
     return replace(

@@ -92,7 +92,7 @@ def write_report(
     run = run._replace(drift=drift)
     _require_a_time(run, folder)
     require_report_folder(out)
-    comparisons, shown = compare_settings(run), run.without_fully_connected
+    comparisons, shown = compare_settings(run), run.for_means
     speedups, in_directions = setting_speedups(run), by_direction(run, comparisons)
     gaps = {name: find_gaps(found.headline) for name, found in comparisons.items()}
     advised = read_advice(folder)

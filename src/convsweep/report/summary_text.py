@@ -44,7 +44,7 @@ def summary_sentences(
     """
     if (run.cases["status"] != "ok").all():
         return ["No case has a time."]
-    shown, directions = run.without_fully_connected, by_direction(run, comparisons)
+    shown, directions = run.for_means, by_direction(run, comparisons)
     verdict = [] if directions else verdict_sentences(run, comparisons)
     sentences = [
         *([direction_sentence(run, directions)] if directions else []),
@@ -59,7 +59,7 @@ def summary_sentences(
         *_speedups(shown),
         *_without_a_time(run, ["timeout"]),
         *_single_pass(run),
-        *name_fully_connected(run),
+        *name_left_out(run),
     ]
     return sentences[:MOST_SENTENCES]
 
@@ -228,12 +228,17 @@ def _single_pass(run: Run) -> Iterable[str]:
         yield "No speedup is decided: one pass gives no interval."
 
 
-def name_fully_connected(run: Run) -> list[str]:
-    """Return a sentence on the layers that are left out of means and figures, if there are."""
-    if not (labels := run.fully_connected):
-        return []
-    more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-    return [f"Fully connected, so in no mean or figure: {labels[0]}{more}."]
+def name_left_out(run: Run) -> list[str]:
+    """Return a sentence per kind of layers that are left out of means and figures."""
+    left_out, kept = [], {*run.for_means.cases["label"]}
+    for kind, labels in {
+        "Fully connected": run.fully_connected,
+        "Transposed": run.transposed,
+    }.items():
+        if labels and kept.isdisjoint(labels):
+            more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+            left_out.append(f"{kind}, so in no mean or figure: {labels[0]}{more}.")
+    return left_out
 
 
 def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:

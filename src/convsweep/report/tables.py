@@ -21,7 +21,8 @@ MOST_PROBLEMS = 60
 """Rows of the table of all cases."""
 _MOST_BACKENDS, _MOST_COLUMNS, _MOST_VALUES = 12, 6, 10
 _AXES = ("batch_size", "in_channels", "out_channels", "input_size", "kernel_size", "stride",
-         "padding", "dilation", "groups", "bias", "weight_kind")  # fmt: skip
+         "padding", "padding_end", "output_padding", "dilation", "groups", "bias",
+         "weight_kind")  # fmt: skip
 _VERSIONS = ("python", "torch", "convsweep")
 
 

@@ -101,6 +101,7 @@ def family(case: Case) -> CaseFamily:
     """Return the family of a case."""
     problem = case.problem
     kind = "depthwise" if problem.is_depthwise else "dense" if problem.groups == 1 else "grouped"
+    kind = "transposed" if problem.transposed else kind
     how = (case.device, case.dtype, case.memory_format, case.threads, case.direction, case.block)
     return case.backend, kind, problem.kernel_size, *how
 

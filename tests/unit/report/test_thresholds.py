@@ -115,7 +115,7 @@ def test_a_fully_connected_layer_is_named_and_moves_no_mean_and_no_axis(tmp_path
     one, both = (read(tmp_path / name, problems, seconds=times)
                  for name, problems in (("one", usual), ("both", [*usual, FC])))  # fmt: skip
     [label] = both.fully_connected
-    shown = both.without_fully_connected
+    shown = both.for_means
     assert mean_speedup(shown, "separable").problems == len(usual)
     with drawing_style():
         limits = [predicted_speedup.draw(run, "separable").figure.axes[0].get_ylim()[1]
@@ -130,7 +130,7 @@ def test_a_fully_connected_layer_is_named_and_moves_no_mean_and_no_axis(tmp_path
 
 def test_a_run_of_fully_connected_layers_alone_has_a_report(tmp_path: Path):
     run = read(tmp_path / "run", [FC])
-    assert run.without_fully_connected is run
+    assert run.for_means is run
     assert write_report(tmp_path / "run", tmp_path / "report").is_file()
 
 

@@ -53,7 +53,8 @@ def between_problems(
     """Return a function that pairs two problems on the baseline."""
 
     def find_pairs(timed: Collection[Timing], baseline: str) -> Iterator[Pair]:
-        problems = dict.fromkeys(t.problem for t in timed if t.backend == baseline)
+        own = (t.problem for t in timed if t.backend == baseline)
+        problems = dict.fromkeys(problem for problem in own if not problem.transposed)
         for first, second in find(problems):
             yield Pair(Timing(first, baseline), Timing(second, baseline), claimed(first, second))
 
@@ -75,7 +76,8 @@ def between_backends(
 
 
 def _fields_except(problem: ConvProblem, *names: str) -> Hashable:
-    return tuple(getattr(problem, f.name) for f in fields(problem) if f.name not in names)
+    left_out = (*names, "padding_end") if "padding" in names else names
+    return tuple(getattr(problem, f.name) for f in fields(problem) if f.name not in left_out)
 
 
 def _first_with_others(
@@ -102,7 +104,7 @@ bias_pairs = _first_with_others(lambda p: _fields_except(p, "bias"), lambda p: p
 padding_pairs = _first_with_others(
     lambda p: _fields_except(p, "padding", "padding_end"),
     lambda p: p.padding,
-    kept=lambda pair: not any(pair[0].padding),
+    kept=lambda pair: not any(map(any, pair[0].margins)),
 )
 """Problems without and with padding."""
 kernel_pairs = _first_with_others(

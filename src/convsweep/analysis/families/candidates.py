@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from convsweep.formatting import compact
 from convsweep.problems.separable import FACTORED, SEPARABLE
 
 LAYER_KINDS = ("3x3, stride 1", "1x1", "depthwise", "others")
-_KIND_COLUMNS = ["kernel_size", "stride", "dilation", "groups", "in_channels"]
+_KIND_COLUMNS = ["kernel_size", "stride", "dilation", "groups", "in_channels", "output_padding"]
 _CONTIGUOUS = "contiguous"
 
 
@@ -140,8 +140,12 @@ def _candidates(name: str, cases: DataFrame, run: Run) -> Candidates:
     return Candidates(name, timed, log_s, run.baseline, run.margin, layers)
 
 
-def _kind(kernel: str, stride: str, dilation: str, groups: int, in_channels: int) -> str:
+def _kind(
+    kernel: str, stride: str, dilation: str, groups: int, in_channels: int, output_padding: Any
+) -> str:
     """Return the kind of a layer, one of `LAYER_KINDS`."""
+    if pd.notna(output_padding):
+        return "others"
     if groups > 1 and groups == in_channels:
         return "depthwise"
     if groups == 1 and compact(kernel) == "1":

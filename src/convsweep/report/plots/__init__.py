@@ -30,7 +30,7 @@ def figures(run: Run) -> list[Picture]:
     with drawing_style():
         shown = run.settings[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
-        top = top_backends(run.without_fully_connected, _MOST_BACKENDS)
+        top = top_backends(run.for_means, _MOST_BACKENDS)
         by_device = [note_omitted_backends(picture, top, run) for picture in devices.draw(top)]
         return pictures_by_setting(drawn) + by_device
 
@@ -45,14 +45,14 @@ def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:
 
 def _of_one_setting(run: Run) -> Iterator[Picture | None]:
     top = top_backends(run, _MOST_BACKENDS)
-    shown, networks = top.without_fully_connected, run.cases["network"].dropna().unique()
+    shown, networks = top.for_means, run.cases["network"].dropna().unique()
     drawn = [sweeps.draw(shown, sweeps.CHANNELS) or sweeps.draw(shown, sweeps.SIZE)]
     drawn.append(heatmap.draw(shown))
     if len(networks) <= _MOST_NETWORKS:
         drawn += [layers.draw(top, str(network)) for network in networks]
     yield from (picture and note_omitted_backends(picture, top, run) for picture in drawn)
-    for name in backends_with_fewer_macs(run.without_fully_connected):
-        yield predicted_speedup.draw(run.without_fully_connected, name)
+    for name in backends_with_fewer_macs(run.for_means):
+        yield predicted_speedup.draw(run.for_means, name)
 
 
 def note_omitted_backends(picture: Picture, shown: Run, run: Run) -> Picture:

@@ -99,9 +99,11 @@ def _side(size: Sequence[int]) -> str:
 
 
 def _padding(problem: ConvProblem) -> str:
-    spans = zip(problem.kernel_size, problem.dilation, problem.padding, strict=True)
-    same = all(2 * padding == dilation * (kernel - 1) for kernel, dilation, padding in spans)
-    return "same padding" if same else f"padding {_side(problem.padding)}"
+    same = all(
+        sum(both) == span - 1 for both, span in zip(problem.margins, problem.span, strict=True)
+    )
+    ends = dict.fromkeys(map(_side, (problem.padding, problem.padding_end)))
+    return "same padding" if same else f"padding {'+'.join(ends)}"
 
 
 _FEATURES: tuple[Callable[[ConvProblem], str], ...] = (

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from convsweep.analysis.best_backend import fastest
+from convsweep.analysis.labels import padding_of
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
@@ -103,6 +104,7 @@ def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
     cases["rank"] = sizes.map(len)
     cases["side"] = sizes.map(lambda size: size[0] if len(set(size)) == 1 else 0)
     cases["outputs"] = cases["out_channels"].astype(str)
+    cases["padding"] = [padding_of(case) for case in cases.to_dict("records")]
     depthwise = (cases["groups"] == cases["in_channels"]) & (cases["groups"] > 1)
     cases["grouping"] = cases["groups"].map(lambda g: "one group" if g == 1 else f"{g} groups")
     cases.loc[depthwise, "grouping"] = "depthwise"

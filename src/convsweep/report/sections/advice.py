@@ -21,7 +21,7 @@ from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
 from convsweep.report.sections.network_breakdown import end_to_end
-from convsweep.report.summary_text import name_fully_connected
+from convsweep.report.summary_text import name_left_out
 from convsweep.report.table import Table
 
 TITLE = "Your model"
@@ -39,7 +39,7 @@ _ENOUGH, _ALL = 0.5, 0.995
 def sentences(advice: Advice, networks: DataFrame) -> list[str]:
     """Return the next step and its limits; `networks` are the rows of networks.csv."""
     whole = end_to_end(advice.run, networks)
-    left_out = [*coverage(advice), *name_fully_connected(advice.run)]
+    left_out = [*coverage(advice), *name_left_out(advice.run)]
     return [next_step(advice), *whole, *left_out, *notes(advice)]
 
 

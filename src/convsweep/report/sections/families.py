@@ -41,7 +41,7 @@ Networks = Mapping[str, tuple[Candidates, Sequence[NetworkComparison]]]
 
 def section(run: Run) -> Section | None:
     """Return the section; None if all backends are of the family `basic`."""
-    settings = read_candidates(run.without_fully_connected)
+    settings = read_candidates(run.for_means)
     if not any((each.cases["backend_family"] != Role.BASIC).any() for each in settings):
         return None
     comparisons = {each.name: (each, compare_families(each)) for each in settings}
