@@ -124,7 +124,9 @@ def make_row(
         if one.name in COLUMNS
     }
     values["layer"] = layer.name
-    sizes: dict[str, str | None] = {name: format_size(value) for name, value in values.items() if isinstance(value, tuple)}
+    sizes: dict[str, str | None] = {
+        name: format_size(value) for name, value in values.items() if isinstance(value, tuple)
+    }
     if problem.padding_end == problem.padding:
         sizes["padding_end"] = None
     if not problem.transposed:

@@ -32,7 +32,7 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     backend_macs, min_bytes, backend_bytes, backend_family, relative_err, node,
     implementation, reorders, kernel_s, reorder_s,
     cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
-    direction, block"""
+    direction, block, padding_end, output_padding"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
@@ -44,8 +44,8 @@ FREE = {
     *("run_id", "started_at", *CASE_COLUMNS[CASE_COLUMNS.index("weight_kind") :], "reason"),
     *(name for name in OPTIONAL if HINTS[name] in (float | None, int | None)),
 } - {
-    *("backend_family", "backend_macs", "backend_bytes", "direction", "block"),
-    *("min_s", "p05_s", "median_s", "p95_s"),
+    *("backend_family", "backend_macs", "backend_bytes", "min_s", "p05_s", "median_s", "p95_s"),
+    *("direction", "block", "padding_end", "output_padding"),
 }
 """Columns that may have any value of their type whatever the others are."""
 drawn_row = st.builds(
@@ -81,12 +81,12 @@ def test_the_file_ends_each_line_with_a_checksum(tmp_path: Path) -> None:
     assert tuple(load(tmp_path).columns) == COLUMNS
 
 
-def test_a_case_is_everything_between_the_environment_and_the_status() -> None:
+def test_a_case_is_everything_before_the_status_and_the_last_columns() -> None:
     assert CASE_COLUMNS[0] == "environment_id"
-    assert CASE_COLUMNS[-3:] == ("driver", "direction", "block")
+    assert CASE_COLUMNS[-4:] == COLUMNS[-4:]
     assert set(COLUMNS) - set(CASE_COLUMNS) == {
         *("schema_version", "run_id", "pass_index", "started_at"),
-        *COLUMNS[COLUMNS.index("status") : -2],
+        *COLUMNS[COLUMNS.index("status") : -4],
     }
     assert set(CASE_COLUMNS) - set(PROBLEM_COLUMNS) == {"backend", "backend_version", "device_name"}
 
@@ -125,9 +125,9 @@ def test_what_is_missing_is_an_empty_cell_and_never_zero(tmp_path: Path) -> None
 
 
 def test_a_column_has_one_type_however_few_cells_it_has(tmp_path: Path) -> None:
-    full = replace(
-        ROW, **{name: VALUES_OF[HINTS[name]] for name in OPTIONAL if HINTS[name] in VALUES_OF}
-    )
+    values = {name: VALUES_OF[HINTS[name]] for name in OPTIONAL if HINTS[name] in VALUES_OF}
+    values |= {"padding_end": "2x2", "output_padding": "0x0"}
+    full = replace(ROW, **{**values, "problem": f"{ROW.problem}_e2x2_t0x0"})
     types = [
         load(write(tmp_path / name, rows)).dtypes
         for name, rows in {"none": [], "bare": [ROW], "full": [full], "both": [full, ROW]}.items()
