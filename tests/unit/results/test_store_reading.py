@@ -1,13 +1,13 @@
 """What is read of a measurements file, and what is refused in one line."""
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
-from convsweep.results.checksummed_csv import CHECKSUM
+from convsweep.results.checksummed_csv import CHECKSUM, encode_row, header_line
 from convsweep.results.schema import COLUMNS, SCHEMA_VERSION, Row
 from convsweep.results.store import MEASUREMENTS
 from tests.support.row_factory import (
@@ -41,6 +41,16 @@ def test_the_file_is_as_these_tests_spell_it(tmp_path: Path) -> None:
 def test_a_file_that_was_sent_through_a_spreadsheets_line_ends_is_read(tmp_path: Path) -> None:
     saved = "\ufeff" + TEXT.replace("\n", "\r\n")
     assert load_rows(write_text(tmp_path, saved)) == ROWS
+
+
+@pytest.mark.parametrize("last", ["node", "energy_j_per_call", "direction"])
+def test_columns_that_an_older_file_lacks_have_their_defaults(tmp_path: Path, last: str) -> None:
+    names = COLUMNS[: COLUMNS.index(last) + 1]
+    row = replace(ROW, implementation="aten::mm", direction="training")
+    lines = (header_line(names), encode_row(getattr(row, name) for name in names))
+    write_text(tmp_path, b"".join(lines).decode())
+    defaults = {field.name: field.default for field in fields(Row)[len(names) :]}
+    assert load_rows(tmp_path) == [replace(row, **defaults)]
 
 
 @pytest.mark.parametrize("name", ["none", "file"])
