@@ -61,6 +61,7 @@ FILES = {
     "words.csv": (COLUMNS + "1,eight,9,9,8,3,3,1,1,1,1,1,1,1,0\n").encode(),
     "negative.csv": (COLUMNS + "1,-8,9,9,8,3,3,1,1,1,1,1,1,1,0\n").encode(),
     "empty.csv": b"",
+    "shapes.txt": b"# a batch file\nmb1_ic8oc8_ih9kh3ph1\nmb1_ic8oc8_ih9kx3\n",
     "good.csv": (COLUMNS + "1,4,9,9,8,3,3,1,1,1,1,1,1,1,1\n").encode(),
 }
 
@@ -110,6 +111,9 @@ BAD = {
     "run --problems words.csv": ["in_channels='eight'"],
     "run --problems negative.csv": ["in_channels='-8'"],
     "run --problems empty.csv": ["batch_size"],
+    "run --problems shapes.txt": ["line 3", "'kx3'"],
+    "show full": ["CASE"],
+    "show nowhere 1": ["'nowhere'"],
     "run --grid smoke --out good.csv": ["good.csv"],
     "run --grid smoke --out good.csv/below": ["good.csv"],
     "run --grid smoke --out full": ["'full'"],
