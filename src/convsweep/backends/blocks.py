@@ -38,7 +38,7 @@ def in_block(backend: Backend, block: str, *, training: bool = False) -> Backend
         layers = block_layers(problem, weights, backend.needs_factors, training)
         return make([folded(layer) for layer in layers] if block == CONV_BN_ACT_FOLDED else layers)
 
-    return replace(backend, prepare=prepare, gradients=None, float32_sums=False)
+    return replace(backend, prepare=prepare, gradients=None)
 
 
 def block_unsupported(

@@ -237,6 +237,7 @@ def gradient_bounds(
             dtype,
             expected,
             terms_of(name, problem),
+            once=name == OUTPUT,
         )
         for name, expected in references.items()
     }

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Backend
+from convsweep.backends.base import Backend, direct_bound
 from convsweep.measure.banded_convolution import convolve
 from convsweep.measure.inputs import Inputs, torch_dtype
 from convsweep.measure.outcome import Outcome
@@ -88,15 +88,22 @@ class Expected(Protocol):
 
 
 def allowed_error(
-    backend: Backend, bound: float, dtype: torch.dtype, expected: Expected, terms: int
+    backend: Backend,
+    bound: float,
+    dtype: torch.dtype,
+    expected: Expected,
+    terms: int,
+    *,
+    once: bool = True,
 ) -> float:
     """Return the largest error of an output, in units of its eps * expected.scale.
 
     It is `bound` in float32 and float64. In 16-bit dtypes it is `bound` for sums in float32, plus
-    roundings of results: half an eps of the output, and another half of the sum before a bias. A
-    backend that also rounds intermediate results gets `bound` eps for them, one that casts its
-    input and weight gets 1 more. These eps are relative to the largest output; if all outputs
-    cancel, to what n terms of one size and random sign add up to: scale / sqrt(n).
+    roundings of results: half an eps of the output, and another half of the sum before a bias. If
+    parts of a sum are rounded before they are added, it is the bound of a direct sum in the dtype;
+    `bound` itself for backends that round intermediate results. A cast of the input and the weight
+    counts for 1 more. These eps are relative to the largest output; if all outputs cancel, to what
+    n terms of one size and random sign add up to: scale / sqrt(n).
 
     Args:
         backend: what computes the output.
@@ -104,12 +111,15 @@ def allowed_error(
         dtype: dtype of the output.
         expected: what it should be.
         terms: products that each number of it is the sum of.
+        once: whether it is one convolution, not a gradient, which adds up overlapping windows or
+            images, nor a block.
     """
     inside = torch_dtype(backend.computes_in) if backend.computes_in else dtype
     eps, wide = torch.finfo(inside).eps, torch.finfo(torch.float32).eps
     if eps <= wide or not expected.scale:
         return bound
-    roundings = (1 if backend.float32_sums else bound) + bool(backend.computes_in)
+    in_parts = 1 if once else direct_bound(terms)
+    roundings = (in_parts if backend.float32_sums else bound) + bool(backend.computes_in)
     size = max(expected.size, expected.scale / math.sqrt(terms))
     allowed = bound * wide * expected.scale + roundings * eps * size
     return allowed / (torch.finfo(dtype).eps * expected.scale)

@@ -16,6 +16,7 @@ BACKEND = Backend(
     direct=False,
     transposed=True,
     device_types=("cpu",),
+    dtypes=("float32", "bfloat16", "float16"),
     float32_sums=True,
     family="engines",
     compile_s=120.0,

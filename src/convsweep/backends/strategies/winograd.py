@@ -19,9 +19,14 @@ FEW_TILES = 32
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem has other kernels than 3 neighbouring taps per axis at stride 1."""
+    """Return why a problem has other kernels than 3 neighbouring taps per axis at stride 1.
+
+    The transforms mix all taps, so taps that meet padding only would add their rounding errors.
+    """
     taps = zip(problem.kernel_size, problem.stride, problem.dilation, strict=True)
-    return None if set(taps) == {(3, 1, 1)} else "needs kernel_size 3, stride 1, dilation 1"
+    if {*taps} != {(3, 1, 1)}:
+        return "needs kernel_size 3, stride 1, dilation 1"
+    return "needs at least 2 pixels along each side" if 1 in problem.input_size else None
 
 
 def tile_outputs(problem: ConvProblem) -> int:
