@@ -55,8 +55,11 @@ def block_unsupported(
         return None
     if block == CONV_BN_ACT_FOLDED:
         return "a folded batch norm has no statistics of the batch, which training needs"
-    if ITEMSIZE[dtype] < _LEAST_TRAINED:
-        return f"gradients of ReLU can't be checked in {dtype}: too many activations round to zero"
+    inside = backend.computes_in or dtype
+    if ITEMSIZE[inside] < _LEAST_TRAINED:
+        return f"in {inside}, rounding decides too often whether the gradient of ReLU is 0 or 1"
+    if backend.gradients:
+        return "its gradients are those of the convolution alone"
     if problem.batch_size * math.prod(problem.output_size) == 1:
         return "statistics of the batch need more than one value per channel"
     return None
@@ -111,9 +114,9 @@ def layer_by_layer(
     def implementation(x: Tensor) -> Implementation:
         names, reorders = [], 0
         for (convolve, activate), layer in zip(pairs, layers, strict=True):
-            told: Implementation = convolve.implementation(x)  # type: ignore[attr-defined]
-            names.append(told.name + " + batch_norm" * (layer.norm is not None) + " + relu")
-            reorders += told.reorders or 0
+            own: Implementation = convolve.implementation(x)  # type: ignore[attr-defined]
+            names.append(own.name + " + batch_norm" * (layer.norm is not None) + " + relu")
+            reorders += own.reorders or 0
             x = activate(convolve(x))
         return Implementation(" + ".join(names), reorders)
 

@@ -34,7 +34,6 @@ from convsweep.measure.reference import Expected, allowed_error, compute_referen
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import CONV, FORWARD, Case
-from convsweep.problems.problem import ConvProblem
 from convsweep.system.devices import Device, find_device
 
 _EXACT_BELOW = 2**24  # sums of whole numbers are exact in float32
@@ -132,7 +131,7 @@ def setup_group(
         MemoryError: they do not fit into the free memory.
     """
     problem = cases[0].problem
-    needed, free = _bytes_needed(problem, cases[0].direction), psutil.virtual_memory().available
+    needed, free = _bytes_needed(cases[0]), psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
             f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
@@ -143,13 +142,15 @@ def setup_group(
     return BenchmarkGroup(cases, device, inputs, data, settings)
 
 
-def _bytes_needed(problem: ConvProblem, direction: str) -> int:
+def _bytes_needed(case: Case) -> int:
     """Return the bytes of the float64 tensors in use at once: about 3 x, 3 w and 4 y.
 
-    Gradients add as many.
+    Gradients add as many. Blocks keep each step of both kinds, for x and -x, with its error.
     """
+    problem, is_block = case.problem, case.block != CONV
     x, w, y = map(math.prod, (problem.input_shape, problem.weight_shape, problem.output_shape))
-    return 8 * (3 * x + 3 * w + 4 * y) * (1 if direction == FORWARD else 2)
+    tensors = 15 * x + 3 * w + 28 * y if is_block else 3 * x + 3 * w + 4 * y
+    return 8 * tensors * (1 if case.direction == FORWARD else 2)
 
 
 def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:

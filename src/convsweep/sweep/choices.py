@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convsweep.backends.base import BASIC, FAMILIES, Backend
+from convsweep.problems.case import BLOCKS, CONV
+from convsweep.problems.separable import is_replaceable, not_separable_reason
+from convsweep.problems.workloads import Layer
 from convsweep.system.devices import Device
 
 
@@ -52,6 +55,19 @@ def choose_backends(words: Sequence[str], known: Mapping[str, Backend]) -> tuple
     members["all"] = list(alike)
     choose_each("backend", words, [*known, *FAMILIES, "all"])
     return tuple(dict.fromkeys(name for word in words for name in members.get(word, [word])))
+
+
+def choose_blocks(
+    words: Sequence[str], backends: Sequence[Backend], layers: Sequence[Layer]
+) -> tuple[str, ...]:
+    """Return the blocks; raise `ValueError` if all are separable and no problem has such a form."""
+    blocks = choose_each("block", words or (CONV,), BLOCKS)
+    can_run = not all(backend.needs_factors for backend in backends)
+    if can_run or blocks == (CONV,) or any(is_replaceable(one.problem) for one in layers):
+        return blocks
+    first = layers[0].problem
+    reason = f"{first.label} has no separable form: it {not_separable_reason(first)}"
+    raise ValueError(f"--block {blocks[-1]!r} on separable backends alone: {reason}")
 
 
 def check_threads(values: Sequence[int], cores: int) -> tuple[int, ...]:

@@ -18,9 +18,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import (
-    BLOCKS,
     CACHES,
-    CONV,
     DIRECTIONS,
     DTYPES,
     MEMORY_FORMATS,
@@ -36,6 +34,7 @@ from convsweep.sweep.choices import (
     Hardware,
     check_threads,
     choose_backends,
+    choose_blocks,
     choose_each,
     choose_one,
 )
@@ -225,7 +224,7 @@ def read_request(
         threads=check_threads(options.threads, hardware.cores),
         caches=choose_each("cache", options.caches or ("hot",), CACHES),
         directions=choose_each("direction", options.directions or grid.directions, DIRECTIONS),
-        blocks=choose_each("block", options.blocks or (CONV,), BLOCKS),
+        blocks=choose_blocks(options.blocks, [known[n] for n in names], layers),
         weight_kind=choose_one("weight kind", options.weight_kind, WEIGHT_KINDS),
     )
     devices = {name: hardware.find_device(name) for name in device_names}
