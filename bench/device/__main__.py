@@ -8,6 +8,8 @@ a part failed.
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +31,7 @@ _PAGE_S = 15.0  # kept for the start and the page
 def main(device: str | None, out: Path, seconds: float) -> None:
     """Try a device; write acceptance.html and acceptance.md."""
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the part, too
     try:
         name = device or device_names()[-1]
         description = find_device(name).description
