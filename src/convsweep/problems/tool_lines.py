@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from convsweep.problems.problem import ConvProblem
@@ -19,19 +20,15 @@ _MIOPEN_OPTION = re.compile(r"(?<!\S)--?([^\s=]+)[\s=]+(?!-)([^\s\"'`<>|&;]+)")
 _BENCHDNN = re.compile(r"(?:^|.*\s)(?:--(?:dir|dt|cfg|reset|batch|mb)\b|(?:g|mb|ic)\d+_?[a-z])")
 _FIELD = re.compile(r"_?(g|mb|[io]c|[iokspd][dhw])(\d{1,9})", re.ASCII)
 
-_MIOPEN_FIELDS = {
-    "mb": ("n", "batchsize", 100), "g": ("g", "group_count", 1),
-    "ic": ("c", "in_channels", 3), "oc": ("k", "out_channels", 32),
-    "id": ("!", "in_d", 32), "ih": ("H", "in_h", 32), "iw": ("W", "in_w", 32),
-    "kd": ("@", "fil_d", 3), "kh": ("y", "fil_h", 3), "kw": ("x", "fil_w", 3),
-    "sd": ("#", "conv_stride_d", 1), "sh": ("u", "conv_stride_h", 1),
-    "sw": ("v", "conv_stride_w", 1),
-    "pd": ("$", "pad_d", 0), "ph": ("p", "pad_h", 0), "pw": ("q", "pad_w", 0),
-    "dd": ("^", "dilation_d", 1), "dh": ("l", "dilation_h", 1), "dw": ("j", "dilation_w", 1),
-    "td": ("%", "trans_output_pad_d", 0), "th": ("Y", "trans_output_pad_h", 0),
-    "tw": ("X", "trans_output_pad_w", 0),
+_MIOPEN_COUNTS = {
+    "mb": ("n", "batchsize", 100), "g": ("g", "group_count", 1), "ic": ("c", "in_channels", 3),
+    "oc": ("k", "out_channels", 32),
 }  # fmt: skip
-"""Options of MIOpenDriver with their defaults, by their field in a descriptor."""
+_MIOPEN_SIZES = {
+    "i": ("!HW", "in", 32), "k": ("@yx", "fil", 3), "s": ("#uv", "conv_stride", 1),
+    "p": ("$pq", "pad", 0), "d": ("^lj", "dilation", 1), "t": ("%YX", "trans_output_pad", 0),
+}  # fmt: skip
+"""Options of MIOpenDriver with defaults, by field of a descriptor; sizes per axis d, h and w."""
 _LONG_NAMES = {"F": "forw", "b": "bias", "m": "mode", "z": "pad_mode", "_": "spatial_dim"}
 _DIRECTIONS = {
     "0": "training", "1": "forward", "2": "backward_input", "4": "backward_weight",
@@ -41,7 +38,7 @@ _DIRECTIONS = {
 }  # fmt: skip
 _DTYPES = {
     "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "conv": "float32",
-    "convfp16": "float16", "convbfp16": "bfloat16",
+    "convfp16": "float16", "convbfp16": "bfloat16", "bf16bf16bf16": "bfloat16",
 }  # fmt: skip
 _SIZES = ("stride", "padding", "padding_end", "dilation", "output_padding")
 Found = tuple[ConvProblem, str | None, str | None]
@@ -88,12 +85,16 @@ def _batch(line: str, settings: dict[str, str]) -> Iterator[Found]:
         option, _, value = word.partition("=")
         if option == "--reset":
             settings.clear()
+        elif option == "--batch":
+            raise ValueError(f"{word!r} is another file; name that file instead")
         elif option.startswith("-"):
             settings["--dt" if option == "--cfg" else option] = value
         else:
             direction, dtypes = settings.get("--dir", "").upper(), settings.get("--dt", "")
             bias = direction in ("FWD_B", "BWD_WB")
             problem = read_descriptor(word, bias, "--deconv" in settings)
+            if (batch_size := settings.get("--mb", "")).strip("0").isdecimal():
+                problem = replace(problem, batch_size=int(batch_size))
             [dtype, *others] = {*dtypes.split(":")}
             yield problem, None if others else _DTYPES.get(dtype), _DIRECTIONS.get(direction)
 
@@ -126,9 +127,13 @@ def _miopen_problem(options: Mapping[str, str]) -> ConvProblem:
 
     if (mode := options.get("pad_mode", "default")) != "default":
         raise ValueError(f"pad_mode={mode!r}: give the padding in numbers, with -p and -q")
-    fields = {field: number(*option) for field, option in _MIOPEN_FIELDS.items()}
-    unused = "dhw"[: 3 - number("", "spatial_dim", 2)]
-    fields = {f: n - (f in ("dd", "dh", "dw")) for f, n in fields.items() if f[-1] not in unused}
+    if (rank := number("", "spatial_dim", 2)) not in (2, 3):
+        raise ValueError(f"spatial_dim={rank} is not 2 or 3")
+    fields = {field: number(*option) for field, option in _MIOPEN_COUNTS.items()}
+    for place in range(3 - rank, 3):
+        for field, (shorts, name, default) in _MIOPEN_SIZES.items():
+            size = number(shorts[place], f"{name}_{'dhw'[place]}", default)
+            fields[field + "dhw"[place]] = size - (field == "d")  # 0 is dilation 1
     return _problem(fields, number("", "bias", 0) > 0, options.get("mode") == "trans")
 
 

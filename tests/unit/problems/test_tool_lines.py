@@ -122,7 +122,7 @@ BATCH = r"""# comment
 mb1ic64ih56oc64oh56kh3ph1n"one" mb1_ic64oc64_ih56oh56kh3sh1dh0ph1_iw56ow56kw3sw1dw0pw1 # equal
 
 numactl -l tests/benchdnn/benchdnn --mode=p --conv -v5 --alg=auto mb4ic64ih9oc64oh9kh3ph1n"two"
---batch=shapes_basic
+--mb=3 mb1ic64ih56oc64oh56kh3ph1n"one"
 """
 
 
@@ -177,7 +177,8 @@ def test_a_batch_file_of_benchdnn_is_read(path: Path) -> None:
     path.write_text(BATCH)
     layers, *settings = read_problems(path)
     labels = [layer.problem.label for layer in layers]
-    assert labels == [RESNET, RESNET, "n4_ci64_co64_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0"]
+    small = "n4_ci64_co64_i9x9_k3x3_s1x1_p1x1_d1x1_g1_b0"
+    assert labels == [RESNET, RESNET, small, RESNET.replace("n1_", "n3_")]
     assert settings == ["float32", "backward_input"]
 
 
@@ -196,6 +197,8 @@ def test_a_batch_file_of_benchdnn_is_read(path: Path) -> None:
         ("mb1_ic64oc64_ih9kh3sh0", "stride"),
         ("mb1_ic64oc64_ih9oh4kh3ph0", "padding_end"),  # rows are cut off
         ('mb1_ic64oc64_ih9oh9kh3n"open', "quotation"),
+        ("--batch=shapes_basic", "'--batch=shapes_basic'"),
+        ("MIOpenDriver conv -n 1 --spatial_dim 5", "spatial_dim=5"),
         ("MIOpenDriver conv -n many", "batchsize='many'"),
         ("MIOpenDriver conv -n 1 -z same", "pad_mode='same'"),
         ("MIOpenDriver conv -n 1 -c 5 -g 2", "groups=2"),
