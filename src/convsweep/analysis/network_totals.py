@@ -54,6 +54,11 @@ class NetworkSum:
     """`STANDARD` first; empty unless every layer has a time on the baseline."""
 
     @property
+    def workload(self) -> str:
+        """Name without the batch size."""
+        return self.network.partition(BATCH)[0]
+
+    @property
     def standard(self) -> NetworkChoice:
         """Baseline on every layer."""
         return self.choices[STANDARD]

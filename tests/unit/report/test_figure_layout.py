@@ -1,5 +1,6 @@
 """Figures of small, usual and extreme runs: no text is cut, overlaps another or is too small."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -87,6 +88,12 @@ def long_names() -> list[Row]:
     return on_grid + of_network(f"network_{LONG}", problems, backends=MANY[:15])
 
 
+def whole_networks() -> list[Row]:
+    """Training steps at two batch sizes."""
+    found = [row for size in (1, 8) for row in synthetic_networks.rows(batch_size=size)]
+    return [replace(row, direction="training") for row in found]
+
+
 def fifteen_networks() -> list[Row]:
     layers = [made.square(c, 56, 3) for c in (16, 64)]
     names = [f"network_{LONG}_{i}" for i in range(15)]
@@ -140,7 +147,7 @@ RUNS: dict[str, Callable[[], list[Row]]] = {
     ),
     "traced layer": lambda: study_of.traced(study_of.rows([made.square(8, 7, 3)], passes=1)),
     "directions": directions,
-    "whole networks": synthetic_networks.rows,
+    "whole networks": whole_networks,
     "families": families_of_long_names,
     "many axes": many_axes,
     "many cells": many_cells,
@@ -188,7 +195,8 @@ def test_every_text_of_a_run_has_its_place(
         write_model(run, {"name": f"{LONG}:{LONG}"})
     if name == "whole networks":
         table = NETWORKS_TABLE.open(run)
-        table.append(*synthetic_networks.inside("net"), *synthetic_networks.inside("net_standard"))
+        for name, size in itertools.product(synthetic_networks.LAYERS, (1, 8)):
+            table.append(*synthetic_networks.inside(name, batch_size=size, backward=0.6))
         table.close()
     pictures = drawn(run, tmp_path / "out", monkeypatch)
     assert bool(pictures) == (name not in EMPTY)

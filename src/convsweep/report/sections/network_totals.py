@@ -117,7 +117,7 @@ def _sentences(
             how = f"end to end ({formatting.speedup(speedup.value)} in its layers)"
             speedup = end_to_end
         lines.append(
-            f"{one.network} is {formatting.speedup(*speedup)} as fast as {standard.network} "
+            f"{one.network} is {formatting.speedup(*speedup)} as fast as {standard.workload} "
             f"{how}, with {formatting.speedup(_mac_ratio(one, standard))} fewer MACs."
         )
     choices = {
@@ -172,7 +172,7 @@ def _pictures(sums: Sequence[NetworkSum]) -> Sequence[Picture | None]:
     """Return the figures of one setting."""
     pairs = [*standard_pairs(sums)]
     gains = [
-        Gain(f"{one.network}\nagainst {standard.network}",
+        Gain(f"{one.network}\nagainst {standard.workload}",
              ratio(standard.standard.sum, one.standard.sum), _mac_ratio(one, standard))
         for one, standard in pairs
     ]  # fmt: skip
