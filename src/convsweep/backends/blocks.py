@@ -47,22 +47,25 @@ def block_unsupported(
     """Return why a backend can't compute a block, or None."""
     if block == CONV:
         return None
-    if backend.needs_factors and backend.prepare_block is None:
-        return "computes both parts at once, so no batch norm fits between them"
-    if problem.transposed:
-        return "a block has no transposed convolution"
-    if direction == FORWARD:
-        return None
-    if block == CONV_BN_ACT_FOLDED:
-        return "a folded batch norm has no statistics of the batch, which training needs"
-    inside = backend.computes_in or dtype
-    if ITEMSIZE[inside] < _LEAST_TRAINED:
-        return f"in {inside}, rounding decides too often whether the gradient of ReLU is 0 or 1"
-    if backend.gradients:
-        return "its gradients are those of the convolution alone"
-    if problem.batch_size * math.prod(problem.output_size) == 1:
-        return "statistics of the batch need more than one value per channel"
-    return None
+    inside, values = backend.computes_in or dtype, math.prod(problem.output_size)
+    reasons: list[tuple[object, str]] = [
+        (
+            backend.needs_factors and not backend.prepare_block,
+            "computes both parts at once, so no batch norm fits between them",
+        ),
+        (problem.transposed, "a block has no transposed convolution"),
+    ]
+    if direction != FORWARD:
+        reasons += [
+            (block == CONV_BN_ACT_FOLDED, "a folded batch norm has no statistics to train with"),
+            (
+                ITEMSIZE[inside] < _LEAST_TRAINED,
+                f"in {inside}, rounding decides too often whether ReLU's gradient is 0 or 1",
+            ),
+            (backend.gradients, "its gradients are those of the convolution alone"),
+            (problem.batch_size * values == 1, "statistics of a batch need more than one value"),
+        ]
+    return next((reason for holds, reason in reasons if holds), None)
 
 
 def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
