@@ -14,14 +14,19 @@ from convsweep.backends.base import Conv, library_bound
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
 from convsweep.measure.checks import check
+from convsweep.measure.gate import ValidatedCase, setup_group, validate
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
-from convsweep.measure.reference import allowed_error, compute_reference
+from convsweep.measure.reference import Reference, allowed_error, compute_reference
+from convsweep.measure.settings import Settings
+from convsweep.problems.case import TRAINING, Case
+from convsweep.problems.workloads import Layer
 from tests.support.strategies import conv_problems
 
 TORCH = list_backends()["torch_conv"]
 STRANGER = Backend("stranger", TORCH.prepare, error_bound=library_bound)
 """Backend of another package that tells nothing about its sums."""
+TORCHS_OWN = [n for n, b in list_backends().items() if b.family in ("basic", "algorithms")]
 HALVES = ("bfloat16", "float16")
 in_halves = pytest.mark.parametrize("dtype", HALVES)
 
@@ -133,10 +138,30 @@ def test_half_precision_within_float32_is_caught(dtype: str) -> None:
 @settings(deadline=None, max_examples=40)
 def test_torchs_methods_are_within_their_bounds(problem: ConvProblem, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(HALVES))
-    names = [n for n, b in list_backends().items() if b.family in ("basic", "algorithms")]
-    backend = list_backends()[data.draw(st.sampled_from(names))]
+    backend = list_backends()[data.draw(st.sampled_from(TORCHS_OWN))]
     kind = "separable" if backend.needs_factors else "dense"
     if skip_reason(backend, problem, weight_kind=kind, device="cpu", dtype=dtype):
         return
     inputs = make_inputs(problem, weight_kind=kind, dtype=dtype)
     assert checked(backend, backend.prepare, problem, inputs)[0].reason is None
+
+
+@in_halves
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_gradients_are_within_their_bounds(name: str, dtype: str) -> None:
+    backend, problem = list_backends()[name], ConvProblem(4, 4, (5, 4), 3, padding=1, bias=True)
+    kind = "separable" if backend.needs_factors else "dense"
+    asked = {"device": "cpu", "dtype": dtype, "direction": TRAINING}
+    if reason := skip_reason(backend, problem, weight_kind=kind, **asked):
+        pytest.skip(reason)
+    case = Case(Layer(problem), kind, "cpu", dtype, "contiguous", 1, "hot", name, TRAINING)
+    assert isinstance(validate(setup_group([case], Settings(1)), 0), ValidatedCase)
+
+
+def test_a_sum_that_stops_at_256_is_caught() -> None:
+    """The gradient of a bias, 256 instead of 1600, as in pytorch#68048."""
+    right = Reference(torch.full((2,), 1600.0, dtype=torch.float64), None, 1600.0)
+    limit = allowed_error(TORCH, library_bound(LAYER), torch.bfloat16, right, 1600, once=False)
+    found = torch.full((2,), 256.0, dtype=torch.bfloat16)
+    assert right.compare(found, limit, negated=False).status == "mismatch"
+    assert right.compare(right.y.bfloat16(), limit, negated=False).status == "ok"
