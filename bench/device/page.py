@@ -53,16 +53,24 @@ def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
     wrong = runs[~runs["status"].isin(("ok", "skipped", "timeout"))]
     left = runs[runs["status"].isin(("skipped", "timeout"))].groupby(["part", "status", "backend"])
     reasons = left["reason"].agg(cases="size", reason="first").reset_index()
+    smoke = runs[runs["part"] == "smoke"].pivot_table(
+        "status", ["direction", "dtype"], "block", aggfunc=_counts
+    )
     named = runs[(runs["part"] == "implementations") & (runs["status"] == "ok")]
     shape = ["in_channels", "kernel_size", "groups", "direction", "dtype"]
     found = {
         "Parts": Table(heads, parts, frozenset(heads[4:])),
         "Wrong cases": _of(wrong, ["part", "status", "backend", "problem", *shape[3:], "reason"]),
         "Cases without a time": _of(reasons, [*reasons.columns]),
+        "Smoke": _of(smoke.fillna("left out").reset_index(), ["direction", "dtype", *smoke]),
         "Implementations": _of(named, [*shape, "implementation"]),
         "Commands": Table(("part", "command"), [(r.part.name, _short(r.command)) for r in results]),
     }
     return {title: table for title, table in found.items() if table.rows}
+
+
+def _counts(statuses: pd.Series[str]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in statuses.value_counts().items())
 
 
 def _of(frame: pd.DataFrame, columns: list[str]) -> Table:

@@ -105,17 +105,14 @@ def acceptance_parts(device: str) -> list[Part]:
         if device in _SLOW
         else ["--workload", "convbench_sample"]
     )
-    every = [*_each("--dtype", DTYPES), *_each("--block", BLOCKS)]
-    smoke = [
-        Part(f"smoke {direction}", "small sweep in every dtype and block", 10,
-             _sweep(device, *small, *every, "--no-trace", "--direction", direction))
-        for direction in DIRECTIONS
-    ]  # fmt: skip
+    every = [*_each("--direction", DIRECTIONS), *_each("--dtype", DTYPES),
+             *_each("--block", BLOCKS), "--no-trace"]  # fmt: skip
     return [
         Part("environment", "machine and versions", 6, lambda *_: [*_CONVSWEEP, "env"]),
         Part("tests", "tests marked for devices", 30,
              lambda *_: [sys.executable, "-m", "pytest", "-q", "-m", "device", *tests]),
-        *smoke,
+        Part("smoke", "small sweep in every direction, dtype and block", 50,
+             _sweep(device, *small, *every)),
         Part("implementations", "names of what runs, per kind of layer, dtype and direction", 12,
              _sweep(device, *_each("--axis", kinds), *both, *once, "--backend", "torch_conv",
                     *_each("--dtype", ("float32", "bfloat16", "float16")))),

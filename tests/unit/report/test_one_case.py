@@ -21,6 +21,8 @@ LABELS = (
     "n2_ci4_co8_i9x7_k3x1_s2x1_p1x0_d1x2_g2_b1",
     "n1_ci4_co4_i33_k5_s1_p2_d1_g4_b0",
     "n1_ci4_co4_i5x6x7_k3x3x3_s1x1x1_p1x1x1_d1x1x1_g1_b0",
+    "n2_ci17_co17_i8_k3_s2_p1_d1_g1_b0_e2",
+    "n1_ci8_co4_i5x5_k3x3_s2x2_p1x1_d1x1_g1_b0_t1x1",
 )
 OF_PROBLEMS = Options(labels=LABELS, backends=["torch_conv", "im2col"], weight_kind="dense")
 OF_SETTINGS = Options(
