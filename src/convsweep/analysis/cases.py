@@ -31,6 +31,7 @@ AA_VARIANT, SLOWED_VARIANT = "again", "5%"
 _COSTS = {
     "relative_err": ("relative_err", "max"),
     "error_ratio": ("error_ratio", "max"),
+    "sqnr_db": ("sqnr_db", "min"),
     "prepare_s": ("prepare_s", "median"),
     "prepare_max_s": ("prepare_s", "max"),
     "first_call_s": ("first_call_s", "median"),

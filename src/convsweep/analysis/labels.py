@@ -35,7 +35,7 @@ _NUMBERS = (
     "attainable_flops_per_s", "min_bytes", "backend_bytes", "speedup",
     "speedup_ci_low", "speedup_ci_high", "macs", "backend_macs", "max_abs_err", "error_ratio",
     "peak_memory_bytes", "page_faults_per_call", "context_switches", "relative_err",
-    "reorders", "kernel_s", "reorder_s", *COUNT_COLUMNS,
+    "reorders", "kernel_s", "reorder_s", *COUNT_COLUMNS, "sqnr_db",
 )
 # fmt: on
 

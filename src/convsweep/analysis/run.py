@@ -12,7 +12,7 @@ from convsweep.analysis.cases import RowsByRole, read_cases, split
 from convsweep.analysis.drift import Drift
 from convsweep.analysis.estimates import UNKNOWN, Array, Interval, equal_mean, interval, total
 from convsweep.analysis.labels import SETTING_COLUMNS, label_cases
-from convsweep.analysis.sample_flags import OF_TRACE
+from convsweep.analysis.sample_flags import OF_TRACE, QUANTIZED
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import FACTORED, SEPARABLE
 from convsweep.results.schema import MACHINE_COLUMNS, MARGIN
@@ -35,6 +35,9 @@ class Run(NamedTuple):
     ceilings: DataFrame = pd.DataFrame()  # roofline probes, with the same columns
     separable_parts: DataFrame = pd.DataFrame()
     """Parts of separable layers, each timed alone; their `label` is that of the problem."""
+    quantized: DataFrame = pd.DataFrame()
+    """Timed cases of int8 backends, with the same columns. `cases` lacks them: they compute another
+    function, so that none is the fastest."""
     other_shards_cases: int = 0  # number of missing cases that belong to other shards
     drift: Drift | None = None  # between runs, if known
 
@@ -108,7 +111,10 @@ def read_run(
     by_role = _of_requested(split(summary.assign(place=range(len(summary)))))
     cases, ceilings, parts = (label_cases(frame, by_role.requested) for frame in by_role)
     parts["label"] = parts["problem"]
-    ok = pd.concat([each[each["status"] == "ok"] for each in (cases, parts)])
+    flags = "|" + cases["sample_flags"].fillna("") + "|"
+    is_int8 = flags.str.contains(f"|{QUANTIZED}|", regex=False) & (cases["status"] == "ok")
+    quantized, cases = cases[is_int8], cases[~is_int8].reset_index(drop=True)
+    ok = pd.concat([each[each["status"] == "ok"] for each in (cases, quantized, parts)])
     log_s = read_cases(measurements, "").log_s[ok["place"].astype(int)]
     return Run(
         cases=cases,
@@ -117,9 +123,10 @@ def read_run(
         ),
         baseline=str(cases["baseline"].iloc[0]) if len(cases) else "",
         margin=float(cases["margin"].iloc[0]) if len(cases) else MARGIN,
-        missing_cases=max(0, planned - len(cases)) + other_shards_cases,
+        missing_cases=max(0, planned - len(cases) - len(quantized)) + other_shards_cases,
         ceilings=ceilings,
         separable_parts=parts,
+        quantized=quantized,
         other_shards_cases=other_shards_cases,
     )
 

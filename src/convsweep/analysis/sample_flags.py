@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OTHER_BITS = "other_bits"
-PROJECTED = "projected"
+PROJECTED, QUANTIZED = "projected", "quantized"
 UNNAMED, DISTURBED = "no implementation", "trace disturbed"
 OF_TRACE = (UNNAMED, DISTURBED)
 MOST_TRACED = 1.25  # times the median time: other work disturbed a longer trace
@@ -21,6 +21,7 @@ FLAGS = {
     UNNAMED: "no library tells what a call runs; the reason follows",
     DISTURBED: f"kernel_s and reorder_s are more than {MOST_TRACED} times the median time",
     PROJECTED: "the output was checked by signed sums and a part in full; errors are of that part",
+    QUANTIZED: "int8 is another function: only its signal-to-noise ratio was checked",
 }
 """Each flag and its meaning."""
 

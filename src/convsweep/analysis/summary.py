@@ -30,7 +30,7 @@ SUMMARY_COLUMNS = (
     "attainable_flops_per_s", "bound", "backend_macs", "backend_bytes", "relative_err",
     "error_ratio", "prepare_s", "first_call_s", "backend_family", "peak_memory_bytes",
     "first_call_max_s", *SETTING_SPEEDUP, "setting_verdict",
-    *TRACE_COLUMNS, *COUNT_COLUMNS,
+    *TRACE_COLUMNS, *COUNT_COLUMNS, "sqnr_db",
 )  # fmt: skip
 """Columns of summary.csv."""
 _MORE_COLUMNS = ("macs", "min_bytes", "prepare_max_s", "sample_flags", "margin")

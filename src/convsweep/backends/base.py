@@ -86,6 +86,10 @@ class Implementation:
             raise ValueError(f"numbers of an implementation must be at least 0: {self}")
 
 
+class Unsupported(Exception):
+    """Reason, found by `prepare`, why the backend cannot compute the problem: it is `skipped`."""
+
+
 def tells(
     conv: Conv,
     implementation: Callable[[Tensor], Implementation],
@@ -206,6 +210,9 @@ class Backend:
     prepare_block: Callable[[Sequence[GraphLayer]], Conv] | None = None
     """Returns the function to time for the layers of a block; None: `prepare` for its convolution,
     then PyTorch's batch norm and ReLU."""
+    quantized: bool = False
+    """Whether it computes another function, in int8. Its `error_bound` is infinite: the gate checks
+    the signal-to-noise ratio of its output, and reports never call it the fastest."""
     family: str = BASIC
     """One of `FAMILIES`, selected by `--backend FAMILY`."""
     by_default: bool = True

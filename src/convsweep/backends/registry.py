@@ -142,7 +142,8 @@ def _wrong_number(backend: Backend, problem: ConvProblem) -> str | None:
     counts = {"macs": backend.macs(problem), "min_bytes": backend.min_bytes(problem, 4)}
     for name, value in {**counts, "error_bound": backend.error_bound(problem)}.items():
         kind: type = Integral if name in counts else Real
-        if not (isinstance(value, kind) and 0 <= value < 2**63):
+        unbounded = backend.quantized and value == math.inf
+        if not (isinstance(value, kind) and (0 <= value < 2**63 or unbounded)):
             return f"its {name} of the problem is {reprlib.repr(value)}"
     return None
 
@@ -167,6 +168,8 @@ def skip_reason(
     directions = backend.directions or (DIRECTIONS if by_autograd else (FORWARD,))
     if direction not in directions:
         return f"computes {', '.join(directions)}, not {direction}"
+    if backend.quantized and block != CONV:
+        return "computes the convolution alone"
     try:
         reason = missing_package(backend) or backend.unsupported(problem)
         reason = reason or backend.dtype_unsupported(problem, dtype)

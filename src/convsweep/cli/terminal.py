@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import nan
+from math import inf, nan
 from time import monotonic
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -107,16 +107,19 @@ def gate_table(found: Sequence[tuple[Case, Outcome]]) -> Table:
     counts = Counter((case.backend, outcome.status) for case, outcome in found)
     statuses = list(dict.fromkeys(["ok", *(outcome.status for _, outcome in found)]))
     worst: dict[str, float] = {}
+    least: dict[str, float] = {}
     for case, outcome in found:
         if outcome.error_ratio is not None:
             worst[case.backend] = max(worst.get(case.backend, 0.0), outcome.error_ratio)
+        elif outcome.sqnr_db is not None:
+            least[case.backend] = min(least.get(case.backend, inf), outcome.sqnr_db)
     rows = [
         (name, *(str(counts[name, status]) for status in statuses),
-         formatting.digits(worst.get(name, nan)))
+         *(formatting.digits(one.get(name, nan)) for one in (worst, least)))
         for name in dict.fromkeys(case.backend for case, _ in found)
     ]  # fmt: skip
-    heads = ("backend", *statuses, "largest error ratio")
-    return Table(heads, rows, frozenset(heads[1:]))
+    heads = ("backend", *statuses, "largest error ratio", "least SQNR of int8, dB")
+    return Table(heads, rows, frozenset(heads[1:])).filled
 
 
 def overhead_table(overhead: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -12,6 +12,7 @@ from time import perf_counter
 import psutil
 from torch import Tensor
 
+from convsweep.analysis.sample_flags import QUANTIZED
 from convsweep.backends.base import Backend
 from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
@@ -195,6 +196,9 @@ def _prepare_and_check(
     )  # fmt: skip
     if result.status != "ok":
         return result
+    if backend.quantized:
+        flags = "|".join(filter(None, (result.sample_flags, QUANTIZED)))
+        result = replace(result, error_ratio=None, sample_flags=flags)
     if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
     first_call_s, gate_calls_s = timed.seconds[0], sum(timed.seconds)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from convsweep.backends.base import Backend
+from convsweep.backends.base import Backend, Unsupported
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.work import executed_macs, least_bytes, moved_bytes
-from convsweep.formatting import error_line
+from convsweep.formatting import error_line, one_line
 from convsweep.problems.case import Case
 from convsweep.problems.problem import format_size
 from convsweep.results.schema import COLUMNS, Row
@@ -51,6 +51,7 @@ class Outcome:
     instructions_per_call: float | None = None
     cache_misses_per_call: float | None = None
     energy_j_per_call: float | None = None
+    sqnr_db: float | None = None
     gate_calls_s: float = 0.0
     """Seconds of the backend's calls in the gate. Not a column."""
     trace_s: float = 0.0
@@ -92,9 +93,11 @@ def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
 
 
 def failure(error: BaseException) -> Outcome:
-    """Return the outcome of a case that raised: `out_of_memory` or `error`."""
+    """Return the outcome of a case that raised: `out_of_memory`, `error` or `skipped`."""
     import torch
 
+    if isinstance(error, Unsupported):
+        return Outcome("skipped", one_line(str(error)))
     text = error_line(error)
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in text for words in _OUT_OF_MEMORY

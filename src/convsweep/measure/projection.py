@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,6 +15,7 @@ from convsweep.measure.banded_convolution import pad_input
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Reference, compute_reference
+from convsweep.measure.signal_to_noise import decibels, is_noise
 from convsweep.problems.problem import ConvProblem, Size
 
 _VECTORS = 10  # for each block of channels
@@ -67,14 +68,20 @@ class Projection:
         values, sign = y.view(*self.problem.output_shape[:2], -1), -1.0 if negated else 1.0
         off = self.signs @ values.double() - (sign * self.sums + self.signs @ self.bias)
         right = sign * self.expected + self.bias
-        error = float((values[..., self.pixels] - right).abs_().max())
+        errors = (values[..., self.pixels] - right).abs_()
+        error, sqnr_db = float(errors.max()), decibels(_squares(right), _squares(errors))
         unit, largest = torch.finfo(y.dtype).eps * self.scale, float(right.abs_().max())
         is_right = float(off.abs_().max()) <= bound * unit and error <= bound * unit  # and finite
         if not (is_right and largest):
             return self.full.compare(y, bound, negated)
-        return Outcome(
-            "ok", None, error, error / unit, relative_err=error / largest, sample_flags=PROJECTED
-        )
+        found = Outcome("ok", None, error, error / unit, sqnr_db=sqnr_db)
+        if is_noise(found, bound):
+            return self.full.compare(y, bound, negated)
+        return replace(found, relative_err=error / largest, sample_flags=PROJECTED)
+
+
+def _squares(values: Tensor) -> float:
+    return float(values.square().sum())
 
 
 def is_cheap(problem: ConvProblem, dtype: str) -> bool:

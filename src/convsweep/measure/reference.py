@@ -14,6 +14,7 @@ from convsweep.backends.base import Backend, direct_bound
 from convsweep.measure.banded_convolution import convolve
 from convsweep.measure.inputs import Inputs, torch_dtype
 from convsweep.measure.outcome import Outcome
+from convsweep.measure.signal_to_noise import MIN_SQNR_DB, decibels, is_noise
 from convsweep.problems.problem import ConvProblem, Size
 
 _CHUNK = 2**15  # elements that are compared at once, so that they stay in a cache
@@ -48,22 +49,27 @@ class Reference:
         """Compare all values of an output for x, or for -x, in chunks."""
         scaled = negated and self.negated is None
         expected = self.negated if negated and self.negated is not None else self.y
-        error = 0.0
+        error = signal = noise = 0.0
         chunks = (torch.split(tensor.reshape(-1), _CHUNK) for tensor in (y, expected))
         for chunk, expected_chunk in zip(*chunks, strict=True):
             values = chunk.double()
             values = values.div_(self.factor) if scaled else values
-            off = float(values.sub(expected_chunk).abs_().max())
-            if not math.isfinite(off):
+            off = values.sub(expected_chunk).abs_()
+            if not math.isfinite(largest := float(off.max())):
                 return Outcome("mismatch", "returns values that are not finite")
-            error = max(error, off)
+            error = max(error, largest)
+            signal += float(expected_chunk.dot(expected_chunk))
+            noise += float(off.dot(off))
         unit = torch.finfo(y.dtype).eps * self.scale
         ratio = error / unit if unit else float(error > 0) * float("inf")
-        result = Outcome("ok", None, error, ratio)
+        result = Outcome("ok", None, error, ratio, sqnr_db=decibels(signal, noise))
         if self.largest:
             result = replace(result, relative_err=error / self.largest)
         if ratio > bound:
             reason = f"error ratio {ratio:.3g} is over its bound of {bound:.3g}"
+            return replace(result, status="mismatch", reason=reason)
+        if is_noise(result, bound):
+            reason = f"signal-to-noise ratio {result.sqnr_db:.3g} dB is below {MIN_SQNR_DB:g} dB"
             return replace(result, status="mismatch", reason=reason)
         return result
 

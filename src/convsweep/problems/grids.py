@@ -64,6 +64,14 @@ _FURTHER = (
 )
 _KINDS = ("kernel_size=1,3", "groups=depthwise", "groups=4", "dilation=2")
 _MAP = "in_channels=4,8,12,16,24,32,48,64,96,128 size=5,7,10,14,20,28,40,56,80"
+_INT8 = (
+    "in_channels=32 size=112 groups=depthwise", "in_channels=512 size=14 groups=depthwise",
+    "in_channels=32 size=112 out_channels=64 kernel_size=1",
+    "in_channels=512 size=14 kernel_size=1", "in_channels=64 size=56",
+    "in_channels=3 size=224 out_channels=64 kernel_size=7 stride=2",
+    "in_channels=256 size=14", "in_channels=512 size=7 out_channels=2048 kernel_size=1",
+    "in_channels=128 size=112 bias=1", "in_channels=512 size=14 bias=1",
+)  # fmt: skip
 _ENGINES = ("torch_prepacked", "onnxruntime", "openvino", "ncnn")
 _SEPARABLE_ENGINES = (
     "separable", "separable_numba", "separable_prepacked", "separable_onnxruntime",
@@ -132,6 +140,11 @@ GRIDS = {
         keeps=lambda problem: problem.is_depthwise,
         passes=5,
         backends=("torch_conv", "depthwise_numba", *_ENGINES),
+    ),
+    "int8": Grid(
+        "ten layers of MobileNetV1, ResNet-50 and VGG-16: engines in int8 beside float32",
+        _INT8,
+        backends=("torch_conv", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8"),
     ),
     "separable_blocks": Grid(
         "separable blocks of MobileNetV1: one fused kernel against two calls of the engines",

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
+from convsweep.analysis.quantized import mean_speedups, read_quantized
 from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
 from convsweep.analysis.separable.directions import ByDirection, by_direction
@@ -55,6 +56,7 @@ def summary_sentences(
         *wrong,
         *found,
         *_fastest(shown),
+        *quantized_sentence(run),
         *further,
         *_speedups(shown),
         *_without_a_time(run, ["timeout"]),
@@ -190,6 +192,18 @@ def _counts(words: Iterable[str]) -> str:
     parts = [f"{word} {number}" for word, number in counts[:_MOST_NAMES]]
     rest = sum(number for _, number in counts[_MOST_NAMES:])
     return ", ".join([*parts, *([f"others {rest}"] if rest else [])])
+
+
+def quantized_sentence(run: Run) -> list[str]:
+    """Return a sentence on error and mean speedups of int8 backends, if the run has one."""
+    if not (cases := read_quantized(run)):
+        return []
+    ratios = [case.sqnr_db for case in cases]
+    ends = " to ".join(dict.fromkeys(map(formatting.digits, (min(ratios), max(ratios)))))
+    means = mean_speedups(run, cases).items()
+    known = formatting.join([f"{name} {formatting.speedup(*mean)}" for name, mean in means])
+    found = f"; speedups over float32: {known}" if known else ""
+    return [f"int8 is another function (SQNR {ends} dB){found}."]
 
 
 def _fastest(run: Run) -> Iterable[str]:

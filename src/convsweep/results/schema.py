@@ -95,6 +95,7 @@ class Row:
     block: str = CONV  # What surrounds the convolution: one of `BLOCKS`
     padding_end: str | None = None  # Zeros behind the image, unless `padding` is also theirs
     output_padding: str | None = None  # Outputs added at the end of a transposed one; else empty
+    sqnr_db: float | None = None  # 10 log10(sum of reference^2 / sum of error^2); empty if exact
 
 
 def _require_consistent(frame: DataFrame) -> None:
@@ -136,6 +137,7 @@ MEASUREMENTS_TABLE = CsvTable(
     allowed={"status": STATUSES, "direction": DIRECTIONS, "block": BLOCKS},
     limits={
         **dict.fromkeys(("max_abs_err", "error_ratio", "relative_err"), (0, math.inf)),
+        "sqnr_db": (-math.inf, math.inf),
         **dict.fromkeys(("layer_count", "threads", "samples", "iterations"), (1, 2**31)),
     },
     check=_require_consistent,

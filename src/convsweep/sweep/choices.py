@@ -9,6 +9,7 @@ from convsweep.backends.base import BASIC, FAMILIES, Backend
 from convsweep.problems.case import BLOCKS, CONV
 from convsweep.problems.separable import is_replaceable, not_separable_reason
 from convsweep.problems.workloads import Layer
+from convsweep.results.schema import BASELINE
 from convsweep.system.devices import Device
 
 
@@ -68,6 +69,15 @@ def choose_blocks(
     first = layers[0].problem
     reason = f"{first.label} has no separable form: it {not_separable_reason(first)}"
     raise ValueError(f"--block {blocks[-1]!r} on separable backends alone: {reason}")
+
+
+def choose_baseline(word: str | None, names: Sequence[str], known: Mapping[str, Backend]) -> str:
+    """Return the backend of this name, by default `BASELINE`; none that is quantised."""
+    exact = [name for name in names if not known[name].quantized]
+    if not exact:
+        raise ValueError(f"--backend {names[0]} is compared with float32: add --backend {BASELINE}")
+    usual = BASELINE if BASELINE in exact else exact[0]
+    return choose_one("baseline", usual if word is None else word, exact)
 
 
 def check_threads(values: Sequence[int], cores: int) -> tuple[int, ...]:

@@ -27,13 +27,14 @@ from convsweep.problems.case import (
     cross,
 )
 from convsweep.problems.workloads import Layer
-from convsweep.results.schema import BASELINE, MARGIN
+from convsweep.results.schema import MARGIN
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.choices import (
     DeviceInfo,
     Hardware,
     check_threads,
     choose_backends,
+    choose_baseline,
     choose_blocks,
     choose_each,
     choose_one,
@@ -209,9 +210,6 @@ def read_request(
     )
     known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
-    baseline = BASELINE if BASELINE in names else names[0]
-    if options.baseline is not None:
-        baseline = choose_one("baseline", options.baseline, names)
     device_names = dict.fromkeys(options.devices or ("cpu",))
     cases = cross(
         layers,
@@ -248,7 +246,7 @@ def read_request(
         case_timeout_s=named("--case-timeout", seconds, options.case_timeout)
         or min(grid.case_timeout_s, max(_MIN_TIMEOUT_S, (budget_s or inf) / _CASES_IN_BUDGET)),
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
-        baseline=baseline,
+        baseline=choose_baseline(options.baseline, names, known),
         trace=options.trace,
         started_s=monotonic() if options.started_s is None else options.started_s,
         ceilings=ceiling_cases(cases, devices) if ceilings else (),

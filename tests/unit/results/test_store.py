@@ -32,7 +32,7 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     backend_macs, min_bytes, backend_bytes, backend_family, relative_err, node,
     implementation, reorders, kernel_s, reorder_s,
     cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
-    direction, block, padding_end, output_padding"""
+    direction, block, padding_end, output_padding, sqnr_db"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]

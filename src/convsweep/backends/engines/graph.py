@@ -1,8 +1,9 @@
-"""Graph of convolutions for an engine, and the pair of backends that every graph engine has."""
+"""Graph of convolutions for an engine, and the backends that graph engines have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from convsweep.backends.base import (
@@ -23,10 +24,12 @@ from convsweep.problems.separable import (
     separable_min_bytes,
 )
 
+_FEWEST_VALUES = 64  # in int8; the mean error of fewer depends on the draw
+
 
 def dense_and_separable(
     names: tuple[str, str],
-    convolution: Callable[[Sequence[GraphLayer]], Conv],
+    convolution: Callable[..., Conv],
     *,
     sources: tuple[str, str],
     unsupported: Callable[[ConvProblem], str | None] = supports_all,
@@ -38,11 +41,13 @@ def dense_and_separable(
     modules: tuple[str, ...] = (),
     extra: str | None = None,
     own_threads: bool = False,
-) -> tuple[Backend, Backend]:
+    int8_source: str = "",
+) -> tuple[Backend, ...]:
     """Return two backends of an engine on the CPU: dense, and separable in one graph.
 
     `convolution` makes one function of a graph's layers. `names` and `sources` are those of the
-    dense and of the separable backend. Other arguments are fields of `Backend`.
+    dense and of the separable backend; `int8_source` adds the dense one with `int8=True`. Other
+    arguments are fields of `Backend`.
     """
     dense = Backend(
         names[0],
@@ -78,4 +83,24 @@ def dense_and_separable(
         needs_factors=True,
         transposed=False,
     )
-    return dense, separable
+    int8 = replace(
+        dense,
+        name=f"{names[0]}_int8",
+        prepare=lambda problem, weights: convolution(
+            [GraphLayer(problem, weights.dense, weights.bias)], int8=True
+        ),
+        unsupported=lambda problem: unsupported(problem) or _too_few_values(problem),
+        error_bound=lambda problem: math.inf,
+        dtypes=("float32",),
+        dtype_unsupported=supports_every_dtype,
+        prepare_block=None,
+        source=int8_source,
+        transposed=False,
+        quantized=True,
+    )
+    return (dense, separable, int8) if int8_source else (dense, separable)
+
+
+def _too_few_values(problem: ConvProblem) -> str | None:
+    fewest = min(math.prod(problem.input_shape), math.prod(problem.output_shape))
+    return None if fewest >= _FEWEST_VALUES else f"needs {_FEWEST_VALUES} inputs and outputs"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,19 +18,26 @@ from torch import Tensor
 from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
 from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_contiguous
+from convsweep.backends.engines.int8 import INPUT_SCALE, output_scale, quantize
 
+_Operand: TypeAlias = tuple[Tensor, ...]
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
+_NO_OVERFLOW = "session.x64quantprecision"  # without VNNI, sums of two products may exceed 16 bits
+_ZERO = 128  # of unsigned activations
 _CONVERSIONS = ("Reorder", "Transpose")
 _FEWEST_CALLS, _MOST_CALLS, _PROFILED_S = 3, 30, 0.003
 
 
-def convolution(layers: Sequence[GraphLayer]) -> Conv:
-    """Make one session of the layers, with PyTorch's current thread count."""
+def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
+    """Make one session of the layers, with PyTorch's current thread count.
+
+    With `int8`, each layer quantises its input and its output, and returns float32.
+    """
     import numpy as np
 
-    threads = torch.get_num_threads()
-    session = _session(layers, threads)
+    make = partial(_session, layers, int8, torch.get_num_threads())
+    session = make()
     bindings, shape = PerThread(session.io_binding), layers[-1].problem.output_shape
 
     def conv(x: Tensor) -> Tensor:
@@ -41,11 +48,11 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
         session.run_with_iobinding(binding)
         return y
 
-    tells(conv, partial(_profiled, layers, threads))
+    tells(conv, partial(_profiled, make))
     return for_contiguous(conv, layers[0].problem.input_shape, torch.float32)
 
 
-def _session(layers: Sequence[GraphLayer], threads: int, profile: str = "") -> Any:
+def _session(layers: Sequence[GraphLayer], int8: bool, threads: int, profile: str = "") -> Any:
     """Return a session, which writes a profile at its end if that has a prefix."""
     import onnxruntime
 
@@ -54,17 +61,18 @@ def _session(layers: Sequence[GraphLayer], threads: int, profile: str = "") -> A
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(_NO_OVERFLOW, "1")
     options.enable_profiling = bool(profile)
     options.profile_file_prefix = profile
     return onnxruntime.InferenceSession(
-        _model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        _model(layers, int8).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
 
-def _profiled(layers: Sequence[GraphLayer], threads: int, x: Tensor) -> Implementation:
+def _profiled(make: Callable[[str], Any], x: Tensor) -> Implementation:
     """Profile calls in a session of their own; the first one, which allocates, does not count."""
     with TemporaryDirectory(dir=get_temp_dir()) as folder:
-        session = _session(layers, threads, f"{folder}/profile")
+        session = make(f"{folder}/profile")
         end = perf_counter() + _PROFILED_S
         for done in range(_MOST_CALLS):
             if done < _FEWEST_CALLS or perf_counter() < end:
@@ -82,7 +90,7 @@ def _profiled(layers: Sequence[GraphLayer], threads: int, x: Tensor) -> Implemen
     return Implementation(names, len(reorder_s), sum(kernel_s), sum(reorder_s))
 
 
-def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
+def _model(layers: Sequence[GraphLayer], int8: bool) -> Any:  # onnx is only partly typed
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []
@@ -96,19 +104,24 @@ def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
         ends = [f"x{len(nodes)}", *parts], [f"x{len(nodes) + 1}"]
         nodes.append(helper.make_node(operator, *ends, **attributes))
 
-    for problem, weight, bias, norm, relu, _ in layers:
-        extra = {"output_padding": problem.output_padding} if problem.transposed else {}
-        add(
-            "ConvTranspose" if problem.transposed else "Conv",
-            weight,
-            bias,
-            kernel_shape=problem.kernel_size,
-            strides=problem.stride,
-            pads=problem.padding + problem.padding_end,
-            dilations=problem.dilation,
-            group=problem.groups,
-            **extra,
-        )
+    for layer in layers:
+        problem, weight, bias, norm, relu, _ = layer
+        geometry: dict[str, Any] = {
+            "kernel_shape": problem.kernel_size,
+            "strides": problem.stride,
+            "pads": problem.padding + problem.padding_end,
+            "dilations": problem.dilation,
+            "group": problem.groups,
+        }
+        if int8:
+            of_x, of_w, of_y, int_bias = _quantized(layer)
+            add("QuantizeLinear", *of_x)
+            add("QLinearConv", *of_x, *of_w, *of_y, int_bias, **geometry)
+            add("DequantizeLinear", *of_y)
+        elif problem.transposed:
+            add("ConvTranspose", weight, bias, output_padding=problem.output_padding, **geometry)
+        else:
+            add("Conv", weight, bias, **geometry)
         if norm:
             add("BatchNormalization", *norm, epsilon=EPS)
         if relu:
@@ -122,3 +135,15 @@ def _model(layers: Sequence[GraphLayer]) -> Any:  # onnx is only partly typed
     graph = helper.make_graph(nodes, "convolution", [inputs], [outputs], constants)
     opsets = [helper.make_opsetid("", _OPSET)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+
+
+def _quantized(layer: GraphLayer) -> tuple[_Operand, _Operand, _Operand, Tensor | None]:
+    """Return scale and zero of the input, the weight with both, those of the output, the bias."""
+    weight, scale = quantize(layer.weight)
+    zero = torch.tensor(_ZERO, dtype=torch.uint8)
+    bias = layer.bias
+    if bias is not None:
+        bias = (bias / (INPUT_SCALE * scale)).round().to(torch.int32)
+    of_weight = (weight, scale, torch.zeros(len(weight), dtype=torch.int8))
+    of_output = (torch.tensor(output_scale(layer)), zero)
+    return (torch.tensor(INPUT_SCALE), zero), of_weight, of_output, bias

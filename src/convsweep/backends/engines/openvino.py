@@ -9,12 +9,14 @@ from importlib import import_module
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
+from convsweep.backends.base import Conv, GraphLayer, Implementation, Unsupported, tells
 from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_each_layout
+from convsweep.backends.engines.int8 import INPUT_SCALE, LEVELS, quantize
 from convsweep.backends.tensor_layout import is_channels_last
 from convsweep.problems.problem import ConvProblem
 
@@ -25,9 +27,15 @@ _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16
 _COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than sharing memory
 
 
-def convolution(layers: Sequence[GraphLayer]) -> Conv:
-    """Compile the layers as one model, with PyTorch's current thread count."""
-    make = partial(_compiled, layers)
+def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
+    """Compile the layers as one model, with PyTorch's current thread count.
+
+    With `int8`, each layer quantises its input and returns float32.
+
+    Raises:
+        Unsupported: the CPU plugin would compute an int8 model in another precision.
+    """
+    make = partial(_compiled, layers, int8)
     first, weight = layers[0].problem, layers[0].weight
     return for_each_layout(make, is_channels_last(weight), first.input_shape, weight.dtype)
 
@@ -53,7 +61,7 @@ def _openvino() -> Any:
             del sys.modules[telemetry]
 
 
-def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
+def _compiled(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> Conv:
     """Compile for one input layout, which is part of the model: OpenVINO then converts nothing."""
     openvino, dtype = _openvino(), layers[0].weight.dtype
     properties = {
@@ -61,7 +69,10 @@ def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
     }
-    model = openvino.compile_model(_model(layers, channels_last), "CPU", properties)
+    define = partial(_model, layers, int8, channels_last)
+    model = openvino.compile_model(define(), "CPU", properties)
+    if int8 and "_i8" not in (name := _executed(model).name).lower():
+        raise Unsupported(f"OpenVINO runs {name} on this CPU, not in int8")
     shape = _shape_in(layers[-1].problem.output_shape, channels_last)
     copied = prod(shape) < _COPIED_BELOW and dtype is torch.float32
     run = _infer_and_copy if copied else partial(_infer_into, dtype=dtype)
@@ -77,7 +88,7 @@ def _compiled(layers: Sequence[GraphLayer], channels_last: bool) -> Conv:
 
     def measured(x: Tensor) -> Implementation:
         counting = {**properties, "PERF_COUNT": True}
-        model = openvino.compile_model(_model(layers, channels_last), "CPU", counting)
+        model = openvino.compile_model(define(), "CPU", counting)
         request = model.create_infer_request()
         request.set_input_tensor(_shared((x.movedim(1, -1) if channels_last else x).detach()))
         for _ in range(_MEASURED_CALLS):
@@ -131,7 +142,7 @@ def _shared(tensor: Tensor) -> Any:
     return openvino.Tensor(bits, list(bits.shape), openvino.Type.bf16)
 
 
-def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
+def _model(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> Any:
     openvino, rank = _openvino(), layers[0].problem.rank
     opset13 = openvino.opset13
     first_shape = _shape_in(layers[0].problem.input_shape, channels_last)
@@ -140,22 +151,32 @@ def _model(layers: Sequence[GraphLayer], channels_last: bool) -> Any:
     if channels_last:
         node = opset13.transpose(node, [0, rank + 1, *range(1, rank + 1)])
     for layer in layers:
-        node = _node(layer, node)
+        node = _node(layer, int8, node)
     if channels_last:
         node = opset13.transpose(node, [0, *range(2, rank + 2), 1])
     return openvino.Model([node], [parameter])
 
 
-def _node(layer: GraphLayer, node: Any) -> Any:
+def _node(layer: GraphLayer, int8: bool, node: Any) -> Any:
     opset13 = _openvino().opset13
     problem, weight, bias, norm, relu, _ = layer
 
     def constant(tensor: Tensor) -> Any:
         return opset13.convert(tensor.float().contiguous().numpy(), _PRECISIONS[weight.dtype])
 
-    kernels = weight.contiguous()
-    if problem.groups > 1:
-        kernels = kernels.view(problem.groups, -1, *weight.shape[1:])
+    def grouped(values: Tensor) -> Tensor:
+        groups = [] if problem.groups == 1 else [problem.groups]
+        return values.contiguous().view(*groups, -1, *values.shape[1:])
+
+    if int8:
+        low, high = (np.float32(n * INPUT_SCALE) for n in (-LEVELS - 1, LEVELS))
+        node = opset13.fake_quantize(node, low, high, low, high, 2 * LEVELS + 2)
+        values, scale = quantize(weight)
+        kernels = opset13.convert(opset13.constant(grouped(values).numpy()), "f32")
+        scale = scale.view(-1, *[1] * (weight.dim() - 1))
+        kernels = opset13.multiply(kernels, grouped(scale).numpy())
+    else:
+        kernels = constant(grouped(weight))
     geometry = {
         "strides": problem.stride,
         "pads_begin": problem.padding,
@@ -167,7 +188,7 @@ def _node(layer: GraphLayer, node: Any) -> Any:
         kind += "_backprop_data"
         geometry["output_padding"] = problem.output_padding
     lists = {name: list(values) for name, values in geometry.items()}
-    node = getattr(opset13, kind)(node, constant(kernels), **lists)
+    node = getattr(opset13, kind)(node, kernels, **lists)
     if bias is not None:
         node = opset13.add(node, constant(bias.view(1, -1, *[1] * problem.rank)))
     if norm:

@@ -25,4 +25,5 @@ BACKENDS = dense_and_separable(
     extra="onnxruntime",
     transposed=True,
     own_threads=True,
+    int8_source="ONNX Runtime, operator QLinearConv of its CPU execution provider",
 )

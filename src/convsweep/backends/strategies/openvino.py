@@ -13,4 +13,5 @@ BACKENDS = dense_and_separable(
     extra="openvino",
     transposed=True,
     own_threads=True,
+    int8_source="OpenVINO, CPU plugin, FakeQuantize and weights in int8",
 )

@@ -49,6 +49,8 @@ def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
         return "needs a weight that factors, which a model's weight does not"
     if backend.computes_in:
         return f"computes in {backend.computes_in}"
+    if backend.quantized:
+        return "computes another function, in int8"
     if backend.own_threads and backend.name not in asked:
         return "brings threads of its own beside torch's, and was not named"
     if backend.name != BASELINE and asked and not {backend.name, backend.family, "all"} & {*asked}:
