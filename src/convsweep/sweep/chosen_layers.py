@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from convsweep.problems.axes import parse_axis, span
 from convsweep.problems.grids import GRIDS, Grid
@@ -17,47 +17,40 @@ DEFAULT_GRID = "quick"
 
 
 def choose_layers(
+    chosen: Mapping[str, Any],
     model: tuple[str, Sequence[Layer]] | None,
-    *,
     layer: str | None,
-    grid: str | None,
-    workload_names: Sequence[str],
-    problems: Path | None,
-    labels: Sequence[str],
-    axes: Sequence[str],
     batch_sizes: Sequence[int],
 ) -> tuple[str, Sequence[Layer], Grid]:
-    """Return a name, the layers, and the grid with their passes, time limit and settings."""
-    chosen = {
-        "--grid": grid,
-        "--workload": workload_names,
-        "--problem": labels,
-        "--problems": problems,
-        "--axis": axes,
-    }
+    """Return a name, the layers, and the grid with their passes, time limit and settings.
+
+    `chosen` are the options that name problems. Raises `ValueError` if one is wrong, or two given.
+    """
     given = [option for option, value in chosen.items() if value or value == ""]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; choose one")
     plain = Grid("", (), separable_parts=True)
     if model:
         name, layers = model
-    elif workload_names:
-        names = choose_each("workload", workload_names, workloads())
+    elif chosen["--workload"]:
+        names = choose_each("workload", chosen["--workload"], workloads())
         name, layers = "+".join(names), [x for name in names for x in workloads()[name]]
-    elif problems:
+    elif problems := chosen["--problems"]:
         found = read_problems(problems)
         name, layers = problems.stem, list(dict.fromkeys(found.layers))
         dtype, direction = found.dtype or plain.dtypes[0], found.direction or plain.directions[0]
         plain = replace(plain, dtypes=(dtype,), directions=(direction,))
-    elif labels:
+    elif labels := chosen["--problem"]:
         name, layers = "problem", [Layer(ConvProblem.parse(label)) for label in labels]
-    elif axes:
+    elif axes := chosen["--axis"]:
         name, layers = "axes", [Layer(one) for one in span([parse_axis(text) for text in axes])]
     else:
+        grid = chosen["--grid"]
         name = choose_one("grid", DEFAULT_GRID if grid is None else grid, GRIDS)
         layers, plain = GRIDS[name].layers(), GRIDS[name]
     layers = layers if layer is None else _named(layers, layer)
-    return name, _at_batch_sizes(layers, batch_sizes, axes) if batch_sizes else layers, plain
+    layers = _at_batch_sizes(layers, batch_sizes, chosen["--axis"]) if batch_sizes else layers
+    return name, layers, plain
 
 
 def _named(layers: Sequence[Layer], name: str) -> list[Layer]:

@@ -198,16 +198,14 @@ def read_request(
         model: name and layers of a model, instead of the problems in `options`.
         hardware: by default this machine.
     """
-    name, layers, grid = choose_layers(
-        model,
-        layer=options.layer,
-        grid=options.grid,
-        workload_names=options.workloads,
-        problems=options.problems,
-        labels=options.labels,
-        axes=options.axes,
-        batch_sizes=options.batch_sizes,
-    )
+    chosen = {
+        "--grid": options.grid,
+        "--workload": options.workloads,
+        "--problem": options.labels,
+        "--problems": options.problems,
+        "--axis": options.axes,
+    }
+    name, layers, grid = choose_layers(chosen, model, options.layer, options.batch_sizes)
     known, hardware = list_backends(), hardware or Hardware(usable_cores(), find_device)
     names = choose_backends(options.backends or grid.backends or (), known)
     device_names = dict.fromkeys(options.devices or ("cpu",))
