@@ -133,12 +133,11 @@ def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:
 
 @dataclass
 class _TimedCall:
-    """One call in the forward pass, with one sample per pass, also of its backward pass."""
+    """One call in the forward pass, or its backward pass, with one sample per pass."""
 
     kind: str
     problem: ConvProblem | None
     samples: list[float] = field(default_factory=list)
-    backward: list[float] = field(default_factory=list)
 
 
 class _CallTimer(TorchFunctionMode):
@@ -192,13 +191,13 @@ class _CallTimer(TorchFunctionMode):
         if self._is_first and kind == CONVOLUTION and "transpose" not in name:
             with suppress(ValueError):  # no `ConvProblem` describes it
                 problem = convolution_problem(*args, **kwargs)
-        call = self._record(kind, seconds, problem)
+        self._record(kind, seconds, problem)
         if isinstance(result, Tensor) and result.grad_fn is not None:
-            call.backward.append(0.0)
-            self._time_backward(result.grad_fn, call.backward)
+            backward = self._record(BACKWARD + kind, 0.0, problem)
+            self._time_backward(result.grad_fn, backward)
         return result
 
-    def _record(self, kind: str, seconds: float, problem: ConvProblem | None = None) -> _TimedCall:
+    def _record(self, kind: str, seconds: float, problem: ConvProblem | None = None) -> list[float]:
         """Add a sample to the next call, or the next call itself in the first pass."""
         if self._is_first:
             self._calls.append(_TimedCall(kind, problem))
@@ -207,7 +206,7 @@ class _CallTimer(TorchFunctionMode):
             raise ValueError(_OTHER_CALLS)
         call.samples.append(seconds)
         self._next += 1
-        return call
+        return call.samples
 
     def _time_backward(self, node: Node | None, samples: list[float]) -> None:
         """Add the time of a node, and of those before it without hooks, to the last sample."""
@@ -239,11 +238,9 @@ class _CallTimer(TorchFunctionMode):
     def parts(self, passes: NDArray[np.intp]) -> list[TimedModule]:
         """Return the averages of the given passes per kind or problem, in order of first calls."""
         found: dict[tuple[str, ConvProblem | None], list[float]] = {}
-        idle_s = float(np.median(self._idle))
+        idle_s = np.median(self._idle)
         for call in self._calls:
-            ways = ((call.kind, call.samples, idle_s), (BACKWARD + call.kind, call.backward, 0.0))
-            for kind, samples, more_s in ways:
-                if samples:
-                    own = np.maximum(np.array(samples)[passes] - more_s, _TICK_S)
-                    found.setdefault((kind, call.problem), []).append(float(own.mean()))
+            samples = np.array(call.samples)[passes]
+            own_s = float(np.maximum(samples - idle_s, _TICK_S).mean())
+            found.setdefault((call.kind, call.problem), []).append(own_s)
         return [TimedModule(*key, len(times), sum(times)) for key, times in found.items()]
