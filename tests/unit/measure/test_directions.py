@@ -44,6 +44,15 @@ ODD = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors are so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def runnable(problem: ConvProblem, dtype: str, direction: str) -> Iterator[tuple[Backend, str]]:
     for backend in BY_AUTOGRAD:
         kind = "separable" if backend.needs_factors and is_replaceable(problem) else "dense"

@@ -1,6 +1,6 @@
 """The gate of gradients: every kind of wrong gradient fails, in each direction and in each pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,6 +18,15 @@ from tests.support.wrong_gradients import WRONG, WRONG_BIAS, Twist, backend_of, 
 
 PROBLEM = ConvProblem(8, 8, (9, 9), 3, batch_size=2, padding=1, groups=2, bias=True)
 Gate = Callable[..., ValidatedCase | Outcome]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors are so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
