@@ -44,11 +44,8 @@ def sentences(
 def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
     """Return the tables of the page by title; empty ones are left out."""
     heads = ("part", "what it runs", "result", "cases or last line", "seconds", "limit")
-    parts = [
-        (one.part.name, one.part.about, one.status, one.detail, f"{one.seconds:.1f}",
-         f"{one.limit_s:.0f}")
-        for one in results
-    ]  # fmt: skip
+    parts = [(one.part.name, one.part.about, one.status, one.detail, f"{one.seconds:.1f}",
+              f"{one.limit_s:.0f}") for one in results]  # fmt: skip
     runs = pd.concat([cases(one.folder).assign(part=one.part.name) for one in results])
     wrong = runs[~runs["status"].isin(("ok", "skipped", "timeout"))]
     left = runs[runs["status"].isin(("skipped", "timeout"))].groupby(["part", "status", "backend"])
@@ -64,7 +61,9 @@ def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
         "Cases without a time": _of(reasons, [*reasons.columns]),
         "Smoke": _of(smoke.fillna("left out").reset_index(), ["direction", "dtype", *smoke]),
         "Implementations": _of(named, [*shape, "implementation"]),
-        "Commands": Table(("part", "command"), [(r.part.name, _short(r.command)) for r in results]),
+        "Commands": Table(
+            ("part", "python"), [(r.part.name, shlex.join(r.command[1:])[:400]) for r in results]
+        ),
     }
     return {title: table for title, table in found.items() if table.rows}
 
@@ -76,12 +75,6 @@ def _counts(statuses: pd.Series[str]) -> str:
 def _of(frame: pd.DataFrame, columns: list[str]) -> Table:
     rows = frame[columns].astype(str).head(_MOST_ROWS)
     return Table(tuple(columns), [*rows.itertuples(index=False, name=None)])
-
-
-def _short(command: Sequence[str]) -> str:
-    """Return a command, without its middle if it is long."""
-    text = shlex.join(["python", *command[1:]])
-    return text if len(text) < 400 else f"{text[:250]} ... {text[-100:]}"
 
 
 def write_page(results: Sequence[Result], out: Path, lines: Sequence[str]) -> Path:

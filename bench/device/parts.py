@@ -21,6 +21,7 @@ from bench.harness.timing_tools import ROOT
 from convsweep.analysis.summary import SUMMARY_COLUMNS
 from convsweep.problems.case import BLOCKS, DIRECTIONS, DTYPES
 from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import CONVBENCH
 from convsweep.results.schema import CASE, STATUSES
 from convsweep.results.store import SUMMARY, RunFolder
 
@@ -79,11 +80,13 @@ def drawn_problems(count: int = PROBLEMS) -> list[ConvProblem]:
 
 
 def _sweep(device: str, *words: str) -> Callable[[Path, float], list[str]]:
-    def command(folder: Path, limit_s: float) -> list[str]:
-        budget = ("--budget", f"{_RUN_SHARE * limit_s:.0f}s", "--out", str(folder / RUN))
-        return [*_CONVSWEEP, "run", "--device", device, *words, *budget]
-
-    return command
+    run = [*_CONVSWEEP, "run", "--device", device, *words, "--budget"]
+    return lambda folder, limit_s: [
+        *run,
+        f"{_RUN_SHARE * limit_s:.0f}s",
+        "--out",
+        str(folder / RUN),
+    ]
 
 
 def _each(option: str, values: Sequence[str]) -> list[str]:
@@ -99,12 +102,8 @@ def acceptance_parts(device: str) -> list[Part]:
              *_each("--backend", ("torch_conv", "im2col"))]  # fmt: skip
     kinds = ("in_channels=16,64", "size=14", "kernel_size=1,3", "groups=1,depthwise")
     both = _each("--direction", ("forward", "training"))
-    gate = ["--backend", "torch_conv"]
-    gate += (
-        _each("--problem", [problem.label for problem in drawn_problems()])
-        if device in _SLOW
-        else ["--workload", "convbench_sample"]
-    )
+    drawn = _each("--problem", [problem.label for problem in drawn_problems()])
+    gate = drawn if device in _SLOW else ["--workload", CONVBENCH]
     every = [*_each("--direction", DIRECTIONS), *_each("--dtype", DTYPES),
              *_each("--block", BLOCKS), "--no-trace"]  # fmt: skip
     return [
@@ -122,7 +121,8 @@ def acceptance_parts(device: str) -> list[Part]:
              lambda folder, _: [*_CONVSWEEP, "report", str(folder.parent / "depthwise" / RUN),
                                 "--out", str(folder / "pages")]),
         Part("gate", f"{PROBLEMS} problems against float64", 40,
-             lambda *_: [*_CONVSWEEP, "check", "--device", device, *gate]),
+             lambda *_: [*_CONVSWEEP, "check", "--device", device, "--backend", "torch_conv",
+                         *gate]),
     ]  # fmt: skip
 
 
@@ -141,13 +141,9 @@ def _run(part: Part, folder: Path, limit_s: float) -> Result:
     command, started = part.command(folder, limit_s), time.monotonic()
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        )  # fmt: skip
         try:
             code: int | None = process.wait(limit_s)
         except subprocess.TimeoutExpired:
