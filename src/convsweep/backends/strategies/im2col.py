@@ -8,6 +8,7 @@ from math import prod
 
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.backends.steps import bias_step, pad_step, step
+from convsweep.problems.case import ITEMSIZE
 from convsweep.problems.problem import ConvProblem
 
 
@@ -65,11 +66,19 @@ def _transposed(problem: ConvProblem, weights: Weights) -> Conv:
     return lambda x: with_bias(added(multiplied(x.reshape(pixels_shape))))
 
 
+def dtype_unsupported(problem: ConvProblem, dtype: str) -> str | None:
+    """Return why a transposed problem is skipped: its windows would add up in 16 bits."""
+    if problem.transposed and ITEMSIZE[dtype] < 4:
+        return "computes transposed convolutions in float32, float64"
+    return None
+
+
 BACKEND = Backend(
     name="im2col",
     prepare=prepare,
     float32_sums=True,
     own_padding_end=True,
     transposed=True,
+    dtype_unsupported=dtype_unsupported,
     source="Chellapilla, Puri & Simard 2006, High Performance Convolutional Neural Networks",
 )
