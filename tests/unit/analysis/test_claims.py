@@ -270,8 +270,8 @@ def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
     problems = dict.fromkeys(each for problem in drawn for each in related(problem))
     for find, parts in (
         (pairs.bias_pairs, {"bias"}),
-        (pairs.padding_pairs, {"padding"}),
-        (pairs.kernel_pairs, {"kernel_size", "padding"}),
+        (pairs.padding_pairs, {"padding", "padding_end"}),
+        (pairs.kernel_pairs, {"kernel_size", "padding", "padding_end"}),
         (pairs.channel_scaling_pairs, {"in_channels", "out_channels"}),
         (pairs.equal_mac_pairs, {"in_channels", "out_channels", "input_size"}),
     ):

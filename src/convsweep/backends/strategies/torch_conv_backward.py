@@ -20,7 +20,8 @@ def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradien
 
     operator, of_input = torch.ops.aten.convolution_backward, direction == BACKWARD_INPUT
     mask = (of_input, not of_input, not of_input and problem.bias)
-    geometry = (problem.stride, problem.padding, problem.dilation, False, (0,) * problem.rank)
+    transposed, extra = problem.transposed, problem.output_padding
+    geometry = (problem.stride, problem.padding, problem.dilation, transposed, extra)
     bias_sizes = (problem.out_channels,) if problem.bias else None
 
     def backward(x: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
@@ -40,5 +41,6 @@ BACKEND = Backend(
     source="torch.ops.aten.convolution_backward",
     version=f"torch {version('torch')}",
     direct=False,
+    transposed=True,
     by_default=False,
 )
