@@ -17,6 +17,15 @@ from convsweep.results.networks import BACKWARD, CONVOLUTION
 SHAPE = (2, 3, 8, 8)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads on a loaded machine wait for each other in every small call."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 class Small(nn.Module):
     """A shortcut, batch norm, and a parameter that two convolutions share."""
 
@@ -65,10 +74,8 @@ def test_a_backward_part_is_the_sum_of_its_nodes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(network_timing, "perf_counter", lambda: float(next(ticks)))
     found = times_of(monkeypatch, Small())
     backward = {p.kind: p for p in found.parts if p.problem is None and BACKWARD in p.kind}
-    assert backward[BACKWARD + "batch norm"].total_s == pytest.approx(1)  # one node: one tick
-    assert backward[BACKWARD + "loss"].total_s == pytest.approx(
-        2
-    )  # logarithm of the softmax, and choice
+    for kind, nodes in (("batch norm", 1), ("loss", 2)):  # softmax, and choice of the label
+        assert backward[BACKWARD + kind].total_s == pytest.approx(nodes, abs=0.1)
 
 
 def test_a_training_step_changes_weights_and_batch_statistics(
