@@ -178,3 +178,14 @@ def test_a_setting_is_compared_with_the_first_one_of_its_direction(read: Read) -
                   if (one.value, one.backend, one.others) == of_baseline]  # fmt: skip
     assert training.first == "forward"
     assert training.speedup.value == pytest.approx(1 / 3, rel=0.01)
+
+
+def test_tables_have_the_problems_with_the_most_macs(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directions, "MOST_PROBLEMS", 2)
+    run = read(directed.rows(PROBLEMS, passes=2))
+    [*layers, mean] = directions.section(run, found_in(run)).tables[0][1].rows
+    assert [row[0] for row in layers] == ["C128 14x14", "C128 28x28"]
+    assert mean[0] == "mean"
+    assert numbers(mean[-1])[0] == pytest.approx(SPEEDUPS["training"], rel=0.03)
