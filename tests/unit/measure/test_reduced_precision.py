@@ -134,7 +134,7 @@ def test_half_precision_within_float32_is_caught(dtype: str) -> None:
     assert checked(TORCH, prepare, problem, make_inputs(problem))[0].status == "mismatch"
 
 
-@given(problem=conv_problems(), data=st.data())
+@given(problem=conv_problems(max_stride=1), data=st.data())  # not as in pytorch#169688
 @settings(deadline=None, max_examples=40)
 def test_torchs_methods_are_within_their_bounds(problem: ConvProblem, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(HALVES))
