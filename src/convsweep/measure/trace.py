@@ -82,7 +82,8 @@ def trace(
 def record(call: Callable[[], object], calls: int, device: Device) -> list[TracedCall]:
     """Return the work of several calls, after as many or six others; or of a single call.
 
-    The first calls under a profiler take up to twice as long.
+    The first calls under a profiler take up to twice as long. Gradients of an accelerator are
+    computed in this thread, so that their operators belong to the call.
 
     Raises:
         RuntimeError: another profiler is running.
@@ -93,7 +94,8 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     discarded = min(calls, _MOST_CALLS) if calls > 1 else 0
     mkldnn: Any = torch.backends.mkldnn  # its classes have no types
     level = mkldnn.VERBOSE_ON if mkldnn.is_available() else mkldnn.VERBOSE_OFF
-    with captured_output() as lines, mkldnn.verbose(level), profiler:
+    one_thread: Any = torch.autograd.set_multithreading_enabled(False)
+    with captured_output() as lines, mkldnn.verbose(level), profiler, one_thread:
         for _ in range(calls + discarded):
             os.write(1, f"\n{_CALL}\n".encode())
             with record_function(_CALL):

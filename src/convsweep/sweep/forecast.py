@@ -12,7 +12,7 @@ from convsweep.backends.roofline_probes import PROBE_PASSES
 from convsweep.measure.outcome import Outcome, skipped_outcome
 from convsweep.measure.sampling import make_plan, min_calls
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import Case
+from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import Size
 from convsweep.results.schema import ROOFLINE
 
@@ -41,8 +41,13 @@ def nominal_call_s(case: Case, backend: Backend) -> float:
 
 def references_s(cases: Iterable[Case]) -> float:
     """Return the approximate seconds of the references, each computed once per sweep."""
-    problems = {case.data: case.problem.macs for case in cases}
-    return sum(problems.values()) / _REFERENCE_MACS_PER_S
+    return sum({case.data: _reference_s(case) for case in cases}.values())
+
+
+def _reference_s(case: Case) -> float:
+    """Return the approximate seconds of a reference: three products if it has gradients."""
+    products = 1 if case.direction == FORWARD else 3
+    return products * case.problem.macs / _REFERENCE_MACS_PER_S
 
 
 def first_s(cases: Collection[Case], backends: Mapping[str, Backend]) -> dict[Case, float]:
@@ -53,7 +58,7 @@ def first_s(cases: Collection[Case], backends: Mapping[str, Backend]) -> dict[Ca
     groups = Counter(case.group for case in cases)
     return {
         case: _FIRST_S
-        + case.problem.macs / _REFERENCE_MACS_PER_S / groups[case.group]
+        + _reference_s(case) / groups[case.group]
         + first_compile_s(backends[case.backend])
         for case in cases
     }
