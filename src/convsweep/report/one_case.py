@@ -16,7 +16,7 @@ from convsweep.analysis.settings import SETTING_SPEEDUP
 from convsweep.analysis.summary import SPEEDUP, SUMMARY_COLUMNS, TIME, interval_of
 from convsweep.problems.workloads import workloads
 from convsweep.report.table import Table
-from convsweep.results.schema import CASE_KEYS, ROOFLINE
+from convsweep.results.schema import CASE, CASE_KEYS, ROOFLINE
 
 _NAMES = ("label", "problem", "backend", "workload", "layer", "role", "device", "dtype",
           "memory_format", "threads", "cache", "direction", "block")  # fmt: skip
@@ -42,7 +42,8 @@ _FORMATS: dict[str, Callable[[float], str]] = {
 def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
     """Return the cases that contain every word, and of them those with most as whole values.
 
-    A number alone is a row of summary.csv, from 1. Raises `ValueError` if no case is found.
+    Requested cases come before parts of separable layers and rooflines. A number alone is a row of
+    summary.csv, from 1. Raises `ValueError` if no case is found.
     """
     cases = label_cases(summary.assign(row=range(1, len(summary) + 1)))
     if len(words) == 1 and words[0].isdecimal():
@@ -54,6 +55,8 @@ def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
         whole = [len({*own, *own[0].split()}.intersection(asked)) for own in values]
         most = max((n for n, fit in zip(whole, fits, strict=True) if fit), default=0)
         found = cases[[fit and n == most for n, fit in zip(whole, fits, strict=True)]]
+        requested = found[found["role"] == CASE]
+        found = found if requested.empty else requested
     if found.empty:
         raise ValueError(f"no case fits {' '.join(words)!r}; summary.csv has {len(cases)} rows")
     return found
