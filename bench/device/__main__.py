@@ -39,13 +39,13 @@ def main(device: str | None, out: Path, seconds: float) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     results = []
-    for result in run_parts(acceptance_parts(name), out.resolve(), seconds - _PAGE_S):
+    for result in run_parts(acceptance_parts(name), out, seconds - _PAGE_S):
         results.append(result)
         click.echo(f"{result.status:8}{result.seconds:6.1f} s  {result.part.name}: {result.detail}")
     used = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     lines = sentences(results, name, description, time.monotonic() - started)
     lines.append(f"Size: {formatting.size_in_bytes(used)}.")
-    click.echo("\n".join([*lines, f"Page: {write_page(results, out.resolve(), lines)}"]))
+    click.echo("\n".join([*lines, f"Page: {write_page(results, out, lines)}"]))
     raise SystemExit(used > LARGEST_BYTES or any(one.status == FAILED for one in results))
 
 

@@ -95,7 +95,7 @@ def _each(option: str, values: Sequence[str]) -> list[str]:
 
 def acceptance_parts(device: str) -> list[Part]:
     """Return the parts for a device, in the order in which they run."""
-    tests = [str(p) for p in sorted((ROOT / "tests").rglob("test_*.py"))
+    tests = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests").rglob("test_*.py"))
              if "mark.device" in p.read_text(encoding="utf-8")]  # fmt: skip
     once = ["--passes", "1", "--no-ceilings", "--case-timeout", "5s"]
     small = [*_each("--axis", ("in_channels=8", "size=6", "kernel_size=3")), *once,
@@ -122,7 +122,7 @@ def acceptance_parts(device: str) -> list[Part]:
                                 "--out", str(folder / "pages")]),
         Part("gate", f"{PROBLEMS} problems against float64", 40,
              lambda *_: [*_CONVSWEEP, "check", "--device", device, "--backend", "torch_conv",
-                         *gate]),
+                         "--case-timeout", "20s", *gate]),
     ]  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _run(part: Part, folder: Path, limit_s: float) -> Result:
     command, started = part.command(folder, limit_s), time.monotonic()
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -161,6 +161,9 @@ def judge(folder: Path, code: int | None) -> tuple[str, str]:
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     detail = next((line for line in reversed(lines) if line.strip()), "")
     skips_alone = "skipped" in detail and "passed" not in detail
+    for number, line in enumerate(lines):
+        if line.startswith("backend "):  # the table of `convsweep check`
+            detail = "; ".join(" ".join(line.split()) for line in lines[number:-1])
     if (folder / RUN / SUMMARY).is_file():
         counts = Counter(cases(folder)["status"])
         left = RunFolder(folder / RUN).request.cases - counts.total()
