@@ -35,7 +35,7 @@ class TimeNetwork:
     direction: str = FORWARD
     """`forward`, or `training` for whole training steps."""
     round_s: float = 0.3
-    """Seconds for the whole network, and the same for its parts; at least three rounds."""
+    """Seconds for the whole network, and the same for its parts; at least two rounds."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from convsweep.system.devices import Device, find_device
 
 _SEED = 1
 _LEARNING_RATE = 1e-4  # hundreds of steps on one batch must not change the numbers' size
-_MIN_ROUNDS, _MAX_ROUNDS = 3, 200
+_MIN_ROUNDS, _MAX_ROUNDS = 2, 200
 _TICK_S = 1e-9  # resolution of the host's clock: the least time of a call
 _T = TypeVar("_T")
 
