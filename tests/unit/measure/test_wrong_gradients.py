@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +10,27 @@ from torch import Tensor
 
 from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends.base import Conv
+from convsweep.measure.checks import check, recheck
+from convsweep.measure.directions import (
+    DirectedConv,
+    compute_gradients,
+    gradient_bounds,
+    outputs_of,
+)
 from convsweep.measure.gate import ValidatedCase, setup_group, validate
+from convsweep.measure.inputs import make_inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, DIRECTIONS, TRAINING, Case
 from convsweep.problems.workloads import Layer
-from tests.support.wrong_gradients import WRONG, WRONG_BIAS, Twist, backend_of, right
+from tests.support.wrong_gradients import (
+    WRONG,
+    WRONG_BIAS,
+    Gradients,
+    Twist,
+    backend_of,
+    right,
+)
 
 PROBLEM = ConvProblem(8, 8, (9, 9), 3, batch_size=2, padding=1, groups=2, bias=True)
 Gate = Callable[..., ValidatedCase | Outcome]
@@ -79,6 +95,28 @@ def test_right_gradients_pass_with_their_error(direction: str, gate: Gate) -> No
     assert isinstance(found, ValidatedCase)
     assert found.outcome.error_ratio is not None
     assert found.outcome.error_ratio < 4
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS[1:])
+def test_a_gradient_that_is_wrong_after_the_gate_is_found_after_timing(direction: str) -> None:
+    kept: list[list[Tensor]] = []
+
+    def stale_from_the_fourth_call(*of: Any) -> Gradients:
+        kept.append(right(*of))
+        return [one.clone() for one in kept[-1 if len(kept) < 4 else 0]]
+
+    inputs, backend = make_inputs(PROBLEM, gradient=True), backend_of(stale_from_the_fourth_call)
+    references = compute_gradients(PROBLEM, inputs)
+    names = outputs_of(direction, PROBLEM, factored=False)
+    own = {name: references[name] for name in names}
+    bounds = gradient_bounds(backend, PROBLEM, torch.float32, own)
+    conv = DirectedConv(backend, PROBLEM, inputs, direction)
+    assert check(conv, PROBLEM, inputs, own, bounds, start=conv.start).reason is None
+    found = recheck(
+        lambda: conv(inputs.x), PROBLEM, inputs, own, bounds, 2, {}, conv.start
+    )  # fmt: skip
+    assert found is not None
+    assert found.startswith("after timing: grad_")
 
 
 def without_graph(problem: ConvProblem, weights: Weights) -> Conv:
