@@ -38,7 +38,7 @@ def show(run_dir: Path, words: tuple[str, ...]) -> int:
     only this case has: its label, problem, backend, layer or settings, or pieces of them.
     """
     from convsweep.analysis.summary import summarize
-    from convsweep.report.one_case import case_table, command, find_cases, matches
+    from convsweep.report.one_case import case_table, command, find_cases
     from convsweep.results.store import RunFolder
 
     with output.one_line_errors():
@@ -47,7 +47,8 @@ def show(run_dir: Path, words: tuple[str, ...]) -> int:
         summary = summarize(folder.measurements, request.baseline, request.margin)
         found = find_cases(summary, words)
         if len(found) > 1:
-            output.print_table(matches(found), rest="add words to CASE")
+            shown = found[["row", "label", "backend", "role", "setting"]].head(output.MAX_ROWS)
+            output.print_text(shown.to_string(index=False))
             raise ValueError(f"{' '.join(words)!r} fits {len(found)} cases; add a word")
     [row] = found.to_dict("records")
     output.print_table(case_table(row, folder.measurements))

@@ -23,12 +23,8 @@ _NAMES = ("label", "problem", "backend", "workload", "layer", "role", "device", 
 _OPTIONS = ("backend", "device", "dtype", "memory_format", "threads", "cache", "direction",
             "block", "weight_kind")  # fmt: skip
 """Columns that are options of `convsweep run`."""
-_INTERVALS: dict[str, tuple[tuple[str, str, str], Callable[..., str]]] = {
-    columns[0]: (columns, form)
-    for columns, form in (
-        (TIME, formatting.time), (SPEEDUP, formatting.speedup),
-        (SETTING_SPEEDUP, formatting.speedup),
-    )
+_INTERVALS: dict[tuple[str, str, str], Callable[..., str]] = {
+    TIME: formatting.time, SPEEDUP: formatting.speedup, SETTING_SPEEDUP: formatting.speedup
 }  # fmt: skip
 _FORMATS: dict[str, Callable[[float], str]] = {
     "_s": formatting.seconds, "_bytes": formatting.size_in_bytes, "_macs": formatting.operations,
@@ -62,32 +58,22 @@ def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
     return found
 
 
-def matches(cases: DataFrame) -> Table:
-    """Return the row, label, backend and settings of several cases."""
-    heads = ("row", "label", "backend", "role", "setting")
-    rows = cases[[*heads]].astype("string").itertuples(index=False, name=None)
-    return Table(heads, [*rows], frozenset(("row",)))
-
-
 def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
     """Return one line per value of a case of the summary that is not empty."""
-    hidden = {name for columns, _ in _INTERVALS.values() for name in columns[1:]}
-    shown = [("row", str(row["row"]))]
-    for name in SUMMARY_COLUMNS:
-        value = row[name]
-        if name in hidden or pd.isna(value) or value == "":
-            continue
-        if name in _INTERVALS:
-            columns, form = _INTERVALS[name]
-            text = form(*interval_of(row, columns))
-        else:
-            forms = [form for end, form in _FORMATS.items() if name.endswith(end)]
-            text = forms[-1](float(value)) if forms else str(value)
-        shown.append((name, text))
+    known = {name: row[name] for name in SUMMARY_COLUMNS if not pd.isna(row[name])}
+    texts = {"row": str(row["row"])} | {name: str(value) for name, value in known.items()}
+    for name, value in known.items():
+        for end, form in _FORMATS.items():
+            if name.endswith(end):
+                texts[name] = form(float(value))
+    for columns, show in _INTERVALS.items():
+        if columns[0] in known:
+            texts[columns[0]] = show(*interval_of(row, columns))
+            texts = {name: text for name, text in texts.items() if name not in columns[1:]}
     own = measurements.merge(pd.DataFrame([row])[CASE_KEYS].astype(measurements[CASE_KEYS].dtypes))
     medians = own["median_s"].dropna().astype(float)
-    shown += [("each_pass_s", ", ".join(map(formatting.seconds, medians)))] * len(medians[:1])
-    return Table(("column", "value"), shown)
+    texts["each_pass_s"] = ", ".join(map(formatting.seconds, medians))
+    return Table(("column", "value"), [item for item in texts.items() if item[1]])
 
 
 def command(row: Mapping[Any, Any], environment: Mapping[str, Any]) -> str:
