@@ -160,7 +160,7 @@ def _padding(
     if padding not in _WORDS["padding"]:
         return parse_size(padding), None
     if value["transposed"] == "1":
-        raise ValueError(f"transposed=1 needs --axis padding=N, since {padding} is not defined")
+        raise ValueError(f"transposed=1 needs --axis padding=N: it has no padding={padding}")
     if len({*map(len, (size, kernel_size, stride, dilation))}) > 1:
         return (0,), None  # the problem's constructor names the size of another rank
     if padding == "same":
