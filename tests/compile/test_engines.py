@@ -35,6 +35,8 @@ ENGINES = [
 ]
 LAYER = ConvProblem(6, 10, (9, 7), 3, padding=1, bias=True)
 BATCH = ConvProblem(6, 10, (9, 7), 3, batch_size=3, padding=1, bias=True)
+UNEVEN = ConvProblem(6, 10, (9, 7), (2, 3), padding=(0, 1), padding_end=(1, 2), bias=True)
+TRANSPOSED = ConvProblem(6, 10, (5, 4), 3, stride=2, output_padding=1, transposed=True)
 
 every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 
@@ -64,6 +66,17 @@ def test_one_preparation_serves_every_layout(engine: Backend) -> None:
     assert not neither.is_contiguous()
     for y in (conv(rows), conv(neither)):
         assert torch.allclose(y, planes, atol=1e-5)
+
+
+@every_engine
+def test_both_kinds_of_problems_are_right_or_skipped(engine: Backend) -> None:
+    for problem in (UNEVEN, TRANSPOSED):
+        if engine.unsupported(problem) is None:
+            inputs = make_inputs(problem, weight_kind=weight_kind(engine))
+            conv, bound = engine.prepare(problem, inputs.weights), engine.error_bound(problem)
+            reference = compute_reference(problem, inputs)
+            assert check(conv, problem, inputs, reference, bound).reason is None
+    assert engine.unsupported(UNEVEN) is None
 
 
 @every_engine

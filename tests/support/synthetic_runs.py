@@ -116,7 +116,11 @@ def _row(problem: ConvProblem, backend: str, pass_index: int, device: str) -> Ro
         dilation=format_size(problem.dilation),
         groups=problem.groups,
         bias=problem.bias,
-        weight_kind="dense" if problem.is_pointwise or problem.groups > 1 else "separable",
+        padding_end=None
+        if problem.padding_end == problem.padding
+        else format_size(problem.padding_end),
+        output_padding=format_size(problem.output_padding) if problem.transposed else None,
+        weight_kind="separable" if is_replaceable(problem) else "dense",
         backend=backend,
         device=device,
         device_name={"cpu": "AMD EPYC 7B13"}.get(device),
