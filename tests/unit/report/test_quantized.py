@@ -15,6 +15,7 @@ from convsweep.report.sections import quantized
 from convsweep.report.summary_text import MOST_WORDS, quantized_sentence
 from convsweep.results.schema import Row
 from convsweep.results.store import load
+from convsweep.sweep.request import Options, read_request
 from tests.support import synthetic_runs as made
 
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))
@@ -86,6 +87,15 @@ def test_an_int8_mismatch_is_a_failure_as_others(tmp_path: Path) -> None:
 
 
 TIMES = ("min_s", "p05_s", "median_s", "p95_s")
+
+
+def test_a_request_of_int8_alone_or_against_int8_is_refused() -> None:
+    both = Options(grid="smoke", backends=[INT8[0], "im2col"])
+    assert read_request(both).baseline == "im2col"
+    for refused in (replace(both, backends=INT8), replace(both, baseline=INT8[0])):
+        with pytest.raises(ValueError, match=INT8[0]) as raised:
+            read_request(refused)
+        assert str(raised.value).isprintable()
 
 
 def test_without_the_engine_in_float32_there_is_no_speedup(tmp_path: Path) -> None:
