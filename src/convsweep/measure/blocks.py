@@ -1,9 +1,9 @@
 """Inputs and references of blocks: outputs and gradients in float64, with bounds of their errors.
 
 Each intermediate result carries a bound of its error, in units of eps (running error analysis,
-Higham 2002, section 3.3). An operation passes on the errors of what it reads, times magnitudes, and
-adds one unit per number that it sums, as the scale of a convolution alone does. A backend whose
-sums err by `bound` units errs by at most `bound` times all of that, to first order.
+Higham 2002, section 3.3). A sum adds the magnitudes of all its terms, as the scale of a convolution
+alone does. Errors of its terms are independent, so their squares add up (Higham & Mary 2020). A
+backend whose sums err by `bound` units errs by at most `bound` times all of that, to first order.
 
 ReLU passes errors on unchanged. Its derivative is 0 or 1, and unknown where the input is within its
 error of zero. So the output's gradient is zero there. The inner ReLU of a separable block has a
@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -52,8 +53,13 @@ class _Bounded(NamedTuple):
 
     @property
     def rounded(self) -> Tensor:
-        """Bounds of the errors of what multiplies or sums the values."""
+        """Bounds of the errors of what multiplies the values."""
         return self.error + self.value.abs()
+
+    def summed(self, over: tuple[int, ...], *, keep: bool = False) -> _Bounded:
+        """Return the sums over some dimensions."""
+        error = self.error.square().sum(over, keep).sqrt() + self.value.abs().sum(over, keep)
+        return _Bounded(self.value.sum(over, keep), error)
 
 
 class _Pass(NamedTuple):
@@ -130,7 +136,10 @@ def _exact(x: Tensor) -> _Bounded:
 def _convolved(layer: GraphLayer, x: _Bounded) -> _Bounded:
     """Return the convolution without its bias."""
     problem, weight = layer.problem, layer.weight.double()
-    return _Bounded(convolve(problem, x.value, weight), convolve(problem, x.rounded, weight.abs()))
+    error = convolve(problem, x.value.abs(), weight.abs())
+    if x.error.dim():
+        error += convolve(problem, x.error.square(), weight.square()).sqrt()
+    return _Bounded(convolve(problem, x.value, weight), error)
 
 
 def _forward(layers: Sequence[GraphLayer], x: Tensor, products: _Bounded, sign: int) -> list[_Pass]:
@@ -159,8 +168,10 @@ def _normalized(layer: GraphLayer, x: _Bounded, z: _Bounded) -> _Pass:
     normal = (z.value - mean) * inverse
     relative, error = torch.ones_like(inverse), z.rounded + mean.abs()
     if layer.training:
-        relative = relative + (normal.abs() * z.error).mean(over, True) * inverse
-        error = z.rounded + z.rounded.mean(over, True)
+        count = z.value.numel() / z.value.shape[1]
+        spread = (normal * z.error).square().sum(over, True).sqrt() / count
+        relative = relative + spread * inverse
+        error = z.rounded + z.summed(over, keep=True).error / count
     of_normal = _Bounded(normal, error * inverse + normal.abs() * relative)
     u = _Bounded(gamma * normal + beta, gamma.abs() * of_normal.rounded + beta.abs())
     return _Pass(layer, x, of_normal, _Bounded(inverse, relative), u)
@@ -188,29 +199,30 @@ def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[s
             g.value * normal.value,
             g.rounded * normal.value.abs() + g.value.abs() * normal.error,
         )
-        found[f"grad_gamma{suffix}"] = _summed(product, over)
-        found[f"grad_beta{suffix}"] = _summed(g, over)
-        share = product.value.mean(over, True)
-        inner = g.value - g.value.mean(over, True) - normal.value * share
-        error = g.rounded + g.rounded.mean(over, True) + normal.rounded * share.abs()
-        error = error + normal.value.abs() * product.rounded.mean(over, True)
+        found[f"grad_gamma{suffix}"] = product.summed(over)
+        found[f"grad_beta{suffix}"] = g.summed(over)
+        count = g.value.numel() / g.value.shape[1]
+        mean, share = (
+            _Bounded(*(part / count for part in one.summed(over, keep=True)))
+            for one in (g, product)
+        )
+        inner = g.value - mean.value - normal.value * share.value
+        error = g.rounded + mean.error + normal.rounded * share.value.abs()
+        error = error + normal.value.abs() * share.error
         scale = gamma * inverse
         gz = _Bounded(inner * scale, (error + inner.abs() * (relative + 1)) * scale.abs())
         if layer.bias is not None:
-            found[GRAD_BIAS] = _summed(gz, over)
-        x, magnitude = one.x, weight.abs()
-        values = convolution_gradients(problem, x.value, weight, gz.value)
-        errors = convolution_gradients(problem, x.value.abs(), magnitude, gz.rounded)
+            found[GRAD_BIAS] = gz.summed(over)
+        x, gradients = one.x, partial(convolution_gradients, problem)
+        values = gradients(x.value, weight, gz.value)
+        sizes = gradients(x.value.abs(), weight.abs(), gz.value.abs())
+        squares = gradients(x.value.square(), weight.square(), gz.error.square())
         if x.error.dim():
-            passed = convolution_gradients(problem, x.error, magnitude, gz.value.abs())
-            errors[GRAD_WEIGHT] += passed[GRAD_WEIGHT]
-        g = _Bounded(values[GRAD_INPUT], errors[GRAD_INPUT])
-        found[f"grad_{name}"] = _Bounded(values[GRAD_WEIGHT], errors[GRAD_WEIGHT])
+            of_x = gradients(x.error.square(), weight.square(), gz.value.square())
+            squares[GRAD_WEIGHT] += of_x[GRAD_WEIGHT]
+        bounded = {n: _Bounded(values[n], sizes[n] + squares[n].sqrt()) for n in values}
+        g, found[f"grad_{name}"] = bounded[GRAD_INPUT], bounded[GRAD_WEIGHT]
     return found | {GRAD_INPUT: g}
-
-
-def _summed(numbers: _Bounded, over: tuple[int, ...]) -> _Bounded:
-    return _Bounded(numbers.value.sum(over), numbers.rounded.sum(over))
 
 
 def _with_gap(layer: GraphLayer, products: _Bounded) -> BatchNorm:

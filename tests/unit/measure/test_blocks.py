@@ -206,3 +206,23 @@ def test_what_no_block_can_do_is_skipped_with_the_reason(
 def test_a_backend_of_one_step_from_factors_takes_no_batch_norm() -> None:
     fused = replace(SEPARABLE, prepare_block=None)
     assert block_unsupported(fused, PROBLEM, CONV_BN_ACT, "forward", "float32")
+
+
+@pytest.mark.parametrize("backend", [STANDARD, SEPARABLE], ids=lambda b: b.name)
+@pytest.mark.parametrize("direction", ["backward_input", "backward_weight", "training"])
+def test_gradients_a_thousandth_too_large_are_a_mismatch(
+    monkeypatch: pytest.MonkeyPatch, direction: str, backend: Backend
+) -> None:
+    def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
+        conv = layer_by_layer(torch_conv.prepare, layers)
+
+        def scaled(x: torch.Tensor) -> torch.Tensor:
+            y = conv(x)
+            return y + 1e-3 * (y - y.detach())
+
+        return scaled
+
+    liar = replace(backend, prepare_block=prepare_block)
+    outcome = found(monkeypatch, liar, case(direction, CONV_BN_ACT))
+    assert isinstance(outcome, Outcome)
+    assert outcome.status == "mismatch"
