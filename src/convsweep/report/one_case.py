@@ -27,10 +27,8 @@ _INTERVALS: dict[tuple[str, str, str], Callable[..., str]] = {
     TIME: formatting.time, SPEEDUP: formatting.speedup, SETTING_SPEEDUP: formatting.speedup
 }  # fmt: skip
 _FORMATS: dict[str, Callable[[float], str]] = {
-    "_s": formatting.seconds, "_bytes": formatting.size_in_bytes, "_macs": formatting.operations,
-    "macs": formatting.operations, "_fraction": formatting.percent, "_err": formatting.error,
-    "_ratio": formatting.digits, "reorders": formatting.digits, "_per_s": formatting.operations,
-    "_per_call": formatting.digits,
+    "_s": formatting.seconds, "_bytes": formatting.size_in_bytes, "macs": formatting.operations,
+    "_fraction": formatting.percent, "_err": formatting.error, "_per_s": formatting.operations,
 }  # fmt: skip
 """Format of a number by the end of its column's name; the last one that fits."""
 
@@ -61,7 +59,10 @@ def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
 def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
     """Return one line per value of a case of the summary that is not empty."""
     known = {name: row[name] for name in SUMMARY_COLUMNS if not pd.isna(row[name])}
-    texts = {"row": str(row["row"])} | {name: str(value) for name, value in known.items()}
+    texts = {"row": str(row["row"])} | {
+        name: formatting.digits(value) if isinstance(value, float) else str(value)
+        for name, value in known.items()
+    }
     for name, value in known.items():
         for end, form in _FORMATS.items():
             if name.endswith(end):
