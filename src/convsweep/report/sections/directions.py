@@ -19,8 +19,8 @@ from convsweep.report.table import Table
 TITLE = "Separable layers by direction"
 MOST_TABLES, MOST_PROBLEMS = 8, 24
 _NOTE = (
-    "training is forward and both gradients in one call; each direction has the MAC ratio of "
-    "forward. Means are of all problems that every direction timed; summary.csv has all cases."
+    "Training is forward and both gradients in one call. Each direction has its MAC ratio. "
+    "Means are of the problems that every direction timed."
 )
 
 
