@@ -48,8 +48,10 @@ def tables(results: Sequence[Result], out: Path) -> dict[str, Table]:
               f"{one.limit_s:.0f}") for one in results]  # fmt: skip
     runs = pd.concat([cases(one.folder).assign(part=one.part.name) for one in results])
     wrong = runs[~runs["status"].isin(("ok", "skipped", "timeout"))]
-    left = runs[runs["status"].isin(("skipped", "timeout"))].groupby(["part", "status", "backend"])
-    reasons = left["reason"].agg(cases="size", reason="first").reset_index()
+    left = runs[runs["status"].isin(("skipped", "timeout"))]
+    kinds = left["reason"].where(left["status"] == "skipped", "")  # reasons of timeouts have times
+    grouped = left.groupby(["part", "status", "backend", kinds.rename("kind")])["reason"]
+    reasons = grouped.agg(cases="size", reason="first").reset_index().drop(columns="kind")
     smoke = runs[runs["part"] == "smoke"].pivot_table(
         "status", ["direction", "dtype"], "block", aggfunc=_counts
     )
