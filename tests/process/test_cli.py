@@ -28,7 +28,9 @@ class Result(NamedTuple):
 Command = Callable[..., Result]
 
 TEXTBOOK = {
-    name for name, backend in convsweep.list_backends().items() if backend.family == "basic"
+    name
+    for name, backend in convsweep.list_backends().items()
+    if backend.family == "basic" and not backend.computes_in
 }
 SMOKE_CASES = len(GRIDS["smoke"].layers()) * len(TEXTBOOK)
 

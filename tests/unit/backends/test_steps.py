@@ -15,7 +15,11 @@ from convsweep.backends.registry import skip_reason
 from convsweep.backends.steps import REST, StepName, Stopwatch, bias_step, pad_step, step
 from convsweep.measure.inputs import make_inputs
 
-TEXTBOOK = [b for b in convsweep.list_backends().values() if b.family in ("basic", "algorithms")]
+TEXTBOOK = [
+    b
+    for b in convsweep.list_backends().values()
+    if b.family in ("basic", "algorithms") and not b.computes_in
+]
 PROBLEMS = [
     ConvProblem(4, 6, (9, 10), 3, padding=1, batch_size=2, bias=True),
     ConvProblem(4, 6, (9, 10), 3, padding=(2, 0), stride=2, groups=2),

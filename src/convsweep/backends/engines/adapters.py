@@ -31,7 +31,7 @@ class PerThread(threading.local):
         self.own = make()
 
 
-def for_contiguous(conv: Conv, shape: Sequence[int], dtype: torch.dtype) -> Conv:
+def for_contiguous(conv: Conv, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Conv:
     """Wrap a function of contiguous tensors so that it takes every layout.
 
     Inputs and outputs are converted within the call: contiguous input gives contiguous output,
@@ -59,7 +59,10 @@ def for_contiguous(conv: Conv, shape: Sequence[int], dtype: torch.dtype) -> Conv
 
 
 def for_each_layout(
-    make: Callable[[bool], Conv], channels_last: bool, shape: Sequence[int], dtype: torch.dtype
+    make: Callable[[bool], Conv],
+    channels_last: bool,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
 ) -> Conv:
     """Return a function that calls `make(channels_last)` once per layout of its inputs.
 

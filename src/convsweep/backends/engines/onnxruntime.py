@@ -49,7 +49,7 @@ def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
         return y
 
     tells(conv, partial(_profiled, make))
-    return for_contiguous(conv, layers[0].problem.input_shape, torch.float32)
+    return for_contiguous(conv, layers[0].problem.input_shape)
 
 
 def _session(layers: Sequence[GraphLayer], int8: bool, threads: int, profile: str = "") -> Any:

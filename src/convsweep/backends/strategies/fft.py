@@ -33,9 +33,14 @@ def frequencies(problem: ConvProblem) -> int:
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem has one tap only, depends on no input, or has too large a spectrum."""
+    """Return why a problem has one tap only, reads mostly padding, or has too large a spectrum.
+
+    Rounding errors are those of all taps and pixels, also of taps that read padding only.
+    """
     if problem.is_pointwise:
         return "needs a kernel above 1"
+    if any(span > size for span, size in zip(problem.span, problem.input_size, strict=True)):
+        return "needs an image that is not smaller than its kernel"
     kept = prod(problem.weight_shape) + problem.bias * problem.out_channels
     if problem.min_bytes(1) == kept + prod(problem.output_shape):
         return "needs an output that depends on the input: rounding errors are not zeros"
