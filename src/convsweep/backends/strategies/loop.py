@@ -56,11 +56,11 @@ def trans_conv_multi_in_out(
     """Spread channels (C_in, H, W) by kernels (C_in, C_out, K_h, K_w); stack sums over C_in."""
     import torch
 
-    def one_output(kernels: Tensor) -> Tensor:  # (C_in, K_h, K_w)
-        channels = zip(x, kernels, strict=True)
-        return torch.stack([trans_conv(x_c, k_c, stride, dilation) for x_c, k_c in channels]).sum(0)
-
-    return torch.stack([one_output(k_o) for k_o in k.transpose(0, 1)])
+    spread = [
+        torch.stack([trans_conv(x_c, k_co, stride, dilation) for k_co in k_c])
+        for x_c, k_c in zip(x, k, strict=True)
+    ]
+    return torch.stack(spread).sum(0)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
