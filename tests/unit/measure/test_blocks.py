@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import batch_norm
 
 from convsweep.backends import blocks
-from convsweep.backends.base import Backend, Conv, GraphLayer
+from convsweep.backends.base import Backend, Conv, GraphLayer, Implementation, Weights, tells
 from convsweep.backends.blocks import block_unsupported, layer_by_layer
 from convsweep.backends.registry import list_backends
 from convsweep.backends.strategies import torch_conv
@@ -226,3 +226,14 @@ def test_gradients_a_thousandth_too_large_are_a_mismatch(
     outcome = found(monkeypatch, liar, case(direction, CONV_BN_ACT))
     assert isinstance(outcome, Outcome)
     assert outcome.status == "mismatch"
+
+
+def test_a_block_of_several_steps_names_each_of_them() -> None:
+    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+        return tells(torch_conv.prepare(problem, weights), lambda x: Implementation("own", 2))
+
+    inputs = problem_data.compute(case("forward", CONV_BN_ACT), fast_check=False).inputs
+    layers = blocks.block_layers(PROBLEM, inputs.weights, factored=True, training=False)
+    told = layer_by_layer(prepare, layers).implementation(inputs.x)  # type: ignore[attr-defined]
+    assert told.name == "own + batch_norm + relu + own + batch_norm + relu"
+    assert told.reorders == 4
