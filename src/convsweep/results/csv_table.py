@@ -140,8 +140,10 @@ class CsvTable(Generic[RowT]):
             raise ValueError(f"{str(run_dir)!r} is not a run: it has no {self.file_name}")
         return self._read(path, self.later)[0]
 
-    def load_completed(self, run_dir: str | os.PathLike[str]) -> Completed:
+    def load_completed(self, run_dir: str | os.PathLike[str], *, older: bool = False) -> Completed:
         """Return the rows that a resumed run keeps; none if there is no file or no whole header.
+
+        An `older` file, which lacks later columns, can be read but not resumed.
 
         Raises:
             ValueError: as `load`.
@@ -153,7 +155,7 @@ class CsvTable(Generic[RowT]):
                 found = file.read(len(header))
         if found != header and header.startswith(found):
             return Completed(self._frame([self._parse([], {})]), 0)
-        rows, ends = self._read(path)
+        rows, ends = self._read(path, self.later if older else 0)
         count = self.complete_rows(rows)
         return Completed(rows[:count], ends[count])
 

@@ -204,4 +204,4 @@ class RunFolder:
     @cached_property
     def networks(self) -> DataFrame:
         """Complete rows of networks.csv, one column per field of `NetworkRow`; often none."""
-        return NETWORKS_TABLE.load_completed(self.path).rows
+        return NETWORKS_TABLE.load_completed(self.path, older=True).rows

@@ -14,6 +14,7 @@ from convsweep.problems.case import Case, cross
 from convsweep.problems.workloads import Layer, workloads
 from convsweep.results.checksummed_csv import encode_row
 from convsweep.results.networks import NETWORKS_TABLE, WHOLE, NetworkRow
+from convsweep.results.store import RunFolder
 from convsweep.sweep.network_runs import NetworkRunner, networks_of, rows_of, time_once
 from convsweep.sweep.request import Options, Request, read_request
 
@@ -131,8 +132,10 @@ def test_an_older_file_has_forward_passes_of_one_image(tmp_path: Path) -> None:
     cells = [line.split(",")[:-3] for line in path.read_text().splitlines()]
     header = ",".join([*cells[0], "checksum"])
     path.write_bytes(header.encode() + b"\n" + b"".join(map(encode_row, cells[1:])))
-    rows = NETWORKS_TABLE.rows_of(NETWORKS_TABLE.load(tmp_path))
+    rows = NETWORKS_TABLE.rows_of(RunFolder(tmp_path).networks)
     assert {(row.batch_size, row.direction) for row in rows} == {(1, "forward")}
+    with pytest.raises(ValueError, match="batch_size"):  # rows of another width cannot follow
+        NETWORKS_TABLE.load_completed(tmp_path)
 
 
 def resnet(batch_size: int) -> list[Case]:
