@@ -30,10 +30,11 @@ class QuantizedCase(NamedTuple):
 
 
 def read_quantized(run: Run) -> list[QuantizedCase]:
-    """Return the timed int8 cases of a run, in its order."""
+    """Return the timed int8 cases of a run by backend, each in the order of the run."""
     found = []
-    columns = ["setting", "label", "backend", "sqnr_db", "relative_err"]
-    for setting, label, backend, db, error in run.quantized.reindex(columns=columns).to_numpy():
+    columns = ["backend", "setting", "label", "sqnr_db", "relative_err"]
+    cases = run.quantized.reindex(columns=columns).sort_values("backend", kind="stable")
+    for backend, setting, label, db, error in cases.to_numpy():
         names = (run.baseline, backend.removesuffix(INT8_SUFFIX), backend)
         keys = pd.MultiIndex.from_tuples([(setting, label, name) for name in names])
         logs = np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64"))
