@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from convsweep.problems.case import BLOCKS, CONV, DIRECTIONS, FORWARD
 from convsweep.results.csv_table import CsvTable, columns_of
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ class Row:
     instructions_per_call: float | None = None  # Instructions in user mode
     cache_misses_per_call: float | None = None  # Misses of the last cache in user mode
     energy_j_per_call: float | None = None  # Joules of all processor packages, by RAPL
-    direction: str = FORWARD  # What is computed: one of `DIRECTIONS`
-    block: str = CONV  # What surrounds the convolution: one of `BLOCKS`
+    direction: str = "forward"  # Or `backward_input`, `backward_weight`, `training`
+    block: str = "conv"  # Or `conv_bn_act`, `conv_bn_act_folded`: with batch norm and ReLU
     padding_end: str | None = None  # Zeros behind the image, unless `padding` is also theirs
     output_padding: str | None = None  # Outputs added at the end of a transposed one; else empty
     sqnr_db: float | None = None  # 10 log10(sum of reference^2 / sum of error^2); empty if exact
@@ -134,7 +133,7 @@ MEASUREMENTS_TABLE = CsvTable(
     kind="a measurements file",
     version=SCHEMA_VERSION,
     largest_file=134_217_728,
-    allowed={"status": STATUSES, "direction": DIRECTIONS, "block": BLOCKS},
+    allowed={"status": STATUSES},
     limits={
         **dict.fromkeys(("max_abs_err", "error_ratio", "relative_err"), (0, math.inf)),
         "sqnr_db": (-math.inf, math.inf),
