@@ -1,15 +1,16 @@
 """Files that hand inputs and reference on to later passes."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from convsweep.measure import problem_data
+from convsweep.measure.directions import outputs_of
 from convsweep.measure.projection import Projection
 from convsweep.measure.reference import Reference
-from convsweep.problems.case import Case
+from convsweep.problems.case import TRAINING, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.system.forkserver import FOLDER
@@ -55,6 +56,27 @@ def test_data_are_read_as_they_were_computed(
             else:
                 assert one == other
     assert torch.equal(computed.inputs.x, read.inputs.x)
+
+
+@pytest.mark.parametrize("weight_kind", ["dense", "separable"])
+def test_references_of_gradients_are_read_as_they_were_computed(
+    folder: Path, weight_kind: str
+) -> None:
+    computed = problem_data.compute(replace(case("float32", weight_kind), direction=TRAINING), True)
+    file = problem_data.save(computed)
+    assert file is not None
+    read = problem_data.load(file, LAYER.problem)
+    assert computed.inputs.grad is not None
+    assert read.inputs.grad is not None
+    assert torch.equal(computed.inputs.grad, read.inputs.grad)
+    assert isinstance(computed.reference, dict)
+    assert isinstance(read.reference, dict)
+    factored = weight_kind == "separable"
+    assert {*outputs_of(TRAINING, LAYER.problem, factored)} <= {*read.reference}
+    for name, old in computed.reference.items():
+        new = read.reference[name]
+        assert torch.equal(old.y, new.y)
+        assert (old.scale, old.factor) == (new.scale, new.factor)
 
 
 def test_without_a_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
