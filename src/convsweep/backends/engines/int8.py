@@ -1,4 +1,4 @@
-"""Symmetric int8: weights per output channel, activations per tensor.
+"""Symmetric int8: weights per output channel, activations per tensor, from and to float32.
 
 `prepare` never sees the input, so the scales of activations follow from the distribution of
 convsweep's inputs, normal with unit variance. A deployment takes them from a calibration set; the

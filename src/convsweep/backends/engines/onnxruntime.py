@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,6 @@ from convsweep.backends.blocks import EPS
 from convsweep.backends.engines.adapters import PerThread, for_contiguous
 from convsweep.backends.engines.int8 import INPUT_SCALE, output_scale, quantize
 
-_Operand: TypeAlias = tuple[Tensor, ...]
 _OPSET, _IR_VERSION = 17, 10
 _ERRORS_ONLY = 3
 _NO_OVERFLOW = "session.x64quantprecision"  # without VNNI, sums of two products may exceed 16 bits
@@ -30,10 +29,7 @@ _FEWEST_CALLS, _MOST_CALLS, _PROFILED_S = 3, 30, 0.003
 
 
 def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
-    """Make one session of the layers, with PyTorch's current thread count.
-
-    With `int8`, each layer quantises its input and its output, and returns float32.
-    """
+    """Make one session of the layers, with PyTorch's current thread count."""
     import numpy as np
 
     make = partial(_session, layers, int8, torch.get_num_threads())
@@ -114,10 +110,10 @@ def _model(layers: Sequence[GraphLayer], int8: bool) -> Any:  # onnx is only par
             "group": problem.groups,
         }
         if int8:
-            of_x, of_w, of_y, int_bias = _quantized(layer)
-            add("QuantizeLinear", *of_x)
-            add("QLinearConv", *of_x, *of_w, *of_y, int_bias, **geometry)
-            add("DequantizeLinear", *of_y)
+            operands = _int8_operands(layer)
+            add("QuantizeLinear", *operands[:2])
+            add("QLinearConv", *operands, **geometry)
+            add("DequantizeLinear", *operands[5:7])
         elif problem.transposed:
             add("ConvTranspose", weight, bias, output_padding=problem.output_padding, **geometry)
         else:
@@ -137,13 +133,10 @@ def _model(layers: Sequence[GraphLayer], int8: bool) -> Any:  # onnx is only par
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
 
 
-def _quantized(layer: GraphLayer) -> tuple[_Operand, _Operand, _Operand, Tensor | None]:
-    """Return scale and zero of the input, the weight with both, those of the output, the bias."""
+def _int8_operands(layer: GraphLayer) -> list[Tensor | None]:
+    """Return the operands of `QLinearConv`: scale, zero, weight, 2 of it, 2 of the output, bias."""
     weight, scale = quantize(layer.weight)
-    zero = torch.tensor(_ZERO, dtype=torch.uint8)
-    bias = layer.bias
-    if bias is not None:
-        bias = (bias / (INPUT_SCALE * scale)).round().to(torch.int32)
-    of_weight = (weight, scale, torch.zeros(len(weight), dtype=torch.int8))
-    of_output = (torch.tensor(output_scale(layer)), zero)
-    return (torch.tensor(INPUT_SCALE), zero), of_weight, of_output, bias
+    zero, zeros = torch.tensor(_ZERO, dtype=torch.uint8), torch.zeros(len(weight)).char()
+    bias = None if layer.bias is None else (layer.bias / (INPUT_SCALE * scale)).round().int()
+    of_output = torch.tensor(output_scale(layer))
+    return [torch.tensor(INPUT_SCALE), zero, weight, scale, zeros, of_output, zero, bias]

@@ -30,10 +30,8 @@ _COPIED_BELOW = 2**16  # elements; copying a smaller output is faster than shari
 def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
     """Compile the layers as one model, with PyTorch's current thread count.
 
-    With `int8`, each layer quantises its input and returns float32.
-
     Raises:
-        Unsupported: the CPU plugin would compute an int8 model in another precision.
+        Unsupported: the CPU plugin would not compute in `int8`.
     """
     make = partial(_compiled, layers, int8)
     first, weight = layers[0].problem, layers[0].weight
