@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from convsweep.backends.base import (
@@ -75,16 +76,13 @@ def _padding_first(problem: ConvProblem, conv: Conv) -> Conv:
     """Return a function that adds the excess zeros and calls `conv`."""
     padded = pad_step([(p - min(p, e), e - min(p, e)) for p, e in problem.margins])
 
-    def implementation(name: str) -> Callable[[Tensor], Implementation]:
-        def found(x: Tensor) -> Implementation:
-            own: Implementation = getattr(conv, name)(padded(x))
-            return own if own.reorders is None else replace(own, reorders=own.reorders + 1)
-
-        return found
-
     def whole(x: Tensor) -> Tensor:
         return conv(padded(x))
 
+    def found(name: str, x: Tensor) -> Implementation:
+        own: Implementation = getattr(conv, name)(padded(x))
+        return own if own.reorders is None else replace(own, reorders=own.reorders + 1)
+
     if not hasattr(conv, "implementation"):
         return whole
-    return tells(whole, implementation("implementation"), implementation("measured"))
+    return tells(whole, partial(found, "implementation"), partial(found, "measured"))
