@@ -113,12 +113,11 @@ def allowed_error(
 
     Args:
         backend: what computes the output.
-        bound: largest error of the same sums if nothing else is rounded.
+        bound: largest error of its sums if nothing else is rounded.
         dtype: dtype of the output.
         expected: what it should be.
         terms: products that each number of it is the sum of.
-        once: whether it is one convolution, not a gradient, which adds up overlapping windows or
-            images, nor a block.
+        once: whether it is one convolution: neither a gradient, with overlapping parts, nor a block.
     """
     inside = torch_dtype(backend.computes_in) if backend.computes_in else dtype
     eps, wide = torch.finfo(inside).eps, torch.finfo(torch.float32).eps

@@ -103,8 +103,9 @@ def test_one_instead_of_four_is_caught(backend: Backend, dtype: str) -> None:
 
 @in_halves
 def test_wrong_columns_of_a_stride_are_caught(dtype: str) -> None:
-    inputs = make_inputs(STRIDE_3, dtype=dtype, memory_format="channels_last")
-    found, limit = checked(TORCH, mixes_columns, STRIDE_3, inputs)
+    problem = STRIDE_3 if dtype == "bfloat16" else replace(STRIDE_3, batch_size=1)
+    inputs = make_inputs(problem, dtype=dtype, memory_format="channels_last")
+    found, limit = checked(TORCH, mixes_columns, problem, inputs)
     assert found.status == "mismatch"
     assert (found.error_ratio or 0) > 50 * limit
 
@@ -135,7 +136,7 @@ def test_half_precision_within_float32_is_caught(dtype: str) -> None:
 
 
 @given(problem=conv_problems(max_stride=1), data=st.data())  # not as in pytorch#169688
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_torchs_methods_are_within_their_bounds(problem: ConvProblem, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(HALVES))
     backend = list_backends()[data.draw(st.sampled_from(TORCHS_OWN))]

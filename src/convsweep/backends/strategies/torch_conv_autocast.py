@@ -9,13 +9,10 @@ from convsweep.problems.problem import ConvProblem
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Cast input and weight in every call, and the output back to float32.
 
-    Autocast keeps the cast of a weight that needs a gradient, but only to the end of its context,
-    which users open once per forward pass. A layer that runs once per pass thus casts its weight
-    once per pass, in inference and in training alike. In repeated calls within one context the
-    cast would be free, so every call opens its own, without that cache; this takes about 3 us.
-
-    In a network the next convolution takes the bfloat16 output, and neither cast between them is
-    needed: a float32 layer that is replaced alone pays for both.
+    Autocast keeps the cast of a weight that needs a gradient only to the end of its context, which
+    users open once per forward pass: a layer casts its weight once per pass, in inference and in
+    training. So every call opens a context of its own, without that cache, which takes about 3 us.
+    In a network the next convolution takes the bfloat16 output: no cast is needed between them.
     """
     import torch
 
