@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convsweep.backends.base import Backend, BatchNorm, Conv, Weights
+from convsweep.backends.base import Backend, BatchNorm, Conv, Weights, direct_bound
 from convsweep.backends.problem_kinds import evenly_padded
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
@@ -223,8 +223,8 @@ def gradient_bounds(
 
     A gradient is computed by the steps of the forward pass, transposed. So its bound is that of the
     same algorithm for as many products per element: what a backend states for a problem with the
-    same kernel and size, and with more or fewer channels. In a block, errors of every output come
-    from all sums before it.
+    same kernel and size, and with more or fewer channels. The gradient of a bias is a direct sum,
+    whatever the algorithm. In a block, errors of every output come from all sums before it.
     """
     if is_block:
         names = (OUTPUT, GRAD_INPUT, GRAD_WEIGHT)
@@ -233,7 +233,9 @@ def gradient_bounds(
     return {
         name: allowed_error(
             backend,
-            backend.error_bound(_like(name, problem)),
+            direct_bound(terms_of(name, problem))
+            if name == GRAD_BIAS
+            else backend.error_bound(_like(name, problem)),
             dtype,
             expected,
             terms_of(name, problem),
