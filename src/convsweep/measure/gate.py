@@ -183,7 +183,14 @@ def _prepare_and_check(
     reference, dtype = group.data.reference_of(backend, case.block), inputs.x.dtype
     if not isinstance(reference, dict):
         largest = backend.error_bound(problem)
-        bound = allowed_error(backend, largest, dtype, reference, problem.taps, once=not is_block)
+        bound = allowed_error(
+            backend,
+            largest,
+            dtype,
+            reference,
+            problem.taps,
+            once=not (is_block or problem.transposed),
+        )
     else:
         names = outputs_of(case.direction, problem, backend.needs_factors, is_block)
         references = {name: reference[name] for name in names}

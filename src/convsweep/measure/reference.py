@@ -117,7 +117,7 @@ def allowed_error(
         dtype: dtype of the output.
         expected: what it should be.
         terms: products that each number of it is the sum of.
-        once: whether it is one convolution: neither a gradient, which adds parts, nor a block.
+        once: whether nothing adds parts, as gradients, transposed convolutions and blocks do.
     """
     inside = torch_dtype(backend.computes_in) if backend.computes_in else dtype
     eps, wide = torch.finfo(inside).eps, torch.finfo(torch.float32).eps
