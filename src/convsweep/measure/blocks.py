@@ -25,7 +25,7 @@ from torch import Tensor
 from convsweep.backends.base import BatchNorm, GraphLayer
 from convsweep.backends.blocks import EPS, block_layers
 from convsweep.measure.banded_convolution import convolve
-from convsweep.measure.directions import (
+from convsweep.measure.gradients import (
     GRAD_BIAS,
     GRAD_INPUT,
     GRAD_WEIGHT,

@@ -18,10 +18,9 @@ from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.formatting import one_line
 from convsweep.measure.checks import Result, check
-from convsweep.measure.directions import (
+from convsweep.measure.directions import DirectedConv, NoGradient
+from convsweep.measure.gradients import (
     OUTPUT,
-    DirectedConv,
-    NoGradient,
     compute_gradients,
     gradient_bounds,
     outputs_of,

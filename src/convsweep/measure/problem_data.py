@@ -13,7 +13,7 @@ import torch
 
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
-from convsweep.measure.directions import OUTPUT, compute_gradients
+from convsweep.measure.gradients import OUTPUT, compute_gradients
 from convsweep.measure.inputs import Inputs, draw_inputs
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project

@@ -12,7 +12,8 @@ from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
 from convsweep.measure.checks import check
-from convsweep.measure.directions import DirectedConv, compute_gradients, gradient_bounds
+from convsweep.measure.directions import DirectedConv
+from convsweep.measure.gradients import compute_gradients, gradient_bounds
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.case import TRAINING

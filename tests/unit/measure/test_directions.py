@@ -13,12 +13,8 @@ from convsweep.backends.base import BASIC
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.work import executed_macs, least_bytes, moved_bytes
 from convsweep.measure.checks import check
-from convsweep.measure.directions import (
-    DirectedConv,
-    compute_gradients,
-    gradient_bounds,
-    outputs_of,
-)
+from convsweep.measure.directions import DirectedConv
+from convsweep.measure.gradients import compute_gradients, gradient_bounds, outputs_of
 from convsweep.measure.inputs import make_inputs
 from convsweep.problems.case import (
     BACKWARD_INPUT,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convsweep.measure import problem_data
-from convsweep.measure.directions import outputs_of
+from convsweep.measure.gradients import outputs_of
 from convsweep.measure.projection import Projection
 from convsweep.measure.reference import Reference
 from convsweep.problems.case import TRAINING, Case

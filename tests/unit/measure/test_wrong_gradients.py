@@ -11,13 +11,9 @@ from torch import Tensor
 from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends.base import Conv
 from convsweep.measure.checks import check, recheck
-from convsweep.measure.directions import (
-    DirectedConv,
-    compute_gradients,
-    gradient_bounds,
-    outputs_of,
-)
+from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import ValidatedCase, setup_group, validate
+from convsweep.measure.gradients import compute_gradients, gradient_bounds, outputs_of
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
