@@ -41,6 +41,11 @@ BAD_COMMANDS = {
     f"advise {MODELS}:every_kind --input 1,3,16,16 --budget long": ["'long'"],
     f"advise {MODELS}:every_kind --input 1,3,16,16 --resume": ["--out"],
     f"advise {MODELS}:every_kind --input 1,3,16,16 --out taken": ["'taken'"],
+    f"advise {MODELS}:another --input 1,4,9,9 --direction up": ["'up'", "training"],
+    **{
+        f"advise {MODELS}:{name} --input 1,4,9,9 --direction training": ["no gradients", "forward"]
+        for name in ("untracked", "frozen", "for_inference")
+    },
     f"advise {MODELS}:signal --input 1,4,16 --memory-format channels_last": ["no backend supports"],
 }
 

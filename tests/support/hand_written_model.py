@@ -86,6 +86,27 @@ def cropped() -> nn.Module:
     return nn.ConvTranspose2d(4, 4, 2, padding=2)
 
 
+class Untracked(nn.Conv2d):
+    """Records no gradients."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+def untracked() -> nn.Module:
+    return Untracked(4, 4, 3)
+
+
+def frozen() -> nn.Module:
+    return another().requires_grad_(False)
+
+
+def for_inference() -> nn.Module:
+    with torch.inference_mode():
+        return another()
+
+
 def signal() -> nn.Module:
     return nn.Conv1d(4, 4, 3)
 

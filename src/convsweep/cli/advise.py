@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--device", metavar="NAME", help="Device (default cpu).")
 @click.option("--dtype", metavar="NAME", help="Data type (default: the model's own).")
 @click.option("--memory-format", metavar="NAME", help="contiguous (default) or channels_last.")
+@click.option(
+    "--direction", metavar="KIND", help="As for run: forward (default), training, or a gradient."
+)
 @options.several(
     "--backend", "backends", "Measure only this backend, besides torch_conv and separable."
 )
@@ -37,6 +40,7 @@ def advise(
     device: str | None,
     dtype: str | None,
     memory_format: str | None,
+    direction: str | None,
     backends: tuple[str, ...],
     out: Path | None,
     resume: bool,
@@ -50,6 +54,8 @@ def advise(
     The convolutions that the model executes are recorded without computing them. Each distinct
     layer is measured with every strategy and as a separable layer, and the whole model end to
     end, as far as the budget allows (default 60s). Writes the files of a run, and layers.csv.
+    With --direction training each layer is measured with its gradients, and the whole model as a
+    training step; single gradients are measured of layers only.
     """
     from convsweep.system import forkserver
 
@@ -61,13 +67,14 @@ def advise(
         from convsweep.cli.plan import plan
         from convsweep.models.advise import request as advising
         from convsweep.models.advise.trace import record
+        from convsweep.problems.case import FORWARD
         from convsweep.problems.model_loader import load_model, short_name
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
 
         shapes = [advising.read_shape(text) for text in inputs]
-        trace = record(load_model(spec), shapes)
+        trace = record(load_model(spec), shapes, direction or FORWARD)
         name = short_name(spec)
         layers = advising.distinct_layers(trace, name)
         choices = Options(
@@ -76,6 +83,7 @@ def advise(
             dtypes=(advising.usual_dtype(trace) if dtype is None else dtype,),
             memory_formats=(memory_format,) if memory_format is not None else (),
             threads=(threads,) if threads is not None else (),
+            directions=(direction,) if direction is not None else (),
             budget=budget,
             started_s=started_s,
         )
@@ -86,9 +94,8 @@ def advise(
         planned = plan(request)
     output.say(planned)
     first = request.cases[0]
-    network = Network(
-        name, spec, tuple(shapes), first.device, first.dtype, first.memory_format, first.threads
-    )
+    how = (first.device, first.dtype, first.memory_format, first.threads, first.direction)
+    network = Network(name, spec, tuple(shapes), *how)
     ending = sweep_with_progress(LocalExecutor(request), out, resume, networks=[network])
     with output.one_line_errors(out):
         advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
@@ -110,7 +117,11 @@ def _print_advice(advice: Advice, out: Path) -> int:
     from convsweep.results.store import RunFolder
 
     table = advice_text.layer_table(advice)
-    output.say("Time of all calls of each distinct layer; speedup of its replacements, ? undecided")
+    [direction] = advice.run.cases["direction"].unique()
+    output.say(
+        f"Time of all calls of each distinct layer, {direction}; speedup of its replacements, "
+        "? undecided"
+    )
     output.print_table(table, width=100)
     sentences = advice_text.sentences(advice, NETWORKS_TABLE.load_completed(out).rows)
     notes = note_wide_intervals(RunFolder(out), table, sentences)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from convsweep.measure.inputs import torch_dtype
 from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
@@ -119,7 +120,15 @@ def _prepared(request: TimeNetwork) -> _Step:
         optimizer.step()
         optimizer.zero_grad()
 
-    return _Step(lambda: functional.cross_entropy(module(*inputs), labels), update)
+    return _Step(lambda: _loss(module(*inputs), labels), update)
+
+
+def _loss(outputs: Any, labels: Tensor) -> Any:
+    """Return the cross entropy of classes; of other outputs, the sum of their mean squares."""
+    if isinstance(outputs, Tensor) and outputs.shape[1:] == (CLASSES,):
+        return functional.cross_entropy(outputs, labels)
+    own = [x for x in tree_leaves(outputs) if isinstance(x, Tensor) and x.requires_grad]
+    return sum(x.square().mean() for x in own)
 
 
 def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:

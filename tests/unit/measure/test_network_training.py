@@ -100,6 +100,25 @@ def test_a_training_step_changes_weights_and_batch_statistics(
     assert all(p.grad is None for p in module.parameters())
 
 
+class Several(nn.Module):
+    """Outputs that are no scores of classes, one without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        return {"maps": [self.conv(x)], "image": x, "name": "x"}
+
+
+def test_outputs_of_any_structure_have_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Several()
+    before = module.conv.weight.detach().clone()
+    found = times_of(monkeypatch, module)
+    assert BACKWARD + CONVOLUTION in {part.kind for part in found.parts}
+    assert not torch.equal(module.conv.weight, before)
+
+
 def test_a_forward_pass_changes_nothing_and_has_no_backward_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -56,6 +56,8 @@ class ModelTrace:
     """MACs of all convolutions, matrix products and attention, as PyTorch counts them."""
     really_run: bool = False
     """Whether the model was run with real numbers, because its operations depend on them."""
+    has_gradients: bool = False
+    """Whether an output requires a gradient, recorded with gradients."""
     warnings: list[str] = field(default_factory=list)
     """Sentences on the model that its layers' times do not show."""
 

@@ -13,16 +13,18 @@ from functools import partial
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.utils._pytree import tree_leaves
 
 from convsweep.models.advise.conv_recorder import ModelTrace, recording
 from convsweep.models.advise.model_warnings import model_warnings
+from convsweep.problems.case import FORWARD
 from convsweep.problems.problem import Size, format_size
 from convsweep.problems.user_code import UserCodeError, eager, own_name, user_code
 
 _INTEGERS = re.compile(r"\b(long|int|integers?)\b", re.IGNORECASE)
 
 
-def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
+def record(model: nn.Module, input_shapes: Sequence[Size], direction: str = FORWARD) -> ModelTrace:
     """Return every convolution of one call, functional ones included, without its arithmetic.
 
     A copy of the model in evaluation mode is called on fake tensors, which have a shape and no
@@ -34,9 +36,11 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
     Args:
         model: on any device, also `meta`.
         input_shapes: one per positional argument.
+        direction: other than forward, the call records gradients.
 
     Raises:
-        ValueError: the model cannot be called on these inputs.
+        ValueError: the model cannot be called on these inputs, or has no gradients for a
+            direction that needs them.
     """
     own_dtypes = (t.dtype for t in tensors_of(model) if t.is_floating_point() or t.is_complex())
     dtypes = dict.fromkeys((torch.float32, next(own_dtypes, torch.float32)))
@@ -44,9 +48,16 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
         try:
             with user_code():
                 fake = FakeTensorMode(allow_non_fake_inputs=True) if is_fake else None
-                return _trace(model, input_shapes, dtype, fake)
+                trace = _trace(model, input_shapes, dtype, fake, direction)
         except UserCodeError as error:  # the last one, with real tensors, is the model's own
             failure = str(error)
+        else:
+            if direction != FORWARD and not trace.has_gradients:
+                raise ValueError(
+                    f"{trace.model} has no gradients for --direction {direction}: no parameter "
+                    "requires one and reaches the output; choose forward"
+                )
+            return trace
     shapes = " and ".join(format_size(shape) for shape in input_shapes)
     if _INTEGERS.search(failure):
         shapes += " (normals; integer inputs are not supported)"
@@ -54,7 +65,11 @@ def record(model: nn.Module, input_shapes: Sequence[Size]) -> ModelTrace:
 
 
 def _trace(
-    model: nn.Module, shapes: Sequence[Size], dtype: torch.dtype, fake: FakeTensorMode | None
+    model: nn.Module,
+    shapes: Sequence[Size],
+    dtype: torch.dtype,
+    fake: FakeTensorMode | None,
+    direction: str,
 ) -> ModelTrace:
     trace = ModelTrace(
         type(getattr(model, "_orig_mod", model)).__name__, warnings=model_warnings(model)
@@ -64,7 +79,7 @@ def _trace(
         cuda = sorted({device.index or 0 for device in devices if device.type == "cuda"})
         stack.enter_context(torch.random.fork_rng(devices=cuda))
         torch.manual_seed(0)
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.set_grad_enabled(direction != FORWARD))
         stack.enter_context(eager())
         stack.callback(logging.disable, logging.root.manager.disable)
         logging.disable()  # PyTorch logs operators that need numbers: these are handled
@@ -77,7 +92,10 @@ def _trace(
         inputs = [torch.randn(shape, dtype=dtype, device=devices[0]) for shape in shapes]
         names = stack.enter_context(module_names(own))
         stack.enter_context(recording(trace, names))
-        own(*inputs)
+        found = tree_leaves(own(*inputs))
+    trace.has_gradients = any(
+        isinstance(x, torch.Tensor) and x.requires_grad for x in found
+    ) and not any(tensor.is_inference() for tensor in tensors_of(model))
     trace.really_run = fake is None
     return trace
 

@@ -17,6 +17,7 @@ from convsweep.analysis.model_savings import (
     fastest_strategies,
     replacements,
 )
+from convsweep.problems.case import FORWARD
 from convsweep.problems.separable import is_replaceable
 from convsweep.report.pages import Section
 from convsweep.report.plots.model_layers import draw_model
@@ -82,9 +83,11 @@ def next_step(advice: Advice) -> str:
     every = advice.model.convolutions if advice.model else timed
     if timed < _ENOUGH * every:
         return f"Choose a longer --budget: {timed} of {every} convolutions have a time."
+    forward = run.cases["direction"].eq(FORWARD).all()
+    optimize = "Run convsweep optimize, which needs no training"
     for step, choices in (
         ("Retrain with separable layers", (faster, chosen)),
-        ("Run convsweep optimize, which needs no training", (strategies,)),
+        (optimize if forward else "Choose the fastest strategy per layer", (strategies,)),
     ):
         savings = [estimate_saving(run, layers, one) for one in choices if one]
         if savings := [saving for saving in savings if saving.verdict == FASTER]:
