@@ -14,7 +14,7 @@ from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.separable.pairing import compare_separable, compare_settings
 from convsweep.analysis.summary import summarize
 from convsweep.problems.problem import ConvProblem
-from convsweep.report.plots import Picture, crossover, predicted_speedup, roofline, separable_parts
+from convsweep.report.plots import Picture, crossover, predicted_speedup, roofline
 from convsweep.report.plots.style import WIDTH, drawing_style, fitting_columns
 from convsweep.report.sections import separable as study_section
 from convsweep.results.schema import Row
@@ -43,7 +43,7 @@ def draw_crossover(tmp_path: Path) -> Draw:
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
-    """The four figures of one run, laid out once."""
+    """The three figures of one run, laid out once."""
     seconds = study_of.near_ceilings(0.8, 0.2, 0.5, overhead_s=0)
     rows = study_of.rows(PROBLEMS, seconds, noise=1e-4)
     run = read(tmp_path_factory.mktemp("pictures") / "run", rows)
@@ -52,7 +52,6 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
         drawn = [
             predicted_speedup.draw(run, "separable"),
             crossover.draw(run, {"": found}),
-            separable_parts.draw(found),
             roofline.draw(run, roofline_efficiencies(run, found)),
         ]
         pictures = {picture.name: picture for picture in drawn if picture is not None}
@@ -65,8 +64,8 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
-def test_a_study_has_four_figures(usual: dict[str, Picture]) -> None:
-    names = ["predicted_speedup_separable", "crossover", "separable_parts", "roofline"]
+def test_a_study_has_three_figures(usual: dict[str, Picture]) -> None:
+    names = ["predicted_speedup_separable", "crossover", "roofline"]
     assert list(usual) == names
     for picture in usual.values():
         assert len(picture.alt) > 20
@@ -180,34 +179,9 @@ def test_panels_are_at_most_six(draw_crossover: Draw) -> None:
     assert "24 of 32 problems" in picture.caption
 
 
-def test_stacked_bars_are_the_whole_time(usual: dict[str, Picture]) -> None:
-    parts = usual["separable_parts"].figure.axes[0]
-    ends: dict[float, float] = {}
-    for bar in parts.patches:
-        ends[bar.get_y()] = ends.get(bar.get_y(), 0) + bar.get_width()
-    assert len(ends) == len(PROBLEMS)
-    assert np.allclose([*ends.values()], 1, atol=0.02)
-
-
-def test_the_caption_has_the_share_of_the_depthwise_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(separable_parts, "MOST_ROWS", 4)
-    many = made.grid((4, 8, 16), (7, 9), (3,))
-    seconds = study_of.near_ceilings(0.9, 0.9, 0.9, overhead_s=1.0)  # both parts take 1 s
-    run = read(tmp_path / "run", study_of.rows(many, seconds, passes=1))
-    with drawing_style():
-        picture = separable_parts.draw(compare_separable(run))
-    assert picture is not None
-    assert "50 %" in picture.caption
-    assert len(picture.figure.axes[0].get_yticklabels()) == separable_parts.MOST_ROWS
-    assert "4 of 6 problems" in picture.caption
-
-
-def test_without_parts_or_ceilings_there_are_no_such_figures(tmp_path: Path) -> None:
+def test_without_ceilings_there_is_no_roofline(tmp_path: Path) -> None:
     run = read(tmp_path / "run", speedups(lambda p: 2.0, made.grid((8,), (14, 28), (3,)), passes=1))
     found = compare_separable(run)
-    assert separable_parts.draw(found) is None
     assert roofline.draw(run, roofline_efficiencies(run, found)) is None
 
 
@@ -241,4 +215,4 @@ def test_the_section_has_its_figures_in_order(tmp_path: Path) -> None:
         section = study_section.section(run, compare_settings(run), {})
     assert section is not None
     names = [picture.name for picture in section.pictures]
-    assert names == ["predicted_speedup_separable", "crossover", "separable_parts"]
+    assert names == ["predicted_speedup_separable", "crossover"]

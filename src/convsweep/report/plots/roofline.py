@@ -16,7 +16,6 @@ from convsweep.analysis.roofline import Roof, RooflineEfficiency, known_points, 
 from convsweep.analysis.run import Run, top_backends
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE
 from convsweep.report.plots.axes import log_ratios
-from convsweep.report.plots.separable_parts import PART_COLORS
 from convsweep.report.plots.style import (
     Look,
     Picture,
@@ -28,8 +27,8 @@ from convsweep.report.plots.style import (
 )
 
 PART_LOOKS = {
-    DEPTHWISE: Look(PART_COLORS[DEPTHWISE], "v"),
-    POINTWISE: Look(PART_COLORS[POINTWISE], "^"),
+    DEPTHWISE: Look("#E69F00", "v"),
+    POINTWISE: Look("#56B4E9", "^"),
 }
 MOST_BACKENDS = 8
 _HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.3}

@@ -15,7 +15,6 @@ from convsweep.report.plots import (
     MOST_SETTINGS,
     crossover,
     predicted_speedup,
-    separable_parts,
     waterfall,
 )
 from convsweep.report.plots.style import Picture
@@ -73,7 +72,6 @@ def section(
         {
             name: [
                 *([] if in_directions else _speedup_pictures(run.within(name), found.headline)),
-                separable_parts.draw(found.headline),
                 waterfall.draw(gaps.get(name, ())),
             ]
             for name, found in [*comparisons.items()][:MOST_SETTINGS]
