@@ -90,8 +90,10 @@ def _winsorized(logs: Array) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]
     return moved, passes, kept
 
 
-def difference(one: Estimate, other: Estimate) -> Estimate:
-    """Return the difference of two means without a shared pass (Welch 1947)."""
+def difference(one: Estimate, other: Estimate | None) -> Estimate:
+    """Return the difference of two means without a shared pass (Welch 1947); None: of zero."""
+    if other is None:
+        return one
     ours, theirs = one.standard_error**2, other.standard_error**2
     with np.errstate(divide="ignore", invalid="ignore"):
         both = (ours + theirs) ** 2 / (ours**2 / one.degrees + theirs**2 / other.degrees)
@@ -126,8 +128,7 @@ def weighted_mean(logs: Array, weights: Array) -> Estimate:
 
 def equal_mean(logs: Array, drift: Estimate | None = None) -> Estimate:
     """Return the mean over cases of equal weight; `logs` as for `weighted_mean`."""
-    found = weighted_mean(logs, np.full(len(logs), 1 / len(logs)))
-    return found if drift is None else difference(found, drift)
+    return difference(weighted_mean(logs, np.full(len(logs), 1 / len(logs))), drift)
 
 
 def total(logs: Array, counts: Array) -> Estimate:

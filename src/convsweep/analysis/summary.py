@@ -58,7 +58,7 @@ def summarize(
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    speedups = speedups if drift is None else difference(speedups, drift)
+    speedups = difference(speedups, drift)
     summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)

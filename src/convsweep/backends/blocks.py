@@ -68,6 +68,11 @@ def block_unsupported(
     return next((reason for holds, reason in reasons if holds), None)
 
 
+def dense_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
+    """Return the convolution alone."""
+    return [GraphLayer(problem, weights.dense, weights.bias)]
+
+
 def separable_graph(problem: ConvProblem, weights: Weights) -> list[GraphLayer]:
     """Return the depthwise convolution, then the 1x1 convolution with the bias."""
     assert weights.factors is not None
@@ -82,8 +87,7 @@ def block_layers(
     problem: ConvProblem, weights: Weights, factored: bool, training: bool
 ) -> list[GraphLayer]:
     """Return the layers of the standard block, or those of the separable one."""
-    dense = [GraphLayer(problem, weights.dense, weights.bias)]
-    layers = separable_graph(problem, weights) if factored else dense
+    layers = (separable_graph if factored else dense_graph)(problem, weights)
     norms = weights.factor_norms if factored else (weights.norm,)
     with_norms = zip(layers, norms, strict=True)
     return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]

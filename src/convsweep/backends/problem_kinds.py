@@ -72,9 +72,14 @@ def evenly_padded(problem: ConvProblem) -> ConvProblem:
     return replace(problem, input_size=size, padding=even, padding_end=even)
 
 
+def excess(problem: ConvProblem) -> list[tuple[int, int]]:
+    """Return the excess zeros of both ends per dimension."""
+    return [(p - min(p, e), e - min(p, e)) for p, e in problem.margins]
+
+
 def _padding_first(problem: ConvProblem, conv: Conv) -> Conv:
     """Return a function that adds the excess zeros and calls `conv`."""
-    padded = pad_step([(p - min(p, e), e - min(p, e)) for p, e in problem.margins])
+    padded = pad_step(excess(problem))
 
     def whole(x: Tensor) -> Tensor:
         return conv(padded(x))

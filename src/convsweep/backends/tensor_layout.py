@@ -16,9 +16,11 @@ from torch.nn.functional import (
     conv_transpose3d,
 )
 
-from convsweep.backends.base import Conv
+from convsweep.backends.base import Conv, Weights
 from convsweep.problems.problem import ConvProblem
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Memory formats by the dimensions of a tensor."""
 CONV_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
 _TRANSPOSED_BY_RANK = {1: conv_transpose1d, 2: conv_transpose2d, 3: conv_transpose3d}
 
@@ -38,6 +40,11 @@ def bind_conv(problem: ConvProblem, weight: Tensor, bias: Tensor | None) -> Conv
         dilation=problem.dilation,
         groups=problem.groups,
     )
+
+
+def bind_weights(problem: ConvProblem, weights: Weights) -> Conv:
+    """Return PyTorch's convolution with these weights, of which it prepares nothing."""
+    return bind_conv(problem, weights.dense, weights.bias)
 
 
 def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:

@@ -30,6 +30,7 @@ from convsweep.measure.gradients import (
     GRAD_INPUT,
     GRAD_WEIGHT,
     OUTPUT,
+    all_but_channels,
     convolution_gradients,
 )
 from convsweep.measure.inputs import Inputs
@@ -161,7 +162,7 @@ def _forward(layers: Sequence[GraphLayer], x: Tensor, products: _Bounded, sign: 
 def _normalized(layer: GraphLayer, x: _Bounded, z: _Bounded) -> _Pass:
     assert layer.norm is not None
     gamma, beta, mean, variance = (_per_channel(v, layer.problem) for v in layer.norm)
-    over = _batch(layer.problem)
+    over = all_but_channels(layer.problem)
     if layer.training:
         variance, mean = torch.var_mean(z.value, over, correction=0, keepdim=True)
     inverse = (variance + EPS).rsqrt()
@@ -187,7 +188,11 @@ def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[s
     names = ("depthwise", "pointwise") if len(passes) > 1 else ("weight",)
     for name, one in zip(reversed(names), reversed(passes), strict=True):
         layer, suffix = one.layer, f"_{name}" if len(passes) > 1 else ""
-        problem, over, weight = layer.problem, _batch(layer.problem), layer.weight.double()
+        problem, over, weight = (
+            layer.problem,
+            all_but_channels(layer.problem),
+            layer.weight.double(),
+        )
         assert layer.norm is not None
         gamma = _per_channel(layer.norm.gamma, problem)
         on, unsure = one.u.value > 0, one.u.value.abs() <= _INNER_UNITS * eps * one.u.error
@@ -243,8 +248,3 @@ def _with_gap(layer: GraphLayer, products: _Bounded) -> BatchNorm:
 
 def _per_channel(values: Tensor, problem: ConvProblem) -> Tensor:
     return values.double().view(-1, *[1] * problem.rank)
-
-
-def _batch(problem: ConvProblem) -> tuple[int, ...]:
-    """Return the dimensions that batch statistics are taken over."""
-    return (0, *range(2, 2 + problem.rank))

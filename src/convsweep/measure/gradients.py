@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from convsweep.backends.base import Backend, direct_bound
-from convsweep.backends.problem_kinds import evenly_padded
+from convsweep.backends.problem_kinds import evenly_padded, excess
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
 from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING
@@ -57,9 +57,8 @@ def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Referen
         values |= _factor_gradients(values[GRAD_WEIGHT], *factors)
         sizes |= _factor_gradients(sizes[GRAD_WEIGHT], *(factor.abs() for factor in factors))
     if problem.bias:
-        over = (0, *range(2, 2 + problem.rank))
-        values[GRAD_BIAS] = grad.double().sum(over)
-        sizes[GRAD_BIAS] = grad.double().abs().sum(over)
+        over, exact_grad = all_but_channels(problem), grad.double()
+        values[GRAD_BIAS], sizes[GRAD_BIAS] = exact_grad.sum(over), exact_grad.abs().sum(over)
     factor = {GRAD_INPUT: 2.0, GRAD_BIAS: 2.0}  # `check` changes x to -x, and doubles `grad`
     found = {
         name: Reference(value, None, float(sizes[name].max()), factor.get(name, -2.0))
@@ -73,12 +72,17 @@ def convolution_gradients(
 ) -> dict[str, Tensor]:
     """Return the gradients of the input and the weight."""
     even = evenly_padded(problem)
-    excess = [side for p, e in reversed(problem.margins) for side in (p - min(p, e), e - min(p, e))]
+    sides = [side for both in reversed(excess(problem)) for side in both]
     found = torch.ops.aten.convolution_backward(
-        grad, pad(x, excess), w, None, even.stride, even.padding, even.dilation, even.transposed,
+        grad, pad(x, sides), w, None, even.stride, even.padding, even.dilation, even.transposed,
         even.output_padding, even.groups, (True, True, False),
     )  # fmt: skip
-    return {GRAD_INPUT: pad(found[0], [-side for side in excess]), GRAD_WEIGHT: found[1]}
+    return {GRAD_INPUT: pad(found[0], [-side for side in sides]), GRAD_WEIGHT: found[1]}
+
+
+def all_but_channels(problem: ConvProblem) -> tuple[int, ...]:
+    """Return the dimensions that a bias's gradient and batch statistics are taken over."""
+    return (0, *range(2, 2 + problem.rank))
 
 
 def _factor_gradients(dense: Tensor, depthwise: Tensor, pointwise: Tensor) -> dict[str, Tensor]:

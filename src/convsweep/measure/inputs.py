@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsweep.backends.base import BatchNorm, Weights
+from convsweep.backends.tensor_layout import CHANNELS_LAST
 from convsweep.problems.problem import ConvProblem, Size
 
 _CHUNK = 2**17  # elements that are composed at once
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,10 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def make_inputs(
-    problem: ConvProblem,
-    *,
-    weight_kind: str = "dense",
-    dtype: str = "float32",
-    device: str = "cpu",
-    memory_format: str = "contiguous",
-    seed: int = 0,
-    integers: bool = False,
-    gradient: bool = False,
+    problem: ConvProblem, *, device: str = "cpu", memory_format: str = "contiguous", **drawn: Any
 ) -> Inputs:
-    """Return input and weights that depend on the arguments only, on any machine."""
-    drawn = draw_inputs(
-        problem,
-        weight_kind=weight_kind,
-        dtype=dtype,
-        seed=seed,
-        integers=integers,
-        gradient=gradient,
-    )
-    return place_inputs(drawn, device, memory_format)
+    """Return input and weights that depend on the arguments only, also those of `draw_inputs`."""
+    return place_inputs(draw_inputs(problem, **drawn), device, memory_format)
 
 
 def draw_inputs(
@@ -101,7 +86,7 @@ def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "conti
     def place(tensor: Tensor) -> Tensor:
         placed = tensor.to(device, copy=True)
         if memory_format == "channels_last" and placed.dim() > 1:
-            placed = placed.contiguous(memory_format=_CHANNELS_LAST[placed.dim()])
+            placed = placed.contiguous(memory_format=CHANNELS_LAST[placed.dim()])
         return placed
 
     weights = drawn.weights

@@ -241,10 +241,6 @@ class ConvProblem:
         weights = math.prod(self.weight_shape) + self.out_channels * self.bias
         return itemsize * (inputs + weights + math.prod(self.output_shape))
 
-    def arithmetic_intensity(self, itemsize: int = 4) -> float:
-        """Return FLOPs per byte: `flops / min_bytes` (Williams et al. 2009, Roofline)."""
-        return self.flops / self.min_bytes(itemsize)
-
     @property
     def is_pointwise(self) -> bool:
         """Whether the kernel is 1 in every dimension: one matrix product over pixels."""

@@ -69,7 +69,7 @@ class BestRow:
     relative_err: float | None
     error_ratio: float | None
     max_error: float | None  # Limit of the relative error that backends were chosen within
-    direction: str = "forward"  # What is computed: one of `DIRECTIONS`
+    direction: str = "forward"
     block: str = "conv"
 
 

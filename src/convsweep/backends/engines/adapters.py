@@ -12,15 +12,18 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Implementation, tells
-from convsweep.backends.tensor_layout import check_input, in_layout_of, is_channels_last
+from convsweep.backends.tensor_layout import (
+    CHANNELS_LAST,
+    check_input,
+    in_layout_of,
+    is_channels_last,
+)
 from convsweep.problems.problem import ConvProblem
-
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def example(problem: ConvProblem, channels_last: bool, dtype: torch.dtype) -> Tensor:
     """Return an input of zeros, contiguous or channels_last."""
-    memory_format = _CHANNELS_LAST[problem.rank + 2] if channels_last else torch.contiguous_format
+    memory_format = CHANNELS_LAST[problem.rank + 2] if channels_last else torch.contiguous_format
     return torch.zeros(problem.input_shape, dtype=dtype).contiguous(memory_format=memory_format)
 
 

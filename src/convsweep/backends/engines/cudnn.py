@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.tensor_layout import bind_conv
+from convsweep.backends.tensor_layout import bind_weights
 from convsweep.problems.problem import ConvProblem
 
 
@@ -18,7 +18,7 @@ def convolution(
     PyTorch has these settings once per process. Every call sets and restores them, which takes
     less than a microsecond, so that other backends are unaffected.
     """
-    convolve, settings = bind_conv(problem, weights.dense, weights.bias), torch.backends.cudnn
+    convolve, settings = bind_weights(problem, weights), torch.backends.cudnn
 
     def conv(x: Tensor) -> Tensor:
         before = settings.benchmark, settings.allow_tf32

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from convsweep.backends.base import (
     Backend,
     Conv,
-    GraphLayer,
     factored_sum_bound,
     library_bound,
     supports_all,
     supports_every_dtype,
 )
-from convsweep.backends.blocks import separable_graph
+from convsweep.backends.blocks import dense_graph, separable_graph
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
     depthwise_part,
@@ -33,41 +33,33 @@ def dense_and_separable(
     *,
     sources: tuple[str, str],
     unsupported: Callable[[ConvProblem], str | None] = supports_all,
-    own_padding_end: bool = True,
-    transposed: bool = False,
     dtypes: tuple[str, ...] = ("float32",),
     dtype_unsupported: Callable[[ConvProblem, str], str | None] = supports_every_dtype,
-    version: str = "",
-    modules: tuple[str, ...] = (),
-    extra: str | None = None,
-    own_threads: bool = False,
+    own_padding_end: bool = True,
     int8_source: str = "",
+    **fields: Any,
 ) -> tuple[Backend, ...]:
     """Return two backends of an engine on the CPU: dense, and separable in one graph.
 
     `convolution` makes one function of a graph's layers. `names` and `sources` are those of the
     dense and of the separable backend; `int8_source` adds the dense one with `int8=True`. Other
-    arguments are fields of `Backend`.
+    arguments, and further ones, are fields of `Backend`.
     """
     dense = Backend(
         names[0],
-        lambda problem, weights: convolution([GraphLayer(problem, weights.dense, weights.bias)]),
+        lambda problem, weights: convolution(dense_graph(problem, weights)),
         unsupported,
         error_bound=library_bound,
         source=sources[0],
-        version=version,
         direct=False,
         prepare_block=convolution,
         own_padding_end=own_padding_end,
-        transposed=transposed,
         device_types=("cpu",),
         dtypes=dtypes,
         dtype_unsupported=dtype_unsupported,
         float32_sums=True,
         family="engines",
-        modules=modules,
-        extra=extra,
-        own_threads=own_threads,
+        **fields,
     )
     separable = replace(
         dense,
@@ -86,9 +78,7 @@ def dense_and_separable(
     int8 = replace(
         dense,
         name=f"{names[0]}_int8",
-        prepare=lambda problem, weights: convolution(
-            [GraphLayer(problem, weights.dense, weights.bias)], int8=True
-        ),
+        prepare=lambda problem, weights: convolution(dense_graph(problem, weights), int8=True),
         unsupported=lambda problem: unsupported(problem) or _too_few_values(problem),
         error_bound=lambda problem: math.inf,
         dtypes=("float32",),

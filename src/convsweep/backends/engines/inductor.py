@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from convsweep.backends.base import Conv, GraphLayer, Weights
-from convsweep.backends.blocks import activation
+from convsweep.backends.blocks import activation, dense_graph
 from convsweep.backends.engines.adapters import example, for_each_layout
 from convsweep.backends.tensor_layout import bind_conv, is_channels_last
 from convsweep.problems.problem import ConvProblem
@@ -42,7 +42,7 @@ def convolution(problem: ConvProblem, weights: Weights) -> Conv:
 
     Weights are frozen into the graph, so that no call reorders them.
     """
-    return block([GraphLayer(problem, weights.dense, weights.bias)])
+    return block(dense_graph(problem, weights))
 
 
 def block(layers: Sequence[GraphLayer]) -> Conv:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, GraphLayer, Implementation, tells
-from convsweep.backends.blocks import layer_by_layer
+from convsweep.backends.blocks import dense_graph, layer_by_layer
 from convsweep.backends.engines.adapters import for_contiguous
 from convsweep.problems.problem import ConvProblem
 
@@ -46,12 +46,7 @@ def convolution(layers: Sequence[GraphLayer]) -> Conv:
     import ncnn
 
     if any(layer.norm for layer in layers):
-        return layer_by_layer(
-            lambda problem, weights: convolution(
-                [GraphLayer(problem, weights.dense, weights.bias)]
-            ),
-            layers,
-        )
+        return layer_by_layer(lambda *one: convolution(dense_graph(*one)), layers)
     network = _load(layers)
     problem = layers[0].problem
     aligned = math.prod(problem.input_size) % _ALIGNED == 0

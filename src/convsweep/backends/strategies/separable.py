@@ -4,10 +4,9 @@ The first has one kernel per input channel, the second sums over channels at eac
 they take 1 / C_out + 1 / taps of the MACs of a standard convolution.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
-from convsweep.backends.base import Backend, Conv, GraphLayer, Weights, factored_sum_bound
+from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound, imported_late
 from convsweep.backends.blocks import layer_by_layer
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
@@ -33,13 +32,6 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     return lambda x: across_channels(each_channel(x))
 
 
-def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
-    """Run each part as torch_conv does, with batch norm and ReLU after it."""
-    from convsweep.backends.tensor_layout import bind_conv
-
-    return layer_by_layer(lambda part, own: bind_conv(part, own.dense, own.bias), layers)
-
-
 BACKEND = Backend(
     name="separable",
     prepare=prepare,
@@ -49,5 +41,5 @@ BACKEND = Backend(
     error_bound=factored_sum_bound,
     source="Howard et al. 2017, MobileNets; Sifre 2014",
     needs_factors=True,
-    prepare_block=prepare_block,
+    prepare_block=partial(layer_by_layer, imported_late("tensor_layout", "bind_weights")),
 )

@@ -2,16 +2,10 @@
 
 from importlib.metadata import version
 
-from convsweep.backends.base import Backend, Conv, Weights, library_bound
-from convsweep.problems.problem import ConvProblem
+from convsweep.backends.base import Backend, imported_late, library_bound
 
-
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Bind the weights; PyTorch prepares nothing in advance."""
-    from convsweep.backends.tensor_layout import bind_conv
-
-    return bind_conv(problem, weights.dense, weights.bias)
-
+prepare = imported_late("tensor_layout", "bind_weights")
+"""Binds the weights; PyTorch prepares nothing in advance."""
 
 BACKEND = Backend(
     name="torch_conv",

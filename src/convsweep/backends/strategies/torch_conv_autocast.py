@@ -16,9 +16,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """
     import torch
 
-    from convsweep.backends.tensor_layout import bind_conv
+    from convsweep.backends.tensor_layout import bind_weights
 
-    convolve = bind_conv(problem, weights.dense, weights.bias)
+    convolve = bind_weights(problem, weights)
 
     def conv(x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):

@@ -2,16 +2,16 @@
 
 from importlib.metadata import version
 
-from convsweep.backends.base import Backend, Conv, Gradients, Tensor, Weights, library_bound
+from convsweep.backends.base import (
+    Backend,
+    Gradients,
+    Tensor,
+    Weights,
+    imported_late,
+    library_bound,
+)
 from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT
 from convsweep.problems.problem import ConvProblem
-
-
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Bind the weights, as `torch_conv` does."""
-    from convsweep.backends.tensor_layout import bind_conv
-
-    return bind_conv(problem, weights.dense, weights.bias)
 
 
 def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradients:
@@ -33,7 +33,7 @@ def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradien
 
 BACKEND = Backend(
     name="torch_conv_backward",
-    prepare=prepare,
+    prepare=imported_late("tensor_layout", "bind_weights"),
     gradients=gradients,
     directions=(BACKWARD_INPUT, BACKWARD_WEIGHT),
     error_bound=library_bound,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from convsweep.backends.tensor_layout import CHANNELS_LAST
 from convsweep.problems.conv_call import convolution_problem
 from convsweep.problems.problem import ConvProblem
 
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 Key = tuple[torch.Size, torch.dtype, str]
 """Shape, dtype and device type of an input: what a measured input and a call must share."""
 
@@ -55,7 +55,7 @@ def geometry(module: Any, x: Tensor) -> Geometry | None:
 
 def memory_formats(x: Tensor) -> list[str]:
     """Return the memory formats of `x`: both for one channel or one pixel, none for a view."""
-    last = _CHANNELS_LAST.get(x.dim())
+    last = CHANNELS_LAST.get(x.dim())
     found = ["contiguous"] if x.is_contiguous() else []
     if last is not None and x.is_contiguous(memory_format=last):
         found.append("channels_last")
