@@ -1,5 +1,6 @@
 """Lines that other tools exchange are read as the problems they name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -202,13 +203,44 @@ def test_a_batch_file_of_benchdnn_is_read(path: Path) -> None:
         ("MIOpenDriver conv -n many", "batchsize='many'"),
         ("MIOpenDriver conv -n 1 -z same", "pad_mode='same'"),
         ("MIOpenDriver conv -n 1 -c 5 -g 2", "groups=2"),
+        ("MIOpenDriver conv -n 2 -c 16 -H 8 -W 8 -k 16 -y", "y has no value"),
+        ("MIOpenDriver conv -y -x 3", "y has no value"),
+        ("MIOpenDriver conv -H 8 --in_h 9", "in_h has two values"),
+        ("MIOpenDriver convint8 -n 1", "'convint8'"),
+        ("MIOpenDriver conv -n 1 -F 9", "direction '9'"),
+        (next(iter(ONEDNN)).split(",alg")[0], "cut off"),
+        (next(iter(ONEDNN)).split("ward_tr")[0], "cut off"),
+        (next(iter(ONEDNN)).replace("f32", "u8"), "'u8'"),
+        ("--dir=FWD_X mb1ic16ih8oc16kh3ph1", "'FWD_X'"),
+        ("--dir=FWD_B,BWD_X mb1ic16ih8oc16kh3ph1", "'BWD_X'"),
+        ("--dt=f99 mb1ic16ih8oc16kh3ph1", "'f99'"),
+        ("--dt=u8:s8:f32 mb1ic16ih8oc16kh3ph1", "'u8:s8:f32'"),
+        ("--cfg=u8s8s32 mb1ic16ih8oc16kh3ph1", "'u8s8s32'"),
+        ("--mb=many mb1ic16ih8oc16kh3ph1", "'many'"),
+        ("mb1ic16ih8oc16kh3ph1oh8ih9", "ih twice"),
+        ("mb1ic16ih8oh99oc16kh3ph1", "oh99 needs"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(path: Path, line: str, named: str) -> None:
-    path.write_text(f"{next(iter(DESCRIPTORS)) if 'Driver' not in line else ''}\n{line}\n")
+    path.write_text(
+        f"{next(iter(DESCRIPTORS)) if not re.search('Driver|verbose', line) else ''}\n{line}\n"
+    )
     with pytest.raises(ValueError, match=f"'{path}' line 2: ") as raised:
         read_problems(path)
     assert named in str(raised.value)
+
+
+def test_several_settings_of_a_batch_file_are_none(path: Path) -> None:
+    path.write_text("--dir=FWD_B,BWD_D --dt=bf16:bf16:f32 mb1ic16ih8oc16kh3ph1")
+    found = read_problems(path)
+    assert (found.dtype, found.direction) == ("bfloat16", None)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "hello\n1,2\n"])
+def test_a_file_of_no_format_names_all_formats(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"CSV.*benchdnn.*MIOpenDriver.*oneDNN"):
+        read_problems(path)
 
 
 def test_axes_of_a_format_are_never_mixed(path: Path) -> None:

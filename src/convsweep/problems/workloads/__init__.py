@@ -139,6 +139,11 @@ def _lines(path: Path, file: Iterator[str]) -> Iterator[str]:
 
 def _layers(path: Path, reader: csv.DictReader[str]) -> Iterator[Layer]:
     missing = [name for name in PROBLEM_COLUMNS if name not in (reader.fieldnames or ())]
+    if len(missing) == len(PROBLEM_COLUMNS):
+        raise ValueError(
+            f"{str(path)!r} has no problem: it is no CSV with commas and the columns "
+            f"{', '.join(PROBLEM_COLUMNS)}, and has no line of benchdnn, MIOpenDriver or oneDNN"
+        )
     if missing:
         raise ValueError(
             f"{str(path)!r} has no column {missing[0]!r}; it needs {', '.join(PROBLEM_COLUMNS)}"
