@@ -42,5 +42,4 @@ BACKEND = Backend(
     version=f"torch {version('torch')}",
     direct=False,
     transposed=True,
-    by_default=False,
 )
