@@ -26,7 +26,8 @@ _CUTLASS = re.compile(r"cutlass::Kernel\d*<(\w+)")
 _MOVES = re.compile("memcpy|memset|copy|catarray|fill|transpose|nchwtonhwc|nhwctonchw", re.I)
 _ONEDNN = re.compile("mkldnn|onednn")
 _BACKWARD = "aten::convolution_backward"
-"""Operator that computes by itself: it calls a library without an operator of its own."""
+_COMPUTES = re.compile(r"aten::(convolution_backward|_?slow_conv\w+)")
+"""Operators that compute by themselves, in a library or in loops, whatever they call besides."""
 _PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 _MOST_CALLS, _MOST_S = 6, 0.003
 _CALL = "convsweep_call"
@@ -127,7 +128,7 @@ def _operators(event: Any) -> Iterator[Operator]:
         ("::" in event.name and "autograd::" not in event.name) or _GENERATED.match(event.name)
     )
     leaves_work = _NO_WORK.fullmatch(event.name) or any(one.name not in COPIES for one in inner)
-    if is_operator and (event.name == _BACKWARD or not leaves_work):
+    if is_operator and (_COMPUTES.fullmatch(event.name) or not leaves_work):
         own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
         yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
 

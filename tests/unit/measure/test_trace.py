@@ -12,7 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd.profiler import profile
-from torch.nn.functional import conv1d, conv2d, conv3d
+from torch.nn.functional import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 
 from convsweep.backends.base import Implementation, tells
 from convsweep.measure import trace as tracing
@@ -32,6 +39,11 @@ KINDS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...], 
     "with bias": (conv2d, (1, 4, 12, 12), (4, 4, 3, 3), {"bias": torch.ones(4)}),
     "large": (conv2d, (2, 32, 28, 28), (32, 32, 3, 3), {}),
 }
+TRANSPOSED = {
+    1: (conv_transpose1d, (1, 4, 20), (4, 4, 3)),
+    2: (conv_transpose2d, (1, 8, 8, 8), (8, 8, 3, 3)),
+    3: (conv_transpose3d, (1, 4, 5, 5, 5), (4, 4, 3, 3, 3)),
+}
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "float32": lambda x: x,
     "float64": lambda x: x.double(),
@@ -45,6 +57,15 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 def without_gradients() -> Iterator[None]:
     with torch.no_grad():
         yield
+
+
+@pytest.mark.parametrize("rank", TRANSPOSED)
+def test_a_bias_of_a_transposed_convolution_hides_no_operator(rank: int) -> None:
+    conv, input_shape, weight_shape = TRANSPOSED[rank]
+    x, weight, bias = torch.ones(input_shape), torch.ones(weight_shape), torch.ones(weight_shape[1])
+    plain, biased = (trace(lambda x, b=b: conv(x, weight, b), x, 1e-4, CPU) for b in (None, bias))
+    assert "conv" in plain.name
+    assert {*plain.name.split(" + ")} <= {*biased.name.split(" + ")}
 
 
 @pytest.mark.parametrize("change", CHANGES)

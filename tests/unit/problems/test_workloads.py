@@ -173,8 +173,8 @@ def test_what_is_beside_the_numbers_does_not_matter(path: Path, text: str) -> No
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (b"", "no column 'batch_size'"),
-        (b"\n\n", "no column 'batch_size'"),
+        (b"", "commas and the columns batch_size"),
+        (b"\n\n", "commas and the columns batch_size"),
         (b"batch_size;in_channels\n1;4\n", "commas and the columns batch_size"),
         (HEADER.encode(), "no problem below its header"),
         (f"{HEADER}\n\n".encode(), "no problem below its header"),
