@@ -14,8 +14,10 @@ from scipy import stats
 
 from convsweep.analysis.cases import AA_VARIANT, SLOWED_VARIANT, read_cases
 from convsweep.analysis.estimates import Estimate, degrees, estimate
+from convsweep.analysis.run import status_counts
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import POWER, detectable
+from convsweep.results.schema import CASE_COLUMNS
 
 _EFFECT = 0.05
 MOST_PASSES = 1000
@@ -39,8 +41,11 @@ def measure_noise(measurements: DataFrame) -> Noise:
     """Return the noise of an A/A run.
 
     Raises:
-        ValueError: the run has one pass, or no backend with its variants.
+        ValueError: the run has no time, one pass, or no backend with its variants.
     """
+    first = measurements.drop_duplicates([*CASE_COLUMNS], keep="last")
+    if not (first["status"] == "ok").any():
+        raise ValueError(f"no case has a time: {status_counts(first)}")
     if (number := measurements["pass_index"].nunique()) < 2:
         raise ValueError(f"an A/A test needs 2 passes, the run has {number}; --resume continues it")
     same, slowed = _pairs(measurements, AA_VARIANT), _pairs(measurements, SLOWED_VARIANT)

@@ -141,7 +141,10 @@ def _breakdown(
 ) -> NetworkBreakdown | str:
     """Return the breakdown of one network, or why there is none."""
     failed = rows[rows["status"] != "ok"]
-    if len(failed):
+    timed = rows[rows["status"] == "ok"]
+    if len(timed) and (failed["status"] == "timeout").all():  # of a budget, in later passes
+        rows = timed
+    elif len(failed):
         last = failed.fillna({"reason": ""}).iloc[-1]
         if last["status"] == "skipped":
             return f"is not run end to end: {last['reason']}"

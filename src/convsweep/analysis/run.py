@@ -236,3 +236,10 @@ def ranked_backends(run: Run) -> list[str]:
     wins, means = by_backend["won"].sum(), by_backend["behind"].mean()
     ranked = sorted({*others["backend"]}, key=lambda name: (-wins[name], means[name], name))
     return [run.baseline, *ranked]
+
+
+def status_counts(rows: DataFrame) -> str:
+    """Return how many rows have each status, and one of the reasons."""
+    counts = [f"{n} {status}" for status, n in rows["status"].value_counts().items()]
+    reasons = [repr(reason) for reason in rows["reason"].dropna() if reason][:1]
+    return ", such as ".join([", ".join(counts) or "none", *reasons])

@@ -83,10 +83,10 @@ def print_failures(cases: Iterable[tuple[str, str, str, str | None]]) -> int:
     return len(lines)
 
 
-def print_paths(out: Path) -> None:
+def print_paths(out: Path, has_report: bool = True) -> None:
     """Print where the results are, and the command that reports them."""
     argument = shlex.quote(f"./{out}" if str(out).startswith("-") else str(out))  # no option
-    say(f"Results: {out}", f"Report:  convsweep report {argument}")
+    say(f"Results: {out}", *[f"Report:  convsweep report {argument}"][:has_report])
 
 
 def command_line() -> str:

@@ -80,5 +80,5 @@ def print_results(ending: SweepResult) -> int:
     ends = [*note_wide_intervals(folder, sentences), *ends][:_MAX_SENTENCES]
     output.print_sentences([*sentences[: _MAX_SENTENCES - len(ends)], *ends])
     failed = output.print_failures(cases)
-    output.print_paths(folder.path)
+    output.print_paths(folder.path, has_report=bool((run.cases["status"] == "ok").any()))
     return int(failed > 0)

@@ -7,6 +7,7 @@ with what it keeps for them. `training` times the forward pass and both gradient
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +20,14 @@ from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING
 from convsweep.problems.problem import ConvProblem
 
 _NEEDS_GRAPH = "requires grad"  # in PyTorch's errors of work that autograd cannot follow
+
+
+@cache
+def start_autograd() -> None:
+    """Compute a first gradient of this process, for which PyTorch imports modules."""
+    with torch.enable_grad():
+        x = torch.ones(1, requires_grad=True)
+        torch.autograd.grad(x * x, x, torch.ones(1))
 
 
 class NoGradient(Exception):

@@ -18,7 +18,7 @@ from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.formatting import one_line
 from convsweep.measure.checks import Result, check
-from convsweep.measure.directions import DirectedConv, NoGradient
+from convsweep.measure.directions import DirectedConv, NoGradient, start_autograd
 from convsweep.measure.gradients import (
     OUTPUT,
     compute_gradients,
@@ -37,6 +37,7 @@ from convsweep.problems.case import CONV, FORWARD, Case
 from convsweep.system.devices import Device, find_device
 
 _EXACT_BELOW = 2**24  # sums of whole numbers are exact in float32
+_SLOW_START_S = 1.0  # the most that a first call takes longer than the next, without compiling
 _LARGEST_PRODUCT = 16  # of an input in -2..2 and two factors of a weight, doubled by `check`
 
 
@@ -77,11 +78,11 @@ class ValidatedCase:
 
 
 class TimeLimitExceeded(Exception):
-    """Raised if a case would exceed its time limit; its first call took `first_call_s`."""
+    """Raised if a case would exceed its time limit; a call takes at least `call_s`."""
 
-    def __init__(self, reason: str, first_call_s: float) -> None:
+    def __init__(self, reason: str, first_call_s: float, call_s: float) -> None:
         super().__init__(reason)
-        self.first_call_s = first_call_s
+        self.first_call_s, self.call_s = first_call_s, call_s
 
 
 class _TimedConv:
@@ -100,19 +101,21 @@ class _TimedConv:
 
     @property
     def call_s(self) -> float:
-        """Approximate seconds per call; a lower limit after the first call."""
+        """Approximate seconds per call; the first one may be slow to start."""
         others = self.seconds[1:]
         return min(others) if self.compile_s and others else min(self._counted())
 
     def __call__(self, x: Tensor) -> Result:
         outputs: list[Result] = []
         self.seconds.append(self.clock(lambda: outputs.append(self.conv(x))))
-        left = self.needed - len(self.seconds)
+        is_first = len(self.seconds) == 1
+        left = 1 if is_first else self.needed - len(self.seconds)
         if sum(self._counted()) + self.call_s * left > self.limit_s:
             raise TimeLimitExceeded(
-                f"one call takes {self.call_s:.3g} s and {self.needed} are needed, "
-                f"over the limit of {self.limit_s:g} s",
+                f"{'the first' if is_first else 'one'} call takes {self.call_s:.3g} s and "
+                f"{self.needed} are needed, over the limit of {self.limit_s:g} s",
                 self.seconds[0],
+                self.call_s - is_first * _SLOW_START_S,
             )
         return outputs[0]
 
@@ -131,6 +134,8 @@ def setup_group(
         MemoryError: they do not fit into the free memory.
     """
     problem = cases[0].problem
+    if cases[0].direction != FORWARD:
+        start_autograd()
     needed, free = _bytes_needed(cases[0]), psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
@@ -163,7 +168,8 @@ def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> Valida
     except NoGradient as error:
         return Outcome("skipped", one_line(str(error)))
     except TimeLimitExceeded as error:
-        return Outcome("timeout", str(error), first_call_s=error.first_call_s)
+        reason, first_call_s = str(error), error.first_call_s
+        return Outcome("timeout", reason, first_call_s=first_call_s, call_s=error.call_s)
     except Exception as error:
         return failure(error)
 
@@ -212,6 +218,7 @@ def _prepare_and_check(
         result,
         prepare_s=prepare_s,
         first_call_s=first_call_s,
+        call_s=timed.call_s,
         gate_calls_s=gate_calls_s,
         accepted=pickle.dumps(accepted),
     )

@@ -52,6 +52,8 @@ class Outcome:
     cache_misses_per_call: float | None = None
     energy_j_per_call: float | None = None
     sqnr_db: float | None = None
+    call_s: float | None = None
+    """Least seconds of a call, from the gate; None: not known. Not a column."""
     gate_calls_s: float = 0.0
     """Seconds of the backend's calls in the gate. Not a column."""
     trace_s: float = 0.0

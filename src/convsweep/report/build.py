@@ -14,7 +14,7 @@ from convsweep.analysis.drift import Drift, measure_drift
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import read_advice
 from convsweep.analysis.network_breakdown import breakdowns_by_setting
-from convsweep.analysis.run import Run, read_run
+from convsweep.analysis.run import Run, read_run, status_counts
 from convsweep.analysis.separable.directions import by_direction
 from convsweep.analysis.separable.gap import find_gaps, gap_table
 from convsweep.analysis.separable.pairing import compare_settings
@@ -149,12 +149,8 @@ def write_report(
 
 
 def _require_a_time(run: Run, folder: RunFolder) -> None:
-    if (run.cases["status"] == "ok").any():
-        return
-    counts = [f"{n} {status}" for status, n in run.cases["status"].value_counts().items()]
-    reasons = [*run.cases["reason"][run.cases["reason"] != ""].head(1)]
-    example = f", such as {reasons[0]!r}" if reasons else ""
-    raise ValueError(f"{folder} has no case with a time: {', '.join(counts) or 'none'}{example}")
+    if not (run.cases["status"] == "ok").any():
+        raise ValueError(f"{folder} has no case with a time: {status_counts(run.cases)}")
 
 
 def _with_leading_evidence(page: Page) -> Page:

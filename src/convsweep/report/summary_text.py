@@ -9,7 +9,13 @@ from itertools import groupby
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
 from convsweep.analysis.quantized import mean_speedups, read_quantized
-from convsweep.analysis.run import Run, backends_with_fewer_macs, mac_ratio, mean_speedup
+from convsweep.analysis.run import (
+    Run,
+    backends_with_fewer_macs,
+    mac_ratio,
+    mean_speedup,
+    status_counts,
+)
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
 from convsweep.analysis.separable.directions import ByDirection, by_direction
 from convsweep.analysis.settings import SettingSpeedup
@@ -44,7 +50,7 @@ def summary_sentences(
         further: findings of other sections.
     """
     if (run.cases["status"] != "ok").all():
-        return ["No case has a time."]
+        return [f"No case has a time: {status_counts(run.cases)}."]
     shown, directions = run.for_means, by_direction(run, comparisons)
     verdict = [] if directions else verdict_sentences(run, comparisons)
     sentences = [

@@ -35,7 +35,7 @@ class Tuning:
             self._logs[case].append(np.log([np.median(block) for block in blocks]))
 
     def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
-        """Return the number of blocks; None if no speedup has two passes.
+        """Return the number of blocks; None if no speedup has two passes, or the last has no block.
 
         `timing_s` and `fixed_s` are the seconds of the last pass for blocks and for all else. The
         variance within passes of a single block is the usual share.
@@ -49,7 +49,7 @@ class Tuning:
             of_passes.append(np.var([ratio.mean() for ratio in ratios], ddof=1))
             within += [np.var(ratio, ddof=1) for ratio in ratios if len(ratio) > 1]
             shares.append(np.mean([1 / len(ratio) for ratio in ratios]))
-        if not of_passes:
+        if not of_passes or not timing_s:
             return None
         total, share = float(np.mean(of_passes)), float(np.mean(shares))
         w = float(np.mean(within)) if within else total / (share + 1 / _USUAL_RATIO)

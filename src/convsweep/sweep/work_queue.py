@@ -155,11 +155,9 @@ class GroupQueue:
         """Keep the call time for predictions; settle a case that failed."""
         if outcome.status != "ok":
             self._resolved[case] = outcome
-        if outcome.median_s is not None:
-            self._predictor.observe(case, outcome.median_s)
-        elif outcome.first_call_s is not None:
-            compile_s = self.backends[case.backend].compile_s
-            self._predictor.observe(case, outcome.first_call_s - compile_s)
+        call_s = outcome.call_s if outcome.median_s is None else outcome.median_s
+        if call_s is not None:
+            self._predictor.observe(case, call_s)
 
     @property
     def unmeasured(self) -> list[Case]:
@@ -180,6 +178,8 @@ class GroupQueue:
         for pass_index in range(request.passes):
             while (pass_index == 1 or request.adaptive) and (self.running or self._requeued):
                 yield None
+            if pass_index and request.adaptive and self._resolved.keys() >= {*self._cases}:
+                return  # no further pass can measure anything
             active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
@@ -199,6 +199,7 @@ class GroupQueue:
         blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
         if blocks and effort:
             longest_s = effort.case_s * max(1.0, blocks / effort.blocks)
+            longest_s = min(longest_s, self._settings.case_timeout_s / 2)
             tuned = replace(effort, blocks=blocks, case_s=longest_s)
             self._settings = replace(self._settings, effort=tuned)
 
@@ -247,8 +248,10 @@ class GroupQueue:
         """
         due = [case for case in self._cases if pass_index < self._passes[case]]
         groups = group_cases(case for case in due if active is None or case in active)
-        probes_last = self._request.budget_s is not None  # they must not use up a short budget
-        groups.sort(key=lambda own: (is_probe(own[0]) is probes_last, own[0].problem.macs))
+        if self._request.budget_s is None:  # else nothing auxiliary may use up the budget
+            groups.sort(key=lambda own: (not is_probe(own[0]), own[0].problem.macs))
+        else:
+            groups.sort(key=lambda own: (is_auxiliary(own), own[0].problem.macs))
         families = group_siblings(groups, of_one_problem=not pass_index)
         if pass_index:
             self._rng.shuffle(families)

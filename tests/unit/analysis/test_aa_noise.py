@@ -81,6 +81,13 @@ def test_a_run_without_variants_is_an_error(run: Callable[..., Path]) -> None:
         measure_noise(store.load(run("plain", plain)))
 
 
+def test_a_run_without_a_time_says_why(run: Callable[..., Path]) -> None:
+    failed = [replace(row, status="timeout", reason="over the limit", median_s=None)
+              for row in rows(1, 0.005, problems=2)]  # fmt: skip
+    with pytest.raises(ValueError, match="no case has a time: 6 timeout, such as 'over the limit'"):
+        measure_noise(store.load(run("failed", failed)))
+
+
 def test_an_aa_request_has_two_variants_per_backend() -> None:
     request = aa_request(read_request(Options(grid="smoke", backends=["im2col", "loop"])))
     assert list(request.backends) == [

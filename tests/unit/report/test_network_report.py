@@ -191,6 +191,15 @@ def test_a_network_without_a_breakdown_has_a_reason(read: Read, lack: str) -> No
     assert [*section.tables, *section.pictures, *section.note] == []
 
 
+def test_a_pass_that_runs_out_of_budget_keeps_the_earlier_ones(read: Read) -> None:
+    late = replace(inside()[-1], pass_index=99, status="timeout", reason="budget", total_s=None)
+    run = read(rows("net"))
+    whole, cut = (network_breakdowns(run, frame(every), run.settings[0])
+                  for every in (inside(), [*inside(), late]))  # fmt: skip
+    assert cut[1] == {}
+    assert cut[0][0].end_to_end.time == whole[0][0].end_to_end.time
+
+
 def test_sections_have_a_row_per_network_and_figures(read: Read) -> None:
     run = read(rows())
     networks = frame(inside(slower=1.2), inside("net_standard"))

@@ -29,6 +29,7 @@ from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import Layer
 from convsweep.results.networks import NETWORKS_TABLE
+from convsweep.sweep.auxiliary_cases import separable_part_cases
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.forecast import (
     PASS_START_S,
@@ -220,8 +221,11 @@ def test_the_first_pass_grows_and_later_ones_are_shuffled() -> None:
     assert orders[1] != orders[2]
 
 
-def test_with_a_budget_probes_come_last_and_what_is_not_measured_is_known() -> None:
-    request = read_request(Options(grid="smoke", backends=["torch_conv"], budget="600s", passes=1))
+def test_with_a_budget_the_cases_come_first_and_what_is_not_measured_is_known() -> None:
+    backends = ["torch_conv", "separable"]
+    request = read_request(Options(grid="smoke", backends=backends, budget="600s", passes=1))
+    request = replace(request, separable_parts=separable_part_cases(request.cases))
+    assert request.separable_parts
     measured: list[Case] = []
     monitor = OpenMonitor(request)
     vars(monitor).update(stop=lambda: len(measured) == len(request.every_case) - 1)
@@ -233,7 +237,7 @@ def test_with_a_budget_probes_come_last_and_what_is_not_measured_is_known() -> N
     )
     LocalExecutor(request, Fakes().launch).run([queue], lambda progress: None)
     assert {*measured[: len(request.cases)]} == {*request.cases}
-    assert {*queue.unmeasured} == {*request.ceilings} - {*measured}
+    assert {*queue.unmeasured} == {*request.every_case} - {*measured}
     assert len(queue.unmeasured) == 1
 
 

@@ -39,6 +39,10 @@ def test_the_more_a_pass_costs_the_more_it_measures() -> None:
     assert costs[0] < costs[-1]
 
 
+def test_a_pass_without_a_block_tells_nothing() -> None:
+    assert tuning(0.1, 0.0).blocks("torch_conv", fixed_s=0.0, timing_s=0.0, left_s=1.0) is None
+
+
 def test_a_short_budget_keeps_enough_passes() -> None:
     found = tuning(0.1, 0.01)
     assert (chosen(found, left_s=5.0) or 0) < (chosen(found, left_s=600.0) or 0)
