@@ -33,7 +33,7 @@ def test_every_result_is_a_row_and_a_group_by_problem(tmp_path: Path) -> None:
     assert set(rows["driver"]) == {"pytest-benchmark"}
     assert set(rows["status"]) - {"timeout"} == {"ok", "skipped"}  # a loaded machine is slow
     assert len(rows) == 4 * sum(
-        backend.family == "basic" and not backend.computes_in
+        backend.family == "basic" and not backend.only_by_name
         for backend in convsweep.list_backends().values()
     )
     assert (run / "summary.csv").is_file()

@@ -30,7 +30,7 @@ Command = Callable[..., Result]
 TEXTBOOK = {
     name
     for name, backend in convsweep.list_backends().items()
-    if backend.family == "basic" and not backend.computes_in
+    if backend.family == "basic" and not backend.only_by_name
 }
 SMOKE_CASES = len(GRIDS["smoke"].layers()) * len(TEXTBOOK)
 

@@ -230,3 +230,8 @@ class Backend:
     """Whether it has a thread pool of its own; it then runs in a process of its own."""
     nominal_macs_per_s: float = 4e10
     """Rough rate of one core, for the forecast of a run's duration. No result depends on it."""
+
+    @property
+    def only_by_name(self) -> bool:
+        """Whether no family contains it: it has no forward pass, or computes in another dtype."""
+        return bool(self.computes_in) or "forward" not in (self.directions or ("forward",))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convsweep.backends.base import BASIC, FAMILIES, Backend
-from convsweep.problems.case import BLOCKS, CONV, DIRECTIONS, FORWARD
+from convsweep.problems.case import BLOCKS, CONV
 from convsweep.problems.separable import is_replaceable, not_separable_reason
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE
@@ -48,15 +48,8 @@ def choose_each(
 
 
 def choose_backends(words: Sequence[str], known: Mapping[str, Backend]) -> tuple[str, ...]:
-    """Return the backends of these names and families; without words, those run by default.
-
-    One without a forward pass, or in another dtype than its input's, is in no family.
-    """
-    alike = {
-        name: backend
-        for name, backend in known.items()
-        if not backend.computes_in and FORWARD in (backend.directions or DIRECTIONS)
-    }
+    """Return the backends of these names and families; without words, those run by default."""
+    alike = {name: backend for name, backend in known.items() if not backend.only_by_name}
     members = {word: [n for n, b in alike.items() if b.family == word] for word in FAMILIES}
     if not words:
         return tuple(name for name in members[BASIC] if known[name].by_default)

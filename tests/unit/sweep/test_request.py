@@ -20,7 +20,7 @@ SMOKE = Options(grid="smoke")
 TEXTBOOK = [
     name
     for name, backend in list_backends().items()
-    if backend.family == "basic" and not backend.computes_in
+    if backend.family == "basic" and not backend.only_by_name
 ]
 FIVE = ("loop", "im2col", "pointwise", "torch_conv", "separable")
 ROW = "1,4,9,9,8,3,3,1,1,1,1,1,1,1,0"
@@ -248,7 +248,7 @@ def test_a_family_stands_for_its_backends() -> None:
     engines = {name for name, backend in list_backends().items() if backend.family == "engines"}
     assert set(read_request(replace(SMOKE, backends=["engines"])).backends) == engines > set()
     assert set(read_request(replace(SMOKE, backends=["all"])).backends) == {
-        name for name, backend in list_backends().items() if not backend.computes_in
+        name for name, backend in list_backends().items() if not backend.only_by_name
     }
     both = read_request(replace(SMOKE, backends=["torch_conv", "engines", "torch_conv"]))
     assert next(iter(both.backends)) == "torch_conv"
