@@ -26,7 +26,9 @@ def explain(model: str | None, inputs: tuple[str, ...], out: Path | None, **chos
     Takes one problem: --problem, --axis with one value each, or --layer of a --model or --workload.
     Parts are kernels, reorders and copies, allocation, page faults, the fixed cost per call, and
     the steps of a strategy. Each is measured with instruments, and compared with calls without
-    them; the rest is unattributed. Parts within the noise may be negative.
+    them; the rest is unattributed. Parts within the noise may be negative. Only forward passes of
+    convolutions alone are explained, with hot caches: --direction, --block and --cache take no
+    other value.
     """
     from convsweep.system import forkserver
 

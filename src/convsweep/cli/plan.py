@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from convsweep import formatting
+from convsweep.problems.case import FORWARD, TRAINING
 from convsweep.sweep.effort import pass_s, request_s, worker_settings
 from convsweep.sweep.forecast import compiling_s
+from convsweep.sweep.network_runs import networks_of
 from convsweep.sweep.request import Request
 
 
@@ -45,5 +47,7 @@ def plan(request: Request, nodes: int = 1) -> str:
         seconds = request_s(request, effort, request.passes) / nodes
         parts.append(f"{passes}: about {duration(seconds)}")
     compile_s = compiling_s(request.runnable_cases, request.every_backend)
+    if any(one.direction not in (FORWARD, TRAINING) for one in networks_of(request.cases)):
+        parts.append("no whole network in the direction of a single gradient")
     parts += [f"up to {duration(compile_s)} more to compile once"] if compile_s else []
     return shard + ", ".join(parts)

@@ -16,11 +16,12 @@ from torch.autograd.graph import Node
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from convsweep.measure.inputs import torch_dtype
 from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
 from convsweep.problems.case import TRAINING
-from convsweep.problems.conv_call import convolution_problem
+from convsweep.problems.conv_call import convolution_problem, with_zeros
 from convsweep.problems.model_loader import load_model
 from convsweep.problems.networks import BUILDERS, CLASSES, build
 from convsweep.problems.problem import ConvProblem
@@ -131,6 +132,11 @@ def _loss(outputs: Any, labels: Tensor) -> Any:
     return sum(x.square().mean() for x in own)
 
 
+def _zeros(x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Any:
+    """Return the numbers of zeros that `F.pad` adds; none if it adds others."""
+    return pad if mode == "constant" and not value else ()
+
+
 def _rounds(seconds: float, measure: Callable[[], _T]) -> list[_T]:
     """Repeat `measure` for the given seconds, within the least and largest number of rounds."""
     found: list[_T] = []
@@ -163,6 +169,7 @@ class _CallTimer(TorchFunctionMode):
         self._calls: list[_TimedCall] = []
         self._idle: list[float] = []  # seconds of empty calls
         self._next, self._is_first = 0, True
+        self._zeros_of = WeakTensorKeyDictionary()  # added by `F.pad`, per padded tensor
         self._nodes: set[Node] = set()  # of the graph, each with hooks
 
     def time_parts(self, step: _Step) -> float:
@@ -199,8 +206,11 @@ class _CallTimer(TorchFunctionMode):
         problem = None
         if self._is_first and kind == CONVOLUTION and "transpose" not in name:
             with suppress(ValueError):  # no `ConvProblem` describes it
-                problem = convolution_problem(*args, **kwargs)
+                zeros = self._zeros_of.get(args[0], ())  # type: ignore[no-untyped-call]
+                problem = with_zeros(convolution_problem(*args, **kwargs), zeros)
         self._record(kind, seconds, problem)
+        if self._is_first and name == "pad":
+            self._zeros_of[result] = _zeros(*args, **kwargs)
         if isinstance(result, Tensor) and result.grad_fn is not None:
             backward = self._record(BACKWARD + kind, 0.0, problem)
             self._time_backward(result.grad_fn, backward)

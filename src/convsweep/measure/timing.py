@@ -153,7 +153,7 @@ class GroupTimer:
         )  # fmt: skip
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
-        """Measure the peak memory of one more call in one pass, unless a call is long.
+        """Measure the peak memory of one more call in one pass; None if it is long, or shows none.
 
         That of a gradient includes its forward pass, with what that keeps. This returns freed
         memory to the system; the gate's calls of the next problem warm it again.
@@ -168,7 +168,7 @@ class GroupTimer:
             validated.start()
             validated.call()
 
-        return self.group.device.peak_memory(work)
+        return self.group.device.peak_memory(work) or None
 
 
 def add_implementation(

@@ -120,9 +120,15 @@ def span(axes: Iterable[Axis]) -> list[ConvProblem]:
         chosen[name] = values
     if math.prod(map(len, chosen.values())) > MAX_PROBLEMS:
         raise ValueError(f"axes {', '.join(chosen)} span more than {MAX_PROBLEMS} problems")
-    combinations = itertools.product(*chosen.values())
-    problems = (_problem(dict(zip(chosen, values, strict=True))) for values in combinations)
-    return list(dict.fromkeys(problems))  # `3` and `3x3` are the same
+    combinations = [
+        dict(zip(chosen, values, strict=True)) for values in itertools.product(*chosen.values())
+    ]
+    if len({*chosen.get("transposed", ())}) > 1:  # only transposed ones have an output padding
+        combinations = [
+            one for one in combinations
+            if one["transposed"] == "1" or not any(parse_size(one.get("output_padding", "0")))
+        ]  # fmt: skip
+    return list(dict.fromkeys(map(_problem, combinations)))  # `3` and `3x3` are the same
 
 
 def _problem(chosen: Mapping[str, str]) -> ConvProblem:
@@ -160,7 +166,10 @@ def _padding(
     if padding not in _WORDS["padding"]:
         return parse_size(padding), None
     if value["transposed"] == "1":
-        raise ValueError(f"transposed=1 needs --axis padding=N: it has no padding={padding}")
+        raise ValueError(
+            f"transposed=1 needs --axis padding=N; padding={padding} is "
+            f"{'the default' if padding == DEFAULTS['padding'] else 'for others'}"
+        )
     if len({*map(len, (size, kernel_size, stride, dilation))}) > 1:
         return (0,), None  # the problem's constructor names the size of another rank
     if padding == "same":

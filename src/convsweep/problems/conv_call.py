@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convsweep.problems.case import DTYPES
@@ -57,6 +59,21 @@ def convolution_problem(
         padding_end=padding_end,
         transposed=transposed,
         output_padding=per_dimension(output_padding, rank),
+    )
+
+
+def with_zeros(problem: ConvProblem, zeros: Sequence[int]) -> ConvProblem:
+    """Return the problem on the image to which `zeros` were added, as `F.pad` takes them."""
+    sides = [*zeros, *[0] * (2 * problem.rank - len(zeros))]
+    before, behind = sides[::2][::-1], sides[1::2][::-1]
+    if problem.transposed or len(before) > problem.rank or min(sides) < 0:
+        return problem
+    axes = zip(problem.input_size, before, behind, strict=True)
+    return replace(
+        problem,
+        input_size=tuple(size - front - back for size, front, back in axes),
+        padding=tuple(map(operator.add, problem.padding, before)),
+        padding_end=tuple(map(operator.add, problem.padding_end, behind)),
     )
 
 

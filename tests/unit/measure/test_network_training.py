@@ -100,6 +100,18 @@ def test_a_training_step_changes_weights_and_batch_statistics(
     assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.parametrize("direction", ["forward", "training"])
+def test_zeros_before_a_convolution_are_its_padding(
+    monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    layers = (nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 4, 3, 2), nn.ReflectionPad2d(1))
+    found = times_of(monkeypatch, nn.Sequential(*layers, nn.Conv2d(4, 4, 3)), direction)
+    assert [part.problem for part in found.parts if part.kind == CONVOLUTION] == [
+        ConvProblem(3, 4, (8, 8), 3, batch_size=2, stride=2, padding_end=1, bias=True),
+        ConvProblem(4, 4, (6, 6), 3, batch_size=2, bias=True),
+    ]
+
+
 class Several(nn.Module):
     """Outputs that are no scores of classes, one without a gradient."""
 

@@ -75,8 +75,10 @@ def test_what_is_asked_is_the_baseline_every_hopeful_strategy_and_the_replacemen
 
 def test_a_model_that_no_backend_supports_is_refused() -> None:
     layers = layers_of(nn.Conv2d(4, 4, 3), 1, 4, 9, 9)
-    with pytest.raises(ValueError, match="no backend supports any layer of mine: pointwise needs"):
+    with pytest.raises(ValueError, match=r"no named backend supports .* mine: pointwise needs"):
         request_for("mine", layers, Options(backends=("pointwise",)))
+    with pytest.raises(ValueError, match="onnxruntime_int8: int8 is another function"):
+        request_for("mine", layers, Options(backends=("onnxruntime_int8",)))
     signal = layers_of(hand_written_model.signal(), 1, 4, 9)
     with pytest.raises(ValueError, match=r"no backend supports .*channels_last"):
         request_for("mine", signal, Options(memory_formats=("channels_last",)))

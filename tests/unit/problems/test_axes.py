@@ -285,3 +285,11 @@ def test_the_same_axis_twice_is_refused_by_name() -> None:
 )
 def test_an_impossible_combination_is_refused_and_says_why(texts: list[str], named: str) -> None:
     assert named in refusal(*texts)
+
+
+def test_an_output_padding_is_of_the_transposed_problems_alone() -> None:
+    axes = ("transposed=0,1", "output_padding=0,1", "stride=2", "padding=1")
+    found = [(one.transposed, one.output_padding) for one in span(map(parse_axis, axes))]
+    assert found == [(False, (0, 0)), (True, (0, 0)), (True, (1, 1))]
+    with pytest.raises(ValueError, match="output_padding needs a transposed"):
+        span(map(parse_axis, axes[1:]))

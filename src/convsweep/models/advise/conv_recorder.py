@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from convsweep.problems.conv_call import convolution_problem, dtype_name, dtype_reason
+from convsweep.problems.conv_call import (
+    convolution_problem,
+    dtype_name,
+    dtype_reason,
+    with_zeros,
+)
 from convsweep.problems.problem import ConvProblem
 
 _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten._convolution)
@@ -143,7 +147,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 x, weight, bias, stride, padding, dilation, groups, transposed, output_padding
             )
             zeros = self._zeros_of.get(x, ())  # type: ignore[no-untyped-call]
-            problem = _with_zeros(problem, zeros)
+            problem = with_zeros(problem, zeros)
         except ValueError as error:
             self._record_unmeasured(str(error), macs)
             return
@@ -152,18 +156,3 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _record_unmeasured(self, reason: str, macs: int) -> None:
         self._trace.unmeasured.append(UnmeasuredConv(reason, self._names[-1], macs))
-
-
-def _with_zeros(problem: ConvProblem, zeros: Sequence[int]) -> ConvProblem:
-    """Return the problem on the image to which `zeros` were added, as `F.pad` takes them."""
-    sides = [*zeros, *[0] * (2 * problem.rank - len(zeros))]
-    before, behind = sides[::2][::-1], sides[1::2][::-1]
-    if problem.transposed or len(before) > problem.rank or min(sides) < 0:
-        return problem
-    axes = zip(problem.input_size, before, behind, strict=True)
-    return replace(
-        problem,
-        input_size=tuple(size - front - back for size, front, back in axes),
-        padding=tuple(map(operator.add, problem.padding, before)),
-        padding_end=tuple(map(operator.add, problem.padding_end, behind)),
-    )

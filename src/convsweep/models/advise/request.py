@@ -85,6 +85,8 @@ def request_for(name: str, layers: Sequence[Layer], options: Options) -> Request
         budget=options.budget or BUDGET,
     )
     request = read_request(options, (name, layers))
+    if other := next((n for n, backend in request.backends.items() if backend.quantized), None):
+        raise ValueError(f"--backend {other}: int8 is another function, which advise leaves out")
     _require_supported(request, named or tuple(request.backends))
     return request if named else drop_slow_backends(request, MAX_NOMINAL_SLOWDOWN)
 
@@ -95,7 +97,8 @@ def _require_supported(request: Request, names: Sequence[str]) -> None:
     if all(case in skipped for case in cases):
         reasons = dict.fromkeys(f"{case.backend} {skipped[case].reason}" for case in cases)
         listed = "; ".join([*reasons][:_MAX_REASONS])
-        raise ValueError(f"no backend supports any layer of {request.name}: {listed}")
+        which = "no backend" if names == tuple(request.backends) else "no named backend"
+        raise ValueError(f"{which} supports any layer of {request.name}: {listed}")
 
 
 def drop_slow_backends(request: Request, max_slowdown: float) -> Request:
