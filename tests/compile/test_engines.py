@@ -83,7 +83,7 @@ def test_both_kinds_of_problems_are_right_or_skipped(engine: Backend) -> None:
 @every_engine
 def test_threads_of_python_do_not_meet(engine: Backend) -> None:
     inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    assert threads_are_independent(engine.prepare(BATCH, inputs.weights), BATCH, inputs)
+    assert threads_are_independent(engine.prepare(BATCH, inputs.weights), inputs)
 
 
 @every_engine

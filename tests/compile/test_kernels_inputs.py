@@ -76,7 +76,7 @@ def test_inputs_not_prepared_for_are_refused(kernel: Backend) -> None:
 @every_kernel
 def test_threads_of_python_do_not_meet(kernel: Backend) -> None:
     problem, inputs = given_to(kernel)
-    assert threads_are_independent(kernel.prepare(problem, inputs.weights), problem, inputs)
+    assert threads_are_independent(kernel.prepare(problem, inputs.weights), inputs)
 
 
 @every_kernel
