@@ -18,7 +18,7 @@ import numpy as np
 from convsweep.backends.base import Conv
 from convsweep.backends.variants import find_backend
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase
-from convsweep.measure.inputs import Inputs, make_inputs
+from convsweep.measure.inputs import Inputs, draw_case, place_inputs
 from convsweep.measure.instruments import Instrument, find_kernels, find_steps
 from convsweep.measure.messages import CallParts, Seconds
 from convsweep.measure.outcome import skipped_outcome
@@ -170,13 +170,7 @@ def _prepared(group: BenchmarkGroup, case: Case, problem: ConvProblem) -> _Call:
     own = replace(case, layer=Layer(problem), weight_kind=weight_kind)
     if skipped := skipped_outcome(own, backend):
         raise ValueError(skipped.reason)
-    inputs = make_inputs(
-        problem,
-        weight_kind=weight_kind,
-        dtype=case.dtype,
-        device=case.device,
-        memory_format=case.memory_format,
-    )
+    inputs = place_inputs(draw_case(own), case.device, case.memory_format)
     conv = backend.prepare(problem, inputs.weights)
     _first_s, call_s = (group.device.clock(partial(conv, inputs.x)) for _ in range(2))
     return _call(group, case, problem, inputs, conv, call_s)

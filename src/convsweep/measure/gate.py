@@ -26,7 +26,7 @@ from convsweep.measure.gradients import (
     outputs_of,
     terms_of,
 )
-from convsweep.measure.inputs import Inputs, make_inputs, place_inputs
+from convsweep.measure.inputs import Inputs, draw_case, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
@@ -248,15 +248,7 @@ def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     is_exact = backend.direct and case.block == CONV and case.dtype in ("float32", "float64")
     if not is_exact or largest >= _EXACT_BELOW:
         return None
-    inputs = make_inputs(
-        problem,
-        weight_kind=case.weight_kind,
-        dtype=case.dtype,
-        device=case.device,
-        memory_format=case.memory_format,
-        integers=True,
-        gradient=gradient,
-    )
+    inputs = place_inputs(draw_case(case, integers=True), case.device, case.memory_format)
     conv, start = _prepare(case, backend, inputs)
     if gradient:
         every = compute_gradients(problem, inputs)

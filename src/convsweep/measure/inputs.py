@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convsweep.backends.base import BatchNorm, Weights
 from convsweep.backends.tensor_layout import CHANNELS_LAST
+from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import ConvProblem, Size
 
 _CHUNK = 2**17  # elements that are composed at once
@@ -78,6 +79,17 @@ def draw_inputs(
     bias = rounded(draw((problem.out_channels,))) if problem.bias else None
     grad = rounded(draw(problem.output_shape)) if gradient else None
     return Inputs(x, Weights(dense, bias, factors), grad)
+
+
+def draw_case(case: Case, integers: bool = False) -> Inputs:
+    """Return contiguous input and weights of a case, and a gradient if its direction has one."""
+    return draw_inputs(
+        case.problem,
+        weight_kind=case.weight_kind,
+        dtype=case.dtype,
+        integers=integers,
+        gradient=case.direction != FORWARD,
+    )
 
 
 def place_inputs(drawn: Inputs, device: str = "cpu", memory_format: str = "contiguous") -> Inputs:

@@ -14,11 +14,11 @@ import torch
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
 from convsweep.measure.gradients import OUTPUT, compute_gradients
-from convsweep.measure.inputs import Inputs, draw_inputs
+from convsweep.measure.inputs import Inputs, draw_case
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
 from convsweep.measure.reference import Reference, compute_reference
-from convsweep.problems.case import CONV, FORWARD, Case
+from convsweep.problems.case import CONV, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.forkserver import FOLDER
 
@@ -48,13 +48,10 @@ class ProblemData:
 
 def compute(case: Case, fast_check: bool) -> ProblemData:
     """Draw the inputs of a case and compute their reference, projected if that is cheaper."""
-    gradient = case.direction != FORWARD
-    inputs = draw_inputs(
-        case.problem, weight_kind=case.weight_kind, dtype=case.dtype, gradient=gradient
-    )
+    inputs = draw_case(case)
     if case.block != CONV:
         return ProblemData(*compute_block(case, inputs))
-    if gradient:
+    if inputs.grad is not None:
         return ProblemData(inputs, compute_gradients(case.problem, inputs))
     projected = fast_check and is_cheap(case.problem, case.dtype)
     reference = project if projected else compute_reference

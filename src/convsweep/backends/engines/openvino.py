@@ -73,22 +73,28 @@ def _compiled(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> 
         raise Unsupported(f"OpenVINO runs {name} on this CPU, not in int8")
     shape = _shape_in(layers[-1].problem.output_shape, channels_last)
     copied = prod(shape) < _COPIED_BELOW and dtype is torch.float32
-    run = _infer_and_copy if copied else partial(_infer_into, dtype=dtype)
     requests = PerThread(model.create_infer_request)
 
+    def set_input(request: Any, x: Tensor) -> None:
+        request.set_input_tensor(_shared((x.movedim(1, -1) if channels_last else x).detach()))
+
     def conv(x: Tensor) -> Tensor:
-        x = x.detach()
-        rows = x.movedim(1, -1) if channels_last else x
         request = requests.own
-        request.set_input_tensor(_shared(rows))
-        y = run(request, shape)
+        set_input(request, x)
+        if copied:
+            request.infer()
+            y = torch.from_numpy(request.get_output_tensor().data).clone()
+        else:
+            y = torch.empty(shape, dtype=dtype)
+            request.set_output_tensor(_shared(y))
+            request.infer()
         return y.movedim(-1, 1) if channels_last else y
 
     def measured(x: Tensor) -> Implementation:
         counting = {**properties, "PERF_COUNT": True}
         model = openvino.compile_model(define(), "CPU", counting)
         request = model.create_infer_request()
-        request.set_input_tensor(_shared((x.movedim(1, -1) if channels_last else x).detach()))
+        set_input(request, x)
         for _ in range(_MEASURED_CALLS):
             request.infer()
         return _executed(model)
@@ -117,18 +123,6 @@ def _executed(model: Any) -> Implementation:
             seconds[is_conversion] += int(mean_us) / 1e6
     kernel_s, reorder_s = (seconds[key] if any(seconds.values()) else None for key in (False, True))
     return Implementation(" + ".join(names), reorders, kernel_s, reorder_s)
-
-
-def _infer_and_copy(request: Any, shape: Sequence[int]) -> Tensor:
-    request.infer()
-    return torch.from_numpy(request.get_output_tensor().data).clone()
-
-
-def _infer_into(request: Any, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    y = torch.empty(shape, dtype=dtype)
-    request.set_output_tensor(_shared(y))
-    request.infer()
-    return y
 
 
 def _shared(tensor: Tensor) -> Any:
