@@ -16,11 +16,11 @@ from convsweep.backends.registry import missing_package, skip_reason
 from convsweep.backends.steps import REST, StepName, Stopwatch
 from convsweep.measure.checks import check
 from convsweep.measure.inputs import make_inputs, torch_dtype
-from convsweep.measure.reference import compute_reference
+from convsweep.measure.reference import Reference, allowed_error, compute_reference
+from convsweep.problems.case import DIRECTIONS, DTYPES
 from tests.support.strategies import conv_problems
 
 BACKENDS = list(convsweep.list_backends().values())
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 FORMATS = ("contiguous", "channels_last")
 
 
@@ -32,6 +32,14 @@ def skipped(backend: Backend, problem: ConvProblem, dtype: str = "float32") -> s
     return skip_reason(
         backend, problem, weight_kind=weight_kind(problem), device="cpu", dtype=dtype
     )
+
+
+def largest_error(
+    backend: Backend, problem: ConvProblem, expected: Reference, dtype: str = "float32"
+) -> float:
+    """What the gate allows, in units of eps * scale."""
+    bound = backend.error_bound(problem)
+    return allowed_error(backend, bound, torch_dtype(dtype), expected, problem.taps)
 
 
 def not_here(backend: Backend) -> str | None:
@@ -118,7 +126,8 @@ def test_equals_the_reference_or_says_why_not(backend: Backend) -> None:
         inputs = make_inputs(problem, weight_kind=weight_kind(problem))
         conv = backend.prepare(problem, inputs.weights)
         expected = compute_reference(problem, inputs)
-        assert check(conv, problem, inputs, expected, backend.error_bound(problem)).reason is None
+        bound = largest_error(backend, problem, expected)
+        assert check(conv, problem, inputs, expected, bound).reason is None
 
     drawn(backend, law)
 
@@ -141,9 +150,10 @@ def test_a_direct_method_is_exact_on_whole_numbers(backend: Backend) -> None:
 @every_backend
 def test_is_linear_in_its_input(backend: Backend) -> None:
     dtype = "float64" if backend.dtypes is None else backend.dtypes[-1]
+    is_exact = not (backend.quantized or backend.computes_in)
 
     def law(problem: ConvProblem) -> None:
-        if skipped(backend, problem, dtype) or problem.bias or backend.quantized:
+        if skipped(backend, problem, dtype) or problem.bias or not is_exact:
             return
         inputs = make_inputs(problem, weight_kind=weight_kind(problem), dtype=dtype)
         other = replace(inputs, x=make_inputs(problem, dtype=dtype, seed=1).x)
@@ -184,11 +194,9 @@ def test_keeps_the_contract_in_every_dtype_and_format(
     inputs = make_inputs(
         problem, weight_kind=weight_kind(problem), dtype=dtype, memory_format=memory_format
     )
-    conv = backend.prepare(problem, inputs.weights)
-    finding = check(
-        conv, problem, inputs, compute_reference(problem, inputs), backend.error_bound(problem)
-    )
-    assert finding.reason is None
+    conv, expected = backend.prepare(problem, inputs.weights), compute_reference(problem, inputs)
+    bound = largest_error(backend, problem, expected, dtype)
+    assert check(conv, problem, inputs, expected, bound).reason is None
     y = conv(inputs.x)
     assert y.is_contiguous() or not inputs.x.is_contiguous()
 
@@ -209,7 +217,7 @@ def test_steps_one_by_one_are_the_whole(backend: Backend) -> None:
 
 @every_backend
 def test_takes_part_in_something(backend: Backend) -> None:
-    assert kept(backend)
+    assert kept(backend) or "forward" not in (backend.directions or DIRECTIONS)
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
