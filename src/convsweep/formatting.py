@@ -14,7 +14,7 @@ WIDEST = 2.0
 """Largest ratio of the ends of an interval that is printed or drawn."""
 TOO_FEW_NOTE = (
     f"{TOO_FEW.capitalize()} for this machine's noise: an interval wider than a factor of two is "
-    "not shown."
+    "not shown; its mark in figures is open."
 )
 
 

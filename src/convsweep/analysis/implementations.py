@@ -60,7 +60,8 @@ def read_implementations(run: Run) -> Implementations | None:
     backend = run.baseline if run.baseline in numbers else str(numbers.idxmax())
     own = known[known["backend"] == backend]
     names, instruction_set = short_names([*own["implementation"].unique()])
-    kinds = [_kind(row) for row in own.to_dict("records")]
+    several = own["batch_size"].nunique() > 1
+    kinds = [_kind(row, several) for row in own.to_dict("records")]
     own = own.assign(name=own["implementation"].map(names), kind=kinds)
     cases = own.assign(method=[METHODS.get(family(name), "") for name in own["name"]])
     return Implementations(backend, cases, instruction_set)
@@ -91,14 +92,14 @@ def family(name: str) -> str:
     return next((pattern for pattern in METHODS if re.fullmatch(pattern, short)), "")
 
 
-def _kind(case: dict[Any, Any]) -> str:
+def _kind(case: dict[Any, Any], several_batches: bool) -> str:
     """Return `3x3`, `3x3, depthwise`, or `3x3, stride 2, dilation 2, 4 groups, batch 8`."""
     stride, dilation, groups = compact(case["stride"]), compact(case["dilation"]), case["groups"]
     words = {
         f"stride {stride}": stride != "1",
         f"dilation {dilation}": dilation != "1",
         "depthwise" if groups == case["in_channels"] else f"{groups} groups": groups > 1,
-        f"batch {case['batch_size']}": case["batch_size"] > 1,
+        f"batch {case['batch_size']}": several_batches or case["batch_size"] > 1,
         "transposed": bool(pd.notna(case["output_padding"])),
     }
     return ", ".join([case["kernel_size"], *(word for word, holds in words.items() if holds)])

@@ -11,7 +11,7 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from convsweep.formatting import compact
-from convsweep.problems.case import CONV, FORWARD
+from convsweep.problems.case import BLOCKS, CONV, DIRECTIONS, FORWARD
 from convsweep.problems.problem import parse_size
 from convsweep.results.machines import machine_names
 from convsweep.results.schema import COUNT_COLUMNS
@@ -23,6 +23,9 @@ SETTING_COLUMNS = (
 )  # fmt: skip
 _USUAL = {"cache": "hot", "direction": FORWARD, "block": CONV}
 """Values that are not named where all cases have them."""
+_WORK = ("direction", "block")
+_OTHERS = [name for name in SETTING_COLUMNS if name not in _WORK]
+_PLACES = {name: place for place, name in enumerate((*DIRECTIONS, *BLOCKS))}
 # Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
@@ -41,11 +44,11 @@ _NUMBERS = (
 
 
 def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
-    """Return the rows, sorted, with a `label` of the problem, a `setting` and a `network`.
+    """Return the rows with a `label` of the problem, a `setting` and a `network`.
 
-    Numbers become floats, NaN if missing; a missing verdict or reason becomes empty. Problems have
-    distinct labels. A setting is named by the columns that differ `among` all these rows, by
-    default `frame`.
+    They are sorted by problem, then by setting. Numbers become floats, NaN if missing; a missing
+    verdict or reason becomes empty. Problems have distinct labels. A setting is named by the
+    columns that differ `among` all these rows, by default `frame`.
     """
     frame = frame.copy()
     if frame.empty:
@@ -60,9 +63,13 @@ def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
     frame["label"] = _problem_labels(frame)
     frame["setting"] = _setting_labels(frame, among)
     frame["network"] = name_networks(frame["workload"], frame["batch_size"], among)
-    order = sorted(
-        range(len(frame)), key=list(map(_sort_key, frame.to_dict("records"))).__getitem__
+    keys = list(map(_sort_key, frame.to_dict("records")))
+    *others, label = (
+        frame.groupby(columns, dropna=False, sort=False).ngroup()
+        for columns in (_OTHERS, ["label"])
     )
+    places = zip(keys, label, *others, *(frame[name].map(_PLACES) for name in _WORK), strict=True)
+    order = [place for _, place in sorted(zip(places, range(len(frame)), strict=True))]
     return frame.iloc[order].reset_index(drop=True)
 
 

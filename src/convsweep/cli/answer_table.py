@@ -39,24 +39,32 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
     """Return time and speedup per setting, problem and backend, and a line on what is left out.
 
     Shown are the baseline and the backends that are fastest most often; problems spread
-    over the grid, or the layers of networks that take longest.
+    over the grid, or the layers of networks that take longest. Settings without an answer are left
+    out.
     """
     most = MAX_LINES - 3  # title, head, last line
-    settings = run.settings[: most // _LEAST_ROWS]
     several = len(run.settings) > 1
+    tried = {*run.cases.loc[run.cases["status"] != "skipped", "setting"]}
+    answered = [name for name in run.settings if name in tried] or run.settings
+    settings = answered[: most // _LEAST_ROWS]
     most = most // len(settings) - several
     parts = {name: _part(run.within(name), most) for name in settings}
     backends = {name: shorten(name, _MAX_NAME) for name in _backends(run)}
     problems = {name: text for part in parts.values() for name, text in part.rows.items()}
     by_backend = len(problems) <= min(_FEW_PROBLEMS, len(backends) - 1)
-    rows, columns = problems, backends
+    columns = problems if by_backend else backends
+    omitted: set[str] = set()
     if by_backend:
-        rows, columns = dict([*backends.items()][:most]), problems
         for name, part in parts.items():
-            parts[name] = _Part(rows, {key[::-1]: text for key, text in part.cells.items()})
-    first = max(map(cell_len, ["problem", *rows.values()]))
-    cells = [cell for part in parts.values() for cell in part.cells.items()]
-    widths = _widths(columns, cells, width - first)
+            own = _backends(run.within(name))
+            omitted.update(own[most:])
+            cells = {key[::-1]: text for key, text in part.cells.items()}
+            parts[name] = _Part({one: backends[one] for one in own[:most]}, cells)
+    names = [text for part in parts.values() for text in part.rows.values()]
+    first = max(map(cell_len, ["problem", *names]))
+    shown_cells = [cell for part in parts.values() for cell in part.cells.items()
+                   if cell[0][0] in part.rows]  # fmt: skip
+    widths = _widths(columns, shown_cells, width - first)
     shown: list[Table | Text] = []
     for setting, part in parts.items():
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=not shown)
@@ -68,12 +76,12 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
         shown += [_line(setting, "bold"), table] if several else [table]
     title = "Time per call" + f", and speedup over {run.baseline}" * (run.baseline in backends)
     left_out = {
-        "backend": len(backends) - len(rows if by_backend else widths),
+        "backend": len(omitted if by_backend else backends.keys() - widths),
         "problem": len({*run.cases["label"]} - {*problems}),
         "network": max(0, run.cases["network"].nunique() - most),
-        "setting": len(run.settings) - len(settings),
+        "setting": len(answered) - len(settings),
     }
-    marks = {text.plain[-1:] for key, text in cells if key[0] in rows and key[1] in widths}
+    marks = {text.plain[-1:] for key, text in shown_cells if key[1] in widths}
     more = [count(number, f"more {noun}") for noun, number in left_out.items() if number]
     last = [f"{', '.join(more)}: summary.csv"] if more else []
     last += [text for mark, text in _LEGEND.items() if mark in marks]

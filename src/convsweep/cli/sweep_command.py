@@ -73,7 +73,10 @@ def print_results(ending: SweepResult) -> int:
         return 1
     columns = [summary[name] for name in ("status", "backend", "problem", "reason")]
     cases = list(zip(*columns, strict=True))
-    output.say(*skip_lines(((b, s, why) for s, b, _, why in cases), entirely=True))
+    whole = run.cases.groupby(["backend", "setting"])["status"].transform(
+        lambda s: {*s} == {"skipped"}
+    )
+    output.say(*skip_lines(run.cases.loc[whole, ["backend", "status", "reason"]].to_numpy()))
     console = output.console()
     console.print(answer(run, console.width))
     sentences = summary_sentences(run, compare_settings(run), setting_speedups(run))

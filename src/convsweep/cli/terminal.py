@@ -134,24 +134,18 @@ def overhead_table(overhead: Mapping[str, Mapping[str, float | None]]) -> Table:
     return Table(heads, rows, frozenset(heads[1:]))
 
 
-def skip_lines(
-    found: Iterable[tuple[str, str, str | None]], *, entirely: bool = False
-) -> list[str]:
+def skip_lines(found: Iterable[tuple[str, str, str | None]]) -> list[str]:
     """Return one line per reason: `skipped: triton_depthwise: runs on cuda, not on cpu`.
 
-    Reasons that exclude a backend from all its cases come first, then by number of cases.
-
-    Args:
-        found: backend, status and reason of each case.
-        entirely: only backends that were skipped in all their cases.
+    Reasons that exclude a backend from all its cases come first, then by number of cases. `found`
+    are backend, status and reason of each case.
     """
     cases = [*found]
     partly = {backend for backend, status, _ in cases if status != "skipped"}
     counts = Counter((str(why), name) for name, status, why in cases if status == "skipped")
     backends: dict[str, list[str]] = {}
     for reason, name in sorted(counts, key=lambda key: (key[1] in partly, -counts[key], key)):
-        if not (entirely and name in partly):
-            backends.setdefault(reason, []).append(name)
+        backends.setdefault(reason, []).append(name)
     lines = [f"skipped: {', '.join(names)}: {reason}" for reason, names in backends.items()]
     more = len(lines) - _MAX_REASONS
     rest = [f"skipped for {formatting.count(more, 'more reason')}"] if more > 0 else []

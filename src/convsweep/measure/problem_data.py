@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ import torch
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
 from convsweep.measure.gradients import OUTPUT, compute_gradients
-from convsweep.measure.inputs import Inputs, draw_case
+from convsweep.measure.inputs import Inputs, draw_case, torch_dtype
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
 from convsweep.measure.reference import Reference, compute_reference
@@ -36,14 +36,20 @@ class ProblemData:
         self, backend: Backend, block: str
     ) -> Reference | Projection | dict[str, Reference]:
         """Return the part of the reference that a backend computes: standard or separable."""
-        if block == CONV or not isinstance(self.reference, dict):
-            return self.reference
-        own = {
-            name.removeprefix(FACTORED): one
-            for name, one in self.reference.items()
-            if name.startswith(FACTORED) == backend.needs_factors
-        }
-        return own if self.inputs.grad is not None else own[OUTPUT]
+        own = self.reference
+        if block != CONV and isinstance(own, dict):
+            own = {
+                name.removeprefix(FACTORED): one
+                for name, one in own.items()
+                if name.startswith(FACTORED) == backend.needs_factors
+            }
+            own = own if self.inputs.grad is not None else own[OUTPUT]
+        if not backend.computes_in:
+            return own
+        eps = torch.finfo(torch_dtype(backend.computes_in)).eps
+        if isinstance(own, dict):
+            return {name: replace(one, eps=eps) for name, one in own.items()}
+        return replace(own, eps=eps)
 
 
 def compute(case: Case, fast_check: bool) -> ProblemData:

@@ -47,6 +47,7 @@ class Projection:
     expected: Tensor  # (N, C_out, len(pixels)), without bias
     bias: Tensor  # (C_out, 1)
     scale: float
+    eps: float = 0.0  # as of `Reference`
 
     @property
     def shape(self) -> Size:
@@ -61,7 +62,7 @@ class Projection:
     @cached_property
     def full(self) -> Reference:
         """The full reference, for outputs that the fast check rejects."""
-        return compute_reference(self.problem, self.inputs)
+        return replace(compute_reference(self.problem, self.inputs), eps=self.eps)
 
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare an output for x, or for -x; the errors are those of the pixels in full."""
@@ -70,7 +71,8 @@ class Projection:
         right = sign * self.expected + self.bias
         errors = (values[..., self.pixels] - right).abs_()
         error, sqnr_db = float(errors.max()), decibels(_squares(right), _squares(errors))
-        unit, largest = torch.finfo(y.dtype).eps * self.scale, float(right.abs_().max())
+        unit = (self.eps or torch.finfo(y.dtype).eps) * self.scale
+        largest = float(right.abs_().max())
         is_right = float(off.abs_().max()) <= bound * unit and error <= bound * unit  # and finite
         if not (is_right and largest):
             return self.full.compare(y, bound, negated)

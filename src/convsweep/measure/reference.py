@@ -28,6 +28,7 @@ class Reference:
     negated: Tensor | None  # output for -x; None without a bias, since it then is -y
     scale: float  # max(conv(|x|, |w|) + |bias|), the unit of rounding errors
     factor: float = -1.0  # of the output for changed inputs; with `negated` unused
+    eps: float = 0.0  # of the unit of errors; 0 for that of the output's dtype
 
     @property
     def shape(self) -> Size:
@@ -60,7 +61,7 @@ class Reference:
             error = max(error, largest)
             signal += float(expected_chunk.dot(expected_chunk))
             noise += float(off.dot(off))
-        unit = torch.finfo(y.dtype).eps * self.scale
+        unit = (self.eps or torch.finfo(y.dtype).eps) * self.scale
         ratio = error / unit if unit else float(error > 0) * float("inf")
         result = Outcome("ok", None, error, ratio, sqnr_db=decibels(signal, noise))
         if self.largest:
@@ -102,7 +103,9 @@ def allowed_error(
     *,
     once: bool = True,
 ) -> float:
-    """Return the largest error of an output, in units of its eps * expected.scale.
+    """Return the largest error of an output, in units of eps * expected.scale.
+
+    The eps is that of the dtype that the backend computes in.
 
     It is `bound` in float32 and float64. In 16-bit dtypes it is `bound` for sums in float32, plus
     roundings of results: half an eps of the output, and another half of the sum before a bias. If
@@ -127,7 +130,7 @@ def allowed_error(
     roundings = (in_parts if backend.float32_sums else bound) + bool(backend.computes_in)
     size = max(expected.size, expected.scale / math.sqrt(terms))
     allowed = bound * wide * expected.scale + roundings * eps * size
-    return allowed / (torch.finfo(dtype).eps * expected.scale)
+    return allowed / (eps * expected.scale)
 
 
 def compute_reference(problem: ConvProblem, inputs: Inputs) -> Reference:

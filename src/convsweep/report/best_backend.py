@@ -39,6 +39,13 @@ def _lead(row: Mapping[Any, Any]) -> str:
     return f"{formatting.speedup(row['speedup_over_second'])}{mark} {row['second']}"
 
 
+def name_problems(table: DataFrame) -> str:
+    """Return `8 problems in 4 settings`; a single setting is not named."""
+    settings = table["setting"].nunique()
+    problems = formatting.count(table["label"].nunique(), "problem")
+    return f"{problems} in {settings} settings" if settings > 1 else problems
+
+
 def sentences(found: BestBackends) -> list[str]:
     """Return how often each backend is fastest, significant leads, and problems left out."""
     table = found.table
@@ -47,7 +54,7 @@ def sentences(found: BestBackends) -> list[str]:
     if others := wins.iloc[_MAX_NAMES:].sum():
         counts.append(f"others in {others}")
     lines = [
-        f"Fastest backend of {formatting.count(len(table), 'problem')}: {formatting.join(counts)}.",
+        f"Fastest backend of {name_problems(table)}: {formatting.join(counts)}.",
         f"Significant leads over the second: {table['significant'].fillna(False).sum()} of "
         f"{table['second'].notna().sum()}; ? marks the others.",
     ]

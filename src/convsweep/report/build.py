@@ -48,8 +48,8 @@ _LONGEST_TABLE = 16  # rows on the first screen
 _LEADING = (advice.TITLE, network_totals.TITLE, directions.TITLE)
 """Sections whose first table is on the first screen; the first one that has one."""
 _CORRECTNESS = (
-    "The error ratio is the largest error against a float64 reference, in units of the dtype's "
-    "rounding."
+    "The error ratio is the largest error against a float64 reference, in roundings of the dtype "
+    "that the backend computes in."
 )
 _UNSTEADY = "At least half of the passes of these cases have a flag; their times are kept."
 

@@ -80,8 +80,8 @@ def notes(found: RunComparison) -> list[str]:
     old, new = found.cases["status_old"], found.cases["status_new"]
     timed = found.cases["old_s"].notna() & found.cases["new_s"].notna()
     groups: dict[str, Series[bool]] = {
-        "Only in the old run": new.isna(),
-        "Only in the new run": old.isna(),
+        "Only in the old run": new.isna() & (old != "skipped"),
+        "Only in the new run": old.isna() & (new != "skipped"),
         "Failed before, ok now": old.notna() & (old != "ok") & (new == "ok"),
         "Ok before, skipped now": (old == "ok") & (new == "skipped"),
         f"No time of {found.baseline} to compare with": timed & (found.cases["verdict"] == ""),
@@ -114,7 +114,9 @@ def _changed_implementations(found: RunComparison) -> list[str]:
 def _some(found: RunComparison, group: Series[bool]) -> str:
     """Return `5 cases, such as im2col on C64 28x28`."""
     some = found.cases[group].head(_MAX_NAMES)
-    names = (some["backend"] + " on " + some["label"]).to_list()
+    names = some["backend"] + " on " + some["label"]
+    if found.cases["setting"].nunique() > 1:
+        names += " (" + some["setting"] + ")"
     return f"{formatting.count(int(group.sum()), 'case')}, such as {', '.join(names)}"
 
 

@@ -44,7 +44,7 @@ def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
         found = cases[cases["row"] == int(words[0])]
     else:
         values = cases[[*_NAMES]].astype("string").fillna("").to_numpy().tolist()
-        asked = " ".join(words).split()
+        asked = " ".join(words).replace(", ", " ").split()
         fits = [all(word in " ".join(own) for word in asked) for own in values]
         whole = [len({*own, *own[0].split()}.intersection(asked)) for own in values]
         most = max((n for n, fit in zip(whole, fits, strict=True) if fit), default=0)

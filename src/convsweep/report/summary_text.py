@@ -8,7 +8,7 @@ from itertools import groupby
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import fastest
-from convsweep.analysis.quantized import mean_speedups, read_quantized
+from convsweep.analysis.quantized import INT8_SUFFIX, mean_speedups, read_quantized
 from convsweep.analysis.run import (
     Run,
     backends_with_fewer_macs,
@@ -21,6 +21,7 @@ from convsweep.analysis.separable.directions import ByDirection, by_direction
 from convsweep.analysis.settings import SettingSpeedup
 from convsweep.problems.case import DIRECTIONS
 from convsweep.problems.separable import SEPARABLE
+from convsweep.report.best_backend import name_problems
 from convsweep.results.schema import BATCH_SIZE
 
 MOST_SENTENCES, MOST_WORDS = 8, 25
@@ -134,7 +135,7 @@ def direction_sentence(run: Run, found: ByDirection) -> str:
     where = "the mean" if len(found) == 1 else f"{len(means[last])} settings"
     return (
         f"In {last} {SEPARABLE} is {texts[last]} as fast as {run.baseline} in {where}, faster in "
-        f"{verdicts.count('faster')} of {formatting.count(len(verdicts), 'problem')}; "
+        f"{verdicts.count('faster')} of {formatting.count(len(verdicts), 'case')}; "
         f"{first} {texts[first]}."
     )
 
@@ -206,9 +207,14 @@ def quantized_sentence(run: Run) -> list[str]:
         return []
     ratios = [case.sqnr_db for case in cases]
     ends = " to ".join(dict.fromkeys(map(formatting.digits, (min(ratios), max(ratios)))))
-    means = mean_speedups(run, cases).items()
-    known = formatting.join([f"{name} {formatting.speedup(*mean)}" for name, mean in means])
-    found = f"; speedups over float32: {known}" if known else ""
+    means = mean_speedups(run, cases)
+    every = [
+        f"{name} {formatting.speedup(*means[name])}"
+        if name in means
+        else f"{name} unknown without {name.removesuffix(INT8_SUFFIX)}"
+        for name in dict.fromkeys(case.backend for case in cases)
+    ]
+    found = f"; speedups over float32: {formatting.join(every)}" if means else ""
     return [f"int8 is another function (SQNR {ends} dB){found}."]
 
 
@@ -217,10 +223,7 @@ def _fastest(run: Run) -> Iterable[str]:
         wins = best.loc[best["significant"], "backend"]
         others = len(best) - len(wins)
         parts = [_counts(wins), f"undecided {others}" if others else ""]
-        yield (
-            f"Fastest backend of {formatting.count(len(best), 'problem')}: "
-            f"{', '.join(filter(None, parts))}."
-        )
+        yield (f"Fastest backend of {name_problems(best)}: {', '.join(filter(None, parts))}.")
     elif len(run.cases) == 1:
         case = run.cases.iloc[0]
         time = formatting.time(*(case[name] for name in ("median_s", "ci_low_s", "ci_high_s")))

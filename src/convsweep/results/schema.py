@@ -59,7 +59,7 @@ class Row:
     status: str  # How the case ended: one of `STATUSES`
     reason: str | None = None  # Why the status is not `ok`
     max_abs_err: float | None = None  # Largest error against float64; if `projected`, of a part
-    error_ratio: float | None = None  # Max error / (eps * max(conv(|x|, |w|))); the gate bounds it
+    error_ratio: float | None = None  # Max error / (eps of computing * max(conv(|x|, |w|)))
     prepare_s: float | None = None  # Seconds of `prepare`, which depends on the weights alone
     first_call_s: float | None = None  # Seconds of the first call, with all compilation in it
     samples: int | None = None  # Number of samples in the pass

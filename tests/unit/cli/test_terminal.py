@@ -72,7 +72,6 @@ SKIPPED = [
 def test_a_skip_reason_is_one_line_for_all_its_backends() -> None:
     entirely = "skipped: jax, flax: needs jax"
     assert terminal.skip_lines(SKIPPED) == [entirely, "skipped: fft: needs a large kernel"]
-    assert terminal.skip_lines(SKIPPED, entirely=True) == [entirely]
     assert terminal.skip_lines(SKIPPED[-1:]) == []
 
 

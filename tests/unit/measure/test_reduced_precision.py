@@ -19,7 +19,7 @@ from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
 from convsweep.measure.settings import Settings
-from convsweep.problems.case import TRAINING, Case
+from convsweep.problems.case import FORWARD, TRAINING, Case
 from convsweep.problems.workloads import Layer
 from tests.support.strategies import conv_problems
 
@@ -157,6 +157,15 @@ def test_gradients_are_within_their_bounds(name: str, dtype: str) -> None:
         pytest.skip(reason)
     case = Case(Layer(problem), kind, "cpu", dtype, "contiguous", 1, "hot", name, TRAINING)
     assert isinstance(validate(setup_group([case], Settings(1)), 0), ValidatedCase)
+
+
+@pytest.mark.parametrize("direction", [FORWARD, TRAINING])
+def test_errors_of_autocast_are_in_units_of_what_it_computes_in(direction: str) -> None:
+    case = Case(Layer(LAYER), "dense", "cpu", "float32", "contiguous", 1, "hot",
+                "torch_conv_autocast", direction)  # fmt: skip
+    found = validate(setup_group([case], Settings(1)), 0)
+    assert isinstance(found, ValidatedCase)
+    assert 0.01 < (found.outcome.error_ratio or 0) < 4
 
 
 def test_a_sum_that_stops_at_256_is_caught() -> None:

@@ -93,7 +93,7 @@ def test_settings_and_batch_sizes_have_a_table_each(read: Read) -> None:
     [sentence] = [one for one in summary_of(run) if one.startswith("In training")]
     assert len(sentence.split()) <= MOST_WORDS
     assert "8 settings" in sentence
-    assert "48 of 48 problems" in sentence
+    assert "48 of 48 cases" in sentence
 
 
 @pytest.mark.parametrize("only", DIRECTIONS)

@@ -19,12 +19,11 @@ def by_direction(run: Run, comparisons: Comparisons) -> ByDirection:
 
     Problems without a time in one of these directions are left out.
     """
-    settings = run.cases[["setting", "direction"]].assign(
-        others=label_cases(run.cases.assign(direction=FORWARD))["setting"].to_numpy()
-    )
+    named = run.cases.rename(columns={"setting": "own", "direction": "of"})
+    settings = label_cases(named.assign(direction=FORWARD))[["setting", "own", "of"]]
     found: dict[str, dict[str, SeparableComparison]] = {}
-    for own in settings.drop_duplicates().to_dict("records"):
-        found.setdefault(own["others"], {})[own["direction"]] = comparisons[own["setting"]].headline
+    for setting, own, of in settings.drop_duplicates().itertuples(index=False):
+        found.setdefault(setting, {})[of] = comparisons[own].headline
     parts: dict[str, dict[str, SeparableComparison]] = {}
     for setting, of in found.items():
         timed = [{r.label: r.problem.batch_size for r in each.replacements} for each in of.values()]

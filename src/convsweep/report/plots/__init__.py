@@ -9,7 +9,15 @@ from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
 from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png, sentence
 
-__all__ = ["MOST_SETTINGS", "Picture", "figures", "leading", "note_omitted_backends", "png"]
+__all__ = [
+    "MOST_SETTINGS",
+    "Picture",
+    "figures",
+    "leading",
+    "note_omitted_backends",
+    "note_settings",
+    "png",
+]
 
 MOST_SETTINGS = 6
 _MOST_BACKENDS = 8  # in a figure
@@ -28,11 +36,18 @@ def figures(run: Run) -> list[Picture]:
     Each of up to six settings (device, dtype, memory format, threads) has its own figures.
     """
     with drawing_style():
-        shown = run.settings[:MOST_SETTINGS]
+        shown = run.cases.loc[run.cases["status"] == "ok", "setting"].unique()[:MOST_SETTINGS]
         drawn = {setting: _of_one_setting(run.within(setting)) for setting in shown}
         top = top_backends(run.for_means, _MOST_BACKENDS)
         by_device = [note_omitted_backends(picture, top, run) for picture in devices.draw(top)]
         return pictures_by_setting(drawn) + by_device
+
+
+def note_settings(number: int) -> list[str]:
+    """Return a sentence on the settings that have no figures of their own, if there are any."""
+    if number <= MOST_SETTINGS:
+        return []
+    return [f"Figures are of the first {MOST_SETTINGS} of {number} settings."]
 
 
 def leading(pictures: Iterable[Picture], most: int = 2) -> list[Picture]:

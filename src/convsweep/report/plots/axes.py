@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
 _TICKS = {25: (1, 1.5, 2, 3, 4, 5, 6, 8), 5000: (1, 2, 5)}  # by the ratio of an axis' ends
+_FEW_TICKS = {20: (1, 2, 5), 100: (1, 3)}
 _LONGEST_NAME = 60  # letters of a row's name
 
 
@@ -79,7 +80,9 @@ def log_seconds(ax: Axes, which: Literal["x", "y"]) -> None:
     """Make an axis of seconds logarithmic, ticked as 10 µs, 1 ms, 1 s."""
     ax.set(**{f"{which}scale": "log"})
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_locator(LogLocator(10, numticks=12 if which == "y" else 5))
+    low, high = axis.get_view_interval()
+    subs = next((subs for span, subs in _FEW_TICKS.items() if high < span * low), (1.0,))
+    axis.set_major_locator(LogLocator(10, subs=subs, numticks=12 if which == "y" else 5))
     axis.set_major_formatter(lambda value, _: short(seconds(value)))
     axis.minorticks_off()
 
@@ -116,7 +119,7 @@ def error_bars(
     ax: Axes, x: Values, y: Values, look: Look, *,
     x_ends: tuple[Values, Values] | None = None, y_ends: tuple[Values, Values] | None = None,
 ) -> None:  # fmt: skip
-    """Draw markers with their intervals; an interval of NaN or a wide one has no bar."""
+    """Draw markers with their intervals; open ones if an interval is NaN or too wide for a bar."""
 
     def spread(center: Values, ends: tuple[Values, Values] | None) -> Any:
         if ends is None:
@@ -124,10 +127,19 @@ def error_bars(
         (low, high), values = drawn_ends(*ends), np.asarray(center, dtype=float)
         return np.stack([values - low, high - values])
 
-    ax.errorbar(
-        x, y, xerr=spread(x, x_ends), yerr=spread(y, y_ends), color=look.color,
-        marker=look.marker, linestyle="none", markersize=6, capsize=2.5, elinewidth=1.2, alpha=0.9,
-    )  # fmt: skip
+    points = np.array([x, y], dtype=float)
+    bars = [np.zeros((2, len(x))) if one is None else one
+            for one in (spread(x, x_ends), spread(y, y_ends))]  # fmt: skip
+    unknown = np.isnan(bars).any(axis=(0, 1))
+    for own, face in ((~unknown, look.color), (unknown, "none")):
+        x_bars, y_bars = (None if ends is None else bar[:, own]
+                          for bar, ends in zip(bars, (x_ends, y_ends), strict=True))  # fmt: skip
+        ax.errorbar(
+            points[0, own], points[1, own], yerr=y_bars, xerr=x_bars, color=look.color,
+            markerfacecolor=face,
+            marker=look.marker, linestyle="none", markersize=6, capsize=2.5, elinewidth=1.2,
+            alpha=0.9,
+        )  # fmt: skip
 
 
 def evenly(number: int, most: int) -> list[int]:

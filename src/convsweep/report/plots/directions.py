@@ -13,6 +13,7 @@ from convsweep.problems.case import DIRECTIONS
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import (
     add_panels,
+    drawn_ends,
     error_bars,
     evenly_by_work,
     label_rows,
@@ -45,6 +46,7 @@ def _draw_part(run: Run, panels: ByDirection, part: str) -> Picture:
              if any(name in own for own in panels.values())}  # fmt: skip
     lines = math.ceil(len(panels) / panel_columns(len(panels)))
     figure = new_figure(1.5 + lines * (0.5 + max(_LEAST, _STEP * len(shown) * len(shapes))))
+    unknown = False
     grid = add_panels(figure, [*panels], f"{run.baseline}'s time / {SEPARABLE}'s time")
     for ax, own in zip(grid, panels.values(), strict=True):
         ax.axvline(1, color="black", linewidth=1)
@@ -55,6 +57,7 @@ def _draw_part(run: Run, panels: ByDirection, part: str) -> Picture:
                 error_bars(ax, [r.mac_ratio for r in drawn], rows, _EXPECTED)
             offset = (place - (len(own) - 1) / 2) * 0.8 / len(own)
             values, *ends = np.array([r.speedup for r in drawn]).T
+            unknown |= bool(np.isnan(drawn_ends(*ends)).any())
             error_bars(ax, values, [row + offset for row in rows], shown[name],
                        x_ends=(ends[0], ends[1]))  # fmt: skip
     grid[0].set_xscale("log")
@@ -66,5 +69,9 @@ def _draw_part(run: Run, panels: ByDirection, part: str) -> Picture:
         figure=figure,
         title=f"Speedup of {SEPARABLE} in each direction{part}",
         alt="Dot charts, one row per problem and one dot with its interval per direction.",
-        caption=sentence(f"Right of 1 {SEPARABLE} is faster", drawn=(len(shapes), len(every))),
+        caption=sentence(
+            f"Right of 1 {SEPARABLE} is faster",
+            "open marks have no interval or a wide one" if unknown else "",
+            drawn=(len(shapes), len(every)),
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from zlib import crc32
 
@@ -38,7 +39,7 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     names = {name for _, panel in panels for name in panel.cells.values()}
     if len(names) < 2:
         return None
-    colors = implementation_colors(found.counts)
+    colors = implementation_colors(names)
     rows = max(len(panel.rows) for _, panel in panels)
     figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3))
     kinds = [kind for kind, _ in panels]
@@ -47,7 +48,7 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     for ax, (_, panel) in zip(grid, panels, strict=True):
         draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
         ax.add_collection(LineCollection(borders(panel.cells), colors="black", linewidths=2))
-    shown = {shorten(name, _LONGEST_NAME): colors[name] for name in colors if name in names}
+    shown = {textwrap.fill(name, _LONGEST_NAME): colors[name] for name in colors}
     others = [_OTHERS][: len(names - colors.keys())]
     legend(figure, {}, colors=shown | dict.fromkeys(others, GREY))
     return Picture(

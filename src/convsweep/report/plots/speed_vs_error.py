@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
 
 from convsweep import formatting
 from convsweep.analysis.estimates import Array, Estimate, equal_mean, estimate
@@ -81,9 +80,8 @@ def _frame(ax: Axes, field: Candidates) -> None:
     ax.set(xscale="log", yscale="log")
     ax.margins(0.08)
     log_ratios(ax.yaxis)
-    ax.xaxis.set_major_locator(LogLocator(10))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
-    ax.xaxis.minorticks_off()
+    log_ratios(ax.xaxis)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     ax.set_xlabel("relative error: largest difference / largest output")
     ax.set_ylabel(f"speedup over {formatting.shorten(field.baseline_label)}")
 

@@ -14,6 +14,7 @@ from convsweep.report.pages import Section
 from convsweep.report.plots import (
     MOST_SETTINGS,
     crossover,
+    note_settings,
     predicted_speedup,
     waterfall,
 )
@@ -49,6 +50,7 @@ def section(
     ]
     if not replacements:
         return None
+    timed = {name: found for name, found in comparisons.items() if found.replacements}
     faster = fastest_variants(run)
     known = [name for name, own in gaps.items() if own]
     only = f" ({known[0]})" if len(known) == 1 < len(gaps) else ""
@@ -74,9 +76,16 @@ def section(
                 *([] if in_directions else _speedup_pictures(run.within(name), found.headline)),
                 waterfall.draw(gaps.get(name, ())),
             ]
-            for name, found in [*comparisons.items()][:MOST_SETTINGS]
+            for name, found in [*timed.items()][:MOST_SETTINGS]
         },
-        " ".join([_NOTE, *[_GAP_NOTE][: len(known)], *_unclear_traces(comparisons, gaps)]),
+        " ".join(
+            [
+                _NOTE,
+                *[_GAP_NOTE][: len(known)],
+                *_unclear_traces(comparisons, gaps),
+                *note_settings(len(timed)),
+            ]
+        ),
     )
 
 
