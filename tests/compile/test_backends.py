@@ -37,9 +37,14 @@ def skipped(backend: Backend, problem: ConvProblem, dtype: str = "float32") -> s
 def largest_error(
     backend: Backend, problem: ConvProblem, expected: Reference, dtype: str = "float32"
 ) -> float:
-    """What the gate allows, in units of eps * scale."""
-    bound = backend.error_bound(problem)
-    return allowed_error(backend, bound, torch_dtype(dtype), expected, problem.taps)
+    """What the gate allows, in units of the dtype's eps * scale."""
+    limit = allowed_error(
+        backend, backend.error_bound(problem), torch_dtype(dtype), expected, problem.taps
+    )
+    inside, outside = (
+        torch.finfo(torch_dtype(d)).eps for d in (backend.computes_in or dtype, dtype)
+    )
+    return limit * inside / outside
 
 
 def not_here(backend: Backend) -> str | None:
