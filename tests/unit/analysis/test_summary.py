@@ -24,13 +24,14 @@ DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, in
     kernel_size,
     stride, padding, dilation, groups, bias, weight_kind, workload, layer, layer_count, role,
     backend, backend_version, device, device_name, dtype, memory_format, threads, cache,
-    driver, direction, block, status, reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s,
+    driver, direction, block, padding_end, output_padding, status, reason, passes, median_s, ci_low_s, ci_high_s, flops_per_s,
     roofline_fraction, baseline, speedup, speedup_ci_low, speedup_ci_high, verdict,
     attainable_flops_per_s, bound, backend_macs, backend_bytes, relative_err, error_ratio,
     prepare_s, first_call_s, backend_family, peak_memory_bytes, first_call_max_s,
     setting_speedup, setting_speedup_ci_low, setting_speedup_ci_high, setting_verdict,
     implementation, reorders, kernel_s, reorder_s,
-    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call"""
+    cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
+    sqnr_db"""
 TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
 SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 

@@ -53,7 +53,8 @@ def runnable(problem: ConvProblem, dtype: str, direction: str) -> Iterator[tuple
     for backend in BY_AUTOGRAD:
         kind = "separable" if backend.needs_factors and is_replaceable(problem) else "dense"
         how = {"weight_kind": kind, "device": "cpu", "dtype": dtype, "direction": direction}
-        if backend.name != "loop" and skip_reason(backend, problem, **how) is None:
+        left_out = backend.name == "loop" or backend.computes_in
+        if not left_out and skip_reason(backend, problem, **how) is None:
             yield backend, kind
 
 
