@@ -20,6 +20,7 @@ from convsweep.report.plots.style import COLORS, GREY, Picture, legend, new_figu
 from convsweep.results.machines import short_name
 
 _MOST_PANELS, _MOST_CELLS = 6, (12, 12)
+_LINE = 0.17  # inches
 _LETTERS, _LONGEST_NAME = 72, 60  # of the names of columns over a page's width; of a name
 _OTHERS = "other implementations"
 _MORE = ("#332288", "#882255", "#999933", "#661100", "#117733", "#EE99AA", "#44AA99")  # Tol, muted
@@ -41,14 +42,15 @@ def draw(found: Implementations, setting: str) -> Picture | None:
         return None
     colors = implementation_colors(names)
     rows = max(len(panel.rows) for _, panel in panels)
-    figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3))
+    shown = {textwrap.fill(name, _LONGEST_NAME): colors[name] for name in colors}
+    further_lines = sum(name.count("\n") for name in shown)
+    figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3) + _LINE * further_lines)
     kinds = [kind for kind, _ in panels]
     letters = _LETTERS // panel_columns(len(panels))
     grid = add_panels(figure, kinds, "input size", "channels", shared=False)
     for ax, (_, panel) in zip(grid, panels, strict=True):
         draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
         ax.add_collection(LineCollection(borders(panel.cells), colors="black", linewidths=2))
-    shown = {textwrap.fill(name, _LONGEST_NAME): colors[name] for name in colors}
     others = [_OTHERS][: len(names - colors.keys())]
     legend(figure, {}, colors=shown | dict.fromkeys(others, GREY))
     return Picture(
