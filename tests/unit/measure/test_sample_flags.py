@@ -5,7 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from convsweep.analysis.sample_flags import DISTURBED, FLAGS, OTHER_BITS, PROJECTED, UNNAMED, flags
+from convsweep.analysis.sample_flags import (
+    DISTURBED,
+    FLAGS,
+    OTHER_BITS,
+    PROJECTED,
+    QUANTIZED,
+    UNNAMED,
+    flags,
+)
 
 RNG = np.random.default_rng(7)
 
@@ -69,4 +77,4 @@ def test_a_clock_that_falls_is_throttled(
 
 def test_every_flag_is_explained() -> None:
     assert list(FLAGS)[:4] == ["drift", "autocorrelated", "bimodal", "throttled"]
-    assert list(FLAGS)[4:] == [OTHER_BITS, UNNAMED, DISTURBED, PROJECTED]
+    assert list(FLAGS)[4:] == [OTHER_BITS, UNNAMED, DISTURBED, PROJECTED, QUANTIZED]
