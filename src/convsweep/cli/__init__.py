@@ -10,8 +10,9 @@ from typing import NoReturn
 import click
 
 from convsweep import __version__
+from convsweep.backends.kernels.width import requested_lanes
 from convsweep.cli import accuracy, advise, explain, info, optimize, report, run
-from convsweep.cli.output import say
+from convsweep.cli.output import one_line_errors, say
 from convsweep.system.signals import EXIT_CODE
 from convsweep.system.streams import UNWRITTEN, guard_streams, lost_output
 
@@ -49,6 +50,8 @@ def _exit_code(args: Sequence[str] | None) -> int:
 @click.version_option(__version__, prog_name="convsweep")
 def cli() -> None:
     """Compare convolution strategies on this machine: which is faster, and how certain is it?"""
+    with one_line_errors():
+        requested_lanes()
 
 
 for command in (

@@ -23,7 +23,8 @@ from convsweep.system.counters import Counters
 
 _ACCELERATORS = "not read: NVML updates the energy every 20 to 100 ms, a block takes 10 ms"
 _CHANGES_CODE = re.compile(
-    "((ATEN|CUBLAS|CUDNN|DNNL|KMP|MKL|OMP|ONEDNN|OV_CPU|XLA)_.+|NVIDIA_TF32_OVERRIDE|LD_PRELOAD)"
+    "((ATEN|CUBLAS|CUDNN|DNNL|KMP|MKL|NUMBA_CPU|OMP|ONEDNN|OV_CPU|XLA)_.+"
+    "|CONVSWEEP_LANES|NVIDIA_TF32_OVERRIDE|LD_PRELOAD)"
     "(?<!_NUM_THREADS)"
 )
 """Environment variables by which libraries choose what they run."""

@@ -24,3 +24,10 @@ def test_another_source_has_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert folder.is_relative_to(tmp_path)
     monkeypatch.setattr(compiling, "source_files", lambda: [tmp_path / "more.py"])
     assert compiling.cache_folder.__wrapped__() != folder
+
+
+def test_another_width_has_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    folder = compiling.cache_folder.__wrapped__()
+    monkeypatch.setattr(compiling, "LANES", 24 - compiling.LANES)
+    assert compiling.cache_folder.__wrapped__() != folder

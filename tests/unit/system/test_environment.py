@@ -58,9 +58,10 @@ def test_variables_that_choose_code_are_part_of_the_environment(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a setting of its own
     plain = environment.describe({})
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    monkeypatch.setenv("CONVSWEEP_LANES", "16")
     changed = environment.describe({})
     assert "variables" not in plain
-    assert changed["variables"] == {"ONEDNN_MAX_CPU_ISA": "SSE41"}
+    assert changed["variables"] == {"CONVSWEEP_LANES": "16", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     assert changed["environment_id"] != plain["environment_id"]
 
 

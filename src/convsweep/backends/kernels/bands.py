@@ -44,7 +44,6 @@ class BandPlan(NamedTuple):
     bands: int = 1  # of output rows of an image
     shares: int = 1  # of the panels of output channels
     padded_bytes: int = 0  # input rows of a band, with padding
-    narrow_bytes: int = 0
     between_bytes: int = 0
     part_bytes: int = 0  # scratch per thread
 
@@ -82,13 +81,12 @@ def divided(
     parts: int,
     rows: int,
     padded_row: int,
-    narrow_row: int = 0,
     between_row: int = 0,
 ) -> BandPlan:
     """Divide into bands of at most `rows` output rows that occupy `parts` threads.
 
-    Scratch is counted in floats, per input row of `padded_row` and `narrow_row`, per output row of
-    `between_row` and of a panel.
+    Scratch is counted in floats, per input row of `padded_row`, per output row of `between_row`
+    and of a panel.
     """
     bands = -(-plan.out_height // max(1, rows))
     if plan.images * bands % parts:
@@ -97,19 +95,17 @@ def divided(
     padded_rows = (rows - 1) * plan.stride_y + plan.reach
     floats = (
         padded_rows * padded_row,
-        padded_rows * narrow_row,
         rows * between_row,
         rows * plan.out_width * PANEL,
     )
     line = buffers.ALIGNMENT_BYTES
-    padded, narrow, between, tile = (-(-FLOAT_BYTES * n // line) * line for n in floats)
+    padded, between, tile = (-(-FLOAT_BYTES * n // line) * line for n in floats)
     return plan._replace(
         bands=bands,
         shares=1 if plan.images * bands >= parts else parts,
         padded_bytes=padded,
-        narrow_bytes=narrow,
         between_bytes=between,
-        part_bytes=padded + narrow + between + tile,
+        part_bytes=padded + between + tile,
     )
 
 

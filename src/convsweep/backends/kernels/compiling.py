@@ -18,6 +18,7 @@ import numba
 import torch
 from numba.core import config as _config
 
+from convsweep.backends.kernels.vectors import LANES
 from convsweep.system.private_folder import private_folder
 
 config: Any = _config
@@ -79,7 +80,7 @@ def source_files() -> list[Path]:
 
 @cache
 def cache_folder() -> Path:
-    """Return the folder for machine code: one per state of the kernels' source.
+    """Return the folder for machine code: one per width of vectors and state of the source.
 
     Numba detects a change of a kernel's own file, but not of the files that it imports: those of
     this package, and the matrices that Winograd's kernels are unrolled from.
@@ -87,7 +88,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256()
     for path in source_files():
         digest.update(path.read_bytes())
-    folder = private_folder() / "kernels" / digest.hexdigest()[:16]
+    folder = private_folder() / "kernels" / f"{digest.hexdigest()[:16]}-{LANES}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

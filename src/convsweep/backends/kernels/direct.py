@@ -18,8 +18,8 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels.bands import BAND_FLOATS, BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.layouts import planes_from_rows, rows_from_rows
-from convsweep.backends.kernels.pointwise import PANEL_BYTES, packed_panels, packed_start
-from convsweep.backends.kernels.products import PANEL, products
+from convsweep.backends.kernels.pointwise import packed_panels, packed_start
+from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
@@ -75,7 +75,7 @@ def _fill(p: BandPlan, x: int, top: int, rows: int, padded: int) -> None:
 @inlined
 def _multiply(p: BandPlan, m: DirectMemory, padded: int, rows: int, panel: int, tile: int) -> None:
     """Compute a panel of the output for a band of output rows, as `[pixel][PANEL]`."""
-    channel = max(0, min(panel * PANEL, p.out_channels - PANEL))
+    channel, vectors = panel_place(panel, p.out_channels)
     depth = p.taps * p.channels
     b = m.weights + panel * p.kernel_height * p.runs * depth * PANEL_BYTES
     pixel_bytes = p.channels * FLOAT_BYTES
@@ -87,7 +87,7 @@ def _multiply(p: BandPlan, m: DirectMemory, padded: int, rows: int, panel: int, 
                 out = tile + row * p.out_width * PANEL_BYTES
                 products(
                     padded + (pixel + tap * p.dilation_x) * pixel_bytes,
-                    p.stride_x * pixel_bytes, VECTOR_BYTES, p.out_width, b, PANEL_BYTES, depth,
+                    p.stride_x * pixel_bytes, VECTOR_BYTES, p.out_width, b, vectors, depth,
                     m.start + channel * FLOAT_BYTES if first else out,
                     0 if first else PANEL_BYTES, VECTOR_BYTES, out, PANEL_BYTES, VECTOR_BYTES,
                 )  # fmt: skip
@@ -102,7 +102,6 @@ def _do_part(p: BandPlan, m: DirectMemory, part: int, parts: int) -> None:
     padded = m.scratch + part * p.part_bytes
     tile = padded + p.padded_bytes
     out_pixels = p.out_height * p.out_width
-    some = min(PANEL, p.out_channels)
     for unit in range(part * units // parts, (part + 1) * units // parts):
         share, index = unit % p.shares, unit // p.shares
         image, index = index // p.bands, index % p.bands
@@ -114,7 +113,8 @@ def _do_part(p: BandPlan, m: DirectMemory, part: int, parts: int) -> None:
         _fill(p, x, above, (rows - 1) * p.stride_y + p.reach, padded)
         for panel in range(share * count // p.shares, (share + 1) * count // p.shares):
             _multiply(p, m, padded, rows, panel, tile)
-            channel, pixel = max(0, min(panel * PANEL, p.out_channels - PANEL)), first * p.out_width
+            channel, vectors = panel_place(panel, p.out_channels)
+            some, pixel = min(vectors * LANES, p.out_channels), first * p.out_width
             if p.planes:
                 target = y + (channel * out_pixels + pixel) * FLOAT_BYTES
                 planes_from_rows(tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES)
@@ -138,7 +138,7 @@ def _convolve(p: BandPlan, m: DirectMemory, parts: int) -> None:
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack the weights in panels of 16 output channels, for torch's threads."""
+    """Pack the weights in panels of output channels, for torch's threads."""
     parts = threads()
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(weights.bias, problem.out_channels)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Implementation, tells
@@ -18,13 +17,16 @@ from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
+    QUAD,
     VECTOR_BYTES,
     clipped,
+    copy_quad,
     load,
     load_float,
     store,
     store_float,
-    transpose,
+    transpose_columns,
+    transpose_rows,
     zeros,
 )
 from convsweep.backends.tensor_layout import check_input, is_channels_last
@@ -47,69 +49,71 @@ def clip_vectors(address: int, step: int, count: int) -> None:
 @inlined
 def block_from_planes(planes: int, plane_step: int, channels: int, pixels: int, block: int) -> None:
     """Copy pixels of up to `LANES` planes to `[pixel][LANES]`; missing channels are zeros."""
-    if channels < LANES or pixels < LANES:
-        _block_from_floats(planes, FLOAT_BYTES, plane_step, channels, pixels, block)
-        return
-    for start in range(0, pixels, LANES):
-        pixel = min(start, pixels - LANES)  # the last transpose overlaps the one before it
-        source, target = planes + pixel * FLOAT_BYTES, block + pixel * VECTOR_BYTES
-        transpose(source, plane_step, target, VECTOR_BYTES)
+    if channels < LANES:
+        clear_vectors(block, pixels)
+    planes_from_rows(planes, plane_step, pixels, channels, block, VECTOR_BYTES)
 
 
 @inlined
 def block_from_rows(rows: int, row_step: int, channels: int, pixels: int, block: int) -> None:
     """Copy up to `LANES` channels of rows to `[pixel][LANES]`; missing channels are zeros."""
     if channels < LANES:
-        _block_from_floats(rows, row_step, FLOAT_BYTES, channels, pixels, block)
-        return
-    for pixel in range(pixels):
-        store(block + pixel * VECTOR_BYTES, load(rows + pixel * row_step))
-
-
-@inlined
-def _block_from_floats(
-    source: int, pixel_step: int, channel_step: int, channels: int, pixels: int, block: int
-) -> None:
-    for pixel in range(pixels):
-        source_pixel, block_pixel = source + pixel * pixel_step, block + pixel * VECTOR_BYTES
-        for channel in range(channels):
-            value = load_float(source_pixel + channel * channel_step)
-            store_float(block_pixel + channel * FLOAT_BYTES, value)
-        for channel in range(channels, LANES):
-            store_float(block_pixel + channel * FLOAT_BYTES, np.float32(0))
+        clear_vectors(block, pixels)
+    rows_from_rows(rows, row_step, channels, pixels, block, VECTOR_BYTES)
 
 
 @inlined
 def planes_from_rows(
     rows: int, row_step: int, channels: int, pixels: int, planes: int, plane_step: int
 ) -> None:
-    """Copy the channels of rows, `row_step` bytes apart, to planes; write nothing else."""
-    whole = channels // LANES * LANES if pixels >= LANES else 0
-    for channel in range(0, whole, LANES):
-        for start in range(0, pixels, LANES):
-            pixel = min(start, pixels - LANES)
+    """Copy the channels of rows, `row_step` bytes apart, to planes; write nothing else.
+
+    Where the sizes are no multiples of a part, the last part overlaps the one before it.
+    """
+    if pixels >= LANES and channels >= QUAD:
+        high, wide, by_columns = LANES, QUAD, True
+    elif pixels >= QUAD and channels >= LANES:
+        high, wide, by_columns = QUAD, LANES, False
+    else:
+        for channel in range(channels):
+            for pixel in range(pixels):
+                value = load_float(rows + pixel * row_step + channel * FLOAT_BYTES)
+                store_float(planes + channel * plane_step + pixel * FLOAT_BYTES, value)
+        return
+    for start in range(0, channels, wide):
+        channel = min(start, channels - wide)
+        for first in range(0, pixels, high):
+            pixel = min(first, pixels - high)
             source = rows + pixel * row_step + channel * FLOAT_BYTES
             target = planes + channel * plane_step + pixel * FLOAT_BYTES
-            transpose(source, row_step, target, plane_step)
-    for channel in range(whole, channels):
-        for pixel in range(pixels):
-            value = load_float(rows + pixel * row_step + channel * FLOAT_BYTES)
-            store_float(planes + channel * plane_step + pixel * FLOAT_BYTES, value)
+            if by_columns:
+                transpose_columns(source, row_step, target, plane_step)
+            else:
+                transpose_rows(source, row_step, target, plane_step)
 
 
 @inlined
 def rows_from_rows(
     rows: int, row_step: int, channels: int, pixels: int, target: int, target_step: int
 ) -> None:
-    """Copy the channels of rows to rows with another step; write nothing else."""
-    whole = channels // LANES * LANES
+    """Copy the channels of rows to rows with another step; write nothing else.
+
+    The last part of a row overlaps the one before it.
+    """
     for pixel in range(pixels):
         source, sink = rows + pixel * row_step, target + pixel * target_step
-        for channel in range(0, whole, LANES):
-            store(sink + channel * FLOAT_BYTES, load(source + channel * FLOAT_BYTES))
-        for channel in range(whole, channels):
-            offset = channel * FLOAT_BYTES
-            store_float(sink + offset, load_float(source + offset))
+        if channels >= LANES:
+            for start in range(0, channels, LANES):
+                offset = min(start, channels - LANES) * FLOAT_BYTES
+                store(sink + offset, load(source + offset))
+        elif channels >= QUAD:
+            for start in range(0, channels, QUAD):
+                offset = min(start, channels - QUAD) * FLOAT_BYTES
+                copy_quad(source + offset, sink + offset)
+        else:
+            for channel in range(channels):
+                offset = channel * FLOAT_BYTES
+                store_float(sink + offset, load_float(source + offset))
 
 
 def as_planes_or_rows(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:

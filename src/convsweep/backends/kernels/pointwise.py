@@ -1,6 +1,6 @@
 """1x1 convolution: pixels are the rows of a matrix product, output channels its columns.
 
-Bands of pixels that fit into the second cache are multiplied with all panels of 16 output channels
+Bands of pixels that fit into the second cache are multiplied with all panels of output channels
 (Goto & van de Geijn 2008). channels_last pixels are rows. Contiguous inputs and outputs are
 transposed band by band.
 """
@@ -24,12 +24,11 @@ from convsweep.backends.kernels.layouts import (
     rows_from_rows,
     tells_layout,
 )
-from convsweep.backends.kernels.products import PANEL, products
+from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
-PANEL_BYTES = PANEL * FLOAT_BYTES
 BAND_BYTES = 2**18  # of a band's input: half of a typical second cache
 MAX_PIXELS = 384  # per band, so that a panel of its outputs fits into the first cache
 
@@ -47,23 +46,24 @@ def panels(
     `[pixel][PANEL]`.
     """
     for panel in range(first, last):
-        channel = max(0, min(panel * PANEL, out_channels - PANEL))
+        channel, vectors = panel_place(panel, out_channels)
+        width = vectors * LANES
         b, sums = weights + panel * channels * PANEL_BYTES, start + channel * FLOAT_BYTES
-        if not planes and out_channels >= PANEL:
+        if not planes and out_channels >= width:
             out, out_row = y + channel * FLOAT_BYTES, y_step
         else:
             out, out_row = tile, PANEL_BYTES
         products(
-            a, a_row, a_block, pixels, b, PANEL_BYTES, channels,
+            a, a_row, a_block, pixels, b, vectors, channels,
             sums, 0, VECTOR_BYTES, out, out_row, VECTOR_BYTES,
         )  # fmt: skip
         if relu:
-            clip_vectors(out, out_row, pixels)
-            clip_vectors(out + VECTOR_BYTES, out_row, pixels)
+            for half in range(vectors):
+                clip_vectors(out + half * VECTOR_BYTES, out_row, pixels)
         if planes:
-            count = min(PANEL, out_channels)
+            count = min(width, out_channels)
             planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
-        elif out_channels < PANEL:
+        elif out_channels < width:
             rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
 
 
@@ -108,7 +108,10 @@ def _multiply(
 def packed_panels(matrix: Tensor, width: int = PANEL) -> Tensor:
     """Pack (C_out, C_in) as `[panel][C_in][width]`; the last panel overlaps the previous one."""
     out_channels, channels = matrix.shape
-    firsts = [max(0, min(c, out_channels - width)) for c in range(0, out_channels, width)]
+    firsts = [
+        max(0, min(c, out_channels - (width if out_channels - c > LANES else LANES)))
+        for c in range(0, out_channels, width)
+    ]
     panels = buffers.packed(len(firsts) * channels * width).view(-1, channels, width)
     for panel, first in zip(panels, firsts, strict=True):
         columns = matrix[first : first + width].T  # (C_in, width)
@@ -125,7 +128,7 @@ def packed_start(bias: Tensor | None, floats: int) -> Tensor:
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
-    """Pack the weights in panels of 16 output channels, for torch's threads."""
+    """Pack the weights in panels of output channels, for torch's threads."""
     matrix = packed_panels(weights.dense.flatten(1))
     start = packed_start(weights.bias, problem.out_channels)
     parts = threads()

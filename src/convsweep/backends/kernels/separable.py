@@ -103,7 +103,7 @@ def _clear_padding(p: BandPlan, top: int, rows: int, padded: int) -> None:
 
 
 @inlined
-def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int, narrow: int) -> None:
+def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int) -> None:
     """Copy a block of channels of `rows` input rows from row `top` on, inside the padding."""
     some, row_bytes = min(LANES, p.channels - channel), p.padded_width * VECTOR_BYTES
     first, last = max(0, -top), min(rows, p.height - top)
@@ -121,23 +121,15 @@ def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int, n
         return
     plane = p.height * p.width * FLOAT_BYTES
     source = x + channel * plane + pixel * FLOAT_BYTES
-    if p.width >= LANES:
-        for row in range(last - first):
-            row_x = source + row * p.width * FLOAT_BYTES
-            block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
-        return
-    # Rows shorter than a vector are transposed together, since they are contiguous.
-    block_from_planes(source, plane, some, (last - first) * p.width, narrow)
     for row in range(last - first):
-        row_x = narrow + row * p.width * VECTOR_BYTES
-        block_from_rows(row_x, VECTOR_BYTES, LANES, columns, inner + row * row_bytes)
+        row_x = source + row * p.width * FLOAT_BYTES
+        block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
 
 
 @inlined
 def _depthwise_band(
-    p: BandPlan, m: SeparableMemory, x: int, first: int, rows: int, padded: int, narrow: int,
-    band: int,
-) -> None:  # fmt: skip
+    p: BandPlan, m: SeparableMemory, x: int, first: int, rows: int, padded: int, band: int
+) -> None:
     """Compute depthwise output rows of all channels as `[C_in / LANES][pixel][LANES]`."""
     top = first * p.stride_y - p.top
     needed = (rows - 1) * p.stride_y + p.reach
@@ -145,7 +137,7 @@ def _depthwise_band(
     lines = p.kernel_height * p.runs  # of `taps` weights each
     _clear_padding(p, top, needed, padded)
     for channel in range(0, p.channels, LANES):
-        _fill(p, x, channel, top, needed, padded, narrow)
+        _fill(p, x, channel, top, needed, padded)
         weights = m.depthwise + channel * lines * p.taps * FLOAT_BYTES
         start, between = m.depthwise_start + channel * FLOAT_BYTES, rows * p.out_width
         y = band + channel * between * FLOAT_BYTES
@@ -162,8 +154,7 @@ def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
     units = p.images * p.bands * p.shares
     count = (p.out_channels + PANEL - 1) // PANEL
     padded = m.scratch + part * p.part_bytes
-    narrow = padded + p.padded_bytes
-    band = narrow + p.narrow_bytes
+    band = padded + p.padded_bytes
     tile = band + p.between_bytes
     out_pixels = p.out_height * p.out_width
     pixel_step = FLOAT_BYTES if p.planes else p.out_channels * FLOAT_BYTES
@@ -174,7 +165,7 @@ def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
         first = index * p.out_height // p.bands
         rows = (index + 1) * p.out_height // p.bands - first
         x = m.x + image * p.channels * p.height * p.width * FLOAT_BYTES
-        _depthwise_band(p, m, x, first, rows, padded, narrow, band)
+        _depthwise_band(p, m, x, first, rows, padded, band)
         y = m.y + image * p.out_channels * out_pixels * FLOAT_BYTES
         pixels = rows * p.out_width
         panels(
@@ -248,7 +239,6 @@ def _planned(problem: ConvProblem, parts: int) -> BandPlan:
         parts,
         rows=BAND_FLOATS // (plan.channels * plan.out_width),
         padded_row=plan.padded_width * LANES,
-        narrow_row=plan.width * LANES if plan.width < LANES else 0,
         between_row=-(-plan.channels // LANES) * LANES * plan.out_width,
     )
 

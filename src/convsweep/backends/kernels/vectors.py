@@ -1,7 +1,8 @@
 """Vector of float32 as a Numba type, and the LLVM instructions that intrinsics are generated from.
 
-LLVM lowers a vector to one register of AVX2, half of one of AVX-512 or two of NEON. Addresses are
-int64, in bytes, and not checked.
+LLVM lowers a vector of 8 floats to one register of AVX2 or two of NEON, one of 16 to one register
+of AVX-512. The target decides which, or the variable CONVSWEEP_LANES: on a narrower machine a
+vector of 16 is two registers of AVX2. Addresses are int64, in bytes, and not checked.
 """
 
 from __future__ import annotations
@@ -9,18 +10,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import extending, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import models, register_model
 
-LANES = 8
+from convsweep.backends.kernels.width import requested_lanes
+
+
+def _has_avx512() -> bool:
+    """Return whether the target that Numba compiles for adds 16 floats in one register."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    body = "{%y = fadd <16 x float> %x, %x\nret <16 x float> %y}"
+    module = binding.parse_assembly(f"define <16 x float> @add(<16 x float> %x) {body}")
+    return "zmm" in machine.emit_assembly(module)
+
+
+_AVX512 = _has_avx512()
+LANES = requested_lanes() or (16 if _AVX512 else 8)
 """Floats per vector."""
+REGISTERS = 32 if _AVX512 else 16 * 8 // LANES
+"""Vectors that fit into the registers."""
 FLOAT_BYTES = 4
 VECTOR_BYTES = LANES * FLOAT_BYTES
+QUAD = 4
+"""Floats of the smallest part that is copied at once."""
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
-VECTOR = ir.VectorType(FLOAT, LANES)
+VECTOR, _QUAD = ir.VectorType(FLOAT, LANES), ir.VectorType(FLOAT, QUAD)
 CONTRACT = ("contract",)  # only allows a product and a sum to become one operation
 
 
@@ -29,20 +48,20 @@ def pointer(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def read_vector(builder: Any, address: Any) -> Any:
+def read_vector(builder: Any, address: Any, kind: Any = VECTOR) -> Any:
     """Read the vector at an address, which need not be aligned."""
-    value = builder.load(pointer(builder, address, VECTOR))
+    value = builder.load(pointer(builder, address, kind))
     value.align = FLOAT_BYTES
     return value
 
 
 def write_vector(builder: Any, value: Any, address: Any) -> None:
     """Write a vector to an address, which need not be aligned."""
-    builder.store(value, pointer(builder, address, VECTOR)).align = FLOAT_BYTES
+    builder.store(value, pointer(builder, address, value.type)).align = FLOAT_BYTES
 
 
 def pick_lanes(builder: Any, x: Any, y: Any, which: Sequence[int]) -> Any:
-    """Return lanes of x (numbered from 0) and of y (from `LANES`), in the given order."""
+    """Return lanes of x (numbered from 0) and of y (from the length of x), in the given order."""
     mask = ir.Constant(ir.VectorType(INT, len(which)), list(which))
     return builder.shuffle_vector(x, y, mask)
 
@@ -172,12 +191,71 @@ def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_st
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
+@intrinsic
+def transpose_columns(
+    typing: Any, source: Any, source_step: Any, target: Any, target_step: Any
+) -> Any:
+    """Transpose `LANES` rows of `QUAD` floats to vectors; arguments as in `transpose`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, source_step, target, target_step = args
+        places = [moved(builder, source, source_step, i) for i in range(LANES)]
+        rows = [read_vector(builder, place, _QUAD) for place in places]
+        side_by_side = [_joined(builder, rows[i::QUAD]) for i in range(QUAD)]
+        for i, column in enumerate(_transposed(builder, side_by_side)):
+            write_vector(builder, column, moved(builder, target, target_step, i))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def transpose_rows(
+    typing: Any, source: Any, source_step: Any, target: Any, target_step: Any
+) -> Any:
+    """Transpose `QUAD` vectors to rows of `QUAD` floats; arguments as in `transpose`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, source_step, target, target_step = args
+        rows = [read_vector(builder, moved(builder, source, source_step, i)) for i in range(QUAD)]
+        for i, columns in enumerate(_transposed(builder, rows)):
+            for first in range(0, LANES, QUAD):
+                part = pick_lanes(builder, columns, columns, range(first, first + QUAD))
+                write_vector(builder, part, moved(builder, target, target_step, first + i))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def copy_quad(typing: Any, source: Any, target: Any) -> Any:
+    """Copy `QUAD` floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        write_vector(builder, read_vector(builder, args[0], _QUAD), args[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Return one vector of all parts, whose number is a power of two."""
+    while len(parts) > 1:
+        lanes = range(2 * parts[0].type.count)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [pick_lanes(builder, x, y, lanes) for x, y in pairs]
+    return parts[0]
+
+
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Transpose in log2(LANES) rounds, in which rows `reach` apart exchange blocks of `reach`."""
+    """Transpose groups of as many lanes as rows, in log2 rounds.
+
+    In a round, rows `reach` apart exchange blocks of `reach`.
+    """
     reach = 1
-    while reach < LANES:
+    while reach < len(rows):
         exchanged = list(rows)
-        for i in range(LANES):
+        for i in range(len(rows)):
             if i & reach:
                 continue
             low = [LANES + lane - reach if lane & reach else lane for lane in range(LANES)]

@@ -21,7 +21,7 @@ from convsweep.backends.kernels.layouts import (
     planes_from_rows,
     rows_from_rows,
 )
-from convsweep.backends.kernels.products import HALVES, PANEL, streamed_products
+from convsweep.backends.kernels.products import HALVES, PANEL, PANEL_BYTES, streamed_products
 from convsweep.backends.kernels.small_matrices import times, times_plus
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
@@ -221,14 +221,15 @@ def _multiply(
     plan = carray(plans, 1)[0]
     panels = (plan.out_channels + PANEL - 1) // PANEL
     work, outputs = (plan.tile + OVERLAP) ** 2 * panels, _outputs_of(plan, tiles)
-    nothing = plan.bias + panels * PANEL * FLOAT_BYTES
-    step, panel_step = _block_step(plan), PANEL * FLOAT_BYTES
+    nothing = plan.bias + panels * PANEL_BYTES
+    step = _block_step(plan)
     for pair in range(work * part // parts, work * (part + 1) // parts):
         frequency, panel = pair // panels, pair % panels
+        vectors = min(HALVES, _blocks_of(plan.out_channels) - panel * HALVES)
         streamed_products(
             tiles + frequency * plan.input_step, VECTOR_BYTES, step,
-            (last - first) * plan.tiles_x, plan.weights + pair * plan.in_channels * panel_step,
-            panel_step, plan.in_channels, nothing, 0, VECTOR_BYTES,
+            (last - first) * plan.tiles_x, plan.weights + pair * plan.in_channels * PANEL_BYTES,
+            vectors, plan.in_channels, nothing, 0, VECTOR_BYTES,
             outputs + frequency * plan.output_step + panel * HALVES * step, VECTOR_BYTES, step,
         )  # fmt: skip
 

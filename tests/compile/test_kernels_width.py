@@ -1,0 +1,93 @@
+"""Width of vectors: kernels at the width that this machine does not have, registers of AVX-512."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convsweep.backends.kernels.vectors import LANES
+
+OTHER = str(8 + 16 - LANES)
+HERE = Path(__file__).parent
+BETWEEN_RED_ZONES = (
+    "depthwise.py::test_equals_the_reference_and_writes_nowhere_else",
+    "direct.py::test_equals_the_reference_between_red_zones",
+    "pointwise.py::test_equals_the_reference_between_red_zones",
+    "separable.py::test_equals_the_reference_between_red_zones",
+    "winograd.py::test_every_tile_is_right_and_stays_within_its_memory",
+    "vectors.py",
+)
+
+
+def test_every_kernel_is_right_at_the_other_width() -> None:
+    tests = [f"{HERE}/test_kernels_{name}" for name in BETWEEN_RED_ZONES]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        env=os.environ | {"CONVSWEEP_LANES": OTHER},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+ASSEMBLY = """
+from numba import int64, njit, void
+from convsweep.backends.kernels.products import products
+from convsweep.backends.kernels.vectors import LANES
+
+@njit(void(*[int64] * 13), nogil=True, error_model="numpy")
+def kernel(a, a_row, a_block, rows, b, vectors, depth, start, s_row, s_half, out, o_row, o_half):
+    products(a, a_row, a_block, rows, b, vectors, depth, start, s_row, s_half, out, o_row, o_half)
+
+(assembly,) = kernel.inspect_asm().values()
+print(LANES, assembly)
+"""
+
+
+def assembly_for(cpu: str) -> tuple[int, str]:
+    """Floats per vector, and the machine code of products for a processor; it is not run."""
+    variables = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "CONVSWEEP_LANES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", ASSEMBLY],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found, _, assembly = done.stdout.partition(" ")
+    return int(found), assembly
+
+
+def innermost_loops(assembly: str) -> list[list[str]]:
+    """The lines of each loop without a loop in it, from a label to the jump back to it."""
+    lines = assembly.splitlines()
+    labels = {line[:-1]: i for i, line in enumerate(lines) if re.fullmatch(r"\.?L\w+:", line)}
+    ends = [(labels.get(line.split()[-1]), i) for i, line in enumerate(lines) if "\tj" in line]
+    loops = [(start, end) for start, end in ends if start is not None and start < end]
+    return [
+        lines[start:end]
+        for start, end in loops
+        if not any(start <= a and b <= end for a, b in loops if (a, b) != (start, end))
+    ]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="compiles for x86")
+@pytest.mark.parametrize(
+    ("cpu", "lanes", "register", "sums"),
+    [("haswell", 8, "ymm", 12), ("znver4", 16, "zmm", 28), ("skylake-avx512", 16, "zmm", 28)],
+)
+def test_sums_stay_in_the_registers_of_the_target(
+    cpu: str, lanes: int, register: str, sums: int
+) -> None:
+    found, assembly = assembly_for(cpu)
+    assert found == lanes
+    loops = [[line for line in loop if "mm" in line] for loop in innermost_loops(assembly)]
+    largest = max(loops, key=lambda loop: sum("vfmadd" in line for line in loop))
+    products = [line for line in largest if "vfmadd" in line]
+    assert len(products) == sums
+    assert all(register in line for line in products)
+    assert not any("(%rsp)" in line for line in largest)
