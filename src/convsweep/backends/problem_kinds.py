@@ -32,7 +32,8 @@ def for_every_kind(backend: Backend) -> Backend:
             return "computes no transposed convolutions"
         if backend.gradients is not None and problem.padding != problem.padding_end:
             return "its gradients need equal padding at both ends"
-        return backend.unsupported(evenly_padded(problem))
+        own = backend.own_padding_end
+        return backend.unsupported(problem if own else evenly_padded(problem))
 
     def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         even = evenly_padded(problem)
