@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.projection import project
@@ -126,7 +126,7 @@ class Trials:
         reference = self.references[name]
         for tried in [self.honest, conv] if later_pass else [conv]:
             result = check(
-                tried, self.problem, self.inputs, reference, self.bound,
+                tried, self.inputs, output(reference, self.bound),
                 original=self.original, accepted=accepted,
             )  # fmt: skip
         return result.status == "mismatch"

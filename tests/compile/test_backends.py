@@ -14,7 +14,7 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.base import FAMILIES
 from convsweep.backends.registry import missing_package, skip_reason
 from convsweep.backends.steps import REST, StepName, Stopwatch
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs, torch_dtype
 from convsweep.measure.reference import Reference, allowed_error, compute_reference
 from convsweep.problems.case import DIRECTIONS, DTYPES
@@ -132,7 +132,7 @@ def test_equals_the_reference_or_says_why_not(backend: Backend) -> None:
         conv = backend.prepare(problem, inputs.weights)
         expected = compute_reference(problem, inputs)
         bound = largest_error(backend, problem, expected)
-        assert check(conv, problem, inputs, expected, bound).reason is None
+        assert check(conv, inputs, output(expected, bound)).reason is None
 
     drawn(backend, law)
 
@@ -201,7 +201,7 @@ def test_keeps_the_contract_in_every_dtype_and_format(
     )
     conv, expected = backend.prepare(problem, inputs.weights), compute_reference(problem, inputs)
     bound = largest_error(backend, problem, expected, dtype)
-    assert check(conv, problem, inputs, expected, bound).reason is None
+    assert check(conv, inputs, output(expected, bound)).reason is None
     y = conv(inputs.x)
     assert y.is_contiguous() or not inputs.x.is_contiguous()
 

@@ -8,7 +8,7 @@ import torch
 
 from convsweep import Backend, ConvProblem, list_backends
 from convsweep.backends.registry import missing_package, skip_reason
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import allowed_error, compute_reference
 from convsweep.problems.case import DTYPES
@@ -51,7 +51,7 @@ def test_an_engine_computes_in_a_dtype_or_tells_why_not(engine: Backend, dtype: 
                 eps = torch.finfo(getattr(torch, engine.computes_in)).eps
                 expected = replace(expected, eps=eps)
             limit = allowed_error(engine, bound, inputs.x.dtype, expected, LAYER.taps)
-            assert check(conv, LAYER, inputs, expected, limit).reason is None
+            assert check(conv, inputs, output(expected, limit)).reason is None
     elif not missing_package(engine):
         assert "comput" in reason
         assert dtype != "float32"

@@ -19,7 +19,7 @@ from convsweep import Backend, ConvProblem
 from convsweep.backends.engines import cudnn
 from convsweep.backends.registry import missing_package
 from convsweep.backends.tensor_layout import CONV_BY_RANK
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.measure.trace import trace
@@ -76,7 +76,7 @@ def test_both_kinds_of_problems_are_right_or_skipped(engine: Backend) -> None:
             inputs = make_inputs(problem, weight_kind=weight_kind(engine))
             conv, bound = engine.prepare(problem, inputs.weights), engine.error_bound(problem)
             reference = compute_reference(problem, inputs)
-            assert check(conv, problem, inputs, reference, bound).reason is None
+            assert check(conv, inputs, output(reference, bound)).reason is None
     assert engine.unsupported(UNEVEN) is None
 
 
@@ -103,13 +103,8 @@ def test_an_engine_is_quiet_and_leaves_no_process(
 
     before = psutil.Process().children()
     inputs = make_inputs(LAYER, weight_kind=weight_kind(engine))
-    finding = check(
-        engine.prepare(LAYER, inputs.weights),
-        LAYER,
-        inputs,
-        compute_reference(LAYER, inputs),
-        engine.error_bound(LAYER),
-    )
+    target = output(compute_reference(LAYER, inputs), engine.error_bound(LAYER))
+    finding = check(engine.prepare(LAYER, inputs.weights), inputs, target)
     assert finding.reason is None
     assert tuple(capfd.readouterr()) == ("", "")
     assert set(psutil.Process().children()) <= set(before)

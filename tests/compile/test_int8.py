@@ -15,7 +15,7 @@ from convsweep.backends.base import Conv, GraphLayer, Implementation, Unsupporte
 from convsweep.backends.engines import int8, openvino
 from convsweep.backends.registry import list_backends, missing_package, skip_reason
 from convsweep.backends.strategies.torch_conv import prepare as exact
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.outcome import failure
 from convsweep.measure.projection import project
@@ -67,7 +67,8 @@ def test_runs_in_int8_and_tells_so(backend: Backend, problem: ConvProblem) -> No
         conv: Any = backend.prepare(problem, inputs.weights)
     except Unsupported as reason:
         pytest.skip(str(reason))
-    found = check(conv, problem, inputs, compute_reference(problem, inputs), float("inf"))
+    expected = compute_reference(problem, inputs)
+    found = check(conv, inputs, output(expected, float("inf")))
     assert found.reason is None
     assert found.sqnr_db is not None
     assert found.sqnr_db < 60  # float32 has more than 120
@@ -147,7 +148,7 @@ def test_noise_is_a_mismatch_and_a_rounded_output_is_not(lie: Prepare, expect: A
 
     def judged(prepare: Prepare) -> Any:
         conv = prepare(PROBLEM, inputs.weights)
-        return check(conv, PROBLEM, inputs, expected, float("inf"))
+        return check(conv, inputs, output(expected, float("inf")))
 
     assert judged(lie).status == "mismatch"
     assert judged(rounds).status == "ok"

@@ -11,7 +11,7 @@ from hypothesis import settings
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import compute_reference
@@ -42,7 +42,7 @@ def check_kernel(
     try:
         with red_zones():
             conv = prepare(problem, guarded_weights(inputs.weights))
-            return check(lambda x: conv(guarded(x)), problem, inputs, reference, bound)
+            return check(lambda x: conv(guarded(x)), inputs, output(reference, bound))
     finally:
         torch.set_num_threads(before)
 

@@ -9,7 +9,7 @@ import pytest
 
 from convsweep import Backend, ConvProblem
 from convsweep.cli import cli
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 
@@ -77,7 +77,7 @@ def test_the_example_backend_is_complete_and_right() -> None:
     inputs = make_inputs(problem)
     conv = backend.prepare(problem, inputs.weights)
     expected = compute_reference(problem, inputs)
-    assert check(conv, problem, inputs, expected, backend.error_bound(problem)).reason is None
+    assert check(conv, inputs, output(expected, backend.error_bound(problem))).reason is None
 
 
 def test_the_readme_is_short() -> None:

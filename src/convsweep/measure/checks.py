@@ -11,22 +11,37 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from convsweep.measure.gradients import OUTPUT
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Expected
-from convsweep.problems.problem import ConvProblem, Size
 
 Result: TypeAlias = Tensor | tuple[Tensor, ...]
 """Output of a forward pass, or several outputs."""
 
 
+class Target(NamedTuple):
+    """What one output must be."""
+
+    expected: Expected
+    bound: float
+    """Largest allowed error, in units of eps * expected.scale."""
+
+
+Targets: TypeAlias = Mapping[str, Target]
+"""Of each output by its name, in the order in which they are returned."""
+
+
+def output(expected: Expected, bound: float) -> Targets:
+    """Return the target of a forward pass."""
+    return {OUTPUT: Target(expected, bound)}
+
+
 def check(
     conv: Callable[[Tensor], Result],
-    problem: ConvProblem,
     inputs: Inputs,
-    reference: Expected | Mapping[str, Expected],
-    bound: float | Mapping[str, float],
+    targets: Targets,
     *,
     original: Inputs | None = None,
     accepted: Accepted | None = None,
@@ -40,18 +55,14 @@ def check(
 
     Args:
         conv: function returned by the backend's `prepare`, or a `DirectedConv`.
-        problem: its shape.
         inputs: the tensors to be timed; unchanged afterwards.
-        reference: `compute_reference(problem, inputs)`, or one per output by its name.
-        bound: largest allowed error, in units of eps * reference.scale; or one per output, in the
-            order in which `conv` returns them.
+        targets: what `conv` must return: `output(compute_reference(problem, inputs), bound)`.
         original: the same values as `inputs`, in other memory; None: they are copied.
         accepted: earlier comparisons, to which new ones are added.
         start: called after each change of the inputs.
     """
     tensors = _tensors(inputs)
     before = _tensors(original) if original else [tensor.clone() for tensor in tensors]
-    targets = _targets(problem, reference, bound)
     accepted = {} if accepted is None else accepted
     changed = []
     try:
@@ -68,10 +79,8 @@ def check(
 
 def recheck(
     call: Callable[[], Result],
-    problem: ConvProblem,
     inputs: Inputs,
-    reference: Expected | Mapping[str, Expected],
-    bound: float | Mapping[str, float],
+    targets: Targets,
     times: int,
     accepted: Accepted,
     start: Callable[[], None],
@@ -84,30 +93,8 @@ def recheck(
         results = [_tuple(call()) for _ in range(times)]
     if _share_memory([tensor for result in results for tensor in result]):
         return "after timing: returns the same memory from two calls"
-    targets = _targets(problem, reference, bound)
     reason = _compare_all(results[-1], targets, accepted, negated=True).reason
     return reason and f"after timing: {reason}"
-
-
-class _Target(NamedTuple):
-    """What one output must be."""
-
-    name: str  # empty for the output of a forward pass
-    shape: Size
-    reference: Expected
-    bound: float
-
-
-def _targets(
-    problem: ConvProblem,
-    reference: Expected | Mapping[str, Expected],
-    bound: float | Mapping[str, float],
-) -> list[_Target]:
-    if not isinstance(bound, Mapping):
-        assert not isinstance(reference, Mapping)
-        return [_Target("", problem.output_shape, reference, bound)]
-    assert isinstance(reference, Mapping)
-    return [_Target(name, reference[name].shape, reference[name], bound[name]) for name in bound]
 
 
 @contextmanager
@@ -131,7 +118,7 @@ def _check_calls(
     conv: Callable[[Tensor], Result],
     inputs: Inputs,
     before: Sequence[Tensor],
-    targets: Sequence[_Target],
+    targets: Targets,
     accepted: Accepted,
     start: Callable[[], None],
 ) -> Outcome:
@@ -186,29 +173,27 @@ def _share_memory(tensors: Sequence[Tensor]) -> bool:
     return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors)
 
 
-def _check_tensors(
-    result: Sequence[Tensor], targets: Sequence[_Target], inputs: Inputs
-) -> str | None:
+def _check_tensors(result: Sequence[Tensor], targets: Targets, inputs: Inputs) -> str | None:
     """Return what is wrong with the outputs apart from their values, or None."""
     if len(result) != len(targets):
         return f"returns {len(result)} tensors, not {len(targets)}"
     faults = (
-        _named(target, _check_tensor(y, target, inputs))
-        for y, target in zip(result, targets, strict=True)
+        _named(name, _check_tensor(y, target, inputs))
+        for y, (name, target) in zip(result, targets.items(), strict=True)
     )
     return next(filter(None, faults), None)
 
 
-def _named(target: _Target, reason: str | None) -> str | None:
-    return f"{target.name}: {reason}" if reason and target.name else reason
+def _named(name: str, reason: str | None) -> str | None:
+    return reason if name == OUTPUT else reason and f"{name}: {reason}"
 
 
-def _check_tensor(y: Tensor, target: _Target, inputs: Inputs) -> str | None:
-    x = inputs.x
+def _check_tensor(y: Tensor, target: Target, inputs: Inputs) -> str | None:
+    x, shape = inputs.x, target.expected.shape
     if not isinstance(y, Tensor):
         return f"returns a {type(y).__name__}, not a tensor"
-    if tuple(y.shape) != tuple(target.shape):
-        return f"returns shape {tuple(y.shape)}, not {tuple(target.shape)}"
+    if tuple(y.shape) != shape:
+        return f"returns shape {tuple(y.shape)}, not {shape}"
     if y.dtype != x.dtype:
         return f"returns {y.dtype}, not {x.dtype}"
     if y.device != x.device:
@@ -220,28 +205,28 @@ def _check_tensor(y: Tensor, target: _Target, inputs: Inputs) -> str | None:
 
 def _compare_all(
     result: Sequence[Tensor],
-    targets: Sequence[_Target],
+    targets: Targets,
     accepted: Accepted,
     *,
     negated: bool = False,
 ) -> Outcome:
     """Compare outputs for x, or for changed inputs; return the first mismatch or the worst `ok`."""
     outcomes = []
-    for y, target in zip(result, targets, strict=True):
-        outcome = _compare(y, target, accepted, negated)
+    for y, (name, target) in zip(result, targets.items(), strict=True):
+        outcome = _compare(y, name, target, accepted, negated)
         if outcome.reason:
-            return replace(outcome, reason=_named(target, outcome.reason))
+            return replace(outcome, reason=_named(name, outcome.reason))
         outcomes.append((outcome.error_ratio or 0.0, outcome))
     return max(outcomes, key=lambda pair: pair[0])[1]
 
 
-def _compare(y: Tensor, target: _Target, accepted: Accepted, negated: bool) -> Outcome:
+def _compare(y: Tensor, name: str, target: Target, accepted: Accepted, negated: bool) -> Outcome:
     """Compare an output with its reference, unless the same bits have passed."""
     values = y.detach().cpu().contiguous().as_strided((y.numel(),), (1,))
     digest = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
-    key = f"{target.name} {negated} {digest}"
+    key = f"{name} {negated} {digest}"
     if key not in accepted:
-        result = target.reference.compare(values, target.bound, negated)
+        result = target.expected.compare(values, target.bound, negated)
         if result.reason:
             return result
         accepted[key] = result

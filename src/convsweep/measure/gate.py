@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -17,20 +17,13 @@ from convsweep.backends.base import Backend
 from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.formatting import one_line
-from convsweep.measure.checks import Result, check
+from convsweep.measure.checks import Result, Target, Targets, check
 from convsweep.measure.directions import DirectedConv, NoGradient, start_autograd
-from convsweep.measure.gradients import (
-    OUTPUT,
-    compute_gradients,
-    gradient_bounds,
-    outputs_of,
-    terms_of,
-)
+from convsweep.measure.gradients import compute_outputs, output_bounds, outputs_of, terms_of
 from convsweep.measure.inputs import Inputs, draw_case, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
 from convsweep.measure.outcome import Outcome, failure
 from convsweep.measure.problem_data import ProblemData, compute, load
-from convsweep.measure.reference import Expected, allowed_error, compute_reference
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import CONV, FORWARD, Case
@@ -66,10 +59,8 @@ class ValidatedCase:
     """Approximate seconds per call."""
     called_s: float
     """Seconds of the gate's calls without the first: they count as warm-up."""
-    reference: Expected | Mapping[str, Expected]
+    targets: Targets
     """What the outputs must be."""
-    bound: float | Mapping[str, float]
-    """Largest allowed error ratio, or one per output."""
     outcome: Outcome
     accepted: Accepted
     """Comparisons with the outputs of this pass and of earlier ones."""
@@ -184,27 +175,15 @@ def _prepare_and_check(
     conv, start = _prepare(case, backend, inputs)
     device.synchronize()
     prepare_s = perf_counter() - started
-    bound: float | dict[str, float]
-    reference, dtype = group.data.reference_of(backend, case.block), inputs.x.dtype
-    if not isinstance(reference, dict):
-        largest = backend.error_bound(problem)
-        bound = allowed_error(
-            backend,
-            largest,
-            dtype,
-            reference,
-            problem.taps,
-            once=not (is_block or problem.transposed),
-        )
-    else:
-        names = outputs_of(case.direction, problem, backend.needs_factors, is_block)
-        references = {name: reference[name] for name in names}
-        bound = gradient_bounds(backend, problem, dtype, references, is_block)
+    references = group.data.references_of(backend, case.block)
+    names = outputs_of(case.direction, problem, backend.needs_factors, is_block)
+    expected = {name: references[name] for name in names}
+    bounds = output_bounds(backend, problem, inputs.x.dtype, expected, is_block)
+    targets = {name: Target(expected[name], bounds[name]) for name in names}
     timed = _TimedConv(conv, group, backend.compile_s)
     known = len(accepted)
     result = check(
-        timed, problem, inputs, reference, bound,
-        original=group.data.inputs, accepted=accepted, start=start,
+        timed, inputs, targets, original=group.data.inputs, accepted=accepted, start=start
     )  # fmt: skip
     if result.status != "ok":
         return result
@@ -225,8 +204,8 @@ def _prepare_and_check(
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
     call = partial(conv, inputs.x)
     return ValidatedCase(
-        conv, call, start, timed.call_s, called_s, reference, bound, outcome, accepted, other_bits
-    )  # fmt: skip
+        conv, call, start, timed.call_s, called_s, targets, outcome, accepted, other_bits
+    )
 
 
 def _prepare(
@@ -241,20 +220,17 @@ def _prepare(
 
 def _check_integers(case: Case, backend: Backend) -> Outcome | None:
     """Check a direct method on whole numbers, which must be exact; None if it passes."""
-    problem, gradient = case.problem, case.direction != FORWARD
-    factored = backend.needs_factors
-    names = outputs_of(case.direction, problem, factored) if gradient else (OUTPUT,)
-    largest = max(terms_of(name, problem) for name in names) * _LARGEST_PRODUCT
+    names = outputs_of(case.direction, case.problem, backend.needs_factors)
+    largest = max(terms_of(name, case.problem) for name in names) * _LARGEST_PRODUCT
     is_exact = backend.direct and case.block == CONV and case.dtype in ("float32", "float64")
     if not is_exact or largest >= _EXACT_BELOW:
         return None
     inputs = place_inputs(draw_case(case, integers=True), case.device, case.memory_format)
     conv, start = _prepare(case, backend, inputs)
-    if gradient:
-        every = compute_gradients(problem, inputs)
-        result = check(conv, problem, inputs, every, dict.fromkeys(names, 0.0), start=start)
-    else:
-        result = check(conv, problem, inputs, compute_reference(problem, inputs), bound=0.0)
+    references = compute_outputs(case.problem, inputs)
+    result = check(
+        conv, inputs, {name: Target(references[name], 0.0) for name in names}, start=start
+    )
     if result.reason is None:
         return None
     return Outcome("mismatch", f"on whole numbers: {result.reason}", result.max_abs_err)

@@ -1,4 +1,4 @@
-"""Gradients of a convolution: their names, references and bounds."""
+"""Outputs of a case, the result and gradients: their names, references and bounds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 from convsweep.backends.base import Backend, direct_bound
 from convsweep.backends.problem_kinds import evenly_padded, excess
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import Reference, allowed_error, compute_reference
-from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, TRAINING
+from convsweep.measure.reference import Expected, Reference, allowed_error, compute_reference
+from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, TRAINING
 from convsweep.problems.problem import ConvProblem
 
 OUTPUT, GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS = "y", "grad_input", "grad_weight", "grad_bias"
@@ -33,20 +33,24 @@ def outputs_of(
     norms = GRAD_FACTOR_NORMS if factored else GRAD_NORM
     parameters = (*weights, *([GRAD_BIAS] if problem.bias else []), *(norms if is_block else ()))
     return {
+        FORWARD: (OUTPUT,),
         BACKWARD_INPUT: (GRAD_INPUT,),
         BACKWARD_WEIGHT: parameters,
         TRAINING: (OUTPUT, GRAD_INPUT, *parameters),
     }[direction]
 
 
-def compute_gradients(problem: ConvProblem, inputs: Inputs) -> dict[str, Reference]:
+def compute_outputs(problem: ConvProblem, inputs: Inputs) -> dict[str, Reference]:
     """Compute the output and every gradient in float64, each with the scale of its errors.
+
+    Inputs without a gradient of the output have the output alone.
 
     The scale of a sum of products is the largest sum of their magnitudes. Its terms are positive,
     so float32 computes it to 1e-4 and in less time.
     """
     x, grad, weights = inputs.x, inputs.grad, inputs.weights
-    assert grad is not None
+    if grad is None:
+        return {OUTPUT: compute_reference(problem, inputs)}
     precise = torch.float64 if x.dtype is torch.float64 else torch.float32
     exact = (tensor.double() for tensor in (x, weights.dense, grad))
     sized = (tensor.to(precise).abs() for tensor in (x, weights.dense, grad))
@@ -93,11 +97,11 @@ def _factor_gradients(dense: Tensor, depthwise: Tensor, pointwise: Tensor) -> di
     return dict(zip(GRAD_FACTORS, (of_depthwise, of_pointwise[(..., *[None] * rank)]), strict=True))
 
 
-def gradient_bounds(
+def output_bounds(
     backend: Backend,
     problem: ConvProblem,
     dtype: torch.dtype,
-    references: Mapping[str, Reference],
+    references: Mapping[str, Expected],
     is_block: bool = False,
 ) -> dict[str, float]:
     """Return the largest allowed error of each output, in units of eps * its scale.
@@ -107,23 +111,18 @@ def gradient_bounds(
     same kernel and size, and with more or fewer channels. The gradient of a bias is a direct sum,
     whatever the algorithm. In a block, errors of every output come from all sums before it.
     """
-    if is_block:
-        names = (OUTPUT, GRAD_INPUT, GRAD_WEIGHT)
-        largest = max(backend.error_bound(_like(name, problem)) for name in names)
-        return dict.fromkeys(references, largest)
-    return {
-        name: allowed_error(
-            backend,
-            direct_bound(terms_of(name, problem))
-            if name == GRAD_BIAS
-            else backend.error_bound(_like(name, problem)),
-            dtype,
-            expected,
-            terms_of(name, problem),
-            once=name == OUTPUT,
-        )
-        for name, expected in references.items()
-    }
+    bounds = {}
+    sums = (OUTPUT,) if [*references] == [OUTPUT] else (OUTPUT, GRAD_INPUT, GRAD_WEIGHT)
+    for name, expected in references.items():
+        terms = terms_of(OUTPUT if is_block else name, problem)
+        if name == GRAD_BIAS and not is_block:
+            largest = direct_bound(terms)
+        else:
+            before = sums if is_block else (name,)
+            largest = max(backend.error_bound(_like(one, problem)) for one in before)
+        once = name == OUTPUT and not (is_block or problem.transposed)
+        bounds[name] = allowed_error(backend, largest, dtype, expected, terms, once=once)
+    return bounds
 
 
 def _like(name: str, problem: ConvProblem) -> ConvProblem:

@@ -6,73 +6,69 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import torch
 
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
-from convsweep.measure.gradients import OUTPUT, compute_gradients
+from convsweep.measure.gradients import OUTPUT, compute_outputs
 from convsweep.measure.inputs import Inputs, draw_case, torch_dtype
 from convsweep.measure.messages import DataFile
 from convsweep.measure.projection import Projection, is_cheap, project
-from convsweep.measure.reference import Reference, compute_reference
+from convsweep.measure.reference import Reference
 from convsweep.problems.case import CONV, Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.forkserver import FOLDER
 
+References: TypeAlias = dict[str, Reference | Projection]
+
 
 @dataclass(frozen=True)
 class ProblemData:
-    """Contiguous inputs on the CPU, and their full reference or the projected one."""
+    """Contiguous inputs on the CPU, and what is expected of them."""
 
     inputs: Inputs
-    reference: Reference | Projection | dict[str, Reference]
-    """Of the output; or of each output by its name, if the direction has gradients or the
-    case is a block."""
+    references: References
+    """Of each output by its name, full or projected; in a block, those of both kinds."""
 
-    def reference_of(
-        self, backend: Backend, block: str
-    ) -> Reference | Projection | dict[str, Reference]:
-        """Return the part of the reference that a backend computes: standard or separable."""
-        own = self.reference
-        if block != CONV and isinstance(own, dict):
+    def references_of(self, backend: Backend, block: str) -> References:
+        """Return the references of what a backend computes: standard or separable."""
+        own = self.references
+        if block != CONV:
             own = {
                 name.removeprefix(FACTORED): one
                 for name, one in own.items()
                 if name.startswith(FACTORED) == backend.needs_factors
             }
-            own = own if self.inputs.grad is not None else own[OUTPUT]
         if not backend.computes_in:
             return own
         eps = torch.finfo(torch_dtype(backend.computes_in)).eps
-        if isinstance(own, dict):
-            return {name: replace(one, eps=eps) for name, one in own.items()}
-        return replace(own, eps=eps)
+        return {name: replace(one, eps=eps) for name, one in own.items()}
 
 
 def compute(case: Case, fast_check: bool) -> ProblemData:
     """Draw the inputs of a case and compute their reference, projected if that is cheaper."""
     inputs = draw_case(case)
     if case.block != CONV:
-        return ProblemData(*compute_block(case, inputs))
-    if inputs.grad is not None:
-        return ProblemData(inputs, compute_gradients(case.problem, inputs))
-    projected = fast_check and is_cheap(case.problem, case.dtype)
-    reference = project if projected else compute_reference
-    return ProblemData(inputs, reference(case.problem, inputs))
+        inputs, of_block = compute_block(case, inputs)
+        return ProblemData(inputs, {**of_block})
+    if fast_check and inputs.grad is None and is_cheap(case.problem, case.dtype):
+        return ProblemData(inputs, {OUTPUT: project(case.problem, inputs)})
+    return ProblemData(inputs, {**compute_outputs(case.problem, inputs)})
 
 
 def save(data: ProblemData) -> DataFile | None:
     """Write the data for later worker processes; None without a folder, or if it is full."""
     if not (folder := os.environ.get(FOLDER)):
         return None
-    inputs, reference = data.inputs, data.reference
+    inputs, references = data.inputs, data.references
     own = inputs.weights
     norms = (own.norm and (*own.norm,), tuple(map(tuple, own.factor_norms)))
     weights = (own.dense, own.bias, own.factors, *norms)
-    values = (inputs.x, weights, inputs.grad, _fields(reference))
+    kept = {name: _fields(one) for name, one in references.items()}
+    values = (inputs.x, weights, inputs.grad, kept)
     path = Path(folder, f"{uuid4()}.pt")
     try:
         torch.save(values, path)
@@ -83,9 +79,7 @@ def save(data: ProblemData) -> DataFile | None:
         return None
 
 
-def _fields(reference: Reference | Projection | dict[str, Reference]) -> dict[str, Any]:
-    if isinstance(reference, dict):
-        return {name: _fields(one) for name, one in reference.items()}
+def _fields(reference: Reference | Projection) -> dict[str, Any]:
     names = [field.name for field in fields(reference)]
     return {name: getattr(reference, name) for name in names if name not in ("problem", "inputs")}
 
@@ -96,8 +90,8 @@ def load(file: DataFile, problem: ConvProblem) -> ProblemData:
     dense, bias, factors, norm, norms = weights
     norms = tuple(BatchNorm(*each) for each in norms)
     inputs = Inputs(x, Weights(dense, bias, factors, norm and BatchNorm(*norm), norms), grad)
-    if all(isinstance(own, dict) for own in kept.values()):
-        return ProblemData(inputs, {name: Reference(**own) for name, own in kept.items()})
-    if "sums" in kept:
-        return ProblemData(inputs, Projection(problem, inputs, **kept))
-    return ProblemData(inputs, Reference(**kept))
+    references: References = {
+        name: Projection(problem, inputs, **own) if "sums" in own else Reference(**own)
+        for name, own in kept.items()
+    }
+    return ProblemData(inputs, references)

@@ -145,10 +145,8 @@ class GroupTimer:
         group = self.group
         is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
         times = _RECHECK_CALLS if is_often else 1
-        reference, accepted = validated.reference, validated.accepted
-        problem = group.cases[0].problem
         return recheck(
-            validated.call, problem, group.inputs, reference, validated.bound, times, accepted,
+            validated.call, group.inputs, validated.targets, times, validated.accepted,
             validated.start,
         )  # fmt: skip
 

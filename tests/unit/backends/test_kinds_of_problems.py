@@ -11,9 +11,9 @@ from convsweep.backends.base import Conv, Implementation, Weights, tells
 from convsweep.backends.problem_kinds import for_every_kind
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.directions import DirectedConv
-from convsweep.measure.gradients import compute_gradients, gradient_bounds
+from convsweep.measure.gradients import compute_outputs, output_bounds
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.case import TRAINING
@@ -31,7 +31,7 @@ def gate(backend: Backend, problem: ConvProblem, weight_kind: str = "dense") -> 
     """Return why the backend is wrong on a problem, or None."""
     inputs = make_inputs(problem, weight_kind=weight_kind)
     conv, bound = backend.prepare(problem, inputs.weights), backend.error_bound(problem)
-    return check(conv, problem, inputs, compute_reference(problem, inputs), bound).reason
+    return check(conv, inputs, output(compute_reference(problem, inputs), bound)).reason
 
 
 @settings(deadline=None, max_examples=25)
@@ -83,10 +83,8 @@ def test_every_backend_gives_a_reason_or_takes_part(problem: ConvProblem) -> Non
 def test_both_kinds_have_gradients(name: str, problem: ConvProblem) -> None:
     backend, inputs = list_backends()[name], make_inputs(problem)
     inputs = replace(inputs, grad=torch.ones(problem.output_shape))
-    references = compute_gradients(problem, inputs)
+    references = compute_outputs(problem, inputs)
     conv = DirectedConv(backend, problem, inputs, TRAINING)
-    bounds = gradient_bounds(backend, problem, torch.float32, references)
-    for output, (expected, bound) in zip(
-        conv(inputs.x), zip(references.values(), bounds.values(), strict=True), strict=True
-    ):
-        assert expected.compare(output, bound, negated=False).reason is None
+    bounds = output_bounds(backend, problem, torch.float32, references)
+    for y, (name, expected) in zip(conv(inputs.x), references.items(), strict=True):
+        assert expected.compare(y, bounds[name], negated=False).reason is None

@@ -148,8 +148,7 @@ def test_a_training_step_updates_running_statistics_and_inference_does_not(direc
 @pytest.mark.parametrize("direction", ["forward", "training"])
 def test_about_half_of_the_activations_are_positive(direction: str) -> None:
     asked = case(direction, CONV_BN_ACT)
-    references = problem_data.compute(asked, fast_check=False).reference
-    assert isinstance(references, dict)
+    references = problem_data.compute(asked, fast_check=False).references
     for name in ("y", "separable y"):
         assert 0.25 < float((references[name].y > 0).double().mean()) < 0.75
 
@@ -168,11 +167,9 @@ def test_data_of_blocks_are_read_as_they_were_computed(
         assert one is not None
         assert other is not None
         assert all(map(torch.equal, one, other))
-    assert isinstance(computed.reference, dict)
-    assert isinstance(read.reference, dict)
-    for name, one in computed.reference.items():
-        assert torch.equal(one.y, read.reference[name].y)
-        assert one.scale == read.reference[name].scale
+    for name, one in computed.references.items():
+        assert torch.equal(one.y, read.references[name].y)
+        assert one.scale == read.references[name].scale
 
 
 def test_the_reference_is_that_of_torch_in_float64() -> None:
@@ -183,8 +180,7 @@ def test_the_reference_is_that_of_torch_in_float64() -> None:
     gamma, beta, mean, variance = weights.norm
     y = torch_conv.prepare(PROBLEM, weights)(data.inputs.x)
     y = batch_norm(y, mean, variance, gamma, beta, eps=1e-5).relu()
-    assert isinstance(data.reference, dict)
-    torch.testing.assert_close(data.reference["y"].y, y)
+    torch.testing.assert_close(data.references["y"].y, y)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from convsweep import Backend, ConvProblem, list_backends
 from convsweep.backends.base import BASIC
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.work import executed_macs, least_bytes, moved_bytes
-from convsweep.measure.checks import check
+from convsweep.measure.checks import Target, check
 from convsweep.measure.directions import DirectedConv
-from convsweep.measure.gradients import compute_gradients, gradient_bounds, outputs_of
+from convsweep.measure.gradients import compute_outputs, output_bounds, outputs_of
 from convsweep.measure.inputs import make_inputs
 from convsweep.problems.case import (
     BACKWARD_INPUT,
@@ -64,13 +64,13 @@ def gate(problem: ConvProblem, direction: str, dtype: str, memory_format: str) -
     for backend, kind in runnable(problem, dtype, direction):
         how = {"weight_kind": kind, "dtype": dtype, "memory_format": memory_format}
         inputs = make_inputs(problem, gradient=True, **how)  # type: ignore[arg-type]
-        references = compute_gradients(problem, make_inputs(problem, gradient=True, **how))  # type: ignore[arg-type]
+        references = compute_outputs(problem, make_inputs(problem, gradient=True, **how))  # type: ignore[arg-type]
         names = outputs_of(direction, problem, backend.needs_factors)
-        bounds = gradient_bounds(
-            backend, problem, inputs.x.dtype, {name: references[name] for name in names}
-        )
+        own = {name: references[name] for name in names}
+        bounds = output_bounds(backend, problem, inputs.x.dtype, own)
+        targets = {name: Target(own[name], bounds[name]) for name in names}
         conv = DirectedConv(backend, problem, inputs, direction)
-        found = check(conv, problem, inputs, references, bounds, start=conv.start)
+        found = check(conv, inputs, targets, start=conv.start)
         assert found.reason is None, (backend.name, found)
         taking.add(backend.name)
     return taking

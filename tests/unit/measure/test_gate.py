@@ -13,7 +13,7 @@ from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure import reference
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
@@ -183,9 +183,8 @@ def checked(
     inputs, original = make_inputs(problem), make_inputs(problem)
     expected, conv = expect(problem, original), prepare(problem, inputs.weights)
     bound = direct_sum_bound(problem)
-    found = check(
-        conv, problem, inputs, expected, bound, original=original, accepted=accepted
-    )  # fmt: skip
+    target = output(expected, bound)
+    found = check(conv, inputs, target, original=original, accepted=accepted)
     return found, inputs
 
 
@@ -289,7 +288,7 @@ def test_what_a_backend_raises_leaves_its_input_as_it_was() -> None:
         return honest(PROBLEM, inputs.weights)(x)
 
     with pytest.raises(RuntimeError, match="out of patience"):
-        check(raises_at_the_third_call, PROBLEM, inputs, compute_reference(PROBLEM, inputs), 10.0)
+        check(raises_at_the_third_call, inputs, output(compute_reference(PROBLEM, inputs), 10.0))
     assert torch.equal(inputs.x, make_inputs(PROBLEM).x)
 
 

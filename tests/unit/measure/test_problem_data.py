@@ -36,15 +36,15 @@ def test_data_are_read_as_they_were_computed(
 ) -> None:
     monkeypatch.setattr(problem_data, "is_cheap", lambda problem, dtype: True)
     computed = problem_data.compute(case(dtype, weight_kind), fast_check)
-    assert isinstance(computed.reference, Projection if fast_check else Reference)
+    assert isinstance(computed.references["y"], Projection if fast_check else Reference)
     file = problem_data.save(computed)
     assert file is not None
     assert file.size == sum(path.stat().st_size for path in folder.iterdir())
     read = problem_data.load(file, LAYER.problem)
-    assert type(computed.reference) is type(read.reference)
+    assert type(computed.references["y"]) is type(read.references["y"])
     for old, new in (
         (computed.inputs.weights, read.inputs.weights),
-        (computed.reference, read.reference),
+        (computed.references["y"], read.references["y"]),
     ):
         for name in {field.name for field in fields(old)} - {"inputs"}:
             one, other = getattr(old, name), getattr(new, name)
@@ -69,12 +69,10 @@ def test_references_of_gradients_are_read_as_they_were_computed(
     assert computed.inputs.grad is not None
     assert read.inputs.grad is not None
     assert torch.equal(computed.inputs.grad, read.inputs.grad)
-    assert isinstance(computed.reference, dict)
-    assert isinstance(read.reference, dict)
     factored = weight_kind == "separable"
-    assert {*outputs_of(TRAINING, LAYER.problem, factored)} <= {*read.reference}
-    for name, old in computed.reference.items():
-        new = read.reference[name]
+    assert {*outputs_of(TRAINING, LAYER.problem, factored)} <= {*read.references}
+    for name, old in computed.references.items():
+        new = read.references[name]
         assert torch.equal(old.y, new.y)
         assert (old.scale, old.factor) == (new.scale, new.factor)
 

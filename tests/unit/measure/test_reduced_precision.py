@@ -13,7 +13,7 @@ from convsweep import Backend, ConvProblem, Weights, list_backends
 from convsweep.backends.base import Conv, library_bound
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.tensor_layout import bind_conv
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.gate import ValidatedCase, setup_group, validate
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
@@ -43,7 +43,7 @@ def checked(
     expected, conv = compute_reference(problem, inputs), prepare(problem, inputs.weights)
     bound = backend.error_bound(problem)
     limit = allowed_error(backend, bound, inputs.x.dtype, expected, problem.taps)
-    return check(conv, problem, inputs, expected, limit), limit
+    return check(conv, inputs, output(expected, limit)), limit
 
 
 def in_float32(problem: ConvProblem, weights: Weights) -> Conv:

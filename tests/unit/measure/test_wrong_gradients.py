@@ -10,10 +10,10 @@ from torch import Tensor
 
 from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends.base import Conv
-from convsweep.measure.checks import check, recheck
+from convsweep.measure.checks import Target, check, recheck
 from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import ValidatedCase, setup_group, validate
-from convsweep.measure.gradients import compute_gradients, gradient_bounds, outputs_of
+from convsweep.measure.gradients import compute_outputs, output_bounds, outputs_of
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
@@ -102,15 +102,14 @@ def test_a_gradient_that_is_wrong_after_the_gate_is_found_after_timing(direction
         return [one.clone() for one in kept[-1 if len(kept) < 4 else 0]]
 
     inputs, backend = make_inputs(PROBLEM, gradient=True), backend_of(stale_from_the_fourth_call)
-    references = compute_gradients(PROBLEM, inputs)
+    references = compute_outputs(PROBLEM, inputs)
     names = outputs_of(direction, PROBLEM, factored=False)
     own = {name: references[name] for name in names}
-    bounds = gradient_bounds(backend, PROBLEM, torch.float32, own)
+    bounds = output_bounds(backend, PROBLEM, torch.float32, own)
+    targets = {name: Target(own[name], bounds[name]) for name in names}
     conv = DirectedConv(backend, PROBLEM, inputs, direction)
-    assert check(conv, PROBLEM, inputs, own, bounds, start=conv.start).reason is None
-    found = recheck(
-        lambda: conv(inputs.x), PROBLEM, inputs, own, bounds, 2, {}, conv.start
-    )  # fmt: skip
+    assert check(conv, inputs, targets, start=conv.start).reason is None
+    found = recheck(lambda: conv(inputs.x), inputs, targets, 2, {}, conv.start)
     assert found is not None
     assert found.startswith("after timing: grad_")
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from convsweep import formatting
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
-from convsweep.measure.checks import check
+from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs
 from convsweep.measure.reference import allowed_error, compute_reference
 from convsweep.models.optimize import layers
@@ -120,7 +120,7 @@ def _layer_error(
             backend, backend.error_bound(problem), x.dtype, expected, problem.taps
         )
         conv = layers.prepare(name, problem, inputs.weights, key)
-        found = check(conv, problem, inputs, expected, bound)
+        found = check(conv, inputs, output(expected, bound))
     except Exception as error:
         return f"{name} fails on its input: {error_line(error)}"
     if found.reason:
@@ -129,7 +129,7 @@ def _layer_error(
     if max_error is not None and relative > max_error:
         return f"{name} has a relative error of {relative:.2g} on its input, above {max_error:g}"
     baseline = layers.prepare(BASELINE, problem, inputs.weights, key)
-    torchs = check(baseline, problem, inputs, expected, float("inf")).error_ratio
+    torchs = check(baseline, inputs, output(expected, float("inf"))).error_ratio
     return LayerError(found.error_ratio or 0.0, bound, torchs or 0.0, relative)
 
 
