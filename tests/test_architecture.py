@@ -24,6 +24,7 @@ CONTRACT = (
     "backends.steps",
     "backends.tensor_layout",
     "backends.winograd_transforms",
+    "system.calibration",
     "system.private_folder",
 )
 NEVER = ("bench", "tests", "pytest", "pytest_benchmark", "_pytest", "hypothesis")

@@ -14,8 +14,8 @@ import click
 from convsweep.measure.outcome import utc_now
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import MEASUREMENTS
-from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
+from convsweep.system.processor import cpu_name
 
 ROOT = Path(__file__).parents[2]
 

@@ -22,8 +22,8 @@ from pandas import DataFrame
 
 from bench.harness.timing_tools import ROOT
 from convsweep.measure.outcome import utc_now
-from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
+from convsweep.system.processor import cpu_name
 
 FILE = "overhead.csv"
 SIZES = (10, 100, 1_000, 10_000)

@@ -23,8 +23,8 @@ from bench.harness.pairs import LAYERS, PAIR_SETS
 from bench.harness.timing_tools import TOOLS, Tool, ToolRun, allowance, run_tool
 from convsweep.measure.outcome import utc_now
 from convsweep.problems.problem import ConvProblem
-from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe
+from convsweep.system.processor import cpu_name
 
 FILE, ENVIRONMENT = "tools.csv", "environment.json"
 

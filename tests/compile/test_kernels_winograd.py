@@ -9,10 +9,12 @@ import convsweep
 from convsweep import ConvProblem
 from convsweep.backends.kernels import winograd, winograd_tiles
 from convsweep.measure.inputs import make_inputs
+from convsweep.system.calibration import Machine
 from tests.support.kernel_checks import DRAWN, check_kernel
 from tests.support.strategies import conv_problems
 
 BACKEND = convsweep.list_backends()["winograd_numba"]
+SMALL = Machine(2**10, 2**10, 2**10, macs_per_s=1.0)  # one band per block
 formats = st.sampled_from(["contiguous", "channels_last"])
 threads = st.sampled_from([1, 2])
 
@@ -51,12 +53,11 @@ def test_blocks_of_a_single_band_are_right(
     problem: ConvProblem, memory_format: str, threads: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "BLOCK_BYTES", 1)
-        patch.setattr(winograd, "NEAR_TILES", 1)
         patch.setattr(winograd, "MAX_IMBALANCE", 3)
-        bound = winograd_tiles.error_bound(problem)
+        bound = winograd_tiles.error_bound(problem, winograd_tiles.best_tile(problem, SMALL))
+        prepare = partial(winograd.prepare, machine=SMALL)
         finding = check_kernel(
-            winograd.prepare, problem, bound, memory_format=memory_format, threads=threads
+            prepare, problem, bound, memory_format=memory_format, threads=threads
         )
     assert finding.reason is None
 

@@ -18,8 +18,8 @@ from convsweep.results.accuracy import ACCURACY_TABLE, VARIANTS, AccuracyRow, Un
 from convsweep.results.lock import locked
 from convsweep.sweep import resume as sweep_resume
 from convsweep.sweep.run_writer import resumed_metadata
-from convsweep.system.devices import cpu_name
 from convsweep.system.environment import describe, usable_cores
+from convsweep.system.processor import cpu_name
 from convsweep.system.signals import Interrupts
 
 NAME = "accuracy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +13,10 @@ from convsweep.cli.options import ray_options
 
 if TYPE_CHECKING:
     from convsweep.backends.base import Backend
+    from convsweep.system.calibration import Machine
 
 _Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+_RESNET = ((64, 56), (128, 28), (256, 14), (512, 7))  # channels and size of its 3x3 layers
 
 
 @click.command("list")
@@ -36,16 +39,41 @@ def list_(what: str, ray: str | None, nodes: str | None) -> int:
 
 @click.command()
 def env() -> int:
-    """Describe this machine, and what makes its timings unreliable."""
+    """Describe this machine, and what makes its timings unreliable.
+
+    On its first call on a machine it measures the rates by which own kernels choose their tiles.
+    """
+    from convsweep.system.calibration import machine
     from convsweep.system.devices import device_names, find_device
     from convsweep.system.environment import describe
 
+    calibrated = machine()
     found = describe({name: find_device(name).description for name in device_names()})
     for part in ("machine", "versions", "devices", "counters"):
         known = {name: "not known" if one is None else one for name, one in found[part].items()}
         output.say(part, *(f"  {name}: {one}" for name, one in known.items()))
+    output.say("calibration", *(f"  {name}: {one}" for name, one in _choices(calibrated)))
     output.say("warnings", *(f"  {warning}" for warning in found["warnings"] or ["none"]))
     return 0
+
+
+def _choices(machine: Machine) -> list[tuple[str, object]]:
+    """Return caches and rates, and the sizes that own kernels choose by them."""
+    from convsweep.backends.kernels.winograd_tiles import best_tile
+    from convsweep.backends.kernels.working_sets import working_sets
+    from convsweep.problems.problem import ConvProblem
+
+    sets = working_sets(machine)._asdict()
+    tiles = (
+        (f"winograd tile, C{channels} {size}x{size}",
+         best_tile(ConvProblem(channels, channels, (size, size), 3, padding=1), machine))
+        for channels, size in _RESNET
+    )  # fmt: skip
+    return [
+        *((name, one or "not measured") for name, one in asdict(machine).items()),
+        *((f"{name}_bytes", size) for name, size in sets.items()),
+        *tiles,
+    ]
 
 
 def _backends() -> _Table:

@@ -14,6 +14,7 @@ from convsweep.measure.settings import Settings
 from convsweep.results.schema import SCHEMA_VERSION
 from convsweep.sweep.choices import NodeDevice
 from convsweep.sweep.worker_pool import process_setup
+from convsweep.system.calibration import machine as calibrate
 from convsweep.system.devices import device_names, find_device
 from convsweep.system.environment import describe, usable_cores
 
@@ -56,6 +57,7 @@ def describe_node(devices: Sequence[str] | None, settings: Settings) -> NodeInfo
         there = device_names()
         found = {name: find_device(name) for name in devices or there if name in there}
         requested = devices or ("cpu",)
+        calibrate()
         metadata = describe({name: found[name].description for name in requested if name in found})
         cores = usable_cores()
     setup = process_setup(replace(settings, cores=spare_cores(settings.threads)))

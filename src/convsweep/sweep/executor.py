@@ -18,6 +18,7 @@ from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.scheduler import FirstPassData, Scheduler
 from convsweep.sweep.work_queue import Environment, GroupQueue, Progress, total_progress
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, WorkerProcess, process_setup
+from convsweep.system.calibration import machine as calibrate
 from convsweep.system.environment import describe
 
 OnProgress = Callable[[Progress], None]
@@ -90,6 +91,8 @@ class LocalExecutor:
             allocator=request.allocator,
             memory_limit_bytes=self._memory_limit_bytes,
         )
+        if any(backend.family == "kernels" for backend in request.every_backend.values()):
+            calibrate()  # before any worker runs
         machine = describe(dict(request.device_descriptions))
         return [Environment(request, machine, process_setup(settings, self._launch))]
 

@@ -6,20 +6,18 @@ that a package registers (`vulkan`).
 
 from __future__ import annotations
 
-import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter_ns
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from convsweep.system.environment import cpu_caches
 from convsweep.system.peak_memory import peak_of
+from convsweep.system.processor import cpu_caches, cpu_name
 
 if TYPE_CHECKING:
     import torch
@@ -205,13 +203,3 @@ def use_full_precision() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = False
-
-
-@cache
-def cpu_name() -> str:
-    """Return the processor's product name, or its architecture if unknown."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

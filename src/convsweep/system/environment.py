@@ -10,7 +10,6 @@ import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import Any
 import psutil
 
 from convsweep import __version__
+from convsweep.system.calibration import recorded
 from convsweep.system.counters import Counters
+from convsweep.system.processor import cpu_caches, instruction_set, read_file
 
 _ACCELERATORS = "not read: NVML updates the energy every 20 to 100 ms, a block takes 10 ms"
 _CHANGES_CODE = re.compile(
@@ -43,9 +44,9 @@ def core_clock_hz() -> float | None:
     """Return the clock rate of the current core, or None if the kernel does not report it."""
     if not Path("/sys/devices/system/cpu/cpu0/cpufreq").exists():
         return None
-    stat = _read("/proc/self/stat")
+    stat = read_file("/proc/self/stat")
     core = stat.rpartition(")")[2].split()[36] if stat else "0"
-    khz = _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
+    khz = read_file(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
     return float(khz) * 1e3 if khz else None
 
 
@@ -58,7 +59,7 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
         "cores_usable": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": read_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "hypervisor": _hypervisor(),
     }
     versions = {"python": platform.python_version(), "convsweep": __version__}
@@ -74,7 +75,7 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
     return {
         "environment_id": digest[:12],
         **stable,
-        "processor": {"instruction_set": _instruction_set(), **cpu_caches()},
+        "processor": {"instruction_set": instruction_set(), **cpu_caches(), **recorded()},
         "counters": readable,
         "commit": _commit(),
         "warnings": environment_warnings(),
@@ -84,7 +85,7 @@ def describe(device_descriptions: Mapping[str, str]) -> dict[str, Any]:
 def environment_warnings() -> list[str]:
     """Return one sentence per property of the machine, at this time, that makes timings noisy."""
     found = []
-    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    governor = read_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor not in (None, "performance"):
         found.append(f"The clock governor is {governor!r}; set it to 'performance'.")
     if governor is None:
@@ -99,35 +100,8 @@ def environment_warnings() -> list[str]:
     return found
 
 
-_INSTRUCTION_SETS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "asimd": "NEON"}
-
-
-def _instruction_set() -> str | None:
-    """Return the widest vector instructions, or None if the kernel does not list them."""
-    flags = set((_read("/proc/cpuinfo") or "").split())
-    return next((name for flag, name in _INSTRUCTION_SETS.items() if flag in flags), None)
-
-
-@cache
-def cpu_caches() -> dict[str, int]:
-    """Return the bytes of the caches of a core that hold data: `l1_bytes` and so on."""
-    found = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        kind, level, size = (_read(str(index / name)) for name in ("type", "level", "size"))
-        if kind in ("Data", "Unified") and size and size.endswith("K"):
-            found[f"l{level}_bytes"] = 1024 * int(size[:-1])
-    return found
-
-
 def _hypervisor() -> bool:
-    return " hypervisor" in (_read("/proc/cpuinfo") or "")
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
+    return " hypervisor" in (read_file("/proc/cpuinfo") or "")
 
 
 def _commit() -> str | None:

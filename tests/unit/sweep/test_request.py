@@ -12,8 +12,8 @@ from convsweep.problems.workloads import PROBLEM_COLUMNS, workloads
 from convsweep.sweep.chosen_layers import DEFAULT_GRID
 from convsweep.sweep.request import Options, Request, aa_request, read_request
 from convsweep.system import devices as device
-from convsweep.system.devices import cpu_name
 from convsweep.system.environment import usable_cores
+from convsweep.system.processor import cpu_name
 from convsweep.units import seconds
 
 SMOKE = Options(grid="smoke")

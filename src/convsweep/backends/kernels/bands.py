@@ -16,8 +16,6 @@ from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
-BAND_FLOATS = 2**16  # half of a typical second cache
-
 
 class BandPlan(NamedTuple):
     """Sizes of a 2-D problem, and its division into bands."""

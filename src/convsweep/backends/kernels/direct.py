@@ -15,7 +15,7 @@ from numba import prange
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels.bands import BAND_FLOATS, BandPlan, convolution, divided, sizes
+from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.layouts import planes_from_rows, rows_from_rows
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
@@ -28,7 +28,9 @@ from convsweep.backends.kernels.vectors import (
     store_float,
     zeros,
 )
+from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.calibration import Machine
 
 
 class DirectMemory(NamedTuple):
@@ -137,7 +139,7 @@ def _convolve(p: BandPlan, m: DirectMemory, parts: int) -> None:
         _do_part(p, m, part, parts)
 
 
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     parts = threads()
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
@@ -147,13 +149,15 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         return DirectMemory(*(tensor.data_ptr() for tensor in (x, panels, start, y, scratch)))
 
     kernels = _convolve_alone, _convolve
-    return convolution("direct", problem, _planned(problem, parts), parts, kernels, memory_of)
+    plan = planned(problem, parts, machine)
+    return convolution("direct", problem, plan, parts, kernels, memory_of)
 
 
-def _planned(problem: ConvProblem, parts: int) -> BandPlan:
+def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:
     """Divide the problem into bands whose input rows fit into the cache."""
     # The taps of a kernel row are neighbours, unless it has dilation.
     plan = sizes(problem, taps=problem.kernel_size[1] if problem.dilation[1] == 1 else 1)
     padded_row = plan.channels * plan.padded_width
-    rows = (BAND_FLOATS // padded_row - plan.reach) // plan.stride_y + 1
+    most = working_sets(machine).band // (FLOAT_BYTES * padded_row)  # input rows
+    rows = (most - plan.reach) // plan.stride_y + 1
     return divided(plan, parts, rows, padded_row)

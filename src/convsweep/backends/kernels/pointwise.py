@@ -26,11 +26,10 @@ from convsweep.backends.kernels.layouts import (
 )
 from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
-
-BAND_BYTES = 2**18  # of a band's input: half of a typical second cache
-MAX_PIXELS = 384  # per band, so that a panel of its outputs fits into the first cache
+from convsweep.system.calibration import Machine
 
 
 @inlined
@@ -127,15 +126,20 @@ def packed_start(bias: Tensor | None, floats: int) -> Tensor:
     return start
 
 
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+def bands_of(problem: ConvProblem, parts: int, machine: Machine | None = None) -> int:
+    """Return the bands of pixels per image: inputs and the outputs of a panel fit into caches."""
+    pixels, sets = math.prod(problem.output_size), working_sets(machine)
+    most = min(sets.panel // PANEL_BYTES, sets.band // (FLOAT_BYTES * problem.in_channels))
+    bands = -(-pixels // max(1, most))
+    return parts if problem.batch_size * bands < parts <= pixels else bands
+
+
+def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     matrix = packed_panels(weights.dense.flatten(1))
     start = packed_start(weights.bias, problem.out_channels)
     parts = threads()
-    pixels = math.prod(problem.output_size)
-    bands = -(-pixels // min(MAX_PIXELS, max(1, BAND_BYTES // (4 * problem.in_channels))))
-    if problem.batch_size * bands < parts <= pixels:
-        bands = parts
+    pixels, bands = math.prod(problem.output_size), bands_of(problem, parts, machine)
     shares = 1 if problem.batch_size * bands >= parts else parts
     most = -(-pixels // bands)
     blocks = -(-problem.in_channels // LANES)

@@ -19,7 +19,7 @@ from torch import Tensor
 from convsweep.backends.base import Conv, GraphLayer, Weights
 from convsweep.backends.blocks import layer_by_layer, separable_graph
 from convsweep.backends.kernels import buffers, depthwise, pointwise
-from convsweep.backends.kernels.bands import BAND_FLOATS, BandPlan, convolution, divided, sizes
+from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.depthwise_tile import run
 from convsweep.backends.kernels.layouts import (
@@ -37,7 +37,9 @@ from convsweep.backends.kernels.vectors import (
     call_address,
     intrinsic,
 )
+from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.calibration import Machine
 
 COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
 ROWS_OF_TAPS = (3, 5, 7)  # kernel widths with one line per kernel row; others have one line per tap
@@ -188,9 +190,9 @@ def _convolve(p: BandPlan, m: SeparableMemory, parts: int) -> None:
         _do_part(p, m, part, parts)
 
 
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
     """Compute the two parts of the weight."""
-    return fused(separable_graph(problem, weights))
+    return fused(separable_graph(problem, weights), machine)
 
 
 def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
@@ -206,12 +208,12 @@ def prepare_part(problem: ConvProblem, weights: Weights) -> Conv:
     return (pointwise.prepare if is_product else depthwise.prepare)(problem, weights)
 
 
-def fused(layers: Sequence[GraphLayer]) -> Conv:
+def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
     """Pack both weights in blocks of channels, for torch's threads."""
     first, last = layers
     problem = replace(first.problem, out_channels=last.problem.out_channels, groups=1)
     parts = threads()
-    plan = _planned(problem, parts)
+    plan = planned(problem, parts, machine)
     blocks, offsets = _packed_blocks(first.weight.flatten(1)), _offsets(problem, plan)
     matrix = packed_panels(last.weight.flatten(1))
     starts = [
@@ -229,7 +231,7 @@ def fused(layers: Sequence[GraphLayer]) -> Conv:
     return convolution("fused", problem, plan, parts, (_convolve_alone, _convolve), memory_of)
 
 
-def _planned(problem: ConvProblem, parts: int) -> BandPlan:
+def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:
     """Divide the problem into bands whose depthwise output fits into the cache."""
     width = problem.kernel_size[1]
     neighbours = problem.dilation[1] == 1 and width in ROWS_OF_TAPS
@@ -237,7 +239,7 @@ def _planned(problem: ConvProblem, parts: int) -> BandPlan:
     return divided(
         plan,
         parts,
-        rows=BAND_FLOATS // (plan.channels * plan.out_width),
+        rows=working_sets(machine).band // (FLOAT_BYTES * plan.channels * plan.out_width),
         padded_row=plan.padded_width * LANES,
         between_row=-(-plan.channels // LANES) * LANES * plan.out_width,
     )

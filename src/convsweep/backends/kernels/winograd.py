@@ -20,31 +20,33 @@ from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.winograd_phases import WinogradPlan
 from convsweep.backends.kernels.winograd_tiles import (
-    LAST_CACHE_BYTES,
     OVERLAP,
     best_tile,
     frequencies,
     tiles_across,
-    weights_bytes,
+    tiles_per_reading,
 )
+from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.backends.steps import is_timed, step
 from convsweep.backends.tensor_layout import check_input
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.calibration import Machine
 
-BLOCK_BYTES = 2**20
-"""Memory for the tiles of a block, part of which stays in a core's own cache."""
-NEAR_TILES, FAR_TILES = 24, 128
-"""Tiles per reading of all weights, if those are in the last cache or in memory."""
 MAX_IMBALANCE = 1.15
 """Largest share of a thread relative to the mean; above, all threads share each phase."""
 
 
-def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> Conv:
-    """Transform the weights; `tile` is 2, 4 or 6, by default chosen by the problem's size."""
-    tile = tile or best_tile(problem)
+def prepare(
+    problem: ConvProblem,
+    weights: Weights,
+    tile: int | None = None,
+    machine: Machine | None = None,
+) -> Conv:
+    """Transform the weights; `tile` is 2, 4 or 6, by default the best one on the machine."""
+    tile = tile or best_tile(problem, machine)
     parts = threads()
-    plan = _plan(problem, tile, parts)
+    plan = planned(problem, tile, parts, machine)
     panels = -(-problem.out_channels // PANEL)
     matrices = _packed_weights(weights.dense, tile)
     start = packed_start(weights.bias, (panels + 1) * PANEL)  # the last panel is zeros
@@ -88,16 +90,21 @@ def prepare(problem: ConvProblem, weights: Weights, tile: int | None = None) -> 
     return tells_layout(conv, problem.input_shape, (name, 2), (name, 0))
 
 
-def _plan(problem: ConvProblem, tile: int, parts: int) -> WinogradPlan:
+def planned(
+    problem: ConvProblem, tile: int, parts: int, machine: Machine | None = None
+) -> WinogradPlan:
+    """Divide the bands of tiles into blocks: few enough for the cache, enough per reading."""
     height, width = problem.output_size
     tiles_x, bands_of_image = tiles_across(width, tile), tiles_across(height, tile)
     bands = problem.batch_size * bands_of_image
     in_blocks = tiles_across(problem.in_channels, LANES)
     out_blocks = tiles_across(problem.out_channels, PANEL) * PANEL // LANES
     band_bytes = frequencies(tile) * (in_blocks + out_blocks) * tiles_x * VECTOR_BYTES
-    far = weights_bytes(problem, tile) > LAST_CACHE_BYTES
-    least = tiles_across(FAR_TILES if far else NEAR_TILES, tiles_x)  # bands
-    bands_of_block = _bands_of_block(bands, max(least, BLOCK_BYTES // band_bytes), parts)
+    at_best = max(
+        tiles_across(tiles_per_reading(problem, tile, machine), tiles_x),
+        working_sets(machine).tiles // band_bytes,
+    )
+    bands_of_block = _bands_of_block(bands, at_best, parts)
     step = bands_of_block * tiles_x * VECTOR_BYTES
     input_step, output_step = (_odd_lines(blocks * step) for blocks in (in_blocks, out_blocks))
     size = tile + OVERLAP

@@ -9,16 +9,18 @@ import numpy as np
 from convsweep.backends.base import direct_sum_bound
 from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
+from convsweep.system import calibration
+from convsweep.system.calibration import Machine
 
+FLOAT_BYTES = 4
 OVERLAP = 2
 """Inputs that neighbouring tiles share along each side."""
 TILES = (2, 4, 6)
 """Outputs per tile along each side."""
-LAST_CACHE_BYTES = 2**24
-"""Weights up to this size stay in the last cache between calls."""
 
-_TRANSFORM_COST = 10  # per number, in multiply-accumulates
-_NEAR_COST, _FAR_COST = 4, 5  # per weight read from the last cache, from memory
+_TRANSFORM_MACS, _TRANSFORM_BYTES = 5, 10  # per number
+_ONE_STREAM = 0.7  # rate of reading the weights, relative to that of two streams
+_READING_SHARE = 1 / 7  # time of reading the weights, of that of products; more tiles hide it
 _GAIN = 0.92  # a larger tile has larger errors: it must be faster by a margin
 
 
@@ -37,28 +39,45 @@ def frequencies(tile: int) -> int:
     return (tile + OVERLAP) ** 2
 
 
-def best_tile(problem: ConvProblem) -> int:
-    """Return the tile with the least work; larger ones multiply less, and read and waste more."""
-    best = TILES[0]
+def best_tile(problem: ConvProblem, machine: Machine | None = None) -> int:
+    """Return the tile with the least time; larger ones multiply less, and read and waste more."""
+    known, best = machine or calibration.machine(), TILES[0]
     for tile in TILES[1:]:
-        if _cost(problem, tile) < _GAIN * _cost(problem, best):
+        if _seconds(problem, tile, known) < _GAIN * _seconds(problem, best, known):
             best = tile
     return best
 
 
-def _cost(problem: ConvProblem, tile: int) -> int:
-    """Return the cost of products, transforms and reading weights, in multiply-accumulates."""
+def _seconds(problem: ConvProblem, tile: int, machine: Machine) -> float:
+    """Return the estimated time of transforms, products and reading the weights.
+
+    Products wait for weights from the last cache; reading them from memory overlaps with both.
+    """
     pairs = problem.in_channels * problem.out_channels
-    numbers = problem.in_channels + problem.out_channels
-    far = weights_bytes(problem, tile) > LAST_CACHE_BYTES
-    reading = (_FAR_COST if far else _NEAR_COST) * pairs
-    work = tiles_of(problem, tile) * (pairs + _TRANSFORM_COST * numbers)
-    return frequencies(tile) * (work + reading)
+    numbers = tiles_of(problem, tile) * (problem.in_channels + problem.out_channels)
+    calculating = _TRANSFORM_MACS / machine.macs_per_s + _TRANSFORM_BYTES / machine.l2_bytes_per_s
+    products = tiles_of(problem, tile) * pairs / machine.macs_per_s
+    products += FLOAT_BYTES * pairs / (_ONE_STREAM * machine.last_cache_bytes_per_s)
+    reading = FLOAT_BYTES * pairs / _weights_rate(problem, tile, machine)
+    return frequencies(tile) * (numbers * calculating + max(products, reading))
+
+
+def tiles_per_reading(problem: ConvProblem, tile: int, machine: Machine | None = None) -> int:
+    """Return the tiles per reading of all weights that products hide the reading behind."""
+    known = machine or calibration.machine()
+    macs_per_weight = FLOAT_BYTES * known.macs_per_s / _weights_rate(problem, tile, known)
+    return max(1, round(macs_per_weight / _READING_SHARE))
+
+
+def _weights_rate(problem: ConvProblem, tile: int, machine: Machine) -> float:
+    """Return the rate in bytes per second: weights stay in the last cache between calls, or not."""
+    far = weights_bytes(problem, tile) > machine.last_cache_bytes
+    return _ONE_STREAM * (machine.memory_bytes_per_s if far else machine.last_cache_bytes_per_s)
 
 
 def weights_bytes(problem: ConvProblem, tile: int) -> int:
     """Return the bytes of the transformed weights in float32."""
-    return 4 * frequencies(tile) * problem.in_channels * problem.out_channels
+    return FLOAT_BYTES * frequencies(tile) * problem.in_channels * problem.out_channels
 
 
 def macs(problem: ConvProblem) -> int:

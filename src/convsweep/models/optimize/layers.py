@@ -26,7 +26,7 @@ from convsweep.models.optimize.geometry import Geometry, Key, key_of, memory_for
 from convsweep.models.optimize.weight_snapshot import WeightSnapshot
 from convsweep.problems.conv_call import dtype_name
 from convsweep.problems.problem import ConvProblem
-from convsweep.system.devices import cpu_name
+from convsweep.system.processor import cpu_name
 
 
 @cache
