@@ -9,6 +9,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from convsweep.problems.case import FORWARD
 from convsweep.problems.problem import ConvProblem
 
 if TYPE_CHECKING:
@@ -234,4 +235,4 @@ class Backend:
     @property
     def only_by_name(self) -> bool:
         """Whether no family contains it: it has no forward pass, or computes in another dtype."""
-        return bool(self.computes_in) or "forward" not in (self.directions or ("forward",))
+        return bool(self.computes_in) or FORWARD not in (self.directions or (FORWARD,))

@@ -25,7 +25,8 @@ from convsweep.system.signals import exit_on_interrupt
 @click.option(
     "--ceilings/--no-ceilings",
     default=None,
-    help="Measure the machine's roofline (by default unless --budget is below 20s).",
+    help="Measure the machine's roofline (by default unless --budget is below 20s). Without it "
+    "the parts of a grid's separable layers are still measured.",
 )
 @options.value("--shard", "K/N", "Measure only part K of N, such as 2/3; see convsweep merge.")
 @options.out("New folder (default results/NAME-TIME).")

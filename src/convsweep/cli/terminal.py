@@ -46,7 +46,8 @@ def end_lines(ending: SweepResult) -> list[str]:
     if ending.end_reason != "budget" or not ending.unmeasured:
         return lines
     cases = ending.unmeasured
-    names = [f"{case.backend} on {case.layer.name or case.problem.label}" for case in cases]
+    named = (f"{case.backend} on {case.layer.name or case.problem.label}" for case in cases)
+    names = [*dict.fromkeys(named)]  # a case may differ in its settings alone
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     left_out = f"The budget left out {', '.join(names[:_MAX_NAMES])}{more} (--resume)."
     return [left_out, *lines]

@@ -84,7 +84,7 @@ class Options:
     allocator: str = "retain"
     baseline: str | None = None
     ceilings: bool | None = None
-    """Whether to measure the roofline and the parts of separable layers; None: if there is time."""
+    """Whether to measure the roofline; None: if there is time. True has time for parts, too."""
     trace: bool = True
     """Whether to find what each case runs."""
     shard: str | None = None

@@ -2,7 +2,9 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -11,7 +13,9 @@ from convsweep.cli import terminal
 from convsweep.cli.plan import plan
 from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
+from convsweep.results.store import RunFolder
 from convsweep.sweep.request import Options, read_request
+from convsweep.sweep.session import SweepResult
 from convsweep.sweep.work_queue import Progress
 
 CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
@@ -79,3 +83,13 @@ def test_the_number_of_skip_lines_is_limited() -> None:
     lines = terminal.skip_lines((f"b{n}", "skipped", f"reason {n}") for n in range(14))
     assert len(lines) == 11
     assert lines[-1] == "skipped for 4 more reasons"
+
+
+def test_a_layer_that_the_budget_left_out_is_named_once() -> None:
+    layers = GRIDS["smoke"].layers()[:2]
+    cases = cross(layers, ("torch_conv",), threads=(1, 2))
+    ending = SweepResult(
+        "budget", False, RunFolder(Path()), pd.DataFrame(), unmeasured=tuple(cases)
+    )
+    [line] = terminal.end_lines(ending)
+    assert [line.count(layer.problem.label) for layer in layers] == [1, 1]
