@@ -1,8 +1,9 @@
 """A run of made-up rows that is killed at a chosen moment; what it acknowledged stays known.
 
 As a program: `killed_runs.py points FOLDER [BEGUN]` kills a run in each of its calls that change
-files, before the call, halfway through a write, and after it; `killed_runs.py moments FOLDER SEED`
-kills runs at random moments, each going on with what the last one left.
+files: before the call, halfway through a write, and after a wait for the disk. And
+`killed_runs.py moments FOLDER SEED` kills runs at random moments, each going on with what the last
+one left.
 """
 
 import os
@@ -22,8 +23,14 @@ from convsweep.results.schema import MEASUREMENTS_TABLE, Row
 from convsweep.results.store import ENVIRONMENT, require_new, require_run, write_environment
 from tests.support.row_factory import ROW, resumed
 
-CALLS = ("write", "fsync", "ftruncate", "replace")
-MODES = ("before", "half", "after")
+MODES = {
+    "write": ("before", "half"),
+    "fsync": ("before", "after"),
+    "ftruncate": ("before",),
+    "replace": ("before",),
+}
+"""Moments of a call that differ in what is on the disk; behind a write begins the next call."""
+SAME = 3  # exit code of a process whose moment leaves what another one does
 ROWS = 4
 
 
@@ -76,13 +83,15 @@ def in_a_process(work: Callable[[Callable[[int], Any]], None], run_dir: Path) ->
 
 
 def die_in(point: int, mode: str) -> None:
-    """Let this process be killed in the call of this number, counted over all `CALLS`."""
+    """Let this process be killed in the call of this number, counted over all of `MODES`."""
     calls = iter(range(1_000_000))
 
-    def watched(call: Callable[..., Any], halves: bool) -> Callable[..., Any]:
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watch(*arguments: Any, **options: Any) -> Any:
             hit = next(calls) == point
-            if hit and mode == "half" and halves:
+            if hit and mode not in MODES[name]:
+                os._exit(SAME)
+            if hit and mode == "half":
                 call(arguments[0], arguments[1][: len(arguments[1]) // 2])
             if hit and mode != "after":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -93,14 +102,14 @@ def die_in(point: int, mode: str) -> None:
 
         return watch
 
-    for name in CALLS:
-        setattr(os, name, watched(getattr(os, name), halves=name == "write"))
+    for name in MODES:
+        setattr(os, name, watched(name, getattr(os, name)))
 
 
 def points(folder: Path, begun: Path | None) -> Iterator[str]:
     """A killed run in a folder of its own for each point and mode, until a run comes to its end."""
     for point in range(1_000):
-        for mode in MODES:
+        for mode in ("before", "half", "after"):
             run_dir = folder / f"{point}-{mode}"
             if begun:
                 shutil.copytree(begun, run_dir)
@@ -115,10 +124,12 @@ def points(folder: Path, begun: Path | None) -> Iterator[str]:
                 go_on(run_dir, ROWS, acknowledge)
 
             _, status = os.waitpid(in_a_process(work, run_dir), 0)
-            if os.WIFEXITED(status):
-                assert os.waitstatus_to_exitcode(status) == 0
+            code = os.waitstatus_to_exitcode(status)
+            if code == 0:
                 return
-            yield run_dir.name
+            assert code in (SAME, -signal.SIGKILL)
+            if code != SAME:
+                yield run_dir.name
 
 
 def moments(folder: Path, seed: int) -> Iterator[str]:
