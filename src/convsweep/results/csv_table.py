@@ -161,9 +161,12 @@ class CsvTable(Generic[RowT]):
 
     def rows_of(self, frame: DataFrame) -> list[RowT]:
         """Return the rows of a loaded table as objects; missing cells are None."""
-        plain = frame[[*self.names]].astype(object).where(frame.notna(), None)
-        cells = plain.itertuples(index=False, name=None)
-        return [self.row_class(**dict(zip(self.names, own, strict=True))) for own in cells]
+        columns = (
+            [None if lost else cell for cell, lost in zip(own.tolist(), own.isna(), strict=True)]
+            for own in (frame[name] for name in self.names)
+        )
+        rows = zip(*columns, strict=True)
+        return [self.row_class(**dict(zip(self.names, own, strict=True))) for own in rows]
 
     def _read(self, path: Path, later: int = 0) -> tuple[DataFrame, Sequence[int]]:
         """Return all rows, and the bytes up to the end of the header and of each row."""
@@ -209,7 +212,10 @@ class CsvTable(Generic[RowT]):
         import pandas as pd
 
         columns = ((name, [part.pop(name) for part in parts]) for name in self.names)
-        joined = {name: pd.concat(own, ignore_index=True) for name, own in columns}
+        joined = {
+            name: own[0] if len(own) == 1 else pd.concat(own, ignore_index=True)
+            for name, own in columns
+        }
         return pd.DataFrame(joined, copy=False)
 
 

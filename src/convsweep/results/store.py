@@ -100,9 +100,10 @@ def _difference(rows: DataFrame, environment: Mapping[str, Any]) -> str | None:
     run_id = environment.get("run_id", "").encode(errors="backslashreplace").decode()  # as in rows
     if run_id and "merged" not in environment and (others := {*rows["run_id"]} - {run_id}):
         return f"has rows of the run {sorted(others)[0]!r}"
-    cases = rows.loc[rows["role"].eq(CASE), CASE_KEYS].drop_duplicates()
-    if (most := read_request_info(environment).cases) and len(cases) > most:
-        return f"has {len(cases)} cases, but {most} were requested"
+    if most := read_request_info(environment).cases:
+        cases = rows.loc[rows["role"].eq(CASE), CASE_KEYS].drop_duplicates()
+        if len(cases) > most:
+            return f"has {len(cases)} cases, but {most} were requested"
     return None
 
 
