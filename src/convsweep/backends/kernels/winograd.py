@@ -131,11 +131,14 @@ def planned(
 
 
 def _bands_of_block(bands: int, at_best: int, parts: int) -> int:
-    """Return the bands per block; all of them if blocks would not occupy all threads evenly."""
+    """Return the bands per block; all of them if blocks would not occupy all threads evenly.
+
+    The blocks of a thread are about equal: a small last one would read all weights for few tiles.
+    """
     share = tiles_across(bands, parts)
     if at_best >= share or share * parts > MAX_IMBALANCE * bands:
         return bands
-    return at_best
+    return tiles_across(share, share // at_best)
 
 
 def _odd_lines(size: int) -> int:

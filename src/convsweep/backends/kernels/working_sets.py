@@ -19,11 +19,11 @@ class WorkingSets(NamedTuple):
     block: int
     """Padded depthwise inputs of a block of channels: a quarter of the L2 cache."""
     tiles: int
-    """Transformed inputs and outputs of Winograd: twice the L2 cache, since they are read once."""
+    """Transformed inputs and outputs of Winograd: the L2 cache."""
 
 
 def working_sets(given: Machine | None = None) -> WorkingSets:
     """Return the sizes for a machine, by default this one."""
     known = given or machine()
     l1, l2 = known.l1_bytes, known.l2_bytes
-    return WorkingSets(band=l2 // 2, panel=l1 * 3 // 4, plane=l1 // 2, block=l2 // 4, tiles=2 * l2)
+    return WorkingSets(band=l2 // 2, panel=l1 * 3 // 4, plane=l1 // 2, block=l2 // 4, tiles=l2)
