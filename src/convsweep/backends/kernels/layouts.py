@@ -25,6 +25,7 @@ from convsweep.backends.kernels.vectors import (
     load_float,
     store,
     store_float,
+    transpose,
     transpose_columns,
     transpose_rows,
     zeros,
@@ -70,23 +71,22 @@ def planes_from_rows(
 
     Where the sizes are no multiples of a part, the last part overlaps the one before it.
     """
-    if pixels >= LANES and channels >= QUAD:
-        high, wide, by_columns = LANES, QUAD, True
-    elif pixels >= QUAD and channels >= LANES:
-        high, wide, by_columns = QUAD, LANES, False
-    else:
+    if pixels < QUAD or channels < QUAD or max(pixels, channels) < LANES:
         for channel in range(channels):
             for pixel in range(pixels):
                 value = load_float(rows + pixel * row_step + channel * FLOAT_BYTES)
                 store_float(planes + channel * plane_step + pixel * FLOAT_BYTES, value)
         return
+    high, wide = LANES if pixels >= LANES else QUAD, LANES if channels >= LANES else QUAD
     for start in range(0, channels, wide):
         channel = min(start, channels - wide)
         for first in range(0, pixels, high):
             pixel = min(first, pixels - high)
             source = rows + pixel * row_step + channel * FLOAT_BYTES
             target = planes + channel * plane_step + pixel * FLOAT_BYTES
-            if by_columns:
+            if high == wide:
+                transpose(source, row_step, target, plane_step)
+            elif high == LANES:
                 transpose_columns(source, row_step, target, plane_step)
             else:
                 transpose_rows(source, row_step, target, plane_step)

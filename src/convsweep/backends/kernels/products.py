@@ -37,6 +37,8 @@ PANEL = HALVES * LANES
 PANEL_BYTES = PANEL * FLOAT_BYTES
 MAX_ROWS = (REGISTERS - 4) // HALVES
 """Rows per tile."""
+UNROLLED = REGISTERS < 32
+"""Whether the steps of a block are unrolled; with 28 sums a loop costs little."""
 AHEAD_BYTES = 4096
 """Prefetch distance of panels; prefetching by the hardware stops at each page."""
 LINE_BYTES = 64
@@ -90,20 +92,40 @@ def _multiply(builder: Any, rows: int, vectors: int, args: Any, ahead: int) -> N
     places = _places(builder, rows, vectors, start, start_row, start_half)
     for address, total in zip(places, sums, strict=True):
         builder.store(read_vector(builder, address), total)
-    firsts = [moved(builder, a, a_row, row) for row in range(rows)]
-    lanes = ir.Constant(depth.type, LANES)
+    firsts = _rows(builder, rows, a, a_row)
+    lanes, none = ir.Constant(depth.type, LANES), ir.Constant(depth.type, 0)
     blocks = builder.sdiv(builder.add(depth, ir.Constant(depth.type, LANES - 1)), lanes)
-    with cgutils.for_range(builder, blocks) as block:
-        done = builder.mul(block.index, lanes)
-        left = builder.sub(depth, done)
+    whole = builder.sdiv(depth, lanes) if UNROLLED else none
+
+    def add_products(block: Any, lane: Any) -> None:
+        offset = moved(builder, builder.mul(block, a_block), lane, FLOAT_BYTES)
+        b_block = moved(builder, b, block, LANES * PANEL_BYTES)
+        b_row = moved(builder, b_block, lane, PANEL_BYTES)
+        _add_products(builder, firsts, offset, b_row, sums, ahead)
+
+    with cgutils.for_range(builder, whole) as block:
+        for lane in range(LANES if UNROLLED else 0):
+            add_products(block.index, ir.Constant(depth.type, lane))
+    with cgutils.for_range_slice(builder, whole, blocks, lanes.type(1)) as (block, _):
+        left = builder.sub(depth, builder.mul(block, lanes))
         count = builder.select(builder.icmp_signed("<", left, lanes), left, lanes)
-        shift, b_at = builder.mul(block.index, a_block), moved(builder, b, done, PANEL_BYTES)
         with cgutils.for_range(builder, count) as lane:
-            offset = moved(builder, shift, lane.index, FLOAT_BYTES)
-            b_row = moved(builder, b_at, lane.index, PANEL_BYTES)
-            _add_products(builder, firsts, offset, b_row, sums, ahead)
+            add_products(block, lane.index)
     for address, total in zip(_places(builder, rows, vectors, out, *out_steps), sums, strict=True):
         write_vector(builder, builder.load(total), address)
+
+
+def _rows(builder: Any, rows: int, a: Any, a_row: Any) -> list[Any]:
+    """Return the addresses of rows, of which each third one is in a register of its own.
+
+    LLVM would compute each address from the one before it, a chain as long as the products take.
+    """
+    kind = ir.FunctionType(a.type, [a.type])
+    kept = [
+        builder.asm(kind, "", "=r,0", [moved(builder, a, a_row, row)], side_effect=False)
+        for row in range(0, rows, 3)
+    ]
+    return [moved(builder, kept[row // 3], a_row, row % 3) for row in range(rows)]
 
 
 def _places(
