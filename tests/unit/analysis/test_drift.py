@@ -76,6 +76,7 @@ def test_drift_takes_three_runs_of_the_same_cases_on_one_machine(rows: DataFrame
     assert {*found.runs} == {"3", "4", "5"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_widens_intervals_by_the_drift_of_runs_that_are_named(tmp_path: Path) -> None:
     for i in range(3):
         timed = [

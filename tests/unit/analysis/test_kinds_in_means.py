@@ -52,6 +52,7 @@ def test_means_are_of_the_other_problems(tmp_path: Path) -> None:
     assert of_both.interval.value == pytest.approx(of_plain.interval.value, rel=0.1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_transposed_problems_alone_has_means_and_a_report(tmp_path: Path) -> None:
     run = read(tmp_path / "run", TRANSPOSED)
     assert name_left_out(run) == []

@@ -156,6 +156,7 @@ def test_a_flag_of_another_version_is_shown_and_cases_are_counted(read: Read) ->
     assert row[:3] == ("haunted", "unknown to this version", "12")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_shows_unsteady_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsweep.report.plots.figures", lambda *_: [])
     for name, passes in (("with", 5), ("without", 0)):

@@ -71,11 +71,6 @@ def report(tmp_path: Path, rows: list[Row], **how: Any) -> Path:
     return write_report(run, tmp_path / "report", **how)
 
 
-@pytest.fixture(autouse=True)
-def _small_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsweep.report.plots.style.DPI", 30)
-
-
 @pytest.mark.parametrize(
     ("rows", "visible", "total"),
     [(quick, 450, 2_500), (one_network, 600, 3_500), (settings, 600, 3_500), (failing, 600, 3_500)],

@@ -20,8 +20,7 @@ HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
 
 @pytest.fixture(autouse=True)
 def _few_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Draw small figures, and those of the report itself only if the test checks them."""
-    monkeypatch.setattr("convsweep.report.plots.style.DPI", 40)
+    """Make the figures of the report itself only if the test checks them."""
     if "figures" not in request.node.name:
         monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])
 

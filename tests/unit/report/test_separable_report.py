@@ -103,10 +103,7 @@ def test_without_separable_nothing_is_said_of_it(read: Read) -> None:
     )
 
 
-def test_the_gap_is_on_the_page_and_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("convsweep.report.plots.style.DPI", 30)
+def test_the_gap_is_on_the_page_and_in_a_file(tmp_path: Path) -> None:
     rows = [
         replace(row, memory_format=name, median_s=row.median_s and share * row.median_s)
         for name, share in (("contiguous", 1.0), ("channels_last", 0.6))

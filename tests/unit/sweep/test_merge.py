@@ -186,10 +186,8 @@ def test_machines_are_kept_apart(tmp_path: Path) -> None:
             pd.testing.assert_series_equal(own[column], expected[column])
 
 
-def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("convsweep.report.pages.png", lambda figure: b"")
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(tmp_path: Path) -> None:
     out = put_together(write(tmp_path / "a", made.with_ceilings(SWEPT)), other_machine(tmp_path))
     page = write_report(out, tmp_path / "report")
     text = page.with_suffix(".md").read_text()
