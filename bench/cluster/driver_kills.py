@@ -54,7 +54,7 @@ class DriverKill:
     """Processes of Ray after half a minute."""
 
 
-def kill_drivers(times: int, seed: int, folder: Path, passes: int = 16) -> Iterator[DriverKill]:
+def kill_drivers(times: int, seed: int, folder: Path, passes: int) -> Iterator[DriverKill]:
     """Yield `times` kills of runs; the last run finishes."""
     moment, kills, number = random.Random(seed), 0, 0
     while kills < times:
@@ -147,11 +147,13 @@ def _ray_processes() -> list[psutil.Process]:
 @click.command()
 @click.option("--times", metavar="N", type=click.IntRange(1), default=20)
 @click.option("--seed", metavar="N", type=int, default=SEED)
+@click.option("--passes", metavar="N", type=click.IntRange(1), default=16)
 @click.option("--out", metavar="DIR", type=Path, default=Path("results/cluster"))
-def main(times: int, seed: int, out: Path) -> None:
+def main(times: int, seed: int, passes: int, out: Path) -> None:
     """Kill and resume drivers; count rows and processes."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-        write_rows(out / "driver_kills.csv", DriverKill, kill_drivers(times, seed, Path(name)))
+        rows = kill_drivers(times, seed, Path(name), passes)
+        write_rows(out / "driver_kills.csv", DriverKill, rows)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,8 @@ def lose_nodes(times: int, seed: int, folder: Path, passes: int = 4) -> Iterator
             if run.returncode not in (0, 1) or not out.exists():
                 raise RuntimeError(f"run {number}: exit code {run.returncode}\n{stderr[-2000:]}")
             yield _describe_loss(number, after_s, before, died_s, out, run.returncode, passes)
-            nodes.append(add_node(cluster))
+            if number + 1 < times:
+                nodes.append(add_node(cluster))
 
 
 def _await_rows(run: subprocess.Popen[str], out: Path, rows: int) -> None:

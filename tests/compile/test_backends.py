@@ -84,14 +84,16 @@ PLAIN = {
 
 
 @st.composite
-def layers(draw: st.DrawFn, kind: str) -> ConvProblem:
+def layers(draw: st.DrawFn, kind: str, channels_up_to: int, size_up_to: int) -> ConvProblem:
     """A layer of that kind, as networks have them, small."""
-    channels, out_channels = draw(st.integers(2, 20)), draw(st.integers(1, 20))
+    channels = draw(st.integers(2, channels_up_to))
+    out_channels = draw(st.integers(1, channels_up_to))
+    sizes = st.integers(5, size_up_to)
     kernel_size = 1 if kind == "pointwise" else 3
     return ConvProblem(
         in_channels=channels,
         out_channels=channels if kind == "depthwise" else out_channels,
-        input_size=draw(st.tuples(st.integers(5, 15), st.integers(5, 15))),
+        input_size=draw(st.tuples(sizes, sizes)),
         kernel_size=kernel_size,
         batch_size=draw(st.integers(1, 2)),
         stride=draw(st.sampled_from([1, 1, 2])),
@@ -104,7 +106,8 @@ def layers(draw: st.DrawFn, kind: str) -> ConvProblem:
 def problems(backend: Backend) -> st.SearchStrategy[ConvProblem]:
     """Any, and as many of the kinds that suit the backend."""
     kinds = [k for k in ("pointwise", "dense", "depthwise") if not skipped(backend, PLAIN[k])]
-    return st.one_of(conv_problems(), *(layers(kind) for kind in kinds))
+    most = (5, 7) if backend.nominal_macs_per_s < 1e6 else (20, 15)  # a Python loop is slow
+    return st.one_of(conv_problems(), *(layers(kind, *most) for kind in kinds))
 
 
 def examples(backend: Backend) -> int:

@@ -1,5 +1,6 @@
 """Engines: layouts, threads, lifetime of outputs, and side effects."""
 
+import functools
 import gc
 import os
 import re
@@ -16,11 +17,12 @@ from torch import Tensor
 
 import convsweep
 from convsweep import Backend, ConvProblem
+from convsweep.backends.base import Conv
 from convsweep.backends.engines import cudnn
 from convsweep.backends.registry import missing_package
 from convsweep.backends.tensor_layout import CONV_BY_RANK
 from convsweep.measure.checks import check, output
-from convsweep.measure.inputs import make_inputs
+from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.measure.trace import trace
 from convsweep.system.devices import find_device
@@ -54,10 +56,17 @@ def weight_kind(engine: Backend) -> str:
     return "separable" if engine.needs_factors else "dense"
 
 
+@functools.cache
+def prepared(engine: Backend) -> tuple[Conv, Inputs]:
+    """Return the function of an engine for BATCH, which some compile for seconds; inputs."""
+    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
+    return engine.prepare(BATCH, inputs.weights), inputs
+
+
 @every_engine
 def test_one_preparation_serves_every_layout(engine: Backend) -> None:
-    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    conv, x = engine.prepare(BATCH, inputs.weights), inputs.x
+    conv, inputs = prepared(engine)
+    x = inputs.x
     rows = x.contiguous(memory_format=torch.channels_last)
     neither = x.transpose(2, 3).contiguous().transpose(2, 3)
     planes = conv(x)
@@ -82,14 +91,12 @@ def test_both_kinds_of_problems_are_right_or_skipped(engine: Backend) -> None:
 
 @every_engine
 def test_threads_of_python_do_not_meet(engine: Backend) -> None:
-    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    assert threads_are_independent(engine.prepare(BATCH, inputs.weights), inputs)
+    assert threads_are_independent(*prepared(engine))
 
 
 @every_engine
 def test_inputs_not_prepared_for_are_refused(engine: Backend) -> None:
-    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    conv = engine.prepare(BATCH, inputs.weights)
+    conv, inputs = prepared(engine)
     for x in wrong_inputs(inputs.x):
         with pytest.raises(ValueError, match=r"^x must be \(3, .*\) in torch.float32.*not .*$"):
             conv(x)
@@ -246,8 +253,7 @@ def test_an_engine_tells_or_shows_what_it_runs(
     engine: Backend, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """There is a name in every layout, the same at every call, without addresses."""
-    inputs = make_inputs(BATCH, weight_kind=weight_kind(engine))
-    conv = engine.prepare(BATCH, inputs.weights)
+    conv, inputs = prepared(engine)
     rows = inputs.x.contiguous(memory_format=torch.channels_last)
     for x in (inputs.x, rows):
         conv(x)
