@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import conv2d
 
-from convsweep.models.optimize import layers
+from convsweep.models.optimize import dispatch
+from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, this_machine
 from convsweep.models.optimize.geometry import geometry, key_of
-from convsweep.models.optimize.layers import BackendChoice, Dispatch, replace, this_machine
+from convsweep.models.optimize.layers import replace
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,8 @@ def layer(x: Tensor, out_channels: int = 40) -> nn.Conv2d:
     conv = nn.Conv2d(x.shape[1], out_channels, 5, padding=2).eval().requires_grad_(False)
     own = geometry(conv, x)
     assert own is not None
-    dispatch = Dispatch(1, this_machine(), {key_of(x): BackendChoice("im2col", own, "contiguous")})
-    replace(conv, dispatch)
+    choices = {key_of(x): BackendChoice("im2col", own, "contiguous")}
+    replace(conv, Dispatch(1, this_machine(), choices))
     return conv
 
 
@@ -51,13 +52,13 @@ def right(conv: nn.Conv2d, x: Tensor) -> bool:
 def prepares(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the backends that were prepared."""
     found: list[str] = []
-    prepare = layers.prepare
+    prepare = dispatch.prepare
 
     def counted(name: str, *more: object) -> object:
         found.append(name)
         return prepare(name, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layers, "prepare", counted)
+    monkeypatch.setattr(dispatch, "prepare", counted)
     return found
 
 

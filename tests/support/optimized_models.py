@@ -14,8 +14,9 @@ import convsweep
 from convsweep import Backend, ConvProblem, Weights
 from convsweep.backends import registry
 from convsweep.backends.base import Conv
+from convsweep.models.optimize.dispatch import this_machine
 from convsweep.models.optimize.geometry import geometry
-from convsweep.models.optimize.layers import dispatches, this_machine
+from convsweep.models.optimize.layers import dispatches
 from convsweep.models.optimize.report import OptimizeReport
 from convsweep.results.best_csv import BEST_COLUMNS, MACHINE
 from convsweep.results.schema import Row
@@ -91,7 +92,7 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.twice(self.stem(x)).relu_()
         x = self.twice(nn.functional.max_pool2d(x, 2))
-        return conv2d(self.norm(self.depthwise(x)), self.weight).mean((2, 3))
+        return conv2d(self.depthwise(self.norm(x)), self.weight).mean((2, 3))
 
 
 SHAPE = (2, 3, 16, 16)

@@ -64,6 +64,11 @@ class GraphLayer(NamedTuple):
     training: bool = False
     """Whether the norm takes the statistics of the batch and updates its running ones."""
 
+    def rounded(self, dtype: Any) -> GraphLayer:
+        """Return the layer with weight and bias in a dtype."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return self._replace(weight=self.weight.to(dtype), bias=bias)
+
 
 @dataclass(frozen=True)
 class Implementation:

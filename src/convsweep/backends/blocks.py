@@ -93,15 +93,27 @@ def block_layers(
     return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]
 
 
-def folded(layer: GraphLayer) -> GraphLayer:
+def folded(layer: GraphLayer, eps: float = EPS) -> GraphLayer:
     """Return the layer with its batch norm as part of weight and bias."""
     problem, weight, bias, norm, relu, _ = layer
     assert norm is not None
     gamma, beta, mean, variance = norm
-    scale = gamma * (variance + EPS).rsqrt()
+    scale = gamma * (variance + eps).rsqrt()
     moved = beta + ((0 if bias is None else bias) - mean) * scale
     scaled = weight * scale.view(-1, *[1] * (weight.dim() - 1))
     return GraphLayer(replace(problem, bias=True), scaled, moved, relu=relu)
+
+
+def fusing_relu(prepare: Callable[..., Conv]) -> Callable[[Sequence[GraphLayer]], Conv]:
+    """Return the `prepare_block` of a kernel whose `prepare` takes `relu`."""
+
+    def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
+        (layer,) = layers
+        if layer.norm:
+            return layer_by_layer(prepare, layers)
+        return prepare(layer.problem, Weights(layer.weight, layer.bias), relu=layer.relu)
+
+    return prepare_block
 
 
 def layer_by_layer(

@@ -22,6 +22,11 @@ from convsweep.system.signals import exit_on_interrupt
 @click.option("--threads", metavar="N", type=int, default=1, help="Number of threads (default 1).")
 @options.several("--backend", "backends", "Use only this backend, or backends of this family.")
 @options.across_machines
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also time torch.compile, ONNX Runtime and OpenVINO; takes minutes beyond --budget.",
+)
 @options.out("New folder for the measurements of --budget.")
 def optimize(
     spec: str,
@@ -32,12 +37,14 @@ def optimize(
     threads: int,
     backends: tuple[str, ...],
     across_machines: bool,
+    compare: bool,
     out: Path | None,
 ) -> int:
     """Run your MODEL on the fastest backends; measure the speedup.
 
-    MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Each
-    replaced layer is checked against float64. The default --budget is 60s. The Python function
+    MODEL is given as for advise; loading it RUNS ITS CODE. Its inputs are random normals. Batch
+    norms are folded, layers run on the fastest backends, in the faster memory format; each replaced
+    layer is checked against float64. The default --budget is 60s. The Python function
     convsweep.optimize returns the optimized model, or the original if the whole is not faster. Exit
     code 1 if it is slower.
     """
@@ -71,6 +78,7 @@ def optimize(
             max_error=limit,
             backends=backends,
             across_machines=across_machines,
+            compare=compare,
             out=out,
             started_s=started_s,
             watching=terminal.progress,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convsweep import ConvProblem, formatting
-from convsweep.models.optimize.layers import dispatches, this_machine
+from convsweep.models.optimize.dispatch import this_machine
+from convsweep.models.optimize.layers import dispatches
 from tests.support.optimized_models import (
     SHAPE,
     THREADS,
@@ -190,7 +191,7 @@ def test_a_pickle_of_another_machine_is_refused(
 ) -> None:
     text = pickle.dumps(optimized)
     elsewhere = lambda: ("another CPU", *this_machine()[1:])  # noqa: E731
-    monkeypatch.setattr("convsweep.models.optimize.layers.this_machine", elsewhere)
+    monkeypatch.setattr("convsweep.models.optimize.dispatch.this_machine", elsewhere)
     with pytest.raises(ValueError, match="was optimized for"):
         pickle.loads(text)
 

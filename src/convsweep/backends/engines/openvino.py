@@ -41,12 +41,12 @@ def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
 def dtype_unsupported(problem: ConvProblem, dtype: str) -> str | None:
     """Return the reason if the CPU plugin does not compute in this dtype on this CPU, or None."""
     capability = {"bfloat16": "BF16", "float16": "FP16"}.get(dtype, "FP32")
-    able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = imported_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return None if capability in able else f"OpenVINO does not compute in {dtype} on this CPU"
 
 
 @cache
-def _openvino() -> Any:
+def imported_openvino() -> Any:
     """Import OpenVINO without its telemetry, which would report every import over the network."""
     telemetry = "openvino_telemetry"
     imported = telemetry in sys.modules
@@ -61,7 +61,7 @@ def _openvino() -> Any:
 
 def _compiled(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> Conv:
     """Compile for one input layout, which is part of the model: OpenVINO then converts nothing."""
-    openvino, dtype = _openvino(), layers[0].weight.dtype
+    openvino, dtype = imported_openvino(), layers[0].weight.dtype
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -127,7 +127,7 @@ def _executed(model: Any) -> Implementation:
 
 def _shared(tensor: Tensor) -> Any:
     """Return OpenVINO's tensor of the same memory; NumPy has no bfloat16."""
-    openvino = _openvino()
+    openvino = imported_openvino()
     if tensor.dtype is not torch.bfloat16:
         return openvino.Tensor(tensor.numpy(), shared_memory=True)
     bits = tensor.view(torch.int16).numpy()
@@ -135,7 +135,7 @@ def _shared(tensor: Tensor) -> Any:
 
 
 def _model(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> Any:
-    openvino, rank = _openvino(), layers[0].problem.rank
+    openvino, rank = imported_openvino(), layers[0].problem.rank
     opset13 = openvino.opset13
     first_shape = _shape_in(layers[0].problem.input_shape, channels_last)
     precision = _PRECISIONS[layers[0].weight.dtype]
@@ -150,7 +150,7 @@ def _model(layers: Sequence[GraphLayer], int8: bool, channels_last: bool) -> Any
 
 
 def _node(layer: GraphLayer, int8: bool, node: Any) -> Any:
-    opset13 = _openvino().opset13
+    opset13 = imported_openvino().opset13
     problem, weight, bias, norm, relu, _ = layer
 
     def constant(tensor: Tensor) -> Any:

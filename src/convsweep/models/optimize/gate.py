@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +13,21 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convsweep import formatting
+from convsweep.backends.base import Weights
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
 from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import allowed_error, compute_reference
+from convsweep.measure.reference import Reference, allowed_error, compute_reference
 from convsweep.models.optimize import layers
+from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
+from convsweep.models.optimize.dispatch import (
+    BackendChoice,
+    Dispatch,
+    layer_of,
+    prepare,
+    this_machine,
+)
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import (
     ConvCall,
@@ -65,6 +74,10 @@ class ValidatedLayer:
     choice: LayerBackend
     error: LayerError
     geometry: Geometry
+    has_norm: bool = False
+    """Whether the batch norm that follows is folded into its weights."""
+    has_relu: bool = False
+    """Whether it computes the ReLU that follows."""
 
     @property
     def name(self) -> str:
@@ -82,9 +95,12 @@ def validate_layers(
     inputs: ModelInputs,
     choices: Mapping[ConvCall, LayerBackend],
     calls: Mapping[ConvCall, int],
+    epilogues: Mapping[str, Epilogue],
     max_error: float | None,
 ) -> tuple[list[ValidatedLayer], list[SkippedLayer]]:
     """Check every chosen backend on its layer's real input, in one call of the original model.
+
+    A layer includes the batch norm and the ReLU that it is to compute.
 
     Errors must be within the backends' own bounds, and relative errors within `max_error` if it is
     given. Returns the layers that passed and the layers that failed, in the model's order.
@@ -93,11 +109,13 @@ def validate_layers(
 
     def validate(layer: ConvCall, own: Geometry, module: nn.Module, x: Tensor) -> None:
         if layer in choices and layer not in found:
-            error = _layer_error(module, own, x, choices[layer].backend, max_error)
+            after = epilogues.get(layer.name, NO_EPILOGUE)
+            error = _layer_error(module, own, x, choices[layer].backend, after, max_error)
+            parts = (own, after.norm is not None, after.relu)
             found[layer] = (
                 SkippedLayer(layer.name, calls[layer], error)
                 if isinstance(error, str)
-                else ValidatedLayer(layer, calls[layer], choices[layer], error, own)
+                else ValidatedLayer(layer, calls[layer], choices[layer], error, *parts)
             )
 
     with on_conv_calls(dict(model.named_modules()), {layer.name for layer in choices}, validate):
@@ -107,20 +125,21 @@ def validate_layers(
 
 
 def _layer_error(
-    module: Any, own: Geometry, x: Tensor, name: str, max_error: float | None
+    module: Any, own: Geometry, x: Tensor, name: str, after: Epilogue, max_error: float | None
 ) -> LayerError | str:
     """Check a backend against the float64 reference; return its error, or why it fails."""
-    problem = own.problem
     # The gate checks whether inputs and weights are written to: these are copies.
-    inputs = Inputs(own.padded(x).clone(), layers.weights_of(copy.deepcopy(module)))
-    key, backend = key_of(inputs.x), list_backends()[name]
+    exact, x = layer_of(copy.deepcopy(module), own.problem, after), own.padded(x).clone()
+    problem, key, backend = exact.problem, key_of(x), list_backends()[name]
+    layer = exact.rounded(x.dtype)
+    inputs = Inputs(x, Weights(layer.weight, layer.bias))
     try:
-        expected = compute_reference(problem, inputs)
+        expected = compute_reference(problem, Inputs(x, Weights(exact.weight, exact.bias)))
+        expected = _after_relu(expected) if after.relu else expected
         bound = allowed_error(
             backend, backend.error_bound(problem), x.dtype, expected, problem.taps
         )
-        conv = layers.prepare(name, problem, inputs.weights, key)
-        found = check(conv, inputs, output(expected, bound))
+        found = check(prepare(name, layer, key), inputs, output(expected, bound))
     except Exception as error:
         return f"{name} fails on its input: {error_line(error)}"
     if found.reason:
@@ -128,21 +147,32 @@ def _layer_error(
     relative = found.relative_err or 0.0
     if max_error is not None and relative > max_error:
         return f"{name} has a relative error of {relative:.2g} on its input, above {max_error:g}"
-    baseline = layers.prepare(BASELINE, problem, inputs.weights, key)
+    baseline = prepare(BASELINE, layer, key)
     torchs = check(baseline, inputs, output(expected, float("inf"))).error_ratio
     return LayerError(found.error_ratio or 0.0, bound, torchs or 0.0, relative)
 
 
-def install(model: nn.Module, validated: list[ValidatedLayer], threads: int) -> None:
+def _after_relu(expected: Reference) -> Reference:
+    negated = -expected.y if expected.negated is None else expected.negated
+    return replace(expected, y=expected.y.clamp(min=0), negated=negated.clamp(min=0))
+
+
+def install(
+    model: nn.Module,
+    validated: list[ValidatedLayer],
+    epilogues: Mapping[str, Epilogue],
+    threads: int,
+) -> None:
     """Replace the modules of the validated layers."""
     modules = dict(model.named_modules())
-    dispatches: dict[str, layers.Dispatch] = {}
+    dispatches: dict[str, Dispatch] = {}
     for one in validated:
         name, choice = one.name, one.choice
         if name not in dispatches:
-            dispatches[name] = layers.Dispatch(threads, layers.this_machine())
+            after = epilogues.get(name, NO_EPILOGUE)
+            dispatches[name] = Dispatch(threads, this_machine(), epilogue=after)
             layers.replace(modules[name], dispatches[name])
-        dispatches[name].choices[one.call.key] = layers.BackendChoice(
+        dispatches[name].choices[one.call.key] = BackendChoice(
             choice.backend, one.geometry, choice.memory_format
         )
 
@@ -183,8 +213,8 @@ class ModelReference:
         try:
             with user_code(shown=False):
                 wide = copy_model(original).double()
-                self._expected = _floating(inputs.in_float64().call(wide))
-                self._original = self._error(own)
+                self._expected = _floating(inputs.mapped(_widened).call(wide))
+                self._original = self.error(own)
         except UserCodeError as error:
             self._float64_failure = str(error)
             self._expected, self._original = own, self._eps * convolutions
@@ -196,14 +226,20 @@ class ModelReference:
         more than `growth` times torch's, the same is expected of their sum.
         """
         allowed = LEEWAY * growth * max(self._original, self._eps)
-        error = self._error(_floating(call(optimized, self._inputs)))
+        error = self.error(call(optimized, self._inputs))
         return ModelError(self._original, error, allowed, self._float64_failure)
 
-    def _error(self, outputs: list[Tensor]) -> float:
-        """Return the largest relative error of all outputs."""
+    def error(self, output: Any) -> float:
+        """Return the largest relative error of all floating tensors of an output."""
+        outputs = _floating(output)
         if [y.shape for y in outputs] != [y.shape for y in self._expected]:
             return float("inf")
         return max(map(_relative, outputs, self._expected), default=0.0)
+
+
+def _widened(value: Any) -> Any:
+    is_floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.double() if is_floating else value
 
 
 def _floating(output: Any) -> list[Tensor]:
@@ -227,19 +263,26 @@ def validate_model(
     Returns the layers that stay, the restored ones, and the model's error, if any layer stays.
     """
     stay, restored = list(validated), list[SkippedLayer]()
+
+    def restore(layer: ValidatedLayer, reason: str) -> None:
+        stay.remove(layer)
+        choices = layers.dispatches(model)[layer.name].choices
+        del choices[layer.call.key]
+        if not choices:
+            layers.restore(model.get_submodule(layer.name))
+        restored.append(SkippedLayer(layer.name, layer.calls, reason))
+
     while stay:
         worst = max(stay, key=lambda one: one.error.growth)
         whole = expected.check(model, worst.error.growth)
+        given_up = [x for x in stay if layers.dispatches(model)[x.name].is_given_up]
+        for layer in given_up:
+            restore(layer, "its output has another use at one of its calls")
+        if given_up:
+            continue
         if whole.passes:
             return stay, restored, whole
-        stay.remove(worst)
-        name = worst.name
-        dispatch = layers.dispatches(model)[name]
-        del dispatch.choices[worst.call.key]
-        if not dispatch.choices:
-            layers.restore(model.get_submodule(name))
         off = f"off by {formatting.error(whole.optimized)}"
         limit = f"more than {formatting.error(whole.allowed)}"
-        reason = f"with {worst.choice.backend} the whole model is {off}, {limit}"
-        restored.append(SkippedLayer(name, worst.calls, reason))
+        restore(worst, f"with {worst.choice.backend} the whole model is {off}, {limit}")
     return stay, restored, None

@@ -62,6 +62,12 @@ def memory_formats(x: Tensor) -> list[str]:
     return found
 
 
+def has_format(x: Tensor, memory_format: str) -> bool:
+    """Return whether `x` has a memory format of that name."""
+    is_last = memory_format != "contiguous"
+    return x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()]) if is_last else x.is_contiguous()
+
+
 def key_of(x: Tensor) -> Key:
     """Return the key of an input."""
     return x.shape, x.dtype, x.device.type

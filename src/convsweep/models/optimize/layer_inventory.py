@@ -43,16 +43,15 @@ class ModelInputs:
         """Return the model's output; random numbers are the same at each call."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return model(*self.arguments, **self.keywords)
+            return self.pass_to(model)
 
-    def in_float64(self) -> ModelInputs:
-        """Return the same arguments with every floating tensor in float64."""
+    def pass_to(self, model: Callable[..., Any]) -> Any:
+        """Return the output of a model, or of another function of the arguments."""
+        return model(*self.arguments, **self.keywords)
 
-        def widen(value: Any) -> Any:
-            is_floating = isinstance(value, Tensor) and value.is_floating_point()
-            return value.double() if is_floating else value
-
-        return ModelInputs(*tree_map(widen, (self.arguments, dict(self.keywords))))
+    def mapped(self, function: Callable[[Any], Any]) -> ModelInputs:
+        """Return the arguments with a function applied to every tensor and other leaf."""
+        return ModelInputs(*tree_map(function, (self.arguments, dict(self.keywords))))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -34,10 +34,12 @@ def sweep_layers(
     threads: int,
     out: Path,
     observe: OnProgress = lambda progress: None,
+    memory_formats: Collection[str] = (),
 ) -> None:
     """Measure the layers of the model `name` in worker processes and write a run to `out`.
 
-    The sweep ends when `monotonic` reads `ends_s`.
+    They are measured in their most frequent memory format, and in `memory_formats` too. The sweep
+    ends when `monotonic` reads `ends_s`.
 
     Raises:
         ValueError: there is nothing to measure, or the time is too short.
@@ -48,7 +50,7 @@ def sweep_layers(
         backends=tuple(usable),
         devices=(device,),
         dtypes=(dtype,),
-        memory_formats=(memory_format,),
+        memory_formats=tuple(dict.fromkeys((memory_format, *memory_formats))),
         threads=(threads,),
         caches=CACHES[:1],
         weight_kind="dense",

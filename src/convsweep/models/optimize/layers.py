@@ -1,131 +1,23 @@
 """Convolution modules that run on the chosen backend, or on torch's own convolution.
 
-For inference. A call for which the choice was not measured falls back to torch; so does one in a
-process forked from one that has prepared a backend, as thread pools do not survive a fork.
+For inference. A module may also compute the batch norm and the ReLU that follow (see `deferred`). A
+call for which the choice was not measured falls back to torch, and so do what follows it and a call
+in a process forked from one that has prepared a backend, as thread pools do not survive a fork.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
-from threading import Lock
-from typing import Any, NamedTuple, Never, Self
+from collections.abc import Sequence
+from typing import Any, Never, Self
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from convsweep import __version__
-from convsweep.backends.base import Conv, Weights
-from convsweep.backends.registry import list_backends, skip_reason
-from convsweep.models.optimize.geometry import Geometry, Key, key_of, memory_formats
-from convsweep.models.optimize.weight_snapshot import WeightSnapshot
-from convsweep.problems.conv_call import dtype_name
-from convsweep.problems.problem import ConvProblem
-from convsweep.system.processor import cpu_name
-
-
-@cache
-def this_machine() -> tuple[str, ...]:
-    """Return processor, logical cores, torch's version and convsweep's, as `best.csv` has them."""
-    return cpu_name(), str(psutil.cpu_count()), version("torch"), __version__
-
-
-@dataclass(frozen=True)
-class BackendChoice:
-    """Backend for one input of a module."""
-
-    backend: str
-    geometry: Geometry
-    memory_format: str
-
-
-class _Prepared(NamedTuple):
-    """Convolutions that were prepared with the same weights."""
-
-    weights: WeightSnapshot
-    convs: dict[Key, Conv]
-
-
-@dataclass
-class Dispatch:
-    """Backend choices of one module, and its prepared convolutions; safe to use from threads."""
-
-    threads: int
-    environment: tuple[str, ...]
-    """Machine and versions that the choices were measured on."""
-    choices: dict[Key, BackendChoice] = field(default_factory=dict)
-    calls: Counter[str] = field(default_factory=Counter)
-    """Number of calls per backend; for torch's own convolution, per reason."""
-    _prepared: _Prepared | None = field(default=None, repr=False, compare=False)
-    _preparing: Lock = field(default_factory=Lock, repr=False, compare=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state without prepared convolutions: a copy prepares its own weights."""
-        kept = ("threads", "environment", "choices")
-        return {name: self.__dict__[name] for name in kept} | {"calls": Counter()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state.
-
-        Raises:
-            ValueError: this is another machine or version.
-        """
-        if (now := this_machine()) != state["environment"]:
-            raise ValueError(
-                f"this model was optimized for {', '.join(state['environment'])}; this machine is "
-                f"{', '.join(now)}: load its state_dict into the original and optimize that"
-            )
-        self.__dict__.update(state, _prepared=None, _preparing=Lock())
-
-    def conv(self, module: Any, key: Key, choice: BackendChoice) -> Conv:
-        """Return the prepared convolution; prepare it again if the weights have changed.
-
-        Raises:
-            ValueError: the backend is not available any more.
-        """
-        ready = self._prepared
-        if ready is not None and key in ready.convs and ready.weights.matches(module):
-            return ready.convs[key]
-        with self._preparing:
-            ready = self._prepared
-            if ready is None or not ready.weights.matches(module):
-                ready = self._prepared = _Prepared(WeightSnapshot.of(module), {})
-            if key not in ready.convs:
-                problem, weights = choice.geometry.problem, weights_of(module)
-                ready.convs[key] = prepare(choice.backend, problem, weights, key)
-            return ready.convs[key]
-
-    def refresh(self) -> None:
-        """Prepare again at the next call."""
-        self._prepared = None
-
-
-def weights_of(module: Any) -> Weights:
-    """Return the module's weight and bias."""
-    return Weights(module.weight.detach(), None if module.bias is None else module.bias.detach())
-
-
-def prepare(name: str, problem: ConvProblem, weights: Weights, key: Key) -> Conv:
-    """Return the backend's convolution; raise `ValueError` if the backend cannot run it."""
-    if name not in list_backends():
-        raise ValueError(f"there is no backend {name!r} here")
-    backend, dtype = list_backends()[name], dtype_name(key[1])
-    reason = skip_reason(backend, problem, weight_kind="dense", device=key[2], dtype=dtype)
-    if reason is not None:
-        raise ValueError(f"{name} {reason}")
-    _preparing_process()
-    return backend.prepare(problem, weights)
-
-
-@cache
-def _preparing_process() -> int:
-    """Return the process that prepared the first backend; a forked process inherits the value."""
-    return os.getpid()
+from convsweep.models.optimize.deferred import Deferred, FusedCall
+from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, preparing_process
+from convsweep.models.optimize.geometry import has_format, key_of
 
 
 class _DispatchingConv(nn.Module):
@@ -135,13 +27,19 @@ class _DispatchingConv(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of `input` on the chosen backend."""
-        choice = None if _is_traced(input) else _count_choice(self, input)
-        if choice is None:
+        if _is_traced(input):
             y: Tensor = super().forward(input)
-        else:
-            conv = self.dispatch.conv(self, key_of(input), choice)
-            y = conv(choice.geometry.padded(input))
-        return y
+            return y
+        dispatch, key, tensors = self.dispatch, key_of(input), _tensors(self)
+        choice = dispatch.choices.get(key)
+        reason = "another input" if choice is None else _torch_reason(self, input, choice, tensors)
+        dispatch.calls[f"torch: {reason}" if choice is None or reason else choice.backend] += 1
+        if choice is None or reason:
+            return super().forward(input)  # type: ignore[no-any-return]
+        y = dispatch.conv(self, key, choice, tensors)(choice.geometry.padded(input))
+        if not dispatch.epilogue.steps:
+            return y
+        return Deferred.of(FusedCall(dispatch.epilogue, input, y, super().forward, dispatch))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; a change prepares again, since training may write weights unseen."""
@@ -165,54 +63,82 @@ class _DispatchingConv(nn.Module):
         )
 
 
+class _FollowingModule(nn.Module):
+    """Mix-in for modules that pass on what the convolution before them has computed."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the module's own result, which may be there already."""
+        y = input.passed_to(self) if type(input) is Deferred else None
+        return super().forward(input) if y is None else y
+
+
 def _is_traced(x: Tensor) -> bool:
     """Return whether operators are being recorded, so that each has to be one of torch's."""
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return type(x) is not Tensor or torch.compiler.is_compiling() or bool(tracing)
 
 
-def _count_choice(module: Any, x: Tensor) -> BackendChoice | None:
-    """Return the choice for this call and count it; None for torch's own convolution."""
+def _tensors(module: Any) -> list[Tensor]:
+    """Return the tensors that the convolution is prepared with; empty if one is computed.
+
+    This runs at every call, and dictionaries are faster than attributes.
+    """
+    norm: Any = module.dispatch.epilogue.norm
+    try:
+        found = [module._parameters["weight"], module._parameters["bias"]]
+        if norm is not None:
+            own, buffers = norm._parameters, norm._buffers
+            found += [own["weight"], own["bias"], buffers["running_mean"], buffers["running_var"]]
+            found.append(buffers["num_batches_tracked"])  # training counts no other write
+    except KeyError:
+        return []
+    return [one for one in found if one is not None] if type(found[0]) is nn.Parameter else []
+
+
+def _torch_reason(
+    module: Any, x: Tensor, choice: BackendChoice, tensors: Sequence[Tensor]
+) -> str | None:
+    """Return why a call is torch's, or None: first what it computes, then its setting."""
     dispatch: Dispatch = module.dispatch
-    choice = dispatch.choices.get(key_of(x))
-    if choice is None:
-        reason: str | None = "another input"
-    else:
-        reason = _transform_reason(module, x) or _setting_reason(module, x, choice, dispatch)
-    dispatch.calls[f"torch: {reason}" if choice is None or reason else choice.backend] += 1
-    return None if reason else choice
+    if not tensors:
+        return "its weight is computed"
+    return _transform_reason(module, x, tensors) or _setting_reason(
+        module, x, choice, tensors[0], dispatch
+    )
 
 
-def _transform_reason(module: Any, x: Tensor) -> str | None:
+def _transform_reason(module: Any, x: Tensor, tensors: Sequence[Tensor]) -> str | None:
     """Return why this call computes more than an output from numbers, or None."""
+    norm: Any = module.dispatch.epilogue.norm
     if module.training:
         return "training"
+    if norm is not None and (norm.training or norm.running_mean is None):
+        return "its batch norm takes the statistics of the batch"
     if torch._C._are_functorch_transforms_active():
         return "transformed by torch.func"
-    parameters = [p for p in (module.weight, module.bias) if p is not None]
-    needs_grad = x.requires_grad or any(p.requires_grad for p in parameters)
-    if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and needs_grad):
+    needs_grad = torch.is_grad_enabled() and any(one.requires_grad for one in (x, *tensors))
+    if forward_ad._current_level >= 0 or needs_grad:
         return "gradients are recorded"
-    if type(module.weight) is not nn.Parameter:
-        return "its weight is computed"
-    if any(p.is_inference() for p in parameters):
+    if any(one.is_inference() for one in tensors):
         return "weights made in inference mode"
     return None
 
 
 def _setting_reason(
-    module: Any, x: Tensor, choice: BackendChoice, dispatch: Dispatch
+    module: Any, x: Tensor, choice: BackendChoice, weight: Tensor, dispatch: Dispatch
 ) -> str | None:
     """Return how the setting of this call differs from the measured one, or None."""
     if torch.is_autocast_enabled(x.device.type):
         return "autocast"
     if torch.get_num_threads() != dispatch.threads:
         return "another number of threads"
-    if module.weight.dtype != x.dtype or module.weight.device != x.device:
+    if weight.dtype != x.dtype or weight.device != x.device:
         return "weights of another dtype or device"
-    if choice.memory_format not in memory_formats(x):
+    if not has_format(x, choice.memory_format):
         return "another memory format"
-    if _preparing_process() != os.getpid():
+    if dispatch.is_given_up or (dispatch.epilogue.steps and module._forward_hooks):
+        return "its output has another use"
+    if preparing_process() != os.getpid():
         return "a forked process"
     return None
 
@@ -229,7 +155,29 @@ class Conv3d(_DispatchingConv, nn.Conv3d):
     """`nn.Conv3d` on the backend chosen for its input."""
 
 
+class BatchNorm1d(_FollowingModule, nn.BatchNorm1d):
+    """`nn.BatchNorm1d` that a convolution may have computed."""
+
+
+class BatchNorm2d(_FollowingModule, nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that a convolution may have computed."""
+
+
+class BatchNorm3d(_FollowingModule, nn.BatchNorm3d):
+    """`nn.BatchNorm3d` that a convolution may have computed."""
+
+
+class ReLU(_FollowingModule, nn.ReLU):
+    """`nn.ReLU` that a convolution may have computed."""
+
+
 _REPLACEMENTS = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+_FOLLOWING: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: BatchNorm1d,
+    nn.BatchNorm2d: BatchNorm2d,
+    nn.BatchNorm3d: BatchNorm3d,
+    nn.ReLU: ReLU,
+}
 
 
 def unsupported_reason(module: nn.Module) -> str | None:
@@ -259,6 +207,22 @@ def restore(module: nn.Module) -> None:
     plain = {ours: torchs for torchs, ours in _REPLACEMENTS.items()}
     module.__class__ = plain[type(module)]  # type: ignore[index]
     del module.dispatch
+
+
+def replace_following(model: nn.Module) -> None:
+    """Let batch norms and ReLUs pass on results without a call into torch, which takes longer."""
+    if any(dispatch.epilogue.steps for dispatch in dispatches(model).values()):
+        for module in model.modules():
+            module.__class__ = _FOLLOWING.get(type(module), type(module))
+
+
+def restore_all(model: nn.Module) -> None:
+    """Turn all modules into torch's own again."""
+    for name in dispatches(model):
+        restore(model.get_submodule(name))
+    plain = {ours: torchs for torchs, ours in _FOLLOWING.items()}
+    for module in model.modules():
+        module.__class__ = plain.get(type(module), type(module))
 
 
 def dispatches(model: nn.Module) -> dict[str, Dispatch]:

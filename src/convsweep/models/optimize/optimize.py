@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.util import get_temp_dir
 from numbers import Integral, Real
@@ -18,19 +18,13 @@ from torch import nn
 
 from convsweep.models.advise.model_warnings import model_warnings
 from convsweep.models.advise.trace import tensors_of
-from convsweep.models.optimize import gate, layers, selection
-from convsweep.models.optimize.layer_inventory import (
-    ConvCall,
-    Inventory,
-    ModelInputs,
-    SkippedLayer,
-    call,
-    copy_model,
-    inventory,
-)
+from convsweep.models.optimize import engines, gate, layers, selection
+from convsweep.models.optimize.candidates import CHANNELS_LAST, Candidate, candidates
+from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_model
 from convsweep.models.optimize.layer_sweep import sweep_layers
+from convsweep.models.optimize.layout import undo_conversion
 from convsweep.models.optimize.report import OptimizeReport
-from convsweep.models.optimize.speedup import least_s, measure_speedup
+from convsweep.models.optimize.speedup import least_s, measure_speedups
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import find_device
@@ -53,6 +47,7 @@ def optimize(
     backends: str | Collection[str] = (),
     across_machines: bool = False,
     measure_s: float = MEASURE_S,
+    compare: bool = False,
     out: str | os.PathLike[str] | None = None,
     started_s: float | None = None,
     watching: Watching = lambda: nullcontext(lambda progress: None),
@@ -62,17 +57,23 @@ def optimize(
     An `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` is replaced if another backend is significantly
     faster than torch's own and correct: on the layer's real input against float64 within the
     backend's error bound, and in the whole model against the original in float64 (in its own dtype
-    if it cannot run in float64). Everything else stays torch's, and so does every call in training
-    mode, with gradients recorded, under `torch.func`, tracing or compiling, or whose input or
-    number of threads was not measured: call the copy under `torch.inference_mode()`.
+    if it cannot run in float64). A batch norm that alone uses the output of a convolution, in
+    evaluation mode, is folded into its weights, and a ReLU that follows is computed with it.
+    Everything else stays torch's, and so does every call in training mode, with gradients
+    recorded, under `torch.func`, tracing or compiling, or whose input or number of threads was not
+    measured: call the copy under `torch.inference_mode()`.
 
-    If the whole copy is timed and is not significantly faster, an unoptimized copy is returned.
+    A second copy converts images to channels_last at entry and outputs back at exit. Both copies
+    are timed as a whole, and the faster one is returned. If it is not significantly faster than
+    the original, an unoptimized copy is returned.
 
-    `model` is unchanged. The copy is in evaluation mode and not compiled; its parameters keep their
-    names and batch norms are not folded. Changed weights are used from the next call on, if torch
-    counts the write; after a write through `.data` or NumPy call `.train().eval()`, since only a
-    sample of the weights is compared, on the CPU. Weights made in inference mode stay torch's;
-    `torch.jit.script` is refused.
+    `model` is unchanged. The copy is in evaluation mode and not compiled; its parameters and
+    buffers keep their names, those of batch norms too. Changed weights are used from the next call
+    on, if torch counts the write; after a write through `.data` or NumPy call `.train().eval()`,
+    since only a sample of the weights is compared, on the CPU, and nothing of a batch norm. Weights
+    made in inference mode stay torch's; `torch.jit.script` is refused. If the output of a
+    convolution gets another use than the batch norm or the ReLU found here, such as a hook, that
+    convolution is torch's from then on.
     A process forked from one that has prepared a backend uses torch's own convolution; call
     `torch.set_num_threads(1)` there first, as for the original.
 
@@ -91,6 +92,8 @@ def optimize(
         across_machines: accept a table from another machine or version.
         measure_s: approximate seconds for timing the whole model; 0: do not time it, and return
             the optimized copy in any case.
+        compare: also time the whole model on torch.compile, ONNX Runtime and OpenVINO, for
+            `measure_s` seconds more than a time in `source`, plus the time they take to compile.
         out: new folder for what a time in `source` measures.
         started_s: reading of `time.monotonic` from which a time in `source` counts; by default now.
         watching: entered while the layers are measured, to observe the progress.
@@ -103,39 +106,56 @@ def optimize(
     budget = selection.budget_of(source)
     limit = None if max_error is None else read_limit(max_error)
     backends = _names(backends)
-    _require_valid(budget, measure_s, out)
+    _require_valid(budget, measure_s, compare, out)
     given, kind = ModelInputs.of(inputs), type(getattr(model, "_orig_mod", model)).__name__
+    timing_s = measure_s
     with _threads(threads) as count:
         checks_started_s = monotonic()
         own = _unoptimized(model, given)
         original = copy_model(own)
-        found = inventory(own, given)
-        expected = gate.ModelReference(original, given, found.convolutions)
+        copies = candidates(own, given, every_format=measure_s > 0)
+        device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
+        expected = gate.ModelReference(original, given, copies[0].found.convolutions)
         if budget is not None:
-            measure_s = min(measure_s, _TIMING_SHARE * seconds(budget))
-            checks_s = monotonic() - checks_started_s  # those of the copy take as long
-            ends_s = started_s + seconds(budget) - checks_s - measure_s
+            timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
+            checks_s = monotonic() - checks_started_s  # those of the copies take as long
+            ends_s = started_s + seconds(budget) - checks_s - timing_s
             with watching() as observe:
-                table = _measure(found, kind, budget, backends, limit, count, out, observe, ends_s)
+                table = _measure(copies, kind, budget, backends, limit, count, out, observe, ends_s)
         else:
             table = selection.read_table(Path(source), limit, backends, across_machines)
-        choices, skipped = _choices(found, table, count)
-        validated, failed = gate.validate_layers(own, given, choices, found.calls, limit)
-        gate.install(own, validated, count)
-        validated, restored, error = gate.validate_model(own, expected, validated)
-        speedup = None
-        if validated and measure_s:
-            device = find_device(validated[0].call.key[2])
+        for one in copies:
+            one.optimize(table, expected, limit, count)
+        best, speedup = copies[0], None
+        optimized = [one for one in copies if one.replaced]
+        if optimized and measure_s:
             left_s = math.inf if budget is None else started_s + seconds(budget) - monotonic()
-            if least_s(original, given, device) <= left_s:
-                speedup = measure_speedup(original, own, given, device, min(measure_s, left_s))
-                own = own if speedup.verdict == "faster" else original
+            best = optimized[0]
+            if least_s(original, given, device, 1 + len(optimized)) <= left_s:
+                models = [one.model for one in optimized]
+                found = measure_speedups(original, models, given, device, min(timing_s, left_s))
+                speedup = max(found, key=lambda one: one.ratio.value)
+                best = optimized[found.index(speedup)]
+        times = []
+        if compare:
+            own = best.model if best.replaced else None  # type: ignore[assignment]
+            times = engines.compare(original, own, given, expected, count, device, measure_s)
+    is_kept = speedup is None or speedup.verdict == "faster"
+    own = best.model if is_kept else original
     for dispatch in layers.dispatches(own).values():
         dispatch.calls.clear()
-    every = [*found.skipped, *skipped, *failed, *restored]
-    warnings = model_warnings(model)
-    report = OptimizeReport(kind, count, str(source), validated, every, error, speedup, warnings)
-    own.__dict__["convsweep_report"] = report
+    own.__dict__["convsweep_report"] = OptimizeReport(
+        kind,
+        count,
+        str(source),
+        best.replaced,
+        best.skipped,
+        best.error,
+        speedup,
+        model_warnings(model),
+        best.converts,
+        times,
+    )
     return own
 
 
@@ -148,11 +168,13 @@ def _names(backends: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _require_valid(budget: str | None, measure_s: object, out: object) -> None:
-    """Raise `ValueError` if a time or a folder is wrong."""
+def _require_valid(budget: str | None, measure_s: object, compare: object, out: object) -> None:
+    """Raise `ValueError` if a time, a folder or `compare` is wrong."""
     number = isinstance(measure_s, Real) and not isinstance(measure_s, bool)
     if not (number and 0 <= measure_s < math.inf):  # type: ignore[operator]
         raise ValueError(f"measure_s={measure_s!r} must be a number of seconds, at least 0")
+    if not isinstance(compare, bool):
+        raise ValueError(f"compare={compare!r} must be True or False")
     if out is None:
         return
     if not isinstance(out, str | os.PathLike):
@@ -167,10 +189,10 @@ def _unoptimized(model: nn.Module, inputs: ModelInputs) -> nn.Module:
     own = copy_model(model)
     if any(map(nn.parameter.is_lazy, tensors_of(own))):
         call(own, inputs)
-    for name in layers.dispatches(own):
-        layers.restore(own.get_submodule(name))
+    layers.restore_all(own)
     for module in own.modules():
         module.__dict__.pop("convsweep_report", None)
+        undo_conversion(module)
     return own
 
 
@@ -190,7 +212,7 @@ def _threads(asked: int | None) -> Iterator[int]:
 
 
 def _measure(
-    found: Inventory,
+    copies: Sequence[Candidate],
     kind: str,
     budget: str,
     backends: Collection[str],
@@ -201,26 +223,18 @@ def _measure(
     ends_s: float,
 ) -> selection.BackendTable:
     """Return the table of a sweep over the model's layers, which ends when `monotonic` does."""
-    if not found.calls:
+    calls = copies[0].found.calls
+    if not calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
     if ends_s <= monotonic():
         raise ValueError(f"the start and the checks leave no time of {budget} to measure layers")
+    formats = [CHANNELS_LAST for one in copies if one.converts]
     with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
-        sweep_layers(found.calls, kind, names, ends_s, threads, run_dir, observe)
+        sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats)
         try:
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
             raise ValueError(f"{reason}; a longer time than {budget} may help") from None
-
-
-def _choices(
-    found: Inventory, table: selection.BackendTable, threads: int
-) -> tuple[dict[ConvCall, selection.LayerBackend], list[SkippedLayer]]:
-    """Return the backend of each layer that has one, and the layers that stay on torch."""
-    selected = {layer: selection.select(table, layer, threads) for layer in found.calls}
-    choices = {layer: one for layer, one in selected.items() if not isinstance(one, str)}
-    reasons = {layer: one for layer, one in selected.items() if isinstance(one, str)}
-    return choices, [SkippedLayer(x.name, found.calls[x], why) for x, why in reasons.items()]

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convsweep import formatting
+from convsweep.models.optimize.engines import EngineTime
 from convsweep.models.optimize.gate import ModelError, ValidatedLayer
 from convsweep.models.optimize.layer_inventory import SkippedLayer
 from convsweep.models.optimize.speedup import ModelSpeedup
 from convsweep.problems.problem import format_size
+from convsweep.results.schema import BASELINE
 
 _MAX_ROWS, _MAX_REASONS, _MAX_NAMES = 40, 6, 4
 _LONGEST_NAME = 36
@@ -26,6 +28,7 @@ class OptimizeReport:
     threads: int
     source: str
     replaced: Sequence[ValidatedLayer]
+    """Layers on another backend, and layers on torch with a folded batch norm."""
     skipped: Sequence[SkippedLayer]
     error: ModelError | None
     """None if nothing is replaced."""
@@ -33,6 +36,10 @@ class OptimizeReport:
     """Of the whole model, measured; None if nothing is replaced or it was not timed."""
     warnings: Sequence[str] = ()
     """Sentences on the model that its layers' times do not show."""
+    converts: bool = False
+    """Whether the optimized model converts inputs to channels_last, and outputs back."""
+    engines: Sequence[EngineTime] = ()
+    """Whole model on other engines and the optimized model, the fastest first; empty: not asked."""
 
     @property
     def is_original(self) -> bool:
@@ -46,7 +53,7 @@ class OptimizeReport:
 
     def __str__(self) -> str:
         """Return a table of replaced layers, layers on torch, the whole model, and advice."""
-        lines = [*_layers(self), *_skipped(self), *self.warnings, *_outcome(self)]
+        lines = [*_layers(self), *_skipped(self), *self.warnings, *_outcome(self), *_engines(self)]
         wide = formatting.TOO_FEW in "".join(lines)
         return "\n".join(
             [*lines, *([f"{formatting.TOO_FEW_NOTE} A longer --budget gives more."] * wide)]
@@ -55,7 +62,8 @@ class OptimizeReport:
 
 def _layers(report: OptimizeReport) -> list[str]:
     """Return one line per replaced layer, the largest saving first, and their sum."""
-    replaced = sorted(report.replaced, key=lambda layer: -layer.saving_s)
+    moved = (layer for layer in report.replaced if layer.choice.backend != BASELINE)
+    replaced = sorted(moved, key=lambda layer: -layer.saving_s)
     rows = [
         (_name(layer), str(layer.calls), layer.choice.backend,
          formatting.speedup(*layer.choice.speedup), formatting.seconds(layer.saving_s))
@@ -98,14 +106,21 @@ def _skipped(report: OptimizeReport) -> list[str]:
 
 def _outcome(report: OptimizeReport) -> list[str]:
     """Return the number of replaced layers, the whole model's times and error, and the advice."""
-    done = sum(layer.calls for layer in report.replaced)
-    every = done + sum(layer.calls for layer in report.skipped)
+    every = sum(layer.calls for layer in report.replaced)
+    every += sum(layer.calls for layer in report.skipped)
+    moved = sum(layer.calls for layer in report.replaced if layer.choice.backend != BASELINE)
+    norms = sum(layer.calls for layer in report.replaced if layer.has_norm)
+    relus = sum(layer.calls for layer in report.replaced if layer.has_relu)
     first = (
         f"{report.model}, {formatting.count(report.threads, 'thread')}, source {report.source}: "
-        f"{done} of {formatting.count(every, 'convolution')} per call replaced."
+        f"{moved} of {formatting.count(every, 'convolution')} per call replaced"
+        f"{f', {norms} with batch norm folded' if norms else ''}"
+        f"{f', {relus} with ReLU' if relus else ''}."
     )
     if not report.replaced:
         return [first, "Keep the original: no layer has a faster backend."]
+    if report.converts:
+        first += " Inputs are converted to channels_last at entry, outputs back at exit."
     found, error = report.speedup, report.error
     if found is None or error is None:
         return [first, "The whole model is not timed; the optimized model is returned."]
@@ -119,6 +134,24 @@ def _outcome(report: OptimizeReport) -> list[str]:
     times = f"{formatting.seconds(before_s)} before, {formatting.seconds(found.optimized_s.value)}"
     whole = f"Whole model: {times} after, {formatting.speedup(*found.ratio)}{expected}."
     return [first, whole, _error(error), _ADVICE[found.verdict]]
+
+
+def _engines(report: OptimizeReport) -> list[str]:
+    """Return the whole model's time on each engine, the engines without one, and the fastest."""
+    timed = [one for one in report.engines if not one.reason]
+    if not timed:
+        return []
+    rows = [
+        (one.engine, formatting.time(*one.seconds), formatting.speedup(*one.ratio),
+         formatting.error(one.error))
+        for one in timed
+    ]  # fmt: skip
+    heads = ["whole model on", "time per call", "relative to the fastest", "error"]
+    table = pd.DataFrame(rows, columns=heads).to_string(index=False).split("\n")
+    left = [f"{one.engine} has no time: {one.reason}." for one in report.engines if one.reason]
+    near = [one.engine for one in timed[1:] if not one.ratio.low > 1]
+    also = f" {formatting.join(near)} may be as fast." if near else ""
+    return [*table, *left, f"The fastest is {timed[0].engine}.{also}"]
 
 
 _ADVICE = {

@@ -15,8 +15,8 @@ from convsweep.analysis.best_backend import read_best_backends
 from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import FAMILIES, Backend
 from convsweep.backends.registry import list_backends, missing_package
+from convsweep.models.optimize.dispatch import this_machine
 from convsweep.models.optimize.layer_inventory import ConvCall
-from convsweep.models.optimize.layers import this_machine
 from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.schema import BASELINE

@@ -1,17 +1,18 @@
-"""Speedup of the whole model: original and optimized timed in turns, in this process."""
+"""Times of whole models, measured in turns in this process."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter, thread_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
-from convsweep.analysis.estimates import Estimate, Interval, estimate, interval
+from convsweep.analysis.estimates import Array, Estimate, Interval, estimate, interval
 from convsweep.analysis.verdicts import verdicts
 from convsweep.models.optimize.layer_inventory import ModelInputs, call
 from convsweep.problems.user_code import UserCodeError, user_code
@@ -42,52 +43,65 @@ class ModelSpeedup(NamedTuple):
         return self.core_share >= LEAST_CORE_SHARE
 
 
-def least_s(model: nn.Module, inputs: ModelInputs, device: Device) -> float:
-    """Return the approximate seconds of the fewest passes."""
-    return 2 * MIN_PASSES * _CALLS * device.clock(partial(call, model, inputs))
+def least_s(model: nn.Module, inputs: ModelInputs, device: Device, models: int) -> float:
+    """Return the approximate seconds of the fewest passes of a number of models."""
+    return models * MIN_PASSES * _CALLS * device.clock(partial(call, model, inputs))
 
 
-def measure_speedup(
-    original: nn.Module, optimized: nn.Module, inputs: ModelInputs, device: Device, seconds: float
-) -> ModelSpeedup:
-    """Time both models; a pass is the fastest of a few calls of each, in random order.
+def measure_speedups(
+    original: nn.Module,
+    optimized: Sequence[nn.Module],
+    inputs: ModelInputs,
+    device: Device,
+    seconds: float,
+) -> list[ModelSpeedup]:
+    """Time all models; a pass is the fastest of a few calls of each, in random order.
 
-    Disturbances of a pass affect both and cancel in the ratio. All passes share one process, so
-    the interval does not contain the effect of memory placement. At least five passes are made,
+    Disturbances of a pass affect all and cancel in the ratios. All passes share one process, so
+    the intervals do not contain the effect of memory placement. At least five passes are made,
     even if they take longer than `seconds`.
 
     Raises:
         ValueError: a model fails at one of these calls.
     """
+    calls = [partial(inputs.pass_to, model) for model in (original, *optimized)]
     try:
         with user_code(shown=False):
-            times, core_share = _times((original, optimized), inputs, device, seconds)
+            logs, core_share = times_in_turns(calls, device, seconds)
     except UserCodeError as error:
         raise ValueError(f"{type(original).__name__} cannot be timed: {error}") from None
-    logs = np.log(np.array(times, dtype="float64")).T  # (2, passes)
-    ratio = estimate(logs[0] - logs[1])
-    [verdict] = verdicts(Estimate(*(np.atleast_1d(part) for part in ratio)), MARGIN)
-    verdict = verdict if core_share >= LEAST_CORE_SHARE else "undecided"
-    own, others = (interval(estimate(log)) for log in logs)
-    return ModelSpeedup(interval(ratio), own, others, str(verdict), len(times), core_share)
+    ratios = estimate(logs[0] - logs[1:])
+    found = verdicts(ratios, MARGIN) if core_share >= LEAST_CORE_SHARE else None
+    first, *others = (interval(estimate(log)) for log in logs)
+    return [
+        ModelSpeedup(
+            interval(Estimate(*(part[i] for part in ratios))),
+            first,
+            other,
+            "undecided" if found is None else str(found[i]),
+            logs.shape[1],
+            core_share,
+        )
+        for i, other in enumerate(others)
+    ]
 
 
-def _times(
-    both: Sequence[nn.Module], inputs: ModelInputs, device: Device, seconds: float
-) -> tuple[list[Sequence[float]], float]:
-    """Return the seconds of both models in each pass, and this thread's share of a core."""
-    for model in (*both, *both):  # the first calls prepare backends and fill caches
-        inputs.call(model)
+def times_in_turns(
+    calls: Sequence[Callable[[], Any]], device: Device, seconds: float
+) -> tuple[Array, float]:
+    """Return the logarithms of the seconds of each call, (calls, passes), and the core's share."""
     order = random.Random(0)
-    times: list[Sequence[float]] = []
-    started, computed = perf_counter(), thread_time()
-    while len(times) < MIN_PASSES or (
-        perf_counter() - started < seconds and len(times) < MAX_PASSES
-    ):
-        taken: dict[nn.Module, float] = {}
-        for model in order.sample(both, 2):
-            forward = partial(inputs.call, model)
-            taken[model] = min(device.clock(forward) for _ in range(_CALLS))
-        times.append([taken[model] for model in both])
-    share = (thread_time() - computed) / (perf_counter() - started)
-    return times, share if device.name == "cpu" else 1.0
+    times: list[list[float]] = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for one in (*calls, *calls):  # the first calls prepare backends and fill caches
+            one()
+        started, computed = perf_counter(), thread_time()
+        while len(times) < MIN_PASSES or (
+            perf_counter() - started < seconds and len(times) < MAX_PASSES
+        ):
+            taken = [0.0] * len(calls)
+            for i in order.sample(range(len(calls)), len(calls)):
+                taken[i] = min(device.clock(calls[i]) for _ in range(_CALLS))
+            times.append(taken)
+        share = (thread_time() - computed) / (perf_counter() - started)
+    return np.log(np.array(times, dtype="float64")).T, share if device.name == "cpu" else 1.0

@@ -1,9 +1,10 @@
-"""Snapshot of a module's weights, to detect changes after a backend has prepared them."""
+"""Snapshot of a layer's weights, to detect changes after a backend has prepared them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class WeightSnapshot(NamedTuple):
-    """Address, version and sampled elements of weight and bias.
+    """Address and version of tensors, and sampled elements of the first ones.
 
     Torch counts most writes, and a replaced or moved tensor has another address. Writes through
     `.data` or NumPy are not counted: on the CPU a sample of the elements is compared, on other
@@ -28,28 +29,24 @@ class WeightSnapshot(NamedTuple):
     watched: tuple[Tensor, ...]
     """Views of them; these also keep the memory from being reused."""
     kept: tuple[Tensor, ...]
-    """Copies of the views."""
+    """Copies of the first views."""
 
     @classmethod
-    def of(cls, module: Any) -> WeightSnapshot:
-        """Return a snapshot of weights that are no inference tensors, which have no version."""
-        views = tuple(_sample(p.detach()) for p in _parameters(module))
-        return cls(_stamps(module), views, tuple(view.clone() for view in views))
+    def of(cls, tensors: Sequence[Tensor], compared: int) -> WeightSnapshot:
+        """Return a snapshot of tensors that are no inference tensors, which have no version."""
+        views = tuple(_sample(tensor.detach()) for tensor in tensors)
+        return cls(_stamps(tensors), views, tuple(view.clone() for view in views[:compared]))
 
-    def matches(self, module: Any) -> bool:
-        """Return whether the weights are unchanged, as far as that is detected."""
-        if _stamps(module) != self.stamps:
+    def matches(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether the tensors are unchanged, as far as that is detected."""
+        if _stamps(tensors) != self.stamps:
             return False
-        pairs = zip(self.watched, self.kept, strict=True)
+        pairs = zip(self.watched, self.kept, strict=False)
         return all(one.device.type != "cpu" or torch.equal(one, other) for one, other in pairs)
 
 
-def _parameters(module: Any) -> tuple[Tensor, ...]:
-    return (module.weight,) if module.bias is None else (module.weight, module.bias)
-
-
-def _stamps(module: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((p.data_ptr(), p._version) for p in _parameters(module))
+def _stamps(tensors: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
 def _sample(values: Tensor) -> Tensor:

@@ -1,0 +1,147 @@
+"""Backend choices of a convolution module, and the convolutions prepared from its weights."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib.metadata import version
+from threading import Lock
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+from torch import Tensor
+
+from convsweep import __version__
+from convsweep.backends.base import BatchNorm, Conv, GraphLayer, Weights
+from convsweep.backends.blocks import folded, layer_by_layer
+from convsweep.backends.registry import list_backends, skip_reason
+from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
+from convsweep.models.optimize.geometry import Geometry, Key
+from convsweep.models.optimize.weight_snapshot import WeightSnapshot
+from convsweep.problems.conv_call import dtype_name
+from convsweep.problems.problem import ConvProblem
+from convsweep.system.processor import cpu_name
+
+
+@cache
+def this_machine() -> tuple[str, ...]:
+    """Return processor, logical cores, torch's version and convsweep's, as `best.csv` has them."""
+    return cpu_name(), str(psutil.cpu_count()), version("torch"), __version__
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """Backend for one input of a module."""
+
+    backend: str
+    geometry: Geometry
+    memory_format: str
+
+
+class _Prepared(NamedTuple):
+    """Convolutions that were prepared with the same weights."""
+
+    weights: WeightSnapshot
+    eps: float
+    """Of the batch norm; 0 without one."""
+    convs: dict[Key, Conv]
+
+
+@dataclass
+class Dispatch:
+    """Backend choices of one module, and its prepared convolutions; safe to use from threads."""
+
+    threads: int
+    environment: tuple[str, ...]
+    """Machine and versions that the choices were measured on."""
+    choices: dict[Key, BackendChoice] = field(default_factory=dict)
+    epilogue: Epilogue = NO_EPILOGUE
+    is_given_up: bool = False
+    """Whether the output had a use that is not in the epilogue."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Number of calls per backend; for torch's own convolution, per reason."""
+    _prepared: _Prepared | None = field(default=None, repr=False, compare=False)
+    _preparing: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without prepared convolutions: a copy prepares its own weights."""
+        kept = ("threads", "environment", "choices", "epilogue", "is_given_up")
+        return {name: self.__dict__[name] for name in kept} | {"calls": Counter()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state.
+
+        Raises:
+            ValueError: this is another machine or version.
+        """
+        if (now := this_machine()) != state["environment"]:
+            raise ValueError(
+                f"this model was optimized for {', '.join(state['environment'])}; this machine is "
+                f"{', '.join(now)}: load its state_dict into the original and optimize that"
+            )
+        self.__dict__.update(state, _prepared=None, _preparing=Lock())
+
+    def conv(self, module: Any, key: Key, choice: BackendChoice, tensors: Sequence[Tensor]) -> Conv:
+        """Return the prepared convolution; prepare it again if `tensors` have changed.
+
+        Raises:
+            ValueError: the backend is not available any more.
+        """
+        ready, norm = self._prepared, self.epilogue.norm
+        own = 1 + (module.bias is not None)  # tensors of the convolution
+        eps: Any = 0.0 if norm is None else norm.eps
+        if ready and key in ready.convs and ready.eps == eps and ready.weights.matches(tensors):
+            return ready.convs[key]
+        with self._preparing:
+            ready = self._prepared
+            if ready is None or ready.eps != eps or not ready.weights.matches(tensors):
+                ready = self._prepared = _Prepared(WeightSnapshot.of(tensors, own), eps, {})
+            if key not in ready.convs:
+                layer = layer_of(module, choice.geometry.problem, self.epilogue)
+                ready.convs[key] = prepare(choice.backend, layer, key)
+            return ready.convs[key]
+
+    def refresh(self) -> None:
+        """Prepare again at the next call."""
+        self._prepared = None
+
+
+def layer_of(module: Any, problem: ConvProblem, epilogue: Epilogue) -> GraphLayer:
+    """Return a convolution; with its batch norm folded into weights in float64, if it has one."""
+    weight, bias = module.weight.detach(), None if module.bias is None else module.bias.detach()
+    layer, norm = GraphLayer(problem, weight, bias, relu=epilogue.relu), epilogue.norm
+    if norm is None:
+        return layer
+    own = [None if t is None else t.detach().double() for t in epilogue.norm_tensors]
+    mean, variance, gamma, beta = own
+    assert mean is not None
+    assert variance is not None
+    gamma = torch.ones_like(mean) if gamma is None else gamma
+    beta = torch.zeros_like(mean) if beta is None else beta
+    eps: Any = norm.eps
+    return folded(layer._replace(norm=BatchNorm(gamma, beta, mean, variance)), eps)
+
+
+def prepare(name: str, layer: GraphLayer, key: Key) -> Conv:
+    """Return the backend's convolution; raise `ValueError` if the backend cannot run it."""
+    if name not in list_backends():
+        raise ValueError(f"there is no backend {name!r} here")
+    backend, dtype = list_backends()[name], dtype_name(key[1])
+    reason = skip_reason(backend, layer.problem, weight_kind="dense", device=key[2], dtype=dtype)
+    if reason is not None:
+        raise ValueError(f"{name} {reason}")
+    preparing_process()
+    layer = layer.rounded(key[1])
+    if not layer.relu:
+        return backend.prepare(layer.problem, Weights(layer.weight, layer.bias))
+    return (backend.prepare_block or partial(layer_by_layer, backend.prepare))([layer])
+
+
+@cache
+def preparing_process() -> int:
+    """Return the process that prepared the first backend; a forked process inherits the value."""
+    return os.getpid()
