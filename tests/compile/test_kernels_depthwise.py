@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsweep.backends.kernels import depthwise
+from convsweep.backends.kernels import depthwise, depthwise_works
+from convsweep.backends.kernels.vectors import LANES
 from convsweep.backends.registry import list_backends
-from convsweep.measure.inputs import make_inputs
+from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
@@ -19,36 +20,59 @@ from tests.support.red_zones import guarded, red_zones
 BACKEND = list_backends()["depthwise_numba"]
 
 FORMATS = ("contiguous", "channels_last")
+WAYS = ("planes", "blocks", "pixels", "rows")
 
 SIDES = ((3, 3), (5, 5), (7, 7), (1, 5), (5, 1), (2, 4), (3, 7), (1, 1))
+LARGE_SIDES = ((9, 9), (11, 11), (13, 31))
 STEPS = ((1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3))
-GAPS = ((1, 1), (1, 1), (1, 1), (2, 2), (1, 3))
+GAPS = ((1, 1), (1, 1), (1, 1), (2, 2), (1, 3), (4, 2))
 MARGINS = (0, 0, 1, 2, 3, 9)
 
 # A shape takes seconds to compile: few are drawn unless the environment asks for more problems.
-FEW = (((3, 3), (1, 1), (1, 1)), ((5, 5), (2, 2), (1, 1)), ((2, 4), (1, 3), (2, 1)))
-MANY = tuple(product(SIDES, STEPS, GAPS))
+FEW = (
+    ((3, 3), (1, 1), (2, 2)),
+    ((5, 5), (2, 2), (1, 1)),
+    ((9, 9), (1, 1), (1, 1)),
+    ((2, 4), (1, 3), (1, 1)),
+)
+MANY = (
+    *product(SIDES, STEPS, GAPS),
+    *product(LARGE_SIDES, ((1, 1), (1, 2)), ((1, 1), (2, 2))),
+)
 EVERYTHING = "CONVSWEEP_EXAMPLES" in os.environ
-OUTPUTS = range(1, 24) if EVERYTHING else (7, 9, 15, 22)
+OUTPUTS = tuple(range(1, 24)) if EVERYTHING else (7, 15, 22)
+LENGTHS = (1, 5, 8, 17, 40, 63, 64, 65, 130, 700, 2048, 2100) if EVERYTHING else (7, 130, 2100)
+TAPS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 20) if EVERYTHING else (9,)
+LONG_STEPS = ((1, 1), (1, 1), (1, 2), (2, 1), (3, 2)) if EVERYTHING else ((1, 1),)
 
 
 @st.composite
 def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
     """Odd sizes, channels around multiples of a vector, padding that may exceed the kernel."""
+    if draw(st.integers(0, 3)) == 0:
+        step, gap = draw(st.sampled_from(LONG_STEPS))
+        shape = ((draw(st.sampled_from(TAPS)),), (step,), (gap,))
+        lengths = LENGTHS
+    else:
+        shape, lengths = draw(st.sampled_from(MANY if EVERYTHING else FEW)), OUTPUTS
+    kernel_size, stride, dilation = shape
+    rank = len(kernel_size)
     channels = draw(st.sampled_from([2, 3, 7, 8, 9, 12, 16, 17, 24, 33]))
-    kernel_size, stride, dilation = draw(st.sampled_from(MANY if EVERYTHING else FEW))
-    padding = draw(st.tuples(*[st.sampled_from(MARGINS)] * 2))
-    outputs = draw(st.tuples(*[st.sampled_from(OUTPUTS)] * 2))
+    padding = draw(st.tuples(*[st.sampled_from(MARGINS)] * rank))
+    behind = draw(st.one_of(st.just(padding), st.tuples(*[st.sampled_from(MARGINS)] * rank)))
+    least = [1 if EVERYTHING else 7 * d for d in dilation]
+    outputs = draw(st.tuples(*[st.sampled_from([n for n in lengths if n >= m]) for m in least]))
     unused = draw(st.tuples(*[st.integers(0, s - 1) for s in stride]))
-    sides = zip(outputs, stride, dilation, kernel_size, padding, unused, strict=True)
+    sides = zip(outputs, stride, dilation, kernel_size, padding, behind, unused, strict=True)
     return ConvProblem(
         channels,
         channels,
-        [max(1, (o - 1) * s + d * (k - 1) + 1 - 2 * p + u) for o, s, d, k, p, u in sides],
+        [max(1, (o - 1) * s + d * (k - 1) + 1 - p - e + u) for o, s, d, k, p, e, u in sides],
         kernel_size,
         batch_size=draw(st.integers(1, 3)),
         stride=stride,
         padding=padding,
+        padding_end=behind,
         dilation=dilation,
         groups=channels,
         bias=draw(st.booleans()),
@@ -64,6 +88,7 @@ def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
 def test_equals_the_reference_and_writes_nowhere_else(
     problem: ConvProblem, memory_format: str, threads: int
 ) -> None:
+    memory_format = memory_format if problem.rank > 1 else "contiguous"
     bound = BACKEND.error_bound(problem)
     finding = check_kernel(
         BACKEND.prepare, problem, bound, memory_format=memory_format, threads=threads
@@ -71,19 +96,41 @@ def test_equals_the_reference_and_writes_nowhere_else(
     assert finding.reason is None
 
 
-@given(problem=depthwise_problems(), work=st.sampled_from(["planes_work", "blocks_work"]))
-@DRAWN
-def test_both_ways_of_contiguous_tensors_are_exact_on_whole_numbers(
-    problem: ConvProblem, work: str
-) -> None:
-    planes = work == "planes_work" or problem.in_channels < 8
-    inputs = make_inputs(problem, weight_kind="dense", integers=True)
+def result(way: str, problem: ConvProblem, inputs: Inputs, *, streamed: bool) -> torch.Tensor:
+    """The output of one way to compute a problem, in the checked mode."""
+    layout = "planes" if way in ("planes", "blocks") else "rows"
+    x = inputs.x.contiguous()
+    if layout == "rows":
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depthwise, "lanes_are_pixels", lambda problem: planes)
+        work = getattr(depthwise_works, f"{way}_work")
+        patch.setattr(depthwise, f"work_of_{layout}", lambda problem: work)
+        if streamed:
+            patch.setattr(depthwise_works, "is_streamed", lambda problem: True)
         with red_zones():
             conv = BACKEND.prepare(problem, guarded_weights(inputs.weights))
-            y = conv(guarded(inputs.x))
+            return conv(guarded(x))
+
+
+@given(problem=depthwise_problems(), way=st.sampled_from(WAYS), streamed=st.booleans())
+@DRAWN
+def test_every_way_is_exact_on_whole_numbers(
+    problem: ConvProblem, way: str, streamed: bool
+) -> None:
+    if problem.in_channels < LANES:
+        way = {"blocks": "planes", "pixels": "rows"}.get(way, way)
+    inputs = make_inputs(problem, weight_kind="dense", integers=True)
+    y = result(way, problem, inputs, streamed=streamed)
     assert torch.equal(y.double(), compute_reference(problem, inputs).y)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_infinity_reaches_only_the_outputs_that_read_it(way: str) -> None:
+    problem = ConvProblem(17, 17, (23, 22), 9, padding=4, groups=17)
+    inputs = make_inputs(problem)
+    inputs.x[:, :, 11, 12] = torch.inf
+    y = result(way, problem, inputs, streamed=False)
+    assert torch.equal(y.isfinite(), compute_reference(problem, inputs).y.isfinite())
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -98,7 +145,7 @@ def test_maps_of_many_bands_equal_the_reference(size: tuple[int, int], memory_fo
 @pytest.mark.parametrize(
     ("problem", "why"),
     [
-        (ConvProblem(4, 4, (8,), 3, groups=4), "2 spatial dimensions, not 1"),
+        (ConvProblem(4, 4, (8, 8, 8), 3, groups=4), "1 or 2 spatial dimensions, not 3"),
         (ConvProblem(4, 8, (8, 8), 3, groups=4), "in_channels = out_channels"),
         (ConvProblem(4, 4, (8, 8), 3), "groups"),
     ],

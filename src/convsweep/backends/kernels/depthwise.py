@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import Entry, threads
-from convsweep.backends.kernels.depthwise_blocks import blocks_worker
-from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
-from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
+from convsweep.backends.kernels.compiling import threads
+from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, kernel_rows_inside
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
+from convsweep.backends.kernels.depthwise_works import (
+    L1_BYTES,
+    L2_BYTES,
+    KernelWork,
+    blocks_work,
+    pixels_work,
+    planes_work,
+    rows_work,
+    sequences_work,
+    tile_length,
+)
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
-from convsweep.backends.kernels.pointwise import packed_panels, packed_start
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.pointwise import packed_start
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
-PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
-BLOCKS_BYTES = 2**17  # per padded band of a block of channels: a quarter of a typical second cache
-ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
-
-
-@dataclass(frozen=True)
-class KernelWork:
-    """One way to compute a problem: a worker, and the parameters of its plan."""
-
-    name: str
-    worker: Entry
-    weights: Tensor  # one row per channel, or per vector of channels
-    offsets: list[int]  # of the kernel's lines, in bytes
-    bands: int  # of each plane or block
-    units: int  # of work, bands of all of them
-    needed: int  # columns of the padded input that are read
-    pitch: int  # columns per padded row
-    band_floats: int
-    scratch_floats: int
+SET_BYTES = 4096  # distance of addresses that compete for the same lines of the first cache
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,10 @@ class Job:
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
     """Prepare the depthwise convolution for both layouts, with torch's threads."""
-    works = planes_work if lanes_are_pixels(problem) else blocks_work
-    jobs = {
-        True: _job(problem, weights.bias, works(problem, weights.dense)),
-        False: _job(problem, weights.bias, rows_work(problem, weights.dense)),
-    }
+    image = as_image(problem)
+    dense = weights.dense.reshape(image.weight_shape)
+    works = {True: work_of_planes(image), False: work_of_rows(image)}
+    jobs = {key: _job(image, weights.bias, work(image, dense)) for key, work in works.items()}
 
     planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
     convolve = step("kernel")(start)
@@ -72,128 +63,70 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
         return y
 
     planes, rows = jobs[True].work.name, jobs[False].work.name
-    conversions = 0 if lanes_are_pixels(problem) else 2
+    conversions = 2 if works[True] is blocks_work else 0
     return tells_layout(conv, problem.input_shape, (planes, conversions), (rows, 0))
+
+
+def as_image(problem: ConvProblem) -> ConvProblem:
+    """Return a 1-D problem as an image of one row, which lies in memory in the same way."""
+    if problem.rank == 2:
+        return problem
+    return replace(
+        problem,
+        input_size=(1, *problem.input_size),
+        kernel_size=(1, *problem.kernel_size),
+        stride=(1, *problem.stride),
+        padding=(0, *problem.padding),
+        padding_end=(0, *problem.padding_end),
+        dilation=(1, *problem.dilation),
+        output_padding=(0, *problem.output_padding),
+    )
+
+
+def work_of_planes(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], KernelWork]:
+    """Return the kind of work for contiguous tensors."""
+    plain = problem.kernel_size[0] == 1 and problem.stride == (1, 1) and not any(problem.margins[0])
+    if plain and problem.output_size[1] >= LANES:
+        return sequences_work
+    return planes_work if lanes_are_pixels(problem) else blocks_work
+
+
+def work_of_rows(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], KernelWork]:
+    """Return the kind of work for channels_last tensors.
+
+    Inputs are read in place if few outputs are at the edges, and caches keep the window of a tile
+    until its last channel and the rows of a window until the next row.
+    """
+    (kernel_h, _), (stride_h, stride_w) = problem.kernel_size, problem.stride
+    pixel_bytes = problem.in_channels * FLOAT_BYTES
+    if problem.in_channels < LANES:
+        return rows_work
+    columns = (tile_length(problem.output_size[1]) - 1) * stride_w + problem.span[1]
+    window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(pixel_bytes, SET_BYTES))
+    rows = (kernel_h + stride_h) * problem.input_size[1] * pixel_bytes
+    fits = problem.taps <= 9 and window <= L1_BYTES and rows <= L2_BYTES
+    return pixels_work if fits or kernel_h == 1 else rows_work
 
 
 def lanes_are_pixels(problem: ConvProblem) -> bool:
     """Return whether planes are faster for a contiguous tensor than blocks, which are transposes.
 
-    Planes waste lanes if rows are shorter than a vector. For large kernels the transposes matter
-    less, and blocks skip kernel rows in the padding. Strides need a rearrangement of planes.
+    Planes waste lanes at the end of rows, and strides need a rearrangement. Blocks skip kernel rows
+    in the padding, but two transposes take more instructions per output than copies.
     """
-    out_width = problem.output_size[1]
+    (height, _), (kernel_h, kernel_w) = problem.input_size, problem.kernel_size
+    out_height, out_width = problem.output_size
     if problem.in_channels < LANES:
         return True
-    if problem.taps <= 9:
-        return out_width >= LANES
-    return out_width >= 3 * LANES and problem.stride[1] == 1
-
-
-def shared_taps(kernel: int, stride: int, dilation: int) -> int:
-    """Return the taps per line that share inputs: all of the kernel's side, or one."""
-    return kernel if kernel in (3, 5, 7) and stride <= 2 and dilation == 1 else 1
-
-
-def tile_length(size: int) -> int:
-    """Return the outputs per tile: sizes in networks are multiples of 7 or of 8, or small."""
-    if size < 4:
-        return 1
-    if size < 7:
-        return 4
-    return 8 if size % 8 == 0 and size % 7 else 7
-
-
-def _bands(problem: ConvProblem, row_bytes: int, limit: int, least: int) -> tuple[int, int]:
-    """Return the number of bands of at most `limit` padded bytes, and the padded rows per band."""
-    out_height, stride = problem.output_size[0], problem.stride[0]
-    span = (problem.kernel_size[0] - 1) * problem.dilation[0] + 1
-    rows = (limit // row_bytes - span) // stride + 1
-    bands = max(1, out_height // min(max(least, rows), out_height))
-    most = -(-out_height // bands)
-    return bands, (most - 1) * stride + span
-
-
-def _aligned(floats: int) -> int:
-    return -(-floats // ALIGNMENT) * ALIGNMENT
-
-
-def _line_offsets(problem: ConvProblem, row_bytes: int, across: list[int]) -> list[int]:
-    """Return the offsets of all taps, row by row, from those of one row."""
-    down = (i * problem.dilation[0] * row_bytes for i in range(problem.kernel_size[0]))
-    return [row + column for row in down for column in across]
-
-
-def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
-    """Return the work whose lanes are pixels of a row and whose taps are a kernel column."""
-    (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
-    out_height, out_width = problem.output_size
-    taps = shared_taps(kernel_h, stride_h, problem.dilation[0])
-    count = tile_length(out_height)
-    columns = [t * problem.dilation[1] for t in range(kernel_w)]
-    needed = (max(out_width, LANES) - 1) * stride_w + columns[-1] + 1
-    reach = max(needed, problem.padding[1] + problem.input_size[1])
-    pitch = -(-reach // stride_w) // LANES * LANES + 3 * LANES
-    row_bytes = pitch * stride_w * FLOAT_BYTES
-    across = [(c % stride_w * pitch + c // stride_w) * FLOAT_BYTES for c in columns]
-    kernels = dense.flatten(0, 1)  # (C, K_h, K_w)
-    bands, rows = _bands(problem, row_bytes, PLANES_BYTES, count)
-    band_floats = rows * row_bytes // FLOAT_BYTES
-    tile_floats = (out_height // bands + 1) * LANES
-    return KernelWork(
-        name=f"planes taps={taps} tile={count}",
-        worker=planes_worker(taps, stride_h if taps > 1 else 1, count),
-        weights=(kernels.mT if taps > 1 else kernels).flatten(1),
-        offsets=across if taps > 1 else _line_offsets(problem, row_bytes, across),
-        bands=bands,
-        units=problem.batch_size * problem.in_channels * bands,
-        needed=needed,
-        pitch=pitch,
-        band_floats=band_floats,
-        scratch_floats=_aligned(BUFFERS * band_floats + tile_floats),
-    )
-
-
-def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
-    """Return the work whose lanes are channels of channels_last pixels."""
-    out_width = problem.output_size[1]
-    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
-
-
-def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
-    """Return the work whose lanes are channels, transposed from planes and back."""
-    pixels = problem.output_size[0] * problem.output_size[1]
-    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
-
-
-def _channels_work(
-    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
-) -> KernelWork:
-    """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
-    (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
-    (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
-    taps = shared_taps(kernel_w, stride_w, dilation_w)
-    needed = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-    pitch = max(needed, problem.padding[1] + problem.input_size[1]) + LANES
-    row_bytes = pitch * pixel_bytes
-    across = [t * dilation_w * pixel_bytes for t in range(kernel_w)]
-    weights = packed_panels(dense.flatten(1), LANES).flatten(1)
-    bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
-    band_floats = rows * row_bytes // FLOAT_BYTES
-    shape = (taps, stride_w, 1) if taps > 1 else (1, 1, stride_w)
-    count = tile_length(out_width)
-    return KernelWork(
-        name=f"{worker.__name__.removesuffix('_worker')} taps={taps} tile={count}",
-        worker=worker(shape[0], shape[1], count, shape[2]),
-        weights=weights,
-        offsets=_line_offsets(problem, row_bytes, across[:1] if taps > 1 else across),
-        bands=bands,
-        units=problem.batch_size * -(-len(weights) // vectors) * bands,
-        needed=needed,
-        pitch=pitch,
-        band_floats=band_floats,
-        scratch_floats=_aligned(band_floats + tile * LANES),
-    )
+    if problem.taps <= 9 or problem.stride[1] > 1 or out_width < LANES:
+        return problem.taps <= 9 and out_width >= LANES
+    dilation, (top, _), stride = problem.dilation[0], problem.padding, problem.stride[0]
+    firsts = range(-top, out_height * stride - top, stride)
+    ranges = [kernel_rows_inside.py_func(i, height, kernel_h, dilation) for i in firsts]
+    inside = sum(below - above for above, below in ranges) / out_height
+    filled = -(-out_width // LANES) * LANES / out_width
+    planes = kernel_h * kernel_w * filled
+    return bool(planes <= inside * kernel_w + math.log2(LANES))
 
 
 def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
@@ -201,7 +134,8 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)
     sums = packed_start(bias, problem.in_channels)
-    offsets = torch.tensor(work.offsets, dtype=torch.int64)
+    offsets = torch.tensor([*work.offsets, *work.across], dtype=torch.int64)
+    left, stride_w = problem.padding[1], problem.stride[1]
     plan = DepthwisePlan(
         images=problem.batch_size,
         channels=problem.in_channels,
@@ -210,11 +144,15 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
         out_height=problem.output_size[0],
         out_width=problem.output_size[1],
         top=problem.padding[0],
-        left=problem.padding[1],
+        left=left,
         stride_h=problem.stride[0],
-        stride_w=problem.stride[1],
+        stride_w=stride_w,
         dilation_h=problem.dilation[0],
+        dilation_w=problem.dilation[1],
         kernel_h=problem.kernel_size[0],
+        kernel_w=problem.kernel_size[1],
+        inside_first=-(-left // stride_w),
+        inside_last=(problem.input_size[1] + left - problem.span[1]) // stride_w + 1,
         bands=work.bands,
         needed=work.needed,
         pitch=work.pitch,
@@ -225,6 +163,7 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
         weights=weights.data_ptr(),
         weights_step=work.weights.shape[1] * FLOAT_BYTES,
         start=sums.data_ptr(),
+        streamed=work.streamed,
     )
     parts = min(threads(), work.units)
     return Job(work, parts, torch.tensor(plan, dtype=torch.int64), (offsets, weights, sums))

@@ -13,7 +13,7 @@ import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
-from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import block_from_planes, clear_vectors, planes_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, transpose
@@ -35,6 +35,7 @@ def _block_row(source: int, plane_step: int, width: int, end: int, target: int) 
 def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
     """Return the worker for contiguous tensors of at least `LANES` channels; see `rows_worker`."""
     x_step = step * VECTOR_BYTES
+    gap = step if taps > 1 else 1  # between the outputs of a tile
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
         p = numba.carray(plan, 1)[0]
@@ -65,8 +66,8 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             for row in range(first, last):
                 i = row * p.stride_h - p.top
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
-                run(
-                    padded + (i - top) * row_step, x_step,
+                run_apart(
+                    gap, VECTOR_BYTES, padded + (i - top) * row_step, x_step,
                     p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
                     p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
                     p.start + channel * FLOAT_BYTES,

@@ -15,14 +15,16 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import run
+from convsweep.backends.kernels.depthwise_tile import run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import rows_from_rows
+from convsweep.backends.kernels.streaming import copy_past_caches
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
     VECTOR_BYTES,
     deinterleave,
+    fence,
     load,
     load_float,
     store,
@@ -167,6 +169,15 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
             rows_from_rows(source, 0, width, 1, target, 0)
 
 
+@inlined
+def _finish(p: Any, tile: int, rows: int, y: int) -> None:
+    """Copy output rows that were not written to `y` directly."""
+    if p.out_width < LANES:
+        _narrow_rows(tile, rows, p.out_width, y)
+    elif p.streamed:
+        copy_past_caches(tile, y, rows * p.out_width * FLOAT_BYTES)
+
+
 @cache
 def planes_worker(taps: int, stride: int, count: int) -> Entry:
     """Return the worker for contiguous tensors: `taps` per kernel column, `count` output rows.
@@ -177,11 +188,13 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
         p = numba.carray(plan, 1)[0]
         out_width, out_height, bands = p.out_width, p.out_height, p.bands
-        x_step = p.pitch * p.stride_w * FLOAT_BYTES
-        x_step *= p.stride_h if taps == 1 else 1
+        row_step = p.pitch * p.stride_w * FLOAT_BYTES
+        gap = p.dilation_h if taps > 1 else 1  # between the rows of a tile
+        x_step = row_step * (gap if taps > 1 else p.stride_h)
         narrow = out_width < LANES
+        y_step = VECTOR_BYTES if narrow else out_width * FLOAT_BYTES
         tile = scratch + part * p.scratch_bytes
-        padded = tile + (out_height // bands + 1) * VECTOR_BYTES
+        padded = tile + (p.scratch_bytes - BUFFERS * p.band_bytes) // VECTOR_BYTES * VECTOR_BYTES
         units = p.images * p.channels * bands
         begin, stop = part * units // parts, (part + 1) * units // parts
         if begin < stop:
@@ -193,16 +206,17 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
             plane, first, last = _place(p, unit)
             channel, rows = plane % p.channels, last - first
             target = y + (plane * out_height + first) * out_width * FLOAT_BYTES
+            written = tile if narrow or p.streamed else target
             for column in range(0, out_width, LANES):
                 at = max(0, min(column, out_width - LANES)) * FLOAT_BYTES
-                run(
-                    padded + unit % BUFFERS * p.band_bytes + at, x_step, p.offsets, p.lines,
+                run_apart(
+                    gap, row_step, padded + unit % BUFFERS * p.band_bytes + at, x_step,
+                    p.offsets, p.lines,
                     p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
-                    tile if narrow else target + at,
-                    VECTOR_BYTES if narrow else out_width * FLOAT_BYTES,
-                    rows, taps, stride, count, True,
+                    written + at, y_step, rows, taps, stride, count, True,
                 )  # fmt: skip
-                if narrow:
-                    _narrow_rows(tile, rows, out_width, target)
+            _finish(p, tile, rows, target)
+        if p.streamed:
+            fence()
 
     return Entry(WORKER, work)

@@ -12,14 +12,14 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
 
-HALVES = 2
-PIXEL_BYTES = HALVES * VECTOR_BYTES
-"""Bytes per pixel of a block."""
+PIXEL_BYTES = 64
+"""Bytes per pixel of a block: a line of memory."""
+HALVES = PIXEL_BYTES // VECTOR_BYTES
 
 
 @inlined
@@ -52,6 +52,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
     are `step` apart.
     """
     x_step = step * PIXEL_BYTES
+    gap = step if taps > 1 else 1  # between the outputs of a tile
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
         p = numba.carray(plan, 1)[0]
@@ -91,7 +92,8 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                     target = y + (image * p.out_height + row) * out_width * pixel_step
                     target += channel * FLOAT_BYTES
                     partial = channels < LANES
-                    run(
+                    run_apart(
+                        gap, PIXEL_BYTES,
                         padded + (i - top) * row_step + half * VECTOR_BYTES, x_step,
                         p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
                         p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,

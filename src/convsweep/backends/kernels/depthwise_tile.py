@@ -3,8 +3,8 @@
 Neighbouring outputs share inputs. Along one axis of the kernel (its taps) an input vector is loaded
 once and multiplied with all weights that use it. Along the other axis (its lines) there is a loop.
 Either lanes are channels, and taps are in a row of the kernel. Or lanes are pixels of a row of one
-channel, taps are in a column, and each weight is in all lanes. A kernel with dilation has one tap
-per line.
+channel, taps are in a column, and each weight is in all lanes. With dilation d, outputs d apart
+are neighbours.
 """
 
 from __future__ import annotations
@@ -87,11 +87,13 @@ def _generate(
         offset = pointer(builder, moved(builder, offsets, line.index, OFFSET_BYTES), x.type)
         line_x = builder.add(x, builder.load(offset))
         tap = moved(builder, weights, line.index, shape.taps * size)
-        factors = [read(builder, moved(builder, tap, t, size)) for t in range(shape.taps)]
+        factors: dict[int, Any] = {}  # read at their first use: large kernels exceed the registers
         for place in range((shape.outputs - 1) * shape.stride + shape.taps):
             uses = _uses(place, shape)
             value = read_vector(builder, moved(builder, line_x, x_step, place)) if uses else None
             for i, t in uses:
+                if t not in factors:
+                    factors[t] = read(builder, moved(builder, tap, t, size))
                 total = builder.load(sums[i])
                 builder.store(multiply_add(builder, value, factors[t], total), sums[i])
     for i, total in enumerate(sums):
@@ -124,4 +126,21 @@ def run(
             x + i * stride * x_step, x_step, offsets, lines, weights, start, y + i * y_step, y_step,
             numba.literally(taps), numba.literally(stride), numba.literally(count),
             numba.literally(pixels),
+        )  # fmt: skip
+
+
+@inlined
+def run_apart(
+    gap: int, x_next: int, x: int, x_step: int, offsets: int, lines: int, weights: int, start: int,
+    y: int, y_step: int, length: int, taps: int, stride: int, count: int, pixels: bool,
+) -> None:  # fmt: skip
+    """Compute outputs 0 to `length` as `run`, those of a tile `gap` apart.
+
+    Inputs of neighbouring outputs are `x_next` apart, those of a tile's taps `x_step`. Every
+    `gap`-th output, from any of the first ones on, gives at least `count` outputs, or none.
+    """
+    for i in range(gap):
+        run(
+            x + i * x_next, x_step, offsets, lines, weights, start, y + i * y_step, gap * y_step,
+            (length - i + gap - 1) // gap, taps, stride, count, pixels,
         )  # fmt: skip

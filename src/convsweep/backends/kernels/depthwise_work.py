@@ -30,7 +30,11 @@ class DepthwisePlan(NamedTuple):
     stride_h: int
     stride_w: int
     dilation_h: int
+    dilation_w: int
     kernel_h: int
+    kernel_w: int
+    inside_first: int  # the first output column whose window is inside the image
+    inside_last: int  # the one after the last
     bands: int  # of output rows, per plane or block of channels
     needed: int  # columns of the padded input that are read
     pitch: int  # columns per row of scratch
@@ -41,6 +45,7 @@ class DepthwisePlan(NamedTuple):
     weights: int  # address
     weights_step: int  # bytes per channel, or per vector of channels
     start: int  # address of the bias, or of zeros
+    streamed: int  # 1: outputs leave the caches to inputs
 
 
 RECORD = np.dtype([(name, np.int64) for name in DepthwisePlan._fields])

@@ -10,9 +10,9 @@ from convsweep.problems.separable import not_separable_reason, separable_macs, s
 
 
 def depthwise_unsupported(problem: ConvProblem) -> str | None:
-    """Return why a problem is not a 2-D depthwise convolution with one kernel per channel."""
-    if problem.rank != 2:
-        return f"needs 2 spatial dimensions, not {problem.rank}"
+    """Return why a problem is not a 1-D or 2-D depthwise layer with one kernel per channel."""
+    if problem.rank > 2:
+        return f"needs 1 or 2 spatial dimensions, not {problem.rank}"
     if not problem.is_depthwise or problem.out_channels != problem.in_channels:
         return "needs groups = in_channels = out_channels, more than 1"
     return None
@@ -65,6 +65,7 @@ BACKENDS = (
         name="depthwise_numba",
         prepare=imported_late("kernels.depthwise", "prepare"),
         unsupported=depthwise_unsupported,
+        own_padding_end=True,
         source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
         "Convolutions on Mobile Devices",
     ),

@@ -1,0 +1,119 @@
+"""Depthwise convolution of channels_last tensors in place: lanes are channels of a pixel.
+
+All channels of a tile of outputs are computed before the next tile, so that memory is read and
+written in its order. Nothing is copied or padded: windows that reach outside have fewer taps.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+
+from convsweep.backends.kernels.compiling import Entry, inlined
+from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, tile
+from convsweep.backends.kernels.depthwise_work import WORKER
+from convsweep.backends.kernels.streaming import LINE_BYTES, copy_past_caches
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, fence, prefetch
+
+
+@inlined
+def _edge(p: Any, x: int, column: int, above: int, below: int, y: int) -> None:
+    """Compute the output of one column, whose window may reach outside the image.
+
+    `x` is the address of column 0 in the first row of the window, `y` that of output column 0.
+    """
+    y += column * p.channels * FLOAT_BYTES
+    pixel_step, row_step = p.channels * FLOAT_BYTES, p.width * p.channels * FLOAT_BYTES
+    begin = column * p.stride_w - p.left
+    first, last = kernel_rows_inside(begin, p.width, p.kernel_w, p.dilation_w)
+    offsets = p.offsets + (p.lines + first) * OFFSET_BYTES  # of the columns of a kernel row
+    for vector in range((p.channels + LANES - 1) // LANES):
+        channel = min(vector * LANES, p.channels - LANES) * FLOAT_BYTES
+        weights = p.weights + vector * p.weights_step + first * VECTOR_BYTES
+        start = p.start + channel
+        for row in range(above, max(below, above + 1)):
+            tile(
+                x + row * p.dilation_h * row_step + begin * pixel_step + channel, 0,
+                offsets, last - first if row < below else 0,
+                weights + row * p.kernel_w * VECTOR_BYTES, start, y + channel, 0,
+                numba.literally(1), numba.literally(1), numba.literally(1), numba.literally(False),
+            )  # fmt: skip
+            start = y + channel
+
+
+@inlined
+def _prefetch_below(p: Any, x: int, size: int) -> None:
+    """Prefetch the input rows that the next output row adds to those of a window at `x`."""
+    row_step = p.width * p.channels * FLOAT_BYTES
+    below = x + ((p.kernel_h - 1) * p.dilation_h + 1) * row_step
+    for row in range(p.stride_h):
+        for offset in range(0, size, LINE_BYTES):
+            prefetch(below + row * row_step + offset)
+
+
+@inlined
+def _inside(
+    p: Any, x: int, first: int, last: int, above: int, below: int, y: int, taps: int, stride: int,
+    count: int, step: int, gap: int,
+) -> None:  # fmt: skip
+    """Compute columns `first` to `last`, none or at least `count * gap`, as `_edge`."""
+    pixel_step = p.channels * FLOAT_BYTES
+    lines = p.lines // p.kernel_h  # per kernel row
+    offsets, some = p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines
+    weights = p.weights + above * lines * taps * VECTOR_BYTES
+    for residue in range(gap):
+        length = (last - first - residue + gap - 1) // gap
+        for place in range(0, length, count):
+            column = first + residue + min(place, length - count) * gap
+            tile_x = x + (column * p.stride_w - p.left) * pixel_step
+            tile_y = y + column * pixel_step
+            _prefetch_below(p, tile_x, count * p.stride_w * pixel_step)
+            for vector in range((p.channels + LANES - 1) // LANES):
+                channel = min(vector * LANES, p.channels - LANES) * FLOAT_BYTES
+                tile(
+                    tile_x + channel, step * pixel_step, offsets, some,
+                    weights + vector * p.weights_step, p.start + channel,
+                    tile_y + channel, gap * pixel_step,
+                    numba.literally(taps), numba.literally(stride), numba.literally(count),
+                    numba.literally(False),
+                )  # fmt: skip
+
+
+@cache
+def pixels_worker(taps: int, stride: int, count: int, step: int) -> Entry:
+    """Return the worker for at least `LANES` channels; see `rows_worker`."""
+    gap = step if taps > 1 else 1  # between the outputs of a tile
+
+    def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
+        p = numba.carray(plan, 1)[0]
+        width, out_width, bands = p.width, p.out_width, p.bands
+        pixel_step = p.channels * FLOAT_BYTES
+        piece = scratch + part * p.scratch_bytes
+        units = p.images * p.out_height * bands
+        for unit in range(part * units // parts, (part + 1) * units // parts):
+            line, band = unit // bands, unit % bands
+            image, row = line // p.out_height, line % p.out_height
+            first, last = band * out_width // bands, (band + 1) * out_width // bands
+            i = row * p.stride_h - p.top
+            above, below = kernel_rows_inside(i, p.height, p.kernel_h, p.dilation_h)
+            row_x = x + (image * p.height + i) * width * pixel_step
+            row_y = y + (line * out_width + first) * pixel_step
+            target = (piece if p.streamed else row_y) - first * pixel_step
+            begin = max(first, min(p.inside_first, last))
+            end = max(begin, min(p.inside_last, last))
+            if end - begin < count * gap:
+                end = begin
+            for column in range(first, begin):
+                _edge(p, row_x, column, above, below, target)
+            _inside(p, row_x, begin, end, above, below, target, taps, stride, count, step, gap)
+            for column in range(end, last):
+                _edge(p, row_x, column, above, below, target)
+            if p.streamed:
+                copy_past_caches(piece, row_y, (last - first) * pixel_step)
+        if p.streamed:
+            fence()
+
+    return Entry(WORKER, work)

@@ -1,0 +1,215 @@
+"""Ways to compute a depthwise convolution: worker, tile, bands and layout of the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels.compiling import Entry
+from convsweep.backends.kernels.depthwise_blocks import blocks_worker
+from convsweep.backends.kernels.depthwise_pixels import pixels_worker
+from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
+from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
+from convsweep.backends.kernels.depthwise_sequences import sequences_worker
+from convsweep.backends.kernels.pointwise import packed_panels
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.problems.problem import ConvProblem
+
+PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
+BLOCKS_BYTES = 2**17  # per padded band of a block of channels: a quarter of a typical second cache
+L1_BYTES, L2_BYTES, LAST_CACHE_BYTES = 2**15, 2**19, 2**25
+ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
+MAX_TAPS = 64  # per line, as they are unrolled
+PIECE = 1024  # outputs of a long row per unit of work
+PIXELS_PIECE = 128  # of them, if each has all channels
+
+
+@dataclass(frozen=True)
+class KernelWork:
+    """One way to compute a problem: a worker, and the parameters of its plan."""
+
+    name: str
+    worker: Entry
+    weights: Tensor  # one row per channel, or per vector of channels
+    offsets: list[int]  # of the kernel's lines, in bytes
+    bands: int  # of each plane, block or row
+    units: int  # of work, bands of all of them
+    scratch_floats: int
+    needed: int = 0  # columns of the padded input that are read
+    pitch: int = 0  # columns per padded row
+    band_floats: int = 0
+    across: tuple[int, ...] = ()  # offsets of the columns of a kernel row, in bytes
+    streamed: bool = False
+
+
+def shared_taps(kernel: int, stride: int, dilation: int) -> int:
+    """Return the taps per line that share inputs: all of the kernel's side, or one."""
+    if stride == 1 and kernel <= MAX_TAPS:
+        return kernel
+    return kernel if stride == 2 and dilation == 1 and kernel <= 7 else 1
+
+
+def tile_length(size: int, taps: int = 1) -> int:
+    """Return the outputs per tile: sizes in networks are multiples of 7 or of 8, or small.
+
+    More than 7 outputs and 7 taps would exceed the 16 registers of AVX2.
+    """
+    if size < 4:
+        return 1
+    if size < 7:
+        return 4
+    return 8 if size % 8 == 0 and size % 7 and taps <= 7 else 7
+
+
+def is_streamed(problem: ConvProblem) -> bool:
+    """Return whether the output exceeds the last cache, so that none of it should stay there."""
+    return math.prod(problem.output_shape) * FLOAT_BYTES > LAST_CACHE_BYTES
+
+
+def _bands(problem: ConvProblem, row_bytes: int, limit: int, least: int) -> tuple[int, int]:
+    """Return the number of bands of at most `limit` padded bytes, and the padded rows per band."""
+    out_height, stride = problem.output_size[0], problem.stride[0]
+    span = (problem.kernel_size[0] - 1) * problem.dilation[0] + 1
+    rows = (limit // row_bytes - span) // stride + 1
+    bands = max(1, out_height // min(max(least, rows), out_height))
+    most = -(-out_height // bands)
+    return bands, (most - 1) * stride + span
+
+
+def _aligned(floats: int) -> int:
+    return -(-floats // ALIGNMENT) * ALIGNMENT
+
+
+def _line_offsets(problem: ConvProblem, row_bytes: int, across: list[int]) -> list[int]:
+    """Return the offsets of all taps, row by row, from those of one row."""
+    down = (i * problem.dilation[0] * row_bytes for i in range(problem.kernel_size[0]))
+    return [row + column for row in down for column in across]
+
+
+def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+    """Return the work whose lanes are pixels of a row and whose taps are a kernel column."""
+    (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
+    out_height, out_width = problem.output_size
+    taps = shared_taps(kernel_h, stride_h, problem.dilation[0])
+    gap = problem.dilation[0] if taps > 1 else 1
+    count = tile_length(out_height // gap, taps)
+    columns = [t * problem.dilation[1] for t in range(kernel_w)]
+    needed = (max(out_width, LANES) - 1) * stride_w + columns[-1] + 1
+    reach = max(needed, problem.padding[1] + problem.input_size[1])
+    pitch = -(-reach // stride_w) // LANES * LANES + 3 * LANES
+    row_bytes = pitch * stride_w * FLOAT_BYTES
+    across = [(c % stride_w * pitch + c // stride_w) * FLOAT_BYTES for c in columns]
+    kernels = dense.flatten(0, 1)  # (C, K_h, K_w)
+    bands, rows = _bands(problem, row_bytes, PLANES_BYTES, count * gap)
+    band_floats = rows * row_bytes // FLOAT_BYTES
+    streamed = is_streamed(problem)
+    tile_floats = (out_height // bands + 1) * max(LANES, out_width if streamed else 0)
+    return KernelWork(
+        name=f"planes taps={taps} tile={count}",
+        worker=planes_worker(taps, stride_h if taps > 1 else 1, count),
+        weights=(kernels.mT if taps > 1 else kernels).flatten(1),
+        offsets=across if taps > 1 else _line_offsets(problem, row_bytes, across),
+        bands=bands,
+        units=problem.batch_size * problem.in_channels * bands,
+        needed=needed,
+        pitch=pitch,
+        band_floats=band_floats,
+        scratch_floats=_aligned(BUFFERS * band_floats + tile_floats),
+        streamed=streamed,
+    )
+
+
+def sequences_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+    """Return the work on contiguous rows that are read in place."""
+    (height, _), (_, out_width) = problem.input_size, problem.output_size
+    count = min(8, out_width // LANES)
+    bands = max(1, out_width // PIECE)
+    reach = problem.span[1] - 1
+    band_floats = _aligned(count * LANES + reach + LANES)
+    return KernelWork(
+        name=f"sequences tile={count}",
+        worker=sequences_worker(count),
+        weights=dense.flatten(1),
+        offsets=[t * problem.dilation[1] * FLOAT_BYTES for t in range(problem.kernel_size[1])],
+        bands=bands,
+        units=problem.batch_size * problem.in_channels * height * bands,
+        needed=out_width + reach,
+        band_floats=band_floats,
+        scratch_floats=band_floats + _aligned(out_width // bands + 1),
+        streamed=is_streamed(problem),
+    )
+
+
+def pixels_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+    """Return the work on channels_last pixels that are read in place."""
+    taps, stride, count, step = _channels_tile(problem)
+    out_height, out_width = problem.output_size
+    pixel_bytes = problem.in_channels * FLOAT_BYTES
+    across = [t * problem.dilation[1] * pixel_bytes for t in range(problem.kernel_size[1])]
+    lines = across[:1] if taps > 1 else across
+    streamed = is_streamed(problem)
+    bands = max(1, out_width // PIXELS_PIECE)
+    return KernelWork(
+        name=f"pixels taps={taps} tile={count}",
+        worker=pixels_worker(taps, stride, count, step),
+        weights=packed_panels(dense.flatten(1), LANES).flatten(1),
+        offsets=_line_offsets(problem, problem.input_size[1] * pixel_bytes, lines),
+        across=tuple(across),
+        bands=bands,
+        units=problem.batch_size * out_height * bands,
+        scratch_floats=_aligned((out_width // bands + 1) * problem.in_channels) if streamed else 0,
+        streamed=streamed,
+    )
+
+
+def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+    """Return the work whose lanes are channels of channels_last pixels."""
+    out_width = problem.output_size[1]
+    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
+
+
+def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+    """Return the work whose lanes are channels, transposed from planes and back."""
+    pixels = problem.output_size[0] * problem.output_size[1]
+    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
+
+
+def _channels_tile(problem: ConvProblem) -> tuple[int, int, int, int]:
+    """Return taps per line, stride, outputs, and the distance of the pixels that a tile reads."""
+    stride, dilation, out_width = problem.stride[1], problem.dilation[1], problem.output_size[1]
+    taps = shared_taps(problem.kernel_size[1], stride, dilation)
+    if taps == 1:
+        return 1, 1, tile_length(out_width), stride
+    return taps, stride, tile_length(out_width // dilation, taps), dilation
+
+
+def _channels_work(
+    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
+) -> KernelWork:
+    """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
+    (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
+    (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
+    taps, stride, count, step = _channels_tile(problem)
+    needed = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
+    pitch = max(needed, problem.padding[1] + problem.input_size[1]) + LANES
+    row_bytes = pitch * pixel_bytes
+    across = [t * dilation_w * pixel_bytes for t in range(kernel_w)]
+    weights = packed_panels(dense.flatten(1), LANES).flatten(1)
+    bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
+    band_floats = rows * row_bytes // FLOAT_BYTES
+    return KernelWork(
+        name=f"{worker.__name__.removesuffix('_worker')} taps={taps} tile={count}",
+        worker=worker(taps, stride, count, step),
+        weights=weights,
+        offsets=_line_offsets(problem, row_bytes, across[:1] if taps > 1 else across),
+        bands=bands,
+        units=problem.batch_size * -(-len(weights) // vectors) * bands,
+        needed=needed,
+        pitch=pitch,
+        band_floats=band_floats,
+        scratch_floats=_aligned(band_floats + tile * LANES),
+    )
