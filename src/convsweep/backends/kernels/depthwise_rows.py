@@ -12,7 +12,7 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_channels
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
@@ -60,6 +60,7 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
         bands, left = p.bands, p.left
         row_step, pixel_step = p.pitch * PIXEL_BYTES, channels * FLOAT_BYTES
         vectors = (channels + LANES - 1) // LANES
+        partial = channels < LANES
         blocks = (vectors + HALVES - 1) // HALVES
         lines = p.lines // p.kernel_h  # per kernel row
         tile = scratch + part * p.scratch_bytes
@@ -69,6 +70,9 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             image, block, band = unit // bands // blocks, unit // bands % blocks, unit % bands
             some = min(HALVES, vectors - block * HALVES)
             first, last = band * p.out_height // bands, (band + 1) * p.out_height // bands
+            channel = max(0, min(block * HALVES * LANES, channels - LANES))
+            last_bytes = max(0, channels - LANES - channel) * FLOAT_BYTES
+            weights = p.weights + block * HALVES * p.weights_step
             top = first * p.stride_h - p.top
             reach = (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
             for row in range(max(0, top), min(height, top + reach)):
@@ -76,9 +80,9 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                 clear_vectors(target, left * HALVES)
                 source = x + (image * height + row) * width * pixel_step
                 for half in range(some):
-                    channel = max(0, min((block * HALVES + half) * LANES, channels - LANES))
+                    at = channel * FLOAT_BYTES + min(half * VECTOR_BYTES, last_bytes)
                     _copy(
-                        source + channel * FLOAT_BYTES, pixel_step, channels, width,
+                        source + at, pixel_step, channels, width,
                         target + left * PIXEL_BYTES + half * VECTOR_BYTES, PIXEL_BYTES,
                     )  # fmt: skip
                 right = left + width
@@ -86,22 +90,17 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             for row in range(first, last):
                 i = row * p.stride_h - p.top
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
-                for half in range(some):
-                    vector = block * HALVES + half
-                    channel = max(0, min(vector * LANES, channels - LANES))
-                    target = y + (image * p.out_height + row) * out_width * pixel_step
-                    target += channel * FLOAT_BYTES
-                    partial = channels < LANES
-                    run_apart(
-                        gap, PIXEL_BYTES,
-                        padded + (i - top) * row_step + half * VECTOR_BYTES, x_step,
-                        p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
-                        p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
-                        p.start + channel * FLOAT_BYTES,
-                        tile if partial else target, VECTOR_BYTES if partial else pixel_step,
-                        out_width, taps, stride, count, False,
-                    )  # fmt: skip
-                    if partial:
-                        _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)
+                target = y + (image * p.out_height + row) * out_width * pixel_step
+                target += channel * FLOAT_BYTES
+                run_channels(
+                    gap, PIXEL_BYTES, padded + (i - top) * row_step, x_step,
+                    p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
+                    weights + above * lines * taps * VECTOR_BYTES, p.weights_step,
+                    p.start + channel * FLOAT_BYTES,
+                    tile if partial else target, VECTOR_BYTES if partial else pixel_step,
+                    out_width, some, last_bytes, taps, stride, count,
+                )  # fmt: skip
+                if partial:
+                    _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)
 
     return Entry(WORKER, work)

@@ -144,3 +144,28 @@ def run_apart(
             x + i * x_next, x_step, offsets, lines, weights, start, y + i * y_step, gap * y_step,
             (length - i + gap - 1) // gap, taps, stride, count, pixels,
         )  # fmt: skip
+
+
+@inlined
+def run_channels(
+    gap: int, x_next: int, x: int, x_step: int, offsets: int, lines: int, weights: int,
+    weights_step: int, start: int, y: int, y_step: int, length: int, vectors: int, last: int,
+    taps: int, stride: int, count: int,
+) -> None:  # fmt: skip
+    """Compute several vectors of channels as `run_apart`, all of a tile before the next tile.
+
+    The last vector of outputs is at most `last` bytes from the first one.
+    """
+    for i in range(gap):
+        some = (length - i + gap - 1) // gap
+        for first in range(0, some, count):
+            place = min(first, some - count)
+            for vector in range(vectors):
+                channel = min(vector * VECTOR_BYTES, last)
+                tile(
+                    x + i * x_next + place * stride * x_step + vector * VECTOR_BYTES, x_step,
+                    offsets, lines, weights + vector * weights_step, start + channel,
+                    y + (i + place * gap) * y_step + channel, gap * y_step,
+                    numba.literally(taps), numba.literally(stride), numba.literally(count),
+                    numba.literally(False),
+                )  # fmt: skip
