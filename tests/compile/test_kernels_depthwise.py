@@ -14,6 +14,7 @@ from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.calibration import Machine
 from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
 from tests.support.red_zones import guarded, red_zones
 
@@ -21,6 +22,7 @@ BACKEND = list_backends()["depthwise_numba"]
 
 FORMATS = ("contiguous", "channels_last")
 WAYS = ("planes", "blocks", "pixels", "rows")
+MACHINES = (Machine(), Machine(l1_bytes=2**10, l2_bytes=2**10, last_cache_bytes=0))
 
 SIDES = ((3, 3), (5, 5), (7, 7), (1, 5), (5, 1), (2, 4), (3, 7), (1, 1))
 LARGE_SIDES = ((9, 9), (11, 11), (13, 31))
@@ -96,7 +98,7 @@ def test_equals_the_reference_and_writes_nowhere_else(
     assert finding.reason is None
 
 
-def result(way: str, problem: ConvProblem, inputs: Inputs, *, streamed: bool) -> torch.Tensor:
+def result(way: str, problem: ConvProblem, inputs: Inputs, machine: Machine) -> torch.Tensor:
     """The output of one way to compute a problem, in the checked mode."""
     layout = "planes" if way in ("planes", "blocks") else "rows"
     x = inputs.x.contiguous()
@@ -104,23 +106,21 @@ def result(way: str, problem: ConvProblem, inputs: Inputs, *, streamed: bool) ->
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
     with pytest.MonkeyPatch.context() as patch:
         work = getattr(depthwise_works, f"{way}_work")
-        patch.setattr(depthwise, f"work_of_{layout}", lambda problem: work)
-        if streamed:
-            patch.setattr(depthwise_works, "is_streamed", lambda problem: True)
+        patch.setattr(depthwise, f"work_of_{layout}", lambda *_: work)
         with red_zones():
-            conv = BACKEND.prepare(problem, guarded_weights(inputs.weights))
+            conv = depthwise.prepare(problem, guarded_weights(inputs.weights), machine)
             return conv(guarded(x))
 
 
-@given(problem=depthwise_problems(), way=st.sampled_from(WAYS), streamed=st.booleans())
+@given(problem=depthwise_problems(), way=st.sampled_from(WAYS), machine=st.sampled_from(MACHINES))
 @DRAWN
 def test_every_way_is_exact_on_whole_numbers(
-    problem: ConvProblem, way: str, streamed: bool
+    problem: ConvProblem, way: str, machine: Machine
 ) -> None:
     if problem.in_channels < LANES:
         way = {"blocks": "planes", "pixels": "rows"}.get(way, way)
     inputs = make_inputs(problem, weight_kind="dense", integers=True)
-    y = result(way, problem, inputs, streamed=streamed)
+    y = result(way, problem, inputs, machine)
     assert torch.equal(y.double(), compute_reference(problem, inputs).y)
 
 
@@ -129,7 +129,7 @@ def test_infinity_reaches_only_the_outputs_that_read_it(way: str) -> None:
     problem = ConvProblem(17, 17, (23, 22), 9, padding=4, groups=17)
     inputs = make_inputs(problem)
     inputs.x[:, :, 11, 12] = torch.inf
-    y = result(way, problem, inputs, streamed=False)
+    y = result(way, problem, inputs, MACHINES[0])
     assert torch.equal(y.isfinite(), compute_reference(problem, inputs).y.isfinite())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,8 +16,6 @@ from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, kernel_rows_inside
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
 from convsweep.backends.kernels.depthwise_works import (
-    L1_BYTES,
-    L2_BYTES,
     KernelWork,
     blocks_work,
     pixels_work,
@@ -30,7 +29,10 @@ from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
+from convsweep.system import calibration
+from convsweep.system.calibration import Machine
 
+Work: TypeAlias = Callable[[ConvProblem, Tensor, Machine], KernelWork]
 SET_BYTES = 4096  # distance of addresses that compete for the same lines of the first cache
 
 
@@ -44,12 +46,15 @@ class Job:
     kept: tuple[Tensor, ...]  # tensors whose addresses are in the plan
 
 
-def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
     """Prepare the depthwise convolution for both layouts, with torch's threads."""
     image = as_image(problem)
     dense = weights.dense.reshape(image.weight_shape)
-    works = {True: work_of_planes(image), False: work_of_rows(image)}
-    jobs = {key: _job(image, weights.bias, work(image, dense)) for key, work in works.items()}
+    machine = machine or calibration.machine()
+    works = {True: work_of_planes(image), False: work_of_rows(image, machine)}
+    jobs = {
+        key: _job(image, weights.bias, work(image, dense, machine)) for key, work in works.items()
+    }
 
     planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
     convolve = step("kernel")(start)
@@ -83,7 +88,7 @@ def as_image(problem: ConvProblem) -> ConvProblem:
     )
 
 
-def work_of_planes(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], KernelWork]:
+def work_of_planes(problem: ConvProblem) -> Work:
     """Return the kind of work for contiguous tensors."""
     plain = problem.kernel_size[0] == 1 and problem.stride == (1, 1) and not any(problem.margins[0])
     if plain and problem.output_size[1] >= LANES:
@@ -91,7 +96,7 @@ def work_of_planes(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], Kern
     return planes_work if lanes_are_pixels(problem) else blocks_work
 
 
-def work_of_rows(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], KernelWork]:
+def work_of_rows(problem: ConvProblem, machine: Machine) -> Work:
     """Return the kind of work for channels_last tensors.
 
     Inputs are read in place if few outputs are at the edges, and caches keep the window of a tile
@@ -104,7 +109,7 @@ def work_of_rows(problem: ConvProblem) -> Callable[[ConvProblem, Tensor], Kernel
     columns = (tile_length(problem.output_size[1]) - 1) * stride_w + problem.span[1]
     window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(pixel_bytes, SET_BYTES))
     rows = (kernel_h + stride_h) * problem.input_size[1] * pixel_bytes
-    fits = problem.taps <= 9 and window <= L1_BYTES and rows <= L2_BYTES
+    fits = problem.taps <= 9 and window <= machine.l1_bytes and rows <= machine.l2_bytes
     return pixels_work if fits or kernel_h == 1 else rows_work
 
 

@@ -70,9 +70,9 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                     gap, VECTOR_BYTES, padded + (i - top) * row_step, x_step,
                     p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
                     p.weights + vector * p.weights_step + above * lines * taps * VECTOR_BYTES,
-                    p.start + channel * FLOAT_BYTES,
+                    0, p.start + channel * FLOAT_BYTES,
                     tile + (row - first) * out_width * VECTOR_BYTES, VECTOR_BYTES,
-                    out_width, taps, stride, count, False,
+                    out_width, 1, 0, taps, stride, count, False,
                 )  # fmt: skip
             target = y + plane * out_step + first * out_width * FLOAT_BYTES
             pixels = (last - first) * out_width

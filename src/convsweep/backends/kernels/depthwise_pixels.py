@@ -39,7 +39,7 @@ def _edge(p: Any, x: int, column: int, above: int, below: int, y: int) -> None:
                 x + row * p.dilation_h * row_step + begin * pixel_step + channel, 0,
                 offsets, last - first if row < below else 0,
                 weights + row * p.kernel_w * VECTOR_BYTES, start, y + channel, 0,
-                numba.literally(1), numba.literally(1), numba.literally(1), numba.literally(False),
+                1, 1, 1, False,
             )  # fmt: skip
             start = y + channel
 

@@ -15,7 +15,7 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import run_apart
+from convsweep.backends.kernels.depthwise_tile import run, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import rows_from_rows
 from convsweep.backends.kernels.streaming import copy_past_caches
@@ -209,11 +209,18 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
             written = tile if narrow or p.streamed else target
             for column in range(0, out_width, LANES):
                 at = max(0, min(column, out_width - LANES)) * FLOAT_BYTES
+                if gap == 1:
+                    run(
+                        padded + unit % BUFFERS * p.band_bytes + at, x_step, p.offsets, p.lines,
+                        p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
+                        written + at, y_step, rows, taps, stride, count, True,
+                    )  # fmt: skip
+                    continue
                 run_apart(
                     gap, row_step, padded + unit % BUFFERS * p.band_bytes + at, x_step,
                     p.offsets, p.lines,
-                    p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
-                    written + at, y_step, rows, taps, stride, count, True,
+                    p.weights + channel * p.weights_step, 0, p.start + channel * FLOAT_BYTES,
+                    written + at, y_step, rows, 1, 0, taps, stride, count, True,
                 )  # fmt: skip
             _finish(p, tile, rows, target)
         if p.streamed:

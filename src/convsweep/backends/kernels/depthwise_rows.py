@@ -12,7 +12,7 @@ from typing import Any
 import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_channels
+from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
@@ -92,13 +92,13 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)
                 target = y + (image * p.out_height + row) * out_width * pixel_step
                 target += channel * FLOAT_BYTES
-                run_channels(
+                run_apart(
                     gap, PIXEL_BYTES, padded + (i - top) * row_step, x_step,
                     p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines,
                     weights + above * lines * taps * VECTOR_BYTES, p.weights_step,
                     p.start + channel * FLOAT_BYTES,
                     tile if partial else target, VECTOR_BYTES if partial else pixel_step,
-                    out_width, some, last_bytes, taps, stride, count,
+                    out_width, some, last_bytes, taps, stride, count, False,
                 )  # fmt: skip
                 if partial:
                     _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)

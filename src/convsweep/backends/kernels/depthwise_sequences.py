@@ -55,11 +55,10 @@ def sequences_worker(count: int) -> Entry:
                     _padded(row_x, width, begin, length, padded)
                     source = padded
                 tile(
-                    source, numba.literally(VECTOR_BYTES), p.offsets, p.lines,
+                    source, VECTOR_BYTES, p.offsets, p.lines,
                     p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
                     target + (column - first) * FLOAT_BYTES, VECTOR_BYTES,
-                    numba.literally(1), numba.literally(1), numba.literally(count),
-                    numba.literally(True),
+                    1, 1, count, True,
                 )  # fmt: skip
             if p.streamed:
                 copy_past_caches(piece, row_y + first * FLOAT_BYTES, (last - first) * FLOAT_BYTES)

@@ -131,33 +131,18 @@ def run(
 
 @inlined
 def run_apart(
-    gap: int, x_next: int, x: int, x_step: int, offsets: int, lines: int, weights: int, start: int,
-    y: int, y_step: int, length: int, taps: int, stride: int, count: int, pixels: bool,
-) -> None:  # fmt: skip
-    """Compute outputs 0 to `length` as `run`, those of a tile `gap` apart.
-
-    Inputs of neighbouring outputs are `x_next` apart, those of a tile's taps `x_step`. Every
-    `gap`-th output, from any of the first ones on, gives at least `count` outputs, or none.
-    """
-    for i in range(gap):
-        run(
-            x + i * x_next, x_step, offsets, lines, weights, start, y + i * y_step, gap * y_step,
-            (length - i + gap - 1) // gap, taps, stride, count, pixels,
-        )  # fmt: skip
-
-
-@inlined
-def run_channels(
     gap: int, x_next: int, x: int, x_step: int, offsets: int, lines: int, weights: int,
     weights_step: int, start: int, y: int, y_step: int, length: int, vectors: int, last: int,
-    taps: int, stride: int, count: int,
+    taps: int, stride: int, count: int, pixels: bool,
 ) -> None:  # fmt: skip
-    """Compute several vectors of channels as `run_apart`, all of a tile before the next tile.
+    """Compute outputs 0 to `length` of some vectors, those of a tile `gap` apart, as `run`.
 
-    The last vector of outputs is at most `last` bytes from the first one.
+    Inputs of neighbouring outputs are `x_next` apart, those of a tile's taps `x_step`. The last
+    vector of outputs is at most `last` bytes from the first one. Every `gap`-th output gives at
+    least `count` outputs, or none.
     """
     for i in range(gap):
-        some = (length - i + gap - 1) // gap
+        some = length if gap == 1 else (length - i + gap - 1) // gap  # divisions are slow
         for first in range(0, some, count):
             place = min(first, some - count)
             for vector in range(vectors):
@@ -167,5 +152,5 @@ def run_channels(
                     offsets, lines, weights + vector * weights_step, start + channel,
                     y + (i + place * gap) * y_step + channel, gap * y_step,
                     numba.literally(taps), numba.literally(stride), numba.literally(count),
-                    numba.literally(False),
+                    numba.literally(pixels),
                 )  # fmt: skip

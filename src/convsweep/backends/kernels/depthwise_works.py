@@ -17,11 +17,10 @@ from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_
 from convsweep.backends.kernels.depthwise_sequences import sequences_worker
 from convsweep.backends.kernels.pointwise import packed_panels
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.problems.problem import ConvProblem
+from convsweep.system.calibration import Machine
 
-PLANES_BYTES = 2**14  # per padded band of one plane: half of a typical first cache
-BLOCKS_BYTES = 2**17  # per padded band of a block of channels: a quarter of a typical second cache
-L1_BYTES, L2_BYTES, LAST_CACHE_BYTES = 2**15, 2**19, 2**25
 ALIGNMENT = buffers.ALIGNMENT_BYTES // FLOAT_BYTES
 MAX_TAPS = 64  # per line, as they are unrolled
 PIECE = 1024  # outputs of a long row per unit of work
@@ -65,9 +64,9 @@ def tile_length(size: int, taps: int = 1) -> int:
     return 8 if size % 8 == 0 and size % 7 and taps <= 7 else 7
 
 
-def is_streamed(problem: ConvProblem) -> bool:
+def is_streamed(problem: ConvProblem, machine: Machine) -> bool:
     """Return whether the output exceeds the last cache, so that none of it should stay there."""
-    return math.prod(problem.output_shape) * FLOAT_BYTES > LAST_CACHE_BYTES
+    return math.prod(problem.output_shape) * FLOAT_BYTES > machine.last_cache_bytes
 
 
 def _bands(problem: ConvProblem, row_bytes: int, limit: int, least: int) -> tuple[int, int]:
@@ -90,7 +89,7 @@ def _line_offsets(problem: ConvProblem, row_bytes: int, across: list[int]) -> li
     return [row + column for row in down for column in across]
 
 
-def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+def planes_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work whose lanes are pixels of a row and whose taps are a kernel column."""
     (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
     out_height, out_width = problem.output_size
@@ -104,9 +103,9 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     row_bytes = pitch * stride_w * FLOAT_BYTES
     across = [(c % stride_w * pitch + c // stride_w) * FLOAT_BYTES for c in columns]
     kernels = dense.flatten(0, 1)  # (C, K_h, K_w)
-    bands, rows = _bands(problem, row_bytes, PLANES_BYTES, count * gap)
+    bands, rows = _bands(problem, row_bytes, working_sets(machine).plane, count * gap)
     band_floats = rows * row_bytes // FLOAT_BYTES
-    streamed = is_streamed(problem)
+    streamed = is_streamed(problem, machine)
     tile_floats = (out_height // bands + 1) * max(LANES, out_width if streamed else 0)
     return KernelWork(
         name=f"planes taps={taps} tile={count}",
@@ -123,7 +122,7 @@ def planes_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     )
 
 
-def sequences_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+def sequences_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work on contiguous rows that are read in place."""
     (height, _), (_, out_width) = problem.input_size, problem.output_size
     count = min(8, out_width // LANES)
@@ -140,18 +139,18 @@ def sequences_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
         needed=out_width + reach,
         band_floats=band_floats,
         scratch_floats=band_floats + _aligned(out_width // bands + 1),
-        streamed=is_streamed(problem),
+        streamed=is_streamed(problem, machine),
     )
 
 
-def pixels_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+def pixels_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work on channels_last pixels that are read in place."""
     taps, stride, count, step = _channels_tile(problem)
     out_height, out_width = problem.output_size
     pixel_bytes = problem.in_channels * FLOAT_BYTES
     across = [t * problem.dilation[1] * pixel_bytes for t in range(problem.kernel_size[1])]
     lines = across[:1] if taps > 1 else across
-    streamed = is_streamed(problem)
+    streamed = is_streamed(problem, machine)
     bands = max(1, out_width // PIXELS_PIECE)
     return KernelWork(
         name=f"pixels taps={taps} tile={count}",
@@ -166,16 +165,18 @@ def pixels_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
     )
 
 
-def rows_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+def rows_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
-    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width)
+    limit = working_sets(machine).block
+    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width, limit)
 
 
-def blocks_work(problem: ConvProblem, dense: Tensor) -> KernelWork:
+def blocks_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work whose lanes are channels, transposed from planes and back."""
     pixels = problem.output_size[0] * problem.output_size[1]
-    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels)
+    limit = working_sets(machine).block
+    return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels, limit)
 
 
 def _channels_tile(problem: ConvProblem) -> tuple[int, int, int, int]:
@@ -188,9 +189,13 @@ def _channels_tile(problem: ConvProblem) -> tuple[int, int, int, int]:
 
 
 def _channels_work(
-    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int
-) -> KernelWork:
-    """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch."""
+    problem: ConvProblem, dense: Tensor, worker: Any, vectors: int, pixel_bytes: int, tile: int,
+    limit: int,
+) -> KernelWork:  # fmt: skip
+    """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch.
+
+    Padded bands have at most `limit` bytes, or one row of outputs.
+    """
     (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
     (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
     taps, stride, count, step = _channels_tile(problem)
@@ -199,7 +204,7 @@ def _channels_work(
     row_bytes = pitch * pixel_bytes
     across = [t * dilation_w * pixel_bytes for t in range(kernel_w)]
     weights = packed_panels(dense.flatten(1), LANES).flatten(1)
-    bands, rows = _bands(problem, row_bytes, BLOCKS_BYTES, 1)
+    bands, rows = _bands(problem, row_bytes, limit, 1)
     band_floats = rows * row_bytes // FLOAT_BYTES
     return KernelWork(
         name=f"{worker.__name__.removesuffix('_worker')} taps={taps} tile={count}",
