@@ -18,13 +18,12 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import run, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import rows_from_rows
-from convsweep.backends.kernels.streaming import copy_past_caches
+from convsweep.backends.kernels.streaming import copy_past_caches, fence
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
     VECTOR_BYTES,
     deinterleave,
-    fence,
     load,
     load_float,
     store,

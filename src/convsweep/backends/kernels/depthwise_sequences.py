@@ -15,8 +15,8 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import tile
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
-from convsweep.backends.kernels.streaming import copy_past_caches
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, fence
+from convsweep.backends.kernels.streaming import copy_past_caches, fence
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
 
 @inlined

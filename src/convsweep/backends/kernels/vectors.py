@@ -136,47 +136,6 @@ def store(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def store_past_caches(typing: Any, address: Any, value: Any) -> Any:
-    """Write a vector to an address that is a multiple of `VECTOR_BYTES`, past the caches.
-
-    Before other threads read it, call `fence`.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        write = builder.store(args[1], pointer(builder, args[0], VECTOR))
-        write.align = VECTOR_BYTES
-        write.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT, 1)]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, vector), generate
-
-
-@intrinsic
-def prefetch(typing: Any, address: Any) -> Any:
-    """Ask for the line of memory at an address, which may be any."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [place, *(ir.Constant(INT, n) for n in (0, 3, 1))])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-@intrinsic
-def fence(typing: Any) -> Any:
-    """Complete all writes before this point, also those of `store_past_caches`."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
 def zeros(typing: Any) -> Any:
     """Return a vector of zeros."""
 
