@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import click
 import torch
+
+from bench.kernels.layers import KernelLayer, search_layers
+from convsweep.backends.base import Conv, Weights
+from convsweep.backends.kernels import depthwise, pointwise, separable, winograd
 from convsweep.backends.kernels.depthwise_works import (
     blocks_work,
     pixels_work,
     planes_work,
     rows_work,
 )
-
-from bench.kernels.layers import KernelLayer, search_layers
-from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels import depthwise, pointwise, separable, winograd
 from convsweep.backends.kernels.winograd_tiles import TILES, best_tile
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine, machine

@@ -46,12 +46,23 @@ class Job:
     kept: tuple[Tensor, ...]  # tensors whose addresses are in the plan
 
 
-def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
-    """Prepare the depthwise convolution for both layouts, with torch's threads."""
+def prepare(
+    problem: ConvProblem,
+    weights: Weights,
+    machine: Machine | None = None,
+    given: tuple[Work | None, Work | None] = (None, None),
+) -> Conv:
+    """Prepare the depthwise convolution for both layouts, with torch's threads.
+
+    `given` are kinds of work for contiguous and channels_last tensors in place of the chosen ones.
+    """
     image = as_image(problem)
     dense = weights.dense.reshape(image.weight_shape)
     machine = machine or calibration.machine()
-    works = {True: work_of_planes(image), False: work_of_rows(image, machine)}
+    works = {
+        True: given[0] or work_of_planes(image),
+        False: given[1] or work_of_rows(image, machine),
+    }
     jobs = {
         key: _job(image, weights.bias, work(image, dense, machine)) for key, work in works.items()
     }
