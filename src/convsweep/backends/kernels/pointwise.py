@@ -70,7 +70,7 @@ def panels(
 def _multiply(
     parts: int, x: int, weights: int, start: int, y: int, scratch: int, scratch_step: int,
     images: int, pixels: int, channels: int, out_channels: int, bands: int, shares: int,
-    planes: bool,
+    planes: bool, relu: bool,
 ) -> None:  # fmt: skip
     """Multiply all bands of all images with all panels, in `shares` of panels, on threads."""
     units = images * bands * shares
@@ -100,7 +100,7 @@ def _multiply(
             panels(
                 a, a_row, a_block, run, channels, weights, start,
                 share * count // shares, (share + 1) * count // shares, out_channels,
-                tile, target, step, planes, False,
+                tile, target, step, planes, relu,
             )  # fmt: skip
 
 
@@ -134,7 +134,13 @@ def bands_of(problem: ConvProblem, parts: int, machine: Machine | None = None) -
     return parts if problem.batch_size * bands < parts <= pixels else bands
 
 
-def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
+def prepare(
+    problem: ConvProblem,
+    weights: Weights,
+    machine: Machine | None = None,
+    *,
+    relu: bool = False,
+) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     matrix = packed_panels(weights.dense.flatten(1))
     start = packed_start(weights.bias, problem.out_channels)
@@ -161,7 +167,7 @@ def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = No
         multiply(
             parts, x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
             scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
-            problem.in_channels, problem.out_channels, bands, shares, planes,
+            problem.in_channels, problem.out_channels, bands, shares, planes, relu,
         )  # fmt: skip
         return y
 

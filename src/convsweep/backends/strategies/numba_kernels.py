@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 from convsweep.backends.base import Backend, factored_sum_bound, imported_late, matrix_unsupported
+from convsweep.backends.blocks import fusing_relu
 from convsweep.backends.kernels import winograd_tiles
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import not_separable_reason, separable_macs, separable_min_bytes
@@ -79,6 +80,7 @@ BACKENDS = (
     _kernel_backend(
         name="pointwise_numba",
         prepare=imported_late("kernels.pointwise", "prepare"),
+        prepare_block=fusing_relu(imported_late("kernels.pointwise", "prepare")),
         unsupported=matrix_unsupported,
         source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
         "High-Performance Matrix Multiplication",
