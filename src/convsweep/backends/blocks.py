@@ -93,12 +93,12 @@ def block_layers(
     return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]
 
 
-def folded(layer: GraphLayer, eps: float = EPS) -> GraphLayer:
+def folded(layer: GraphLayer, eps: float | None = None) -> GraphLayer:
     """Return the layer with its batch norm as part of weight and bias."""
     problem, weight, bias, norm, relu, _ = layer
     assert norm is not None
     gamma, beta, mean, variance = norm
-    scale = gamma * (variance + eps).rsqrt()
+    scale = gamma * (variance + (EPS if eps is None else eps)).rsqrt()
     moved = beta + ((0 if bias is None else bias) - mean) * scale
     scaled = weight * scale.view(-1, *[1] * (weight.dim() - 1))
     return GraphLayer(replace(problem, bias=True), scaled, moved, relu=relu)
