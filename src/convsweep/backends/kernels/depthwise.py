@@ -134,8 +134,10 @@ def lanes_are_pixels(problem: ConvProblem) -> bool:
     out_height, out_width = problem.output_size
     if problem.in_channels < LANES:
         return True
-    if problem.taps <= 9 or problem.stride[1] > 1 or out_width < LANES:
-        return problem.taps <= 9 and out_width >= LANES
+    if problem.stride[1] > 1 or out_width < LANES:
+        return False
+    if problem.taps <= 9:
+        return True
     dilation, (top, _), stride = problem.dilation[0], problem.padding, problem.stride[0]
     firsts = range(-top, out_height * stride - top, stride)
     ranges = [kernel_rows_inside.py_func(i, height, kernel_h, dilation) for i in firsts]
