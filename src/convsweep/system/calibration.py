@@ -103,7 +103,7 @@ def _kept(path: Path) -> Machine | None:
         rates: dict[str, Any] = {name: float(content[name]) for name in _RATES}
         if content["key"] == _key() and all(0 < rate < math.inf for rate in rates.values()):
             return replace(_unmeasured(), **rates, measured_at=str(content["measured_at"]))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, OverflowError):
         pass
     return None
 

@@ -160,6 +160,9 @@ def compare(
             del runs[name]
         if reason:
             reasons[name] = reason
+    left = [EngineTime(name, reason=reason) for name, reason in reasons.items()]
+    if not runs:
+        return left
     with user_code(shown=False):
         logs, _ = times_in_turns([*runs.values()], device, seconds)
     means = [float(estimate(log).mean) for log in logs]
@@ -169,10 +172,7 @@ def compare(
         for i, log in enumerate(logs)
     ]
     timed = [one._replace(error=errors[one.engine]) for one in timed]
-    return [
-        *sorted(timed, key=lambda one: one.seconds.value),
-        *(EngineTime(name, reason=reason) for name, reason in reasons.items()),
-    ]
+    return [*sorted(timed, key=lambda one: one.seconds.value), *left]
 
 
 def _started(

@@ -66,7 +66,7 @@ class LayerError:
 
 @dataclass(frozen=True)
 class ValidatedLayer:
-    """One module on one input that passed the gate with a faster backend than torch's."""
+    """One module on one input that passed the gate with a chosen backend."""
 
     call: ConvCall
     calls: int

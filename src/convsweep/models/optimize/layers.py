@@ -136,7 +136,9 @@ def _setting_reason(
         return "weights of another dtype or device"
     if not has_format(x, choice.memory_format):
         return "another memory format"
-    if dispatch.is_given_up or (dispatch.epilogue.steps and module._forward_hooks):
+    norm: Any = dispatch.epilogue.norm
+    hooks = norm is not None and (norm._forward_pre_hooks or norm._forward_hooks)
+    if dispatch.is_given_up or hooks or (dispatch.epilogue.steps and module._forward_hooks):
         return "its output has another use"
     if preparing_process() != os.getpid():
         return "a forked process"

@@ -72,8 +72,8 @@ def optimize(
     on, if torch counts the write; after a write through `.data` or NumPy call `.train().eval()`,
     since only a sample of the weights is compared, on the CPU, and nothing of a batch norm. Weights
     made in inference mode stay torch's; `torch.jit.script` is refused. If the output of a
-    convolution gets another use than the batch norm or the ReLU found here, such as a hook, that
-    convolution is torch's from then on.
+    convolution gets another use than the batch norm or the ReLU found here, that convolution is
+    torch's from then on; the call that does so raises `RuntimeError` in inference mode.
     A process forked from one that has prepared a backend uses torch's own convolution; call
     `torch.set_num_threads(1)` there first, as for the original.
 

@@ -115,7 +115,7 @@ def _outcome(report: OptimizeReport) -> list[str]:
         f"{report.model}, {formatting.count(report.threads, 'thread')}, source {report.source}: "
         f"{moved} of {formatting.count(every, 'convolution')} per call replaced"
         f"{f', {norms} with batch norm folded' if norms else ''}"
-        f"{f', {relus} with ReLU' if relus else ''}."
+        f"{f', {relus} with ReLU fused' if relus else ''}."
     )
     if not report.replaced:
         return [first, "Keep the original: no layer has a faster backend."]
