@@ -114,7 +114,9 @@ def examples(backend: Backend) -> int:
     """So many that what takes long to prepare takes no longer in all."""
     if backend.compiles_per_problem:
         return 2
-    return 8 if backend.own_threads or backend.compile_s else 25
+    if backend.compile_s:
+        return 4  # kernels have laws of their own
+    return 8 if backend.own_threads else 25
 
 
 def drawn(backend: Backend, law: Callable[[ConvProblem], None]) -> None:
