@@ -64,13 +64,19 @@ def test_engines_are_checked_timed_and_sorted(
     assert f"The fastest is {timed[0].engine}." in str(report)
 
 
+@pytest.mark.parametrize(("off", "has_time"), [(1.0, True), (1.1, False)])
 def test_a_model_without_a_faster_layer_is_compared_too(
-    model: nn.Module, x: Tensor, tabled: Tabled, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module,
+    x: Tensor,
+    tabled: Tabled,
+    monkeypatch: pytest.MonkeyPatch,
+    off: float,
+    has_time: bool,
 ) -> None:
-    monkeypatch.setattr(engines, "ENGINES", {"right": faked(1.0)})
+    monkeypatch.setattr(engines, "ENGINES", {"only": faked(off)})
     table = tabled(dict.fromkeys(problems_of(model, x), "torch_conv"))
-    report = report_of(optimize(model, table, x, measure_s=0.01, compare=True))
-    assert [one.engine for one in report.engines] == ["right"]
+    [found] = report_of(optimize(model, table, x, measure_s=0.01, compare=True)).engines
+    assert (found.engine, not found.reason) == ("only", has_time)
 
 
 @pytest.mark.filterwarnings("ignore")
