@@ -166,12 +166,11 @@ def compare(
     with user_code(shown=False):
         logs, _ = times_in_turns([*runs.values()], device, seconds)
     means = [float(estimate(log).mean) for log in logs]
-    names, fastest = [*runs], logs[means.index(min(means))]
+    fastest = logs[means.index(min(means))]
     timed = [
-        EngineTime(names[i], interval(estimate(log)), interval(estimate(log - fastest)))
-        for i, log in enumerate(logs)
+        EngineTime(name, interval(estimate(log)), interval(estimate(log - fastest)), errors[name])
+        for name, log in zip(runs, logs, strict=True)
     ]
-    timed = [one._replace(error=errors[one.engine]) for one in timed]
     return [*sorted(timed, key=lambda one: one.seconds.value), *left]
 
 
