@@ -15,8 +15,8 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, tile
 from convsweep.backends.kernels.depthwise_work import WORKER
-from convsweep.backends.kernels.streaming import LINE_BYTES, copy_past_caches, fence, prefetch
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
+from convsweep.backends.kernels.streaming import copy_past_caches, fence, prefetch
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 
 
 @inlined

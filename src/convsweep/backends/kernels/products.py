@@ -19,9 +19,11 @@ from convsweep.backends.kernels.vectors import (
     FLOAT,
     FLOAT_BYTES,
     LANES,
+    LINE_BYTES,
     REGISTERS,
     VECTOR,
     VECTOR_BYTES,
+    fetch,
     in_every_lane,
     intrinsic,
     moved,
@@ -41,7 +43,6 @@ UNROLLED = REGISTERS < 32
 """Whether the steps of a block are unrolled; with 28 sums a loop costs little."""
 AHEAD_BYTES = 4096
 """Prefetch distance of panels; prefetching by the hardware stops at each page."""
-LINE_BYTES = 64
 
 
 @inlined
@@ -139,22 +140,13 @@ def _places(
     ]
 
 
-def _fetch(builder: Any, address: Any) -> None:
-    """Prefetch the cache line at an address; any address is allowed."""
-    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    read, keep, data = flag(0), flag(3), flag(1)
-    builder.call(fetch, [builder.inttoptr(address, byte), read, keep, data])
-
-
 def _add_products(
     builder: Any, rows: list[Any], offset: Any, b: Any, sums: list[Any], ahead: int
 ) -> None:
     """Add the products of one float of each row with one row of the panel to all sums."""
     vectors = len(sums) // len(rows)
     for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES) if ahead else ():
-        _fetch(builder, builder.add(b, ir.Constant(b.type, ahead + line)))
+        fetch(builder, builder.add(b, ir.Constant(b.type, ahead + line)))
     columns = [
         read_vector(builder, builder.add(b, ir.Constant(b.type, half * VECTOR_BYTES)))
         for half in range(vectors)

@@ -6,14 +6,15 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     INT,
+    LINE_BYTES,
     VECTOR,
     VECTOR_BYTES,
+    fetch,
     intrinsic,
     load,
     load_float,
@@ -21,8 +22,6 @@ from convsweep.backends.kernels.vectors import (
     store_float,
     vector,
 )
-
-LINE_BYTES = 64
 
 
 @intrinsic
@@ -46,10 +45,7 @@ def prefetch(typing: Any, address: Any) -> Any:
     """Ask for the line of memory at an address, which may be any."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [place, *(ir.Constant(INT, n) for n in (0, 3, 1))])
+        fetch(builder, args[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -34,6 +34,8 @@ LANES = requested_lanes() or (16 if _AVX512 else 8)
 REGISTERS = 32 if _AVX512 else 16 * 8 // LANES
 """Vectors that fit into the registers."""
 FLOAT_BYTES = 4
+LINE_BYTES = 64
+"""Bytes that caches read and write at a time."""
 VECTOR_BYTES = LANES * FLOAT_BYTES
 QUAD = 4
 """Floats of the smallest part that is copied at once."""
@@ -86,6 +88,15 @@ def multiply_add(builder: Any, x: Any, y: Any, total: Any) -> Any:
     name = f"llvm.fmuladd.v{LANES}f32"
     function = cgutils.get_or_insert_function(builder.module, kind, name)
     return builder.call(function, [x, y, total])
+
+
+def fetch(builder: Any, address: Any) -> None:
+    """Prefetch the cache line at an address; any address is allowed."""
+    byte, flag = ir.IntType(8).as_pointer(), INT
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, keep, data = flag(0), flag(3), flag(1)
+    builder.call(function, [builder.inttoptr(address, byte), read, keep, data])
 
 
 def call_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
