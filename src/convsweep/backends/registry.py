@@ -40,7 +40,7 @@ def list_backends() -> dict[str, Backend]:
 
     A backend that cannot be imported is listed, and unsupported for every problem with the reason.
     """
-    found = {backend.name: backend for backend in sorted(_built_in(), key=lambda b: b.name)}
+    found = dict(built_in())
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP)):
         for backend in _load(point, point.dist.version if point.dist else ""):
             if backend.name in found:
@@ -50,9 +50,13 @@ def list_backends() -> dict[str, Backend]:
     return found
 
 
-def _built_in() -> Iterator[Backend]:
-    for file in pkgutil.iter_modules(import_module(STRATEGIES).__path__):
-        yield from _load(EntryPoint(file.name, f"{STRATEGIES}.{file.name}", ""), __version__)
+@cache
+def built_in() -> dict[str, Backend]:
+    """Return the built-in backends by name, sorted."""
+    files = pkgutil.iter_modules(import_module(STRATEGIES).__path__)
+    points = [EntryPoint(file.name, f"{STRATEGIES}.{file.name}", "") for file in files]
+    found = [backend for point in points for backend in _load(point, __version__)]
+    return {backend.name: backend for backend in sorted(found, key=lambda backend: backend.name)}
 
 
 def _load(point: EntryPoint, version: str) -> Iterator[Backend]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from convsweep.backends.base import Backend
-from convsweep.backends.registry import list_backends
+from convsweep.backends.registry import built_in, list_backends
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 
 AA_SUFFIX = "+again"
@@ -34,10 +34,11 @@ def find_backend(name: str) -> Backend:
     Raises:
         KeyError: no backend has the name.
     """
-    known = {**PROBE_BACKENDS, **list_backends()}
-    if name in known:
-        return known[name]
-    return replace(known[name.rpartition("+")[0]], name=name)
+    base = name.rpartition("+")[0]
+    known = {**PROBE_BACKENDS, **built_in()}
+    if not known.keys() & {name, base}:  # it takes a while to find those of other packages
+        known |= list_backends()
+    return known[name] if name in known else replace(known[base], name=name)
 
 
 def extra_work(name: str) -> Fraction:

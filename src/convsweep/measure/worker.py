@@ -10,6 +10,7 @@ from time import perf_counter
 
 import torch
 
+from convsweep.backends.registry import built_in
 from convsweep.measure import messages
 from convsweep.measure.gate import setup_group
 from convsweep.measure.network_timing import time_network
@@ -22,6 +23,7 @@ from convsweep.system.counters import Counters
 from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
+built_in()  # in the fork server, so that no worker process has to load them
 _CHEAP_S = 0.002  # computing inputs and reference again is as fast as reading them
 
 

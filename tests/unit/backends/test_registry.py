@@ -79,11 +79,11 @@ def test_one_file_adds_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text = "from convsweep import Backend\nBACKENDS = Backend('one', print), Backend('two', print)"
     (tmp_path / "a_pair.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
-    registry.list_backends.cache_clear()
+    registry.built_in.cache_clear()
     try:
-        assert {"one", "two"} <= {*convsweep.list_backends()}
+        assert {"one", "two"} <= {*registry.built_in()}
     finally:
-        registry.list_backends.cache_clear()
+        registry.built_in.cache_clear()
 
 
 @pytest.mark.parametrize(
