@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from numba import set_num_threads
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels import buffers, compiling
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
@@ -119,7 +119,7 @@ def convolution(
 
     `memory_of` returns the addresses that the kernel uses, given input, output and scratch.
     """
-    alone, spread = map(step("kernel"), kernels)
+    run = step("kernel")(partial(compiling.run, parts, *kernels))
     planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
 
     def conv(x: Tensor) -> Tensor:
@@ -127,11 +127,7 @@ def convolution(
         y = new_output(problem.output_shape, planes)
         scratch = buffers.scratch("bands", parts * plan.part_bytes // FLOAT_BYTES)
         layout_plan, memory = plan._replace(planes=int(planes)), memory_of(x, y, scratch)
-        if parts == 1:
-            alone(layout_plan, memory)
-        else:
-            set_num_threads(parts)
-            spread(layout_plan, memory, parts)
+        run(layout_plan, memory)
         return y
 
     name = f"{name} taps={plan.taps} panel={PANEL}"

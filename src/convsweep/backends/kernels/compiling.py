@@ -72,6 +72,18 @@ def threads() -> int:
     return min(torch.get_num_threads(), most)
 
 
+def run(parts: int, alone: Any, spread: Any, *arguments: Any) -> None:
+    """Call `alone(*arguments)` for one part, or `spread(parts, *arguments)` on their threads.
+
+    One part enters no parallel region and starts no pool of threads.
+    """
+    if parts == 1:
+        alone(*arguments)
+    else:
+        numba.set_num_threads(parts)
+        spread(parts, *arguments)
+
+
 def source_files() -> list[Path]:
     """Return the files that machine code depends on."""
     here = Path(__file__).parent

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, prange, set_num_threads, types
+from numba import from_dtype, prange, types
 from torch import Tensor
 
-from convsweep.backends.kernels.compiling import Entry, kernel, parallel_kernel
+from convsweep.backends.kernels.compiling import Entry, kernel, parallel_kernel, run
 from convsweep.backends.kernels.vectors import call_address, intrinsic
 
 
@@ -67,7 +67,7 @@ def _alone(entry: int, plan: int, x: int, y: int, scratch: int) -> None:
 
 
 @parallel_kernel
-def _spread(entry: int, parts: int, plan: int, x: int, y: int, scratch: int) -> None:
+def _spread(parts: int, entry: int, plan: int, x: int, y: int, scratch: int) -> None:
     for part in prange(parts):
         _call(entry, part, parts, plan, x, y, scratch)
 
@@ -75,8 +75,4 @@ def _spread(entry: int, parts: int, plan: int, x: int, y: int, scratch: int) -> 
 def start(worker: Entry, parts: int, record: Tensor, x: Tensor, y: Tensor, scratch: Tensor) -> None:
     """Run all parts of a worker, each on its own thread."""
     addresses = record.data_ptr(), x.data_ptr(), y.data_ptr(), scratch.data_ptr()
-    if parts == 1:
-        _alone(worker.address, *addresses)
-        return
-    set_num_threads(parts)
-    _spread(worker.address, parts, *addresses)
+    run(parts, _alone, _spread, worker.address, *addresses)

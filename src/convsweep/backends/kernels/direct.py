@@ -133,7 +133,7 @@ def _convolve_alone(p: BandPlan, m: DirectMemory) -> None:
 
 
 @parallel_kernel
-def _convolve(p: BandPlan, m: DirectMemory, parts: int) -> None:
+def _convolve(parts: int, p: BandPlan, m: DirectMemory) -> None:
     """Compute the problem on several threads."""
     for part in prange(parts):
         _do_part(p, m, part, parts)

@@ -8,13 +8,15 @@ transposed band by band.
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
-from numba import prange, set_num_threads
+from numba import prange
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import inlined, parallel_kernel, threads
+from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, run, threads
 from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     block_from_planes,
@@ -66,42 +68,54 @@ def panels(
             rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
 
 
-@parallel_kernel
-def _multiply(
-    parts: int, x: int, weights: int, start: int, y: int, scratch: int, scratch_step: int,
-    images: int, pixels: int, channels: int, out_channels: int, bands: int, shares: int,
-    planes: bool, relu: bool,
+@inlined
+def _do_part(
+    part: int, parts: int, x: int, weights: int, start: int, y: int, scratch: int,
+    scratch_step: int, images: int, pixels: int, channels: int, out_channels: int, bands: int,
+    shares: int, planes: bool, relu: bool,
 ) -> None:  # fmt: skip
-    """Multiply all bands of all images with all panels, in `shares` of panels, on threads."""
+    """Multiply one part of all bands of all images and `shares` of panels."""
     units = images * bands * shares
     count = (out_channels + PANEL - 1) // PANEL
     most = (pixels + bands - 1) // bands
+    block = scratch + part * scratch_step
+    tile = block + (channels + LANES - 1) // LANES * most * VECTOR_BYTES
+    for unit in range(part * units // parts, (part + 1) * units // parts):
+        image, band, share = unit // shares // bands, unit // shares % bands, unit % shares
+        first = band * pixels // bands
+        run = (band + 1) * pixels // bands - first
+        if planes:
+            a, a_row, a_block = block, VECTOR_BYTES, run * VECTOR_BYTES
+            step = pixels * FLOAT_BYTES
+            source = x + image * channels * step + first * FLOAT_BYTES
+            target = y + image * out_channels * step + first * FLOAT_BYTES
+            for channel in range(0, channels, LANES):
+                some = min(LANES, channels - channel)
+                at = block + channel // LANES * a_block
+                block_from_planes(source + channel * step, step, some, run, at)
+        else:
+            a_row, a_block = channels * FLOAT_BYTES, VECTOR_BYTES
+            step = out_channels * FLOAT_BYTES
+            a = x + (image * pixels + first) * a_row
+            target = y + (image * pixels + first) * step
+        panels(
+            a, a_row, a_block, run, channels, weights, start,
+            share * count // shares, (share + 1) * count // shares, out_channels,
+            tile, target, step, planes, relu,
+        )  # fmt: skip
+
+
+@kernel
+def _multiply_alone(*arguments: Any) -> None:
+    """Multiply on one thread; arguments as in `_do_part`."""
+    _do_part(0, 1, *arguments)
+
+
+@parallel_kernel
+def _multiply(parts: int, *arguments: Any) -> None:
+    """Multiply on several threads; arguments as in `_do_part`."""
     for part in prange(parts):
-        block = scratch + part * scratch_step
-        tile = block + (channels + LANES - 1) // LANES * most * VECTOR_BYTES
-        for unit in range(part * units // parts, (part + 1) * units // parts):
-            image, band, share = unit // shares // bands, unit // shares % bands, unit % shares
-            first = band * pixels // bands
-            run = (band + 1) * pixels // bands - first
-            if planes:
-                a, a_row, a_block = block, VECTOR_BYTES, run * VECTOR_BYTES
-                step = pixels * FLOAT_BYTES
-                source = x + image * channels * step + first * FLOAT_BYTES
-                target = y + image * out_channels * step + first * FLOAT_BYTES
-                for channel in range(0, channels, LANES):
-                    some = min(LANES, channels - channel)
-                    at = block + channel // LANES * a_block
-                    block_from_planes(source + channel * step, step, some, run, at)
-            else:
-                a_row, a_block = channels * FLOAT_BYTES, VECTOR_BYTES
-                step = out_channels * FLOAT_BYTES
-                a = x + (image * pixels + first) * a_row
-                target = y + (image * pixels + first) * step
-            panels(
-                a, a_row, a_block, run, channels, weights, start,
-                share * count // shares, (share + 1) * count // shares, out_channels,
-                tile, target, step, planes, relu,
-            )  # fmt: skip
+        _do_part(part, parts, *arguments)
 
 
 def packed_panels(matrix: Tensor, width: int = PANEL) -> Tensor:
@@ -151,7 +165,8 @@ def prepare(
     blocks = -(-problem.in_channels // LANES)
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
 
-    new_output, multiply = step("allocate")(empty_output), step("kernel")(_multiply)
+    new_output = step("allocate")(empty_output)
+    multiply = step("kernel")(partial(run, parts, _multiply_alone, _multiply))
 
     @step("layout")
     def planes_or_rows(x: Tensor) -> tuple[Tensor, bool]:
@@ -163,9 +178,8 @@ def prepare(
         x, planes = planes_or_rows(x)
         y = new_output(problem.output_shape, planes)
         scratch = buffers.scratch("pointwise", parts * floats)
-        set_num_threads(parts)
         multiply(
-            parts, x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
+            x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
             scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
             problem.in_channels, problem.out_channels, bands, shares, planes, relu,
         )  # fmt: skip

@@ -184,7 +184,7 @@ def _convolve_alone(p: BandPlan, m: SeparableMemory) -> None:
 
 
 @parallel_kernel
-def _convolve(p: BandPlan, m: SeparableMemory, parts: int) -> None:
+def _convolve(parts: int, p: BandPlan, m: SeparableMemory) -> None:
     """Compute the problem on several threads."""
     for part in prange(parts):
         _do_part(p, m, part, parts)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, from_dtype, prange, set_num_threads, types
+from numba import carray, from_dtype, prange, types
 
-from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel
+from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, run
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -278,19 +278,15 @@ def _alone(
 
 @parallel_kernel
 def _in_parallel(
-    entry: int, plan: int, x: int, y: int, tiles: int, lines: int, bands: int, parts: int
+    parts: int, entry: int, plan: int, x: int, y: int, tiles: int, lines: int, first: int, last: int
 ) -> None:
     for part in prange(parts):
-        _call(entry, plan, x, y, tiles, lines, 0, bands, part, parts)
+        _call(entry, plan, x, y, tiles, lines, first, last, part, parts)
 
 
 def start(worker: Entry, first: int, last: int, parts: int, addresses: Sequence[int]) -> None:
-    """Run a worker for bands first to last; several parts start at the first band.
+    """Run a worker for bands first to last.
 
     `addresses` are those of the plan, the input, the output, and the scratch for tiles and lines.
     """
-    if parts == 1:
-        _alone(worker.address, *addresses, first, last)
-    else:
-        set_num_threads(parts)
-        _in_parallel(worker.address, *addresses, last, parts)
+    run(parts, _alone, _in_parallel, worker.address, *addresses, first, last)
