@@ -7,3 +7,9 @@ import pytest
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures of reports empty: test_figure_layout.py lays them out and checks them."""
     monkeypatch.setattr("convsweep.report.pages.png", lambda figure: b"")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make no figures of the report itself."""
+    monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])

@@ -2,14 +2,11 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from convsweep.analysis.claims import claims as pairs
 from convsweep.analysis.claims.claims import CLAIMS
 from convsweep.analysis.claims.evidence import (
     FAILS,
@@ -29,7 +26,6 @@ from convsweep.report.sections.claims import section
 from convsweep.results.schema import Row
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
-from tests.support.strategies import conv_problems
 
 BACKENDS = ("torch_conv", "pointwise", "linear", "separable")
 LECTURE = [layer.problem for layer in GRIDS["lecture"].layers()]
@@ -238,70 +234,3 @@ def test_the_lectures_grid_shows_every_claim_on_several_problems(read: Read) -> 
     found = evaluate(read(measured(as_lectured, passes=2)))
     assert len(found) == len(CLAIMS)
     assert min(len(evidence.pairs) for evidence in found) >= 3
-
-
-several = st.lists(
-    conv_problems(max_channels=4, max_stride=2, max_extra=2), max_size=6, unique=True
-)
-
-
-def related(problem: ConvProblem) -> list[ConvProblem]:
-    """The problem with neighbours that some claim may pair it with."""
-    return [
-        problem,
-        replace(problem, bias=not problem.bias),
-        replace(problem, padding=tuple(p + 1 for p in problem.padding)),
-        replace(problem, padding=(0,) * problem.rank, kernel_size=(1,) * problem.rank),
-        replace(problem, in_channels=2 * problem.in_channels),
-        replace(problem, out_channels=2 * problem.out_channels),
-    ]
-
-
-def differing(one: ConvProblem, other: ConvProblem) -> set[str]:
-    names = (field.name for field in fields(ConvProblem))
-    return {name for name in names if getattr(one, name) != getattr(other, name)}
-
-
-@settings(deadline=None, max_examples=60)
-@given(several)
-def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
-    drawn: list[ConvProblem],
-) -> None:
-    problems = dict.fromkeys(each for problem in drawn for each in related(problem))
-    for find, parts in (
-        (pairs.bias_pairs, {"bias"}),
-        (pairs.padding_pairs, {"padding", "padding_end"}),
-        (pairs.kernel_pairs, {"kernel_size", "padding", "padding_end"}),
-        (pairs.channel_scaling_pairs, {"in_channels", "out_channels"}),
-        (pairs.equal_mac_pairs, {"in_channels", "out_channels", "input_size"}),
-    ):
-        for first, second in find(problems):
-            assert set() < differing(first, second) <= parts
-    assert all(second.bias and not first.bias for first, second in pairs.bias_pairs(problems))
-    assert all(
-        first.output_size == second.output_size for first, second in pairs.kernel_pairs(problems)
-    )
-    assert all(
-        second.macs in (2 * first.macs, 4 * first.macs)
-        for first, second in pairs.channel_scaling_pairs(problems)
-    )
-
-
-@pytest.mark.parametrize("find", [pairs.equal_mac_pairs, pairs.volume_pairs])
-def test_rungs_and_volumes_do_exactly_equal_work(find: Callable[..., object]) -> None:
-    found = list(find(LECTURE))
-    assert len(found) >= 3
-    for first, second in found:
-        assert first.macs == second.macs
-    if find is pairs.volume_pairs:
-        assert {(first.rank, second.rank) for first, second in found} == {(2, 3)}
-        assert all(first.taps == second.taps for first, second in found)
-
-
-def test_the_ladder_goes_from_112_to_7() -> None:
-    ladder = [
-        p.input_size[0]
-        for first, p in pairs.equal_mac_pairs(LECTURE)
-        if first.input_size == (112, 112)
-    ]
-    assert ladder == [56, 28, 14, 7]

@@ -1,10 +1,6 @@
 """Summary of a run: times, speedups, verdicts and costs of each case."""
 
-import itertools
 import random
-from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +11,8 @@ from hypothesis import strategies as st
 from convsweep.analysis.estimates import Estimate, estimate
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.analysis.verdicts import verdicts
-from convsweep.problems.problem import ConvProblem, format_size
-from convsweep.results.schema import MEASUREMENTS_TABLE, STATUSES, Row
-from convsweep.results.store import load
 from tests.support.intervals import geometric_interval
+from tests.support.summary_rows import PROBLEM, SPEEDUPS, TIMES, row, rows
 
 DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, input_size,
     kernel_size,
@@ -33,74 +27,9 @@ DESIGNED = """environment_id, problem, batch_size, in_channels, out_channels, in
     implementation, reorders, kernel_s, reorder_s,
     cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
     sqnr_db"""
-TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
-SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 
-PROBLEM = ConvProblem(4, 8, (9, 9), 3, padding=1)
 
 seconds = st.floats(1e-7, 1e3)
-
-
-def row(backend: str, pass_index: int, median_s: float | None, **changed: object) -> Row:
-    made = Row(
-        run_id="made-up",
-        pass_index=pass_index,
-        started_at="2026-11-22T10:00:00.000+00:00",
-        environment_id="e0",
-        problem=PROBLEM.label,
-        batch_size=PROBLEM.batch_size,
-        in_channels=PROBLEM.in_channels,
-        out_channels=PROBLEM.out_channels,
-        input_size=format_size(PROBLEM.input_size),
-        kernel_size=format_size(PROBLEM.kernel_size),
-        stride=format_size(PROBLEM.stride),
-        padding=format_size(PROBLEM.padding),
-        dilation=format_size(PROBLEM.dilation),
-        groups=PROBLEM.groups,
-        bias=PROBLEM.bias,
-        weight_kind="separable",
-        backend=backend,
-        device="cpu",
-        dtype="float32",
-        memory_format="contiguous",
-        threads=1,
-        status="ok" if median_s is not None else "error",
-        median_s=median_s,
-        macs=PROBLEM.macs,
-        backend_macs=PROBLEM.macs,
-        min_bytes=PROBLEM.min_bytes(),
-    )
-    return replace(made, **changed)
-
-
-def rows(backend: str, medians_s: Iterable[float | None], **changed: object) -> list[Row]:
-    """One row a pass."""
-    return [row(backend, index, median_s, **changed) for index, median_s in enumerate(medians_s)]
-
-
-@pytest.fixture(scope="module")
-def measure(tmp_path_factory: pytest.TempPathFactory):
-    """The measurements of a run that consists of these rows."""
-
-    def measure(made: Iterable[Row]) -> pd.DataFrame:
-        run_dir: Path = tmp_path_factory.mktemp("run")
-        measurements = MEASUREMENTS_TABLE.open(run_dir)
-        for one in made:
-            measurements.append(one)
-        measurements.close()
-        return load(run_dir)
-
-    return measure
-
-
-@pytest.fixture(scope="module")
-def summary(measure):
-    """The summary of a run that consists of these rows, by backend."""
-
-    def summary(made: Iterable[Row], **how: object) -> pd.DataFrame:
-        return summarize(measure(made), **how).set_index("backend", drop=False)
-
-    return summary
 
 
 def test_the_columns_are_those_that_other_programs_know() -> None:
@@ -156,48 +85,6 @@ def test_every_row_names_the_baseline_that_it_is_divided_by(summary, baseline: s
     assert found.loc[baseline, "verdict"] == "baseline"
     other, speedup = {"torch_conv": ("loop", 0.5), "loop": ("torch_conv", 2.0)}[baseline]
     assert found.loc[other, "speedup"] == pytest.approx(speedup)
-
-
-def test_the_status_of_a_case_is_that_of_its_worst_pass(summary) -> None:
-    pairs = list(itertools.product(STATUSES, repeat=2))
-    made = [
-        row("loop", index, 1.0 if status == "ok" else None, status=status, reason=f"why {status}",
-            layer=str(pair))
-        for pair in pairs
-        for index, status in enumerate(pair)
-    ]  # fmt: skip
-    found = summary(made).set_index("layer")
-    for pair in pairs:
-        status = min(pair, key=STATUSES.index)
-        case = found.loc[str(pair)]
-        assert (case["status"], case["reason"]) == (status, f"why {status}")
-        assert bool(case[TIMES].notna().all()) == (status == "ok")
-
-
-@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
-@pytest.mark.parametrize("failed", ["loop", "torch_conv"])
-def test_a_case_that_failed_in_one_pass_has_no_times(summary, status: str, failed: str) -> None:
-    made = rows("torch_conv", [1.0, 1.0, 1.0]) + rows("loop", [2.0, 2.0, 2.0])
-    made = [
-        replace(one, status=status, median_s=None)
-        if (one.backend, one.pass_index) == (failed, 1)
-        else one
-        for one in made
-    ]
-    found = summary(made)
-    missing = found.loc[failed, [*TIMES, *SPEEDUPS, "verdict", "roofline_fraction"]]
-    assert missing.isna().all()
-    assert found.loc["loop", SPEEDUPS].isna().all()
-    assert found.loc["loop", [*SPEEDUPS, "verdict"]].isna().all()
-    assert set(found["baseline"]) == {"torch_conv"}
-
-
-def test_what_is_missing_stays_missing_and_is_never_zero(summary) -> None:
-    made = rows("torch_conv", [1.0, 1.0]) + rows("loop", [None, None])
-    found = summary([replace(one, backend_macs=None) for one in made])
-    assert found.loc["loop", [*TIMES, *SPEEDUPS, "verdict"]].isna().all()
-    columns = ["workload", "layer", "backend_version", "device_name", "reason"]
-    assert found[[*columns, "roofline_fraction", "backend_macs"]].isna().all(axis=None)
 
 
 def test_without_a_baseline_there_are_times_and_no_speedups(summary) -> None:
@@ -259,22 +146,6 @@ def test_a_case_has_one_row_in_the_order_of_the_measurements(summary) -> None:
     assert list(found.columns)[len(SUMMARY_COLUMNS) :] == behind
 
 
-@pytest.mark.parametrize("flag", ["no implementation: a call takes long", "trace disturbed"])
-def test_a_trace_is_flagged_by_the_first_pass_alone(summary, flag: str) -> None:
-    seen = [f"drift|{flag}", "", "", ""]
-    made = [row("loop", index, 1.0, sample_flags=flags) for index, flags in enumerate(seen)]
-    found = summary(made)
-    assert [*found["sample_flags"]] == [flag]
-
-
-def test_the_flags_of_a_case_are_those_of_at_least_half_its_passes(summary) -> None:
-    seen = [None, "drift", "bimodal|drift", "throttled"]
-    made = [row("loop", index, 1.0, sample_flags=flags) for index, flags in enumerate(seen)]
-    made += rows("torch_conv", [1.0] * 4) + rows("im2col", [1.0], sample_flags="drift")
-    found = summary(made)
-    assert dict(found["sample_flags"]) == {"loop": "drift", "torch_conv": "", "im2col": "drift"}
-
-
 def test_the_margin_is_the_callers(summary) -> None:
     made = rows("torch_conv", [1.05, 1.051, 1.049]) + rows("loop", [1.0, 1.0, 1.0])
     assert summary(made).loc["loop", "verdict"] == "faster"
@@ -314,22 +185,3 @@ def test_measurements_are_left_as_they_were(measure) -> None:
     before = measurements.copy(deep=True)
     summarize(measurements)
     pd.testing.assert_frame_equal(measurements, before)
-
-
-def test_costs_are_the_worst_error_and_memory_and_the_middle_time_of_the_passes(summary) -> None:
-    values_of = [
-        (1e-7, 1.0, 2e-3, 5.0, 100),
-        (3e-7, 4.0, 1e-3, 0.2, 300),
-        (2e-7, 2.0, 4e-3, 0.1, 200),
-    ]
-    names = ["relative_err", "error_ratio", "prepare_s", "first_call_s", "peak_memory_bytes"]
-    made = [
-        row(
-            "winograd", i, 1.0, backend_family="algorithms", **dict(zip(names, values, strict=True))
-        )
-        for i, values in enumerate(values_of)
-    ]
-    found = summary([*made, row("torch_conv", 0, 1.0)]).set_index("backend")
-    own = found.loc["winograd", [*names, "first_call_max_s", "backend_family"]].tolist()
-    assert own == [3e-7, 4.0, 2e-3, 0.2, 300, 5.0, "algorithms"]
-    assert found.loc["torch_conv", [*names, "first_call_max_s"]].isna().all()

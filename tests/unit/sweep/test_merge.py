@@ -4,8 +4,6 @@ import errno
 import gzip
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,27 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convsweep import cli
-from convsweep.analysis.best_backend import read_best_backends
-from convsweep.analysis.run import read_run
 from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
-from convsweep.report.export import export
 from convsweep.results import samples, store
 from convsweep.results.append_file import AppendOnlyFile
-from convsweep.results.machines import lacks, warnings
+from convsweep.results.machines import lacks
 from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
-from convsweep.results.schema import PROBLEM_COLUMNS, Row
-from convsweep.results.store import read_request_info
+from convsweep.results.schema import PROBLEM_COLUMNS
 from tests.support import synthetic_runs as made
 from tests.support.row_factory import load_rows
 from tests.support.synthetic_shards import (
     COUNT,
     PROBLEMS,
-    SETTINGS,
     SWEPT,
     dealt,
-    elsewhere,
-    other_machine,
     put_together,
     shard,
     write,
@@ -46,11 +37,6 @@ def visits(run_dir: Path) -> list[tuple[object, ...]]:
     rows = rows[rows["role"].ne("roofline")]
     columns = [*PROBLEM_COLUMNS, "backend", "pass_index"]
     return sorted(map(tuple, rows[columns].astype(str).to_numpy()))
-
-
-@pytest.fixture
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])
 
 
 def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
@@ -125,7 +111,7 @@ def test_a_merged_run_of_one_machine_tells_what_a_plain_run_does(tmp_path: Path)
     assert lacks(told) == []
 
 
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     out = put_together(shard(tmp_path, 1), shard(tmp_path, 3))
     told = store.read_environment(out)
@@ -136,7 +122,7 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
     assert "- Shard 2/3 is missing." in page
 
 
-@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_a_shard_counts_the_cases_of_the_other_shards(tmp_path: Path) -> None:
     run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
     page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
@@ -156,96 +142,6 @@ def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path
     networks.close()
     out = put_together(first, second, out=tmp_path / "again")
     assert NETWORKS_TABLE.load_completed(out).rows["total_s"].to_list() == [0.25]
-
-
-def test_machines_are_kept_apart(tmp_path: Path) -> None:
-    plain = write(tmp_path / "a", made.with_ceilings(SWEPT), warnings=["old"])
-    other = other_machine(tmp_path, warnings=["hot"], commit="0a1b2c3d4e5f",
-                          settings=SETTINGS | {"niceness": 0, "cores": [3]})  # fmt: skip
-    out = put_together(plain, other)
-    told = store.read_environment(out)
-    assert not {"environment_id", "machine", "versions", "devices", "commit"} & set(told)
-    assert {name: one["commit"] for name, one in told["environments"].items()} == {
-        "e0": "26519ed6fe0a",
-        "e1": "0a1b2c3d4e5f",
-    }
-    assert told["environments"]["e1"]["settings"] == {
-        "allocator": "retain", "cores": [3], "niceness": 0,
-    }  # fmt: skip
-    assert told["settings"] == {"seed": 0, "block_s": 0.01}
-    assert read_request_info(told).cases == 2 * COUNT
-    assert warnings(told) == [
-        "AMD EPYC 7B13, environment e0: old",
-        "Intel Xeon @ 2.20GHz, environment e1: hot",
-    ]
-    merged, keys = summarize(store.load(out)), ["problem", "backend"]
-    for environment_id, alone in (("e0", plain), ("e1", other)):
-        own = merged[merged["environment_id"] == environment_id].set_index(keys)
-        expected = summarize(store.load(alone)).set_index(keys)
-        for column in ("median_s", "speedup", "speedup_ci_low", "roofline_fraction"):
-            pd.testing.assert_series_equal(own[column], expected[column])
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_report_of_two_machines_has_a_figure_of_each_and_none_of_both(tmp_path: Path) -> None:
-    out = put_together(write(tmp_path / "a", made.with_ceilings(SWEPT)), other_machine(tmp_path))
-    page = write_report(out, tmp_path / "report")
-    text = page.with_suffix(".md").read_text()
-    figures = sorted(path.stem for path in (tmp_path / "report" / "figures").iterdir())
-    amd, intel = (
-        [name.removesuffix(end) for name in figures if name.endswith(end)]
-        for end in ("_cpu_amd_epyc_7b13", "_cpu_intel_xeon_2_20ghz")
-    )
-    assert amd == intel != []
-    assert len(amd) + len(intel) == len(figures) - figures.count("claims")  # of the first one
-    assert "On cpu, Intel Xeon @ 2.20GHz: " in text
-    assert "not reached" not in text
-
-
-def run_of(rows: Sequence[Row], folder: Path) -> list[str]:
-    frame = store.load(made.write(folder, rows))
-    return read_run(frame, summarize(frame)).settings
-
-
-@pytest.mark.parametrize(
-    ("names", "told"),
-    [
-        (("AMD EPYC", "Intel(R) Xeon(R) CPU"), ["AMD EPYC", "Intel Xeon"]),
-        (("AMD EPYC", "AMD EPYC"), ["AMD EPYC (environment e0)", "AMD EPYC (environment e1)"]),
-        ((None, "AMD EPYC"), ["environment e0", "AMD EPYC"]),
-    ],
-)
-def test_a_setting_names_its_machine_and_its_environment_where_names_coincide(
-    names: tuple[str | None, str], told: list[str], tmp_path: Path
-) -> None:
-    rows = [replace(row, device_name=names[0]) for row in SWEPT]
-    found = run_of([*rows, *elsewhere(SWEPT, names[1])], tmp_path)
-    assert found == [f"cpu, {name}" for name in told]
-    assert run_of(rows, tmp_path / "alone") == ["cpu"]
-
-
-def test_what_tells_of_one_machine_refuses_two_and_csv_tells_of_each(tmp_path: Path) -> None:
-    out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path, commit="0a1b2c3d4e5f"))
-    with pytest.raises(ValueError, match="has 2 environments"):
-        export(out, "pytest-benchmark")
-    (tmp_path / "out.csv").write_text(export(out, "csv"))
-    table = pd.read_csv(tmp_path / "out.csv")
-    assert set(table["run_id"]) == {"merged"}
-    assert set(zip(table["environment_id"], table["commit"], strict=True)) == {
-        ("e0", "26519ed6fe0a"),
-        ("e1", "0a1b2c3d4e5f"),
-    }
-
-
-def test_a_best_table_of_two_machines_names_each(tmp_path: Path) -> None:
-    out = put_together(write(tmp_path / "a", SWEPT), other_machine(tmp_path))
-    table = read_best_backends(out).table
-    assert set(zip(table["environment_id"], table["cpu"], strict=True)) == {
-        ("e0", "AMD EPYC 7B13"),
-        ("e1", "Intel(R) Xeon(R) CPU @ 2.20GHz"),
-    }
-    assert len(table) == 2 * len(PROBLEMS)
-    assert set(table["run_id"]) == {"merged"}
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])

@@ -8,7 +8,7 @@ from convsweep.problems.case import cross
 from convsweep.problems.grids import GRIDS
 from convsweep.sweep.executor import NodeWorkers
 from convsweep.sweep.sharding import group_cases
-from tests.unit.sweep.test_sweep_order import Fakes
+from tests.support.fake_sweep import Fakes
 
 CASES = cross(GRIDS["smoke"].layers(), ["torch_conv", "im2col"])
 

@@ -1,15 +1,12 @@
-"""Messages of the scheduler to fake worker processes: their order, limits and failures."""
+"""Messages of the scheduler to fake worker processes: their order and what they contain."""
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from convsweep import Backend
 from convsweep.measure.messages import (
     Block,
     DataFile,
@@ -18,108 +15,16 @@ from convsweep.measure.messages import (
     Message,
     Reply,
     Setup,
-    SetupDone,
     Validate,
     WarmUp,
 )
-from convsweep.measure.outcome import Outcome
-from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
-from convsweep.sweep.scheduler import FirstPassData, Scheduler
-from convsweep.sweep.worker_pool import WorkerDied, WorkerPool, WorkerTimeout, process_setup
+from convsweep.sweep.scheduler import FirstPassData
+from convsweep.sweep.worker_pool import WorkerDied, process_setup
 from convsweep.system import process
-
-BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}
-CASES = cross(GRIDS["smoke"].layers()[:1], tuple(BACKENDS))
-A, B, C = CASES
-GROUPS = [cross([layer], tuple(BACKENDS)) for layer in GRIDS["smoke"].layers()[:3]]
-BATCH = [case for group in GROUPS for case in group]
-FILE = DataFile("data.pt", 64)
-OK = Outcome("ok", first_call_s=1.0, gate_calls_s=0.25, accepted=b"bits")
-Answer = Callable[[Message, Case | None], Reply]
-
-
-def answer(request: Message, case: Case | None) -> Reply:
-    """What a process says where nothing goes wrong."""
-    match request:
-        case Describe():
-            return {"cores": [1]}
-        case Setup(_, file):
-            return SetupDone(None if file else FILE)
-        case WarmUp():
-            return 3
-        case Block():
-            return None
-    return OK
-
-
-@dataclass
-class Scene:
-    """Fake processes, and every request with the number of its process and its case."""
-
-    answer: Answer = answer
-    started: list[Settings] = field(default_factory=list)
-    closed: set[int] = field(default_factory=set)
-    requests: list[tuple[int, Message, Case | None]] = field(default_factory=list)
-    limits_s: list[float] = field(default_factory=list)
-    """What each of these may take, in seconds."""
-    spent_s: dict[str, float] = field(default_factory=dict)
-    first: FirstPassData = field(default_factory=FirstPassData)
-    budget_left_s: Callable[[], float] = field(default=lambda: math.inf)
-    should_stop: Callable[[], bool] = field(default=lambda: False)
-
-    def launch(self, settings: Settings) -> "FakeProcess":
-        self.started.append(settings)
-        return FakeProcess(self, len(self.started) - 1)
-
-    def measure(
-        self,
-        cases: Sequence[Case] = CASES,
-        backends: dict[str, Backend] = BACKENDS,
-        settings: Settings | None = None,
-    ) -> dict[Case, Outcome]:
-        pool = WorkerPool(settings or Settings(), self.spent_s, self.launch)
-        scheduler = Scheduler(pool, backends, self.first)
-        outcomes = list(scheduler.measure(cases, self.budget_left_s, self.should_stop))
-        scheduler.close()
-        assert len({case for case, _ in outcomes}) == len(outcomes)
-        return dict(outcomes)
-
-    def steps(self, kind: type[Message]) -> list[Case | None]:
-        return [case for _, request, case in self.requests if isinstance(request, kind)]
-
-
-@dataclass
-class FakeProcess:
-    scene: Scene
-    number: int
-    cases: Sequence[Case] = ()
-
-    def ask(self, request: Message, limit_s: float, on_slow_call: object = None) -> Reply:
-        if isinstance(request, Setup):
-            self.cases = [*request.cases] if request.first else [*self.cases, *request.cases]
-        case = self.cases[request.index] if hasattr(request, "index") else None
-        self.scene.requests.append((self.number, request, case))
-        self.scene.limits_s.append(limit_s)
-        return self.scene.answer(request, case)
-
-    def close(self) -> None:
-        self.scene.closed.add(self.number)
-
-
-def failing(kind: type[Message], at: Case | None, how: Exception | Outcome) -> Answer:
-    """As usual, but for one step of one case."""
-
-    def answers(request: Message, case: Case | None) -> Reply:
-        if isinstance(request, kind) and case == at:
-            if isinstance(how, Exception):
-                raise how
-            return how
-        return answer(request, case)
-
-    return answers
+from tests.support.fake_workers import BACKENDS, BATCH, CASES, FILE, OK, A, Scene, answer, failing
 
 
 def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
@@ -129,22 +34,6 @@ def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
         assert Counter(scene.steps(kind)) == Counter(dict.fromkeys(CASES, times))
     assert len(scene.started) == 1
     assert scene.closed == {0}
-
-
-@pytest.mark.parametrize("step", [Setup, Validate, WarmUp, Block, Finish])
-def test_a_budget_that_ends_within_a_step_leaves_out_the_rest(step: type[Message]) -> None:
-    at = None if step is Setup else A
-    scene = Scene(failing(step, at, WorkerTimeout()))
-    pool = WorkerPool(Settings(), {}, scene.launch)
-    scheduler = Scheduler(pool, BACKENDS, FirstPassData())
-    measured = dict(scheduler.measure(CASES, lambda: 0.25))
-    assert set(measured) <= {*CASES} - {A}
-    assert set(measured.values()) <= {OK}
-    assert scene.closed == {0}
-    steps = zip(scene.requests, scene.limits_s, strict=True)
-    assert all(
-        limit <= 0.25 for (_, request, _), limit in steps if not isinstance(request, Describe)
-    )
 
 
 def test_blocks_take_turns() -> None:
@@ -208,27 +97,6 @@ def test_a_batch_leaves_time_for_the_checks_after_timing() -> None:
     assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
 
 
-@pytest.mark.parametrize("step", [Setup, Validate, Block, Finish])
-@pytest.mark.parametrize(
-    "how", [WorkerTimeout(), WorkerDied("no"), Outcome("out_of_memory", "too much together")]
-)
-def test_what_fails_in_a_batch_is_measured_alone(
-    step: type[Message], how: Exception | Outcome
-) -> None:
-    once = iter([how])
-
-    def fails_once(request: Message, case: Case | None) -> Reply:
-        if isinstance(request, step) and (failure := next(once, None)):
-            if isinstance(failure, Exception):
-                raise failure
-            return failure
-        return answer(request, case)
-
-    scene = Scene(fails_once)
-    assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
-    assert len(scene.started) == 2
-
-
 def test_the_turns_are_those_of_the_seed() -> None:
     orders = set()
     for seed in range(20):
@@ -266,74 +134,6 @@ def test_data_that_do_not_fit_are_deleted(tmp_path: Path) -> None:
     first.keep(A, FILE)
     assert first.file(A) is FILE
     assert first.file(replace(A, direction="training")) is None
-
-
-@pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
-@pytest.mark.parametrize(
-    ("how", "status", "reason"),
-    [
-        (WorkerTimeout(), "timeout", "cut off at the limit of 10 s"),
-        (WorkerDied("killed by SIGSEGV"), "crash", "killed by SIGSEGV"),
-        (Outcome("error", "RuntimeError: no"), "error", "RuntimeError: no"),
-        (Outcome("out_of_memory", "too much"), "out_of_memory", "too much"),
-    ],
-)
-def test_whoever_fails_is_blamed_alone_and_a_new_process_goes_on(
-    step: type[Message], how: Exception | Outcome, status: str, reason: str
-) -> None:
-    scene = Scene(failing(step, B, how))
-    outcomes = scene.measure()
-    assert (outcomes[B].status, outcomes[B].reason) == (status, reason)
-    assert outcomes[A] == outcomes[C] == OK
-    first = [n for n, _, case in scene.requests if case == B]
-    assert set(first) == {0}
-    assert scene.closed == set(range(len(scene.started)))
-
-
-@pytest.mark.parametrize(("effort", "admitting_s"), [(MeasurementConfig(), 70.0), (None, 130.0)])
-def test_only_the_first_calls_have_time_to_compile(
-    effort: MeasurementConfig | None, admitting_s: float
-) -> None:
-    scene = Scene()
-    compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
-    scene.measure(backends=compiles, settings=Settings(effort=effort))
-    limits_s = {
-        (type(request), case): limit_s
-        for (_, request, case), limit_s in zip(scene.requests, scene.limits_s, strict=True)
-    }
-    assert limits_s[Validate, A] == pytest.approx(10.0, abs=1.0)
-    assert limits_s[Validate, B] == pytest.approx(admitting_s, abs=1.0)
-    assert {round(limit_s) for (step, _), limit_s in limits_s.items() if step is Block} <= {10}
-
-
-def test_who_compiles_for_too_long_is_told_so() -> None:
-    scene = Scene(failing(Validate, B, WorkerTimeout()))
-    compiles = BACKENDS | {"b": replace(BACKENDS["b"], compile_s=60.0)}
-    outcomes = scene.measure(backends=compiles)
-    assert outcomes[B] == Outcome("timeout", "cut off at the limit of 10 s, and 60 s to compile")
-
-
-def test_a_mismatch_leaves_the_process_as_it_is() -> None:
-    scene = Scene(failing(Validate, B, Outcome("mismatch", "wrong")))
-    assert scene.measure()[B].status == "mismatch"
-    assert len(scene.started) == 1
-
-
-@pytest.mark.parametrize(
-    ("how", "status"),
-    [
-        (WorkerTimeout(), "error"),
-        (WorkerDied("exit code 1"), "crash"),
-        (Outcome("out_of_memory", "not enough"), "out_of_memory"),
-    ],
-)
-def test_inputs_that_can_not_be_had_are_every_cases_failure(
-    how: Exception | Outcome, status: str
-) -> None:
-    outcomes = Scene(failing(Setup, None, how)).measure()
-    assert {case: outcome.status for case, outcome in outcomes.items()} == dict.fromkeys(
-        CASES, status
-    )
 
 
 def test_an_engine_with_threads_of_its_own_takes_turns_from_its_own_process() -> None:
