@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Epilogue:
         norm: Any = self.norm
         return norm.running_mean, norm.running_var, norm.weight, norm.bias
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Number of calls."""
         return (self.norm is not None) + self.relu
@@ -77,31 +78,18 @@ class Epilogue:
 NO_EPILOGUE = Epilogue()
 
 
-class FusedCall:
+class FusedCall(NamedTuple):
     """One call of a convolution with its epilogue."""
 
-    epilogue: Epilogue
+    dispatch: Any
+    """Has the epilogue; is given up at a use that is none of the steps."""
     x: Tensor
     y: Tensor
     """The result of all steps."""
     convolve: Callable[[Tensor], Tensor]
     """PyTorch's own convolution."""
-    dispatch: Any
-    """Is given up at a use that is none of the steps."""
     version: int | None
     """Of x; None for inference tensors."""
-
-    def __init__(
-        self,
-        epilogue: Epilogue,
-        x: Tensor,
-        y: Tensor,
-        convolve: Callable[[Tensor], Tensor],
-        dispatch: Any,
-    ) -> None:
-        self.epilogue, self.x, self.y = epilogue, x, y
-        self.convolve, self.dispatch = convolve, dispatch
-        self.version = None if x.is_inference() else x._version
 
     def after(self, steps: int) -> Tensor:
         """Return PyTorch's numbers after some of the steps.
@@ -116,10 +104,10 @@ class FusedCall:
                 "was optimized, and its input may have changed since; call the model again, this "
                 "convolution is PyTorch's from now on"
             )
-        y = self.convolve(self.x)
-        norm: Any = self.epilogue.norm
+        y, epilogue = self.convolve(self.x), self.dispatch.epilogue
+        norm: Any = epilogue.norm
         if steps and norm is not None:
-            mean, variance, gamma, beta = self.epilogue.norm_tensors
+            mean, variance, gamma, beta = epilogue.norm_tensors
             y = functional.batch_norm(y, mean, variance, gamma, beta, eps=norm.eps)
         return y
 
@@ -130,31 +118,32 @@ class Deferred(Tensor):
     call: FusedCall
     step: int
     """Number of steps before it."""
-    is_taken: bool
+    is_taken = False
     """Whether the next step has taken it."""
-    known: Tensor | None
+    known: Tensor | None = None
     """The numbers, once something has used them."""
 
     @classmethod
-    def of(cls, call: FusedCall, step: int = 0) -> Tensor:
-        """Return the output after some steps; after the last one, the result itself."""
-        if step == call.epilogue.steps:
-            return call.y
+    def of(cls, call: FusedCall, step: int) -> Deferred:
+        """Return the output after some steps, not all."""
         self: Deferred = Tensor._make_subclass(cls, _EMPTY)
-        self.call, self.step, self.is_taken, self.known = call, step, False, None
+        self.call, self.step = call, step
         return self
 
     def passed_to(self, module: Any) -> Tensor | None:
         """Return the output of a batch norm or a ReLU if it is the next step, else None."""
         if self.is_taken or self.known is not None:
             return None
-        epilogue = self.call.epilogue
-        if epilogue.norm is not None and self.step == 0:
-            return self._next(False) if module is epilogue.norm and not module.training else None
+        norm = self.call.dispatch.epilogue.norm
+        if self.step == 0 and norm is not None:
+            return self._next(False) if module is norm and not module.training else None
         return self._next(module.inplace) if isinstance(module, nn.ReLU) else None
 
     def _next(self, in_place: bool) -> Tensor:
-        self.is_taken, y = True, Deferred.of(self.call, self.step + 1)
+        call, step = self.call, self.step + 1
+        self.is_taken = True
+        # After the last step, the result itself.
+        y = call.y if step == call.dispatch.epilogue.steps else Deferred.of(call, step)
         if in_place:
             self.known = y
         return y
@@ -171,7 +160,7 @@ class Deferred(Tensor):
             if func in METADATA:
                 own = getattr(call.y, METADATA[func])
                 return own(*args[1:], **kwargs) if callable(own) else own
-            if not first.is_taken and call.epilogue.does(step, func, args, kwargs):
+            if not first.is_taken and call.dispatch.epilogue.does(step, func, args, kwargs):
                 return first._next(func in _RELU_IN_PLACE or bool(kwargs.get("inplace")))
         args, kwargs = tree_map(_numbers, (tuple(args), kwargs))
         return func(*args, **kwargs)

@@ -85,20 +85,29 @@ class Dispatch:
             )
         self.__dict__.update(state, _prepared=None, _preparing=Lock())
 
-    def conv(self, module: Any, key: Key, choice: BackendChoice, tensors: Sequence[Tensor]) -> Conv:
-        """Return the prepared convolution; prepare it again if `tensors` have changed.
+    def conv(
+        self,
+        module: Any,
+        key: Key,
+        choice: BackendChoice,
+        tensors: Sequence[Tensor],
+        stamps: list[int],
+    ) -> Conv:
+        """Return the prepared convolution; prepare it again if the stamps of `tensors` changed.
 
         Raises:
             ValueError: the backend is not available any more.
         """
         ready, norm = self._prepared, self.epilogue.norm
-        own = 1 + (module.bias is not None)  # tensors of the convolution
         eps: Any = 0.0 if norm is None else norm.eps
-        if ready and key in ready.convs and ready.eps == eps and ready.weights.matches(tensors):
-            return ready.convs[key]
+        if ready is not None and ready.eps == eps and ready.weights.matches(stamps):
+            conv = ready.convs.get(key)
+            if conv is not None:
+                return conv
+        own = 1 + (module.bias is not None)  # tensors of the convolution
         with self._preparing:
             ready = self._prepared
-            if ready is None or ready.eps != eps or not ready.weights.matches(tensors):
+            if ready is None or ready.eps != eps or not ready.weights.matches(stamps):
                 ready = self._prepared = _Prepared(WeightSnapshot.of(tensors, own), eps, {})
             if key not in ready.convs:
                 layer = layer_of(module, choice.geometry.problem, self.epilogue)

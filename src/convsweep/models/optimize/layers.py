@@ -17,7 +17,8 @@ from torch.autograd import forward_ad
 
 from convsweep.models.optimize.deferred import Deferred, FusedCall
 from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, preparing_process
-from convsweep.models.optimize.geometry import has_format, key_of
+from convsweep.models.optimize.geometry import Key, has_format, key_of
+from convsweep.models.optimize.weight_snapshot import stamps_of
 
 
 class _DispatchingConv(nn.Module):
@@ -31,15 +32,21 @@ class _DispatchingConv(nn.Module):
             y: Tensor = super().forward(input)
             return y
         dispatch, key, tensors = self.dispatch, key_of(input), _tensors(self)
-        choice = dispatch.choices.get(key)
-        reason = "another input" if choice is None else _torch_reason(self, input, choice, tensors)
+        choice, stamps = dispatch.choices.get(key), stamps_of(tensors)
+        reason: str | None = "another input"
+        if choice is not None:
+            reason = _transform_reason(self, input, tensors, stamps) or _setting_reason(
+                self, input, key, choice, tensors[0]
+            )
         dispatch.calls[f"torch: {reason}" if choice is None or reason else choice.backend] += 1
         if choice is None or reason:
             return super().forward(input)  # type: ignore[no-any-return]
-        y = dispatch.conv(self, key, choice, tensors)(choice.geometry.padded(input))
+        convolve = dispatch.conv(self, key, choice, tensors, stamps)
+        y = convolve(choice.geometry.padded(input))
         if not dispatch.epilogue.steps:
             return y
-        return Deferred.of(FusedCall(dispatch.epilogue, input, y, super().forward, dispatch))
+        version = None if input.is_inference() else input._version
+        return Deferred.of(FusedCall(dispatch, input, y, super().forward, version), 0)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; a change prepares again, since training may write weights unseen."""
@@ -68,8 +75,9 @@ class _FollowingModule(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the module's own result, which may be there already."""
-        y = input.passed_to(self) if type(input) is Deferred else None
-        return super().forward(input) if y is None else y
+        if type(input) is Deferred and (y := input.passed_to(self)) is not None:
+            return y
+        return super().forward(input)  # type: ignore[no-any-return]
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -95,44 +103,37 @@ def _tensors(module: Any) -> list[Tensor]:
     return [one for one in found if one is not None] if type(found[0]) is nn.Parameter else []
 
 
-def _torch_reason(
-    module: Any, x: Tensor, choice: BackendChoice, tensors: Sequence[Tensor]
+def _transform_reason(
+    module: Any, x: Tensor, tensors: Sequence[Tensor], stamps: list[int]
 ) -> str | None:
-    """Return why a call is torch's, or None: first what it computes, then its setting."""
-    dispatch: Dispatch = module.dispatch
-    if not tensors:
-        return "its weight is computed"
-    return _transform_reason(module, x, tensors) or _setting_reason(
-        module, x, choice, tensors[0], dispatch
-    )
-
-
-def _transform_reason(module: Any, x: Tensor, tensors: Sequence[Tensor]) -> str | None:
     """Return why this call computes more than an output from numbers, or None."""
     norm: Any = module.dispatch.epilogue.norm
+    if not tensors:
+        return "its weight is computed"
     if module.training:
         return "training"
-    if norm is not None and (norm.training or norm.running_mean is None):
+    if norm is not None and (norm.training or norm._buffers["running_mean"] is None):
         return "its batch norm takes the statistics of the batch"
     if torch._C._are_functorch_transforms_active():
         return "transformed by torch.func"
     needs_grad = torch.is_grad_enabled() and any(one.requires_grad for one in (x, *tensors))
     if forward_ad._current_level >= 0 or needs_grad:
         return "gradients are recorded"
-    if any(one.is_inference() for one in tensors):
+    if not stamps:
         return "weights made in inference mode"
     return None
 
 
 def _setting_reason(
-    module: Any, x: Tensor, choice: BackendChoice, weight: Tensor, dispatch: Dispatch
+    module: Any, x: Tensor, key: Key, choice: BackendChoice, weight: Tensor
 ) -> str | None:
     """Return how the setting of this call differs from the measured one, or None."""
-    if torch.is_autocast_enabled(x.device.type):
+    dispatch: Dispatch = module.dispatch
+    if torch.is_autocast_enabled(key[2]):
         return "autocast"
     if torch.get_num_threads() != dispatch.threads:
         return "another number of threads"
-    if weight.dtype != x.dtype or weight.device != x.device:
+    if weight.dtype is not key[1] or weight.device != x.device:
         return "weights of another dtype or device"
     if not has_format(x, choice.memory_format):
         return "another memory format"

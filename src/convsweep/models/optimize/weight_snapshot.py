@@ -24,29 +24,39 @@ class WeightSnapshot(NamedTuple):
     devices nothing, since each call would wait for the device.
     """
 
-    stamps: tuple[tuple[int, int], ...]
+    stamps: list[int]
     """Address and version of each."""
-    watched: tuple[Tensor, ...]
-    """Views of them; these also keep the memory from being reused."""
-    kept: tuple[Tensor, ...]
-    """Copies of the first views."""
+    views: tuple[Tensor, ...]
+    """Of them; these also keep the memory from being reused."""
+    compared: tuple[tuple[Tensor, Tensor], ...]
+    """First views and their copies, on the CPU."""
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], compared: int) -> WeightSnapshot:
-        """Return a snapshot of tensors that are no inference tensors, which have no version."""
+        """Return a snapshot of tensors, the first of which are `compared`."""
         views = tuple(_sample(tensor.detach()) for tensor in tensors)
-        return cls(_stamps(tensors), views, tuple(view.clone() for view in views[:compared]))
+        pairs = tuple((view, view.clone()) for view in views[:compared] if view.is_cpu)
+        return cls(stamps_of(tensors), views, pairs)
 
-    def matches(self, tensors: Sequence[Tensor]) -> bool:
-        """Return whether the tensors are unchanged, as far as that is detected."""
-        if _stamps(tensors) != self.stamps:
+    def matches(self, stamps: list[int]) -> bool:
+        """Return whether tensors with these stamps are unchanged, as far as that is detected."""
+        if stamps != self.stamps:
             return False
-        pairs = zip(self.watched, self.kept, strict=False)
-        return all(one.device.type != "cpu" or torch.equal(one, other) for one, other in pairs)
+        for view, kept in self.compared:  # noqa: SIM110 - a generator takes longer
+            if not torch.equal(view, kept):
+                return False
+        return True
 
 
-def _stamps(tensors: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+def stamps_of(tensors: Sequence[Tensor]) -> list[int]:
+    """Return address and version of each; empty if one is an inference tensor: it has none."""
+    found: list[int] = []
+    try:
+        for tensor in tensors:
+            found += tensor.data_ptr(), tensor._version
+    except RuntimeError:
+        return []
+    return found
 
 
 def _sample(values: Tensor) -> Tensor:
