@@ -12,7 +12,8 @@ from convsweep import Backend, ConvProblem, Weights, formatting
 from convsweep.analysis.best_backend import read_best_backends
 from convsweep.backends import registry
 from convsweep.backends.base import Conv
-from convsweep.models.optimize import speedup
+from convsweep.models.optimize import candidates, speedup
+from convsweep.models.optimize.layer_inventory import ModelInputs
 from convsweep.models.optimize.layers import dispatches
 from convsweep.results.best_csv import MACHINE, write_best
 from tests.support.optimized_models import (
@@ -221,6 +222,29 @@ def slowed(name: str, sleep_s: float) -> Backend:
         return conv
 
     return Backend(name, prepare, version="1")
+
+
+def test_a_layer_that_is_slower_inside_the_model_stays_torchs(
+    model: nn.Module, x: Tensor, tabled: Tabled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"stem", "twice", "depthwise"}
+
+    def times(models: object, asked: set[str], *more: object) -> list[dict[str, float]]:
+        assert asked == names
+        return [dict.fromkeys(names, 2.0), dict.fromkeys(names, 1.0) | {"twice": 2.0}]
+
+    monkeypatch.setattr(candidates, "layer_times", times)
+    report = report_of(optimize(model, tabled(problems_of(model, x)), x, measure_s=10))
+    assert {one.name for one in report.replaced} == names - {"twice"}
+    assert [one.name for one in report.skipped] == ["twice", "twice", ""]
+
+
+def test_times_of_layers_are_those_of_the_call(model: nn.Module, x: Tensor) -> None:
+    names = {"stem", "twice"}
+    [times] = speedup.layer_times([model.eval()], names, ModelInputs.of(x), 0.0)
+    assert times.keys() == names
+    assert all(taken > 0 for taken in times.values())
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize("least_share", [0.0, 2.0], ids=["idle", "busy"])

@@ -19,6 +19,7 @@ from convsweep.models.optimize.layer_inventory import (
     inventory,
 )
 from convsweep.models.optimize.layout import convert_inside, to_channels_last
+from convsweep.models.optimize.speedup import layer_times, layers_fit
 from convsweep.results.schema import BASELINE
 
 CHANNELS_LAST = "channels_last"
@@ -44,8 +45,13 @@ class Candidate:
         expected: gate.ModelReference,
         max_error: float | None,
         threads: int,
+        timing_s: float,
     ) -> None:
-        """Replace layers that the table has a faster backend for, or whose batch norm folds."""
+        """Replace layers that the table has a faster backend for, or whose batch norm folds.
+
+        If `timing_s` seconds suffice to time all layers inside the model, those that take as long
+        there as torch's own with what follows are restored.
+        """
         calls, model = self.found.calls, self.model
         after = find_epilogues(model, self.inputs, {layer.name for layer in calls})
         choices: dict[ConvCall, selection.LayerBackend] = {}
@@ -60,12 +66,30 @@ class Candidate:
         validated, failed = gate.validate_layers(
             model, self.inputs, choices, calls, after, max_error
         )
+        is_timed = bool(validated) and timing_s and layers_fit(model, self.inputs, timing_s)
+        plain = copy_model(model) if is_timed else None
         gate.install(model, validated, after, threads)
+        layers.replace_following(model)
+        if plain is not None:
+            validated = self._faster(plain, validated, timing_s)
         if self.converts:
             convert_inside(model)
         self.replaced, restored, self.error = gate.validate_model(model, expected, validated)
-        layers.replace_following(model)
         self.skipped += [*self.found.skipped, *failed, *restored]
+
+    def _faster(
+        self, plain: nn.Module, installed: list[gate.ValidatedLayer], seconds: float
+    ) -> list[gate.ValidatedLayer]:
+        """Restore layers that are not faster inside the model than in `plain`; return the rest."""
+        names = {layer.name for layer in self.found.calls}
+        before, after = layer_times([plain, self.model], names, self.inputs, seconds)
+        slow = {name for name, taken in after.items() if taken >= before.get(name, taken)}
+        self.skipped += [
+            gate.uninstall(self.model, layer, "no backend is faster inside the whole model")
+            for layer in installed
+            if layer.name in slow
+        ]
+        return [layer for layer in installed if layer.name not in slow]
 
 
 def _folded(layer: ConvCall) -> selection.LayerBackend | None:

@@ -177,6 +177,15 @@ def install(
         )
 
 
+def uninstall(model: nn.Module, layer: ValidatedLayer, reason: str) -> SkippedLayer:
+    """Let torch compute an installed layer again."""
+    choices = layers.dispatches(model)[layer.name].choices
+    del choices[layer.call.key]
+    if not choices:
+        layers.restore(model.get_submodule(layer.name))
+    return SkippedLayer(layer.name, layer.calls, reason)
+
+
 class ModelError(NamedTuple):
     """Errors of whole models: max|y - reference| / max|reference|.
 
@@ -266,11 +275,7 @@ def validate_model(
 
     def restore(layer: ValidatedLayer, reason: str) -> None:
         stay.remove(layer)
-        choices = layers.dispatches(model)[layer.name].choices
-        del choices[layer.call.key]
-        if not choices:
-            layers.restore(model.get_submodule(layer.name))
-        restored.append(SkippedLayer(layer.name, layer.calls, reason))
+        restored.append(uninstall(model, layer, reason))
 
     while stay:
         worst = max(stay, key=lambda one: one.error.growth)

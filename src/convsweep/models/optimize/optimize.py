@@ -33,6 +33,7 @@ from convsweep.units import read_limit, seconds
 MEASURE_S = 10.0
 """Default seconds for timing the whole model."""
 _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
+_LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
 
@@ -119,13 +120,14 @@ def optimize(
         if budget is not None:
             timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
             checks_s = monotonic() - checks_started_s  # those of the copies take as long
-            ends_s = started_s + seconds(budget) - checks_s - timing_s
+            layers_s = len(copies) * _LAYERS_SHARE * timing_s
+            ends_s = started_s + seconds(budget) - checks_s - layers_s - timing_s
             with watching() as observe:
                 table = _measure(copies, kind, budget, backends, limit, count, out, observe, ends_s)
         else:
             table = selection.read_table(Path(source), limit, backends, across_machines)
         for one in copies:
-            one.optimize(table, expected, limit, count)
+            one.optimize(table, expected, limit, count, _LAYERS_SHARE * timing_s)
         best, speedup = copies[0], None
         optimized = [one for one in copies if one.replaced]
         if optimized and measure_s:

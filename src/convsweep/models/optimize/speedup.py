@@ -1,10 +1,13 @@
-"""Times of whole models, measured in turns in this process."""
+"""Times of whole models and of their layers, measured in turns in this process."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
+from math import inf
 from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
@@ -14,6 +17,7 @@ from torch import nn
 
 from convsweep.analysis.estimates import Array, Estimate, Interval, estimate, interval
 from convsweep.analysis.verdicts import verdicts
+from convsweep.models.advise.trace import tensors_of
 from convsweep.models.optimize.layer_inventory import ModelInputs, call
 from convsweep.problems.user_code import UserCodeError, user_code
 from convsweep.results.schema import MARGIN
@@ -23,6 +27,7 @@ MIN_PASSES, MAX_PASSES = 5, 20
 LEAST_CORE_SHARE = 0.8
 """Of the time; with less of a core, times are those of the other processes."""
 _CALLS = 3  # of each model per pass
+_LAYER_PASSES = 3, 10
 
 
 class ModelSpeedup(NamedTuple):
@@ -84,6 +89,53 @@ def measure_speedups(
         )
         for i, other in enumerate(others)
     ]
+
+
+def layers_fit(model: nn.Module, inputs: ModelInputs, seconds: float) -> bool:
+    """Return whether `layer_times` of two such models takes at most `seconds`."""
+    if any(not tensor.is_cpu for tensor in tensors_of(model)):
+        return False  # another device computes later than the calls return
+    started = perf_counter()
+    call(model, inputs)
+    return 2 * (1 + _LAYER_PASSES[0]) * (perf_counter() - started) <= seconds
+
+
+def layer_times(
+    models: Sequence[nn.Module], names: Collection[str], inputs: ModelInputs, seconds: float
+) -> list[dict[str, float]]:
+    """Return the seconds of these modules in one call of each model, on the CPU; in turns.
+
+    A module's time ends when the next one of them starts, so it includes what is between them. It
+    is the least of at least three passes.
+    """
+    found: list[dict[str, float]] = [{} for _ in models]
+    started, (least, most) = perf_counter(), _LAYER_PASSES
+    for done in range(-1, most):  # the first call prepares backends and fills caches
+        if done >= least and perf_counter() - started >= seconds:
+            break
+        for model, best in zip(models, found, strict=True):
+            for name, taken in _timed_call(model, names, inputs).items():
+                best[name] = min(taken, best.get(name, inf))
+    return found
+
+
+def _timed_call(model: nn.Module, names: Collection[str], inputs: ModelInputs) -> dict[str, float]:
+    """Return the seconds from the start of each of these modules to the start of the next one."""
+    starts: list[tuple[str, float]] = []
+    with ExitStack() as stack:
+        for name in names:
+
+            def note(*_: object, name: str = name) -> None:
+                starts.append((name, perf_counter()))
+
+            handle = model.get_submodule(name).register_forward_pre_hook(note)
+            stack.callback(handle.remove)
+        call(model, inputs)
+        end = ("", perf_counter())
+    taken: dict[str, float] = {}
+    for (name, start), (_, following) in pairwise([*starts, end]):
+        taken[name] = taken.get(name, 0.0) + following - start
+    return taken
 
 
 def times_in_turns(
