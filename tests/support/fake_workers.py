@@ -10,6 +10,7 @@ from convsweep.measure.messages import (
     DataFile,
     Describe,
     Message,
+    Recheck,
     Reply,
     Setup,
     SetupDone,
@@ -53,7 +54,7 @@ def answer(request: Message, case: Case | None) -> Reply:
             return SetupDone(None if file else FILE)
         case WarmUp():
             return 3
-        case Block():
+        case Block() | Recheck():
             return None
     return OK
 

@@ -118,6 +118,13 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Recheck:
+    """Request to check a timed case again: None, or an `Outcome` if it failed."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class Finish:
     """Request for the measured `Outcome` of a case."""
 
@@ -152,5 +159,5 @@ class Explain:
     """Reply of an earlier pass."""
 
 
-Message = Describe | Setup | Validate | WarmUp | Block | Finish | TimeNetwork | Explain
+Message = Describe | Setup | Validate | WarmUp | Block | Recheck | Finish | TimeNetwork | Explain
 Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | CallParts | int | None

@@ -38,8 +38,8 @@ from convsweep.measure.trace import trace
 from convsweep.system.counters import ZERO, Counters, Counts, system_counts
 from convsweep.system.environment import core_clock_hz
 
-_FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
-_RECHECK_CALLS = 5
+_SLOW_CALL_S = 0.02  # no recheck from here on
+_RECHECK_CALLS, _RECHECK_S = 5, 0.005  # as many as fit, and at least one
 _EXTRA_CALL_SHARE = 0.1  # of a case's time limit: a longer call is not repeated after timing
 
 
@@ -55,7 +55,7 @@ class _TimedCase:
 
 
 class GroupTimer:
-    """Timer of one benchmark group: validates, warms up, times blocks and finishes each case."""
+    """Timer of one benchmark group: validates, warms up, times and checks each case."""
 
     def __init__(self, group: BenchmarkGroup, counters: Counters | None = None) -> None:
         self.group = group
@@ -107,11 +107,24 @@ class GroupTimer:
         timed.clocks_hz.append(core_clock_hz())
         timed.blocks.append(tuple(samples))
 
+    def recheck(self, index: int) -> Outcome | None:
+        """Check the output after timing unless a call is slow, in up to five calls.
+
+        Returns None if it is right.
+        """
+        group, validated = self.group, self._timed[index].validated
+        if validated.call_s >= _SLOW_CALL_S:
+            return None
+        times = min(_RECHECK_CALLS, max(1, int(_RECHECK_S / validated.call_s)))
+        reason = recheck(
+            validated.call, group.inputs, validated.targets, times, validated.accepted,
+            validated.start,
+        )  # fmt: skip
+        return Outcome("mismatch", reason) if reason else None
+
     def finish(self, index: int) -> Outcome:
-        """Check the backend again; return the measured outcome, or a mismatch without a time."""
+        """Return the measured outcome."""
         timed = self._timed.pop(index)
-        if reason := self._recheck(timed.validated):
-            return Outcome("mismatch", reason)
         plan = timed.plan
         samples = [sample for block in timed.blocks for sample in block]
         outcome = replace(
@@ -138,23 +151,11 @@ class GroupTimer:
         known = (other, timed.validated.outcome.sample_flags)
         return [*flags(timed.blocks, timed.clocks_hz), *filter(None, known)]
 
-    def _recheck(self, validated: ValidatedCase) -> str | None:
-        """Check the output after timing unless a call is slow; more often in the first pass."""
-        if validated.call_s >= _SLOW_CALL_S:
-            return None
-        group = self.group
-        is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
-        times = _RECHECK_CALLS if is_often else 1
-        return recheck(
-            validated.call, group.inputs, validated.targets, times, validated.accepted,
-            validated.start,
-        )  # fmt: skip
-
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass; None if it is long, or shows none.
 
         That of a gradient includes its forward pass, with what that keeps. This returns freed
-        memory to the system; the gate's calls of the next problem warm it again.
+        memory to the system, so nothing is timed or checked afterwards.
         """
         settings = self.group.settings
         if not settings.peak_memory or not _is_short(validated.call_s, settings):

@@ -91,6 +91,7 @@ class Worker:
         message: messages.Validate
         | messages.WarmUp
         | messages.Block
+        | messages.Recheck
         | messages.Finish
         | messages.Explain,
     ) -> messages.Reply:
@@ -103,6 +104,8 @@ class Worker:
             case messages.Block():
                 timer.time_block(index)
                 return None
+            case messages.Recheck():
+                return timer.recheck(index)
             case messages.Finish():
                 return timer.finish(index)
             case messages.Explain():

@@ -169,7 +169,10 @@ class _Batch:
             if round_index and self._is_last_round():
                 break
             for case in self._round(round_index):
-                yield from self._time_block(case)
+                yield_turn = self._yields_turn[case]
+                yield from self._step(case, partial(messages.Block, yield_turn=yield_turn))
+        for case in list(self._blocks):
+            yield from self._step(case, messages.Recheck)
         for case in self._blocks:
             yield case, _outcome(self._ask(case, messages.Finish))
 
@@ -235,9 +238,9 @@ class _Batch:
         else:
             yield case, _outcome(blocks)
 
-    def _time_block(self, case: Case) -> Outcomes:
-        failed = self._ask(case, partial(messages.Block, yield_turn=self._yields_turn[case]))
-        if failed is not None:
+    def _step(self, case: Case, step: Callable[[int], messages.Message]) -> Outcomes:
+        """Run a step that only a failed case answers with an outcome."""
+        if (failed := self._ask(case, step)) is not None:
             del self._blocks[case]
             yield case, _outcome(failed)
 

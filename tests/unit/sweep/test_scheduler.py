@@ -13,6 +13,7 @@ from convsweep.measure.messages import (
     Describe,
     Finish,
     Message,
+    Recheck,
     Reply,
     Setup,
     Validate,
@@ -30,7 +31,7 @@ from tests.support.fake_workers import BACKENDS, BATCH, CASES, FILE, OK, A, Scen
 def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
     scene = Scene()
     assert scene.measure() == dict.fromkeys(CASES, OK)
-    for kind, times in ((Validate, 1), (WarmUp, 1), (Block, 3), (Finish, 1)):
+    for kind, times in ((Validate, 1), (WarmUp, 1), (Block, 3), (Recheck, 1), (Finish, 1)):
         assert Counter(scene.steps(kind)) == Counter(dict.fromkeys(CASES, times))
     assert len(scene.started) == 1
     assert scene.closed == {0}
