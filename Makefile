@@ -5,7 +5,9 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: report test test-fast test-process test-compile test-cluster lint bench docs
+TESTS := test-compile test-process test-cluster test-fast
+
+.PHONY: report test check test-fast test-process test-compile test-cluster lint bench docs
 
 report: .venv/installed  ## measure the quick grid; write CSV, figures and report
 	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
@@ -13,11 +15,15 @@ report: .venv/installed  ## measure the quick grid; write CSV, figures and repor
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
 # pytest processes in parallel: engine threads never meet a fork; compiling and waiting overlap.
+# Tests of processes and clusters have time limits: the others take what those leave of the cores.
 test: .venv/installed-dev  ## run all tests
-	$(MAKE) --jobs=3 --output-sync=target test-process test-compile test-cluster test-fast
+	$(MAKE) --jobs=4 --output-sync=target $(TESTS)
+
+check: .venv/installed-dev  ## run all tests and lint
+	$(MAKE) --jobs=5 --output-sync=target $(TESTS) lint
 
 test-fast: .venv/installed-dev  ## run the tests that start no process and compile nothing
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py
+	nice $(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py
 
 test-process: .venv/installed-dev
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/process
@@ -26,12 +32,12 @@ test-cluster: .venv/installed-dev
 	$(BIN)/pytest tests/cluster tests/browser
 
 test-compile: .venv/installed-dev
-	$(BIN)/pytest tests/compile
+	nice $(BIN)/pytest tests/compile
 
 lint: .venv/installed-dev  ## check format, lint and types; change nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 
 bench: .venv/installed-dev  ## time the bench suites with pytest-benchmark
 	$(BIN)/pytest --benchmark-only

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _TESTS = Path(__file__).parent
 _MARKERS = {"process": "process", "compile": "compile", "cluster": "ray", "browser": "browser"}

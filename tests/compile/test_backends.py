@@ -104,10 +104,17 @@ def layers(draw: st.DrawFn, kind: str, channels_up_to: int, size_up_to: int) -> 
 
 
 def problems(backend: Backend) -> st.SearchStrategy[ConvProblem]:
-    """Any, and as many of the kinds that suit the backend."""
+    """Any, and as many of the kinds that suit the backend.
+
+    Own kernels get the kinds alone: each other shape is machine code of its own, and
+    `test_kernels_*.py` draw those.
+    """
     kinds = [k for k in ("pointwise", "dense", "depthwise") if not skipped(backend, PLAIN[k])]
     most = (5, 7) if backend.nominal_macs_per_s < 1e6 else (20, 15)  # a Python loop is slow
-    return st.one_of(conv_problems(), *(layers(kind, *most) for kind in kinds))
+    own = [layers(kind, *most) for kind in kinds]
+    return (
+        st.one_of(*own) if own and backend.family == "kernels" else st.one_of(conv_problems(), *own)
+    )
 
 
 def examples(backend: Backend) -> int:
@@ -121,9 +128,7 @@ def examples(backend: Backend) -> int:
 
 def drawn(backend: Backend, law: Callable[[ConvProblem], None]) -> None:
     """Hold the backend to a law on problems that it may have to refuse."""
-    few = settings(
-        deadline=None, max_examples=examples(backend), suppress_health_check=list(HealthCheck)
-    )
+    few = settings(max_examples=examples(backend), suppress_health_check=list(HealthCheck))
     few(given(problem=problems(backend))(lambda problem: law(problem)))()
 
 
@@ -232,7 +237,7 @@ def test_takes_part_in_something(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 @given(problem=conv_problems())
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_tells_what_it_multiplies_and_how_far_it_may_err(
     backend: Backend, problem: ConvProblem
 ) -> None:
@@ -259,7 +264,7 @@ def test_the_five_of_the_lecture_are_there() -> None:
 
 
 @given(problem=conv_problems(max_channels=3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_reference_equals_the_naive_loop(problem: ConvProblem) -> None:
     inputs = make_inputs(problem, dtype="float64", integers=True)
     loop = convsweep.list_backends()["loop"].prepare(problem, inputs.weights)

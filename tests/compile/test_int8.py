@@ -37,7 +37,7 @@ Prepare = Callable[[ConvProblem, Weights], Conv]
 
 
 @given(problem=conv_problems())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_each_weight_is_within_half_a_step_of_its_channel(problem: ConvProblem) -> None:
     weight = make_inputs(problem).weights.dense
     weight[0] = 0

@@ -20,7 +20,7 @@ MATRIX = (
 )
 PAIRED_COLUMNS = ((1.0, 1.0, 1.0), (0.0, 2.0, -2.0), (0.0, 4.0, 4.0), (0.5, 0.0, 0.0))
 floats = st.lists(st.floats(-1e3, 1e3, width=32), min_size=LANES, max_size=LANES)
-FEW = settings(deadline=None, max_examples=25)
+FEW = settings(max_examples=25)
 
 _times, _times_columns, _times_plus = times(MATRIX), times(PAIRED_COLUMNS), times_plus(MATRIX)
 

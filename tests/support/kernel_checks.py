@@ -18,7 +18,7 @@ from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.red_zones import guarded, red_zones
 
-DRAWN = settings(deadline=None, max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "25")))
+DRAWN = settings(max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "25")))
 """How many problems are drawn; the environment may ask for more of them."""
 
 

@@ -19,7 +19,7 @@ from tests.support.strategies import conv_problems
 
 DEPTHWISE = convsweep.list_backends()["triton_depthwise"]
 GEMM = convsweep.list_backends()["triton_implicit_gemm"]
-FEW = settings(deadline=None, max_examples=8, derandomize=True)
+FEW = settings(max_examples=8, derandomize=True)
 FORMATS = st.sampled_from(["contiguous", "channels_last"])
 IMAGES = conv_problems(ranks=(2,), max_stride=2, max_extra=3)
 

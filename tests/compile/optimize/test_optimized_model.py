@@ -80,9 +80,7 @@ def test_parameters_keep_their_names_and_new_ones_are_computed_with(
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @given(problem=conv_problems(), data=st.data())
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_layer_that_is_replaced_gives_what_it_gave(
     problem: ConvProblem, data: st.DataObject, tabled: Tabled
 ) -> None:

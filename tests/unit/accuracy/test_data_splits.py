@@ -20,14 +20,14 @@ def covered(scene: Scene, centres: np.ndarray) -> set[tuple[int, int]]:
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_patches_to_train_and_to_test_share_no_pixel(seed: int) -> None:
     train, test = scene().centres(seed)
     assert covered(scene(), train).isdisjoint(covered(scene(), test))
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_class_of_a_scene_is_on_both_sides_and_no_other_is(seed: int) -> None:
     for centres in scene().centres(seed):
         labels, counts = np.unique(scene().labels[*centres.T], return_counts=True)
@@ -48,7 +48,7 @@ def test_a_scene_that_can_not_be_split_says_so() -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_of_every_class_the_same_share_of_images_is_tested(seed: int) -> None:
     split = images().split(seed)
     assert list(np.bincount(split.test_labels)) == [4, 4, 4]

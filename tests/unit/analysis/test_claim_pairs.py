@@ -35,7 +35,7 @@ def differing(one: ConvProblem, other: ConvProblem) -> set[str]:
     return {name for name in names if getattr(one, name) != getattr(other, name)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(several)
 def test_a_pair_differs_in_what_its_claim_is_about_and_in_nothing_else(
     drawn: list[ConvProblem],

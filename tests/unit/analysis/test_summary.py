@@ -36,7 +36,7 @@ def test_the_columns_are_those_that_other_programs_know() -> None:
     assert tuple("".join(DESIGNED.split()).split(",")) == SUMMARY_COLUMNS
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(medians=st.lists(st.tuples(seconds, seconds), min_size=2, max_size=5))
 def test_a_speedup_is_the_geometric_mean_of_the_passes_ratios(
     summary, medians: list[tuple[float, float]]

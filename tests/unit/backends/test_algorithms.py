@@ -18,7 +18,7 @@ from convsweep.measure.reference import compute_reference
 from tests.support.strategies import conv_problems
 
 ALGORITHMS = [backend for backend in list_backends().values() if backend.family == "algorithms"]
-FEW = settings(deadline=None, max_examples=25)
+FEW = settings(max_examples=25)
 
 distinct_points = st.lists(
     st.fractions(-3, 3, max_denominator=8), min_size=9, max_size=9, unique=True
@@ -35,7 +35,7 @@ def test_they_are_the_family() -> None:
 
 
 @given(outputs=st.integers(1, 6), taps=st.integers(1, 5), points=distinct_points)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_cook_and_toom_s_products_are_the_correlation_exactly(
     outputs: int, taps: int, points: list[Fraction]
 ) -> None:
@@ -187,7 +187,7 @@ def test_bands_hold_every_output_row_once(problem: ConvProblem, room: int) -> No
 @pytest.mark.parametrize("backend", ALGORITHMS, ids=lambda backend: backend.name)
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @given(rank=st.integers(2, 3), channels=st.integers(1, 6), size=st.integers(3, 12))
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_an_answer_lies_in_memory_as_its_image_does(
     backend: Backend, memory_format: str, rank: int, channels: int, size: int
 ) -> None:

@@ -34,7 +34,7 @@ def gate(backend: Backend, problem: ConvProblem, weight_kind: str = "dense") -> 
     return check(conv, inputs, output(compute_reference(problem, inputs), bound)).reason
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(odd_problems(max_extra=3))
 def test_basic_methods_and_algorithms_are_right_or_skip(problem: ConvProblem) -> None:
     taking = []

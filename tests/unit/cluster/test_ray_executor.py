@@ -64,7 +64,7 @@ def test_a_problem_is_on_one_node_in_all_its_settings(tmp_path: Path) -> None:
     assert rows["node"].nunique() == len(NAMES)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     names=st.integers(2, 4).map(lambda n: tuple("abcd"[:n])),
     deaths=st.dictionaries(st.integers(1, 8), st.sampled_from("abcd"), max_size=3),

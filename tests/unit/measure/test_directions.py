@@ -86,7 +86,7 @@ def test_every_gradient_is_right_in_both_layouts(name: str, direction: str) -> N
     assert ("torch_conv_backward" in taking) == (direction != TRAINING)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(conv_problems())
 def test_bounds_hold_for_drawn_problems(problem: ConvProblem) -> None:
     assert gate(problem, TRAINING, "float32", "contiguous")

@@ -16,7 +16,7 @@ PROBLEM = ConvProblem(6, 4, (7, 5), 3, padding=1, bias=True)
 
 
 @given(problem=conv_problems())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_shapes_are_the_problems(problem: ConvProblem) -> None:
     inputs = make_inputs(problem)
     assert tuple(inputs.x.shape) == problem.input_shape

@@ -24,7 +24,7 @@ def plain(problem: ConvProblem) -> ConvProblem:
 
 
 @given(problem=conv_problems())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_sums_and_pixels_are_those_of_the_full_reference(problem: ConvProblem) -> None:
     problem = plain(problem)
     inputs = make_inputs(problem, integers=True)

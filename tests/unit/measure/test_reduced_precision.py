@@ -136,7 +136,7 @@ def test_half_precision_within_float32_is_caught(dtype: str) -> None:
 
 
 @given(problem=conv_problems(max_stride=1), data=st.data())  # not as in pytorch#169688
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_torchs_methods_are_within_their_bounds(problem: ConvProblem, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(HALVES))
     backend = list_backends()[data.draw(st.sampled_from(TORCHS_OWN))]

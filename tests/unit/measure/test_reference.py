@@ -12,9 +12,7 @@ from tests.support.strategies import conv_problems
 
 
 @given(problem=conv_problems())
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_row_at_a_time_gives_the_same_reference(
     problem: ConvProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

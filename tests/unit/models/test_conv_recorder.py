@@ -260,7 +260,7 @@ def test_a_model_that_ends_the_program_is_refused(error: BaseException) -> None:
         record(Then(leave), [X])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(problem=conv_problems())
 def test_what_is_recorded_is_the_problem_that_was_convolved(problem: ConvProblem) -> None:
     kinds = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

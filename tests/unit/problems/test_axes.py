@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep.problems.axes import DEFAULTS, MAX_PROBLEMS, MAX_VALUES, parse_axis, span
@@ -71,7 +71,6 @@ def test_a_default_written_out_changes_nothing(name: str) -> None:
     assert problems(f"{name}={DEFAULTS[name]}") == problems()
 
 
-@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

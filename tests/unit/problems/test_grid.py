@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convsweep.backends.base import FAMILIES
@@ -113,7 +113,6 @@ def test_a_grid_varies_what_it_is_named_after(name: str, part: str) -> None:
     assert len({getattr(problem, part) for problem in problems(name)}) >= 4
 
 
-@settings(deadline=None)
 @given(crossings)
 def test_a_cross_has_every_combination_once(chosen: dict) -> None:
     cases = cross(**chosen)
@@ -133,7 +132,6 @@ def test_a_cross_has_every_combination_once(chosen: dict) -> None:
     )
 
 
-@settings(deadline=None)
 @given(crossings)
 def test_a_group_is_one_problem_on_all_backends_side_by_side(chosen: dict) -> None:
     groups = [list(g) for _, g in itertools.groupby(cross(**chosen), key=lambda case: case.group)]
@@ -143,7 +141,6 @@ def test_a_group_is_one_problem_on_all_backends_side_by_side(chosen: dict) -> No
         assert len({case.problem for case in cases}) == 1
 
 
-@settings(deadline=None)
 @given(layer_lists, st.sampled_from(WEIGHT_KINDS))
 def test_a_weight_factors_where_it_is_wanted_and_can(layers: list[Layer], wanted: str) -> None:
     for case in cross(layers, ["loop"], weight_kind=wanted):

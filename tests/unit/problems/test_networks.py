@@ -109,7 +109,7 @@ def test_a_network_is_built_alike_each_time_and_keeps_the_size_of_what_flows_thr
     assert 1e-3 < float(y.abs().mean()) < 1e3
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(conv_problems())
 def test_the_problem_of_a_call_is_read_from_its_arguments(problem: ConvProblem) -> None:
     x, weight = (

@@ -18,7 +18,7 @@ from tests.support.strategies import conv_problems
 CONV = {1: conv1d, 2: conv2d, 3: conv3d}
 POSSIBLE = {"in_channels": 4, "out_channels": 8, "input_size": (5, 5), "kernel_size": 3}
 
-laws = settings(deadline=None, max_examples=60)
+laws = settings(max_examples=60)
 
 
 def run_on_meta(problem: ConvProblem) -> torch.Tensor:

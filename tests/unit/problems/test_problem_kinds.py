@@ -18,7 +18,7 @@ from convsweep.problems.separable import is_replaceable
 from convsweep.problems.workloads import PROBLEM_COLUMNS, read_problems
 from tests.support.strategies import odd_problems
 
-laws = settings(deadline=None, max_examples=60)
+laws = settings(max_examples=60)
 PLAIN = {"in_channels": 4, "out_channels": 6, "input_size": (5, 5), "kernel_size": 3}
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from convsweep.problems.problem import ConvProblem, format_size, parse_size
 from tests.support.strategies import conv_problems
 
-laws = settings(deadline=None, max_examples=60)
+laws = settings(max_examples=60)
 
 
 @laws

@@ -121,7 +121,7 @@ def test_the_layers_ship_with_their_sources() -> None:
     assert all(word in text for word in ("models.csv", f"{CONVBENCH}.csv", "ConvBench", "MIT"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(conv_problems(ranks=(2,)), min_size=1, max_size=5))
 def test_problems_written_to_a_file_are_read_back(
     path: Path, problems: Sequence[ConvProblem]

@@ -93,7 +93,7 @@ def test_a_case_is_everything_before_the_status_and_the_last_columns() -> None:
     assert set(CASE_COLUMNS) - set(PROBLEM_COLUMNS) == {"backend", "backend_version", "device_name"}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rows=drawn_rows)
 @example(rows=[replace(ROW, reason='a "quoted" word, a comma\nand a new line')])
 @example(rows=[replace(ROW, reason="returned\rhere")])
