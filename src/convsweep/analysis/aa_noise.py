@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from pandas import DataFrame
-from scipy import stats
+from scipy.special import betaincinv
 
 from convsweep.analysis.cases import AA_VARIANT, SLOWED_VARIANT, read_cases
-from convsweep.analysis.estimates import Estimate, degrees, estimate
+from convsweep.analysis.estimates import CONFIDENCE, Estimate, degrees, estimate
 from convsweep.analysis.run import status_counts
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import POWER, detectable
@@ -61,9 +61,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
         passes=passes,
         comparisons=len(same_cases),
         false_alarms=alarms,
-        alarm_rate_high=float(
-            stats.binomtest(alarms, len(same_cases), alternative="less").proportion_ci().high
-        ),
+        alarm_rate_high=_highest_rate(alarms, len(same_cases)),
         trials=len(trials),
         found=int((trials["verdict"] == "slower").sum()),
         spread=float(np.nanmedian(deviations)),
@@ -90,6 +88,11 @@ def _compared(rows: DataFrame) -> DataFrame:
     """Return the variants with a speedup over their originals."""
     summary = summarize(rows, "itself")
     return summary[(summary["backend"] == "variant") & summary["speedup"].notna()]
+
+
+def _highest_rate(count: int, trials: int) -> float:
+    """Return the upper end of the exact one-sided 95 % interval (Clopper & Pearson 1934)."""
+    return float(betaincinv(count + 1, trials - count, CONFIDENCE)) if count < trials else 1.0
 
 
 def _detectable(deviation: float, passes: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from convsweep.analysis.estimates import CONFIDENCE, Interval, estimate, interval
 from convsweep.analysis.verdicts import reject_at_fdr
@@ -141,7 +141,7 @@ def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
 def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
     """Return Student's 95 % interval of `estimate_over_splits`."""
     mean, error, degrees = estimate_over_splits(values, rows)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -182,7 +182,7 @@ def _pair(ok: DataFrame, dataset: str, variant: str) -> DataFrame:
 def _p_value(pair: DataFrame) -> float:
     """Return the two-sided p-value of no difference; 1 if there is no interval."""
     mean, error, degrees = estimate_over_splits(pair["difference"], pair)
-    return float(2 * stats.t.sf(abs(mean) / error, degrees)) if degrees else 1.0
+    return float(2 * stdtr(degrees, -abs(mean) / error)) if degrees else 1.0
 
 
 def _speedup(pair: DataFrame, name: str) -> Interval:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from pandas import DataFrame
-from scipy import stats
+from scipy.special import chdtri
 
 from convsweep.analysis.cases import are_variants, read_cases, split
 from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, Interval, estimate
@@ -52,7 +52,7 @@ def estimate_drift(logs: Array, errors: Array) -> Drift:
     between = float((deviations**2).sum() / (counts - 1).sum())
     within = float(np.average(np.nanmean(errors**2, axis=0), weights=counts - 1))
     degrees = _degrees(deviations)
-    tails = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], degrees) / degrees
+    tails = chdtri(degrees, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) / degrees
     ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
     # Those of the difference (Satterthwaite 1946); the passes have many.
     left = max(1.0, degrees * (ends[0] ** 2 / between) ** 2) if between else 1.0
