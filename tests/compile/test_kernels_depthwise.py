@@ -15,7 +15,7 @@ from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
-from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
+from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights, relu_is_fused
 from tests.support.red_zones import guarded, red_zones
 
 BACKEND = list_backends()["depthwise_numba"]
@@ -98,7 +98,22 @@ def test_equals_the_reference_and_writes_nowhere_else(
     assert finding.reason is None
 
 
-def result(way: str, problem: ConvProblem, inputs: Inputs, machine: Machine) -> torch.Tensor:
+@given(
+    problem=depthwise_problems(),
+    memory_format=st.sampled_from(FORMATS),
+    threads=st.integers(1, 2),
+)
+@DRAWN
+def test_relu_is_computed_with_it_between_red_zones(
+    problem: ConvProblem, memory_format: str, threads: int
+) -> None:
+    memory_format = memory_format if problem.rank > 1 else "contiguous"
+    assert relu_is_fused(BACKEND, problem, memory_format, threads)
+
+
+def result(
+    way: str, problem: ConvProblem, inputs: Inputs, machine: Machine, relu: bool = False
+) -> torch.Tensor:
     """The output of one way to compute a problem, in the checked mode."""
     layout = "planes" if way in ("planes", "blocks") else "rows"
     x = inputs.x.contiguous()
@@ -108,20 +123,27 @@ def result(way: str, problem: ConvProblem, inputs: Inputs, machine: Machine) -> 
         work = getattr(depthwise_works, f"{way}_work")
         patch.setattr(depthwise, f"work_of_{layout}", lambda *_: work)
         with red_zones():
-            conv = depthwise.prepare(problem, guarded_weights(inputs.weights), machine)
+            weights = guarded_weights(inputs.weights)
+            conv = depthwise.prepare(problem, weights, machine, relu=relu)
             return conv(guarded(x))
 
 
-@given(problem=depthwise_problems(), way=st.sampled_from(WAYS), machine=st.sampled_from(MACHINES))
+@given(
+    problem=depthwise_problems(),
+    way=st.sampled_from(WAYS),
+    machine=st.sampled_from(MACHINES),
+    relu=st.booleans(),
+)
 @DRAWN
 def test_every_way_is_exact_on_whole_numbers(
-    problem: ConvProblem, way: str, machine: Machine
+    problem: ConvProblem, way: str, machine: Machine, relu: bool
 ) -> None:
     if problem.in_channels < LANES:
         way = {"blocks": "planes", "pixels": "rows"}.get(way, way)
     inputs = make_inputs(problem, weight_kind="dense", integers=True)
-    y = result(way, problem, inputs, machine)
-    assert torch.equal(y.double(), compute_reference(problem, inputs).y)
+    y = result(way, problem, inputs, machine, relu)
+    expected = compute_reference(problem, inputs).y
+    assert torch.equal(y.double(), expected.clamp(min=0) if relu else expected)
 
 
 @pytest.mark.parametrize("way", WAYS)

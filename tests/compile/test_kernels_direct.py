@@ -9,7 +9,7 @@ from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check_kernel
+from tests.support.kernel_checks import DRAWN, check_kernel, relu_is_fused
 from tests.support.strategies import conv_problems
 
 BACKEND = list_backends()["direct_numba"]
@@ -35,6 +35,14 @@ def test_equals_the_reference_between_red_zones(
         threads=threads,
     )
     assert finding.reason is None
+
+
+@given(problem=PROBLEMS, memory_format=FORMATS, threads=st.integers(1, 2))
+@DRAWN
+def test_relu_is_computed_with_it_between_red_zones(
+    problem: ConvProblem, memory_format: str, threads: int
+) -> None:
+    assert relu_is_fused(BACKEND, problem, memory_format, threads)
 
 
 @given(problem=PROBLEMS, memory_format=FORMATS)

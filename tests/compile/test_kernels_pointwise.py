@@ -5,13 +5,11 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from convsweep.backends.base import GraphLayer
 from convsweep.backends.registry import list_backends
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
-from tests.support.red_zones import guarded, red_zones
+from tests.support.kernel_checks import DRAWN, check_kernel, relu_is_fused
 
 BACKEND = list_backends()["pointwise_numba"]
 
@@ -57,18 +55,7 @@ def test_equals_the_reference_between_red_zones(
 def test_relu_is_computed_with_it_between_red_zones(
     problem: ConvProblem, data: st.DataObject, threads: int
 ) -> None:
-    inputs = make_inputs(problem, memory_format=data.draw(st.sampled_from(formats(problem))))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with red_zones():
-            weights = guarded_weights(inputs.weights)
-            layer = GraphLayer(problem, weights.dense, weights.bias, relu=True)
-            assert BACKEND.prepare_block is not None
-            y = BACKEND.prepare_block([layer])(guarded(inputs.x))
-            assert torch.equal(y, BACKEND.prepare(problem, weights)(guarded(inputs.x)).clamp(min=0))
-    finally:
-        torch.set_num_threads(before)
+    assert relu_is_fused(BACKEND, problem, data.draw(st.sampled_from(formats(problem))), threads)
 
 
 @given(problem=pointwise_problems())

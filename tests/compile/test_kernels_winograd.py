@@ -10,7 +10,7 @@ from convsweep import ConvProblem
 from convsweep.backends.kernels import winograd, winograd_tiles
 from convsweep.measure.inputs import make_inputs
 from convsweep.system.calibration import Machine
-from tests.support.kernel_checks import DRAWN, check_kernel
+from tests.support.kernel_checks import DRAWN, check_kernel, relu_is_fused
 from tests.support.strategies import conv_problems
 
 BACKEND = convsweep.list_backends()["winograd_numba"]
@@ -60,6 +60,14 @@ def test_blocks_of_a_single_band_are_right(
             prepare, problem, bound, memory_format=memory_format, threads=threads
         )
     assert finding.reason is None
+
+
+@given(problem=problems(), memory_format=formats, threads=threads)
+@DRAWN
+def test_relu_is_computed_with_it_between_red_zones(
+    problem: ConvProblem, memory_format: str, threads: int
+) -> None:
+    assert relu_is_fused(BACKEND, problem, memory_format, threads)
 
 
 @given(problem=conv_problems(ranks=(2,), max_stride=1, max_dilation=1, grouped=False))

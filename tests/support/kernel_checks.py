@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from convsweep.backends.base import Conv, Weights
+from convsweep.backends.base import Backend, Conv, GraphLayer, Weights
 from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.outcome import Outcome
@@ -43,6 +43,26 @@ def check_kernel(
         with red_zones():
             conv = prepare(problem, guarded_weights(inputs.weights))
             return check(lambda x: conv(guarded(x)), inputs, output(reference, bound))
+    finally:
+        torch.set_num_threads(before)
+
+
+def relu_is_fused(backend: Backend, problem: ConvProblem, memory_format: str, threads: int) -> bool:
+    """Return whether a kernel with ReLU gives the same as without it, clipped.
+
+    Raises if something outside the buffers was written.
+    """
+    inputs = make_inputs(problem, memory_format=memory_format)
+    assert backend.prepare_block is not None
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with red_zones():
+            weights = guarded_weights(inputs.weights)
+            layer = GraphLayer(problem, weights.dense, weights.bias, relu=True)
+            y = backend.prepare_block([layer])(guarded(inputs.x))
+            plain = backend.prepare(problem, weights)(guarded(inputs.x))
+            return torch.equal(y, plain.clamp(min=0))
     finally:
         torch.set_num_threads(before)
 

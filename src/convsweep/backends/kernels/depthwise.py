@@ -51,6 +51,8 @@ def prepare(
     weights: Weights,
     machine: Machine | None = None,
     given: tuple[Work | None, Work | None] = (None, None),
+    *,
+    relu: bool = False,
 ) -> Conv:
     """Prepare the depthwise convolution for both layouts, with torch's threads.
 
@@ -64,7 +66,8 @@ def prepare(
         False: given[1] or work_of_rows(image, machine),
     }
     jobs = {
-        key: _job(image, weights.bias, work(image, dense, machine)) for key, work in works.items()
+        key: _job(image, weights.bias, work(image, dense, machine), relu)
+        for key, work in works.items()
     }
 
     planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
@@ -147,7 +150,7 @@ def lanes_are_pixels(problem: ConvProblem) -> bool:
     return bool(planes <= inside * kernel_w + math.log2(LANES))
 
 
-def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
+def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool) -> Job:
     """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)
@@ -182,6 +185,7 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork) -> Job:
         weights_step=work.weights.shape[1] * FLOAT_BYTES,
         start=sums.data_ptr(),
         streamed=work.streamed,
+        relu=relu,
     )
     parts = min(threads(), work.units)
     return Job(work, parts, torch.tensor(plan, dtype=torch.int64), (offsets, weights, sums))

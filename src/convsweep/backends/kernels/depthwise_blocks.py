@@ -15,7 +15,12 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
-from convsweep.backends.kernels.layouts import block_from_planes, clear_vectors, planes_from_rows
+from convsweep.backends.kernels.layouts import (
+    block_from_planes,
+    clear_vectors,
+    clip_vectors,
+    planes_from_rows,
+)
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, transpose
 
 
@@ -76,6 +81,8 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                 )  # fmt: skip
             target = y + plane * out_step + first * out_width * FLOAT_BYTES
             pixels = (last - first) * out_width
+            if p.relu:
+                clip_vectors(tile, VECTOR_BYTES, pixels)
             planes_from_rows(tile, VECTOR_BYTES, LANES, pixels, target, out_step)
 
     return Entry(WORKER, work)

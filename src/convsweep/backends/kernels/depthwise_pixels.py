@@ -14,8 +14,8 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, tile
-from convsweep.backends.kernels.depthwise_work import WORKER
-from convsweep.backends.kernels.streaming import copy_past_caches, fence, prefetch
+from convsweep.backends.kernels.depthwise_work import WORKER, finish
+from convsweep.backends.kernels.streaming import fence, prefetch
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 
 
@@ -111,8 +111,7 @@ def pixels_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             _inside(p, row_x, begin, end, above, below, target, taps, stride, count, step, gap)
             for column in range(end, last):
                 _edge(p, row_x, column, above, below, target)
-            if p.streamed:
-                copy_past_caches(piece, row_y, (last - first) * pixel_step)
+            finish(p, piece, row_y, (last - first) * p.channels)
         if p.streamed:
             fence()
 

@@ -16,9 +16,9 @@ import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import run, run_apart
-from convsweep.backends.kernels.depthwise_work import WORKER
-from convsweep.backends.kernels.layouts import rows_from_rows
-from convsweep.backends.kernels.streaming import copy_past_caches, fence
+from convsweep.backends.kernels.depthwise_work import WORKER, finish
+from convsweep.backends.kernels.layouts import clip_vectors, rows_from_rows
+from convsweep.backends.kernels.streaming import fence
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     LANES,
@@ -170,11 +170,13 @@ def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
 
 @inlined
 def _finish(p: Any, tile: int, rows: int, y: int) -> None:
-    """Copy output rows that were not written to `y` directly."""
-    if p.out_width < LANES:
-        _narrow_rows(tile, rows, p.out_width, y)
-    elif p.streamed:
-        copy_past_caches(tile, y, rows * p.out_width * FLOAT_BYTES)
+    """Compute ReLU, and copy output rows that were not written to `y` directly."""
+    if p.out_width >= LANES:
+        finish(p, tile, y, rows * p.out_width)
+        return
+    if p.relu:
+        clip_vectors(tile, VECTOR_BYTES, rows)
+    _narrow_rows(tile, rows, p.out_width, y)
 
 
 @cache

@@ -14,7 +14,7 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
-from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
+from convsweep.backends.kernels.layouts import clear_vectors, clip_vectors, rows_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
 
 PIXEL_BYTES = 64
@@ -42,6 +42,19 @@ def kernel_rows_inside(first: int, height: int, kernel: int, dilation: int) -> t
     above = min(kernel, max(0, -first + dilation - 1) // dilation)
     below = min(kernel, max(0, height - first + dilation - 1) // dilation)
     return above, max(above, below)
+
+
+@inlined
+def _finish(p: Any, tile: int, y: int, vectors: int, last_bytes: int) -> None:
+    """Compute ReLU of some vectors of a row, and copy less than one vector from the tile."""
+    pixel_step = p.channels * FLOAT_BYTES
+    partial = p.channels < LANES
+    if p.relu:
+        for vector in range(vectors):
+            out = tile if partial else y + min(vector * VECTOR_BYTES, last_bytes)
+            clip_vectors(out, VECTOR_BYTES if partial else pixel_step, p.out_width)
+    if partial:
+        _copy(tile, VECTOR_BYTES, p.channels, p.out_width, y, pixel_step)
 
 
 @cache
@@ -100,7 +113,6 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                     tile if partial else target, VECTOR_BYTES if partial else pixel_step,
                     out_width, some, last_bytes, taps, stride, count, False,
                 )  # fmt: skip
-                if partial:
-                    _copy(tile, VECTOR_BYTES, channels, out_width, target, pixel_step)
+                _finish(p, tile, target, some, last_bytes)
 
     return Entry(WORKER, work)

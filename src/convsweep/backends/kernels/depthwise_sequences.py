@@ -13,9 +13,9 @@ import numba
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import tile
-from convsweep.backends.kernels.depthwise_work import WORKER
+from convsweep.backends.kernels.depthwise_work import WORKER, finish
 from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
-from convsweep.backends.kernels.streaming import copy_past_caches, fence
+from convsweep.backends.kernels.streaming import fence
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
 
@@ -60,8 +60,7 @@ def sequences_worker(count: int) -> Entry:
                     target + (column - first) * FLOAT_BYTES, VECTOR_BYTES,
                     1, 1, count, True,
                 )  # fmt: skip
-            if p.streamed:
-                copy_past_caches(piece, row_y + first * FLOAT_BYTES, (last - first) * FLOAT_BYTES)
+            finish(p, piece, row_y + first * FLOAT_BYTES, last - first)
         if p.streamed:
             fence()
 

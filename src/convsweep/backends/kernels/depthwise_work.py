@@ -12,8 +12,10 @@ import numpy as np
 from numba import from_dtype, prange, types
 from torch import Tensor
 
-from convsweep.backends.kernels.compiling import Entry, kernel, parallel_kernel, run
-from convsweep.backends.kernels.vectors import call_address, intrinsic
+from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, run
+from convsweep.backends.kernels.layouts import clip_floats
+from convsweep.backends.kernels.streaming import copy_past_caches
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, call_address, intrinsic
 
 
 class DepthwisePlan(NamedTuple):
@@ -46,6 +48,7 @@ class DepthwisePlan(NamedTuple):
     weights_step: int  # bytes per channel, or per vector of channels
     start: int  # address of the bias, or of zeros
     streamed: int  # 1: outputs leave the caches to inputs
+    relu: int  # 1: ReLU of the outputs
 
 
 RECORD = np.dtype([(name, np.int64) for name in DepthwisePlan._fields])
@@ -59,6 +62,15 @@ def _call(
     typing: Any, entry: Any, part: Any, parts: Any, plan: Any, x: Any, y: Any, scratch: Any
 ) -> Any:
     return types.void(*[types.int64] * 7), call_address
+
+
+@inlined
+def finish(p: Any, piece: int, y: int, floats: int) -> None:
+    """Compute ReLU of adjacent outputs, and copy them to `y` past the caches if streamed."""
+    if p.relu:
+        clip_floats(piece if p.streamed else y, floats)
+    if p.streamed:
+        copy_past_caches(piece, y, floats * FLOAT_BYTES)
 
 
 @kernel

@@ -17,7 +17,7 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
-from convsweep.backends.kernels.layouts import planes_from_rows, rows_from_rows
+from convsweep.backends.kernels.layouts import clip_vectors, planes_from_rows, rows_from_rows
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import (
@@ -34,8 +34,9 @@ from convsweep.system.calibration import Machine
 
 
 class DirectMemory(NamedTuple):
-    """Addresses of tensors and scratch."""
+    """Addresses of tensors and scratch, and whether ReLU follows."""
 
+    relu: bool
     x: int
     weights: int
     start: int
@@ -117,6 +118,9 @@ def _do_part(p: BandPlan, m: DirectMemory, part: int, parts: int) -> None:
             _multiply(p, m, padded, rows, panel, tile)
             channel, vectors = panel_place(panel, p.out_channels)
             some, pixel = min(vectors * LANES, p.out_channels), first * p.out_width
+            if m.relu:
+                for half in range(vectors):
+                    clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels)
             if p.planes:
                 target = y + (channel * out_pixels + pixel) * FLOAT_BYTES
                 planes_from_rows(tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES)
@@ -139,14 +143,21 @@ def _convolve(parts: int, p: BandPlan, m: DirectMemory) -> None:
         _do_part(p, m, part, parts)
 
 
-def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
+def prepare(
+    problem: ConvProblem,
+    weights: Weights,
+    machine: Machine | None = None,
+    *,
+    relu: bool = False,
+) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     parts = threads()
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(weights.bias, problem.out_channels)
 
     def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> DirectMemory:
-        return DirectMemory(*(tensor.data_ptr() for tensor in (x, panels, start, y, scratch)))
+        addresses = (tensor.data_ptr() for tensor in (x, panels, start, y, scratch))
+        return DirectMemory(relu, *addresses)
 
     kernels = _convolve_alone, _convolve
     plan = planned(problem, parts, machine)

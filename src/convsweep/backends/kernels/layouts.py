@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Implementation, tells
@@ -45,6 +46,20 @@ def clip_vectors(address: int, step: int, count: int) -> None:
     """Replace negative numbers by zeros in `count` vectors, `step` bytes apart."""
     for i in range(count):
         store(address + i * step, clipped(load(address + i * step)))
+
+
+@inlined
+def clip_floats(address: int, count: int) -> None:
+    """Replace negative numbers by zeros in `count` adjacent floats."""
+    if count >= LANES:
+        for i in range(0, count, LANES):
+            at = address + min(i, count - LANES) * FLOAT_BYTES
+            store(at, clipped(load(at)))
+        return
+    for i in range(count):
+        at = address + i * FLOAT_BYTES
+        if load_float(at) < 0:
+            store_float(at, np.float32(0))
 
 
 @inlined

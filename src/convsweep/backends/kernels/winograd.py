@@ -42,6 +42,8 @@ def prepare(
     weights: Weights,
     tile: int | None = None,
     machine: Machine | None = None,
+    *,
+    relu: bool = False,
 ) -> Conv:
     """Transform the weights; `tile` is 2, 4 or 6, by default the best one on the machine."""
     tile = tile or best_tile(problem, machine)
@@ -68,6 +70,7 @@ def prepare(
     def record(planes: bool) -> Tensor:
         complete = plan._replace(
             channels_last=int(not planes),
+            relu=int(relu),
             weights=matrices.data_ptr(),
             bias=start.data_ptr(),
             **{name: phase.address for name, phase in phases.PHASES.items()},

@@ -18,6 +18,7 @@ from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
     clear_vectors,
+    clip_vectors,
     planes_from_rows,
     rows_from_rows,
 )
@@ -56,6 +57,7 @@ class WinogradPlan(NamedTuple):
     tiles_bytes: int
     lines_bytes: int
     channels_last: int = 0
+    relu: int = 0
     weights: int = 0
     bias: int = 0  # then a panel of zeros
     input_transform: int = 0
@@ -125,13 +127,15 @@ def _gather(plan: WinogradPlan, x: int, band: int, block: int, lines: int, line_
 
 @inlined
 def _scatter(plan: WinogradPlan, y: int, band: int, block: int, lines: int, line_step: int) -> None:
-    """Copy up to `LANES` channels of a band's results to the output."""
+    """Copy up to `LANES` channels of a band's results, or their ReLU, to the output."""
     image, first = band // plan.bands_of_image, band % plan.bands_of_image * plan.tile
     channel = block * LANES
     channels = min(LANES, plan.out_channels - channel)
     plane_step = plan.out_height * plan.out_width * FLOAT_BYTES
     for i in range(min(plan.tile, plan.out_height - first)):
         line, row = lines + i * line_step, first + i
+        if plan.relu:
+            clip_vectors(line, VECTOR_BYTES, plan.out_width)
         if plan.channels_last:
             pixel = (image * plan.out_height + row) * plan.out_width
             target = y + (pixel * plan.out_channels + channel) * FLOAT_BYTES

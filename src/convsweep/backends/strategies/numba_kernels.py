@@ -61,10 +61,16 @@ _kernel_backend = partial(
     compile_s=120.0,
 )
 
+_depthwise = imported_late("kernels.depthwise", "prepare")
+_direct = imported_late("kernels.direct", "prepare")
+_pointwise = imported_late("kernels.pointwise", "prepare")
+_winograd = imported_late("kernels.winograd", "prepare")
+
 BACKENDS = (
     _kernel_backend(
         name="depthwise_numba",
-        prepare=imported_late("kernels.depthwise", "prepare"),
+        prepare=_depthwise,
+        prepare_block=fusing_relu(_depthwise),
         unsupported=depthwise_unsupported,
         own_padding_end=True,
         source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
@@ -72,15 +78,16 @@ BACKENDS = (
     ),
     _kernel_backend(
         name="direct_numba",
-        prepare=imported_late("kernels.direct", "prepare"),
+        prepare=_direct,
+        prepare_block=fusing_relu(_direct),
         unsupported=direct_unsupported,
         source="Anderson et al. 2017, Low-memory GEMM-based convolution algorithms for deep neural "
         "networks; Georganas et al. 2018, Anatomy of High-Performance Deep Learning Convolutions",
     ),
     _kernel_backend(
         name="pointwise_numba",
-        prepare=imported_late("kernels.pointwise", "prepare"),
-        prepare_block=fusing_relu(imported_late("kernels.pointwise", "prepare")),
+        prepare=_pointwise,
+        prepare_block=fusing_relu(_pointwise),
         unsupported=matrix_unsupported,
         source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
         "High-Performance Matrix Multiplication",
@@ -99,7 +106,8 @@ BACKENDS = (
     ),
     _kernel_backend(
         name="winograd_numba",
-        prepare=imported_late("kernels.winograd", "prepare"),
+        prepare=_winograd,
+        prepare_block=fusing_relu(_winograd),
         unsupported=winograd_unsupported,
         macs=winograd_tiles.macs,
         min_bytes=winograd_tiles.min_bytes,
