@@ -16,6 +16,8 @@ _MEMORY_SHARE = 0.9  # of the free memory; beyond that the whole machine would s
 _MIN_PASSES_IN_BUDGET = 5
 _REFERENCES_SHARE = 0.05  # of a budget: the most that full references may take by the forecast
 _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
+SHORTEST = MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)
+"""Samples per case and pass if a budget is short."""
 
 
 def worker_settings(request: Request) -> Settings:
@@ -67,10 +69,9 @@ def _effort(request: Request) -> MeasurementConfig:
     whole = request.whole or request
     if _MIN_PASSES_IN_BUDGET * pass_s(whole, MeasurementConfig()) <= budget_s:
         return MeasurementConfig()
-    shortest = MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)
-    first_s = request_s(request, shortest, 1) - START_S
+    first_s = request_s(request, SHORTEST, 1) - START_S
     if first_s > _FORECAST_ERROR * request.budget_s:
         raise ValueError(
             f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
         )
-    return shortest
+    return SHORTEST

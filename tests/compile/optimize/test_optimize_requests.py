@@ -3,6 +3,8 @@
 import copy
 from contextlib import nullcontext
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,11 @@ from torch import Tensor, nn
 
 import convsweep
 from convsweep import ConvProblem, cli
+from convsweep.models.optimize import layer_sweep
+from convsweep.models.optimize import optimize as module
+from convsweep.models.optimize.layer_inventory import ModelInputs, inventory
+from convsweep.models.optimize.selection import usable
+from convsweep.sweep.request import Request
 from tests.support.optimized_models import (
     SHAPE,
     THREADS,
@@ -128,6 +135,47 @@ def test_a_budget_measures_the_layers_in_processes_of_their_own(
     assert set(rows["threads"]) == {THREADS}
     report = report_of(optimized)
     assert sum(one.calls for one in (*report.replaced, *report.skipped)) == 1
+
+
+SHORT = {16: (4, 2), 15: (3, 2), 11: (3, 1), 5: (2, 1), 1: (1, 1)}
+"""By the cases that there is time for: distinct layers, and memory formats."""
+
+
+@pytest.mark.parametrize("most", SHORT)
+def test_a_short_time_is_for_the_layers_that_take_longest(
+    model: nn.Module, x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    seen: list[Request] = []
+    monkeypatch.setattr(layer_sweep.forkserver, "start", lambda: None)
+    monkeypatch.setattr(layer_sweep, "LocalExecutor", seen.append)
+    monkeypatch.setattr(
+        layer_sweep, "run_sweep", lambda *_, **more: SimpleNamespace(interrupted=False)
+    )
+    monkeypatch.setattr(layer_sweep, "request_s", lambda one, *_: 1e6 * (len(one.cases) > most))
+    found = inventory(model.eval(), ModelInputs.of(x)).calls
+    formats, taken_s = ["channels_last"], {"depthwise": 0.1, "stem": 1.0, "twice": 10.0}
+    layer_sweep.sweep_layers(
+        found, "Small", usable(["im2col"]), monotonic() + 300, THREADS, tmp_path,
+        memory_formats=formats, taken_s=taken_s,
+    )  # fmt: skip
+    [request] = seen
+    problems = dict.fromkeys(case.problem for case in request.cases)
+    assert (len(problems), len({case.memory_format for case in request.cases})) == SHORT[most]
+    names = ["twice", "twice", "stem", "depthwise"]
+    assert {one.name for one in found if one.problem in problems} == {*names[: len(problems)]}
+
+
+def test_batch_norms_are_folded_if_the_time_is_too_short_to_measure(
+    x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **more: object) -> None:
+        raise ValueError("too short")
+
+    monkeypatch.setattr(module, "sweep_layers", refusing)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)).eval()
+    report = report_of(optimize(net, "300s", x))
+    assert [(one.name, one.has_norm) for one in report.replaced] == [("0", True)]
+    assert "(too short)" in report.skipped[0].reason
 
 
 def test_the_package_has_it() -> None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -61,7 +62,13 @@ def test_engines_are_checked_timed_and_sorted(
     assert reasons["failing"] == "SystemExit: no luck"
     assert "nosuchpackage" in reasons["missing"]
     assert all(reason in str(report) for reason in reasons.values())
-    assert f"The fastest is {timed[0].engine}." in str(report)
+    named = f"The fastest is {timed[0].engine}."
+    idle, busy = (
+        replace(report, engines=[one._replace(core_share=share) for one in report.engines])
+        for share in (1.0, 0.5)
+    )
+    assert named in str(idle)
+    assert named not in str(busy)
 
 
 @pytest.mark.parametrize(("off", "has_time"), [(1.0, True), (1.1, False)])

@@ -45,6 +45,8 @@ class EngineTime(NamedTuple):
     """max|y - reference| / max|reference|."""
     reason: str = ""
     """Why there is no time."""
+    core_share: float = 1.0
+    """Share of the time in which the thread that called the engines had a core."""
 
 
 def _eager(model: nn.Module, inputs: ModelInputs, threads: int) -> Run:
@@ -79,6 +81,7 @@ def _onnxruntime(model: nn.Module, inputs: ModelInputs, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others take turns
     session = onnxruntime.InferenceSession(
         file.getvalue(), options, providers=["CPUExecutionProvider"]
     )
@@ -164,11 +167,17 @@ def compare(
     if not runs:
         return left
     with user_code(shown=False):
-        logs, _ = times_in_turns([*runs.values()], device, seconds)
+        logs, share = times_in_turns([*runs.values()], device, seconds)
     means = [float(estimate(log).mean) for log in logs]
     fastest = logs[means.index(min(means))]
     timed = [
-        EngineTime(name, interval(estimate(log)), interval(estimate(log - fastest)), errors[name])
+        EngineTime(
+            name,
+            interval(estimate(log)),
+            interval(estimate(log - fastest)),
+            errors[name],
+            core_share=share,
+        )
         for name, log in zip(runs, logs, strict=True)
     ]
     return [*sorted(timed, key=lambda one: one.seconds.value), *left]

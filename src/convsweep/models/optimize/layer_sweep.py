@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -15,13 +17,17 @@ from convsweep.problems.case import CACHES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE
-from convsweep.sweep.effort import worker_settings
+from convsweep.sweep.effort import SHORTEST, request_s, worker_settings
 from convsweep.sweep.executor import LocalExecutor, OnProgress
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.session import run_sweep
 from convsweep.system import forkserver
 
 _CASE_TIMEOUT, _SHORTEST_S = "10s", 0.001
+_PASSES = 5
+"""Short ones over all cases, for which the time must suffice by the forecast."""
+_MAIN_SHARE = 0.95
+"""Of the time of all layers, at least that of the main ones."""
 _MAX_NOMINAL_SLOWDOWN = 10
 """Backends with a lower nominal rate, relative to torch's, are not measured."""
 
@@ -35,22 +41,25 @@ def sweep_layers(
     out: Path,
     observe: OnProgress = lambda progress: None,
     memory_formats: Collection[str] = (),
+    taken_s: Mapping[str, float] | None = None,
 ) -> None:
     """Measure the layers of the model `name` in worker processes and write a run to `out`.
 
-    They are measured in their most frequent memory format, and in `memory_formats` too. The sweep
-    ends when `monotonic` reads `ends_s`.
+    They are measured in their most frequent memory format, and in `memory_formats` too. If the time
+    is too short for that, the others are left out: layers that take the least of `taken_s`, seconds
+    of modules inside the model, and other memory formats. The sweep ends when `monotonic` reads
+    `ends_s`.
 
     Raises:
         ValueError: there is nothing to measure, or the time is too short.
         KeyboardInterrupt: the sweep was interrupted.
     """
     device, dtype, memory_format = setting = _usual_setting(calls, name)
+    formats = tuple(dict.fromkeys((memory_format, *memory_formats)))
     options = Options(
         backends=tuple(usable),
         devices=(device,),
         dtypes=(dtype,),
-        memory_formats=tuple(dict.fromkeys((memory_format, *memory_formats))),
         threads=(threads,),
         caches=CACHES[:1],
         weight_kind="dense",
@@ -59,8 +68,15 @@ def sweep_layers(
         baseline=BASELINE,
         ceilings=False,
     )
-    request = read_request(options, (name, _layers(calls, name, setting)))
-    request = replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
+    layers, shares = _layers(calls, name, setting, taken_s or {})
+    main = layers[: 1 + sum(share < _MAIN_SHARE for share in accumulate(shares))]
+    choices = [(layers, formats), (main, formats)]
+    choices += [(main[:count], formats[:1]) for count in range(len(main), 0, -1)]
+    for some, own_formats in choices:
+        request = read_request(replace(options, memory_formats=own_formats), (name, some))
+        request = replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
+        if request_s(request, SHORTEST, _PASSES) <= (request.budget_s or inf):
+            break
     worker_settings(request)  # raises if the budget is too small, before a process starts
     forkserver.start()
     executor = LocalExecutor(request)
@@ -80,13 +96,25 @@ def _usual_setting(calls: Mapping[ConvCall, int], name: str) -> tuple[str, str, 
     return settings.most_common(1)[0][0]
 
 
-def _layers(calls: Mapping[ConvCall, int], name: str, setting: tuple[str, str, str]) -> list[Layer]:
-    """Return each distinct problem once, with its number of calls."""
+def _layers(
+    calls: Mapping[ConvCall, int],
+    name: str,
+    setting: tuple[str, str, str],
+    taken_s: Mapping[str, float],
+) -> tuple[list[Layer], list[float]]:
+    """Return each distinct problem once, with its number of calls, and its share of the time.
+
+    The one with the largest share comes first.
+    """
     device, dtype, memory_format = setting
     names: dict[ConvProblem, str] = {}
     counts: Counter[ConvProblem] = Counter()
+    times: Counter[ConvProblem] = Counter()
     for call, number in calls.items():
         if (call.key[2], call.dtype) == (device, dtype) and memory_format in call.memory_formats:
             names.setdefault(call.problem, call.name)
             counts[call.problem] += number
-    return [Layer(problem, name, names[problem], number) for problem, number in counts.items()]
+            times[call.problem] += taken_s.get(call.name, 0.0)  # type: ignore[assignment]
+    ordered = sorted(counts, key=lambda problem: -times[problem])
+    layers = [Layer(problem, name, names[problem], counts[problem]) for problem in ordered]
+    return layers, [times[problem] / (times.total() or 1.0) for problem in ordered]

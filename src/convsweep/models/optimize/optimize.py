@@ -24,10 +24,10 @@ from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_mo
 from convsweep.models.optimize.layer_sweep import sweep_layers
 from convsweep.models.optimize.layout import undo_conversion
 from convsweep.models.optimize.report import OptimizeReport
-from convsweep.models.optimize.speedup import least_s, measure_speedups
+from convsweep.models.optimize.speedup import ModelSpeedup, layer_times, least_s, measure_speedups
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
-from convsweep.system.devices import find_device
+from convsweep.system.devices import Device, find_device
 from convsweep.units import read_limit, seconds
 
 MEASURE_S = 10.0
@@ -109,44 +109,37 @@ def optimize(
     backends = _names(backends)
     _require_valid(budget, measure_s, compare, out)
     given, kind = ModelInputs.of(inputs), type(getattr(model, "_orig_mod", model)).__name__
-    timing_s = measure_s
     with _threads(threads) as count:
         checks_started_s = monotonic()
-        own = _unoptimized(model, given)
-        original = copy_model(own)
-        copies = candidates(own, given, every_format=measure_s > 0)
-        device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
+        plain = _unoptimized(model, given)
+        original = copy_model(plain)
+        copies = candidates(plain, given, every_format=measure_s > 0)
         expected = gate.ModelReference(original, given, copies[0].found.convolutions)
-        if budget is not None:
-            timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
-            checks_s = monotonic() - checks_started_s  # those of the copies take as long
-            layers_s = len(copies) * _LAYERS_SHARE * timing_s
-            ends_s = started_s + seconds(budget) - checks_s - layers_s - timing_s
-            with watching() as observe:
-                table = _measure(copies, kind, budget, backends, limit, count, out, observe, ends_s)
-        else:
+        timing_s, ends_s = measure_s, math.inf
+        if budget is None:
             table = selection.read_table(Path(source), limit, backends, across_machines)
+        else:
+            timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
+            ends_s = started_s + seconds(budget)
+            checks_s = monotonic() - checks_started_s  # those of the copies take as long
+            sweep_ends_s = ends_s - checks_s - timing_s * (1 + len(copies) * _LAYERS_SHARE)
+            with watching() as observe:
+                table = _measure(
+                    copies, kind, budget, backends, limit, count, out, observe, sweep_ends_s
+                )
         for one in copies:
             one.optimize(table, expected, limit, count, _LAYERS_SHARE * timing_s)
-        best, speedup = copies[0], None
-        optimized = [one for one in copies if one.replaced]
-        if optimized and measure_s:
-            left_s = math.inf if budget is None else started_s + seconds(budget) - monotonic()
-            best = optimized[0]
-            if least_s(original, given, device, 1 + len(optimized)) <= left_s:
-                models = [one.model for one in optimized]
-                found = measure_speedups(original, models, given, device, min(timing_s, left_s))
-                speedup = max(found, key=lambda one: one.ratio.value)
-                best = optimized[found.index(speedup)]
+        device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
+        best, speedup = _fastest(original, copies, given, device, timing_s, ends_s)
         times = []
         if compare:
-            own = best.model if best.replaced else None  # type: ignore[assignment]
-            times = engines.compare(original, own, given, expected, count, device, measure_s)
+            copy = best.model if best.replaced else None
+            times = engines.compare(original, copy, given, expected, count, device, measure_s)
     is_kept = speedup is None or speedup.verdict == "faster"
-    own = best.model if is_kept else original
-    for dispatch in layers.dispatches(own).values():
+    optimized = best.model if is_kept else original
+    for dispatch in layers.dispatches(optimized).values():
         dispatch.calls.clear()
-    own.__dict__["convsweep_report"] = OptimizeReport(
+    optimized.__dict__["convsweep_report"] = OptimizeReport(
         kind,
         count,
         str(source),
@@ -158,7 +151,31 @@ def optimize(
         best.converts,
         times,
     )
-    return own
+    return optimized
+
+
+def _fastest(
+    original: nn.Module,
+    copies: Sequence[Candidate],
+    inputs: ModelInputs,
+    device: Device,
+    timing_s: float,
+    ends_s: float,
+) -> tuple[Candidate, ModelSpeedup | None]:
+    """Return the copy with the largest speedup; not measured if `monotonic` reads `ends_s` before.
+
+    Copies without a replaced layer are not timed.
+    """
+    replaced = [one for one in copies if one.replaced]
+    left_s = ends_s - monotonic()
+    if not (
+        replaced and timing_s and least_s(original, inputs, device, 1 + len(replaced)) <= left_s
+    ):
+        return (replaced or copies)[0], None
+    models = [one.model for one in replaced]
+    found = measure_speedups(original, models, inputs, device, min(timing_s, left_s))
+    speedup = max(found, key=lambda one: one.ratio.value)
+    return replaced[found.index(speedup)], speedup
 
 
 def _names(backends: object) -> tuple[str, ...]:
@@ -224,8 +241,11 @@ def _measure(
     observe: OnProgress,
     ends_s: float,
 ) -> selection.BackendTable:
-    """Return the table of a sweep over the model's layers, which ends when `monotonic` does."""
-    calls = copies[0].found.calls
+    """Return the table of a sweep over the model's layers, which ends when `monotonic` does.
+
+    If the time is too short for any case, the table is empty.
+    """
+    calls, inputs = copies[0].found.calls, copies[0].inputs
     if not calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
     if ends_s <= monotonic():
@@ -234,9 +254,10 @@ def _measure(
     with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
-        sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats)
         try:
+            taken_s = layer_times([copies[0].model], {one.name for one in calls}, inputs, 0.0)
+            sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats, *taken_s)
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
-            raise ValueError(f"{reason}; a longer time than {budget} may help") from None
+            return selection.no_table(f"was not measured in {budget} ({reason}) on", backends)

@@ -12,7 +12,7 @@ from convsweep import formatting
 from convsweep.models.optimize.engines import EngineTime
 from convsweep.models.optimize.gate import ModelError, ValidatedLayer
 from convsweep.models.optimize.layer_inventory import SkippedLayer
-from convsweep.models.optimize.speedup import ModelSpeedup
+from convsweep.models.optimize.speedup import LEAST_CORE_SHARE, ModelSpeedup
 from convsweep.problems.problem import format_size
 from convsweep.results.schema import BASELINE
 
@@ -149,9 +149,14 @@ def _engines(report: OptimizeReport) -> list[str]:
     heads = ["whole model on", "time per call", "relative to the fastest", "error"]
     table = pd.DataFrame(rows, columns=heads).to_string(index=False).split("\n")
     left = [f"{one.engine} has no time: {one.reason}." for one in report.engines if one.reason]
+    lines = ["Timed in turns with other engines:", *table, *left]
+    share = timed[0].core_share
+    if share < LEAST_CORE_SHARE:
+        busy = f"this process had {formatting.percent(share)} of a core"
+        return [*lines, f"None is called the fastest: {busy}. Repeat it on an idle machine."]
     near = [one.engine for one in timed[1:] if not one.ratio.low > 1]
     also = f" {formatting.join(near)} may be as fast." if near else ""
-    return [*table, *left, f"The fastest is {timed[0].engine}.{also}"]
+    return [*lines, f"The fastest is {timed[0].engine}.{also}"]
 
 
 _ADVICE = {

@@ -97,6 +97,11 @@ class BackendTable(NamedTuple):
     max_error: float | None
 
 
+def no_table(absent: str, asked: Collection[str]) -> BackendTable:
+    """Return a table without backends, with the reason."""
+    return BackendTable([], [], [], absent, asked, None)
+
+
 def read_table(
     path: Path, max_error: float | None, asked: Collection[str], across_machines: bool
 ) -> BackendTable:

@@ -141,19 +141,26 @@ def _timed_call(model: nn.Module, names: Collection[str], inputs: ModelInputs) -
 def times_in_turns(
     calls: Sequence[Callable[[], Any]], device: Device, seconds: float
 ) -> tuple[Array, float]:
-    """Return the logarithms of the seconds of each call, (calls, passes), and the core's share."""
+    """Return the logarithms of the seconds of each call, (calls, passes), and the core's share.
+
+    The share is that of the call with the largest one: an engine may compute on another thread.
+    """
     order = random.Random(0)
     times: list[list[float]] = []
+    passed, computed = np.zeros(len(calls)), np.zeros(len(calls))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for one in (*calls, *calls):  # the first calls prepare backends and fill caches
             one()
-        started, computed = perf_counter(), thread_time()
+        started = perf_counter()
         while len(times) < MIN_PASSES or (
             perf_counter() - started < seconds and len(times) < MAX_PASSES
         ):
             taken = [0.0] * len(calls)
             for i in order.sample(range(len(calls)), len(calls)):
+                before_s, before_cpu_s = perf_counter(), thread_time()
                 taken[i] = min(device.clock(calls[i]) for _ in range(_CALLS))
+                passed[i] += perf_counter() - before_s
+                computed[i] += thread_time() - before_cpu_s
             times.append(taken)
-        share = (thread_time() - computed) / (perf_counter() - started)
-    return np.log(np.array(times, dtype="float64")).T, share if device.name == "cpu" else 1.0
+    share = float((computed / passed).max()) if device.name == "cpu" else 1.0
+    return np.log(np.array(times, dtype="float64")).T, share
