@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 TESTS := test-compile test-process test-cluster test-fast
 
-.PHONY: report test check test-fast test-process test-compile test-cluster lint bench docs
+.PHONY: report test test-fast test-process test-compile test-cluster lint bench docs
 
 report: .venv/installed  ## measure the quick grid; write CSV, figures and report
 	run=quick-$$(date -u +%Y%m%d-%H%M%S) && \
@@ -18,9 +18,6 @@ report: .venv/installed  ## measure the quick grid; write CSV, figures and repor
 # Tests of processes and clusters have time limits: the others take what those leave of the cores.
 test: .venv/installed-dev  ## run all tests
 	$(MAKE) --jobs=4 --output-sync=target $(TESTS)
-
-check: .venv/installed-dev  ## run all tests and lint
-	$(MAKE) --jobs=5 --output-sync=target $(TESTS) lint
 
 test-fast: .venv/installed-dev  ## run the tests that start no process and compile nothing
 	nice $(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit tests/test_architecture.py
@@ -37,7 +34,7 @@ test-compile: .venv/installed-dev
 lint: .venv/installed-dev  ## check format, lint and types; change nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	nice $(BIN)/mypy
+	$(BIN)/mypy
 
 bench: .venv/installed-dev  ## time the bench suites with pytest-benchmark
 	$(BIN)/pytest --benchmark-only
