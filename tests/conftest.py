@@ -1,11 +1,14 @@
 """Markers by folder: `process`, `compile`, `ray` and `browser` name what a test needs."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)
+EXAMPLES = int(os.environ.get("CONVSWEEP_EXAMPLES", "50"))
+"""How many examples of a property are drawn unless its test has a number of its own."""
+settings.register_profile("untimed", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("untimed")
 
 _TESTS = Path(__file__).parent

@@ -27,7 +27,7 @@ WANDERING = {"drift", "rough"}
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_nineteen_of_twenty_intervals_are_true(scenario: Scenario) -> None:
     """But for plain times on a machine that wanders: no run knows how far it has come."""
-    rows = [row for passes in (5, 8, 10) for row in coverage.intervals(scenario, passes, OURS)]
+    rows = [row for passes in (5, 10) for row in coverage.intervals(scenario, passes, OURS)]
     for row in rows:
         known = row["subject"] == "speedup" or scenario.name not in WANDERING
         assert (0.93 <= row["coverage"] <= 0.97) == known, row

@@ -10,6 +10,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def unexplored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the page to explore a run empty, a quarter of the time of a report."""
+    monkeypatch.setattr("convsweep.report.build.explore.explore_page", lambda run, title: "")
+
+
+@pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make no figures of the report itself."""
     monkeypatch.setattr("convsweep.report.build.plots.figures", lambda run: [])

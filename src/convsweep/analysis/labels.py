@@ -26,6 +26,7 @@ _USUAL = {"cache": "hot", "direction": FORWARD, "block": CONV}
 _WORK = ("direction", "block")
 _OTHERS = [name for name in SETTING_COLUMNS if name not in _WORK]
 _PLACES = {name: place for place, name in enumerate((*DIRECTIONS, *BLOCKS))}
+_SORT_COLUMNS = ["input_size", "kernel_size", "in_channels", "out_channels", "workload", "layer"]
 # Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
@@ -63,7 +64,7 @@ def label_cases(frame: DataFrame, among: DataFrame | None = None) -> DataFrame:
     frame["label"] = _problem_labels(frame)
     frame["setting"] = _setting_labels(frame, among)
     frame["network"] = name_networks(frame["workload"], frame["batch_size"], among)
-    keys = list(map(_sort_key, frame.to_dict("records")))
+    keys = list(map(_sort_key, frame[_SORT_COLUMNS].to_dict("records")))
     *others, label = (
         frame.groupby(columns, dropna=False, sort=False).ngroup()
         for columns in (_OTHERS, ["label"])

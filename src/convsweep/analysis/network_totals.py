@@ -122,17 +122,14 @@ def network_sum(run: Run, network: str) -> NetworkSum:
         str(label): {
             str(case["backend"]): case
             for case in group.to_dict("records")
-            if case["backend"] != SEPARABLE or not _is_fully_connected(case)
+            if case["backend"] != SEPARABLE
+            or not ConvProblem.parse(str(case["problem"])).is_fully_connected
         }
         for label, group in timed.groupby("label", sort=False)
     }
     every_layer = all(run.baseline in by_label.get(str(label), {}) for label in cases["label"])
     complete = every_layer and not run.missing_cases
     return NetworkSum(network, _choices(run, by_label) if complete else {})
-
-
-def _is_fully_connected(case: Mapping[Any, Any]) -> bool:
-    return ConvProblem.parse(str(case["problem"])).is_fully_connected
 
 
 _Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]

@@ -1,5 +1,6 @@
 """Data sets of studies: honest splits, from one seed the same."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -74,18 +75,22 @@ def test_a_seed_gives_its_split_again_and_another_seed_another(data: Images | Sc
     assert digest(data.split(5)) == digest(data.split(5)) != digest(data.split(6))
 
 
+@functools.cache
+def shipped(name: str) -> Images | Scene:
+    """A data set of a package, read once."""
+    pytest.importorskip(SOURCES[name].package)
+    return SOURCES[name].load()
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_shipped_data_set_splits_into_all_its_classes(name: str) -> None:
-    source = SOURCES[name]
-    pytest.importorskip(source.package)
-    split = source.load().split(0)
+    split = shipped(name).split(0)
     assert {*split.train_labels} == {*split.test_labels} == {*range(9 + (name != "indian_pines"))}
     assert len(split.test) < len(split.train)
 
 
 def test_indian_pines_train_and_test_on_pixels_of_their_own() -> None:
-    pytest.importorskip("tensorly")
-    pines = SOURCES["indian_pines"].load()
+    pines = shipped("indian_pines")
     assert isinstance(pines, Scene)
     train, test = pines.centres(0)
     assert pines.cube.shape == (200, 145, 145)

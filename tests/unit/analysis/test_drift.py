@@ -15,6 +15,8 @@ from convsweep.results import store
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 PROBLEMS = [made.square(channels, 8, 3) for channels in range(1, 9)]
 ROWS = made.rows(PROBLEMS, backends=("torch_conv", "im2col"), passes=6, noise=0.0)
 

@@ -27,6 +27,8 @@ from tests.support.synthetic_directions import in_directions
 from tests.support.synthetic_families import FASTER, LAYERS, family_rows
 from tests.support.synthetic_implementations import implementation_rows
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 RESULTS = Path(__file__).parents[3] / "results"
 LONG = "a_backend_of_a_plug_in_with_a_long_name"
 PAIR = ("torch_conv", "separable")

@@ -21,6 +21,8 @@ from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 from tests.support.page_words import page_words
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 FEW = made.grid((16,), (14,))
 REQUEST = {
     "dtypes": ["float32"], "memory_formats": ["contiguous"], "threads": [1], "caches": ["hot"],

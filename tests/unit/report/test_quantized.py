@@ -18,6 +18,8 @@ from convsweep.results.store import load
 from convsweep.sweep.request import Options, read_request
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 PROBLEMS = made.grid((16, 64), (14, 28), (3,))
 FLOAT = ("torch_conv", "openvino", "onnxruntime")
 INT8 = ("openvino_int8", "onnxruntime_int8")

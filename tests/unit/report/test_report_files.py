@@ -12,6 +12,8 @@ from convsweep.report.build import write_report
 from convsweep.report.pages import Page, write_pages
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 
 def test_a_newer_report_replaces_an_older_one_and_its_figures(tmp_path):
     first = made.write(tmp_path / "run", made.rows(made.grid((4, 16), (7, 14), (3,)), passes=2))

@@ -23,6 +23,8 @@ from convsweep.results.store import load
 from tests.support import synthetic_directions as directed
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 PROBLEMS = made.grid((8, 32, 128), (14, 28), (3,))
 SPEEDUPS = directed.SPEEDUPS
 Read = Callable[[list[Row]], Run]

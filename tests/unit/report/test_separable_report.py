@@ -24,6 +24,8 @@ from convsweep.results.store import RunFolder, load
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 Read = Callable[[list[Row]], Run]
 PROBLEMS = made.grid((8, 32, 128), (14, 28), (3,))
 

@@ -21,6 +21,8 @@ from convsweep.report.summary_text import summary_sentences
 from convsweep.results.store import load
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 PAIR = ("torch_conv", "separable")
 CHANNELS, SIZES = (8, 16, 32, 64), (7, 14, 28)
 FC = ConvProblem(512, 4096, (7, 7), 7)

@@ -18,6 +18,8 @@ from convsweep.report.tables import markdown
 from convsweep.report.trend import page
 from tests.support import synthetic_runs as made
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 ENDS = re.compile(r"\((-?[\d.,]+(?:e-\d+)?)(?:-| to )(-?[\d.,]+(?:e-\d+)?)\)")
 ROUNDED = 1.3  # ends rounded to a quarter of the width
 

@@ -31,6 +31,8 @@ from tests.support.synthetic_shards import (
     write,
 )
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 
 def visits(run_dir: Path) -> list[tuple[object, ...]]:
     rows = store.load(run_dir)

@@ -28,6 +28,8 @@ from tests.support.synthetic_shards import (
     write,
 )
 
+pytestmark = pytest.mark.usefixtures("unexplored")
+
 
 def test_machines_are_kept_apart(tmp_path: Path) -> None:
     plain = write(tmp_path / "a", made.with_ceilings(SWEPT), warnings=["old"])

@@ -168,17 +168,14 @@ def _choose_panels(points: DataFrame, axes: list[str]) -> list[tuple[str, DataFr
     order = sorted(varying, key=lambda name: len(varying[name]))  # the longest is a row of panels
     panels = []
     for values in itertools.product(*(varying[name] for name in order)):
-        chosen = points
+        chosen, titles = points, []
         for name, value in zip(order, values, strict=True):
             chosen = chosen[chosen[name] == value]
-        titles = [_panel_title(name, value) for name, value in zip(order, values, strict=True)]
+            text = value if name == "input_size" else compact(str(value))
+            titles.append(_PANEL_AXES[name].format(text))
         if len(chosen):
             panels.append((", ".join(titles), chosen))
     return panels
-
-
-def _panel_title(name: str, value: object) -> str:
-    return _PANEL_AXES[name].format(value if name == "input_size" else compact(str(value)))
 
 
 def _panel_count(points: DataFrame, axes: list[str]) -> int:
