@@ -75,7 +75,7 @@ def lines_along(cases: DataFrame, name: str) -> Any:
     others = {*TITLES, *_ALSO_TELL_APART} - {name, *DERIVED}
     along = cases.groupby(name, dropna=False)
     free = {one for one in others if along[one].nunique(dropna=False).max() > 1}
-    keys = [*{"backend", "workload"} | free]
+    keys = sorted({"backend", "workload"} | free)
     return cases.groupby(keys, dropna=False).ngroup().to_numpy("int32")
 
 
