@@ -231,12 +231,24 @@ def test_a_layer_that_is_slower_inside_the_model_stays_torchs(
 
     def times(models: object, asked: set[str], *more: object) -> list[dict[str, float]]:
         assert asked == names
-        return [dict.fromkeys(names, 2.0), dict.fromkeys(names, 1.0) | {"twice": 2.0}]
+        plain, own = dict.fromkeys(names, 2.0), dict.fromkeys(names, 1.0)
+        return [plain, plain, own | {"twice": 2.0}]
 
     monkeypatch.setattr(candidates, "layer_times", times)
     report = report_of(optimize(model, tabled(problems_of(model, x)), x, measure_s=10))
     assert {one.name for one in report.replaced} == names - {"twice"}
     assert [one.name for one in report.skipped] == ["twice", "twice", ""]
+
+
+@pytest.mark.parametrize("times", [(3, 2, 1), (3, 1, 2), (1, 2, 3), (1, 3, 2), (2, 1, 3)])
+def test_the_fastest_of_plain_folded_and_another_backend_is_taken(
+    x: Tensor, tabled: Tabled, monkeypatch: pytest.MonkeyPatch, times: tuple[int, int, int]
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    monkeypatch.setattr(candidates, "layer_times", lambda *_: [{"0": one} for one in times])
+    optimized = optimize(net, tabled(problems_of(net, x)), x, measure_s=10)
+    found = [(one.choice.backend, one.has_norm) for one in report_of(optimized).replaced]
+    assert found == [[], [("torch_conv", True)], [("im2col", True)]][times.index(1)]
 
 
 def test_times_of_layers_are_those_of_the_call(model: nn.Module, x: Tensor) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize import gate, layers, selection
-from convsweep.models.optimize.deferred import NO_EPILOGUE
+from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
+from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, this_machine
 from convsweep.models.optimize.epilogues import find_epilogues
 from convsweep.models.optimize.layer_inventory import (
     ConvCall,
@@ -49,47 +51,58 @@ class Candidate:
     ) -> None:
         """Replace layers that the table has a faster backend for, or whose batch norm folds.
 
-        If `timing_s` seconds suffice to time all layers inside the model, those that take as long
-        there as torch's own with what follows are restored.
+        If `timing_s` seconds suffice to time all layers inside the model, they get what is fastest
+        there: that backend, torch's convolution with the norm folded, or all as it was.
         """
         calls, model = self.found.calls, self.model
         after = find_epilogues(model, self.inputs, {layer.name for layer in calls})
-        choices: dict[ConvCall, selection.LayerBackend] = {}
+        choices: dict[ConvCall, list[selection.LayerBackend]] = {}
         for layer, number in calls.items():
             choice = selection.select(table, layer, threads)
-            if isinstance(choice, str) and after.get(layer.name, NO_EPILOGUE).norm:
-                choice = _folded(layer) or choice
-            if isinstance(choice, str):
+            folded = _folded(layer) if after.get(layer.name, NO_EPILOGUE).norm else None
+            own = [one for one in (choice, folded) if isinstance(one, selection.LayerBackend)]
+            if own:
+                choices[layer] = own
+            elif isinstance(choice, str):
                 self.skipped.append(SkippedLayer(layer.name, number, choice))
-            else:
-                choices[layer] = choice
-        validated, failed = gate.validate_layers(
-            model, self.inputs, choices, calls, after, max_error
-        )
-        is_timed = bool(validated) and timing_s and layers_fit(model, self.inputs, timing_s)
-        plain = copy_model(model) if is_timed else None
-        gate.install(model, validated, after, threads)
-        layers.replace_following(model)
-        if plain is not None:
-            validated = self._faster(plain, validated, timing_s)
+        found, failed = gate.validate_layers(model, self.inputs, choices, calls, after, max_error)
+        validated = [first for first, *_ in found]
+        if found and timing_s and layers_fit(model, self.inputs, timing_s):
+            folds = [one[-1] for one in found if one[-1].choice.backend == BASELINE]
+            versions = [copy_model(model) for _ in range(3)]
+            for version, chosen in zip(versions, ([], folds, validated), strict=True):
+                _install(version, chosen, after, threads)
+            validated = self._fastest(versions, found, timing_s)
+        _install(model, validated, after, threads)
         if self.converts:
             convert_inside(model)
         self.replaced, restored, self.error = gate.validate_model(model, expected, validated)
         self.skipped += [*self.found.skipped, *failed, *restored]
 
-    def _faster(
-        self, plain: nn.Module, installed: list[gate.ValidatedLayer], seconds: float
+    def _fastest(
+        self,
+        versions: list[nn.Module],
+        found: list[list[gate.ValidatedLayer]],
+        seconds: float,
     ) -> list[gate.ValidatedLayer]:
-        """Restore layers that are not faster inside the model than in `plain`; return the rest."""
+        """Return each layer on its fastest backend inside the model, if that is not torch's own.
+
+        `versions` are the plain model, one with folded batch norms, and one on the first backends.
+        """
         names = {layer.name for layer in self.found.calls}
-        before, after = layer_times([plain, self.model], names, self.inputs, seconds)
-        slow = {name for name, taken in after.items() if taken >= before.get(name, taken)}
-        self.skipped += [
-            gate.uninstall(self.model, layer, "no backend is faster inside the whole model")
-            for layer in installed
-            if layer.name in slow
-        ]
-        return [layer for layer in installed if layer.name not in slow]
+        plain, folded, first = layer_times(versions, names, self.inputs, seconds)
+        chosen = []
+        for own in found:
+            name = own[0].name
+            folds = own[-1].choice.backend == BASELINE and folded[name] < plain[name]
+            if first[name] < min(plain[name], folded[name]):
+                chosen.append(own[0])
+            elif folds:
+                chosen.append(own[-1])
+            else:
+                reason = "no backend is faster inside the whole model"
+                self.skipped.append(SkippedLayer(name, own[0].calls, reason))
+        return chosen
 
 
 def _folded(layer: ConvCall) -> selection.LayerBackend | None:
@@ -97,6 +110,27 @@ def _folded(layer: ConvCall) -> selection.LayerBackend | None:
     if not layer.memory_formats:
         return None
     return selection.LayerBackend(BASELINE, layer.memory_formats[0], 0.0, Interval(1.0, 1.0, 1.0))
+
+
+def _install(
+    model: nn.Module,
+    validated: list[gate.ValidatedLayer],
+    epilogues: Mapping[str, Epilogue],
+    threads: int,
+) -> None:
+    """Replace the modules of validated layers, and those that follow them."""
+    modules = dict(model.named_modules())
+    dispatches: dict[str, Dispatch] = {}
+    for one in validated:
+        name, choice = one.name, one.choice
+        if name not in dispatches:
+            after = epilogues.get(name, NO_EPILOGUE)
+            dispatches[name] = Dispatch(threads, this_machine(), epilogue=after)
+            layers.replace(modules[name], dispatches[name])
+        dispatches[name].choices[one.call.key] = BackendChoice(
+            choice.backend, one.geometry, choice.memory_format
+        )
+    layers.replace_following(model)
 
 
 def candidates(model: nn.Module, inputs: ModelInputs, every_format: bool) -> list[Candidate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -22,11 +22,8 @@ from convsweep.measure.reference import Reference, allowed_error, compute_refere
 from convsweep.models.optimize import layers
 from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
 from convsweep.models.optimize.dispatch import (
-    BackendChoice,
-    Dispatch,
     layer_of,
     prepare,
-    this_machine,
 )
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import (
@@ -93,97 +90,83 @@ class ValidatedLayer:
 def validate_layers(
     model: nn.Module,
     inputs: ModelInputs,
-    choices: Mapping[ConvCall, LayerBackend],
+    choices: Mapping[ConvCall, Sequence[LayerBackend]],
     calls: Mapping[ConvCall, int],
     epilogues: Mapping[str, Epilogue],
     max_error: float | None,
-) -> tuple[list[ValidatedLayer], list[SkippedLayer]]:
+) -> tuple[list[list[ValidatedLayer]], list[SkippedLayer]]:
     """Check every chosen backend on its layer's real input, in one call of the original model.
 
     A layer includes the batch norm and the ReLU that it is to compute.
 
     Errors must be within the backends' own bounds, and relative errors within `max_error` if it is
-    given. Returns the layers that passed and the layers that failed, in the model's order.
+    given. Returns each layer with the backends that passed, and the layers without one, in the
+    model's order.
     """
-    found: dict[ConvCall, ValidatedLayer | SkippedLayer] = {}
+    found: dict[ConvCall, list[ValidatedLayer]] = {}
+    failed: list[SkippedLayer] = []
 
     def validate(layer: ConvCall, own: Geometry, module: nn.Module, x: Tensor) -> None:
-        if layer in choices and layer not in found:
-            after = epilogues.get(layer.name, NO_EPILOGUE)
-            error = _layer_error(module, own, x, choices[layer].backend, after, max_error)
-            parts = (own, after.norm is not None, after.relu)
-            found[layer] = (
-                SkippedLayer(layer.name, calls[layer], error)
-                if isinstance(error, str)
-                else ValidatedLayer(layer, calls[layer], choices[layer], error, *parts)
-            )
+        if layer not in choices or layer in found:
+            return
+        after = epilogues.get(layer.name, NO_EPILOGUE)
+        names = [choice.backend for choice in choices[layer]]
+        errors = _layer_errors(module, own, x, names, after, max_error)
+        parts = (own, after.norm is not None, after.relu)
+        found[layer] = [
+            ValidatedLayer(layer, calls[layer], choice, error, *parts)
+            for choice, error in zip(choices[layer], errors, strict=True)
+            if isinstance(error, LayerError)
+        ]
+        if isinstance(errors[0], str) and not found[layer]:
+            failed.append(SkippedLayer(layer.name, calls[layer], errors[0]))
 
     with on_conv_calls(dict(model.named_modules()), {layer.name for layer in choices}, validate):
         call(model, inputs)
-    passed = [layer for layer in found.values() if isinstance(layer, ValidatedLayer)]
-    return passed, [layer for layer in found.values() if isinstance(layer, SkippedLayer)]
+    return [*filter(None, found.values())], failed
 
 
-def _layer_error(
-    module: Any, own: Geometry, x: Tensor, name: str, after: Epilogue, max_error: float | None
-) -> LayerError | str:
-    """Check a backend against the float64 reference; return its error, or why it fails."""
+def _layer_errors(
+    module: Any,
+    own: Geometry,
+    x: Tensor,
+    names: Sequence[str],
+    after: Epilogue,
+    max_error: float | None,
+) -> list[LayerError | str]:
+    """Check backends against the float64 reference; return their errors, or why they fail."""
     # The gate checks whether inputs and weights are written to: these are copies.
     exact, x = layer_of(copy.deepcopy(module), own.problem, after), own.padded(x).clone()
-    problem, key, backend = exact.problem, key_of(x), list_backends()[name]
-    layer = exact.rounded(x.dtype)
+    layer, key = exact.rounded(x.dtype), key_of(x)
     inputs = Inputs(x, Weights(layer.weight, layer.bias))
-    try:
-        expected = compute_reference(problem, Inputs(x, Weights(exact.weight, exact.bias)))
-        expected = _after_relu(expected) if after.relu else expected
-        bound = allowed_error(
-            backend, backend.error_bound(problem), x.dtype, expected, problem.taps
-        )
-        found = check(prepare(name, layer, key), inputs, output(expected, bound))
-    except Exception as error:
-        return f"{name} fails on its input: {error_line(error)}"
-    if found.reason:
-        return f"{name} is wrong on its input: {found.reason}"
-    relative = found.relative_err or 0.0
-    if max_error is not None and relative > max_error:
-        return f"{name} has a relative error of {relative:.2g} on its input, above {max_error:g}"
-    baseline = prepare(BASELINE, layer, key)
-    torchs = check(baseline, inputs, output(expected, float("inf"))).error_ratio
-    return LayerError(found.error_ratio or 0.0, bound, torchs or 0.0, relative)
+    expected = compute_reference(exact.problem, Inputs(x, Weights(exact.weight, exact.bias)))
+    expected = _after_relu(expected) if after.relu else expected
+    baseline = check(prepare(BASELINE, layer, key), inputs, output(expected, float("inf")))
+
+    def error_of(name: str) -> LayerError | str:
+        problem, backend = exact.problem, list_backends()[name]
+        try:
+            bound = allowed_error(
+                backend, backend.error_bound(problem), x.dtype, expected, problem.taps
+            )
+            found = check(prepare(name, layer, key), inputs, output(expected, bound))
+        except Exception as error:
+            return f"{name} fails on its input: {error_line(error)}"
+        if found.reason:
+            return f"{name} is wrong on its input: {found.reason}"
+        relative = found.relative_err or 0.0
+        if max_error is not None and relative > max_error:
+            off = f"{relative:.2g} on its input, above {max_error:g}"
+            return f"{name} has a relative error of {off}"
+        ratios = (found.error_ratio or 0.0, bound, baseline.error_ratio or 0.0)
+        return LayerError(*ratios, relative)
+
+    return [*map(error_of, names)]
 
 
 def _after_relu(expected: Reference) -> Reference:
     negated = -expected.y if expected.negated is None else expected.negated
     return replace(expected, y=expected.y.clamp(min=0), negated=negated.clamp(min=0))
-
-
-def install(
-    model: nn.Module,
-    validated: list[ValidatedLayer],
-    epilogues: Mapping[str, Epilogue],
-    threads: int,
-) -> None:
-    """Replace the modules of the validated layers."""
-    modules = dict(model.named_modules())
-    dispatches: dict[str, Dispatch] = {}
-    for one in validated:
-        name, choice = one.name, one.choice
-        if name not in dispatches:
-            after = epilogues.get(name, NO_EPILOGUE)
-            dispatches[name] = Dispatch(threads, this_machine(), epilogue=after)
-            layers.replace(modules[name], dispatches[name])
-        dispatches[name].choices[one.call.key] = BackendChoice(
-            choice.backend, one.geometry, choice.memory_format
-        )
-
-
-def uninstall(model: nn.Module, layer: ValidatedLayer, reason: str) -> SkippedLayer:
-    """Let torch compute an installed layer again."""
-    choices = layers.dispatches(model)[layer.name].choices
-    del choices[layer.call.key]
-    if not choices:
-        layers.restore(model.get_submodule(layer.name))
-    return SkippedLayer(layer.name, layer.calls, reason)
 
 
 class ModelError(NamedTuple):
@@ -275,7 +258,11 @@ def validate_model(
 
     def restore(layer: ValidatedLayer, reason: str) -> None:
         stay.remove(layer)
-        restored.append(uninstall(model, layer, reason))
+        choices = layers.dispatches(model)[layer.name].choices
+        del choices[layer.call.key]
+        if not choices:
+            layers.restore(model.get_submodule(layer.name))
+        restored.append(SkippedLayer(layer.name, layer.calls, reason))
 
     while stay:
         worst = max(stay, key=lambda one: one.error.growth)
