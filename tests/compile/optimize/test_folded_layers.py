@@ -168,6 +168,52 @@ def test_norms_of_other_ranks_are_folded(tabled: Tabled, rank: int) -> None:
         assert near(optimized(x), net(x))
 
 
+@pytest.fixture
+def chain(x: Tensor, tabled: Tabled) -> tuple[nn.Sequential, nn.Sequential]:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval()
+    return net, optimize(net, tabled(problems_of(net, x)), x)
+
+
+def test_a_chain_skips_what_the_convolution_has_computed(
+    chain: tuple[nn.Sequential, nn.Sequential], x: Tensor
+) -> None:
+    net, optimized = chain
+    for module in optimized[1:3]:
+        module.forward = None
+    with torch.inference_mode():
+        assert same(optimized(x), net(x))
+    assert same(optimized[0](x).relu().sum(), net[0](x).relu().sum())
+
+
+def replacing(net: nn.Sequential) -> None:
+    net[1] = nn.BatchNorm2d(8, eps=1.0).eval()
+
+
+WATCHING: dict[str, Callable[[nn.Sequential], object]] = {
+    "another norm": replacing,
+    "another order": lambda net: net.insert(1, nn.Sigmoid()),
+    "shorter": lambda net: net.__delitem__(2),
+    "training": lambda net: net[1].train(),
+    "ReLU": lambda net: net[2].register_forward_hook(lambda module, args, y: y + 1),
+    "norm": lambda net: net[1].register_forward_hook(lambda module, args, y: y + 1),
+    "convolution": lambda net: net[0].register_forward_hook(lambda module, args, y: y + 1),
+    "before": lambda net: net[2].register_forward_pre_hook(lambda module, args: args[0] + 1),
+}
+
+
+@pytest.mark.parametrize("change", WATCHING)
+def test_a_changed_or_watched_chain_runs_each_module(
+    chain: tuple[nn.Sequential, nn.Sequential], x: Tensor, change: str
+) -> None:
+    net, optimized = chain
+    with torch.no_grad():
+        assert same(optimized(x), net(x))
+        for one in chain:
+            WATCHING[change](one)
+        assert same(optimized(x), net(x))
+
+
 def of_a_state(net: Net) -> None:
     net.load_state_dict({k: v * 2 if v.dim() else v for k, v in net.state_dict().items()})
 

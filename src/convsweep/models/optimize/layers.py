@@ -8,12 +8,14 @@ in a process forked from one that has prepared a backend, as thread pools do not
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, Never, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
 
 from convsweep.models.optimize.deferred import Deferred, FusedCall
 from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, preparing_process
@@ -44,6 +46,9 @@ class _DispatchingConv(nn.Module):
         convolve = dispatch.conv(self, key, choice, tensors, stamps)
         y = convolve(choice.geometry.padded(input))
         if not dispatch.epilogue.steps:
+            return y
+        if _caller.conv is self:
+            _caller.conv = None
             return y
         version = None if input.is_inference() else input._version
         return Deferred.of(FusedCall(dispatch, input, y, super().forward, version), 0)
@@ -78,6 +83,55 @@ class _FollowingModule(nn.Module):
         if type(input) is Deferred and (y := input.passed_to(self)) is not None:
             return y
         return super().forward(input)  # type: ignore[no-any-return]
+
+
+class _Caller(threading.local):
+    """Convolution whose result is to be returned, as its caller skips all steps that follow."""
+
+    conv: nn.Module | None = None
+
+
+_caller = _Caller()
+
+
+class Sequential(nn.Sequential):
+    """`nn.Sequential` that skips batch norms and ReLUs that a convolution has computed."""
+
+    def forward(self, input: Any) -> Any:
+        """Return the output of the last module."""
+        modules = [*self._modules.values()]
+        done = 0
+        while done < len(modules):
+            module: Any = modules[done]
+            done += 1
+            steps = _steps(module, modules, done)
+            if not steps:
+                input = module(input)
+                continue
+            _caller.conv = module
+            try:
+                input = module(input)
+                done += steps if _caller.conv is None else 0
+            finally:
+                _caller.conv = None
+        return input
+
+
+def _steps(conv: Any, modules: Sequence[Any], first: int) -> int:
+    """Return the number of steps of a convolution if they are the next modules, unwatched; or 0."""
+    if not isinstance(conv, _DispatchingConv):
+        return 0
+    epilogue = conv.dispatch.epilogue
+    following = modules[first : first + epilogue.steps]
+    if len(following) < epilogue.steps or _has_any_global_hook():  # type: ignore[no-untyped-call]
+        return 0
+    if epilogue.norm is not None and following[0] is not epilogue.norm:
+        return 0
+    if epilogue.relu:
+        last = following[-1]
+        if type(last) is not ReLU or last._forward_hooks or last._forward_pre_hooks:
+            return 0
+    return epilogue.steps
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -180,6 +234,7 @@ _FOLLOWING: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm2d: BatchNorm2d,
     nn.BatchNorm3d: BatchNorm3d,
     nn.ReLU: ReLU,
+    nn.Sequential: Sequential,
 }
 
 
