@@ -12,6 +12,7 @@ from convsweep.backends import registry
 from convsweep.results.best_csv import write_best
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
+from tests.support.folded_nets import Net, usual
 from tests.support.optimized_models import (
     SHAPE,
     THREADS,
@@ -76,3 +77,14 @@ def optimized(model: nn.Module, x: Tensor, tabled: Tabled) -> nn.Module:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Backend], None]:
     return lambda backend: monkeypatch.setitem(registry.list_backends(), backend.name, backend)
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(1)
+    return Net(usual).eval()
+
+
+@pytest.fixture
+def folded(net: Net, x: Tensor, tabled: Tabled) -> nn.Module:
+    return optimize(net, tabled(problems_of(net, x)), x)
