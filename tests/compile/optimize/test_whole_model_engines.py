@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convsweep import Backend
-from convsweep.models.optimize import engines, layout
-from convsweep.models.optimize.candidates import candidates
+from convsweep.models.optimize import engines
+from convsweep.models.optimize.candidates import candidates, convert_inside, undo_conversion
 from convsweep.models.optimize.engines import OPTIMIZED, Engine
 from convsweep.models.optimize.layer_inventory import ModelInputs
 from tests.support.optimized_models import (
@@ -103,7 +103,7 @@ def test_every_engine_runs_a_whole_model(x: Tensor, name: str) -> None:
 def test_a_model_computes_in_channels_last_inside(x: Tensor) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     own, seen = copy.deepcopy(model), list[bool]()
-    layout.convert_inside(own)
+    convert_inside(own)
     own[0].register_forward_hook(
         lambda module, args, y: seen.append(y.is_contiguous(memory_format=torch.channels_last))
     )
@@ -113,7 +113,7 @@ def test_a_model_computes_in_channels_last_inside(x: Tensor) -> None:
         assert near(y, model(x))
         assert seen == [True]
         again = copy.deepcopy(own)
-        layout.undo_conversion(again)
+        undo_conversion(again)
         again(x)
     assert seen == [True, False]
     assert not again._forward_pre_hooks
@@ -122,7 +122,7 @@ def test_a_model_computes_in_channels_last_inside(x: Tensor) -> None:
 
 def test_the_conversion_is_copied_and_pickled(x: Tensor) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
-    layout.convert_inside(model)
+    convert_inside(model)
     again = pickle.loads(pickle.dumps(model))
     with torch.no_grad():
         assert near(again(x), model(x))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize import gate, layers, selection
@@ -20,7 +23,6 @@ from convsweep.models.optimize.layer_inventory import (
     copy_model,
     inventory,
 )
-from convsweep.models.optimize.layout import convert_inside, to_channels_last
 from convsweep.models.optimize.speedup import layer_times, layers_fit
 from convsweep.results.schema import BASELINE
 
@@ -146,3 +148,36 @@ def candidates(model: nn.Module, inputs: ModelInputs, every_format: bool) -> lis
         if other.found.calls.keys() != found[0].found.calls.keys():
             found.append(other)
     return found
+
+
+def to_channels_last(value: Any) -> Any:
+    """Return a value in which all floating (N, C, H, W) tensors are channels_last."""
+    return tree_map(lambda x: _converted(x, torch.channels_last), value)
+
+
+def convert_inside(model: nn.Module) -> None:
+    """Let a model compute in channels_last; its outputs are contiguous."""
+    model.register_forward_pre_hook(_enter, with_kwargs=True)
+    model.register_forward_hook(_leave)
+
+
+def undo_conversion(model: nn.Module) -> None:
+    """Remove the conversions of `convert_inside`, if there are any."""
+    own: Any
+    for own, hook in ((model._forward_pre_hooks, _enter), (model._forward_hooks, _leave)):
+        for key in [key for key, one in own.items() if one is hook]:
+            del own[key]
+            model._forward_pre_hooks_with_kwargs.pop(key, None)
+
+
+def _enter(module: nn.Module, arguments: Any, keywords: Any) -> Any:
+    return to_channels_last((arguments, keywords))
+
+
+def _leave(module: nn.Module, arguments: Any, output: Any) -> Any:
+    return tree_map(lambda x: _converted(x, torch.contiguous_format), output)
+
+
+def _converted(x: Any, memory_format: torch.memory_format) -> Any:
+    is_image = isinstance(x, Tensor) and x.dim() == 4 and x.is_floating_point()
+    return x.contiguous(memory_format=memory_format) if is_image else x

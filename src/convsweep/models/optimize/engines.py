@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from convsweep.analysis.estimates import UNKNOWN, Interval, estimate, interval
 from convsweep.backends.engines.openvino import imported_openvino
 from convsweep.backends.registry import list_backends, missing_package
+from convsweep.models.optimize.candidates import to_channels_last
 from convsweep.models.optimize.gate import ModelReference
 from convsweep.models.optimize.layer_inventory import ModelInputs, copy_model
-from convsweep.models.optimize.layout import to_channels_last
 from convsweep.models.optimize.speedup import times_in_turns
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.user_code import UserCodeError, user_code

@@ -18,9 +18,8 @@ from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
 from convsweep.models.optimize.deferred import Deferred, FusedCall
-from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, preparing_process
+from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, preparing_process, stamps_of
 from convsweep.models.optimize.geometry import Key, has_format, key_of
-from convsweep.models.optimize.weight_snapshot import stamps_of
 
 
 class _DispatchingConv(nn.Module):

@@ -19,10 +19,14 @@ from torch import nn
 from convsweep.models.advise.model_warnings import model_warnings
 from convsweep.models.advise.trace import tensors_of
 from convsweep.models.optimize import engines, gate, layers, selection
-from convsweep.models.optimize.candidates import CHANNELS_LAST, Candidate, candidates
+from convsweep.models.optimize.candidates import (
+    CHANNELS_LAST,
+    Candidate,
+    candidates,
+    undo_conversion,
+)
 from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_model
 from convsweep.models.optimize.layer_sweep import sweep_layers
-from convsweep.models.optimize.layout import undo_conversion
 from convsweep.models.optimize.report import OptimizeReport
 from convsweep.models.optimize.speedup import ModelSpeedup, layer_times, least_s, measure_speedups
 from convsweep.results.store import require_new
