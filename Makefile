@@ -15,7 +15,7 @@ report: .venv/installed  ## measure the quick grid; write CSV, figures and repor
 	$(BIN)/convsweep report results/$$run --out reports/$$run
 
 # pytest processes in parallel: engine threads never meet a fork; compiling and waiting overlap.
-# Tests of processes and clusters have time limits: the others take what those leave of the cores.
+# The fast tests, in two processes, take what the others leave of the cores, and all at the end.
 test: .venv/installed-dev  ## run all tests
 	$(MAKE) --jobs=4 --output-sync=target $(TESTS)
 
@@ -29,7 +29,7 @@ test-cluster: .venv/installed-dev
 	$(BIN)/pytest tests/cluster tests/browser
 
 test-compile: .venv/installed-dev
-	nice $(BIN)/pytest tests/compile
+	$(BIN)/pytest tests/compile
 
 lint: .venv/installed-dev  ## check format, lint and types; change nothing
 	$(BIN)/ruff format --check .
