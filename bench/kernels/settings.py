@@ -12,6 +12,7 @@ import click
 import torch
 
 from bench.kernels.layers import KernelLayer, search_layers
+from bench.kernels.machines import AVX512
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import depthwise, pointwise, separable, winograd
 from convsweep.backends.kernels.depthwise_works import (
@@ -24,17 +25,6 @@ from convsweep.backends.kernels.winograd_tiles import TILES, best_tile
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine, machine
 
-AVX512 = Machine(
-    l1_bytes=48 * 2**10,
-    l2_bytes=2**20,
-    last_cache_bytes=2**25,
-    macs_per_s=1e11,
-    l2_bytes_per_s=1.5e11,
-    last_cache_bytes_per_s=4e10,
-    memory_bytes_per_s=1.4e10,
-    copy_bytes_per_s=8e9,
-)
-"""A server core with AVX-512: 48 KiB, 1 MiB and 32 MiB, with rates that such cores have."""
 FACTORS = tuple(2.0**power for power in range(-3, 5))
 """Sizes of working sets, relative to the chosen ones."""
 
@@ -87,7 +77,7 @@ def _depthwise(layer: KernelLayer, known: Machine, work: depthwise.Work | None =
     works = (work, None) if planes else (None, work)
     return Setting(
         f"{found.name}, {found.bands} bands",
-        partial(depthwise.prepare, machine=known, given=works),
+        partial(depthwise.prepare, machine=known, kinds=works),
     )
 
 

@@ -146,6 +146,27 @@ def test_every_way_is_exact_on_whole_numbers(
     assert torch.equal(y.double(), expected.clamp(min=0) if relu else expected)
 
 
+@pytest.mark.parametrize("way", ["blocks", "pixels", "sequences"])
+def test_a_way_that_needs_more_channels_or_columns_is_refused(way: str) -> None:
+    few = ConvProblem(
+        LANES - 1, LANES - 1, (1, LANES - 1), (1, 3), padding=(0, 1), groups=LANES - 1
+    )
+    work = getattr(depthwise_works, f"{way}_work")
+    with pytest.raises(ValueError, match=f"needs at least {LANES} "):
+        depthwise.prepare(few, make_inputs(few).weights, kinds=(work, None))
+
+
+def test_rows_without_a_whole_tile_inside_the_image_are_padded() -> None:
+    def chosen(channels: int, size: int, stride: int) -> object:
+        image = ConvProblem(
+            channels, channels, (size, size), 3, stride=stride, padding=1, groups=channels
+        )
+        return depthwise.work_of_rows(image, MACHINES[0])
+
+    assert chosen(960, 7, 1) is chosen(576, 14, 2) is depthwise_works.rows_work
+    assert chosen(128, 56, 1) is chosen(96, 112, 2) is depthwise_works.pixels_work
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_infinity_reaches_only_the_outputs_that_read_it(way: str) -> None:
     problem = ConvProblem(17, 17, (23, 22), 9, padding=4, groups=17)

@@ -1,13 +1,13 @@
 """Kernels with the tiles and bands of other machines: right, and within their memory."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.kernels.machines import AVX512
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import direct, pointwise, separable, winograd
 from convsweep.backends.registry import list_backends
@@ -17,10 +17,9 @@ from tests.support.kernel_checks import DRAWN, check_kernel
 
 pytest.importorskip("numba")
 
-AVX2 = Machine()
 SMALL = Machine(2**10, 2**10, 2**10, macs_per_s=1.0)
 MACHINES = {
-    "AVX-512": replace(AVX2, l1_bytes=48 * 2**10, l2_bytes=2**20, macs_per_s=1e11),
+    "AVX-512": AVX512,
     "small": SMALL,
     "uneven": Machine(3000, 7001, 2**14, macs_per_s=1.0),
     "huge": Machine(2**20, 2**28, 2**32, macs_per_s=1e15),

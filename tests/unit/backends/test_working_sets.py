@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.kernels.machines import AVX512
 from convsweep.backends.kernels.winograd_tiles import (
     TILES,
     best_tile,
@@ -19,13 +20,6 @@ from convsweep.problems.workloads import workloads
 from convsweep.system.calibration import Machine
 
 AVX2 = Machine()
-AVX512 = Machine(
-    l1_bytes=48 * 2**10,
-    l2_bytes=2**20,
-    last_cache_bytes=2**24,
-    macs_per_s=1e11,
-    l2_bytes_per_s=1.2e11,
-)
 SMALL = Machine(l1_bytes=2**12, l2_bytes=2**15, last_cache_bytes=2**15)
 HUGE = Machine(l1_bytes=2**18, l2_bytes=2**26, last_cache_bytes=2**30)
 MACHINES = [AVX2, AVX512, SMALL, HUGE]

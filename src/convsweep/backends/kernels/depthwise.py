@@ -18,11 +18,12 @@ from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
 from convsweep.backends.kernels.depthwise_works import (
     KernelWork,
     blocks_work,
+    channels_tile,
+    columns_inside,
     pixels_work,
     planes_work,
     rows_work,
     sequences_work,
-    tile_length,
 )
 from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
@@ -50,20 +51,23 @@ def prepare(
     problem: ConvProblem,
     weights: Weights,
     machine: Machine | None = None,
-    given: tuple[Work | None, Work | None] = (None, None),
+    kinds: tuple[Work | None, Work | None] = (None, None),
     *,
     relu: bool = False,
 ) -> Conv:
     """Prepare the depthwise convolution for both layouts, with torch's threads.
 
-    `given` are kinds of work for contiguous and channels_last tensors in place of the chosen ones.
+    `kinds` are kinds of work for contiguous and channels_last tensors in place of the chosen ones.
+
+    Raises:
+        ValueError: a kind of work that needs more channels or columns than there are.
     """
     image = as_image(problem)
     dense = weights.dense.reshape(image.weight_shape)
     machine = machine or calibration.machine()
     works = {
-        True: given[0] or work_of_planes(image),
-        False: given[1] or work_of_rows(image, machine),
+        True: kinds[0] or work_of_planes(image),
+        False: kinds[1] or work_of_rows(image, machine),
     }
     jobs = {
         key: _job(image, weights.bias, work(image, dense, machine), relu)
@@ -113,15 +117,18 @@ def work_of_planes(problem: ConvProblem) -> Work:
 def work_of_rows(problem: ConvProblem, machine: Machine) -> Work:
     """Return the kind of work for channels_last tensors.
 
-    Inputs are read in place if few outputs are at the edges, and caches keep the window of a tile
-    until its last channel and the rows of a window until the next row.
+    Inputs are read in place if a row has a tile without padding, and caches keep the window of a
+    tile until its last channel and the rows of a window until the next row.
     """
-    (kernel_h, _), (stride_h, stride_w) = problem.kernel_size, problem.stride
+    (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
     pixel_bytes = problem.in_channels * FLOAT_BYTES
-    if problem.in_channels < LANES:
+    taps, _, count, step = channels_tile(problem)
+    gap = step if taps > 1 else 1  # between the outputs of a tile
+    first, last = columns_inside(problem)
+    if problem.in_channels < LANES or last - first < count * gap:
         return rows_work
-    columns = (tile_length(problem.output_size[1]) - 1) * stride_w + problem.span[1]
-    window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(pixel_bytes, SET_BYTES))
+    columns = (count - 1) * stride_w + kernel_w
+    window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(gap * pixel_bytes, SET_BYTES))
     rows = (kernel_h + stride_h) * problem.input_size[1] * pixel_bytes
     fits = problem.taps <= 9 and window <= machine.l1_bytes and rows <= machine.l2_bytes
     return pixels_work if fits or kernel_h == 1 else rows_work
@@ -156,7 +163,7 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
     weights.view(work.weights.shape).copy_(work.weights)
     sums = packed_start(bias, problem.in_channels)
     offsets = torch.tensor([*work.offsets, *work.across], dtype=torch.int64)
-    left, stride_w = problem.padding[1], problem.stride[1]
+    inside_first, inside_last = columns_inside(problem)
     plan = DepthwisePlan(
         images=problem.batch_size,
         channels=problem.in_channels,
@@ -165,15 +172,15 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
         out_height=problem.output_size[0],
         out_width=problem.output_size[1],
         top=problem.padding[0],
-        left=left,
+        left=problem.padding[1],
         stride_h=problem.stride[0],
-        stride_w=stride_w,
+        stride_w=problem.stride[1],
         dilation_h=problem.dilation[0],
         dilation_w=problem.dilation[1],
         kernel_h=problem.kernel_size[0],
         kernel_w=problem.kernel_size[1],
-        inside_first=-(-left // stride_w),
-        inside_last=(problem.input_size[1] + left - problem.span[1]) // stride_w + 1,
+        inside_first=inside_first,
+        inside_last=inside_last,
         bands=work.bands,
         needed=work.needed,
         pitch=work.pitch,

@@ -45,12 +45,16 @@ def _edge(p: Any, x: int, column: int, above: int, below: int, y: int) -> None:
 
 
 @inlined
-def _prefetch_below(p: Any, x: int, size: int) -> None:
-    """Prefetch the input rows that the next output row adds to those of a window at `x`."""
+def _prefetch_below(p: Any, x: int, first: int, last: int) -> None:
+    """Prefetch bytes of the input rows that the next output row adds to those of a window at `x`.
+
+    Each vector of channels prefetches a part: more lines at once than the processor keeps track of
+    would stop it.
+    """
     row_step = p.width * p.channels * FLOAT_BYTES
     below = x + ((p.kernel_h - 1) * p.dilation_h + 1) * row_step
     for row in range(p.stride_h):
-        for offset in range(0, size, LINE_BYTES):
+        for offset in range(first, last, LINE_BYTES):
             prefetch(below + row * row_step + offset)
 
 
@@ -60,7 +64,8 @@ def _inside(
     count: int, step: int, gap: int,
 ) -> None:  # fmt: skip
     """Compute columns `first` to `last`, none or at least `count * gap`, as `_edge`."""
-    pixel_step = p.channels * FLOAT_BYTES
+    pixel_step, vectors = p.channels * FLOAT_BYTES, (p.channels + LANES - 1) // LANES
+    share = count * p.stride_w * pixel_step // vectors  # of the inputs of a tile, per row
     lines = p.lines // p.kernel_h  # per kernel row
     offsets, some = p.offsets + above * lines * OFFSET_BYTES, (below - above) * lines
     weights = p.weights + above * lines * taps * VECTOR_BYTES
@@ -70,8 +75,9 @@ def _inside(
             column = first + residue + min(place, length - count) * gap
             tile_x = x + (column * p.stride_w - p.left) * pixel_step
             tile_y = y + column * pixel_step
-            _prefetch_below(p, tile_x, count * p.stride_w * pixel_step)
-            for vector in range((p.channels + LANES - 1) // LANES):
+            for vector in range(vectors):
+                if p.streamed:
+                    _prefetch_below(p, tile_x, vector * share, (vector + 1) * share)
                 channel = min(vector * LANES, p.channels - LANES) * FLOAT_BYTES
                 tile(
                     tile_x + channel, step * pixel_step, offsets, some,

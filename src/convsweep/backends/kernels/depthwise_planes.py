@@ -17,7 +17,7 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import run, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER, finish
-from convsweep.backends.kernels.layouts import clip_vectors, rows_from_rows
+from convsweep.backends.kernels.layouts import clip_vectors, copy_floats, rows_from_rows
 from convsweep.backends.kernels.streaming import fence
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
@@ -65,7 +65,7 @@ def _padded_rows(
         elif row_source + VECTOR_BYTES <= end:
             store(middle, load(row_source))
         else:
-            rows_from_rows(row_source, 0, width, 1, middle, 0)
+            copy_floats(row_source, middle, width)
         _clear(row_target, left + width, needed)
 
 
@@ -158,17 +158,6 @@ def _pad(p: Any, unit: int, fresh: bool, x: int, target: int) -> None:
 
 
 @inlined
-def _narrow_rows(tile: int, rows: int, width: int, y: int) -> None:
-    """Copy rows shorter than a vector, one per vector, to adjacent rows; write nothing else."""
-    for row in range(rows):
-        source, target = tile + row * VECTOR_BYTES, y + row * width * FLOAT_BYTES
-        if (rows - row) * width >= LANES:
-            store(target, load(source))
-        else:
-            rows_from_rows(source, 0, width, 1, target, 0)
-
-
-@inlined
 def _finish(p: Any, tile: int, rows: int, y: int) -> None:
     """Compute ReLU, and copy output rows that were not written to `y` directly."""
     if p.out_width >= LANES:
@@ -176,7 +165,7 @@ def _finish(p: Any, tile: int, rows: int, y: int) -> None:
         return
     if p.relu:
         clip_vectors(tile, VECTOR_BYTES, rows)
-    _narrow_rows(tile, rows, p.out_width, y)
+    rows_from_rows(tile, VECTOR_BYTES, p.out_width, rows, y, p.out_width * FLOAT_BYTES)
 
 
 @cache
@@ -195,7 +184,7 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
         narrow = out_width < LANES
         y_step = VECTOR_BYTES if narrow else out_width * FLOAT_BYTES
         tile = scratch + part * p.scratch_bytes
-        padded = tile + (p.scratch_bytes - BUFFERS * p.band_bytes) // VECTOR_BYTES * VECTOR_BYTES
+        padded = tile + p.scratch_bytes - BUFFERS * p.band_bytes
         units = p.images * p.channels * bands
         begin, stop = part * units // parts, (part + 1) * units // parts
         if begin < stop:

@@ -15,23 +15,11 @@ from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, run_apart
 from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, clip_vectors, rows_from_rows
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES, load, store
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
 PIXEL_BYTES = 64
 """Bytes per pixel of a block: a line of memory."""
-HALVES = PIXEL_BYTES // VECTOR_BYTES
-
-
-@inlined
-def _copy(
-    source: int, step: int, channels: int, pixels: int, target: int, target_step: int
-) -> None:
-    """Copy up to `LANES` channels of a row of pixels; write nothing else."""
-    if channels >= LANES:
-        for pixel in range(pixels):
-            store(target + pixel * target_step, load(source + pixel * step))
-    else:
-        rows_from_rows(source, step, channels, pixels, target, target_step)
+PIXEL_VECTORS = PIXEL_BYTES // VECTOR_BYTES
 
 
 @inlined
@@ -54,7 +42,7 @@ def _finish(p: Any, tile: int, y: int, vectors: int, last_bytes: int) -> None:
             out = tile if partial else y + min(vector * VECTOR_BYTES, last_bytes)
             clip_vectors(out, VECTOR_BYTES if partial else pixel_step, p.out_width)
     if partial:
-        _copy(tile, VECTOR_BYTES, p.channels, p.out_width, y, pixel_step)
+        rows_from_rows(tile, VECTOR_BYTES, p.channels, p.out_width, y, pixel_step)
 
 
 @cache
@@ -74,32 +62,32 @@ def rows_worker(taps: int, stride: int, count: int, step: int) -> Entry:
         row_step, pixel_step = p.pitch * PIXEL_BYTES, channels * FLOAT_BYTES
         vectors = (channels + LANES - 1) // LANES
         partial = channels < LANES
-        blocks = (vectors + HALVES - 1) // HALVES
+        blocks = (vectors + PIXEL_VECTORS - 1) // PIXEL_VECTORS
         lines = p.lines // p.kernel_h  # per kernel row
-        tile = scratch + part * p.scratch_bytes
-        padded = tile + out_width * VECTOR_BYTES
+        padded = scratch + part * p.scratch_bytes
+        tile = padded + p.band_bytes
         units = p.images * blocks * bands
         for unit in range(part * units // parts, (part + 1) * units // parts):
             image, block, band = unit // bands // blocks, unit // bands % blocks, unit % bands
-            some = min(HALVES, vectors - block * HALVES)
+            some = min(PIXEL_VECTORS, vectors - block * PIXEL_VECTORS)
             first, last = band * p.out_height // bands, (band + 1) * p.out_height // bands
-            channel = max(0, min(block * HALVES * LANES, channels - LANES))
+            channel = max(0, min(block * PIXEL_VECTORS * LANES, channels - LANES))
             last_bytes = max(0, channels - LANES - channel) * FLOAT_BYTES
-            weights = p.weights + block * HALVES * p.weights_step
+            weights = p.weights + block * PIXEL_VECTORS * p.weights_step
             top = first * p.stride_h - p.top
             reach = (last - first - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
             for row in range(max(0, top), min(height, top + reach)):
                 target = padded + (row - top) * row_step
-                clear_vectors(target, left * HALVES)
+                clear_vectors(target, left * PIXEL_VECTORS)
                 source = x + (image * height + row) * width * pixel_step
                 for half in range(some):
                     at = channel * FLOAT_BYTES + min(half * VECTOR_BYTES, last_bytes)
-                    _copy(
-                        source + at, pixel_step, channels, width,
+                    rows_from_rows(
+                        source + at, pixel_step, min(channels, LANES), width,
                         target + left * PIXEL_BYTES + half * VECTOR_BYTES, PIXEL_BYTES,
                     )  # fmt: skip
                 right = left + width
-                clear_vectors(target + right * PIXEL_BYTES, (p.needed - right) * HALVES)
+                clear_vectors(target + right * PIXEL_BYTES, (p.needed - right) * PIXEL_VECTORS)
             for row in range(first, last):
                 i = row * p.stride_h - p.top
                 above, below = kernel_rows_inside(i, height, p.kernel_h, p.dilation_h)

@@ -14,7 +14,7 @@ import numba
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_tile import tile
 from convsweep.backends.kernels.depthwise_work import WORKER, finish
-from convsweep.backends.kernels.layouts import clear_vectors, rows_from_rows
+from convsweep.backends.kernels.layouts import clear_vectors, copy_floats
 from convsweep.backends.kernels.streaming import fence
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
@@ -26,7 +26,7 @@ def _padded(row: int, width: int, first: int, length: int, target: int) -> None:
     start, end = max(first, 0), min(first + length, width)
     if start < end:
         inside = target + (start - first) * FLOAT_BYTES
-        rows_from_rows(row + start * FLOAT_BYTES, 0, end - start, 1, inside, 0)
+        copy_floats(row + start * FLOAT_BYTES, inside, end - start)
 
 
 @cache

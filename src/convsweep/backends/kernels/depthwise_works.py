@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from convsweep.backends.kernels.compiling import Entry
 from convsweep.backends.kernels.depthwise_blocks import blocks_worker
 from convsweep.backends.kernels.depthwise_pixels import pixels_worker
 from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
-from convsweep.backends.kernels.depthwise_rows import HALVES, PIXEL_BYTES, rows_worker
+from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, PIXEL_VECTORS, rows_worker
 from convsweep.backends.kernels.depthwise_sequences import sequences_worker
 from convsweep.backends.kernels.pointwise import packed_panels
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -64,19 +65,37 @@ def tile_length(size: int, taps: int = 1) -> int:
     return 8 if size % 8 == 0 and size % 7 and taps <= 7 else 7
 
 
-def is_streamed(problem: ConvProblem, machine: Machine) -> bool:
-    """Return whether the output exceeds the last cache, so that none of it should stay there."""
-    return math.prod(problem.output_shape) * FLOAT_BYTES > machine.last_cache_bytes
+def columns_inside(problem: ConvProblem) -> tuple[int, int]:
+    """Return the first output column whose window is inside the image, and the one after the last.
+
+    There are none if the second number is not larger.
+    """
+    left, stride = problem.padding[1], problem.stride[1]
+    last = problem.input_size[1] + left - problem.span[1]
+    return -(-left // stride), last // stride + 1
+
+
+def exceed_caches(machine: Machine, *shapes: Sequence[int]) -> bool:
+    """Return whether tensors exceed the last cache, so that the output should not stay there."""
+    return sum(map(math.prod, shapes)) * FLOAT_BYTES > machine.last_cache_bytes
 
 
 def _bands(problem: ConvProblem, row_bytes: int, limit: int, least: int) -> tuple[int, int]:
-    """Return the number of bands of at most `limit` padded bytes, and the padded rows per band."""
+    """Return the number of bands and their padded rows.
+
+    A band has about `limit` padded bytes, at most twice as many, or `least` rows of outputs.
+    """
     out_height, stride = problem.output_size[0], problem.stride[0]
     span = (problem.kernel_size[0] - 1) * problem.dilation[0] + 1
     rows = (limit // row_bytes - span) // stride + 1
     bands = max(1, out_height // min(max(least, rows), out_height))
     most = -(-out_height // bands)
     return bands, (most - 1) * stride + span
+
+
+def _require_vector(size: int, name: str) -> None:
+    if size < LANES:
+        raise ValueError(f"needs at least {LANES} {name}, not {size}")
 
 
 def _aligned(floats: int) -> int:
@@ -105,7 +124,7 @@ def planes_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> Kernel
     kernels = dense.flatten(0, 1)  # (C, K_h, K_w)
     bands, rows = _bands(problem, row_bytes, working_sets(machine).plane, count * gap)
     band_floats = rows * row_bytes // FLOAT_BYTES
-    streamed = is_streamed(problem, machine)
+    streamed = exceed_caches(machine, problem.input_shape, problem.output_shape)
     tile_floats = (out_height // bands + 1) * max(LANES, out_width if streamed else 0)
     return KernelWork(
         name=f"planes taps={taps} tile={count}",
@@ -124,6 +143,7 @@ def planes_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> Kernel
 
 def sequences_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work on contiguous rows that are read in place."""
+    _require_vector(problem.output_size[1], "columns of outputs")
     (height, _), (_, out_width) = problem.input_size, problem.output_size
     count = min(8, out_width // LANES)
     bands = max(1, out_width // PIECE)
@@ -139,18 +159,20 @@ def sequences_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> Ker
         needed=out_width + reach,
         band_floats=band_floats,
         scratch_floats=band_floats + _aligned(out_width // bands + 1),
-        streamed=is_streamed(problem, machine),
+        # Inputs are read in order: an output that fits into the cache does not slow them down.
+        streamed=exceed_caches(machine, problem.output_shape),
     )
 
 
 def pixels_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work on channels_last pixels that are read in place."""
-    taps, stride, count, step = _channels_tile(problem)
+    _require_vector(problem.in_channels, "channels")
+    taps, stride, count, step = channels_tile(problem)
     out_height, out_width = problem.output_size
     pixel_bytes = problem.in_channels * FLOAT_BYTES
     across = [t * problem.dilation[1] * pixel_bytes for t in range(problem.kernel_size[1])]
     lines = across[:1] if taps > 1 else across
-    streamed = is_streamed(problem, machine)
+    streamed = exceed_caches(machine, problem.input_shape, problem.output_shape)
     bands = max(1, out_width // PIXELS_PIECE)
     return KernelWork(
         name=f"pixels taps={taps} tile={count}",
@@ -169,17 +191,18 @@ def rows_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWo
     """Return the work whose lanes are channels of channels_last pixels."""
     out_width = problem.output_size[1]
     limit = working_sets(machine).block
-    return _channels_work(problem, dense, rows_worker, HALVES, PIXEL_BYTES, out_width, limit)
+    return _channels_work(problem, dense, rows_worker, PIXEL_VECTORS, PIXEL_BYTES, out_width, limit)
 
 
 def blocks_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> KernelWork:
     """Return the work whose lanes are channels, transposed from planes and back."""
+    _require_vector(problem.in_channels, "channels")
     pixels = problem.output_size[0] * problem.output_size[1]
     limit = working_sets(machine).block
     return _channels_work(problem, dense, blocks_worker, 1, VECTOR_BYTES, pixels, limit)
 
 
-def _channels_tile(problem: ConvProblem) -> tuple[int, int, int, int]:
+def channels_tile(problem: ConvProblem) -> tuple[int, int, int, int]:
     """Return taps per line, stride, outputs, and the distance of the pixels that a tile reads."""
     stride, dilation, out_width = problem.stride[1], problem.dilation[1], problem.output_size[1]
     taps = shared_taps(problem.kernel_size[1], stride, dilation)
@@ -194,11 +217,11 @@ def _channels_work(
 ) -> KernelWork:  # fmt: skip
     """Return work with `vectors` vectors of channels per block, and `tile` pixels of scratch.
 
-    Padded bands have at most `limit` bytes, or one row of outputs.
+    Padded bands have about `limit` bytes, at most twice as many, or one row of outputs.
     """
     (_, kernel_w), (_, stride_w) = problem.kernel_size, problem.stride
     (_, dilation_w), (_, out_width) = problem.dilation, problem.output_size
-    taps, stride, count, step = _channels_tile(problem)
+    taps, stride, count, step = channels_tile(problem)
     needed = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
     pitch = max(needed, problem.padding[1] + problem.input_size[1]) + LANES
     row_bytes = pitch * pixel_bytes

@@ -17,7 +17,12 @@ from torch import Tensor
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
-from convsweep.backends.kernels.layouts import clip_vectors, planes_from_rows, rows_from_rows
+from convsweep.backends.kernels.layouts import (
+    clip_vectors,
+    copy_floats,
+    planes_from_rows,
+    rows_from_rows,
+)
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import (
@@ -71,8 +76,7 @@ def _fill(p: BandPlan, x: int, top: int, rows: int, padded: int) -> None:
             planes, step = x + first * FLOAT_BYTES, p.height * p.width * FLOAT_BYTES
             planes_from_rows(planes, step, right - left, p.channels, inner, pixel_bytes)
         else:
-            floats = (right - left) * p.channels
-            rows_from_rows(x + first * pixel_bytes, 0, floats, 1, inner, 0)
+            copy_floats(x + first * pixel_bytes, inner, (right - left) * p.channels)
 
 
 @inlined

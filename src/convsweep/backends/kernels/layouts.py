@@ -108,27 +108,32 @@ def planes_from_rows(
 
 
 @inlined
+def copy_floats(source: int, target: int, count: int) -> None:
+    """Copy floats in vectors, of which the last one overlaps the one before it; write no more."""
+    if count >= LANES:
+        for start in range(0, count, LANES):
+            offset = min(start, count - LANES) * FLOAT_BYTES
+            store(target + offset, load(source + offset))
+    elif count >= QUAD:
+        for start in range(0, count, QUAD):
+            offset = min(start, count - QUAD) * FLOAT_BYTES
+            copy_quad(source + offset, target + offset)
+    else:
+        for offset in range(0, count * FLOAT_BYTES, FLOAT_BYTES):
+            store_float(target + offset, load_float(source + offset))
+
+
+@inlined
 def rows_from_rows(
     rows: int, row_step: int, channels: int, pixels: int, target: int, target_step: int
 ) -> None:
-    """Copy the channels of rows to rows with another step; write nothing else.
-
-    The last part of a row overlaps the one before it.
-    """
-    for pixel in range(pixels):
-        source, sink = rows + pixel * row_step, target + pixel * target_step
-        if channels >= LANES:
-            for start in range(0, channels, LANES):
-                offset = min(start, channels - LANES) * FLOAT_BYTES
-                store(sink + offset, load(source + offset))
-        elif channels >= QUAD:
-            for start in range(0, channels, QUAD):
-                offset = min(start, channels - QUAD) * FLOAT_BYTES
-                copy_quad(source + offset, sink + offset)
-        else:
-            for channel in range(channels):
-                offset = channel * FLOAT_BYTES
-                store_float(sink + offset, load_float(source + offset))
+    """Copy the channels of rows to rows with another step; write nothing else."""
+    if channels == LANES:
+        for pixel in range(pixels):
+            store(target + pixel * target_step, load(rows + pixel * row_step))
+    else:
+        for pixel in range(pixels):
+            copy_floats(rows + pixel * row_step, target + pixel * target_step, channels)
 
 
 def as_planes_or_rows(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:

@@ -33,11 +33,11 @@ from convsweep.backends.kernels.vectors import (
     write_vector,
 )
 
-HALVES = 2
-PANEL = HALVES * LANES
+PANEL_VECTORS = 2
+PANEL = PANEL_VECTORS * LANES
 """Columns per tile."""
 PANEL_BYTES = PANEL * FLOAT_BYTES
-MAX_ROWS = (REGISTERS - 4) // HALVES
+MAX_ROWS = (REGISTERS - 4) // PANEL_VECTORS
 """Rows per tile."""
 UNROLLED = REGISTERS < 32
 """Whether the steps of a block are unrolled; with 28 sums a loop costs little."""
@@ -52,7 +52,7 @@ def panel_place(panel: int, columns: int) -> tuple[int, int]:
     The last panel overlaps the one before it, unless there are fewer columns than in a vector.
     """
     first = panel * PANEL
-    vectors = 1 if columns - first <= LANES else HALVES
+    vectors = 1 if columns - first <= LANES else PANEL_VECTORS
     return max(0, min(first, columns - vectors * LANES)), vectors
 
 
@@ -71,13 +71,13 @@ def _tile(ahead: int) -> Any:
         return types.void(*[types.int64] * 13), generate
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shape = moved(builder, args[1], args[0], HALVES)  # one number per rows and vectors
+        shape = moved(builder, args[1], args[0], PANEL_VECTORS)  # one number per rows and vectors
         done = builder.append_basic_block("done")
         branches = builder.switch(shape, done)
         for rows in range(1, MAX_ROWS + 1):
-            for vectors in range(1, HALVES + 1):
+            for vectors in range(1, PANEL_VECTORS + 1):
                 block = builder.append_basic_block(f"tile_{rows}x{vectors}")
-                branches.add_case(ir.Constant(shape.type, HALVES * rows + vectors), block)
+                branches.add_case(ir.Constant(shape.type, PANEL_VECTORS * rows + vectors), block)
                 builder.position_at_end(block)
                 _multiply(builder, rows, vectors, args[2:], ahead)
                 builder.branch(done)

@@ -22,6 +22,7 @@ from convsweep.backends.kernels import buffers, depthwise, pointwise
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, threads
 from convsweep.backends.kernels.depthwise_tile import run
+from convsweep.backends.kernels.depthwise_works import shared_taps
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -42,7 +43,6 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
 
 COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
-ROWS_OF_TAPS = (3, 5, 7)  # kernel widths with one line per kernel row; others have one line per tap
 
 
 class SeparableMemory(NamedTuple):
@@ -233,9 +233,8 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
 
 def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:
     """Divide the problem into bands whose depthwise output fits into the cache."""
-    width = problem.kernel_size[1]
-    neighbours = problem.dilation[1] == 1 and width in ROWS_OF_TAPS
-    plan = sizes(problem, taps=width if neighbours else 1)
+    width, stride, dilation = problem.kernel_size[1], problem.stride[1], problem.dilation[1]
+    plan = sizes(problem, taps=shared_taps(width, stride, dilation) if dilation == 1 else 1)
     return divided(
         plan,
         parts,

@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 
 from convsweep.backends.kernels.compiling import inlined
+from convsweep.backends.kernels.layouts import copy_floats
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
     INT,
@@ -17,9 +18,7 @@ from convsweep.backends.kernels.vectors import (
     fetch,
     intrinsic,
     load,
-    load_float,
     pointer,
-    store_float,
     vector,
 )
 
@@ -63,12 +62,6 @@ def fence(typing: Any) -> Any:
 
 
 @inlined
-def _copy_floats(source: int, target: int, size: int) -> None:
-    for offset in range(0, size, FLOAT_BYTES):
-        store_float(target + offset, load_float(source + offset))
-
-
-@inlined
 def copy_past_caches(source: int, target: int, size: int) -> None:
     """Copy `size` bytes of floats, whole lines of memory without reading them into the caches.
 
@@ -76,7 +69,7 @@ def copy_past_caches(source: int, target: int, size: int) -> None:
     """
     first = min(-target % LINE_BYTES, size)
     last = first + (size - first) // VECTOR_BYTES * VECTOR_BYTES
-    _copy_floats(source, target, first)
+    copy_floats(source, target, first // FLOAT_BYTES)
     for offset in range(first, last, VECTOR_BYTES):
         store_past_caches(target + offset, load(source + offset))
-    _copy_floats(source + last, target + last, size - last)
+    copy_floats(source + last, target + last, (size - last) // FLOAT_BYTES)

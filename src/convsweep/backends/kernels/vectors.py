@@ -7,7 +7,7 @@ vector of 16 is two registers of AVX2. Addresses are int64, in bytes, and not ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
@@ -189,56 +189,6 @@ def store_float(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
-    """Transpose `LANES` vectors: rows `source_step` bytes apart to rows `target_step` apart."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, source_step, target, target_step = args
-        rows = [read_vector(builder, moved(builder, source, source_step, i)) for i in range(LANES)]
-        for i, column in enumerate(_transposed(builder, rows)):
-            write_vector(builder, column, moved(builder, target, target_step, i))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def transpose_columns(
-    typing: Any, source: Any, source_step: Any, target: Any, target_step: Any
-) -> Any:
-    """Transpose `LANES` rows of `QUAD` floats to vectors; arguments as in `transpose`."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, source_step, target, target_step = args
-        places = [moved(builder, source, source_step, i) for i in range(LANES)]
-        rows = [read_vector(builder, place, _QUAD) for place in places]
-        side_by_side = [_joined(builder, rows[i::QUAD]) for i in range(QUAD)]
-        for i, column in enumerate(_transposed(builder, side_by_side)):
-            write_vector(builder, column, moved(builder, target, target_step, i))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def transpose_rows(
-    typing: Any, source: Any, source_step: Any, target: Any, target_step: Any
-) -> Any:
-    """Transpose `QUAD` vectors to rows of `QUAD` floats; arguments as in `transpose`."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, source_step, target, target_step = args
-        rows = [read_vector(builder, moved(builder, source, source_step, i)) for i in range(QUAD)]
-        for i, columns in enumerate(_transposed(builder, rows)):
-            for first in range(0, LANES, QUAD):
-                part = pick_lanes(builder, columns, columns, range(first, first + QUAD))
-                write_vector(builder, part, moved(builder, target, target_step, first + i))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
 def copy_quad(typing: Any, source: Any, target: Any) -> Any:
     """Copy `QUAD` floats."""
 
@@ -275,6 +225,45 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
             exchanged[i + reach] = pick_lanes(builder, rows[i], rows[i + reach], high)
         rows, reach = exchanged, 2 * reach
     return rows
+
+
+def _transposition(count: int, kind: Any, transposed: Callable[[Any, list[Any]], list[Any]]) -> Any:
+    """Return an intrinsic `(source, source_step, target, target_step)` that transposes rows.
+
+    It reads `count` rows, `source_step` bytes apart, and writes rows `target_step` apart.
+    """
+
+    @intrinsic
+    def transpose(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step = args
+            places = (moved(builder, source, source_step, i) for i in range(count))
+            rows = [read_vector(builder, place, kind) for place in places]
+            for i, row in enumerate(transposed(builder, rows)):
+                write_vector(builder, row, moved(builder, target, target_step, i))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), generate
+
+    return transpose
+
+
+def _transposed_quads(builder: Any, rows: list[Any]) -> list[Any]:
+    side_by_side = [_joined(builder, rows[i::QUAD]) for i in range(QUAD)]
+    return _transposed(builder, side_by_side)
+
+
+def _quads_of_transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    columns, firsts = _transposed(builder, rows), range(0, LANES, QUAD)
+    return [pick_lanes(builder, c, c, range(i, i + QUAD)) for i in firsts for c in columns]
+
+
+transpose = _transposition(LANES, VECTOR, _transposed)
+"""Transpose `LANES` vectors."""
+transpose_columns = _transposition(LANES, _QUAD, _transposed_quads)
+"""Transpose `LANES` rows of `QUAD` floats to vectors."""
+transpose_rows = _transposition(QUAD, VECTOR, _quads_of_transposed)
+"""Transpose `QUAD` vectors to rows of `QUAD` floats."""
 
 
 @intrinsic

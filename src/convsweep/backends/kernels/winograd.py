@@ -33,7 +33,7 @@ from convsweep.backends.winograd_transforms import transforms
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
 
-MAX_IMBALANCE = 1.15
+MAX_IMBALANCE = 1.1
 """Largest share of a thread relative to the mean; above, all threads share each phase."""
 
 

@@ -22,7 +22,7 @@ from convsweep.backends.kernels.layouts import (
     planes_from_rows,
     rows_from_rows,
 )
-from convsweep.backends.kernels.products import HALVES, PANEL, PANEL_BYTES, streamed_products
+from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, PANEL_VECTORS, streamed_products
 from convsweep.backends.kernels.small_matrices import times, times_plus
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
@@ -229,12 +229,13 @@ def _multiply(
     step = _block_step(plan)
     for pair in range(work * part // parts, work * (part + 1) // parts):
         frequency, panel = pair // panels, pair % panels
-        vectors = min(HALVES, _blocks_of(plan.out_channels) - panel * HALVES)
+        block = panel * PANEL_VECTORS
+        vectors = min(PANEL_VECTORS, _blocks_of(plan.out_channels) - block)
         streamed_products(
             tiles + frequency * plan.input_step, VECTOR_BYTES, step,
             (last - first) * plan.tiles_x, plan.weights + pair * plan.in_channels * PANEL_BYTES,
             vectors, plan.in_channels, nothing, 0, VECTOR_BYTES,
-            outputs + frequency * plan.output_step + panel * HALVES * step, VECTOR_BYTES, step,
+            outputs + frequency * plan.output_step + block * step, VECTOR_BYTES, step,
         )  # fmt: skip
 
 
@@ -257,9 +258,11 @@ def _blocks(
     """Run all phases for one part of the bands, block by block, each while it is in the cache."""
     plan, bands = carray(plans, 1)[0], last - first
     tiles, lines = tiles + part * plan.tiles_bytes, lines + part * plan.lines_bytes
-    end = first + bands * (part + 1) // parts
-    for start in range(first + bands * part // parts, end, plan.bands_of_block):
-        stop = min(start + plan.bands_of_block, end)
+    first, last = first + bands * part // parts, first + bands * (part + 1) // parts
+    blocks = (last - first + plan.bands_of_block - 1) // plan.bands_of_block
+    for block in range(blocks):  # of about equal sizes: each reads all weights
+        start = first + (last - first) * block // blocks
+        stop = first + (last - first) * (block + 1) // blocks
         _call(plan.input_transform, plans, x, y, tiles, lines, start, stop, 0, 1)
         _call(plan.product, plans, x, y, tiles, lines, start, stop, 0, 1)
         _call(plan.output_transform, plans, x, y, tiles, lines, start, stop, 0, 1)

@@ -20,7 +20,7 @@ TILES = (2, 4, 6)
 
 _TRANSFORM_MACS, _TRANSFORM_BYTES = 5, 10  # per number
 _ONE_STREAM = 0.7  # rate of reading the weights, relative to that of two streams
-_READING_SHARE = 0.4  # time of reading the weights, of that of products; more tiles hide it
+_READING_SHARE = 0.2  # time of reading the weights, of that of products; more tiles hide it
 _GAIN = 0.92  # a larger tile has larger errors: it must be faster by a margin
 
 

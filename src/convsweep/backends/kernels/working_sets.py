@@ -8,7 +8,10 @@ from convsweep.system.calibration import Machine, machine
 
 
 class WorkingSets(NamedTuple):
-    """Largest sizes in bytes, per thread. The rest of a cache is for what streams through it."""
+    """Sizes in bytes, per thread. The rest of a cache is for what streams through it.
+
+    Depthwise bands are of equal sizes: those of a plane or block may be up to twice as large.
+    """
 
     band: int
     """Inputs of a band that all panels of weights are multiplied with: half of the L2 cache."""
