@@ -71,9 +71,11 @@ class Candidate:
         validated = [first for first, *_ in found]
         if found and timing_s and layers_fit(model, self.inputs, timing_s):
             folds = [one[-1] for one in found if one[-1].choice.backend == BASELINE]
-            versions = [copy_model(model) for _ in range(3)]
-            for version, chosen in zip(versions, ([], folds, validated), strict=True):
-                _install(version, chosen, after, threads)
+            versions = []
+            for chosen in ([], folds, validated):
+                _install(model, chosen, after, threads)
+                versions.append(copy_model(model))
+                layers.restore_all(model)
             validated = self._fastest(versions, found, timing_s)
         _install(model, validated, after, threads)
         if self.converts:

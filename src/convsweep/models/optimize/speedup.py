@@ -27,7 +27,7 @@ MIN_PASSES, MAX_PASSES = 5, 20
 LEAST_CORE_SHARE = 0.8
 """Of the time; with less of a core, times are those of the other processes."""
 _CALLS = 3  # of each model per pass
-_LAYER_PASSES = 3, 10
+_LAYER_PASSES = 2, 8
 
 
 class ModelSpeedup(NamedTuple):
@@ -97,7 +97,7 @@ def layers_fit(model: nn.Module, inputs: ModelInputs, seconds: float) -> bool:
         return False  # another device computes later than the calls return
     started = perf_counter()
     call(model, inputs)
-    return 3 * (1 + _LAYER_PASSES[0]) * (perf_counter() - started) <= seconds
+    return 3 * _CALLS * _LAYER_PASSES[0] * (perf_counter() - started) <= seconds
 
 
 def layer_times(
@@ -106,16 +106,17 @@ def layer_times(
     """Return the seconds of these modules in one call of each model, on the CPU; in turns.
 
     A module's time ends when the next one of them starts, so it includes what is between them. It
-    is the least of at least three passes.
+    is the least of some passes of a few calls.
     """
     found: list[dict[str, float]] = [{} for _ in models]
     started, (least, most) = perf_counter(), _LAYER_PASSES
-    for done in range(-1, most):  # the first call prepares backends and fills caches
+    for done in range(most):
         if done >= least and perf_counter() - started >= seconds:
             break
         for model, best in zip(models, found, strict=True):
-            for name, taken in _timed_call(model, names, inputs).items():
-                best[name] = min(taken, best.get(name, inf))
+            for _ in range(_CALLS):  # the first call fills caches
+                for name, taken in _timed_call(model, names, inputs).items():
+                    best[name] = min(taken, best.get(name, inf))
     return found
 
 
