@@ -114,10 +114,15 @@ def largest_savings(run: Run, most: int) -> DataFrame:
     return best.groupby(["setting", "network"]).head(most)
 
 
+_NEEDED = [
+    "setting", "label", "backend", "problem", "median_s", "layer_count", "macs", "backend_macs",
+]  # fmt: skip
+
+
 def network_sum(run: Run, network: str) -> NetworkSum:
     """Return one network of one setting."""
     cases = run.cases[run.cases["network"].eq(network).fillna(False)]
-    timed = cases[cases["status"] == "ok"]
+    timed = cases.loc[cases["status"] == "ok", _NEEDED]  # dictionaries of all would take longer
     by_label = {
         str(label): {
             str(case["backend"]): case
