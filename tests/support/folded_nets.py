@@ -49,6 +49,17 @@ def ignoring_what_relu_returns(net: Net, x: Tensor) -> Tensor:
     return y + net.last(net.other(y))
 
 
+def asking_for_the_type_of_relu(net: Net, x: Tensor) -> Tensor:
+    y = net.norm(net.conv(x))
+    return net.relu(y) if type(net.relu) is nn.ReLU else y
+
+
+def for_a_few_calls(net: Net, x: Tensor) -> Tensor:
+    net.calls = getattr(net, "calls", 0) + 1
+    y = net.relu(net.norm(net.conv(x)))
+    return net.last(net.other(y)) if net.calls < 5 else y
+
+
 def with_two_relus(net: Net, x: Tensor) -> Tensor:
     y = net.norm(net.conv(x))
     return y.relu() + y.relu().mul_(2)

@@ -38,8 +38,8 @@ from convsweep.measure.trace import trace
 from convsweep.system.counters import ZERO, Counters, Counts, system_counts
 from convsweep.system.environment import core_clock_hz
 
-_SLOW_CALL_S = 0.02  # no recheck from here on
-_RECHECK_CALLS, _RECHECK_S = 5, 0.005  # as many as fit, and at least one
+_FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
+_RECHECK_CALLS = 5
 _EXTRA_CALL_SHARE = 0.1  # of a case's time limit: a longer call is not repeated after timing
 
 
@@ -108,19 +108,23 @@ class GroupTimer:
         timed.blocks.append(tuple(samples))
 
     def recheck(self, index: int) -> Outcome | None:
-        """Check the output after timing unless a call is slow, in up to five calls.
+        """Check the output after timing unless a call is slow; more often in the first pass.
 
         Returns None if it is right.
         """
         group, validated = self.group, self._timed[index].validated
         if validated.call_s >= _SLOW_CALL_S:
             return None
-        times = min(_RECHECK_CALLS, max(1, int(_RECHECK_S / validated.call_s)))
+        is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
+        times = _RECHECK_CALLS if is_often else 1
         reason = recheck(
             validated.call, group.inputs, validated.targets, times, validated.accepted,
             validated.start,
         )  # fmt: skip
-        return Outcome("mismatch", reason) if reason else None
+        if reason is None:
+            return None
+        del self._timed[index]
+        return Outcome("mismatch", reason)
 
     def finish(self, index: int) -> Outcome:
         """Return the measured outcome."""

@@ -1,7 +1,8 @@
 """Fork server that starts worker processes within milliseconds.
 
-The server has only imported modules, so its forks are as fresh as new interpreters. This module
-imports no library, so that the server's imports run in parallel with the caller's.
+The server has only imported modules and listed the built-in backends, so its forks are as fresh as
+new interpreters. This module imports no library, so that the server's imports run in parallel with
+the caller's.
 """
 
 from __future__ import annotations

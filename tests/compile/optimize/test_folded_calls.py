@@ -26,13 +26,14 @@ def chain(x: Tensor, tabled: Tabled) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def test_a_chain_skips_what_the_convolution_has_computed(
-    chain: tuple[nn.Sequential, nn.Sequential], x: Tensor
+    chain: tuple[nn.Sequential, nn.Sequential], x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, optimized = chain
     for module in optimized[1:3]:
-        module.forward = None
+        monkeypatch.setattr(type(module), "__call__", None)
     with torch.inference_mode():
         assert same(optimized(x), net(x))
+    monkeypatch.undo()
     assert same(optimized[0](x).relu().sum(), net[0](x).relu().sum())
 
 
@@ -48,6 +49,7 @@ WATCHING: dict[str, Callable[[nn.Sequential], object]] = {
     "ReLU": lambda net: net[2].register_forward_hook(lambda module, args, y: y + 1),
     "norm": lambda net: net[1].register_forward_hook(lambda module, args, y: y + 1),
     "convolution": lambda net: net[0].register_forward_hook(lambda module, args, y: y + 1),
+    "patched": lambda net: setattr(net[2], "forward", lambda y: y + 7),
     "before": lambda net: net[2].register_forward_pre_hook(lambda module, args: args[0] + 1),
 }
 

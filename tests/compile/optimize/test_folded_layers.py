@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from convsweep.models.optimize.layers import dispatches
 from tests.support.folded_nets import (
     Net,
+    asking_for_the_type_of_relu,
+    for_a_few_calls,
     ignoring_what_relu_returns,
     only_relu,
     returning_the_convolution,
@@ -154,6 +156,23 @@ def test_copies_and_pickles_fold_their_own_norms(net: Net, folded: Net, x: Tenso
             assert not same(again(x), net(x))
             assert same(folded(x), net(x))
         assert calls(again) == {"im2col": 2}
+
+
+def test_a_model_without_a_layer_that_stays_is_the_original(x: Tensor, tabled: Tabled) -> None:
+    net = Net(asking_for_the_type_of_relu).eval()
+    optimized = optimize(net, tabled(dict.fromkeys(problems_of(net, x), "im2col")), x)
+    assert report_of(optimized).replaced == []
+    assert type(optimized.relu) is nn.ReLU
+    with torch.no_grad():
+        assert torch.equal(optimized(x), net(x))
+
+
+def test_a_layer_that_is_not_always_called_has_no_time(x: Tensor, tabled: Tabled) -> None:
+    net = Net(for_a_few_calls).eval()
+    table = tabled(dict.fromkeys(problems_of(net, x), "im2col"))
+    net.calls = 0
+    report = report_of(optimize(net, table, x, measure_s=1))
+    assert "other" in {layer.name for layer in report.skipped}
 
 
 def test_what_is_traced_contains_the_norm(net: Net, folded: Net, x: Tensor) -> None:

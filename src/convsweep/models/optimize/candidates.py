@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,14 +95,14 @@ class Candidate:
         `versions` are the plain model, one with folded batch norms, and one on the first backends.
         """
         names = {layer.name for layer in self.found.calls}
-        plain, folded, first = layer_times(versions, names, self.inputs, seconds)
+        measured = layer_times(versions, names, self.inputs, seconds)
         chosen = []
         for own in found:
             name = own[0].name
-            folds = own[-1].choice.backend == BASELINE and folded[name] < plain[name]
-            if first[name] < min(plain[name], folded[name]):
+            plain, folded, first = (times.get(name, math.inf) for times in measured)
+            if first < min(plain, folded):
                 chosen.append(own[0])
-            elif folds:
+            elif own[-1].choice.backend == BASELINE and folded < plain:
                 chosen.append(own[-1])
             else:
                 reason = "no backend is faster inside the whole model"

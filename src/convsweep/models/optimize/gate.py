@@ -242,7 +242,7 @@ def _floating(output: Any) -> list[Tensor]:
 
 def _relative(y: Tensor, expected: Tensor) -> float:
     """Return max|y - expected| / max|expected|, or max|y| if all expected values are zero."""
-    off = float((y.double() - expected).abs().max())
+    off = float((y.detach().double() - expected.detach()).abs().max())
     size = float(expected.abs().max()) or 1.0
     return float("inf") if math.isnan(off) else off / size
 

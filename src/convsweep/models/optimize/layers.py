@@ -126,6 +126,8 @@ def _steps(conv: Any, modules: Sequence[Any], first: int) -> int:
         return 0
     if epilogue.norm is not None and following[0] is not epilogue.norm:
         return 0
+    if any("forward" in module.__dict__ for module in following):
+        return 0
     if epilogue.relu:
         last = following[-1]
         if type(last) is not ReLU or last._forward_hooks or last._forward_pre_hooks:

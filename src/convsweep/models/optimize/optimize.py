@@ -28,7 +28,13 @@ from convsweep.models.optimize.candidates import (
 from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_model
 from convsweep.models.optimize.layer_sweep import sweep_layers
 from convsweep.models.optimize.report import OptimizeReport
-from convsweep.models.optimize.speedup import ModelSpeedup, layer_times, least_s, measure_speedups
+from convsweep.models.optimize.speedup import (
+    ModelSpeedup,
+    layer_times,
+    layers_fit,
+    least_s,
+    measure_speedups,
+)
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import Device, find_device
@@ -139,8 +145,8 @@ def optimize(
         if compare:
             copy = best.model if best.replaced else None
             times = engines.compare(original, copy, given, expected, count, device, measure_s)
-    is_kept = speedup is None or speedup.verdict == "faster"
-    optimized = best.model if is_kept else original
+    is_faster = speedup is None or speedup.verdict == "faster"
+    optimized = best.model if best.replaced and is_faster else original
     for dispatch in layers.dispatches(optimized).values():
         dispatch.calls.clear()
     optimized.__dict__["convsweep_report"] = OptimizeReport(
@@ -259,9 +265,13 @@ def _measure(
         run_dir = Path(folder) / "run" if out is None else Path(out)
         names = selection.usable(backends, compiling=False)
         try:
-            taken_s = layer_times([copies[0].model], {one.name for one in calls}, inputs, 0.0)
-            sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats, *taken_s)
+            taken_s = None
+            if layers_fit(copies[0].model, inputs, _LAYERS_SHARE * (ends_s - monotonic())):
+                taken_s = layer_times([copies[0].model], {one.name for one in calls}, inputs, 0.0)[
+                    0
+                ]
+            sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats, taken_s)
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
-            return selection.no_table(f"was not measured in {budget} ({reason}) on", backends)
+            return selection.no_table(f"has no usable time after {budget} ({reason}) on", backends)

@@ -55,9 +55,7 @@ class OptimizeReport:
         """Return a table of replaced layers, layers on torch, the whole model, and advice."""
         lines = [*_layers(self), *_skipped(self), *self.warnings, *_outcome(self), *_engines(self)]
         wide = formatting.TOO_FEW in "".join(lines)
-        return "\n".join(
-            [*lines, *([f"{formatting.TOO_FEW_NOTE} A longer --budget gives more."] * wide)]
-        )
+        return "\n".join([*lines, *([f"{formatting.TOO_FEW_NOTE} More time gives more."] * wide)])
 
 
 def _layers(report: OptimizeReport) -> list[str]:
@@ -163,7 +161,7 @@ _ADVICE = {
     "faster": "Use the optimized model: convsweep.optimize(model, SOURCE, inputs=x).",
     "slower": "Keep the original, which is returned: the whole model is SLOWER.",
     "same": "Keep the original, which is returned: the whole model is equally fast.",
-    "undecided": "Undecided, so the original is returned: repeat it with a longer --budget.",
+    "undecided": "Undecided, so the original is returned: repeat it with more time.",
 }
 """Next step by verdict."""
 
