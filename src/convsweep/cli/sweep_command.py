@@ -66,7 +66,8 @@ def print_results(ending: SweepResult) -> int:
     folder, summary = ending.folder, ending.summary
     requested, ends = folder.request, end_lines(ending)
     run = read_run(folder.measurements, summary, requested.cases, requested.other_shards_cases)
-    if ending.unmeasured and set(run.cases["status"]) <= {"skipped"}:
+    none_tried = set(run.cases["status"]) <= {"skipped"}
+    if run.cases.empty or (ending.unmeasured and none_tried):
         output.say(
             f"No case was measured before the run ended; --resume continues. Results: {folder}"
         )
