@@ -64,10 +64,10 @@ class GraphLayer(NamedTuple):
     training: bool = False
     """Whether the norm takes the statistics of the batch and updates its running ones."""
 
-    def rounded(self, dtype: Any) -> GraphLayer:
-        """Return the layer with weight and bias in a dtype."""
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return self._replace(weight=self.weight.to(dtype), bias=bias)
+    def rounded(self, dtype: Any, device: Any = None) -> GraphLayer:
+        """Return the layer with weight and bias in a dtype, on a device if it is given."""
+        bias = None if self.bias is None else self.bias.to(device, dtype)
+        return self._replace(weight=self.weight.to(device, dtype), bias=bias)
 
 
 @dataclass(frozen=True)

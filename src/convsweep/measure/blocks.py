@@ -130,6 +130,20 @@ def compute_block(case: Case, inputs: Inputs) -> tuple[Inputs, dict[str, Referen
     return inputs, found
 
 
+def compute_folded(layers: Sequence[GraphLayer], x: Tensor) -> Reference:
+    """Return the output of convolutions, each with bias and ReLU, for x and -x."""
+    layers = [layer.rounded(torch.float64, "cpu") for layer in layers]
+    products, found = _convolved(layers[0], _exact(x.cpu())), []
+    for sign in (1, -1):
+        y = products._replace(value=products.value * sign)
+        for index, layer in enumerate(layers):
+            y = _biased(layer, _convolved(layer, y) if index else y)
+            y = y._replace(value=y.value.clamp(min=0)) if layer.relu else y
+        found.append(y)
+    value, negated = (one.value for one in found)
+    return Reference(value, negated, max(float(one.error.max()) for one in found))
+
+
 def _exact(x: Tensor) -> _Bounded:
     return _Bounded(x.double(), torch.zeros((), dtype=torch.float64))
 
@@ -143,14 +157,19 @@ def _convolved(layer: GraphLayer, x: _Bounded) -> _Bounded:
     return _Bounded(convolve(problem, x.value, weight), error)
 
 
+def _biased(layer: GraphLayer, z: _Bounded) -> _Bounded:
+    if layer.bias is None:
+        return z
+    bias = _per_channel(layer.bias, layer.problem)
+    return _Bounded(z.value + bias, z.error + bias.abs())
+
+
 def _forward(layers: Sequence[GraphLayer], x: Tensor, products: _Bounded, sign: int) -> list[_Pass]:
     """Return the layers of a forward pass; `products` is the first convolution of `sign * x`."""
     y, passes = _exact(x), []
     for index, layer in enumerate(layers):
         z = _convolved(layer, y) if index else products._replace(value=products.value * sign)
-        if layer.bias is not None:
-            bias = _per_channel(layer.bias, layer.problem)
-            z = _Bounded(z.value + bias, z.error + bias.abs())
+        z = _biased(layer, z)
         if len(layers) == 1:  # fast methods err everywhere as much as where they err most
             z = z._replace(error=z.error.max().expand_as(z.value))
         passes.append(_normalized(layer, y, z))

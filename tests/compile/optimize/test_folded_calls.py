@@ -155,7 +155,7 @@ def branching(net: Net, x: Tensor) -> Tensor:
 def branched(x: Tensor, tabled: Tabled) -> tuple[Net, Net]:
     net = Net(branching).eval()
     optimized = optimize(net, tabled(problems_of(net, x)), x)
-    assert report_of(optimized).replaced[0].has_relu
+    assert report_of(optimized).replaced[0].epilogue.relus
     return net, optimized
 
 

@@ -49,7 +49,8 @@ class SeparableMemory(NamedTuple):
     """Addresses of machine code, tensors and scratch."""
 
     tiles: int  # the machine code of `depthwise_rows`
-    relu: bool  # after both parts
+    inner_relu: bool  # after the depthwise part
+    relu: bool  # after the other
     x: int
     depthwise: int
     offsets: int
@@ -146,7 +147,7 @@ def _depthwise_band(
         _depthwise_rows(
             m.tiles, padded, row_step, m.offsets, lines, weights, start, y, rows, p.out_width
         )
-        if m.relu:
+        if m.inner_relu:
             clip_vectors(y, VECTOR_BYTES, between)
 
 
@@ -226,7 +227,7 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
     def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> SeparableMemory:
         tensors = (x, blocks, offsets, starts[0], matrix, starts[1], y, scratch)
         addresses = (tensor.data_ptr() for tensor in tensors)
-        return SeparableMemory(tiles.address, last.relu, *addresses)
+        return SeparableMemory(tiles.address, first.relu, last.relu, *addresses)
 
     return convolution("fused", problem, plan, parts, (_convolve_alone, _convolve), memory_of)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from convsweep.analysis.estimates import Interval
 from convsweep.models.optimize import gate, layers, selection
-from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
+from convsweep.models.optimize.deferred import NO_EPILOGUE
 from convsweep.models.optimize.dispatch import BackendChoice, Dispatch, this_machine
 from convsweep.models.optimize.epilogues import find_epilogues
 from convsweep.models.optimize.layer_inventory import (
@@ -28,6 +27,9 @@ from convsweep.models.optimize.speedup import layer_times, layers_fit
 from convsweep.results.schema import BASELINE
 
 CHANNELS_LAST = "channels_last"
+_VERSIONS = 4  # of a model, whose layers are timed
+_SLOWER = "no backend is faster inside the whole model"
+_NO_SPEEDUP = Interval(1.0, 1.0, 1.0)
 
 
 @dataclass
@@ -60,77 +62,91 @@ class Candidate:
         calls, model = self.found.calls, self.model
         after = find_epilogues(model, self.inputs, {layer.name for layer in calls})
         choices: dict[ConvCall, list[selection.LayerBackend]] = {}
-        for layer, number in calls.items():
+        reasons: dict[ConvCall, str] = {}
+        for layer in calls:
+            epilogue = after.get(layer.name, NO_EPILOGUE)
             choice = selection.select(table, layer, threads)
-            folded = _folded(layer) if after.get(layer.name, NO_EPILOGUE).norm else None
-            own = [one for one in (choice, folded) if isinstance(one, selection.LayerBackend)]
+            reasons[layer] = choice if isinstance(choice, str) else _SLOWER
+            own = [] if isinstance(choice, str) else [choice]
+            if epilogue.own.norms and layer.memory_formats:
+                own.append(_unmeasured(BASELINE, layer, reasons[layer]))
+            if epilogue.pointwise is not None and layer.memory_formats:
+                own += [_unmeasured(name, layer) for name in selection.fusing(table.asked)]
             if own:
                 choices[layer] = own
-            elif isinstance(choice, str):
-                self.skipped.append(SkippedLayer(layer.name, number, choice))
         found, failed = gate.validate_layers(model, self.inputs, choices, calls, after, max_error)
-        validated = [first for first, *_ in found]
-        if found and timing_s and layers_fit(model, self.inputs, timing_s):
-            folds = [one[-1] for one in found if one[-1].choice.backend == BASELINE]
-            versions = []
-            for chosen in ([], folds, validated):
-                _install(model, chosen, after, threads)
-                versions.append(copy_model(model))
-                layers.restore_all(model)
-            validated = self._fastest(versions, found, timing_s)
-        _install(model, validated, after, threads)
+        reasons |= failed
+        validated = [own[0] for own in found if not own[0].pointwise]
+        if timing_s and layers_fit(model, self.inputs, timing_s, _VERSIONS):
+            validated = self._fastest(found, threads, timing_s)
+            reasons |= {own[0].call: _SLOWER for own in found}
+        replaced = {one.call for one in validated}
+        fused = {one.pointwise for one in validated}
+        self.skipped += [
+            SkippedLayer(layer.name, calls[layer], reason)
+            for layer, reason in reasons.items()
+            if layer not in replaced and layer.name not in fused
+        ]
+        _install(model, validated, threads)
         if self.converts:
             convert_inside(model)
         self.replaced, restored, self.error = gate.validate_model(model, expected, validated)
-        self.skipped += [*self.found.skipped, *failed, *restored]
+        self.skipped += [*self.found.skipped, *restored]
 
     def _fastest(
-        self,
-        versions: list[nn.Module],
-        found: list[list[gate.ValidatedLayer]],
-        seconds: float,
+        self, found: list[list[gate.ValidatedLayer]], threads: int, seconds: float
     ) -> list[gate.ValidatedLayer]:
         """Return each layer on its fastest backend inside the model, if that is not torch's own.
 
-        `versions` are the plain model, one with folded batch norms, and one on the first backends.
+        Timed are the plain model, one with folded batch norms, one on the first backends, and one
+        in which depthwise and 1x1 convolutions are fused.
         """
+        alone = [[one for one in own if not one.pointwise] for own in found]
+        folds = [own[-1] for own in alone if own and own[-1].choice.backend == BASELINE]
+        first = [own[0] for own in alone if own]
+        pairs = [own[-1] for own in found if own[-1].pointwise]
+        fused = {name for pair in pairs for name in pair.names}
+        with_pairs = [*(one for one in first if one.name not in fused), *pairs]
         names = {layer.name for layer in self.found.calls}
-        measured = layer_times(versions, names, self.inputs, seconds)
-        chosen = []
-        for own in found:
-            name = own[0].name
-            plain, folded, first = (times.get(name, math.inf) for times in measured)
-            if first < min(plain, folded):
-                chosen.append(own[0])
-            elif own[-1].choice.backend == BASELINE and folded < plain:
-                chosen.append(own[-1])
-            else:
-                reason = "no backend is faster inside the whole model"
-                self.skipped.append(SkippedLayer(name, own[0].calls, reason))
-        return chosen
+        inside = {pair.pointwise for pair in pairs}  # has no time of its own
+        versions = [(chosen, names) for chosen in ([], folds, first)] + [
+            (with_pairs, names - inside)
+        ]
+        models = []
+        for chosen, _ in versions:
+            _install(self.model, chosen, threads)
+            models.append(copy_model(self.model, shares_tensors=True))
+            layers.restore_all(self.model)
+        timed = layer_times(models, [own for _, own in versions], self.inputs, seconds)
+        best = {name: (timed[0].get(name, math.inf), 0) for name in names}
+        for index in (1, 2):
+            for one in versions[index][0]:
+                taken_s = timed[index].get(one.name, math.inf)
+                best[one.name] = min(best[one.name], (taken_s, index))
+        chosen = [one for i in (1, 2) for one in versions[i][0] if best[one.name][1] == i]
+        for pair in pairs:
+            taken_s = timed[-1].get(pair.name, math.inf)
+            if taken_s < sum(best[name][0] for name in pair.names):
+                plain_s = sum(timed[0].get(name, math.nan) for name in pair.names)
+                chosen = [one for one in chosen if one.name not in pair.names]
+                chosen.append(pair.timed(taken_s, plain_s))
+        order = [*self.found.calls]
+        return sorted(chosen, key=lambda one: order.index(one.call))
 
 
-def _folded(layer: ConvCall) -> selection.LayerBackend | None:
-    """Return torch's own convolution, which computes with folded weights; None for a view."""
-    if not layer.memory_formats:
-        return None
-    return selection.LayerBackend(BASELINE, layer.memory_formats[0], 0.0, Interval(1.0, 1.0, 1.0))
+def _unmeasured(name: str, layer: ConvCall, reason: str = "") -> selection.LayerBackend:
+    """Return a backend without a time of the layer alone."""
+    return selection.LayerBackend(name, layer.memory_formats[0], 0.0, _NO_SPEEDUP, reason)
 
 
-def _install(
-    model: nn.Module,
-    validated: list[gate.ValidatedLayer],
-    epilogues: Mapping[str, Epilogue],
-    threads: int,
-) -> None:
+def _install(model: nn.Module, validated: list[gate.ValidatedLayer], threads: int) -> None:
     """Replace the modules of validated layers, and those that follow them."""
     modules = dict(model.named_modules())
     dispatches: dict[str, Dispatch] = {}
     for one in validated:
         name, choice = one.name, one.choice
         if name not in dispatches:
-            after = epilogues.get(name, NO_EPILOGUE)
-            dispatches[name] = Dispatch(threads, this_machine(), epilogue=after)
+            dispatches[name] = Dispatch(threads, this_machine(), epilogue=one.epilogue)
             layers.replace(modules[name], dispatches[name])
         dispatches[name].choices[one.call.key] = BackendChoice(
             choice.backend, one.geometry, choice.memory_format

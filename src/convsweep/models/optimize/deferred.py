@@ -1,16 +1,17 @@
-"""Outputs of convolutions that also compute what follows them: batch norm and ReLU.
+"""Outputs of convolutions that also compute what follows them: batch norm, ReLU, a 1x1 convolution.
 
-Such a convolution returns an empty tensor. The batch norm and the ReLU take it step by step, and
-the last one returns the result. Any other use gets the numbers that PyTorch has at this point,
-computed then, and ends this for the convolution.
+Such a convolution returns an empty tensor. What follows takes it step by step, and the last step
+returns the result. Any other use gets the numbers that PyTorch has at this point, computed then,
+and ends this for the convolution.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,14 @@ METADATA: dict[Any, str] = {
     _OF.dtype.__get__: "dtype",
     _OF.device.__get__: "device",
 }
-"""Functions with the same result after each step, and their names."""
+"""Functions that depend on the shape, dtype and device alone, and their names."""
 _RELU_IN_PLACE = (functional.relu_, torch.relu_, Tensor.relu_)
 _RELU = (functional.relu, torch.relu, Tensor.relu, *_RELU_IN_PLACE)
 
 
-def is_relu(func: Any) -> bool:
-    """Return whether a function is ReLU."""
-    return func in _RELU
+def relu_bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+    """Return the upper bound of a call of ReLU; None for another function."""
+    return math.inf if func in _RELU else None
 
 
 def norm_call(
@@ -45,34 +46,65 @@ def norm_call(
     return (running_mean, running_var, weight, bias), training, eps
 
 
+def norm_tensors(norm: Any) -> tuple[Any, ...]:
+    """Return running mean, running variance, weight and bias of a batch norm."""
+    return norm.running_mean, norm.running_var, norm.weight, norm.bias
+
+
+def is_pointwise(conv: Any) -> bool:
+    """Return whether a module is a 2-D convolution of each pixel alone, in one group."""
+    sizes = (conv.kernel_size, conv.stride, conv.groups, conv.padding)
+    return isinstance(conv, nn.Conv2d) and sizes == ((1, 1), (1, 1), 1, (0, 0))
+
+
+Step: TypeAlias = nn.Module | float
+"""Batch norm in evaluation mode, 1x1 convolution, or upper bound of a ReLU."""
+
+
+def is_step(step: Step, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether a call computes a step."""
+    if isinstance(step, float):
+        return relu_bound(func, args, kwargs) == step
+    own: Any = step
+    if isinstance(own, nn.Conv2d):
+        weights = (own.weight, own.bias)
+        how = (own.stride, own.padding, own.dilation, own.groups)
+        is_own = all(one is other for one, other in zip(args[1:3], weights, strict=False))
+        return func is torch.conv2d and is_own and tuple(args[3:]) == how
+    if func is not functional.batch_norm:
+        return False
+    tensors, training, eps = norm_call(*args, **kwargs)
+    is_own = all(one is own for one, own in zip(tensors, norm_tensors(own), strict=True))
+    return is_own and not training and eps == own.eps
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """What follows a convolution at each of its calls."""
 
-    norm: nn.Module | None = None
-    """Batch norm in evaluation mode."""
-    relu: bool = False
-
-    @property
-    def norm_tensors(self) -> tuple[Any, ...]:
-        """Running mean, running variance, weight and bias."""
-        norm: Any = self.norm
-        return norm.running_mean, norm.running_var, norm.weight, norm.bias
+    steps: tuple[Step, ...] = ()
 
     @cached_property
-    def steps(self) -> int:
-        """Number of calls."""
-        return (self.norm is not None) + self.relu
+    def norms(self) -> list[Any]:
+        """Batch norms."""
+        return [one for one in self.steps if isinstance(one, nn.modules.batchnorm._BatchNorm)]
 
-    def does(self, step: int, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Return whether a call is this step."""
-        if self.norm is None or step:
-            return is_relu(func)
-        if func is not functional.batch_norm:
-            return False
-        tensors, training, eps = norm_call(*args, **kwargs)
-        is_own = all(one is own for one, own in zip(tensors, self.norm_tensors, strict=True))
-        return is_own and not training and eps == self.norm.eps
+    @cached_property
+    def pointwise(self) -> Any:
+        """1x1 convolution after a depthwise one, or None."""
+        return next((one for one in self.steps if isinstance(one, nn.Conv2d)), None)
+
+    @property
+    def own(self) -> Epilogue:
+        """The steps before the 1x1 convolution."""
+        if self.pointwise is None:
+            return self
+        return Epilogue(self.steps[: self.steps.index(self.pointwise)])
+
+    @property
+    def relus(self) -> int:
+        """Number of ReLUs."""
+        return sum(isinstance(one, float) for one in self.steps)
 
 
 NO_EPILOGUE = Epilogue()
@@ -104,12 +136,20 @@ class FusedCall(NamedTuple):
                 "was optimized, and its input may have changed since; call the model again, this "
                 "convolution is PyTorch's from now on"
             )
-        y, epilogue = self.convolve(self.x), self.dispatch.epilogue
-        norm: Any = epilogue.norm
-        if steps and norm is not None:
-            mean, variance, gamma, beta = epilogue.norm_tensors
-            y = functional.batch_norm(y, mean, variance, gamma, beta, eps=norm.eps)
+        y = self.convolve(self.x)
+        for step in self.dispatch.epilogue.steps[:steps]:
+            y = _after(step, y)
         return y
+
+
+def _after(step: Any, y: Tensor) -> Tensor:
+    """Return the numbers after a step."""
+    if isinstance(step, float):
+        return y.clamp(0, step)
+    if isinstance(step, nn.Conv2d):
+        return step._conv_forward(y, step.weight, step.bias)  # type: ignore[no-any-return]
+    mean, variance, gamma, beta = norm_tensors(step)
+    return functional.batch_norm(y, mean, variance, gamma, beta, eps=step.eps)
 
 
 class Deferred(Tensor):
@@ -130,20 +170,30 @@ class Deferred(Tensor):
         self.call, self.step = call, step
         return self
 
+    @property
+    def like(self) -> Tensor:
+        """Tensor of its shape, dtype and device."""
+        for step in self.call.dispatch.epilogue.steps[self.step :]:
+            if isinstance(step, nn.Conv2d):
+                return self.call.y[:, :1].expand(-1, step.in_channels, -1, -1)
+        return self.call.y
+
     def passed_to(self, module: Any) -> Tensor | None:
-        """Return the output of a batch norm or a ReLU if it is the next step, else None."""
+        """Return the output of a module if it is the next step, else None."""
         if self.is_taken or self.known is not None:
             return None
-        norm = self.call.dispatch.epilogue.norm
-        if self.step == 0 and norm is not None:
-            return self._next(False) if module is norm and not module.training else None
-        return self._next(module.inplace) if isinstance(module, nn.ReLU) else None
+        step = self.call.dispatch.epilogue.steps[self.step]
+        if isinstance(step, float):
+            is_next = isinstance(module, nn.ReLU)
+            return self._next(module.inplace) if is_next else None
+        is_training = module.training and not isinstance(module, nn.Conv2d)
+        return self._next(False) if module is step and not is_training else None
 
     def _next(self, in_place: bool) -> Tensor:
         call, step = self.call, self.step + 1
         self.is_taken = True
         # After the last step, the result itself.
-        y = call.y if step == call.dispatch.epilogue.steps else Deferred.of(call, step)
+        y = call.y if step == len(call.dispatch.epilogue.steps) else Deferred.of(call, step)
         if in_place:
             self.known = y
         return y
@@ -158,9 +208,10 @@ class Deferred(Tensor):
         if isinstance(first, Deferred) and first.known is None:
             call, step = first.call, first.step
             if func in METADATA:
-                own = getattr(call.y, METADATA[func])
+                own = getattr(first.like, METADATA[func])
                 return own(*args[1:], **kwargs) if callable(own) else own
-            if not first.is_taken and call.dispatch.epilogue.does(step, func, args, kwargs):
+            next_step = call.dispatch.epilogue.steps[step]
+            if not first.is_taken and is_step(next_step, func, args, kwargs):
                 return first._next(func in _RELU_IN_PLACE or bool(kwargs.get("inplace")))
         args, kwargs = tree_map(_numbers, (tuple(args), kwargs))
         return func(*args, **kwargs)
@@ -171,4 +222,4 @@ def _numbers(value: Any) -> Any:
         return value
     if value.known is None:
         value.known = value.call.after(value.step)
-    return value.known
+    return _numbers(value.known)  # a ReLU in place has another one

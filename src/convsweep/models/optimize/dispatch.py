@@ -20,10 +20,11 @@ from convsweep import __version__
 from convsweep.backends.base import BatchNorm, Conv, GraphLayer, Weights
 from convsweep.backends.blocks import folded, layer_by_layer
 from convsweep.backends.registry import list_backends, skip_reason
-from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
+from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue, norm_tensors
 from convsweep.models.optimize.geometry import Geometry, Key
 from convsweep.problems.conv_call import dtype_name
 from convsweep.problems.problem import ConvProblem
+from convsweep.problems.separable import standard_problem
 from convsweep.system.processor import cpu_name
 
 _COMPARED_WHOLE = 4096
@@ -107,8 +108,8 @@ class _Prepared(NamedTuple):
     """Convolutions that were prepared with the same weights."""
 
     weights: WeightSnapshot
-    eps: float
-    """Of the batch norm; 0 without one."""
+    eps: list[float]
+    """Of the batch norms."""
     convs: dict[Key, Conv]
 
 
@@ -159,20 +160,21 @@ class Dispatch:
         Raises:
             ValueError: the backend is not available any more.
         """
-        ready, norm = self._prepared, self.epilogue.norm
-        eps: Any = 0.0 if norm is None else norm.eps
+        ready, epilogue = self._prepared, self.epilogue
+        eps = [norm.eps for norm in epilogue.norms]
         if ready is not None and ready.eps == eps and ready.weights.matches(stamps):
             conv = ready.convs.get(key)
             if conv is not None:
                 return conv
-        own = 1 + (module.bias is not None)  # tensors of the convolution
+        convs = [one for one in (module, epilogue.pointwise) if one is not None]
+        own = sum(1 + (one.bias is not None) for one in convs)  # tensors of the convolutions
         with self._preparing:
             ready = self._prepared
             if ready is None or ready.eps != eps or not ready.weights.matches(stamps):
                 ready = self._prepared = _Prepared(WeightSnapshot.of(tensors, own), eps, {})
             if key not in ready.convs:
-                layer = layer_of(module, choice.geometry.problem, self.epilogue)
-                ready.convs[key] = prepare(choice.backend, layer, key)
+                layers = layers_of(module, choice.geometry.problem, epilogue)
+                ready.convs[key] = prepare(choice.backend, layers, key)
             return ready.convs[key]
 
     def refresh(self) -> None:
@@ -180,35 +182,70 @@ class Dispatch:
         self._prepared = None
 
 
-def layer_of(module: Any, problem: ConvProblem, epilogue: Epilogue) -> GraphLayer:
-    """Return a convolution; with its batch norm folded into weights in float64, if it has one."""
-    weight, bias = module.weight.detach(), None if module.bias is None else module.bias.detach()
-    layer, norm = GraphLayer(problem, weight, bias, relu=epilogue.relu), epilogue.norm
-    if norm is None:
-        return layer
-    own = [None if t is None else t.detach().double() for t in epilogue.norm_tensors]
+def layers_of(module: Any, problem: ConvProblem, epilogue: Epilogue) -> list[GraphLayer]:
+    """Return a convolution, and a 1x1 one that follows; batch norms are folded in float64."""
+    layers = [_layer(module, problem)]
+    for step in epilogue.steps:
+        last = layers[-1]
+        if isinstance(step, float):
+            layers[-1] = last._replace(relu=True)
+        elif step is epilogue.pointwise:
+            layers.append(_layer(step, _pointwise_problem(step, last.problem)))
+        else:
+            layers[-1] = _folded(last, step)
+    return layers
+
+
+def _layer(module: Any, problem: ConvProblem) -> GraphLayer:
+    bias = None if module.bias is None else module.bias.detach()
+    return GraphLayer(problem, module.weight.detach(), bias)
+
+
+def _pointwise_problem(module: Any, before: ConvProblem) -> ConvProblem:
+    return ConvProblem(
+        module.in_channels,
+        module.out_channels,
+        before.output_size,
+        1,
+        batch_size=before.batch_size,
+        bias=module.bias is not None,
+    )
+
+
+def _folded(layer: GraphLayer, norm: Any) -> GraphLayer:
+    own = [None if t is None else t.detach().double() for t in norm_tensors(norm)]
     mean, variance, gamma, beta = own
     assert mean is not None
     assert variance is not None
     gamma = torch.ones_like(mean) if gamma is None else gamma
     beta = torch.zeros_like(mean) if beta is None else beta
-    eps: Any = norm.eps
-    return folded(layer._replace(norm=BatchNorm(gamma, beta, mean, variance)), eps)
+    return folded(layer._replace(norm=BatchNorm(gamma, beta, mean, variance)), norm.eps)
 
 
-def prepare(name: str, layer: GraphLayer, key: Key) -> Conv:
-    """Return the backend's convolution; raise `ValueError` if the backend cannot run it."""
+def computed_problem(layers: Sequence[GraphLayer]) -> ConvProblem:
+    """Return the problem of one convolution, or the one that a depthwise and a 1x1 replace."""
+    first, *others = (layer.problem for layer in layers)
+    return standard_problem(first, *others) if others else first
+
+
+def prepare(name: str, layers: Sequence[GraphLayer], key: Key) -> Conv:
+    """Return the backend's convolution, or its depthwise and pointwise one.
+
+    Raises:
+        ValueError: the backend cannot run it.
+    """
     if name not in list_backends():
         raise ValueError(f"there is no backend {name!r} here")
-    backend, dtype = list_backends()[name], dtype_name(key[1])
-    reason = skip_reason(backend, layer.problem, weight_kind="dense", device=key[2], dtype=dtype)
+    backend, dtype, problem = list_backends()[name], dtype_name(key[1]), computed_problem(layers)
+    kind = "dense" if len(layers) == 1 else "separable"
+    reason = skip_reason(backend, problem, weight_kind=kind, device=key[2], dtype=dtype)
     if reason is not None:
         raise ValueError(f"{name} {reason}")
     preparing_process()
-    layer = layer.rounded(key[1])
-    if not layer.relu:
-        return backend.prepare(layer.problem, Weights(layer.weight, layer.bias))
-    return (backend.prepare_block or partial(layer_by_layer, backend.prepare))([layer])
+    layers = [layer.rounded(key[1]) for layer in layers]
+    if len(layers) == 1 and not layers[0].relu:
+        return backend.prepare(problem, Weights(layers[0].weight, layers[0].bias))
+    return (backend.prepare_block or partial(layer_by_layer, backend.prepare))(layers)
 
 
 @cache

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +14,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convsweep import formatting
+from convsweep.analysis.estimates import Interval
 from convsweep.backends.base import Weights
 from convsweep.backends.registry import list_backends
 from convsweep.formatting import error_line
+from convsweep.measure.blocks import compute_folded
 from convsweep.measure.checks import check, output
 from convsweep.measure.inputs import Inputs
-from convsweep.measure.reference import Reference, allowed_error, compute_reference
+from convsweep.measure.reference import allowed_error
 from convsweep.models.optimize import layers
 from convsweep.models.optimize.deferred import NO_EPILOGUE, Epilogue
-from convsweep.models.optimize.dispatch import (
-    layer_of,
-    prepare,
-)
+from convsweep.models.optimize.dispatch import computed_problem, layers_of, prepare
 from convsweep.models.optimize.geometry import Geometry, key_of
 from convsweep.models.optimize.layer_inventory import (
     ConvCall,
@@ -71,15 +71,31 @@ class ValidatedLayer:
     choice: LayerBackend
     error: LayerError
     geometry: Geometry
-    has_norm: bool = False
-    """Whether the batch norm that follows is folded into its weights."""
-    has_relu: bool = False
-    """Whether it computes the ReLU that follows."""
+    epilogue: Epilogue = NO_EPILOGUE
+    """Computed with it: batch norm, ReLU, a 1x1 convolution."""
+    pointwise: str = ""
+    """Dotted name of the 1x1 convolution that is computed with it."""
 
     @property
     def name(self) -> str:
         """Dotted name of the module."""
         return self.call.name
+
+    @property
+    def names(self) -> list[str]:
+        """Dotted names of its convolutions."""
+        return [self.name, self.pointwise] if self.pointwise else [self.name]
+
+    @property
+    def convolutions(self) -> int:
+        """Number of convolutions in one forward pass."""
+        return self.calls * len(self.names)
+
+    def timed(self, taken_s: float, plain_s: float) -> ValidatedLayer:
+        """Return it with its seconds inside the model, and those of torch's own convolutions."""
+        speedup = Interval(plain_s / taken_s, math.nan, math.nan)
+        choice = self.choice._replace(median_s=taken_s / self.calls, speedup=speedup)
+        return replace(self, choice=choice)
 
     @property
     def saving_s(self) -> float:
@@ -94,34 +110,41 @@ def validate_layers(
     calls: Mapping[ConvCall, int],
     epilogues: Mapping[str, Epilogue],
     max_error: float | None,
-) -> tuple[list[list[ValidatedLayer]], list[SkippedLayer]]:
+) -> tuple[list[list[ValidatedLayer]], dict[ConvCall, str]]:
     """Check every chosen backend on its layer's real input, in one call of the original model.
 
-    A layer includes the batch norm and the ReLU that it is to compute.
+    A layer includes the batch norm and the ReLU that it is to compute; for a backend that needs
+    factors, also the 1x1 convolution that follows.
 
     Errors must be within the backends' own bounds, and relative errors within `max_error` if it is
-    given. Returns each layer with the backends that passed, and the layers without one, in the
-    model's order.
+    given. Returns each layer with the backends that passed, in the model's order, and why the first
+    backend of the others fails. Torch's own convolution has that reason, too.
     """
     found: dict[ConvCall, list[ValidatedLayer]] = {}
-    failed: list[SkippedLayer] = []
+    failed: dict[ConvCall, str] = {}
+    modules = dict(model.named_modules())
+    names = {id(module): name for name, module in modules.items()}
 
     def validate(layer: ConvCall, own: Geometry, module: nn.Module, x: Tensor) -> None:
         if layer not in choices or layer in found:
             return
-        after = epilogues.get(layer.name, NO_EPILOGUE)
-        names = [choice.backend for choice in choices[layer]]
-        errors = _layer_errors(module, own, x, names, after, max_error)
-        parts = (own, after.norm is not None, after.relu)
-        found[layer] = [
-            ValidatedLayer(layer, calls[layer], choice, error, *parts)
-            for choice, error in zip(choices[layer], errors, strict=True)
-            if isinstance(error, LayerError)
-        ]
-        if isinstance(errors[0], str) and not found[layer]:
-            failed.append(SkippedLayer(layer.name, calls[layer], errors[0]))
+        passed, reason = found.setdefault(layer, []), ""
+        for is_pair, own_choices in groupby(choices[layer], key=lambda one: one.needs_factors):
+            after = epilogues.get(layer.name, NO_EPILOGUE)
+            after, some = after if is_pair else after.own, [*own_choices]
+            last = names.get(id(after.pointwise), "")
+            backends = [choice.backend for choice in some]
+            errors = _layer_errors(module, own, x, backends, after, max_error)
+            for choice, error in zip(some, errors, strict=True):
+                if isinstance(error, str):
+                    reason = reason or error if not is_pair else reason
+                    continue
+                choice = choice._replace(reason=reason or choice.reason)
+                passed.append(ValidatedLayer(layer, calls[layer], choice, error, own, after, last))
+        if reason and not passed:
+            failed[layer] = reason
 
-    with on_conv_calls(dict(model.named_modules()), {layer.name for layer in choices}, validate):
+    with on_conv_calls(modules, {layer.name for layer in choices}, validate):
         call(model, inputs)
     return [*filter(None, found.values())], failed
 
@@ -136,20 +159,19 @@ def _layer_errors(
 ) -> list[LayerError | str]:
     """Check backends against the float64 reference; return their errors, or why they fail."""
     # The gate checks whether inputs and weights are written to: these are copies.
-    exact, x = layer_of(copy.deepcopy(module), own.problem, after), own.padded(x).clone()
-    layer, key = exact.rounded(x.dtype), key_of(x)
-    inputs = Inputs(x, Weights(layer.weight, layer.bias))
-    expected = compute_reference(exact.problem, Inputs(x, Weights(exact.weight, exact.bias)))
-    expected = _after_relu(expected) if after.relu else expected
-    baseline = check(prepare(BASELINE, layer, key), inputs, output(expected, float("inf")))
+    exact, x = copy.deepcopy(layers_of(module, own.problem, after)), own.padded(x).clone()
+    layers, key = [layer.rounded(x.dtype) for layer in exact], key_of(x)
+    inputs = Inputs(x, Weights(layers[0].weight, layers[0].bias))
+    problem, expected = computed_problem(exact), compute_folded(exact, x)
+    baseline = check(prepare(BASELINE, layers, key), inputs, output(expected, float("inf")))
 
     def error_of(name: str) -> LayerError | str:
-        problem, backend = exact.problem, list_backends()[name]
+        backend = list_backends()[name]
         try:
             bound = allowed_error(
                 backend, backend.error_bound(problem), x.dtype, expected, problem.taps
             )
-            found = check(prepare(name, layer, key), inputs, output(expected, bound))
+            found = check(prepare(name, layers, key), inputs, output(expected, bound))
         except Exception as error:
             return f"{name} fails on its input: {error_line(error)}"
         if found.reason:
@@ -162,11 +184,6 @@ def _layer_errors(
         return LayerError(*ratios, relative)
 
     return [*map(error_of, names)]
-
-
-def _after_relu(expected: Reference) -> Reference:
-    negated = -expected.y if expected.negated is None else expected.negated
-    return replace(expected, y=expected.y.clamp(min=0), negated=negated.clamp(min=0))
 
 
 class ModelError(NamedTuple):
@@ -262,7 +279,7 @@ def validate_model(
         del choices[layer.call.key]
         if not choices:
             layers.restore(model.get_submodule(layer.name))
-        restored.append(SkippedLayer(layer.name, layer.calls, reason))
+        restored.extend(SkippedLayer(name, layer.calls, reason) for name in layer.names)
 
     while stay:
         worst = max(stay, key=lambda one: one.error.growth)

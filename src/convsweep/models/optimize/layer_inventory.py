@@ -100,11 +100,12 @@ def normal_inputs(model: nn.Module, shapes: Sequence[Size]) -> tuple[Tensor, ...
     return tuple(torch.randn(shape, generator=generator).to(like) for shape in shapes)
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def copy_model(model: nn.Module, shares_tensors: bool = False) -> nn.Module:
     """Return an uncompiled copy in evaluation mode; raise `ValueError` if it cannot be copied."""
+    kept = {id(one): one for one in tensors_of(model)} if shares_tensors else {}
     try:
         with user_code():
-            return uncompiled(copy.deepcopy(model)).eval()
+            return uncompiled(copy.deepcopy(model, kept)).eval()
     except UserCodeError as error:
         raise ValueError(f"{type(model).__name__} cannot be copied: {error}") from None
 

@@ -8,7 +8,6 @@ in a process forked from one that has prepared a backend, as thread pools do not
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any, Never, Self
 
@@ -46,9 +45,6 @@ class _DispatchingConv(nn.Module):
         y = convolve(choice.geometry.padded(input))
         if not dispatch.epilogue.steps:
             return y
-        if _caller.conv is self:
-            _caller.conv = None
-            return y
         version = None if input.is_inference() else input._version
         return Deferred.of(FusedCall(dispatch, input, y, super().forward, version), 0)
 
@@ -84,55 +80,23 @@ class _FollowingModule(nn.Module):
         return super().forward(input)  # type: ignore[no-any-return]
 
 
-class _Caller(threading.local):
-    """Convolution whose result is to be returned, as its caller skips all steps that follow."""
-
-    conv: nn.Module | None = None
-
-
-_caller = _Caller()
-
-
 class Sequential(nn.Sequential):
-    """`nn.Sequential` that skips batch norms and ReLUs that a convolution has computed."""
+    """`nn.Sequential` that skips what a convolution has computed."""
 
     def forward(self, input: Any) -> Any:
         """Return the output of the last module."""
-        modules = [*self._modules.values()]
-        done = 0
-        while done < len(modules):
-            module: Any = modules[done]
-            done += 1
-            steps = _steps(module, modules, done)
-            if not steps:
-                input = module(input)
-                continue
-            _caller.conv = module
-            try:
-                input = module(input)
-                done += steps if _caller.conv is None else 0
-            finally:
-                _caller.conv = None
+        for module in self._modules.values():
+            y = input.passed_to(module) if type(input) is Deferred and _is_plain(module) else None
+            input = module(input) if y is None else y
         return input
 
 
-def _steps(conv: Any, modules: Sequence[Any], first: int) -> int:
-    """Return the number of steps of a convolution if they are the next modules, unwatched; or 0."""
-    if not isinstance(conv, _DispatchingConv):
-        return 0
-    epilogue = conv.dispatch.epilogue
-    following = modules[first : first + epilogue.steps]
-    if len(following) < epilogue.steps or _has_any_global_hook():  # type: ignore[no-untyped-call]
-        return 0
-    if epilogue.norm is not None and following[0] is not epilogue.norm:
-        return 0
-    if any("forward" in module.__dict__ for module in following):
-        return 0
-    if epilogue.relu:
-        last = following[-1]
-        if type(last) is not ReLU or last._forward_hooks or last._forward_pre_hooks:
-            return 0
-    return epilogue.steps
+def _is_plain(module: Any) -> bool:
+    """Return whether a call of the module is one of its forward method alone."""
+    own = module.__dict__
+    watched = own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own
+    any_hook: bool = _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return isinstance(module, _FollowingModule) and not watched and not any_hook
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -146,10 +110,13 @@ def _tensors(module: Any) -> list[Tensor]:
 
     This runs at every call, and dictionaries are faster than attributes.
     """
-    norm: Any = module.dispatch.epilogue.norm
+    epilogue = module.dispatch.epilogue
     try:
         found = [module._parameters["weight"], module._parameters["bias"]]
-        if norm is not None:
+        if epilogue.pointwise is not None:
+            own = epilogue.pointwise._parameters
+            found += [own["weight"], own["bias"]]
+        for norm in epilogue.norms:
             own, buffers = norm._parameters, norm._buffers
             found += [own["weight"], own["bias"], buffers["running_mean"], buffers["running_var"]]
             found.append(buffers["num_batches_tracked"])  # training counts no other write
@@ -162,13 +129,13 @@ def _transform_reason(
     module: Any, x: Tensor, tensors: Sequence[Tensor], stamps: list[int]
 ) -> str | None:
     """Return why this call computes more than an output from numbers, or None."""
-    norm: Any = module.dispatch.epilogue.norm
     if not tensors:
         return "its weight is computed"
     if module.training:
         return "training"
-    if norm is not None and (norm.training or norm._buffers["running_mean"] is None):
-        return "its batch norm takes the statistics of the batch"
+    for norm in module.dispatch.epilogue.norms:
+        if norm.training or norm._buffers["running_mean"] is None:
+            return "its batch norm takes the statistics of the batch"
     if torch._C._are_functorch_transforms_active():
         return "transformed by torch.func"
     needs_grad = torch.is_grad_enabled() and any(one.requires_grad for one in (x, *tensors))
@@ -192,8 +159,8 @@ def _setting_reason(
         return "weights of another dtype or device"
     if not has_format(x, choice.memory_format):
         return "another memory format"
-    norm: Any = dispatch.epilogue.norm
-    hooks = norm is not None and (norm._forward_pre_hooks or norm._forward_hooks)
+    steps = [one for one in dispatch.epilogue.steps if isinstance(one, nn.Module)]
+    hooks = any(one._forward_pre_hooks or one._forward_hooks for one in steps)
     if dispatch.is_given_up or hooks or (dispatch.epilogue.steps and module._forward_hooks):
         return "its output has another use"
     if preparing_process() != os.getpid():
@@ -227,6 +194,10 @@ class BatchNorm3d(_FollowingModule, nn.BatchNorm3d):
 
 class ReLU(_FollowingModule, nn.ReLU):
     """`nn.ReLU` that a convolution may have computed."""
+
+
+class PointwiseConv2d(_FollowingModule, nn.Conv2d):
+    """`nn.Conv2d` of each pixel alone, which the depthwise one before it may have computed."""
 
 
 _REPLACEMENTS = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
@@ -270,16 +241,21 @@ def restore(module: nn.Module) -> None:
 
 def replace_following(model: nn.Module) -> None:
     """Let batch norms and ReLUs pass on results without a call into torch, which takes longer."""
-    if any(dispatch.epilogue.steps for dispatch in dispatches(model).values()):
+    epilogues = [dispatch.epilogue for dispatch in dispatches(model).values()]
+    if any(epilogue.steps for epilogue in epilogues):
         for module in model.modules():
             module.__class__ = _FOLLOWING.get(type(module), type(module))
+    for epilogue in epilogues:
+        if epilogue.pointwise is not None:
+            epilogue.pointwise.__class__ = PointwiseConv2d
 
 
 def restore_all(model: nn.Module) -> None:
     """Turn all modules into torch's own again."""
     for name in dispatches(model):
         restore(model.get_submodule(name))
-    plain = {ours: torchs for torchs, ours in _FOLLOWING.items()}
+    following: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: PointwiseConv2d, **_FOLLOWING}
+    plain = {ours: torchs for torchs, ours in following.items()}
     for module in model.modules():
         module.__class__ = plain.get(type(module), type(module))
 

@@ -263,14 +263,13 @@ def _measure(
     formats = [CHANNELS_LAST for one in copies if one.converts]
     with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)
-        names = selection.usable(backends, compiling=False)
+        own = selection.usable(backends, compiling=False)
         try:
             taken_s = None
             if layers_fit(copies[0].model, inputs, _LAYERS_SHARE * (ends_s - monotonic())):
-                taken_s = layer_times([copies[0].model], {one.name for one in calls}, inputs, 0.0)[
-                    0
-                ]
-            sweep_layers(calls, kind, names, ends_s, threads, run_dir, observe, formats, taken_s)
+                names = {one.name for one in calls}
+                [taken_s] = layer_times([copies[0].model], [names], inputs, 0.0)
+            sweep_layers(calls, kind, own, ends_s, threads, run_dir, observe, formats, taken_s)
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")

@@ -42,11 +42,6 @@ class OptimizeReport:
     """Whole model on other engines and the optimized model, the fastest first; empty: not asked."""
 
     @property
-    def is_original(self) -> bool:
-        """Whether the original is returned, because the optimized model is not faster."""
-        return self.speedup is not None and self.speedup.verdict != "faster"
-
-    @property
     def saving_s(self) -> float:
         """Seconds per call, expected from the layers alone."""
         return sum(layer.saving_s for layer in self.replaced)
@@ -63,7 +58,7 @@ def _layers(report: OptimizeReport) -> list[str]:
     moved = (layer for layer in report.replaced if layer.choice.backend != BASELINE)
     replaced = sorted(moved, key=lambda layer: -layer.saving_s)
     rows = [
-        (_name(layer), str(layer.calls), layer.choice.backend,
+        (_name(layer), str(layer.convolutions), layer.choice.backend,
          formatting.speedup(*layer.choice.speedup), formatting.seconds(layer.saving_s))
         for layer in replaced[:_MAX_ROWS]
     ]  # fmt: skip
@@ -71,26 +66,30 @@ def _layers(report: OptimizeReport) -> list[str]:
         (f"{len(replaced) - _MAX_ROWS} further layers", replaced[_MAX_ROWS:]),
         ("all replaced layers", replaced),
     ):
-        calls, saving_s = (sum(getattr(x, one) for x in layers) for one in ("calls", "saving_s"))
+        calls = sum(layer.convolutions for layer in layers)
+        saving_s = sum(layer.saving_s for layer in layers)
         rows += [(name, str(calls), "", "", formatting.seconds(saving_s))] if layers else []
     heads = ["layer", "calls", "backend", "speedup", "saves"]
     return pd.DataFrame(rows, columns=heads).to_string(index=False).split("\n") if rows else []
 
 
 def _name(layer: ValidatedLayer) -> str:
-    """Return name and shape, such as `stem C3→64 224x224 k7`."""
+    """Return names and shape, such as `stem C3→64 224x224 k7`."""
     problem = layer.geometry.problem
-    channels = dict.fromkeys((str(problem.in_channels), str(problem.out_channels)))
+    last = layer.epilogue.pointwise or problem
+    channels = dict.fromkeys((str(problem.in_channels), str(last.out_channels)))
     size, kernel = format_size(problem.input_size), format_size(problem.kernel_size)
     shape = f"C{'→'.join(channels)} {size} k{formatting.compact(kernel)}"
-    return formatting.shorten(f"{layer.name} {shape}".strip(), _LONGEST_NAME)
+    return formatting.shorten(f"{' + '.join(layer.names)} {shape}".strip(), _LONGEST_NAME)
 
 
 def _skipped(report: OptimizeReport) -> list[str]:
     """Return one line per reason, the most frequent first."""
     calls: Counter[str] = Counter()
     names: dict[str, dict[str, None]] = {}
-    for layer in report.skipped:
+    folded = [one for one in report.replaced if one.choice.backend == BASELINE]
+    left = [SkippedLayer(one.name, one.calls, one.choice.reason) for one in folded]
+    for layer in [*left, *report.skipped]:
         calls[layer.reason] += layer.calls
         names.setdefault(layer.reason, {})[layer.name or report.model] = None
     lines = []
@@ -104,11 +103,11 @@ def _skipped(report: OptimizeReport) -> list[str]:
 
 def _outcome(report: OptimizeReport) -> list[str]:
     """Return the number of replaced layers, the whole model's times and error, and the advice."""
-    every = sum(layer.calls for layer in report.replaced)
+    every = sum(layer.convolutions for layer in report.replaced)
     every += sum(layer.calls for layer in report.skipped)
-    moved = sum(layer.calls for layer in report.replaced if layer.choice.backend != BASELINE)
-    norms = sum(layer.calls for layer in report.replaced if layer.has_norm)
-    relus = sum(layer.calls for layer in report.replaced if layer.has_relu)
+    moved = sum(x.convolutions for x in report.replaced if x.choice.backend != BASELINE)
+    norms = sum(x.calls * len(x.epilogue.norms) for x in report.replaced)
+    relus = sum(x.calls * x.epilogue.relus for x in report.replaced)
     first = (
         f"{report.model}, {formatting.count(report.threads, 'thread')}, source {report.source}: "
         f"{moved} of {formatting.count(every, 'convolution')} per call replaced"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+_FUSING = "separable_numba"
 BestRow = dict[Any, Any]
 """Of best.csv."""
 
@@ -38,6 +40,13 @@ class LayerBackend(NamedTuple):
     median_s: float
     speedup: Interval
     """Over torch's own convolution, of the layer alone."""
+    reason: str = ""
+    """Why it is torch's own."""
+
+    @property
+    def needs_factors(self) -> bool:
+        """Whether it computes a depthwise and a 1x1 convolution."""
+        return list_backends()[self.backend].needs_factors
 
 
 def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
@@ -56,6 +65,13 @@ def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
     if backend.name != BASELINE and asked and not {backend.name, backend.family, "all"} & {*asked}:
         return "was not requested"
     return missing_package(backend)
+
+
+def fusing(asked: Collection[str]) -> list[str]:
+    """Return the usable backend that fuses a depthwise and a 1x1 convolution, if there is one."""
+    own = list_backends().get(_FUSING)
+    is_usable = own is not None and not unusable_reason(replace(own, needs_factors=False), asked)
+    return [_FUSING] * is_usable
 
 
 def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, Backend]:

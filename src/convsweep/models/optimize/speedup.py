@@ -91,19 +91,22 @@ def measure_speedups(
     ]
 
 
-def layers_fit(model: nn.Module, inputs: ModelInputs, seconds: float) -> bool:
-    """Return whether `layer_times` of three such models takes at most `seconds`."""
+def layers_fit(model: nn.Module, inputs: ModelInputs, seconds: float, models: int = 1) -> bool:
+    """Return whether `layer_times` of a number of such models takes at most `seconds`."""
     if any(not tensor.is_cpu for tensor in tensors_of(model)):
         return False  # another device computes later than the calls return
     started = perf_counter()
     call(model, inputs)
-    return 3 * _CALLS * _LAYER_PASSES[0] * (perf_counter() - started) <= seconds
+    return models * _CALLS * _LAYER_PASSES[0] * (perf_counter() - started) <= seconds
 
 
 def layer_times(
-    models: Sequence[nn.Module], names: Collection[str], inputs: ModelInputs, seconds: float
+    models: Sequence[nn.Module],
+    names: Sequence[Collection[str]],
+    inputs: ModelInputs,
+    seconds: float,
 ) -> list[dict[str, float]]:
-    """Return the seconds of these modules in one call of each model, on the CPU; in turns.
+    """Return the seconds of named modules in one call of each model, on the CPU; in turns.
 
     A module's time ends when the next one of them starts, so it includes what is between them. It
     is the least of some passes of a few calls.
@@ -113,9 +116,9 @@ def layer_times(
     for done in range(most):
         if done >= least and perf_counter() - started >= seconds:
             break
-        for model, best in zip(models, found, strict=True):
+        for model, own, best in zip(models, names, found, strict=True):
             for _ in range(_CALLS):  # the first call fills caches
-                for name, taken in _timed_call(model, names, inputs).items():
+                for name, taken in _timed_call(model, own, inputs).items():
                     best[name] = min(taken, best.get(name, inf))
     return found
 
