@@ -3,7 +3,7 @@
 Kernels use raw addresses without checks. Writes into the zones are found; reads from them are NaN.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 
@@ -29,14 +29,17 @@ def _between_zones(floats: int) -> Tensor:
     return whole[_ZONE : _ZONE + floats]
 
 
+def _empty(shape: Sequence[int], strides: Sequence[int] | None = None) -> Tensor:
+    whole = _between_zones(prod(shape))
+    return whole.view(tuple(shape)) if strides is None else whole.as_strided(shape, strides)
+
+
 @contextmanager
 def red_zones() -> Iterator[None]:
     """New buffers are full of NaN and between red zones, which nothing may be written into."""
     _zones.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            buffers, "empty", lambda shape: _between_zones(prod(shape)).view(tuple(shape))
-        )
+        patch.setattr(buffers, "empty", _empty)
         patch.setattr(buffers, "scratch", lambda name, floats: _between_zones(floats))
         patch.setattr(buffers, "packed", lambda floats: _between_zones(floats).zero_())
         yield

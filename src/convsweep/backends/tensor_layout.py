@@ -62,7 +62,11 @@ def check_input(x: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.floa
 
 def is_channels_last(x: Tensor) -> bool:
     """Return whether the channels of a pixel are neighbours; False if also contiguous."""
-    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    if x.is_contiguous():
+        return False
+    if (memory_format := CHANNELS_LAST.get(x.dim())) is not None:
+        return x.is_contiguous(memory_format=memory_format)
+    return x.movedim(1, -1).is_contiguous()
 
 
 def to_pixels(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv
 from convsweep.backends.kernels import buffers, compiling
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
+from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.backends.steps import step
@@ -120,11 +120,12 @@ def convolution(
     `memory_of` returns the addresses that the kernel uses, given input, output and scratch.
     """
     run = step("kernel")(partial(compiling.run, parts, *kernels))
-    planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
+    planes_or_rows = step("layout")(as_planes_or_rows)
+    new_output = step("allocate")(output_maker(problem.output_shape))
 
     def conv(x: Tensor) -> Tensor:
         x, planes = planes_or_rows(x, problem.input_shape)
-        y = new_output(problem.output_shape, planes)
+        y = new_output(planes)
         scratch = buffers.scratch("bands", parts * plan.part_bytes // FLOAT_BYTES)
         layout_plan, memory = plan._replace(planes=int(planes)), memory_of(x, y, scratch)
         run(layout_plan, memory)

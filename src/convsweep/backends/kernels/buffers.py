@@ -12,9 +12,9 @@ ALIGNMENT_BYTES = 64
 _local = threading.local()
 
 
-def empty(shape: Sequence[int]) -> Tensor:
-    """Return new memory for an output, float32, contiguous."""
-    return torch.empty(tuple(shape))
+def empty(shape: Sequence[int], strides: Sequence[int] | None = None) -> Tensor:
+    """Return new memory for an output, float32, contiguous without strides."""
+    return torch.empty(shape) if strides is None else torch.empty_strided(shape, strides)
 
 
 def scratch(name: str, floats: int) -> Tensor:

@@ -25,7 +25,7 @@ from convsweep.backends.kernels.depthwise_works import (
     rows_work,
     sequences_work,
 )
-from convsweep.backends.kernels.layouts import as_planes_or_rows, empty_output, tells_layout
+from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES
 from convsweep.backends.steps import step
@@ -74,13 +74,14 @@ def prepare(
         for key, work in works.items()
     }
 
-    planes_or_rows, new_output = step("layout")(as_planes_or_rows), step("allocate")(empty_output)
+    planes_or_rows = step("layout")(as_planes_or_rows)
+    new_output = step("allocate")(output_maker(problem.output_shape))
     convolve = step("kernel")(start)
 
     def conv(x: Tensor) -> Tensor:
         x, planes = planes_or_rows(x, problem.input_shape)
         job = jobs[planes]
-        y = new_output(problem.output_shape, planes)
+        y = new_output(planes)
         scratch = buffers.scratch("depthwise", job.parts * job.work.scratch_floats)
         convolve(job.work.worker, job.parts, job.record, x, y, scratch)
         return y

@@ -7,9 +7,10 @@ tensors consist of rows of all channels, one per pixel; blocks are parts of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Implementation, tells
@@ -145,17 +146,17 @@ def as_planes_or_rows(x: Tensor, shape: Sequence[int]) -> tuple[Tensor, bool]:
         ValueError: an input of another shape, or not in float32: kernels read raw memory.
     """
     check_input(x, shape)
-    if math.prod(x.shape[2:]) == 1:
-        return x.contiguous(), False
-    return (x, False) if is_channels_last(x) else (x.contiguous(), True)
+    if is_channels_last(x):
+        return x, False
+    return x.contiguous(), math.prod(x.shape[2:]) > 1
 
 
-def empty_output(shape: Sequence[int], planes: bool) -> Tensor:
-    """Return new memory for (N, C_out, *output_size), in planes or in rows."""
-    if planes:
-        return buffers.empty(shape)
+def output_maker(shape: Sequence[int]) -> Callable[[bool], Tensor]:
+    """Return a function of `planes` for new memory: (N, C_out, *output_size), in planes or rows."""
     batch_size, channels, *size = shape
-    return buffers.empty((batch_size, *size, channels)).movedim(-1, 1)
+    rows = torch.empty((batch_size, *size, channels), device="meta").movedim(-1, 1).stride()
+    strides = {True: torch.empty(shape, device="meta").stride(), False: rows}
+    return lambda planes: buffers.empty(shape, strides[planes])
 
 
 def tells_layout(

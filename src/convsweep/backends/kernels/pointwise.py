@@ -21,7 +21,7 @@ from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     block_from_planes,
     clip_vectors,
-    empty_output,
+    output_maker,
     planes_from_rows,
     rows_from_rows,
     tells_layout,
@@ -165,7 +165,7 @@ def prepare(
     blocks = -(-problem.in_channels // LANES)
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
 
-    new_output = step("allocate")(empty_output)
+    new_output = step("allocate")(output_maker(problem.output_shape))
     multiply = step("kernel")(partial(run, parts, _multiply_alone, _multiply))
 
     @step("layout")
@@ -176,7 +176,7 @@ def prepare(
 
     def conv(x: Tensor) -> Tensor:
         x, planes = planes_or_rows(x)
-        y = new_output(problem.output_shape, planes)
+        y = new_output(planes)
         scratch = buffers.scratch("pointwise", parts * floats)
         multiply(
             x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),

@@ -14,7 +14,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.layouts import empty_output, tells_layout
+from convsweep.backends.kernels.layouts import output_maker, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -64,7 +64,7 @@ def prepare(
         for first in range(0, plan.bands, size)
         for name, worker in workers.items()
     ]
-    new_output = step("allocate")(empty_output)
+    new_output = step("allocate")(output_maker(problem.output_shape))
 
     @cache
     def record(planes: bool) -> Tensor:
@@ -81,7 +81,7 @@ def prepare(
         check_input(x, problem.input_shape)
         planes = x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
         x = x.contiguous() if planes else x
-        y = new_output(problem.output_shape, planes)
+        y = new_output(planes)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
         addresses = [tensor.data_ptr() for tensor in (record(planes), x, y, tiles, lines)]
