@@ -39,14 +39,11 @@ def test_every_kernel_is_right_at_the_other_width() -> None:
 
 
 ASSEMBLY = """
-from numba import int64, njit, void
-from convsweep.backends.kernels.products import products
+from numba import njit
+from convsweep.backends.kernels.products import PRODUCTS
 from convsweep.backends.kernels.vectors import LANES
 
-@njit(void(*[int64] * 13), nogil=True, error_model="numpy")
-def kernel(a, a_row, a_block, rows, b, vectors, depth, start, s_row, s_half, out, o_row, o_half):
-    products(a, a_row, a_block, rows, b, vectors, depth, start, s_row, s_half, out, o_row, o_half)
-
+kernel = njit(PRODUCTS.signature, nogil=True, error_model="numpy")(PRODUCTS.function)
 (assembly,) = kernel.inspect_asm().values()
 print(LANES, assembly)
 """

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
 
 from torch import Tensor
 
 from convsweep.backends.base import Conv
-from convsweep.backends.kernels import buffers, compiling
+from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels.compiling import Entry
+from convsweep.backends.kernels.launch import launch, record
 from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
-from convsweep.backends.kernels.products import PANEL
+from convsweep.backends.kernels.products import PANEL, PRODUCTS
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
 
 class BandPlan(NamedTuple):
-    """Sizes of a 2-D problem, and its division into bands."""
+    """Sizes of a 2-D problem, its division into bands, and addresses of data and machine code."""
 
     planes: int  # 1: contiguous; 0: channels_last
     images: int
@@ -44,6 +46,15 @@ class BandPlan(NamedTuple):
     padded_bytes: int = 0  # input rows of a band, with padding
     between_bytes: int = 0
     part_bytes: int = 0  # scratch per thread
+    relu: int = 0
+    weights: int = 0
+    start: int = 0
+    micro_kernel: int = 0
+    inner_relu: int = 0  # after the first part of a separable convolution; the rest is for it, too
+    depthwise: int = 0  # its weights
+    depthwise_start: int = 0
+    depthwise_rows: int = 0
+    offsets: int = 0
 
 
 def sizes(problem: ConvProblem, taps: int) -> BandPlan:
@@ -112,23 +123,27 @@ def convolution(
     problem: ConvProblem,
     plan: BandPlan,
     parts: int,
-    kernels: tuple[Any, Any],
-    memory_of: Callable[[Tensor, Tensor, Tensor], Any],
+    worker: Entry,
+    data: Mapping[str, Tensor],
+    **code: Entry,
 ) -> Conv:
-    """Return the call of a kernel: the first one for one thread, the second one for several.
+    """Return the call of a worker, which finds constant data and machine code in its plan."""
 
-    `memory_of` returns the addresses that the kernel uses, given input, output and scratch.
-    """
-    run = step("kernel")(partial(compiling.run, parts, *kernels))
+    @cache
+    def plan_for(planes: bool) -> Tensor:
+        addresses = {name: tensor.data_ptr() for name, tensor in data.items()}
+        complete = plan._replace(planes=planes, **addresses)
+        return record(complete, micro_kernel=PRODUCTS, **code)
+
     planes_or_rows = step("layout")(as_planes_or_rows)
     new_output = step("allocate")(output_maker(problem.output_shape))
+    convolve = step("kernel")(launch)
 
     def conv(x: Tensor) -> Tensor:
         x, planes = planes_or_rows(x, problem.input_shape)
         y = new_output(planes)
         scratch = buffers.scratch("bands", parts * plan.part_bytes // FLOAT_BYTES)
-        layout_plan, memory = plan._replace(planes=int(planes)), memory_of(x, y, scratch)
-        run(layout_plan, memory)
+        convolve(worker, parts, plan_for(planes), x, y, scratch)
         return y
 
     name = f"{name} taps={plan.taps} panel={PANEL}"

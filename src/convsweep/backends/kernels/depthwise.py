@@ -14,7 +14,7 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, kernel_rows_inside
-from convsweep.backends.kernels.depthwise_work import DepthwisePlan, start
+from convsweep.backends.kernels.depthwise_work import DepthwisePlan
 from convsweep.backends.kernels.depthwise_works import (
     KernelWork,
     blocks_work,
@@ -25,6 +25,7 @@ from convsweep.backends.kernels.depthwise_works import (
     rows_work,
     sequences_work,
 )
+from convsweep.backends.kernels.launch import launch, record
 from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES
@@ -76,7 +77,7 @@ def prepare(
 
     planes_or_rows = step("layout")(as_planes_or_rows)
     new_output = step("allocate")(output_maker(problem.output_shape))
-    convolve = step("kernel")(start)
+    convolve = step("kernel")(launch)
 
     def conv(x: Tensor) -> Tensor:
         x, planes = planes_or_rows(x, problem.input_shape)
@@ -196,4 +197,4 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
         relu=relu,
     )
     parts = min(threads(), work.units)
-    return Job(work, parts, torch.tensor(plan, dtype=torch.int64), (offsets, weights, sums))
+    return Job(work, parts, record(plan), (offsets, weights, sums))

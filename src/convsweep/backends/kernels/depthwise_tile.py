@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numba
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 from numba.core import cgutils
 
 from convsweep.backends.kernels.compiling import inlined
@@ -23,6 +23,7 @@ from convsweep.backends.kernels.vectors import (
     VECTOR,
     VECTOR_BYTES,
     in_every_lane,
+    intrinsic_of_constants,
     moved,
     multiply_add,
     pointer,
@@ -33,10 +34,7 @@ from convsweep.backends.kernels.vectors import (
 OFFSET_BYTES = 8
 
 
-_intrinsic: Any = extending.intrinsic(prefer_literal=True)
-
-
-@_intrinsic
+@intrinsic_of_constants
 def tile(
     typing: Any, x: Any, x_step: Any, offsets: Any, lines: Any, weights: Any, start: Any, y: Any,
     y_step: Any, taps: Any, stride: Any, count: Any, pixels: Any,

@@ -1,21 +1,14 @@
-"""Launch of depthwise kernels: plans, workers and threads.
-
-A worker is compiled for one tile shape. One function starts all workers at their addresses, so that
-the parallel loop, which takes long to compile, is compiled once.
-"""
+"""Plan of depthwise workers, each compiled for one tile shape, and the end of their outputs."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-from numba import from_dtype, prange, types
-from torch import Tensor
-
-from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, run
+from convsweep.backends.kernels.compiling import inlined
+from convsweep.backends.kernels.launch import worker_with
 from convsweep.backends.kernels.layouts import clip_floats
 from convsweep.backends.kernels.streaming import copy_past_caches
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, call_address, intrinsic
+from convsweep.backends.kernels.vectors import FLOAT_BYTES
 
 
 class DepthwisePlan(NamedTuple):
@@ -51,17 +44,7 @@ class DepthwisePlan(NamedTuple):
     relu: int  # 1: ReLU of the outputs
 
 
-RECORD = np.dtype([(name, np.int64) for name in DepthwisePlan._fields])
-_LONG = types.int64
-WORKER = types.void(_LONG, _LONG, types.CPointer(from_dtype(RECORD)), _LONG, _LONG, _LONG)
-"""(part, parts, plan, x, y, scratch): does one part of the work."""
-
-
-@intrinsic
-def _call(
-    typing: Any, entry: Any, part: Any, parts: Any, plan: Any, x: Any, y: Any, scratch: Any
-) -> Any:
-    return types.void(*[types.int64] * 7), call_address
+WORKER = worker_with(DepthwisePlan)
 
 
 @inlined
@@ -71,20 +54,3 @@ def finish(p: Any, piece: int, y: int, floats: int) -> None:
         clip_floats(piece if p.streamed else y, floats)
     if p.streamed:
         copy_past_caches(piece, y, floats * FLOAT_BYTES)
-
-
-@kernel
-def _alone(entry: int, plan: int, x: int, y: int, scratch: int) -> None:
-    _call(entry, 0, 1, plan, x, y, scratch)
-
-
-@parallel_kernel
-def _spread(parts: int, entry: int, plan: int, x: int, y: int, scratch: int) -> None:
-    for part in prange(parts):
-        _call(entry, part, parts, plan, x, y, scratch)
-
-
-def start(worker: Entry, parts: int, record: Tensor, x: Tensor, y: Tensor, scratch: Tensor) -> None:
-    """Run all parts of a worker, each on its own thread."""
-    addresses = record.data_ptr(), x.data_ptr(), y.data_ptr(), scratch.data_ptr()
-    run(parts, _alone, _spread, worker.address, *addresses)

@@ -8,15 +8,15 @@ matrix products that read a band of padded input rows, once per kernel row
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import prange
-from torch import Tensor
+from numba import carray
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
-from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, threads
+from convsweep.backends.kernels.compiling import Entry, inlined, threads
+from convsweep.backends.kernels.launch import worker_with
 from convsweep.backends.kernels.layouts import (
     clip_vectors,
     copy_floats,
@@ -38,17 +38,6 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
 
 
-class DirectMemory(NamedTuple):
-    """Addresses of tensors and scratch, and whether ReLU follows."""
-
-    relu: bool
-    x: int
-    weights: int
-    start: int
-    y: int
-    scratch: int
-
-
 @inlined
 def _clear(address: int, floats: int) -> None:
     whole = floats // LANES * LANES
@@ -59,7 +48,7 @@ def _clear(address: int, floats: int) -> None:
 
 
 @inlined
-def _fill(p: BandPlan, x: int, top: int, rows: int, padded: int) -> None:
+def _fill(p: Any, x: int, top: int, rows: int, padded: int) -> None:
     """Copy `rows` input rows from row `top` on to `[row][column][C_in]`, with padding."""
     pixel_bytes = p.channels * FLOAT_BYTES
     left = min(p.left, p.padded_width)
@@ -80,11 +69,11 @@ def _fill(p: BandPlan, x: int, top: int, rows: int, padded: int) -> None:
 
 
 @inlined
-def _multiply(p: BandPlan, m: DirectMemory, padded: int, rows: int, panel: int, tile: int) -> None:
+def _multiply(p: Any, padded: int, rows: int, panel: int, tile: int) -> None:
     """Compute a panel of the output for a band of output rows, as `[pixel][PANEL]`."""
     channel, vectors = panel_place(panel, p.out_channels)
     depth = p.taps * p.channels
-    b = m.weights + panel * p.kernel_height * p.runs * depth * PANEL_BYTES
+    b = p.weights + panel * p.kernel_height * p.runs * depth * PANEL_BYTES
     pixel_bytes = p.channels * FLOAT_BYTES
     for line in range(p.kernel_height):
         for tap in range(p.runs):
@@ -93,20 +82,21 @@ def _multiply(p: BandPlan, m: DirectMemory, padded: int, rows: int, panel: int, 
                 pixel = (row * p.stride_y + line * p.dilation_y) * p.padded_width
                 out = tile + row * p.out_width * PANEL_BYTES
                 products(
+                    p.micro_kernel,
                     padded + (pixel + tap * p.dilation_x) * pixel_bytes,
                     p.stride_x * pixel_bytes, VECTOR_BYTES, p.out_width, b, vectors, depth,
-                    m.start + channel * FLOAT_BYTES if first else out,
+                    p.start + channel * FLOAT_BYTES if first else out,
                     0 if first else PANEL_BYTES, VECTOR_BYTES, out, PANEL_BYTES, VECTOR_BYTES,
                 )  # fmt: skip
             b += depth * PANEL_BYTES
 
 
-@inlined
-def _do_part(p: BandPlan, m: DirectMemory, part: int, parts: int) -> None:
+def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
     """Compute one part of all bands, images and shares of panels."""
+    p = carray(plan, 1)[0]
     units = p.images * p.bands * p.shares
     count = (p.out_channels + PANEL - 1) // PANEL
-    padded = m.scratch + part * p.part_bytes
+    padded = scratch + part * p.part_bytes
     tile = padded + p.padded_bytes
     out_pixels = p.out_height * p.out_width
     for unit in range(part * units // parts, (part + 1) * units // parts):
@@ -114,37 +104,27 @@ def _do_part(p: BandPlan, m: DirectMemory, part: int, parts: int) -> None:
         image, index = index // p.bands, index % p.bands
         first, last = index * p.out_height // p.bands, (index + 1) * p.out_height // p.bands
         rows, pixels = last - first, (last - first) * p.out_width
-        x = m.x + image * p.channels * p.height * p.width * FLOAT_BYTES
-        y = m.y + image * p.out_channels * out_pixels * FLOAT_BYTES
+        image_x = x + image * p.channels * p.height * p.width * FLOAT_BYTES
+        image_y = y + image * p.out_channels * out_pixels * FLOAT_BYTES
         above = first * p.stride_y - p.top
-        _fill(p, x, above, (rows - 1) * p.stride_y + p.reach, padded)
+        _fill(p, image_x, above, (rows - 1) * p.stride_y + p.reach, padded)
         for panel in range(share * count // p.shares, (share + 1) * count // p.shares):
-            _multiply(p, m, padded, rows, panel, tile)
+            _multiply(p, padded, rows, panel, tile)
             channel, vectors = panel_place(panel, p.out_channels)
             some, pixel = min(vectors * LANES, p.out_channels), first * p.out_width
-            if m.relu:
+            if p.relu:
                 for half in range(vectors):
                     clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels)
             if p.planes:
-                target = y + (channel * out_pixels + pixel) * FLOAT_BYTES
+                target = image_y + (channel * out_pixels + pixel) * FLOAT_BYTES
                 planes_from_rows(tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES)
             else:
-                target = y + (pixel * p.out_channels + channel) * FLOAT_BYTES
+                target = image_y + (pixel * p.out_channels + channel) * FLOAT_BYTES
                 step = p.out_channels * FLOAT_BYTES
                 rows_from_rows(tile, PANEL_BYTES, some, pixels, target, step)
 
 
-@kernel
-def _convolve_alone(p: BandPlan, m: DirectMemory) -> None:
-    """Compute the problem on one thread."""
-    _do_part(p, m, 0, 1)
-
-
-@parallel_kernel
-def _convolve(parts: int, p: BandPlan, m: DirectMemory) -> None:
-    """Compute the problem on several threads."""
-    for part in prange(parts):
-        _do_part(p, m, part, parts)
+CONVOLVE = Entry(worker_with(BandPlan), _convolve)
 
 
 def prepare(
@@ -159,13 +139,9 @@ def prepare(
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(weights.bias, problem.out_channels)
 
-    def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> DirectMemory:
-        addresses = (tensor.data_ptr() for tensor in (x, panels, start, y, scratch))
-        return DirectMemory(relu, *addresses)
-
-    kernels = _convolve_alone, _convolve
-    plan = planned(problem, parts, machine)
-    return convolution("direct", problem, plan, parts, kernels, memory_of)
+    plan = planned(problem, parts, machine)._replace(relu=relu)
+    data = {"weights": panels, "start": start}
+    return convolution("direct", problem, plan, parts, CONVOLVE, data)
 
 
 def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:

@@ -8,15 +8,16 @@ transposed band by band.
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from numba import prange
+from numba import carray
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
-from convsweep.backends.kernels.compiling import inlined, kernel, parallel_kernel, run, threads
+from convsweep.backends.kernels.compiling import Entry, inlined, threads
+from convsweep.backends.kernels.launch import launch, record, worker_with
 from convsweep.backends.kernels.layouts import (
     as_planes_or_rows,
     block_from_planes,
@@ -26,7 +27,7 @@ from convsweep.backends.kernels.layouts import (
     rows_from_rows,
     tells_layout,
 )
-from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
+from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, PRODUCTS, panel_place, products
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.backends.steps import step
@@ -34,11 +35,27 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
 
 
+class PointwisePlan(NamedTuple):
+    """Sizes of a problem, its division, and addresses of constant data and machine code."""
+
+    images: int
+    pixels: int  # per image
+    channels: int
+    out_channels: int
+    bands: int  # of the pixels of an image
+    shares: int  # of the panels of output channels
+    scratch_bytes: int  # per part
+    relu: int
+    planes: int = 0  # 1: contiguous; 0: channels_last
+    weights: int = 0
+    start: int = 0
+    micro_kernel: int = 0
+
+
 @inlined
 def panels(
-    a: int, a_row: int, a_block: int, pixels: int, channels: int, weights: int, start: int,
-    first: int, last: int, out_channels: int, tile: int, y: int, y_step: int, planes: bool,
-    relu: bool,
+    p: Any, weights: int, start: int, a: int, a_row: int, a_block: int, pixels: int,
+    first: int, last: int, tile: int, y: int, y_step: int,
 ) -> None:  # fmt: skip
     """Compute panels `first` to `last` of the output for a run of pixels, and write them to y.
 
@@ -46,76 +63,63 @@ def panels(
     so that nothing else is written. Results that are not written to y directly go to a tile
     `[pixel][PANEL]`.
     """
+    channels, out_channels = p.channels, p.out_channels
     for panel in range(first, last):
         channel, vectors = panel_place(panel, out_channels)
         width = vectors * LANES
         b, sums = weights + panel * channels * PANEL_BYTES, start + channel * FLOAT_BYTES
-        if not planes and out_channels >= width:
+        if not p.planes and out_channels >= width:
             out, out_row = y + channel * FLOAT_BYTES, y_step
         else:
             out, out_row = tile, PANEL_BYTES
         products(
-            a, a_row, a_block, pixels, b, vectors, channels,
+            p.micro_kernel, a, a_row, a_block, pixels, b, vectors, channels,
             sums, 0, VECTOR_BYTES, out, out_row, VECTOR_BYTES,
         )  # fmt: skip
-        if relu:
+        if p.relu:
             for half in range(vectors):
                 clip_vectors(out + half * VECTOR_BYTES, out_row, pixels)
-        if planes:
+        if p.planes:
             count = min(width, out_channels)
             planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
         elif out_channels < width:
             rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
 
 
-@inlined
-def _do_part(
-    part: int, parts: int, x: int, weights: int, start: int, y: int, scratch: int,
-    scratch_step: int, images: int, pixels: int, channels: int, out_channels: int, bands: int,
-    shares: int, planes: bool, relu: bool,
-) -> None:  # fmt: skip
-    """Multiply one part of all bands of all images and `shares` of panels."""
-    units = images * bands * shares
-    count = (out_channels + PANEL - 1) // PANEL
+def _multiply(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
+    """Multiply one part of all bands of all images and shares of panels."""
+    p = carray(plan, 1)[0]
+    pixels, channels, bands, shares = p.pixels, p.channels, p.bands, p.shares
+    units = p.images * bands * shares
+    count = (p.out_channels + PANEL - 1) // PANEL
     most = (pixels + bands - 1) // bands
-    block = scratch + part * scratch_step
+    block = scratch + part * p.scratch_bytes
     tile = block + (channels + LANES - 1) // LANES * most * VECTOR_BYTES
     for unit in range(part * units // parts, (part + 1) * units // parts):
         image, band, share = unit // shares // bands, unit // shares % bands, unit % shares
         first = band * pixels // bands
         run = (band + 1) * pixels // bands - first
-        if planes:
+        if p.planes:
             a, a_row, a_block = block, VECTOR_BYTES, run * VECTOR_BYTES
             step = pixels * FLOAT_BYTES
             source = x + image * channels * step + first * FLOAT_BYTES
-            target = y + image * out_channels * step + first * FLOAT_BYTES
+            target = y + image * p.out_channels * step + first * FLOAT_BYTES
             for channel in range(0, channels, LANES):
                 some = min(LANES, channels - channel)
                 at = block + channel // LANES * a_block
                 block_from_planes(source + channel * step, step, some, run, at)
         else:
             a_row, a_block = channels * FLOAT_BYTES, VECTOR_BYTES
-            step = out_channels * FLOAT_BYTES
+            step = p.out_channels * FLOAT_BYTES
             a = x + (image * pixels + first) * a_row
             target = y + (image * pixels + first) * step
         panels(
-            a, a_row, a_block, run, channels, weights, start,
-            share * count // shares, (share + 1) * count // shares, out_channels,
-            tile, target, step, planes, relu,
+            p, p.weights, p.start, a, a_row, a_block, run,
+            share * count // shares, (share + 1) * count // shares, tile, target, step,
         )  # fmt: skip
 
 
-@kernel
-def _multiply_alone(*arguments: Any) -> None:
-    """Multiply on one thread; arguments as in `_do_part`."""
-    _do_part(0, 1, *arguments)
-
-
-@parallel_kernel
-def _multiply(parts: int, *arguments: Any) -> None:
-    """Multiply on several threads; arguments as in `_do_part`."""
-    for part in prange(parts):
-        _do_part(part, parts, *arguments)
+MULTIPLY = Entry(worker_with(PointwisePlan), _multiply)
 
 
 def packed_panels(matrix: Tensor, width: int = PANEL) -> Tensor:
@@ -160,13 +164,27 @@ def prepare(
     start = packed_start(weights.bias, problem.out_channels)
     parts = threads()
     pixels, bands = math.prod(problem.output_size), bands_of(problem, parts, machine)
-    shares = 1 if problem.batch_size * bands >= parts else parts
     most = -(-pixels // bands)
     blocks = -(-problem.in_channels // LANES)
     floats = -(-(blocks * LANES + PANEL) * most // PANEL) * PANEL
+    plan = PointwisePlan(
+        images=problem.batch_size,
+        pixels=pixels,
+        channels=problem.in_channels,
+        out_channels=problem.out_channels,
+        bands=bands,
+        shares=1 if problem.batch_size * bands >= parts else parts,
+        scratch_bytes=floats * FLOAT_BYTES,
+        relu=relu,
+    )
+
+    @cache
+    def plan_for(planes: bool) -> Tensor:
+        addresses = {"weights": matrix.data_ptr(), "start": start.data_ptr()}
+        return record(plan._replace(planes=planes, **addresses), micro_kernel=PRODUCTS)
 
     new_output = step("allocate")(output_maker(problem.output_shape))
-    multiply = step("kernel")(partial(run, parts, _multiply_alone, _multiply))
+    multiply = step("kernel")(launch)
 
     @step("layout")
     def planes_or_rows(x: Tensor) -> tuple[Tensor, bool]:
@@ -178,11 +196,7 @@ def prepare(
         x, planes = planes_or_rows(x)
         y = new_output(planes)
         scratch = buffers.scratch("pointwise", parts * floats)
-        multiply(
-            x.data_ptr(), matrix.data_ptr(), start.data_ptr(), y.data_ptr(),
-            scratch.data_ptr(), floats * FLOAT_BYTES, problem.batch_size, pixels,
-            problem.in_channels, problem.out_channels, bands, shares, planes, relu,
-        )  # fmt: skip
+        multiply(MULTIPLY, parts, plan_for(planes), x, y, scratch)
         return y
 
     name, copies = f"product panel={PANEL}", int(max(problem.stride) > 1)

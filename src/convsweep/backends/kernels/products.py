@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from convsweep.backends.kernels.compiling import inlined
+from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.vectors import (
     FLOAT,
     FLOAT_BYTES,
@@ -23,9 +23,11 @@ from convsweep.backends.kernels.vectors import (
     REGISTERS,
     VECTOR,
     VECTOR_BYTES,
+    call_address,
     fetch,
     in_every_lane,
     intrinsic,
+    intrinsic_of_constants,
     moved,
     multiply_add,
     pointer,
@@ -56,21 +58,18 @@ def panel_place(panel: int, columns: int) -> tuple[int, int]:
     return max(0, min(first, columns - vectors * LANES)), vectors
 
 
-def _tile(ahead: int) -> Any:
-    """Return an intrinsic that multiplies up to `MAX_ROWS` rows with a panel, as `products` does.
+@intrinsic_of_constants
+def _tile(
+    typing: Any, ahead: Any, rows: Any, vectors: Any, a: Any, a_row: Any, a_block: Any, b: Any,
+    depth: Any, start: Any, start_row: Any, start_half: Any, out: Any, out_row: Any, out_half: Any,
+) -> Any:  # fmt: skip
+    """Multiply up to `MAX_ROWS` rows with a panel, as `products` does.
 
-    The panel is prefetched `ahead` bytes before it is read; 0: not prefetched.
+    The panel is prefetched `ahead` bytes, a constant, before it is read; 0: not prefetched.
     """
 
-    @intrinsic
-    def tile(
-        typing: Any, rows: Any, vectors: Any, a: Any, a_row: Any, a_block: Any, b: Any,
-        depth: Any, start: Any, start_row: Any, start_half: Any, out: Any, out_row: Any,
-        out_half: Any,
-    ) -> Any:  # fmt: skip
-        return types.void(*[types.int64] * 13), generate
-
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        args = args[1:]
         shape = moved(builder, args[1], args[0], PANEL_VECTORS)  # one number per rows and vectors
         done = builder.append_basic_block("done")
         branches = builder.switch(shape, done)
@@ -79,12 +78,12 @@ def _tile(ahead: int) -> Any:
                 block = builder.append_basic_block(f"tile_{rows}x{vectors}")
                 branches.add_case(ir.Constant(shape.type, PANEL_VECTORS * rows + vectors), block)
                 builder.position_at_end(block)
-                _multiply(builder, rows, vectors, args[2:], ahead)
+                _multiply(builder, rows, vectors, args[2:], ahead.literal_value)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return tile
+    return types.void(ahead, *[types.int64] * 13), generate
 
 
 def _multiply(builder: Any, rows: int, vectors: int, args: Any, ahead: int) -> None:
@@ -159,38 +158,44 @@ def _add_products(
             builder.store(multiply_add(builder, factor, column, builder.load(total)), total)
 
 
-def _products(ahead: int) -> Any:
-    multiply = _tile(ahead)
-
-    @inlined
+def _products(ahead: int) -> Entry:
     def products(
         a: int, a_row: int, a_block: int, rows: int, b: int, vectors: int, depth: int, start: int,
         start_row: int, start_half: int, out: int, out_row: int, out_half: int,
     ) -> None:  # fmt: skip
-        """`out = start + a @ b` for any number of rows and one or two vectors of columns.
-
-        Element (row, d) of `a` lies at `a + row * a_row + d // LANES * a_block + d % LANES`
-        floats: channels in blocks of `LANES`, or with `a_block = VECTOR_BYTES` in plain rows. Row d
-        of `b` is `vectors` vectors at `b + d * PANEL_BYTES`. Those of a row of the output lie at
-        `out + row * out_row` and `out_half` after it, likewise those of the start values: a bias
-        (`start_row` 0), zeros, or earlier sums (`out` itself). All steps are in bytes.
-
-        Rows are split evenly, 16 as 5 + 5 + 6: a tile of few rows takes as long as one of many.
-        """
         tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
         for tile in range(tiles):
             first = tile * rows // tiles
-            multiply(
-                (tile + 1) * rows // tiles - first, vectors,
+            _tile(
+                ahead, (tile + 1) * rows // tiles - first, vectors,
                 a + first * a_row, a_row, a_block, b, depth,
                 start + first * start_row, start_row, start_half,
                 out + first * out_row, out_row, out_half,
             )  # fmt: skip
 
-    return products
+    return Entry(types.void(*[types.int64] * 13), products)
 
 
-products = _products(ahead=0)
+PRODUCTS = _products(ahead=0)
 """For panels in the first cache, each used by many rows."""
-streamed_products = _products(ahead=AHEAD_BYTES)
+STREAMED_PRODUCTS = _products(ahead=AHEAD_BYTES)
 """For panels in memory, each used by few rows: the same with prefetching."""
+
+
+@intrinsic
+def products(
+    typing: Any, code: Any, a: Any, a_row: Any, a_block: Any, rows: Any, b: Any, vectors: Any,
+    depth: Any, start: Any, start_row: Any, start_half: Any, out: Any, out_row: Any, out_half: Any,
+) -> Any:  # fmt: skip
+    """`out = start + a @ b` for any number of rows and one or two vectors of columns.
+
+    `code` is the address of `PRODUCTS` or `STREAMED_PRODUCTS`, which are compiled once for all
+    kernels. Element (row, d) of `a` lies at `a + row * a_row + d // LANES * a_block + d % LANES`
+    floats: channels in blocks of `LANES`, or with `a_block = VECTOR_BYTES` in plain rows. Row d of
+    `b` is `vectors` vectors at `b + d * PANEL_BYTES`. Those of a row of the output lie at
+    `out + row * out_row` and `out_half` after it, likewise those of the start values: a bias
+    (`start_row` 0), zeros, or earlier sums (`out` itself). All steps are in bytes.
+
+    Rows are split evenly, 16 as 5 + 5 + 6: a tile of few rows takes as long as one of many.
+    """
+    return types.void(*[types.int64] * 14), call_address

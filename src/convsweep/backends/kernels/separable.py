@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from numba import prange, types
+from numba import carray, types
 from torch import Tensor
 
 from convsweep.backends.base import Conv, GraphLayer, Weights
 from convsweep.backends.blocks import layer_by_layer, separable_graph
 from convsweep.backends.kernels import buffers, depthwise, pointwise
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
-from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, threads
+from convsweep.backends.kernels.compiling import Entry, inlined, threads
 from convsweep.backends.kernels.depthwise_tile import run
 from convsweep.backends.kernels.depthwise_works import shared_taps
+from convsweep.backends.kernels.launch import worker_with
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -43,22 +44,6 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
 
 COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
-
-
-class SeparableMemory(NamedTuple):
-    """Addresses of machine code, tensors and scratch."""
-
-    tiles: int  # the machine code of `depthwise_rows`
-    inner_relu: bool  # after the depthwise part
-    relu: bool  # after the other
-    x: int
-    depthwise: int
-    offsets: int
-    depthwise_start: int
-    pointwise: int
-    start: int
-    y: int
-    scratch: int
 
 
 _ROWS = types.void(*[types.int64] * 9)
@@ -92,7 +77,7 @@ def _depthwise_rows(
 
 
 @inlined
-def _clear_padding(p: BandPlan, top: int, rows: int, padded: int) -> None:
+def _clear_padding(p: Any, top: int, rows: int, padded: int) -> None:
     """Write zeros where `rows` input rows from row `top` on are outside the image."""
     left = min(p.left, p.padded_width)
     right = min(p.left + p.width, p.padded_width)
@@ -106,7 +91,7 @@ def _clear_padding(p: BandPlan, top: int, rows: int, padded: int) -> None:
 
 
 @inlined
-def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int) -> None:
+def _fill(p: Any, x: int, channel: int, top: int, rows: int, padded: int) -> None:
     """Copy a block of channels of `rows` input rows from row `top` on, inside the padding."""
     some, row_bytes = min(LANES, p.channels - channel), p.padded_width * VECTOR_BYTES
     first, last = max(0, -top), min(rows, p.height - top)
@@ -130,9 +115,7 @@ def _fill(p: BandPlan, x: int, channel: int, top: int, rows: int, padded: int) -
 
 
 @inlined
-def _depthwise_band(
-    p: BandPlan, m: SeparableMemory, x: int, first: int, rows: int, padded: int, band: int
-) -> None:
+def _depthwise_band(p: Any, x: int, first: int, rows: int, padded: int, band: int) -> None:
     """Compute depthwise output rows of all channels as `[C_in / LANES][pixel][LANES]`."""
     top = first * p.stride_y - p.top
     needed = (rows - 1) * p.stride_y + p.reach
@@ -141,22 +124,23 @@ def _depthwise_band(
     _clear_padding(p, top, needed, padded)
     for channel in range(0, p.channels, LANES):
         _fill(p, x, channel, top, needed, padded)
-        weights = m.depthwise + channel * lines * p.taps * FLOAT_BYTES
-        start, between = m.depthwise_start + channel * FLOAT_BYTES, rows * p.out_width
+        weights = p.depthwise + channel * lines * p.taps * FLOAT_BYTES
+        start, between = p.depthwise_start + channel * FLOAT_BYTES, rows * p.out_width
         y = band + channel * between * FLOAT_BYTES
         _depthwise_rows(
-            m.tiles, padded, row_step, m.offsets, lines, weights, start, y, rows, p.out_width
-        )
-        if m.inner_relu:
+            p.depthwise_rows, padded, row_step, p.offsets, lines, weights, start, y,
+            rows, p.out_width,
+        )  # fmt: skip
+        if p.inner_relu:
             clip_vectors(y, VECTOR_BYTES, between)
 
 
-@inlined
-def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
+def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
     """Compute one part of all bands, images and shares of panels."""
+    p = carray(plan, 1)[0]
     units = p.images * p.bands * p.shares
     count = (p.out_channels + PANEL - 1) // PANEL
-    padded = m.scratch + part * p.part_bytes
+    padded = scratch + part * p.part_bytes
     band = padded + p.padded_bytes
     tile = band + p.between_bytes
     out_pixels = p.out_height * p.out_width
@@ -167,28 +151,18 @@ def _do_part(p: BandPlan, m: SeparableMemory, part: int, parts: int) -> None:
         image, index = index // p.bands, index % p.bands
         first = index * p.out_height // p.bands
         rows = (index + 1) * p.out_height // p.bands - first
-        x = m.x + image * p.channels * p.height * p.width * FLOAT_BYTES
-        _depthwise_band(p, m, x, first, rows, padded, band)
-        y = m.y + image * p.out_channels * out_pixels * FLOAT_BYTES
+        image_x = x + image * p.channels * p.height * p.width * FLOAT_BYTES
+        _depthwise_band(p, image_x, first, rows, padded, band)
+        image_y = y + image * p.out_channels * out_pixels * FLOAT_BYTES
         pixels = rows * p.out_width
         panels(
-            band, VECTOR_BYTES, pixels * VECTOR_BYTES, pixels, p.channels, m.pointwise, m.start,
-            share * count // p.shares, (share + 1) * count // p.shares, p.out_channels, tile,
-            y + first * p.out_width * pixel_step, y_step, p.planes, m.relu,
+            p, p.weights, p.start, band, VECTOR_BYTES, pixels * VECTOR_BYTES, pixels,
+            share * count // p.shares, (share + 1) * count // p.shares, tile,
+            image_y + first * p.out_width * pixel_step, y_step,
         )  # fmt: skip
 
 
-@kernel
-def _convolve_alone(p: BandPlan, m: SeparableMemory) -> None:
-    """Compute the problem on one thread."""
-    _do_part(p, m, 0, 1)
-
-
-@parallel_kernel
-def _convolve(parts: int, p: BandPlan, m: SeparableMemory) -> None:
-    """Compute the problem on several threads."""
-    for part in prange(parts):
-        _do_part(p, m, part, parts)
+CONVOLVE = Entry(worker_with(BandPlan), _convolve)
 
 
 def prepare(problem: ConvProblem, weights: Weights, machine: Machine | None = None) -> Conv:
@@ -221,15 +195,16 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
         packed_start(layer.bias, -(-layer.problem.out_channels // LANES) * LANES)
         for layer in layers
     ]
-    columns = COLUMNS if plan.out_width >= COLUMNS else 1
-    tiles = depthwise_rows(plan.taps, plan.stride_x, columns)
-
-    def memory_of(x: Tensor, y: Tensor, scratch: Tensor) -> SeparableMemory:
-        tensors = (x, blocks, offsets, starts[0], matrix, starts[1], y, scratch)
-        addresses = (tensor.data_ptr() for tensor in tensors)
-        return SeparableMemory(tiles.address, first.relu, last.relu, *addresses)
-
-    return convolution("fused", problem, plan, parts, (_convolve_alone, _convolve), memory_of)
+    data = {
+        "depthwise": blocks,
+        "offsets": offsets,
+        "depthwise_start": starts[0],
+        "weights": matrix,
+        "start": starts[1],
+    }
+    rows = depthwise_rows(plan.taps, plan.stride_x, COLUMNS if plan.out_width >= COLUMNS else 1)
+    plan = plan._replace(inner_relu=first.relu, relu=last.relu)
+    return convolution("fused", problem, plan, parts, CONVOLVE, data, depthwise_rows=rows)
 
 
 def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:

@@ -106,7 +106,9 @@ def call_address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-intrinsic: Any = extending.intrinsic  # its results are called in kernels, without `typing`
+# Results of both are called in kernels, without `typing`.
+intrinsic: Any = extending.intrinsic
+intrinsic_of_constants: Any = extending.intrinsic(prefer_literal=True)
 
 
 class VectorType(types.Type):

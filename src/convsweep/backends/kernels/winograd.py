@@ -14,9 +14,10 @@ from convsweep.backends.base import Conv, Weights
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
+from convsweep.backends.kernels.launch import record
 from convsweep.backends.kernels.layouts import output_maker, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
-from convsweep.backends.kernels.products import PANEL
+from convsweep.backends.kernels.products import PANEL, STREAMED_PRODUCTS
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.winograd_phases import WinogradPlan
 from convsweep.backends.kernels.winograd_tiles import (
@@ -67,15 +68,14 @@ def prepare(
     new_output = step("allocate")(output_maker(problem.output_shape))
 
     @cache
-    def record(planes: bool) -> Tensor:
+    def plan_for(planes: bool) -> Tensor:
         complete = plan._replace(
             channels_last=int(not planes),
             relu=int(relu),
             weights=matrices.data_ptr(),
             bias=start.data_ptr(),
-            **{name: phase.address for name, phase in phases.PHASES.items()},
         )
-        return torch.tensor(complete, dtype=torch.int64)
+        return record(complete, micro_kernel=STREAMED_PRODUCTS, **phases.PHASES)
 
     def conv(x: Tensor) -> Tensor:
         check_input(x, problem.input_shape)
@@ -84,7 +84,7 @@ def prepare(
         y = new_output(planes)
         tiles = buffers.scratch("winograd tiles", tiles_floats)
         lines = buffers.scratch("winograd lines", lines_floats)
-        addresses = [tensor.data_ptr() for tensor in (record(planes), x, y, tiles, lines)]
+        addresses = [tensor.data_ptr() for tensor in (plan_for(planes), x, y, tiles, lines)]
         for launch in launches:
             launch(addresses)
         return y

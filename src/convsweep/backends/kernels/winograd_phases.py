@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numba import carray, from_dtype, prange, types
+from numba import carray, prange, types
 
 from convsweep.backends.kernels.compiling import Entry, inlined, kernel, parallel_kernel, run
+from convsweep.backends.kernels.launch import plan_pointer
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
     block_from_rows,
@@ -22,7 +22,7 @@ from convsweep.backends.kernels.layouts import (
     planes_from_rows,
     rows_from_rows,
 )
-from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, PANEL_VECTORS, streamed_products
+from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, PANEL_VECTORS, products
 from convsweep.backends.kernels.small_matrices import times, times_plus
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
@@ -63,10 +63,10 @@ class WinogradPlan(NamedTuple):
     input_transform: int = 0
     product: int = 0
     output_transform: int = 0
+    micro_kernel: int = 0
 
 
-RECORD = np.dtype([(name, np.int64) for name in WinogradPlan._fields])
-_WORKER = types.void(types.CPointer(from_dtype(RECORD)), *[types.int64] * 8)
+_WORKER = types.void(plan_pointer(WinogradPlan), *[types.int64] * 8)
 
 
 @intrinsic
@@ -231,7 +231,8 @@ def _multiply(
         frequency, panel = pair // panels, pair % panels
         block = panel * PANEL_VECTORS
         vectors = min(PANEL_VECTORS, _blocks_of(plan.out_channels) - block)
-        streamed_products(
+        products(
+            plan.micro_kernel,
             tiles + frequency * plan.input_step, VECTOR_BYTES, step,
             (last - first) * plan.tiles_x, plan.weights + pair * plan.in_channels * PANEL_BYTES,
             vectors, plan.in_channels, nothing, 0, VECTOR_BYTES,
