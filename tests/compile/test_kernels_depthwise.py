@@ -156,15 +156,17 @@ def test_a_way_that_needs_more_channels_or_columns_is_refused(way: str) -> None:
         depthwise.prepare(few, make_inputs(few).weights, kinds=(work, None))
 
 
-def test_rows_without_a_whole_tile_inside_the_image_are_padded() -> None:
-    def chosen(channels: int, size: int, stride: int) -> object:
+def test_rows_are_padded_if_tiles_or_caches_do_not_fit() -> None:
+    def chosen(channels: int, size: int, stride: int, kernel: int = 3, padding: int = 1) -> object:
         image = ConvProblem(
-            channels, channels, (size, size), 3, stride=stride, padding=1, groups=channels
-        )
+            channels, channels, (size, size), kernel,
+            stride=stride, padding=padding, groups=channels,
+        )  # fmt: skip
         return depthwise.work_of_rows(image, MACHINES[0])
 
-    assert chosen(960, 7, 1) is chosen(576, 14, 2) is depthwise_works.rows_work
-    assert chosen(128, 56, 1) is chosen(96, 112, 2) is depthwise_works.pixels_work
+    assert chosen(960, 7, 1) is chosen(96, 112, 2) is depthwise_works.pixels_work
+    assert chosen(960, 7, 1, padding=9) is depthwise_works.rows_work
+    assert chosen(512, 14, 1, kernel=5, padding=2) is depthwise_works.rows_work
 
 
 @pytest.mark.parametrize("way", WAYS)

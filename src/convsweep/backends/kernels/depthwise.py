@@ -24,11 +24,12 @@ from convsweep.backends.kernels.depthwise_works import (
     planes_work,
     rows_work,
     sequences_work,
+    tile_edges,
 )
 from convsweep.backends.kernels.launch import launch, record
 from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
-from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES
+from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 from convsweep.system import calibration
@@ -119,20 +120,23 @@ def work_of_planes(problem: ConvProblem) -> Work:
 def work_of_rows(problem: ConvProblem, machine: Machine) -> Work:
     """Return the kind of work for channels_last tensors.
 
-    Inputs are read in place if a row has a tile without padding, and caches keep the window of a
-    tile until its last channel and the rows of a window until the next row.
+    Inputs are read in place if all tiles of a row read the image, and caches keep the window of a
+    tile until its last channel and the rows of a window until the next row. Parts of lines of
+    memory are read again from the second cache, which is slower than a copy for large windows.
     """
     (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
     pixel_bytes = problem.in_channels * FLOAT_BYTES
     taps, _, count, step = channels_tile(problem)
     gap = step if taps > 1 else 1  # between the outputs of a tile
-    first, last = columns_inside(problem)
-    if problem.in_channels < LANES or last - first < count * gap:
+    edges, (first, last) = tile_edges(problem), columns_inside(problem)
+    if problem.in_channels < LANES or (edges is None and last - first < count * gap):
         return rows_work
-    columns = (count - 1) * stride_w + kernel_w
+    columns = min((count - 1) * stride_w + kernel_w, problem.input_size[1])
     window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(gap * pixel_bytes, SET_BYTES))
     rows = (kernel_h + stride_h) * problem.input_size[1] * pixel_bytes
-    fits = problem.taps <= 9 and window <= machine.l1_bytes and rows <= machine.l2_bytes
+    few = problem.taps <= 9 or edges is not None
+    kept = window <= 3 * machine.l1_bytes * VECTOR_BYTES // LINE_BYTES
+    fits = few and kept and rows <= machine.l2_bytes
     return pixels_work if fits or kernel_h == 1 else rows_work
 
 
@@ -165,7 +169,6 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
     weights.view(work.weights.shape).copy_(work.weights)
     sums = packed_start(bias, problem.in_channels)
     offsets = torch.tensor([*work.offsets, *work.across], dtype=torch.int64)
-    inside_first, inside_last = columns_inside(problem)
     plan = DepthwisePlan(
         images=problem.batch_size,
         channels=problem.in_channels,
@@ -181,8 +184,8 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
         dilation_w=problem.dilation[1],
         kernel_h=problem.kernel_size[0],
         kernel_w=problem.kernel_size[1],
-        inside_first=inside_first,
-        inside_last=inside_last,
+        inside_first=work.inside[0],
+        inside_last=work.inside[1],
         bands=work.bands,
         needed=work.needed,
         pitch=work.pitch,

@@ -39,7 +39,7 @@ def _edge(p: Any, x: int, column: int, above: int, below: int, y: int) -> None:
                 x + row * p.dilation_h * row_step + begin * pixel_step + channel, 0,
                 offsets, last - first if row < below else 0,
                 weights + row * p.kernel_w * VECTOR_BYTES, start, y + channel, 0,
-                1, 1, 1, False,
+                1, 1, 1, False, False, False, 0, 0,
             )  # fmt: skip
             start = y + channel
 
@@ -61,9 +61,12 @@ def _prefetch_below(p: Any, x: int, first: int, last: int) -> None:
 @inlined
 def _inside(
     p: Any, x: int, first: int, last: int, above: int, below: int, y: int, taps: int, stride: int,
-    count: int, step: int, gap: int,
+    count: int, step: int, gap: int, before: int, behind: int,
 ) -> None:  # fmt: skip
-    """Compute columns `first` to `last`, none or at least `count * gap`, as `_edge`."""
+    """Compute columns `first` to `last`, none or at least `count * gap`, as `_edge`.
+
+    Of a row's first tile, the first `before` inputs are padding, and the last `behind` of the last.
+    """
     pixel_step, vectors = p.channels * FLOAT_BYTES, (p.channels + LANES - 1) // LANES
     share = count * p.stride_w * pixel_step // vectors  # of the inputs of a tile, per row
     lines = p.lines // p.kernel_h  # per kernel row
@@ -75,6 +78,8 @@ def _inside(
             column = first + residue + min(place, length - count) * gap
             tile_x = x + (column * p.stride_w - p.left) * pixel_step
             tile_y = y + column * pixel_step
+            at_left = column < gap
+            at_right = column + count * gap >= p.out_width
             for vector in range(vectors):
                 if p.streamed:
                     _prefetch_below(p, tile_x, vector * share, (vector + 1) * share)
@@ -84,13 +89,16 @@ def _inside(
                     weights + vector * p.weights_step, p.start + channel,
                     tile_y + channel, gap * pixel_step,
                     numba.literally(taps), numba.literally(stride), numba.literally(count),
-                    numba.literally(False),
+                    numba.literally(False), at_left, at_right,
+                    numba.literally(before), numba.literally(behind),
                 )  # fmt: skip
 
 
 @cache
-def pixels_worker(taps: int, stride: int, count: int, step: int) -> Entry:
-    """Return the worker for at least `LANES` channels; see `rows_worker`."""
+def pixels_worker(
+    taps: int, stride: int, count: int, step: int, before: int = 0, behind: int = 0
+) -> Entry:
+    """Return the worker for at least `LANES` channels; see `rows_worker` and `_inside`."""
     gap = step if taps > 1 else 1  # between the outputs of a tile
 
     def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
@@ -114,7 +122,10 @@ def pixels_worker(taps: int, stride: int, count: int, step: int) -> Entry:
                 end = begin
             for column in range(first, begin):
                 _edge(p, row_x, column, above, below, target)
-            _inside(p, row_x, begin, end, above, below, target, taps, stride, count, step, gap)
+            _inside(
+                p, row_x, begin, end, above, below, target, taps, stride, count, step, gap,
+                before, behind,
+            )  # fmt: skip
             for column in range(end, last):
                 _edge(p, row_x, column, above, below, target)
             finish(p, piece, row_y, (last - first) * p.channels)

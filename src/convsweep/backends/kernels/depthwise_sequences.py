@@ -58,7 +58,7 @@ def sequences_worker(count: int) -> Entry:
                     source, VECTOR_BYTES, p.offsets, p.lines,
                     p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
                     target + (column - first) * FLOAT_BYTES, VECTOR_BYTES,
-                    1, 1, count, True,
+                    1, 1, count, True, False, False, 0, 0,
                 )  # fmt: skip
             finish(p, piece, row_y + first * FLOAT_BYTES, last - first)
         if p.streamed:

@@ -9,6 +9,7 @@ are neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -38,18 +39,20 @@ OFFSET_BYTES = 8
 def tile(
     typing: Any, x: Any, x_step: Any, offsets: Any, lines: Any, weights: Any, start: Any, y: Any,
     y_step: Any, taps: Any, stride: Any, count: Any, pixels: Any,
+    at_left: Any, at_right: Any, before: Any, behind: Any,
 ) -> Any:  # fmt: skip
     """Compute outputs 0 to `count` of a depthwise convolution, one vector each.
 
     Output i is written to `y + i * y_step`. It is the vector at `start` plus, for all lines l and
     taps t, the input vector at `x + offsets[l] + (i * stride + t) * x_step` times weight (l, t).
     With `pixels` false, lanes are channels, and weights and `start` are vectors. With `pixels`
-    true they are floats, used in all lanes.
+    true they are floats, used in all lanes. The first `before` inputs of a line are padding if
+    `at_left`, the last `behind` if `at_right`: they are not read.
 
-    Steps are in bytes; `offsets` is the address of int64 values. `taps`, `stride`, `count` and
-    `pixels` are compile-time constants; `x_step` may be one.
+    Steps are in bytes; `offsets` is the address of int64 values. `taps`, `stride`, `count`,
+    `pixels`, `before` and `behind` are compile-time constants; `x_step` may be one.
     """
-    constants = (taps, stride, count, pixels)
+    constants = (taps, stride, count, pixels, before, behind)
     if not all(isinstance(kind, types.Literal) for kind in constants):
         return None
     shape = _Shape(*(int(kind.literal_value) for kind in constants))
@@ -59,10 +62,33 @@ def tile(
         x, x_step, *rest = args[:8]
         if isinstance(step, types.IntegerLiteral):
             x_step = ir.Constant(x.type, step.literal_value)
-        _generate(builder, shape, x, x_step, *rest)
+
+        def inside(before: int, behind: int) -> None:
+            one = shape._replace(before=before, behind=behind)
+            _generate(builder, one, x, x_step, *rest)
+
+        def from_left(before: int) -> None:
+            _choose(builder, at_right, shape.behind, lambda behind: inside(before, behind))
+
+        at_left, at_right = args[12:14]
+        _choose(builder, at_left, shape.before, from_left)
         return context.get_dummy_value()
 
-    return types.void(types.int64, step, *[types.int64] * 6, *constants), generate
+    flags = types.boolean, types.boolean
+    kinds = [types.int64, step, *[types.int64] * 6, *constants[:4], *flags, *constants[4:]]
+    return types.void(*kinds), generate
+
+
+def _choose(builder: Any, flag: Any, number: int, generate: Callable[[int], None]) -> None:
+    """Generate code for the number if the flag is set, else for 0."""
+    if not number:
+        generate(0)
+        return
+    with builder.if_else(flag) as (chosen, other):
+        with chosen:
+            generate(number)
+        with other:
+            generate(0)
 
 
 class _Shape(NamedTuple):
@@ -70,6 +96,13 @@ class _Shape(NamedTuple):
     stride: int
     outputs: int
     pixels: int  # 1 if lanes are pixels
+    before: int = 0
+    behind: int = 0
+
+    @property
+    def places(self) -> range:
+        """The places of inputs that are read."""
+        return range(self.before, (self.outputs - 1) * self.stride + self.taps - self.behind)
 
 
 def _generate(
@@ -86,7 +119,7 @@ def _generate(
         line_x = builder.add(x, builder.load(offset))
         tap = moved(builder, weights, line.index, shape.taps * size)
         factors: dict[int, Any] = {}  # read at their first use: large kernels exceed the registers
-        for place in range((shape.outputs - 1) * shape.stride + shape.taps):
+        for place in shape.places:
             uses = _uses(place, shape)
             value = read_vector(builder, moved(builder, line_x, x_step, place)) if uses else None
             for i, t in uses:
@@ -123,7 +156,7 @@ def run(
         tile(
             x + i * stride * x_step, x_step, offsets, lines, weights, start, y + i * y_step, y_step,
             numba.literally(taps), numba.literally(stride), numba.literally(count),
-            numba.literally(pixels),
+            numba.literally(pixels), False, False, 0, 0,
         )  # fmt: skip
 
 
@@ -150,5 +183,5 @@ def run_apart(
                     offsets, lines, weights + vector * weights_step, start + channel,
                     y + (i + place * gap) * y_step + channel, gap * y_step,
                     numba.literally(taps), numba.literally(stride), numba.literally(count),
-                    numba.literally(pixels),
+                    numba.literally(pixels), False, False, 0, 0,
                 )  # fmt: skip

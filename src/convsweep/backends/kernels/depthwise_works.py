@@ -43,6 +43,7 @@ class KernelWork:
     pitch: int = 0  # columns per padded row
     band_floats: int = 0
     across: tuple[int, ...] = ()  # offsets of the columns of a kernel row, in bytes
+    inside: tuple[int, int] = (0, 0)  # columns of outputs that tiles compute, if not all
     streamed: bool = False
 
 
@@ -73,6 +74,30 @@ def columns_inside(problem: ConvProblem) -> tuple[int, int]:
     left, stride = problem.padding[1], problem.stride[1]
     last = problem.input_size[1] + left - problem.span[1]
     return -(-left // stride), last // stride + 1
+
+
+def tile_edges(problem: ConvProblem) -> tuple[int, int] | None:
+    """Return the inputs in the padding, per kernel row, of the first and the last tile of a row.
+
+    Returns None for rows that are too short or in several bands, for taps that share no inputs, and
+    for padding that reaches other tiles or differs between tiles that are `dilation` columns apart.
+    """
+    taps, stride, count, gap = channels_tile(problem)
+    if taps == 1 or problem.output_size[1] >= 2 * PIXELS_PIECE:
+        return None
+    (_, width), (_, out_width) = problem.input_size, problem.output_size
+    places = (count - 1) * stride + taps
+    found = set()
+    for first in range(gap):
+        length = (out_width - first + gap - 1) // gap
+        starts = sorted({*range(0, length - count, count), length - count})
+        lefts = [first + start * stride * gap - problem.padding[1] for start in starts]
+        before = [max(0, -(left // gap)) for left in lefts]
+        behind = [max(0, places + (left - width) // gap) for left in lefts]
+        if length < count or any(before[1:]) or any(behind[:-1]):
+            return None
+        found.add((before[0], behind[-1]))
+    return found.pop() if len(found) == 1 else None
 
 
 def exceed_caches(machine: Machine, *shapes: Sequence[int]) -> bool:
@@ -174,12 +199,14 @@ def pixels_work(problem: ConvProblem, dense: Tensor, machine: Machine) -> Kernel
     lines = across[:1] if taps > 1 else across
     streamed = exceed_caches(machine, problem.input_shape, problem.output_shape)
     bands = max(1, out_width // PIXELS_PIECE)
+    edges = tile_edges(problem)
     return KernelWork(
         name=f"pixels taps={taps} tile={count}",
-        worker=pixels_worker(taps, stride, count, step),
+        worker=pixels_worker(taps, stride, count, step, *(edges or (0, 0))),
         weights=packed_panels(dense.flatten(1), LANES).flatten(1),
         offsets=_line_offsets(problem, problem.input_size[1] * pixel_bytes, lines),
         across=tuple(across),
+        inside=columns_inside(problem) if edges is None else (0, out_width),
         bands=bands,
         units=problem.batch_size * out_height * bands,
         scratch_floats=_aligned((out_width // bands + 1) * problem.in_channels) if streamed else 0,
