@@ -1,5 +1,6 @@
 """The laws of the depthwise kernels, in the checked mode: red zones around every buffer."""
 
+import math
 import os
 from itertools import product
 
@@ -112,7 +113,7 @@ def test_relu_is_computed_with_it_between_red_zones(
 
 
 def result(
-    way: str, problem: ConvProblem, inputs: Inputs, machine: Machine, relu: bool = False
+    way: str, problem: ConvProblem, inputs: Inputs, machine: Machine, relu: float = 0
 ) -> torch.Tensor:
     """The output of one way to compute a problem, in the checked mode."""
     layout = "planes" if way in ("planes", "blocks") else "rows"
@@ -132,18 +133,18 @@ def result(
     problem=depthwise_problems(),
     way=st.sampled_from(WAYS),
     machine=st.sampled_from(MACHINES),
-    relu=st.booleans(),
+    relu=st.sampled_from((0, 3, math.inf)),
 )
 @DRAWN
 def test_every_way_is_exact_on_whole_numbers(
-    problem: ConvProblem, way: str, machine: Machine, relu: bool
+    problem: ConvProblem, way: str, machine: Machine, relu: float
 ) -> None:
     if problem.in_channels < LANES:
         way = {"blocks": "planes", "pixels": "rows"}.get(way, way)
     inputs = make_inputs(problem, weight_kind="dense", integers=True)
     y = result(way, problem, inputs, machine, relu)
     expected = compute_reference(problem, inputs).y
-    assert torch.equal(y.double(), expected.clamp(min=0) if relu else expected)
+    assert torch.equal(y.double(), expected.clamp(0, relu) if relu else expected)
 
 
 @pytest.mark.parametrize("way", ["blocks", "pixels", "sequences"])

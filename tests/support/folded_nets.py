@@ -43,6 +43,21 @@ def only_relu(net: Net, x: Tensor) -> Tensor:
     return torch.relu(net.other(net.conv(x).relu_()))
 
 
+def with_relu6(net: Net, x: Tensor) -> Tensor:
+    x = nn.ReLU6()(net.norm(net.conv(x * 9)))
+    return functional.relu6(net.last(net.other(x)), inplace=True)
+
+
+def with_hardtanh(net: Net, x: Tensor) -> Tensor:
+    x = functional.hardtanh(net.norm(net.conv(x)), 0, 0.5)
+    return functional.hardtanh_(net.last(net.other(x)), 0.0, 0.25)
+
+
+def with_another_hardtanh(net: Net, x: Tensor) -> Tensor:
+    x = functional.hardtanh(net.norm(net.conv(x)))
+    return nn.Hardtanh(0.125, 0.5)(net.last(net.other(x)))
+
+
 def ignoring_what_relu_returns(net: Net, x: Tensor) -> Tensor:
     y = net.norm(net.conv(x))
     net.relu(y)

@@ -1,5 +1,6 @@
 """Checks of a kernel in the checked mode: red zones around its memory, and the gate."""
 
+import math
 import os
 import sys
 import threading
@@ -59,10 +60,15 @@ def relu_is_fused(backend: Backend, problem: ConvProblem, memory_format: str, th
     try:
         with red_zones():
             weights = guarded_weights(inputs.weights)
-            layer = GraphLayer(problem, weights.dense, weights.bias, relu=True)
-            y = backend.prepare_block([layer])(guarded(inputs.x))
+            layer = GraphLayer(problem, weights.dense, weights.bias)
+            bounds = (math.inf, 0.5)
+            clipped = [
+                backend.prepare_block([layer._replace(relu=bound)])(guarded(inputs.x))
+                for bound in bounds
+            ]
             plain = backend.prepare(problem, weights)(guarded(inputs.x))
-            return torch.equal(y, plain.clamp(min=0))
+            pairs = zip(clipped, bounds, strict=True)
+            return all(torch.equal(y, plain.clamp(0, bound)) for y, bound in pairs)
     finally:
         torch.set_num_threads(before)
 

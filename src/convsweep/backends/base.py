@@ -60,7 +60,8 @@ class GraphLayer(NamedTuple):
     weight: Tensor  # (C_out, C_in / groups, *kernel_size)
     bias: Tensor | None  # (C_out,)
     norm: BatchNorm | None = None
-    relu: bool = False
+    relu: float = 0.0
+    """Upper bound of the ReLU that follows: infinity, 6 for ReLU6; 0: none."""
     training: bool = False
     """Whether the norm takes the statistics of the batch and updates its running ones."""
 

@@ -90,7 +90,7 @@ def block_layers(
     layers = (separable_graph if factored else dense_graph)(problem, weights)
     norms = weights.factor_norms if factored else (weights.norm,)
     with_norms = zip(layers, norms, strict=True)
-    return [layer._replace(norm=n, relu=True, training=training) for layer, n in with_norms]
+    return [layer._replace(norm=n, relu=math.inf, training=training) for layer, n in with_norms]
 
 
 def folded(layer: GraphLayer, eps: float | None = None) -> GraphLayer:
@@ -147,12 +147,17 @@ def activation(layer: GraphLayer) -> Conv:
     """Return what follows a convolution; ReLU overwrites its input."""
     from torch.nn.functional import batch_norm
 
+    def relu(y: Tensor) -> Tensor:
+        if layer.relu == math.inf:
+            return y.relu_()
+        return y.clamp_(0, layer.relu) if layer.relu else y
+
     if layer.norm is None:
-        return lambda y: y.relu_() if layer.relu else y
+        return relu
     gamma, beta, mean, variance = layer.norm
 
     def norm_and_relu(y: Tensor) -> Tensor:
         y = batch_norm(y, mean, variance, gamma, beta, layer.training, MOMENTUM, EPS)
-        return y.relu_() if layer.relu else y
+        return relu(y)
 
     return norm_and_relu

@@ -138,7 +138,7 @@ def compute_folded(layers: Sequence[GraphLayer], x: Tensor) -> Reference:
         y = products._replace(value=products.value * sign)
         for index, layer in enumerate(layers):
             y = _biased(layer, _convolved(layer, y) if index else y)
-            y = y._replace(value=y.value.clamp(min=0)) if layer.relu else y
+            y = y._replace(value=y.value.clamp(0, layer.relu)) if layer.relu else y
         found.append(y)
     value, negated = (one.value for one in found)
     return Reference(value, negated, max(float(one.error.max()) for one in found))

@@ -23,6 +23,9 @@ from tests.support.folded_nets import (
     with_a_shared_convolution,
     with_a_shared_norm,
     with_a_shortcut,
+    with_another_hardtanh,
+    with_hardtanh,
+    with_relu6,
     with_statistics_of_the_batch,
     with_two_relus,
     without_relu,
@@ -48,6 +51,12 @@ FORWARDS: dict[str, tuple[Callable[[], Net], Found]] = {
     ),
     "no ReLU": (partial(Net, without_relu), {"conv": (True, False), "other": (True, False)}),
     "no norm": (partial(Net, only_relu), {"conv": (False, True), "other": (False, True)}),
+    "ReLU6": (partial(Net, with_relu6), BOTH),
+    "hardtanh": (partial(Net, with_hardtanh), BOTH),
+    "another hardtanh": (
+        partial(Net, with_another_hardtanh),
+        {"conv": (True, False), "other": (True, False)},
+    ),
     "norm used twice": (
         partial(Net, ignoring_what_relu_returns),
         {"conv": (True, False), "other": (True, False)},

@@ -28,7 +28,11 @@ class Pair(nn.Module):
     """A depthwise and a 1x1 convolution with batch norm and activation, called by a function."""
 
     def __init__(
-        self, forward: Forward, channels: tuple[int, int] = (13, 21), **depthwise: object
+        self,
+        forward: Forward,
+        channels: tuple[int, int] = (13, 21),
+        activation: type[nn.Module] = nn.ReLU,
+        **depthwise: object,
     ) -> None:
         super().__init__()
         self.function, self.extra = forward, False
@@ -36,7 +40,7 @@ class Pair(nn.Module):
         how = {"kernel_size": 3, "padding": 1, "groups": inner, "bias": False} | depthwise
         self.stem = nn.Conv2d(3, inner, 3)
         self.depthwise = nn.Sequential(
-            nn.Conv2d(inner, inner, **how), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)
+            nn.Conv2d(inner, inner, **how), nn.BatchNorm2d(inner), activation(inplace=True)
         )
         self.pointwise = nn.Sequential(nn.Conv2d(inner, outer, 1), nn.BatchNorm2d(outer), nn.ReLU())
         drawn = torch.Generator().manual_seed(3)
@@ -72,7 +76,7 @@ def without_activations(net: Pair, x: Tensor) -> Tensor:
 
 
 def linear_bottleneck(net: Pair, x: Tensor) -> Tensor:
-    return net.pointwise[1](net.pointwise[0](net.depthwise(x)))
+    return net.pointwise[1](net.pointwise[0](net.depthwise(x * 9)))
 
 
 def twice(net: Pair, x: Tensor) -> Tensor:
@@ -127,6 +131,7 @@ NETS: dict[str, tuple[Callable[[], Pair], list[list[str]]]] = {
     "shapes": (partial(Pair, asking_for_shapes), BOTH),
     "convolutions": (partial(Pair, without_activations), BOTH),
     "linear": (partial(Pair, linear_bottleneck), BOTH),
+    "ReLU6": (partial(Pair, linear_bottleneck, activation=nn.ReLU6), BOTH),
     "narrow": (partial(Pair, usual, (2, 1)), BOTH),
     "wide": (partial(Pair, usual, (33, 64), stride=2, kernel_size=5), BOTH),
     "bias": (partial(Pair, usual, bias=True, padding=0, dilation=2), BOTH),

@@ -87,8 +87,8 @@ def of(name: str) -> Callable[[GraphLayer], torch.Tensor]:
 
 
 LIES: dict[str, Lie] = {
-    "no ReLU": lambda layers: [*layers[:-1], layers[-1]._replace(relu=False)],
-    "no inner ReLU": lambda layers: [layers[0]._replace(relu=False), *layers[1:]],
+    "no ReLU": lambda layers: [*layers[:-1], layers[-1]._replace(relu=0)],
+    "no inner ReLU": lambda layers: [layers[0]._replace(relu=0), *layers[1:]],
     "no batch norm": lambda layers: [*layers[:-1], layers[-1]._replace(norm=None)],
     "no inner batch norm": lambda layers: [layers[0]._replace(norm=None), *layers[1:]],
     "no beta": on_norms(beta=lambda layer: of("beta")(layer) * 0),

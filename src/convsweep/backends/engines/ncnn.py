@@ -115,8 +115,15 @@ def _param_line(layer: GraphLayer, index: int) -> str:
         f"{kind} conv{index} 1 1 blob{index} blob{index + 1} 0={problem.out_channels}"
         f" 1={width} 11={height} 2={dilation_w} 12={dilation_h} 3={stride_w} 13={stride_h}"
         f" 4={left} 14={top} 15={right} 16={bottom}"
-        f" 5={has_bias} 6={weights} 7={problem.groups} 9={int(layer.relu)}"
+        f" 5={has_bias} 6={weights} 7={problem.groups} {_activation(layer.relu)}"
     )
+
+
+def _activation(relu: float) -> str:
+    """Return the parameters of no activation, ReLU, or a clip."""
+    if relu in (0, math.inf):
+        return f"9={int(relu > 0)}"
+    return f"9=3 -23310=2,0.0,{relu}"
 
 
 def _weight_bytes(layer: GraphLayer) -> bytes:

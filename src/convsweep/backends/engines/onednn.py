@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -60,7 +61,7 @@ def _convolution(layer: GraphLayer) -> Conv:
     _, size, _ = _as_image(layer)
     weight = layer.weight
     conv = for_each_layout(make, is_channels_last(weight), tuple(size), weight.dtype)
-    after = activation(layer) if layer.norm else lambda y: y
+    after = activation(layer) if _attached(layer) == "none" else lambda y: y
     return (lambda x: after(conv(x.unsqueeze(2)).squeeze(2))) if flat else lambda x: after(conv(x))
 
 
@@ -72,7 +73,7 @@ def _prefers_blocks(layer: GraphLayer) -> bool:
 
 def _attached(layer: GraphLayer) -> str:
     """Return the operation that the convolution's primitive applies to its sums."""
-    return "relu" if layer.relu and not layer.norm else "none"
+    return "relu" if layer.relu == math.inf and not layer.norm else "none"
 
 
 def _in_blocks(layer: GraphLayer) -> Conv:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.util import get_temp_dir
@@ -120,8 +121,10 @@ def _model(layers: Sequence[GraphLayer], int8: bool) -> Any:  # onnx is only par
             add("Conv", weight, bias, **geometry)
         if norm:
             add("BatchNormalization", *norm, epsilon=EPS)
-        if relu:
+        if relu == math.inf:
             add("Relu")
+        elif relu:
+            add("Clip", torch.tensor(0.0), torch.tensor(relu))
     nodes[-1].output[0] = "y"
     ends = {"x0": layers[0].problem.input_shape, "y": layers[-1].problem.output_shape}
     inputs, outputs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -185,6 +186,8 @@ def _node(layer: GraphLayer, int8: bool, node: Any) -> Any:
         node = opset13.add(node, constant(bias.view(1, -1, *[1] * problem.rank)))
     if norm:
         node = opset13.batch_norm_inference(node, *map(constant, norm), EPS)
+    if relu and relu < math.inf:
+        return opset13.clamp(node, 0.0, relu)
     return opset13.relu(node) if relu else node
 
 

@@ -46,7 +46,7 @@ class BandPlan(NamedTuple):
     padded_bytes: int = 0  # input rows of a band, with padding
     between_bytes: int = 0
     part_bytes: int = 0  # scratch per thread
-    relu: int = 0
+    relu: int = 0  # bits of the bound of a ReLU; 0: none
     weights: int = 0
     start: int = 0
     micro_kernel: int = 0

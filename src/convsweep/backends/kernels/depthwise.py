@@ -27,7 +27,12 @@ from convsweep.backends.kernels.depthwise_works import (
     tile_edges,
 )
 from convsweep.backends.kernels.launch import launch, record
-from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
+from convsweep.backends.kernels.layouts import (
+    as_planes_or_rows,
+    output_maker,
+    relu_bits,
+    tells_layout,
+)
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 from convsweep.backends.steps import step
@@ -55,7 +60,7 @@ def prepare(
     machine: Machine | None = None,
     kinds: tuple[Work | None, Work | None] = (None, None),
     *,
-    relu: bool = False,
+    relu: float = 0.0,
 ) -> Conv:
     """Prepare the depthwise convolution for both layouts, with torch's threads.
 
@@ -163,7 +168,7 @@ def lanes_are_pixels(problem: ConvProblem) -> bool:
     return bool(planes <= inside * kernel_w + math.log2(LANES))
 
 
-def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool) -> Job:
+def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: float) -> Job:
     """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)
@@ -197,7 +202,7 @@ def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: bool
         weights_step=work.weights.shape[1] * FLOAT_BYTES,
         start=sums.data_ptr(),
         streamed=work.streamed,
-        relu=relu,
+        relu=relu_bits(relu),
     )
     parts = min(threads(), work.units)
     return Job(work, parts, record(plan), (offsets, weights, sums))

@@ -82,7 +82,7 @@ def blocks_worker(taps: int, stride: int, count: int, step: int) -> Entry:
             target = y + plane * out_step + first * out_width * FLOAT_BYTES
             pixels = (last - first) * out_width
             if p.relu:
-                clip_vectors(tile, VECTOR_BYTES, pixels)
+                clip_vectors(tile, VECTOR_BYTES, pixels, p.relu)
             planes_from_rows(tile, VECTOR_BYTES, LANES, pixels, target, out_step)
 
     return Entry(WORKER, work)

@@ -164,7 +164,7 @@ def _finish(p: Any, tile: int, rows: int, y: int) -> None:
         finish(p, tile, y, rows * p.out_width)
         return
     if p.relu:
-        clip_vectors(tile, VECTOR_BYTES, rows)
+        clip_vectors(tile, VECTOR_BYTES, rows, p.relu)
     rows_from_rows(tile, VECTOR_BYTES, p.out_width, rows, y, p.out_width * FLOAT_BYTES)
 
 

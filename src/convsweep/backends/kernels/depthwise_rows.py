@@ -40,7 +40,8 @@ def _finish(p: Any, tile: int, y: int, vectors: int, last_bytes: int) -> None:
     if p.relu:
         for vector in range(vectors):
             out = tile if partial else y + min(vector * VECTOR_BYTES, last_bytes)
-            clip_vectors(out, VECTOR_BYTES if partial else pixel_step, p.out_width)
+            between = VECTOR_BYTES if partial else pixel_step
+            clip_vectors(out, between, p.out_width, p.relu)
     if partial:
         rows_from_rows(tile, VECTOR_BYTES, p.channels, p.out_width, y, pixel_step)
 

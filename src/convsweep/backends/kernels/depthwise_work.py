@@ -41,7 +41,7 @@ class DepthwisePlan(NamedTuple):
     weights_step: int  # bytes per channel, or per vector of channels
     start: int  # address of the bias, or of zeros
     streamed: int  # 1: outputs leave the caches to inputs
-    relu: int  # 1: ReLU of the outputs
+    relu: int  # bits of the bound of a ReLU; 0: none
 
 
 WORKER = worker_with(DepthwisePlan)
@@ -51,6 +51,6 @@ WORKER = worker_with(DepthwisePlan)
 def finish(p: Any, piece: int, y: int, floats: int) -> None:
     """Compute ReLU of adjacent outputs, and copy them to `y` past the caches if streamed."""
     if p.relu:
-        clip_floats(piece if p.streamed else y, floats)
+        clip_floats(piece if p.streamed else y, floats, p.relu)
     if p.streamed:
         copy_past_caches(piece, y, floats * FLOAT_BYTES)

@@ -21,6 +21,7 @@ from convsweep.backends.kernels.layouts import (
     clip_vectors,
     copy_floats,
     planes_from_rows,
+    relu_bits,
     rows_from_rows,
 )
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
@@ -114,7 +115,7 @@ def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) ->
             some, pixel = min(vectors * LANES, p.out_channels), first * p.out_width
             if p.relu:
                 for half in range(vectors):
-                    clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels)
+                    clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels, p.relu)
             if p.planes:
                 target = image_y + (channel * out_pixels + pixel) * FLOAT_BYTES
                 planes_from_rows(tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES)
@@ -132,14 +133,14 @@ def prepare(
     weights: Weights,
     machine: Machine | None = None,
     *,
-    relu: bool = False,
+    relu: float = 0.0,
 ) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     parts = threads()
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(weights.bias, problem.out_channels)
 
-    plan = planned(problem, parts, machine)._replace(relu=relu)
+    plan = planned(problem, parts, machine)._replace(relu=relu_bits(relu))
     data = {"weights": panels, "start": start}
     return convolution("direct", problem, plan, parts, CONVOLVE, data)
 

@@ -23,6 +23,7 @@ from convsweep.backends.kernels.vectors import (
     VECTOR_BYTES,
     clipped,
     copy_quad,
+    float_of,
     load,
     load_float,
     store,
@@ -35,6 +36,11 @@ from convsweep.backends.kernels.vectors import (
 from convsweep.backends.tensor_layout import check_input, is_channels_last
 
 
+def relu_bits(relu: float) -> int:
+    """Return the bits of the bound of a ReLU in float32; 0 for none."""
+    return int(np.float32(relu).view(np.int32))
+
+
 @inlined
 def clear_vectors(address: int, count: int) -> None:
     """Write zeros to `count` vectors."""
@@ -43,24 +49,28 @@ def clear_vectors(address: int, count: int) -> None:
 
 
 @inlined
-def clip_vectors(address: int, step: int, count: int) -> None:
-    """Replace negative numbers by zeros in `count` vectors, `step` bytes apart."""
+def clip_vectors(address: int, step: int, count: int, relu: int) -> None:
+    """Compute ReLU of `count` vectors, `step` bytes apart; `relu` has the bits of its bound."""
+    high = float_of(relu)
     for i in range(count):
-        store(address + i * step, clipped(load(address + i * step)))
+        store(address + i * step, clipped(load(address + i * step), high))
 
 
 @inlined
-def clip_floats(address: int, count: int) -> None:
-    """Replace negative numbers by zeros in `count` adjacent floats."""
+def clip_floats(address: int, count: int, relu: int) -> None:
+    """Compute ReLU of `count` adjacent floats; `relu` has the bits of its bound."""
+    high = float_of(relu)
     if count >= LANES:
         for i in range(0, count, LANES):
             at = address + min(i, count - LANES) * FLOAT_BYTES
-            store(at, clipped(load(at)))
+            store(at, clipped(load(at), high))
         return
     for i in range(count):
         at = address + i * FLOAT_BYTES
         if load_float(at) < 0:
             store_float(at, np.float32(0))
+        elif load_float(at) > high:
+            store_float(at, high)
 
 
 @inlined

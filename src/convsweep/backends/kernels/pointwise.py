@@ -24,6 +24,7 @@ from convsweep.backends.kernels.layouts import (
     clip_vectors,
     output_maker,
     planes_from_rows,
+    relu_bits,
     rows_from_rows,
     tells_layout,
 )
@@ -45,7 +46,7 @@ class PointwisePlan(NamedTuple):
     bands: int  # of the pixels of an image
     shares: int  # of the panels of output channels
     scratch_bytes: int  # per part
-    relu: int
+    relu: int  # bits of its bound; 0: none
     planes: int = 0  # 1: contiguous; 0: channels_last
     weights: int = 0
     start: int = 0
@@ -78,7 +79,7 @@ def panels(
         )  # fmt: skip
         if p.relu:
             for half in range(vectors):
-                clip_vectors(out + half * VECTOR_BYTES, out_row, pixels)
+                clip_vectors(out + half * VECTOR_BYTES, out_row, pixels, p.relu)
         if p.planes:
             count = min(width, out_channels)
             planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
@@ -157,7 +158,7 @@ def prepare(
     weights: Weights,
     machine: Machine | None = None,
     *,
-    relu: bool = False,
+    relu: float = 0.0,
 ) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     matrix = packed_panels(weights.dense.flatten(1))
@@ -175,7 +176,7 @@ def prepare(
         bands=bands,
         shares=1 if problem.batch_size * bands >= parts else parts,
         scratch_bytes=floats * FLOAT_BYTES,
-        relu=relu,
+        relu=relu_bits(relu),
     )
 
     @cache

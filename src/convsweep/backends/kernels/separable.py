@@ -29,6 +29,7 @@ from convsweep.backends.kernels.layouts import (
     block_from_rows,
     clear_vectors,
     clip_vectors,
+    relu_bits,
 )
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start, panels
 from convsweep.backends.kernels.products import PANEL
@@ -132,7 +133,7 @@ def _depthwise_band(p: Any, x: int, first: int, rows: int, padded: int, band: in
             rows, p.out_width,
         )  # fmt: skip
         if p.inner_relu:
-            clip_vectors(y, VECTOR_BYTES, between)
+            clip_vectors(y, VECTOR_BYTES, between, p.inner_relu)
 
 
 def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
@@ -203,7 +204,7 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
         "start": starts[1],
     }
     rows = depthwise_rows(plan.taps, plan.stride_x, COLUMNS if plan.out_width >= COLUMNS else 1)
-    plan = plan._replace(inner_relu=first.relu, relu=last.relu)
+    plan = plan._replace(inner_relu=relu_bits(first.relu), relu=relu_bits(last.relu))
     return convolution("fused", problem, plan, parts, CONVOLVE, data, depthwise_rows=rows)
 
 

@@ -159,14 +159,25 @@ def zeros(typing: Any) -> Any:
 
 
 @intrinsic
-def clipped(typing: Any, value: Any) -> Any:
-    """Return the vector with zeros in place of negative numbers."""
+def float_of(typing: Any, bits: Any) -> Any:
+    """Return the float32 that has these bits."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        none = ir.Constant(VECTOR, [0.0] * LANES)
-        return builder.select(builder.fcmp_ordered("<", args[0], none), none, args[0])
+        return builder.bitcast(builder.trunc(args[0], INT), FLOAT)
 
-    return vector(vector), generate
+    return types.float32(types.int64), generate
+
+
+@intrinsic
+def clipped(typing: Any, value: Any, high: Any) -> Any:
+    """Return the vector with zeros for negative numbers, and `high` for larger ones."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        none, most = ir.Constant(VECTOR, [0.0] * LANES), in_every_lane(builder, args[1])
+        value = builder.select(builder.fcmp_ordered("<", args[0], none), none, args[0])
+        return builder.select(builder.fcmp_ordered(">", value, most), most, value)
+
+    return vector(vector, types.float32), generate
 
 
 @intrinsic

@@ -15,7 +15,7 @@ from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels import winograd_phases as phases
 from convsweep.backends.kernels.compiling import threads
 from convsweep.backends.kernels.launch import record
-from convsweep.backends.kernels.layouts import output_maker, tells_layout
+from convsweep.backends.kernels.layouts import output_maker, relu_bits, tells_layout
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.products import PANEL, STREAMED_PRODUCTS
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
@@ -44,7 +44,7 @@ def prepare(
     tile: int | None = None,
     machine: Machine | None = None,
     *,
-    relu: bool = False,
+    relu: float = 0.0,
 ) -> Conv:
     """Transform the weights; `tile` is 2, 4 or 6, by default the best one on the machine."""
     tile = tile or best_tile(problem, machine)
@@ -71,7 +71,7 @@ def prepare(
     def plan_for(planes: bool) -> Tensor:
         complete = plan._replace(
             channels_last=int(not planes),
-            relu=int(relu),
+            relu=relu_bits(relu),
             weights=matrices.data_ptr(),
             bias=start.data_ptr(),
         )

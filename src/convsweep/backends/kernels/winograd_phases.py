@@ -135,7 +135,7 @@ def _scatter(plan: WinogradPlan, y: int, band: int, block: int, lines: int, line
     for i in range(min(plan.tile, plan.out_height - first)):
         line, row = lines + i * line_step, first + i
         if plan.relu:
-            clip_vectors(line, VECTOR_BYTES, plan.out_width)
+            clip_vectors(line, VECTOR_BYTES, plan.out_width, plan.relu)
         if plan.channels_last:
             pixel = (image * plan.out_height + row) * plan.out_width
             target = y + (pixel * plan.out_channels + channel) * FLOAT_BYTES

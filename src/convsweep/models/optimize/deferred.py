@@ -29,13 +29,36 @@ METADATA: dict[Any, str] = {
     _OF.device.__get__: "device",
 }
 """Functions that depend on the shape, dtype and device alone, and their names."""
+_HARDTANH = (functional.hardtanh, functional.hardtanh_)
 _RELU_IN_PLACE = (functional.relu_, torch.relu_, Tensor.relu_)
 _RELU = (functional.relu, torch.relu, Tensor.relu, *_RELU_IN_PLACE)
+_IN_PLACE = (functional.hardtanh_, *_RELU_IN_PLACE)
 
 
 def relu_bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
-    """Return the upper bound of a call of ReLU; None for another function."""
-    return math.inf if func in _RELU else None
+    """Return the upper bound of a call of ReLU or ReLU6; None for another function."""
+    if func in _RELU:
+        return math.inf
+    if func is functional.relu6:
+        return 6.0
+    return _bound(*_hardtanh_call(*args, **kwargs)) if func in _HARDTANH else None
+
+
+def _hardtanh_call(
+    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> tuple[float, float]:
+    return min_val, max_val
+
+
+def _bound(low: float, high: float) -> float | None:
+    return float(high) if low == 0 < high else None
+
+
+def module_bound(module: Any) -> float | None:
+    """Return the upper bound of a module that is ReLU or ReLU6; None for another one."""
+    if isinstance(module, nn.ReLU6):
+        return _bound(module.min_val, module.max_val)
+    return math.inf if isinstance(module, nn.ReLU) else None
 
 
 def norm_call(
@@ -184,8 +207,7 @@ class Deferred(Tensor):
             return None
         step = self.call.dispatch.epilogue.steps[self.step]
         if isinstance(step, float):
-            is_next = isinstance(module, nn.ReLU)
-            return self._next(module.inplace) if is_next else None
+            return self._next(module.inplace) if module_bound(module) == step else None
         is_training = module.training and not isinstance(module, nn.Conv2d)
         return self._next(False) if module is step and not is_training else None
 
@@ -212,7 +234,7 @@ class Deferred(Tensor):
                 return own(*args[1:], **kwargs) if callable(own) else own
             next_step = call.dispatch.epilogue.steps[step]
             if not first.is_taken and is_step(next_step, func, args, kwargs):
-                return first._next(func in _RELU_IN_PLACE or bool(kwargs.get("inplace")))
+                return first._next(func in _IN_PLACE or bool(kwargs.get("inplace")))
         args, kwargs = tree_map(_numbers, (tuple(args), kwargs))
         return func(*args, **kwargs)
 

@@ -188,7 +188,7 @@ def layers_of(module: Any, problem: ConvProblem, epilogue: Epilogue) -> list[Gra
     for step in epilogue.steps:
         last = layers[-1]
         if isinstance(step, float):
-            layers[-1] = last._replace(relu=True)
+            layers[-1] = last._replace(relu=step)
         elif step is epilogue.pointwise:
             layers.append(_layer(step, _pointwise_problem(step, last.problem)))
         else:

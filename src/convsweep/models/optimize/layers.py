@@ -200,12 +200,17 @@ class PointwiseConv2d(_FollowingModule, nn.Conv2d):
     """`nn.Conv2d` of each pixel alone, which the depthwise one before it may have computed."""
 
 
+class ReLU6(_FollowingModule, nn.ReLU6):
+    """`nn.ReLU6` that a convolution may have computed."""
+
+
 _REPLACEMENTS = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 _FOLLOWING: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: BatchNorm1d,
     nn.BatchNorm2d: BatchNorm2d,
     nn.BatchNorm3d: BatchNorm3d,
     nn.ReLU: ReLU,
+    nn.ReLU6: ReLU6,
     nn.Sequential: Sequential,
 }
 

@@ -69,7 +69,9 @@ def optimize(
     faster than torch's own and correct: on the layer's real input against float64 within the
     backend's error bound, and in the whole model against the original in float64 (in its own dtype
     if it cannot run in float64). A batch norm that alone uses the output of a convolution, in
-    evaluation mode, is folded into its weights, and a ReLU that follows is computed with it.
+    evaluation mode, is folded into its weights, and a ReLU or ReLU6 that follows is computed with
+    it. A depthwise convolution and a 1x1 one that alone follows are computed at once if that is
+    faster inside the model.
     Everything else stays torch's, and so does every call in training mode, with gradients
     recorded, under `torch.func`, tracing or compiling, or whose input or number of threads was not
     measured: call the copy under `torch.inference_mode()`.
@@ -83,7 +85,7 @@ def optimize(
     on, if torch counts the write; after a write through `.data` or NumPy call `.train().eval()`,
     since only a sample of the weights is compared, on the CPU, and nothing of a batch norm. Weights
     made in inference mode stay torch's; `torch.jit.script` is refused. If the output of a
-    convolution gets another use than the batch norm or the ReLU found here, that convolution is
+    convolution gets another use than what was found to follow it, that convolution is
     torch's from then on; the call that does so raises `RuntimeError` in inference mode.
     A process forked from one that has prepared a backend uses torch's own convolution; call
     `torch.set_num_threads(1)` there first, as for the original.
