@@ -138,7 +138,7 @@ class Run:
 
     def _samples_wrong(self, expected: Sequence[int], ended: bool) -> int:
         """Count wrong samples; a killed run may have samples of one more row."""
-        from convsweep.results.samples import load_samples
+        from tests.support.samples import load_samples
 
         there = Counter(load_samples(self.out)["row"].tolist())
         wrong = sum(there[row] != samples for row, samples in enumerate(expected))

@@ -26,7 +26,7 @@ from convsweep.analysis.estimates import CONFIDENCE, Estimate, difference, estim
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
 from convsweep.results import store
-from convsweep.results.samples import load_samples
+from tests.support.samples import load_samples
 
 Blocks = tuple[Array, Array]
 """Log seconds (passes, rounds, samples) of baseline and backend, padded with NaN."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.results.samples import load_samples
 from convsweep.results.schema import Row
 from convsweep.results.store import MEASUREMENTS
 from tests.support.crashing_runs import ROWS, acknowledged, blocks, go_on, row
@@ -22,6 +21,7 @@ from tests.support.row_factory import (
     write,
     write_text,
 )
+from tests.support.samples import load_samples
 
 ROOT = Path(__file__).parents[2]
 

@@ -78,6 +78,9 @@ except ValueError as error:
 status = open('/proc/self/status').read()  # ru_maxrss begins with what the parent had
 print(status.partition('VmHWM:')[2].split()[0])
 """
+RESUMER = READER.replace("store import load", "samples import Path, SampleWriter").replace(
+    "len(load(sys.argv[1]))", "SampleWriter(Path(sys.argv[1]), 10**9)"
+)
 
 
 def lines(part: bytes, numbers: range) -> bytes:
@@ -131,7 +134,7 @@ def test_a_file_that_unpacks_to_gigabytes_takes_less_than_512_megabytes(
         [
             sys.executable,
             "-c",
-            READER.replace("store import load", "samples import load_samples as load"),
+            RESUMER,
             str(tmp_path),
         ],
         capture_output=True,

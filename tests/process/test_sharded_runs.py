@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from convsweep.results import store
-from convsweep.results.samples import load_samples
 from convsweep.results.schema import PROBLEM_COLUMNS
+from tests.support.samples import load_samples
 
 WORDS = ["--axis", "in_channels=1,2,4", "--axis", "size=3", "--backend", "torch_conv",
          "--backend", "im2col", "--passes", "2", "--no-ceilings"]  # fmt: skip

@@ -8,32 +8,25 @@ the row itself, so an interrupted run has at most one member too many.
 
 from __future__ import annotations
 
-import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.files import open_checked
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SAMPLES = "samples.csv.gz"
 HEADER = b"row,block,seconds\n"
 LARGEST_FILE = 1_073_741_824  # Bytes; no reader has all of them in memory
 LONGEST_MEMBER = 8_388_608  # Bytes of text that a reader accepts in one gzip member
-MOST_SAMPLES = 8_000_000
-"""Limit of `load_samples`, at 24 bytes each in memory; pandas reads more in parts."""
 
 _GZIP = 31  # zlib's window bits for a gzip member with a checksum
 _IN_A_MEMBER = 100_000  # samples, far more than a row has
 _READ = 65_536  # bytes
-_AT_ONCE = 1_048_576  # bytes of text that are parsed together
 
 
 class SampleWriter:
@@ -47,7 +40,7 @@ class SampleWriter:
         """
         path, end = run_dir / SAMPLES, None
         if kept_rows is not None:
-            with _opened(path) as members:
+            with open_samples(path) as members:
                 kept = takewhile(lambda member: member.row < kept_rows, members)
                 end = max((member.end for member in kept), default=0)
         self._file = AppendOnlyFile(path, _compress(HEADER), end)
@@ -74,7 +67,7 @@ class SampleWriter:
             ValueError: in one line, if the other file is damaged.
             OSError: as `append`.
         """
-        with _opened(run_dir / SAMPLES) as members:
+        with open_samples(run_dir / SAMPLES) as members:
             for row, text, _ in members:
                 if row in numbers:
                     lines = (b"\n" + text).replace(b"\n%d," % row, b"\n%d," % numbers[row])[1:]
@@ -85,27 +78,7 @@ class SampleWriter:
         self._file.close()
 
 
-def load_samples(run_dir: str | os.PathLike[str]) -> DataFrame:
-    """Return every sample of a run: `row`, `block`, `seconds`; no rows if there is no file.
-
-    Raises:
-        ValueError: in one line, if the file is damaged or has more than `MOST_SAMPLES`.
-    """
-    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
-
-    types = {"row": "int64", "block": "int64", "seconds": "string"}
-    parts, count = [], 0
-    with _opened(Path(run_dir) / SAMPLES) as members:
-        for text in _joined(members):
-            part = pd.read_csv(io.BytesIO(HEADER + text), dtype=types)
-            parts.append(part.astype({"seconds": "float64"}))  # to the last bit, unlike read_csv
-            count += len(part)
-            if count > MOST_SAMPLES:
-                raise ValueError(f"more than {MOST_SAMPLES} samples")
-    return pd.concat(parts, ignore_index=True)
-
-
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """Samples of one row: text of a gzip member, and the bytes of the file up to its end."""
 
     row: int
@@ -114,7 +87,7 @@ class _Member(NamedTuple):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Iterator[_Member]]:
+def open_samples(path: Path) -> Iterator[Iterator[Member]]:
     """Open the samples at `path`; none if there is no file."""
     if not os.path.lexists(path):
         yield iter(())
@@ -123,7 +96,7 @@ def _opened(path: Path) -> Iterator[Iterator[_Member]]:
         yield _members(file)
 
 
-def _members(file: BinaryIO) -> Iterator[_Member]:
+def _members(file: BinaryIO) -> Iterator[Member]:
     """Yield every whole member below the header; a last one that was cut off is left out."""
     end = 0
     while (text := _unzipped(file)) is not None:
@@ -131,7 +104,7 @@ def _members(file: BinaryIO) -> Iterator[_Member]:
             raise ValueError("its header is not at its head")
         start, end = end, file.tell()
         if start:
-            yield _Member(int(text.partition(b",")[0]), text, end)
+            yield Member(int(text.partition(b",")[0]), text, end)
     file.seek(end + 1)
     if _MAGIC in file.read(2 * LONGEST_MEMBER):
         raise ValueError("one of its members is damaged")
@@ -157,14 +130,3 @@ def _compress(text: bytes) -> bytes:
 
 
 _MAGIC = _compress(b"")[:8]  # without a time or a name, all begin alike
-
-
-def _joined(members: Iterable[_Member]) -> Iterator[bytes]:
-    """Join the texts of members, because a call to pandas per row is slow."""
-    text = bytearray()
-    for member in members:
-        text += member.text
-        if len(text) > _AT_ONCE:
-            yield bytes(text)
-            text.clear()
-    yield bytes(text)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from convsweep.results import samples
-from convsweep.results.samples import HEADER, SAMPLES, SampleWriter, load_samples
+from convsweep.results.samples import HEADER, SAMPLES, SampleWriter
+from tests.support.samples import load_samples
 
 Blocks = list[list[float]]
 
@@ -195,11 +196,3 @@ def test_a_damaged_file_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / SAMPLES).mkdir()
     assert "no regular file" in refusal(tmp_path)
-
-
-def test_more_samples_than_memory_is_meant_for_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep(tmp_path, BLOCKS)
-    monkeypatch.setattr(samples, "MOST_SAMPLES", 100)
-    assert "more than 100 samples" in refusal(tmp_path)

@@ -21,6 +21,7 @@ from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
 from convsweep.results.schema import PROBLEM_COLUMNS
 from tests.support import synthetic_runs as made
 from tests.support.row_factory import load_rows
+from tests.support.samples import load_samples
 from tests.support.synthetic_shards import (
     COUNT,
     PROBLEMS,
@@ -63,7 +64,7 @@ def test_shards_merged_are_the_whole_run(tmp_path: Path) -> None:
 def test_samples_stay_with_their_rows(tmp_path: Path) -> None:
     out = put_together(*(shard(tmp_path, k) for k in (3, 1, 2)))
     times = store.load(out)["median_s"]
-    kept = samples.load_samples(out)
+    kept = load_samples(out)
     assert sorted(set(kept["row"])) == list(times[times.notna()].index)
     assert (kept["seconds"].to_numpy() == times[kept["row"]].to_numpy()).all()
     assert list(kept["block"]) == [0, 1] * times.notna().sum()
@@ -90,7 +91,7 @@ def test_samples_of_any_rows_can_be_taken_under_other_numbers(
         if folder == second:
             kept.copy(first, {old: new for old, new in enumerate(places) if new is not None})
         kept.close()
-    found, taken = samples.load_samples(first), samples.load_samples(second)
+    found, taken = load_samples(first), load_samples(second)
     new = found["row"].map(dict(enumerate(places)))
     expected = found.assign(row=new)[new.notna()].reset_index(drop=True)
     assert taken.astype(float).equals(expected.astype(float))
