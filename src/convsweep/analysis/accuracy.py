@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
-from convsweep.analysis.estimates import CONFIDENCE, Interval, estimate, interval
+from convsweep.analysis.estimates import Estimate, Interval, estimate, interval, plain_interval
 from convsweep.analysis.verdicts import reject_at_fdr
 from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
 
@@ -116,33 +116,24 @@ def _clip(found: Interval, least: float) -> Interval:
     return Interval(found.value, max(found.low, least), min(found.high, 1.0))
 
 
-class SplitEstimate(NamedTuple):
-    """Mean over splits of the same samples; the error of a single split is NaN."""
-
-    mean: float
-    standard_error: float
-    degrees: int
-
-
-def estimate_over_splits(values: Series, rows: DataFrame) -> SplitEstimate:
+def estimate_over_splits(values: Series, rows: DataFrame) -> Estimate:
     """Return the mean of one value per seed, with the standard error of Nadeau & Bengio (2003).
 
     Training sets of different seeds share samples, so values are correlated: the tested share is
-    added to the variance of the mean. A spread below the step of one sample is not resolved.
+    added to the variance of the mean. A spread below the step of one sample is not resolved. The
+    error of a single seed is NaN.
     """
     seeds = len(values)
     tested = float((rows["test_samples"] / rows["train_samples"]).mean())
     step = 1 / float(rows["test_samples"].min())
     variance = np.maximum(values.var(ddof=1), step**2 / 12)  # NaN for a single seed
-    error = float(np.sqrt(variance * (1 / seeds + tested)))
-    return SplitEstimate(float(values.mean()), error, seeds - 1)
+    error = np.sqrt(variance * (1 / seeds + tested))
+    return Estimate(*map(np.asarray, (values.mean(), error, seeds - 1)))
 
 
 def interval_over_splits(values: Series, rows: DataFrame) -> Interval:
     """Return Student's 95 % interval of `estimate_over_splits`."""
-    mean, error, degrees = estimate_over_splits(values, rows)
-    half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
-    return Interval(mean, mean - half, mean + half)
+    return plain_interval(estimate_over_splits(values, rows))
 
 
 def _differences(ok: DataFrame) -> list[AccuracyDifference]:

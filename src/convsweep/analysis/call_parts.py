@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from convsweep.analysis.estimates import Array, Interval, estimate, half_width
+from convsweep.analysis.estimates import Interval, estimate, plain_interval
 from convsweep.results.call_parts import PARTS, UNATTRIBUTED, WHOLE
 
 
@@ -20,14 +20,9 @@ def divide(whole_s: Sequence[float], parts: Sequence[Mapping[str, float]]) -> di
     names = sorted(found_names, key=lambda name: PARTS.index(name) if name in PARTS else -1)
     values = {name: np.array([one.get(name, 0.0) for one in parts]) for name in names}
     rest = np.array(whole_s) - sum(values.values())
-    found = {name: _interval(own) for name, own in {WHOLE: np.array(whole_s), **values}.items()}
+    every = {WHOLE: np.array(whole_s), **values}
+    found = {name: plain_interval(estimate(own)) for name, own in every.items()}
     left = found[WHOLE].value - sum(found[name].value for name in names)
-    value, low, high = _interval(rest)
+    value, low, high = plain_interval(estimate(rest))
     shift = left - value  # from five processes on the mean is trimmed, and so does not add up
     return found | {UNATTRIBUTED: Interval(left, low + shift, high + shift)}
-
-
-def _interval(values: Array) -> Interval:
-    found = estimate(values)
-    value, half = float(found.mean), float(half_width(found))
-    return Interval(value, value - half, value + half)

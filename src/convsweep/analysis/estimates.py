@@ -153,6 +153,12 @@ def half_width(found: Estimate) -> Array:
     return np.asarray(stdtrit(found.degrees, (1 + CONFIDENCE) / 2) * found.standard_error)
 
 
+def plain_interval(found: Estimate) -> Interval:
+    """Return Student's 95 % interval of a single estimate of plain values, not logarithms."""
+    value, half = float(found.mean), float(half_width(found))
+    return Interval(value, value - half, value + half)
+
+
 def interval(found: Estimate) -> Interval:
     """Return the interval of a single estimate."""
     value, low, high = map(float, bounds(found))

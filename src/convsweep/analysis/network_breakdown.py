@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pandas import DataFrame, Series
 
-from convsweep.analysis.estimates import Array, Interval, estimate, half_width, interval
+from convsweep.analysis.estimates import Array, Interval, estimate, interval, plain_interval
 from convsweep.analysis.labels import name_networks
 from convsweep.analysis.network_totals import Sum, ratio, sum_layers
 from convsweep.analysis.run import Run
@@ -82,9 +82,7 @@ class NetworkBreakdown(ConvolutionsBreakdown):
         alone, blocks, whole = (
             np.exp(one.log_s) for one in (self.isolated, self.blocks, self.end_to_end)
         )
-        found = estimate((blocks - alone) / (whole - alone))
-        half = half_width(found)
-        return Interval(*map(float, (found.mean, found.mean - half, found.mean + half)))
+        return plain_interval(estimate((blocks - alone) / (whole - alone)))
 
     @property
     def unattributed_s(self) -> float:
