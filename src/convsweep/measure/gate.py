@@ -124,7 +124,6 @@ def setup_group(
     Raises:
         MemoryError: they do not fit into the free memory.
     """
-    problem = cases[0].problem
     if cases[0].direction != FORWARD:
         start_autograd()
     needed, free = _bytes_needed(cases[0]), psutil.virtual_memory().available
@@ -133,7 +132,7 @@ def setup_group(
             f"inputs and reference need {needed / 2**30:.3g} GiB, {free / 2**30:.3g} GiB are free"
         )
     device = find_device(cases[0].device)  # may import what torch needs for it
-    data = load(file, problem) if file else compute(cases[0], settings.fast_check)
+    data = load(file) if file else compute(cases[0], settings.fast_check)
     inputs = place_inputs(data.inputs, cases[0].device, cases[0].memory_format)
     return BenchmarkGroup(cases, device, inputs, data, settings)
 

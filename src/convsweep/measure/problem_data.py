@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import torch
-from torch.serialization import set_crc32_options
+from torch.serialization import safe_globals, set_crc32_options
 
 from convsweep.backends.base import Backend, BatchNorm, Weights
 from convsweep.measure.blocks import FACTORED, compute_block
@@ -49,6 +49,9 @@ class ProblemData:
         return {name: replace(one, eps=eps) for name, one in own.items()}
 
 
+_SAVED: list[Any] = [ProblemData, Inputs, Weights, BatchNorm, Reference, Projection, ConvProblem]
+
+
 def compute(case: Case, fast_check: bool) -> ProblemData:
     """Draw the inputs of a case and compute their reference, projected if that is cheaper."""
     inputs = draw_case(case)
@@ -64,16 +67,10 @@ def save(data: ProblemData) -> DataFile | None:
     """Write the data for later worker processes; None without a folder, or if it is full."""
     if not (folder := os.environ.get(FOLDER)):
         return None
-    inputs, references = data.inputs, data.references
-    own = inputs.weights
-    norms = (own.norm and (*own.norm,), tuple(map(tuple, own.factor_norms)))
-    weights = (own.dense, own.bias, own.factors, *norms)
-    kept = {name: _fields(one) for name, one in references.items()}
-    values = (inputs.x, weights, inputs.grad, kept)
     path = Path(folder, f"{uuid4()}.pt")
     try:
         set_crc32_options(False)  # a checksum takes as long as writing
-        torch.save(values, path)
+        torch.save(data, path)
         return DataFile(str(path), path.stat().st_size)
     except (OSError, RuntimeError):
         with suppress(OSError):
@@ -81,19 +78,8 @@ def save(data: ProblemData) -> DataFile | None:
         return None
 
 
-def _fields(reference: Reference | Projection) -> dict[str, Any]:
-    names = [field.name for field in fields(reference)]
-    return {name: getattr(reference, name) for name in names if name not in ("problem", "inputs")}
-
-
-def load(file: DataFile, problem: ConvProblem) -> ProblemData:
+def load(file: DataFile) -> ProblemData:
     """Map the file of a problem into memory."""
-    x, weights, grad, kept = torch.load(file.path, mmap=True, weights_only=True)
-    dense, bias, factors, norm, norms = weights
-    norms = tuple(BatchNorm(*each) for each in norms)
-    inputs = Inputs(x, Weights(dense, bias, factors, norm and BatchNorm(*norm), norms), grad)
-    references: References = {
-        name: Projection(problem, inputs, **own) if "sums" in own else Reference(**own)
-        for name, own in kept.items()
-    }
-    return ProblemData(inputs, references)
+    with safe_globals(_SAVED):
+        data: ProblemData = torch.load(file.path, mmap=True, weights_only=True)
+    return data

@@ -161,7 +161,7 @@ def test_data_of_blocks_are_read_as_they_were_computed(
     computed = problem_data.compute(case(direction, CONV_BN_ACT), fast_check=True)
     file = problem_data.save(computed)
     assert file is not None
-    read = problem_data.load(file, PROBLEM)
+    read = problem_data.load(file)
     norms = [[d.inputs.weights.norm, *d.inputs.weights.factor_norms] for d in (computed, read)]
     for one, other in zip(*norms, strict=True):
         assert one is not None

@@ -40,7 +40,7 @@ def test_data_are_read_as_they_were_computed(
     file = problem_data.save(computed)
     assert file is not None
     assert file.size == sum(path.stat().st_size for path in folder.iterdir())
-    read = problem_data.load(file, LAYER.problem)
+    read = problem_data.load(file)
     assert type(computed.references["y"]) is type(read.references["y"])
     for old, new in (
         (computed.inputs.weights, read.inputs.weights),
@@ -65,7 +65,7 @@ def test_references_of_gradients_are_read_as_they_were_computed(
     computed = problem_data.compute(replace(case("float32", weight_kind), direction=TRAINING), True)
     file = problem_data.save(computed)
     assert file is not None
-    read = problem_data.load(file, LAYER.problem)
+    read = problem_data.load(file)
     assert computed.inputs.grad is not None
     assert read.inputs.grad is not None
     assert torch.equal(computed.inputs.grad, read.inputs.grad)
