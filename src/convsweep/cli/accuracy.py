@@ -10,6 +10,7 @@ import click
 from convsweep.cli import options, output
 from convsweep.cli.sweep_command import run_folder
 from convsweep.formatting import digits
+from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ def accuracy(
     'convsweep[accuracy]'. Writes accuracy.csv and environment.json. The same seed and threads give
     bit-identical results. Five seeds take a few minutes.
     """
-    from convsweep.system import forkserver
-
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
         from convsweep.accuracy import session

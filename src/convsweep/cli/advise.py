@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convsweep.cli import options, output
 from convsweep.cli.sweep_command import run_folder, sweep_with_progress
+from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 @click.argument("spec", metavar="MODEL")
 @options.model_inputs
 @options.budget
-@click.option("--threads", metavar="N", type=int, help="Number of threads (default 1).")
-@click.option("--device", metavar="NAME", help="Device (default cpu).")
-@click.option("--dtype", metavar="NAME", help="Data type (default: the model's own).")
-@click.option("--memory-format", metavar="NAME", help="contiguous (default) or channels_last.")
-@click.option(
-    "--direction", metavar="KIND", help="As for run: forward (default), training, or a gradient."
+@options.single("--threads", "threads", "Number of threads (default 1).", metavar="N", type=int)
+@options.single("--device", "devices", "Device (default cpu).")
+@options.single("--dtype", "dtypes", "Data type (default: the model's own).")
+@options.single("--memory-format", "memory_formats", "contiguous (default) or channels_last.")
+@options.single(
+    "--direction",
+    "directions",
+    "As for run: forward (default), training, or a gradient.",
+    metavar="KIND",
 )
 @options.several(
     "--backend", "backends", "Measure only this backend, besides torch_conv and separable."
@@ -33,17 +37,7 @@ if TYPE_CHECKING:
 @options.out("New folder (default results/NAME-TIME).")
 @options.resume
 def advise(
-    spec: str,
-    inputs: tuple[str, ...],
-    budget: str | None,
-    threads: int | None,
-    device: str | None,
-    dtype: str | None,
-    memory_format: str | None,
-    direction: str | None,
-    backends: tuple[str, ...],
-    out: Path | None,
-    resume: bool,
+    spec: str, inputs: tuple[str, ...], out: Path | None, resume: bool, **chosen: Any
 ) -> int:
     """Measure the convolutions of your MODEL, and possible savings.
 
@@ -57,9 +51,7 @@ def advise(
     With --direction training each layer is measured with its gradients, and the whole model as a
     training step; single gradients are measured of layers only.
     """
-    from convsweep.system import forkserver
-
-    started_s = monotonic()
+    chosen["started_s"] = monotonic()
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
         from convsweep.analysis.model_advice import require_same_model, write_model
@@ -74,20 +66,11 @@ def advise(
         from convsweep.sweep.request import Options
 
         shapes = [advising.read_shape(text) for text in inputs]
-        trace = record(load_model(spec), shapes, direction or FORWARD)
+        trace = record(load_model(spec), shapes, "".join(chosen["directions"]) or FORWARD)
         name = short_name(spec)
         layers = advising.distinct_layers(trace, name)
-        choices = Options(
-            backends=backends,
-            devices=(device,) if device is not None else (),
-            dtypes=(advising.usual_dtype(trace) if dtype is None else dtype,),
-            memory_formats=(memory_format,) if memory_format is not None else (),
-            threads=(threads,) if threads is not None else (),
-            directions=(direction,) if direction is not None else (),
-            budget=budget,
-            started_s=started_s,
-        )
-        request = advising.request_for(name, layers, choices)
+        chosen["dtypes"] = chosen["dtypes"] or (advising.usual_dtype(trace),)
+        request = advising.request_for(name, layers, Options(**chosen))
         out = run_folder(out, resume, name)
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convsweep.cli import options, output
+from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def explain(model: str | None, inputs: tuple[str, ...], out: Path | None, **chos
     convolutions alone are explained, with hot caches: --direction, --block and --cache take no
     other value.
     """
-    from convsweep.system import forkserver
-
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli import terminal

@@ -8,6 +8,7 @@ from time import monotonic
 import click
 
 from convsweep.cli import options, output
+from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
 
@@ -48,8 +49,6 @@ def optimize(
     60s. The Python function convsweep.optimize returns the optimized model, or the original if the
     whole is not faster. Exit code 1 if it is slower.
     """
-    from convsweep.system import forkserver
-
     started_s = monotonic()
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():

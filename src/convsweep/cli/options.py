@@ -23,6 +23,13 @@ def several(option: str, name: str, help_text: str, **more: Any) -> Callable[[An
     return click.option(option, name, **{"metavar": "NAME", **more}, multiple=True, help=help_text)
 
 
+def single(option: str, name: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
+    """Return an option with one value, as a tuple of it; `name` is its parameter."""
+    return several(
+        option, name, help_text, callback=lambda context, option, given: given[-1:], **more
+    )
+
+
 def value(option: str, metavar: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
     """Return an option with one value."""
     return click.option(option, metavar=metavar, help=help_text, **more)

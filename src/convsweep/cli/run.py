@@ -11,6 +11,7 @@ import click
 from convsweep.cli import options, output
 from convsweep.cli import ray as cluster
 from convsweep.cli.sweep_command import finished, print_results, run_folder, sweep_with_progress
+from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
 
@@ -45,8 +46,6 @@ def run(
     summary.csv and environment.json. Ctrl-C stops after the current problem, a second Ctrl-C
     stops at once. Repeat the command with --resume to continue.
     """
-    from convsweep.system import forkserver
-
     chosen["started_s"], is_profiled = monotonic(), chosen.pop("profile_overhead")
     if cluster.is_requested(ray, nodes):
         if is_profiled:
@@ -89,8 +88,6 @@ def check(**chosen: Any) -> int:
 
     Takes the same cases as run. Exit code 1 if a backend is wrong.
     """
-    from convsweep.system import forkserver
-
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
         from convsweep.cli import terminal
@@ -128,8 +125,6 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     the report of another run. Three noise runs of two backends or more also show the drift between
     runs, which widens the intervals of that report.
     """
-    from convsweep.system import forkserver
-
     chosen["started_s"] = monotonic()
     if not any(chosen[name] for name in ("grid", "workloads", "problems", "axes", "labels")):
         chosen["grid"] = "noise"
