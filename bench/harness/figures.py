@@ -11,7 +11,7 @@ from bench.harness import agreement, overhead
 from bench.harness.pairs import short_name
 from convsweep import formatting
 from convsweep.formatting import percent
-from convsweep.report.plots.axes import add_panels, log_ratios, log_seconds, log_ticks_at
+from convsweep.report.plots.axes import log_ratios, log_seconds, log_ticks_at, panel_figure
 from convsweep.report.plots.style import (
     GREY,
     Look,
@@ -81,8 +81,8 @@ def _error_against_cost(rows: DataFrame) -> Picture:
     table = agreement.by_tool(rows).dropna(subset="p95_change")
     shown = looks(agreement.tool_names(rows))
     sets = list(rows["pairs"].unique())
-    figure = new_figure(4.6)
-    axes = add_panels(figure, sets, "seconds per run", "change between two runs (%)")
+    labels = ("seconds per run", "change between two runs (%)")
+    figure, axes = panel_figure(sets, *labels, each=4.6, more=0)
     for ax, name in zip(axes, sets, strict=True):
         ours = table[table["pairs"] == name]
         for tool, lines in ours.groupby("tool"):

@@ -28,10 +28,12 @@ from convsweep.measure.sampling import (
     time_block,
     warm_up,
 )
+from convsweep.measure.settings import Settings
+from convsweep.measure.worker import Worker
 from convsweep.problems.problem import format_size
 from convsweep.results.accuracy import VARIANTS, AccuracyRow
-from convsweep.system import forkserver, process
-from convsweep.system.devices import Device, find_device, use_full_precision
+from convsweep.system import forkserver
+from convsweep.system.devices import Device, find_device
 from convsweep.system.streams import guard_streams
 
 EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
@@ -188,16 +190,11 @@ def serve(connection: Connection, trial: Trial) -> None:
     """Send the rows of a trial, with the setup of a measuring process."""
     guard_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
-    process.retain_memory()
-    process.pin(trial.row.threads)
-    process.take_priority()
-    process.fix_threads(trial.row.threads)
-    use_full_precision()
-    kept = process.randomize_heap_layout(random.Random(trial.row.seed))
+    setup = Worker(Settings(threads=trial.row.threads, seed=trial.row.seed))
     try:
         rows = run_trial(trial, find_device("cpu"))
     except Exception as error:
         failed = failure(error)
         rows = failed_rows(trial.row, failed.status, failed.reason or "")
     connection.send(rows)
-    del kept
+    del setup

@@ -12,12 +12,12 @@ import numpy as np
 from pandas import DataFrame
 from scipy.special import betaincinv
 
-from convsweep.analysis.cases import AA_VARIANT, SLOWED_VARIANT, read_cases
+from convsweep.analysis.cases import read_cases
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, degrees, estimate
 from convsweep.analysis.run import status_counts
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import POWER, detectable
-from convsweep.results.schema import CASE_COLUMNS
+from convsweep.results.schema import AGAIN, CASE_COLUMNS, SLOWED
 
 _EFFECT = 0.05
 MOST_PASSES = 1000
@@ -48,7 +48,7 @@ def measure_noise(measurements: DataFrame) -> Noise:
         raise ValueError(f"no case has a time: {status_counts(first)}")
     if (number := measurements["pass_index"].nunique()) < 2:
         raise ValueError(f"an A/A test needs 2 passes, the run has {number}; --resume continues it")
-    same, slowed = _pairs(measurements, AA_VARIANT), _pairs(measurements, SLOWED_VARIANT)
+    same, slowed = _pairs(measurements, AGAIN), _pairs(measurements, SLOWED)
     if same.empty or slowed.empty or (same_cases := _compared(same)).empty:
         raise ValueError("the run has no backend with its A/A variants; run `convsweep noise`")
     trials = _compared(slowed)

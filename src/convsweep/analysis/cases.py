@@ -15,19 +15,19 @@ from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.sample_flags import OF_TRACE
 from convsweep.results.schema import (
+    AGAIN,
     CASE_COLUMNS,
     COUNT_COLUMNS,
     PROBLEM_COLUMNS,
     ROOFLINE,
     SEPARABLE_PART,
     SIBLING_COLUMNS,
+    SLOWED,
     STATUSES,
     TRACE_COLUMNS,
 )
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
-AA_VARIANT, SLOWED_VARIANT = "again", "5%"
-"""Ends of the names of a backend's variants in A/A tests."""
 _COSTS = {
     "relative_err": ("relative_err", "max"),
     "error_ratio": ("error_ratio", "max"),
@@ -70,7 +70,7 @@ def split(rows: DataFrame) -> RowsByRole:
 
 def are_variants(measurements: DataFrame) -> Series[bool]:
     """Return a mask of the rows of A/A variants."""
-    return measurements["backend"].str.rpartition("+")[2].isin([AA_VARIANT, SLOWED_VARIANT])
+    return measurements["backend"].str.rpartition("+")[2].isin([AGAIN, SLOWED])
 
 
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:

@@ -14,18 +14,7 @@ from convsweep.backends.base import Backend
 from convsweep.backends.registry import built_in, list_backends
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
 
-AA_SUFFIX = "+again"
 _SLOWED = re.compile(r".+\+(\d+)%")
-
-
-def aa_variant(name: str) -> str:
-    """Return the name under which the unchanged backend is measured a second time."""
-    return name + AA_SUFFIX
-
-
-def slowed_variant(name: str, percent: int) -> str:
-    """Return the name under which the backend makes `percent` % uncounted extra calls."""
-    return f"{name}+{percent}%"
 
 
 def find_backend(name: str) -> Backend:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import reduce
 from math import prod
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.polynomial.polynomial import polyfromroots
 from numpy.typing import NDArray
 
 Matrix: TypeAlias = tuple[tuple[Fraction, ...], ...]
@@ -79,7 +79,9 @@ def exact_transforms(
         tuple(power / prod(p - q for q in rest) for power in _powers(p, taps))
         for p, rest in zip(finite, others, strict=True)
     ]
-    B_transposed = [_with_roots(roots, length) for roots in (*others, finite)]
+    zeros = [Fraction(0)] * length
+    products = ([*map(Fraction, polyfromroots(roots)), *zeros] for roots in (*others, finite))
+    B_transposed = [product[:length] for product in products]  # coefficients, constant first
     return (
         (*(_powers(p, outputs) for p in finite), _last(outputs)),
         tuple(zip(*B_transposed, strict=True)),
@@ -95,14 +97,3 @@ def _powers(point: Fraction, count: int) -> tuple[Fraction, ...]:
 def _last(count: int) -> tuple[Fraction, ...]:
     """Return the row that evaluates a polynomial at infinity: its leading coefficient."""
     return (*[Fraction(0)] * (count - 1), Fraction(1))
-
-
-def _with_roots(roots: Sequence[Fraction], length: int) -> tuple[Fraction, ...]:
-    """Return the coefficients of the product of (x - root), constant first, padded with zeros."""
-
-    def times(coefficients: list[Fraction], root: Fraction) -> list[Fraction]:
-        shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
-        return [high - root * low for high, low in zip(shifted, scaled, strict=True)]
-
-    product = reduce(times, roots, [Fraction(1)])
-    return (*product, *[Fraction(0)] * (length - len(product)))

@@ -20,6 +20,8 @@ CASE, ROOFLINE, SEPARABLE_PART = "case", "roofline", "separable_part"
 BASELINE = "torch_conv"  # Backend that speedups are relative to, by default
 MARGIN = 0.02  # Relative difference below which two times are the same, by default
 NOISE = "noise"  # Name of the requests of `convsweep noise`
+AGAIN, SLOWED = "again", "5%"
+"""Ends, after a plus, of the names of a backend's variants in A/A tests: unchanged, slowed."""
 
 
 @dataclass(frozen=True, kw_only=True)

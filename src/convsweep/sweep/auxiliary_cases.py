@@ -9,10 +9,8 @@ from convsweep.backends.roofline_probes import roofline_probes
 from convsweep.problems.case import ITEMSIZE, Case
 from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
 from convsweep.problems.workloads import Layer
-from convsweep.results.schema import SEPARABLE_PART
+from convsweep.results.schema import BASELINE, SEPARABLE_PART
 from convsweep.sweep.choices import DeviceInfo
-
-_STANDARD = "torch_conv"
 
 
 def ceiling_cases(cases: Iterable[Case], devices: Mapping[str, DeviceInfo]) -> list[Case]:
@@ -30,13 +28,13 @@ def separable_part_cases(cases: Sequence[Case]) -> list[Case]:
 
     They run on `torch_conv`, as in the separable layer. Equal parts occur once.
     """
-    compared = {case.group for case in cases if case.backend == _STANDARD}
+    compared = {case.group for case in cases if case.backend == BASELINE}
     parts = [
         replace(
             case,
             layer=Layer(part(case.problem), name=name, role=SEPARABLE_PART),
             weight_kind="dense",
-            backend=_STANDARD,
+            backend=BASELINE,
         )
         for case in cases
         if case.backend == SEPARABLE and case.group in compared and is_replaceable(case.problem)

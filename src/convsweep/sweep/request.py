@@ -13,7 +13,7 @@ from time import monotonic
 from convsweep.backends.base import Backend
 from convsweep.backends.registry import list_backends
 from convsweep.backends.roofline_probes import PROBE_BACKENDS
-from convsweep.backends.variants import aa_variant, find_backend, slowed_variant
+from convsweep.backends.variants import find_backend
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
@@ -27,7 +27,7 @@ from convsweep.problems.case import (
     cross,
 )
 from convsweep.problems.workloads import Layer
-from convsweep.results.schema import MARGIN
+from convsweep.results.schema import AGAIN, MARGIN, NOISE, SLOWED
 from convsweep.sweep.auxiliary_cases import ceiling_cases, separable_part_cases
 from convsweep.sweep.choices import (
     DeviceInfo,
@@ -50,8 +50,6 @@ from convsweep.units import fraction, named, seconds
 _CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
 _MIN_AUXILIARY_S = 20.0  # a shorter budget is for the requested cases alone
 MAX_PASSES = 1000
-SLOWDOWN_PERCENT = 5
-"""Extra work of the slowed variant in a noise request."""
 
 
 @dataclass(frozen=True)
@@ -277,14 +275,12 @@ def aa_request(request: Request) -> Request:
     if request.passes < 2:
         raise ValueError(f"--passes {request.passes}: noise differs between passes, 2 at least")
     names = [
-        name
-        for own in request.backends
-        for name in (own, aa_variant(own), slowed_variant(own, SLOWDOWN_PERCENT))
+        name for own in request.backends for name in (own, f"{own}+{AGAIN}", f"{own}+{SLOWED}")
     ]
     groups = dict.fromkeys(case.group for case in request.cases)
     return replace(
         request,
-        name="noise",
+        name=NOISE,
         # Both ends of a difference are measured equally often: no case ends before the budget.
         precision=request.precision if request.budget_s is None else 0.0,
         cases=[group.on(name) for group in groups for name in names],

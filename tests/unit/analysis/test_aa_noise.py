@@ -10,18 +10,15 @@ import pytest
 
 from convsweep.analysis.aa_noise import measure_noise
 from convsweep.backends.variants import (
-    AA_SUFFIX,
-    aa_variant,
     extra_work,
     find_backend,
-    slowed_variant,
 )
 from convsweep.results import store
 from convsweep.results.schema import Row
 from convsweep.sweep.request import Options, aa_request, read_request
 from tests.support import synthetic_runs as synthetic_run
 
-NAMES = ("torch_conv", aa_variant("torch_conv"), slowed_variant("torch_conv", 5))
+NAMES = ("torch_conv", "torch_conv+again", "torch_conv+5%")
 
 
 def rows(passes: int, spread: float, effect: float = 1.05, problems: int = 40) -> list[Row]:
@@ -68,7 +65,7 @@ def test_a_noisy_machine_finds_less_and_needs_more_passes(run: Callable[..., Pat
 
 def test_a_slower_variant_is_a_false_alarm(run: Callable[..., Path]) -> None:
     made = [
-        replace(row, median_s=2 * (row.median_s or 0)) if row.backend.endswith(AA_SUFFIX) else row
+        replace(row, median_s=2 * (row.median_s or 0)) if row.backend.endswith("+again") else row
         for row in rows(5, 0.005)
     ]
     noise = measure_noise(store.load(run("alarming", made)))

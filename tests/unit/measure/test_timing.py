@@ -218,7 +218,7 @@ def test_a_twin_does_the_more_work_that_its_name_says(monkeypatch: pytest.Monkey
     monkeypatch.setattr(variants, "list_backends", lambda: {"plain": Backend("plain", counting)})
     cases = cross(
         [Layer(PROBLEM)],
-        ("plain", variants.aa_variant("plain"), variants.slowed_variant("plain", 5)),
+        ("plain", "plain+again", "plain+5%"),
     )
     made = []
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.report import build
 from convsweep.report.pages import Page
 from convsweep.report.plots import Picture
-from convsweep.report.plots.axes import add_panels, panel_columns
+from convsweep.report.plots.axes import panel_figure
 from convsweep.report.plots.style import drawing_style, new_figure
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import Row
@@ -224,9 +223,8 @@ def test_every_text_of_the_harness_report_has_its_place(
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 40])
 def test_titles_of_any_number_of_panels_have_room(number: int):
     with drawing_style():
-        figure = new_figure(1.3 + 2.7 * math.ceil(number / panel_columns(number)))
-        add_panels(figure, [f"kernel 3x3, separable weight, input {i}x{i}" for i in range(number)],
-                   "input channels", "time per call")  # fmt: skip
+        names = [f"kernel 3x3, separable weight, input {i}x{i}" for i in range(number)]
+        figure, _ = panel_figure(names, "input channels", "time per call", each=2.7, more=1.3)
     assert layout_faults(figure) == []
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from bench.harness.mutations import ending
 from convsweep.analysis.model_advice import write_model
-from convsweep.backends.variants import aa_variant, slowed_variant
 from convsweep.report.build import write_report
 from convsweep.report.next_commands import not_covered
 from convsweep.report.summary_text import MOST_SENTENCES, MOST_WORDS
@@ -116,7 +115,7 @@ def test_other_runs_are_in_a_report_if_they_are_named(tmp_path: Path) -> None:
 
 
 def noise_rows() -> list[Row]:
-    names = ("torch_conv", aa_variant("torch_conv"), slowed_variant("torch_conv", 5))
+    names = ("torch_conv", "torch_conv+again", "torch_conv+5%")
     return made.rows(made.grid((16, 64), (14, 28), (3,)), backends=names, passes=6)
 
 

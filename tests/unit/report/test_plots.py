@@ -101,7 +101,7 @@ def test_every_figure_has_a_title_an_alt_text_and_a_caption(usual: dict[str, Pic
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsweep.report.plots.style.DPI", 40)
     rows = made.rows(made.grid((4, 16), (14,), (3,)), passes=2, backends=PAIR)
-    one, other = (plots.png(heatmap_of(read_rows(tmp_path / n, rows)).figure) for n in ("a", "b"))
+    one, other = (png(heatmap_of(read_rows(tmp_path / n, rows)).figure) for n in ("a", "b"))
     assert one == other
     assert one.startswith(b"\x89PNG")
 

@@ -7,17 +7,7 @@ from dataclasses import replace
 
 from convsweep.analysis.run import Run, backends_with_fewer_macs, top_backends
 from convsweep.report.plots import devices, heatmap, layers, predicted_speedup, sweeps
-from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, png, sentence
-
-__all__ = [
-    "MOST_SETTINGS",
-    "Picture",
-    "figures",
-    "leading",
-    "note_omitted_backends",
-    "note_settings",
-    "png",
-]
+from convsweep.report.plots.style import Picture, drawing_style, pictures_by_setting, sentence
 
 MOST_SETTINGS = 6
 _MOST_BACKENDS = 8  # in a figure

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator
 
 from convsweep.analysis.estimates import Array
 from convsweep.formatting import WIDEST, seconds, shorten
-from convsweep.report.plots.style import Look
+from convsweep.report.plots.style import Look, new_figure
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -33,14 +33,18 @@ def panel_columns(number: int) -> int:
     return 2 if number == 4 else min(3, number)
 
 
-def add_panels(
-    figure: Figure, names: Sequence[str], x_label: str, y_label: str = "", *, shared: bool = True
-) -> list[Axes]:
-    """Add one panel per name, at most three per row, labelled on the left and at the bottom."""
+def panel_figure(
+    names: Sequence[str], x_label: str, y_label: str = "", *,
+    each: float, more: float, shared: bool = True,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """Return a figure with one panel per name, labelled on the left and at the bottom.
+
+    There are at most three panels per row; a row is `each` inches high, all else `more`.
+    """
     columns = panel_columns(len(names))
-    grid = figure.subplots(
-        math.ceil(len(names) / columns), columns, sharex=shared, sharey=shared, squeeze=False
-    )
+    rows = math.ceil(len(names) / columns)
+    figure = new_figure(more + rows * each)
+    grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False)
     for ax in grid.flat[len(names) :]:
         ax.set_axis_off()
     for ax in grid[:, 0]:
@@ -51,7 +55,7 @@ def add_panels(
         ax.set_xlabel(x_label)
     for ax, name in zip(panels, names, strict=True):
         ax.set_title(textwrap.fill(name, _LETTERS[columns]), loc="left")
-    return panels
+    return figure, panels
 
 
 def label_rows(ax: Axes, names: Sequence[str]) -> None:

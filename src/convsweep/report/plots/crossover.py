@@ -15,9 +15,9 @@ from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Replacement, SeparableComparison
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
-from convsweep.report.plots.axes import add_panels, as_cells, panel_columns
+from convsweep.report.plots.axes import as_cells, panel_columns, panel_figure
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, WIDTH, Picture, new_figure, sentence
+from convsweep.report.plots.style import GREY, WIDTH, Picture, sentence
 
 MOST_PANELS = 6
 _LARGE, _SMALL = 0.42, 0.36  # inches of a cell that a number of 9 and of 8 points needs
@@ -45,9 +45,10 @@ def draw(run: Run, comparisons: Mapping[str, SeparableComparison]) -> Picture | 
         return None
     columns = panel_columns(len(shown))
     rows = max(len(panel.channels) for panel, _ in shown)
-    figure = new_figure(1.6 + math.ceil(len(shown) / columns) * (0.75 + max(0.34 * rows, 1.5)))
-    names = [panel.name for panel, _ in shown]
-    axes = add_panels(figure, names, "input size (pixels per side)", "channels", shared=False)
+    names, height = [panel.name for panel, _ in shown], 0.75 + max(0.34 * rows, 1.5)
+    figure, axes = panel_figure(
+        names, "input size (pixels per side)", "channels", each=height, more=1.6, shared=False
+    )
     drawn = [replacement for panel, _ in shown for replacement in panel.cells.values()]
     colors = SpeedupColors.of(replacement.speedup.value for replacement in drawn)
     for ax, (panel, start) in zip(axes, shown, strict=True):

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.run import Run
-from convsweep.report.plots.axes import (
-    add_panels,
-    error_bars,
-    evenly,
-    label_rows,
-    log_seconds,
-    panel_columns,
-)
-from convsweep.report.plots.style import Picture, legend, looks, most_wins, new_figure, sentence
+from convsweep.report.plots.axes import error_bars, evenly, label_rows, log_seconds, panel_figure
+from convsweep.report.plots.style import Picture, legend, looks, most_wins, sentence
 
 MOST_PROBLEMS = 16
 _SHARED = ["dtype", "memory_format", "direction", "block", "driver", "environment_id"]
@@ -36,9 +27,7 @@ def _picture(cases: DataFrame) -> Picture | None:
     backends, problems = sorted(set(cases["backend"])), list(dict.fromkeys(cases["label"]))
     shown = [problems[place] for place in evenly(len(problems), MOST_PROBLEMS)]
     devices = looks(list(dict.fromkeys(cases["setting"])))
-    lines = math.ceil(len(backends) / panel_columns(len(backends)))
-    figure = new_figure(1.3 + lines * (0.8 + 0.25 * len(shown)))
-    grid = add_panels(figure, backends, "time per call")
+    figure, grid = panel_figure(backends, "time per call", each=0.8 + 0.25 * len(shown), more=1.3)
     for ax, backend in zip(grid, backends, strict=True):
         for i, (device, look) in enumerate(devices.items()):
             part = cases[(cases["backend"] == backend) & (cases["setting"] == device)]

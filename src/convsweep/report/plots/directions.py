@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from convsweep import formatting
@@ -12,15 +10,14 @@ from convsweep.analysis.separable.directions import ByDirection
 from convsweep.problems.case import DIRECTIONS
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import (
-    add_panels,
     drawn_ends,
     error_bars,
     evenly_by_work,
     label_rows,
     log_ratios,
-    panel_columns,
+    panel_figure,
 )
-from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, new_figure, sentence
+from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, sentence
 
 MOST_PANELS, MOST_ROWS, MOST_FIGURES = 4, 16, 3
 _STEP, _LEAST = 0.13, 1.0  # inches of a row per direction; of a panel
@@ -44,10 +41,9 @@ def _draw_part(run: Run, panels: ByDirection, part: str) -> Picture:
     shapes = [[*every][place] for place in evenly_by_work([*every.values()], MOST_ROWS)]
     shown = {name: look for name, look in looks(DIRECTIONS).items()
              if any(name in own for own in panels.values())}  # fmt: skip
-    lines = math.ceil(len(panels) / panel_columns(len(panels)))
-    figure = new_figure(1.5 + lines * (0.5 + max(_LEAST, _STEP * len(shown) * len(shapes))))
-    unknown = False
-    grid = add_panels(figure, [*panels], f"{run.baseline}'s time / {SEPARABLE}'s time")
+    height = 0.5 + max(_LEAST, _STEP * len(shown) * len(shapes))
+    label, unknown = f"{run.baseline}'s time / {SEPARABLE}'s time", False
+    figure, grid = panel_figure([*panels], label, each=height, more=1.5)
     for ax, own in zip(grid, panels.values(), strict=True):
         ax.axvline(1, color="black", linewidth=1)
         for place, (name, one) in enumerate(own.items()):

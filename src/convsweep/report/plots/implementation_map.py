@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from zlib import crc32
@@ -14,9 +13,9 @@ from convsweep.analysis.implementations import METHODS, Implementations, family
 from convsweep.analysis.labels import name_setting
 from convsweep.formatting import shorten
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import add_panels, panel_columns
+from convsweep.report.plots.axes import panel_columns, panel_figure
 from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
-from convsweep.report.plots.style import COLORS, GREY, Picture, legend, new_figure, sentence
+from convsweep.report.plots.style import COLORS, GREY, Picture, legend, sentence
 from convsweep.results.machines import short_name
 
 _MOST_PANELS, _MOST_CELLS = 6, (12, 12)
@@ -44,10 +43,11 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     rows = max(len(panel.rows) for _, panel in panels)
     shown = {textwrap.fill(name, _LONGEST_NAME): colors[name] for name in colors}
     further_lines = sum(name.count("\n") for name in shown)
-    figure = new_figure(1 + (0.9 + 0.2 * rows) * math.ceil(len(panels) / 3) + _LINE * further_lines)
-    kinds = [kind for kind, _ in panels]
-    letters = _LETTERS // panel_columns(len(panels))
-    grid = add_panels(figure, kinds, "input size", "channels", shared=False)
+    kinds, height = [kind for kind, _ in panels], 0.9 + 0.2 * rows
+    letters, more = _LETTERS // panel_columns(len(panels)), 1 + _LINE * further_lines
+    figure, grid = panel_figure(
+        kinds, "input size", "channels", each=height, more=more, shared=False
+    )
     for ax, (_, panel) in zip(grid, panels, strict=True):
         draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
         ax.add_collection(LineCollection(borders(panel.cells), colors="black", linewidths=2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from convsweep.analysis.labels import padding_of
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import add_panels, drawn_ends, evenly, log_seconds, log_ticks_at
+from convsweep.report.plots.axes import drawn_ends, evenly, log_seconds, log_ticks_at, panel_figure
 from convsweep.report.plots.style import (
     GREY,
     Look,
@@ -25,7 +24,6 @@ from convsweep.report.plots.style import (
     legend,
     looks,
     most_wins,
-    new_figure,
     sentence,
 )
 
@@ -70,9 +68,8 @@ def draw(run: Run, sweep: Sweep) -> Picture | None:
     panels = _choose_panels(points, axes)
     drawn = pd.concat([cases for _, cases in panels])
     shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
-    lines = math.ceil(len(panels) / 3)
-    figure = new_figure(1.3 + 2.7 * lines if lines > 1 else 4.4)
-    grid = add_panels(figure, [name for name, _ in panels], sweep.label, "time per call")
+    names, height = [name for name, _ in panels], 2.7 if len(panels) > 3 else 3.1
+    figure, grid = panel_figure(names, sweep.label, "time per call", each=height, more=1.3)
     changes = sum(
         _line(ax, cases[cases["backend"] == backend], sweep.column, look)
         for ax, (_, cases) in zip(grid, panels, strict=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from convsweep.analysis.compare import RunTrend
 from convsweep.formatting import shorten
-from convsweep.report.plots.axes import add_panels, error_bars, evenly, panel_columns
-from convsweep.report.plots.style import GREY, Picture, legend, looks, new_figure
+from convsweep.report.plots.axes import error_bars, evenly, panel_figure
+from convsweep.report.plots.style import GREY, Picture, legend, looks
 
 _MOST_PANELS, _MOST_NAMES = 6, 8
 _ENDS = ["change", "change_ci_low", "change_ci_high"]
@@ -21,11 +19,9 @@ def draw(trend: RunTrend) -> Picture | None:
     backends = looks(list(dict.fromkeys(backend for _, backend in keys)))
     if not keys:
         return None
-    figure = new_figure(1.2 + 3 * math.ceil(len(settings) / panel_columns(len(settings))))
+    figure, grid = panel_figure(settings, "run", "speed, first run = 1", each=3, more=1.2)
     ticks = evenly(len(trend.names), _MOST_NAMES)
-    for ax, setting in zip(
-        add_panels(figure, settings, "run", "speed, first run = 1"), settings, strict=True
-    ):
+    for ax, setting in zip(grid, settings, strict=True):
         for i, (backend, look) in enumerate(backends.items()):
             rows = [means.reindex([(setting, backend)])[_ENDS].iloc[0] for means in found]
             y, low, high = (list(ends) for ends in zip((1.0, 1.0, 1.0), *rows, strict=True))
