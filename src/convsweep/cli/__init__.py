@@ -55,8 +55,8 @@ def cli() -> None:
 
 
 for command in (
-    *(run.run, run.check, run.noise, explain.explain, accuracy.accuracy, info.list_, info.env),
-    *(advise.advise, optimize.optimize, report.report, report.show, report.compare),
-    *(report.best, report.merge, report.export),
+    *(run.run, run.check, run.noise, explain.explain, advise.advise, optimize.optimize),
+    *(accuracy.accuracy, report.report, report.show, report.compare, report.best, report.merge),
+    *(report.export, info.list_, info.env),
 ):
     cli.add_command(command)
