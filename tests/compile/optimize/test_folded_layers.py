@@ -172,8 +172,13 @@ def test_copies_and_pickles_fold_their_own_norms(net: Net, folded: Net, x: Tenso
         assert calls(again) == {"im2col": 2}
 
 
-def test_a_model_without_a_layer_that_stays_is_the_original(x: Tensor, tabled: Tabled) -> None:
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_model_without_a_layer_that_stays_is_the_original(
+    x: Tensor, tabled: Tabled, inference: bool
+) -> None:
     net = Net(asking_for_the_type_of_relu).eval()
+    with torch.inference_mode(inference):
+        x = x.clone()
     optimized = optimize(net, tabled(dict.fromkeys(problems_of(net, x), "im2col")), x)
     assert report_of(optimized).replaced == []
     assert type(optimized.relu) is nn.ReLU

@@ -108,6 +108,11 @@ class Epilogue:
     steps: tuple[Step, ...] = ()
 
     @cached_property
+    def modules(self) -> list[nn.Module]:
+        """Batch norms and 1x1 convolutions."""
+        return [one for one in self.steps if isinstance(one, nn.Module)]
+
+    @cached_property
     def norms(self) -> list[Any]:
         """Batch norms."""
         return [one for one in self.steps if isinstance(one, nn.modules.batchnorm._BatchNorm)]
@@ -201,18 +206,25 @@ class Deferred(Tensor):
                 return self.call.y[:, :1].expand(-1, step.in_channels, -1, -1)
         return self.call.y
 
-    def passed_to(self, module: Any) -> Tensor | None:
-        """Return the output of a module if it is the next step, else None."""
-        if self.is_taken or self.known is not None:
-            return None
-        step = self.call.dispatch.epilogue.steps[self.step]
+    def is_next(self, module: Any, skipped: int = 0) -> bool:
+        """Return whether a module is the next step, or the one after some more steps."""
+        steps, index = self.call.dispatch.epilogue.steps, self.step + skipped
+        if self.is_taken or self.known is not None or index == len(steps):
+            return False
+        step = steps[index]
         if isinstance(step, float):
-            return self._next(module.inplace) if module_bound(module) == step else None
-        is_training = module.training and not isinstance(module, nn.Conv2d)
-        return self._next(False) if module is step and not is_training else None
+            return module_bound(module) == step
+        return module is step and (not module.training or isinstance(module, nn.Conv2d))
 
-    def _next(self, in_place: bool) -> Tensor:
-        call, step = self.call, self.step + 1
+    def after(self, modules: Sequence[Any]) -> Tensor:
+        """Return the output of modules that are the next steps."""
+        if not modules:
+            return self
+        return self._advanced(len(modules), getattr(modules[0], "inplace", False))
+
+    def _advanced(self, steps: int, in_place: bool) -> Tensor:
+        """Return the output after some more steps; the first one may overwrite its input."""
+        call, step = self.call, self.step + steps
         self.is_taken = True
         # After the last step, the result itself.
         y = call.y if step == len(call.dispatch.epilogue.steps) else Deferred.of(call, step)
@@ -234,7 +246,7 @@ class Deferred(Tensor):
                 return own(*args[1:], **kwargs) if callable(own) else own
             next_step = call.dispatch.epilogue.steps[step]
             if not first.is_taken and is_step(next_step, func, args, kwargs):
-                return first._next(func in _IN_PLACE or bool(kwargs.get("inplace")))
+                return first._advanced(1, func in _IN_PLACE or bool(kwargs.get("inplace")))
         args, kwargs = tree_map(_numbers, (tuple(args), kwargs))
         return func(*args, **kwargs)
 

@@ -35,6 +35,7 @@ class ModelInputs:
     @classmethod
     def of(cls, inputs: Any) -> ModelInputs:
         """Take a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
+        inputs = tree_map(_with_version, inputs)
         if isinstance(inputs, Mapping):
             return cls((), inputs)
         return cls(tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,))
@@ -52,6 +53,11 @@ class ModelInputs:
     def mapped(self, function: Callable[[Any], Any]) -> ModelInputs:
         """Return the arguments with a function applied to every tensor and other leaf."""
         return ModelInputs(*tree_map(function, (self.arguments, dict(self.keywords))))
+
+
+def _with_version(value: Any) -> Any:
+    """Return a copy of a tensor made in inference mode, whose changes torch does not count."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 @dataclass(frozen=True)

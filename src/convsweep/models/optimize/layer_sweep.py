@@ -72,9 +72,12 @@ def sweep_layers(
     main = layers[: 1 + sum(share < _MAIN_SHARE for share in accumulate(shares))]
     choices = [(layers, formats), (main, formats)]
     choices += [(main[:count], formats[:1]) for count in range(len(main), 0, -1)]
+    every = read_request(replace(options, memory_formats=formats), (name, layers))
+    every = replace(every, separable_parts=())
     for some, own_formats in choices:
-        request = read_request(replace(options, memory_formats=own_formats), (name, some))
-        request = replace(drop_slow_backends(request, _MAX_NOMINAL_SLOWDOWN), separable_parts=())
+        problems = {layer.problem for layer in some}
+        cases = [x for x in every.cases if x.problem in problems and x.memory_format in own_formats]
+        request = drop_slow_backends(replace(every, cases=cases), _MAX_NOMINAL_SLOWDOWN)
         if request_s(request, SHORTEST, _PASSES) <= (request.budget_s or inf):
             break
     worker_settings(request)  # raises if the budget is too small, before a process starts

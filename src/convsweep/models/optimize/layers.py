@@ -75,8 +75,8 @@ class _FollowingModule(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the module's own result, which may be there already."""
-        if type(input) is Deferred and (y := input.passed_to(self)) is not None:
-            return y
+        if type(input) is Deferred and input.is_next(self):
+            return input.after([self])
         return super().forward(input)  # type: ignore[no-any-return]
 
 
@@ -85,18 +85,24 @@ class Sequential(nn.Sequential):
 
     def forward(self, input: Any) -> Any:
         """Return the output of the last module."""
+        skipped: list[nn.Module] = []
         for module in self._modules.values():
-            y = input.passed_to(module) if type(input) is Deferred and _is_plain(module) else None
-            input = module(input) if y is None else y
-        return input
+            if type(input) is Deferred:
+                if _is_plain(module) and input.is_next(module, len(skipped)):
+                    skipped.append(module)
+                    continue
+                input, skipped = input.after(skipped), []
+            input = module(input)
+        return input.after(skipped) if skipped else input
 
 
 def _is_plain(module: Any) -> bool:
     """Return whether a call of the module is one of its forward method alone."""
+    if not isinstance(module, _FollowingModule):
+        return False
     own = module.__dict__
     watched = own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own
-    any_hook: bool = _has_any_global_hook()  # type: ignore[no-untyped-call]
-    return isinstance(module, _FollowingModule) and not watched and not any_hook
+    return not watched and not _has_any_global_hook()  # type: ignore[no-untyped-call]
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -122,7 +128,10 @@ def _tensors(module: Any) -> list[Tensor]:
             found.append(buffers["num_batches_tracked"])  # training counts no other write
     except KeyError:
         return []
-    return [one for one in found if one is not None] if type(found[0]) is nn.Parameter else []
+    is_plain = type(found[0]) is nn.Parameter
+    if epilogue.pointwise is not None:
+        is_plain = is_plain and type(found[2]) is nn.Parameter
+    return [one for one in found if one is not None] if is_plain else []
 
 
 def _transform_reason(
@@ -159,13 +168,21 @@ def _setting_reason(
         return "weights of another dtype or device"
     if not has_format(x, choice.memory_format):
         return "another memory format"
-    steps = [one for one in dispatch.epilogue.steps if isinstance(one, nn.Module)]
-    hooks = any(one._forward_pre_hooks or one._forward_hooks for one in steps)
-    if dispatch.is_given_up or hooks or (dispatch.epilogue.steps and module._forward_hooks):
+    if dispatch.is_given_up or (dispatch.epilogue.steps and _is_watched(module)):
         return "its output has another use"
     if preparing_process() != os.getpid():
         return "a forked process"
     return None
+
+
+def _is_watched(conv: Any) -> bool:
+    """Return whether a hook takes the output of the convolution or of a step."""
+    if conv._forward_hooks:
+        return True
+    for one in conv.dispatch.epilogue.modules:
+        if one._forward_pre_hooks or one._forward_hooks:
+            return True
+    return False
 
 
 class Conv1d(_DispatchingConv, nn.Conv1d):
