@@ -185,8 +185,8 @@ def _read_convsweep(folder: Path) -> Answers:
         rows = {(row["problem"], row["backend"]): row for row in csv.DictReader(file)}
     return {
         pair: Answer(
-            float(rows[pair, "torch_conv"]["median_s"]),
-            float(row["median_s"]),
+            float(rows[pair, "torch_conv"]["time_s"]),
+            float(row["time_s"]),
             float(row["speedup"]),
             _number(row["speedup_ci_low"]),
             _number(row["speedup_ci_high"]),

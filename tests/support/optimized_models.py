@@ -68,7 +68,7 @@ def table_for(problems: Mapping[ConvProblem, str], **changes: object) -> pd.Data
         | dict(zip(MACHINE, this_machine(), strict=True))
         | {"problem": problem.label, "device": "cpu", "dtype": "float32", "threads": THREADS,
            "memory_format": "contiguous", "cache": "hot", "driver": "convsweep",
-           "backend": name, "backend_version": known[name].version, "median_s": 5e-4,
+           "backend": name, "backend_version": known[name].version, "time_s": 5e-4,
            "direction": "forward", "block": "conv",
            "baseline": "torch_conv", "speedup": 2.0, "speedup_ci_low": 1.9,
            "speedup_ci_high": 2.1, "relative_err": 1e-7}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.results.schema import Row
 
-TIMES = ["median_s", "ci_low_s", "ci_high_s", "flops_per_s"]
+TIMES = ["time_s", "ci_low_s", "ci_high_s", "flops_per_s"]
 SPEEDUPS = ["speedup", "speedup_ci_low", "speedup_ci_high"]
 PROBLEM = ConvProblem(4, 8, (9, 9), 3, padding=1)
 

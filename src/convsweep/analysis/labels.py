@@ -35,7 +35,7 @@ BATCH = " (batch "
 
 # fmt: off
 _NUMBERS = (
-    "median_s", "ci_low_s", "ci_high_s", "flops_per_s", "roofline_fraction",
+    "time_s", "ci_low_s", "ci_high_s", "flops_per_s", "roofline_fraction",
     "attainable_flops_per_s", "min_bytes", "backend_bytes", "speedup",
     "speedup_ci_low", "speedup_ci_high", "macs", "backend_macs", "max_abs_err", "error_ratio",
     "peak_memory_bytes", "page_faults_per_call", "context_switches", "relative_err",

@@ -86,7 +86,7 @@ def layer_costs(run: Run, order: Sequence[str]) -> list[LayerCost]:
 
 def _layer(rows: DataFrame, baseline: str) -> LayerCost:
     first = rows.iloc[0]
-    timed = rows[rows["status"] == "ok"].sort_values("median_s")
+    timed = rows[rows["status"] == "ok"].sort_values("time_s")
     timed = timed.sort_values("speedup", ascending=False, kind="stable")  # paired by pass, if it is
     times = {str(row["backend"]): _layer_time(row) for _, row in timed.iterrows()}
     own = [one for name, one in times.items() if name != SEPARABLE]

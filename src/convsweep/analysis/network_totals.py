@@ -106,7 +106,7 @@ def largest_savings(run: Run, most: int) -> DataFrame:
     """
     cases = run.cases[run.cases["workload"].notna() & (run.cases["verdict"] == "faster")]
     kept = ~(cases["label"].isin(run.fully_connected) & (cases["backend"] == SEPARABLE))
-    own_s = cases["layer_count"].astype("float64") * cases["median_s"]
+    own_s = cases["layer_count"].astype("float64") * cases["time_s"]
     baseline_s = own_s * cases["speedup"]
     cases = cases.assign(baseline_s=baseline_s, saving_s=baseline_s - own_s)[kept]
     cases = cases.sort_values(["network", "saving_s"], ascending=[True, False])
@@ -115,7 +115,7 @@ def largest_savings(run: Run, most: int) -> DataFrame:
 
 
 _NEEDED = [
-    "setting", "label", "backend", "problem", "median_s", "layer_count", "macs", "backend_macs",
+    "setting", "label", "backend", "problem", "time_s", "layer_count", "macs", "backend_macs",
 ]  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def _choices(run: Run, by_label: _Cases) -> dict[str, NetworkChoice]:
 
 
 def _fastest(cases: Mapping[str, Mapping[Any, Any]], without: str = "") -> str:
-    return min((name for name in cases if name != without), key=lambda n: cases[n]["median_s"])
+    return min((name for name in cases if name != without), key=lambda n: cases[n]["time_s"])
 
 
 def _choice(

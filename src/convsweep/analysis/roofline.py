@@ -44,14 +44,14 @@ class Roof(NamedTuple):
 def roofs(ceilings: DataFrame) -> dict[tuple[object, ...], Roof]:
     """Return the measured roofline of each machine, by its `MACHINE_COLUMNS`."""
     found = {}
-    timed = ceilings[ceilings["median_s"].notna()]
+    timed = ceilings[ceilings["time_s"].notna()]
     for key, rows in timed.groupby(list(MACHINE_COLUMNS), sort=False):
         products, copies = rows[rows["backend"] == "matmul"], rows[rows["backend"] == "copy"]
         if products.empty or copies.empty:
             continue
         copies = copies.sort_values("min_bytes")
         moved = copies["min_bytes"].to_numpy(dtype="float64")
-        rates = moved / copies["median_s"].to_numpy(dtype="float64")
+        rates = moved / copies["time_s"].to_numpy(dtype="float64")
         found[key] = Roof(float(products["flops_per_s"].max()), moved, rates)
     return found
 
@@ -75,7 +75,7 @@ def attainable(summary: DataFrame) -> DataFrame:
                 by_machine[key], flops, moved, rows["cache"].eq("cold").to_numpy()
             )
             found.loc[rows.index, "attainable_flops_per_s"] = flops / least_s
-            found.loc[rows.index, "roofline_fraction"] = least_s / rows["median_s"]
+            found.loc[rows.index, "roofline_fraction"] = least_s / rows["time_s"]
             found.loc[rows.index, "bound"] = bound
     return found
 
@@ -132,12 +132,12 @@ def known_points(rows: DataFrame) -> DataFrame:
     known = rows[rows["roofline_fraction"].notna() & (rows["status"] == "ok")]
     flops = 2 * known["backend_macs"].astype("float64")
     return known.assign(
-        intensity=flops / known["backend_bytes"].astype("float64"), rate=flops / known["median_s"]
+        intensity=flops / known["backend_bytes"].astype("float64"), rate=flops / known["time_s"]
     )
 
 
 def _efficiency(run: Run, name: str, rows: DataFrame) -> RooflineEfficiency:
-    attainable_s = (rows["roofline_fraction"] * rows["median_s"]).to_numpy(dtype="float64")
+    attainable_s = (rows["roofline_fraction"] * rows["time_s"]).to_numpy(dtype="float64")
     logs = np.log(attainable_s)[:, np.newaxis] - run.log_s(rows)
     return RooflineEfficiency(
         name,

@@ -230,8 +230,8 @@ def ranked_backends(run: Run) -> list[str]:
     timed = run.cases[run.cases["status"] == "ok"]
     others = timed[timed["backend"] != run.baseline]
     factored = others["backend"].str.startswith(FACTORED)
-    least = others.groupby(["setting", "label", factored])["median_s"].transform("min")
-    behind = np.log((others["median_s"] / least).to_numpy(dtype="float64"))
+    least = others.groupby(["setting", "label", factored])["time_s"].transform("min")
+    behind = np.log((others["time_s"] / least).to_numpy(dtype="float64"))
     by_backend = others.assign(won=behind <= 0, behind=behind).groupby("backend")
     wins, means = by_backend["won"].sum(), by_backend["behind"].mean()
     ranked = sorted({*others["backend"]}, key=lambda name: (-wins[name], means[name], name))

@@ -22,7 +22,7 @@ from convsweep.results.schema import (
     TRACE_COLUMNS,
 )
 
-TIME = ("median_s", "ci_low_s", "ci_high_s")
+TIME = ("time_s", "ci_low_s", "ci_high_s")
 SPEEDUP = ("speedup", "speedup_ci_low", "speedup_ci_high")
 SUMMARY_COLUMNS = (
     *CASE_COLUMNS, "status", "reason", "passes", *TIME, "flops_per_s",
@@ -53,7 +53,7 @@ def summarize(
     summary = cases.info
     summary["passes"] = (~np.isnan(cases.log_s)).sum(axis=1)
     summary[[*TIME]] = bounds(estimate(cases.log_s)).T
-    summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["median_s"]
+    summary["flops_per_s"] = 2 * summary["macs"].astype("float64") / summary["time_s"]
     rates = attainable(summary)
     summary[rates.columns] = rates
     summary["baseline"] = baseline

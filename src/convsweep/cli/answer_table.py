@@ -143,7 +143,7 @@ def _add(part: _Part, cases: DataFrame, prefix: str) -> None:
 def _kept(cases: DataFrame, most: int) -> set[str]:
     """Return the layers of networks that take longest, or problems spread over the grid."""
     if cases["workload"].notna().any():
-        times = cases["median_s"] * cases["layer_count"].astype("float64").fillna(1)
+        times = cases["time_s"] * cases["layer_count"].astype("float64").fillna(1)
         return {*times.groupby(cases["label"]).min().nlargest(most).index}
     labels = cases["label"].unique()
     return {*labels[np.argsort(_GOLDEN * np.arange(len(labels)) % 1)[:most]]}
@@ -160,7 +160,7 @@ def _cell(case: Series) -> Text:
         return Text("-", style="dim")
     if case["status"] != "ok":
         return Text(str(case["status"]), "dim" if case["status"] == "timeout" else "bold red")
-    text = Text(seconds(case["median_s"]))
+    text = Text(seconds(case["time_s"]))
     if pd.notna(case["speedup"]) and case["verdict"] != "baseline":
         mark = "?" if case["verdict"] == "undecided" else " "
         style = {"faster": "green", "slower": "magenta"}.get(str(case["verdict"]), "")

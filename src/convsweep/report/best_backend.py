@@ -25,7 +25,7 @@ def best_table(table: DataFrame) -> Table:
         names = (row["setting"], formatting.shorten(row["label"], _MAX_LABEL), row["backend"])
         speedup = "" if pd.isna(row["speedup"]) else formatting.speedup(*interval_of(row, SPEEDUP))
         is_baseline = row["backend"] == row["baseline"]
-        rows.append((*names, formatting.seconds(row["median_s"]),
+        rows.append((*names, formatting.seconds(row["time_s"]),
                      "baseline" if is_baseline else speedup, _lead(row)))  # fmt: skip
     heads = ("setting", "problem", "fastest", "time", "speedup (95 %)", "over the second")
     return Table.by_setting(heads, rows, heads[3:])

@@ -226,7 +226,7 @@ def _fastest(run: Run) -> Iterable[str]:
         yield (f"Fastest backend of {name_problems(best)}: {', '.join(filter(None, parts))}.")
     elif len(run.cases) == 1:
         case = run.cases.iloc[0]
-        time = formatting.time(*(case[name] for name in ("median_s", "ci_low_s", "ci_high_s")))
+        time = formatting.time(*(case[name] for name in ("time_s", "ci_low_s", "ci_high_s")))
         yield f"One case, {case['backend']}: {time} per call."
 
 

@@ -136,7 +136,7 @@ def _versions(metadata: Mapping[str, Any]) -> str:
 def case_matrix(run: Run) -> Table:
     """Return one row per problem: time and speedup of each backend, of the slowest problems."""
     shown = top_backends(run, _MOST_COLUMNS)
-    slowest = shown.cases.groupby(["setting", "label"])["median_s"].max()
+    slowest = shown.cases.groupby(["setting", "label"])["time_s"].max()
     slowest = slowest.fillna(0).nlargest(MOST_PROBLEMS)
     rows = []
     for keys, cases in shown.cases.groupby(["setting", "label"], sort=False):
@@ -150,7 +150,7 @@ def case_cell(case: Mapping[Hashable, Any]) -> str:
     """Return `14.7 µs 1.9x`, with a question mark if the speedup is undecided, or the status."""
     if case["status"] != "ok":
         return formatting.NO_VALUE if case["status"] == "skipped" else _words(case["status"])
-    text = formatting.seconds(case["median_s"])
+    text = formatting.seconds(case["time_s"])
     if case["verdict"] == "baseline" or np.isnan(case["speedup"]):
         return text
     return f"{text} {formatting.speedup(case['speedup'])}{'?' * (case['verdict'] == 'undecided')}"
@@ -177,7 +177,7 @@ def unsteady_table(run: Run) -> Table:
     words = unsteady(run.cases)
     rows: list[tuple[str, ...]] = []
     for word, of in words.groupby(words, sort=False):
-        cases = run.cases.loc[of.index].sort_values("median_s")
+        cases = run.cases.loc[of.index].sort_values("time_s")
         example = f"{cases['backend'].iloc[-1]} on {cases['label'].iloc[-1]}"
         means = FLAGS.get(str(word), "unknown to this version")
         rows.append((str(word), means, str(len(cases)), example))

@@ -54,7 +54,7 @@ class BestRow:
     backend_version: str | None
     backend_family: str | None
     passes: int | None
-    median_s: float
+    time_s: float
     ci_low_s: float | None
     ci_high_s: float | None
     second: str | None  # Second fastest backend
@@ -74,6 +74,7 @@ class BestRow:
 
 
 BEST_COLUMNS = tuple(column.name for column in columns_of(BestRow))
+_EARLIER = {"median_s": "time_s"}  # names of columns in older files
 
 
 def best_csv(table: DataFrame) -> str:
@@ -108,6 +109,7 @@ def read_best(path: Path) -> DataFrame:
     with open_checked(path, "a table of best backends", _LARGEST_FILE) as file:
         text = io.StringIO(file.read().decode(), newline="")
         names, *rows = [*csv.reader(text, strict=True)] or [[]]
+        names = [_EARLIER.get(name, name) for name in names]
         later = {
             one.name: str(one.default) for one in fields(BestRow) if one.default is not MISSING
         }

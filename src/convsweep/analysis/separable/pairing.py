@@ -88,7 +88,7 @@ def _part(problem: ConvProblem, case: _Case | None) -> SeparablePart:
     """Return one convolution with what is known of its time; NaN if it has no case."""
     if case is None:
         return SeparablePart(problem, np.nan, np.nan, np.nan)
-    attainable_s = case["roofline_fraction"] * case["median_s"]
+    attainable_s = case["roofline_fraction"] * case["time_s"]
     return SeparablePart(problem, attainable_s, case["kernel_s"], case["reorder_s"])
 
 

@@ -94,13 +94,13 @@ class ValidatedLayer:
     def timed(self, taken_s: float, plain_s: float) -> ValidatedLayer:
         """Return it with its seconds inside the model, and those of torch's own convolutions."""
         speedup = Interval(plain_s / taken_s, math.nan, math.nan)
-        choice = self.choice._replace(median_s=taken_s / self.calls, speedup=speedup)
+        choice = self.choice._replace(time_s=taken_s / self.calls, speedup=speedup)
         return replace(self, choice=choice)
 
     @property
     def saving_s(self) -> float:
         """Seconds saved by all calls, expected from the speedup of the layer alone."""
-        return self.calls * self.choice.median_s * (self.choice.speedup.value - 1)
+        return self.calls * self.choice.time_s * (self.choice.speedup.value - 1)
 
 
 def validate_layers(

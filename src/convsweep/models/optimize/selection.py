@@ -37,7 +37,7 @@ class LayerBackend(NamedTuple):
 
     backend: str
     memory_format: str
-    median_s: float
+    time_s: float
     speedup: Interval
     """Over torch's own convolution, of the layer alone."""
     reason: str = ""
@@ -193,7 +193,7 @@ def select(table: BackendTable, layer: ConvCall, threads: int) -> LayerBackend |
     speedup = Interval(row["speedup"], row["speedup_ci_low"], row["speedup_ci_high"])
     if math.isnan(speedup.low) or speedup.low <= 1:
         return f"no backend is significantly faster than {BASELINE}{but}"
-    return LayerBackend(row["backend"], row["memory_format"], float(row["median_s"]), speedup)
+    return LayerBackend(row["backend"], row["memory_format"], float(row["time_s"]), speedup)
 
 
 def _missing_row_reason(table: BackendTable, layer: ConvCall, threads: int) -> str:

@@ -34,7 +34,7 @@ def _picture(cases: DataFrame) -> Picture | None:
             part = part[part["label"].isin(shown)]
             offset = (i - (len(devices) - 1) / 2) * 0.25
             places = [shown.index(label) + offset for label in part["label"]]
-            error_bars(ax, part["median_s"], places, look,
+            error_bars(ax, part["time_s"], places, look,
                        x_ends=(part["ci_low_s"], part["ci_high_s"]))  # fmt: skip
     log_seconds(grid[0], "x")
     label_rows(grid[0], [formatting.shorten(label) for label in shown])
@@ -52,7 +52,7 @@ def _fastest(cases: DataFrame) -> str:
     """Count the cases in which the interval of one device is below all others."""
     winners, groups = [], cases.groupby(["label", "backend"], sort=False)
     for _, times in groups:
-        first, second = times.sort_values("median_s").to_dict("records")[:2]
+        first, second = times.sort_values("time_s").to_dict("records")[:2]
         if first["ci_high_s"] < second["ci_low_s"]:
             winners.append(str(first["setting"]))
     return most_wins(winners, groups.ngroups, "cases")

@@ -77,7 +77,7 @@ def _cell(case: dict[Hashable, Any], baseline: str) -> str:
     if case["status"] != "ok":
         return _WORDS.get(case["status"], str(case["status"]))
     if case["backend"] == baseline:
-        return formatting.seconds(case["median_s"])
+        return formatting.seconds(case["time_s"])
     if math.isnan(case["speedup"]):
         return "no base"
     doubt = "?" if case["verdict"] == "undecided" else ""

@@ -29,10 +29,10 @@ def draw(run: Run, name: str) -> Picture | None:
     timed = network[network["status"] == "ok"].copy()
     if timed.empty:
         return None
-    for column in ("median_s", "ci_low_s", "ci_high_s"):
+    for column in ("time_s", "ci_low_s", "ci_high_s"):
         timed[column] = timed[column] * timed["layer_count"].astype(float)
     totals, layers = _totals(run, name), network["label"].nunique()
-    cost = timed.groupby("label")["median_s"].min().nlargest(MOST_LAYERS)
+    cost = timed.groupby("label")["time_s"].min().nlargest(MOST_LAYERS)
     shown = [label for label in dict.fromkeys(timed["label"]) if label in cost.index]
     used = {b: look for b, look in looks(run.backends).items() if b in set(timed["backend"])}
     heights = [0.22 * max(len(shown), 4) + 0.5, *([0.32 * len(totals) + 0.4] if totals else [])]
@@ -65,7 +65,7 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
     for backend, look in used.items():
         part = timed[(timed["backend"] == backend) & timed["label"].isin(shown)]
         places = [shown.index(label) for label in part["label"]]
-        error_bars(ax, part["median_s"], places, look,
+        error_bars(ax, part["time_s"], places, look,
                    x_ends=(part["ci_low_s"], part["ci_high_s"]))  # fmt: skip
     log_seconds(ax, "x")
     counts = timed.groupby("label")["layer_count"].first()

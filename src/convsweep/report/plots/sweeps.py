@@ -115,13 +115,13 @@ def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
 def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> int:
     """Draw one backend's line; return how often its implementation changes."""
     cases = cases.sort_values(column)
-    ax.plot(cases[column], cases["median_s"], color=look.color, marker=look.marker,
+    ax.plot(cases[column], cases["time_s"], color=look.color, marker=look.marker,
             linestyle=look.linestyle, markersize=5, linewidth=1.6)  # fmt: skip
     ax.fill_between(cases[column], *drawn_ends(cases["ci_low_s"], cases["ci_high_s"]),
                     color=look.color, alpha=0.25, linewidth=0)  # fmt: skip
     changes = middles_of_changes(cases, column)
     if len(changes):
-        ax.plot(changes[column], changes["median_s"], color=look.color, linestyle="none", **_CHANGE)
+        ax.plot(changes[column], changes["time_s"], color=look.color, linestyle="none", **_CHANGE)
     return len(changes)
 
 
@@ -129,7 +129,7 @@ def middles_of_changes(cases: DataFrame, column: str) -> DataFrame:
     """Return the points of a line half way between two cases of different implementations."""
     before = cases.shift()
     changed = (cases["implementation"] != before["implementation"]).fillna(False)  # NA: unknown
-    axes = [column, "median_s"]
+    axes = [column, "time_s"]
     return (cases[axes] * before[axes]).loc[changed].astype(float) ** 0.5  # both are logarithmic
 
 

@@ -48,7 +48,7 @@ def section(run: Run, comparisons: Comparisons) -> Section | None:
 def _rates_table(run: Run) -> Table:
     """Return the best rates of each device, dtype and number of threads."""
     rows: list[tuple[str, ...]] = []
-    timed = run.ceilings[run.ceilings["median_s"].notna()]
+    timed = run.ceilings[run.ceilings["time_s"].notna()]
     for _, probes in timed.groupby(list(MACHINE_COLUMNS), sort=False):
         products, copies = (
             probes[probes["backend"] == "matmul"],
@@ -56,7 +56,7 @@ def _rates_table(run: Run) -> Table:
         )
         if len(products) and len(copies):
             fastest = products.sort_values("flops_per_s").iloc[-1]
-            copies = copies.assign(rate=copies["min_bytes"] / copies["median_s"])
+            copies = copies.assign(rate=copies["min_bytes"] / copies["time_s"])
             in_caches, from_memory = (
                 copies.sort_values(name).iloc[-1] for name in ("rate", "min_bytes")
             )
@@ -73,7 +73,7 @@ _MACHINE = ("device", "dtype", "threads")
 
 def _rate(case: Any, work: float) -> str:
     """Return `94 (93-95)`: billions of FLOPs or bytes per second."""
-    ends = (float(work) / case[name] / 1e9 for name in ("median_s", "ci_high_s", "ci_low_s"))
+    ends = (float(work) / case[name] / 1e9 for name in ("time_s", "ci_high_s", "ci_low_s"))
     return formatting.interval(*ends)
 
 
