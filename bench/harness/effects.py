@@ -24,6 +24,7 @@ from pandas import DataFrame
 
 from bench.harness.pairs import PAIR_SETS, write_problems
 from convsweep import formatting
+from convsweep.analysis.cases import pass_times
 from convsweep.analysis.summary import summarize
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
@@ -67,7 +68,7 @@ def compared(measurements: DataFrame) -> DataFrame:
     for effect in EFFECTS:
         rows = pairs[ends.isin(["", effect.suffix])]
         factor = np.where(rows["backend"] == "variant", effect.factor, 1.0)
-        rows = rows.assign(median_s=rows["median_s"] * factor)
+        rows = rows.assign(time_s=pass_times(rows) * factor)
         for margin in MARGINS:
             summary = summarize(rows, "itself", margin)
             variants = summary[(summary["backend"] == "variant") & summary["speedup"].notna()]

@@ -57,6 +57,20 @@ def _mean(baseline: Array, backend: Array) -> Array:
     return np.asarray(means[0] - means[1])
 
 
+def _faster_half(baseline: Array, backend: Array) -> Array:
+    """Return the ratio of the means of the faster half of the blocks."""
+    return _of_faster_half(baseline) - _of_faster_half(backend)
+
+
+def _of_faster_half(logs: Array) -> Array:
+    count = (~np.isnan(logs)).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        means = np.sort(np.nansum(np.exp(logs), axis=-1) / count, axis=-1)  # NaN is last
+    half = ((count > 0).sum(axis=-1, keepdims=True) + 1) // 2
+    kept = np.where(np.arange(means.shape[-1]) < half, means, 0)
+    return np.asarray(np.log(kept.sum(axis=-1) / half[..., 0]))
+
+
 def _block_medians(logs: Array) -> Array:
     return _of_samples(logs[..., np.newaxis, :], 0.5)
 
@@ -94,9 +108,10 @@ def _hodges_lehmann(logs: Array) -> Answer95:
     return Answer95(np.median(walsh(logs), axis=-1), *signed_rank(logs))
 
 
-OURS = "median, trimmed mean"
+OURS = "faster half, trimmed mean"
 ESTIMATORS: Mapping[str, Estimator] = {
-    OURS: Estimator(_quantile(0.5), _trimmed),
+    OURS: Estimator(_faster_half, _trimmed),
+    "median, trimmed mean": Estimator(_quantile(0.5), _trimmed),
     "median, mean": Estimator(_quantile(0.5), _plain),
     "median, median": Estimator(_quantile(0.5), _median),
     "median, Hodges-Lehmann": Estimator(_quantile(0.5), _hodges_lehmann),

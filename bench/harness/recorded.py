@@ -32,6 +32,8 @@ Blocks = tuple[Array, Array]
 """Log seconds (passes, rounds, samples) of baseline and backend, padded with NaN."""
 Comparisons = Mapping[tuple[str, str], Sequence[Blocks]]
 """One entry per run, by problem and backend."""
+_SHORT_CALLS = 5
+"""Samples per block, from which on a call is short."""
 _CASE = ["problem", "weight_kind", "dtype", "memory_format", "threads", "cache"]
 
 
@@ -118,10 +120,28 @@ def covered(found: Answer95) -> NDArray[np.float64]:
     return np.where(np.isnan(found.low), np.nan, inside)
 
 
+def of_long_calls(estimator: Estimator, comparisons: Comparisons) -> float:
+    """Return by how much more a call takes, as a logarithm, if a block is a single call.
+
+    Of cases with five samples per block or more; not 0 if short calls are favoured.
+    """
+    logs = [one for runs in comparisons.values() for blocks in runs for one in blocks]
+    short = [one for one in logs if np.mean((~np.isnan(one)).sum(axis=-1)) >= _SHORT_CALLS]
+    with np.errstate(invalid="ignore"):
+        joined = [
+            np.log(np.nansum(np.exp(one), axis=-1) / (~np.isnan(one)).sum(axis=-1)) for one in short
+        ]
+    found = (
+        estimator.of_pass(long[..., np.newaxis], one).mean()
+        for long, one in zip(joined, short, strict=True)
+    )
+    return _mean(np.fromiter(found, dtype="float64"))
+
+
 def estimator_table(comparisons: Comparisons) -> Table:
     """Return one row per estimator, in percent."""
     heads = ("value per pass, mean over passes", "median change", "95th percentile", "bias",
-             "coverage", "half width")  # fmt: skip
+             "long calls", "coverage", "half width")  # fmt: skip
     expected = reference(comparisons)[:, np.newaxis]
     cells = []
     for name, estimator in ESTIMATORS.items():
@@ -131,6 +151,7 @@ def estimator_table(comparisons: Comparisons) -> Table:
             np.median(change),
             np.quantile(change, 0.95),
             np.mean(found.centre - expected),
+            of_long_calls(estimator, comparisons),
             _mean(covered(found)),
             _median((found.high - found.low) / 2),
         )

@@ -68,6 +68,11 @@ def split(rows: DataFrame) -> RowsByRole:
     return RowsByRole(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
 
 
+def pass_times(measurements: DataFrame) -> Series[float]:
+    """Return the seconds per call of each row; medians in files that have no `time_s`."""
+    return measurements["time_s"].astype("float64").fillna(measurements["median_s"])
+
+
 def are_variants(measurements: DataFrame) -> Series[bool]:
     """Return a mask of the rows of A/A variants."""
     return measurements["backend"].str.rpartition("+")[2].isin([AGAIN, SLOWED])
@@ -104,7 +109,7 @@ def _number(problem: Series[int], backend: Series[str]) -> Series[int]:
 def _log_times(rows: DataFrame, case: Series[int]) -> Array:
     passes, names = rows["pass_index"].factorize()
     log_s = np.full((case.nunique(), len(names)), np.nan)
-    log_s[case, passes] = np.log(rows["median_s"])
+    log_s[case, passes] = np.log(pass_times(rows))
     return log_s
 
 

@@ -20,6 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from convsweep.measure.inputs import torch_dtype
 from convsweep.measure.messages import NetworkTimes, TimedModule, TimeNetwork
+from convsweep.measure.sampling import faster_half
 from convsweep.problems.case import TRAINING
 from convsweep.problems.conv_call import convolution_problem, with_zeros
 from convsweep.problems.model_loader import load_model
@@ -64,23 +65,15 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
             both = _rounds(2 * request.round_s, lambda: (clock(step.run), timer.time_parts(step)))
             if step.update is not None and not step.forward().isfinite():
                 raise ValueError("the loss is not finite after some training steps")
+    # A pass counts with all its parts or with none, so that the parts add up to the whole.
     whole_s, instrumented_s = (np.array(times) for times in zip(*both, strict=True))
-    typical = middle_half(instrumented_s)
+    fast = faster_half(instrumented_s)
     return NetworkTimes(
-        float(whole_s[middle_half(whole_s)].mean()),
-        float(instrumented_s[typical].mean()),
+        float(whole_s[faster_half(whole_s)].mean()),
+        float(instrumented_s[fast].mean()),
         len(whole_s),
-        timer.parts(typical),
+        timer.parts(fast),
     )
-
-
-def middle_half(seconds: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the indices of the forward passes without the fastest and the slowest quarter.
-
-    A pass is kept or dropped with all its parts, so that the parts add up to the whole.
-    """
-    outside = len(seconds) // 4
-    return np.argsort(seconds, kind="stable")[outside : len(seconds) - outside]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Outcome:
     cache_misses_per_call: float | None = None
     energy_j_per_call: float | None = None
     sqnr_db: float | None = None
+    time_s: float | None = None
     call_s: float | None = None
     """Least seconds of a call, from the gate; None: not known. Not a column."""
     gate_calls_s: float = 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convsweep.system.devices import Clock
 
@@ -144,6 +145,20 @@ class Quantiles:
     p95_s: float
     mad_s: float
     """Median absolute deviation from the median."""
+
+
+def faster_half(seconds: Sequence[float] | NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the indices of the faster half, rounded up: other programs only slow down."""
+    return np.argsort(seconds, kind="stable")[: (len(seconds) + 1) // 2]
+
+
+def pass_time(blocks: Sequence[Sequence[float]]) -> float:
+    """Return the time of a pass, in seconds per call: the mean of the faster half of its blocks.
+
+    Blocks of all cases are equally long, so that a disturbance hits long and short calls alike.
+    """
+    means = np.array([np.mean(block) for block in blocks])
+    return float(means[faster_half(means)].mean())
 
 
 def quantiles(samples: Sequence[float]) -> Quantiles:

@@ -28,6 +28,7 @@ from convsweep.measure.sampling import (
     discard_warmup,
     make_cold_plan,
     make_plan,
+    pass_time,
     quantiles,
     time_block,
     time_cold_block,
@@ -143,6 +144,7 @@ class GroupTimer:
             blocks=tuple(timed.blocks),
             **timed.counts.columns(plan.calls),
             **vars(quantiles(samples)),
+            time_s=pass_time(timed.blocks),
         )
         return add_implementation(outcome, timed.validated, self.group)
 

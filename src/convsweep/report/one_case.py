@@ -11,6 +11,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from convsweep import formatting
+from convsweep.analysis.cases import pass_times
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.settings import SETTING_SPEEDUP
 from convsweep.analysis.summary import SPEEDUP, SUMMARY_COLUMNS, TIME, interval_of
@@ -72,8 +73,8 @@ def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
             texts[columns[0]] = show(*interval_of(row, columns))
             texts = {name: text for name, text in texts.items() if name not in columns[1:]}
     own = measurements.merge(pd.DataFrame([row])[CASE_KEYS].astype(measurements[CASE_KEYS].dtypes))
-    medians = own["median_s"].dropna().astype(float)
-    texts["each_pass_s"] = ", ".join(map(formatting.seconds, medians))
+    times = pass_times(own).dropna().astype(float)
+    texts["each_pass_s"] = ", ".join(map(formatting.seconds, times))
     return Table(("column", "value"), [item for item in texts.items() if item[1]])
 
 

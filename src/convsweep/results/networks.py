@@ -39,7 +39,7 @@ class NetworkRow:
     problem: str | None = None
     count: int | None = None  # Calls of this kind and problem per pass or step
     calls: int | None = None  # Number of forward passes or training steps that were timed
-    call_s: float | None = None  # Seconds per call: mean over its places and middle half of `calls`
+    call_s: float | None = None  # Seconds per call: mean over places and faster half of `calls`
     total_s: float | None = None  # Seconds of all these calls in one forward pass or training step
     status: str
     reason: str | None = None

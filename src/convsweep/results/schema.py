@@ -97,6 +97,7 @@ class Row:
     padding_end: str | None = None  # Zeros behind the image, unless `padding` is also theirs
     output_padding: str | None = None  # Outputs added at the end of a transposed one; else empty
     sqnr_db: float | None = None  # 10 log10(sum of reference^2 / sum of error^2); empty if exact
+    time_s: float | None = None  # Time of the pass per call; if empty, `median_s`
 
 
 def _require_consistent(frame: DataFrame) -> None:
@@ -112,10 +113,12 @@ def _require_consistent(frame: DataFrame) -> None:
     faults = {
         "status ok and no median_s above 0": ok & ~frame["median_s"].gt(0),
         "a median_s and another status than ok": ~ok & frame["median_s"].notna(),
+        "a time_s and another status than ok": ~ok & frame["time_s"].notna(),
+        "a time_s of 0": frame["time_s"].eq(0),
         "a shape that is not that of its problem": frame["problem"].isin(others),
         "a case and pass of an earlier row": frame.duplicated([*of_case, "pass_index"]),
     }
-    for low, high in pairwise(("min_s", "p05_s", "median_s", "p95_s")):
+    for low, high in (*pairwise(("min_s", "p05_s", "median_s", "p95_s")), ("min_s", "time_s")):
         faults[f"a {low} above its {high}"] = frame[low] > frame[high] * (1 + _ROUNDING)
     for name, keys in _FUNCTION_OF.items():
         pairs = frame[[*keys, name]].dropna().drop_duplicates()

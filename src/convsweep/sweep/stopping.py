@@ -33,21 +33,21 @@ PassResults = Mapping[tuple[int, Case], Outcome]
 
 @dataclass
 class RunningResults:
-    """Median times so far, per case and pass."""
+    """Times so far, per case and pass."""
 
     baseline: str
-    median_s: dict[Case, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+    time_s: dict[Case, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Add one outcome; ceilings are left out."""
-        timed = outcome.status == "ok" and case.layer.role != ROOFLINE
-        if timed and outcome.median_s is not None:
-            self.median_s[case][pass_index] = outcome.median_s
+        seconds = outcome.median_s if outcome.time_s is None else outcome.time_s
+        if outcome.status == "ok" and case.layer.role != ROOFLINE and seconds is not None:
+            self.time_s[case][pass_index] = seconds
 
     @property
     def measurements(self) -> int:
         """Number of times."""
-        return sum(map(len, self.median_s.values()))
+        return sum(map(len, self.time_s.values()))
 
     def log_speedups(self, log_s: Mapping[Case, Array] | None = None) -> dict[Case, Array]:
         """Return the logarithms of the speedup per compared case, one value per calm pass.
@@ -63,10 +63,10 @@ class RunningResults:
 
     def log_times(self) -> dict[Case, Array]:
         """Return the logarithms of the times per case and pass; NaN if unknown or disturbed."""
-        if not (cases := [case for case, times in self.median_s.items() if times]):
+        if not (cases := [case for case, times in self.time_s.items() if times]):
             return {}
-        passes = sorted({number for times in self.median_s.values() for number in times})
-        log_s = np.log([[self.median_s[case].get(p, np.nan) for p in passes] for case in cases])
+        passes = sorted({number for times in self.time_s.values() for number in times})
+        log_s = np.log([[self.time_s[case].get(p, np.nan) for p in passes] for case in cases])
         siblings = [case.siblings for case in cases]
         numbers = {own: n for n, own in enumerate(dict.fromkeys(siblings))}
         problems = np.array([numbers[own] for own in siblings])

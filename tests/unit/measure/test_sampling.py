@@ -1,5 +1,7 @@
 """How a case is timed, under a clock that counts what each call costs."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from convsweep.measure.sampling import (
     MeasurementConfig,
     discard_warmup,
     make_plan,
+    pass_time,
     quantiles,
     time_block,
     warm_up,
@@ -92,3 +95,36 @@ def test_quantiles_are_in_order_and_within_the_samples(samples: list[float]) -> 
     assert found.min_s <= found.p05_s <= found.median_s <= found.p95_s <= max(samples)
     assert found.median_s == pytest.approx(float(np.median(samples)))
     assert found.mad_s >= 0
+
+
+blocks_s = st.lists(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=5), min_size=1, max_size=9)
+
+
+@given(blocks_s)
+def test_the_time_of_a_pass_is_that_of_the_faster_half_of_its_blocks(
+    blocks: list[list[float]],
+) -> None:
+    means = sorted(float(np.mean(block)) for block in blocks)
+    kept = means[: -(-len(means) // 2)]
+    assert pass_time(blocks) == pytest.approx(sum(kept) / len(kept))
+
+
+@given(blocks_s, st.randoms())
+def test_disturbed_blocks_do_not_count_while_half_are_undisturbed(
+    blocks: list[list[float]], random: Random
+) -> None:
+    slow = random.sample(range(2 * len(blocks)), len(blocks))
+    calm = [[1.0] * len(block) for block in blocks]
+    both = [*calm, *calm]
+    for index in slow:
+        both[index] = [1.0 + sample for sample in both[index]]
+    assert pass_time(both) == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(1e-3, 1.0), min_size=12, max_size=12))
+def test_a_long_call_takes_as_long_as_the_short_calls_that_it_consists_of(
+    seconds: list[float],
+) -> None:
+    short = np.array(seconds).reshape(3, 4)
+    long = short.sum(axis=1, keepdims=True)
+    assert pass_time(long.tolist()) == pytest.approx(4 * pass_time(short.tolist()))

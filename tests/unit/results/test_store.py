@@ -32,7 +32,7 @@ DESIGNED = """schema_version, run_id, pass_index, started_at, environment_id, pr
     backend_macs, min_bytes, backend_bytes, backend_family, relative_err, node,
     implementation, reorders, kernel_s, reorder_s,
     cycles_per_call, instructions_per_call, cache_misses_per_call, energy_j_per_call,
-    direction, block, padding_end, output_padding, sqnr_db"""
+    direction, block, padding_end, output_padding, sqnr_db, time_s"""
 
 HINTS = get_type_hints(Row)
 REQUIRED = [name for name in COLUMNS if HINTS[name] in (int, float, str, bool)]
@@ -45,15 +45,18 @@ FREE = {
     *(name for name in OPTIONAL if HINTS[name] in (float | None, int | None)),
 } - {
     *("backend_family", "backend_macs", "backend_bytes", "min_s", "p05_s", "median_s", "p95_s"),
-    *("direction", "block", "padding_end", "output_padding"),
+    *("direction", "block", "padding_end", "output_padding", "time_s"),
 }
 """Columns that may have any value of their type whatever the others are."""
+NO_TIMES = {"median_s": None, "time_s": None}
 drawn_row = st.builds(
-    lambda status, median_s, **more: replace(
-        ROW, status=status, median_s=median_s if status == "ok" else None, **more
+    lambda status, times, **more: replace(
+        ROW, status=status, **more, **(times if status == "ok" else NO_TIMES)
     ),
     status=st.sampled_from(STATUSES),
-    median_s=st.floats(1e7, 1e8),
+    times=st.fixed_dictionaries(
+        {"median_s": st.floats(1e7, 1e8), "time_s": st.none() | st.floats(1e7, 1e8)}
+    ),
     **{
         name: next(
             values if HINTS[name] is kind else st.none() | values
