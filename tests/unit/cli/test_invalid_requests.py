@@ -59,6 +59,7 @@ BAD = {
     "report full --out full": ["'full'"],
     "run --threads 0": ["0", "1 to"],
     "run --threads 100000": ["100000", "1 to"],
+    "optimize torchvision:resnet18 --input 1,3,8,8 --threads 0": ["--threads 0", "1 to"],
     "run --case-timeout soon": ["'soon'", "10s"],
     "run --case-timeout 0s": ["'0s'", "10s"],
     "run --case-timeout -3s": ["-3s", "10s"],
