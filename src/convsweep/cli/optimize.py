@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import monotonic
 
@@ -57,12 +58,14 @@ def optimize(
         from convsweep.models.optimize import optimize as optimizing
         from convsweep.models.optimize.layer_inventory import normal_inputs
         from convsweep.problems.model_loader import load_model
+        from convsweep.sweep.choices import check_threads
         from convsweep.units import named, read_limit, seconds
 
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
             raise ValueError("--out and --from exclude each other: --from measures no layer")
+        check_threads([threads], os.cpu_count() or 1)
         budget = request.BUDGET if budget is None else budget
         named("--budget", seconds, budget)
         limit = named("--max-error", read_limit, max_error)
