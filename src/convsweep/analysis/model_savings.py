@@ -31,7 +31,7 @@ LAYER_COLUMNS = (
 )  # fmt: skip
 """Columns of layers.csv."""
 
-FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
+FASTER, UNDECIDED = "faster", "undecided"
 
 
 class LayerTime(NamedTuple):

@@ -159,5 +159,7 @@ class Explain:
     """Reply of an earlier pass."""
 
 
-Message = Describe | Setup | Validate | WarmUp | Block | Recheck | Finish | TimeNetwork | Explain
+CaseStep = Validate | WarmUp | Block | Recheck | Finish | Explain
+"""Requests for the case at an index."""
+Message = Describe | Setup | TimeNetwork | CaseStep
 Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | CallParts | int | None

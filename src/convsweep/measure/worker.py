@@ -86,15 +86,7 @@ class Worker:
             return time_network(message)
         return self._step(message)
 
-    def _step(
-        self,
-        message: messages.Validate
-        | messages.WarmUp
-        | messages.Block
-        | messages.Recheck
-        | messages.Finish
-        | messages.Explain,
-    ) -> messages.Reply:
+    def _step(self, message: messages.CaseStep) -> messages.Reply:
         timer, index = self._timers[message.index]
         match message:
             case messages.Validate(_, accepted):

@@ -41,7 +41,6 @@ from convsweep.report.sections import (
 from convsweep.report.summary_text import summary_sentences
 from convsweep.results.files import spreadsheet_csv
 from convsweep.results.machines import lacks
-from convsweep.results.schema import BASELINE
 from convsweep.results.store import RunFolder
 
 _LONGEST_TABLE = 16  # rows on the first screen
@@ -57,7 +56,6 @@ _UNSTEADY = "At least half of the passes of these cases have a flag; their times
 def write_report(
     run_dir: Path,
     out: Path,
-    baseline: str | None = None,
     max_error: float | None = None,
     others: Sequence[Path] = (),
 ) -> Path:
@@ -66,7 +64,6 @@ def write_report(
     Args:
         run_dir: folder of the run; its measurements are enough.
         out: folder of the report; an older report is replaced.
-        baseline: backend that speedups are relative to; by default that of the run.
         max_error: largest relative error; cases beyond it are left out.
         others: folders of noise runs and accuracy studies, which get a section each, and of
             repetitions. Three runs of the same cases show the drift between runs.
@@ -86,9 +83,8 @@ def write_report(
     if max_error is not None:
         measurements, left_out = filter_by_error(measurements, max_error)
     request = folder.request
-    baseline = baseline or request.baseline
-    further, drift = _read_others(folder, others, baseline)
-    summary = summarize(measurements, baseline, request.margin, drift and drift.error)
+    further, drift = _read_others(folder, others)
+    summary = summarize(measurements, request.baseline, request.margin, drift and drift.error)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
     run = run._replace(drift=drift)
     _require_a_time(run, folder)
@@ -193,9 +189,7 @@ def _write_study(folder: RunFolder, further: Sequence[Section], out: Path) -> Pa
     return write_pages(out, _with_leading_evidence(page))
 
 
-def _read_others(
-    folder: RunFolder, paths: Sequence[Path], baseline: str = BASELINE
-) -> tuple[list[Section], Drift | None]:
+def _read_others(folder: RunFolder, paths: Sequence[Path]) -> tuple[list[Section], Drift | None]:
     """Return the sections on the runs that the user names, and the drift between all runs.
 
     Raises:
@@ -205,7 +199,7 @@ def _read_others(
     sections = [_further_section(other) for other in others]
     timed = [run for run in (folder, *others) if paths and not accuracy.is_accuracy_run(run)]
     rows = {str(run.path.resolve()): run.measurements for run in timed}
-    drift = measure_drift(rows, baseline) if rows else None
+    drift = measure_drift(rows, folder.request.baseline) if rows else None
     for other, section in zip(others, sections, strict=True):
         if section is None and not (drift and str(other.path.resolve()) in drift.runs):
             kinds = "neither a noise run nor an accuracy study, nor one of three equal runs"

@@ -13,7 +13,6 @@ from torch import nn
 from convsweep.analysis.model_advice import Advice, read_advice, write_model
 from convsweep.analysis.model_savings import (
     LAYER_COLUMNS,
-    SLOWER,
     UNDECIDED,
     estimate_saving,
     replacements,
@@ -162,7 +161,7 @@ def test_one_figure_has_one_verdict(tmp_path: Path) -> None:
     assert layer.separable is not None
     open_ = layer.separable._replace(verdict=UNDECIDED)  # as among many comparisons
     one_layer = [replace(layer, separable=open_)]
-    assert estimate_saving(found.run, found.layers, replacements(found.layers)).verdict == SLOWER
+    assert estimate_saving(found.run, found.layers, replacements(found.layers)).verdict == "slower"
     assert estimate_saving(found.run, one_layer, replacements(one_layer)).verdict == UNDECIDED
     assert "undecided" in words.next_step(found._replace(layers=one_layer))
 

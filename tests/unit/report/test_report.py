@@ -18,10 +18,10 @@ HOSTILE = '<script>alert(1)</script> | [x](http://e.vil) \n `*_ & "quoted"'
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 
-def report(tmp_path: Path, rows: list[Row], baseline: str | None = None) -> tuple[str, str, Path]:
+def report(tmp_path: Path, rows: list[Row]) -> tuple[str, str, Path]:
     """The Markdown, the HTML and the folder of the report on `rows`."""
     run_dir = made.write(tmp_path / "run", rows, made.ENVIRONMENT)
-    page = write_report(run_dir, tmp_path / "out", baseline)
+    page = write_report(run_dir, tmp_path / "out")
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
     return markdown, page.read_text(encoding="utf-8"), page.parent
 
@@ -202,12 +202,6 @@ def test_what_is_missing_is_never_a_zero(tmp_path):
     assert "worst error ratio" not in correctness  # no column without a value
     assert "peak memory" not in correctness
     assert "| 0 s |" not in markdown
-
-
-def test_another_baseline_without_environment_json_gives_another_answer(tmp_path):
-    run_dir = made.write(tmp_path / "run", made.rows(SMALL[:4], passes=2))
-    text = write_report(run_dir, tmp_path / "out", "im2col").read_text(encoding="utf-8")
-    assert "mean speedup over im2col" in text
 
 
 def test_the_baseline_is_the_runs_own(tmp_path):

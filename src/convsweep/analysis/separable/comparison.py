@@ -50,7 +50,6 @@ class Replacement:
     parts: Mapping[str, SeparablePart]
     """The standard layer and both parts of the replacement, by name."""
     separable: Interval  # seconds per call of the replacement
-    separable_macs: int
     speedup: Interval
     verdict: str
     shares: Mapping[str, Interval]

@@ -58,7 +58,6 @@ def compare_separable(run: Run) -> SeparableComparison:
                 },
             },
             separable=interval_of(separable, TIME),
-            separable_macs=int(separable["backend_macs"]),
             speedup=interval_of(separable, SPEEDUP),
             verdict=separable["verdict"],
             shares={name: Interval(*ends[:, i]) for name, ends in shares.items()},
