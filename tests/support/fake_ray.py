@@ -9,7 +9,7 @@ from convsweep import __version__
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.node_info import NodeDevice, NodeInfo, installed
 from convsweep.cluster.pool import Node, Slots, TaskLost, TaskResult, Ticket
-from convsweep.cluster.tasks import GroupResult, NetworkResult
+from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.messages import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
@@ -155,7 +155,7 @@ class FakePool:
         self.networks.append((pass_index, network.name, name))
         if self.crashes([]):
             return TaskLost("WorkerCrashedError: the worker died")
-        return TaskResult(name, 0.0, 1.0, NetworkResult(NetworkTimes(0.02, 0.021, 3, ()), 0.1))
+        return TaskResult(name, 0.0, 1.0, (NetworkTimes(0.02, 0.021, 3, ()), 0.1))
 
     def _die(self, name: str) -> None:
         self.alive.remove(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.pool import Pool, TaskLost, TaskResult, Ticket
-from convsweep.cluster.tasks import GroupResult, NetworkResult, measure, time_network
+from convsweep.cluster.tasks import GroupResult, measure, time_network
 from convsweep.measure.outcome import Outcome, utc_now
 from convsweep.sweep.executor import OnProgress
 from convsweep.sweep.run_writer import add_seconds
@@ -96,10 +96,8 @@ class RayExecutor:
 
 def _complete(queue: GroupQueue, task: SweepTask, result: TaskResult) -> None:
     """Record the result of a task."""
-    if isinstance(result.value, NetworkResult):
-        assert task.network is not None
-        times, spent_s = result.value.times, result.value.spent_s
-        queue.networks.add(task.network, task.pass_index, times, spent_s)
+    if task.network is not None:
+        queue.networks.add(task.network, task.pass_index, *result.value)
         return
     node = queue.environment.nodes.get(result.node_id, result.node_id)
     assert isinstance(result.value, GroupResult), f"node {node} returned {result.value!r}"

@@ -29,14 +29,6 @@ class GroupResult:
     """Seconds of the node per phase."""
 
 
-@dataclass(frozen=True)
-class NetworkResult:
-    """Times of a network, or its failure."""
-
-    times: NetworkTimes | Outcome
-    spent_s: float
-
-
 def measure(cases: Sequence[Case], settings: Settings) -> GroupResult:
     """Measure the cases of one problem once, in the worker processes of the pass."""
     settings = replace(settings, threads=max(case.threads for case in cases))
@@ -48,12 +40,17 @@ def measure(cases: Sequence[Case], settings: Settings) -> GroupResult:
     return GroupResult((*skipped.items(), *measured), _node_workers().take_phases_s())
 
 
-def time_network(network: Network, settings: Settings, pass_index: int) -> NetworkResult:
-    """Time a network once; no other worker process runs meanwhile."""
+def time_network(
+    network: Network, settings: Settings, pass_index: int
+) -> tuple[NetworkTimes | Outcome, float]:
+    """Return the times of a network, or its failure, and the seconds that this took.
+
+    No other worker process runs meanwhile.
+    """
     _node_workers().close()
     started = monotonic()
     own = _on_node(replace(settings, threads=network.threads), [network])
-    return NetworkResult(time_once(network, own, pass_index, WorkerProcess), monotonic() - started)
+    return time_once(network, own, pass_index, WorkerProcess), monotonic() - started
 
 
 def _on_node(settings: Settings, items: Sequence[Case | Network]) -> Settings:
