@@ -53,10 +53,6 @@ def every_kind() -> nn.Module:
     return EveryKind()
 
 
-def reads_numbers() -> nn.Module:
-    return ReadsNumbers()
-
-
 def talkative() -> nn.Module:
     print("this model talks")  # noqa: T201
     return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))

@@ -271,8 +271,3 @@ def sentences_by_setting(sentences: Mapping[str, Iterable[str]]) -> list[str]:
         for setting, own in sentences.items()
         for sentence in own
     ]
-
-
-def first_sentence(sentences: Mapping[str, Iterable[str]]) -> str:
-    """Return the first sentence of the first setting that has one."""
-    return next(iter(sentences_by_setting(sentences)), "")

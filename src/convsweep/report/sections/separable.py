@@ -19,7 +19,7 @@ from convsweep.report.plots import (
     waterfall,
 )
 from convsweep.report.plots.style import Picture
-from convsweep.report.summary_text import MOST_WORDS, first_sentence
+from convsweep.report.summary_text import MOST_WORDS, sentences_by_setting
 from convsweep.report.table import Table
 
 TITLE = "Separable layers"
@@ -54,10 +54,10 @@ def section(
     faster = fastest_variants(run)
     known = [name for name, own in gaps.items() if own]
     only = f" ({known[0]})" if len(known) == 1 < len(gaps) else ""
+    explained = {name: explanation(found) for name, found in comparisons.items()}
     return Section.of_settings(
         TITLE,
-        gap_sentence(gaps, faster)
-        or first_sentence({name: explanation(found) for name, found in comparisons.items()}),
+        gap_sentence(gaps, faster) or next(iter(sentences_by_setting(explained)), ""),
         [
             (
                 "Channels from which on they are always faster",
