@@ -7,22 +7,19 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
+from torch.nn import functional
 
 from convsweep.backends.base import Conv, Weights
 from convsweep.problems.problem import ConvProblem
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Memory formats by the dimensions of a tensor."""
-CONV_BY_RANK = {1: conv1d, 2: conv2d, 3: conv3d}
-_TRANSPOSED_BY_RANK = {1: conv_transpose1d, 2: conv_transpose2d, 3: conv_transpose3d}
+CONV_BY_RANK = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED_BY_RANK = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
 
 
 def bind_conv(problem: ConvProblem, weight: Tensor, bias: Tensor | None) -> Conv:
