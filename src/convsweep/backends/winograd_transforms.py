@@ -15,7 +15,6 @@ from math import prod
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.polynomial.polynomial import polyfromroots
 from numpy.typing import NDArray
 
 Matrix: TypeAlias = tuple[tuple[Fraction, ...], ...]
@@ -67,6 +66,8 @@ def exact_transforms(
     Raises:
         ValueError: outputs or taps below 1, or repeated, too few or too many points.
     """
+    from numpy.polynomial.polynomial import polyfromroots  # a hundredth of a second
+
     if outputs < 1 or taps < 1:
         raise ValueError(f"F({outputs}, {taps}) needs at least 1 output and 1 tap")
     length = outputs + taps - 1

@@ -88,10 +88,6 @@ class Candidates(NamedTuple):
         chosen = np.asarray(mask, dtype=bool)
         return self._replace(cases=self.cases[chosen], log_s=self.log_s[chosen])
 
-    def of_network(self, network: str) -> Candidates:
-        """Return the cases of one network."""
-        return self.where(self.cases["network"].eq(network).fillna(False))
-
     def by_layer(self) -> Iterator[tuple[str, Candidates]]:
         """Yield the label and the cases of each layer."""
         rows = self.cases.reset_index(drop=True).groupby("label", sort=False).indices

@@ -128,7 +128,7 @@ def compare_networks(candidates: Candidates) -> list[NetworkComparison]:
     """Return the networks with a baseline time on every layer and an own kernel on some."""
     found = []
     for workload, layers in candidates.layers.items():
-        network = candidates.of_network(workload)
+        network = candidates.where(candidates.cases["network"].eq(workload).fillna(False))
         torch = pick_by_layer(network.select(Role.PLAIN))
         if network.has_role(Role.KERNELS).any() and torch.keys() == layers:
             found.append(_compare_network(network, workload, torch))
