@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas import DataFrame, Series
 
 from convsweep import formatting
-from convsweep.analysis.estimates import estimate, interval
+from convsweep.analysis.estimates import Array, estimate, interval
 from convsweep.analysis.run import Run, read_run
 from convsweep.analysis.summary import summarize
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
@@ -42,10 +43,11 @@ def best_backends(
     cases = _candidates(run, among)
     if max_error is not None:
         cases = cases[(cases["relative_err"] <= max_error).fillna(False).astype(bool)]
+    log_s = run.log_s(cases)  # (cases, passes)
     rows, p = [], []
-    for _, rivals in cases.groupby([*by], sort=False):
-        winner, lead, p_value = _winner(run, rivals)
-        rows.append(winner.to_dict() | lead)
+    for places in _groups(cases, by):
+        best, lead, p_value = _winner(run.margin, cases["backend"].iloc[places], log_s[places])
+        rows.append(cases.iloc[places[best]].to_dict() | lead)
         p.append(p_value)
     found = pd.DataFrame(rows, columns=[*run.cases.columns, *LEAD[:-1]])
     p_array = np.array(p, dtype="float64")
@@ -67,18 +69,31 @@ def fastest(run: Run) -> DataFrame:
     return contested.astype({"significant": bool}).reset_index(drop=True)
 
 
-def _winner(run: Run, rivals: DataFrame) -> tuple[Series[Any], dict[str, object], float]:
-    """Return the fastest case of a problem, its lead, and its p-value; NaN without a rival."""
-    logs = run.log_s(rivals)  # (backends, passes)
-    order = np.argsort(estimate(logs).mean, kind="stable")
-    winner = rivals.iloc[int(order[0])]
+def _groups(cases: DataFrame, by: Sequence[str]) -> list[NDArray[np.intp]]:
+    """Return the places of the rows of each group, in order of their first ones."""
+    if cases.empty:
+        return []
+    group = cases.groupby([*by], sort=False).ngroup().to_numpy()
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def _winner(
+    margin: float, names: Series[str], log_s: Array
+) -> tuple[int, dict[str, object], float]:
+    """Return the place of a problem's fastest case, its lead, and its p-value; NaN without rival.
+
+    `log_s` is (backends, passes).
+    """
+    order = np.argsort(estimate(log_s).mean, kind="stable")
+    best = int(order[0])
     if len(order) < 2:
-        return winner, {"second": None} | dict.fromkeys(LEAD[1:-1], np.nan), np.nan
-    others = estimate(logs[order[1:]] - logs[order[0]])
-    p = p_values(others, run.margin)[DIRECTIONS.index("faster")].max()
-    over = interval(estimate(logs[order[1]] - logs[order[0]]))
-    second = str(rivals["backend"].iloc[int(order[1])])
-    return winner, dict(zip(LEAD[:-1], (second, *over), strict=True)), float(p)
+        return best, {"second": None} | dict.fromkeys(LEAD[1:-1], np.nan), np.nan
+    others = estimate(log_s[order[1:]] - log_s[best])
+    p = p_values(others, margin)[DIRECTIONS.index("faster")].max()
+    over = interval(estimate(log_s[order[1]] - log_s[best]))
+    second = str(names.iloc[int(order[1])])
+    return best, dict(zip(LEAD[:-1], (second, *over), strict=True)), float(p)
 
 
 class BestBackends(NamedTuple):

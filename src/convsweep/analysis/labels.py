@@ -155,19 +155,19 @@ def _problem_labels(frame: DataFrame) -> Series:
         if len({*zip(*parts, strict=True)}) < len(rows) and len(set(words)) > 1:
             parts.append(words)
     labels = [" ".join(filter(None, words)) or "plain" for words in zip(*parts, strict=True)]
-    keys = zip(*(problems[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
+    keys = zip(*(_texts(problems[name]) for name in SHAPE_COLUMNS), strict=True)
     label_of = dict(zip(keys, labels, strict=True))
-    row_keys = zip(*(frame[name].map(_text) for name in SHAPE_COLUMNS), strict=True)
+    row_keys = zip(*(_texts(frame[name]) for name in SHAPE_COLUMNS), strict=True)
     return pd.Series([label_of[key] for key in row_keys], index=frame.index, dtype="str")
 
 
 def _setting_labels(frame: DataFrame, among: DataFrame) -> Series:
     """Return labels such as `cpu, float32, 2 threads`: the device, and the columns that vary."""
-    words = {name: frame[name].map(_text) for name in SETTING_COLUMNS}
+    words = {name: _texts(frame[name]) for name in SETTING_COLUMNS}
     for name in ("threads", "cache"):
         words[name] = words[name].map(lambda value, name=name: name_setting(name, value))
     words["environment_id"] = machine_names(frame, among)
-    varied = {name for name in SETTING_COLUMNS if among[name].map(_text).nunique() > 1}
+    varied = {name for name in SETTING_COLUMNS if _texts(among[name]).nunique() > 1}
     varied |= {name for name, usual in _USUAL.items() if among[name].ne(usual).any()}
     parts = [word for name, word in words.items() if name in varied | {"device"}]
     return pd.Series(map(", ".join, zip(*parts, strict=True)), index=frame.index, dtype="str")
@@ -183,6 +183,12 @@ def name_setting(axis: str, value: object) -> str:
 def without_batch_size(label: str, batch_size: int) -> str:
     """Return the label of a problem as siblings of other batch sizes have it."""
     return " ".join(word for word in label.split() if word != f"N{batch_size}") or "all"
+
+
+def _texts(column: Series) -> Series:
+    """Return the values as text, each distinct one converted once; missing ones are empty."""
+    codes, values = column.factorize(use_na_sentinel=False)
+    return pd.Series([_text(value) for value in values], dtype=object).take(codes)
 
 
 def _text(value: object) -> str:

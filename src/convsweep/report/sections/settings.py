@@ -60,8 +60,9 @@ def _best_table(run: Run) -> Table:
 
 
 def _rates_table(run: Run) -> Table:
-    cases, axes = run.cases[run.cases["status"] == "ok"], varied(run.cases)
+    axes = varied(run.cases)
     sizes = axes.pop(BATCH_SIZE, [])
+    cases = run.cases[(run.cases["status"] == "ok") & bool(sizes)]
     heads = ("setting", "problem", "backend", *(f"batch {size}" for size in sizes), "most")
     rows = []
     for _, own in cases.groupby([*SIBLING_COLUMNS, *axes, "backend"], dropna=False, sort=False):
@@ -72,7 +73,7 @@ def _rates_table(run: Run) -> Table:
         most = max(times, key=lambda size: size / times[size][0])
         rows.append((_setting(first, [*axes]), name, str(first["backend"]),
                      *(rates.get(size, "") for size in sizes), f"batch {most}"))  # fmt: skip
-    return Table.by_setting(heads, rows if sizes else [], heads[3:])
+    return Table.by_setting(heads, rows, heads[3:])
 
 
 def _setting(row: Any, axes: Sequence[str]) -> str:
