@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -54,6 +54,8 @@ class BandPlan(NamedTuple):
     depthwise: int = 0  # its weights
     depthwise_start: int = 0
     depthwise_rows: int = 0
+    depthwise_band: int = 0  # or in place, with a plan of its own
+    depthwise_plan: int = 0
     offsets: int = 0
 
 
@@ -125,15 +127,18 @@ def convolution(
     parts: int,
     worker: Entry,
     data: Mapping[str, Tensor],
-    **code: Entry,
+    fields_for: Callable[[bool], Mapping[str, int]] = lambda planes: {},
 ) -> Conv:
-    """Return the call of a worker, which finds constant data and machine code in its plan."""
+    """Return the call of a worker, which finds constant data and machine code in its plan.
+
+    `fields_for` returns those of the plan that depend on the layout, planes or not.
+    """
 
     @cache
     def plan_for(planes: bool) -> Tensor:
         addresses = {name: tensor.data_ptr() for name, tensor in data.items()}
-        complete = plan._replace(planes=planes, **addresses)
-        return record(complete, micro_kernel=PRODUCTS, **code)
+        complete = plan._replace(planes=planes, **addresses, **fields_for(planes))
+        return record(complete, micro_kernel=PRODUCTS)
 
     planes_or_rows = step("layout")(as_planes_or_rows)
     new_output = step("allocate")(output_maker(problem.output_shape))

@@ -77,7 +77,7 @@ def prepare(
         False: kinds[1] or work_of_rows(image, machine),
     }
     jobs = {
-        key: _job(image, weights.bias, work(image, dense, machine), relu)
+        key: job_of(image, weights.bias, work(image, dense, machine), relu)
         for key, work in works.items()
     }
 
@@ -168,7 +168,7 @@ def lanes_are_pixels(problem: ConvProblem) -> bool:
     return bool(planes <= inside * kernel_w + math.log2(LANES))
 
 
-def _job(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: float) -> Job:
+def job_of(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: float) -> Job:
     """Pack the weights of some work and write its plan."""
     weights = buffers.packed(work.weights.numel())
     weights.view(work.weights.shape).copy_(work.weights)

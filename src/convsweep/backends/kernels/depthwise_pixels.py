@@ -10,11 +10,13 @@ from functools import cache
 from typing import Any
 
 import numba
+from numba import types
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, tile
-from convsweep.backends.kernels.depthwise_work import WORKER, finish
+from convsweep.backends.kernels.depthwise_work import WORKER, DepthwisePlan, finish
+from convsweep.backends.kernels.launch import plan_pointer
 from convsweep.backends.kernels.streaming import fence, prefetch
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 
@@ -60,12 +62,14 @@ def _prefetch_below(p: Any, x: int, first: int, last: int) -> None:
 
 @inlined
 def _inside(
-    p: Any, x: int, first: int, last: int, above: int, below: int, y: int, taps: int, stride: int,
-    count: int, step: int, gap: int, before: int, behind: int,
+    p: Any, x: int, first: int, last: int, above: int, below: int, y: int, y_step: int,
+    y_spread: int, taps: int, stride: int, count: int, step: int, gap: int, before: int,
+    behind: int,
 ) -> None:  # fmt: skip
     """Compute columns `first` to `last`, none or at least `count * gap`, as `_edge`.
 
     Of a row's first tile, the first `before` inputs are padding, and the last `behind` of the last.
+    Outputs are `y_step` bytes apart, their vectors of channels `y_spread` vectors.
     """
     pixel_step, vectors = p.channels * FLOAT_BYTES, (p.channels + LANES - 1) // LANES
     share = count * p.stride_w * pixel_step // vectors  # of the inputs of a tile, per row
@@ -77,7 +81,7 @@ def _inside(
         for place in range(0, length, count):
             column = first + residue + min(place, length - count) * gap
             tile_x = x + (column * p.stride_w - p.left) * pixel_step
-            tile_y = y + column * pixel_step
+            tile_y = y + column * y_step
             at_left = column < gap
             at_right = column + count * gap >= p.out_width
             for vector in range(vectors):
@@ -87,7 +91,7 @@ def _inside(
                 tile(
                     tile_x + channel, step * pixel_step, offsets, some,
                     weights + vector * p.weights_step, p.start + channel,
-                    tile_y + channel, gap * pixel_step,
+                    tile_y + channel * y_spread, gap * y_step,
                     numba.literally(taps), numba.literally(stride), numba.literally(count),
                     numba.literally(False), at_left, at_right,
                     numba.literally(before), numba.literally(behind),
@@ -123,8 +127,8 @@ def pixels_worker(
             for column in range(first, begin):
                 _edge(p, row_x, column, above, below, target)
             _inside(
-                p, row_x, begin, end, above, below, target, taps, stride, count, step, gap,
-                before, behind,
+                p, row_x, begin, end, above, below, target, pixel_step, 1,
+                taps, stride, count, step, gap, before, behind,
             )  # fmt: skip
             for column in range(end, last):
                 _edge(p, row_x, column, above, below, target)
@@ -133,3 +137,26 @@ def pixels_worker(
             fence()
 
     return Entry(WORKER, work)
+
+
+@cache
+def pixels_band(taps: int, stride: int, count: int, step: int, before: int, behind: int) -> Entry:
+    """Return code for output rows of an image as `[C / LANES][pixel][LANES]`, without edges.
+
+    C is a multiple of `LANES`. Arguments: the plan, the image, the first row, their number and y.
+    """
+    gap = step if taps > 1 else 1
+
+    def rows_of_band(plan: Any, x: int, first: int, rows: int, y: int) -> None:
+        p = numba.carray(plan, 1)[0]
+        row_bytes = p.width * p.channels * FLOAT_BYTES
+        for row in range(rows):
+            i = (first + row) * p.stride_h - p.top
+            above, below = kernel_rows_inside(i, p.height, p.kernel_h, p.dilation_h)
+            _inside(
+                p, x + i * row_bytes, 0, p.out_width, above, below,
+                y + row * p.out_width * VECTOR_BYTES, VECTOR_BYTES, rows * p.out_width,
+                taps, stride, count, step, gap, before, behind,
+            )  # fmt: skip
+
+    return Entry(types.void(plan_pointer(DepthwisePlan), *[types.int64] * 4), rows_of_band)

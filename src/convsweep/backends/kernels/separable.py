@@ -1,8 +1,9 @@
 """Depthwise and 1x1 convolution, fused per band of output rows.
 
 The matrix product reads the depthwise output of a band from the second cache, and never from
-memory (Zhang, Lo & Lu 2020). The input rows of a band are copied per block of channels, with
-padding, to `[row][column][LANES]`. The depthwise output is `[C_in / LANES][pixel][LANES]`.
+memory (Zhang, Lo & Lu 2020). The depthwise output is `[C_in / LANES][pixel][LANES]`. channels_last
+inputs are read in place if `depthwise` does so. Else the input rows of a band are copied per block
+of channels, with padding, to `[row][column][LANES]`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from convsweep.backends.blocks import layer_by_layer, separable_graph
 from convsweep.backends.kernels import buffers, depthwise, pointwise
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, threads
+from convsweep.backends.kernels.depthwise_pixels import pixels_band
 from convsweep.backends.kernels.depthwise_tile import run
-from convsweep.backends.kernels.depthwise_works import shared_taps
+from convsweep.backends.kernels.depthwise_works import (
+    channels_tile,
+    pixels_work,
+    shared_taps,
+    tile_edges,
+)
 from convsweep.backends.kernels.launch import worker_with
 from convsweep.backends.kernels.layouts import (
     block_from_planes,
@@ -42,6 +49,7 @@ from convsweep.backends.kernels.vectors import (
 )
 from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.problems.problem import ConvProblem
+from convsweep.system import calibration
 from convsweep.system.calibration import Machine
 
 COLUMNS = 7  # of a row at a time: image sizes of many networks are multiples of it
@@ -75,6 +83,14 @@ def _depthwise_rows(
 ) -> Any:  # fmt: skip
     """Call `depthwise_rows` at an address."""
     return types.void(*[types.int64] * 10), call_address
+
+
+@intrinsic
+def _depthwise_in_place(
+    typing: Any, entry: Any, plan: Any, x: Any, first: Any, rows: Any, y: Any
+) -> Any:
+    """Call `pixels_band` at an address."""
+    return types.void(*[types.int64] * 6), call_address
 
 
 @inlined
@@ -118,6 +134,12 @@ def _fill(p: Any, x: int, channel: int, top: int, rows: int, padded: int) -> Non
 @inlined
 def _depthwise_band(p: Any, x: int, first: int, rows: int, padded: int, band: int) -> None:
     """Compute depthwise output rows of all channels as `[C_in / LANES][pixel][LANES]`."""
+    if p.depthwise_band:
+        _depthwise_in_place(p.depthwise_band, p.depthwise_plan, x, first, rows, band)
+        if p.inner_relu:
+            pixels = p.channels // LANES * rows * p.out_width
+            clip_vectors(band, VECTOR_BYTES, pixels, p.inner_relu)
+        return
     top = first * p.stride_y - p.top
     needed = (rows - 1) * p.stride_y + p.reach
     row_step = p.stride_y * p.padded_width * VECTOR_BYTES
@@ -205,7 +227,27 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
     }
     rows = depthwise_rows(plan.taps, plan.stride_x, COLUMNS if plan.out_width >= COLUMNS else 1)
     plan = plan._replace(inner_relu=relu_bits(first.relu), relu=relu_bits(last.relu))
-    return convolution("fused", problem, plan, parts, CONVOLVE, data, depthwise_rows=rows)
+    in_place = _in_place(first, machine or calibration.machine())
+
+    def fields_for(planes: bool) -> dict[str, int]:
+        if planes or in_place is None:
+            return {"depthwise_rows": rows.address}
+        job, band = in_place
+        return {"depthwise_band": band.address, "depthwise_plan": job.record.data_ptr()}
+
+    return convolution("fused", problem, plan, parts, CONVOLVE, data, fields_for)
+
+
+def _in_place(layer: GraphLayer, machine: Machine) -> tuple[depthwise.Job, Entry] | None:
+    """Return code that reads channels_last inputs in place, and its plan, if it is faster."""
+    problem, edges = layer.problem, tile_edges(layer.problem)
+    if problem.in_channels % LANES or edges is None:
+        return None
+    if depthwise.work_of_rows(problem, machine) is not pixels_work:
+        return None
+    work = pixels_work(problem, layer.weight, machine)
+    job = depthwise.job_of(problem, layer.bias, work, relu=0.0)
+    return job, pixels_band(*channels_tile(problem), *edges)
 
 
 def planned(problem: ConvProblem, parts: int, machine: Machine | None = None) -> BandPlan:
