@@ -168,6 +168,7 @@ def test_rows_are_padded_if_tiles_or_caches_do_not_fit() -> None:
     assert chosen(960, 7, 1) is chosen(96, 112, 2) is depthwise_works.pixels_work
     assert chosen(960, 7, 1, padding=9) is depthwise_works.rows_work
     assert chosen(512, 14, 1, kernel=5, padding=2) is depthwise_works.rows_work
+    assert chosen(1024, 112, 1) is depthwise_works.pixels_work
 
 
 @pytest.mark.parametrize("way", WAYS)

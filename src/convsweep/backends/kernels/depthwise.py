@@ -20,6 +20,7 @@ from convsweep.backends.kernels.depthwise_works import (
     blocks_work,
     channels_tile,
     columns_inside,
+    exceed_caches,
     pixels_work,
     planes_work,
     rows_work,
@@ -125,11 +126,11 @@ def work_of_planes(problem: ConvProblem) -> Work:
 def work_of_rows(problem: ConvProblem, machine: Machine) -> Work:
     """Return the kind of work for channels_last tensors.
 
-    Inputs are read in place if all tiles of a row read the image, and caches keep the window of a
-    tile until its last channel and the rows of a window until the next row. Parts of lines of
-    memory are read again from the second cache, which is slower than a copy for large windows.
+    Inputs are read in place if all tiles of a row read the image, and the first cache keeps the
+    window of a tile until its last channel. A larger window is read again from the second cache,
+    more often the smaller vectors are; to copy it is faster, unless it comes from memory.
     """
-    (kernel_h, kernel_w), (stride_h, stride_w) = problem.kernel_size, problem.stride
+    (kernel_h, kernel_w), stride_w = problem.kernel_size, problem.stride[1]
     pixel_bytes = problem.in_channels * FLOAT_BYTES
     taps, _, count, step = channels_tile(problem)
     gap = step if taps > 1 else 1  # between the outputs of a tile
@@ -138,11 +139,10 @@ def work_of_rows(problem: ConvProblem, machine: Machine) -> Work:
         return rows_work
     columns = min((count - 1) * stride_w + kernel_w, problem.input_size[1])
     window = kernel_h * columns * max(PIXEL_BYTES, math.gcd(gap * pixel_bytes, SET_BYTES))
-    rows = (kernel_h + stride_h) * problem.input_size[1] * pixel_bytes
     few = problem.taps <= 9 or edges is not None
     kept = window <= 3 * machine.l1_bytes * VECTOR_BYTES // LINE_BYTES
-    fits = few and kept and rows <= machine.l2_bytes
-    return pixels_work if fits or kernel_h == 1 else rows_work
+    fits = kept or exceed_caches(machine, problem.input_shape, problem.output_shape)
+    return pixels_work if (few and fits) or kernel_h == 1 else rows_work
 
 
 def lanes_are_pixels(problem: ConvProblem) -> bool:
