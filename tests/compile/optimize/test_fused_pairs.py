@@ -13,10 +13,10 @@ from convsweep.models.optimize import candidates
 from convsweep.models.optimize.candidates import Candidate
 from convsweep.models.optimize.gate import ModelReference
 from convsweep.models.optimize.layer_inventory import ModelInputs, copy_model
-from convsweep.models.optimize.layers import dispatches
+from convsweep.models.optimize.layers import dispatches, restore_all
 from convsweep.models.optimize.selection import read_table
 from tests.support.folded_nets import same
-from tests.support.optimized_models import THREADS, Tabled, calls, problems_of
+from tests.support.optimized_models import THREADS, Tabled, calls, optimize, problems_of, report_of
 
 pytest.importorskip("numba")
 
@@ -182,6 +182,23 @@ def test_a_pair_without_a_faster_time_is_left_apart(
     assert {one.name for one in own.skipped} == {"stem", "depthwise.0", "pointwise.0"}
 
 
+def test_a_report_names_both_layers(x: Tensor, tabled: Tabled) -> None:
+    net = Pair(usual).eval()
+    report = report_of(optimize(net, tabled(problems_of(net, x)), x, measure_s=10))
+    assert "depthwise.0 + pointwise.0 C13→21" in str(report)
+    assert "3 of 3 convolutions per call replaced, 2 with batch norm folded, 2 with" in str(report)
+
+
+def test_a_report_has_the_reason_for_a_folded_layer(x: Tensor, tabled: Tabled) -> None:
+    net = Pair(twice).eval()
+    table = tabled(dict.fromkeys(problems_of(net, x), "torch_conv"))
+    report = report_of(optimize(net, table, x))
+    assert {one.name for one in report.replaced} == {"depthwise.0", "pointwise.0"}
+    assert "5 convolutions on torch: depthwise.0, pointwise.0 and stem: torch_conv is" in str(
+        report
+    )
+
+
 @pytest.fixture
 def pair(x: Tensor, tabled: Tabled) -> tuple[Pair, Pair]:
     net = Pair(branching).eval()
@@ -270,6 +287,15 @@ def test_a_pair_with_another_use_is_torchs(pair: tuple[Pair, Pair], x: Tensor, n
     with torch.no_grad():
         for _ in range(2):
             assert same(own(x), copy.deepcopy(net)(x))
+
+
+def test_what_is_restored_or_traced_is_torchs(pair: tuple[Pair, Pair], x: Tensor) -> None:
+    net, own = pair
+    with torch.no_grad():
+        traced = torch.export.export(own, (x,)).module()
+        assert same(traced(x)[0], net(x)[0])
+    restore_all(own)
+    assert [type(one) for one in own.modules()] == [type(one) for one in net.modules()]
 
 
 def test_gradients_pass_through_both(pair: tuple[Pair, Pair], x: Tensor) -> None:

@@ -133,8 +133,9 @@ def optimize(
         else:
             timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
             ends_s = started_s + seconds(budget)
-            checks_s = monotonic() - checks_started_s  # those of the copies take as long
-            sweep_ends_s = ends_s - checks_s - timing_s * (1 + len(copies) * _LAYERS_SHARE)
+            checks_s = monotonic() - checks_started_s  # those of each copy take as long
+            per_copy_s = checks_s + timing_s * _LAYERS_SHARE
+            sweep_ends_s = ends_s - timing_s - len(copies) * per_copy_s
             with watching() as observe:
                 table = _measure(
                     copies, kind, budget, backends, limit, count, out, observe, sweep_ends_s

@@ -80,7 +80,9 @@ def _name(layer: ValidatedLayer) -> str:
     channels = dict.fromkeys((str(problem.in_channels), str(last.out_channels)))
     size, kernel = format_size(problem.input_size), format_size(problem.kernel_size)
     shape = f"C{'→'.join(channels)} {size} k{formatting.compact(kernel)}"
-    return formatting.shorten(f"{' + '.join(layer.names)} {shape}".strip(), _LONGEST_NAME)
+    return formatting.shorten(
+        f"{' + '.join(layer.names)} {shape}".strip(), _LONGEST_NAME * len(layer.names)
+    )
 
 
 def _skipped(report: OptimizeReport) -> list[str]:
