@@ -85,6 +85,7 @@ def test_every_figure_is_a_file_a_link_and_an_inline_picture(usual):
     assert {base64.b64decode(data) for data, _ in inline} == images
 
 
+@pytest.mark.usefixtures("unexplored")
 def test_warnings_are_in_the_section_on_the_machine(tmp_path):
     environment = {"warnings": ["The clock can't be read.", "<b>Other</b> work | is running."]}
     run_dir = made.write(tmp_path / "run", made.rows(SMALL[:4]), environment)
@@ -112,6 +113,7 @@ def test_every_problem_is_a_row_with_a_cell_per_backend(usual):
     assert sum(row.count(" - ") for row in rows) == 12  # skipped
 
 
+@pytest.mark.usefixtures("unexplored")
 def test_of_many_problems_the_slowest_are_shown(tmp_path):
     problems = [made.square(c, 14, 3) for c in range(4, 84)]
     markdown, _, _ = report(tmp_path, made.rows(problems, passes=1, backends=("torch_conv",)))
@@ -120,6 +122,7 @@ def test_of_many_problems_the_slowest_are_shown(tmp_path):
     assert "C83" in f"C{shown}".replace("'", "C")
 
 
+@pytest.mark.usefixtures("unexplored")
 def test_all_cases_without_a_time_are_counted_by_reason(tmp_path):
     rows = made.rows(made.grid())
     markdown, _, _ = report(tmp_path, rows)
@@ -192,6 +195,7 @@ def test_a_run_of_one_case_has_its_time_on_the_first_screen(tmp_path):
     assert re.search(r"^- One case, torch_conv: [\d.]+ \([\d.-]+\) µs", markdown, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("unexplored")
 def test_what_is_missing_is_never_a_zero(tmp_path):
     rows = [
         replace(row, error_ratio=None, max_abs_err=None, peak_memory_bytes=None)
@@ -204,6 +208,7 @@ def test_what_is_missing_is_never_a_zero(tmp_path):
     assert "| 0 s |" not in markdown
 
 
+@pytest.mark.usefixtures("unexplored")
 def test_the_baseline_is_the_runs_own(tmp_path):
     run_dir = made.write(
         tmp_path / "run", made.rows(SMALL[:4]), made.ENVIRONMENT | {"baseline": "loop"}
@@ -240,6 +245,7 @@ def test_columns_without_a_value_are_left_out():
     assert Table(("a", "b"), []).filled == Table(("a", "b"), [])
 
 
+@pytest.mark.usefixtures("unexplored")
 @pytest.mark.parametrize("processor", [{}, {"instruction_set": "AVX2", "l3_bytes": 2**25}])
 def test_machine_and_day_are_named(tmp_path, processor):
     environment = made.ENVIRONMENT | {"processor": processor}
