@@ -5,12 +5,15 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from convsweep.backends.blocks import separable_graph
 from convsweep.backends.registry import list_backends
 from convsweep.backends.strategies import separable
+from convsweep.backends.tensor_layout import bind_conv
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
-from tests.support.kernel_checks import DRAWN, check_kernel
+from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights
+from tests.support.red_zones import guarded, red_zones
 
 BACKEND = list_backends()["separable_numba"]
 
@@ -69,6 +72,24 @@ def test_is_exact_on_whole_numbers(problem: ConvProblem, memory_format: str) -> 
     )
     y = BACKEND.prepare(problem, inputs.weights)(inputs.x)
     assert torch.equal(y.double(), compute_reference(problem, inputs).y)
+
+
+@pytest.mark.parametrize("channels", [48, 13])  # read in place, and copied
+@pytest.mark.parametrize("stride", [1, 2])
+def test_relu_follows_both_parts_between_red_zones(channels: int, stride: int) -> None:
+    problem = ConvProblem(channels, 21, (15, 22), 3, stride=stride, padding=1, bias=True)
+    inputs = make_inputs(problem, weight_kind="separable", memory_format="channels_last")
+    with red_zones():
+        graph = separable_graph(problem, guarded_weights(inputs.weights))
+        layers = [
+            layer._replace(relu=bound) for layer, bound in zip(graph, (0.5, 0.2), strict=True)
+        ]
+        y = BACKEND.prepare_block(layers)(guarded(inputs.x))
+    expected = inputs.x
+    for layer in layers:
+        conv = bind_conv(layer.problem, layer.weight, layer.bias)
+        expected = conv(expected).clamp(0, layer.relu)
+    torch.testing.assert_close(y, expected)
 
 
 @given(problem=separable_problems())
