@@ -133,7 +133,10 @@ def compute_block(case: Case, inputs: Inputs) -> tuple[Inputs, dict[str, Referen
 def compute_folded(layers: Sequence[GraphLayer], x: Tensor) -> Reference:
     """Return the output of convolutions, each with bias and ReLU, for x and -x."""
     layers = [layer.rounded(torch.float64, "cpu") for layer in layers]
-    products, found = _convolved(layers[0], _exact(x.cpu())), []
+    first, values, found = layers[0], x.cpu().double(), []
+    # A sum of positive terms needs no more than float32, which takes less time.
+    size = convolve(first.problem, values.abs().float(), first.weight.abs().float()).double()
+    products = _Bounded(convolve(first.problem, values, first.weight), size)
     for sign in (1, -1):
         y = products._replace(value=products.value * sign)
         for index, layer in enumerate(layers):
