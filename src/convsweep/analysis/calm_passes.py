@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from convsweep.analysis.estimates import Array
 
-_LEAST, _SLOWER = 10, 0.05
+_LEAST, _SLOWER = 3, 0.05
 
 
 def only_calm(log_s: Array, problem: NDArray[np.integer[Any]]) -> Array:
     """Return the times with NaN in disturbed passes.
 
     A pass is left out if the other problems took over 5 % longer in it than in the fastest quarter
-    of the passes; ten are kept in any case. The times of a case and of those that it is compared
-    with do not decide, so the choice does not favour any of them. A pass without other problems is
-    kept.
+    of the passes; three and half of all are kept in any case. The times of a case and of those that
+    it is compared with do not decide, so the choice does not favour any of them. A pass without
+    other problems is kept.
 
     Args:
         log_s: logarithms of times (cases, passes); NaN if unknown.
@@ -37,9 +37,10 @@ def only_calm(log_s: Array, problem: NDArray[np.integer[Any]]) -> Array:
     disturbance = np.where(others > 0, (sums.sum(axis=0) - sums) / np.maximum(others, 1), -np.inf)
     disturbance[counts == 0] = np.inf  # not a pass of this problem
     ordered, own = np.sort(disturbance, axis=1), (counts > 0).sum(axis=1)
-    tenth, quarter = (
+    least = np.minimum(own, np.maximum(_LEAST, own // 2))
+    last, quarter = (
         np.take_along_axis(ordered, place[:, np.newaxis], axis=1)
-        for place in (np.minimum(own, _LEAST) - 1, np.maximum(own - 1, 0) // 4)
+        for place in (least - 1, np.maximum(own - 1, 0) // 4)
     )
-    limits = np.maximum(tenth, quarter + _SLOWER)
+    limits = np.maximum(last, quarter + _SLOWER)
     return np.where((disturbance <= limits)[problem], log_s, np.nan)

@@ -73,7 +73,7 @@ def _tidy_csv(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
 
 
 def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> str:
-    """Return one benchmark per case, one round per pass with its median time."""
+    """Return one benchmark per case, one round per pass with its time."""
     environment = run.environment
     keys = [*PROBLEM_COLUMNS, "backend"]
     calls = rows.groupby(keys, dropna=False)["iterations"].median().reset_index()

@@ -155,6 +155,9 @@ class CsvTable(Generic[RowT]):
                 found = file.read(len(header))
         if found != header and header.startswith(found):
             return Completed(self._frame([self._parse([], {})]), 0)
+        earlier = (header_line(self.names[:-count]) for count in range(1, self.later + 1))
+        if not older and any(map(found.startswith, earlier)):
+            raise ValueError(f"{str(path)!r} is of an older version: it is read, but not resumed")
         rows, ends = self._read(path, self.later if older else 0)
         count = self.complete_rows(rows)
         return Completed(rows[:count], ends[count])

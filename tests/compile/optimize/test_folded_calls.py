@@ -182,6 +182,19 @@ def test_an_unexpected_use_is_refused_once_if_the_input_may_have_changed(
         assert same(optimized(x.clone()), net(x.clone()))
 
 
+def test_an_output_that_is_kept_while_a_weight_changes_is_refused(
+    branched: tuple[Net, Net], x: Tensor
+) -> None:
+    net, optimized = branched
+    with torch.no_grad():
+        kept = optimized.conv(x)
+        for one in branched:
+            one.conv.weight.mul_(2)
+        with pytest.raises(RuntimeError, match="call the model again"):
+            kept.mean()
+        assert same(optimized.conv(x), net.conv(x))
+
+
 def test_an_unexpected_use_in_inference_mode_is_refused_once(
     branched: tuple[Net, Net], x: Tensor
 ) -> None:

@@ -32,11 +32,14 @@ def test_passes_that_slow_everything_down_are_left_out() -> None:
     assert kept.sum() == 18 * len(PROBLEMS)
 
 
-def test_ten_passes_are_kept_of_a_machine_that_is_never_calm() -> None:
-    log_s = times(30) + np.arange(30) / 10
+@pytest.mark.parametrize(("passes", "least"), [(4, 3), (7, 3), (8, 4), (30, 15)])
+def test_half_of_the_passes_are_kept_of_a_machine_that_is_never_calm(
+    passes: int, least: int
+) -> None:
+    log_s = times(passes) + np.arange(passes) / 10
     kept = ~np.isnan(only_calm(log_s, PROBLEMS))
-    assert kept[:, :10].all()
-    assert not kept[:, 10:].any()
+    assert kept[:, :least].all()
+    assert not kept[:, least:].any()
 
 
 def test_all_passes_of_a_calm_machine_are_kept() -> None:
@@ -52,7 +55,7 @@ def test_a_problems_own_times_do_not_decide() -> None:
     assert np.array_equal(np.isnan(only_calm(log_s, PROBLEMS))[:2], before)
 
 
-@pytest.mark.parametrize("log_s", [times(10), times(30)[:2], times(30)[:0]])
+@pytest.mark.parametrize("log_s", [times(3), times(30)[:2], times(30)[:0]])
 def test_few_passes_or_a_single_problem_are_kept(log_s: np.ndarray) -> None:
     assert np.array_equal(only_calm(log_s, PROBLEMS[: len(log_s)]), log_s)
 
@@ -94,7 +97,7 @@ def test_one_machine_does_not_decide_for_another(tmp_path: Path) -> None:
         assert np.array_equal(
             own, read_cases(loaded(rows_of(name, seed), tmp_path / name), "").log_s, equal_nan=True
         )
-        assert (~np.isnan(own)).sum() == (20 if name == "a" else 10) * len(own)
+        assert (~np.isnan(own)).sum() == (20 if name == "a" else 15) * len(own)
 
 
 def test_a_layer_does_not_decide_for_its_other_settings(tmp_path: Path) -> None:

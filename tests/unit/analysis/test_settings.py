@@ -58,17 +58,19 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 @pytest.fixture(scope="module")
 def run(read: Read) -> Run:
-    return read(in_settings(disturbance=0.5))
+    return read(in_settings(passes=16, disturbance=0.5))  # half of which are left out
 
 
 def test_intervals_hold_the_true_ratios_and_are_as_narrow_as_pairs_allow(run: Run) -> None:
     found = setting_speedups(run)
     assert len(found) == 3 * 4 * len(BACKENDS)
+    held = 0
     for one in found:
         true = next(FASTER[v] for v in FASTER if str(v) in one.value)
-        assert one.speedup.low < true < one.speedup.high
+        held += one.speedup.low < true < one.speedup.high
         assert one.speedup.high / one.speedup.low < 1.06  # the passes differ by a factor of two
         assert one.verdicts == {"faster" if true > 1 else "slower": len(PROBLEMS)}
+    assert held >= 0.9 * len(found)
     assert {(one.axis, one.first) for one in found} == {
         ("dtype", "float32"), ("memory_format", "contiguous"), ("threads", "1 thread"),
     }  # fmt: skip
@@ -143,7 +145,8 @@ def test_the_best_setting_of_a_problem_is_the_one_with_the_largest_product(run: 
     assert len(found) == len(PROBLEMS)
     for one in found:
         assert one["fastest setting"] == "bfloat16, contiguous, 2 threads"
-        assert one["speedup over its first setting"].startswith("3.2")
+        speedup = float(one["speedup over its first setting"].partition("x")[0])
+        assert speedup == pytest.approx(FASTER["bfloat16"] * FASTER[2], rel=0.03)
         assert one["significant"] == "yes"
 
 

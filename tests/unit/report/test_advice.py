@@ -121,7 +121,7 @@ def choices(advice: Advice) -> dict[str, tuple[str, ...]]:
         (0.2, {}, "faster"),
         (3.0, {}, "slower"),
         (1.0, {"passes": 20}, "same"),
-        (0.97, {"noise": 0.1}, "undecided"),
+        (0.97, {"noise": 0.1, "passes": 12}, "undecided"),
     ],
 )
 def test_the_verdict_comes_first_and_follows_the_data(

@@ -51,6 +51,8 @@ def test_columns_that_an_older_file_lacks_have_their_defaults(tmp_path: Path, la
     write_text(tmp_path, b"".join(lines).decode())
     defaults = {field.name: field.default for field in fields(Row)[len(names) :]}
     assert load_rows(tmp_path) == [replace(row, **defaults)]
+    with pytest.raises(ValueError, match="older version"):
+        resumed(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["none", "file"])

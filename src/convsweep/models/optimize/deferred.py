@@ -150,19 +150,21 @@ class FusedCall(NamedTuple):
     """PyTorch's own convolution."""
     version: int | None
     """Of x; None for inference tensors."""
+    has_changed: Callable[[], bool]
+    """Returns whether a weight or a statistic is another one than at the call."""
 
     def after(self, steps: int) -> Tensor:
         """Return PyTorch's numbers after some of the steps.
 
         Raises:
-            RuntimeError: x may have been overwritten since.
+            RuntimeError: x, a weight or a statistic may have been overwritten since.
         """
         self.dispatch.is_given_up = True
-        if self.version is None or self.x._version != self.version:
+        if self.version is None or self.x._version != self.version or self.has_changed():
             raise RuntimeError(
                 "the output of an optimized convolution is used in another way than when the model "
-                "was optimized, and its input may have changed since; call the model again, this "
-                "convolution is PyTorch's from now on"
+                "was optimized, and its input or weights may have changed since; call the model again, "
+                "this convolution is PyTorch's from now on"
             )
         y = self.convolve(self.x)
         for step in self.dispatch.epilogue.steps[:steps]:

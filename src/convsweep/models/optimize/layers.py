@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Never, Self
 
 import torch
@@ -46,7 +47,8 @@ class _DispatchingConv(nn.Module):
         if not dispatch.epilogue.steps:
             return y
         version = None if input.is_inference() else input._version
-        return Deferred.of(FusedCall(dispatch, input, y, super().forward, version), 0)
+        changed = partial(_have_changed, self, stamps)
+        return Deferred.of(FusedCall(dispatch, input, y, super().forward, version, changed), 0)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; a change prepares again, since training may write weights unseen."""
@@ -132,6 +134,10 @@ def _tensors(module: Any) -> list[Tensor]:
     if epilogue.pointwise is not None:
         is_plain = is_plain and type(found[2]) is nn.Parameter
     return [one for one in found if one is not None] if is_plain else []
+
+
+def _have_changed(module: Any, stamps: list[int]) -> bool:
+    return stamps_of(_tensors(module)) != stamps
 
 
 def _transform_reason(

@@ -33,6 +33,15 @@ def test_what_would_be_found_is_found(write: Write) -> None:
     assert sum(slower) >= 16
 
 
+def test_means_of_blocks_are_compared_with_medians_only_if_asked(write: Write) -> None:
+    rows = [replace(row, time_s=row.median_s) for row in measured(2)]
+    old, new = write("old", measured(1)), write("new", rows)
+    with pytest.raises(ValueError, match="time of a pass: median_s against time_s"):
+        compare(old, new)
+    assert compare(old, new, across_machines=True).compared.any()
+    assert compare(new, new).compared.any()
+
+
 def test_a_new_case_that_fails_is_no_regression(write: Write, command) -> None:
     others = made.rows(made.grid((8,), (9,), (3,)), backends=BACKENDS)
     crashed = [replace(row, status="crash", median_s=None, reason="because") for row in others]
