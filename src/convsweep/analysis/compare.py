@@ -187,8 +187,8 @@ def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:
 
 def _time_column(run: RunFolder) -> str | None:
     """Return the column that has the times of a run: older runs have medians alone."""
-    timed = run.measurements[["time_s", "median_s"]].notna().any()
-    return next((name for name, is_known in timed.items() if is_known), None)
+    rows = run.measurements
+    return next((name for name in ("time_s", "median_s") if rows[name].notna().any()), None)
 
 
 def _common_baseline(runs: Sequence[RunFolder], rows: Sequence[DataFrame]) -> str | None:

@@ -163,8 +163,8 @@ class FusedCall(NamedTuple):
         if self.version is None or self.x._version != self.version or self.has_changed():
             raise RuntimeError(
                 "the output of an optimized convolution is used in another way than when the model "
-                "was optimized, and its input or weights may have changed since; call the model again, "
-                "this convolution is PyTorch's from now on"
+                "was optimized, and its input or weights may have changed since; call the model "
+                "again, this convolution is PyTorch's from now on"
             )
         y = self.convolve(self.x)
         for step in self.dispatch.epilogue.steps[:steps]:
