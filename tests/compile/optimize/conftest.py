@@ -1,6 +1,6 @@
 """Fixtures of the tests of `optimize`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convsweep import Backend, ConvProblem
 from convsweep.backends import registry
+from convsweep.models.optimize import candidates
 from convsweep.results.best_csv import write_best
 from convsweep.results.schema import Row
 from tests.support import synthetic_runs as made
@@ -88,3 +89,13 @@ def net() -> Net:
 @pytest.fixture
 def folded(net: Net, x: Tensor, tabled: Tabled) -> nn.Module:
     return optimize(net, tabled(problems_of(net, x)), x)
+
+
+@pytest.fixture
+def fused_is_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def times(
+        models: object, asked: Iterable[Iterable[str]], *more: object
+    ) -> list[dict[str, float]]:
+        return [dict.fromkeys(own, 1 - 0.1 * index) for index, own in enumerate(asked)]
+
+    monkeypatch.setattr(candidates, "layer_times", times)
