@@ -1,8 +1,9 @@
 """The laws of the depthwise kernels, in the checked mode: red zones around every buffer."""
 
 import math
-import os
-from itertools import product
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple, TypeVar
 
 import pytest
 import torch
@@ -16,67 +17,89 @@ from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from convsweep.system.calibration import Machine
-from tests.support.kernel_checks import DRAWN, check_kernel, guarded_weights, relu_is_fused
+from tests.support.kernel_checks import (
+    DRAWN,
+    EXAMPLES,
+    check_kernel,
+    guarded_weights,
+    relu_is_fused,
+)
 from tests.support.red_zones import guarded, red_zones
 
 BACKEND = list_backends()["depthwise_numba"]
+T = TypeVar("T")
 
 FORMATS = ("contiguous", "channels_last")
 WAYS = ("planes", "blocks", "pixels", "rows")
 MACHINES = (Machine(), Machine(l1_bytes=2**10, l2_bytes=2**10, last_cache_bytes=0))
 
-SIDES = ((3, 3), (5, 5), (7, 7), (1, 5), (5, 1), (2, 4), (3, 7), (1, 1))
-LARGE_SIDES = ((9, 9), (11, 11), (13, 31))
-STEPS = ((1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3))
-GAPS = ((1, 1), (1, 1), (1, 1), (2, 2), (1, 3), (4, 2))
-MARGINS = (0, 0, 1, 2, 3, 9)
+SIDES = (
+    *((3, 3), (5, 5), (9,), (2, 4), (7, 7), (9, 9), (1, 5), (5, 1)),
+    *((3, 7), (1, 1), (20,), (11, 4), (4, 2), (5, 3), (2,), (13, 31)),
+)
+STEPS = (1, 1, 2, 2, 3)
+GAPS = (1, 1, 1, 2, 3)
+MARGINS = (0, 0, 1, 1, 2, 3, 9)
+# Sizes of tiles: outputs along a side, divided by the dilation.
+OUTPUTS = ((1, 2, 3), (4, 5, 6), (7, 9, 10, 15, 17, 21, 22, 23), (8, 16, 24))
+LENGTHS = (1, 5, 8, 17, 40, 63, 64, 65, 130, 700, 2048, 2100)
 
-# A shape takes seconds to compile: few are drawn unless the environment asks for more problems.
-FEW = (
-    ((3, 3), (1, 1), (2, 2)),
-    ((5, 5), (2, 2), (1, 1)),
-    ((9, 9), (1, 1), (1, 1)),
-    ((2, 4), (1, 3), (1, 1)),
-)
-MANY = (
-    *product(SIDES, STEPS, GAPS),
-    *product(LARGE_SIDES, ((1, 1), (1, 2)), ((1, 1), (2, 2))),
-)
-EVERYTHING = "CONVSWEEP_EXAMPLES" in os.environ
-OUTPUTS = tuple(range(1, 24)) if EVERYTHING else (7, 15, 22)
-LENGTHS = (1, 5, 8, 17, 40, 63, 64, 65, 130, 700, 2048, 2100) if EVERYTHING else (7, 130, 2100)
-TAPS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 20) if EVERYTHING else (9,)
-LONG_STEPS = ((1, 1), (1, 1), (1, 2), (2, 1), (3, 2)) if EVERYTHING else ((1, 1),)
+
+class Shape(NamedTuple):
+    """The part of a problem that machine code depends on."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    padding_end: tuple[int, ...]
+    outputs: tuple[tuple[int, ...], ...]
+
+
+def shape_of(index: int) -> Shape:
+    """The shape of this number: each has the next kernel size, and all else at random."""
+    random, sides = Random(index), SIDES[index % len(SIDES)]
+
+    def per_side(values: Sequence[T]) -> tuple[T, ...]:
+        same = random.choice(values)
+        return tuple(same if random.random() < 0.5 else random.choice(values) for _ in sides)
+
+    padding = per_side(MARGINS)
+    return Shape(
+        sides,
+        per_side(STEPS),
+        per_side(GAPS),
+        padding,
+        padding if random.random() < 0.5 else per_side(MARGINS),
+        per_side(OUTPUTS) if len(sides) > 1 else (LENGTHS,),
+    )
+
+
+# A shape takes seconds to compile: each is used for many problems.
+SHAPES = [shape_of(index) for index in range(max(len(SIDES) // 2, EXAMPLES // 40))]
 
 
 @st.composite
 def depthwise_problems(draw: st.DrawFn) -> ConvProblem:
     """Odd sizes, channels around multiples of a vector, padding that may exceed the kernel."""
-    if draw(st.integers(0, 3)) == 0:
-        step, gap = draw(st.sampled_from(LONG_STEPS))
-        shape = ((draw(st.sampled_from(TAPS)),), (step,), (gap,))
-        lengths = LENGTHS
-    else:
-        shape, lengths = draw(st.sampled_from(MANY if EVERYTHING else FEW)), OUTPUTS
-    kernel_size, stride, dilation = shape
-    rank = len(kernel_size)
+    shape = draw(st.sampled_from(SHAPES))
     channels = draw(st.sampled_from([2, 3, 7, 8, 9, 12, 16, 17, 24, 33]))
-    padding = draw(st.tuples(*[st.sampled_from(MARGINS)] * rank))
-    behind = draw(st.one_of(st.just(padding), st.tuples(*[st.sampled_from(MARGINS)] * rank)))
-    least = [1 if EVERYTHING else 7 * d for d in dilation]
-    outputs = draw(st.tuples(*[st.sampled_from([n for n in lengths if n >= m]) for m in least]))
-    unused = draw(st.tuples(*[st.integers(0, s - 1) for s in stride]))
-    sides = zip(outputs, stride, dilation, kernel_size, padding, behind, unused, strict=True)
+    outputs = [
+        draw(st.sampled_from(sizes)) * dilation + draw(st.integers(0, dilation - 1))
+        for sizes, dilation in zip(shape.outputs, shape.dilation, strict=True)
+    ]
+    unused = draw(st.tuples(*[st.integers(0, s - 1) for s in shape.stride]))
+    sides = zip(outputs, unused, *shape[:-1], strict=True)
     return ConvProblem(
         channels,
         channels,
-        [max(1, (o - 1) * s + d * (k - 1) + 1 - p - e + u) for o, s, d, k, p, e, u in sides],
-        kernel_size,
+        [max(1, (o - 1) * s + d * (k - 1) + 1 - p - e + u) for o, u, k, s, d, p, e in sides],
+        shape.kernel_size,
         batch_size=draw(st.integers(1, 3)),
-        stride=stride,
-        padding=padding,
-        padding_end=behind,
-        dilation=dilation,
+        stride=shape.stride,
+        padding=shape.padding,
+        padding_end=shape.padding_end,
+        dilation=shape.dilation,
         groups=channels,
         bias=draw(st.booleans()),
     )

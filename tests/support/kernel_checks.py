@@ -19,8 +19,9 @@ from convsweep.measure.reference import compute_reference
 from convsweep.problems.problem import ConvProblem
 from tests.support.red_zones import guarded, red_zones
 
-DRAWN = settings(max_examples=int(os.environ.get("CONVSWEEP_EXAMPLES", "25")))
+EXAMPLES = int(os.environ.get("CONVSWEEP_EXAMPLES", "25"))
 """How many problems are drawn; the environment may ask for more of them."""
+DRAWN = settings(max_examples=EXAMPLES)
 
 
 def check_kernel(
