@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from convsweep.report.plots.style import WIDTH, lay_out
+from convsweep.report.plots.style import WIDTH, render
 
 ROOM = 1.5  # points by which boxes of letters may touch
 LEAST_POINTS = 8.0  # of a letter, at the width of a README, where 100 pixels are one inch
@@ -14,7 +14,7 @@ LEAST_POINTS = 8.0  # of a letter, at the width of a README, where 100 pixels ar
 
 def layout_faults(figure: Figure) -> list[str]:
     """Texts that are outside of the figure, overlap, are too small, or are undrawn markup."""
-    lay_out(figure)
+    render(figure)
     texts = visible_texts(figure)
     corners = np.array([_corners(text) for text in texts]).reshape(-1, 4, 2)
     least, most = corners.min(axis=1), corners.max(axis=1)

@@ -16,6 +16,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 from PIL import Image
 
 from convsweep.formatting import shorten, slug
@@ -126,27 +127,25 @@ def new_figure(height: float) -> Figure:
     return figure
 
 
-def lay_out(figure: Figure) -> None:
-    """Place all panels and texts. A figure without room for them gets higher."""
+def render(figure: Figure) -> NDArray[np.uint8]:
+    """Return the pixels, (height, width, RGBA). A figure without room for its texts gets higher."""
+    canvas: Any = DataCanvas(figure)
     for _ in range(_ENLARGEMENTS):
         with drawing_style(), warnings.catch_warnings(record=True) as found:
             warnings.filterwarnings("always", _NO_ROOM)
-            figure.draw_without_rendering()
+            canvas.draw()
         if not any(str(one.message).startswith(_NO_ROOM) for one in found):
             break
         figure.set_figheight(_LARGER * figure.get_figheight())
     figure.set_layout_engine("none")  # keeps the places
+    return np.asarray(canvas.buffer_rgba())
 
 
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG of few colours; the same run gives the same bytes."""
-    lay_out(figure)
-    drawn = io.BytesIO()
-    with drawing_style():
-        figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
-    few_colors = Image.open(drawn).convert("RGB").quantize(dither=Image.Dither.NONE)
+    pixels = Image.fromarray(render(figure)).convert("RGB")
     file = io.BytesIO()
-    few_colors.save(file, "png", optimize=True)
+    pixels.quantize(dither=Image.Dither.NONE).save(file, "png")
     return file.getvalue()
 
 
