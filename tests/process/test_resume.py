@@ -71,12 +71,19 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
-        ("in_channels=1,2", "in_channels=1,3", "request."),
-        ("--threads 1", "--shard 1/2", "request.shard was None and is '1/2' now"),
-        ("size=3", "size=4", "request."),
-        ("torch_conv", "im2col", "baseline was 'torch_conv' and is 'im2col' now"),
-        ("--threads 1", "--case-timeout 7s", "case_timeout_s was 10.0 and is 7.0 now"),
-        ("--threads 1", "--allocator system", "allocator was 'retain' and is 'system' now"),
+        (
+            "in_channels=1,2",
+            "in_channels=1,3",
+            "problems was '--axis in_channels=1,2 --axis size=3' and is '--axis in_channels=1,3 "
+            "--axis size=3' now\n",
+        ),
+        ("--threads 1", "--shard 1/2", "--shard was None and is '1/2' now"),
+        ("--axis size=3", "--axis=size=4", "--axis size=3' and is '--axis in_channels=1,2 "),
+        ("torch_conv", "im2col", "--baseline was 'torch_conv' and is 'im2col' now"),
+        ("torch_conv", "im2col", "--backend was ['torch_conv'] and is ['im2col'] now"),
+        ("--threads 1", "--case-timeout 7s", "--case-timeout was 10.0 and is 7.0 now"),
+        ("--threads 1", "--allocator system", ": --allocator was 'retain' and is 'system' now\n"),
+        ("--threads 1", "--dtype float64", ": --dtype was ['float32'] and is ['float64'] now\n"),
     ],
 )
 def test_another_request_is_refused(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,23 @@ from convsweep.system.environment import describe
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_OPTIONS = {
+    "baseline": "--baseline", "margin": "--margin", "settings.case_timeout_s": "--case-timeout",
+    "settings.allocator": "--allocator", "request.allocator": "--allocator",
+    "request.backends": "--backend",
+    "request.blocks": "--block", "request.caches": "--cache", "request.devices": "--device",
+    "request.directions": "--direction", "request.dtypes": "--dtype",
+    "request.memory_formats": "--memory-format", "request.precision": "--precision",
+    "request.shard": "--shard", "request.threads": "--threads",
+    "request.weight_kinds": "--weight-kind",
+}  # fmt: skip
+"""Options by their keys in environment.json."""
+_PROBLEM_OPTIONS = ("--grid", "--workload", "--problem", "--problems", "--layer", "--axis",
+                    "--batch-size")  # fmt: skip
+
 
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, naming the first difference, if a run can't be resumed.
+    """Raise `ValueError`, naming the options that differ, if a run can't be resumed.
 
     `earlier` is its environment.json, `now` the metadata of the same command without --resume.
     """
@@ -36,13 +52,31 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         hint = "; --nodes chooses nodes" if "ray" in earlier else ""
         raise ValueError(f"can't resume: environment_id was {ids_before} and is {ids} now{hint}")
     for environment_id in machines(now):
-        before = select(_of_environment(earlier, environment_id), Use.RESUME)
-        for name, value in select(_of_environment(now, environment_id), Use.RESUME).items():
-            old = before.get(name)
-            if old != value and name == "request.case_hash":
-                raise ValueError(f"can't resume: the problems, layers or counts differ ({name})")
-            if old != value:
-                raise ValueError(f"can't resume: {name} was {old!r} and is {value!r} now")
+        before, after = (
+            select(_of_environment(one, environment_id), Use.RESUME) for one in (earlier, now)
+        )
+        if differ := [name for name, value in after.items() if before.get(name) != value]:
+            pairs = {
+                "the choice of problems": (_problem_options(earlier), _problem_options(now))
+            } | {
+                _OPTIONS.get(name, name): (before.get(name), after[name])
+                for name in differ
+                if name in _OPTIONS or not name.startswith("request.")
+            }
+            texts = [f"{name} was {old!r} and is {new!r} now"
+                     for name, (old, new) in pairs.items() if old != new]  # fmt: skip
+            others = f"the problems, layers or counts differ ({', '.join(differ)})"
+            raise ValueError(f"can't resume: {'; '.join(texts) or others}")
+
+
+def _problem_options(metadata: Mapping[str, Any]) -> str:
+    """Return the options of a run's command that choose problems; empty: the default ones."""
+    words = shlex.split(str(metadata.get("command") or ""))
+    return " ".join(
+        word if "=" in word else f"{word} {value}"
+        for word, value in pairwise([*words, ""])
+        if word.partition("=")[0] in _PROBLEM_OPTIONS
+    )
 
 
 def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:
