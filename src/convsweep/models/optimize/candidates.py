@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from convsweep.models.optimize.speedup import layer_times, layers_fit
 from convsweep.results.schema import BASELINE
 
 CHANNELS_LAST = "channels_last"
-_VERSIONS = 4  # of a model, whose layers are timed
+_VERSIONS = 5  # of a model at most, whose layers are timed
 _SLOWER = "no backend is faster inside the whole model"
 _NO_SPEEDUP = Interval(1.0, 1.0, 1.0)
 
@@ -57,7 +58,8 @@ class Candidate:
         """Replace layers that the table has a faster backend for, or whose batch norm folds.
 
         If `timing_s` seconds suffice to time all layers inside the model, they get what is fastest
-        there: that backend, torch's convolution with the norm folded, or all as it was.
+        there: that backend, the fastest of those that compute norm and ReLU themselves, torch's
+        convolution with the norm folded, or all as it was.
         """
         calls, model = self.found.calls, self.model
         after = find_epilogues(model, self.inputs, {layer.name for layer in calls})
@@ -68,15 +70,20 @@ class Candidate:
             choice = selection.select(table, layer, threads)
             reasons[layer] = choice if isinstance(choice, str) else _SLOWER
             own = [] if isinstance(choice, str) else [choice]
+            row = selection.fastest_fusing(table, layer, threads) if epilogue.own.steps else None
+            if row and row["backend"] not in {one.backend for one in own}:
+                own.append(_unmeasured(row["backend"], row["memory_format"], reasons[layer]))
             if epilogue.own.norms and layer.memory_formats:
-                own.append(_unmeasured(BASELINE, layer, reasons[layer]))
+                own.append(_unmeasured(BASELINE, layer.memory_formats[0], reasons[layer]))
             if epilogue.pointwise is not None and layer.memory_formats:
-                own += [_unmeasured(name, layer) for name in selection.fusing(table.asked)]
+                memory_format = layer.memory_formats[0]
+                own += [_unmeasured(n, memory_format) for n in selection.fusing(table.asked)]
             if own:
                 choices[layer] = own
         found, failed = gate.validate_layers(model, self.inputs, choices, calls, after, max_error)
         reasons |= failed
-        validated = [own[0] for own in found if not own[0].pointwise]
+        proven = ([x for x in own if x.choice.is_proven and not x.pointwise] for own in found)
+        validated = [own[0] for own in proven if own]
         if timing_s and layers_fit(model, self.inputs, timing_s, _VERSIONS):
             validated = self._fastest(found, threads, timing_s)
             reasons |= {own[0].call: _SLOWER for own in found}
@@ -98,45 +105,46 @@ class Candidate:
     ) -> list[gate.ValidatedLayer]:
         """Return each layer on its fastest backend inside the model, if that is not torch's own.
 
-        Timed are the plain model, one with folded batch norms, one on the first backends, and one
-        in which depthwise and 1x1 convolutions are fused.
+        Timed are the plain model, one on the first backends of all layers, one on the second and so
+        on, and one in which depthwise and 1x1 convolutions are fused.
         """
         alone = [[one for one in own if not one.pointwise] for own in found]
-        folds = [own[-1] for own in alone if own and own[-1].choice.backend == BASELINE]
-        first = [own[0] for own in alone if own]
         pairs = [own[-1] for own in found if own[-1].pointwise]
         fused = {name for pair in pairs for name in pair.names}
-        with_pairs = [*(one for one in first if one.name not in fused), *pairs]
         names = {layer.name for layer in self.found.calls}
         inside = {pair.pointwise for pair in pairs}  # has no time of its own
-        versions = [(chosen, names) for chosen in ([], folds, first)] + [
-            (with_pairs, names - inside)
-        ]
+        nth = [[*filter(None, those)] for those in zip_longest(*alone)]
+        with_pairs = [*(own[0] for own in alone if own and own[0].name not in fused), *pairs]
         models = []
-        for chosen, _ in versions:
+        for chosen in ([], *nth, *([with_pairs] if pairs else [])):
             _install(self.model, chosen, threads)
             models.append(copy_model(self.model, shares_tensors=True))
             layers.restore_all(self.model)
-        timed = layer_times(models, [own for _, own in versions], self.inputs, seconds)
-        best = {name: (timed[0].get(name, math.inf), 0) for name in names}
-        for index in (1, 2):
-            for one in versions[index][0]:
-                taken_s = timed[index].get(one.name, math.inf)
-                best[one.name] = min(best[one.name], (taken_s, index))
-        chosen = [one for i in (1, 2) for one in versions[i][0] if best[one.name][1] == i]
+        own_names = [names] * (1 + len(nth)) + [names - inside] * bool(pairs)
+        plain_s, *timed = layer_times(models, own_names, self.inputs, seconds)
+        best = {name: (plain_s.get(name, math.inf), 0) for name in names}
+        for index, (version, taken) in enumerate(zip(nth, timed, strict=False), 1):
+            for one in version:
+                best[one.name] = min(best[one.name], (taken.get(one.name, math.inf), index))
+        chosen = [
+            one if one.choice.is_proven else one.timed(best[one.name][0], plain_s[one.name])
+            for index, version in enumerate(nth, 1)
+            for one in version
+            if best[one.name][1] == index
+        ]
         for pair in pairs:
             taken_s = timed[-1].get(pair.name, math.inf)
             if taken_s < sum(best[name][0] for name in pair.names):
-                plain_s = sum(timed[0].get(name, math.nan) for name in pair.names)
+                before_s = sum(plain_s.get(name, math.nan) for name in pair.names)
                 chosen = [one for one in chosen if one.name not in pair.names]
-                chosen.append(pair.timed(taken_s, plain_s))
+                chosen.append(pair.timed(taken_s, before_s))
         order = [*self.found.calls]
         return sorted(chosen, key=lambda one: order.index(one.call))
 
 
-def _unmeasured(name: str, layer: ConvCall, reason: str = "") -> selection.LayerBackend:
+def _unmeasured(name: str, memory_format: str, reason: str = "") -> selection.LayerBackend:
     """Return a backend without a time of the layer alone."""
-    return selection.LayerBackend(name, layer.memory_formats[0], 0.0, _NO_SPEEDUP, reason)
+    return selection.LayerBackend(name, memory_format, 0.0, _NO_SPEEDUP, reason)
 
 
 def _install(model: nn.Module, validated: list[gate.ValidatedLayer], threads: int) -> None:

@@ -48,6 +48,11 @@ class LayerBackend(NamedTuple):
         """Whether it computes a depthwise and a 1x1 convolution."""
         return list_backends()[self.backend].needs_factors
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether it may be chosen without timing it inside the model."""
+        return self.backend == BASELINE or self.speedup.low > 1
+
 
 def unusable_reason(backend: Backend, asked: Collection[str]) -> str | None:
     """Return why a backend cannot run in the user's process, or None.
@@ -194,6 +199,19 @@ def select(table: BackendTable, layer: ConvCall, threads: int) -> LayerBackend |
     if math.isnan(speedup.low) or speedup.low <= 1:
         return f"no backend is significantly faster than {BASELINE}{but}"
     return LayerBackend(row["backend"], row["memory_format"], float(row["time_s"]), speedup)
+
+
+def fastest_fusing(table: BackendTable, layer: ConvCall, threads: int) -> BestRow | None:
+    """Return the row of the fastest backend that computes batch norm and ReLU itself, or None.
+
+    Alone it may be slower than another one.
+    """
+    rows = [
+        row
+        for row in _rows_of(table.cases, layer, threads)
+        if row["status"] == "ok" and list_backends()[row["backend"]].prepare_block
+    ]
+    return min(rows, key=lambda row: float(row["time_s"]), default=None)
 
 
 def _missing_row_reason(table: BackendTable, layer: ConvCall, threads: int) -> str:
