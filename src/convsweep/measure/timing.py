@@ -39,8 +39,8 @@ from convsweep.measure.trace import trace
 from convsweep.system.counters import ZERO, Counters, Counts, system_counts
 from convsweep.system.environment import core_clock_hz
 
-_FAST_CALL_S, _SLOW_CALL_S = 0.001, 0.02  # recheck: always 5 calls below, none above
-_RECHECK_CALLS = 5
+_SLOW_CALL_S = 0.02  # from this on there is no recheck
+_RECHECK_CALLS = 5  # if the backend may reuse the memory of its outputs
 _EXTRA_CALL_SHARE = 0.1  # of a case's time limit: a longer call is not repeated after timing
 
 
@@ -109,17 +109,12 @@ class GroupTimer:
         timed.blocks.append(tuple(samples))
 
     def recheck(self, index: int) -> Outcome | None:
-        """Check the output after timing unless a call is slow; more often in the first pass.
-
-        Returns None if it is right.
-        """
+        """Check the output after timing unless a call is slow. Returns None if it is right."""
         group, validated = self.group, self._timed[index].validated
         if validated.call_s >= _SLOW_CALL_S:
             return None
-        is_often = group.settings.pass_index == 0 or validated.call_s < _FAST_CALL_S
-        times = _RECHECK_CALLS if is_often else 1
         reason = recheck(
-            validated.call, group.inputs, validated.targets, times, validated.accepted,
+            validated.call, group.inputs, validated.targets, _RECHECK_CALLS, validated.accepted,
             validated.start,
         )  # fmt: skip
         if reason is None:

@@ -223,7 +223,7 @@ class CsvTable(Generic[RowT]):
 
 
 class TableWriter(Generic[RowT]):
-    """Open file of a table. Rows are on the disk when `append` returns."""
+    """Open file of a table. Rows are on the disk when `append` returns, or `sync` after it."""
 
     def __init__(self, table: CsvTable[RowT], path: Path, completed: Completed | None) -> None:
         self._names = table.names
@@ -232,15 +232,19 @@ class TableWriter(Generic[RowT]):
         end = completed.end if completed else None
         self._file = AppendOnlyFile(path, header_line(self._names), end)
 
-    def append(self, *rows: RowT) -> None:
-        """Write rows in one write, and wait until the disk has them.
+    def append(self, *rows: RowT, sync: bool = True) -> None:
+        """Write rows in one write; with `sync` wait until the disk has them.
 
         Raises:
             OSError: such as a full disk; the file is then unchanged.
         """
         lines = [encode_row(getattr(row, name) for name in self._names) for row in rows]
-        self._file.append(b"".join(lines), sync=True)
+        self._file.append(b"".join(lines), sync=sync)
         self.rows += len(rows)
+
+    def sync(self) -> None:
+        """Wait until the disk has all rows."""
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file; every row is in it already."""

@@ -22,9 +22,10 @@ MAX_PASSES = 10
 """Passes that time networks."""
 LIMIT_S = 120.0
 """Time limit of a network in one pass, once its process has started."""
-ENOUGH_PASSES = 3
+_ENOUGH_PASSES = 3
 """Passes that time networks, however long it takes; fewer give no usable interval."""
-_MAX_SHARE = 1 / 3  # of the run's time
+_MAX_SHARE, _MAX_SHARE_OF_BUDGET = 1 / 3, 1 / 10  # of the run's time
+_ROUND_SHARE = 0.01  # of the budget that is left: the most for the rounds of one kind
 _GRADIENTS_ALONE = "one backward pass of a network computes both gradients"
 
 
@@ -88,7 +89,8 @@ def time_once(
         return Outcome("skipped", _GRADIENTS_ALONE)
     limit_s = min(LIMIT_S, _MAX_SHARE * budget_left_s)
     how = (network.device, network.dtype, network.memory_format, network.direction)
-    request = TimeNetwork(network.maker, network.input_shapes, *how)
+    round_s = min(TimeNetwork.round_s, _ROUND_SHARE * budget_left_s)
+    request = TimeNetwork(network.maker, network.input_shapes, *how, round_s=round_s)
     own = replace(settings, threads=network.threads, pass_index=pass_index)
     with closing(launch(own)) as worker:
         try:
@@ -151,9 +153,10 @@ def rows_of(
 class NetworkRunner:
     """Networks of one environment: when each is due, and their rows in `networks.csv`.
 
-    The first `least_passes` passes time every network. Later passes do so only if networks took at
-    most a third of the run's time. `stored` are the rows that the file already has, of all
-    environments; `cases` those of all shards, with the names of the layers.
+    The first three passes time every network. Later passes do so only if networks took at most a
+    third of the run's time. With a budget these are one pass and a tenth. `stored` are the rows
+    that the file already has, of all environments; `cases` those of all shards, with the names of
+    the layers.
     """
 
     def __init__(
@@ -164,10 +167,11 @@ class NetworkRunner:
         cases: Sequence[Case],
         run: RunInfo,
         *,
-        least_passes: int = ENOUGH_PASSES,
+        has_budget: bool = False,
     ) -> None:
         self._file, self._networks, self._run = file, networks, run
-        self._least_passes = least_passes
+        self._least_passes = 1 if has_budget else _ENOUGH_PASSES
+        self._max_share = _MAX_SHARE_OF_BUDGET if has_budget else _MAX_SHARE
         self._layers = {
             name: {c.problem: c.layer.name for c in cases if c.layer.workload == name}
             for name in {network.name for network in networks}
@@ -182,7 +186,9 @@ class NetworkRunner:
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""
         share = self.spent_s / max(monotonic() - self._started, 1e-9)
-        due = pass_index < self._least_passes or (pass_index < MAX_PASSES and share <= _MAX_SHARE)
+        due = pass_index < self._least_passes or (
+            pass_index < MAX_PASSES and share <= self._max_share
+        )
         return [
             network
             for network in self._networks

@@ -40,15 +40,22 @@ class RunWriter:
         store.write_environment(out, self._metadata)
         self._measurements = MEASUREMENTS_TABLE.open(out, completed)
         self._samples = SampleWriter(out, None if completed is None else self.rows)
+        self._synced = self.rows
 
     def add(self, row: Row, blocks: Sequence[Sequence[float]]) -> None:
-        """Write one row to the disk, its samples first."""
+        """Write one row, its samples first; the disk has it after `sync`."""
         self._samples.append(self.rows, blocks)
-        self._measurements.append(row)
+        self._measurements.append(row, sync=False)
+
+    def sync(self) -> None:
+        """Wait until the disk has all rows."""
+        if self._synced < self.rows:
+            self._measurements.sync()
+            self._synced = self.rows
 
     @property
     def rows(self) -> int:
-        """Number of rows on the disk."""
+        """Number of rows in the file."""
         return self._measurements.rows
 
     def update_metadata(self, more: Mapping[str, object]) -> None:

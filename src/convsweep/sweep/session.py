@@ -21,7 +21,7 @@ from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
 from convsweep.sweep.effort import worker_settings
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
-from convsweep.sweep.network_runs import ENOUGH_PASSES, Network, NetworkRunner, networks_of
+from convsweep.sweep.network_runs import Network, NetworkRunner, networks_of
 from convsweep.sweep.overhead import OverheadProfile
 from convsweep.sweep.request import Request
 from convsweep.sweep.resume import completed_results, earlier_settings, require_same
@@ -119,9 +119,10 @@ def run_sweep(
                     timed[one.id],
                     (one.request.whole or one.request).cases,
                     runs[one.id],
-                    least_passes=ENOUGH_PASSES if one.request.budget_s is None else 1,
+                    has_budget=one.request.budget_s is not None,
                 ),
                 known.get(one.id),
+                sync=writer.sync,
             )
             for one in environments
         ]

@@ -83,7 +83,8 @@ class GroupQueue:
     before the second begins; later passes run in random order. A case that failed is not measured
     again: its outcome is recorded in every pass. Networks are timed before each pass.
 
-    `record` writes one outcome; `known` are the results of a resumed run.
+    `record` writes one outcome, and `sync` waits for the disk before the next task; `known` are the
+    results of a resumed run.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class GroupQueue:
         record: RecordOutcome,
         networks: NetworkRunner | None = None,
         known: PassResults | None = None,
+        sync: Callable[[], None] = lambda: None,
     ) -> None:
         request = environment.request
         self.environment, self.monitor = environment, monitor
@@ -104,7 +106,7 @@ class GroupQueue:
         """Seconds of the worker processes per phase."""
         self.backends = request.every_backend
         self._request, self._settings, self._record_row = request, settings, record
-        self._cases = request.every_case
+        self._cases, self._sync = request.every_case, sync
         self._with_row = {case for _, case in known or {}}
         # Nodes decide themselves which backends are installed there.
         skipped = {} if environment.nodes else request.skipped
@@ -131,6 +133,7 @@ class GroupQueue:
 
     def next(self) -> SweepTask | None:
         """Return the next task. Returns None if running tasks must end first, or none is left."""
+        self._sync()
         if self._stopped:
             return None
         return self._requeued.popleft() if self._requeued else next(self._tasks, None)
