@@ -13,7 +13,7 @@ from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import Entry
 from convsweep.backends.kernels.launch import launch, record
 from convsweep.backends.kernels.layouts import as_planes_or_rows, output_maker, tells_layout
-from convsweep.backends.kernels.products import PANEL, PRODUCTS
+from convsweep.backends.kernels.products import PANEL, products_for
 from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
@@ -138,7 +138,7 @@ def convolution(
     def plan_for(planes: bool) -> Tensor:
         addresses = {name: tensor.data_ptr() for name, tensor in data.items()}
         complete = plan._replace(planes=planes, **addresses, **fields_for(planes))
-        return record(complete, micro_kernel=PRODUCTS)
+        return record(complete, micro_kernel=products_for(data["weights"]))
 
     planes_or_rows = step("layout")(as_planes_or_rows)
     new_output = step("allocate")(output_maker(problem.output_shape))

@@ -28,7 +28,13 @@ from convsweep.backends.kernels.layouts import (
     rows_from_rows,
     tells_layout,
 )
-from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, PRODUCTS, panel_place, products
+from convsweep.backends.kernels.products import (
+    PANEL,
+    PANEL_BYTES,
+    panel_place,
+    products,
+    products_for,
+)
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.backends.steps import step
@@ -182,7 +188,8 @@ def prepare(
     @cache
     def plan_for(planes: bool) -> Tensor:
         addresses = {"weights": matrix.data_ptr(), "start": start.data_ptr()}
-        return record(plan._replace(planes=planes, **addresses), micro_kernel=PRODUCTS)
+        complete = plan._replace(planes=planes, **addresses)
+        return record(complete, micro_kernel=products_for(matrix))
 
     new_output = step("allocate")(output_maker(problem.output_shape))
     multiply = step("kernel")(launch)

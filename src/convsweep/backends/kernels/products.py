@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from torch import Tensor
 
 from convsweep.backends.kernels.compiling import Entry, inlined
 from convsweep.backends.kernels.vectors import (
@@ -34,6 +35,7 @@ from convsweep.backends.kernels.vectors import (
     read_vector,
     write_vector,
 )
+from convsweep.system.calibration import machine
 
 PANEL_VECTORS = 2
 PANEL = PANEL_VECTORS * LANES
@@ -180,6 +182,12 @@ PRODUCTS = _products(ahead=0)
 """For panels in the first cache, each used by many rows."""
 STREAMED_PRODUCTS = _products(ahead=AHEAD_BYTES)
 """For panels in memory, each used by few rows: the same with prefetching."""
+
+
+def products_for(weights: Tensor) -> Entry:
+    """Return the code for weights that stay in the second cache, or do not."""
+    stay = 2 * FLOAT_BYTES * weights.numel() <= machine().l2_bytes
+    return PRODUCTS if stay else STREAMED_PRODUCTS
 
 
 @intrinsic
