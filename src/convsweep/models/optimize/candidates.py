@@ -28,7 +28,6 @@ from convsweep.models.optimize.speedup import layer_times, layers_fit
 from convsweep.results.schema import BASELINE
 
 CHANNELS_LAST = "channels_last"
-_VERSIONS = 5  # of a model at most, whose layers are timed
 _SLOWER = "no backend is faster inside the whole model"
 _NO_SPEEDUP = Interval(1.0, 1.0, 1.0)
 
@@ -84,7 +83,7 @@ class Candidate:
         reasons |= failed
         proven = ([x for x in own if x.choice.is_proven and not x.pointwise] for own in found)
         validated = [own[0] for own in proven if own]
-        if timing_s and layers_fit(model, self.inputs, timing_s, _VERSIONS):
+        if timing_s and layers_fit(model, self.inputs, timing_s, _versions(found)):
             validated = self._fastest(found, threads, timing_s)
             reasons |= {own[0].call: _SLOWER for own in found}
         replaced = {one.call for one in validated}
@@ -140,6 +139,12 @@ class Candidate:
                 chosen.append(pair.timed(taken_s, before_s))
         order = [*self.found.calls]
         return sorted(chosen, key=lambda one: order.index(one.call))
+
+
+def _versions(found: list[list[gate.ValidatedLayer]]) -> int:
+    """Return the number of versions of a model whose layers are timed."""
+    alone = (sum(not one.pointwise for one in own) for own in found)
+    return 1 + max(alone, default=0) + any(own[-1].pointwise for own in found)
 
 
 def _unmeasured(name: str, memory_format: str, reason: str = "") -> selection.LayerBackend:
