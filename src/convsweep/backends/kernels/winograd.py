@@ -24,8 +24,10 @@ from convsweep.backends.kernels.winograd_tiles import (
     OVERLAP,
     best_tile,
     frequencies,
+    seconds,
     tiles_across,
     tiles_per_reading,
+    weights_stay,
 )
 from convsweep.backends.kernels.working_sets import working_sets
 from convsweep.backends.steps import is_timed, step
@@ -36,6 +38,8 @@ from convsweep.system.calibration import Machine
 
 MAX_IMBALANCE = 1.1
 """Largest share of a thread relative to the mean; above, all threads share each phase."""
+SHARING_S = 20e-6
+"""Time to start three phases on several threads, which exchange data between them."""
 
 
 def prepare(
@@ -107,7 +111,10 @@ def planned(
         tiles_across(tiles_per_reading(problem, tile, machine), tiles_x),
         working_sets(machine).tiles // band_bytes,
     )
-    bands_of_block = _bands_of_block(bands, at_best, parts)
+    patience_s = SHARING_S if weights_stay(problem, tile, machine) else 0.0
+    bands_of_block = _bands_of_block(
+        bands, at_best, parts, patience_s / seconds(problem, tile, machine)
+    )
     step = bands_of_block * tiles_x * VECTOR_BYTES
     input_step, output_step = (_odd_lines(blocks * step) for blocks in (in_blocks, out_blocks))
     size = tile + OVERLAP
@@ -133,15 +140,18 @@ def planned(
     )
 
 
-def _bands_of_block(bands: int, at_best: int, parts: int) -> int:
-    """Return the bands per block; all of them if blocks would not occupy all threads evenly.
+def _bands_of_block(bands: int, at_best: int, parts: int, sharing: float) -> int:
+    """Return the bands per block; all of them if all threads share each phase.
 
-    The blocks of a thread are about equal: a small last one would read all weights for few tiles.
+    `sharing` is the time that this takes, relative to that of one thread for all bands. Blocks of a
+    thread are about equal: a small last one would read all weights for few tiles.
     """
     share = tiles_across(bands, parts)
-    if at_best >= share or share * parts > MAX_IMBALANCE * bands:
+    imbalance = share * parts / bands
+    waiting = (imbalance - 1) / parts
+    if waiting >= sharing and (at_best >= share or imbalance > MAX_IMBALANCE):
         return bands
-    return tiles_across(share, share // at_best)
+    return tiles_across(share, max(1, share // at_best))
 
 
 def _odd_lines(size: int) -> int:

@@ -43,16 +43,17 @@ def best_tile(problem: ConvProblem, machine: Machine | None = None) -> int:
     """Return the tile with the least time; larger ones multiply less, and read and waste more."""
     known, best = machine or calibration.machine(), TILES[0]
     for tile in TILES[1:]:
-        if _seconds(problem, tile, known) < _GAIN * _seconds(problem, best, known):
+        if seconds(problem, tile, known) < _GAIN * seconds(problem, best, known):
             best = tile
     return best
 
 
-def _seconds(problem: ConvProblem, tile: int, machine: Machine) -> float:
-    """Return the estimated time of transforms, products and reading the weights.
+def seconds(problem: ConvProblem, tile: int, machine: Machine | None = None) -> float:
+    """Return the estimated time on one thread of transforms, products and reading the weights.
 
     Products wait for weights from the last cache; reading them from memory overlaps with both.
     """
+    machine = machine or calibration.machine()
     pairs = problem.in_channels * problem.out_channels
     numbers = tiles_of(problem, tile) * (problem.in_channels + problem.out_channels)
     calculating = _TRANSFORM_MACS / machine.macs_per_s + _TRANSFORM_BYTES / machine.l2_bytes_per_s
@@ -71,8 +72,14 @@ def tiles_per_reading(problem: ConvProblem, tile: int, machine: Machine | None =
 
 def _weights_rate(problem: ConvProblem, tile: int, machine: Machine) -> float:
     """Return the rate in bytes per second: weights stay in the last cache between calls, or not."""
-    far = weights_bytes(problem, tile) > machine.last_cache_bytes
-    return _ONE_STREAM * (machine.memory_bytes_per_s if far else machine.last_cache_bytes_per_s)
+    near = weights_stay(problem, tile, machine)
+    return _ONE_STREAM * (machine.last_cache_bytes_per_s if near else machine.memory_bytes_per_s)
+
+
+def weights_stay(problem: ConvProblem, tile: int, machine: Machine | None = None) -> bool:
+    """Return whether the transformed weights stay in the last cache between calls."""
+    known = machine or calibration.machine()
+    return weights_bytes(problem, tile) <= known.last_cache_bytes
 
 
 def weights_bytes(problem: ConvProblem, tile: int) -> int:
