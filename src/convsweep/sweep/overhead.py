@@ -17,8 +17,8 @@ _START, _NETWORKS, _OTHER = "start_s", "networks_s", "other_s"
 def page_faults(pid: int | None) -> int | None:
     """Return the page faults of a process so far; None if it has ended, or without /proc."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (OSError, ValueError):  # a name may have any bytes
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
         return None
     return int(fields[7]) + int(fields[9])  # minor and major ones
 

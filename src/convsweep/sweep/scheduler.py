@@ -25,6 +25,7 @@ from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, W
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
+_LATER_SHARE = 0.6  # of the time before timing: the most for checks after it, in later passes
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 T = TypeVar("T")
@@ -149,6 +150,8 @@ class _Batch:
         several = len(set(self._process_keys.values())) > 1
         self._yields_turn = {case: several and case.threads > 1 for case in backends}
         self._limit_s = settings.case_timeout_s
+        is_early = settings.pass_index == 0 or settings.peak_memory
+        self._share = 1.0 if is_early else _LATER_SHARE
         # Without timing, the gate prepares once more, for integers.
         times = 1 if settings.effort else 2
         most_s = _COMPILING_SHARE * budget_left_s()
@@ -165,12 +168,15 @@ class _Batch:
             if self._index and self._should_stop():
                 raise _BudgetSpent
             yield from self._check(group)
+        round_s = 0.0
         for round_index in range(max(self._blocks.values(), default=0)):
-            if round_index and self._is_last_round():
+            if round_index and self._is_last_round(round_s):
                 break
+            started = monotonic()
             for case in self._round(round_index):
                 yield_turn = self._yields_turn[case]
                 yield from self._step(case, partial(messages.Block, yield_turn=yield_turn))
+            round_s = monotonic() - started
         for case in list(self._blocks):
             yield from self._step(case, messages.Recheck)
         for case in self._blocks:
@@ -191,9 +197,10 @@ class _Batch:
             for group in self._shuffled(siblings):
                 yield from self._shuffled(c for c in group if self._blocks.get(c, 0) > index)
 
-    def _is_last_round(self) -> bool:
-        """Return whether the rest of the budget is needed for the checks after timing."""
-        return self._should_stop() or self._budget_left_s() < self._checks_s
+    def _is_last_round(self, round_s: float) -> bool:
+        """Return whether another round would take the time of the checks after it."""
+        left_s = self._budget_left_s()
+        return self._should_stop() or left_s < round_s + self._share * self._checks_s
 
     def _shuffled(self, items: Iterable[T]) -> list[T]:
         listed = list(items)

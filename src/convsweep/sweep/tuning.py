@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from convsweep.analysis.estimates import CONFIDENCE, Array
+from convsweep.measure.sampling import MeasurementConfig
+from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import MARGIN
 
@@ -18,6 +21,34 @@ _USUAL_RATIO = 3  # of a speedup's variance between blocks to that between passe
 _TOLERANCE = 1.1  # of an interval's width: more samples show the distribution better
 TUNED_AFTER = (2, 4, 8, 16)
 """Passes of a run with a budget after which the number of blocks is chosen."""
+_FIRST_PASS_PHASES = ("reference_s", "trace_s")
+"""Phases that take most of their time in the first pass."""
+_FEW_PASSES, _MOST_SHORT_PASSES = 4, 7  # four longer passes replace at most seven short ones
+
+
+def fill_budget(
+    blocks: int, done: int, fixed_s: float, block_s: float, left_s: float
+) -> tuple[int, int]:
+    """Return how many passes fill the time left, with about `blocks`, and their blocks.
+
+    `done` passes are measured; another one takes `fixed_s`, and `block_s` per block of all cases.
+    At least three passes are made, because fewer give no interval.
+    """
+    if done > 1 and left_s < fixed_s:
+        return 0, blocks
+    passes = max(1, 3 - done, round(left_s / (fixed_s + blocks * block_s)))
+    if done < _FEW_PASSES and done + passes <= _MOST_SHORT_PASSES:
+        few = _FEW_PASSES - done
+        passes = max(1, few - (left_s / few < fixed_s + _LEAST_BLOCKS * block_s))
+    filling = int((left_s / passes - fixed_s) / block_s)
+    return passes, min(_MOST_BLOCKS, max(1, filling))
+
+
+def until_the_end(settings: Settings) -> MeasurementConfig | None:
+    """Return the samples per case of the last batch: as many blocks as fit into the budget."""
+    if settings.effort is None:
+        return None
+    return replace(settings.effort, blocks=_MOST_BLOCKS, case_s=settings.case_timeout_s / 2)
 
 
 class Tuning:
@@ -28,11 +59,36 @@ class Tuning:
 
     def __init__(self) -> None:
         self._logs: dict[Case, list[Array]] = defaultdict(list)
+        self.passes: int | None = None
+        """Passes that fill the time left; None if that is unknown."""
 
     def add(self, case: Case, blocks: Sequence[Sequence[float]]) -> None:
         """Add the samples of one pass; of many passes the first ones."""
         if len(self._logs[case]) < TUNED_AFTER[-1]:
             self._logs[case].append(np.log([np.mean(block) for block in blocks]))
+
+    def effort(
+        self,
+        effort: MeasurementConfig,
+        baseline: str,
+        done: int,
+        last_s: Mapping[str, float],
+        left_s: float,
+        longest_s: float,
+    ) -> MeasurementConfig:
+        """Return the samples per case of the next passes, and set how many fill the time left.
+
+        `last_s` are the seconds of the last pass per phase. The blocks of a case take at most
+        `longest_s`.
+        """
+        timing_s, blocks = last_s["timing_s"], effort.blocks
+        later = (s for name, s in last_s.items() if done > 1 or name not in _FIRST_PASS_PHASES)
+        fixed_s, block_s = sum(later) - timing_s, timing_s / blocks
+        if done in TUNED_AFTER:
+            blocks = self.blocks(baseline, fixed_s, timing_s, left_s) or blocks
+        self.passes, blocks = fill_budget(blocks, done, fixed_s, block_s, left_s)
+        case_s = min(longest_s, effort.case_s * max(1.0, blocks / effort.blocks))
+        return replace(effort, blocks=blocks, case_s=case_s)
 
     def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
         """Return the number of blocks; None if no speedup has two passes, or the last has no block.

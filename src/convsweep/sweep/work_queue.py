@@ -19,7 +19,7 @@ from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import batches, group_cases, group_siblings, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
-from convsweep.sweep.tuning import TUNED_AFTER, Tuning
+from convsweep.sweep.tuning import Tuning, until_the_end
 
 _AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separable parts
 
@@ -186,25 +186,24 @@ class GroupQueue:
             active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
-            if pass_index in TUNED_AFTER and request.budget_s is not None:
-                self._tune()
+            if pass_index and request.budget_s is not None:
+                self._tune(pass_index)
             self._phases_before = dict(self.phases_s)
             yield from self._pass_tasks(pass_index, active)
             if self._stopped:
                 return
 
-    def _tune(self) -> None:
-        """Choose the number of blocks for the rest of the run."""
-        last = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
-        timing_s = last.get("timing_s", 0.0)
-        fixed_s, effort = sum(last.values()) - timing_s, self._settings.effort
-        left_s = self.monitor.budget.left_s
-        blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
-        if blocks and effort:
-            longest_s = effort.case_s * max(1.0, blocks / effort.blocks)
-            longest_s = min(longest_s, self._settings.case_timeout_s / 2)
-            tuned = replace(effort, blocks=blocks, case_s=longest_s)
-            self._settings = replace(self._settings, effort=tuned)
+    def _tune(self, done: int) -> None:
+        """Choose the number of blocks for the next passes, after those that are `done`."""
+        last_s = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
+        left_s, longest_s = self.monitor.budget.left_s, self._settings.case_timeout_s / 2
+        effort = self._settings.effort
+        if effort and last_s.get("timing_s"):
+            baseline = self._request.baseline
+            effort = self._tuning.effort(effort, baseline, done, last_s, left_s, longest_s)
+            self._settings = replace(self._settings, effort=effort)
+            if self._tuning.passes == 0:
+                self.abort("budget")
 
     @property
     def blocks(self) -> int:
@@ -216,7 +215,8 @@ class GroupQueue:
             if self._should_stop():
                 return
             yield SweepTask(pass_index, self._settings, network=network)
-        for cases in self._batches(pass_index, active):
+        batches = list(self._batches(pass_index, active))
+        for cases in batches:
             if self._should_stop():
                 return
             auxiliary = is_auxiliary(cases)
@@ -230,6 +230,8 @@ class GroupQueue:
                     # Measuring it makes the next problem slower; in a batch there is none.
                     peak_memory=pass_index == min(1, self._request.passes - 1),
                 )
+                if self._tuning.passes == 1 and cases is batches[-1] and not auxiliary:
+                    own = replace(own, effort=until_the_end(own))
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
                 self._auxiliary_s += auxiliary * (monotonic() - started)

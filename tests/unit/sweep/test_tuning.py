@@ -6,7 +6,7 @@ import pytest
 from convsweep import ConvProblem
 from convsweep.problems.case import cross
 from convsweep.problems.workloads import Layer
-from convsweep.sweep.tuning import TUNED_AFTER, Tuning
+from convsweep.sweep.tuning import TUNED_AFTER, Tuning, fill_budget
 
 CASES = cross([Layer(ConvProblem(c, c, (8, 8), 3)) for c in range(1, 41)], ("torch_conv", "other"))
 
@@ -66,3 +66,18 @@ def test_single_blocks_take_the_more_blocks_the_more_a_pass_costs() -> None:
 @pytest.mark.parametrize("found", [Tuning(), tuning(0.1, 0.1, passes=1)])
 def test_too_few_samples_choose_nothing(found: Tuning) -> None:
     assert chosen(found) is None
+
+
+@pytest.mark.parametrize("left_s", [0.1, 1.0, 5.0, 20.0, 300.0])
+@pytest.mark.parametrize("done", [1, 2, 3, 5])
+def test_passes_and_blocks_fill_the_time_left(left_s: float, done: int) -> None:
+    passes, blocks = fill_budget(4, done, fixed_s=0.5, block_s=0.2, left_s=left_s)
+    if passes and blocks > 1:
+        assert passes * (0.5 + blocks * 0.2) <= left_s < passes * (0.5 + (blocks + 1) * 0.2)
+    assert passes == 0 or done + passes >= 3
+    assert (passes == 0) == (done > 1 and left_s < 0.5)
+
+
+def test_a_short_run_has_four_passes_or_three_instead_of_many_short_ones() -> None:
+    found = [fill_budget(1, 1, 0.5, 0.2, left_s)[0] for left_s in (4.0, 2.0, 300.0)]
+    assert found == [3, 2, round(300 / 0.7)]
