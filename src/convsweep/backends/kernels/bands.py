@@ -18,6 +18,9 @@ from convsweep.backends.kernels.vectors import FLOAT_BYTES
 from convsweep.backends.steps import step
 from convsweep.problems.problem import ConvProblem
 
+LEAST_GAIN = 1.05
+"""Gain in balance from which threads share panels: each of them then prepares the whole band."""
+
 
 class BandPlan(NamedTuple):
     """Sizes of a 2-D problem, its division into bands, and addresses of data and machine code."""
@@ -87,6 +90,11 @@ def sizes(problem: ConvProblem, taps: int) -> BandPlan:
     )
 
 
+def _imbalance(units: int, parts: int) -> float:
+    """Return the largest share of a thread relative to the mean."""
+    return -(-units // parts) * parts / units
+
+
 def divided(
     plan: BandPlan,
     parts: int,
@@ -96,12 +104,16 @@ def divided(
 ) -> BandPlan:
     """Divide into bands of at most `rows` output rows that occupy `parts` threads.
 
-    Scratch is counted in floats, per input row of `padded_row`, per output row of `between_row`
-    and of a panel.
+    Threads share the panels of a band if they cannot share its rows evenly. Scratch is counted in
+    floats, per input row of `padded_row`, per output row of `between_row` and of a panel.
     """
     bands = -(-plan.out_height // max(1, rows))
-    if plan.images * bands % parts:
+    whole, panels = plan.images * bands, -(-plan.out_channels // PANEL)
+    sharing = parts // whole if parts % whole == 0 else 1  # threads per band
+    by_panels, by_rows = _imbalance(panels, sharing), _imbalance(plan.out_height, parts)
+    if whole % parts and (sharing == 1 or by_rows < LEAST_GAIN * by_panels):
         bands = min(plan.out_height, -(-bands // parts) * parts)
+        whole = plan.images * bands
     rows = -(-plan.out_height // bands)
     padded_rows = (rows - 1) * plan.stride_y + plan.reach
     floats = (
@@ -113,7 +125,7 @@ def divided(
     padded, between, tile = (-(-FLOAT_BYTES * n // line) * line for n in floats)
     return plan._replace(
         bands=bands,
-        shares=1 if plan.images * bands >= parts else parts,
+        shares=1 if whole >= parts else parts if parts % whole else parts // whole,
         padded_bytes=padded,
         between_bytes=between,
         part_bytes=padded + between + tile,
