@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Tensor = Any  # torch is imported late
 
-BASIC = "basic"
+BASIC, TORCH = "basic", f"torch {version('torch')}"
 FAMILIES = (BASIC, "algorithms", "kernels", "engines")
 """Basic methods and published algorithms in PyTorch's operations, own kernels, other libraries."""
 

@@ -50,20 +50,21 @@ def convolution(layers: Sequence[GraphLayer], int8: bool = False) -> Conv:
 
 
 def _session(layers: Sequence[GraphLayer], int8: bool, threads: int, profile: str = "") -> Any:
+    return session_of(_model(layers, int8).SerializeToString(), threads, profile)
+
+
+def session_of(model: bytes, threads: int, profile: str = "", *, spinning: bool = True) -> Any:
     """Return a session, which writes a profile at its end if that has a prefix."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # it sends them on Windows only
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry(_NO_OVERFLOW, "1")
-    options.enable_profiling = bool(profile)
-    options.profile_file_prefix = profile
-    return onnxruntime.InferenceSession(
-        _model(layers, int8).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.enable_profiling, options.profile_file_prefix = bool(profile), profile
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _profiled(make: Callable[[str], Any], x: Tensor) -> Implementation:

@@ -1,23 +1,15 @@
 """cuDNN with autotuning, and cuDNN on tensor cores in TF32."""
 
 from functools import partial
-from importlib.metadata import version
 
-from convsweep.backends.base import Backend, imported_late, library_bound
-from convsweep.problems.problem import ConvProblem
+from convsweep.backends.base import TORCH, Backend, imported_late, library_bound
 
 _TF32_ROUNDING = 2.0**13  # TF32 keeps 10 of the 23 bits of float32's mantissa
-
-
-def tf32_bound(problem: ConvProblem) -> float:
-    """Return the bound of a library, plus the rounding of inputs and weights to TF32."""
-    return 2 * _TF32_ROUNDING + library_bound(problem)
-
 
 _convolution = imported_late("engines.cudnn")
 _cudnn_backend = partial(
     Backend,
-    version=f"torch {version('torch')}",
+    version=TORCH,
     direct=False,
     transposed=True,
     device_types=("cuda",),
@@ -34,7 +26,7 @@ BACKENDS = (
     _cudnn_backend(
         name="torch_conv_tf32",
         prepare=partial(_convolution, tf32=True),
-        error_bound=tf32_bound,
+        error_bound=lambda problem: 2 * _TF32_ROUNDING + library_bound(problem),
         source="cuDNN under torch.backends.cudnn.allow_tf32",
         dtypes=("float32",),
     ),

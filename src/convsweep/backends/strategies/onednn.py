@@ -1,8 +1,6 @@
 """oneDNN with weights reordered once in `prepare`; torch_conv reorders them at every call."""
 
-from importlib.metadata import version
-
-from convsweep.backends.base import imported_late
+from convsweep.backends.base import TORCH, imported_late
 from convsweep.backends.engines.graph import dense_and_separable
 
 BACKENDS = dense_and_separable(
@@ -16,5 +14,5 @@ BACKENDS = dense_and_separable(
     own_padding_end=False,
     dtypes=("float32", "bfloat16", "float16"),
     dtype_unsupported=imported_late("engines.onednn", "dtype_unsupported"),
-    version=f"torch {version('torch')}",
+    version=TORCH,
 )

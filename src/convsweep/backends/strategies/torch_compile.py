@@ -1,8 +1,6 @@
 """PyTorch's compiler, TorchInductor, with the weights frozen into the graph."""
 
-from importlib.metadata import version
-
-from convsweep.backends.base import Backend, imported_late, library_bound
+from convsweep.backends.base import TORCH, Backend, imported_late, library_bound
 
 BACKEND = Backend(
     name="torch_compile",
@@ -12,7 +10,7 @@ BACKEND = Backend(
     error_bound=library_bound,
     source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode "
     "Transformation and Graph Compilation",
-    version=f"torch {version('torch')}",
+    version=TORCH,
     direct=False,
     transposed=True,
     device_types=("cpu",),

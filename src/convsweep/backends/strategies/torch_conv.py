@@ -1,8 +1,6 @@
 """PyTorch's own convolution: its library chooses the algorithm."""
 
-from importlib.metadata import version
-
-from convsweep.backends.base import Backend, imported_late, library_bound
+from convsweep.backends.base import TORCH, Backend, imported_late, library_bound
 
 prepare = imported_late("tensor_layout", "bind_weights")
 """Binds the weights; PyTorch prepares nothing in advance."""
@@ -13,7 +11,7 @@ BACKEND = Backend(
     error_bound=library_bound,
     float32_sums=True,
     source="torch.nn.functional.conv1d, conv2d, conv3d, conv_transpose1d, ...",
-    version=f"torch {version('torch')}",
+    version=TORCH,
     direct=False,
     transposed=True,
 )

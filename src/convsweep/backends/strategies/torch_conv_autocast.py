@@ -1,8 +1,6 @@
 """PyTorch's convolution under `torch.autocast`: float32 tensors, products in bfloat16."""
 
-from importlib.metadata import version
-
-from convsweep.backends.base import Backend, Conv, Tensor, Weights, library_bound
+from convsweep.backends.base import TORCH, Backend, Conv, Tensor, Weights, library_bound
 from convsweep.problems.problem import ConvProblem
 
 
@@ -35,7 +33,7 @@ BACKEND = Backend(
     float32_sums=True,
     computes_in="bfloat16",
     source="torch.autocast(dtype=torch.bfloat16)",
-    version=f"torch {version('torch')}",
+    version=TORCH,
     direct=False,
     device_types=("cpu", "cuda"),
     dtypes=("float32",),

@@ -1,8 +1,7 @@
 """Gradients by the operator that autograd calls for `torch_conv`, without autograd."""
 
-from importlib.metadata import version
-
 from convsweep.backends.base import (
+    TORCH,
     Backend,
     Gradients,
     Tensor,
@@ -39,7 +38,7 @@ BACKEND = Backend(
     error_bound=library_bound,
     float32_sums=True,
     source="torch.ops.aten.convolution_backward",
-    version=f"torch {version('torch')}",
+    version=TORCH,
     direct=False,
     transposed=True,
 )

@@ -138,8 +138,7 @@ def module_names(model: nn.Module) -> Iterator[list[str]]:
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            before = module.register_forward_pre_hook(partial(enter, own_name(name)), prepend=True)
-            after = module.register_forward_hook(leave, always_call=True)
-            stack.callback(before.remove)
-            stack.callback(after.remove)
+            before = partial(enter, own_name(name))
+            stack.enter_context(module.register_forward_pre_hook(before, prepend=True))
+            stack.enter_context(module.register_forward_hook(leave, always_call=True))
         yield names

@@ -74,6 +74,11 @@ def norm_tensors(norm: Any) -> tuple[Any, ...]:
     return norm.running_mean, norm.running_var, norm.weight, norm.bias
 
 
+def is_norm(module: Any) -> bool:
+    """Return whether a module is a batch norm."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
+
+
 def is_pointwise(conv: Any) -> bool:
     """Return whether a module is a 2-D convolution of each pixel alone, in one group."""
     sizes = (conv.kernel_size, conv.stride, conv.groups, conv.padding)
@@ -115,7 +120,7 @@ class Epilogue:
     @cached_property
     def norms(self) -> list[Any]:
         """Batch norms."""
-        return [one for one in self.steps if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+        return [one for one in self.steps if is_norm(one)]
 
     @cached_property
     def pointwise(self) -> Any:

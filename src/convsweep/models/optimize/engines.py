@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convsweep.analysis.estimates import UNKNOWN, Interval, estimate, interval
+from convsweep.backends.engines.onnxruntime import session_of
 from convsweep.backends.engines.openvino import imported_openvino
 from convsweep.backends.registry import list_backends, missing_package
 from convsweep.models.optimize.candidates import to_channels_last
@@ -28,7 +29,6 @@ TOLERANCE = 1e-3
 """Largest error of an engine's output, relative to the largest expected value."""
 OPTIMIZED = "convsweep's copy"
 _OPSET = 17
-_ERRORS_ONLY = 3
 _ANY = ConvProblem(1, 1, (1,), 1)
 Run = Callable[[], Any]
 
@@ -65,26 +65,11 @@ def _compiled(model: nn.Module, inputs: ModelInputs, threads: int) -> Run:
 
 
 def _onnxruntime(model: nn.Module, inputs: ModelInputs, threads: int) -> Run:
-    import onnxruntime
-
     file, values = BytesIO(), _arrays(inputs)
     names = [f"x{i}" for i in range(len(values))]
-    torch.onnx.export(
-        model,
-        inputs.arguments,
-        file,  # type: ignore[arg-type]
-        input_names=names,
-        opset_version=_OPSET,
-        dynamo=False,
-    )
-    onnxruntime.disable_telemetry_events()  # it sends them on Windows only
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others take turns
-    session = onnxruntime.InferenceSession(
-        file.getvalue(), options, providers=["CPUExecutionProvider"]
-    )
+    settings: Any = {"input_names": names, "opset_version": _OPSET, "dynamo": False}
+    torch.onnx.export(model, inputs.arguments, file, **settings)  # type: ignore[arg-type]
+    session = session_of(file.getvalue(), threads, spinning=False)  # others take turns
     feed = dict(zip(names, values, strict=True))
     return lambda: [torch.from_numpy(y) for y in session.run(None, feed)]
 

@@ -17,14 +17,13 @@ from convsweep.models.optimize.deferred import (
     METADATA,
     Epilogue,
     Step,
+    is_norm,
     is_pointwise,
     is_step,
     norm_call,
     relu_bound,
 )
 from convsweep.models.optimize.layer_inventory import ModelInputs, call
-
-_Norm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass
@@ -109,26 +108,20 @@ def find_epilogues(
     watching: dict[int, nn.Module] = {
         id(one.running_mean): one
         for one in modules.values()
-        if isinstance(one, _Norm) and one.running_mean is not None
+        if is_norm(one) and one.running_mean is not None
     }
     watching |= {id(modules[n].weight): modules[n] for n in names if is_pointwise(modules[n])}
     outputs: list[tuple[str, _Uses]] = []
 
     def watch(name: str, module: nn.Module, arguments: object, y: Any) -> Any:
-        if isinstance(y, _Watched):
-            outputs.append((name, y.uses))
-            return y
-        if type(y) is not Tensor or torch._C._are_functorch_transforms_active():
-            outputs.append((name, _Uses()))
-            return y
-        watched = _Watched.of(y, watching)
-        outputs.append((name, watched.uses))
-        return watched
+        if type(y) is Tensor and not torch._C._are_functorch_transforms_active():
+            y = _Watched.of(y, watching)
+        outputs.append((name, y.uses if isinstance(y, _Watched) else _Uses()))
+        return y
 
     with ExitStack() as stack:
         for name in names:
-            handle = modules[name].register_forward_hook(partial(watch, name))
-            stack.callback(handle.remove)
+            stack.enter_context(modules[name].register_forward_hook(partial(watch, name)))
         for leaf in tree_leaves(call(model, inputs)):
             if isinstance(leaf, _Watched):
                 leaf.uses.found.append(None)
@@ -137,19 +130,15 @@ def find_epilogues(
         found.setdefault(name, set()).add(uses.steps)
     alone = {name: own.pop() for name, own in found.items() if len(own) == 1}
     own = {name: _own_steps(steps) for name, steps in alone.items()}
-    norms = Counter(id(steps[0]) for steps in own.values() if steps and _is_norm(steps[0]))
+    norms = Counter(id(steps[0]) for steps in own.values() if steps and is_norm(steps[0]))
     own = {name: steps for name, steps in own.items() if steps and norms[id(steps[0])] <= 1}
     once = {name for name, number in Counter(name for name, _ in outputs).items() if number == 1}
     return _with_pointwise(modules, alone, own, once)
 
 
-def _is_norm(step: Step) -> bool:
-    return isinstance(step, _Norm)
-
-
 def _own_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the batch norm and the ReLU at the start of the steps."""
-    count = sum(map(_is_norm, steps[:1]))
+    count = sum(map(is_norm, steps[:1]))
     return steps[: count + any(isinstance(one, float) for one in steps[count : count + 1])]
 
 

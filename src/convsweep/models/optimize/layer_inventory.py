@@ -173,8 +173,7 @@ def on_conv_calls(
     with ExitStack() as stack:
         for name in names:
             hook = partial(before, name)
-            handle = modules[name].register_forward_pre_hook(hook, with_kwargs=True)
-            stack.callback(handle.remove)
+            stack.enter_context(modules[name].register_forward_pre_hook(hook, with_kwargs=True))
         yield
 
 

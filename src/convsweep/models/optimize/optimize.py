@@ -276,4 +276,5 @@ def _measure(
             return selection.read_table(run_dir, limit, backends, across_machines=False)
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
-            return selection.no_table(f"has no usable time after {budget} ({reason}) on", backends)
+            absent = f"has no usable time after {budget} ({reason}) on"
+            return selection.BackendTable([], [], [], absent, backends)

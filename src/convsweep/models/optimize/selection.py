@@ -115,12 +115,7 @@ class BackendTable(NamedTuple):
     absent: str
     """Reason for a layer without a case."""
     asked: Collection[str]
-    max_error: float | None
-
-
-def no_table(absent: str, asked: Collection[str]) -> BackendTable:
-    """Return a table without backends, with the reason."""
-    return BackendTable([], [], [], absent, asked, None)
+    max_error: float | None = None
 
 
 def read_table(

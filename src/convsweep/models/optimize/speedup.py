@@ -132,8 +132,7 @@ def _timed_call(model: nn.Module, names: Collection[str], inputs: ModelInputs) -
             def note(*_: object, name: str = name) -> None:
                 starts.append((name, perf_counter()))
 
-            handle = model.get_submodule(name).register_forward_pre_hook(note)
-            stack.callback(handle.remove)
+            stack.enter_context(model.get_submodule(name).register_forward_pre_hook(note))
         call(model, inputs)
         end = ("", perf_counter())
     taken: dict[str, float] = {}
