@@ -106,7 +106,10 @@ class Scene:
         """Return patches around labelled pixels; training and test patches share no pixel."""
         train_centres, test_centres = self.centres(seed)
         train, test = normalised(self._patches(train_centres), self._patches(test_centres))
-        train_labels, test_labels = map(self._numbered, (train_centres, test_centres))
+        train_labels, test_labels = (
+            np.searchsorted(self.classes, self.labels[*centres.T]).astype(np.int64)
+            for centres in (train_centres, test_centres)
+        )
         return Split(train, train_labels, test, test_labels)
 
     def centres(self, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -148,11 +151,6 @@ class Scene:
         )
         rows, columns = (centres - self.patch // 2).T
         return np.ascontiguousarray(windows[:, rows, columns].swapaxes(0, 1))
-
-    def _numbered(self, centres: NDArray[np.intp]) -> Labels:
-        """Return labels numbered from 0."""
-        places = np.searchsorted(self.classes, self.labels[*centres.T])
-        return np.asarray(places, dtype=np.int64)
 
 
 Dataset = Images | Scene

@@ -10,25 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from convsweep.accuracy.datasets import Split
-
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-2
 """Peak rate of Adam (Kingma & Ba 2015) with the one-cycle policy (Smith & Topin 2019)."""
 
 
 class Data(NamedTuple):
-    """Tensors of a split."""
+    """Tensors of a `Split`."""
 
     train: Tensor
     train_labels: Tensor
     test: Tensor
     test_labels: Tensor
-
-
-def tensors(split: Split) -> Data:
-    """Return the split as tensors that share its memory."""
-    return Data(*map(torch.from_numpy, split))
 
 
 def train(network: nn.Module, data: Data, epochs: int, generator: torch.Generator) -> None:

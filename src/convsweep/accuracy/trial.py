@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convsweep.accuracy.datasets import Dataset, digest
 from convsweep.accuracy.model import ImageTask, build, deploy, macs, width_of
-from convsweep.accuracy.training import BATCH_SIZE, Data, evaluate, tensors, train, weights_digest
+from convsweep.accuracy.training import BATCH_SIZE, Data, evaluate, train, weights_digest
 from convsweep.measure.outcome import failure, utc_now
 from convsweep.measure.sampling import (
     Call,
@@ -68,7 +68,7 @@ def run_trial(trial: Trial, device: Device) -> list[AccuracyRow]:
     """
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, a second sooner
     split = trial.data.split(trial.row.seed)
-    data = tensors(split)
+    data = Data(*map(torch.from_numpy, split))
     task = ImageTask(split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1)
     rng = random.Random(trial.row.seed)
     _warm_up(task, data)

@@ -57,11 +57,13 @@ def measure_noise(measurements: DataFrame) -> Noise:
     deviations = estimate(logs).standard_error * np.sqrt((~np.isnan(logs)).sum(axis=1))
     alarms = int(same_cases["verdict"].isin(["faster", "slower"]).sum())
     typical = float(np.nanquantile(deviations, POWER))
+    # The upper end of the exact one-sided interval (Clopper & Pearson 1934).
+    rate = betaincinv(alarms + 1, len(same_cases) - alarms, CONFIDENCE)
     return Noise(
         passes=passes,
         comparisons=len(same_cases),
         false_alarms=alarms,
-        alarm_rate_high=_highest_rate(alarms, len(same_cases)),
+        alarm_rate_high=float(rate) if alarms < len(same_cases) else 1.0,
         trials=len(trials),
         found=int((trials["verdict"] == "slower").sum()),
         spread=float(np.nanmedian(deviations)),
@@ -88,11 +90,6 @@ def _compared(rows: DataFrame) -> DataFrame:
     """Return the variants with a speedup over their originals."""
     summary = summarize(rows, "itself")
     return summary[(summary["backend"] == "variant") & summary["speedup"].notna()]
-
-
-def _highest_rate(count: int, trials: int) -> float:
-    """Return the upper end of the exact one-sided 95 % interval (Clopper & Pearson 1934)."""
-    return float(betaincinv(count + 1, trials - count, CONFIDENCE)) if count < trials else 1.0
 
 
 def _detectable(deviation: float, passes: int) -> float:

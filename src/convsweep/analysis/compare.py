@@ -119,12 +119,15 @@ def compare_runs(
             differ and `across_machines` is not set.
     """
     runs = [RunFolder(path) for path in run_dirs]
-    rows = [_requested_rows(run) for run in runs]
+    rows = [split(run.measurements).requested for run in runs]
+    for run, own in zip(runs, rows, strict=True):
+        if (found := own["environment_id"].nunique()) > 1:
+            raise ValueError(f"{run} has rows of {found} environments; only 1 is allowed")
     if not across_machines:
         for run in runs[1:]:
-            if found := [*_differences(runs[0], run)]:
+            if differences := [*_differences(runs[0], run)]:
                 raise ValueError(
-                    f"{runs[0]} and {run} differ in {'; '.join(found)}; "
+                    f"{runs[0]} and {run} differ in {'; '.join(differences)}; "
                     "to compare them anyway, use --across-machines"
                 )
     baseline = None if absolute else _common_baseline(runs, rows)
@@ -133,10 +136,10 @@ def compare_runs(
     cases["margin"] = margins(cases, usual, case_margins)
 
     def pair(old: int, new: int) -> RunComparison:
-        found = [*_differences(runs[old], runs[new])]
+        differences = [*_differences(runs[old], runs[new])]
         gaps = [*_gaps("old", runs[old], sides[old]), *_gaps("new", runs[new], sides[new])]
         return RunComparison(
-            *_judge(cases, sides[old], sides[new], baseline), baseline, usual, found, gaps
+            *_judge(cases, sides[old], sides[new], baseline), baseline, usual, differences, gaps
         )
 
     later = range(1, len(runs))
@@ -155,14 +158,6 @@ def _gaps(age: str, run: RunFolder, side: _Side) -> Iterator[str]:
         yield f"The {age} run is unfinished: {run.unfinished}."
     if cases < run.request.cases:
         yield f"The {age} run has {cases} of its {run.request.cases} requested cases."
-
-
-def _requested_rows(run: RunFolder) -> DataFrame:
-    """Return the rows of the requested cases, all of one environment."""
-    rows = split(run.measurements).requested
-    if (found := rows["environment_id"].nunique()) > 1:
-        raise ValueError(f"{run} has rows of {found} environments; only 1 is allowed")
-    return rows
 
 
 def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:

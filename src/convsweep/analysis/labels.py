@@ -104,24 +104,18 @@ def padding_of(row: Mapping[Any, Any]) -> str:
     return "+".join(compact(text) for name in _PADDING if (text := _text(row[name])))
 
 
-def _channels(row: dict[str, object]) -> str:
-    if row["in_channels"] == row["out_channels"]:
-        return f"C{row['in_channels']}"
-    return f"C{row['in_channels']}→{row['out_channels']}"
-
-
 def _groups(row: dict[str, object]) -> str:
     if row["groups"] == 1:
         return ""
     return "dw" if row["groups"] == row["in_channels"] else f"g{row['groups']}"
 
 
-_PADDING = ("padding", "padding_end")
+_CHANNELS, _PADDING = ("in_channels", "out_channels"), ("padding", "padding_end")
 _Tokens = dict[str, Callable[[dict[str, object]], str]]
 
 _TOKENS: _Tokens = {
     "batch_size": lambda row: f"N{row['batch_size']}",
-    "channels": _channels,
+    "channels": lambda row: f"C{'→'.join(dict.fromkeys(str(row[name]) for name in _CHANNELS))}",
     "input_size": lambda row: str(row["input_size"]),
     "kernel_size": lambda row: f"k{compact(str(row['kernel_size']))}",
     "stride": lambda row: unless_one("s", str(row["stride"])),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from convsweep.analysis.estimates import (
     UNKNOWN,
@@ -88,7 +88,12 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
     first = rows.iloc[0]
     timed = rows[rows["status"] == "ok"].sort_values("time_s")
     timed = timed.sort_values("speedup", ascending=False, kind="stable")  # paired by pass, if it is
-    times = {str(row["backend"]): _layer_time(row) for _, row in timed.iterrows()}
+    times = {
+        row["backend"]: LayerTime(
+            row["backend"], interval_of(row, TIME), interval_of(row, SPEEDUP), row["verdict"]
+        )
+        for row in timed.to_dict("records")
+    }
     own = [one for name, one in times.items() if name != SEPARABLE]
     base, row = times.get(baseline), rows[rows["backend"] == baseline].head(1)
     failure = "" if base or row.empty else f"{row.iloc[0]['status']}: {row.iloc[0]['reason']}"
@@ -102,11 +107,6 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
         separable=times.get(SEPARABLE),
         failure=failure,
     )
-
-
-def _layer_time(row: Series) -> LayerTime:
-    times = interval_of(row, TIME), interval_of(row, SPEEDUP)
-    return LayerTime(str(row["backend"]), *times, str(row["verdict"]))
 
 
 def layers_table(layers: Sequence[LayerCost]) -> DataFrame:
@@ -172,7 +172,8 @@ def estimate_saving(
     replaced = [layer for layer in timed if layer.label in chosen]
     if [chosen[layer.label].verdict for layer in replaced] == [UNDECIDED]:
         verdict = UNDECIDED
-    macs_after = sum(_macs_with(layer, chosen.get(layer.label)) for layer in timed)
+    separable = {label for label, one in chosen.items() if one.backend == SEPARABLE}
+    macs_after = sum(x.macs / (x.predicted if x.label in separable else 1) for x in timed)
     return Saving(
         interval(after),
         interval(ratio),
@@ -195,8 +196,3 @@ def _log_times(
     base = log_s([run.baseline] * len(layers))
     after = log_s(chosen[x.label].backend if x.label in chosen else run.baseline for x in layers)
     return base, base - after
-
-
-def _macs_with(layer: LayerCost, choice: LayerTime | None) -> float:
-    separable = choice is not None and choice.backend == SEPARABLE
-    return layer.macs / layer.predicted if separable else float(layer.macs)

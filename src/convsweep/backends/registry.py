@@ -72,7 +72,10 @@ def _load(point: EntryPoint, version: str) -> Iterator[Backend]:
         if fault := _fault(backend):
             yield unavailable(point.name + f":{number}" * (number > 0), f"{point.value} {fault}")
         else:
-            default = _module_version(backend) or version
+            default = version
+            for module in reversed(backend.modules):  # as in `onnxruntime 1.32.0`
+                with suppress(PackageNotFoundError, ValueError):
+                    default = f"{module} {version_of(module)}"
             yield replace(for_every_kind(backend), version=backend.version or default)
 
 
@@ -107,14 +110,6 @@ def _is_of_kind(value: object, kind: str) -> bool:
     if kind == "float":
         return isinstance(value, int | float) and 0 <= value < math.inf
     return callable(value) if kind.startswith("Callable") else type(value).__name__ in kind
-
-
-def _module_version(backend: Backend) -> str:
-    """Return the version of the first package it needs, as in `onnxruntime 1.32.0`, or ""."""
-    for module in backend.modules:
-        with suppress(PackageNotFoundError, ValueError):
-            return f"{module} {version_of(module)}"
-    return ""
 
 
 def _is_installed(module: str) -> bool:

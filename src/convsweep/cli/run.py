@@ -10,7 +10,7 @@ import click
 
 from convsweep.cli import options, output
 from convsweep.cli import ray as cluster
-from convsweep.cli.sweep_command import finished, print_results, run_folder, sweep_with_progress
+from convsweep.cli.sweep_command import announce, print_results, run_folder, sweep_with_progress
 from convsweep.system import forkserver
 from convsweep.system.signals import exit_on_interrupt
 
@@ -56,17 +56,13 @@ def run(
     if not (dry_run or resume):
         forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
-        from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, read_request
 
         request = read_request(Options(**chosen))
         out = run_folder(out, resume, request.run_name)
-        if resume and (code := finished(out, request)) is not None:
-            return code
-        planned = plan(request)
-    output.say(planned)
-    if dry_run:
-        return 0
+        code = announce(out, request, resume=resume)
+    if dry_run or code is not None:
+        return code or 0
     with exit_on_interrupt():
         from convsweep.cli.terminal import overhead_table
         from convsweep.sweep.executor import LocalExecutor
@@ -134,15 +130,12 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
     if not resume:
         forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
-        from convsweep.cli.plan import plan
         from convsweep.sweep.request import Options, aa_request, read_request
 
         request = aa_request(read_request(Options(**chosen)))
         out = run_folder(out, resume, request.name)
-        if resume and (code := finished(out, request)) is not None:
+        if (code := announce(out, request, resume=resume)) is not None:
             return code
-        planned = plan(request)
-    output.say(planned)
     with exit_on_interrupt():
         from convsweep.analysis.aa_noise import measure_noise
         from convsweep.report.noise import sentences

@@ -27,12 +27,14 @@ def run_folder(out: Path | None, resume: bool, name: str) -> Path:
     return out
 
 
-def finished(out: Path, request: Request) -> int | None:
-    """Print that a resumed run has nothing left, and return its exit code; None if it has."""
+def announce(out: Path, request: Request, *, resume: bool) -> int | None:
+    """Print the plan; or that a resumed run has nothing left, and return its exit code."""
+    from convsweep.cli.plan import plan
     from convsweep.results import store
     from convsweep.sweep.resume import is_finished
 
-    if not is_finished(out, request):
+    if not (resume and is_finished(out, request)):
+        output.say(plan(request))
         return None
     with (out / store.SUMMARY).open(encoding="utf-8", newline="") as file:
         failed = any(row["status"] in output.FAILED for row in csv.DictReader(file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 def choose(allowed: Collection[int], ray_cores: Collection[int], threads: int) -> tuple[int, ...]:
@@ -26,11 +26,9 @@ def spare_cores(threads: int) -> tuple[int, ...] | None:
     return choose(allowed, ray_cores, threads)
 
 
-@contextmanager
-def every_core() -> Iterator[None]:
+def every_core() -> AbstractContextManager[None]:
     """Let this thread run on all cores of the machine."""
-    with staying_on(range(os.cpu_count() or 1)):
-        yield
+    return staying_on(range(os.cpu_count() or 1))
 
 
 @contextmanager

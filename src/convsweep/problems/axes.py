@@ -134,11 +134,9 @@ def span(axes: Iterable[Axis]) -> list[ConvProblem]:
 def _problem(chosen: Mapping[str, str]) -> ConvProblem:
     value = {**DEFAULTS, **chosen}
     names = ("size", "kernel_size", "stride", "dilation")
-    size, kernel_size, stride, dilation = (parse_size(value[n].removesuffix("x")) for n in names)
-    longest = max(map(len, (size, kernel_size, stride, dilation)))
-    rank = 1 if value["size"].endswith("x") else max(2, longest)
-    size, kernel_size, dilation = (per_dimension(x, rank) for x in (size, kernel_size, dilation))
-    stride = per_dimension(stride, rank)
+    sizes = [parse_size(value[name].removesuffix("x")) for name in names]
+    rank = 1 if value["size"].endswith("x") else max(2, *map(len, sizes))
+    size, kernel_size, stride, dilation = (per_dimension(one, rank) for one in sizes)
     padding, padding_end = _padding(value, size, kernel_size, stride, dilation)
     in_channels, out_channels, groups = value["in_channels"], value["out_channels"], value["groups"]
     return ConvProblem(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from pandas import DataFrame
 
@@ -25,18 +22,14 @@ def best_table(table: DataFrame) -> Table:
         names = (row["setting"], formatting.shorten(row["label"], _MAX_LABEL), row["backend"])
         speedup = "" if pd.isna(row["speedup"]) else formatting.speedup(*interval_of(row, SPEEDUP))
         is_baseline = row["backend"] == row["baseline"]
+        lead = ""
+        if pd.notna(row["second"]):
+            mark = "" if row["significant"] else "?"
+            lead = f"{formatting.speedup(row['speedup_over_second'])}{mark} {row['second']}"
         rows.append((*names, formatting.seconds(row["time_s"]),
-                     "baseline" if is_baseline else speedup, _lead(row)))  # fmt: skip
+                     "baseline" if is_baseline else speedup, lead))  # fmt: skip
     heads = ("setting", "problem", "fastest", "time", "speedup (95 %)", "over the second")
     return Table.by_setting(heads, rows, heads[3:])
-
-
-def _lead(row: Mapping[Any, Any]) -> str:
-    """Return `1.3x im2col`, with a question mark unless it is significant."""
-    if pd.isna(row["second"]):
-        return ""
-    mark = "" if row["significant"] else "?"
-    return f"{formatting.speedup(row['speedup_over_second'])}{mark} {row['second']}"
 
 
 def name_problems(table: DataFrame) -> str:

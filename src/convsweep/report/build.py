@@ -96,12 +96,12 @@ def write_report(
     whole = breakdowns_by_setting(run, folder.networks)
     of_networks = None if advised else network_totals.read_networks(run, whole)
     with drawing_style():
-        networks = _present(
+        of_models = (
             advice.section(advised) if advised else None,
             network_totals.section(of_networks) if of_networks else None,
             network_breakdown.section(whole),
         )
-        strategies = _present(
+        of_strategies = (
             directions.section(run, in_directions),
             separable.section(shown, comparisons, gaps, in_directions=bool(in_directions)),
             settings.section(run, speedups),
@@ -112,6 +112,7 @@ def write_report(
             claims.section(shown),
         )
         pictures = plots.figures(shown)
+    networks, strategies = [*filter(None, of_models)], [*filter(None, of_strategies)]
     sections = [*networks, *strategies, *further]
     if pictures:
         sections.append(Section("Figures", "Further figures of this run.", pictures=pictures))
@@ -225,11 +226,6 @@ def _further_section(folder: RunFolder) -> Section | None:
     except ValueError as error:
         raise ValueError(f"--with {folder}: {error}") from None
     return Section(f"Timing noise: {folder.name}", found[0], note=" ".join(found[1:]))
-
-
-def _present(*sections: Section | None) -> list[Section]:
-    """Return the sections that the data allow."""
-    return [section for section in sections if section is not None]
 
 
 def _evidence_sections(run: Run, rows: DataFrame, folder: RunFolder) -> list[Section]:

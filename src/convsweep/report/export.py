@@ -80,8 +80,15 @@ def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> st
     cases = summary.merge(calls, how="left", on=keys)
     times = np.exp(read_cases(rows, run.request.baseline).log_s)
     commit, _, edited = str(environment.get("commit") or "unversioned").partition("-")
+    machine, versions = environment.get("machine", {}), environment.get("versions", {})
     content = {
-        "machine_info": _machine_info(environment),
+        "machine_info": {
+            "system": machine.get("os"),
+            "cpu": {"brand_raw": machine.get("cpu"), "count": machine.get("cores_logical")},
+            "python_version": versions.get("python"),
+            "versions": dict(versions),
+            "environment_id": environment.get("environment_id"),
+        },
         "commit_info": {
             "id": commit, "dirty": bool(edited), "project": "convsweep", "branch": "(unknown)",
             "time": None, "author_time": None,
@@ -95,17 +102,6 @@ def _pytest_benchmark(run: RunFolder, rows: DataFrame, summary: DataFrame) -> st
         "version": PYTEST_BENCHMARK,
     }  # fmt: skip
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def _machine_info(environment: Mapping[str, Any]) -> dict[str, Any]:
-    machine, versions = environment.get("machine", {}), environment.get("versions", {})
-    return {
-        "system": machine.get("os"),
-        "cpu": {"brand_raw": machine.get("cpu"), "count": machine.get("cores_logical")},
-        "python_version": versions.get("python"),
-        "versions": dict(versions),
-        "environment_id": environment.get("environment_id"),
-    }
 
 
 def _benchmark(case: Series[Any], seconds: Array, environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,18 +15,13 @@ def note_wide_intervals(folder: RunFolder, *texts: object) -> list[str]:
     """Return a note with the command for more passes, if a text has an interval too wide."""
     if not any(formatting.TOO_FEW in str(text) for text in texts):
         return []
-    return [formatting.TOO_FEW_NOTE, *_command_for_more_passes(folder)]
-
-
-def _command_for_more_passes(folder: RunFolder) -> list[str]:
-    """Return the command that continues a run, if its own one is known."""
     if not (words := _own_command(folder, "--passes")):
-        return []
+        return [formatting.TOO_FEW_NOTE]
     passes = folder.environment.get("request", {}).get("passes")
     if isinstance(passes, int) and passes <= _MOST_DOUBLED:  # more: a budget, which is spent anew
         words += ["--passes", str(max(_ENOUGH_PASSES, 2 * passes))]
     command = shlex.join([*words, "--out", str(folder.path), "--resume"])
-    return [f"More passes, on an idle machine: {command}"]
+    return [formatting.TOO_FEW_NOTE, f"More passes, on an idle machine: {command}"]
 
 
 def not_covered(folder: RunFolder) -> tuple[str, str]:

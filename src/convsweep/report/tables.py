@@ -71,14 +71,9 @@ def _mean_speedups(run: Run) -> Table:
     """Return one row per setting, with the mean speedup of each backend within it."""
     backends = [one for one in top_backends(run, _MOST_COLUMNS).backends if one != run.baseline]
     rows = [
-        (
-            setting,
-            *(
-                formatting.speedup(*mean_speedup(run.within(setting), name).interval)
-                for name in backends
-            ),
-        )
+        (setting, *(formatting.speedup(*mean_speedup(own, name).interval) for name in backends))
         for setting in run.settings
+        for own in [run.within(setting)]
     ]
     heads = tuple(f"{name} over {run.baseline}" for name in backends)
     return Table(("setting", *heads), rows if backends else [], frozenset(heads))

@@ -97,7 +97,8 @@ def find_device(name: str) -> Device:
     event = partial(torch.Event, device, enable_timing=True)
     clock = event_clock(event, synchronize) if has_events(event) else host_clock(synchronize)
     module = torch.get_device_module(device)
-    cache_bytes = _accelerator_caches(module, device.index)
+    properties = getattr(module, "get_device_properties", lambda index: None)(device.index)
+    cache_bytes = max(_MIN_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
     return Device(
         name,
         getattr(module, "get_device_name", lambda index: name)(device.index),
@@ -176,12 +177,6 @@ def _peak_allocated(
     work()
     synchronize()
     return int(module.max_memory_allocated()) - before
-
-
-def _accelerator_caches(module: object, index: int) -> int:
-    """Return the bytes of the device's L2 cache."""
-    properties = getattr(module, "get_device_properties", lambda index: None)(index)
-    return max(_MIN_CACHE_BYTES, int(getattr(properties, "L2_cache_size", 0)))
 
 
 def has_events(event: Callable[[], torch.Event]) -> bool:

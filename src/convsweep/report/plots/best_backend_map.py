@@ -14,7 +14,6 @@ from convsweep import formatting
 from convsweep.analysis.estimates import estimate
 from convsweep.analysis.families.candidates import (
     LAYER_KINDS,
-    BestPick,
     Candidates,
     Role,
     pick_by_layer,
@@ -89,27 +88,23 @@ def cells(field: Candidates) -> list[Cell]:
         if rivals.cases["backend"].nunique() < 2:
             continue
         won = pick_fastest(rivals)
-        found.append(_cell(rivals, won, baseline.get(label)))
+        first, over = rivals.cases.iloc[0], baseline.get(label)
+        logs = np.nan if over is None else float(estimate(over.log_s - won.log_s).mean)
+        found.append(Cell(
+            str(first["kind"]),
+            (int(first["in_channels"]), int(first["out_channels"])),
+            tuple(parse_size(str(first["input_size"]))),
+            int(first["macs"]),
+            won.backend,
+            math.exp(logs),
+            significant=False,
+        ))  # fmt: skip
         doubts.append(_p_value(rivals, won.backend))
     significant = reject_at_fdr(np.array(doubts, dtype="float64"))
     return [
         cell._replace(significant=bool(rejected))
         for cell, rejected in zip(found, significant, strict=True)
     ]
-
-
-def _cell(rivals: Candidates, won: BestPick, baseline: BestPick | None) -> Cell:
-    first = rivals.cases.iloc[0]
-    logs = np.nan if baseline is None else float(estimate(baseline.log_s - won.log_s).mean)
-    return Cell(
-        str(first["kind"]),
-        (int(first["in_channels"]), int(first["out_channels"])),
-        tuple(parse_size(str(first["input_size"]))),
-        int(first["macs"]),
-        won.backend,
-        math.exp(logs),
-        significant=False,
-    )
 
 
 def _p_value(rivals: Candidates, winner: str) -> float:

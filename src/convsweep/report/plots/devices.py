@@ -15,8 +15,8 @@ _SHARED = ["dtype", "memory_format", "direction", "block", "driver", "environmen
 
 def draw(run: Run) -> list[Picture]:
     """Draw one figure per dtype and memory format that several devices share."""
-    groups = [cases for _, cases in run.cases.groupby(_SHARED, sort=False)]
-    return [picture for picture in map(_picture, groups) if picture is not None]
+    groups = run.cases.groupby(_SHARED, sort=False)
+    return [*filter(None, (_picture(cases) for _, cases in groups))]
 
 
 def _picture(cases: DataFrame) -> Picture | None:

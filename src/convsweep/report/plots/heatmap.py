@@ -57,7 +57,7 @@ def _draw_cells(
             colors[y, x] = scale.color(case["speedup"])
             color = ink(colors[y, x])
         ax.text(x, y, _cell(case, run.baseline), ha="center", va="center", color=color,
-                fontsize=9 if len(backends) <= _ROOMY else 8)  # fmt: skip
+                fontsize=8 if tilted else 9)  # fmt: skip
     ax.imshow(colors, aspect="auto")
     heads = [f"{name}\n(time)" if name == run.baseline else name for name in backends]
     ax.set_xticks(range(len(backends)), heads)

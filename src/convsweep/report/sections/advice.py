@@ -52,7 +52,8 @@ def section(advice: Advice) -> Section:
         *([("All distinct layers", every)] if len(every.rows) > len(few.rows) else []),
         ("Choices for all layers", totals_table(advice)),
     ]
-    picture = draw_model(advice.run, advice.layers, _name(advice))
+    name = advice.model.name if advice.model else "the model"
+    picture = draw_model(advice.run, advice.layers, name)
     note = " ".join(notes(advice))
     return Section.of_settings(TITLE, next_step(advice), tables, {"": [picture]}, note)
 
@@ -65,10 +66,6 @@ def notes(advice: Advice) -> list[str]:
         return [_SINGLE_PASS]
     pays = any(one.verdict == FASTER for one in replacements(advice.layers).values())
     return [RETRAINING] if pays else []
-
-
-def _name(advice: Advice) -> str:
-    return advice.model.name if advice.model else "the model"
 
 
 def next_step(advice: Advice) -> str:

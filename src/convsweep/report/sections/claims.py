@@ -41,7 +41,10 @@ def section(run: Run) -> Section | None:
     if not found:
         return None
     where = f"On {setting}, of" if len(every) > 1 else "Of"
-    table = _claims_table(found, run.baseline)
+    heads = ("claim", "in this code", "pairs that hold", "claimed ratio", "measured / claimed",
+             "verdict")  # fmt: skip
+    rows = [_claim_row(each, run.baseline) for each in found]
+    table = Table(heads, rows, frozenset(heads[2:5]))
     pictures = {"": [plot.draw(found, run.baseline)]}
     return Section.of_settings(
         TITLE, f"{where} {_verdict_counts(found)}", [("", table)], pictures, _NOTE
@@ -54,12 +57,6 @@ def _verdict_counts(results: Sequence[ClaimResult]) -> str:
     parts = [f"{counts[verdict]} {_VERBS[verdict][counts[verdict] > 1]}"
              for verdict in VERDICTS if counts[verdict]]  # fmt: skip
     return f"{formatting.count(len(results), 'claim')} about cost, {formatting.join(parts)}."
-
-
-def _claims_table(results: Sequence[ClaimResult], baseline: str) -> Table:
-    heads = ("claim", "in this code", "pairs that hold", "claimed ratio", "measured / claimed",
-             "verdict")  # fmt: skip
-    return Table(heads, [_claim_row(each, baseline) for each in results], frozenset(heads[2:5]))
 
 
 def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:

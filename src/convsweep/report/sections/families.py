@@ -56,12 +56,8 @@ def section(run: Run) -> Section | None:
             ("Against torch and the engines", comparisons_table(comparisons)),
             ("Networks, as sums of their layers", networks_table(networks)),
         ],
-        {
-            name: (speed_vs_error.draw(first), best_backend_map.draw(first))
-            if name == first.name
-            else ()
-            for name in comparisons
-        },
+        dict.fromkeys(comparisons, ())
+        | {first.name: (speed_vs_error.draw(first), best_backend_map.draw(first))},
         _FORMATS if several_formats else _SELECTION,
     )
 

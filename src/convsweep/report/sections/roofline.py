@@ -50,10 +50,7 @@ def _rates_table(run: Run) -> Table:
     rows: list[tuple[str, ...]] = []
     timed = run.ceilings[run.ceilings["time_s"].notna()]
     for _, probes in timed.groupby(list(MACHINE_COLUMNS), sort=False):
-        products, copies = (
-            probes[probes["backend"] == "matmul"],
-            probes[probes["backend"] == "copy"],
-        )
+        products, copies = (probes[probes["backend"] == name] for name in ("matmul", "copy"))
         if len(products) and len(copies):
             fastest = products.sort_values("flops_per_s").iloc[-1]
             copies = copies.assign(rate=copies["min_bytes"] / copies["time_s"])

@@ -18,7 +18,6 @@ from convsweep.report.plots import (
     predicted_speedup,
     waterfall,
 )
-from convsweep.report.plots.style import Picture
 from convsweep.report.summary_text import MOST_WORDS, sentences_by_setting
 from convsweep.report.table import Table
 
@@ -73,10 +72,12 @@ def section(
         ],
         {
             name: [
-                *([] if in_directions else _speedup_pictures(run.within(name), found.headline)),
+                predicted_speedup.draw(own, SEPARABLE) if not in_directions else None,
+                crossover.draw(own, {"": found.headline}) if not in_directions else None,
                 waterfall.draw(gaps.get(name, ())),
             ]
             for name, found in [*timed.items()][:MOST_SETTINGS]
+            for own in [run.within(name)]
         },
         " ".join(
             [
@@ -87,10 +88,6 @@ def section(
             ]
         ),
     )
-
-
-def _speedup_pictures(run: Run, found: SeparableComparison) -> list[Picture | None]:
-    return [predicted_speedup.draw(run, SEPARABLE), crossover.draw(run, {"": found})]
 
 
 def _threshold_table(comparisons: Comparisons) -> Table:
