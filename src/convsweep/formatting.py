@@ -10,8 +10,7 @@ NO_VALUE = "-"
 _LONGEST_NAME = 80  # Characters of a part of a file name
 _FORMULA = tuple("=+-@")  # First characters of a spreadsheet's formula
 TOO_FEW = "too few passes"
-WIDEST = 2.0
-"""Largest ratio of the ends of an interval that is printed or drawn."""
+WIDEST = 2.0  # Largest ratio of the ends of an interval that is printed or drawn
 TOO_FEW_NOTE = (
     f"{TOO_FEW.capitalize()} for this machine's noise: an interval wider than a factor of two is "
     "not shown; its mark in figures is open."

@@ -48,8 +48,7 @@ def normalised(train: Floats, test: Floats) -> tuple[Floats, Floats]:
 class Images:
     """Independent images, each of one class."""
 
-    images: Floats
-    """(N, C, H, W)"""
+    images: Floats  # (N, C, H, W)
     labels: Labels
     test_share: float = 0.2
 
@@ -77,16 +76,12 @@ class Scene:
     image is cut into tiles, whole tiles are drawn, and a patch must lie on one side entirely.
     """
 
-    cube: Floats
-    """(C, H, W)"""
-    labels: Labels
-    """(H, W); 0: no class."""
+    cube: Floats  # (C, H, W)
+    labels: Labels  # (H, W); 0: no class
     patch: int = 7
     tile: int = 15
-    test_share: float = 1 / 3
-    """Of the tiles."""
-    least_labelled: int = 400
-    """Number of pixels that a class needs to be used."""
+    test_share: float = 1 / 3  # Of the tiles
+    least_labelled: int = 400  # Number of pixels that a class needs to be used
     least_samples: int = 30
     """Number of samples per class and side; tiles are drawn again until it is reached."""
     most_draws: int = 1000
@@ -161,11 +156,9 @@ class Source:
     """Data set of a Python package, with the width and epochs of its networks."""
 
     name: str
-    package: str
-    """Python package to import."""
+    package: str  # Python package to import
     load: Callable[[], Dataset]
-    width: int
-    """Channels behind the first layer of the standard network."""
+    width: int  # Channels behind the first layer of the standard network
     epochs: int
 
     @property

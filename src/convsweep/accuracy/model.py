@@ -14,8 +14,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import depthwise_part, pointwise_part
 from convsweep.results.accuracy import EQUAL_COST, STANDARD
 
-MIN_CHANNELS = 4
-"""With fewer input channels the first layer stays standard, as in MobileNet."""
+MIN_CHANNELS = 4  # With fewer input channels the first layer stays standard, as in MobileNet
 
 _BLOCKS = ((1, 1), (2, 2), (4, 2), (4, 1))
 """Per layer: channels as a multiple of the width, and stride."""

@@ -34,8 +34,7 @@ class StudyRequest:
     sources: tuple[Source, ...]
     seeds: int
     threads: int
-    epochs: int | None
-    """None: the default of each data set."""
+    epochs: int | None  # None: the default of each data set
 
     def epochs_of(self, source: Source) -> int:
         """Return the number of epochs for a data set."""
@@ -92,8 +91,7 @@ class StudyEnding(NamedTuple):
     """Outcome of a study."""
 
     interrupted: bool
-    failed: int
-    """Number of networks that crashed or raised in this session."""
+    failed: int  # Number of networks that crashed or raised in this session
 
 
 def run_study(

@@ -47,11 +47,9 @@ class Trial:
     data: Dataset
     row: AccuracyRow
     """Run, environment, data set, seed and threads that all rows of the trial share."""
-    width: int
-    """Channels behind the first layer of the standard network."""
+    width: int  # Channels behind the first layer of the standard network
     epochs: int
-    effort: MeasurementConfig = EFFORT
-    """Of timing a call."""
+    effort: MeasurementConfig = EFFORT  # Of timing a call
 
 
 def failed_rows(row: AccuracyRow, status: str, reason: str) -> list[AccuracyRow]:

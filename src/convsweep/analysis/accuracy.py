@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from pandas import DataFrame, Series
 from scipy.special import stdtr
 
 from convsweep.analysis.estimates import Estimate, Interval, estimate, interval, plain_interval
 from convsweep.analysis.verdicts import reject_at_fdr
 from convsweep.results.accuracy import EQUAL_COST, SEPARABLE, STANDARD, VARIANTS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 SINGLE, BATCH = "inference_s", "batch_inference_s"
 """Columns with the seconds of a call with one sample, and with a batch."""
@@ -22,8 +20,7 @@ LOWER, HIGHER, SAME, UNDECIDED = FINDINGS = ("lower", "higher", "same", "undecid
 VARIANT_NAMES = {
     STANDARD: "standard", SEPARABLE: "separable", EQUAL_COST: "separable, equal MACs",
 }  # fmt: skip
-MIN_SEEDS = 5
-"""With fewer seeds no two accuracies are called the same."""
+MIN_SEEDS = 5  # With fewer seeds no two accuracies are called the same
 SAME_WITHIN = 0.02
 """Accuracies are the same if the interval of their difference is within this share."""
 

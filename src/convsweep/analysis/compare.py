@@ -175,15 +175,12 @@ def _differences(old: RunFolder, new: RunFolder) -> Iterator[str]:
         if values[0] != values[1]:
             texts = ["not recorded" if value is None else repr(value) for value in values]
             yield f"{name}: {texts[0]} against {texts[1]}"
-    times = [_time_column(run) for run in (old, new)]
+    times = [  # older runs have medians alone
+        next((name for name in ("time_s", "median_s") if rows[name].notna().any()), None)
+        for rows in (old.measurements, new.measurements)
+    ]
     if None not in times and times[0] != times[1]:
         yield f"time of a pass: {times[0]} against {times[1]}"
-
-
-def _time_column(run: RunFolder) -> str | None:
-    """Return the column that has the times of a run: older runs have medians alone."""
-    rows = run.measurements
-    return next((name for name in ("time_s", "median_s") if rows[name].notna().any()), None)
 
 
 def _common_baseline(runs: Sequence[RunFolder], rows: Sequence[DataFrame]) -> str | None:

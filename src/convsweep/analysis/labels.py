@@ -30,8 +30,7 @@ _SORT_COLUMNS = ["input_size", "kernel_size", "in_channels", "out_channels", "wo
 # Columns that identify a problem; the same layer with another count is another problem.
 SHAPE_COLUMNS = ("problem", "weight_kind", "workload", "layer", "layer_count")
 
-BATCH = " (batch "
-"""Text between the name of a network and its batch size."""
+BATCH = " (batch "  # Text between the name of a network and its batch size
 
 # fmt: off
 _NUMBERS = (

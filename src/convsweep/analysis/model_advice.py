@@ -25,8 +25,7 @@ class Model(NamedTuple):
     """Convolutions that cannot be measured: reason, number, MACs."""
     other_dtypes: Mapping[str, int]
     """Number of convolutions that the model runs in a dtype other than the measured one."""
-    warnings: Sequence[str] = ()
-    """Sentences on the model that its layers' times do not show."""
+    warnings: Sequence[str] = ()  # Sentences on the model that its layers' times do not show
 
 
 class Advice(NamedTuple):

@@ -17,8 +17,7 @@ from convsweep.analysis.run import Run
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE
 
-STANDARD_SUFFIX = "_standard"
-"""Suffix of the workload that is another one with standard layers."""
+STANDARD_SUFFIX = "_standard"  # Suffix of the workload that is another one with standard layers
 
 STANDARD, REPLACED, FASTEST, FASTEST_OF_ALL = (
     "standard", "separable where it can be", "fastest per layer", "fastest or separable per layer",
@@ -137,8 +136,7 @@ def network_sum(run: Run, network: str) -> NetworkSum:
     return NetworkSum(network, _choices(run, by_label) if complete else {})
 
 
-_Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]
-"""Cases with a time, by label and backend."""
+_Cases = Mapping[str, Mapping[str, Mapping[Any, Any]]]  # Cases with a time, by label and backend
 
 
 def _choices(run: Run, by_label: _Cases) -> dict[str, NetworkChoice]:

@@ -11,8 +11,7 @@ import pandas as pd
 from convsweep.analysis.estimates import Array, Interval, equal_mean, estimate, interval
 from convsweep.analysis.run import Run
 
-INT8_SUFFIX = "_int8"
-"""End of the name of an engine in int8; the rest is its name in float32."""
+INT8_SUFFIX = "_int8"  # End of the name of an engine in int8; the rest is its name in float32
 
 
 class QuantizedCase(NamedTuple):

@@ -28,8 +28,7 @@ from convsweep.problems.problem import ConvProblem
 
 ENTRY_POINT_GROUP = "convsweep.backends"
 _LONGEST_NAME = 64
-_TAKEN = ("all", *FAMILIES, *PROBE_BACKENDS)
-"""Names that mean other backends."""
+_TAKEN = ("all", *FAMILIES, *PROBE_BACKENDS)  # Names that mean other backends
 STRATEGIES = "convsweep.backends.strategies"
 """Package of the built-in strategies. Each file exports `BACKEND`, or several as `BACKENDS`."""
 

@@ -16,8 +16,7 @@ _MATRIX_SIDES = {"vulkan": (256,), "cpu": (384, 1024)}  # vulkan may run in soft
 _DEFAULT_SIDES = (1024, 4096)
 _CACHE_SHARES = (1 / 64, 1 / 8, 1 / 2, 2)  # of the largest cache: bytes that a copy moves
 _VULKAN_SHARES = (1 / 8,)  # in software its memory is the host's: one size is enough
-PROBE_PASSES = 5
-"""Passes that measure the probes, which cost as much as many cases."""
+PROBE_PASSES = 5  # Passes that measure the probes, which cost as much as many cases
 _ROW = 1024  # elements per image row: a problem's sides are limited
 
 

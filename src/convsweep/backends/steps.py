@@ -18,8 +18,7 @@ StepName = Literal[
 ]  # fmt: skip
 """Vocabulary of steps, explained in docs/strategies.md."""
 
-REST = "rest"
-"""Time of a call outside of its steps."""
+REST = "rest"  # Time of a call outside of its steps
 
 Result = TypeVar("Result")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
@@ -16,9 +17,6 @@ from convsweep.analysis.labels import BATCH
 from convsweep.analysis.run import Run, Total, network_totals, ranked_backends
 from convsweep.cli.output import MAX_WIDTH
 from convsweep.formatting import count, printable, seconds, shorten, speedup
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 MAX_LINES = 40
 _LEAST_ROWS = 3  # of a setting, with its heading

@@ -17,10 +17,10 @@ from convsweep.cli import options, output
               help="Noise run, accuracy study or repetition: three runs show drift.")  # fmt: skip
 def report(run_dir: Path, out: Path | None, max_error: str | None, others: tuple[Path, ...]) -> int:
     """Write a run's report and figures, from its files alone."""
-    from convsweep.report.build import write_report
-    from convsweep.units import named, read_limit
+    with output.uncollected(), output.one_line_errors():
+        from convsweep.report.build import write_report
+        from convsweep.units import named, read_limit
 
-    with output.one_line_errors():
         limit = named("--max-error", read_limit, max_error)
         folder = out or Path("reports") / run_dir.resolve().name
         page = write_report(run_dir, folder, max_error=limit, others=others)

@@ -21,8 +21,7 @@ from convsweep.formatting import one_line
 
 _AUTO = "auto"
 _MAX_LOCAL_NODES = 16
-_CONNECT_S, _JOIN_S = 2.0, 8.0
-"""Together below the 15 seconds that a wrong address may take."""
+_CONNECT_S, _JOIN_S = 2.0, 8.0  # Together below the 15 seconds that a wrong address may take
 _PROCESS_S = 60.0  # with Python's and Ray's start, which is slow on a busy machine
 
 _SET_TOKEN = "set RAY_AUTH_TOKEN or the file ~/.ray/auth_token to that of the cluster"
@@ -39,8 +38,7 @@ class Address:
     """Address of a running cluster, or a number of nodes to start on this machine."""
 
     text: str
-    local_nodes: int = 0
-    """Nodes to start; 0: the cluster is running."""
+    local_nodes: int = 0  # Nodes to start; 0: the cluster is running
 
     @property
     def endpoint(self) -> tuple[str, int] | None:

@@ -15,10 +15,8 @@ from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.session import NODES_LOST
 from convsweep.sweep.work_queue import Environment, GroupQueue, SweepTask, total_progress
 
-RETRIES = 3
-"""Further attempts of a task after its node or process has died."""
-_TASKS_PER_NODE = 2
-"""Tasks in flight per node: one runs, one follows at once."""
+RETRIES = 3  # Further attempts of a task after its node or process has died
+_TASKS_PER_NODE = 2  # Tasks in flight per node: one runs, one follows at once
 _WAIT_S = 1.0
 
 

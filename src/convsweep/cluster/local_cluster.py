@@ -24,8 +24,7 @@ from convsweep.formatting import one_line
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _OBJECT_STORE_BYTES = 80 * 2**20  # the minimum of Ray
 _WAIT_S = 5.0
-FAILED = "failed: "
-"""Start of the line if there is no address."""
+FAILED = "failed: "  # Start of the line if there is no address
 
 
 def main(nodes: int, folder: str) -> None:

@@ -30,8 +30,7 @@ class NodeGroup:
 
     environment: Environment
     nodes: tuple[Node, ...]
-    missing: tuple[str, ...] = ()
-    """Backends of the request that are not installed there."""
+    missing: tuple[str, ...] = ()  # Backends of the request that are not installed there
 
     @property
     def slots(self) -> Slots:

@@ -26,16 +26,11 @@ class NodeInfo:
     convsweep: str
     schema_version: int
     cores: int
-    devices: tuple[str, ...]
-    """All devices of the node."""
-    requested_devices: Mapping[str, NodeDevice]
-    """Devices of the request that the node has."""
-    versions: Mapping[str, str | None]
-    """Version per backend; None: a package is missing."""
-    metadata: Mapping[str, Any]
-    """Machine, versions and devices, as in environment.json."""
-    process_setup: Mapping[str, object]
-    """Cores, priority and allocator of its worker processes."""
+    devices: tuple[str, ...]  # All devices of the node
+    requested_devices: Mapping[str, NodeDevice]  # Devices of the request that the node has
+    versions: Mapping[str, str | None]  # Version per backend; None: a package is missing
+    metadata: Mapping[str, Any]  # Machine, versions and devices, as in environment.json
+    process_setup: Mapping[str, object]  # Cores, priority and allocator of its worker processes
 
     @property
     def id(self) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 
 from convsweep.formatting import one_line
 
-SLOT = "convsweep_slot"
-"""Custom resource of Ray; each node that measures offers 1."""
+SLOT = "convsweep_slot"  # Custom resource of Ray; each node that measures offers 1
 _NODE_ID = "ray.io/node-id"  # label of every node
 _OWN_LABELS = "ray.io/"
 
@@ -23,14 +22,11 @@ class Node:
     """Living node of a cluster."""
 
     id: str
-    name: str
-    """Name or address; with the start of the id if it is not unique."""
+    name: str  # Name or address; with the start of the id if it is not unique
     cpus: float
     gpus: float
-    slots: float
-    """Number of slots: 1 or 0."""
-    labels: Mapping[str, str]
-    """Labels of the user."""
+    slots: float  # Number of slots: 1 or 0
+    labels: Mapping[str, str]  # Labels of the user
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,7 @@ class TaskLost:
     reason: str
 
 
-Ticket = Any
-"""Reference of a submitted task."""
+Ticket = Any  # Reference of a submitted task
 
 
 @dataclass(frozen=True)

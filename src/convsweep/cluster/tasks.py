@@ -25,8 +25,7 @@ class GroupResult:
     """Outcomes of a group."""
 
     outcomes: tuple[tuple[Case, Outcome], ...]
-    phases_s: dict[str, float] = field(default_factory=dict)
-    """Seconds of the node per phase."""
+    phases_s: dict[str, float] = field(default_factory=dict)  # Seconds of the node per phase
 
 
 def measure(cases: Sequence[Case], settings: Settings) -> GroupResult:

@@ -18,19 +18,10 @@ Axis = tuple[str, tuple[str, ...]]
 """A name and its values as text, such as ("in_channels", ("16", "32"))."""
 
 DEFAULTS = {
-    "batch_size": "1",
-    "in_channels": "64",
-    "out_channels": "same",
-    "size": "56",
-    "kernel_size": "3",
-    "stride": "1",
-    "padding": "same",
-    "dilation": "1",
-    "groups": "1",
-    "bias": "0",
-    "transposed": "0",
-    "output_padding": "0",
-}
+    "batch_size": "1", "in_channels": "64", "out_channels": "same", "size": "56",
+    "kernel_size": "3", "stride": "1", "padding": "same", "dilation": "1", "groups": "1",
+    "bias": "0", "transposed": "0", "output_padding": "0",
+}  # fmt: skip
 """Every axis and its default value.
 
 `out_channels=same` equals in_channels. `padding=same` keeps the size at stride 1, as torch's does;
@@ -42,11 +33,7 @@ one number per dimension: `56x40`, `14x14x14`, and `1024x` for a signal of one d
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _SIZES = ("size", "kernel_size", "stride", "padding", "dilation", "output_padding")
-_WORDS = {
-    "out_channels": ("same",),
-    "padding": ("same", "tf_same"),
-    "groups": ("depthwise",),
-}
+_WORDS = {"out_channels": ("same",), "padding": ("same", "tf_same"), "groups": ("depthwise",)}
 
 
 def parse_axis(text: str) -> Axis:

@@ -34,8 +34,7 @@ class Case:
     dtype: str
     memory_format: str
     threads: int
-    cache: str
-    """`hot`: the input stays in the caches between calls; `cold`: the caches are flushed."""
+    cache: str  # `hot`: the input stays in the caches between calls; `cold`: the caches are flushed
     backend: str
     direction: str = FORWARD
     block: str = CONV

@@ -18,12 +18,9 @@ class Grid:
     """Problems spanned by axes, layers of networks, or both."""
 
     about: str
-    axes: tuple[str, ...] = ()
-    """Each line spans one block of problems."""
-    networks: tuple[str, ...] = ()
-    """Workloads whose layers are added."""
-    keeps: Callable[[ConvProblem], bool] = lambda problem: True
-    """Filter of these layers."""
+    axes: tuple[str, ...] = ()  # Each line spans one block of problems
+    networks: tuple[str, ...] = ()  # Workloads whose layers are added
+    keeps: Callable[[ConvProblem], bool] = lambda problem: True  # Filter of these layers
     passes: int = 10
     case_timeout_s: float = 10.0
     backends: tuple[str, ...] | None = None

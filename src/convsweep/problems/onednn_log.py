@@ -13,14 +13,10 @@ _CELLS = 9
 class Primitive(NamedTuple):
     """One execution of a primitive."""
 
-    kind: str
-    """Such as `convolution`, `reorder`."""
-    implementation: str
-    """Such as `jit_dw:avx512_core`, or `jit:avx2:backward_data` of a gradient."""
-    memory: str
-    """Data types and layouts of its tensors."""
-    shape: str
-    """Such as `1x16x28x28` of a reorder; of others in the notation of benchdnn."""
+    kind: str  # Such as `convolution`, `reorder`
+    implementation: str  # Such as `jit_dw:avx512_core`, or `jit:avx2:backward_data` of a gradient
+    memory: str  # Data types and layouts of its tensors
+    shape: str  # Such as `1x16x28x28` of a reorder; of others in the notation of benchdnn
     seconds: float
 
 

@@ -23,8 +23,7 @@ from typing import Any, TypeVar
 from convsweep.problems.used_inputs import count_read, count_spread
 from convsweep.problems.whole_numbers import whole_number, whole_numbers
 
-Size = tuple[int, ...]
-"""One number per spatial dimension."""
+Size = tuple[int, ...]  # One number per spatial dimension
 
 _MAX_SIZE = 10**7  # along one dimension
 _MAX_COUNT = 2**63  # integers of a CSV column are below

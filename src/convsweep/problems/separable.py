@@ -10,8 +10,7 @@ from dataclasses import replace
 
 from convsweep.problems.problem import ConvProblem
 
-SEPARABLE = "separable"
-"""Backend that computes the replacement."""
+SEPARABLE = "separable"  # Backend that computes the replacement
 FACTORED = SEPARABLE
 """Prefix of the names of all backends that compute from the factors, and of no others."""
 DEPTHWISE, POINTWISE = "depthwise", "pointwise"

@@ -28,15 +28,8 @@ TITLES = {
 }  # fmt: skip
 """Columns of the cases that are axes, as far as they vary."""
 DERIVED = ("macs", "setting", "label", "implementation")  # from other columns; no filter
-_ALSO_TELL_APART = (
-    "layer",
-    "padding",
-    "padding_end",
-    "output_padding",
-    "bias",
-    "weight_kind",
-    "layer_count",
-)
+_ALSO_TELL_APART = ("layer", "padding", "padding_end", "output_padding", "bias", "weight_kind",
+                    "layer_count")  # fmt: skip
 ENDS = ("value", "low", "high")
 
 

@@ -21,8 +21,7 @@ from convsweep.results.machines import machine_of, machines, run_id_of
 from convsweep.results.schema import CASE_COLUMNS, PROBLEM_COLUMNS
 from convsweep.results.store import RunFolder
 
-PYTEST_BENCHMARK = "5.1.0"
-"""Version of pytest-benchmark whose JSON format is written."""
+PYTEST_BENCHMARK = "5.1.0"  # Version of pytest-benchmark whose JSON format is written
 _GROUP = ("problem", "weight_kind", "workload", "layer", "layer_count", "device", "dtype",
           "memory_format", "threads", "cache", "direction", "block", "driver")  # fmt: skip
 _UNNAMED = (None, FORWARD, CONV)  # in a group, as in older files

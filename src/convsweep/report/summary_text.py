@@ -24,8 +24,7 @@ from convsweep.problems.separable import SEPARABLE
 from convsweep.report.best_backend import name_problems
 from convsweep.results.schema import BATCH_SIZE
 
-MOST_SENTENCES, MOST_WORDS = 8, 25
-"""Sentences of a summary, and words of each."""
+MOST_SENTENCES, MOST_WORDS = 8, 25  # Sentences of a summary, and words of each
 _FAILED = ("mismatch", "crash", "error", "out_of_memory")
 _MOST_SETTINGS = 2  # that have sentences of their own
 _MOST_NAMES = 3

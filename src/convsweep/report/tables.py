@@ -17,8 +17,7 @@ from convsweep.analysis.sample_flags import FLAGS
 from convsweep.report.table import Table
 from convsweep.results.machines import describe_machines, machines, warnings
 
-MOST_PROBLEMS = 60
-"""Rows of the table of all cases."""
+MOST_PROBLEMS = 60  # Rows of the table of all cases
 _MOST_BACKENDS, _MOST_COLUMNS, _MOST_VALUES = 12, 6, 10
 _AXES = ("batch_size", "in_channels", "out_channels", "input_size", "kernel_size", "stride",
          "padding", "padding_end", "output_padding", "dilation", "groups", "bias",

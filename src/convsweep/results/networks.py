@@ -16,8 +16,7 @@ WHOLE, INSTRUMENTED = "whole", "instrumented"
 """Values of `kind`: the unchanged forward pass or training step, and that with timed parts."""
 CONVOLUTION, OTHER = "convolution", "other"
 """Values of `kind`: calls of one problem, and calls without a kind of their own."""
-BACKWARD = "backward of "
-"""Start of the kinds of backward passes of calls, in a training step."""
+BACKWARD = "backward of "  # Start of the kinds of backward passes of calls, in a training step
 
 
 @dataclass(frozen=True, kw_only=True)

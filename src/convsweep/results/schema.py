@@ -107,9 +107,7 @@ def _require_consistent(frame: DataFrame) -> None:
     sizes = (zip(_LABEL, own, strict=True) for own in cells.itertuples(index=False, name=None))
     labels = ("".join(letters + size for letters, size in own if size) for own in sizes)
     others = {one for one, label in zip(shapes["problem"], labels, strict=True) if one != label}
-    of_case = [
-        name for name in CASE_KEYS if name not in {*_LABEL.values()}
-    ]  # as the problem has them
+    of_case = [name for name in CASE_KEYS if name not in _LABEL.values()]
     faults = {
         "status ok and no median_s above 0": ok & ~frame["median_s"].gt(0),
         "a median_s and another status than ok": ~ok & frame["median_s"].notna(),
@@ -121,10 +119,8 @@ def _require_consistent(frame: DataFrame) -> None:
     for low, high in (*pairwise(("min_s", "p05_s", "median_s", "p95_s")), ("min_s", "time_s")):
         faults[f"a {low} above its {high}"] = frame[low] > frame[high] * (1 + _ROUNDING)
     for name, keys in _FUNCTION_OF.items():
-        pairs = frame[[*keys, name]].dropna().drop_duplicates()
-        faults[f"another {name} than an earlier row of its {', '.join(keys)}"] = pairs.duplicated(
-            keys
-        )
+        fault = f"another {name} than an earlier row of its {', '.join(keys)}"
+        faults[fault] = frame[[*keys, name]].dropna().drop_duplicates().duplicated(keys)
     for fault, rows in faults.items():
         if rows.any():
             raise ValueError(f"row {rows[rows].index[0] + 1} has {fault}")
@@ -152,10 +148,7 @@ MEASUREMENTS_TABLE = CsvTable(
 )
 CASE_COLUMNS = (
     *COLUMNS[COLUMNS.index("environment_id") : COLUMNS.index("status")],
-    "direction",
-    "block",
-    "padding_end",
-    "output_padding",
+    *("direction", "block", "padding_end", "output_padding"),
 )
 """Columns that identify a case; those of two rows of one case are equal."""
 PROBLEM_COLUMNS = tuple(
@@ -169,8 +162,7 @@ SETTING_AXES = (
 """Columns in which siblings differ: the same layer in several settings, or several batch sizes."""
 SIBLING_COLUMNS = tuple(name for name in PROBLEM_COLUMNS if name not in ("problem", *SETTING_AXES))
 """Columns that are equal for siblings."""
-CASE_KEYS = [*PROBLEM_COLUMNS, "backend"]
-"""Columns that tell the cases of a run apart."""
+CASE_KEYS = [*PROBLEM_COLUMNS, "backend"]  # Columns that tell the cases of a run apart
 _LABEL = {
     "n": "batch_size", "_ci": "in_channels", "_co": "out_channels", "_i": "input_size",
     "_k": "kernel_size", "_s": "stride", "_p": "padding", "_d": "dilation", "_g": "groups",

@@ -38,16 +38,12 @@ class Machine:
     last_cache_bytes: int = 2**24
     """Part of the last cache that tensors of one call can stay in. The threads of a call share
     their weights; other cores and guests share the cache."""
-    macs_per_s: float = 4.57e10
-    """Multiply-accumulates of a matrix product in the L2 cache, float32."""
-    l2_bytes_per_s: float = 7.7e10
-    """Bytes read in two streams, as the following rates."""
+    macs_per_s: float = 4.57e10  # Multiply-accumulates of a matrix product in the L2 cache, float32
+    l2_bytes_per_s: float = 7.7e10  # Bytes read in two streams, as the following rates
     last_cache_bytes_per_s: float = 6.3e10
     memory_bytes_per_s: float = 2e10
-    copy_bytes_per_s: float = 8.5e9
-    """Bytes copied in memory; each is read and written."""
-    measured_at: str = ""
-    """Time in UTC; empty if the rates are the defaults."""
+    copy_bytes_per_s: float = 8.5e9  # Bytes copied in memory; each is read and written
+    measured_at: str = ""  # Time in UTC; empty if the rates are the defaults
 
 
 _RATES = tuple(field.name for field in fields(Machine) if field.name.endswith("_per_s"))

@@ -29,8 +29,7 @@ class Counts(NamedTuple):
     """Counts of a process until a time; None if they cannot be read."""
 
     page_faults: float | None = None
-    context_switches: float | None = None
-    """Involuntary ones: another process got the core."""
+    context_switches: float | None = None  # Involuntary ones: another process got the core
     cycles: float | None = None
     instructions: float | None = None
     cache_misses: float | None = None

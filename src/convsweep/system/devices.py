@@ -36,17 +36,12 @@ _REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import 
 class Device:
     """Device that cases run on, with its clock and caches."""
 
-    name: str
-    """Torch's name: cpu, cuda, cuda:1, vulkan."""
-    description: str
-    """Product name."""
-    synchronize: Callable[[], None]
-    """Waits until all submitted work is done."""
+    name: str  # Torch's name: cpu, cuda, cuda:1, vulkan
+    description: str  # Product name
+    synchronize: Callable[[], None]  # Waits until all submitted work is done
     clock: Clock
-    cache_bytes: int
-    """Size of its largest cache."""
-    flush_caches: Callable[[], None]
-    """Reads and writes more than all caches contain."""
+    cache_bytes: int  # Size of its largest cache
+    flush_caches: Callable[[], None]  # Reads and writes more than all caches contain
     peak_memory: Callable[[TimedCall], int | None] = lambda work: None
     """Returns the peak bytes of some work beyond those in use before it, including its result, or
     None if unknown."""

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-ALLOCATORS = ("retain", "system")
-"""Values of `--allocator`."""
+ALLOCATORS = ("retain", "system")  # Values of `--allocator`
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _NICENESS = -10

@@ -10,8 +10,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-EXIT_CODE = 130
-"""Exit code of an interrupted process."""
+EXIT_CODE = 130  # Exit code of an interrupted process
 
 
 @contextmanager

@@ -21,13 +21,8 @@ _MAGIC = 7767517
 _FLOAT32_TAG = b"\0\0\0\0"  # before each weight; none before a bias
 _PACKED = 1  # the type of an output that ncnn does not unpack
 _ALIGNED = 4  # floats; some layers are wrong if a plane starts at no multiple of it
-_DISABLED_OPTIONS = (
-    "use_fp16_packed",
-    "use_fp16_storage",
-    "use_fp16_arithmetic",
-    "use_int8_inference",
-    "use_vulkan_compute",
-)
+_DISABLED_OPTIONS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic",
+                     "use_int8_inference", "use_vulkan_compute")  # fmt: skip
 
 
 def unsupported(problem: ConvProblem) -> str | None:

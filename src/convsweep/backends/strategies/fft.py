@@ -9,8 +9,7 @@ from convsweep.backends.base import Backend, Conv, Tensor, Weights, direct_sum_b
 from convsweep.backends.steps import bias_step, step
 from convsweep.problems.problem import ConvProblem, Size
 
-MAX_SPECTRUM = 2**27
-"""Numbers in the spectrum of the weights: half a gigabyte in float32."""
+MAX_SPECTRUM = 2**27  # Numbers in the spectrum of the weights: half a gigabyte in float32
 
 
 def period(problem: ConvProblem) -> Size:

@@ -11,8 +11,7 @@ from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.backends.steps import pad_step, step
 from convsweep.problems.problem import ConvProblem
 
-COLUMNS_BYTES = 1 << 18
-"""Half of a typical L2 cache of 512 KB; weights and outputs use the rest."""
+COLUMNS_BYTES = 1 << 18  # Half of a typical L2 cache of 512 KB; weights and outputs use the rest
 
 
 def bands(problem: ConvProblem, itemsize: int) -> Iterator[slice]:

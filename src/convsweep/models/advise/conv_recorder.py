@@ -33,8 +33,7 @@ class RecordedConv:
     """One execution of a convolution."""
 
     problem: ConvProblem
-    module: str
-    """Dotted name of the innermost module that calls it; empty for the model itself."""
+    module: str  # Dotted name of the innermost module that calls it; empty for the model itself
     dtype: str
     macs: int
 
@@ -52,16 +51,13 @@ class UnmeasuredConv:
 class ModelTrace:
     """Convolutions that one call of a model executes, in order."""
 
-    model: str
-    """Name of the model's class."""
+    model: str  # Name of the model's class
     convolutions: list[RecordedConv] = field(default_factory=list)
     unmeasured: list[UnmeasuredConv] = field(default_factory=list)
-    macs: int = 0
-    """MACs of all convolutions, matrix products and attention, as PyTorch counts them."""
+    macs: int = 0  # MACs of all convolutions, matrix products and attention, as PyTorch counts them
     really_run: bool = False
     """Whether the model was run with real numbers, because its operations depend on them."""
-    has_gradients: bool = False
-    """Whether an output requires a gradient, recorded with gradients."""
+    has_gradients: bool = False  # Whether an output requires a gradient, recorded with gradients
     warnings: list[str] = field(default_factory=list)
     """Sentences on the model that its layers' times do not show."""
 

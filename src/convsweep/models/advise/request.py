@@ -16,8 +16,7 @@ from convsweep.results.schema import BASELINE
 from convsweep.sweep.forecast import nominal_call_s
 from convsweep.sweep.request import Options, Request, read_request
 
-BUDGET = "60s"
-"""Default time for measuring."""
+BUDGET = "60s"  # Default time for measuring
 MAX_NOMINAL_SLOWDOWN = 50
 """Backends with a lower nominal rate, relative to the baseline, are dropped."""
 _MAX_NAME, _MAX_REASONS = 60, 5

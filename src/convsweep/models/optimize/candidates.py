@@ -37,11 +37,9 @@ class Candidate:
     """Copy of a model for one memory format."""
 
     model: nn.Module
-    inputs: ModelInputs
-    """In the memory format."""
+    inputs: ModelInputs  # In the memory format
     found: Inventory
-    converts: bool = False
-    """Whether it converts its inputs to channels_last, and its outputs back."""
+    converts: bool = False  # Whether it converts its inputs to channels_last, and its outputs back
     replaced: list[gate.ValidatedLayer] = field(default_factory=list)
     skipped: list[SkippedLayer] = field(default_factory=list)
     error: gate.ModelError | None = None

@@ -146,15 +146,11 @@ NO_EPILOGUE = Epilogue()
 class FusedCall(NamedTuple):
     """One call of a convolution with its epilogue."""
 
-    dispatch: Any
-    """Has the epilogue; is given up at a use that is none of the steps."""
+    dispatch: Any  # Has the epilogue; is given up at a use that is none of the steps
     x: Tensor
-    y: Tensor
-    """The result of all steps."""
-    convolve: Callable[[Tensor], Tensor]
-    """PyTorch's own convolution."""
-    version: int | None
-    """Of x; None for inference tensors."""
+    y: Tensor  # The result of all steps
+    convolve: Callable[[Tensor], Tensor]  # PyTorch's own convolution
+    version: int | None  # Of x; None for inference tensors
     has_changed: Callable[[], bool]
     """Returns whether a weight or a statistic is another one than at the call."""
 
@@ -191,12 +187,10 @@ class Deferred(Tensor):
     """Tensor without data, in place of the output of a convolution or of its batch norm."""
 
     call: FusedCall
-    step: int
-    """Number of steps before it."""
+    step: int  # Number of steps before it
     is_taken = False
     """Whether the next step has taken it."""
-    known: Tensor | None = None
-    """The numbers, once something has used them."""
+    known: Tensor | None = None  # The numbers, once something has used them
 
     @classmethod
     def of(cls, call: FusedCall, step: int) -> Deferred:

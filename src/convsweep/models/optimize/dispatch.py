@@ -27,8 +27,7 @@ from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import standard_problem
 from convsweep.system.processor import cpu_name
 
-_COMPARED_WHOLE = 4096
-"""Up to this number of elements all are compared; of more, a sample."""
+_COMPARED_WHOLE = 4096  # Up to this number of elements all are compared; of more, a sample
 _SAMPLED = 256
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By element size: as integers, a NaN equals itself."""
@@ -57,12 +56,9 @@ class WeightSnapshot(NamedTuple):
     devices nothing, since each call would wait for the device.
     """
 
-    stamps: list[int]
-    """Address and version of each."""
-    views: tuple[Tensor, ...]
-    """Of them; these also keep the memory from being reused."""
-    compared: tuple[tuple[Tensor, Tensor], ...]
-    """First views and their copies, on the CPU."""
+    stamps: list[int]  # Address and version of each
+    views: tuple[Tensor, ...]  # Of them; these also keep the memory from being reused
+    compared: tuple[tuple[Tensor, Tensor], ...]  # First views and their copies, on the CPU
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], compared: int) -> WeightSnapshot:
@@ -108,8 +104,7 @@ class _Prepared(NamedTuple):
     """Convolutions that were prepared with the same weights."""
 
     weights: WeightSnapshot
-    eps: list[float]
-    """Of the batch norms."""
+    eps: list[float]  # Of the batch norms
     convs: dict[Key, Conv]
 
 
@@ -118,12 +113,10 @@ class Dispatch:
     """Backend choices of one module, and its prepared convolutions; safe to use from threads."""
 
     threads: int
-    environment: tuple[str, ...]
-    """Machine and versions that the choices were measured on."""
+    environment: tuple[str, ...]  # Machine and versions that the choices were measured on
     choices: dict[Key, BackendChoice] = field(default_factory=dict)
     epilogue: Epilogue = NO_EPILOGUE
-    is_given_up: bool = False
-    """Whether the output had a use that is not in the epilogue."""
+    is_given_up: bool = False  # Whether the output had a use that is not in the epilogue
     calls: Counter[str] = field(default_factory=Counter)
     """Number of calls per backend; for torch's own convolution, per reason."""
     _prepared: _Prepared | None = field(default=None, repr=False, compare=False)

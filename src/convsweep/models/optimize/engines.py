@@ -25,8 +25,7 @@ from convsweep.results.schema import BASELINE
 from convsweep.system.devices import Device
 from convsweep.system.private_folder import use_for_compilers
 
-TOLERANCE = 1e-3
-"""Largest error of an engine's output, relative to the largest expected value."""
+TOLERANCE = 1e-3  # Largest error of an engine's output, relative to the largest expected value
 OPTIMIZED = "convsweep's copy"
 _OPSET = 17
 _ANY = ConvProblem(1, 1, (1,), 1)
@@ -37,14 +36,10 @@ class EngineTime(NamedTuple):
     """Whole model on one engine."""
 
     engine: str
-    seconds: Interval = UNKNOWN
-    """Of one call."""
-    ratio: Interval = UNKNOWN
-    """Relative to the seconds of the fastest engine."""
-    error: float = float("nan")
-    """max|y - reference| / max|reference|."""
-    reason: str = ""
-    """Why there is no time."""
+    seconds: Interval = UNKNOWN  # Of one call
+    ratio: Interval = UNKNOWN  # Relative to the seconds of the fastest engine
+    error: float = float("nan")  # max|y - reference| / max|reference|
+    reason: str = ""  # Why there is no time
     core_share: float = 1.0
     """Share of the time in which the thread that called the engines had a core."""
 
@@ -104,8 +99,7 @@ class Engine(NamedTuple):
 
     start: Callable[[nn.Module, ModelInputs, int], Run]
     """Returns a call of the model on the inputs, with a number of threads."""
-    backend: str = BASELINE
-    """Backend that needs the same packages."""
+    backend: str = BASELINE  # Backend that needs the same packages
 
 
 ENGINES: Mapping[str, Engine] = {

@@ -48,11 +48,9 @@ class LayerError:
     """Error of a layer on its own real input, in units of eps * max(|x| * |w|)."""
 
     error_ratio: float
-    bound: float
-    """Error bound of the backend for the problem."""
+    bound: float  # Error bound of the backend for the problem
     torch_error_ratio: float
-    relative_err: float
-    """max|y - reference| / max|reference|."""
+    relative_err: float  # max|y - reference| / max|reference|
 
     @property
     def growth(self) -> float:
@@ -66,15 +64,12 @@ class ValidatedLayer:
     """One module on one input that passed the gate with a chosen backend."""
 
     call: ConvCall
-    calls: int
-    """Number of calls in one forward pass."""
+    calls: int  # Number of calls in one forward pass
     choice: LayerBackend
     error: LayerError
     geometry: Geometry
-    epilogue: Epilogue = NO_EPILOGUE
-    """Computed with it: batch norm, ReLU, a 1x1 convolution."""
-    pointwise: str = ""
-    """Dotted name of the 1x1 convolution that is computed with it."""
+    epilogue: Epilogue = NO_EPILOGUE  # Computed with it: batch norm, ReLU, a 1x1 convolution
+    pointwise: str = ""  # Dotted name of the 1x1 convolution that is computed with it
 
     @property
     def name(self) -> str:
@@ -192,12 +187,10 @@ class ModelError(NamedTuple):
     The reference is the original in float64; in its own dtype if it cannot run in float64.
     """
 
-    original: float
-    """If it cannot run in float64: one rounding error per convolution of one call."""
+    original: float  # If it cannot run in float64: one rounding error per convolution of one call
     optimized: float
     allowed: float
-    float64_failure: str = ""
-    """Why the original cannot run in float64."""
+    float64_failure: str = ""  # Why the original cannot run in float64
 
     @property
     def passes(self) -> bool:

@@ -20,10 +20,8 @@ class Geometry(NamedTuple):
     """Padding of one input, and the convolution that follows."""
 
     problem: ConvProblem
-    margins: tuple[int, ...]
-    """As `torch.nn.functional.pad` takes them; empty: none."""
-    mode: str
-    """Padding mode."""
+    margins: tuple[int, ...]  # As `torch.nn.functional.pad` takes them; empty: none
+    mode: str  # Padding mode
 
     def padded(self, x: Tensor) -> Tensor:
         """Return the input of the plain convolution."""

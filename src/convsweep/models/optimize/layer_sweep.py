@@ -24,10 +24,8 @@ from convsweep.sweep.session import run_sweep
 from convsweep.system import forkserver
 
 _CASE_TIMEOUT, _SHORTEST_S = "10s", 0.001
-_PASSES = 5
-"""Short ones over all cases, for which the time must suffice by the forecast."""
-_MAIN_SHARE = 0.95
-"""Of the time of all layers, at least that of the main ones."""
+_PASSES = 5  # Short ones over all cases, for which the time must suffice by the forecast
+_MAIN_SHARE = 0.95  # Of the time of all layers, at least that of the main ones
 _MAX_NOMINAL_SLOWDOWN = 10
 """Backends with a lower nominal rate, relative to torch's, are not measured."""
 

@@ -40,8 +40,7 @@ from convsweep.sweep.executor import OnProgress
 from convsweep.system.devices import Device, find_device
 from convsweep.units import read_limit, seconds
 
-MEASURE_S = 10.0
-"""Default seconds for timing the whole model."""
+MEASURE_S = 10.0  # Default seconds for timing the whole model
 _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
 _LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
 Watching = Callable[[], AbstractContextManager[OnProgress]]

@@ -7,9 +7,10 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep import formatting
 from convsweep.analysis.best_backend import read_best_backends
@@ -23,13 +24,8 @@ from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.schema import BASELINE
 from convsweep.units import seconds
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
 _FUSING = "separable_numba"
-BestRow = dict[Any, Any]
-"""Of best.csv."""
+BestRow = dict[Any, Any]  # Of best.csv
 
 
 class LayerBackend(NamedTuple):
@@ -38,10 +34,8 @@ class LayerBackend(NamedTuple):
     backend: str
     memory_format: str
     time_s: float
-    speedup: Interval
-    """Over torch's own convolution, of the layer alone."""
-    reason: str = ""
-    """Why it is torch's own."""
+    speedup: Interval  # Over torch's own convolution, of the layer alone
+    reason: str = ""  # Why it is torch's own
 
     @property
     def needs_factors(self) -> bool:
@@ -106,14 +100,10 @@ def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, 
 class BackendTable(NamedTuple):
     """Measured backends of every problem and setting."""
 
-    best: Sequence[BestRow]
-    """The fastest usable backend."""
-    best_of_all: Sequence[BestRow]
-    """The fastest backend, usable or not."""
-    cases: Sequence[BestRow]
-    """All cases of usable backends, whatever their status."""
-    absent: str
-    """Reason for a layer without a case."""
+    best: Sequence[BestRow]  # The fastest usable backend
+    best_of_all: Sequence[BestRow]  # The fastest backend, usable or not
+    cases: Sequence[BestRow]  # All cases of usable backends, whatever their status
+    absent: str  # Reason for a layer without a case
     asked: Collection[str]
     max_error: float | None = None
 

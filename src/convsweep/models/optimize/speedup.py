@@ -24,8 +24,7 @@ from convsweep.results.schema import MARGIN
 from convsweep.system.devices import Device
 
 MIN_PASSES, MAX_PASSES = 5, 20
-LEAST_CORE_SHARE = 0.8
-"""Of the time; with less of a core, times are those of the other processes."""
+LEAST_CORE_SHARE = 0.8  # Of the time; with less of a core, times are those of the other processes
 _CALLS = 3  # of each model per pass
 _LAYER_PASSES = 2, 8
 
@@ -36,8 +35,7 @@ class ModelSpeedup(NamedTuple):
     ratio: Interval
     original_s: Interval
     optimized_s: Interval
-    verdict: str
-    """faster, slower, same or undecided."""
+    verdict: str  # faster, slower, same or undecided
     passes: int
     core_share: float
     """Share of the time in which this thread had a core; 1 if another device computes."""

@@ -20,21 +20,13 @@ PROBLEM_COLUMNS = (
     "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "groups", "bias",
 )  # fmt: skip
 _OPTIONAL = ("pad_end_h", "pad_end_w", "transposed", "output_pad_h", "output_pad_w")
-IMAGE = (1, 3, 224, 224)
-"""The input of every network here: (N, C, H, W)."""
-NETWORKS = (
-    "mobilenetv1_100",
-    "mobilenetv1_100_standard",
-    "mobilenetv2_100",
-    "vgg16",
-    "resnet18",
-    "resnet50",
-)
-"""Networks that `problems.networks` builds."""
+IMAGE = (1, 3, 224, 224)  # The input of every network here: (N, C, H, W)
 CONVBENCH = "convbench_sample"
 MOBILENET = "mobilenetv1_100"
 STANDARD_MOBILENET = "mobilenetv1_100_standard"
 """MobileNetV1 with a standard convolution in place of each pair (Howard et al. 2017, Table 4)."""
+NETWORKS = (MOBILENET, STANDARD_MOBILENET, "mobilenetv2_100", "vgg16", "resnet18", "resnet50")
+"""Networks that `problems.networks` builds."""
 MAX_FIELD_BYTES = 10_000
 
 
@@ -43,13 +35,10 @@ class Layer:
     """One problem and its place in a network."""
 
     problem: ConvProblem
-    workload: str | None = None
-    """Name of the network."""
+    workload: str | None = None  # Name of the network
     name: str | None = None
-    count: int = 1
-    """Number of times that one forward pass of the network runs the layer."""
-    role: str = "case"
-    """`case`, `roofline` or `separable_part`, as in `results.schema`."""
+    count: int = 1  # Number of times that one forward pass of the network runs the layer
+    role: str = "case"  # `case`, `roofline` or `separable_part`, as in `results.schema`
 
 
 @cache

@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator
+from pandas import Series
 
 from convsweep.analysis.estimates import Array
 from convsweep.formatting import WIDEST, seconds, shorten
 from convsweep.report.plots.style import Look, new_figure
 
-if TYPE_CHECKING:
-    from pandas import Series
-
-    Values = Sequence[float] | Series[float]
-
+Values: TypeAlias = "Sequence[float] | Series[float]"
 _LETTERS = {1: 90, 2: 44, 3: 28}  # of a line above a panel, by panels per row
 _TICKS = {25: (1, 1.5, 2, 3, 4, 5, 6, 8), 5000: (1, 2, 5)}  # by the ratio of an axis' ends
 _FEW_TICKS = {20: (1, 2, 5), 100: (1, 3)}

@@ -13,8 +13,7 @@ from convsweep.problems.problem import Size
 from convsweep.report.plots.axes import as_cells, evenly
 
 T = TypeVar("T")
-Shape = tuple[tuple[int, int], Size]
-"""Input and output channels, and input size."""
+Shape = tuple[tuple[int, int], Size]  # Input and output channels, and input size
 
 
 class CellPanel(NamedTuple, Generic[T]):

@@ -26,10 +26,7 @@ from convsweep.report.plots.style import (
     sentence,
 )
 
-PART_LOOKS = {
-    DEPTHWISE: Look("#E69F00", "v"),
-    POINTWISE: Look("#56B4E9", "^"),
-}
+PART_LOOKS = {DEPTHWISE: Look("#E69F00", "v"), POINTWISE: Look("#56B4E9", "^")}
 MOST_BACKENDS = 8
 _HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.3}
 _FEW = 60  # points of one backend that are drawn large

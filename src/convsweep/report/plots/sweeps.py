@@ -29,18 +29,11 @@ from convsweep.report.plots.style import (
 
 _MOST_PANELS = 6
 _PANEL_AXES = {
-    "kernel_size": "kernel {}",
-    "input_size": "input {}",
-    "in_channels": "{} channels",
-    "outputs": "{} output channels",
-    "batch_size": "batch {}",
-    "stride": "stride {}",
-    "dilation": "dilation {}",
-    "padding": "padding {}",
-    "grouping": "{}",
-    "bias": "bias {}",
+    "kernel_size": "kernel {}", "input_size": "input {}", "in_channels": "{} channels",
+    "outputs": "{} output channels", "batch_size": "batch {}", "stride": "stride {}",
+    "dilation": "dilation {}", "padding": "padding {}", "grouping": "{}", "bias": "bias {}",
     "weight_kind": "{} weight",
-}
+}  # fmt: skip
 """Column of each axis, and its value in the title of a panel."""
 _CHANGE: dict[str, Any] = {"marker": "|", "markersize": 13, "markeredgewidth": 1.6}
 

@@ -28,10 +28,8 @@ from convsweep.report.table import Table
 TITLE = "Your model"
 RETRAINING = "A separable layer computes another function: check the retrained model's accuracy."
 _SINGLE_PASS = "A single pass gives no interval and no verdict: choose a longer --budget."
-_MOST_LAYERS = 38
-"""Rows of layers; the rest and the total have a row each."""
-_FIRST_LAYERS = 10
-"""Rows of layers on the first screen."""
+_MOST_LAYERS = 38  # Rows of layers; the rest and the total have a row each
+_FIRST_LAYERS = 10  # Rows of layers on the first screen
 _MOST_FAILURES, _LONGEST_LABEL = 3, 34
 _ENOUGH, _ALL = 0.5, 0.995
 """Share of the convolutions from which there is advice; of the MACs, from which all are covered."""
