@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 @click.option("--threads", metavar="N", type=int, help="Number of threads (default 1).")
 @options.out("New folder (default results/accuracy-TIME).")
 @options.resume
-def accuracy(
-    datasets: tuple[str, ...],
-    seeds: int | None,
-    epochs: int | None,
-    threads: int | None,
-    out: Path | None,
-    resume: bool,
-) -> int:
+def accuracy(out: Path | None, resume: bool, **chosen: Any) -> int:
     """Compare accuracy and time of standard and separable layers.
 
     Trains small networks of both. The data come from Python packages, installed by pip install
@@ -44,7 +37,7 @@ def accuracy(
     with exit_on_interrupt(), output.one_line_errors():
         from convsweep.accuracy import session
 
-        request = session.read_request(datasets, seeds, threads, epochs)
+        request = session.read_request(**chosen)
         out = run_folder(out, resume, session.NAME)
     with output.one_line_errors(out):
         ending = session.run_study(

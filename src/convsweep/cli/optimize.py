@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import click
 
@@ -36,11 +37,8 @@ def optimize(
     budget: str | None,
     source: Path | None,
     max_error: str | None,
-    threads: int,
-    backends: tuple[str, ...],
-    across_machines: bool,
-    compare: bool,
     out: Path | None,
+    **chosen: Any,
 ) -> int:
     """Run your MODEL on the fastest backends; measure the speedup.
 
@@ -65,7 +63,7 @@ def optimize(
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
             raise ValueError("--out and --from exclude each other: --from measures no layer")
-        check_threads([threads], os.cpu_count() or 1)
+        check_threads([chosen["threads"]], os.cpu_count() or 1)
         budget = request.BUDGET if budget is None else budget
         named("--budget", seconds, budget)
         limit = named("--max-error", read_limit, max_error)
@@ -76,14 +74,11 @@ def optimize(
             model,
             source or budget,
             inputs=tensors,
-            threads=threads,
             max_error=limit,
-            backends=backends,
-            across_machines=across_machines,
-            compare=compare,
             out=out,
             started_s=started_s,
             watching=terminal.progress,
+            **chosen,
         )
     report = optimized.__dict__["convsweep_report"]
     output.print_text(str(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -78,11 +79,10 @@ def compare(
     later: tuple[Path, ...],
     margin: str | None,
     case_margins: tuple[str, ...],
-    absolute: bool,
     allow_missing: bool,
-    across_machines: bool,
     form: str,
     out: Path | None,
+    **chosen: Any,
 ) -> int:
     """Test which cases are slower in run NEW than in run OLD.
 
@@ -105,13 +105,8 @@ def compare(
         share = named("--margin", fraction, margin)
         if out is not None:
             require_writable(out)
-        found = compare_runs(
-            (old, new, *later),
-            margin=share,
-            case_margins=[*map(read_case_margin, case_margins)],
-            absolute=absolute,
-            across_machines=across_machines,
-        )
+        margins = [*map(read_case_margin, case_margins)]
+        found = compare_runs((old, new, *later), margin=share, case_margins=margins, **chosen)
         if out is not None:
             trend.write(out, found, allow_missing=allow_missing)
     if form == "csv":

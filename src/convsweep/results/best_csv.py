@@ -8,15 +8,13 @@ import math
 import os
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from convsweep.results.csv_table import Column, columns_of, parse_column
+from convsweep.results.csv_table import columns_of, parse_column
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 BEST = "best.csv"
 MACHINE = {"cpu": "machine", "cores_logical": "machine", "torch": "versions",
@@ -121,10 +119,11 @@ def read_best(path: Path) -> DataFrame:
         added = [name for name in later if name not in names]
         rows = [[*row, *(later[name] for name in added)] for row in rows]
         places = [(c, [*names, *added].index(c.name)) for c in columns_of(BestRow)]
-        return pd.DataFrame({c.name: _parse(c, [row[i] for row in rows]) for c, i in places})
-
-
-def _parse(column: Column, cells: Sequence[str]) -> Series[Any]:
-    """Return one column; an interval may end at infinity."""
-    limits = (1, 2**63 - 1) if column.type is int else (0, math.inf)
-    return parse_column(column, cells, range(2, len(cells) + 2), limits)
+        lines = range(2, len(rows) + 2)
+        counts, others = (1, 2**63 - 1), (0, math.inf)  # an interval may end at infinity
+        return pd.DataFrame({
+            c.name: parse_column(
+                c, [row[i] for row in rows], lines, counts if c.type is int else others
+            )
+            for c, i in places
+        })  # fmt: skip

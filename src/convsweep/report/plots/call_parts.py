@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.report.plots.axes import label_rows
-from convsweep.report.plots.style import GREY, Picture, legend, new_figure
+from convsweep.report.plots.style import GREY, Picture, legend, new_panel
 from convsweep.results.call_parts import PARTS, UNATTRIBUTED, WHOLE
 
 PART_COLORS = dict(zip(PARTS, (
@@ -34,8 +34,7 @@ def draw(problem: str, calls: Mapping[str, Mapping[str, Interval]]) -> Picture:
         max(sum(max(0.0, sign * share) for share in own.values()) for own in shares)
         for sign in (-1, 1)
     )
-    figure = new_figure(1.6 + 0.36 * max(3, len(calls)))
-    ax = figure.subplots()
+    figure, ax = new_panel(1.6 + 0.36 * max(3, len(calls)))
     for y, own in enumerate(shares):
         _stack(ax, y, own, colors, _DIGIT * (left + right))
     label_rows(ax, [*calls])

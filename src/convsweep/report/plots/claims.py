@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult
 from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_ratios
-from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_figure
+from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_panel
 
 _LOOKS = {HOLDS: Look(COLORS[1], "o"), FAILS: Look(COLORS[2], "X"), UNDECIDED: Look(GREY, "s")}
 _MEAN = Look("black", "D")
@@ -24,8 +24,7 @@ def draw(results: Sequence[ClaimResult], baseline: str) -> Picture | None:
     shown = [result for result in results if result.pairs]
     if not shown:
         return None
-    figure = new_figure(1.3 + 0.62 * len(shown))
-    ax = figure.subplots()
+    figure, ax = new_panel(1.3 + 0.62 * len(shown))
     _frame(ax, shown)
     for row, result in enumerate(shown):
         _draw_claim(ax, row, result)

@@ -7,12 +7,6 @@ from collections.abc import Mapping
 from convsweep.analysis.families.candidates import Candidates, Role
 from convsweep.report.plots.style import COLORS, MARKERS, Look
 
-FAMILY_COLORS: Mapping[str, str] = {
-    Role.BASIC: COLORS[0],
-    Role.ALGORITHMS: COLORS[1],
-    Role.KERNELS: COLORS[2],
-    Role.ENGINES: COLORS[3],
-}
 SHADES: Mapping[str, tuple[str, ...]] = {
     Role.BASIC: ("#9e9e9e", "#CC79A7", "#d0d0d0"),
     Role.ALGORITHMS: ("#4A9FD4", "#9CCDEB", "#7F8FE8"),
@@ -20,6 +14,7 @@ SHADES: Mapping[str, tuple[str, ...]] = {
     Role.ENGINES: ("#2FB58A", "#9ADBC0", "#8BC34A", "#5FB9B5"),
 }
 """Shades of each family, light enough for black text."""
+FAMILY_COLORS: Mapping[str, str] = dict(zip(SHADES, COLORS, strict=False))
 FAMILY_WORDS: Mapping[str, str] = {
     Role.BASIC: "basic",
     Role.ALGORITHMS: "algorithms in torch's operations",

@@ -13,7 +13,7 @@ from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.report.plots.axes import as_cells, evenly_by_work, label_rows
 from convsweep.report.plots.speedup_colors import SpeedupColors, ink
-from convsweep.report.plots.style import GREY, Picture, new_figure, sentence
+from convsweep.report.plots.style import GREY, Picture, new_panel, sentence
 
 MOST_ROWS = 40
 _ROOMY = 7  # columns of a page whose names fit side by side
@@ -30,8 +30,7 @@ def draw(run: Run) -> Picture | None:
     problems = list(macs.index)
     shown = [problems[place] for place in evenly_by_work([*macs], MOST_ROWS)]
     tilted = len(run.backends) > _ROOMY
-    figure = new_figure((2.4 if tilted else 1.7) + 0.24 * max(len(shown), 4))
-    ax = figure.subplots()
+    figure, ax = new_panel((2.4 if tilted else 1.7) + 0.24 * max(len(shown), 4))
     colors = SpeedupColors.of(compared["speedup"])
     _draw_cells(ax, run, shown, colors, tilted=tilted)
     label = f"{run.baseline}'s time / the backend's time"

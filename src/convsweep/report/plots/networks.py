@@ -24,7 +24,7 @@ from convsweep.report.plots.style import (
     Picture,
     legend,
     marker_handle,
-    new_figure,
+    new_panel,
 )
 
 _NAME_HEIGHT = 0.045  # of the axes
@@ -55,8 +55,7 @@ def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
     networks = [one for one in sums if one.choices]
     if len(networks) < 2:
         return None
-    figure = new_figure(5.6)
-    ax = figure.subplots()
+    figure, ax = new_panel(5.6)
     for one in networks:
         choices = {STANDARD: one.standard, REPLACED: one.replaced}
         ends = [(name, c.macs, c.sum.time) for name, c in choices.items() if c]
@@ -133,8 +132,7 @@ def draw_gains(gains: Sequence[Gain]) -> Picture | None:
     """Draw the expected and the measured speedup of each change; None without one."""
     if not gains:
         return None
-    figure = new_figure(1.9 + 0.42 * len(gains))
-    ax = figure.subplots()
+    figure, ax = new_panel(1.9 + 0.42 * len(gains))
     for place, gain in enumerate(gains):
         value, low, high = gain.measured
         ax.plot([value, gain.mac_ratio], [place, place], color="#c9c9c9", linewidth=3, zorder=1)
@@ -166,8 +164,7 @@ def draw_breakdown(breakdowns: Sequence[NetworkBreakdown]) -> Picture | None:
     """Draw the convolutions timed separately, and the network in parts; None without one."""
     if not breakdowns:
         return None
-    figure = new_figure(2.1 + 0.8 * len(breakdowns))
-    ax = figure.subplots()
+    figure, ax = new_panel(2.1 + 0.8 * len(breakdowns))
     used: set[str] = set()
     widest = 100.0  # percent
     for place, one in enumerate(breakdowns):

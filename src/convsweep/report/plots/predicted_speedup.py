@@ -12,7 +12,7 @@ from pandas import DataFrame
 from convsweep import formatting
 from convsweep.analysis.run import Run, mac_ratio
 from convsweep.report.plots.axes import drawn_ends, error_bars, log_ratios
-from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_figure
+from convsweep.report.plots.style import COLORS, GREY, MARKERS, Look, Picture, legend, new_panel
 
 MOST_GROUPS = 6
 _OFFSET = 0.008  # of the prediction, between problems of one prediction, by size
@@ -26,8 +26,7 @@ def draw(run: Run, backend: str) -> Picture | None:
     ]
     if cases.empty:
         return None
-    figure = new_figure(5.6)
-    ax = figure.subplots()
+    figure, ax = new_panel(5.6)
     groups = _groups(cases)
     for i, (size, look) in enumerate(groups.items()):
         part = cases[cases["input_size"] == size] if size else cases

@@ -22,7 +22,7 @@ from convsweep.report.plots.style import (
     legend,
     looks,
     marker_handle,
-    new_figure,
+    new_panel,
     sentence,
 )
 
@@ -42,8 +42,7 @@ def draw(run: Run, found: Sequence[RooflineEfficiency]) -> Picture | None:
     if roof is None or not found:
         return None
     points = {each.name: _points_of(run, each.name) for each in found}
-    figure = new_figure(5.8)
-    ax = figure.subplots()
+    figure, ax = new_panel(5.8)
     filled = {name: look for name, look in looks(run.backends).items() if name in points}
     hollow = {name: PART_LOOKS[name.split()[0]] for name in points if name not in filled}
     for name, look in (filled | hollow).items():

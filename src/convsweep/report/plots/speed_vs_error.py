@@ -13,7 +13,7 @@ from convsweep.analysis.families.candidates import Candidates, log_speedups
 from convsweep.analysis.verdicts import verdicts
 from convsweep.report.plots.axes import log_ratios
 from convsweep.report.plots.family_style import FAMILY_COLORS, FAMILY_WORDS, family_looks
-from convsweep.report.plots.style import GREY, Picture, color_handles, legend, new_figure
+from convsweep.report.plots.style import GREY, Picture, color_handles, legend, new_panel
 
 
 class BackendPoint(NamedTuple):
@@ -41,8 +41,7 @@ def draw(field: Candidates) -> Picture | None:
     if not points.keys() - {field.baseline}:
         return None
     shown = {name: look for name, look in family_looks(field).items() if name in points}
-    figure = new_figure(5.6)
-    ax = figure.subplots()
+    figure, ax = new_panel(5.6)
     for name, look in shown.items():
         point = points[name]
         ax.plot(point.errors, point.speedups, color=look.color, marker=look.marker,

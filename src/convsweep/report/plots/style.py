@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -125,6 +126,12 @@ def new_figure(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     DataCanvas(figure)
     return figure
+
+
+def new_panel(height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one panel."""
+    figure = new_figure(height)
+    return figure, figure.subplots()
 
 
 def render(figure: Figure) -> NDArray[np.uint8]:
