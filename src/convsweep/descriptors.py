@@ -1,7 +1,5 @@
 """File descriptors of this process, redirected for a while: also the output of native code."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

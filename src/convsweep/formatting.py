@@ -1,7 +1,5 @@
 """Numbers as text: at most three significant digits, with intervals and units; printable names."""
 
-from __future__ import annotations
-
 import math
 import re
 import zlib

@@ -1,7 +1,5 @@
 """Parsing of option values: times such as `90s`, shares such as `2%`, error limits."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

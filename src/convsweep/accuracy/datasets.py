@@ -1,7 +1,5 @@
 """Data sets that ship inside Python packages, and their splits (docs/accuracy.md)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Small convolutional network with standard or separable layers, and its cost in MACs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

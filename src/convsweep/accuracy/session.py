@@ -1,7 +1,5 @@
 """Accuracy study: one trial after another, each written to disk when it ends."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Training and evaluation of one network; the same seed and threads give the same bits."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 It runs in a process of its own, with the setup of a measuring process.
 """
 
-from __future__ import annotations
-
 import random
 import signal
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ A backend and its A/A variant are the same code: a verdict `faster` or `slower` 
 variant with 5 % more work is 5 % slower: any other verdict is a miss.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Accuracy study: qualities, differences paired by seed, Pareto front."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

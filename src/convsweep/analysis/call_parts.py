@@ -1,7 +1,5 @@
 """Parts of a call over several processes, with intervals; they add up to the whole call."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

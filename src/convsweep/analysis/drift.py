@@ -1,7 +1,5 @@
 """Differences between repeated runs beyond those of their passes. Reasons: docs/statistics.md."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Implementations that a library chose: their short names, and where each one runs."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

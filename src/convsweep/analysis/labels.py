@@ -1,7 +1,5 @@
 """Short labels of cases and settings: the parts that vary within a run."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping

@@ -1,7 +1,5 @@
 """Advice on a model from the files of its run: costs of its layers, and how much they cover."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Costs of a model's convolutions, and what other strategies or separable layers save."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

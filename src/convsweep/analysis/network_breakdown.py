@@ -1,7 +1,5 @@
 """Breakdown of whole networks: end-to-end time, convolutions alone and in the network, the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Networks as sums of their layers: standard, separable, and with the fastest backend per layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter

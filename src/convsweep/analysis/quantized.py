@@ -1,7 +1,5 @@
 """int8 backends against the same engine in float32, pass by pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Flags for unsteady samples of one case in one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Settings compared: the same backend on the same layer in two dtypes, batch sizes and so on."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Ioffe & Szegedy 2015, Batch Normalization; Howard et al. 2017, MobileNets. In in
 is y = a * x + b per channel, so it can be folded into the weights and the bias before it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

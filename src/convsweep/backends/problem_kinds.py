@@ -1,7 +1,5 @@
 """Problems that a backend need not know: padding that differs at both ends, transposed ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

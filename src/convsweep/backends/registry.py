@@ -1,7 +1,5 @@
 """Registry of all backends: built-in strategies, and entry points of other packages."""
 
-from __future__ import annotations
-
 import math
 import pkgutil
 import re

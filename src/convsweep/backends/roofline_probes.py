@@ -5,8 +5,6 @@ a 1x1 convolution of a signal. The copy multiplies by one number, as Scale of ST
 1995): it is a 1x1 convolution of one channel, so both pass the same gate as other cases.
 """
 
-from __future__ import annotations
-
 from convsweep.backends.base import Backend, Conv, Tensor, Weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer

@@ -1,7 +1,5 @@
 """Named steps of a strategy, and the stopwatch that times them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context

@@ -1,7 +1,5 @@
 """Tensors of a problem: PyTorch's convolution of its rank, layouts, and input checks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -4,8 +4,6 @@
 known size that are not found.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from fractions import Fraction

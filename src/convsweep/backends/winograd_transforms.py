@@ -7,8 +7,6 @@ It is the transpose of a product of polynomials, interpolated at m + r - 2 point
 Algorithms for Convolutional Neural Networks).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fractions import Fraction
 from math import prod

@@ -1,7 +1,5 @@
 """Work of a case in its direction: multiply-accumulates, and least bytes to move."""
 
-from __future__ import annotations
-
 import math
 
 from convsweep.backends.base import Backend

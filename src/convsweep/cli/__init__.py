@@ -1,7 +1,5 @@
 """Command line; the only package that prints."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Sequence

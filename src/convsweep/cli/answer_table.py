@@ -1,7 +1,5 @@
 """Table of a run's results on the terminal: at most 100 columns and 40 lines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Console on which every text is data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """The command `optimize`."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from time import monotonic

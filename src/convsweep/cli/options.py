@@ -1,7 +1,5 @@
 """Click options; those that several commands share are defined once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Size and expected duration of a sweep as text, without torch, pandas and rich."""
 
-from __future__ import annotations
-
 import math
 
 from convsweep import formatting

@@ -1,7 +1,5 @@
 """The commands that read runs: report, show, compare, best, merge, export."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The commands that run a sweep: run, check, noise."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from time import monotonic
 from typing import Any

@@ -1,7 +1,5 @@
 """Terminal text of a sweep: plan, progress, and tables of results."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ The check runs in a separate process, because Ray itself waits for minutes. The 
 error to standard error.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import logging
 import os

@@ -1,7 +1,5 @@
 """Connection to a running cluster, or to one that is started on this machine."""
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Cores of a node's slot: those without Ray's own processes, if there are enough."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager

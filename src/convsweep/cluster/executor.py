@@ -1,7 +1,5 @@
 """A sweep on a Ray cluster: all environments at the same time, each group in one slot."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any

@@ -5,8 +5,6 @@ address in one line, and ends with its standard input. It adopts processes that 
 and kills them, too.
 """
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

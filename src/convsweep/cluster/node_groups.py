@@ -1,7 +1,5 @@
 """Groups of cluster nodes with the same hardware and versions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic

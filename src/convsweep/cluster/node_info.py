@@ -1,7 +1,5 @@
 """Description of a cluster node: machine, versions, backends."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

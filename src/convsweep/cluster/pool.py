@@ -3,8 +3,6 @@
 Ray is imported within functions only, because most commands do not need it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import time

@@ -1,7 +1,5 @@
 """Tasks of a cluster node: one group of cases, or one network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache

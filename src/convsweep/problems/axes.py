@@ -1,7 +1,5 @@
 """Axes of a sweep as text, such as `in_channels=16:512:*2`, and the problems they span."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import operator

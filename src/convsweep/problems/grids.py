@@ -1,7 +1,5 @@
 """Named grids: sets of problems with the backends, passes and time limit that suit them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Loader of the user's model: imports a module and calls a factory, so it runs their code."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import inspect

@@ -1,7 +1,5 @@
 """Published networks as plain torch modules; each has the layers of the workload of its name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Lines that oneDNN prints about its primitives (`ONEDNN_VERBOSE=1`)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import NamedTuple

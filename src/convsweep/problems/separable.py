@@ -3,8 +3,6 @@
 The replacement exists if the weight factors: W[o, c, i, j] = P[o, c] * D[c, i, j].
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Problems in the notations of benchdnn, MIOpenDriver and oneDNN's verbose lines."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Input positions along one dimension that at least one output depends on."""
 
-from __future__ import annotations
-
 
 def count_read(
     input_size: int, output_size: int, kernel_size: int, stride: int, padding: int, dilation: int

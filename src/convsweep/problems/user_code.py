@@ -1,7 +1,5 @@
 """Code of the user's model: its output, its input, and its exceptions."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

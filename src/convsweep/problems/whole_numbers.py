@@ -1,7 +1,5 @@
 """Whole numbers of a problem, checked."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Table and sentences of `convsweep best`."""
 
-from __future__ import annotations
-
 import pandas as pd
 from pandas import DataFrame
 

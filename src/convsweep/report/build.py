@@ -1,7 +1,5 @@
 """Report of a run, from its files alone: sections in the order of the page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Page to explore a run: points, a table and filters in one file that needs no network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any

@@ -1,7 +1,5 @@
 """Columns of the page to explore: axes, measures, and the cases that a line joins."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

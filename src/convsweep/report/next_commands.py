@@ -1,7 +1,5 @@
 """Commands that measure what a run lacks: more passes, other settings."""
 
-from __future__ import annotations
-
 import shlex
 
 from convsweep import formatting

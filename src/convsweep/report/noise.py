@@ -1,7 +1,5 @@
 """Sentences of `convsweep noise`."""
 
-from __future__ import annotations
-
 from convsweep import formatting
 from convsweep.analysis.aa_noise import MOST_PASSES, Noise
 

@@ -1,7 +1,5 @@
 """All values of one case, and the command that measures it again."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

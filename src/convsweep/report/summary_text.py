@@ -1,7 +1,5 @@
 """Summary of a run: its most important findings, in few short sentences."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Tables of the report: findings of a run as cells of text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Texts of `convsweep compare`: tables of two runs or more, and their page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A file that grows by records, each of which is in it completely or not at all."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

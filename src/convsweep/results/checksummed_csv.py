@@ -4,8 +4,6 @@ A line is a CSV record; a quoted cell may contain line breaks. The checksum is t
 bytes before the last comma, as eight hexadecimal digits.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -1,7 +1,5 @@
 """Lock of a run's folder, which the kernel releases however its owner ends."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Keys of environment.json, and how runs are compared by them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from enum import Flag, auto

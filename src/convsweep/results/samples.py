@@ -6,8 +6,6 @@ joined they are one gzip file, which pandas and zcat read. The samples of a row 
 the row itself, so an interrupted run has at most one member too many.
 """
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

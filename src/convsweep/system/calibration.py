@@ -4,8 +4,6 @@ Rates are measured once per machine and version, in about a second, and kept in 
 processes and sessions make the same choices.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Description of the machine, its software versions, and warnings about noise."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ By multiprocessing's own rule a server outlives its last child, which may comput
 Importing this module sets the guard up, because a server runs no other code than its preload.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Peak memory of some work in this process, on Linux with glibc."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
 from functools import cache

@@ -1,7 +1,5 @@
 """Folder for code that is kept between runs: loading a file from it executes the file."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sys

@@ -1,7 +1,5 @@
 """Ctrl-C: ends the process at once before a sweep; during one, the first is a request to stop."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

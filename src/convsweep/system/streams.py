@@ -1,7 +1,5 @@
 """Standard output and error: they may be closed, full, or unable to encode a character."""
 
-from __future__ import annotations
-
 import codecs
 import errno
 import io

@@ -1,7 +1,5 @@
 """Claims of the lecture about cost, and the pairs of timings that test each of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, fields, replace

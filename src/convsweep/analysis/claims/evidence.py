@@ -1,7 +1,5 @@
 """Verdicts on the claims: measured over claimed time ratio, with intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

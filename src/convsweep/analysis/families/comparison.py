@@ -1,7 +1,5 @@
 """The fastest backend of one family against others, per kind of layer and per network."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

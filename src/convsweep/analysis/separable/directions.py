@@ -1,7 +1,5 @@
 """Separable layers in several directions: forward, each gradient, and a training step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from convsweep.analysis.labels import label_cases, name_setting

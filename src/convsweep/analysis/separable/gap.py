@@ -1,7 +1,5 @@
 """Gap between predicted and measured time of separable layers, divided into its causes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

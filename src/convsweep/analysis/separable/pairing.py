@@ -1,7 +1,5 @@
 """Pairs of a standard and a separable case in a run, as a comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

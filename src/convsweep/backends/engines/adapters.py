@@ -1,7 +1,5 @@
 """Adapters between a PyTorch call and an engine: layouts, input checks, calling threads."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """cuDNN with settings that apply during the call only."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Graph of convolutions for an engine, and the backends that graph engines have."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -4,8 +4,6 @@ It compiles the graph directly. The guards that `torch.compile` checks at every 
 60 us, as long as a small layer.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

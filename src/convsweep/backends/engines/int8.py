@@ -5,8 +5,6 @@ convsweep's inputs, normal with unit variance. A deployment takes them from a ca
 time of a call is the same. Larger values saturate.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """JAX: a convolution compiled by XLA for one problem and one input layout."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

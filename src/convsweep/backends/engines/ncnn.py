@@ -1,7 +1,5 @@
 """ncnn: a network of convolutions on one image, with weights packed in `prepare`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from multiprocessing.util import get_temp_dir

@@ -1,7 +1,5 @@
 """oneDNN as shipped with PyTorch, with weights reordered once instead of at every call."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """ONNX Runtime: a session of convolutions, with weights packed in `prepare`."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """OpenVINO: a model of convolutions, compiled for one problem and one input layout."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Properties of a model that make its own time differ from that of its measured layers."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Sweep request for a recorded model: its distinct layers on every backend that may be fastest."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Trace of one call of a model: its convolutions, recorded without computing them."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Copies of a model to choose from: one per memory format, its layers on the best backends."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """Other ways to run a whole model: eager PyTorch, its compiler, ONNX Runtime and OpenVINO."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial

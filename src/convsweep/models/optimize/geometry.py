@@ -1,7 +1,5 @@
 """Plain convolution that a convolution module computes, and the padding in front of it."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Sweep over the layers of a model, each on every usable backend, for a given time."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace

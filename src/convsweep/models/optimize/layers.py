@@ -5,8 +5,6 @@ call for which the choice was not measured falls back to torch, and so do what f
 in a process forked from one that has prepared a backend, as thread pools do not survive a fork.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import partial

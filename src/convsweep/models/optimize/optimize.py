@@ -1,7 +1,5 @@
 """Copy of a model whose convolutions run on the fastest backends, checked against the original."""
 
-from __future__ import annotations
-
 import math
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """Report on an optimized model; `str` renders it as text."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

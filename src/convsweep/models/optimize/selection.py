@@ -1,7 +1,5 @@
 """Selection of the backend of each layer, from a table measured on this machine."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Collection, Sequence

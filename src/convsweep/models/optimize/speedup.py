@@ -1,7 +1,5 @@
 """Times of whole models and of their layers, measured in turns in this process."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Figures of a run, drawn with matplotlib from its analysed data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Accuracy against the measured time per call, with the Pareto front of the networks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """Panels, tick labels, intervals and selections that several figures share."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Sequence

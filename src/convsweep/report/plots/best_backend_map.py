@@ -1,7 +1,5 @@
 """Fastest backend by channels and input size: one panel per kind of layer, one colour each."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Parts of the time of one call, one stacked bar per backend and setting."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes

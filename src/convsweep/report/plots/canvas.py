@@ -1,8 +1,6 @@
 # mypy: disable-error-code="no-untyped-call"
 """Canvas of all figures: every text is data, and drawn in characters that the font has."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Panel of coloured cells, one per number of channels and input size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar

@@ -1,7 +1,5 @@
 """Claims of the lecture: one row per claim, its pairs against the band where it holds."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 

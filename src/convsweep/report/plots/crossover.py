@@ -1,7 +1,5 @@
 """Speedup of the separable layer over channels and size, and from where on it is faster."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Time of each problem on several devices, one panel per backend."""
 
-from __future__ import annotations
-
 from pandas import DataFrame
 
 from convsweep import formatting

@@ -1,7 +1,5 @@
 """Speedup of separable layers in each direction, side by side per problem."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from convsweep import formatting

@@ -1,7 +1,5 @@
 """Colour of each family of backends, and marker of each backend in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from convsweep.analysis.families.candidates import Candidates, Role

@@ -1,7 +1,5 @@
 """Speedup over the baseline as a heat map: one row per problem, one column per backend."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Implementation by channels and input size: one panel per kind of layer, borders drawn."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Mapping
 from zlib import crc32

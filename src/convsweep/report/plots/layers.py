@@ -1,7 +1,5 @@
 """Network: time of each layer, and each backend's total."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from pandas import DataFrame

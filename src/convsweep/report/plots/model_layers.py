@@ -1,7 +1,5 @@
 """The user's model: time per layer today, after replacement, and as expected from MACs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Networks: MACs against time, expected against measured speedup, layers against the network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Measured speedup of one backend against the speedup predicted from MAC counts."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """Roofline: the machine's measured ceilings, and one point per case."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

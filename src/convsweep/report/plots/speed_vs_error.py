@@ -1,7 +1,5 @@
 """Speedup over the baseline against the numerical error of each backend."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Time against channels and against size: one line per backend, panels for the other axes."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Mean change of each backend over several runs, one panel per setting."""
 
-from __future__ import annotations
-
 from convsweep.analysis.compare import RunTrend
 from convsweep.formatting import shorten
 from convsweep.report.plots.axes import error_bars, evenly, panel_figure

@@ -1,7 +1,5 @@
 """Steps from the speedup that MACs predict to the measured one, for a few separable layers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

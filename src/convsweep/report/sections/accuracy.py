@@ -1,7 +1,5 @@
 """Section on an accuracy study: what separable layers cost in accuracy, and what they save."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from convsweep import formatting

@@ -1,7 +1,5 @@
 """Section on a user's model: whether separable layers pay, and which strategy is faster."""
 
-from __future__ import annotations
-
 import numpy as np
 from pandas import DataFrame
 

@@ -1,7 +1,5 @@
 """Section on the claims of the lecture: one row per claim, with its verdict."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Section on separable layers in several directions: is training faster, too?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import islice
 

@@ -1,7 +1,5 @@
 """Section on algorithms, own kernels and engines against torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from convsweep import formatting

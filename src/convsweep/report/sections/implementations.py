@@ -1,7 +1,5 @@
 """Section on the implementations that a library chose, by kind of layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """Section on whole networks: end-to-end time against the sum of their layers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from pandas import DataFrame

@@ -1,7 +1,5 @@
 """Networks: time of each one, measured and expected speedups, and the layers that save most."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

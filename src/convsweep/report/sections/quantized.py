@@ -1,7 +1,5 @@
 """Section on int8: error and speed beside the same engines in float32."""
 
-from __future__ import annotations
-
 from convsweep import formatting
 from convsweep.analysis.estimates import estimate, interval
 from convsweep.analysis.quantized import read_quantized

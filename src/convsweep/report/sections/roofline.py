@@ -1,7 +1,5 @@
 """Section on the machine's roofline and the share of it that each backend reaches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from convsweep import formatting

@@ -1,7 +1,5 @@
 """Section on standard layers and their separable replacements."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

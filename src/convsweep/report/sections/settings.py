@@ -1,7 +1,5 @@
 """Section on settings: dtypes, memory formats, threads, caches, batch sizes against each other."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
