@@ -1,5 +1,7 @@
 """call_parts.csv: where the time of one call goes, as `convsweep explain` measures it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 CALL_PARTS = "call_parts.csv"
