@@ -57,8 +57,7 @@ def draw_inputs(
     it also contains one of the output.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(problem.label.encode()) + seed)
-    # Drawing float32 takes a sixth of the time.
-    precise = torch.float64 if dtype == "float64" else torch.float32
+    precise = torch.float64 if dtype == "float64" else torch.float32  # in a sixth of the time
 
     def draw(shape: Size, taps: int = 1) -> Tensor:
         if integers:

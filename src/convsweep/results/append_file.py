@@ -39,16 +39,12 @@ class AppendOnlyFile:
             while left:  # a disk that fills up writes a part
                 left = left[os.write(self._file.fileno(), left) :]
             if sync:
-                self.sync()
+                os.fsync(self._file.fileno())
         except BaseException:  # an interrupt too: an unacknowledged record is not there
             with suppress(OSError):  # the next append cuts again, and readers skip a torn end
                 self._cut()
             raise
         self._end += len(record)
-
-    def sync(self) -> None:
-        """Wait until the disk has every record."""
-        os.fsync(self._file.fileno())
 
     def _cut(self) -> None:
         os.ftruncate(self._file.fileno(), self._end)

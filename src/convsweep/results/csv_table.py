@@ -223,7 +223,7 @@ class CsvTable(Generic[RowT]):
 
 
 class TableWriter(Generic[RowT]):
-    """Open file of a table. Rows are on the disk when `append` returns, or `sync` after it."""
+    """Open file of a table. Rows are on the disk when `append` with `sync` returns."""
 
     def __init__(self, table: CsvTable[RowT], path: Path, completed: Completed | None) -> None:
         self._names = table.names
@@ -233,7 +233,7 @@ class TableWriter(Generic[RowT]):
         self._file = AppendOnlyFile(path, header_line(self._names), end)
 
     def append(self, *rows: RowT, sync: bool = True) -> None:
-        """Write rows in one write; with `sync` wait until the disk has them.
+        """Write rows in one write; with `sync` wait until the disk has them and those before.
 
         Raises:
             OSError: such as a full disk; the file is then unchanged.
@@ -241,10 +241,6 @@ class TableWriter(Generic[RowT]):
         lines = [encode_row(getattr(row, name) for name in self._names) for row in rows]
         self._file.append(b"".join(lines), sync=sync)
         self.rows += len(rows)
-
-    def sync(self) -> None:
-        """Wait until the disk has all rows."""
-        self._file.sync()
 
     def close(self) -> None:
         """Close the file; every row is in it already."""

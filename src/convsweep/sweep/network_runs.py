@@ -186,13 +186,11 @@ class NetworkRunner:
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""
         share = self.spent_s / max(monotonic() - self._started, 1e-9)
-        due = pass_index < self._least_passes or (
-            pass_index < MAX_PASSES and share <= self._max_share
-        )
+        is_short = pass_index < MAX_PASSES and share <= self._max_share
         return [
             network
             for network in self._networks
-            if due
+            if (is_short or pass_index < self._least_passes)
             and network.key not in self._failed
             and pass_index > self._last_pass.get(network.key, -1)
         ]

@@ -50,7 +50,7 @@ class RunWriter:
     def sync(self) -> None:
         """Wait until the disk has all rows."""
         if self._synced < self.rows:
-            self._measurements.sync()
+            self._measurements.append()
             self._synced = self.rows
 
     @property

@@ -25,7 +25,7 @@ from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, W
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
-_LATER_SHARE = 0.6  # of the time before timing: the most for checks after it, in later passes
+_CHECKS_SHARE = 0.75  # of the time before timing: the most for the checks after it
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 T = TypeVar("T")
@@ -150,8 +150,6 @@ class _Batch:
         several = len(set(self._process_keys.values())) > 1
         self._yields_turn = {case: several and case.threads > 1 for case in backends}
         self._limit_s = settings.case_timeout_s
-        is_early = settings.pass_index == 0 or settings.peak_memory
-        self._share = 1.0 if is_early else _LATER_SHARE
         # Without timing, the gate prepares once more, for integers.
         times = 1 if settings.effort else 2
         most_s = _COMPILING_SHARE * budget_left_s()
@@ -200,7 +198,7 @@ class _Batch:
     def _is_last_round(self, round_s: float) -> bool:
         """Return whether another round would take the time of the checks after it."""
         left_s = self._budget_left_s()
-        return self._should_stop() or left_s < round_s + self._share * self._checks_s
+        return self._should_stop() or left_s < round_s + _CHECKS_SHARE * self._checks_s
 
     def _shuffled(self, items: Iterable[T]) -> list[T]:
         listed = list(items)

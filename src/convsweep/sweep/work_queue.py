@@ -19,7 +19,7 @@ from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import batches, group_cases, group_siblings, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
-from convsweep.sweep.tuning import Tuning, until_the_end
+from convsweep.sweep.tuning import tuned, until_the_end
 
 _AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separable parts
 
@@ -126,7 +126,8 @@ class GroupQueue:
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
-        self._auxiliary_s, self._tuning = 0.0, Tuning()
+        self._auxiliary_s = 0.0
+        self._passes_left: int | None = None
         self._phases_before: dict[str, float] = {}
         self._tasks = self._all_tasks()
         self._stopped = False
@@ -149,9 +150,6 @@ class GroupQueue:
     def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
         """Record a measured outcome."""
         self._observe(case, outcome)
-        budgeted = self._request.budget_s is not None
-        if budgeted and outcome.blocks:
-            self._tuning.add(case, outcome.blocks)
         self._record(pass_index, case, outcome, node)
 
     def _observe(self, case: Case, outcome: Outcome) -> None:
@@ -195,15 +193,12 @@ class GroupQueue:
 
     def _tune(self, done: int) -> None:
         """Choose the number of blocks for the next passes, after those that are `done`."""
-        last_s = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
-        left_s, longest_s = self.monitor.budget.left_s, self._settings.case_timeout_s / 2
-        effort = self._settings.effort
-        if effort and last_s.get("timing_s"):
-            baseline = self._request.baseline
-            effort = self._tuning.effort(effort, baseline, done, last_s, left_s, longest_s)
-            self._settings = replace(self._settings, effort=effort)
-            if self._tuning.passes == 0:
-                self.abort("budget")
+        before, nodes = self._phases_before, max(1, len(self.environment.nodes))
+        last_s = {name: (s - before.get(name, 0.0)) / nodes for name, s in self.phases_s.items()}
+        left_s = self.monitor.budget.left_s
+        self._passes_left, self._settings = tuned(self._settings, done, last_s, left_s)
+        if self._passes_left == 0:
+            self.abort("budget")
 
     @property
     def blocks(self) -> int:
@@ -230,7 +225,8 @@ class GroupQueue:
                     # Measuring it makes the next problem slower; in a batch there is none.
                     peak_memory=pass_index == min(1, self._request.passes - 1),
                 )
-                if self._tuning.passes == 1 and cases is batches[-1] and not auxiliary:
+                is_last = self._passes_left == 1 and cases is batches[-1] and not auxiliary
+                if is_last and not self.environment.nodes:
                     own = replace(own, effort=until_the_end(own))
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
