@@ -57,28 +57,26 @@ def draw_inputs(
     it also contains one of the output.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(problem.label.encode()) + seed)
-    precise = torch.float64 if dtype == "float64" else torch.float32  # in a sixth of the time
+    kind = torch_dtype(dtype)
+    drawn = torch.promote_types(kind, torch.float32)  # it takes a sixth of the time of float64
 
     def draw(shape: Size, taps: int = 1) -> Tensor:
         if integers:
-            return torch.randint(-2, 3, shape, generator=generator).double()
-        return torch.randn(shape, generator=generator, dtype=precise).div_(math.sqrt(taps))
+            return torch.randint(-2, 3, shape, generator=generator).to(kind)
+        return torch.randn(shape, generator=generator, dtype=drawn).div_(math.sqrt(taps)).to(kind)
 
-    def rounded(tensor: Tensor) -> Tensor:
-        return tensor.to(torch_dtype(dtype))
-
-    x = rounded(draw(problem.input_shape))
+    x = draw(problem.input_shape)
     factors = None
     if weight_kind == "separable":
         kernels, ones = problem.kernel_size, (1,) * problem.rank
-        depthwise = rounded(draw((problem.in_channels, 1, *kernels)))
-        pointwise = rounded(draw((problem.out_channels, problem.in_channels, *ones), problem.taps))
+        depthwise = draw((problem.in_channels, 1, *kernels))
+        pointwise = draw((problem.out_channels, problem.in_channels, *ones), problem.taps)
         dense = _composed(depthwise.double(), pointwise.double(), dtype)
         factors = (depthwise, pointwise)
     else:
-        dense = rounded(draw(problem.weight_shape, problem.taps))
-    bias = rounded(draw((problem.out_channels,))) if problem.bias else None
-    grad = rounded(draw(problem.output_shape)) if gradient else None
+        dense = draw(problem.weight_shape, problem.taps)
+    bias = draw((problem.out_channels,)) if problem.bias else None
+    grad = draw(problem.output_shape) if gradient else None
     return Inputs(x, Weights(dense, bias, factors), grad)
 
 

@@ -153,10 +153,9 @@ def rows_of(
 class NetworkRunner:
     """Networks of one environment: when each is due, and their rows in `networks.csv`.
 
-    The first three passes time every network. Later passes do so only if networks took at most a
-    third of the run's time. With a budget these are one pass and a tenth. `stored` are the rows
-    that the file already has, of all environments; `cases` those of all shards, with the names of
-    the layers.
+    Three passes time every network, with a budget one. Later ones do so only if networks took at
+    most a third of the run's time, or a tenth. `stored` are the rows that the file already has, of
+    all environments; `cases` those of all shards, with the names of the layers.
     """
 
     def __init__(

@@ -83,8 +83,7 @@ class GroupQueue:
     before the second begins; later passes run in random order. A case that failed is not measured
     again: its outcome is recorded in every pass. Networks are timed before each pass.
 
-    `record` writes one outcome, and `sync` waits for the disk before the next task; `known` are the
-    results of a resumed run.
+    `record` writes one outcome; `sync` waits for the disk; `known` are results of a resumed run.
     """
 
     def __init__(
