@@ -17,7 +17,8 @@ def build(name: str) -> nn.Module:
     """
     with torch.device("meta"):  # without drawing torch's default weights
         module = BUILDERS[name]()
-    module.to_empty(device="cpu")
+    # `to_empty` would import SymPy, which takes half a second.
+    module._apply(lambda x: torch.empty(x.shape, dtype=x.dtype))  # type: ignore[no-untyped-call]
     draw_weights(module, torch.Generator().manual_seed(_SEED))
     return module.eval()
 

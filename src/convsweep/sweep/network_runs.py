@@ -24,7 +24,7 @@ LIMIT_S = 120.0
 """Time limit of a network in one pass, once its process has started."""
 _ENOUGH_PASSES = 3
 """Passes that time networks, however long it takes; fewer give no usable interval."""
-_MAX_SHARE, _MAX_SHARE_OF_BUDGET = 1 / 3, 1 / 10  # of the run's time
+_MAX_SHARE, _MAX_SHARE_OF_BUDGET = 1 / 3, 1 / 20  # of the run's time
 _ROUND_SHARE = 0.01  # of the budget that is left: the most for the rounds of one kind
 _GRADIENTS_ALONE = "one backward pass of a network computes both gradients"
 
@@ -154,7 +154,7 @@ class NetworkRunner:
     """Networks of one environment: when each is due, and their rows in `networks.csv`.
 
     Three passes time every network, with a budget one. Later ones do so only if networks took at
-    most a third of the run's time, or a tenth. `stored` are the rows that the file already has, of
+    most a third of the run's time, or 5 %. `stored` are the rows that the file already has, of
     all environments; `cases` those of all shards, with the names of the layers.
     """
 
