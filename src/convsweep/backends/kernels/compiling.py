@@ -1,10 +1,9 @@
 """Compilation of the kernels: at the first call, once per machine and state of their source.
 
-Threads are those of GNU OpenMP. If PyTorch was imported first and brings its own copy, there are two
-pools: their threads do not wait for each other, and `OMP_PROC_BIND` puts both on the same cores. A
-pool does not survive `fork`: the child of a process that has computed on 2 or more threads waits
-for threads that do not exist. Start such
-processes by `spawn` or `forkserver`.
+Threads are those of GNU OpenMP. If PyTorch was imported first and brings its own copy, there are
+two pools: their threads do not wait for each other, and `OMP_PROC_BIND` puts both on the same
+cores. A pool does not survive `fork`: the child of a process that has computed on 2 or more threads
+waits for threads that do not exist. Start such processes by `spawn` or `forkserver`.
 """
 
 from __future__ import annotations
