@@ -153,9 +153,10 @@ def rows_of(
 class NetworkRunner:
     """Networks of one environment: when each is due, and their rows in `networks.csv`.
 
-    Three passes time every network, with a budget one. Later ones do so only if networks took at
-    most a third of the run's time, or 5 %. `stored` are the rows that the file already has, of
-    all environments; `cases` those of all shards, with the names of the layers.
+    The first three passes time every network; with a budget, the first one. Later passes do so
+    while networks took at most a third of the run's time; with a budget, 5 %. `stored` are the rows
+    that the file already has, of all environments; `cases` those of all shards, with the names of
+    the layers.
     """
 
     def __init__(

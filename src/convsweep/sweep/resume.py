@@ -71,12 +71,16 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def _problem_options(metadata: Mapping[str, Any]) -> str:
     """Return the options of a run's command that choose problems; empty: the default ones."""
-    words = shlex.split(str(metadata.get("command") or ""))
-    return " ".join(
-        word if "=" in word else f"{word} {value}"
+    try:
+        words = shlex.split(str(metadata.get("command") or ""))
+    except ValueError:  # a program of its own
+        return ""
+    chosen = (
+        word.replace("=", " ", 1) if "=" in word else f"{word} {value}"
         for word, value in pairwise([*words, ""])
         if word.partition("=")[0] in _PROBLEM_OPTIONS
     )
+    return " ".join(sorted(chosen))
 
 
 def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:

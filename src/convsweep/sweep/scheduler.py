@@ -159,6 +159,8 @@ class _Batch:
         self._set_up_in: Counter[tuple[int, str]] = Counter()
         """Cases per process."""
         self._blocks: dict[Case, int] = {}
+        self._step_s: dict[Case, float] = {}
+        """Seconds of each case's last step."""
         self._checks_s = 0.0
 
     def outcomes(self) -> Outcomes:
@@ -193,7 +195,10 @@ class _Batch:
         """Yield each case with a block in this round: sibling by sibling, group by group."""
         for siblings in self._shuffled(group_siblings(self._groups)):
             for group in self._shuffled(siblings):
-                yield from self._shuffled(c for c in group if self._blocks.get(c, 0) > index)
+                own = (c for c in group if self._blocks.get(c, 0) > index)
+                # A block takes as long as the one before; the checks after timing need time, too.
+                in_time = (c for c in own if not index or self._left_s[c] > 2 * self._step_s[c])
+                yield from self._shuffled(in_time)
 
     def _is_last_round(self, round_s: float) -> bool:
         """Return whether another round would take the time of the checks after it."""
@@ -271,7 +276,8 @@ class _Batch:
         except WorkerDied as error:
             raise _CaseFailed([case], Outcome("crash", str(error))) from None
         finally:
-            self._left_s[case] -= monotonic() - started
+            self._step_s[case] = monotonic() - started
+            self._left_s[case] -= self._step_s[case]
 
 
 def _outcome(reply: messages.Reply) -> Outcome:

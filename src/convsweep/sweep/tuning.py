@@ -1,51 +1,69 @@
-"""Number of blocks per pass of a run with a budget, chosen so that most of it is timing."""
+"""Number of blocks per pass, chosen from the passes so far of a run with a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 
-from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.settings import Settings
+import numpy as np
+from scipy.special import stdtrit
 
-_TIMING_SHARE = 0.85  # of a pass; with the usual variances intervals are 15 % wider than with 0.6
-_ENOUGH_PASSES, _LEAST_BLOCKS, _MOST_BLOCKS = 4, 2, 64
-_FIRST_PASS_PHASES = ("reference_s", "trace_s")  # that take most of their time there
+from convsweep.analysis.estimates import CONFIDENCE, Array
+from convsweep.problems.case import Case
+from convsweep.results.schema import MARGIN
+
+_LEAST_BLOCKS, _MOST_BLOCKS = 2, 64
+_USUAL_RATIO = 3  # of a speedup's variance between blocks to that between passes
+_TOLERANCE = 1.1  # of an interval's width: more samples show the distribution better
+TUNED_AFTER = (2, 4, 8, 16)
+"""Passes of a run with a budget after which the number of blocks is chosen."""
 
 
-def plan_passes(done: int, fixed_s: float, block_s: float, left_s: float) -> tuple[int, int]:
-    """Return how many passes fill the time left, and their blocks.
+class Tuning:
+    """Choice of the blocks per pass that promise the narrowest intervals at the end of a budget.
 
-    `done` passes are measured. Another one takes `fixed_s` and `block_s` per block of all cases. In
-    all there are at least four, or three if each would have a single block.
+    More blocks reduce the variance within a pass, and leave time for fewer passes.
     """
-    if done > 1 and left_s < fixed_s:
-        return 0, 1
-    least = max(1, _ENOUGH_PASSES - done)
-    least -= least > 1 and left_s / least < fixed_s + _LEAST_BLOCKS * block_s
-    passes = max(least, round(left_s * (1 - _TIMING_SHARE) / fixed_s)) if fixed_s else least
-    return passes, min(_MOST_BLOCKS, max(1, int((left_s / passes - fixed_s) / block_s)))
 
+    def __init__(self) -> None:
+        self._logs: dict[Case, list[Array]] = defaultdict(list)
 
-def tuned(
-    settings: Settings, done: int, last_s: Mapping[str, float], left_s: float
-) -> tuple[int | None, Settings]:
-    """Return how many passes fill the time left, and their settings; None if that is unknown.
+    def add(self, case: Case, blocks: Sequence[Sequence[float]]) -> None:
+        """Add the samples of one pass; of many passes the first ones."""
+        if len(self._logs[case]) < TUNED_AFTER[-1]:
+            self._logs[case].append(np.log([np.mean(block) for block in blocks]))
 
-    `last_s` are the seconds of the last pass per phase.
-    """
-    effort, timing_s = settings.effort, last_s.get("timing_s")
-    if effort is None or not timing_s:
-        return None, settings
-    later = (s for name, s in last_s.items() if done > 1 or name not in _FIRST_PASS_PHASES)
-    passes, blocks = plan_passes(done, sum(later) - timing_s, timing_s / effort.blocks, left_s)
-    if not passes:
-        return passes, settings
-    case_s = min(settings.case_timeout_s / 2, effort.case_s * max(1.0, blocks / effort.blocks))
-    return passes, replace(settings, effort=replace(effort, blocks=blocks, case_s=case_s))
+    def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
+        """Return the number of blocks; None if no speedup has two passes, or the last has no block.
 
+        `timing_s` and `fixed_s` are the seconds of the last pass for blocks and for all else. The
+        variance within passes of a single block is the usual share.
+        """
+        of_passes, within, shares = [], [], []
+        for case, own in self._logs.items():
+            base = self._logs.get(case.on(baseline), [])
+            if case.backend == baseline or not len(own) == len(base) > 1:
+                continue
+            ratios = [y[: len(x)] - x[: len(y)] for x, y in zip(own, base, strict=True)]
+            of_passes.append(np.var([ratio.mean() for ratio in ratios], ddof=1))
+            within += [np.var(ratio, ddof=1) for ratio in ratios if len(ratio) > 1]
+            shares.append(np.mean([1 / len(ratio) for ratio in ratios]))
+        if not of_passes or not timing_s:
+            return None
+        total, share = float(np.mean(of_passes)), float(np.mean(shares))
+        w = float(np.mean(within)) if within else total / (share + 1 / _USUAL_RATIO)
+        done = max(map(len, self._logs.values()))
+        b = (w / _USUAL_RATIO + (done - 1) * max(0.0, total - w * share)) / done
+        block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
+        tuned_s = (done - TUNED_AFTER[0]) * (fixed_s + timing_s) + left_s
 
-def until_the_end(settings: Settings) -> MeasurementConfig | None:
-    """Return the samples per case of the last batch: as many blocks as fit into the budget."""
-    longest_s = settings.case_timeout_s / 2
-    return settings.effort and replace(settings.effort, blocks=_MOST_BLOCKS, case_s=longest_s)
+        def half_width(blocks: int) -> float:
+            passes = TUNED_AFTER[0] + tuned_s / (fixed_s + blocks * block_s)
+            t = stdtrit(passes / 2, (1 + CONFIDENCE) / 2)  # about the degrees of a trimmed mean
+            half = float(t) * math.sqrt((b + w / blocks) / passes)
+            return math.hypot(half, MARGIN)  # runs drift by more: narrower ones are worth little
+
+        widths = {blocks: half_width(blocks) for blocks in range(_LEAST_BLOCKS, _MOST_BLOCKS + 1)}
+        narrow = _TOLERANCE * min(widths.values())
+        return max(blocks for blocks, width in widths.items() if width <= narrow)

@@ -19,7 +19,7 @@ from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import batches, group_cases, group_siblings, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
-from convsweep.sweep.tuning import tuned, until_the_end
+from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
 _AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separable parts
 
@@ -125,8 +125,7 @@ class GroupQueue:
         )
         self.last_case = self._cases[0]
         self._requeued: deque[SweepTask] = deque()
-        self._auxiliary_s = 0.0
-        self._passes_left: int | None = None
+        self._auxiliary_s, self._tuning = 0.0, Tuning()
         self._phases_before: dict[str, float] = {}
         self._tasks = self._all_tasks()
         self._stopped = False
@@ -149,6 +148,9 @@ class GroupQueue:
     def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
         """Record a measured outcome."""
         self._observe(case, outcome)
+        budgeted = self._request.budget_s is not None
+        if budgeted and outcome.blocks:
+            self._tuning.add(case, outcome.blocks)
         self._record(pass_index, case, outcome, node)
 
     def _observe(self, case: Case, outcome: Outcome) -> None:
@@ -183,21 +185,25 @@ class GroupQueue:
             active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
-            if pass_index and request.budget_s is not None:
-                self._tune(pass_index)
+            if pass_index in TUNED_AFTER and request.budget_s is not None:
+                self._tune()
             self._phases_before = dict(self.phases_s)
             yield from self._pass_tasks(pass_index, active)
             if self._stopped:
                 return
 
-    def _tune(self, done: int) -> None:
-        """Choose the number of blocks for the next passes, after those that are `done`."""
-        before, nodes = self._phases_before, max(1, len(self.environment.nodes))
-        last_s = {name: (s - before.get(name, 0.0)) / nodes for name, s in self.phases_s.items()}
+    def _tune(self) -> None:
+        """Choose the number of blocks for the rest of the run."""
+        last = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
+        timing_s = last.get("timing_s", 0.0)
+        fixed_s, effort = sum(last.values()) - timing_s, self._settings.effort
         left_s = self.monitor.budget.left_s
-        self._passes_left, self._settings = tuned(self._settings, done, last_s, left_s)
-        if self._passes_left == 0:
-            self.abort("budget")
+        blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
+        if blocks and effort:
+            longest_s = effort.case_s * max(1.0, blocks / effort.blocks)
+            longest_s = min(longest_s, self._settings.case_timeout_s / 2)
+            tuned = replace(effort, blocks=blocks, case_s=longest_s)
+            self._settings = replace(self._settings, effort=tuned)
 
     @property
     def blocks(self) -> int:
@@ -209,8 +215,7 @@ class GroupQueue:
             if self._should_stop():
                 return
             yield SweepTask(pass_index, self._settings, network=network)
-        batches = list(self._batches(pass_index, active))
-        for cases in batches:
+        for cases in self._batches(pass_index, active):
             if self._should_stop():
                 return
             auxiliary = is_auxiliary(cases)
@@ -224,9 +229,6 @@ class GroupQueue:
                     # Measuring it makes the next problem slower; in a batch there is none.
                     peak_memory=pass_index == min(1, self._request.passes - 1),
                 )
-                is_last = self._passes_left == 1 and cases is batches[-1] and not auxiliary
-                if is_last and not self.environment.nodes:
-                    own = replace(own, effort=until_the_end(own))
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
                 self._auxiliary_s += auxiliary * (monotonic() - started)

@@ -45,6 +45,20 @@ def test_blocks_take_turns() -> None:
         assert set(blocks[3 * turn : 3 * turn + 3]) == set(CASES)
 
 
+def test_a_case_near_its_time_limit_has_fewer_blocks() -> None:
+    def slow(request: Message, case: Case | None) -> Reply:
+        if isinstance(request, Block) and case == A:
+            time.sleep(0.02)
+        return 100 if isinstance(request, WarmUp) else answer(request, case)
+
+    scene = Scene(slow)
+    assert scene.measure(settings=Settings(case_timeout_s=0.2)) == dict.fromkeys(CASES, OK)
+    assert all(limit_s > 0 for limit_s in scene.limits_s)
+    blocks = Counter(scene.steps(Block))
+    assert 0 < blocks[A] < 10
+    assert blocks[CASES[1]] == 100
+
+
 def test_blocks_of_several_groups_take_turns_group_by_group() -> None:
     scene = Scene()
     assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)

@@ -1,54 +1,68 @@
-"""Passes and blocks that a run with a budget chooses for itself."""
+"""Blocks per pass that a run with a budget chooses for itself."""
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 
-from convsweep.measure.sampling import MeasurementConfig
-from convsweep.measure.settings import Settings
-from convsweep.sweep.tuning import plan_passes, tuned, until_the_end
+from convsweep import ConvProblem
+from convsweep.problems.case import cross
+from convsweep.problems.workloads import Layer
+from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
-SETTINGS = Settings(effort=MeasurementConfig(blocks=2, case_s=0.1), case_timeout_s=1.0)
-
-
-@pytest.mark.parametrize("left_s", [0.1, 1.0, 5.0, 20.0, 60.0])
-@pytest.mark.parametrize("done", [1, 2, 3, 5])
-def test_passes_and_blocks_fill_the_time_left(left_s: float, done: int) -> None:
-    passes, blocks = plan_passes(done, fixed_s=0.5, block_s=0.2, left_s=left_s)
-    if passes and blocks > 1:
-        assert passes * (0.5 + blocks * 0.2) <= left_s < passes * (0.5 + (blocks + 1) * 0.2)
-    assert passes == 0 or done + passes >= 3
-    assert (passes == 0) == (done > 1 and left_s < 0.5)
+CASES = cross([Layer(ConvProblem(c, c, (8, 8), 3)) for c in range(1, 41)], ("torch_conv", "other"))
 
 
-def test_most_of_a_long_run_is_timing() -> None:
-    passes, blocks = plan_passes(3, fixed_s=0.5, block_s=0.2, left_s=300.0)
-    assert 0.8 < passes * blocks * 0.2 / 300.0 < 0.9
+def tuning(within: float, between: float, blocks: int = 2, passes: int = TUNED_AFTER[0]) -> Tuning:
+    """Passes of all cases, with standard deviations of the logarithms of times."""
+    rng, found = np.random.default_rng(5), Tuning()
+    for case in CASES:
+        for _ in range(passes):
+            level = rng.normal(0, between)
+            found.add(case, [[1e-3 * np.exp(level + rng.normal(0, within))] for _ in range(blocks)])
+    return found
 
 
-def test_a_short_run_has_four_passes_or_three_of_two_blocks() -> None:
-    assert [plan_passes(1, 0.5, 0.2, left_s)[0] for left_s in (4.0, 2.0)] == [3, 2]
+def chosen(found: Tuning, fixed_s: float = 1.0, left_s: float = 60.0) -> int | None:
+    return found.blocks("torch_conv", fixed_s, timing_s=1.0, left_s=left_s)
 
 
-def test_phases_of_the_first_pass_are_not_expected_in_later_ones() -> None:
-    last_s = {"timing_s": 1.0, "reference_s": 50.0, "gate_s": 0.5}
-    assert tuned(SETTINGS, 1, last_s, 60.0) == tuned(SETTINGS, 1, last_s | {"trace_s": 9.0}, 60.0)
-    first, later = (tuned(SETTINGS, done, last_s, 60.0)[0] for done in (1, 2))
-    assert first is not None
-    assert later is not None
-    assert first > later
+def test_noise_within_a_pass_takes_more_blocks_than_noise_between_passes() -> None:
+    noisy, varied = chosen(tuning(0.1, 0.0)), chosen(tuning(0.01, 0.1))
+    assert noisy is not None
+    assert varied is not None
+    assert noisy > varied
 
 
-def test_more_blocks_may_take_longer_up_to_half_of_the_time_limit() -> None:
-    _, settings = tuned(SETTINGS, 2, {"timing_s": 1.0, "gate_s": 4.0}, 60.0)
-    assert settings.effort is not None
-    assert settings.effort.blocks > 2
-    assert settings.effort.case_s == 0.5
-    endless = until_the_end(settings)
-    assert endless is not None
-    assert endless.blocks > settings.effort.blocks
+def test_the_more_a_pass_costs_the_more_it_measures() -> None:
+    found = tuning(0.05, 0.03)
+    costs = [chosen(found, fixed_s) or 0 for fixed_s in (0.0, 1.0, 10.0)]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, effort=None)])
-def test_a_pass_without_a_block_chooses_nothing(settings: Settings) -> None:
-    assert tuned(settings, 1, {"gate_s": 1.0}, 60.0) == (None, settings)
+def test_a_pass_without_a_block_tells_nothing() -> None:
+    assert tuning(0.1, 0.0).blocks("torch_conv", fixed_s=0.0, timing_s=0.0, left_s=1.0) is None
+
+
+def test_a_short_budget_keeps_enough_passes() -> None:
+    found = tuning(0.1, 0.01)
+    assert (chosen(found, left_s=5.0) or 0) < (chosen(found, left_s=600.0) or 0)
+
+
+def test_an_interval_narrower_than_the_drift_between_runs_takes_more_blocks() -> None:
+    narrow, wide = (chosen(tuning(0.1 * s, 0.05 * s), left_s=600.0) or 0 for s in (0.1, 1.0))
+    assert narrow > wide
+
+
+def test_more_passes_show_that_passes_differ_less() -> None:
+    few, many = (chosen(tuning(0.1, 0.0, blocks=4, passes=n)) or 0 for n in (2, 8))
+    assert many > few
+
+
+def test_single_blocks_take_the_more_blocks_the_more_a_pass_costs() -> None:
+    found = tuning(0.05, 0.03, blocks=1)
+    assert (chosen(found, 0.1) or 0) < (chosen(found, 10.0) or 0)
+
+
+@pytest.mark.parametrize("found", [Tuning(), tuning(0.1, 0.1, passes=1)])
+def test_too_few_samples_choose_nothing(found: Tuning) -> None:
+    assert chosen(found) is None

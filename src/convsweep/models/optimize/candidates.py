@@ -1,6 +1,7 @@
 """Copies of a model to choose from: one per memory format, its layers on the best backends."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -121,8 +122,16 @@ class Candidate:
         for index, (version, taken) in enumerate(zip(nth, timed, strict=False), 1):
             for one in version:
                 best[one.name] = min(best[one.name], (taken.get(one.name, math.inf), index))
+        calls = Counter[str]()
+        for layer, number in self.found.calls.items():
+            calls[layer.name] += number
+
+        def inside_model(one: gate.ValidatedLayer) -> gate.ValidatedLayer:
+            share = one.calls / calls[one.name]
+            return one.timed(share * best[one.name][0], share * plain_s[one.name])
+
         chosen = [
-            one if one.choice.is_proven else one.timed(best[one.name][0], plain_s[one.name])
+            one if one.choice.is_proven else inside_model(one)
             for index, version in enumerate(nth, 1)
             for one in version
             if best[one.name][1] == index

@@ -40,6 +40,8 @@ from convsweep.units import read_limit, seconds
 
 MEASURE_S = 10.0  # Default seconds for timing the whole model
 _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
+_MOST_TIMING_SHARE = 0.3  # the same if its fewest passes take longer
+_CHECKS_OF_COPY = 2  # times the checks of the original: several backends per layer
 _LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
@@ -124,22 +126,24 @@ def optimize(
         original = copy_model(plain)
         copies = candidates(plain, given, every_format=measure_s > 0)
         expected = gate.ModelReference(original, given, copies[0].found.convolutions)
+        device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
         timing_s, ends_s = measure_s, math.inf
         if budget is None:
             table = selection.read_table(Path(source), limit, backends, across_machines)
         else:
             timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
             ends_s = started_s + seconds(budget)
-            checks_s = monotonic() - checks_started_s  # those of each copy take as long
+            checks_s = _CHECKS_OF_COPY * (monotonic() - checks_started_s)
             per_copy_s = checks_s + timing_s * _LAYERS_SHARE
-            sweep_ends_s = ends_s - timing_s - len(copies) * per_copy_s
+            whole_s = least_s(original, given, device, 1 + len(copies))
+            whole_s = max(timing_s, min(whole_s, _MOST_TIMING_SHARE * seconds(budget)))
+            sweep_ends_s = ends_s - whole_s - len(copies) * per_copy_s
             with watching() as observe:
                 table = _measure(
                     copies, kind, budget, backends, limit, count, out, observe, sweep_ends_s
                 )
         for one in copies:
             one.optimize(table, expected, limit, count, _LAYERS_SHARE * timing_s)
-        device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
         best, speedup = _fastest(original, copies, given, device, timing_s, ends_s)
         times = []
         if compare:
