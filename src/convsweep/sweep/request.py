@@ -47,7 +47,7 @@ from convsweep.system.environment import usable_cores
 from convsweep.system.process import ALLOCATORS
 from convsweep.units import fraction, named, seconds
 
-_CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 0.5  # default time limit of a case, with a budget
+_CASES_IN_BUDGET, _MIN_TIMEOUT_S = 20, 1.0  # default time limit of a case, with a budget
 _MIN_AUXILIARY_S = 20.0  # a shorter budget is for the requested cases alone
 MAX_PASSES = 1000
 

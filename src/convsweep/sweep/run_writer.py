@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
@@ -18,6 +19,8 @@ from convsweep.results.store import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+_SYNC_S = 1.0
 
 
 class RunWriter:
@@ -40,7 +43,7 @@ class RunWriter:
         store.write_environment(out, self._metadata)
         self._measurements = MEASUREMENTS_TABLE.open(out, completed)
         self._samples = SampleWriter(out, None if completed is None else self.rows)
-        self._synced = self.rows
+        self._synced, self._synced_s = self.rows, monotonic()
 
     def add(self, row: Row, blocks: Sequence[Sequence[float]]) -> None:
         """Write one row, its samples first; the disk has it after `sync`."""
@@ -48,10 +51,10 @@ class RunWriter:
         self._measurements.append(row, sync=False)
 
     def sync(self) -> None:
-        """Wait until the disk has all rows."""
-        if self._synced < self.rows:
+        """Wait until the disk has all rows; at most once per second, since it takes 10 ms."""
+        if self._synced < self.rows and monotonic() >= self._synced_s + _SYNC_S:
             self._measurements.append()
-            self._synced = self.rows
+            self._synced, self._synced_s = self.rows, monotonic()
 
     @property
     def rows(self) -> int:

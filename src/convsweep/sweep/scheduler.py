@@ -26,6 +26,7 @@ from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, W
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
 _CHECKS_SHARE = 0.75  # of the time before timing: the most for the checks after it
+_LATER_CHECKS_SHARE = 0.5  # the same from the third pass on, without traces and peak memory
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 T = TypeVar("T")
@@ -164,19 +165,19 @@ class _Batch:
         self._checks_s = 0.0
 
     def outcomes(self) -> Outcomes:
+        started, round_s = monotonic(), 0.0
         for group in self._groups:
             if self._index and self._should_stop():
                 raise _BudgetSpent
             yield from self._check(group)
-        round_s = 0.0
-        for round_index in range(max(self._blocks.values(), default=0)):
-            if round_index and self._is_last_round(round_s):
-                break
-            started = monotonic()
+        before_s, round_index, is_timed = monotonic() - started, 0, True
+        while is_timed and self._has_round(round_index, round_s, before_s):
+            started, is_timed = monotonic(), False
             for case in self._round(round_index):
-                yield_turn = self._yields_turn[case]
+                is_timed, yield_turn = True, self._yields_turn[case]
                 yield from self._step(case, partial(messages.Block, yield_turn=yield_turn))
             round_s = monotonic() - started
+            round_index += 1
         for case in list(self._blocks):
             yield from self._step(case, messages.Recheck)
         for case in self._blocks:
@@ -193,17 +194,27 @@ class _Batch:
 
     def _round(self, index: int) -> Iterator[Case]:
         """Yield each case with a block in this round: sibling by sibling, group by group."""
+        least = min(index, max(self._blocks.values()) - 1)
         for siblings in self._shuffled(group_siblings(self._groups)):
             for group in self._shuffled(siblings):
-                own = (c for c in group if self._blocks.get(c, 0) > index)
+                own = (c for c in group if self._blocks.get(c, 0) > least)
                 # A block takes as long as the one before; the checks after timing need time, too.
                 in_time = (c for c in own if not index or self._left_s[c] > 2 * self._step_s[c])
                 yield from self._shuffled(in_time)
 
-    def _is_last_round(self, round_s: float) -> bool:
-        """Return whether another round would take the time of the checks after it."""
-        left_s = self._budget_left_s()
-        return self._should_stop() or left_s < round_s + _CHECKS_SHARE * self._checks_s
+    def _has_round(self, index: int, round_s: float, before_s: float) -> bool:
+        """Return whether another round follows: a planned one, or no other pass fits the budget.
+
+        `before_s` is the time before the first round.
+        """
+        is_later, left_s = self._pool.settings.pass_index > 0, self._budget_left_s()
+        share = _LATER_CHECKS_SHARE if self._pool.settings.pass_index > 1 else _CHECKS_SHARE
+        checks_s = share * self._checks_s
+        planned = index < max(self._blocks.values(), default=0)
+        is_last = bool(self._blocks) and is_later and left_s < before_s + round_s + 2 * checks_s
+        if not index or not (planned or is_last):
+            return planned
+        return not self._should_stop() and left_s >= round_s + checks_s
 
     def _shuffled(self, items: Iterable[T]) -> list[T]:
         listed = list(items)

@@ -112,6 +112,23 @@ def test_a_batch_leaves_time_for_the_checks_after_timing() -> None:
     assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
 
 
+@pytest.mark.parametrize(
+    ("pass_index", "left_s", "rounds"), [(2, 0.3, 10), (2, 60.0, 3), (0, 0.3, 3)]
+)
+def test_the_last_pass_of_a_budget_times_until_its_end(
+    pass_index: int, left_s: float, rounds: int
+) -> None:
+    def slow_check(request: Message, case: Case | None) -> Reply:
+        time.sleep(0.1 * isinstance(request, Validate))  # another pass takes 0.3 s
+        return answer(request, case)
+
+    scene = Scene(slow_check)
+    scene.budget_left_s = lambda: left_s if len(scene.steps(Block)) < 10 * len(CASES) else 0.0
+    settings = Settings(pass_index=pass_index)
+    assert scene.measure(settings=settings) == dict.fromkeys(CASES, OK)
+    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(CASES, rounds))
+
+
 def test_the_turns_are_those_of_the_seed() -> None:
     orders = set()
     for seed in range(20):
