@@ -1,7 +1,5 @@
 """Fastest valid backend of every problem and setting."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +77,7 @@ def _groups(cases: DataFrame, by: Sequence[str]) -> list[NDArray[np.intp]]:
 
 
 def _winner(
-    margin: float, names: Series[str], log_s: Array
+    margin: float, names: "Series[str]", log_s: Array
 ) -> tuple[int, dict[str, object], float]:
     """Return the place of a problem's fastest case, its lead, and its p-value; NaN without rival.
 

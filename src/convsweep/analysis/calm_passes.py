@@ -1,7 +1,5 @@
 """Passes in which other programs disturbed the machine least. Reasons: docs/statistics.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

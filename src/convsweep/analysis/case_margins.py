@@ -1,7 +1,5 @@
 """Margins of single cases, such as `backend=im2col,problem=C64*:10%`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -57,5 +55,5 @@ def margins(cases: DataFrame, usual: float, own: Sequence[CaseMargin]) -> Array:
     return found
 
 
-def _matches(column: Series[str], name: str) -> list[bool]:
+def _matches(column: "Series[str]", name: str) -> list[bool]:
     return [name == value or fnmatchcase(value, name) for value in column.astype(str)]

@@ -1,7 +1,5 @@
 """Means over the passes of a run, with 95 % intervals. Reasons: docs/statistics.md."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Roofline model (Williams, Waterman & Patterson 2009): attainable rates and efficiencies."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +78,7 @@ def attainable(summary: DataFrame) -> DataFrame:
     return found
 
 
-def _numbers(column: Series[Any]) -> Array:
+def _numbers(column: "Series[Any]") -> Array:
     return np.asarray(column.astype("Float64").to_numpy(dtype="float64", na_value=np.nan))
 
 

@@ -1,7 +1,5 @@
 """Summary of a run: one row per case, with speedups and verdicts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

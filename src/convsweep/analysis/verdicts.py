@@ -1,7 +1,5 @@
 """Verdicts on speedups over the passes of a run. Reasons: docs/statistics.md."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Convolution for references, in bands."""
 
-from __future__ import annotations
-
 import math
 
 import torch

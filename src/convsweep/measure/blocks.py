@@ -11,8 +11,6 @@ beta per channel for which the inputs leave a gap around zero; where they do not
 counts as error.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,8 +36,7 @@ from convsweep.measure.reference import Reference
 from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import ConvProblem
 
-FACTORED = "separable "
-"""Before the names of outputs of the separable block."""
+FACTORED = "separable "  # before the names of outputs of the separable block
 _LAST_UNITS, _INNER_UNITS = 128.0, 16.0  # bounds of all backends, and of those with factors
 _LEAST_UNITS = 4.0  # bound of a direct sum of one product
 _WINDOW = 0.25  # of betas: small against the spread of what they are added to, which is about 1
@@ -57,7 +54,7 @@ class _Bounded(NamedTuple):
         """Bounds of the errors of what multiplies the values."""
         return self.error + self.value.abs()
 
-    def summed(self, over: tuple[int, ...], *, keep: bool = False) -> _Bounded:
+    def summed(self, over: tuple[int, ...], *, keep: bool = False) -> "_Bounded":
         """Return the sums over some dimensions."""
         error = self.error.square().sum(over, keep).sqrt() + self.value.abs().sum(over, keep)
         return _Bounded(self.value.sum(over, keep), error)

@@ -4,8 +4,6 @@ Calls without instruments and calls with them take turns. `analysis/call_parts.p
 parts leave of the whole call.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -44,17 +42,14 @@ class _Call:
 
     problem: ConvProblem
     run: Callable[[], object]
-    times: int
-    """Number of calls per block."""
+    times: int  # number of calls per block
     clock: Clock
     instrument: Instrument
     has_steps: bool
     """Whether the parts are steps of a strategy, which include a share of the fixed cost."""
-    implementation: str
-    """Name of what runs, or why it is unknown."""
+    implementation: str  # name of what runs, or why it is unknown
     reorders: int | None
-    names: frozenset[str]
-    """Names of the parts."""
+    names: frozenset[str]  # names of the parts
 
     def whole_s(self) -> float:
         """Return the seconds per call of one block without instruments."""

@@ -1,7 +1,5 @@
 """Checks of the correctness gate on a prepared backend, in several calls."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,16 +16,14 @@ from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.reference import Expected
 
-Result: TypeAlias = Tensor | tuple[Tensor, ...]
-"""Output of a forward pass, or several outputs."""
+Result: TypeAlias = Tensor | tuple[Tensor, ...]  # output of a forward pass, or several outputs
 
 
 class Target(NamedTuple):
     """What one output must be."""
 
     expected: Expected
-    bound: float
-    """Largest allowed error, in units of eps * expected.scale."""
+    bound: float  # largest allowed error, in units of eps * expected.scale
 
 
 Targets: TypeAlias = Mapping[str, Target]

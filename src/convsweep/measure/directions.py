@@ -4,8 +4,6 @@
 with what it keeps for them. `training` times the forward pass and both gradients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from typing import Any

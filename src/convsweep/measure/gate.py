@@ -1,7 +1,5 @@
 """Correctness gate: prepare a backend, check it against the reference, in its time limit."""
 
-from __future__ import annotations
-
 import math
 import pickle
 from collections.abc import Callable, Sequence
@@ -40,8 +38,7 @@ class BenchmarkGroup:
 
     cases: Sequence[Case]
     device: Device
-    inputs: Inputs
-    """Those that backends receive."""
+    inputs: Inputs  # those that backends receive
     data: ProblemData
     settings: Settings
 
@@ -51,21 +48,14 @@ class ValidatedCase:
     """Case whose backend passed the gate."""
 
     conv: Callable[[Tensor], Result]
-    call: Callable[[], Result]
-    """Computes the outputs for the group's input."""
-    start: Callable[[], None]
-    """Called after each change of the inputs."""
-    call_s: float
-    """Approximate seconds per call."""
-    called_s: float
-    """Seconds of the gate's calls without the first: they count as warm-up."""
-    targets: Targets
-    """What the outputs must be."""
+    call: Callable[[], Result]  # computes the outputs for the group's input
+    start: Callable[[], None]  # called after each change of the inputs
+    call_s: float  # approximate seconds per call
+    called_s: float  # seconds of the gate's calls without the first: they count as warm-up
+    targets: Targets  # what the outputs must be
     outcome: Outcome
-    accepted: Accepted
-    """Comparisons with the outputs of this pass and of earlier ones."""
-    other_bits: bool
-    """Whether an earlier pass has accepted other outputs only."""
+    accepted: Accepted  # comparisons with the outputs of this pass and of earlier ones
+    other_bits: bool  # whether an earlier pass has accepted other outputs only
 
 
 class TimeLimitExceeded(Exception):

@@ -1,7 +1,5 @@
 """Outputs of a case, the result and gradients: their names, references and bounds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace

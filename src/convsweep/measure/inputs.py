@@ -1,7 +1,5 @@
 """Seeded input and weights of a problem, the same for every backend."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from dataclasses import dataclass

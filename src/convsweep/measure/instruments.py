@@ -1,7 +1,5 @@
 """Instruments that find the parts of a call: steps, a library's own figures, or a trace."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache, partial

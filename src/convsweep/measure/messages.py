@@ -1,7 +1,5 @@
 """Messages between a sweep and its worker processes; importing them imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,22 +16,19 @@ class DataFile:
     """File with the data of a problem, in the temporary folder of the fork server."""
 
     path: str
-    size: int
-    """In bytes."""
+    size: int  # in bytes
 
 
 @dataclass(frozen=True)
 class TimeNetwork:
     """Request to time one network; the reply is `NetworkTimes`, or an `Outcome` if it failed."""
 
-    maker: str
-    """Name of a builder, or a specification for `load_model`."""
+    maker: str  # name of a builder, or a specification for `load_model`
     input_shapes: Sequence[Size]
     device: str
     dtype: str
     memory_format: str
-    direction: str = FORWARD
-    """`forward`, or `training` for whole training steps."""
+    direction: str = FORWARD  # `forward`, or `training` for whole training steps
     round_s: float = 0.3
     """Seconds for the whole network, and the same for its parts; at least two rounds."""
 
@@ -48,8 +43,7 @@ class TimedModule:
     kind: str
     problem: ConvProblem | None
     count: int
-    total_s: float
-    """Seconds of all these calls per step, less the time of as many empty calls."""
+    total_s: float  # seconds of all these calls per step, less the time of as many empty calls
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,8 @@ class NetworkTimes:
     """Seconds of a network's forward pass or training step, whole and by its parts."""
 
     whole_s: float
-    instrumented_s: float
-    """The pass or step while its parts are timed, which makes it longer."""
-    calls: int
-    """Number of times that it was timed each way, in turns."""
+    instrumented_s: float  # the pass or step while its parts are timed, which makes it longer
+    calls: int  # number of times that it was timed each way, in turns
     parts: Sequence[TimedModule]
 
 
@@ -77,10 +69,8 @@ class Setup:
     """
 
     cases: Sequence[Case]
-    file: DataFile | None = None
-    """From `SetupDone` of an earlier pass."""
-    first: bool = True
-    """Whether earlier groups end."""
+    file: DataFile | None = None  # from `SetupDone` of an earlier pass
+    first: bool = True  # whether earlier groups end
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,7 @@ class Validate:
     """Request to validate the case at an index: an `Outcome`."""
 
     index: int
-    accepted: bytes = b""
-    """From the `Outcome` of an earlier pass."""
+    accepted: bytes = b""  # from the `Outcome` of an earlier pass
 
 
 @dataclass(frozen=True)
@@ -104,8 +93,7 @@ class WarmUp:
     """Request to warm up a validated case: its number of blocks, or an `Outcome`."""
 
     index: int
-    yield_turn: bool = False
-    """Whether another process continues: reply when all threads are idle."""
+    yield_turn: bool = False  # whether another process continues: reply when all threads are idle
 
 
 @dataclass(frozen=True)
@@ -113,8 +101,7 @@ class Block:
     """Request to time one block: None, or an `Outcome` if it failed."""
 
     index: int
-    yield_turn: bool = False
-    """As in `WarmUp`."""
+    yield_turn: bool = False  # as in `WarmUp`
 
 
 @dataclass(frozen=True)
@@ -131,8 +118,7 @@ class Finish:
     index: int
 
 
-Seconds = dict[str, float]
-"""Seconds per call by part."""
+Seconds = dict[str, float]  # seconds per call by part
 
 
 @dataclass(frozen=True)
@@ -142,12 +128,10 @@ class CallParts:
     whole_s: float
     parts: Seconds
     page_faults: float | None
-    implementation: str
-    """Name of what runs, or why it is unknown."""
+    implementation: str  # name of what runs, or why it is unknown
     fixed_cost_problem: str | None
     """Label of the smaller problem whose calls gave the fixed cost; None: it is unknown."""
-    reorders: int | None = None
-    """Layout conversions and copies per call."""
+    reorders: int | None = None  # layout conversions and copies per call
 
 
 @dataclass(frozen=True)
@@ -155,8 +139,7 @@ class Explain:
     """Request for the parts of a validated case's call: `CallParts`, or an `Outcome`."""
 
     index: int
-    earlier: CallParts | None = None
-    """Reply of an earlier pass."""
+    earlier: CallParts | None = None  # reply of an earlier pass
 
 
 CaseStep = Validate | WarmUp | Block | Recheck | Finish | Explain

@@ -1,7 +1,5 @@
 """Time of one network: its whole forward pass or training step, and its calls into torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,8 +78,7 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
 class _Step:
     """One forward pass, or one training step: forward pass and loss, backward pass, update."""
 
-    forward: Callable[[], Any]
-    """Returns the loss in a training step."""
+    forward: Callable[[], Any]  # returns the loss in a training step
     update: Callable[[], None] | None = None
     """Changes the weights and drops the gradients; None: there are no gradients."""
 

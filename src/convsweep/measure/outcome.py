@@ -1,7 +1,5 @@
 """Outcome of one case in one pass, and its row in measurements.csv."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal

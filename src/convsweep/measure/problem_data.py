@@ -1,7 +1,5 @@
 """Inputs and reference of a problem: computed once per run, then read from a file."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Fast check of outputs: signed sums of all channels, and some pixels in full."""
 
-from __future__ import annotations
-
 import itertools
 import zlib
 from dataclasses import dataclass, replace

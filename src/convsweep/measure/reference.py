@@ -1,7 +1,5 @@
 """Float64 reference of a problem, and the errors that it allows."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property

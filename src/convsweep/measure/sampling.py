@@ -1,7 +1,5 @@
 """Sampling of one case: iterations per sample, blocks of samples, quantiles."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +17,12 @@ Call = Callable[[], object]
 class MeasurementConfig:
     """Duration of measurements, in seconds. The defaults are those of `convsweep run`."""
 
-    warm_up_s: float = 0.005
-    """Warm-up before the first block; the calls of the gate count."""
-    block_s: float = 0.01
-    """Samples of one case run back to back."""
-    blocks: int = 2
-    """Blocks per case and pass."""
+    warm_up_s: float = 0.005  # warm-up before the first block; the calls of the gate count
+    block_s: float = 0.01  # samples of one case run back to back
+    blocks: int = 2  # blocks per case and pass
     case_s: float = 0.1
     """If the blocks of a case take longer in one pass, it has fewer, and at least one."""
-    clock_share: float = 1e-4
-    """Largest share of a sample that the clock itself may take."""
+    clock_share: float = 1e-4  # largest share of a sample that the clock itself may take
     discard_s: float = 0.001
     """Calls discarded at the start of each block, while caches load the data of the case."""
     cold_block_s: float = 0.05
@@ -143,8 +137,7 @@ class Quantiles:
     p05_s: float
     median_s: float
     p95_s: float
-    mad_s: float
-    """Median absolute deviation from the median."""
+    mad_s: float  # median absolute deviation from the median
 
 
 def faster_half(seconds: Sequence[float] | NDArray[np.float64]) -> NDArray[np.intp]:

@@ -3,8 +3,6 @@
 The parent process requests every step, so that backends of several processes can take turns.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 It is found in calls of its own, after timing.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -50,8 +48,7 @@ class Operator(NamedTuple):
     """One operator of PyTorch that computes, or a copy."""
 
     name: str
-    seconds: float
-    """Without the operators that it calls."""
+    seconds: float  # without the operators that it calls
 
 
 class TracedCall(NamedTuple):
@@ -60,8 +57,7 @@ class TracedCall(NamedTuple):
     operators: list[Operator]
     primitives: list[Primitive]
     """Of oneDNN. Operators contain their time."""
-    kernels: list[Operator]
-    """Of an accelerator; the launches are part of operators."""
+    kernels: list[Operator]  # of an accelerator; the launches are part of operators
     allocation_s: float = 0.0
 
 

@@ -1,7 +1,5 @@
 """Worker process: sets itself up, then answers its parent's messages one by one."""
 
-from __future__ import annotations
-
 import gc
 import random
 import signal
