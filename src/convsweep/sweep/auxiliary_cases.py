@@ -1,7 +1,5 @@
 """Further cases of a run: rooflines of the machine, and parts of separable layers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 

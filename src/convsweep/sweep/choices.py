@@ -1,7 +1,5 @@
 """Checks of the words in a request, and the hardware that they are checked against."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,8 +27,7 @@ class Hardware:
     """Cores and devices of a machine."""
 
     cores: int
-    find_device: Callable[[str], DeviceInfo]
-    """Raises `ValueError` for an unknown device."""
+    find_device: Callable[[str], DeviceInfo]  # raises `ValueError` for an unknown device
 
 
 def choose_one(what: str, value: str, allowed: Sequence[str] | Mapping[str, object]) -> str:

@@ -1,7 +1,5 @@
 """Problems and layers that the options of a sweep choose."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

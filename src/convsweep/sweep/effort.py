@@ -1,7 +1,5 @@
 """Settings of the worker processes: time limit, memory limit, and samples per case."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from math import inf
 

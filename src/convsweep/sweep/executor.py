@@ -1,7 +1,5 @@
 """Where the tasks of a sweep run: on this machine, or wherever an `Executor` sends them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace

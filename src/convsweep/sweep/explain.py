@@ -1,7 +1,5 @@
 """Where the time of one call goes: some processes per case, one after the other."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,8 +24,7 @@ from convsweep.sweep.worker_pool import (
     WorkerTimeout,
 )
 
-PASSES = 3
-"""Default number of processes per case."""
+PASSES = 3  # default number of processes per case
 _MEASURING_S = 60.0
 _CASE_COLUMNS = ("backend", "device", "dtype", "memory_format", "threads")
 

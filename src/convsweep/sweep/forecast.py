@@ -1,7 +1,5 @@
 """Run-time forecast from nominal rates, and predictions from smaller cases."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +14,8 @@ from convsweep.problems.case import FORWARD, Case
 from convsweep.problems.problem import Size
 from convsweep.results.schema import ROOFLINE
 
-START_S = 2.0
-"""Until the first worker process can start; most of it is the import of torch."""
-PASS_START_S = 0.1
-"""From the start of a worker process to its first case."""
+START_S = 2.0  # until the first worker process can start; most of it is the import of torch
+PASS_START_S = 0.1  # from the start of a worker process to its first case
 _REFERENCE_MACS_PER_S = 5e9
 _FIXED_S, _FIRST_S = 0.01, 0.01  # per case in every pass, in the first pass
 _TRUSTED_SHARE = 0.05  # of the forecast, which has to pass before the pace is trusted
@@ -181,8 +177,7 @@ class _Pace:
     total_s: float
     done_s: float = 0.0
     spent_s: float = 0.0
-    before: tuple[float, float] = (0.0, 0.0)
-    """`done_s` and `spent_s` at the end of the first pass."""
+    before: tuple[float, float] = (0.0, 0.0)  # `done_s` and `spent_s` at the end of the first pass
 
     def left_s(self) -> float:
         """Return the forecast of what is left, scaled by the pace of the later passes if known."""

@@ -1,12 +1,12 @@
 """Merging runs into a new one, which is complete on the disk or not there."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from pandas import DataFrame
 
 from convsweep.analysis.cases import split
 from convsweep.results import store
@@ -19,9 +19,6 @@ from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
 from convsweep.sweep.merge_checks import kept_rows, read_finished, require_mergeable, shard_of
 from convsweep.sweep.run_writer import write_summary
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _UNIONS = (
     "dtypes", "memory_formats", "threads", "caches", "directions", "blocks", "weight_kinds",

@@ -1,23 +1,18 @@
 """Checks that runs can be merged: shards or machines of one request, no case and pass twice."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pandas import DataFrame
 
 from convsweep.results import store
 from convsweep.results.lock import require_unlocked
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import MACHINE_COLUMNS, NOISE, PROBLEM_COLUMNS, ROOFLINE
 from convsweep.results.store import RunFolder
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pandas import DataFrame
 
 _NEEDED = ("baseline", "margin", "environment_id", "settings", "rows", "end_reason")
 """Keys of environment.json that runs to be merged have, besides their request."""

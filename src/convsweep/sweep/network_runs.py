@@ -1,7 +1,5 @@
 """Whole networks, timed before each pass over their layers."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,10 +16,8 @@ from convsweep.results.csv_table import TableWriter
 from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerFactory, WorkerTimeout
 
-MAX_PASSES = 10
-"""Passes that time networks."""
-LIMIT_S = 120.0
-"""Time limit of a network in one pass, once its process has started."""
+MAX_PASSES = 10  # passes that time networks
+LIMIT_S = 120.0  # time limit of a network in one pass, once its process has started
 _ENOUGH_PASSES = 3
 """Passes that time networks, however long it takes; fewer give no usable interval."""
 _MAX_SHARE, _MAX_SHARE_OF_BUDGET = 1 / 3, 1 / 20  # of the run's time
@@ -33,10 +29,8 @@ _GRADIENTS_ALONE = "one backward pass of a network computes both gradients"
 class Network:
     """A network and its settings."""
 
-    name: str
-    """Name of the workload."""
-    maker: str
-    """Name of a builder, or a model specification for `load_model`."""
+    name: str  # name of the workload
+    maker: str  # name of a builder, or a model specification for `load_model`
     input_shapes: tuple[Size, ...]
     device: str
     dtype: str
@@ -50,7 +44,7 @@ class Network:
         return self.input_shapes[0][0]
 
     @property
-    def key(self) -> NetworkKey:
+    def key(self) -> "NetworkKey":
         """Name, settings and batch size."""
         how = (self.device, self.dtype, self.memory_format, self.threads, self.direction)
         return self.name, *how, self.batch_size

@@ -1,7 +1,5 @@
 """Overhead of a run per phase: seconds, page faults and messages of its worker processes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path

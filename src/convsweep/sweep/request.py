@@ -1,7 +1,5 @@
 """Validated request of a sweep."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,10 +57,8 @@ class Options:
     grid: str | None = None
     workloads: Sequence[str] = ()
     problems: Path | None = None
-    labels: Sequence[str] = ()
-    """Problems as `ConvProblem.parse` reads them."""
-    layer: str | None = None
-    """Name of the only layer to measure."""
+    labels: Sequence[str] = ()  # problems as `ConvProblem.parse` reads them
+    layer: str | None = None  # name of the only layer to measure
     axes: Sequence[str] = ()
     batch_sizes: Sequence[int] = ()
     backends: Sequence[str] = ()
@@ -83,11 +79,9 @@ class Options:
     baseline: str | None = None
     ceilings: bool | None = None
     """Whether to measure the roofline; None: if there is time. True has time for parts, too."""
-    trace: bool = True
-    """Whether to find what each case runs."""
+    trace: bool = True  # whether to find what each case runs
     shard: str | None = None
-    started_s: float | None = None
-    """Reading of `monotonic` when the command started; None: now."""
+    started_s: float | None = None  # reading of `monotonic` when the command started; None: now
 
 
 @dataclass(frozen=True)
@@ -97,16 +91,12 @@ class Request:
     name: str
     cases: Sequence[Case]
     backends: Mapping[str, Backend]
-    device_descriptions: Mapping[str, str]
-    """Product name per device."""
-    passes: int
-    """Number of passes; with a budget or a precision the maximum."""
-    budget_s: float | None
-    """Seconds from the start of the command to its end; None: all passes."""
+    device_descriptions: Mapping[str, str]  # product name per device
+    passes: int  # number of passes; with a budget or a precision the maximum
+    budget_s: float | None  # seconds from the start of the command to its end; None: all passes
     precision: float | None
     """Relative half width of a narrow interval; None: until the verdict is decided."""
-    margin: float
-    """Relative difference below which two times are the same."""
+    margin: float  # relative difference below which two times are the same
     case_timeout_s: float
     allocator: str
     baseline: str
@@ -117,10 +107,8 @@ class Request:
     """Roofline cases, measured first; with a budget after the other cases, in a tenth of it."""
     separable_parts: Sequence[Case] = ()
     """Depthwise and pointwise parts of separable layers, each alone."""
-    shard: Shard | None = None
-    """Part of `whole`; None: everything."""
-    whole: Request | None = None
-    """Request of all shards together."""
+    shard: Shard | None = None  # part of `whole`; None: everything
+    whole: "Request | None" = None  # request of all shards together
 
     @property
     def run_name(self) -> str:

@@ -1,7 +1,5 @@
 """Resuming a run: the same request on the same machine, and no case is measured twice."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -124,7 +122,7 @@ def earlier_settings(earlier: Mapping[str, Any], environment_id: str, now: Setti
     return replace(now, effort=MeasurementConfig(**stored), case_timeout_s=case_timeout_s)
 
 
-def completed_results(rows: DataFrame, cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
+def completed_results(rows: "DataFrame", cases: Sequence[Case]) -> dict[tuple[int, Case], Outcome]:
     """Return the outcome of every case and pass that has a row.
 
     Raises:

@@ -1,12 +1,12 @@
 """Writer of a run's folder, and the metadata in its environment.json."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame
 
 from convsweep.analysis.summary import SUMMARY_COLUMNS, summarize
 from convsweep.measure.sampling import MeasurementConfig
@@ -17,19 +17,14 @@ from convsweep.results.samples import SampleWriter
 from convsweep.results.schema import MEASUREMENTS_TABLE, Row
 from convsweep.results.store import RunFolder
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 _SYNC_S = 1.0
 
 
 class RunWriter:
     """Writer of a run's folder: environment, rows and samples as they come, summary at the end."""
 
-    folder: RunFolder
-    """The finished folder; set by `close`."""
-    summary: DataFrame
-    """One row per case, as `summarize` returns it; set by `close`."""
+    folder: RunFolder  # the finished folder; set by `close`
+    summary: DataFrame  # one row per case, as `summarize` returns it; set by `close`
 
     def __init__(
         self, out: Path, metadata: Mapping[str, object], completed: Completed | None = None

@@ -4,8 +4,6 @@ Each number of threads has its own process, and so has a backend with its own th
 two spinning pools in one process slow each other down. Their blocks take turns all the same.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,13 +1,13 @@
 """A sweep from request to run folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame
 
 from convsweep.measure.outcome import Outcome, RunInfo, make_row, utc_now
 from convsweep.measure.settings import Settings
@@ -31,11 +31,7 @@ from convsweep.sweep.work_queue import Environment, GroupQueue, RecordOutcome
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerProcess
 from convsweep.system.signals import Interrupts
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-NODES_LOST = "nodes_lost"
-"""End reason of an environment that has lost all of its nodes."""
+NODES_LOST = "nodes_lost"  # end reason of an environment that has lost all of its nodes
 _END_REASONS = (NODES_LOST, "interrupted", "budget", "all_passes", "converged")
 """The first one among all environments is that of the run."""
 
@@ -44,16 +40,13 @@ _END_REASONS = (NODES_LOST, "interrupted", "budget", "all_passes", "converged")
 class SweepResult:
     """End of a sweep."""
 
-    end_reason: str
-    """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
+    end_reason: str  # `all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`
     interrupted: bool
     folder: RunFolder
-    summary: DataFrame
-    """One row per case, as `summarize` returns it."""
+    summary: DataFrame  # one row per case, as `summarize` returns it
     open_comparisons: tuple[OpenComparisons, ...] = ()
     """Undecided comparisons per environment, of a run with a budget or a precision."""
-    unmeasured: tuple[Case, ...] = ()
-    """Cases without a row: the run has ended before."""
+    unmeasured: tuple[Case, ...] = ()  # cases without a row: the run has ended before
 
 
 def run_sweep(

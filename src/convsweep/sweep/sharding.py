@@ -1,7 +1,5 @@
 """Groups of cases, their siblings in other settings, batches measured together, shards."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """End of a sweep: cases that need another pass, the time budget, and interrupts."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +25,7 @@ FIRST_PRECISE_LOOK = 8
 _RESULTS_S, _RESULTS_SHARE = 1.0, 0.1
 """Part of a budget that is kept for summary and tables: seconds, and the largest share."""
 
-PassResults = Mapping[tuple[int, Case], Outcome]
-"""Outcome per pass and case."""
+PassResults = Mapping[tuple[int, Case], Outcome]  # outcome per pass and case
 
 
 @dataclass
@@ -159,7 +156,7 @@ class SweepMonitor:
             self.end_reason = "converged"
         return cases
 
-    def open_comparisons(self, wall_s: float) -> OpenComparisons | None:
+    def open_comparisons(self, wall_s: float) -> "OpenComparisons | None":
         """Return the undecided comparisons after `wall_s` seconds; None without a criterion."""
         if not self._request.adaptive:
             return None
@@ -172,12 +169,9 @@ class OpenComparisons:
     """Undecided comparisons of a sweep."""
 
     cases: int
-    early: int
-    """Number of those with too few passes to predict how many more they need."""
-    on_the_margin: int
-    """Number of those that more passes cannot decide."""
-    more_s: float
-    """Predicted seconds to decide the others."""
+    early: int  # number of those with too few passes to predict how many more they need
+    on_the_margin: int  # number of those that more passes cannot decide
+    more_s: float  # predicted seconds to decide the others
 
 
 def open_comparisons(

@@ -1,7 +1,5 @@
 """Number of blocks per pass, chosen from the passes so far of a run with a budget."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence

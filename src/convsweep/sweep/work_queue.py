@@ -1,7 +1,5 @@
 """Order of the work in a sweep, and the results so far."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,8 +30,7 @@ class Environment:
     """Machines with one `environment_id`, and the request that runs on them."""
 
     request: Request
-    metadata: Mapping[str, Any]
-    """Machine, versions and devices, as in environment.json."""
+    metadata: Mapping[str, Any]  # machine, versions and devices, as in environment.json
     process_setup: Mapping[str, object] = field(default_factory=dict)
     """Cores, priority and allocator of its worker processes."""
     nodes: Mapping[str, str] = field(default_factory=dict)
@@ -50,10 +47,8 @@ class Progress:
     """Progress of a sweep."""
 
     done: int
-    total: int | None
-    """Measurements in all; None: the number of passes is open."""
-    case: Case
-    """Last case."""
+    total: int | None  # measurements in all; None: the number of passes is open
+    case: Case  # last case
     remaining_s: float | None
     first_call: Backend | None = None
     """Backend of the case, if its first call is slow and still running."""
@@ -67,8 +62,7 @@ class SweepTask:
     settings: Settings
     cases: Sequence[Case] = ()
     network: Network | None = None
-    attempts: int = 0
-    """Number of lost attempts."""
+    attempts: int = 0  # number of lost attempts
 
     @property
     def label(self) -> str:

@@ -1,7 +1,5 @@
 """Worker processes of one pass, as their parent sees them."""
 
-from __future__ import annotations
-
 import os
 import socket
 import struct
@@ -19,10 +17,8 @@ from convsweep.system import forkserver
 
 START_LIMIT_S = 300.0
 """Time limit for the start of a worker process, and for the inputs and reference of a problem."""
-SLOW_CALL_S = 1.0
-"""A reply that takes longer is reported as a slow call."""
-_STALL_S = 5
-"""Time limit for the rest of a message once its first bytes are sent."""
+SLOW_CALL_S = 1.0  # a reply that takes longer is reported as a slow call
+_STALL_S = 5  # time limit for the rest of a message once its first bytes are sent
 PHASES: dict[type[messages.Message], str] = {
     messages.Describe: "start_s",
     messages.Setup: "reference_s",
@@ -35,8 +31,7 @@ PHASES: dict[type[messages.Message], str] = {
     messages.TimeNetwork: "networks_s",
 }
 """Key of `time_spent` in environment.json per message."""
-TRACE = "trace_s"
-"""Key of the part of `Finish` or `Validate` that finds the implementation."""
+TRACE = "trace_s"  # key of the part of `Finish` or `Validate` that finds the implementation
 
 ProcessKey = tuple[int, str]
 """Number of threads, and the backend that has a process of its own; empty for the others."""
